@@ -1,0 +1,42 @@
+"""Where trials run, as the user declares it: the address, the share of a node per trial, the storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class ClusterSpec(BaseModel):
+    """The `cluster:` section of an experiment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: str | None = Field(
+        None,
+        description="null: a local Ray for this run, shut down after it. 'auto': the cluster that `ray start` made on "
+        "this machine. 'host:port': a cluster elsewhere, from one of its machines.",
+    )
+    cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="null: 1 where the cluster has GPUs, else 0. Fractions share a GPU (0.5: two trials on one)."
+    )
+    max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="At most this many trials at a time; null: as many as the resources hold."
+    )
+    storage: str = Field(
+        "runs",
+        description="Folder that every node reaches; the run folder is STORAGE/NAME. Relative to where you start.",
+    )
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _whole_or_fraction(cls, value: float | None) -> float | None:
+        if value is not None and value > 1:
+            raise ValueError(f"{value:g} GPUs: one trial uses at most one GPU in this version; set 1 or a fraction")
+        return value
+
+    def run_folder(self, name: str) -> Path:
+        """The absolute folder that holds everything the experiment `name` writes."""
+        return Path(self.storage).expanduser().absolute() / name

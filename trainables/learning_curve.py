@@ -1,0 +1,56 @@
+"""A trial in closed form, without torch: for tests of strategies and for scheduler benchmarks.
+
+The error of a run at learning rate `lr` decays exponentially in the examples seen, fastest at a best rate, and diverges
+above a threshold: the usual picture, deterministic, a microsecond per epoch. State = the integral of progress, so a
+clone really starts where its donor was, and its own rate counts from there on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+from trainables.slot import Evaluation
+from trainables.spec import FineTuneSpec, Params
+
+BEST_LEARNING_RATE = 1e-3
+DIVERGES_ABOVE = 0.5
+
+
+class LearningCurve:
+    """Metrics: accuracy = 1 - loss, loss in (0, 1]. Reads `learning_rate`, `weight_decay`, `num_train_epochs`."""
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        self.params = dict(params)
+        horizon = self.params.get("num_train_epochs")
+        self.horizon = float(spec.epochs if horizon is None else horizon)  # type: ignore[arg-type]
+        self.rate = float(self.params.get("learning_rate", BEST_LEARNING_RATE))  # type: ignore[arg-type]
+        self.decay = float(self.params.get("weight_decay", 0.0))  # type: ignore[arg-type]
+        # A trial that takes time makes concurrency and interruption visible: seconds per epoch, through an unused key.
+        self.seconds_per_epoch = float(self.params.get("model.seconds_per_epoch", 0.0))  # type: ignore[arg-type]
+        self.epoch = 0.0
+        self.progress = 0.0
+
+    def advance(self, epochs: float) -> Evaluation:
+        """Move on by `epochs`, at most to the horizon."""
+        epochs = min(epochs, self.horizon - self.epoch)
+        if self.seconds_per_epoch:
+            time.sleep(self.seconds_per_epoch * epochs)
+        decades_off = math.log10(self.rate / BEST_LEARNING_RATE)
+        speed = math.exp(-(decades_off**2)) * (1 - 0.5 * self.decay)
+        self.progress += speed * epochs
+        self.epoch = round(self.epoch + epochs, 9)
+        loss = math.nan if self.rate > DIVERGES_ABOVE else math.exp(-0.5 * self.progress)
+        return Evaluation(self.epoch, {"accuracy": 1 - loss, "loss": loss}, dict(self.params))
+
+    def save(self, folder: Path, *, moments: bool) -> None:
+        """Two numbers in a JSON file."""
+        del moments  # it has none
+        (folder / "curve.json").write_text(json.dumps({"epoch": self.epoch, "progress": self.progress}))
+
+    def restore(self, folder: Path) -> None:
+        """Position and progress; this trial's own rate stays."""
+        state = json.loads((folder / "curve.json").read_text())
+        self.epoch, self.progress = state["epoch"], state["progress"]

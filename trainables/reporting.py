@@ -1,0 +1,106 @@
+"""One evaluation = one report.
+
+A trial hands a `Report` to Tune as a result dictionary; the recorder on the driver reads it back. Both directions are
+here, so the names of the keys are written once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainables.spec import Params
+
+
+class Report(NamedTuple):
+    """What a trial says after one evaluation on the validation split."""
+
+    epoch: float  # passes over the training split so far; survives a change of batch size and a restart
+    metrics: Mapping[str, float]  # on the validation split; finite
+    params: Params  # the values IN FORCE during the training that led here, read off the live objects
+    device_seconds: float  # cost since the trial's previous report: seconds x devices held (GPUs, or CPU cores without)
+    time: float  # of the evaluation, seconds since 1970 (UTC)
+
+    def to_result(self) -> dict[str, Any]:
+        """The Tune result: nested mappings, which Tune flattens to `metrics/accuracy`, `params/learning_rate`, ..."""
+        return {
+            "epoch": self.epoch,
+            "metrics": dict(self.metrics),
+            "params": dict(self.params),
+            "device_seconds": self.device_seconds,
+            "reported_at": self.time,
+        }
+
+    @classmethod
+    def from_result(cls, result: Mapping[str, Any]) -> Report:
+        """Read a Tune result back (nested, as callbacks get it).
+
+        Raises:
+            KeyError: the result did not come from `to_result`.
+        """
+        return cls(
+            epoch=float(result["epoch"]),
+            metrics=dict(result["metrics"]),
+            params=dict(result["params"]),
+            device_seconds=float(result["device_seconds"]),
+            time=float(result["reported_at"]),
+        )
+
+
+class NonFiniteScore(RuntimeError):
+    """The objective is NaN or infinite. It must never reach a searcher: the trial ends as failed, with this reason."""
+
+
+def checked(metrics: Mapping[str, float], objective: str, epoch: float, params: Params) -> dict[str, float]:
+    """`metrics` as floats.
+
+    Raises:
+        KeyError: the objective is not among them.
+        NonFiniteScore: the objective is NaN or infinite.
+    """
+    values = {name: float(value) for name, value in metrics.items()}
+    if objective not in values:
+        raise KeyError(
+            f"objective.metric: {objective!r} is not reported; this trainable reports {', '.join(sorted(values))}. "
+            "Set objective.metric to one of them."
+        )
+    if not math.isfinite(values[objective]):
+        shown = ", ".join(f"{name}={value}" for name, value in params.items())
+        raise NonFiniteScore(
+            f"{objective} is {values[objective]} at epoch {epoch:g} with {shown}: training diverged. "
+            "A lower learning rate or a smaller max_grad_norm usually helps."
+        )
+    return values
+
+
+def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path | None = None) -> None:
+    """Report one evaluation from a custom function trainable (`def train(params, *, spec)`).
+
+    Args:
+        metrics: on the validation split, finite.
+        epoch: passes over the training split so far; the unit of ASHA's rungs and PBT's perturbations.
+        checkpoint: a local folder with all that `restored_checkpoint()` needs to go on from here. PBT needs one at
+            each report; without it a donor has nothing to give.
+    """
+    from ray import tune
+    from ray.tune import Checkpoint
+
+    from trainables.slot import current_function_trial
+
+    trial = current_function_trial()
+    values = checked(metrics, trial.objective, epoch, trial.params)
+    now = time.time()
+    result = Report(epoch, values, trial.params, trial.charge(), now).to_result()
+    result["finished"] = epoch >= trial.horizon - 1e-9
+    tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
+
+
+def restored_checkpoint() -> Path | None:
+    """The local folder to go on from (after an exploit or a restart), or None for a fresh start."""
+    from ray import tune
+
+    checkpoint = tune.get_checkpoint()
+    return None if checkpoint is None else Path(checkpoint.to_directory())

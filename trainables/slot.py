@@ -1,0 +1,169 @@
+"""The trial as Tune sees it: a slot, one Ray actor that computes one trial after the other.
+
+What Tune schedules (a trial) is kept apart from what computes (a slot). The live object behind four verbs is a
+`Training`; the slot maps Tune's class-Trainable methods onto it one to one, in the actor's main thread.
+An exploit is: `reset_config` (a new Training with the member's own new params), then `load_checkpoint` of the donor.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from ray import tune
+
+from trainables.reporting import Report, checked
+from trainables.spec import FineTuneSpec, Params
+
+
+class Evaluation(NamedTuple):
+    """What `Training.advance` returns: position, scores, and the values in force on the way there."""
+
+    epoch: float
+    metrics: dict[str, float]
+    params: dict[str, Any]
+
+
+class Training(Protocol):
+    """One trial's model, optimizer, schedule, data order and random state. Knows nothing of Ray.
+
+    Built as `Class(params, spec)`. Implemented by `finetune.FineTuning` and `learning_curve.LearningCurve`.
+    """
+
+    horizon: float  # epochs after which the trial is complete
+
+    def advance(self, epochs: float) -> Evaluation:
+        """Train on by `epochs` (less where the horizon comes first) and evaluate on the validation split."""
+
+    def save(self, folder: Path, *, moments: bool) -> None:
+        """Write all that `restore` needs; without `moments` only what an evaluation needs (the weights)."""
+
+    def restore(self, folder: Path) -> None:
+        """Take over position, weights, moments and random state from `folder`; keep this trial's own params."""
+
+
+TRAININGS = {"finetune": "trainables.finetune:FineTuning", "learning_curve": "trainables.learning_curve:LearningCurve"}
+
+
+def load_trainable(name: str) -> Any:
+    """The object behind `trainable:`: a Training class, or a user's function `def train(params, *, spec)`.
+
+    Raises:
+        ValueError: no such module or attribute, or it is not callable with (params, *, spec).
+    """
+    module_name, _, attribute = TRAININGS.get(name, name).partition(":")
+    if not attribute:
+        known = ", ".join(TRAININGS)
+        raise ValueError(f"{name!r}: must be {known}, or package.module:function for your own")
+    try:
+        target = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name!r}: {error}; is its folder on PYTHONPATH?") from error
+    if not inspect.isclass(target) and "spec" not in inspect.signature(target).parameters:
+        raise ValueError(f"{name!r}: must be a function `def train(params, *, spec)`, has no parameter `spec`")
+    return target
+
+
+def make_trainable(spec: FineTuneSpec, *, devices: float, moments: bool) -> Any:
+    """The Tune trainable for `spec`.
+
+    Args:
+        devices: what one trial holds: GPUs, or CPU cores where it has none. Cost is seconds x devices.
+        moments: checkpoints carry optimizer moments and random state, so that a trial can be continued.
+
+    Raises:
+        ValueError: `spec.trainable` names nothing that can be run.
+    """
+    target = load_trainable(spec.trainable)
+    if inspect.isclass(target):
+        return tune.with_parameters(Slot, training=target, spec=spec, devices=devices, moments=moments)
+
+    def train_function(config: dict[str, Any]) -> None:
+        global _function_trial
+        _function_trial = FunctionTrial({**spec.fixed, **config}, spec, devices)
+        target(_function_trial.params, spec=spec)
+
+    train_function.__name__ = target.__name__
+    return train_function
+
+
+class Slot(tune.Trainable):  # type: ignore[misc]
+    """One actor. Tune calls `setup` once, then step/save/load/reset in any legal order."""
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        training: Callable[[Params, FineTuneSpec], Training],
+        spec: FineTuneSpec,
+        devices: float,
+        moments: bool,
+    ) -> None:
+        """Called by Tune in the new actor."""
+        self._make, self._spec, self._devices, self._moments = training, spec, devices, moments
+        self._start(config)
+
+    def _start(self, config: dict[str, Any]) -> None:
+        self._charged_until = time.monotonic()
+        self._training = self._make({**self._spec.fixed, **config}, self._spec)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Another trial, or the same one after an exploit, takes this slot: nothing of the old one stays."""
+        del self._training
+        self._start(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train to the next evaluation; the result is one report."""
+        epoch, metrics, params = self._training.advance(self._spec.report_every_epochs)
+        assert self._spec.objective is not None  # load_spec fills it in from the task
+        metrics = checked(metrics, self._spec.objective.metric, epoch, params)
+        now = time.monotonic()
+        seconds, self._charged_until = now - self._charged_until, now
+        result = Report(epoch, metrics, params, seconds * self._devices, time.time()).to_result()
+        finished = epoch >= self._training.horizon - 1e-9
+        return {**result, "finished": finished, "done": finished}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""
+        self._training.save(Path(checkpoint_dir), moments=self._moments)
+
+    def load_checkpoint(self, checkpoint: str) -> None:
+        """Called by Tune after `setup` or `reset_config`, with a local copy of the (donor's) checkpoint."""
+        self._training.restore(Path(checkpoint))
+
+
+class FunctionTrial:
+    """What `report()` knows of the function trial that runs in this process."""
+
+    def __init__(self, params: dict[str, Any], spec: FineTuneSpec, devices: float) -> None:
+        assert spec.objective is not None
+        self.params = params
+        self.objective = spec.objective.metric
+        horizon = params.get("num_train_epochs")
+        self.horizon = float(spec.epochs if horizon is None else horizon)
+        self._devices = devices
+        self._charged_until = time.monotonic()
+
+    def charge(self) -> float:
+        """Device-seconds since the last charge."""
+        now = time.monotonic()
+        seconds, self._charged_until = now - self._charged_until, now
+        return seconds * self._devices
+
+
+_function_trial: FunctionTrial | None = None
+
+
+def current_function_trial() -> FunctionTrial:
+    """The function trial of this process.
+
+    Raises:
+        RuntimeError: called outside a trial.
+    """
+    if _function_trial is None:
+        raise RuntimeError("trainables.report() was called outside a trial; run the spec with `tunefleet run`")
+    return _function_trial

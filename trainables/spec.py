@@ -1,0 +1,194 @@
+"""What one trial is: task, data, model, epochs, fixed values; and the closed set of names that a search may tune.
+
+Names of hyperparameters are `transformers.TrainingArguments`' own; `model.<key>` reaches into the model's configuration
+and `data.<key>` into the preparation of the data. A name outside this set is refused: nothing would consume it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+Value: TypeAlias = bool | int | float | str | None
+Params: TypeAlias = Mapping[str, Value]  # the values of one trial, by tunable name
+
+
+class Frozen(BaseModel):
+    """A part of a spec: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """One name that may stand under `space:` or `fixed:`.
+
+    `in_flight`: the value can change in the middle of a trial (after a PBT exploit) and take effect from the next
+    optimizer step on, without contradicting what the trial was before.
+    """
+
+    name: str
+    kind: Literal["float", "int", "choice", "bool"]
+    unit: str
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False  # `low` itself is not legal
+    high_open: bool = False
+    choices: tuple[str, ...] = ()
+    in_flight: bool = True
+    default: Value = None  # None: the model's or the data's own
+    why_not_in_flight: str = ""
+
+    def refusal(self, value: object) -> str | None:
+        """Why `value` is not legal here, or None if it is."""
+        if self.kind == "choice":
+            return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
+        if self.kind == "bool":
+            return None if isinstance(value, bool) else "must be true or false"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"must be a number ({self.unit})"
+        if self.kind == "int" and value != int(value):
+            return f"must be a whole number ({self.unit})"
+        if not math.isfinite(value):
+            return f"must be finite ({self.unit})"
+        if value < self.low or (self.low_open and value == self.low):
+            return f"must be {'greater than' if self.low_open else 'at least'} {self.low:g} ({self.unit})"
+        if value > self.high or (self.high_open and value == self.high):
+            return f"must be {'less than' if self.high_open else 'at most'} {self.high:g} ({self.unit})"
+        return None
+
+
+LR_SCHEDULES = ("linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
+
+TUNABLES: dict[str, Tunable] = {
+    t.name: t
+    for t in (
+        Tunable("learning_rate", "float", "peak rate", 0, 1, low_open=True, default=5e-5),
+        Tunable("weight_decay", "float", "per step, decoupled", 0, 1, default=0.0),
+        Tunable("adam_beta1", "float", "decay of the first moment", 0, 1, high_open=True, default=0.9),
+        Tunable("adam_beta2", "float", "decay of the second moment", 0, 1, high_open=True, default=0.999),
+        Tunable("adam_epsilon", "float", "absolute", 0, low_open=True, default=1e-8),
+        Tunable("max_grad_norm", "float", "L2 norm; 0 = no clipping", 0, default=1.0),
+        Tunable("label_smoothing_factor", "float", "probability mass", 0, 1, high_open=True, default=0.0),
+        Tunable("per_device_train_batch_size", "int", "examples", 1, default=16),
+        Tunable("gradient_accumulation_steps", "int", "batches per optimizer step", 1, default=1),
+        Tunable("warmup_steps", "int", "optimizer steps", 0, default=0),
+        Tunable("warmup_ratio", "float", "share of all steps; excludes warmup_steps", 0, 1, default=0.0),
+        Tunable("lr_scheduler_type", "choice", "shape", choices=LR_SCHEDULES, default="linear"),
+        Tunable(
+            "num_train_epochs",
+            "float",
+            "passes over the training split; at most `epochs`",
+            0,
+            low_open=True,
+            in_flight=False,
+            why_not_in_flight="it moves the horizon of the learning-rate schedule",
+        ),
+        Tunable(
+            "optim",
+            "choice",
+            "optimizer",
+            choices=("adamw_torch", "adamw_torch_fused", "adafactor", "sgd"),
+            in_flight=False,
+            default="adamw_torch_fused",
+            why_not_in_flight="the moments of one optimizer mean nothing to another",
+        ),
+        Tunable(
+            "data.max_length",
+            "int",
+            "tokens; longer texts are truncated",
+            8,
+            in_flight=False,
+            why_not_in_flight="it changes the validation inputs, so scores before and after do not compare",
+        ),
+    )
+}
+
+
+def find_tunable(name: str) -> Tunable | None:
+    """The tunable of that name; any `model.<key>` is one (whether the model has such a key is checked with the model).
+
+    Dropout probabilities of a model can change in flight; what shapes its weights cannot.
+    """
+    if name in TUNABLES:
+        return TUNABLES[name]
+    if not name.startswith("model.") or name == "model.":
+        return None
+    if "dropout" in name or name.endswith("pdrop"):
+        return Tunable(name, "float", "probability", 0, 1, high_open=True)
+    return ModelKey(name)
+
+
+class ModelKey(Tunable):
+    """A key of the model's configuration about which nothing more is known here than that the model must have it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            name, "float", "as the model defines it", in_flight=False, why_not_in_flight="it may shape the weights"
+        )
+
+    def refusal(self, value: object) -> str | None:
+        """The model itself judges the value."""
+        return None if isinstance(value, bool | int | float | str) else "must be a number, a text, true or false"
+
+
+class Subset(Frozen):
+    """How many rows of each split to use, drawn at random and stratified; null: all."""
+
+    train: PositiveInt | None = None
+    validation: PositiveInt | None = None
+    test: PositiveInt | None = None
+
+
+class DataSpec(Frozen):
+    """Where the rows come from and how they are prepared. Unset fields take the task preset's values."""
+
+    path: str | None = Field(
+        None, description="a folder with train/validation/test files, or one file; CSV, TSV, JSON, JSONL, Parquet"
+    )
+    train: str | None = Field(None, description="the training file; relative to `path` if that is set")
+    validation: str | None = Field(None, description="the validation file; without it, cut from train")
+    test: str | None = Field(None, description="the test file; without it, cut from train")
+    hub: str | None = Field(None, description="a data set's Hub id, such as nyu-mll/glue")
+    config: str | None = Field(None, description="the Hub data set's configuration, such as rte")
+    revision: str | None = Field(None, description="a commit, tag or branch of the Hub data set")
+    text: tuple[str, ...] | None = Field(None, description="one or two text columns", min_length=1, max_length=2)
+    label: str | None = Field(None, description="the label column")
+    source: str | None = Field(None, description="reviews only: rotten_tomatoes or imdb")
+    max_length: PositiveInt | None = Field(None, description="tokens; longer texts are truncated")
+    subset: Subset = Subset()
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: int = Field(0, ge=0, description="of the split and of the subset; the same for every trial")
+
+
+class Objective(Frozen):
+    """What a strategy optimises, as reported on the validation split."""
+
+    metric: str
+    mode: Literal["max", "min"]
+
+
+class FineTuneSpec(Frozen):
+    """Everything a trial needs besides its own params. The same for all trials of a study."""
+
+    trainable: str = Field(
+        "finetune", description="finetune, learning_curve, or package.module:function for your own"
+    )
+    task: str = Field(description="a preset (reviews, rte, imdb, glue/<config>) or text_classification, text_regression")
+    data: DataSpec = DataSpec()
+    model: str = Field("minilm", description="minilm (embedded), a Hub id or a local folder")
+    revision: str | None = Field(None, description="a commit, tag or branch of the Hub model")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with a Hub model")
+    epochs: PositiveFloat = Field(description="the full budget of one trial, passes over the training split")
+    report_every_epochs: PositiveFloat = Field(1.0, description="one evaluation and one report per this many epochs")
+    eval_batch_size: PositiveInt = 64
+    group_by_length: bool = Field(True, description="batches of texts of similar length: less padding")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the GPU has it, else fp32")
+    fixed: dict[str, Value] = Field(default_factory=dict, description="tunables held at one value")
+    objective: Objective | None = Field(None, description="null: the task's own (accuracy, matthews_correlation, ...)")
+    seed: int = Field(0, ge=0, description="of the model's head, dropout and the order of the rows")

@@ -1,0 +1,143 @@
+"""What came out: frozen results, as the study store gives them back. No I/O.
+
+This is the documented schema of `tunefleet results --json` (see `to_json`); `SCHEMA_VERSION` moves when a key does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from trainables.reporting import Report
+from trainables.spec import Params, Value
+
+SCHEMA_VERSION = 1
+
+
+class TrialState(StrEnum):
+    """Where a trial stands. Stopped: by its strategy, before its full epochs. Interrupted trials stay running."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class StudyState(StrEnum):
+    """Where a study (one strategy x one seed) stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Exploit:
+    """A PBT member took over a donor's weights and moments, and went on with new values."""
+
+    epoch: float  # of the donor's checkpoint
+    donor: str  # trial id
+    old: Params  # the member's values before
+    new: Params  # and from the next optimizer step on
+    time: float  # seconds since 1970 (UTC)
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """One trial: every report, in order, and how it ended."""
+
+    id: str  # Tune's trial id
+    number: int  # 0, 1, ... within the study, in order of start
+    state: TrialState
+    params: Params  # proposed at the start; the values in force later are in `reports`
+    reports: tuple[Report, ...] = ()
+    lineage: tuple[Exploit, ...] = ()
+    checkpoints: Mapping[float, str] = field(default_factory=dict)  # epoch -> folder; only those that still exist
+    error: str | None = None  # one line; the traceback is in the trial's folder
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training split in the trial's own history (after an exploit: the donor's and its own)."""
+        return self.reports[-1].epoch if self.reports else 0.0
+
+    @property
+    def device_seconds(self) -> float:
+        """What the trial's reports cost: training, evaluation, checkpoints."""
+        return sum(report.device_seconds for report in self.reports)
+
+    def best_report(self, metric: str, mode: Literal["max", "min"]) -> Report | None:
+        """The best report by `metric`, the earliest among equals; None before the first."""
+        sign = 1 if mode == "max" else -1
+        return max(self.reports, key=lambda r: sign * r.metrics[metric], default=None)
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """The one look at the test split, for the study's chosen configuration."""
+
+    trial: str  # trial id
+    epoch: float
+    params: Params  # in force when the chosen checkpoint was made
+    metrics: Mapping[str, float]
+    rows: int
+    checkpoint: str
+    time: float  # seconds since 1970 (UTC)
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """One strategy x one seed."""
+
+    strategy: str  # the strategy's label in the experiment, such as "pbt"
+    kind: str  # the plug-in, such as "pbt"
+    seed: int
+    state: StudyState
+    metric: str
+    mode: Literal["max", "min"]
+    trials: tuple[TrialOutcome, ...] = ()
+    wall_seconds: float = 0.0  # from the start of the study to its end; interruptions not counted
+    slots: int = 0  # trials that may run at the same time
+    devices_per_trial: float = 0.0
+    device: str = ""  # "GPU" or "CPU core"
+    test: TestScore | None = None
+    attributes: Mapping[str, Value] = field(default_factory=dict)  # versions of the libraries, data fingerprint, ...
+
+    @property
+    def device_seconds(self) -> float:
+        """The cost: all devices of all slots, for as long as the study held them, busy or idle."""
+        return self.wall_seconds * self.slots * self.devices_per_trial
+
+    def best(self) -> tuple[TrialOutcome, Report] | None:
+        """The trial and the report with the best validation score; ties go to the earlier trial."""
+        sign = 1 if self.mode == "max" else -1
+        scored = [(t, r) for t in self.trials if (r := t.best_report(self.metric, self.mode)) is not None]
+        return max(scored, key=lambda pair: sign * pair[1].metrics[self.metric], default=None)
+
+    def count(self, state: TrialState) -> int:
+        """How many trials are in `state`."""
+        return sum(trial.state is state for trial in self.trials)
+
+
+@dataclass(frozen=True)
+class ExperimentOutcome:
+    """All studies of one experiment."""
+
+    name: str
+    digest: str  # of the spec that made it
+    studies: tuple[StudyOutcome, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, numbers and texts; enumerations as their values, reports as mappings."""
+        plain = asdict(self)
+        for study, plain_study in zip(self.studies, plain["studies"], strict=True):
+            plain_study["device_seconds"] = study.device_seconds
+            for trial, plain_trial in zip(study.trials, plain_study["trials"], strict=True):
+                plain_trial["reports"] = [
+                    {**report._asdict(), "metrics": dict(report.metrics), "params": dict(report.params)}
+                    for report in trial.reports
+                ]
+                plain_trial["checkpoints"] = {f"{epoch:g}": path for epoch, path in trial.checkpoints.items()}
+        return {"schema_version": SCHEMA_VERSION, **plain}

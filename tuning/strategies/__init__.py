@@ -1,0 +1,94 @@
+"""Search strategies: one file each in this folder, or an entry point of the group `tunefleet.strategies`.
+
+A strategy is a named recipe, searcher x scheduler. The plug-in IS its configuration: its fields are its YAML keys.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from trainables.spec import Frozen, Objective
+from tuning.space import Space
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import SearchAlgorithm, Searcher
+
+__all__ = ["Plan", "Strategy", "find_strategies"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What Tune needs to run one study. Made fresh for each; never shared."""
+
+    scheduler: TrialScheduler
+    trials: int  # exactly how many
+    param_space: Mapping[str, Any] = field(default_factory=dict)  # empty when the searcher proposes every value
+    searcher: Searcher | SearchAlgorithm | None = None
+    needs_moments: bool = False  # checkpoints carry optimizer moments and RNG, at every report: a trial is continued
+
+
+class Strategy(Frozen, ABC):
+    """A search strategy. The runner calls `refusals` once while the spec is read, then `plan` once per study.
+
+    Neither may touch Ray's runtime, the store, the network or a global random state.
+    """
+
+    kind: ClassVar[str]  # the plug-in's name in YAML; the file's name
+
+    label: str | None = Field(None, description="its name in tables; needed when a kind stands twice")
+    space: Space | None = Field(None, description="replaces the experiment's space for this strategy")
+
+    @property
+    def name(self) -> str:
+        """The label, or the kind without one."""
+        return self.label or self.kind
+
+    def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
+        """What cannot work in this strategy: pairs of (path below the strategy or `space.<name>`, rule and next step)."""
+        return []
+
+    @abstractmethod
+    def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
+        """The searcher and scheduler for one study.
+
+        Args:
+            space: what to search; fixed dimensions included.
+            objective: the scheduler and the searcher see it under `metrics/<metric>`.
+            epochs: the full budget of one trial; reports carry `epoch`, use it as the time attribute.
+            seed: of all random draws. Same arguments, same proposals.
+        """
+
+
+@cache
+def find_strategies() -> Mapping[str, type[Strategy]]:
+    """Every strategy by kind: the files of this folder, then the installed entry points.
+
+    Raises:
+        ValueError: two of them claim one kind.
+    """
+    found: dict[str, type[Strategy]] = {}
+    for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
+        for candidate in vars(importlib.import_module(f"{__name__}.{module}")).values():
+            if isinstance(candidate, type) and issubclass(candidate, Strategy) and "kind" in vars(candidate):
+                _add(found, candidate)
+    for point in entry_points(group="tunefleet.strategies"):
+        _add(found, point.load())
+    return found
+
+
+def _add(found: dict[str, type[Strategy]], candidate: type[Strategy]) -> None:
+    other = found.setdefault(candidate.kind, candidate)
+    if other is not candidate:
+        raise ValueError(
+            f"strategy kind {candidate.kind!r} is claimed by {other.__module__} and {candidate.__module__}; rename one"
+        )
