@@ -62,7 +62,7 @@ class Tunable:
         return None
 
 
-LR_SCHEDULES = ("linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
+LR_SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 
 TUNABLES: dict[str, Tunable] = {
     t.name: t

@@ -1,0 +1,77 @@
+"""What the whole test run shares: one local Ray with four logical GPUs, and the real data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before anything imports ray or transformers: Ray reads these once, and no test may reach a hub.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_worker_niceness"] = "0"
+os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("WANDB_API_KEY", None)
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray for the whole test run: 4 logical CPUs, 4 logical GPUs, its own short temp dir."""
+    import ray
+
+    temp = tempfile.mkdtemp(prefix="tft", dir="/tmp")
+    ray.init(num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=temp, logging_level="error")
+    yield
+    ray.shutdown()
+    shutil.rmtree(temp, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with rte/ and imdb/ as Parquet."""
+    folder = os.environ.get("TUNEFLEET_DATA")
+    if not folder:
+        pytest.skip("TUNEFLEET_DATA is not set: the folder with rte/ and imdb/ as Parquet")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a two-layer BERT of random weights and the real tokenizer of the embedded encoder."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from trainables.models import resolve_model
+
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model("minilm"))
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, **sizes)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of 240 rows, three classes that single words give away, texts of 3 to 12 words."""
+    import random
+
+    rng = random.Random(0)
+    words = {"sea": "wave salt boat", "wood": "tree moss deer", "town": "street tram shop"}
+    filler = "the a some old new big small near far very quite and".split()
+    lines = ["text,label"]
+    for i in range(240):
+        label = sorted(words)[i % 3]
+        text = rng.choices(filler, k=rng.randint(2, 8)) + rng.choices(words[label].split(), k=rng.randint(1, 4))
+        rng.shuffle(text)
+        lines.append(f"{' '.join(text)} {i},{label}")
+    path = tmp_path_factory.mktemp("data") / "places.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,212 @@
+"""One fine-tuning trial, top to bottom, around the Hugging Face Trainer. The page to read first.
+
+A `FineTuning` is a live object: the model, optimizer, schedule, order of rows and random state of one trial. One
+Trainer lives as long as the trial; `train()` is called once per segment (from one evaluation to the next) and gets the
+rows of that segment from a sampler of ours. So the Trainer never resumes from a checkpoint of its own, which would
+bring back a donor's learning rate, weight decay and betas and would count steps instead of examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
+from transformers.utils import logging as transformers_logging
+
+from trainables import checkpoint
+from trainables.cache import PreparedTask, prepare
+from trainables.models import load_model
+from trainables.schedule import ProgressSchedule, Schedule, epoch_order
+from trainables.slot import Evaluation
+from trainables.spec import TUNABLES, FineTuneSpec, Params, Value
+
+# These go into TrainingArguments under their own names; the rest is handled by name below.
+TRAINING_ARGUMENTS = (
+    "learning_rate",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "optim",
+)
+
+
+class FineTuning:
+    """One trial. Two with equal params, spec and data give equal numbers on a CPU, bit for bit.
+
+    Args:
+        params: values by tunable name; what is missing takes the default in `TUNABLES`.
+        spec: the task, the model, the seed; `spec.objective` is filled in.
+    """
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        self.spec = spec
+        self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
+        self.params.update(params)
+        self.data: PreparedTask = prepare(spec, _whole(self.params.get("data.max_length")))
+        self.horizon = float(self.params.get("num_train_epochs") or spec.epochs)
+        self.epoch = 0.0  # passes over the training split, at the last evaluation
+        self.examples = 0  # rows trained on; the position in the schedule and in the order of rows
+
+        set_seed(spec.seed)
+        self.model = load_model(
+            spec,
+            num_labels=self.data.num_labels,
+            label_names=self.data.label_names,
+            regression=self.data.regression,
+            config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
+        )
+        self.trainer = SegmentTrainer(
+            model=self.model,
+            args=_arguments(spec, self.params),
+            train_dataset=self.data.train,
+            data_collator=DataCollatorWithPadding(self.data.tokenizer),
+            position=self,
+        )
+        self.optimizer = self.trainer.create_optimizer()
+        self.trainer.lr_scheduler = self.schedule = ProgressSchedule(
+            self.optimizer, self._schedule(), lambda: self.examples
+        )
+
+    # The four verbs
+
+    def advance(self, epochs: float) -> Evaluation:
+        """Train on by `epochs`, at most to the horizon, and evaluate on the validation split."""
+        target = min(round(self.epoch + epochs, 9), self.horizon)
+        rows = self._rows(round(target * len(self.data.train)))
+        if rows:
+            self.trainer.segment = rows
+            self.trainer.train()
+        self.epoch = target
+        return Evaluation(self.epoch, self.evaluate("validation"), self.in_force())
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Scores on `validation` or `test`: the task's metrics, and the plain loss (without label smoothing)."""
+        output = self.trainer.predict(getattr(self.data, split))
+        predictions = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        return self.data.task.metrics(predictions, output.label_ids)
+
+    def save(self, folder: Path, *, moments: bool) -> None:
+        """Write weights and position; with `moments` also what an optimizer needs to go on as if nothing happened."""
+        position = {"epoch": self.epoch, "examples": self.examples, "params": self.in_force()}
+        checkpoint.save(folder, self.model, self.optimizer if moments else None, position)
+
+    def restore(self, folder: Path) -> None:
+        """Take over weights, moments, random state and position; the values in force stay this trial's own."""
+        position = checkpoint.restore(folder, self.model, self.optimizer)
+        self.epoch, self.examples = position["epoch"], position["examples"]
+        # The donor's optimizer state came with the donor's rate, decay and betas: `checkpoint.restore` put this
+        # trial's own back into the groups. The rate follows from the position, also for the very next step.
+        self.schedule.schedule = self._schedule()
+        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_lr(), strict=True):
+            group["lr"] = rate
+
+    # What is in force
+
+    def in_force(self) -> dict[str, Value]:
+        """The trial's values as its live objects hold them, under the names that the trial was given."""
+        decayed = self.optimizer.param_groups[0]
+        live: dict[str, Value] = {
+            "learning_rate": self.schedule.schedule.peak,
+            "weight_decay": decayed["weight_decay"],
+            "per_device_train_batch_size": self.trainer.args.per_device_train_batch_size,
+            "gradient_accumulation_steps": self.trainer.args.gradient_accumulation_steps,
+            "max_grad_norm": self.trainer.args.max_grad_norm,
+            "label_smoothing_factor": self.trainer.args.label_smoothing_factor,
+        }
+        if "betas" in decayed:
+            live["adam_beta1"], live["adam_beta2"] = decayed["betas"]
+            live["adam_epsilon"] = decayed["eps"]
+        live.update(
+            {k: getattr(self.model.config, k.removeprefix("model.")) for k in self.params if k.startswith("model.")}
+        )
+        return {**self.params, **{name: value for name, value in live.items() if name in self.params}}
+
+    def _schedule(self) -> Schedule:
+        args = self.trainer.args
+        step = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        return Schedule.of(self.params, total=self.horizon * len(self.data.train), step=step)
+
+    def _rows(self, until: int) -> list[int]:
+        """The rows from the current position to `until` examples, over as many epochs as that spans."""
+        size, rows = len(self.data.train), []
+        for epoch in range(self.examples // size, math.ceil(until / size)):
+            order = epoch_order(
+                self.data.lengths, seed=self.spec.seed, epoch=epoch, group_by_length=self.spec.group_by_length
+            )
+            rows += order[max(self.examples - epoch * size, 0) : until - epoch * size]
+        return rows
+
+
+class SegmentTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer whose `train()` goes once over `segment`, and which counts the examples as they pass."""
+
+    def __init__(self, *, position: FineTuning, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.position = position
+        self.segment: list[int] = []
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
+        return RowSampler(self.segment)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One forward and backward pass; the schedule reads the count when the optimizer has stepped."""
+        self.position.examples += len(inputs["labels"])
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
+
+
+class RowSampler(torch.utils.data.Sampler[int]):
+    """Hands out the given rows in the given order."""
+
+    def __init__(self, rows: list[int]) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
+    """The Trainer's arguments: everything that it would write, log or report by itself is off."""
+    cuda = torch.cuda.is_available()
+    bf16 = spec.precision == "bf16" or (spec.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    args = TrainingArguments(
+        output_dir=".",  # the Trainer makes this folder even when it saves nothing
+        num_train_epochs=1,  # one pass over the segment
+        per_device_eval_batch_size=spec.eval_batch_size,
+        seed=spec.seed,
+        bf16=bf16,
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        report_to="none",
+        save_strategy="no",
+        eval_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,  # it would wait for the device at every step
+        disable_tqdm=True,
+        **{name: _exact(name, params[name]) for name in TRAINING_ARGUMENTS},
+    )
+    args._n_gpu = min(args.n_gpu, 1)  # a slot is one device; more visible ones would switch DataParallel on
+    return args
+
+
+def _exact(name: str, value: Value) -> Value:
+    """Whole numbers as int: a searcher may have handed over 16.0."""
+    return _whole(value) if TUNABLES[name].kind == "int" else value
+
+
+def _whole(value: Value) -> int | None:
+    return None if value is None else int(value)
