@@ -6,13 +6,12 @@
     per_device_train_batch_size: {choice: [16, 32, 64], mutate: false}
     adam_beta1: 0.9                                    # fixed
 
-Goes in: YAML. Comes out: Ray, HyperOpt and Optuna descriptions of the same set, grids, draws and PBT's perturbations; all
-values plain Python, ints as ints.
+Goes in: YAML. Comes out: Ray, HyperOpt and Optuna descriptions of the same set, grids, draws and the perturbations of
+PBT; all values plain Python, ints as ints.
 """
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import random
 from collections.abc import Iterator, Mapping
@@ -21,32 +20,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
 
 from trainables.spec import TUNABLES, Params, Value, find_tunable
-from tuning.dimensions import Choice, Dimension, Fixed, IntUniform, LogInt, LogUniform, Range, Uniform, parse_dimension
+from tuning.dimensions import Choice, Dimension, Fixed, plain_value
+from tuning.mistakes import nearest
+from tuning.ranges import IntUniform, LogInt, LogUniform, Range, Uniform
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = [
-    "Choice",
-    "Dimension",
-    "Fixed",
-    "IntUniform",
-    "LogInt",
-    "LogUniform",
-    "Range",
-    "Space",
-    "Uniform",
-    "unknown_name",
-]
+KINDS: dict[str, type[Dimension]] = {
+    kind.key: kind for kind in (Uniform, LogUniform, IntUniform, LogInt, Choice, Fixed)
+}
+
+
+def parse_dimension(raw: object) -> Dimension:
+    """A dimension from its YAML form.
+
+    Raises:
+        ValueError: no kind, two kinds, or what pydantic says of the kind's fields.
+    """
+    if isinstance(raw, Dimension):
+        return raw
+    if isinstance(raw, list | tuple):
+        raise ValueError("is a bare list; write {choice: [...]} or a range {uniform: [low, high]}")
+    if not isinstance(raw, Mapping):
+        return Fixed(fixed=plain_value(raw))
+    kinds = [key for key in raw if key in KINDS]
+    if len(kinds) != 1:
+        raise ValueError(f"must have exactly one of the keys {', '.join(KINDS)}")
+    return KINDS[kinds[0]].model_validate(raw)
 
 
 def unknown_name(name: str) -> str | None:
     """Why `name` can stand neither in a space nor under `fixed:`, with the nearest known name; None if it can."""
     if find_tunable(name) is not None:
         return None
-    near = difflib.get_close_matches(name, TUNABLES, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(TUNABLES)}, model.<key>"
-    return f"nothing consumes a hyperparameter {name!r}; {hint}"
+    return f"nothing consumes a hyperparameter {name!r}; {nearest(name, [*TUNABLES, 'model.<key>'])}"
 
 
 class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValidator(parse_dimension)]]]):
@@ -73,12 +81,16 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         """The dimensions that are not fixed."""
         return {name: dimension for name, dimension in self.items() if not isinstance(dimension, Fixed)}
 
-    def refusals(self) -> list[tuple[str, str]]:
-        """What the tunables forbid: pairs of (path below the space, value, rule and next step)."""
+    def refusals(self, epochs: float | None = None) -> list[tuple[str, str]]:
+        """What the tunables forbid: pairs of (path below the space, value, rule and next step).
+
+        Args:
+            epochs: the full budget of one trial; with it, a longer `num_train_epochs` is refused too.
+        """
         found: list[tuple[str, str]] = []
         for name, dimension in self.items():
             unknown = unknown_name(name)
-            found += [(name, unknown)] if unknown else _illegal_values(name, dimension)
+            found += [(name, unknown)] if unknown else _illegal_values(name, dimension, epochs)
         if {"warmup_steps", "warmup_ratio"} <= self.root.keys():
             found.append(("warmup_ratio", "warmup_steps stands in the space too and both set the warm-up; keep one"))
         return found
@@ -141,19 +153,24 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         return params.keys() == self.root.keys() and all(d.contains(params[name]) for name, d in self.items())
 
 
-def _illegal_values(name: str, dimension: Dimension) -> list[tuple[str, str]]:
+def _illegal_values(name: str, dimension: Dimension, epochs: float | None) -> list[tuple[str, str]]:
     tunable = find_tunable(name)
     assert tunable is not None
     if isinstance(dimension, Range) and tunable.kind in ("choice", "bool"):
         known = f" of {', '.join(tunable.choices)}" if tunable.choices else ""
         return [(f"{name}.{dimension.key}", f"{name} has no order; write {{choice: [...]}}{known}")]
     if isinstance(dimension, Range) and tunable.kind == "int" and not dimension.whole:
-        kind = "logint" if dimension.log else "int"
-        return [
-            (f"{name}.{dimension.key}", f"{name} must be a whole number ({tunable.unit}); write {kind}: [low, high]")
-        ]
+        whole = "logint" if dimension.log else "int"
+        return [(f"{name}.{dimension.key}", f"{name} is a whole number ({tunable.unit}); write {whole}: [low, high]")]
+    too_long = epochs if name == "num_train_epochs" else None
     return [
-        (f"{name}.{path}", f"{value!r}: {name} {rule}")
+        (f"{name}.{path}".rstrip("."), f"{value!r}: {name} {rule}")
         for path, value in dimension.stated()
-        if (rule := tunable.refusal(value)) is not None
+        if (rule := tunable.refusal(value) or _longer(value, too_long)) is not None
     ]
+
+
+def _longer(value: Value, epochs: float | None) -> str | None:
+    if epochs is None or not isinstance(value, int | float) or value <= epochs:
+        return None
+    return f"must be at most the trial's full budget, epochs: {epochs:g}; raise epochs or lower it"
