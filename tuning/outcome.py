@@ -5,6 +5,7 @@ This is the documented schema of `tunefleet results --json` (see `to_json`); `SC
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -41,6 +42,8 @@ class Exploit:
     old: Params  # the member's values before
     new: Params  # and from the next optimizer step on
     time: float  # seconds since 1970 (UTC)
+    reports: int  # how many of the member's reports came before
+    donor_reports: int  # how many of the donor's led to its checkpoint
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,16 @@ class TrialOutcome:
     def epochs(self) -> float:
         """Passes over the training split in the trial's own history (after an exploit: the donor's and its own)."""
         return self.reports[-1].epoch if self.reports else 0.0
+
+    @property
+    def epochs_trained(self) -> float:
+        """Passes over the training split that this trial computed itself: after an exploit only what it added."""
+        trained, position = 0.0, 0.0
+        taken_over = {exploit.reports: exploit.epoch for exploit in self.lineage}
+        for index, report in enumerate(self.reports):
+            trained += report.epoch - taken_over.get(index, position)
+            position = report.epoch
+        return trained
 
     @property
     def device_seconds(self) -> float:
@@ -120,6 +133,24 @@ class StudyOutcome:
         """How many trials are in `state`."""
         return sum(trial.state is state for trial in self.trials)
 
+    def history(self, trial: TrialOutcome, report: Report) -> tuple[Report, ...]:
+        """What the weights behind `report` went through, in order: the trial's own reports and, before an exploit,
+        its donor's. Epochs grow along it; the params of each report were in force up to its epoch.
+
+        Raises:
+            ValueError: `report` is not one of the trial's.
+            KeyError: a donor is not among this study's trials.
+        """
+        by_id = {member.id: member for member in self.trials}
+        count = trial.reports.index(report) + 1
+        parts: list[tuple[Report, ...]] = []
+        while True:
+            exploit = max((x for x in trial.lineage if x.reports < count), key=lambda x: x.reports, default=None)
+            parts.append(trial.reports[exploit.reports if exploit else 0 : count])
+            if exploit is None:
+                return tuple(passed for part in reversed(parts) for passed in part)
+            trial, count = by_id[exploit.donor], exploit.donor_reports
+
 
 @dataclass(frozen=True)
 class ExperimentOutcome:
@@ -134,10 +165,18 @@ class ExperimentOutcome:
         plain = asdict(self)
         for study, plain_study in zip(self.studies, plain["studies"], strict=True):
             plain_study["device_seconds"] = study.device_seconds
+            if study.test is not None:
+                plain_study["test"]["metrics"] = _finite(study.test.metrics)
             for trial, plain_trial in zip(study.trials, plain_study["trials"], strict=True):
+                plain_trial["epochs_trained"] = trial.epochs_trained
                 plain_trial["reports"] = [
-                    {**report._asdict(), "metrics": dict(report.metrics), "params": dict(report.params)}
+                    {**report._asdict(), "metrics": _finite(report.metrics), "params": dict(report.params)}
                     for report in trial.reports
                 ]
                 plain_trial["checkpoints"] = {f"{epoch:g}": path for epoch, path in trial.checkpoints.items()}
         return {"schema_version": SCHEMA_VERSION, **plain}
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """NaN and infinity as null: JSON has no word for them."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
