@@ -15,8 +15,8 @@ class HyperOptAsha(Strategy):
     """Tree-structured Parzen estimator (not a Gaussian process) with asynchronous successive halving on epochs.
 
     At `grace_epochs` and at every rung after it, each `reduction_factor` times later, a trial goes on only if its score
-    is among the best 1/`reduction_factor` that this rung has seen so far. Who meets whom depends on the order of arrival:
-    with trials running side by side two runs with one seed differ.
+    is among the best 1/`reduction_factor` that this rung has seen so far. Who meets whom depends on the order of
+    arrival: with trials running side by side two runs with one seed differ.
 
     Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011; Li et al., "A system for massively
     parallel hyperparameter tuning", MLSys 2020 (arXiv 1810.05934).
@@ -30,7 +30,7 @@ class HyperOptAsha(Strategy):
     )
     grace_epochs: PositiveFloat = Field(1.0, description="no trial is stopped before; the first rung")
     # Ray's default is 4. A fine-tuning has few epochs: with 4 and up to 4 epochs the only decision is the first, where
-    # scores are noisiest, and it ends three of four trials; with 2 there are decisions after 1 and 2 (and 4, if longer).
+    # scores are noisiest, and it ends three of four trials; with 2 there are decisions after 1 and 2 (and 4).
     reduction_factor: Annotated[float, Field(gt=1)] = Field(2.0, description="1 in this many goes on at each rung")
     compare_unequal_schedules: bool = Field(
         False, description="allow num_train_epochs in the space: finished short schedules then meet hot long ones"
