@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+@dataclass(frozen=True)
+class TrialResources:
+    """What one trial holds while it runs; all of it on one node."""
+
+    cpus: float  # logical cores
+    gpus: float  # 0, a fraction of one GPU, or 1
 
 
 class ClusterSpec(BaseModel):
@@ -29,6 +38,16 @@ class ClusterSpec(BaseModel):
         "runs",
         description="Folder that every node reaches; the run folder is STORAGE/NAME. Relative to where you start.",
     )
+
+    @field_validator("address")
+    @classmethod
+    def _auto_or_host_and_port(cls, value: str | None) -> str | None:
+        if value is None or value == "auto":
+            return value
+        host, _, port = value.rpartition(":")
+        if "://" in value or not host or not port.isdigit():
+            raise ValueError(f"{value!r}: must be null, auto, or host:port of a Ray head (its port is 6379 by default)")
+        return value
 
     @field_validator("gpus_per_trial")
     @classmethod

@@ -1,0 +1,78 @@
+"""How many trials the nodes hold: pure arithmetic on what Ray says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from cluster.spec import ClusterSpec, TrialResources
+
+ROUNDING = 1e-6  # Ray counts resources in steps of 1e-4
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be used as declared. The message names the option, its value, the rule and the next step."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of the cluster, as Ray describes it."""
+
+    id: str
+    address: str
+    cpus: float
+    gpus: float
+    accelerator: str | None  # such as "H200"; None where Ray found no device of its own
+
+    @classmethod
+    def from_ray(cls, node: Mapping[str, Any]) -> Self:
+        """One entry of `ray.nodes()`."""
+        resources = node["Resources"]
+        kinds = (name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
+        return cls(
+            id=node["NodeID"],
+            address=node["NodeManagerAddress"],
+            cpus=resources.get("CPU", 0.0),
+            gpus=resources.get("GPU", 0.0),
+            accelerator=next(kinds, None),
+        )
+
+    def holds(self, trial: TrialResources) -> int:
+        """How many such trials fit at the same time. A share of a GPU lies within one GPU."""
+        by_cpus = math.floor(self.cpus / trial.cpus + ROUNDING)
+        if trial.gpus == 0:
+            return by_cpus
+        per_gpu = math.floor(1 / trial.gpus + ROUNDING)
+        return min(by_cpus, math.floor(self.gpus + ROUNDING) * per_gpu)
+
+
+def trial_resources(spec: ClusterSpec, nodes: Sequence[Node]) -> TrialResources:
+    """What one trial holds on these nodes; an undeclared `gpus_per_trial` is 1 where there are GPUs.
+
+    Raises:
+        ClusterError: no single node can hold a trial.
+    """
+    gpus = spec.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
+    trial = TrialResources(cpus=spec.cpus_per_trial, gpus=gpus)
+    most_gpus = max((node.gpus for node in nodes), default=0.0)
+    most_cpus = max((node.cpus for node in nodes), default=0.0)
+    if gpus > most_gpus:
+        raise ClusterError(
+            f"cluster.gpus_per_trial: {gpus:g}, but the largest node has {most_gpus:g} GPUs. "
+            "Set it to 0 to train on CPU, or join a cluster with GPUs through cluster.address."
+        )
+    if trial.cpus > most_cpus:
+        raise ClusterError(
+            f"cluster.cpus_per_trial: {trial.cpus:g}, but the largest node has {most_cpus:g} CPUs. "
+            f"Set it to {most_cpus:g} or less, or join a larger cluster through cluster.address."
+        )
+    if not any(node.holds(trial) for node in nodes):
+        raise ClusterError(
+            f"cluster.cpus_per_trial: {trial.cpus:g} with cluster.gpus_per_trial: {gpus:g}, but no single node "
+            "has both. Lower one of them: a trial runs on one node."
+        )
+    return trial

@@ -1,0 +1,119 @@
+"""The head of a running cluster: where it is, whether it lets us in, which machines it has. All before Ray is joined.
+
+`ray.init` retries for 20 seconds and then says only "Failed to connect", whatever the reason; a token that the head
+does not want is as invisible to it. So the head is asked first, with one gRPC call each.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from cluster.capacity import ClusterError
+
+AUTH_MODE = "RAY_AUTH_MODE"
+ANSWER_SECONDS = 10.0  # a head that takes longer for one small call is not going to serve an experiment
+
+
+class Head(NamedTuple):
+    """A head that accepted us."""
+
+    address: str  # host:port
+    auth_mode: str  # disabled or token, for RAY_AUTH_MODE
+    hosts: frozenset[str]  # names of the machines alive
+
+
+def find_head(address: str) -> Head:
+    """The head at `address` ('auto' or host:port).
+
+    'auto' is RAY_ADDRESS, else the last cluster that `ray start` made here, else the only head that runs here.
+    RAY_AUTH_MODE as the user set it is kept. Unset, the head decides: disabled if it answers without a token.
+
+    Raises:
+        ClusterError: nothing is found or answers there, or it refuses the token.
+    """
+    address = _local_head() if address == "auto" else address
+    chosen = os.environ.get(AUTH_MODE, "").lower()
+    if chosen != "token":
+        hosts = _hosts(address, token=None)
+        if hosts is not None:
+            return Head(address, "disabled", hosts)
+        if chosen:
+            raise ClusterError(
+                f"cluster.address: {address} wants a token, but {AUTH_MODE}={chosen}. Unset it or set it to token."
+            )
+    token = _token()
+    hosts = None if token is None else _hosts(address, token)
+    if hosts is None:
+        why = "there is none" if token is None else "the head refused the one found"
+        raise ClusterError(
+            f"cluster.address: {address} wants a token and {why}. Put the cluster's own into RAY_AUTH_TOKEN, into the "
+            "file that RAY_AUTH_TOKEN_PATH names, or into ~/.ray/auth_token (mode 0600)."
+        )
+    return Head(address, "token", hosts)
+
+
+def _local_head() -> str:
+    from ray._private.services import find_gcs_addresses
+    from ray._private.utils import read_ray_address
+
+    known = os.environ.get("RAY_ADDRESS") or read_ray_address()
+    if known and known != "auto":
+        return str(known)
+    running = sorted(find_gcs_addresses())
+    if len(running) != 1:
+        found = f"{len(running)} heads run here ({', '.join(running)})" if running else "no Ray head runs here"
+        raise ClusterError(
+            f"cluster.address: auto, but {found}. Name one (cluster.address=host:port), start one "
+            "(`ray start --head`), or leave the address out for a local Ray."
+        )
+    return str(running[0])
+
+
+def _token() -> str | None:
+    """The token that Ray itself would send: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    loader = AuthenticationTokenLoader.instance()
+    loader.reset_cache()
+    if not loader.has_token(ignore_auth_mode=True):
+        return None
+    return str(loader.get_raw_token(ignore_auth_mode=True))
+
+
+def _hosts(address: str, token: str | None) -> frozenset[str] | None:
+    """Names of the machines alive, or None if the head wants another token."""
+    import grpc  # type: ignore[import-untyped]
+    from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
+
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    with _channel(address) as channel:
+        stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        try:
+            reply = stub.GetAllNodeInfo(
+                gcs_service_pb2.GetAllNodeInfoRequest(), metadata=metadata, timeout=ANSWER_SECONDS
+            )
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return None
+            raise ClusterError(
+                f"cluster.address: no Ray head answers at {address} ({error.code().name.lower()}). Check host, port "
+                "(6379 by default) and firewall, or start one with `ray start --head`."
+            ) from error
+    alive = (node for node in reply.node_info_list if node.state == gcs_pb2.GcsNodeInfo.ALIVE)
+    return frozenset(node.node_manager_hostname for node in alive)
+
+
+def _channel(address: str) -> Any:
+    """A plain or TLS channel, as RAY_USE_TLS says. Ray's own maker would add a token that is not ours to choose."""
+    import grpc
+
+    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+        return grpc.insecure_channel(address)
+    from ray._common.tls_utils import load_certs_from_env
+
+    certificates, key, authorities = load_certs_from_env()
+    return grpc.secure_channel(
+        address,
+        grpc.ssl_channel_credentials(root_certificates=authorities, private_key=key, certificate_chain=certificates),
+    )
