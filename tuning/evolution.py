@@ -1,0 +1,65 @@
+"""Who takes over from whom in one generation of population-based training, and with which values.
+
+In: the members' scores at the same epoch. Out: takeovers. Pure: no Ray, no I/O, no state, so a generation that is
+decided again (after a crash, or with other slots) is decided the same way.
+
+Source: Jaderberg et al., "Population Based Training of Neural Networks", 2017, truncation selection.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from trainables.spec import Params
+from tuning.space import Space
+
+
+class Member(NamedTuple):
+    """One living member at the end of a generation."""
+
+    number: int  # its place in the population, fixed for life; breaks ties
+    trial_id: str
+    score: float  # higher is better
+    params: Params
+
+
+class Takeover(NamedTuple):
+    """`member` goes on from the donor's weights and moments, with `params`."""
+
+    member: Member
+    donor: Member
+    params: Params
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """The rule of a population; see `tuning.strategies.pbt.Pbt` for the fields."""
+
+    space: Space
+    seed: int
+    quantile: float
+    resample_probability: float
+    factors: tuple[float, ...]
+
+    def takeovers(self, generation: int, members: Sequence[Member]) -> list[Takeover]:
+        """Each of the worst `quantile` takes over from one of the best `quantile`, drawn uniformly.
+
+        Args:
+            generation: 1, 2, ...; with the seed it determines every draw.
+            members: all that live, in any order. The two quantiles never overlap; a single member stays alone.
+        """
+        count = min(math.ceil(self.quantile * len(members)), len(members) // 2)
+        ranked = sorted(members, key=lambda member: (-member.score, member.number))
+        donors = ranked[:count]
+        rng = random.Random(f"{self.seed}/{generation}")
+        return [
+            Takeover(member, donor := rng.choice(donors), self._perturbed(donor.params, rng))
+            for member in sorted(ranked[len(ranked) - count :], key=lambda member: member.number)
+        ]
+
+    def _perturbed(self, params: Params, rng: random.Random) -> Params:
+        return self.space.perturb(params, rng, self.resample_probability, self.factors)

@@ -1,0 +1,72 @@
+"""Population-based training: a population trains in step; after each generation the worst continue from the best.
+
+A bad member takes over a good one's weights, optimizer moments and values, and perturbs the values. So the outcome is
+a schedule of values, not one configuration. A member that diverges (non-finite score) or crashes is recorded as
+failed and leaves; the others go on among themselves.
+
+Source: Jaderberg et al., "Population Based Training of Neural Networks", 2017.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from trainables.spec import Objective, find_tunable
+from tuning.space import Space
+from tuning.strategies import Plan, Strategy
+
+
+class Pbt(Strategy):
+    """`population` members, each with the full epochs; fewer slots than members work."""
+
+    kind: ClassVar[str] = "pbt"
+
+    population: int = Field(ge=2, description="members")
+    perturb_every_epochs: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="length of a generation; a multiple of report_every_epochs"
+    )
+    quantile: float = Field(
+        0.25, gt=0, le=0.5, description="share that is replaced after a generation, and share that donates"
+    )
+    resample_probability: float = Field(
+        0.25, ge=0, le=1, description="of a value after an exploit: drawn anew rather than moved"
+    )
+    factors: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        (0.8, 1.2), min_length=1, description="a moved number is multiplied by one of these, within its range"
+    )
+
+    def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
+        """Values that cannot change in flight, a space with nothing to perturb, a run without a perturbation."""
+        mutable = [name for name, dimension in space.searched.items() if dimension.mutate]
+        found = []
+        for name in mutable:
+            tunable = find_tunable(name)
+            if tunable is not None and not tunable.in_flight:
+                found.append(
+                    (
+                        f"space.{name}",
+                        f"{name} cannot change in the middle of a trial: {tunable.why_not_in_flight}. "
+                        "Add mutate: false (drawn once, then inherited with the donor's weights), or fix it",
+                    )
+                )
+        if not mutable:
+            found.append(("space", "no dimension may change, so pbt perturbs nothing; give it at least one to search"))
+        if self.perturb_every_epochs >= epochs:
+            rule = f"{self.perturb_every_epochs:g}: must be less than epochs ({epochs:g}), or nothing is ever perturbed"
+            found.append(("perturb_every_epochs", rule))
+        return found
+
+    def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
+        """Scheduler and members share one state, which Tune's snapshots carry; take both from one plan."""
+        from tuning.evolution import Evolution
+        from tuning.members import Members
+        from tuning.population import PopulationScheduler
+
+        rng = random.Random(seed)
+        members = [space.sample(rng) for _ in range(self.population)]
+        evolution = Evolution(space, seed, self.quantile, self.resample_probability, self.factors)
+        scheduler = PopulationScheduler(evolution, objective, self.perturb_every_epochs, self.population)
+        return Plan(scheduler, self.population, searcher=Members(members, scheduler), needs_moments=True)
