@@ -12,12 +12,12 @@ import inspect
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ray import tune
 
 from trainables.reporting import Report, checked
-from trainables.spec import FineTuneSpec, Params
+from trainables.spec import TRAININGS, FineTuneSpec, Params
 
 
 class Evaluation(NamedTuple):
@@ -26,6 +26,13 @@ class Evaluation(NamedTuple):
     epoch: float
     metrics: dict[str, float]
     params: dict[str, Any]
+
+
+class Scores(NamedTuple):
+    """What `Training.score` returns."""
+
+    metrics: dict[str, float]
+    rows: int  # how many rows the metrics are over; 0: they are no sample
 
 
 class Training(Protocol):
@@ -39,14 +46,14 @@ class Training(Protocol):
     def advance(self, epochs: float) -> Evaluation:
         """Train on by `epochs` (less where the horizon comes first) and evaluate on the validation split."""
 
+    def score(self, split: Literal["validation", "test"]) -> Scores:
+        """Evaluate as it stands. The test split is for the end of an experiment, never for a search."""
+
     def save(self, folder: Path, *, moments: bool) -> None:
         """Write all that `restore` needs; without `moments` only what an evaluation needs (the weights)."""
 
     def restore(self, folder: Path) -> None:
         """Take over position, weights, moments and random state from `folder`; keep this trial's own params."""
-
-
-TRAININGS = {"finetune": "trainables.finetune:FineTuning", "learning_curve": "trainables.learning_curve:LearningCurve"}
 
 
 def load_trainable(name: str) -> Any:

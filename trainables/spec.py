@@ -136,6 +136,10 @@ class ModelKey(Tunable):
         return None if isinstance(value, bool | int | float | str) else "must be a number, a text, true or false"
 
 
+# The trainables of this package, by the name they have in a spec.
+TRAININGS = {"finetune": "trainables.finetune:FineTuning", "learning_curve": "trainables.learning_curve:LearningCurve"}
+
+
 class Subset(Frozen):
     """How many rows of each split to use, drawn at random and stratified; null: all."""
 
@@ -176,10 +180,8 @@ class Objective(Frozen):
 class FineTuneSpec(Frozen):
     """Everything a trial needs besides its own params. The same for all trials of a study."""
 
-    trainable: str = Field(
-        "finetune", description="finetune, learning_curve, or package.module:function for your own"
-    )
-    task: str = Field(description="a preset (reviews, rte, imdb, glue/<config>) or text_classification, text_regression")
+    trainable: str = Field("finetune", description="finetune, learning_curve, or package.module:function for your own")
+    task: str = Field(description="reviews, rte, imdb, glue/<config>, text_classification or text_regression")
     data: DataSpec = DataSpec()
     model: str = Field("minilm", description="minilm (embedded), a Hub id or a local folder")
     revision: str | None = Field(None, description="a commit, tag or branch of the Hub model")
