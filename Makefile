@@ -1,0 +1,34 @@
+# make quickstart   a fresh machine to a finished comparison: virtual environment, install, the main job
+# make test         every test that this machine can run
+# make check        formatting, lint, types
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SPEC ?= quickstart
+
+.PHONY: quickstart test check install install-dev
+
+quickstart: install
+	$(BIN)/tunefleet run $(SPEC)
+
+test: install-dev check
+	$(BIN)/python -m pytest
+
+check: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+install-dev: $(VENV)/installed-dev
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e '.[quickstart]'
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@ $(VENV)/installed
