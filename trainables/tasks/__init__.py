@@ -1,0 +1,125 @@
+"""Tasks: what a text goes in and what label comes out, where the rows are, how predictions are scored.
+
+One file per kind of task in this folder. A file that defines `TASKS`, a tuple of `Task` objects, adds them all: there
+is no second list. The other files are what the kinds share: `files` and `sources` read rows, `splits` draws the three
+splits, `text` turns both into data sets.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from trainables.errors import InputError, nearest
+from trainables.spec import DataSpec, Objective
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+
+__all__ = ["Task", "TaskData", "TaskError", "find_task", "find_tasks", "task_names"]
+
+
+class TaskError(InputError):
+    """The data cannot be used: which option, its value, the rule, the next step."""
+
+
+class TaskData(NamedTuple):
+    """Three disjoint splits with the columns `text`, `text_pair` (tasks of two texts) and `label`.
+
+    The search sees train and validation; test is for the final evaluation only.
+    """
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    num_labels: int  # 1 for regression
+    label_names: tuple[str, ...]  # by class id; empty for regression
+    fingerprint: str  # hex digest of the rows and label names: equal on every machine for equal data and options
+    duplicates: int  # rows left out because their text stands in a split already
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One named task. `check` is called while a spec is read, everything else on a worker.
+
+    No method may keep state between calls, write a file, or use a global random state.
+    """
+
+    name: str
+    summary: str  # one line for listings
+    data: DataSpec  # the preset's own values; a DataSpec of the user goes before them, field by field
+    objective: Objective  # what a strategy optimises unless the spec says otherwise
+
+    kind: ClassVar[Literal["classification", "regression"]]
+    metric_names: ClassVar[tuple[str, ...]]  # what `metrics` returns; the trial adds `loss`
+
+    @abstractmethod
+    def options(self, data: DataSpec) -> DataSpec:
+        """`data`, completed by the preset. Another source (`path`, `hub`) replaces the preset's source altogether."""
+
+    @abstractmethod
+    def check(self, data: DataSpec) -> list[tuple[str, str]]:
+        """What cannot work with `data`, as pairs of (dotted path such as `data.path`, message). Reads no more than
+        the files' columns, imports neither torch nor datasets, and never uses the network."""
+
+    @abstractmethod
+    def load(self, data: DataSpec) -> TaskData:
+        """Read the rows and draw the splits: the same for the same rows, options and seed.
+
+        Raises:
+            TaskError: the rows cannot be read, or are not what this task needs.
+        """
+
+    @abstractmethod
+    def tokenize(self, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
+        """`split` as a model takes it: `input_ids`, `attention_mask`, `token_type_ids` where the tokenizer makes them,
+        `labels` (int, or float for regression) and `length` (tokens). Truncated to `max_length`, not padded.
+
+        Raises:
+            TaskError: `max_length` is more than the model can take.
+        """
+
+    @abstractmethod
+    def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """The scores of float predictions (n, num_labels) against labels (n,). A prediction that is NaN or infinite
+        makes every score NaN: a diverged model must not look like a guessing one."""
+
+
+@cache
+def find_tasks() -> Mapping[str, Task]:
+    """Every task by name.
+
+    Raises:
+        ValueError: two files claim one name.
+    """
+    found: dict[str, Task] = {}
+    for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
+        for task in getattr(importlib.import_module(f"{__name__}.{module}"), "TASKS", ()):
+            if task.name in found:
+                raise ValueError(f"task {task.name!r} in {module}.py stands in another file already; rename one")
+            found[task.name] = task
+    return found
+
+
+def task_names() -> tuple[str, ...]:
+    """The names of all tasks, sorted."""
+    return tuple(sorted(find_tasks()))
+
+
+def find_task(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        ValueError: there is none; names the nearest known one.
+    """
+    try:
+        return find_tasks()[name]
+    except KeyError:
+        step = nearest(name, find_tasks())
+        raise TaskError("task", name, "is no known task", f"{step} (`tunefleet ls` shows all)") from None

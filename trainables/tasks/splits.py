@@ -1,0 +1,119 @@
+"""Three disjoint splits from whatever was published.
+
+A row's place in the draw is the hash of the seed and its text. So a split depends neither on the order of rows in a
+file nor on a library's random generator, and a smaller subset is contained in a larger one. Draws are stratified.
+
+A text (or pair) stands in one split only: first in test, then in validation, then in train, and in train once. A
+published validation or test split otherwise stays as it is, so that scores compare with published ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from trainables.spec import DataSpec
+from trainables.tasks import TaskError
+
+
+class Rows(NamedTuple):
+    """Texts and their labels: class ids, or numbers."""
+
+    texts: list[tuple[str, ...]]
+    labels: list[float]
+
+    def take(self, indices: Sequence[int]) -> Rows:
+        """The rows at `indices`, in that order."""
+        return Rows([self.texts[i] for i in indices], [self.labels[i] for i in indices])
+
+
+def draw_splits(
+    published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]
+) -> tuple[dict[str, Rows], int]:
+    """Train, validation and test, and the number of rows left out as duplicates.
+
+    Args:
+        published: `train`, and `validation` and `test` where they have labels. What is missing is cut from train:
+            `options.test_fraction` and `options.validation_fraction`, both of the (distinct) published training rows.
+        options: fractions, subset sizes, seed.
+        class_names: by class id; empty for regression, which is not stratified.
+
+    Raises:
+        TaskError: a class has too few rows to stand in each split, a subset is larger than its split, or a split
+            has no row left.
+    """
+    splits, duplicates = _without_duplicates(published)
+    total = len(splits["train"].texts)
+    for name, fraction in (("test", options.test_fraction), ("validation", options.validation_fraction)):
+        if name not in splits:
+            size = max(1, round(fraction * total))
+            drawn, rest = _draw(splits["train"], size, options.seed, class_names, name, keep=1)
+            splits |= {name: drawn, "train": rest}
+    for name, rows in splits.items():
+        if not rows.texts:
+            rule = "has no row left after those that stand in another split are taken out"
+            raise TaskError(f"data.{name}", name, rule, "check that the files of the splits differ")
+        size = getattr(options.subset, name)
+        if size is not None and size > len(rows.texts):
+            rule = f"the {name} split has {len(rows.texts)} rows"
+            raise TaskError(f"data.subset.{name}", size, rule, "ask for fewer, or null for all")
+        if size is not None:
+            splits[name], _ = _draw(rows, size, options.seed, class_names, f"subset.{name}", keep=0)
+    return splits, duplicates
+
+
+def _without_duplicates(published: Mapping[str, Rows]) -> tuple[dict[str, Rows], int]:
+    seen: set[tuple[str, ...]] = set()
+    kept = {}
+    for name in ("test", "validation", "train"):
+        if name not in published:
+            continue
+        texts = published[name].texts
+        fresh = [i for i, text in enumerate(texts) if text not in seen]
+        if name == "train":
+            first = {texts[i]: i for i in reversed(fresh)}
+            fresh = sorted(first.values())
+        kept[name] = published[name].take(fresh)
+        seen.update(kept[name].texts)
+    return kept, sum(len(rows.texts) - len(kept[name].texts) for name, rows in published.items())
+
+
+def _draw(rows: Rows, size: int, seed: int, class_names: Sequence[str], option: str, keep: int) -> tuple[Rows, Rows]:
+    """`size` rows and the others, both in the order of the draw; at least `keep` rows of each class are left over."""
+    order = sorted(range(len(rows.texts)), key=lambda i: _place(seed, rows.texts[i]))
+    strata = [int(label) if class_names else 0 for label in rows.labels]
+    counts = Counter(strata)
+    for stratum, count in sorted(counts.items()):
+        if count < 1 + keep:
+            what = f"class {class_names[stratum]!r}" if class_names else "the split"
+            rule = f"{what} has {count} row: too few to stand in two splits"
+            raise TaskError(f"data.{option}", size, rule, "add rows, remove the class, or give the split its own file")
+    if size < len(counts):
+        step = f"ask for at least {len(counts)}, one row per class"
+        raise TaskError(f"data.{option}", size, f"there are {len(counts)} classes to draw from", step)
+    open_places = allocate(counts, size, keep)
+    drawn: list[int] = []
+    rest: list[int] = []
+    for i in order:
+        (drawn if open_places[strata[i]] > 0 else rest).append(i)
+        open_places[strata[i]] -= 1
+    return rows.take(drawn), rows.take(rest)
+
+
+def allocate(counts: Mapping[int, int], size: int, keep: int) -> dict[int, int]:
+    """How many rows of each stratum when `size` of all are drawn: in proportion, by largest remainder, but at least
+    one of each, with `keep` of each left over. `size` is at least the number of strata."""
+    total = sum(counts.values())
+    exact = {s: size * count / total for s, count in counts.items()}
+    taken = {s: min(max(1, int(exact[s])), count - keep) for s, count in counts.items()}
+    while sum(taken.values()) < size and (free := [s for s in taken if taken[s] < counts[s] - keep]):
+        taken[max(free, key=lambda s: (exact[s] - taken[s], -s))] += 1
+    while sum(taken.values()) > size:
+        taken[min((s for s in taken if taken[s] > 1), key=lambda s: (exact[s] - taken[s], s))] -= 1
+    return taken
+
+
+def _place(seed: int, text: tuple[str, ...]) -> bytes:
+    return hashlib.blake2b("\0".join((str(seed), *text)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
