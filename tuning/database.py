@@ -1,0 +1,144 @@
+"""The database behind the study store: SQLite by default, PostgreSQL for a team, through Optuna's RDB storage.
+
+In: a URL. Out: an open `optuna.storages.RDBStorage`, or a `StoreError` that says what is wrong with the URL, the file
+or the server. A password in the URL appears in no message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import URL
+
+LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes to the same SQLite file
+
+
+class StoreError(RuntimeError):
+    """The study store cannot do what was asked; the message says why and what to do."""
+
+
+def sqlite_url(path: str | Path) -> str:
+    """The URL of a SQLite file; characters that mean something in a URL are escaped."""
+    from sqlalchemy import URL
+
+    absolute = Path(path).expanduser().absolute()
+    return URL.create("sqlite", database=str(absolute)).render_as_string()
+
+
+def masked(url: str) -> str:
+    """`url` without its password, for messages."""
+    from sqlalchemy.engine import make_url
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except Exception:  # it is no URL: the user sees it all the same, less all that may be a password
+        return re.sub(r"://.*@", "://***@", url)
+
+
+def connect(url: str, *, create: bool) -> RDBStorage:
+    """Open the database at `url`.
+
+    Args:
+        url: sqlite:///PATH (made absolute) or postgresql://USER:PASSWORD@HOST/DATABASE.
+        create: make the file, its folder and the tables where they are missing; else that is an error.
+
+    Raises:
+        StoreError: not a URL, no such store, not writable, not a database, another schema, no driver, no server.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # It announces every study that it creates; errors and warnings stay.
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
+    parsed = _parse(url)
+    arguments = {}
+    if parsed.get_backend_name() == "sqlite":
+        parsed = _sqlite(parsed, create=create)
+        arguments = {"connect_args": {"timeout": LOCK_TIMEOUT}}
+    shown = parsed.render_as_string(hide_password=True)
+    # Optuna fills `{SCHEMA_VERSION}` into URLs with str.format: a brace of ours must pass through it unchanged.
+    literal = parsed.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    try:
+        return optuna.storages.RDBStorage(literal, arguments, skip_table_creation=not create)
+    except ImportError:
+        raise StoreError(
+            f"study store {shown}: the PostgreSQL driver is not installed; pip install 'tunefleet[postgres]'"
+        ) from None
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        raise StoreError(f"study store {shown}: {_reason(error)}") from None
+    except RuntimeError as error:  # the schema check's own type
+        raise StoreError(f"study store {shown}: {error}") from None
+
+
+@contextmanager
+def told(url: str, action: str) -> Iterator[None]:
+    """Failures of the database inside the block become a StoreError that names the store and `action`."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StoreError(
+            f"study store {masked(url)}: cannot {action}: {_reason(error)}. "
+            "What was acknowledged before is safe; mend it, then `tunefleet resume`."
+        ) from None
+
+
+def _parse(url: str) -> URL:
+    from sqlalchemy.engine import make_url
+
+    try:
+        parsed = make_url(url)
+    except Exception:  # SQLAlchemy raises ArgumentError or ValueError, and either may quote the password
+        raise StoreError(
+            f"study store {masked(url)}: is not a URL; "
+            "give sqlite:////absolute/path.db or postgresql://USER:PASSWORD@HOST/DATABASE"
+        ) from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+        raise StoreError(
+            f"study store {masked(url)}: {parsed.drivername!r} is not supported; use sqlite:/// or postgresql://"
+        )
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")  # the driver of the `postgres` extra
+    return parsed
+
+
+def _sqlite(url: URL, *, create: bool) -> URL:
+    if not url.database or url.database == ":memory:":
+        raise StoreError("study store sqlite://: names no file, so it would not outlive the run; give sqlite:///PATH")
+    path = Path(url.database).expanduser().absolute()
+    if create:
+        _make_writable(path)
+    elif not path.is_file():
+        raise StoreError(f"study store {path}: no such file; nothing was recorded there yet, or the path is another")
+    return url.set(database=str(path))
+
+
+def _make_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"study store {path}: cannot make its folder: {error.strerror}; choose another path") from None
+    # SQLite writes a journal beside the file: the folder has to be writable even where the file exists.
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not (path.is_file() and os.access(path, os.W_OK))):
+        raise StoreError(f"study store {path}: cannot be written; choose another path or mend the permissions")
+
+
+def _reason(error: BaseException) -> str:
+    """The database's own first line, from below SQLAlchemy's and Optuna's wrapping."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    origin = getattr(error, "orig", None) or error
+    text = next(iter(str(origin).strip().splitlines()), "") or type(origin).__name__
+    if "no such table" in text or "UndefinedTable" in type(origin).__name__:
+        return "holds no studies; it is another program's database, or nothing was recorded there yet"
+    return text

@@ -1,0 +1,220 @@
+"""The only writer of a study while it runs: a Tune callback. What Tune tells about trials goes into the study store
+before Tune goes on.
+
+A write that fails stops the run. Tune itself logs and swallows what some hooks raise, so a failure is kept and raised
+again at the end of Tune's step, where nothing swallows it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune import Callback
+from ray.tune.result import EXPR_ERROR_FILE
+
+from trainables.reporting import Report
+from trainables.spec import Params
+from tuning.database import StoreError
+from tuning.outcome import TrialState
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from ray.tune.experiment import Trial
+
+    from tuning.study_writer import StudyWriter
+
+HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
+
+
+MESSAGE = 500  # characters of an error's message at most
+
+
+class _Exploit(NamedTuple):
+    trial: str
+    donor: str
+    epoch: float
+    old: Params
+    new: Params
+
+
+class Recorder(Callback):  # type: ignore[misc]
+    """Tune's callback for one study. Pickles without its writer (a connection, maybe a password): a restored one waits
+    for `attach`.
+
+    Args:
+        writer: of the study.
+        distributions: by tunable name, for the dashboard; the same for all trials of the study.
+    """
+
+    def __init__(self, writer: StudyWriter, distributions: Mapping[str, BaseDistribution]) -> None:
+        self._writer: StudyWriter | None = writer
+        self._distributions = dict(distributions)
+        self._exploits: list[_Exploit] = []
+        self._failure: Exception | None = None
+        self._looked_for_lost = False
+        self._clock: float | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        fresh = Recorder.__new__(Recorder)
+        Recorder.__init__(fresh, None, self._distributions)  # type: ignore[arg-type]
+        return dict(vars(fresh))
+
+    def attach(self, writer: StudyWriter) -> None:
+        """Give a recorder that came out of a pickle the study to write to."""
+        self._writer = writer
+
+    # What the strategy's scheduler and the keeper of checkpoints tell.
+
+    def record_exploit(self, trial_id: str, donor: str, epoch: float, old: Params, new: Params) -> None:
+        """A PBT member takes over the donor's checkpoint of `epoch`.
+
+        Schedulers decide before callbacks hear of the report that the decision rests on, so it is written after that.
+        """
+        self._exploits.append(_Exploit(trial_id, donor, epoch, dict(old), dict(new)))
+
+    def drop_checkpoint(self, trial_id: str, epoch: float) -> None:
+        """The folder of that checkpoint was deleted."""
+        with self._writing() as writer:
+            writer.drop_checkpoint(trial_id, epoch)
+
+    # What Tune tells.
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Before the first trial."""
+        with self._writing():
+            self._clock = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Once: the trials that an interruption lost for good. Tune's snapshot was too old to know them."""
+        if self._looked_for_lost:
+            return
+        self._looked_for_lost = True
+        with self._writing() as writer:
+            for trial_id in set(writer.running()) - {trial.trial_id for trial in trials}:
+                reason = "lost in an interruption before Tune had saved it; another trial may repeat it"
+                writer.end_trial(trial_id, TrialState.FAILED, reason)
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial, new or continued, has an actor now."""
+        with self._writing() as writer:
+            self._begin(writer, trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One report, and the exploits that were decided on it."""
+        with self._writing() as writer:
+            writer.add_report(trial.trial_id, Report.from_result(result))
+        self._write_exploits()
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A checkpoint lies on the storage path. (`on_checkpoint` would not do: Tune swallows what it raises, and does
+        not tell it which report the checkpoint belongs to.)"""
+        saved = trial.run_metadata.checkpoint_manager.latest_checkpoint_result
+        if saved is None or not Path(saved.checkpoint.path).exists():
+            return
+        with self._writing() as writer:
+            writer.add_checkpoint(trial.trial_id, float(saved.metrics["epoch"]), saved.checkpoint.path)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has ended by itself or was stopped: the result itself says whether it had reached its end."""
+        with self._writing() as writer:
+            self._begin(writer, trial)
+            if not writer.reports(trial.trial_id):
+                reason = "ended without a report; a trainable reports at least once, see trainables.reporting.report"
+                writer.end_trial(trial.trial_id, TrialState.FAILED, reason)
+            elif trial.last_result.get("finished"):
+                writer.end_trial(trial.trial_id, TrialState.COMPLETED)
+            else:
+                writer.end_trial(trial.trial_id, TrialState.STOPPED)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has failed for good; maybe before it ever started."""
+        with self._writing() as writer:
+            self._begin(writer, trial)
+            writer.end_trial(trial.trial_id, TrialState.FAILED, cause(trial))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """The end of Tune's step: time, and failures that an earlier hook could not make heard."""
+        self._write_exploits()
+        if self._clock is not None and time.monotonic() - self._clock >= HEARTBEAT:
+            self._write_time()
+        if self._failure is not None:
+            raise self._failure
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Tune has ended, in whatever way."""
+        if self._failure is None:
+            self._write_exploits()
+            self._write_time()
+
+    def get_state(self) -> dict[str, Any]:
+        """Part of Tune's snapshot: how far each trial is, so that a resume knows which events come after it."""
+        self._write_exploits()
+        return {"positions": self._attached().positions()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Tune was restored from the snapshot that holds `state`."""
+        with self._writing() as writer:
+            for trial_id, position in state["positions"].items():
+                writer.rewind(trial_id, position)
+
+    def _begin(self, writer: StudyWriter, trial: Trial) -> None:
+        writer.begin_trial(trial.trial_id, trial.config, self._distributions)
+
+    def _write_exploits(self) -> None:
+        exploits, self._exploits = self._exploits, []
+        with self._writing() as writer:
+            for trial_id, donor, epoch, old, new in exploits:
+                writer.add_exploit(trial_id, donor, epoch, old, new)
+
+    def _write_time(self) -> None:
+        if self._clock is None:
+            return
+        now = time.monotonic()
+        with self._writing() as writer:
+            writer.add_wall_seconds(now - self._clock)
+        self._clock = now
+
+    def _attached(self) -> StudyWriter:
+        if self._writer is None:
+            raise StoreError("this recorder was restored from a pickle and knows no study: attach a writer to it first")
+        return self._writer
+
+    @contextmanager
+    def _writing(self) -> Iterator[StudyWriter]:
+        if self._failure is not None:
+            raise self._failure  # what followed a lost write would tell half a story
+        try:
+            yield self._attached()
+        except Exception as error:
+            self._failure = error
+            raise
+
+
+def cause(trial: Trial) -> str:
+    """Why a trial failed: type and message of what its own code raised, on one line, and where the traceback is."""
+    name, message = _raised(trial)
+    message = " ".join(message.split())
+    shown = message if len(message) <= MESSAGE else f"{message[: MESSAGE - 3]}..."
+    return f"{name}: {shown} (traceback: {trial.storage.trial_fs_path}/{EXPR_ERROR_FILE})"
+
+
+def _raised(trial: Trial) -> tuple[str, str]:
+    """Type and message. Read in Tune's staging folder: it reaches the storage path only after this callback."""
+    if trial.pickled_error_file is None:  # Tune's own reasons, such as a checkpoint that cannot be stored
+        return "TuneError", Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    if isinstance(error, RayTaskError) and error.cause is not None:
+        error = error.cause
+    if isinstance(error, RayActorError) and "creation task" in str(error):
+        # The trial's own error is the last line of a traceback that was made a text.
+        name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+        return name.rpartition(".")[2], message
+    return type(error).__name__, str(error)

@@ -1,0 +1,256 @@
+"""The study store: everything that came out of every experiment, in an Optuna database that `optuna-dashboard` opens as
+it is. One Optuna study per (experiment, strategy, seed), named EXPERIMENT/STRATEGY/seed-N.
+
+In: what a run records through a `StudyWriter`. Out: frozen outcomes. compare, results and train-final start from here:
+on another machine, after a crash, while a run still writes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+
+from trainables.spec import Objective, Value
+from tuning.database import StoreError, connect, masked, sqlite_url, told
+from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome
+from tuning.study_log import decode, plain_params, reports_of
+from tuning.study_writer import OPTUNA_STATES, StudyWriter
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from optuna.study._frozen import FrozenStudy
+    from optuna.trial import FrozenTrial
+
+__all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
+
+LAYOUT = 1  # of the attributes; moves when an older version could not read them
+
+
+class StudyStore:
+    """The database at `url`: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE. Opened at the first use.
+
+    Reading needs a store that is there; `open_study` makes it. Other programs' studies in the database are let be.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._storage: RDBStorage | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return masked(self._url)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"the study store {self.shown} may hold a password: it is never pickled")
+
+    def experiments(self) -> tuple[str, ...]:
+        """The names of all experiments, in order of their first study.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return tuple(dict.fromkeys(_identity(study)["experiment"] for study in self._studies()))
+
+    def load(self, experiment: str) -> ExperimentOutcome:
+        """All that is recorded of `experiment`.
+
+        Raises:
+            StoreError: no such experiment, or the store cannot be read.
+        """
+        studies = self._studies()
+        ours = [study for study in studies if _identity(study)["experiment"] == experiment]
+        if not ours:
+            known = dict.fromkeys(_identity(study)["experiment"] for study in studies)
+            near = difflib.get_close_matches(experiment, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it holds {', '.join(known) or 'none'}"
+            raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; {hint}")
+        with told(self._url, f"read {experiment}"):
+            outcomes = tuple(
+                _study_outcome(study, self._open().get_all_trials(study._study_id, deepcopy=False)) for study in ours
+            )
+        return ExperimentOutcome(experiment, _identity(ours[0])["digest"], outcomes)
+
+    def open_study(
+        self,
+        *,
+        experiment: str,
+        digest: str,
+        strategy: str,
+        kind: str,
+        seed: int,
+        objective: Objective,
+        slots: int,
+        devices_per_trial: float,
+        device: str,
+        attributes: Mapping[str, Value],
+        spec_yaml: str,
+    ) -> StudyWriter:
+        """Create the study, or open it again for a resume; from now on it is running. Makes the store if needed.
+
+        Args:
+            digest: of the spec; all studies of an experiment share it.
+            strategy, kind: the strategy's label and its plug-in.
+            slots, devices_per_trial, device: what the study holds: cost is wall seconds x slots x devices.
+            attributes: versions of the libraries, fingerprint of the data.
+            spec_yaml: the resolved spec, for people, and to name what differs when a resume is refused.
+
+        Raises:
+            StoreError: the experiment was recorded under another spec; or the store cannot be made or written.
+        """
+        storage = self._open(create=True)
+        name = f"{experiment}/{strategy}/seed-{seed}"
+        self._refuse_other_spec(experiment, digest, spec_yaml)
+        identity = {
+            "layout": LAYOUT,
+            "experiment": experiment,
+            "digest": digest,
+            "strategy": strategy,
+            "kind": kind,
+            "seed": seed,
+            "metric": objective.metric,
+            "mode": objective.mode,
+            "slots": slots,
+            "devices_per_trial": devices_per_trial,
+            "device": device,
+            "attributes": plain_params(attributes),
+        }
+        with told(self._url, f"open {name}"):
+            study_id = _find_or_create(storage, name, objective.mode)
+            storage.set_study_user_attr(study_id, "spec", spec_yaml)
+            storage.set_study_user_attr(study_id, "state", StudyState.RUNNING.value)
+            storage.set_study_user_attr(study_id, "tunefleet", identity)  # last: with it, the study is whole
+            return StudyWriter(storage, study_id, name, objective.metric, objective.mode)
+
+    def reopen(self, experiment: str, strategy: str, seed: int) -> StudyWriter:
+        """The writer of a study that exists, its state unchanged: for a test score after its end.
+
+        Raises:
+            StoreError: no such study.
+        """
+        name = f"{experiment}/{strategy}/seed-{seed}"
+        for study in self._studies():
+            if study.study_name == name:
+                identity = _identity(study)
+                with told(self._url, f"open {name}"):
+                    return StudyWriter(self._open(), study._study_id, name, identity["metric"], identity["mode"])
+        raise StoreError(f"study {name}: not in the study store {self.shown}")
+
+    def close(self) -> None:
+        """Let the connections go."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+            self._storage = None
+
+    def _open(self, *, create: bool = False) -> RDBStorage:
+        if self._storage is None:
+            self._storage = connect(self._url, create=create)
+        return self._storage
+
+    def _studies(self) -> list[FrozenStudy]:
+        """Our studies, in order of creation."""
+        storage = self._open()
+        with told(self._url, "list the studies"):
+            ours = [study for study in storage.get_all_studies() if "tunefleet" in study.user_attrs]
+        for study in ours:
+            if _identity(study)["layout"] > LAYOUT:
+                raise StoreError(
+                    f"study {study.study_name} in {self.shown}: written by a newer tunefleet "
+                    f"(layout {_identity(study)['layout']}, this one reads {LAYOUT}); pip install -U tunefleet"
+                )
+        return ours
+
+    def _refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
+        for study in self._studies():
+            recorded = _identity(study)
+            if recorded["experiment"] == experiment and recorded["digest"] != digest:
+                differing = _differing(study.user_attrs.get("spec", ""), spec_yaml)
+                raise StoreError(
+                    f"experiment {experiment!r}: recorded in {self.shown} under another spec "
+                    f"(digest {recorded['digest']}, now {digest}){differing}; "
+                    "give the experiment another name, or resume it with the spec that it was started with"
+                )
+
+
+def _find_or_create(storage: RDBStorage, name: str, mode: str) -> int:
+    from optuna.exceptions import DuplicatedStudyError
+    from optuna.study import StudyDirection
+
+    direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
+    try:
+        return storage.create_new_study([direction], name)
+    except DuplicatedStudyError:
+        return storage.get_study_id_from_name(name)
+
+
+def _identity(study: FrozenStudy) -> dict[str, Any]:
+    identity: dict[str, Any] = study.user_attrs["tunefleet"]
+    return identity
+
+
+def _study_outcome(study: FrozenStudy, trials: list[FrozenTrial]) -> StudyOutcome:
+    attributes, identity = study.user_attrs, _identity(study)
+    latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
+    test = attributes.get("test")
+    return StudyOutcome(
+        strategy=identity["strategy"],
+        kind=identity["kind"],
+        seed=identity["seed"],
+        state=StudyState(attributes["state"]),
+        metric=identity["metric"],
+        mode=identity["mode"],
+        trials=tuple(
+            _trial_outcome(frozen, number, attributes.get(f"checkpoints:{trial_id}", []), identity)
+            for number, (trial_id, frozen) in enumerate(latest.items())
+        ),
+        wall_seconds=attributes.get("wall_seconds", 0.0),
+        slots=identity["slots"],
+        devices_per_trial=identity["devices_per_trial"],
+        device=identity["device"],
+        test=TestScore(**test) if test else None,
+        attributes=identity["attributes"],
+    )
+
+
+def _trial_outcome(
+    frozen: FrozenTrial, number: int, checkpoints: list[tuple[float, int, str]], identity: Mapping[str, Any]
+) -> TrialOutcome:
+    events = decode(frozen.user_attrs).events
+    reports = reports_of(events)
+    sign = 1 if identity["mode"] == "max" else -1
+
+    def score(entry: tuple[float, int, str]) -> float:
+        _, count, _ = entry
+        return sign * reports[count - 1].metrics[identity["metric"]] if 0 < count <= len(reports) else -math.inf
+
+    return TrialOutcome(
+        id=frozen.user_attrs["trial_id"],
+        number=number,
+        state=OPTUNA_STATES[frozen.state.name],
+        params=frozen.user_attrs["params"],
+        reports=reports,
+        lineage=tuple(event for event in events if isinstance(event, Exploit)),
+        # After an exploit a trial may pass an epoch a second time: the better of the two is the one that is asked for.
+        checkpoints={entry[0]: entry[2] for entry in sorted(checkpoints, key=score)},
+        error=frozen.user_attrs.get("error"),
+    )
+
+
+def _differing(recorded: str, now: str) -> str:
+    old, new = _flat(yaml.safe_load(recorded)), _flat(yaml.safe_load(now))
+    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return f": {', '.join(keys[:5])}{' and more' if len(keys) > 5 else ''} differ" if keys else ""
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by dotted path."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    flat: dict[str, Any] = {}
+    for key, item in items:
+        flat |= _flat(item, f"{path}.{key}" if path else str(key))
+    return flat or ({path: value} if path else {})

@@ -1,0 +1,86 @@
+"""How one trial's history lies in the store: numbered events, each one JSON attribute, written in one transaction.
+
+An event is a report or an exploit. After a crash a trial goes on from an older checkpoint and its later epochs are
+computed again: their events overwrite the old ones under the same numbers. `take` tells them apart: it grows by one
+with each such rewind, so an event of an earlier take that follows one of a later take is no part of the history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple, TypeAlias
+
+from trainables.reporting import Report
+from trainables.spec import Value
+from tuning.outcome import Exploit
+
+Event: TypeAlias = Report | Exploit
+PREFIX = "event:"
+EPSILON = 1e-9  # epochs; positions are sums of fractions
+
+
+class History(NamedTuple):
+    """A trial's events that count, in order, and the take of the last."""
+
+    events: list[Event]
+    take: int
+
+
+def key(index: int) -> str:
+    """The attribute of the event at `index` (0, 1, ...)."""
+    return f"{PREFIX}{index + 1:04d}"
+
+
+def encode(event: Event, take: int) -> dict[str, Any]:
+    """An event as JSON. A metric that is not finite becomes a text: JSON has no word for it."""
+    if isinstance(event, Exploit):
+        plain = asdict(event)
+        return {"take": take, "exploit": {**plain, "old": plain_params(event.old), "new": plain_params(event.new)}}
+    metrics = {name: float(v) if math.isfinite(v) else str(float(v)) for name, v in event.metrics.items()}
+    return {"take": take, "report": {**event._asdict(), "metrics": metrics, "params": plain_params(event.params)}}
+
+
+def decode(attributes: Mapping[str, Any]) -> History:
+    """The history among a trial's attributes."""
+    numbered = sorted((int(name.removeprefix(PREFIX)), name) for name in attributes if name.startswith(PREFIX))
+    events: list[Event] = []
+    take = 0
+    for _, name in numbered:
+        stored = attributes[name]
+        if stored["take"] < take:
+            break  # left over from before a rewind
+        take = stored["take"]
+        events.append(_event(stored))
+    return History(events, take)
+
+
+def _event(stored: Mapping[str, Any]) -> Event:
+    if "exploit" in stored:
+        return Exploit(**stored["exploit"])
+    report = stored["report"]
+    return Report(**{**report, "metrics": {name: float(value) for name, value in report["metrics"].items()}})
+
+
+def reports_of(events: Iterable[Event]) -> tuple[Report, ...]:
+    """The reports among `events`."""
+    return tuple(event for event in events if isinstance(event, Report))
+
+
+def kept(events: list[Event], position: int, event: Event) -> int:
+    """How many of `events[:position]` come before `event`.
+
+    Epochs grow from report to report and from an exploit's epoch on. A report that is not beyond the last event was
+    computed again from an older checkpoint; an exploit directly after an exploit replaces it.
+    """
+    if isinstance(event, Exploit):
+        return position - 1 if position and isinstance(events[position - 1], Exploit) else position
+    while position and events[position - 1].epoch >= event.epoch - EPSILON:
+        position -= 1
+    return position
+
+
+def plain_params(params: Mapping[str, Any]) -> dict[str, Value]:
+    """`params` with NumPy scalars as Python's own."""
+    return {name: value.item() if hasattr(value, "item") else value for name, value in params.items()}

@@ -1,0 +1,246 @@
+"""One open study (a strategy x a seed) of the store, for the run that makes it. What a method was given is on disk when
+it returns. Each event is one transaction; Optuna's intermediate values are a mirror of the reports for the dashboard.
+
+Resuming: the runner opens the study again and repeats what it was doing; a trial that begins again, an epoch that is
+computed again, a state that is told again change nothing that they should not (see `study_log`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from trainables.reporting import Report
+from trainables.spec import Params
+from tuning.database import StoreError, told
+from tuning.outcome import Exploit, StudyState, TestScore, TrialState
+from tuning.study_log import Event, decode, encode, kept, key, plain_params, reports_of
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+OPTUNA_STATES = {
+    "RUNNING": TrialState.RUNNING,
+    "COMPLETE": TrialState.COMPLETED,
+    "PRUNED": TrialState.STOPPED,
+    "FAIL": TrialState.FAILED,
+}
+
+
+@dataclass
+class _Record:
+    """What the writer remembers of one trial, so that no report needs a query first."""
+
+    optuna_id: int
+    state: TrialState = TrialState.RUNNING
+    events: list[Event] = field(default_factory=list)
+    take: int = 1
+    position: int = 0  # the next event goes here; below len(events) only after a rewind
+    checkpoints: list[tuple[float, int, str]] = field(default_factory=list)  # epoch, reports before it, folder
+
+
+class StudyWriter:
+    """Made by `StudyStore.open_study` or `StudyStore.reopen`. The only writer of its study at any time."""
+
+    def __init__(self, storage: RDBStorage, study_id: int, name: str, metric: str, mode: Literal["max", "min"]) -> None:
+        self.name = name
+        self._storage, self._study_id = storage, study_id
+        self._metric, self._best = metric, max if mode == "max" else min
+        attributes = storage.get_study_user_attrs(study_id)
+        self._wall_seconds = float(attributes.get("wall_seconds", 0.0))
+        self._records: dict[str, _Record] = {}
+        for frozen in storage.get_all_trials(study_id, deepcopy=False):
+            trial_id = frozen.user_attrs["trial_id"]
+            record = _restored(frozen)
+            record.checkpoints = [(e, n, path) for e, n, path in attributes.get(f"checkpoints:{trial_id}", [])]
+            self._records[trial_id] = record  # a trial that was opened again: the later record holds all
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"the writer of {self.name} holds a connection and maybe a password: it is never pickled")
+
+    def running(self) -> tuple[str, ...]:
+        """The ids of the trials that have begun and not ended."""
+        return tuple(trial for trial, record in self._records.items() if record.state is TrialState.RUNNING)
+
+    def reports(self, trial_id: str) -> tuple[Report, ...]:
+        """What is recorded of the trial; empty for an unknown one."""
+        record = self._records.get(trial_id)
+        return reports_of(record.events[: record.position]) if record else ()
+
+    def begin_trial(self, trial_id: str, params: Params, distributions: Mapping[str, BaseDistribution]) -> None:
+        """A trial starts with `params`; one that is known already stays as it is.
+
+        A value outside its distribution, or without one (a fixed value), is kept in the attribute `params` alone.
+        """
+        if trial_id in self._records:
+            return
+        from optuna.trial import TrialState as OptunaState
+        from optuna.trial import create_trial
+
+        plain = plain_params(params)
+        searched = {name: d for name, d in distributions.items() if name in plain and _holds(d, plain[name])}
+        template = create_trial(
+            state=OptunaState.RUNNING,
+            params={name: plain[name] for name in searched},
+            distributions=searched,
+            user_attrs={"trial_id": trial_id, "params": plain},
+        )
+        with self._told(f"begin trial {trial_id}"):
+            self._records[trial_id] = _Record(self._storage.create_new_trial(self._study_id, template))
+
+    def add_report(self, trial_id: str, report: Report) -> None:
+        """One evaluation. An epoch that was computed again after a crash replaces the one recorded before."""
+        if self._append(trial_id, report):
+            record = self._records[trial_id]
+            number = len(reports_of(record.events))
+            with self._told(f"mirror report {number} of trial {trial_id}"):
+                value = report.metrics[self._metric]
+                self._storage.set_trial_intermediate_value(record.optuna_id, number, value)
+
+    def add_exploit(self, trial_id: str, donor: str, epoch: float, old: Params, new: Params) -> None:
+        """The trial takes over `donor`'s checkpoint of `epoch`, after its own last report.
+
+        Raises:
+            StoreError: no such trial, or the donor has no report at that epoch.
+        """
+        donated = self.reports(donor)
+        # The last one: the donor may have passed this epoch before, and gone back by an exploit of its own.
+        behind = next((n for n in range(len(donated), 0, -1) if abs(donated[n - 1].epoch - epoch) < 1e-6), None)
+        if behind is None:
+            raise StoreError(f"{self.name}: trial {trial_id} took over epoch {epoch:g} of {donor}, which reported none")
+        self._append(
+            trial_id, Exploit(epoch, donor, dict(old), dict(new), time.time(), len(self.reports(trial_id)), behind)
+        )
+
+    def end_trial(self, trial_id: str, state: TrialState, error: str | None = None) -> None:
+        """How the trial ended. Told again: nothing changes.
+
+        Raises:
+            ValueError: running is no end; or completed without a report.
+        """
+        from optuna.trial import TrialState as OptunaState
+
+        scores = [report.metrics[self._metric] for report in self.reports(trial_id)]
+        if state is TrialState.RUNNING or (state is TrialState.COMPLETED and not scores):
+            raise ValueError(f"{self.name}: trial {trial_id} cannot end as {state} after {len(scores)} reports")
+        if self._known(trial_id).state is state:
+            return
+        record = self._writable(trial_id)
+        # As Optuna does it: a pruned trial's value is its last score. A completed one's is the score it is ranked by.
+        value = {TrialState.COMPLETED: [self._best(scores, default=0.0)], TrialState.STOPPED: scores[-1:]}
+        optuna_state = next(name for name, ours in OPTUNA_STATES.items() if ours is state)
+        with self._told(f"end trial {trial_id}"):
+            if error is not None:
+                self._storage.set_trial_user_attr(record.optuna_id, "error", error)
+            self._storage.set_trial_state_values(record.optuna_id, OptunaState[optuna_state], value.get(state) or None)
+        record.state = state
+
+    def positions(self) -> dict[str, int]:
+        """How many events of each trial count now; for `rewind` after a restart from a snapshot of this moment."""
+        return {trial: record.position for trial, record in self._records.items()}
+
+    def rewind(self, trial_id: str, position: int) -> None:
+        """The trial goes on from an older state: its next event replaces all from `position` on."""
+        record = self._known(trial_id)
+        record.position = min(position, len(record.events))
+
+    def add_checkpoint(self, trial_id: str, epoch: float, path: str) -> None:
+        """The trial's checkpoint of `epoch` lies in the folder `path`."""
+        entry = (epoch, len(self.reports(trial_id)), path)
+        others = [e for e in self._known(trial_id).checkpoints if e[2] != path]
+        self._set_checkpoints(trial_id, [*others, entry])
+
+    def drop_checkpoint(self, trial_id: str, epoch: float) -> None:
+        """The folder of the trial's checkpoint of `epoch` was deleted (a second one of that epoch may still stand)."""
+        entries = self._known(trial_id).checkpoints
+        self._set_checkpoints(trial_id, [e for e in entries if e[0] != epoch or Path(e[2]).exists()])
+
+    def set_test(self, score: TestScore) -> None:
+        """The one look at the test split."""
+        self._set("test", {**asdict(score), "params": plain_params(score.params)})
+
+    def add_wall_seconds(self, seconds: float) -> None:
+        """The study has held its devices for `seconds` more."""
+        self._wall_seconds += seconds
+        self._set("wall_seconds", self._wall_seconds)
+
+    def finish(self) -> None:
+        """All trials have ended."""
+        self._set("state", StudyState.FINISHED.value)
+
+    def _append(self, trial_id: str, event: Event) -> bool:
+        """Write `event` and return True; or False for one that an ended trial computed again."""
+        record = self._known(trial_id)
+        index = kept(record.events, record.position, event)
+        again = index < len(record.events)
+        if again and record.state is not TrialState.RUNNING and _same(record.events[index], event):
+            record.position = index + 1
+            return False
+        record = self._writable(trial_id)
+        take = record.take + again
+        with self._told(f"record {type(event).__name__.lower()} of trial {trial_id} at epoch {event.epoch:g}"):
+            self._storage.set_trial_user_attr(record.optuna_id, key(index), encode(event, take))
+        record.events[index:] = [event]
+        record.take, record.position = take, index + 1
+        return True
+
+    def _writable(self, trial_id: str) -> _Record:
+        """The trial's record, running. Optuna never changes an ended trial: one that goes on gets a copy, as Optuna's
+        own retry of failed trials does it."""
+        record = self._known(trial_id)
+        if record.state is not TrialState.RUNNING:
+            from optuna.trial import TrialState as OptunaState
+            from optuna.trial import create_trial
+
+            with self._told(f"open trial {trial_id} again"):
+                old = self._storage.get_trial(record.optuna_id)
+                copy = create_trial(
+                    state=OptunaState.RUNNING,
+                    params=old.params,
+                    distributions=old.distributions,
+                    user_attrs={name: value for name, value in old.user_attrs.items() if name != "error"},
+                    system_attrs={"continues": old.number},
+                    intermediate_values=old.intermediate_values,
+                )
+                record.optuna_id = self._storage.create_new_trial(self._study_id, copy)
+            record.state = TrialState.RUNNING
+        return record
+
+    def _known(self, trial_id: str) -> _Record:
+        if trial_id not in self._records:
+            raise StoreError(f"{self.name}: trial {trial_id} was never begun")
+        return self._records[trial_id]
+
+    def _set_checkpoints(self, trial_id: str, entries: list[tuple[float, int, str]]) -> None:
+        # An attribute of the study: checkpoints come and go after a trial's end, when Optuna lets nothing change in it.
+        self._set(f"checkpoints:{trial_id}", entries)
+        self._known(trial_id).checkpoints = entries
+
+    def _set(self, name: str, value: Any) -> None:
+        with self._told(f"write {name}"):
+            self._storage.set_study_user_attr(self._study_id, name, value)
+
+    def _told(self, action: str) -> AbstractContextManager[None]:
+        return told(self._storage.url, f"{action} in {self.name}")
+
+
+def _restored(frozen: FrozenTrial) -> _Record:
+    events, take = decode(frozen.user_attrs)
+    return _Record(frozen._trial_id, OPTUNA_STATES[frozen.state.name], events, max(take, 1), len(events))
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # a text where a number is due, a choice that is none
+        return False
+
+
+def _same(old: Event, new: Event) -> bool:
+    return type(old) is type(new) and abs(old.epoch - new.epoch) < 1e-6
