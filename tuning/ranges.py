@@ -60,10 +60,12 @@ class Range(Dimension, ABC):
         return 0 if self.step is None else int((Decimal(repr(high)) - Decimal(repr(low))) // Decimal(repr(self.step)))
 
     def at(self, index: int) -> int | float:
-        """Lattice point `index`. In decimals, so that 3 steps of 0.05 are 0.15, as one would write it."""
-        assert self.step is not None
-        exact = Decimal(repr(self.bounds[0])) + index * Decimal(repr(self.step))
-        return int(exact) if self.whole else float(exact)
+        """Lattice point `index`."""
+        return int(self._exactly(index)) if self.whole else float(self._exactly(index))
+
+    def _exactly(self, index: int) -> Decimal:
+        """Lattice point `index` in decimals, so that 3 steps of 0.05 are 0.15, as one would write it."""
+        return Decimal(repr(self.bounds[0])) + index * Decimal(repr(self.step))
 
     @property
     def high(self) -> int | float:
@@ -162,6 +164,8 @@ class Range(Dimension, ABC):
         if self.whole:
             step = int(self.step or 1)
             return IntDistribution(int(low), int(high), log=self.log and step == 1, step=step)
+        if self.step is not None and Decimal(repr(high)) < self._exactly(self.cells):
+            high = math.nextafter(high, math.inf)  # optuna rounds down in decimals and would lose the last point
         return FloatDistribution(low, high, log=self.log and self.step is None, step=self.step)
 
 
