@@ -160,6 +160,17 @@ class ExperimentOutcome:
     digest: str  # of the spec that made it
     studies: tuple[StudyOutcome, ...] = ()
 
+    def study(self, strategy: str, seed: int) -> StudyOutcome:
+        """The study of that strategy (its label) and seed.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for study in self.studies:
+            if (study.strategy, study.seed) == (strategy, seed):
+                return study
+        raise KeyError(f"{self.name}: no study of strategy {strategy!r} with seed {seed}")
+
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and texts; enumerations as their values, reports as mappings."""
         plain = asdict(self)

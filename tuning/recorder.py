@@ -8,10 +8,10 @@ again at the end of Tune's step, where nothing swallows it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayTaskError
@@ -19,12 +19,11 @@ from ray.tune import Callback
 from ray.tune.result import EXPR_ERROR_FILE
 
 from trainables.reporting import Report
-from trainables.spec import Params
 from tuning.database import StoreError
-from tuning.outcome import TrialState
+from tuning.outcome import Exploit, TrialState
+from tuning.space import Space
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from ray.tune.experiment import Trial
 
     from tuning.study_writer import StudyWriter
@@ -35,48 +34,47 @@ HEARTBEAT = 5.0  # seconds between two records of the time that the study has ta
 MESSAGE = 500  # characters of an error's message at most
 
 
-class _Exploit(NamedTuple):
-    trial: str
-    donor: str
-    epoch: float
-    old: Params
-    new: Params
-
-
 class Recorder(Callback):  # type: ignore[misc]
     """Tune's callback for one study. Pickles without its writer (a connection, maybe a password): a restored one waits
     for `attach`.
 
     Args:
         writer: of the study.
-        distributions: by tunable name, for the dashboard; the same for all trials of the study.
+        space: that the study searches; the dashboard draws its axes by it.
     """
 
-    def __init__(self, writer: StudyWriter, distributions: Mapping[str, BaseDistribution]) -> None:
+    def __init__(self, writer: StudyWriter, space: Space) -> None:
         self._writer: StudyWriter | None = writer
-        self._distributions = dict(distributions)
-        self._exploits: list[_Exploit] = []
+        self._space = space
+        self._distributions = space.to_optuna()
+        self._exploits: list[tuple[str, Exploit]] = []
         self._failure: Exception | None = None
         self._looked_for_lost = False
-        self._clock: float | None = None
+        self._started: float | None = None  # of this run, on the monotonic clock
+        self._beat = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         fresh = Recorder.__new__(Recorder)
-        Recorder.__init__(fresh, None, self._distributions)  # type: ignore[arg-type]
+        Recorder.__init__(fresh, None, self._space)  # type: ignore[arg-type]
         return dict(vars(fresh))
 
     def attach(self, writer: StudyWriter) -> None:
         """Give a recorder that came out of a pickle the study to write to."""
         self._writer = writer
 
+    @property
+    def ended(self) -> int:
+        """How many trials of the study have ended, in this run or before."""
+        return self._attached().ended()
+
     # What the strategy's scheduler and the keeper of checkpoints tell.
 
-    def record_exploit(self, trial_id: str, donor: str, epoch: float, old: Params, new: Params) -> None:
-        """A PBT member takes over the donor's checkpoint of `epoch`.
+    def record_exploit(self, trial_id: str, exploit: Exploit) -> None:
+        """A PBT member takes over a donor's checkpoint.
 
         Schedulers decide before callbacks hear of the report that the decision rests on, so it is written after that.
         """
-        self._exploits.append(_Exploit(trial_id, donor, epoch, dict(old), dict(new)))
+        self._exploits.append((trial_id, exploit))
 
     def drop_checkpoint(self, trial_id: str, epoch: float) -> None:
         """The folder of that checkpoint was deleted."""
@@ -88,7 +86,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def setup(self, *args: Any, **info: Any) -> None:
         """Before the first trial."""
         with self._writing():
-            self._clock = time.monotonic()
+            self._started = self._beat = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Once: the trials that an interruption lost for good. Tune's snapshot was too old to know them."""
@@ -143,7 +141,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The end of Tune's step: time, and failures that an earlier hook could not make heard."""
         self._write_exploits()
-        if self._clock is not None and time.monotonic() - self._clock >= HEARTBEAT:
+        if time.monotonic() - self._beat >= HEARTBEAT:
             self._write_time()
         if self._failure is not None:
             raise self._failure
@@ -171,16 +169,15 @@ class Recorder(Callback):  # type: ignore[misc]
     def _write_exploits(self) -> None:
         exploits, self._exploits = self._exploits, []
         with self._writing() as writer:
-            for trial_id, donor, epoch, old, new in exploits:
-                writer.add_exploit(trial_id, donor, epoch, old, new)
+            for trial_id, exploit in exploits:
+                writer.add_exploit(trial_id, exploit)
 
     def _write_time(self) -> None:
-        if self._clock is None:
+        if self._started is None:
             return
-        now = time.monotonic()
+        self._beat = time.monotonic()
         with self._writing() as writer:
-            writer.add_wall_seconds(now - self._clock)
-        self._clock = now
+            writer.held_for(self._beat - self._started)
 
     def _attached(self) -> StudyWriter:
         if self._writer is None:

@@ -103,7 +103,7 @@ class StudyStore:
             StoreError: the experiment was recorded under another spec; or the store cannot be made or written.
         """
         storage = self._open(create=True)
-        name = f"{experiment}/{strategy}/seed-{seed}"
+        name = study_name(experiment, strategy, seed)
         self._refuse_other_spec(experiment, digest, spec_yaml)
         identity = {
             "layout": LAYOUT,
@@ -126,19 +126,18 @@ class StudyStore:
             storage.set_study_user_attr(study_id, "tunefleet", identity)  # last: with it, the study is whole
             return StudyWriter(storage, study_id, name, objective.metric, objective.mode)
 
-    def reopen(self, experiment: str, strategy: str, seed: int) -> StudyWriter:
-        """The writer of a study that exists, its state unchanged: for a test score after its end.
+    def writer(self, experiment: str, study: StudyOutcome) -> StudyWriter:
+        """The writer of a study that was loaded, its state unchanged: for a test score after its end.
 
         Raises:
             StoreError: no such study.
         """
-        name = f"{experiment}/{strategy}/seed-{seed}"
-        for study in self._studies():
-            if study.study_name == name:
-                identity = _identity(study)
-                with told(self._url, f"open {name}"):
-                    return StudyWriter(self._open(), study._study_id, name, identity["metric"], identity["mode"])
-        raise StoreError(f"study {name}: not in the study store {self.shown}")
+        name = study_name(experiment, study.strategy, study.seed)
+        stored = next((s for s in self._studies() if s.study_name == name), None)
+        if stored is None:
+            raise StoreError(f"study {name}: not in the study store {self.shown}")
+        with told(self._url, f"open {name}"):
+            return StudyWriter(self._open(), stored._study_id, name, study.metric, study.mode)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -177,6 +176,11 @@ class StudyStore:
                 )
 
 
+def study_name(experiment: str, strategy: str, seed: int) -> str:
+    """As Optuna and its dashboard know the study."""
+    return f"{experiment}/{strategy}/seed-{seed}"
+
+
 def _find_or_create(storage: RDBStorage, name: str, mode: str) -> int:
     from optuna.exceptions import DuplicatedStudyError
     from optuna.study import StudyDirection
@@ -208,7 +212,7 @@ def _study_outcome(study: FrozenStudy, trials: list[FrozenTrial]) -> StudyOutcom
             _trial_outcome(frozen, number, attributes.get(f"checkpoints:{trial_id}", []), identity)
             for number, (trial_id, frozen) in enumerate(latest.items())
         ),
-        wall_seconds=attributes.get("wall_seconds", 0.0),
+        wall_seconds=float(sum(attributes.get("wall_seconds", ()))),
         slots=identity["slots"],
         devices_per_trial=identity["devices_per_trial"],
         device=identity["device"],

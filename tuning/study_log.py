@@ -18,7 +18,7 @@ from tuning.outcome import Exploit
 
 Event: TypeAlias = Report | Exploit
 PREFIX = "event:"
-EPSILON = 1e-9  # epochs; positions are sums of fractions
+ROUNDING = 1e-6  # epochs; closer ones are the same
 
 
 class History(NamedTuple):
@@ -76,7 +76,7 @@ def kept(events: list[Event], position: int, event: Event) -> int:
     """
     if isinstance(event, Exploit):
         return position - 1 if position and isinstance(events[position - 1], Exploit) else position
-    while position and events[position - 1].epoch >= event.epoch - EPSILON:
+    while position and events[position - 1].epoch >= event.epoch - ROUNDING:
         position -= 1
     return position
 

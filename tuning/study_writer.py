@@ -7,10 +7,9 @@ computed again, a state that is told again change nothing that they should not (
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -18,7 +17,7 @@ from trainables.reporting import Report
 from trainables.spec import Params
 from tuning.database import StoreError, told
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
-from tuning.study_log import Event, decode, encode, kept, key, plain_params, reports_of
+from tuning.study_log import ROUNDING, Event, decode, encode, kept, key, plain_params, reports_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -53,7 +52,7 @@ class StudyWriter:
         self._storage, self._study_id = storage, study_id
         self._metric, self._best = metric, max if mode == "max" else min
         attributes = storage.get_study_user_attrs(study_id)
-        self._wall_seconds = float(attributes.get("wall_seconds", 0.0))
+        self._wall_seconds = sum(attributes.get("wall_seconds", [])) or 0.0  # of a killed run: until its last sign
         self._records: dict[str, _Record] = {}
         for frozen in storage.get_all_trials(study_id, deepcopy=False):
             trial_id = frozen.user_attrs["trial_id"]
@@ -67,6 +66,10 @@ class StudyWriter:
     def running(self) -> tuple[str, ...]:
         """The ids of the trials that have begun and not ended."""
         return tuple(trial for trial, record in self._records.items() if record.state is TrialState.RUNNING)
+
+    def ended(self) -> int:
+        """How many trials have ended."""
+        return len(self._records) - len(self.running())
 
     def reports(self, trial_id: str) -> tuple[Report, ...]:
         """What is recorded of the trial; empty for an unknown one."""
@@ -103,20 +106,23 @@ class StudyWriter:
                 value = report.metrics[self._metric]
                 self._storage.set_trial_intermediate_value(record.optuna_id, number, value)
 
-    def add_exploit(self, trial_id: str, donor: str, epoch: float, old: Params, new: Params) -> None:
-        """The trial takes over `donor`'s checkpoint of `epoch`, after its own last report.
+    def add_exploit(self, trial_id: str, exploit: Exploit) -> None:
+        """The trial takes over the donor's checkpoint, after its own last report. What `exploit` says of the numbers of
+        reports is replaced by what is recorded here: a scheduler may have forgotten some in a restart.
 
         Raises:
             StoreError: no such trial, or the donor has no report at that epoch.
         """
-        donated = self.reports(donor)
+        donated = self.reports(exploit.donor)
         # The last one: the donor may have passed this epoch before, and gone back by an exploit of its own.
-        behind = next((n for n in range(len(donated), 0, -1) if abs(donated[n - 1].epoch - epoch) < 1e-6), None)
-        if behind is None:
-            raise StoreError(f"{self.name}: trial {trial_id} took over epoch {epoch:g} of {donor}, which reported none")
-        self._append(
-            trial_id, Exploit(epoch, donor, dict(old), dict(new), time.time(), len(self.reports(trial_id)), behind)
-        )
+        numbers = (n for n in range(len(donated), 0, -1) if abs(donated[n - 1].epoch - exploit.epoch) < ROUNDING)
+        if (donor_reports := next(numbers, None)) is None:
+            raise StoreError(
+                f"{self.name}: trial {trial_id} took over epoch {exploit.epoch:g} of trial {exploit.donor}, "
+                "which has no report there"
+            )
+        own = len(self.reports(trial_id))
+        self._append(trial_id, replace(exploit, reports=own, donor_reports=donor_reports))
 
     def end_trial(self, trial_id: str, state: TrialState, error: str | None = None) -> None:
         """How the trial ended. Told again: nothing changes.
@@ -165,10 +171,14 @@ class StudyWriter:
         """The one look at the test split."""
         self._set("test", {**asdict(score), "params": plain_params(score.params)})
 
+    def held_for(self, seconds: float) -> None:
+        """The present run has held the devices for `seconds` so far: what counts if it is killed."""
+        self._set("wall_seconds", [self._wall_seconds, seconds])
+
     def add_wall_seconds(self, seconds: float) -> None:
-        """The study has held its devices for `seconds` more."""
+        """The present run held the devices for `seconds`; it has ended, or a new one begins."""
         self._wall_seconds += seconds
-        self._set("wall_seconds", self._wall_seconds)
+        self.held_for(0.0)
 
     def finish(self) -> None:
         """All trials have ended."""
@@ -243,4 +253,4 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def _same(old: Event, new: Event) -> bool:
-    return type(old) is type(new) and abs(old.epoch - new.epoch) < 1e-6
+    return type(old) is type(new) and abs(old.epoch - new.epoch) < ROUNDING
