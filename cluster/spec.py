@@ -16,6 +16,10 @@ class TrialResources:
     cpus: float  # logical cores
     gpus: float  # 0, a fraction of one GPU, or 1
 
+    def to_ray(self) -> dict[str, float]:
+        """Tune's `resources_per_trial`."""
+        return {"cpu": self.cpus, "gpu": self.gpus}
+
 
 class ClusterSpec(BaseModel):
     """The `cluster:` section of an experiment."""
