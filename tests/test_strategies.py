@@ -1,0 +1,278 @@
+"""The contract of every strategy that is found, and what grid and hyperopt_asha promise beyond it.
+
+A strategy in a new file, or from another package's entry point, is tested by being installed.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray import cloudpickle
+
+from trainables.spec import FineTuneSpec, Objective
+from tuning.space import Space
+from tuning.strategies import Plan, Strategy, find_strategies
+
+OBJECTIVE = Objective(metric="accuracy", mode="max")
+EPOCHS = 4.0
+SPACE = Space.model_validate(
+    yaml.safe_load("""
+learning_rate: {loguniform: [1e-5, 1e-3]}
+weight_decay: {uniform: [0, 0.3], step: 0.1}
+model.hidden_dropout_prob: {uniform: [0, 0.3]}
+warmup_steps: {int: [0, 500]}
+per_device_train_batch_size: {choice: [16, 32]}
+adam_beta1: 0.9
+""")
+)
+every_strategy = pytest.mark.parametrize("kind", find_strategies())
+
+
+def make(kind: str) -> Strategy:
+    """The strategy with its defaults; what has none (trials, population) is 6."""
+    strategy = find_strategies()[kind]
+    return strategy(**{name: 6 for name, field in strategy.model_fields.items() if field.is_required()})
+
+
+def proposals(plan: Plan) -> list[dict[str, Any]]:
+    """The trials' configs, made by Tune's own code and shown to the scheduler as in a run; nothing is run."""
+    from ray.tune.experiment import Experiment
+    from ray.tune.registry import register_trainable
+    from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, SearchGenerator
+
+    register_trainable("nothing", lambda config: None)
+    algorithm = plan.searcher or BasicVariantGenerator()
+    if not isinstance(algorithm, SearchAlgorithm):
+        algorithm = SearchGenerator(algorithm)
+    algorithm.add_configurations([Experiment("x", "nothing", config=dict(plan.param_space), num_samples=plan.trials)])
+    configs = []
+    while (trial := algorithm.next_trial()) is not None:
+        plan.scheduler.on_trial_add(None, trial)
+        configs.append(trial.config)
+    return configs
+
+
+@every_strategy
+def test_a_strategy_parses_from_its_own_dump(kind: str) -> None:
+    strategy = make(kind)
+    assert type(strategy).model_validate(strategy.model_dump(mode="json")) == strategy
+    assert strategy.name == kind
+
+
+@every_strategy
+def test_an_unknown_key_of_a_strategy_is_refused(kind: str) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        type(make(kind)).model_validate({**make(kind).model_dump(), "trails": 3})
+
+
+@every_strategy
+def test_an_ordinary_space_is_not_refused(kind: str) -> None:
+    assert make(kind).refusals(SPACE, EPOCHS) == []
+
+
+@every_strategy
+def test_refusals_are_pairs_of_a_path_and_a_rule(kind: str) -> None:
+    everything_wrong = Space.model_validate({"num_train_epochs": {"choice": [1, 2]}, "data.max_length": 128})
+    for path, rule in make(kind).refusals(everything_wrong, 0.25):
+        root = path.split(".")[0]
+        assert root == "space" or root in type(make(kind)).model_fields
+        assert rule
+
+
+@every_strategy
+def test_the_same_arguments_give_the_same_proposals_in_the_space(kind: str) -> None:
+    first, again = (proposals(make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=3)) for _ in range(2))
+    assert first == again
+    assert len({repr(config) for config in first}) > 1
+    for config in first:
+        assert SPACE.contains(config), config
+        assert list(config) == list(SPACE.names)
+        assert all(type(value) in (int, float, str, bool) for value in config.values())
+
+
+@every_strategy
+def test_a_plan_proposes_exactly_as_many_trials_as_it_says(kind: str) -> None:
+    plan = make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0)
+    assert plan.trials == len(proposals(plan)) > 0
+
+
+@every_strategy
+def test_planning_leaves_the_global_random_states_alone(kind: str) -> None:
+    random.seed(1)
+    np.random.seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
+    make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index, union-attr]
+
+
+@every_strategy
+def test_global_random_states_do_not_reach_the_proposals(kind: str) -> None:
+    drawn = []
+    for state in (1, 2):
+        random.seed(state)
+        np.random.seed(state)
+        drawn.append(proposals(make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0)))
+    assert drawn[0] == drawn[1]
+
+
+@every_strategy
+def test_planning_needs_no_ray_session(kind: str) -> None:
+    import ray
+
+    running = ray.is_initialized()
+    make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0)
+    assert ray.is_initialized() == running
+
+
+@every_strategy
+def test_the_scheduler_is_one_of_tune_and_fresh_per_plan(kind: str) -> None:
+    from ray.tune.schedulers import TrialScheduler
+
+    one, other = (make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0) for _ in range(2))
+    assert isinstance(one.scheduler, TrialScheduler)
+    assert one.scheduler is not other.scheduler
+
+
+@every_strategy
+def test_a_strategy_and_its_plan_pickle_and_the_copy_proposes_the_same(kind: str) -> None:
+    strategy = cloudpickle.loads(cloudpickle.dumps(make(kind)))
+    assert strategy == make(kind)
+    plan = strategy.plan(SPACE, OBJECTIVE, EPOCHS, seed=0)
+    assert proposals(cloudpickle.loads(cloudpickle.dumps(plan))) == proposals(plan)
+
+
+@every_strategy
+def test_a_searcher_goes_on_where_it_was_saved(kind: str, tmp_path: Path) -> None:
+    from ray.tune.search import Searcher
+
+    whole = proposals(make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0))
+    first, second = (make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0).searcher for _ in range(2))
+    if not isinstance(first, Searcher) or not isinstance(second, Searcher):
+        pytest.skip(f"{kind} keeps its position in its scheduler; its own tests resume it")
+    head = [first.suggest(f"trial{i}") for i in range(2)]
+    first.save(str(tmp_path / "searcher"))
+    second.restore(str(tmp_path / "searcher"))
+    assert [*head, *(second.suggest(f"trial{i}") for i in range(2, len(whole)))] == whole
+
+
+def test_finding_strategies_imports_nothing_heavy() -> None:
+    code = "import sys; from tuning.strategies import find_strategies; find_strategies(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"ray", "torch", "transformers", "optuna", "hyperopt", "numpy"} & set(loaded)
+
+
+def test_grid_runs_every_combination_in_the_declared_order_to_the_end() -> None:
+    space = Space.model_validate({"per_device_train_batch_size": {"choice": [32, 16]}, "warmup_steps": {"int": [0, 9]}})
+    plan = make("grid").model_copy(update={"points": 2}).plan(space, OBJECTIVE, EPOCHS, seed=0)
+    assert [tuple(config.values()) for config in proposals(plan)] == [(32, 0), (32, 9), (16, 0), (16, 9)]
+    assert type(plan.scheduler).__name__ == "FIFOScheduler"
+
+
+def asha(**fields: Any) -> Strategy:
+    return find_strategies()["hyperopt_asha"](**fields)
+
+
+def test_hyperopt_learns_where_the_good_scores_are() -> None:
+    space = Space.model_validate({"warmup_steps": {"int": [0, 500]}})
+    misses = []
+    for seed in range(3):
+        searcher: Any = asha(trials=50, initial_random=10).plan(space, OBJECTIVE, EPOCHS, seed).searcher
+        for i in range(50):
+            miss = abs(searcher.suggest(f"trial{i}")["warmup_steps"] - 400)
+            searcher.on_trial_complete(f"trial{i}", {"metrics/accuracy": -miss})
+            misses += [miss] if i >= 10 else []
+    assert np.median(misses) < 110  # of random draws: 150
+
+
+def test_hyperopt_is_told_of_failed_trials_and_goes_on_without_them() -> None:
+    searcher: Any = asha(trials=12, initial_random=4).plan(SPACE, OBJECTIVE, EPOCHS, seed=0).searcher
+    for i in range(12):
+        assert SPACE.contains(searcher.suggest(f"trial{i}"))
+        searcher.on_trial_complete(f"trial{i}", None if i % 2 else {"metrics/accuracy": i / 12}, error=bool(i % 2))
+    states = [trial["state"] for trial in searcher._hpopt_trials._dynamic_trials]
+    assert states == [2, 3] * 6  # hyperopt's JOB_STATE_DONE and JOB_STATE_ERROR
+
+
+def test_more_random_trials_than_trials_are_refused() -> None:
+    with pytest.raises(ValidationError, match="initial_random: 9 must be at most trials: 8"):
+        asha(trials=8, initial_random=9)
+
+
+@pytest.mark.parametrize(
+    ("space", "epochs", "path"),
+    [
+        ({"num_train_epochs": {"choice": [2, 3]}}, 3.0, "space.num_train_epochs"),
+        ({"learning_rate": 1e-4}, 3.0, "space"),
+        ({"weight_decay": {"uniform": [0, 0.3]}}, 0.5, "grace_epochs"),
+    ],
+)
+def test_hyperopt_asha_refuses_what_cannot_work(space: dict[str, Any], epochs: float, path: str) -> None:
+    assert [found for found, _ in asha(trials=8).refusals(Space.model_validate(space), epochs)] == [path]
+
+
+def test_unequal_schedules_are_compared_only_when_asked_for() -> None:
+    space = Space.model_validate({"num_train_epochs": {"choice": [2, 3]}})
+    assert asha(trials=8, compare_unequal_schedules=True).refusals(space, 3.0) == []
+
+
+def test_asha_judges_nobody_between_rungs_when_a_report_passed_two_of_them() -> None:
+    scheduler = asha(trials=2, grace_epochs=1, reduction_factor=2).plan(SPACE, OBJECTIVE, 8.0, seed=0).scheduler
+    better, worse = SimpleNamespace(trial_id="better"), SimpleNamespace(trial_id="worse")
+    for trial in (better, worse):
+        scheduler.on_trial_add(None, trial)
+    decisions = [
+        scheduler.on_trial_result(None, trial, {"epoch": epoch, "metrics/accuracy": score})
+        for epoch, scores in {2.0: (0.5, 0.5), 4.0: (0.6, 0.6), 6.0: (0.9, 0.7)}.items()
+        for trial, score in zip((better, worse), scores, strict=True)
+    ]
+    assert decisions == ["CONTINUE"] * 6  # the rungs are 1, 2, 4 and 8; with reports every 2 epochs nobody is seen at 1
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("every", "fields", "rungs"),
+    [
+        (0.5, {"grace_epochs": 1.0, "reduction_factor": 2.0}, {1.0, 2.0}),
+        (0.25, {"grace_epochs": 0.5, "reduction_factor": 3.0}, {0.5, 1.5}),
+        (0.1, {"grace_epochs": 0.3, "reduction_factor": 2.0}, {0.3, 0.6, 1.2, 2.4}),
+    ],
+)
+def test_asha_stops_trials_exactly_at_its_rungs(
+    ray_session: None, tmp_path: Path, every: float, fields: dict[str, float], rungs: set[float]
+) -> None:
+    from ray import tune
+
+    from trainables.slot import make_trainable
+
+    spec = FineTuneSpec(
+        trainable="learning_curve", task="none", epochs=4, report_every_epochs=every, objective=OBJECTIVE
+    )
+    space = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1e-2]}})
+    plan = asha(trials=12, **fields).plan(space, OBJECTIVE, spec.epochs, seed=0)
+    results = tune.Tuner(
+        tune.with_resources(make_trainable(spec, devices=1, moments=False), {"cpu": 1}),
+        param_space=dict(plan.param_space),
+        tune_config=tune.TuneConfig(
+            num_samples=plan.trials,
+            search_alg=plan.searcher,
+            scheduler=plan.scheduler,
+            max_concurrent_trials=2,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), name="asha", verbose=0),
+    ).fit()
+    ends = [result.metrics["epoch"] for result in results]
+    stopped = {epoch for epoch in ends if epoch < spec.epochs}
+    assert len(ends) == 12
+    assert 4.0 in ends
+    assert stopped
+    assert stopped <= rungs
