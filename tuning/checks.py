@@ -1,0 +1,286 @@
+"""What only the whole spec can tell: do the parts fit each other, the task, the model and this machine?
+
+Each check reads some fields and yields mistakes. A check whose fields are themselves broken is left out, so that one
+mistake is told once and does not hide another.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import ValidationError
+
+from trainables.errors import InputError, nearest
+from trainables.models import check_model
+from trainables.spec import TRAININGS, find_tunable
+from trainables.tasks import find_task
+from tuning import machine
+from tuning.mistakes import Mistake, join, mistakes_of
+from tuning.space import unknown_name
+from tuning.strategies import Strategy
+
+if TYPE_CHECKING:
+    from tuning.spec import ExperimentSpec
+
+# Read in place of required fields that are missing or wrong; no check reads them (`Draft.broken`).
+STAND_INS = {"name": "unnamed", "task": "text_classification", "epochs": 1.0, "strategies": [{"kind": "grid"}]}
+BY_ENTRY = ("space", "fixed", "strategies")  # a wrong entry leaves the others usable
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A spec as far as it is valid by itself."""
+
+    spec: ExperimentSpec
+    broken: frozenset[str] = frozenset()  # fields that hold a stand-in or a default; `space.*`: that lack entries
+    positions: tuple[int, ...] = ()  # of `spec.strategies` in what the user wrote
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any], model: type[ExperimentSpec]) -> tuple[Draft, list[Mistake]]:
+        """Everything valid of `raw`, and what the models refuse."""
+        try:
+            spec = model.model_validate(raw)
+        except ValidationError as error:
+            wrong = [detail["loc"] for detail in error.errors()]
+            return cls._of_the_rest(raw, wrong, model), mistakes_of(error, model)
+        return cls(spec, positions=tuple(range(len(spec.strategies)))), []
+
+    @classmethod
+    def _of_the_rest(
+        cls, raw: Mapping[str, Any], wrong: list[tuple[int | str, ...]], model: type[ExperimentSpec]
+    ) -> Draft:
+        """`raw` without its wrong fields; of fields with entries, without the wrong entries."""
+        entries = {loc[:2] for loc in wrong if len(loc) > 1 and loc[0] in BY_ENTRY}
+        broken = {str(loc[0]) for loc in wrong if loc[:2] not in entries}
+        kept = {key: value for key, value in raw.items() if key in model.model_fields and key not in broken}
+        for section in {str(section) for section, _ in entries} & kept.keys():
+            kept[section] = _without({entry for key, entry in entries if key == section}, raw[section])
+            broken.add(f"{section}.*")
+        if not kept.get("strategies"):
+            kept.pop("strategies", None)
+        given = range(len(kept.get("strategies", ())) + len(entries))
+        positions = (i for i in given if ("strategies", i) not in entries)
+        broken |= STAND_INS.keys() - kept.keys()
+        spec = model.model_validate({**STAND_INS, **kept})
+        return cls(spec, frozenset(broken), tuple(positions) if "strategies" in kept else ())
+
+    def strategies(self) -> Iterator[tuple[str, Strategy]]:
+        """The valid strategies, each with its path."""
+        return ((join("strategies", i), s) for i, s in zip(self.positions, self.spec.strategies, strict=False))
+
+
+def _without(wrong: set[int | str], entries: Any) -> Any:
+    if isinstance(entries, Mapping):
+        return {key: value for key, value in entries.items() if key not in wrong}
+    return [value for position, value in enumerate(entries) if position not in wrong]
+
+
+def mistakes_in(draft: Draft) -> list[Mistake]:
+    """All mistakes that the checks find, in the order of `CHECKS`."""
+    checks = (check for check, reads in CHECKS if draft.broken.isdisjoint(reads))
+    return [mistake for check in checks for mistake in check(draft)]
+
+
+def _task(draft: Draft) -> Iterator[Mistake]:
+    """The data are looked at only where the trial is known to read them."""
+    spec = draft.spec
+    try:
+        task = find_task(spec.task)
+    except InputError as error:
+        yield Mistake(error.name, error.rule, error.value, error.next_step)
+        return
+    if spec.trainable == "finetune" and "data" not in draft.broken:
+        for path, rule in task.check(spec.data):
+            yield Mistake(path, rule)
+    reported = {"finetune": (*task.metric_names, "loss"), "learning_curve": ("accuracy", "loss")}.get(spec.trainable)
+    if reported and spec.objective and "objective" not in draft.broken and spec.objective.metric not in reported:
+        step = nearest(spec.objective.metric, reported)
+        yield Mistake("objective.metric", f"is not reported for {spec.task}", spec.objective.metric, step)
+
+
+def _model(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    if spec.trainable != "finetune":
+        return
+    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
+    typed = {name: join("fixed", name) for name in spec.fixed} | {
+        name: join(where, name) for where, space in spaces for name in space.names
+    }
+    keys = [name.removeprefix("model.") for name in typed if name.startswith("model.")]
+    for path, rule in check_model(spec, keys):
+        yield Mistake(typed.get(path, path), rule)
+
+
+def _trainable(draft: Draft) -> Iterator[Mistake]:
+    name = draft.spec.trainable
+    module, colon, function = name.partition(":")
+    if name in TRAININGS:
+        return
+    if not (colon and module and function):
+        step = nearest(name, TRAININGS) if not colon else "both sides of the colon are needed"
+        yield Mistake("trainable", f"must be {', '.join(TRAININGS)} or package.module:function", name, step)
+    elif not _is_module(module):
+        yield Mistake("trainable", f"no module {module}", name, "is its folder on PYTHONPATH?")
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _space(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    epochs = None if "epochs" in draft.broken else spec.epochs
+    for path, rule in spec.space.refusals(epochs):
+        yield Mistake(join("space", path), rule)
+    for where, strategy in draft.strategies():
+        for path, rule in strategy.space.refusals(epochs) if strategy.space else ():
+            yield Mistake(join(where, "space", path), rule)
+
+
+def _fixed(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    searched = {name for _, strategy in draft.strategies() for name in spec.space_of(strategy).names}
+    for name, value in spec.fixed.items():
+        path, tunable = join("fixed", name), find_tunable(name)
+        if tunable is None:
+            yield Mistake(path, str(unknown_name(name)), value)
+        elif rule := tunable.refusal(value):
+            yield Mistake(path, rule, value)
+        if name in searched | set(spec.space.names):
+            yield Mistake(path, "stands in the space, too", value, "keep it in one of the two places")
+    if {"warmup_steps", "warmup_ratio"} <= searched | spec.fixed.keys() and not {
+        "warmup_steps",
+        "warmup_ratio",
+    } <= searched:
+        name = next(name for name in ("warmup_ratio", "warmup_steps") if name in spec.fixed)
+        yield Mistake(join("fixed", name), "warmup_steps and warmup_ratio both set the warm-up", next_step="keep one")
+
+
+def _strategy_names(draft: Draft) -> Iterator[Mistake]:
+    seen: dict[str, str] = {}
+    for path, strategy in draft.strategies():
+        other = seen.setdefault(strategy.name, path)
+        if other != path:
+            step = "give each a `label`"
+            yield Mistake(join(path, "label"), f"{other} has the same name", strategy.name, step)
+
+
+def _strategy_spaces(draft: Draft) -> Iterator[Mistake]:
+    for path, strategy in draft.strategies():
+        space, own = draft.spec.space_of(strategy), strategy.space is not None
+        if not space.names:
+            step = "give `space` at least one hyperparameter"
+            yield Mistake(
+                join(path, "space") if own else "space", f"{strategy.name} has nothing to search", next_step=step
+            )
+            continue
+        for below, rule in strategy.refusals(space, draft.spec.epochs):
+            shared = not own and below.split(".")[0] == "space"
+            yield Mistake(below if shared else join(path, below), f"{strategy.name}: {rule}" if shared else rule)
+
+
+def _epochs(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    every, epochs = spec.report_every_epochs, spec.epochs
+    if not _is_multiple(epochs, every):
+        rule = f"epochs: {epochs:g} is no multiple of it"
+        yield Mistake("report_every_epochs", rule, every, "a trial then ends with a full report, such as 0.5 or 1")
+    longest = spec.fixed.get("num_train_epochs")
+    if isinstance(longest, int | float) and longest > epochs:
+        rule = f"must be at most epochs: {epochs:g}"
+        yield Mistake("fixed.num_train_epochs", rule, longest, "raise epochs or lower it")
+
+
+def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
+    """A strategy decides at reports, so every field of it that is counted in epochs must fall on one."""
+    every = draft.spec.report_every_epochs
+    for path, strategy in draft.strategies():
+        for name in type(strategy).model_fields:
+            value = getattr(strategy, name)
+            if name.endswith("_epochs") and isinstance(value, float) and not _is_multiple(value, every):
+                step = "a strategy decides only when a trial reports"
+                yield Mistake(join(path, name), f"must be a multiple of report_every_epochs: {every:g}", value, step)
+
+
+def _is_multiple(value: float, unit: float) -> bool:
+    return value >= unit - 1e-9 and abs(value / unit - round(value / unit)) < 1e-6
+
+
+def _storage(draft: Draft) -> Iterator[Mistake]:
+    storage = draft.spec.cluster.storage
+    if "://" in storage:
+        yield Mistake(
+            "cluster.storage", "must be a folder that every node reaches", storage, "mount it, then name the folder"
+        )
+    elif why := machine.why_not_writable(Path(storage).expanduser().absolute()):
+        yield Mistake("cluster.storage", why, storage, "name a folder of yours: cluster.storage=FOLDER")
+
+
+def _resources(draft: Draft) -> Iterator[Mistake]:
+    """A cluster at an address is asked when it is joined."""
+    cluster = draft.spec.cluster
+    if cluster.address is not None:
+        return
+    elsewhere = "or join a cluster that has them: cluster.address=host:port"
+    if cluster.cpus_per_trial > machine.cores():
+        rule = f"no node can hold a trial: this machine has {machine.cores()} cores"
+        yield Mistake("cluster.cpus_per_trial", rule, cluster.cpus_per_trial, f"lower it, {elsewhere}")
+    if cluster.gpus_per_trial and not machine.gpus():
+        rule = "no node can hold a trial: this machine has no CUDA device"
+        yield Mistake("cluster.gpus_per_trial", rule, cluster.gpus_per_trial, f"set 0 to train on CPU, {elsewhere}")
+
+
+def _store(draft: Draft) -> Iterator[Mistake]:
+    url = draft.spec.store
+    if url is None:
+        return
+    parts = urlsplit(url)
+    if not parts.scheme or "://" not in url:
+        yield Mistake("store", "must be a database URL", url, "such as sqlite:///studies.db or postgresql://host/name")
+    elif parts.password is not None or "password" in parse_qs(parts.query):
+        shown = f"{parts.scheme}://{parts.username or ''}:***@{parts.hostname or ''}{parts.path}"
+        step = "take the line out and put the whole URL into the environment variable TUNEFLEET_STORE"
+        yield Mistake("store", "a password must not stand in a spec, which is copied into the run folder", shown, step)
+
+
+def _wandb(draft: Draft) -> Iterator[Mistake]:
+    wandb = draft.spec.wandb
+    file = Path(wandb.key_file).expanduser() if wandb.key_file else None
+    if file is not None and wandb.mode in ("auto", "online"):
+        if not file.is_file():
+            yield Mistake("wandb.key_file", "no such file", wandb.key_file, "write the key into it, mode 0600")
+            return
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            yield Mistake("wandb.key_file", "other users can read it", wandb.key_file, f"chmod 600 {wandb.key_file}")
+    if wandb.mode == "online" and not wandb.has_key():
+        step = "set WANDB_API_KEY or wandb.key_file, or wandb.mode=offline"
+        yield Mistake("wandb.mode", "no key is found", wandb.mode, step)
+
+
+CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] = tuple(
+    (check, frozenset(reads.split()))
+    for check, reads in (
+        (_task, "task trainable"),
+        (_trainable, "trainable"),
+        (_model, "model revision trainable trust_remote_code"),
+        (_space, "space"),
+        (_fixed, "fixed space"),
+        (_strategy_names, "strategies"),
+        (_strategy_spaces, "strategies space space.* epochs"),
+        (_epochs, "epochs report_every_epochs fixed"),
+        (_strategy_epochs, "strategies report_every_epochs"),
+        (_storage, "cluster"),
+        (_resources, "cluster"),
+        (_store, "store"),
+        (_wandb, "wandb"),
+    )
+)

@@ -1,0 +1,176 @@
+"""Live progress of a study: a table of trials and a bar on a terminal, one plain line per report elsewhere.
+
+The runner gives each study's Tuner a fresh `Progress`. It only reads what Tune tells it; all figures come from
+`ProgressState`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from trainables.reporting import Report
+from trainables.spec import Objective
+from tuning.outcome import TrialState
+from tuning.progress_state import ProgressState, Row, duration
+
+ROWS = 12  # trials in the live table; fits a terminal of 24 lines
+SECONDS_BETWEEN_DRAWINGS = 0.25
+logger = logging.getLogger(__name__)
+
+
+class Progress(Callback):  # type: ignore[misc]
+    """Draws one study.
+
+    Args:
+        study: the strategy's label.
+        seed: the study's search seed.
+        trials: how many the strategy plans.
+        epochs: the full budget of one trial.
+        objective: what `best` means.
+        console: where to draw; the default is standard output.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        seed: int,
+        trials: int,
+        epochs: float,
+        objective: Objective,
+        console: Console | None = None,
+    ) -> None:
+        self.study, self.seed, self.objective = study, seed, objective
+        self._console = console
+        self._live: Live | None = None
+        self._drawing = True
+        self._drawn = 0.0
+        self._trials, self._epochs = trials, epochs
+        self._state = self._fresh_state()
+
+    def _fresh_state(self) -> ProgressState:
+        return ProgressState(self._trials, self._epochs, self.objective, started=time.monotonic())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks to disk; a terminal stays where it is."""
+        return {**self.__dict__, "_console": None, "_live": None}
+
+    def setup(self, **info: Any) -> None:
+        """Called by Tune once, before the first trial of a run or of a resumed run."""
+        self._state = self._fresh_state()
+        if self._console is None:
+            self._console = Console(highlight=False, soft_wrap=True)
+        if self._console.is_terminal:
+            self._draw(self._open)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Also when a paused or a restored trial goes on."""
+        epoch = float((trial.last_result or {}).get("epoch", 0.0))
+        self._state.start(trials.index(trial), dict(trial.config), epoch)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One report."""
+        report, number = Report.from_result(result), trials.index(trial)
+        self._state.report(number, report.epoch, report.metrics[self.objective.metric], report.params)
+        self._print(self._line(number))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Complete, or stopped by the strategy."""
+        self._ended(trials.index(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Failed for good."""
+        self._ended(trials.index(trial), failed=True)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Many times a second; the time left goes down between reports, too."""
+        if self._live is not None and time.monotonic() - self._drawn > SECONDS_BETWEEN_DRAWINGS:
+            self._drawn = time.monotonic()
+            self._draw(self._live.refresh)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Leave the last table on the screen."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back; harmless when nothing is drawn. For the runner, when a study is interrupted."""
+        live, self._live = self._live, None
+        if live is not None:
+            self._draw(live.stop)
+
+    def _ended(self, number: int, *, failed: bool = False) -> None:
+        self._state.end(number, failed=failed)
+        row = self._state.row(number)
+        if row.state is not TrialState.COMPLETED:
+            self._print(f"{self.study}  trial {number}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}")
+
+    def _draw(self, action: Callable[[], None]) -> None:
+        """A terminal that went away must not end the trials; it is said once, and drawing stops."""
+        if not self._drawing:
+            return
+        try:
+            action()
+        except (OSError, UnicodeEncodeError) as error:
+            self._drawing, self._live = False, None
+            logger.warning("Live progress of %s stops: %s. The run goes on.", self.study, error)
+
+    def _open(self) -> None:
+        # Drawn only from Tune's own thread (`on_step_end`): no lock, and no error that nobody would see.
+        self._live = Live(get_renderable=self._screen, console=self._console, auto_refresh=False)
+        self._live.start()
+
+    def _print(self, line: str) -> None:
+        """Plain lines are for logs; a terminal shows the table instead."""
+        if self._console is not None and not self._console.is_terminal:
+            console = self._console
+            self._draw(lambda: console.print(line, markup=False))
+
+    def _line(self, number: int) -> str:
+        row, metric = self._state.row(number), self.objective.metric
+        return (
+            f"{self.study}  trial {number}  epoch {row.epoch:g}/{row.horizon:g}  {metric} {_score(row.last)}  "
+            f"{row.params}  best {_score(self._state.best)}  [{self._position()}]"
+        )
+
+    def _position(self) -> str:
+        state, left = self._state, self._state.seconds_left(time.monotonic())
+        ending = "" if left is None else f", {duration(left)} left"
+        return f"{state.epochs_done:g}/{state.epochs_total:g} epochs{ending}"
+
+    def _screen(self) -> RenderableType:
+        return render(self._state, f"{self.study}, seed {self.seed}", self._position())
+
+
+def render(state: ProgressState, title: str, position: str) -> RenderableType:
+    """The table of trials above the bar."""
+    metric = state.objective.metric
+    table = Table(title=title, title_justify="left", expand=False)
+    for heading, side in (("trial", "right"), ("state", "left"), ("epoch", "right"), (metric, "right")):
+        table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("best", justify="right", no_wrap=True)
+    table.add_column("parameters", overflow="ellipsis", no_wrap=True)
+    for row in state.rows(ROWS):
+        table.add_row(*_cells(row), style="bold" if row.best is not None and row.best == state.best else "")
+    bar = Table.grid(padding=(0, 2))
+    counts = ", ".join(f"{count} {name}" for name, count in state.counts().items())
+    bar.add_row(ProgressBar(total=1.0, completed=state.share, width=30), position, f"best {_score(state.best)}", counts)
+    return Group(table, bar)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    epochs = f"{row.epoch:g}/{row.horizon:g}"
+    return str(row.number), str(row.state), epochs, _score(row.last), _score(row.best), row.params
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.4g}"

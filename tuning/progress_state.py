@@ -1,0 +1,163 @@
+"""What live progress shows, as plain data: events of trials go in, rows and figures come out. No Ray, no drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from trainables.spec import Objective, Params, Value
+from tuning.outcome import TrialState
+
+SHORT_NAMES = {
+    "learning_rate": "lr",
+    "per_device_train_batch_size": "bs",
+    "weight_decay": "wd",
+    "num_train_epochs": "epochs",
+    "warmup_steps": "warmup",
+    "warmup_ratio": "warmup",
+    "gradient_accumulation_steps": "acc",
+}
+SAME_EPOCH = 1e-9  # positions are sums of fractions of an epoch
+
+
+class Row(NamedTuple):
+    """One trial, ready to draw."""
+
+    number: int
+    state: TrialState
+    epoch: float
+    horizon: float
+    last: float | None
+    best: float | None
+    params: str
+
+
+@dataclass
+class _Trial:
+    horizon: float
+    epoch: float
+    params: Params
+    state: TrialState = TrialState.RUNNING
+    last: float | None = None
+    best: float | None = None
+    touched: int = 0  # larger: heard of later
+
+
+@dataclass
+class ProgressState:
+    """One study. `trials` and `epochs` (the full budget of one trial) are what the strategy announced.
+
+    Work is counted in epochs. A trial that has a horizon of its own (`num_train_epochs`) or that ends early gives the
+    rest back, so the total falls while a study runs.
+    """
+
+    trials: int
+    epochs: float
+    objective: Objective
+    started: float  # seconds on any steady clock, the same as `now` in the methods below
+    _trials: dict[int, _Trial] = field(default_factory=dict)
+    _events: int = 0
+    _work: float = 0.0  # epochs trained since `started`; after a resume less than `epochs_done`
+
+    def start(self, number: int, params: Params, epoch: float = 0.0) -> None:
+        """Trial `number` begins, or goes on from `epoch` (a PBT member after a pause, a resumed trial)."""
+        horizon = params.get("num_train_epochs")
+        known = self._trials.setdefault(number, _Trial(self.epochs, epoch, params))
+        known.horizon = self.epochs if horizon is None else min(float(horizon), self.epochs)
+        known.params, known.state = params, TrialState.RUNNING
+        self._touch(known)
+
+    def report(self, number: int, epoch: float, score: float, params: Params) -> None:
+        """Trial `number` was evaluated. An exploit may have moved it to its donor's epoch."""
+        trial = self._trials[number]
+        self._work += max(0.0, epoch - trial.epoch)
+        trial.epoch, trial.last, trial.params = epoch, score, params
+        if trial.best is None or self._better(score, trial.best):
+            trial.best = score
+        self._touch(trial)
+
+    def end(self, number: int, *, failed: bool = False) -> None:
+        """Trial `number` is over; it counts as stopped when epochs were left."""
+        trial = self._trials[number]
+        complete = trial.epoch >= trial.horizon - SAME_EPOCH
+        trial.state = TrialState.FAILED if failed else TrialState.COMPLETED if complete else TrialState.STOPPED
+        self._touch(trial)
+
+    def _touch(self, trial: _Trial) -> None:
+        self._events += 1
+        trial.touched = self._events
+
+    def _better(self, a: float, b: float) -> bool:
+        return a > b if self.objective.mode == "max" else a < b
+
+    @property
+    def best(self) -> float | None:
+        """The best score so far."""
+        scores = [trial.best for trial in self._trials.values() if trial.best is not None]
+        return (max if self.objective.mode == "max" else min)(scores, default=None)
+
+    @property
+    def epochs_done(self) -> float:
+        """Where all trials stand, summed."""
+        return sum(trial.epoch for trial in self._trials.values())
+
+    @property
+    def epochs_total(self) -> float:
+        """`epochs_done` once everything is over, as far as is known now."""
+        over = sum(t.epoch if t.state is not TrialState.RUNNING else t.horizon for t in self._trials.values())
+        return over + max(0, self.trials - len(self._trials)) * self.epochs
+
+    @property
+    def share(self) -> float:
+        """Between 0 and 1."""
+        return min(1.0, self.epochs_done / self.epochs_total) if self.epochs_total else 1.0
+
+    def seconds_left(self, now: float) -> float | None:
+        """At the pace since the start; None before the first report."""
+        if not self._work:
+            return None
+        return (now - self.started) * max(0.0, self.epochs_total - self.epochs_done) / self._work
+
+    def counts(self) -> Mapping[TrialState, int]:
+        """How many of the started trials are in each state; states without a trial are left out."""
+        states = [trial.state for trial in self._trials.values()]
+        return {state: states.count(state) for state in TrialState if state in states}
+
+    def rows(self, limit: int) -> list[Row]:
+        """At most `limit` trials, best score first, trials without a score last.
+
+        Running trials come before all others into the choice, then the best half, then those heard of last.
+        """
+        ranked = sorted(self._trials, key=self._rank)
+        running = [n for n in ranked if self._trials[n].state is TrialState.RUNNING]
+        newest = sorted(self._trials, key=lambda n: -self._trials[n].touched)
+        chosen = list(dict.fromkeys([*running, *ranked[: limit // 2], *newest]))[:limit]
+        return [self.row(number) for number in ranked if number in chosen]
+
+    def row(self, number: int) -> Row:
+        """One trial."""
+        t = self._trials[number]
+        return Row(number, t.state, t.epoch, t.horizon, t.last, t.best, short_params(t.params))
+
+    def _rank(self, number: int) -> tuple[float, int]:
+        best = self._trials[number].best
+        sign = -1 if self.objective.mode == "max" else 1
+        return (float("inf") if best is None else sign * best, number)
+
+
+def short_params(params: Params) -> str:
+    """'lr=5e-05 bs=16 hidden_dropout_prob=0.1': short names, four digits."""
+    return " ".join(f"{SHORT_NAMES.get(name, name.split('.')[-1])}={_short(value)}" for name, value in params.items())
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """'40 s', '12 min', '3 h 5 min'."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

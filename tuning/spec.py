@@ -1,0 +1,161 @@
+"""The experiment as its user declares it: one task, one model, one search space, several strategies x several seeds.
+
+Goes in: a YAML file, the name of a preset, or a mapping; and `key=value` overrides. Comes out: a frozen
+`ExperimentSpec`, or a `SpecError` with every mistake at once. Nothing is started, no network is used, no heavy library
+is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, ValidationError, field_serializer
+
+from cluster.spec import ClusterSpec
+from trainables.errors import nearest
+from trainables.spec import FineTuneSpec, Frozen, Objective
+from tuning.mistakes import Mistake, SpecError, mistakes_of
+from tuning.space import Space
+from tuning.spec_file import dump, read_source
+from tuning.strategies import Strategy, find_strategies
+
+__all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
+
+STORE_VARIABLE = "TUNEFLEET_STORE"
+SPEC_FILE = "spec.yaml"
+# Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
+NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures"}
+
+
+class WandbSpec(Frozen):
+    """Weights & Biases. The key itself never stands in a spec: WANDB_API_KEY or a file that only you can read."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        "auto", description="auto: online when a key is found, else disabled; offline: files for `wandb sync`"
+    )
+    project: str = "tunefleet"
+    entity: str | None = Field(None, description="a user or a team; null: the key's own")
+    key_file: str | None = Field(None, description="holds the key on one line; mode 0600")
+
+    def has_key(self) -> bool:
+        """Whether a key can be found; the key itself is read only by what sends it."""
+        if os.environ.get("WANDB_API_KEY"):
+            return True
+        file = Path(self.key_file).expanduser() if self.key_file else None
+        return file is not None and file.is_file() and bool(file.read_text().strip())
+
+
+def _run_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError("must be letters, digits, '-', '_' and '.', the first a letter or a digit: it names a folder")
+    return name
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("must name each seed once: a repeated seed is the same study again")
+    return seeds
+
+
+def _plug_in(raw: object) -> Strategy:
+    """The strategy that `kind` names, reading all other keys itself."""
+    if isinstance(raw, Strategy):
+        return raw
+    if not isinstance(raw, Mapping):
+        raise ValueError("must be a mapping with a `kind`")
+    known = find_strategies()
+    if "kind" not in raw:
+        raise SpecError([Mistake("kind", "is missing", next_step=f"add one of {', '.join(sorted(known))}")])
+    kind = str(raw["kind"])
+    if kind not in known:
+        raise SpecError([Mistake("kind", "no such strategy", kind, nearest(kind, known))])
+    try:
+        return known[kind].model_validate({key: value for key, value in raw.items() if key != "kind"})
+    except ValidationError as error:
+        raise SpecError(mistakes_of(error, known[kind])) from error
+
+
+class ExperimentSpec(FineTuneSpec):
+    """Everything that an experiment is. A study is one of its strategies with one of its seeds."""
+
+    name: Annotated[str, AfterValidator(_run_name)] = Field(description="of the experiment and of its run folder")
+    space: Space = Field(Space({}), description="what to search: tunable name -> its values")
+    strategies: tuple[Annotated[Strategy, BeforeValidator(_plug_in)], ...] = Field(min_length=1)
+    seeds: Annotated[tuple[NonNegativeInt, ...], AfterValidator(_distinct)] = Field(
+        (0,), min_length=1, description="of the search; every strategy runs once per seed"
+    )
+    max_failures: NonNegativeInt = Field(0, description="how often a failed trial is started again from its checkpoint")
+    test: bool = Field(True, description="score each study's chosen configuration on the test split, once, at the end")
+    cluster: ClusterSpec = ClusterSpec()
+    store: str | None = Field(
+        None, description=f"database URL without a password; null: ${STORE_VARIABLE}, else SQLite in the run folder"
+    )
+    wandb: WandbSpec = WandbSpec()
+
+    @field_serializer("strategies")
+    def _with_kind(self, strategies: tuple[Strategy, ...]) -> list[dict[str, Any]]:
+        return [{"kind": strategy.kind, **strategy.model_dump(mode="json")} for strategy in strategies]
+
+    @property
+    def run_folder(self) -> Path:
+        """The absolute folder that holds everything this experiment writes."""
+        return self.cluster.run_folder(self.name)
+
+    @property
+    def store_url(self) -> str:
+        """Where the studies are recorded. May hold a password: never write it to a file or a log."""
+        from tuning.database import sqlite_url
+
+        return self.store or os.environ.get(STORE_VARIABLE) or sqlite_url(self.run_folder / "study.db")
+
+    def space_of(self, strategy: Strategy) -> Space:
+        """What `strategy` searches: its own space, which replaces the experiment's."""
+        return self.space if strategy.space is None else strategy.space
+
+    def resolved_objective(self) -> Objective:
+        """What the strategies optimise: `objective`, else the task's own."""
+        from trainables.tasks import find_task
+
+        return self.objective or find_task(self.task).objective
+
+    def trial_spec(self, seed: int) -> FineTuneSpec:
+        """What the trials of the study with search seed `seed` share: their own seed moves with it."""
+        own = {name: getattr(self, name) for name in FineTuneSpec.model_fields}
+        return FineTuneSpec(**{**own, "objective": self.resolved_objective(), "seed": self.seed + seed})
+
+    def digest(self) -> str:
+        """16 hex digits that change with everything that changes results."""
+        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_yaml(self) -> str:
+        """The full resolved spec; `load_spec` reads it back to an equal one. Holds no secret."""
+        return dump(self.model_dump(mode="json"))
+
+
+def load_spec(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> ExperimentSpec:
+    """Read, override and check an experiment.
+
+    Args:
+        source: a YAML file, the name of a shipped preset, or a mapping as YAML would give it. Local paths in it are
+            relative to the working directory, not to the file.
+        overrides: `key=value`, dotted, with list positions: `epochs=2`, `strategies.0.trials=8`,
+            `fixed.model.hidden_dropout_prob=0.1`. Values are YAML.
+
+    Raises:
+        SpecError: all mistakes that can be found without a cluster, the network or the model.
+    """
+    from tuning.checks import Draft, mistakes_in
+
+    raw, label = read_source(source, overrides)
+    draft, mistakes = Draft.read(raw, ExperimentSpec)
+    mistakes += mistakes_in(draft)
+    if mistakes:
+        raise SpecError(mistakes, label)
+    return draft.spec
