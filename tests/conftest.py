@@ -60,16 +60,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CSV of 240 rows, three classes that single words give away, texts of 3 to 12 words."""
+    """A CSV of 480 rows, three classes that single words give away, texts of 5 to 14 words."""
     import random
 
     rng = random.Random(0)
     words = {"sea": "wave salt boat", "wood": "tree moss deer", "town": "street tram shop"}
     filler = "the a some old new big small near far very quite and".split()
     lines = ["text,label"]
-    for i in range(240):
+    for i in range(480):
         label = sorted(words)[i % 3]
-        text = rng.choices(filler, k=rng.randint(2, 8)) + rng.choices(words[label].split(), k=rng.randint(1, 4))
+        text = rng.choices(filler, k=rng.randint(2, 8)) + rng.choices(words[label].split(), k=rng.randint(2, 5))
         rng.shuffle(text)
         lines.append(f"{' '.join(text)} {i},{label}")
     path = tmp_path_factory.mktemp("data") / "places.csv"

@@ -130,7 +130,7 @@ def test_after_an_exploit_state_is_the_donors_and_values_are_the_clones(spec: Fi
 
     clone = FineTuning(CLONE, spec)
     clone.restore(tmp_path)
-    assert clone.evaluate("validation") == score
+    assert clone.score("validation").metrics == score
     assert torch.equal(weights(clone), weights(donor))
     steps = watch(clone)
     rows_left = clone._rows(2 * len(clone.data.train))
@@ -176,7 +176,7 @@ def test_gradient_accumulation_counts_examples_and_keeps_the_last_short_step(spe
 
 def test_label_smoothing_is_trained_with_but_not_scored_with(spec: FineTuneSpec) -> None:
     plain, smooth = (FineTuning({"label_smoothing_factor": s}, spec) for s in (0.0, 0.5))
-    assert plain.evaluate("validation") == smooth.evaluate("validation")
+    assert plain.score("validation") == smooth.score("validation")
     assert plain.advance(1).metrics["loss"] != smooth.advance(1).metrics["loss"]
 
 
@@ -187,7 +187,7 @@ def test_a_checkpoint_without_moments_can_be_evaluated(spec: FineTuneSpec, tmp_p
     assert not (tmp_path / "moments.pt").exists()
     again = FineTuning(CLONE, spec)
     again.restore(tmp_path)
-    assert again.evaluate("validation") == score
+    assert again.score("validation").metrics == score
 
 
 def test_another_architecture_is_refused_on_restore(spec: FineTuneSpec, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 
 from trainables.models import load_tokenizer
@@ -54,11 +55,15 @@ def _prepare(key: str) -> PreparedTask:
         task=task,
         tokenizer=tokenizer,
         train=train,
-        validation=validation.sort("length", keep_in_memory=True),
-        test=test.sort("length", keep_in_memory=True),
+        validation=_by_length(validation),
+        test=_by_length(test),
         lengths=tuple(train["length"]),
         num_labels=data.num_labels,
         label_names=data.label_names,
         regression=task.kind == "regression",
         fingerprint=data.fingerprint,
     )
+
+
+def _by_length(split: Dataset) -> Dataset:
+    return split.select(np.argsort(split["length"], kind="stable"))

@@ -11,17 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
+from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
 from trainables import checkpoint
 from trainables.cache import PreparedTask, prepare
 from trainables.models import load_model
 from trainables.schedule import ProgressSchedule, Schedule, epoch_order
-from trainables.slot import Evaluation
+from trainables.slot import Evaluation, Scores
 from trainables.spec import TUNABLES, FineTuneSpec, Params, Value
 
 # These go into TrainingArguments under their own names; the rest is handled by name below.
@@ -88,13 +89,15 @@ class FineTuning:
             self.trainer.segment = rows
             self.trainer.train()
         self.epoch = target
-        return Evaluation(self.epoch, self.evaluate("validation"), self.in_force())
+        return Evaluation(self.epoch, self.score("validation").metrics, self.in_force())
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Scores on `validation` or `test`: the task's metrics, and the plain loss (without label smoothing)."""
-        output = self.trainer.predict(getattr(self.data, split))
+    def score(self, split: Literal["validation", "test"]) -> Scores:
+        """The task's metrics and the plain loss, without label smoothing: trials with and without it compare."""
+        rows = self.data.validation if split == "validation" else self.data.test
+        output = self.trainer.predict(rows)
         predictions = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-        return self.data.task.metrics(predictions, output.label_ids)
+        metrics = {**self.data.task.metrics(predictions, output.label_ids), "loss": self._loss(predictions, output.label_ids)}
+        return Scores(metrics, len(rows))
 
     def save(self, folder: Path, *, moments: bool) -> None:
         """Write weights and position; with `moments` also what an optimizer needs to go on as if nothing happened."""
@@ -132,6 +135,13 @@ class FineTuning:
         )
         return {**self.params, **{name: value for name, value in live.items() if name in self.params}}
 
+    def _loss(self, predictions: np.ndarray, labels: np.ndarray) -> float:
+        """Mean over rows: squared error for regression, else cross entropy in nats."""
+        outputs = torch.from_numpy(np.asarray(predictions, dtype=np.float64))
+        if self.data.regression:
+            return float(torch.nn.functional.mse_loss(outputs.squeeze(-1), torch.from_numpy(labels).double()))
+        return float(torch.nn.functional.cross_entropy(outputs, torch.from_numpy(labels).long()))
+
     def _schedule(self) -> Schedule:
         args = self.trainer.args
         step = args.per_device_train_batch_size * args.gradient_accumulation_steps
@@ -153,6 +163,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
 
     def __init__(self, *, position: FineTuning, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.remove_callback(PrinterCallback)
         self.position = position
         self.segment: list[int] = []
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.hyperopt import HyperOptSearch
 
@@ -46,9 +47,14 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
 
     TPE models the uncast value, so a whole number or a step is a plain variable to it. A trial that failed is marked so
     and left out of the model (`on_trial_complete(error=True)`); one that ASHA stopped counts with its last score.
+
+    Its saved state carries the scheduler's: Tune saves the searcher in one step with the trials, but the scheduler not
+    at all, so that after a resume ASHA's rungs would be empty (https://github.com/ray-project/ray/issues/30838).
     """
 
-    def __init__(self, space: Space, objective: Objective, initial_random: int, seed: int) -> None:
+    def __init__(
+        self, space: Space, objective: Objective, initial_random: int, seed: int, scheduler: TrialScheduler
+    ) -> None:
         super().__init__(
             space.to_hyperopt(),
             metric=f"metrics/{objective.metric}",
@@ -57,8 +63,16 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
             random_state_seed=seed,
         )
         self._declared = space
+        self._scheduler = scheduler
 
     def suggest(self, trial_id: str) -> dict[str, Value] | None:
         """Legal params, the fixed ones included."""
         raw = super().suggest(trial_id)
         return None if raw is None else self._declared.from_hyperopt(raw)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Called by Tune before it adds the trials of the snapshot; the scheduler that Tune holds is filled in place."""
+        scheduler = self._scheduler
+        super().restore(checkpoint_path)
+        vars(scheduler).update(vars(self._scheduler))
+        self._scheduler = scheduler

@@ -1,0 +1,198 @@
+"""product(strategy, seed) -> Tuner: runs an experiment, study by study, and leaves everything in the study store.
+
+Nothing flows backward: what a study leaves behind is in the store and in the run folder, and compare, report and the
+final scoring start from there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.spec import FineTuneSpec
+from tuning.outcome import ExperimentOutcome, StudyState
+from tuning.spec import SPEC_FILE, ExperimentSpec
+from tuning.strategies import Plan, Strategy
+
+if TYPE_CHECKING:
+    from ray.tune import Tuner
+
+    from cluster.session import Session
+    from tuning.store import StudyStore
+
+STUDIES = "studies"  # below the run folder: one folder per study, which is Tune's
+
+
+class Interrupted(Exception):
+    """The run was stopped from outside (Ctrl-C, SIGTERM); everything is kept and `resume` goes on."""
+
+
+class RunFolderError(ValueError):
+    """The run folder holds another experiment, or none to resume."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One strategy x one seed, ready to run."""
+
+    spec: ExperimentSpec
+    strategy: Strategy
+    seed: int
+    trial: FineTuneSpec
+    plan: Plan
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int) -> Study:
+        """The study with everything that its strategy decides."""
+        trial = spec.trial_spec(seed)
+        assert trial.objective is not None
+        plan = strategy.plan(spec.space_of(strategy), trial.objective, spec.epochs, seed)
+        return cls(spec, strategy, seed, trial, plan)
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+        return f"{self.strategy.name}-seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Tune's experiment folder."""
+        return self.spec.run_folder / STUDIES / self.name
+
+
+def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool = False) -> ExperimentOutcome:
+    """Run every study of `spec` that is not finished, then score the chosen configurations on the test split.
+
+    Args:
+        spec: from `load_spec`.
+        progress: show a live table (a terminal) or one line per report (elsewhere) on standard output.
+        resume: go on in a run folder that exists; finished studies and finished trials are not run again.
+
+    Returns:
+        All that was recorded; `compare` takes it.
+
+    Raises:
+        RunFolderError: the folder exists already (without `resume`), does not exist (with), or is another spec's.
+        ClusterError: the cluster cannot be reached or cannot hold a trial.
+        StoreError: the study store cannot be opened or written.
+        Interrupted: stopped from outside.
+    """
+    claim_run_folder(spec, resume=resume)
+
+    from cluster.session import connect
+    from tuning.final import score_studies
+    from tuning.store import StudyStore
+    from tuning.tracking import Tracking
+
+    store = StudyStore(spec.store_url)
+    tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
+    with connect(spec.cluster, run_folder=spec.run_folder) as session:
+        if progress:
+            print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
+        for strategy in spec.strategies:
+            for seed in spec.seeds:
+                run_study(Study.of(spec, strategy, seed), session, store, tracking, progress=progress)
+        if spec.test:
+            score_studies(spec, session, store)
+    return store.load(spec.name)
+
+
+def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
+    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's."""
+    from tuning.spec import load_spec
+
+    kept = spec.run_folder / SPEC_FILE
+    if resume:
+        if not kept.is_file():
+            raise RunFolderError(f"name: {spec.name}: nothing to resume in {spec.run_folder}; start it with `tunefleet run`")
+        if (before := load_spec(kept)).digest() != spec.digest():
+            old, new = before.model_dump(mode="json"), spec.model_dump(mode="json")
+            keys = ", ".join(key for key in new if old.get(key) != new[key])
+            raise RunFolderError(
+                f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
+                "resume without changes, or choose another name for a new experiment"
+            )
+        return
+    if kept.exists():
+        raise RunFolderError(
+            f"name: {spec.name}: {spec.run_folder} holds an experiment already; "
+            f"go on with `tunefleet resume {spec.name}`, or choose another name (name=...)"
+        )
+    spec.run_folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(spec.to_yaml())
+
+
+def run_study(study: Study, session: Session, store: StudyStore, tracking: Tracking, *, progress: bool) -> None:
+    """Run or continue one study; returns when every trial has ended.
+
+    Raises:
+        Interrupted: stopped before that.
+    """
+    from ray import tune
+
+    from tuning.progress import Progress
+
+    writer = _open(study, session, store)
+    before = store.load(study.spec.name).study(study.strategy.name, study.seed)
+    plan, trial = study.plan, study.trial
+    assert trial.objective is not None
+    recorder = Recorder(writer, study.spec.space_of(study.strategy))
+    concurrency: int | None = session.slots
+    if isinstance(plan.scheduler, PopulationScheduler):
+        # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
+        plan.scheduler.max_concurrent, concurrency = concurrency, None
+        plan.scheduler.on_exploit = recorder.record_exploit
+    callbacks: list[Any] = [recorder, CheckpointKeeper(before, plan.scheduler, recorder.drop_checkpoint)]
+    if progress:
+        callbacks.append(Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective))
+    callbacks += tracking.callbacks(study.strategy.name, study.seed)
+    by_class = inspect.isclass(load_trainable(trial.trainable))
+    started = time.monotonic()
+    try:
+        # Not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state.
+        tune.run(
+            make_trainable(trial, devices=session.devices_per_trial, moments=True),
+            name=study.folder.name,
+            storage_path=str(study.folder.parent),
+            config=dict(plan.param_space),
+            num_samples=plan.trials,
+            search_alg=plan.searcher,
+            scheduler=plan.scheduler,
+            max_concurrent_trials=concurrency,
+            resources_per_trial=tune.PlacementGroupFactory([session.resources.bundle()]),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=int(by_class), checkpoint_at_end=by_class),
+            max_failures=study.spec.max_failures,
+            raise_on_failed_trial=False,
+            reuse_actors=True,
+            resume="AUTO",
+            callbacks=callbacks,
+            verbose=0,
+        )
+    finally:
+        writer.add_wall_seconds(time.monotonic() - started)
+    if recorder.ended < plan.trials:
+        raise Interrupted(
+            f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials ended. "
+            f"Everything is kept; go on with `tunefleet resume {study.spec.name}`."
+        )
+    writer.finish()
+
+
+def _open(study: Study, session: Session, store: StudyStore) -> StudyWriter:
+    spec, objective = study.spec, study.trial.objective
+    assert objective is not None
+    return store.open_study(
+        experiment=spec.name,
+        digest=spec.digest(),
+        strategy=study.strategy.name,
+        kind=study.strategy.kind,
+        seed=study.seed,
+        objective=objective,
+        slots=session.slots,
+        devices_per_trial=session.devices_per_trial,
+        device=session.device,
+        attributes=provenance(study.trial),
+        spec_yaml=spec.to_yaml(),
+    )
