@@ -31,8 +31,9 @@ Read = TypeVar("Read")
 class Table(NamedTuple):
     """Columns of equal length, and the class names of those that carry them (Parquet written by `datasets`)."""
 
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[Any]]  # those that were asked for
     class_names: dict[str, tuple[str, ...]]
+    available: list[str]  # the names of all columns of the source
 
 
 def locate(options: DataSpec) -> dict[str, list[Path]]:
@@ -101,7 +102,7 @@ def read_columns(path: Path, wanted: Sequence[str]) -> Table:
     Raises:
         TaskError: the file cannot be read.
     """
-    return _guarded(path, lambda p: _read(p, [name for name in _column_names(p) if name in wanted]))
+    return _guarded(path, lambda p: _read(p, _column_names(p), wanted))
 
 
 def _guarded(path: Path, read: Callable[[Path], Read]) -> Read:
@@ -131,12 +132,13 @@ def _column_names(path: Path) -> list[str]:
     return list(dict.fromkeys(name for row in _objects(path) for name in row))
 
 
-def _read(path: Path, names: list[str]) -> Table:
+def _read(path: Path, available: list[str], wanted: Sequence[str]) -> Table:
+    names = [name for name in available if name in wanted]
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet as pq
 
         table = pq.read_table(path, columns=names)
-        return Table(table.to_pydict(), _class_names(table.schema.metadata))
+        return Table(table.to_pydict(), _class_names(table.schema.metadata), available)
     if path.suffix.lower() in (".csv", ".tsv"):
         import pyarrow as pa
         from pyarrow import csv
@@ -148,9 +150,9 @@ def _read(path: Path, names: list[str]) -> Table:
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         )
-        return Table(csv.read_csv(path, convert_options=convert, **_dialect(path)).to_pydict(), {})
+        return Table(csv.read_csv(path, convert_options=convert, **_dialect(path)).to_pydict(), {}, available)
     rows = _objects(path)
-    return Table({name: [row.get(name) for row in rows] for name in names}, {})
+    return Table({name: [row.get(name) for row in rows] for name in names}, {}, available)
 
 
 def _dialect(path: Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def read(options: DataSpec) -> dict[str, RawSplit]:
 
 
 def _raw(options: DataSpec, split: str, origin: str, table: Table) -> RawSplit:
-    _require(options, split, origin, list(table.columns))
+    _require(options, split, origin, table.available)
     texts = list(zip(*(table.columns[name] for name in options.text or ()), strict=True))
     if not texts:
         raise TaskError(f"data.{split}", origin, "is empty", "give it at least one row, or leave the split out")
@@ -113,13 +113,13 @@ def _require(options: DataSpec, split: str, origin: str, columns: list[str]) -> 
     labels = [("label", options.label)] if split == "train" else []
     for option, name in [*(("text", name) for name in options.text or ()), *labels]:
         if name is not None and name not in columns:
-            step = f"{nearest(name, columns)} Set data.{option}"
+            step = f"set data.{option}; {nearest(name, columns)}"
             raise TaskError(f"data.{option}", name, f"{origin} has no such column", step)
 
 
 def _concatenate(tables: list[Table]) -> Table:
     columns = {name: list(chain(*(t.columns.get(name, []) for t in tables))) for name in tables[0].columns}
-    return Table(columns, tables[0].class_names)
+    return Table(columns, tables[0].class_names, tables[0].available)
 
 
 def _read_hub(options: DataSpec, wanted: list[str]) -> dict[str, Table]:
@@ -139,7 +139,9 @@ def _read_hub(options: DataSpec, wanted: list[str]) -> dict[str, Table]:
             features = found[name].features
             kept = [column for column in features if column in wanted]
             names = {c: tuple(features[c].names) for c in kept if isinstance(features[c], ClassLabel)}
-            tables[split] = Table(found[name].select_columns(kept).with_format("arrow")[:].to_pydict(), names)
+            tables[split] = Table(
+                found[name].select_columns(kept).with_format("arrow")[:].to_pydict(), names, list(features)
+            )
     return tables
 
 
@@ -179,4 +181,5 @@ def _read_reviews(source: str) -> Table:
     assert path is not None  # option_errors looked
     rows = read_columns(path, ["text", "label", "source"]).columns
     kept = [i for i, name in enumerate(rows["source"]) if name == source]
-    return Table({name: [rows[name][i] for i in kept] for name in ("text", "label")}, {})
+    columns = {name: [rows[name][i] for i in kept] for name in ("text", "label")}
+    return Table(columns, {}, list(columns))

@@ -81,8 +81,8 @@ def _without_duplicates(published: Mapping[str, Rows]) -> tuple[dict[str, Rows],
 
 
 def _draw(rows: Rows, size: int, seed: int, class_names: Sequence[str], option: str, keep: int) -> tuple[Rows, Rows]:
-    """`size` rows and the others, both in the order of the draw; at least `keep` rows of each class are left over."""
-    order = sorted(range(len(rows.texts)), key=lambda i: _place(seed, rows.texts[i]))
+    """`size` rows and the others; at least `keep` rows of each class are left over."""
+    places = [_place(seed, text) for text in rows.texts]
     strata = [int(label) if class_names else 0 for label in rows.labels]
     counts = Counter(strata)
     for stratum, count in sorted(counts.items()):
@@ -96,10 +96,12 @@ def _draw(rows: Rows, size: int, seed: int, class_names: Sequence[str], option: 
     open_places = allocate(counts, size, keep)
     drawn: list[int] = []
     rest: list[int] = []
-    for i in order:
+    for i in sorted(range(len(places)), key=places.__getitem__):
         (drawn if open_places[strata[i]] > 0 else rest).append(i)
         open_places[strata[i]] -= 1
-    return rows.take(drawn), rows.take(rest)
+    # In the order of the draw, the others would begin with one class: the one whose places were taken first.
+    mixed = [sorted(part, key=lambda i: places[i][::-1]) for part in (drawn, rest)]
+    return rows.take(mixed[0]), rows.take(mixed[1])
 
 
 def allocate(counts: Mapping[int, int], size: int, keep: int) -> dict[int, int]:
