@@ -2,6 +2,7 @@
 
 Ray's own copies the key into a runtime environment, which ends in logs; writes into the home folder; starts two
 processes per trial; and logs under Tune's iteration, which can run backwards after an exploit, so that W&B drops rows.
+The process that writes a run is in `tuning.wandb_writer`.
 """
 
 from __future__ import annotations
@@ -9,20 +10,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import queue
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.air.integrations.wandb import WandbLoggerCallback, _QueueItem, _WandbLoggingActor
+from ray.air.integrations.wandb import WandbLoggerCallback, _QueueItem
 from ray.air.util.node import _force_on_current_node
 from ray.tune.experiment import Trial
 
 from tuning.tracking import KEY_VARIABLE, Secret
+from tuning.wandb_writer import RunWriter
 
 logger = logging.getLogger(__name__)
 
@@ -39,49 +39,6 @@ NOT_LOGGED = [
     "time_this_iter_s",
     "timestamp",
 ]
-
-
-class RunWriter(_WandbLoggingActor):  # type: ignore[misc]
-    """An actor beside the driver that writes one W&B run: `run` in one thread takes what `put` brings in another."""
-
-    def __init__(self, folder: str, temporary: str, **kwargs: Any) -> None:
-        places = {
-            f"WANDB_{name}_DIR": f"{folder}/wandb/{name.lower()}" for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT")
-        }
-        for place in places.values():
-            Path(place).mkdir(parents=True, exist_ok=True)
-        os.environ.update(places, TMPDIR=temporary)
-        tempfile.tempdir = temporary  # wandb leaves sockets and empty folders there
-        super().__init__(logdir=folder, queue=queue.SimpleQueue(), **kwargs)
-
-    @ray.method(concurrency_group="inbox")  # type: ignore[untyped-decorator]
-    def put(self, item: tuple[_QueueItem, Any]) -> None:
-        """One result, or the end."""
-        self.queue.put(item)
-
-    def run(self, environment: Mapping[str, str]) -> None:
-        """Write the run until its end. `environment`: the driver's WANDB_ variables and the key, for this process."""
-        os.environ.update(environment)
-        run = self._wandb.init(**self.kwargs, settings=_settings(self._wandb))
-        run.define_metric("epoch")
-        run.define_metric("*", step_metric="epoch")
-        while True:
-            kind, result = self.queue.get()
-            if kind is _QueueItem.END:
-                break
-            log, config = self._handle_result(result)
-            # Ray's filter lets numbers pass only; a schedule's name is a value in force as well.
-            texts = {f"params/{name}": value for name, value in result["params"].items() if isinstance(value, str)}
-            run.config.update(config, allow_val_change=True)
-            run.log({**log, **texts})
-        run.finish()
-
-
-def _settings(wandb: Any) -> Any:
-    """Nothing about this process: it is not the one that trains. No git remote either: its URL may hold a password."""
-    return wandb.Settings(
-        silent=True, console="off", disable_git=True, disable_code=True, disable_job_creation=True, x_disable_stats=True
-    )
 
 
 class Inbox:
