@@ -151,7 +151,8 @@ def load_spec(source: str | Path | Mapping[str, Any], overrides: Sequence[str] =
     Raises:
         SpecError: all mistakes that can be found without a cluster, the network or the model.
     """
-    from tuning.checks import Draft, mistakes_in
+    from tuning.checks import mistakes_in
+    from tuning.draft import Draft
 
     raw, label = read_source(source, overrides)
     draft, mistakes = Draft.read(raw, ExperimentSpec)
