@@ -1,0 +1,50 @@
+"""Hand-made outcomes with known answers, for the tests of the comparison and the report."""
+
+from __future__ import annotations
+
+from trainables.reporting import Report
+from tuning.outcome import Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome, TrialState
+
+
+def report(epoch: float, accuracy: float, rate: float = 0.1, *, seconds: float = 1.0, time: float = 0.0) -> Report:
+    return Report(epoch, {"accuracy": accuracy}, {"learning_rate": rate}, seconds, time or epoch)
+
+
+def trial(
+    number: int,
+    reports: list[Report],
+    state: TrialState = TrialState.COMPLETED,
+    lineage: tuple[Exploit, ...] = (),
+    error: str | None = None,
+) -> TrialOutcome:
+    params = reports[0].params if reports else {"learning_rate": 9.0}
+    return TrialOutcome(f"t{number}", number, state, params, tuple(reports), lineage, error=error)
+
+
+def scored(trial_id: str, epoch: float, accuracy: float, rows: int = 1000) -> TestScore:
+    return TestScore(trial_id, epoch, {"learning_rate": 0.1}, {"accuracy": accuracy}, rows, "/checkpoint", 0.0)
+
+
+def study(
+    strategy: str,
+    trials: list[TrialOutcome],
+    *,
+    seed: int = 0,
+    wall: float = 100.0,
+    test: TestScore | None = None,
+    state: StudyState = StudyState.FINISHED,
+    metric: str = "accuracy",
+) -> StudyOutcome:
+    return StudyOutcome(
+        strategy, strategy, seed, state, metric, "max", tuple(trials), wall, 2, 0.5, "GPU", test, {"torch": "2.13"}
+    )
+
+
+def population() -> tuple[TrialOutcome, TrialOutcome]:
+    """Two members: after two epochs the second takes over the first one's weights of epoch 1 with a rate of 0.4."""
+    donor = trial(0, [report(1, 0.5, 0.2), report(2, 0.6, 0.2), report(3, 0.65, 0.2)])
+    exploit = Exploit(1.0, "t0", {"learning_rate": 0.9}, {"learning_rate": 0.4}, 2.5, reports=2, donor_reports=1)
+    member = trial(
+        1, [report(1, 0.1, 0.9), report(2, 0.2, 0.9), report(2, 0.7, 0.4), report(3, 0.8, 0.4)], lineage=(exploit,)
+    )
+    return donor, member
