@@ -154,9 +154,11 @@ class DataSpec(Frozen):
     path: str | None = Field(
         None, description="a folder with train/validation/test files, or one file; CSV, TSV, JSON, JSONL, Parquet"
     )
-    train: str | None = Field(None, description="the training file; relative to `path` if that is set")
-    validation: str | None = Field(None, description="the validation file; without it, cut from train")
-    test: str | None = Field(None, description="the test file; without it, cut from train")
+    train: str | None = Field(
+        None, description="the training file, relative to `path` if that is set; with `hub`, the split"
+    )
+    validation: str | None = Field(None, description="the validation file or Hub split; without it, cut from train")
+    test: str | None = Field(None, description="the test file or Hub split; without it, cut from train")
     hub: str | None = Field(None, description="a data set's Hub id, such as nyu-mll/glue")
     config: str | None = Field(None, description="the Hub data set's configuration, such as rte")
     revision: str | None = Field(None, description="a commit, tag or branch of the Hub data set")

@@ -161,7 +161,7 @@ def _load_hub(hub: str, config: str | None, revision: str | None) -> Mapping[str
         )
         raise TaskError("data.hub", hub, f"cannot be reached and is not in the cache: {error}", step) from error
     except ValueError as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())  # it lists the configurations on further lines
         raise TaskError(
             "data.config", config, f"{hub} cannot be loaded with it: {reason}", "set data.config"
         ) from error
