@@ -38,7 +38,7 @@ def test_the_terminal_table_fits_80_columns_and_is_plain_text_in_a_file() -> Non
     text = printed(compare(outcome()))
     assert max(len(line.rstrip()) for line in text.splitlines() if not line.startswith("#")) <= 80
     assert "\x1b" not in text
-    assert "hyperopt_asha  0.8000      0.750 [0.722, 0.776]  100       7       2/0/0" in text
+    assert "hyperopt_asha 0.8000     0.750 [0.722, 0.776] 100      7      2/0/0" in text
     assert "1/0/1" in text
     assert "No difference shown" in text
 

@@ -136,7 +136,7 @@ def _empty_table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=0)  # the columns are one blank apart
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column == TEST)
     return table
