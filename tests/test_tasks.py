@@ -562,12 +562,17 @@ def test_a_subset_larger_than_its_split_is_refused(tmp_path: Path) -> None:
 
 def test_a_subset_smaller_than_the_number_of_classes_is_refused(tmp_path: Path) -> None:
     options = five_classes(tmp_path).model_copy(update={"subset": Subset(train=3)})
-    unusable("data.subset.train", "3: there are 5 classes", "text_classification", options)
+    unusable("data.subset.train", "3: gives 3 of 70 rows, and there are 5 classes", "text_classification", options)
+
+
+def test_a_fraction_that_gives_a_class_no_row_is_refused(tmp_path: Path) -> None:
+    options = five_classes(tmp_path).model_copy(update={"validation_fraction": 0.02})
+    unusable("data.validation_fraction", "0.02: gives 2 of 80 rows, and there are 5", "text_classification", options)
 
 
 def test_a_class_with_too_few_rows_to_stratify_is_named(tmp_path: Path) -> None:
     options = two_columns(tmp_path, label=["a", "b"] * 19 + ["a", "rare"])
-    unusable("data.test", "class 'rare' has 1 row: too few", "text_classification", options)
+    unusable("data.label", "'rare': has 1 row left to cut from", "text_classification", options)
 
 
 def test_fractions_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> None:
@@ -669,7 +674,7 @@ def test_a_hub_data_set_is_read_from_its_cache_without_a_network(cached_hub: Dat
 
 
 def test_a_hub_split_can_be_named_and_an_unknown_one_names_the_nearest(cached_hub: DataSpec) -> None:
-    swapped = cached_hub.model_copy(update={"train": "validation", "validation": "train"})
+    swapped = cached_hub.model_copy(update={"train": "validation", "validation": "train", "validation_fraction": 0.2})
     data = find_task("text_classification").load(swapped)
     assert rows_of(data)[0] < {(text,) for text in texts(10, 100)}
     assert data.test["text"][:] == texts(40)

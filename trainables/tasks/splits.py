@@ -49,7 +49,8 @@ def draw_splits(
     for name, fraction in (("test", options.test_fraction), ("validation", options.validation_fraction)):
         if name not in splits:
             size = max(1, round(fraction * total))
-            drawn, rest = _draw(splits["train"], size, options.seed, class_names, name, keep=1)
+            _require_rows(splits["train"], size, class_names, f"data.{name}_fraction", fraction, keep=1)
+            drawn, rest = _draw(splits["train"], size, options.seed, bool(class_names), keep=1)
             splits |= {name: drawn, "train": rest}
     for name, rows in splits.items():
         if not rows.texts:
@@ -60,7 +61,8 @@ def draw_splits(
             rule = f"the {name} split has {len(rows.texts)} rows"
             raise TaskError(f"data.subset.{name}", size, rule, "ask for fewer, or null for all")
         if size is not None:
-            splits[name], _ = _draw(rows, size, options.seed, class_names, f"subset.{name}", keep=0)
+            _require_rows(rows, size, class_names, f"data.subset.{name}", size, keep=0)
+            splits[name], _ = _draw(rows, size, options.seed, bool(class_names), keep=0)
     return splits, duplicates
 
 
@@ -80,19 +82,24 @@ def _without_duplicates(published: Mapping[str, Rows]) -> tuple[dict[str, Rows],
     return kept, sum(len(rows.texts) - len(kept[name].texts) for name, rows in published.items())
 
 
-def _draw(rows: Rows, size: int, seed: int, class_names: Sequence[str], option: str, keep: int) -> tuple[Rows, Rows]:
-    """`size` rows and the others; at least `keep` rows of each class are left over."""
-    places = [_place(seed, text) for text in rows.texts]
-    strata = [int(label) if class_names else 0 for label in rows.labels]
-    counts = Counter(strata)
+def _require_rows(rows: Rows, size: int, class_names: Sequence[str], option: str, value: float, keep: int) -> None:
+    """Each class must get a row in the draw, and leave `keep` rows over."""
+    counts = Counter(int(label) for label in rows.labels) if class_names else Counter([0] * len(rows.labels))
     for stratum, count in sorted(counts.items()):
         if count < 1 + keep:
-            what = f"class {class_names[stratum]!r}" if class_names else "the split"
-            rule = f"{what} has {count} row: too few to stand in two splits"
-            raise TaskError(f"data.{option}", size, rule, "add rows, remove the class, or give the split its own file")
+            step = "add rows, remove the class, or give validation and test their own files"
+            name = class_names[stratum] if class_names else f"{count} row"
+            raise TaskError("data.label", name, f"has {count} row left to cut from: each split needs one", step)
     if size < len(counts):
-        step = f"ask for at least {len(counts)}, one row per class"
-        raise TaskError(f"data.{option}", size, f"there are {len(counts)} classes to draw from", step)
+        rule = f"gives {size} of {len(rows.labels)} rows, and there are {len(counts)} classes"
+        raise TaskError(option, value, rule, "raise it to at least one row per class")
+
+
+def _draw(rows: Rows, size: int, seed: int, stratified: bool, keep: int) -> tuple[Rows, Rows]:
+    """`size` rows and the others; at least `keep` rows of each class are left over."""
+    places = [_place(seed, text) for text in rows.texts]
+    strata = [int(label) if stratified else 0 for label in rows.labels]
+    counts = Counter(strata)
     open_places = allocate(counts, size, keep)
     drawn: list[int] = []
     rest: list[int] = []
