@@ -25,7 +25,9 @@ def ray_session() -> Iterator[None]:
     import ray
 
     temp = tempfile.mkdtemp(prefix="tft", dir="/tmp")
-    ray.init(num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=temp, logging_level="error")
+    ray.init(
+        num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=temp, logging_level="error"
+    )
     yield
     ray.shutdown()
     shutil.rmtree(temp, ignore_errors=True)

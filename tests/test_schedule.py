@@ -38,7 +38,8 @@ def test_a_constant_rate_honours_the_warm_up_that_a_trial_asks_for() -> None:
 
 def test_a_change_of_batch_size_leaves_the_position_in_the_decay_alone() -> None:
     rates = {
-        batch: Schedule.of({**DEFAULTS, "learning_rate": 1e-3}, total=4 * 64, step=batch).rate(64) for batch in (8, 16, 32)
+        batch: Schedule.of({**DEFAULTS, "learning_rate": 1e-3}, total=4 * 64, step=batch).rate(64)
+        for batch in (8, 16, 32)
     }
     assert list(rates.values()) == pytest.approx([0.75e-3] * 3)
 
@@ -54,9 +55,7 @@ def test_the_rate_never_falls_below_zero_after_the_horizon() -> None:
     epoch=st.integers(0, 9),
     grouped=st.booleans(),
 )
-def test_an_epoch_is_a_permutation_and_repeats_itself(
-    lengths: list[int], seed: int, epoch: int, grouped: bool
-) -> None:
+def test_an_epoch_is_a_permutation_and_repeats_itself(lengths: list[int], seed: int, epoch: int, grouped: bool) -> None:
     order = epoch_order(lengths, seed=seed, epoch=epoch, group_by_length=grouped)
     assert sorted(order) == list(range(len(lengths)))
     assert order == epoch_order(lengths, seed=seed, epoch=epoch, group_by_length=grouped)
@@ -64,9 +63,7 @@ def test_an_epoch_is_a_permutation_and_repeats_itself(
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     lengths = list(range(100))
-    orders = [
-        epoch_order(lengths, seed=seed, epoch=epoch, group_by_length=True) for seed in (0, 1) for epoch in (0, 1)
-    ]
+    orders = [epoch_order(lengths, seed=seed, epoch=epoch, group_by_length=True) for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(order) for order in orders}) == 4
 
 

@@ -96,7 +96,10 @@ class FineTuning:
         rows = self.data.validation if split == "validation" else self.data.test
         output = self.trainer.predict(rows)
         predictions = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-        metrics = {**self.data.task.metrics(predictions, output.label_ids), "loss": self._loss(predictions, output.label_ids)}
+        metrics = {
+            **self.data.task.metrics(predictions, output.label_ids),
+            "loss": self._loss(predictions, output.label_ids),
+        }
         return Scores(metrics, len(rows))
 
     def save(self, folder: Path, *, moments: bool) -> None:

@@ -26,7 +26,7 @@ class LearningCurve:
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
         self.params = dict(params)
         horizon = self.params.get("num_train_epochs")
-        self.horizon = float(spec.epochs if horizon is None else horizon)  # type: ignore[arg-type]
+        self.horizon = float(spec.epochs if horizon is None else horizon)
         self.rate = float(self.params.get("learning_rate", BEST_LEARNING_RATE))  # type: ignore[arg-type]
         self.decay = float(self.params.get("weight_decay", 0.0))  # type: ignore[arg-type]
         # A trial that takes time makes concurrency and interruption visible: seconds per epoch, through an unused key.

@@ -6,6 +6,7 @@ load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as n
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -65,23 +66,36 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         """A checkpoint has arrived on the storage path; `trial.last_result` is the report that it belongs to."""
         report = trial.last_result
         score = self._sign * report["metrics"][self._metric]
-        self._kept.setdefault(trial.trial_id, []).append(Kept(float(report["epoch"]), score, checkpoint.path))
+        for known in trials:  # in order of the trials, whoever is first to have a checkpoint
+            self._kept.setdefault(known.trial_id, [])
+        self._kept[trial.trial_id].append(Kept(float(report["epoch"]), score, checkpoint.path))
         self._drop(trials)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Its newest checkpoints are not needed any more."""
         self._drop(trials, ended=trial)
 
+    def finish(self) -> None:
+        """The study has ended: only the best checkpoint stays. Called by the runner, after Tune."""
+        best = self._best()
+        for trial_id, kept in self._kept.items():
+            self._delete(trial_id, [entry for entry in kept if entry is not best])
+
     def _drop(self, trials: list[Trial], ended: Trial | None = None) -> None:
-        pinned = self._pins()
-        # The first of the best, in order of the trials and of their epochs: the one that StudyOutcome.best names.
-        everything = [kept for trial in trials for kept in self._kept.get(trial.trial_id, [])]
-        best = max(everything, key=lambda kept: kept.score, default=None)
+        pinned, best = self._pins(), self._best()
         for trial in trials:
             kept = self._kept.get(trial.trial_id, [])
             ongoing = trial is not ended and trial.status != "TERMINATED"
             needed = {best, *(kept[-NEWEST:] if ongoing else [])}
-            for entry in [e for e in kept if e not in needed and e.path not in pinned]:
-                shutil.rmtree(entry.path)
-                kept.remove(entry)
-                self._on_drop(trial.trial_id, entry.epoch)
+            self._delete(trial.trial_id, [e for e in kept if e not in needed and e.path not in pinned])
+
+    def _best(self) -> Kept | None:
+        """The first of the best, in order of the trials and of their epochs: the one that StudyOutcome.best names."""
+        everything = itertools.chain.from_iterable(self._kept.values())
+        return max(everything, key=lambda kept: kept.score, default=None)
+
+    def _delete(self, trial_id: str, entries: list[Kept]) -> None:
+        for entry in entries:
+            shutil.rmtree(entry.path)
+            self._kept[trial_id].remove(entry)
+            self._on_drop(trial_id, entry.epoch)

@@ -6,23 +6,37 @@ final scoring start from there.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.slot import load_trainable, make_trainable
 from trainables.spec import FineTuneSpec
-from tuning.outcome import ExperimentOutcome, StudyState
-from tuning.spec import SPEC_FILE, ExperimentSpec
+from tuning.checkpoints import CheckpointKeeper
+from tuning.outcome import ExperimentOutcome
+from tuning.population import PopulationScheduler
+from tuning.provenance import versions
+from tuning.recorder import Recorder
+from tuning.spec import SPEC_FILE, ExperimentSpec, load_spec
+from tuning.store import StudyStore, StudyWriter
 from tuning.strategies import Plan, Strategy
+from tuning.tracking import Tracking
 
 if TYPE_CHECKING:
-    from ray.tune import Tuner
-
     from cluster.session import Session
-    from tuning.store import StudyStore
 
 STUDIES = "studies"  # below the run folder: one folder per study, which is Tune's
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files: the store has it all
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # the default of 10 s loses that much of every trial when the driver dies
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output ignores verbose=0
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec stay what they are
+}
 
 
 class Interrupted(Exception):
@@ -83,12 +97,10 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
 
     from cluster.session import connect
     from tuning.final import score_studies
-    from tuning.store import StudyStore
-    from tuning.tracking import Tracking
 
     store = StudyStore(spec.store_url)
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
-    with connect(spec.cluster, run_folder=spec.run_folder) as session:
+    with tune_settings(), connect(spec.cluster, run_folder=spec.run_folder) as session:
         if progress:
             print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
         for strategy in spec.strategies:
@@ -101,12 +113,12 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
 
 def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
     """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's."""
-    from tuning.spec import load_spec
-
     kept = spec.run_folder / SPEC_FILE
     if resume:
         if not kept.is_file():
-            raise RunFolderError(f"name: {spec.name}: nothing to resume in {spec.run_folder}; start it with `tunefleet run`")
+            raise RunFolderError(
+                f"name: {spec.name}: nothing to resume in {spec.run_folder}; start it with `tunefleet run`"
+            )
         if (before := load_spec(kept)).digest() != spec.digest():
             old, new = before.model_dump(mode="json"), spec.model_dump(mode="json")
             keys = ", ".join(key for key in new if old.get(key) != new[key])
@@ -122,6 +134,28 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
         )
     spec.run_folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(spec.to_yaml())
+
+
+def trial_folder(trial: Any) -> str:
+    """The name of a trial's folder below the study's."""
+    return str(trial.trial_id)
+
+
+@contextlib.contextmanager
+def tune_settings() -> Iterator[None]:
+    """`TUNE_SETTINGS` in the environment, where Tune reads them; what the user has set stays."""
+    added = {name: value for name, value in TUNE_SETTINGS.items() if name not in os.environ}
+    os.environ.update(added)
+    # At the end it looks for the files that are switched off, and complains once per trial.
+    analysis = logging.getLogger("ray.tune.analysis.experiment_analysis")
+    level = analysis.level
+    analysis.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        analysis.setLevel(level)
+        for name in added:
+            del os.environ[name]
 
 
 def run_study(study: Study, session: Session, store: StudyStore, tracking: Tracking, *, progress: bool) -> None:
@@ -144,39 +178,38 @@ def run_study(study: Study, session: Session, store: StudyStore, tracking: Track
         # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
-    callbacks: list[Any] = [recorder, CheckpointKeeper(before, plan.scheduler, recorder.drop_checkpoint)]
+    keeper = CheckpointKeeper(before, plan.scheduler, recorder.drop_checkpoint)
+    callbacks: list[Any] = [recorder, keeper]
     if progress:
         callbacks.append(Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective))
     callbacks += tracking.callbacks(study.strategy.name, study.seed)
     by_class = inspect.isclass(load_trainable(trial.trainable))
-    started = time.monotonic()
-    try:
-        # Not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state.
-        tune.run(
-            make_trainable(trial, devices=session.devices_per_trial, moments=True),
-            name=study.folder.name,
-            storage_path=str(study.folder.parent),
-            config=dict(plan.param_space),
-            num_samples=plan.trials,
-            search_alg=plan.searcher,
-            scheduler=plan.scheduler,
-            max_concurrent_trials=concurrency,
-            resources_per_trial=tune.PlacementGroupFactory([session.resources.bundle()]),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=int(by_class), checkpoint_at_end=by_class),
-            max_failures=study.spec.max_failures,
-            raise_on_failed_trial=False,
-            reuse_actors=True,
-            resume="AUTO",
-            callbacks=callbacks,
-            verbose=0,
-        )
-    finally:
-        writer.add_wall_seconds(time.monotonic() - started)
+    # Not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state.
+    tune.run(
+        make_trainable(trial, devices=session.devices_per_trial, moments=True),
+        name=study.folder.name,
+        storage_path=str(study.folder.parent),
+        config=dict(plan.param_space),
+        num_samples=plan.trials,
+        search_alg=plan.searcher,
+        scheduler=plan.scheduler,
+        max_concurrent_trials=concurrency,
+        resources_per_trial=session.resources.to_ray(),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=int(by_class), checkpoint_at_end=by_class),
+        max_failures=study.spec.max_failures,
+        raise_on_failed_trial=False,
+        reuse_actors=True,
+        trial_dirname_creator=trial_folder,
+        resume=any(study.folder.glob("experiment_state-*.json")),
+        callbacks=callbacks,
+        verbose=0,
+    )
     if recorder.ended < plan.trials:
         raise Interrupted(
             f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials ended. "
             f"Everything is kept; go on with `tunefleet resume {study.spec.name}`."
         )
+    keeper.finish()
     writer.finish()
 
 
@@ -193,6 +226,6 @@ def _open(study: Study, session: Session, store: StudyStore) -> StudyWriter:
         slots=session.slots,
         devices_per_trial=session.devices_per_trial,
         device=session.device,
-        attributes=provenance(study.trial),
+        attributes=versions(),
         spec_yaml=spec.to_yaml(),
     )
