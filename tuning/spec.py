@@ -28,7 +28,7 @@ from tuning.strategies import Strategy, find_strategies
 __all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
 
 STORE_VARIABLE = "TUNEFLEET_STORE"
-SPEC_FILE = "spec.yaml"
+SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
 # Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
 NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures"}
 
@@ -112,7 +112,7 @@ class ExperimentSpec(FineTuneSpec):
         """Where the studies are recorded. May hold a password: never write it to a file or a log."""
         from tuning.database import sqlite_url
 
-        return self.store or os.environ.get(STORE_VARIABLE) or sqlite_url(self.run_folder / "study.db")
+        return self.store or os.environ.get(STORE_VARIABLE) or sqlite_url(self.run_folder / STORE_FILE)
 
     def space_of(self, strategy: Strategy) -> Space:
         """What `strategy` searches: its own space, which replaces the experiment's."""

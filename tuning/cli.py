@@ -1,0 +1,279 @@
+"""The command `tunefleet`: a subcommand, a spec, key=value. Each subcommand is one function below.
+
+Exit status: 0 success; 1 the run failed; 2 wrong input; 130 interrupted. Errors go to standard error, on lines that say
+what to do next; the traceback is shown with --debug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.capacity import ClusterError
+from trainables.errors import InputError
+from tuning.database import StoreError
+from tuning.experiments import UnknownExperiment, find_experiment, find_store, run_folders
+from tuning.mistakes import SpecError
+from tuning.tracking import TrackingError
+
+if TYPE_CHECKING:
+    from tuning.outcome import ExperimentOutcome
+    from tuning.spec import ExperimentSpec
+
+SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+WRONG_INPUTS = (SpecError, InputError, UnknownExperiment)
+EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError)
+LISTED = ("strategies", "tasks", "presets", "studies")
+
+
+class Refused(InputError):
+    """The command cannot be obeyed as it was given."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; `argv` without the program's name. Returns the exit status."""
+    arguments = _parse(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if arguments.debug:
+            raise
+        hint = "" if isinstance(error, EXPECTED) else " (--debug shows where)"
+        kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+        print(f"tunefleet: {kind}{error}{hint}", file=sys.stderr)
+        return WRONG_INPUT if isinstance(error, WRONG_INPUTS) else FAILED
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """argparse takes no more key=value after an option; people type them in any order."""
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    stray = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in arguments]
+    if stray:
+        top.error(f"unrecognized arguments: {' '.join(stray)}")
+    if rest:
+        arguments.overrides += rest
+    return arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """All subcommands."""
+    top = argparse.ArgumentParser(
+        prog="tunefleet",
+        description="Tune a Hugging Face fine-tuning with several search strategies on Ray, and compare them.",
+        epilog="Start with: tunefleet run quickstart",
+    )
+    top.add_argument("--version", action="version", version=f"tunefleet {version('tunefleet')}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.set_defaults(command=command)
+        return sub
+
+    for name, command, summary in (
+        ("run", _run, "run an experiment, then compare its strategies"),
+        ("validate", _validate, "check a spec and name every mistake; nothing is started"),
+    ):
+        sub = add(name, command, summary)
+        sub.add_argument("spec", metavar="SPEC", help="a YAML file, or a preset (tunefleet ls presets)")
+        _add_overrides(sub)
+    sub = add("init", _init, "write a commented spec to start from")
+    sub.add_argument("file", metavar="FILE", nargs="?", default="experiment.yaml", help="default: %(default)s")
+    sub = add("ls", _ls, "list strategies, tasks, presets; or the studies that were run")
+    sub.add_argument("what", nargs="?", choices=LISTED, help="default: all but the studies")
+    _add_place(sub)
+    sub = add("results", _results, "show every trial of an experiment")
+    _add_experiment(sub)
+    sub.add_argument("--json", action="store_true", help="all that was recorded, every report included")
+    sub = add("compare", _compare, "compare the strategies of an experiment")
+    _add_experiment(sub)
+    sub.add_argument("--format", choices=("table", "markdown", "json"), default="table", help="default: %(default)s")
+    sub.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
+    _add_experiment(sub, store=False)
+    _add_overrides(sub)
+    return top
+
+
+def _add_overrides(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help="change the spec: epochs=2 strategies.0.trials=8 data.path=my.csv",
+    )
+
+
+def _add_experiment(sub: argparse.ArgumentParser, *, store: bool = True) -> None:
+    sub.add_argument("experiment", metavar="EXPERIMENT", help="its name, or its run folder")
+    _add_place(sub, store=store)
+
+
+def _add_place(sub: argparse.ArgumentParser, *, store: bool = True) -> None:
+    sub.add_argument("--storage", metavar="FOLDER", default="runs", help="where the run folders are (default: runs)")
+    if store:
+        sub.add_argument("--store", metavar="URL", help="the study store, where it is not the run folder's own")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tuning.spec import load_spec
+
+    return _run_spec(load_spec(arguments.spec, arguments.overrides), resume=False)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from tuning.spec import SPEC_FILE, load_spec
+
+    folder = find_experiment(arguments.experiment, arguments.storage)
+    here = f"cluster.storage={folder.parent}"  # wherever the folder was when the run began
+    return _run_spec(load_spec(folder / SPEC_FILE, [here, *arguments.overrides]), resume=True)
+
+
+def _run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
+    from tuning.comparison import compare
+    from tuning.report import print_comparison
+    from tuning.runner import Interrupted, RunFolderError, run_experiment
+
+    try:
+        outcome = run_experiment(spec, resume=resume)
+    except Interrupted as stop:
+        print(f"tunefleet: {stop}", file=sys.stderr)
+        return INTERRUPTED
+    except RunFolderError as error:
+        print(f"tunefleet: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    print_comparison(compare(outcome))
+    return SUCCESS if _tell_failures(outcome) else FAILED
+
+
+def _tell_failures(outcome: ExperimentOutcome) -> bool:
+    """Whether every study has a trial that did not fail; the first error of each that has none goes to stderr."""
+    from tuning.outcome import TrialState
+
+    lost = [study for study in outcome.studies if study.count(TrialState.FAILED) == len(study.trials)]
+    for study in lost:
+        first = next((trial.error for trial in study.trials), "it has no trial")
+        print(
+            f"tunefleet: {study.strategy}, seed {study.seed}: every trial failed; the first: {first}", file=sys.stderr
+        )
+    return not lost
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from tuning.spec import load_spec
+
+    spec = load_spec(arguments.spec, arguments.overrides)
+    objective = spec.resolved_objective()
+    studies = len(spec.strategies) * len(spec.seeds)
+    print(f"{spec.name}: valid ({spec.digest()})")
+    print(f"  {spec.task} with {spec.model}, {spec.epochs:g} epochs per trial, {objective.metric} ({objective.mode})")
+    print(f"  {', '.join(s.name for s in spec.strategies)}; seeds {', '.join(map(str, spec.seeds))}: {studies} studies")
+    print(f"  run folder {spec.run_folder}")
+    return SUCCESS
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from tuning.spec_file import EXAMPLES
+
+    target, text = Path(arguments.file), (EXAMPLES / "starter.yaml").read_text(encoding="utf-8")
+    _, _, rest = text.partition("\n")  # the first line describes the preset, not the user's own file
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(rest)
+    except FileExistsError:
+        raise Refused("FILE", str(target), "exists already", "choose another name") from None
+    except OSError as error:
+        raise Refused("FILE", str(target), f"cannot be written: {error.strerror}", "choose another place") from error
+    print(f"{target} is written. Next: edit it, tunefleet validate {target}, tunefleet run {target}")
+    return SUCCESS
+
+
+def _ls(arguments: argparse.Namespace) -> int:
+    from trainables.tasks import find_tasks
+    from tuning.spec_file import presets
+    from tuning.strategies import find_strategies
+
+    if arguments.what == "studies":
+        return _ls_studies(arguments)
+    listings: dict[str, Iterable[tuple[str, str]]] = {
+        "strategies": ((kind, (found.__doc__ or "").partition("\n")[0]) for kind, found in find_strategies().items()),
+        "tasks": ((name, task.summary) for name, task in find_tasks().items()),
+        "presets": presets().items(),
+    }
+    for name, rows in listings.items():
+        if arguments.what is None:
+            print(f"{name}:")
+        if arguments.what in (None, name):
+            _print_columns(sorted(rows), indent=2 if arguments.what is None else 0)
+    return SUCCESS
+
+
+def _ls_studies(arguments: argparse.Namespace) -> int:
+    from tuning.store import StudyStore
+
+    if arguments.store:
+        store = StudyStore(arguments.store)
+        outcomes = [store.load(name) for name in store.experiments()]
+    else:
+        folders = run_folders(arguments.storage)
+        outcomes = [StudyStore(find_store(folder.name, arguments.storage)).load(folder.name) for folder in folders]
+    rows = [("EXPERIMENT", "STRATEGY", "SEED", "STATE", "TRIALS", "BEST")]
+    for outcome in outcomes:
+        for study in outcome.studies:
+            best = study.best()
+            score = "-" if best is None else f"{study.metric} {best[1].metrics[study.metric]:.4f}"
+            rows.append(
+                (outcome.name, study.strategy, str(study.seed), str(study.state), str(len(study.trials)), score)
+            )
+    _print_columns(rows)
+    return SUCCESS
+
+
+def _print_columns(rows: Sequence[Sequence[str]], indent: int = 0) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(f"{' ' * indent}{'  '.join(cells)}".rstrip())
+
+
+def _load(arguments: argparse.Namespace) -> ExperimentOutcome:
+    from tuning.store import StudyStore
+
+    url = arguments.store or find_store(arguments.experiment, arguments.storage)
+    return StudyStore(url).load(Path(arguments.experiment).name)
+
+
+def _results(arguments: argparse.Namespace) -> int:
+    from tuning.report import print_results, results_json
+
+    outcome = _load(arguments)
+    if arguments.json:
+        print(results_json(outcome))
+    else:
+        print_results(outcome)
+    return SUCCESS
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from tuning.comparison import compare
+    from tuning.report import comparison_json, comparison_markdown, print_comparison
+
+    comparison = compare(_load(arguments))
+    if arguments.format == "table":
+        print_comparison(comparison)
+    else:
+        print({"json": comparison_json, "markdown": comparison_markdown}[arguments.format](comparison))
+    return SUCCESS
+
+
+if __name__ == "__main__":
+    sys.exit(main())
