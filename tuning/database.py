@@ -86,6 +86,10 @@ def told(url: str, action: str) -> Iterator[None]:
 
     try:
         yield
+    except KeyError:  # Optuna's own for a record that is not there
+        raise StoreError(
+            f"study store {masked(url)}: cannot {action}: the study or the trial was deleted there"
+        ) from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise StoreError(
             f"study store {masked(url)}: cannot {action}: {_reason(error)}. "

@@ -70,9 +70,8 @@ class StudyStore:
             hint = f"did you mean {near[0]!r}?" if near else f"it holds {', '.join(known) or 'none'}"
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; {hint}")
         with told(self._url, f"read {experiment}"):
-            outcomes = tuple(
-                _study_outcome(study, self._open().get_all_trials(study._study_id, deepcopy=False)) for study in ours
-            )
+            trials = [self._open().get_all_trials(study._study_id, deepcopy=False) for study in ours]
+        outcomes = tuple(map(_study_outcome, ours, trials))
         return ExperimentOutcome(experiment, _identity(ours[0])["digest"], outcomes)
 
     def open_study(
@@ -124,7 +123,7 @@ class StudyStore:
             storage.set_study_user_attr(study_id, "spec", spec_yaml)
             storage.set_study_user_attr(study_id, "state", StudyState.RUNNING.value)
             storage.set_study_user_attr(study_id, "tunefleet", identity)  # last: with it, the study is whole
-            return StudyWriter(storage, study_id, name, objective.metric, objective.mode)
+        return StudyWriter(storage, study_id, name, objective.metric, objective.mode)
 
     def writer(self, experiment: str, study: StudyOutcome) -> StudyWriter:
         """The writer of a study that was loaded, its state unchanged: for a test score after its end.
@@ -136,8 +135,7 @@ class StudyStore:
         stored = next((s for s in self._studies() if s.study_name == name), None)
         if stored is None:
             raise StoreError(f"study {name}: not in the study store {self.shown}")
-        with told(self._url, f"open {name}"):
-            return StudyWriter(self._open(), stored._study_id, name, study.metric, study.mode)
+        return StudyWriter(self._open(), stored._study_id, name, study.metric, study.mode)
 
     def close(self) -> None:
         """Let the connections go."""

@@ -51,10 +51,12 @@ class StudyWriter:
         self.name = name
         self._storage, self._study_id = storage, study_id
         self._metric, self._best = metric, max if mode == "max" else min
-        attributes = storage.get_study_user_attrs(study_id)
+        with self._told("read what is recorded"):
+            attributes = storage.get_study_user_attrs(study_id)
+            trials = storage.get_all_trials(study_id, deepcopy=False)
         self._wall_seconds = sum(attributes.get("wall_seconds", [])) or 0.0  # of a killed run: until its last sign
         self._records: dict[str, _Record] = {}
-        for frozen in storage.get_all_trials(study_id, deepcopy=False):
+        for frozen in trials:
             trial_id = frozen.user_attrs["trial_id"]
             record = _restored(frozen)
             record.checkpoints = [(e, n, path) for e, n, path in attributes.get(f"checkpoints:{trial_id}", [])]
