@@ -256,9 +256,13 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def _release_one(self, runner: Any) -> None:
         trial = next((t for t in self._living() if t.trial_id in self._held and self._arrived(t)), None)
-        if trial is not None:
-            self._held.remove(trial.trial_id)
+        if trial is None:
+            return
+        self._held.remove(trial.trial_id)
+        if ray_internals.process_alive(trial):
             runner.pause_trial(trial, should_checkpoint=False)
+        else:
+            ray_internals.go_on(runner, trial)  # fails at once; Tune then queues the member again, and it is parked
 
 
 def _epoch(trial: Trial) -> float:

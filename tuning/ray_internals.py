@@ -1,7 +1,7 @@
 """The private parts of Ray Tune that the population needs; everything else in this package uses public ones.
 
 Read against ray 2.60. `tests/test_pbt.py` drives every function here in a real run and fails when Ray moves them.
-Each takes the `runner` that Tune hands to a scheduler: a wrapper that allows `pause_trial` and little more.
+A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial` and little more.
 """
 
 from __future__ import annotations
@@ -29,6 +29,18 @@ def go_on(runner: Any, trial: Trial) -> None:
     Tune has no decision for that: the public way is to pause and restore, which builds the model anew.
     """
     runner._tune_controller._schedule_trial_train(trial)
+
+
+def process_alive(trial: Trial) -> bool:
+    """Whether the process of a running trial still exists. A quarter of a millisecond.
+
+    Tune learns that a process has died (its node is gone, memory ran out) only when it next asks something of it. A
+    held trial is asked nothing, and its dead process would be handed to another trial, which would then fail for it.
+    """
+    from ray._private import state
+
+    actor = trial.temporary_state.ray_actor
+    return bool(state.actors(actor._actor_id.hex())["State"] != "DEAD")
 
 
 def continue_from(trial: Trial, donor: Trial) -> None:
