@@ -20,6 +20,7 @@ from tuning import machine
 from tuning.draft import Draft
 from tuning.mistakes import Mistake, join
 from tuning.space import unknown_name
+from tuning.spec import folder_name
 
 
 def mistakes_in(draft: Draft) -> list[Mistake]:
@@ -109,6 +110,10 @@ def _fixed(draft: Draft) -> Iterator[Mistake]:
 def _strategy_names(draft: Draft) -> Iterator[Mistake]:
     seen: dict[str, str] = {}
     for path, strategy in draft.strategies():
+        try:
+            folder_name(strategy.name)
+        except ValueError as error:
+            yield Mistake(join(path, "label"), str(error), strategy.name)
         other = seen.setdefault(strategy.name, path)
         if other != path:
             step = "give each a `label`"

@@ -51,7 +51,12 @@ class WandbSpec(Frozen):
         return file is not None and file.is_file() and bool(file.read_text().strip())
 
 
-def _run_name(name: str) -> str:
+def folder_name(name: str) -> str:
+    """`name` itself.
+
+    Raises:
+        ValueError: it is no name for a folder on every system.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError("must be letters, digits, '-', '_' and '.', the first a letter or a digit: it names a folder")
     return name
@@ -84,7 +89,7 @@ def _plug_in(raw: object) -> Strategy:
 class ExperimentSpec(FineTuneSpec):
     """Everything that an experiment is. A study is one of its strategies with one of its seeds."""
 
-    name: Annotated[str, AfterValidator(_run_name)] = Field(description="of the experiment and of its run folder")
+    name: Annotated[str, AfterValidator(folder_name)] = Field(description="of the experiment and of its run folder")
     space: Space = Field(Space({}), description="what to search: tunable name -> its values")
     strategies: tuple[Annotated[Strategy, BeforeValidator(_plug_in)], ...] = Field(min_length=1)
     seeds: Annotated[tuple[NonNegativeInt, ...], AfterValidator(_distinct)] = Field(

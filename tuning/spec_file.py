@@ -129,7 +129,7 @@ def parse(text: str, label: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         step = "`tunefleet init` shows the keys that an experiment has"
         raise SpecError([Mistake(label, "must be a mapping of keys to values", next_step=step)])
-    return raw
+    return {str(key): _copy(item) for key, item in raw.items()}
 
 
 def dump(raw: Mapping[str, Any]) -> str:
@@ -142,9 +142,12 @@ def _load(text: str) -> Any:
 
 
 def _copy(value: Any) -> Any:
-    """Plain dictionaries and lists all the way down; overrides then change no object of the caller's."""
+    """Plain dictionaries and lists all the way down; overrides then change no object of the caller's.
+
+    Keys become texts: a spec has no others, and `1: x` is then told as the unknown key '1'.
+    """
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
+        return {str(key): _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
 
 
@@ -155,7 +158,7 @@ def _apply_all(raw: dict[str, Any], overrides: Sequence[str]) -> Iterator[Mistak
             yield Mistake(override, "an override must be key=value", next_step="such as epochs=2")
             continue
         try:
-            value = _load(text)
+            value = _copy(_load(text))
         except yaml.YAMLError:
             yield Mistake(key, "not valid YAML", text, "quote it, as in name='a: b'")
             continue
