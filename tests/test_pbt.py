@@ -174,6 +174,7 @@ def train(
     disturb: Callable[[Run, dict[str, Any]], None] = nothing,
     tidy: bool = False,
     max_failures: int = 0,
+    checkpoint_frequency: int = 1,
     max_concurrent: int | None = None,
     resume: bool = False,
 ) -> Run:
@@ -198,7 +199,7 @@ def train(
         run_config = tune.RunConfig(
             name="study",
             storage_path=str(folder),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=checkpoint_frequency),
             failure_config=tune.FailureConfig(max_failures=max_failures),
             callbacks=callbacks,
             verbose=0,
@@ -325,10 +326,17 @@ def test_the_same_seed_gives_the_same_history_with_other_slots_and_an_eager_keep
     assert len(list(tmp_path.glob("study/*/checkpoint_*"))) < 5 * EPOCHS
 
 
+def test_the_first_values_follow_the_seed() -> None:
+    def first(seed: int) -> object:
+        return Pbt(population=5).plan(space_of(SPACE), OBJECTIVE, EPOCHS, seed).searcher.searcher.suggest("a")  # type: ignore[union-attr]
+
+    assert first(1) == first(1) != first(2)
+
+
 @pytest.mark.ray
-def test_another_seed_gives_another_history(five_over_two: Run, ray_session: None) -> None:
-    first, second = (Pbt(population=5).plan(space_of(SPACE), OBJECTIVE, EPOCHS, seed) for seed in (1, 2))
-    assert first.searcher.searcher.searcher._members != second.searcher.searcher.searcher._members  # type: ignore[union-attr]
+def test_a_report_without_a_checkpoint_ends_the_run_and_says_what_to_do(ray_session: None, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="checkpoint=FOLDER"):
+        train(tmp_path, members=2, slots=2, checkpoint_frequency=0)
 
 
 @pytest.mark.ray
@@ -405,9 +413,15 @@ def test_an_interrupted_population_goes_on_as_if_nothing_had_happened(
 
 
 @pytest.mark.ray
-def test_at_most_max_concurrent_members_train_at_once(ray_session: None, tmp_path: Path) -> None:
-    run = train(tmp_path, members=3, slots=4, seconds=0.1, max_concurrent=2)
-    assert run.states == ["ended"] * 3
+def test_at_most_max_concurrent_members_train_at_once_also_after_an_interruption(
+    ray_session: None, tmp_path: Path
+) -> None:
+    def interrupt(run: Run, result: dict[str, Any]) -> None:
+        if len(run.reports) == 5:
+            signal.raise_signal(signal.SIGUSR1)
+
+    run = train(tmp_path, members=4, slots=4, seconds=0.1, max_concurrent=2, disturb=interrupt, resume=True)
+    assert run.states == ["ended"] * 4
     assert max(run.most_at_once(epoch) for epoch in (1.0, 2.0, 3.0, 4.0)) == 2
 
 

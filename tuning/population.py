@@ -187,10 +187,14 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         return arrived
 
     def _park(self, runner: Any) -> None:
-        """After a failure or a resume Tune wants to start every member, also those that must wait for the others."""
-        for trial in self._living():
-            if trial.status == Trial.PENDING and self._arrived(trial):
+        """After a failure or a resume Tune wants to start every member: also those that must wait for the others."""
+        living = self._living()
+        busy = sum(trial.status == Trial.RUNNING for trial in living)
+        for trial in (t for t in living if t.status == Trial.PENDING):
+            if self._arrived(trial) or (self.max_concurrent is not None and busy >= self.max_concurrent):
                 runner._set_trial_status(trial, Trial.PAUSED)
+            else:
+                busy += 1
 
     def _settle(self, runner: Any, living: list[Trial]) -> None:
         """End the generation: exploit, then let everybody go on."""
