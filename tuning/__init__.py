@@ -1,4 +1,36 @@
 """The experiment: plan, run, remember, compare.
 
-    from tuning import load_spec, run_experiment, compare
+from tuning import compare, load_spec, run_experiment
+
+outcome = run_experiment(load_spec("quickstart", ["epochs=1"]))
+print(compare(outcome).verdict)
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuning.comparison import Comparison, compare
+    from tuning.runner import run_experiment
+    from tuning.spec import ExperimentSpec, SpecError, load_spec
+
+__all__ = ["Comparison", "ExperimentSpec", "SpecError", "compare", "load_spec", "run_experiment"]
+
+_HOMES = {
+    "Comparison": "tuning.comparison",
+    "ExperimentSpec": "tuning.spec",
+    "SpecError": "tuning.spec",
+    "compare": "tuning.comparison",
+    "load_spec": "tuning.spec",
+    "run_experiment": "tuning.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the command line must not wait for Ray to print its help."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tuning' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
