@@ -133,9 +133,11 @@ def test_a_resumed_run_doubles_nothing_and_finished_trials_stay(
     with pytest.raises(Exception, match="pulled the plug"):
         run(first, tmp_path / "runs", [1e-3, 2e-3], scheduler=FIFOScheduler(), callbacks=crashing)
     writer = open_study(store)
-    assert writer.ended() == 1
+    assert len(writer.ended()) == 1
     writer.begin_trial("lost", {"learning_rate": 0.5}, {})  # began after Tune's last snapshot
-    run(Recorder(writer, SPACE), tmp_path / "runs", [1e-3, 2e-3], scheduler=FIFOScheduler(), resume="AUTO")
+    second = Recorder(writer, SPACE)
+    run(second, tmp_path / "runs", [1e-3, 2e-3], scheduler=FIFOScheduler(), resume="AUTO")
+    assert second.ended == 2  # the lost one is not a trial that was asked for
 
     trials = store.load("e").studies[0].trials
     assert [t.state for t in trials] == [TrialState.COMPLETED, TrialState.COMPLETED, TrialState.FAILED]

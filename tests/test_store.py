@@ -75,8 +75,7 @@ def test_everything_that_goes_in_comes_out(store: StudyStore, writer: StudyWrite
     writer.end_trial("c", TrialState.FAILED, "ValueError: no")
     test = TestScore("a", 1.0, {"learning_rate": 0.1}, {"accuracy": 0.4}, 100, "/c", 7.0)
     writer.set_test(test)
-    writer.add_wall_seconds(10.0)
-    writer.add_wall_seconds(2.5)
+    writer.held_for(12.5)
     writer.finish()
 
     outcome = store.load("reviews")
@@ -322,7 +321,7 @@ def test_the_time_of_a_killed_run_counts_until_its_last_sign(store: StudyStore, 
     assert store.load("reviews").studies[0].wall_seconds == 10.0
     resumed = open_study(store)
     resumed.held_for(3.0)
-    resumed.add_wall_seconds(4.0)
+    resumed.held_for(4.0)
     assert store.load("reviews").studies[0].wall_seconds == 14.0
 
 

@@ -50,6 +50,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._exploits: list[tuple[str, Exploit]] = []
         self._failure: Exception | None = None
         self._looked_for_lost = False
+        self._trials: set[str] = set()  # that Tune knows
         self._started: float | None = None  # of this run, on the monotonic clock
         self._beat = 0.0
 
@@ -64,8 +65,8 @@ class Recorder(Callback):  # type: ignore[misc]
 
     @property
     def ended(self) -> int:
-        """How many trials of the study have ended, in this run or before."""
-        return self._attached().ended()
+        """How many of Tune's trials have ended, in this run or before; those lost in an interruption are not Tune's."""
+        return len(self._attached().ended() & self._trials)
 
     # What the strategy's scheduler and the keeper of checkpoints tell.
 
@@ -108,6 +109,7 @@ class Recorder(Callback):  # type: ignore[misc]
     ) -> None:
         """One report, and the exploits that were decided on it."""
         with self._writing() as writer:
+            writer.note(result.get("provenance", {}))  # a custom function tells none
             writer.add_report(trial.trial_id, Report.from_result(result))
         self._write_exploits()
 
@@ -140,6 +142,7 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The end of Tune's step: time, and failures that an earlier hook could not make heard."""
+        self._trials = {trial.trial_id for trial in trials}
         self._write_exploits()
         if time.monotonic() - self._beat >= HEARTBEAT:
             self._write_time()
@@ -148,6 +151,7 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Tune has ended, in whatever way."""
+        self._trials = {trial.trial_id for trial in trials}
         if self._failure is None:
             self._write_exploits()
             self._write_time()

@@ -210,12 +210,12 @@ def _study_outcome(study: FrozenStudy, trials: list[FrozenTrial]) -> StudyOutcom
             _trial_outcome(frozen, number, attributes.get(f"checkpoints:{trial_id}", []), identity)
             for number, (trial_id, frozen) in enumerate(latest.items())
         ),
-        wall_seconds=float(sum(attributes.get("wall_seconds", ()))),
+        wall_seconds=float(attributes.get("wall_seconds", 0.0)),
         slots=identity["slots"],
         devices_per_trial=identity["devices_per_trial"],
         device=identity["device"],
         test=TestScore(**test) if test else None,
-        attributes=identity["attributes"],
+        attributes={**identity["attributes"], **attributes.get("provenance", {})},
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from trainables.reporting import Report
-from trainables.spec import Params
+from trainables.spec import Params, Value
 from tuning.database import StoreError, told
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
 from tuning.study_log import ROUNDING, Event, decode, encode, kept, key, plain_params, reports_of
@@ -54,7 +54,8 @@ class StudyWriter:
         with self._told("read what is recorded"):
             attributes = storage.get_study_user_attrs(study_id)
             trials = storage.get_all_trials(study_id, deepcopy=False)
-        self._wall_seconds = sum(attributes.get("wall_seconds", [])) or 0.0  # of a killed run: until its last sign
+        self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
+        self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
         self._records: dict[str, _Record] = {}
         for frozen in trials:
             trial_id = frozen.user_attrs["trial_id"]
@@ -69,9 +70,9 @@ class StudyWriter:
         """The ids of the trials that have begun and not ended."""
         return tuple(trial for trial, record in self._records.items() if record.state is TrialState.RUNNING)
 
-    def ended(self) -> int:
-        """How many trials have ended."""
-        return len(self._records) - len(self.running())
+    def ended(self) -> frozenset[str]:
+        """The ids of the trials that have ended."""
+        return frozenset(self._records.keys() - set(self.running()))
 
     def reports(self, trial_id: str) -> tuple[Report, ...]:
         """What is recorded of the trial; empty for an unknown one."""
@@ -169,18 +170,29 @@ class StudyWriter:
         entries = self._known(trial_id).checkpoints
         self._set_checkpoints(trial_id, [e for e in entries if e[0] != epoch or Path(e[2]).exists()])
 
+    def note(self, provenance: Mapping[str, Value]) -> None:
+        """What the trials' scores rest on, as a worker found it; told with every report, written when it is new.
+
+        Raises:
+            StoreError: the data are not those of the study's earlier trials; their scores would not compare.
+        """
+        before, now = (p.get("data_fingerprint") for p in (self._provenance, provenance))
+        if None not in (before, now) and before != now:
+            raise StoreError(
+                f"{self.name}: the data have changed (fingerprint {before} before, {now} now); "
+                "bring the old ones back, or start under another name"
+            )
+        if new := {name: value for name, value in provenance.items() if name not in self._provenance}:
+            self._provenance |= new
+            self._set("provenance", self._provenance)
+
     def set_test(self, score: TestScore) -> None:
         """The one look at the test split."""
         self._set("test", {**asdict(score), "params": plain_params(score.params)})
 
     def held_for(self, seconds: float) -> None:
-        """The present run has held the devices for `seconds` so far: what counts if it is killed."""
-        self._set("wall_seconds", [self._wall_seconds, seconds])
-
-    def add_wall_seconds(self, seconds: float) -> None:
-        """The present run held the devices for `seconds`; it has ended, or a new one begins."""
-        self._wall_seconds += seconds
-        self.held_for(0.0)
+        """The study has held its devices for `seconds` since this writer was made, besides the runs before."""
+        self._set("wall_seconds", self._wall_seconds + seconds)
 
     def finish(self) -> None:
         """All trials have ended."""
