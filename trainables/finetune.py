@@ -9,6 +9,7 @@ bring back a donor's learning rate, weight decay and betas and would count steps
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,19 @@ class FineTuning:
         self.trainer.lr_scheduler = self.schedule = ProgressSchedule(
             self.optimizer, self._schedule(), lambda: self.examples
         )
+
+    @property
+    def provenance(self) -> dict[str, Value]:
+        """Fingerprint and sizes of the data, the device and the precision that this trial computes with."""
+        cuda = self.trainer.args.device.type == "cuda"
+        return {
+            "data_fingerprint": self.data.fingerprint,
+            "train_rows": len(self.data.train),
+            "validation_rows": len(self.data.validation),
+            "test_rows": len(self.data.test),
+            "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+            "precision": "bf16" if self.trainer.args.bf16 else "fp32",
+        }
 
     # The four verbs
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.slot import Evaluation, Scores
-from trainables.spec import FineTuneSpec, Params
+from trainables.spec import FineTuneSpec, Params, Value
 
 BEST_LEARNING_RATE = 1e-3
 DIVERGES_ABOVE = 0.5
@@ -25,6 +25,7 @@ class LearningCurve:
 
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
         self.params = dict(params)
+        self.provenance: dict[str, Value] = {}  # a formula rests on nothing else
         horizon = self.params.get("num_train_epochs")
         self.horizon = float(spec.epochs if horizon is None else horizon)
         self.rate = float(self.params.get("learning_rate", BEST_LEARNING_RATE))  # type: ignore[arg-type]

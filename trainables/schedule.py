@@ -60,7 +60,7 @@ class Schedule:
 
 
 class ProgressSchedule(torch.optim.lr_scheduler.LRScheduler):
-    """Sets the rate of every parameter group from the examples seen. The Trainer calls `step` after each optimizer step.
+    """Sets the rate of all parameter groups from the examples seen. The Trainer calls `step` after each optimizer step.
 
     Args:
         optimizer: all groups get the same rate.

@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from ray import tune
 
 from trainables.reporting import Report, checked
-from trainables.spec import TRAININGS, FineTuneSpec, Params
+from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
 
 
 class Evaluation(NamedTuple):
@@ -42,6 +42,7 @@ class Training(Protocol):
     """
 
     horizon: float  # epochs after which the trial is complete
+    provenance: Mapping[str, Value]  # what the scores rest on besides spec and params: fingerprint of the data, device
 
     def advance(self, epochs: float) -> Evaluation:
         """Train on by `epochs` (less where the horizon comes first) and evaluate on the validation split."""
@@ -132,7 +133,8 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         seconds, self._charged_until = now - self._charged_until, now
         result = Report(epoch, metrics, params, seconds * self._devices, time.time()).to_result()
         finished = epoch >= self._training.horizon - 1e-9
-        return {**result, "finished": finished, "done": finished}
+        provenance = dict(self._training.provenance)
+        return {**result, "provenance": provenance, "finished": finished, "done": finished}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""

@@ -149,7 +149,7 @@ def load_spec(source: str | Path | Mapping[str, Any], overrides: Sequence[str] =
 
     Args:
         source: a YAML file, the name of a shipped preset, or a mapping as YAML would give it. Local paths in it are
-            relative to the working directory, not to the file.
+            relative to the working directory, not to the file, and absolute in what is returned.
         overrides: `key=value`, dotted, with list positions: `epochs=2`, `strategies.0.trials=8`,
             `fixed.model.hidden_dropout_prob=0.1`. Values are YAML.
 
@@ -164,4 +164,18 @@ def load_spec(source: str | Path | Mapping[str, Any], overrides: Sequence[str] =
     mistakes += mistakes_in(draft)
     if mistakes:
         raise SpecError(mistakes, label)
-    return draft.spec
+    return _anchored(draft.spec)
+
+
+def _anchored(spec: ExperimentSpec) -> ExperimentSpec:
+    """Local paths made absolute: workers, and a later resume, have another working directory."""
+    data, changed = spec.data, {}
+    if data.hub is None:
+        files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set
+        changed = {name: _absolute(value) for name in files if (value := getattr(data, name)) is not None}
+    model = _absolute(spec.model) if Path(spec.model).expanduser().is_dir() else spec.model
+    return spec.model_copy(update={"data": data.model_copy(update=changed), "model": model})
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
