@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from specs import GOOD
 
 from tuning.mistakes import SpecError
 from tuning.spec import load_spec
-
-GOOD: Mapping[str, Any] = {
-    "name": "mine",
-    "task": "reviews",
-    "epochs": 4,
-    "space": {
-        "learning_rate": {"loguniform": [1e-5, 1e-3]},
-        "per_device_train_batch_size": {"choice": [16, 32]},
-    },
-    "strategies": [
-        {"kind": "grid"},
-        {"kind": "hyperopt_asha", "trials": 8},
-        {"kind": "pbt", "population": 4},
-    ],
-}
 
 
 @pytest.fixture(autouse=True)

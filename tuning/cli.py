@@ -21,7 +21,7 @@ from tuning.mistakes import SpecError
 from tuning.tracking import TrackingError
 
 if TYPE_CHECKING:
-    from tuning.outcome import ExperimentOutcome
+    from tuning.outcome import ExperimentOutcome, StudyOutcome
     from tuning.spec import ExperimentSpec
 
 SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -152,10 +152,10 @@ def _run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
         print(f"tunefleet: {error}", file=sys.stderr)
         return WRONG_INPUT
     print_comparison(compare(outcome))
-    return SUCCESS if _tell_failures(outcome) else FAILED
+    return SUCCESS if tell_failures(outcome) else FAILED
 
 
-def _tell_failures(outcome: ExperimentOutcome) -> bool:
+def tell_failures(outcome: ExperimentOutcome) -> bool:
     """Whether every study has a trial that did not fail; the first error of each that has none goes to stderr."""
     from tuning.outcome import TrialState
 
@@ -221,21 +221,26 @@ def _ls_studies(arguments: argparse.Namespace) -> int:
     from tuning.store import StudyStore
 
     if arguments.store:
-        store = StudyStore(arguments.store)
-        outcomes = [store.load(name) for name in store.experiments()]
+        names = StudyStore(arguments.store).experiments()
+        stores = dict.fromkeys(names, arguments.store)
     else:
         folders = run_folders(arguments.storage)
-        outcomes = [StudyStore(find_store(folder.name, arguments.storage)).load(folder.name) for folder in folders]
-    rows = [("EXPERIMENT", "STRATEGY", "SEED", "STATE", "TRIALS", "BEST")]
-    for outcome in outcomes:
-        for study in outcome.studies:
-            best = study.best()
-            score = "-" if best is None else f"{study.metric} {best[1].metrics[study.metric]:.4f}"
-            rows.append(
-                (outcome.name, study.strategy, str(study.seed), str(study.state), str(len(study.trials)), score)
-            )
-    _print_columns(rows)
+        stores = {folder.name: find_store(str(folder), arguments.storage) for folder in folders}
+    outcomes = []
+    for name, url in stores.items():
+        try:
+            outcomes.append(StudyStore(url).load(name))
+        except StoreError as error:  # a run that was stopped before its first trial has recorded nothing yet
+            print(f"tunefleet: {name}: {error}", file=sys.stderr)
+    rows = (_study_row(outcome.name, study) for outcome in outcomes for study in outcome.studies)
+    _print_columns([("EXPERIMENT", "STRATEGY", "SEED", "STATE", "TRIALS", "BEST"), *rows])
     return SUCCESS
+
+
+def _study_row(experiment: str, study: StudyOutcome) -> tuple[str, ...]:
+    best = study.best()
+    score = "-" if best is None else f"{study.metric} {best[1].metrics[study.metric]:.4f}"
+    return experiment, study.strategy, str(study.seed), str(study.state), str(len(study.trials)), score
 
 
 def _print_columns(rows: Sequence[Sequence[str]], indent: int = 0) -> None:

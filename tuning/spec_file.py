@@ -133,8 +133,8 @@ def parse(text: str, label: str) -> dict[str, Any]:
 
 
 def dump(raw: Mapping[str, Any]) -> str:
-    """YAML that `parse` reads back to the same values."""
-    return yaml.dump(dict(raw), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    """YAML that `parse` reads back to the same values. ASCII: PyYAML writes some of Unicode's line breaks unescaped."""
+    return yaml.dump(dict(raw), Dumper=_Dumper, sort_keys=False, width=120)
 
 
 def _load(text: str) -> Any:
