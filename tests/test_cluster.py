@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -102,15 +103,13 @@ def test_an_address_that_is_none_is_refused_while_the_spec_is_read(address: str)
 # Below: real Ray, in processes of their own, so that what they leave behind can be counted.
 
 
-HEAD_PORTS = (
-    "port",
+NODE_PORTS = (
     "node-manager-port",
     "object-manager-port",
     "dashboard-agent-listen-port",
     "dashboard-agent-grpc-port",
     "runtime-env-agent-port",
     "metrics-export-port",
-    "ray-client-server-port",
 )
 
 
@@ -151,12 +150,17 @@ def start_head(short_folder: Path) -> Iterator[Callable[..., Head]]:
     """Starts `ray start --head --num-gpus=4`, each with its own ports, folder and process group."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(**environment: str) -> Head:
+    def start(*prefix: str, join: str | None = None, **environment: str) -> Head:
+        """`prefix`: a command that the new node runs under; `join`: the head to join, instead of being one."""
         base = free_ports(60)
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-        command += [f"--{name}={base + offset}" for offset, name in enumerate(HEAD_PORTS)]
-        command += [f"--min-worker-port={base + 10}", f"--max-worker-port={base + 59}", "--include-dashboard=false"]
+        command = [*prefix, str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+        command += [f"--{name}={base + offset}" for offset, name in enumerate(NODE_PORTS, start=2)]
+        command += [f"--min-worker-port={base + 10}", f"--max-worker-port={base + 59}"]
         command += ["--num-cpus=4", "--num-gpus=4", f"--temp-dir={short_folder / str(base)}"]
+        if join is None:
+            command += ["--head", "--include-dashboard=false", f"--port={base}", f"--ray-client-server-port={base + 1}"]
+        else:
+            command += [f"--address={join}"]
         log = (short_folder / f"head-{base}.log").open("w")
         process = subprocess.Popen(
             command, stdout=log, stderr=log, text=True, start_new_session=True, env=clean_environment(**environment)
@@ -170,7 +174,7 @@ def start_head(short_folder: Path) -> Iterator[Callable[..., Head]]:
         return Head(f"127.0.0.1:{base}", process)
 
     yield start
-    for process in started:
+    for process in reversed(started):
         process.terminate()  # the leader alone: it drains the node and ends the others
     for process in started:
         process.wait(timeout=60)
@@ -207,6 +211,7 @@ def drive(code: str, *arguments: object, **environment: str) -> subprocess.Compl
         text=True,
         timeout=180,
         check=False,
+        cwd="/",  # workers get the driver's folder: the checkout itself must not be the one
         env=clean_environment(**environment),
     )
 
@@ -344,6 +349,46 @@ def test_a_cluster_with_a_token_is_joined_with_it_and_refused_clearly_without(
     off = drive(JOIN, head.address, run, HOME=home, RAY_AUTH_MODE="disabled").stdout
     assert "wants a token, but RAY_AUTH_MODE=disabled" in off
     assert drive(JOIN, head.address, run, HOME=home, RAY_AUTH_TOKEN=TOKEN).stdout.startswith("Ray at 127.0.0.1")
+
+
+OTHER_MACHINE = """
+sys.path.insert(0, sys.argv[3])
+try:
+    with connect(spec, run_folder=folder, modules=["own_trainable"]) as session:
+        import ray
+        @ray.remote(num_cpus=0)
+        def origins():
+            import cluster, own_trainable, trainables, tuning
+            return cluster.__file__, own_trainable.__file__
+        for node in session.nodes:
+            where = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node.id, soft=False)
+            print(*ray.get(origins.options(scheduling_strategy=where).remote()))
+except ClusterError as error:
+    print(error)
+"""
+
+
+@pytest.mark.ray
+def test_another_machine_gets_the_code_and_must_see_the_run_folder(
+    start_head: Callable[..., Head], tmp_path: Path
+) -> None:
+    hidden, own = tmp_path / "hidden", tmp_path / "own"
+    hidden.mkdir()
+    own.mkdir()
+    (own / "own_trainable.py").write_text("")
+    # Another machine, as far as Ray can tell: another host name, and other contents of one folder.
+    disguise = f'hostname other-machine && mount -t tmpfs none {hidden} && exec "$@"'
+    under = ("unshare", "--uts", "--mount", "sh", "-c", disguise, "sh")
+    if shutil.which("unshare") is None or subprocess.run([*under, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make namespaces")
+    head = start_head(RAY_AUTH_MODE="disabled")
+    start_head(*under, join=head.address, RAY_AUTH_MODE="disabled")
+
+    shipped = drive(OTHER_MACHINE, head.address, tmp_path / "run", own).stdout.splitlines()
+    assert len(shipped) == 2, shipped
+    assert all(origin.count("py_modules_files") == 2 for origin in shipped), shipped
+    refused = drive(OTHER_MACHINE, head.address, hidden / "run", own).stdout
+    assert f"cluster.storage: {hidden / 'run'} is not visible from " in refused
 
 
 VERSIONS = """
