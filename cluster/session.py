@@ -27,11 +27,7 @@ __all__ = ["ClusterError", "Node", "Session", "connect"]
 
 SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes of a Unix socket's path
 SOCKET_BELOW_TEMP = 70  # bytes that Ray appends: /session_<time>_<pid>/sockets/plasma_store
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Tune's default of 10 s loses that much of every trial when the driver dies.
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",
-}
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @dataclass(frozen=True)
