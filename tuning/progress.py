@@ -6,6 +6,7 @@ The runner gives each study's Tuner a fresh `Progress`. It only reads what Tune 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -27,6 +28,14 @@ SECONDS_BETWEEN_DRAWINGS = 0.25
 logger = logging.getLogger(__name__)
 
 
+class Screen(Console):
+    """A console that says when nobody reads any more: rich's own would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles the BrokenPipeError."""
+        raise  # noqa: PLE0704 (of the error that is being handled)
+
+
 class Progress(Callback):  # type: ignore[misc]
     """Draws one study.
 
@@ -36,7 +45,7 @@ class Progress(Callback):  # type: ignore[misc]
         trials: how many the strategy plans.
         epochs: the full budget of one trial.
         objective: what `best` means.
-        console: where to draw; the default is standard output.
+        screen: where to draw; the default is standard output.
     """
 
     def __init__(
@@ -46,10 +55,10 @@ class Progress(Callback):  # type: ignore[misc]
         trials: int,
         epochs: float,
         objective: Objective,
-        console: Console | None = None,
+        screen: Screen | None = None,
     ) -> None:
         self.study, self.seed, self.objective = study, seed, objective
-        self._console = console
+        self._console = screen
         self._live: Live | None = None
         self._drawing = True
         self._drawn = 0.0
@@ -67,21 +76,22 @@ class Progress(Callback):  # type: ignore[misc]
         """Called by Tune once, before the first trial of a run or of a resumed run."""
         self._state = self._fresh_state()
         if self._console is None:
-            self._console = Console(highlight=False, soft_wrap=True)
+            self._console = Screen()
         if self._console.is_terminal:
             self._draw(self._open)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also when a paused or a restored trial goes on."""
-        epoch = float((trial.last_result or {}).get("epoch", 0.0))
-        self._state.start(trials.index(trial), dict(trial.config), epoch)
+        if not self._state.begun:
+            self._take_over(trials)
+        self._state.start(trials.index(trial), dict(trial.config), _epoch(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """One report."""
-        report, number = Report.from_result(result), trials.index(trial)
-        self._state.report(number, report.epoch, report.metrics[self.objective.metric], report.params)
+        number = trials.index(trial)
+        self._report(number, result)
         self._print(self._line(number))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -108,6 +118,19 @@ class Progress(Callback):  # type: ignore[misc]
         if live is not None:
             self._draw(live.stop)
 
+    def _take_over(self, trials: list[Any]) -> None:
+        """Trials that an earlier run has finished are in Tune's list of a resumed run, and never start again."""
+        for number, trial in enumerate(trials):
+            if trial.is_finished():
+                self._state.start(number, dict(trial.config), _epoch(trial))
+                if trial.last_result and "metrics" in trial.last_result:
+                    self._report(number, trial.last_result)
+                self._state.end(number, failed=trial.status == "ERROR")
+
+    def _report(self, number: int, result: dict[str, Any]) -> None:
+        report = Report.from_result(result)
+        self._state.report(number, report.epoch, report.metrics[self.objective.metric], report.params)
+
     def _ended(self, number: int, *, failed: bool = False) -> None:
         self._state.end(number, failed=failed)
         row = self._state.row(number)
@@ -121,7 +144,10 @@ class Progress(Callback):  # type: ignore[misc]
         try:
             action()
         except (OSError, UnicodeEncodeError) as error:
-            self._drawing, self._live = False, None
+            self._drawing, live, self._live = False, self._live, None
+            with contextlib.suppress(OSError, UnicodeEncodeError):
+                if live is not None:
+                    live.stop()  # gives standard output back, which it has redirected
             logger.warning("Live progress of %s stops: %s. The run goes on.", self.study, error)
 
     def _open(self) -> None:
@@ -132,8 +158,8 @@ class Progress(Callback):  # type: ignore[misc]
     def _print(self, line: str) -> None:
         """Plain lines are for logs; a terminal shows the table instead."""
         if self._console is not None and not self._console.is_terminal:
-            console = self._console
-            self._draw(lambda: console.print(line, markup=False))
+            file = self._console.file
+            self._draw(lambda: print(line, file=file, flush=True))
 
     def _line(self, number: int) -> str:
         row, metric = self._state.row(number), self.objective.metric
@@ -149,6 +175,11 @@ class Progress(Callback):  # type: ignore[misc]
 
     def _screen(self) -> RenderableType:
         return render(self._state, f"{self.study}, seed {self.seed}", self._position())
+
+
+def _epoch(trial: Any) -> float:
+    """Where a Tune trial stands, as far as it was heard."""
+    return float((trial.last_result or {}).get("epoch", 0.0))
 
 
 def render(state: ProgressState, title: str, position: str) -> RenderableType:

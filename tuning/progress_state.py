@@ -60,12 +60,17 @@ class ProgressState:
     _events: int = 0
     _work: float = 0.0  # epochs trained since `started`; after a resume less than `epochs_done`
 
+    @property
+    def begun(self) -> bool:
+        """Whether any trial was heard of."""
+        return bool(self._trials)
+
     def start(self, number: int, params: Params, epoch: float = 0.0) -> None:
         """Trial `number` begins, or goes on from `epoch` (a PBT member after a pause, a resumed trial)."""
         horizon = params.get("num_train_epochs")
         known = self._trials.setdefault(number, _Trial(self.epochs, epoch, params))
         known.horizon = self.epochs if horizon is None else min(float(horizon), self.epochs)
-        known.params, known.state = params, TrialState.RUNNING
+        known.params, known.epoch, known.state = params, epoch, TrialState.RUNNING
         self._touch(known)
 
     def report(self, number: int, epoch: float, score: float, params: Params) -> None:
