@@ -13,7 +13,7 @@ import pytest
 from trainables.reporting import Report
 from trainables.spec import Objective, Params
 from tuning.outcome import TrialState
-from tuning.progress import Progress, Screen
+from tuning.progress import Progress, Screen, render
 from tuning.progress_state import ProgressState, duration, short_params
 
 ACCURACY = Objective(metric="accuracy", mode="max")
@@ -189,6 +189,26 @@ def test_on_a_terminal_the_last_picture_is_the_table_with_the_bar() -> None:
     assert "0.72" in last
     assert "1 completed, 1 stopped" in last
     assert "3/3 epochs" in last
+
+
+def test_only_the_parameters_give_way_on_a_narrow_terminal() -> None:
+    study = state(trials=1)
+    study.start(0, {f"model.a_long_name_{i}": 0.123456 for i in range(9)})
+    study.report(0, 4.0, 0.12345, {})
+    study.end(0)
+    console = Screen(file=io.StringIO(), width=70, color_system=None)
+    console.print(render(study, "grid, seed 0", ""))
+    (row,) = [line for line in drawn(console).splitlines() if "completed" in line and "│" in line]
+    cells = [cell.strip() for cell in row.split("│")[1:-1]]
+    assert cells[:5] == ["0", "completed", "4/4", "0.1235", "0.1235"]
+    assert cells[5].endswith("…")
+
+
+def test_values_that_are_the_same_for_all_trials_are_not_shown() -> None:
+    study = state()
+    study.start(0, {"learning_rate": 0.5})
+    study.report(0, 1.0, 0.5, {"learning_rate": 0.25, "weight_decay": 0.0, "optim": "sgd"})
+    assert study.row(0).params == "lr=0.25"
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -17,6 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from trainables.reporting import Report
 from trainables.spec import Objective
@@ -189,7 +190,7 @@ def render(state: ProgressState, title: str, position: str) -> RenderableType:
     for heading, side in (("trial", "right"), ("state", "left"), ("epoch", "right"), (metric, "right")):
         table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("best", justify="right", no_wrap=True)
-    table.add_column("parameters", overflow="ellipsis", no_wrap=True)
+    table.add_column("parameters")  # the only one that gives way on a narrow terminal
     for row in state.rows(ROWS):
         table.add_row(*_cells(row), style="bold" if row.best is not None and row.best == state.best else "")
     bar = Table.grid(padding=(0, 2))
@@ -198,9 +199,10 @@ def render(state: ProgressState, title: str, position: str) -> RenderableType:
     return Group(table, bar)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str | Text, ...]:
     epochs = f"{row.epoch:g}/{row.horizon:g}"
-    return str(row.number), str(row.state), epochs, _score(row.last), _score(row.best), row.params
+    params = Text(row.params, no_wrap=True, overflow="ellipsis")
+    return str(row.number), str(row.state), epochs, _score(row.last), _score(row.best), params
 
 
 def _score(score: float | None) -> str:

@@ -74,10 +74,14 @@ class ProgressState:
         self._touch(known)
 
     def report(self, number: int, epoch: float, score: float, params: Params) -> None:
-        """Trial `number` was evaluated. An exploit may have moved it to its donor's epoch."""
+        """Trial `number` was evaluated. An exploit may have moved it to its donor's epoch.
+
+        Of the values in force only those are kept that it was started with: the others are the same for all trials.
+        """
         trial = self._trials[number]
         self._work += max(0.0, epoch - trial.epoch)
-        trial.epoch, trial.last, trial.params = epoch, score, params
+        trial.epoch, trial.last = epoch, score
+        trial.params = {name: params.get(name, proposed) for name, proposed in trial.params.items()}
         if trial.best is None or self._better(score, trial.best):
             trial.best = score
         self._touch(trial)
