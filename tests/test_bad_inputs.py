@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from specs import GOOD
 
+from tuning import tracking
 from tuning.mistakes import SpecError
 from tuning.spec import load_spec
 
@@ -21,6 +22,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder without anything, a machine without GPUs, no key and no store in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(tracking, "_taken", None)
     for name in ("WANDB_API_KEY", "TUNEFLEET_STORE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -219,7 +221,14 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         "wandb.key_file: 'key.txt': other users can read it; chmod 600 key.txt"
     ]
     key.chmod(0o600)
-    assert load_spec(GOOD, ["wandb.key_file=key.txt", "wandb.mode=online"]).wandb.has_key()
+    assert load_spec(GOOD, ["wandb.key_file=key.txt", "wandb.mode=online"]).wandb.key_file == "key.txt"
+
+
+def test_a_key_that_an_earlier_run_of_this_process_took_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    spec = load_spec(GOOD, ["wandb.mode=online"])
+    tracking.take_key(spec.wandb)  # out of the environment, before Ray starts
+    assert load_spec(GOOD, ["wandb.mode=online"]) == spec
 
 
 def test_a_storage_path_is_probed_without_a_trace(tmp_path: Path) -> None:

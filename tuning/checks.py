@@ -21,6 +21,7 @@ from tuning.draft import Draft
 from tuning.mistakes import Mistake, join
 from tuning.space import unknown_name
 from tuning.spec import folder_name
+from tuning.tracking import has_key
 
 
 def mistakes_in(draft: Draft) -> list[Mistake]:
@@ -207,7 +208,7 @@ def _wandb(draft: Draft) -> Iterator[Mistake]:
             return
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             yield Mistake("wandb.key_file", "other users can read it", wandb.key_file, f"chmod 600 {wandb.key_file}")
-    if wandb.mode == "online" and not wandb.has_key():
+    if wandb.mode == "online" and not has_key(wandb):
         step = "set WANDB_API_KEY or wandb.key_file, or wandb.mode=offline"
         yield Mistake("wandb.mode", "no key is found", wandb.mode, step)
 

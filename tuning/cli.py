@@ -142,11 +142,16 @@ def _run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
     from tuning.comparison import compare
     from tuning.report import print_comparison
     from tuning.runner import Interrupted, RunFolderError, run_experiment
+    from tuning.spec import SPEC_FILE
 
     try:
         outcome = run_experiment(spec, resume=resume)
     except Interrupted as stop:
         print(f"tunefleet: {stop}", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:  # between the studies: while Ray starts, or while the test split is scored
+        if (spec.run_folder / SPEC_FILE).is_file():
+            print(f"tunefleet: interrupted; go on with `tunefleet resume {spec.name}`", file=sys.stderr)
         return INTERRUPTED
     except RunFolderError as error:
         print(f"tunefleet: {error}", file=sys.stderr)

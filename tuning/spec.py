@@ -43,13 +43,6 @@ class WandbSpec(Frozen):
     entity: str | None = Field(None, description="a user or a team; null: the key's own")
     key_file: str | None = Field(None, description="holds the key on one line; mode 0600")
 
-    def has_key(self) -> bool:
-        """Whether a key can be found; the key itself is read only by what sends it."""
-        if os.environ.get("WANDB_API_KEY"):
-            return True
-        file = Path(self.key_file).expanduser() if self.key_file else None
-        return file is not None and file.is_file() and bool(file.read_text().strip())
-
 
 def folder_name(name: str) -> str:
     """`name` itself.

@@ -70,6 +70,14 @@ def take_key(spec: WandbSpec) -> Secret | None:
     return Secret(text)
 
 
+def has_key(spec: WandbSpec) -> bool:
+    """Whether `take_key` would find a key; takes nothing."""
+    if _taken is not None or os.environ.get(KEY_VARIABLE, "").strip():
+        return True
+    file = Path(spec.key_file).expanduser() if spec.key_file else None
+    return file is not None and file.is_file() and bool(file.read_text().strip())
+
+
 @dataclass(frozen=True)
 class Tracking:
     """How the runs of one experiment are tracked."""
