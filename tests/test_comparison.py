@@ -157,3 +157,11 @@ def test_the_curve_is_the_best_so_far_over_the_summed_cost_in_order_of_time() ->
     second = trial(1, [report(1, 0.7, time=20, seconds=3)])
     assert curve(study("grid", [first, second])) == [(2.0, 0.5), (5.0, 0.7), (7.0, 0.7)]
     assert curve(study("grid", [])) == []
+
+
+def test_a_test_score_over_no_rows_has_no_interval() -> None:
+    """As of a trainable in closed form, or one of the user's own."""
+    grid = study("grid", [trial(0, [report(1, 0.7)])], test=scored("t0", 1, 0.7, rows=0))
+    comparison = compare(ExperimentOutcome("e", "d", (grid,)))
+    assert comparison.rows[0].best is not None
+    assert (comparison.rows[0].best.test, comparison.rows[0].best.interval) == (0.7, None)

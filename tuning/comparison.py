@@ -171,17 +171,24 @@ def _strategy_row(studies: Sequence[StudyOutcome]) -> StrategyRow:
 
 def _study_row(study: StudyOutcome) -> StudyRow:
     test = None if study.test is None else study.test.metrics.get(study.metric)
-    proportion = test is not None and study.metric in PROPORTIONS
     return StudyRow(
         seed=study.seed,
         finished=study.state is StudyState.FINISHED,
         chosen=_chosen(study),
         test=test,
-        interval=wilson(test, study.test.rows) if proportion and test is not None and study.test else None,
+        interval=_interval(study),
         device_seconds=study.device_seconds,
         epochs=sum(trial.epochs_trained for trial in study.trials),
         reports=sum(len(trial.reports) for trial in study.trials),
     )
+
+
+def _interval(study: StudyOutcome) -> Interval | None:
+    """Around the test score, where it is a share of rows: a trainable in closed form has none."""
+    test = study.test
+    if test is None or not test.rows or study.metric not in PROPORTIONS or study.metric not in test.metrics:
+        return None
+    return wilson(test.metrics[study.metric], test.rows)
 
 
 def _chosen(study: StudyOutcome) -> Chosen | None:
