@@ -165,10 +165,10 @@ def test_without_a_terminal_each_report_is_one_plain_line() -> None:
     run_two_trials(Progress("grid", 0, 2, 2, ACCURACY, console))
     lines = drawn(console).splitlines()
     assert len(lines) == 4
-    assert lines[1].startswith("grid  trial 0  epoch 2/2  accuracy 0.72  lr=5e-05  best 0.72  [2/4 epochs, ")
+    assert lines[1].startswith("grid-seed0  trial 0  epoch 2/2  accuracy 0.7200  lr=5e-05  best 0.7200  [2/4 ")
     assert lines[1].endswith(" left]")
-    assert lines[2].startswith("grid  trial 1  epoch 1/2  accuracy 0.6  lr=0.0001  best 0.72  [3/4 epochs, ")
-    assert lines[3] == "grid  trial 1  stopped at epoch 1/2"
+    assert lines[2].startswith("grid-seed0  trial 1  epoch 1/2  accuracy 0.6000  lr=0.0001  best 0.7200  [3/4 ")
+    assert lines[3] == "grid-seed0  trial 1  stopped at epoch 1/2"
 
 
 def test_values_in_force_are_shown_not_those_of_the_start() -> None:
@@ -186,9 +186,9 @@ def test_on_a_terminal_the_last_picture_is_the_table_with_the_bar() -> None:
     told = drawn(console)
     assert "grid, seed 3" in told
     last = told[told.rindex("grid, seed 3") :]
-    assert "0.72" in last
-    assert "1 completed, 1 stopped" in last
-    assert "3/3 epochs" in last
+    assert "0.7200" in last
+    assert "1 completed, 1 stopped of 2 trials; best 0.7200" in last
+    assert "3/3 epochs, took 0 s" in last
 
 
 def test_only_the_parameters_give_way_on_a_narrow_terminal() -> None:
@@ -198,10 +198,48 @@ def test_only_the_parameters_give_way_on_a_narrow_terminal() -> None:
     study.end(0)
     console = Screen(file=io.StringIO(), width=70, color_system=None)
     console.print(render(study, "grid, seed 0", ""))
-    (row,) = [line for line in drawn(console).splitlines() if "completed" in line and "│" in line]
-    cells = [cell.strip() for cell in row.split("│")[1:-1]]
-    assert cells[:5] == ["0", "completed", "4/4", "0.1235", "0.1235"]
-    assert cells[5].endswith("…")
+    (row,) = [line for line in drawn(console).splitlines() if "…" in line]
+    assert row.split()[:5] == ["0", "completed", "4/4", "0.1235", "0.1235"]
+
+
+def test_the_picture_keeps_its_shape_and_fits_80_columns_from_the_first_report_to_the_last() -> None:
+    study = state(trials=3, epochs=10)
+    shapes = []
+    study.start(0, {"learning_rate": 5e-5})
+    for epoch, position in ((1.0, "1/30 epochs"), (10.0, "10/30 epochs, 23 h 12 min left")):
+        study.report(0, epoch, 0.5 + epoch / 100, {"learning_rate": 5e-5})
+        console = Screen(file=io.StringIO(), width=80, color_system=None)
+        console.print(render(study, "hyperopt_asha, seed 0", position))
+        lines = drawn(console).splitlines()
+        shapes.append((len(lines), next(line.index("parameters") for line in lines if "parameters" in line)))
+        assert any(line.rstrip().endswith(position) for line in lines)
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(("height", "rows"), [(5, 4), (24, 16), (40, 30)])
+def test_the_table_fits_the_height_of_the_terminal(height: int, rows: int) -> None:
+    console = Screen(file=io.StringIO(), force_terminal=True, width=80, height=height, color_system=None)
+    trials = [Trial({"learning_rate": float(number)}) for number in range(50)]
+    progress = Progress("grid", 0, 50, 2, ACCURACY, console)
+    progress.setup()
+    for trial in trials:
+        progress.on_trial_start(0, trials, trial)
+    assert "first trials are starting" in drawn(console)
+    progress.on_experiment_end(trials)
+    assert drawn(console).rpartition("parameters")[2].count("running  ") == rows
+
+
+@pytest.mark.parametrize(
+    ("score", "told"), [(None, "-"), (0.0, "0.0000"), (0.5, "0.5000"), (-0.25, "-0.2500"), (2e-5, "2.000e-05")]
+)
+def test_scores_have_four_decimals_where_those_say_something(score: float | None, told: str) -> None:
+    study = state()
+    study.start(0, {})
+    if score is not None:
+        study.report(0, 1.0, score, {})
+    console = Screen(file=io.StringIO(), width=80, color_system=None)
+    console.print(render(study, "grid, seed 0", ""))
+    assert drawn(console).rstrip().endswith(f"best {told}")
 
 
 def test_values_that_are_the_same_for_all_trials_are_not_shown() -> None:
@@ -236,8 +274,9 @@ def test_trials_that_an_earlier_run_finished_count_as_done() -> None:
     progress.setup()
     progress.on_trial_start(0, trials, next_)
     progress.on_trial_result(1, trials, next_, result(1, 0.5))
-    assert "trial 2  epoch 1/2  accuracy 0.5" in drawn(console)
-    assert "best 0.9  [3/4 epochs, " in drawn(console)
+    assert "trial 2  epoch 1/2  accuracy 0.5000" in drawn(console)
+    assert "best 0.9000  [3/4 epochs, " in drawn(console)
+    assert drawn(console).startswith("grid-seed0  goes on after 1 completed, 1 failed\n")
 
 
 def test_a_bug_is_not_taken_for_a_drawing_problem() -> None:

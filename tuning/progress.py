@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -24,7 +25,8 @@ from trainables.spec import Objective
 from tuning.outcome import TrialState
 from tuning.progress_state import ProgressState, Row, duration
 
-ROWS = 12  # trials in the live table; fits a terminal of 24 lines
+LINES_AROUND = 8  # title, heading, rules, bar, counts, and room for a warning
+FEWEST_ROWS, MOST_ROWS = 4, 30  # trials in the live table, however high the terminal is
 SECONDS_BETWEEN_DRAWINGS = 0.25
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ class Progress(Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Also when a paused or a restored trial goes on."""
         if not self._state.begun:
+            self._state = self._fresh_state()  # the clock of the time left: a first worker takes longer than an epoch
             self._take_over(trials)
         self._state.start(trials.index(trial), dict(trial.config), _epoch(trial))
 
@@ -127,6 +130,9 @@ class Progress(Callback):  # type: ignore[misc]
                 if trial.last_result and "metrics" in trial.last_result:
                     self._report(number, trial.last_result)
                 self._state.end(number, failed=trial.status == "ERROR")
+        if self._state.begun:
+            told = ", ".join(f"{count} {name}" for name, count in self._state.counts().items())
+            self._print(f"{self._name}  goes on after {told}")
 
     def _report(self, number: int, result: dict[str, Any]) -> None:
         report = Report.from_result(result)
@@ -136,7 +142,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._state.end(number, failed=failed)
         row = self._state.row(number)
         if row.state is not TrialState.COMPLETED:
-            self._print(f"{self.study}  trial {number}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}")
+            self._print(f"{self._name}  trial {number}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}")
 
     def _draw(self, action: Callable[[], None]) -> None:
         """A terminal that went away must not end the trials; it is said once, and drawing stops."""
@@ -154,7 +160,7 @@ class Progress(Callback):  # type: ignore[misc]
     def _open(self) -> None:
         # Drawn only from Tune's own thread (`on_step_end`): no lock, and no error that nobody would see.
         self._live = Live(get_renderable=self._screen, console=self._console, auto_refresh=False)
-        self._live.start()
+        self._live.start(refresh=True)
 
     def _print(self, line: str) -> None:
         """Plain lines are for logs; a terminal shows the table instead."""
@@ -165,17 +171,27 @@ class Progress(Callback):  # type: ignore[misc]
     def _line(self, number: int) -> str:
         row, metric = self._state.row(number), self.objective.metric
         return (
-            f"{self.study}  trial {number}  epoch {row.epoch:g}/{row.horizon:g}  {metric} {_score(row.last)}  "
+            f"{self._name}  trial {number}  epoch {row.epoch:g}/{row.horizon:g}  {metric} {_score(row.last)}  "
             f"{row.params}  best {_score(self._state.best)}  [{self._position()}]"
         )
 
+    @property
+    def _name(self) -> str:
+        """As the study's folder is called."""
+        return f"{self.study}-seed{self.seed}"
+
     def _position(self) -> str:
-        state, left = self._state, self._state.seconds_left(time.monotonic())
+        state, now = self._state, time.monotonic()
+        left = state.seconds_left(now)
         ending = "" if left is None else f", {duration(left)} left"
+        if state.begun and state.share == 1.0:
+            ending = f", took {duration(now - state.started)}"
         return f"{state.epochs_done:g}/{state.epochs_total:g} epochs{ending}"
 
     def _screen(self) -> RenderableType:
-        return render(self._state, f"{self.study}, seed {self.seed}", self._position())
+        assert self._console is not None
+        rows = max(FEWEST_ROWS, min(MOST_ROWS, self._console.height - LINES_AROUND))
+        return render(self._state, f"{self.study}, seed {self.seed}", self._position(), rows)
 
 
 def _epoch(trial: Any) -> float:
@@ -183,20 +199,26 @@ def _epoch(trial: Any) -> float:
     return float((trial.last_result or {}).get("epoch", 0.0))
 
 
-def render(state: ProgressState, title: str, position: str) -> RenderableType:
-    """The table of trials above the bar."""
-    metric = state.objective.metric
-    table = Table(title=title, title_justify="left", expand=False)
-    for heading, side in (("trial", "right"), ("state", "left"), ("epoch", "right"), (metric, "right")):
-        table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("best", justify="right", no_wrap=True)
+def render(state: ProgressState, title: str, position: str, rows: int = MOST_ROWS) -> RenderableType:
+    """The table of trials above the bar. Widths do not follow the values: the picture stands still."""
+    if not state.begun:
+        return Text(f"{title}: the first trials are starting ...")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading, side, width in (
+        ("trial", "right", 5),
+        ("state", "left", len(TrialState.COMPLETED)),
+        ("epoch", "right", 5),
+        (state.objective.metric, "right", 6),
+        ("best", "right", 6),
+    ):
+        table.add_column(heading, justify=side, min_width=width, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("parameters")  # the only one that gives way on a narrow terminal
-    for row in state.rows(ROWS):
+    for row in state.rows(rows):
         table.add_row(*_cells(row), style="bold" if row.best is not None and row.best == state.best else "")
     bar = Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(total=1.0, completed=state.share, width=30), Text(position, no_wrap=True))
     counts = ", ".join(f"{count} {name}" for name, count in state.counts().items())
-    bar.add_row(ProgressBar(total=1.0, completed=state.share, width=30), position, f"best {_score(state.best)}", counts)
-    return Group(table, bar)
+    return Group(table, bar, Text(f"{counts} of {state.trials} trials; best {_score(state.best)}"))
 
 
 def _cells(row: Row) -> tuple[str | Text, ...]:
@@ -206,4 +228,7 @@ def _cells(row: Row) -> tuple[str | Text, ...]:
 
 
 def _score(score: float | None) -> str:
-    return "-" if score is None else f"{score:.4g}"
+    """Four decimals, as in the comparison; four digits where those would show nothing or too much."""
+    if score is None:
+        return "-"
+    return f"{score:.4f}" if score == 0 or 1e-2 <= abs(score) < 1e4 else f"{score:.3e}"
