@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainables.spec import Params
+from trainables.spec import FineTuneSpec, Params
 
 
 class Report(NamedTuple):
@@ -76,6 +76,34 @@ def checked(metrics: Mapping[str, float], objective: str, epoch: float, params: 
     return values
 
 
+class _FunctionTrial:
+    """What `report()` adds to what a custom function tells of itself."""
+
+    def __init__(self, params: Params, spec: FineTuneSpec, devices: float) -> None:
+        assert spec.objective is not None
+        self.params = params
+        self.objective = spec.objective.metric
+        horizon = params.get("num_train_epochs")
+        self.horizon = float(spec.epochs if horizon is None else horizon)
+        self._devices = devices
+        self._charged_until = time.monotonic()
+
+    def charge(self) -> float:
+        """Device-seconds since the last charge."""
+        now = time.monotonic()
+        seconds, self._charged_until = now - self._charged_until, now
+        return seconds * self._devices
+
+
+_function_trial: _FunctionTrial | None = None  # of this process, which runs one at a time
+
+
+def begin_function_trial(params: Params, spec: FineTuneSpec, devices: float) -> None:
+    """From now on `report()` in this process speaks for a trial with `params` that holds `devices`."""
+    global _function_trial
+    _function_trial = _FunctionTrial(params, spec, devices)
+
+
 def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path | None = None) -> None:
     """Report one evaluation from a custom function trainable (`def train(params, *, spec)`).
 
@@ -84,13 +112,18 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
         epoch: passes over the training split so far; the unit of ASHA's rungs and PBT's perturbations.
         checkpoint: a local folder with all that `restored_checkpoint()` needs to go on from here. PBT needs one at
             each report; without it a donor has nothing to give.
+
+    Raises:
+        RuntimeError: called outside a trial.
+        KeyError: the objective is not among the metrics.
+        NonFiniteScore: the objective is NaN or infinite.
     """
     from ray import tune
     from ray.tune import Checkpoint
 
-    from trainables.slot import current_function_trial
-
-    trial = current_function_trial()
+    trial = _function_trial
+    if trial is None:
+        raise RuntimeError("trainables.report() was called outside a trial; run the spec with `tunefleet run`")
     values = checked(metrics, trial.objective, epoch, trial.params)
     now = time.time()
     result = Report(epoch, values, trial.params, trial.charge(), now).to_result()

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from ray import tune
 
-from trainables.reporting import Report, checked
+from trainables.reporting import Report, begin_function_trial, checked
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
 
 
@@ -91,9 +91,9 @@ def make_trainable(spec: FineTuneSpec, *, devices: float, moments: bool) -> Any:
         return tune.with_parameters(Slot, training=target, spec=spec, devices=devices, moments=moments)
 
     def train_function(config: dict[str, Any]) -> None:
-        global _function_trial
-        _function_trial = FunctionTrial({**spec.fixed, **config}, spec, devices)
-        target(_function_trial.params, spec=spec)
+        params = {**spec.fixed, **config}
+        begin_function_trial(params, spec, devices)
+        target(params, spec=spec)
 
     train_function.__name__ = target.__name__
     return train_function
@@ -143,36 +143,3 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with a local copy of the (donor's) checkpoint."""
         self._training.restore(Path(checkpoint))
-
-
-class FunctionTrial:
-    """What `report()` knows of the function trial that runs in this process."""
-
-    def __init__(self, params: dict[str, Any], spec: FineTuneSpec, devices: float) -> None:
-        assert spec.objective is not None
-        self.params = params
-        self.objective = spec.objective.metric
-        horizon = params.get("num_train_epochs")
-        self.horizon = float(spec.epochs if horizon is None else horizon)
-        self._devices = devices
-        self._charged_until = time.monotonic()
-
-    def charge(self) -> float:
-        """Device-seconds since the last charge."""
-        now = time.monotonic()
-        seconds, self._charged_until = now - self._charged_until, now
-        return seconds * self._devices
-
-
-_function_trial: FunctionTrial | None = None
-
-
-def current_function_trial() -> FunctionTrial:
-    """The function trial of this process.
-
-    Raises:
-        RuntimeError: called outside a trial.
-    """
-    if _function_trial is None:
-        raise RuntimeError("trainables.report() was called outside a trial; run the spec with `tunefleet run`")
-    return _function_trial

@@ -7,18 +7,30 @@ has kept; the score is recorded with the study, and a study that has one is neve
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trainables.reporting import Report
 from trainables.slot import Scores, load_trainable
 from trainables.spec import FineTuneSpec, Params
-from tuning.outcome import StudyState, TestScore
+from tuning.outcome import StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.spec import ExperimentSpec
 
 if TYPE_CHECKING:
     from cluster.session import Session
     from tuning.store import StudyStore
+
+logger = logging.getLogger(__name__)
+
+
+class Choice(NamedTuple):
+    """What of a study is scored on test."""
+
+    trial: TrialOutcome
+    report: Report
+    checkpoint: str
 
 
 def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore) -> None:
@@ -37,17 +49,36 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore) -> 
     remote = ray.remote(score_checkpoint).options(num_cpus=session.resources.cpus, num_gpus=session.resources.gpus)
     waiting = []
     for study in store.load(spec.name).studies:
-        best = study.best()
-        if study.test is not None or study.state is not StudyState.FINISHED or best is None:
+        if study.test is not None or study.state is not StudyState.FINISHED:
             continue
-        trial, report = best
-        checkpoint = trial.checkpoints[report.epoch]
-        scores = remote.remote(spec.trial_spec(study.seed), dict(report.params), checkpoint)
-        waiting.append((study, trial, report, checkpoint, scores))
-    for study, trial, report, checkpoint, scores in waiting:
+        choice = choose(study)
+        if choice is not None:
+            scores = remote.remote(spec.trial_spec(study.seed), dict(choice.report.params), choice.checkpoint)
+            waiting.append((study, choice, scores))
+    for study, (trial, report, checkpoint), scores in waiting:
         metrics, rows = ray.get(scores)
         score = TestScore(trial.id, report.epoch, report.params, metrics, rows, checkpoint, time.time())
         store.writer(spec.name, study).set_test(score)
+
+
+def choose(study: StudyOutcome) -> Choice | None:
+    """The best report that a checkpoint was made of; None without any. Ties go to the earlier trial and epoch.
+
+    A trial that fails between its report and the checkpoint, or is lost in an interruption there, leaves a report
+    behind that may be the study's best. What is scored instead is said in a warning, and stands in the test score.
+    """
+    sign = 1 if study.mode == "max" else -1
+    reports = [(trial, report) for trial in study.trials for report in trial.reports]
+    choices = [Choice(t, r, t.checkpoints[r.epoch]) for t, r in reports if r.epoch in t.checkpoints]
+    choice = max(choices, key=lambda c: sign * c.report.metrics[study.metric], default=None)
+    best = study.best()
+    if best is not None and (choice is None or choice.report.metrics[study.metric] != best[1].metrics[study.metric]):
+        instead = "nothing" if choice is None else f"trial {choice.trial.id} at epoch {choice.report.epoch:g}"
+        logger.warning(
+            "%s, seed %s: the best report (trial %s at epoch %g) has no checkpoint; %s is scored on test instead.",
+            study.strategy, study.seed, best[0].id, best[1].epoch, instead,
+        )  # fmt: skip
+    return choice
 
 
 def score_checkpoint(spec: FineTuneSpec, params: Params, checkpoint: str) -> Scores:

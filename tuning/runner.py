@@ -8,35 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
-import os
-from collections.abc import Iterator
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.slot import load_trainable, make_trainable
-from trainables.spec import FineTuneSpec
+from trainables.spec import TRAININGS, FineTuneSpec
 from tuning.checkpoints import CheckpointKeeper
-from tuning.outcome import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.population import PopulationScheduler
+from tuning.progress import Progress
 from tuning.provenance import versions
 from tuning.recorder import Recorder
-from tuning.spec import SPEC_FILE, ExperimentSpec, load_spec
-from tuning.store import StudyStore, StudyWriter
+from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, ExperimentSpec, load_spec
+from tuning.stopping import stoppable, stopped_during
+from tuning.store import StoreError, StudyStore, StudyWriter
 from tuning.strategies import Plan, Strategy
 from tuning.tracking import Tracking
+from tuning.tune_settings import tune_settings
 
 if TYPE_CHECKING:
     from cluster.session import Session
 
 STUDIES = "studies"  # below the run folder: one folder per study, which is Tune's
-TUNE_SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files: the store has it all
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # the default of 10 s loses that much of every trial when the driver dies
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output ignores verbose=0
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec stay what they are
-}
 
 
 class Interrupted(Exception):
@@ -100,12 +96,20 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
 
     store = StudyStore(spec.store_url)
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
-    with tune_settings(), connect(spec.cluster, run_folder=spec.run_folder) as session:
+    modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
+    with (
+        tune_settings(),
+        stoppable(),  # while Ray starts
+        connect(spec.cluster, run_folder=spec.run_folder, modules=modules) as session,
+        stoppable(),  # and again: Ray has put its own handler in place
+    ):
         if progress:
             print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
+        finished = _finished(store, spec.name) if resume else set()
         for strategy in spec.strategies:
             for seed in spec.seeds:
-                run_study(Study.of(spec, strategy, seed), session, store, tracking, progress=progress)
+                if (strategy.name, seed) not in finished:
+                    run_study(Study.of(spec, strategy, seed), session, store, tracking, progress=progress)
         if spec.test:
             score_studies(spec, session, store)
     return store.load(spec.name)
@@ -121,7 +125,7 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
             )
         if (before := load_spec(kept)).digest() != spec.digest():
             old, new = before.model_dump(mode="json"), spec.model_dump(mode="json")
-            keys = ", ".join(key for key in new if old.get(key) != new[key])
+            keys = ", ".join(key for key in new if key not in NOT_IN_DIGEST and old[key] != new[key])
             raise RunFolderError(
                 f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
                 "resume without changes, or choose another name for a new experiment"
@@ -141,50 +145,46 @@ def trial_folder(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-@contextlib.contextmanager
-def tune_settings() -> Iterator[None]:
-    """`TUNE_SETTINGS` in the environment, where Tune reads them; what the user has set stays."""
-    added = {name: value for name, value in TUNE_SETTINGS.items() if name not in os.environ}
-    os.environ.update(added)
-    # At the end it looks for the files that are switched off, and complains once per trial.
-    analysis = logging.getLogger("ray.tune.analysis.experiment_analysis")
-    level = analysis.level
-    analysis.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        analysis.setLevel(level)
-        for name in added:
-            del os.environ[name]
-
-
 def run_study(study: Study, session: Session, store: StudyStore, tracking: Tracking, *, progress: bool) -> None:
     """Run or continue one study; returns when every trial has ended.
 
     Raises:
         Interrupted: stopped before that.
+        RunFolderError: there is something to continue, but Tune cannot read it.
     """
-    from ray import tune
-
-    from tuning.progress import Progress
-
+    resume = _has_snapshot(study)
     writer = _open(study, session, store)
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
     recorder = Recorder(writer, study.spec.space_of(study.strategy))
+    keeper = CheckpointKeeper(before, plan.scheduler, recorder.drop_checkpoint)
+    callbacks: list[Any] = [recorder, keeper, *tracking.callbacks(study.strategy.name, study.seed)]
     concurrency: int | None = session.slots
     if isinstance(plan.scheduler, PopulationScheduler):
         # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
-    keeper = CheckpointKeeper(before, plan.scheduler, recorder.drop_checkpoint)
-    callbacks: list[Any] = [recorder, keeper]
-    if progress:
-        callbacks.append(Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective))
-    callbacks += tracking.callbacks(study.strategy.name, study.seed)
+    with contextlib.ExitStack() as stack:
+        if progress:
+            drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective)
+            callbacks.append(stack.enter_context(contextlib.closing(drawn)))
+        stopped = stopped_during(lambda: _tune(study, session, callbacks, concurrency, resume=resume))
+    if stopped or recorder.ended < plan.trials:
+        raise Interrupted(
+            f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials ended. "
+            f"Everything is kept; go on with `tunefleet resume {study.spec.name}`."
+        )
+    keeper.finish(study.folder)
+    writer.finish()
+
+
+def _tune(study: Study, session: Session, callbacks: list[Any], concurrency: int | None, *, resume: bool) -> None:
+    """`tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state."""
+    from ray import tune
+
+    plan, trial = study.plan, study.trial
     by_class = inspect.isclass(load_trainable(trial.trainable))
-    # Not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state.
     tune.run(
         make_trainable(trial, devices=session.devices_per_trial, moments=True),
         name=study.folder.name,
@@ -200,17 +200,39 @@ def run_study(study: Study, session: Session, store: StudyStore, tracking: Track
         raise_on_failed_trial=False,
         reuse_actors=True,
         trial_dirname_creator=trial_folder,
-        resume=any(study.folder.glob("experiment_state-*.json")),
+        resume=resume,
         callbacks=callbacks,
         verbose=0,
     )
-    if recorder.ended < plan.trials:
-        raise Interrupted(
-            f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials ended. "
-            f"Everything is kept; go on with `tunefleet resume {study.spec.name}`."
-        )
-    keeper.finish()
-    writer.finish()
+
+
+def _finished(store: StudyStore, experiment: str) -> set[tuple[str, int]]:
+    """Strategy and seed of the studies that need nothing more."""
+    try:
+        studies = store.load(experiment).studies
+    except StoreError:  # stopped before anything was recorded; a store that is broken says so when a study is opened
+        return set()
+    return {(study.strategy, study.seed) for study in studies if study.state is StudyState.FINISHED}
+
+
+def _has_snapshot(study: Study) -> bool:
+    """Whether Tune has saved the study before.
+
+    Raises:
+        RunFolderError: it has, but the file is damaged. Tune would log that and start again, with an empty search.
+    """
+    # As Tune finds it: the time of its session is in the name.
+    newest = max(study.folder.glob("experiment_state-*.json"), default=None)
+    if newest is None:
+        return False
+    try:
+        json.loads(newest.read_text())
+    except ValueError as error:
+        raise RunFolderError(
+            f"{study.strategy.name}, seed {study.seed}: {newest} is damaged (a full disk?), so the study cannot go on: "
+            f"{error}. Remove the folder {study.folder} to run its trials again; what is recorded stays."
+        ) from error
+    return True
 
 
 def _open(study: Study, session: Session, store: StudyStore) -> StudyWriter:

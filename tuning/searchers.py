@@ -71,7 +71,7 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
         return None if raw is None else self._declared.from_hyperopt(raw)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Called by Tune before it adds the trials of the snapshot; the scheduler that Tune holds is filled in place."""
+        """Called by Tune before it adds the trials of the snapshot; the scheduler in its hands is filled in place."""
         scheduler = self._scheduler
         super().restore(checkpoint_path)
         vars(scheduler).update(vars(self._scheduler))

@@ -1,0 +1,173 @@
+"""run_experiment, whole: what it leaves in the store and in the run folder, what it refuses, the user's own trainables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuning import load_spec, run_experiment
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+from tuning.runner import RunFolderError, claim_run_folder
+from tuning.spec import ExperimentSpec
+
+STRATEGIES = [
+    {"kind": "grid", "points": 3},
+    {"kind": "hyperopt_asha", "trials": 6, "initial_random": 3},
+    {"kind": "pbt", "population": 4},
+]
+
+
+def spec_of(folder: Path, **changed: Any) -> ExperimentSpec:
+    """An experiment with the closed-form trial; two trials at a time, a logical GPU each."""
+    raw: dict[str, Any] = {
+        "name": "whole",
+        "trainable": "learning_curve",
+        "task": "reviews",
+        "epochs": 4,
+        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
+        "strategies": STRATEGIES,
+        "cluster": {"storage": str(folder), "max_concurrent": 2},
+    }
+    return load_spec({**raw, **changed})
+
+
+def folders_of_checkpoints(spec: ExperimentSpec, study: StudyOutcome) -> list[Path]:
+    return sorted((spec.run_folder / "studies" / f"{study.strategy}-seed{study.seed}").glob("*/checkpoint_*"))
+
+
+def curves(study: StudyOutcome) -> list[tuple[Any, ...]]:
+    """What each trial was and scored, without its id and its time."""
+    return [(dict(t.params), [(r.epoch, dict(r.metrics)) for r in t.reports], t.state) for t in study.trials]
+
+
+@pytest.fixture(scope="module")
+def whole(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentSpec, ExperimentOutcome]:
+    spec = spec_of(tmp_path_factory.mktemp("whole"), seeds=[0, 1])
+    return spec, run_experiment(spec, progress=False)
+
+
+pytestmark = pytest.mark.ray
+
+
+def test_every_strategy_and_seed_is_a_finished_study_with_as_many_trials_as_planned(
+    whole: tuple[ExperimentSpec, ExperimentOutcome],
+) -> None:
+    _, outcome = whole
+    counts = {(s.strategy, s.seed): len(s.trials) for s in outcome.studies}
+    assert counts == {(name, seed): n for name, n in (("grid", 3), ("hyperopt_asha", 6), ("pbt", 4)) for seed in (0, 1)}
+    assert all(study.state is StudyState.FINISHED for study in outcome.studies)
+
+
+def test_trials_are_complete_or_stopped_by_asha_alone(whole: tuple[ExperimentSpec, ExperimentOutcome]) -> None:
+    _, outcome = whole
+    for study in outcome.studies:
+        for trial in study.trials:
+            full = trial.epochs == 4
+            assert trial.state is (TrialState.COMPLETED if full else TrialState.STOPPED)
+            assert full or study.strategy == "hyperopt_asha"
+
+
+def test_only_the_best_checkpoint_of_a_study_stays_and_it_is_the_one_scored(
+    whole: tuple[ExperimentSpec, ExperimentOutcome],
+) -> None:
+    spec, outcome = whole
+    for study in outcome.studies:
+        trial, report = study.best() or pytest.fail("no best")
+        assert {t.id: dict(t.checkpoints) for t in study.trials if t.checkpoints} == {
+            trial.id: {report.epoch: trial.checkpoints[report.epoch]}
+        }
+        assert folders_of_checkpoints(spec, study) == [Path(trial.checkpoints[report.epoch])]
+        assert study.test is not None
+        assert (study.test.trial, study.test.epoch) == (trial.id, report.epoch)
+        assert study.test.checkpoint == trial.checkpoints[report.epoch]
+        assert study.test.metrics == report.metrics  # the closed form is the same on both splits
+
+
+def test_what_a_study_cost_is_its_wall_time_on_all_slots(whole: tuple[ExperimentSpec, ExperimentOutcome]) -> None:
+    _, outcome = whole
+    for study in outcome.studies:
+        assert (study.slots, study.devices_per_trial, study.device) == (2, 1, "GPU")
+        assert 0 < sum(trial.device_seconds for trial in study.trials) <= study.device_seconds < 60
+        assert study.device_seconds == study.wall_seconds * 2
+
+
+def test_a_study_knows_the_versions_it_ran_with(whole: tuple[ExperimentSpec, ExperimentOutcome]) -> None:
+    import ray
+
+    _, outcome = whole
+    for study in outcome.studies:
+        assert study.attributes["ray"] == ray.__version__
+        assert {"torch", "transformers", "tunefleet"} <= study.attributes.keys()
+
+
+def test_resuming_a_finished_experiment_runs_and_scores_nothing_again(
+    whole: tuple[ExperimentSpec, ExperimentOutcome],
+) -> None:
+    spec, outcome = whole
+    assert run_experiment(spec, progress=False, resume=True) == outcome
+
+
+def test_running_into_an_experiment_that_exists_is_refused(whole: tuple[ExperimentSpec, ExperimentOutcome]) -> None:
+    spec, _ = whole
+    with pytest.raises(RunFolderError, match=r"holds an experiment already; go on with `tunefleet resume whole`"):
+        run_experiment(spec, progress=False)
+
+
+def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"nothing to resume .*start it with `tunefleet run`"):
+        claim_run_folder(spec_of(tmp_path), resume=True)
+
+
+def test_resuming_with_another_spec_names_what_differs_and_only_that(
+    whole: tuple[ExperimentSpec, ExperimentOutcome],
+) -> None:
+    spec, _ = whole
+    cluster = {"storage": spec.cluster.storage, "gpus_per_trial": 0}
+    with pytest.raises(RunFolderError, match=r"\(different: epochs, seeds\)"):
+        claim_run_folder(spec_of(Path(spec.cluster.storage), epochs=8, seeds=[0], cluster=cluster), resume=True)
+
+
+def test_a_resume_may_change_where_it_runs(whole: tuple[ExperimentSpec, ExperimentOutcome]) -> None:
+    spec, _ = whole
+    cluster = {"storage": spec.cluster.storage, "gpus_per_trial": 0}
+    claim_run_folder(spec_of(Path(spec.cluster.storage), seeds=[0, 1], cluster=cluster), resume=True)
+
+
+def test_the_same_spec_gives_the_same_grid_trial_by_trial(
+    whole: tuple[ExperimentSpec, ExperimentOutcome], tmp_path: Path
+) -> None:
+    _, outcome = whole
+    again = run_experiment(spec_of(tmp_path, strategies=STRATEGIES[:1]), progress=False)
+    assert curves(again.study("grid", 0)) == curves(outcome.study("grid", 0))
+
+
+def test_a_study_whose_trials_all_fail_is_recorded_and_the_others_go_on(ray_session: None, tmp_path: Path) -> None:
+    diverging = {"kind": "grid", "label": "hot", "space": {"learning_rate": {"choice": [0.8, 0.9]}}}
+    outcome = run_experiment(spec_of(tmp_path, strategies=[diverging, STRATEGIES[0]]), progress=False)
+    hot, grid = outcome.studies
+    assert [trial.state for trial in hot.trials] == [TrialState.FAILED] * 2
+    assert all((trial.error or "").startswith("NonFiniteScore: accuracy is nan") for trial in hot.trials)
+    assert (hot.state, hot.best(), hot.test) == (StudyState.FINISHED, None, None)
+    assert grid.count(TrialState.COMPLETED) == 3
+    assert grid.test is not None
+
+
+def test_without_test_the_test_split_is_not_looked_at(ray_session: None, tmp_path: Path) -> None:
+    outcome = run_experiment(spec_of(tmp_path, strategies=STRATEGIES[:1], test=False), progress=False)
+    assert outcome.study("grid", 0).test is None
+
+
+def test_a_damaged_snapshot_is_refused_instead_of_started_anew(ray_session: None, tmp_path: Path) -> None:
+    from tuning.store import StudyStore
+
+    spec = spec_of(tmp_path, strategies=STRATEGIES[:1])
+    run_experiment(spec, progress=False)
+    (snapshot,) = (spec.run_folder / "studies" / "grid-seed0").glob("experiment_state-*.json")
+    snapshot.write_text(snapshot.read_text()[:100])
+    store = StudyStore(spec.store_url)
+    storage = store._open()
+    storage.set_study_user_attr(store._studies()[0]._study_id, "state", "running")
+    with pytest.raises(RunFolderError, match=r"grid, seed 0: .*is damaged .*Remove the folder .*grid-seed0"):
+        run_experiment(spec, progress=False, resume=True)
