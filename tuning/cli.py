@@ -7,6 +7,7 @@ what to do next; the traceback is shown with --debug.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -37,6 +38,8 @@ class Refused(InputError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name. Returns the exit status."""
     arguments = _parse(argv)
+    if (here := os.getcwd()) not in sys.path:  # a spec may name a trainable of the user's own; Ray does it for workers
+        sys.path.append(here)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)
