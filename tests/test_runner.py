@@ -1,4 +1,4 @@
-"""run_experiment, whole: what it leaves in the store and in the run folder, what it refuses, the user's own trainables."""
+"""run_experiment, whole: what it leaves in the store and in the run folder, and what it refuses."""
 
 from __future__ import annotations
 
