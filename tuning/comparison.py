@@ -48,6 +48,7 @@ class Chosen:
     epoch: float
     validation: float
     params: Params  # in force at the end
+    searched: tuple[str, ...]  # names among them that the strategy chose; the others are fixed, or defaults
     schedule: tuple[Stretch, ...]  # one stretch, unless an exploit changed the values on the way
 
 
@@ -197,7 +198,7 @@ def _chosen(study: StudyOutcome) -> Chosen | None:
         return None
     trial, report = best
     schedule = _stretches(study.history(trial, report))
-    return Chosen(trial.id, report.epoch, report.metrics[study.metric], report.params, schedule)
+    return Chosen(trial.id, report.epoch, report.metrics[study.metric], report.params, tuple(trial.params), schedule)
 
 
 def _stretches(history: Iterable[Report]) -> tuple[Stretch, ...]:

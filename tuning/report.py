@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,9 +11,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
-from trainables.spec import Value
+from trainables.spec import TUNABLES, Value
 from tuning.comparison import Chosen, Comparison, StrategyRow, Stretch, StudyRow
-from tuning.outcome import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, Exploit, TrialState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 COMPARISON_VERSION = 1  # of the JSON; moves when a key does
 TEST = "test [95 %]"  # an interval on two lines cannot be read
 COLUMNS = ("strategy", "validation", TEST, "device-s", "epochs", "done/stop/fail")
+NUMBERS = ("device-s", "epochs")
 
 
 def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
@@ -85,8 +87,7 @@ def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None) -> No
             best = trial.best_report(study.metric, study.mode)
             score = "-" if best is None else f"{best.metrics[study.metric]:.4f} @ {best.epoch:g}"
             told = _shown_params(trial.params)
-            if trial.lineage:
-                told += f"; took over {len(trial.lineage)} times"
+            told += "".join(f"\n{_shown_exploit(exploit)}" for exploit in trial.lineage)
             if trial.state is TrialState.FAILED:
                 told += f"\n{trial.error}"
             table.add_row(trial.id, trial.state.value, f"{trial.epochs_trained:g}", score, told)
@@ -94,18 +95,28 @@ def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None) -> No
 
 
 def best_configuration(comparison: Comparison) -> str:
-    """YAML lines for a spec's `fixed:`, with a comment on where they come from."""
+    """YAML lines for a spec's `fixed:`, with a comment on where they come from. Defaults that no strategy chose are
+    left out: the spec has them anyway.
+    """
     row = comparison.best
     if row is None or row.best is None or row.best.chosen is None:
         return "# no trial has reported a score yet"
     chosen: Chosen = row.best.chosen
+    origin = f"{row.strategy}, seed {row.best.seed}, trial {chosen.trial} after epoch {chosen.epoch:g}"
     lines = [
-        f"# best configuration: {row.strategy}, seed {row.best.seed}, trial {chosen.trial}, "
-        f"after epoch {chosen.epoch:g} (validation {comparison.metric} {chosen.validation:.4f})"
+        f"# best configuration: {origin}",
+        f"# validation {comparison.metric} {chosen.validation:.4f}; what is not named has its default",
     ]
     if len(chosen.schedule) > 1:
         lines += ["# It is a schedule: what stands below are the values at its end. In force were", *_schedule(chosen)]
-    return "\n".join([*lines, yaml.safe_dump({"fixed": dict(chosen.params)}, sort_keys=False).rstrip()])
+    return "\n".join([*lines, yaml.safe_dump({"fixed": _to_copy(chosen)}, sort_keys=False).rstrip()])
+
+
+def _to_copy(chosen: Chosen) -> dict[str, Value]:
+    def is_default(name: str, value: Value) -> bool:
+        return name not in chosen.searched and name in TUNABLES and value == TUNABLES[name].default
+
+    return {name: value for name, value in chosen.params.items() if not is_default(name, value)}
 
 
 def _schedule(chosen: Chosen) -> list[str]:
@@ -138,7 +149,8 @@ def _empty_table(*columns: str) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, padding=0)  # the columns are one blank apart
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == TEST)
+        side = "right" if column in NUMBERS else "left"
+        table.add_column(column, justify=side, overflow="fold", no_wrap=column == TEST)  # type: ignore[arg-type]
     return table
 
 
@@ -183,17 +195,24 @@ def _scores_in(comparison: Comparison) -> str:
     return f"{comparison.metric}, {better} is better; device: {comparison.device}"
 
 
+def _shown_exploit(exploit: Exploit) -> str:
+    changed = {name: value for name, value in exploit.new.items() if value != exploit.old.get(name)}
+    return f"from {exploit.donor} at epoch {exploit.epoch:g} on: {_shown_params(changed) or 'the same values'}"
+
+
 def _shown_params(params: Mapping[str, Value]) -> str:
     shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in params.items()}
     return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def _mappings(value: Any) -> Any:
-    """Named tuples as mappings, tuples as lists."""
+    """Named tuples as mappings, tuples as lists, NaN as null."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
         return {str(key): _mappings(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
     return [_mappings(item) for item in value] if isinstance(value, list | tuple) else value
 
 
