@@ -50,14 +50,14 @@ class ClusterSpec(BaseModel):
             return value
         host, _, port = value.rpartition(":")
         if "://" in value or not host or not port.isdigit():
-            raise ValueError(f"{value!r}: must be null, auto, or host:port of a Ray head (its port is 6379 by default)")
+            raise ValueError("must be null, auto, or host:port of a Ray head (its port is 6379 by default)")
         return value
 
     @field_validator("gpus_per_trial")
     @classmethod
     def _whole_or_fraction(cls, value: float | None) -> float | None:
         if value is not None and value > 1:
-            raise ValueError(f"{value:g} GPUs: one trial uses at most one GPU in this version; set 1 or a fraction")
+            raise ValueError("one trial uses at most one GPU in this version; set 1 or a fraction")
         return value
 
     def run_folder(self, name: str) -> Path:

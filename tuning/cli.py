@@ -62,7 +62,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if stray:
         top.error(f"unrecognized arguments: {' '.join(stray)}")
     if rest:
-        arguments.overrides += rest
+        arguments.overrides = [*arguments.overrides, *rest]
     return arguments
 
 
@@ -112,6 +112,7 @@ def _add_overrides(sub: argparse.ArgumentParser) -> None:
         "overrides",
         metavar="key=value",
         nargs="*",
+        default=[],  # without it, argparse calls the overrides required
         help="change the spec: epochs=2 strategies.0.trials=8 data.path=my.csv",
     )
 
@@ -240,8 +241,12 @@ def _ls_studies(arguments: argparse.Namespace) -> int:
             outcomes.append(StudyStore(url).load(name))
         except StoreError as error:  # a run that was stopped before its first trial has recorded nothing yet
             print(f"tunefleet: {name}: {error}", file=sys.stderr)
-    rows = (_study_row(outcome.name, study) for outcome in outcomes for study in outcome.studies)
-    _print_columns([("EXPERIMENT", "STRATEGY", "SEED", "STATE", "TRIALS", "BEST"), *rows])
+    rows = [_study_row(outcome.name, study) for outcome in outcomes for study in outcome.studies]
+    if rows:
+        _print_columns([("EXPERIMENT", "STRATEGY", "SEED", "STATE", "TRIALS", "BEST"), *rows])
+    elif not stores:
+        where = "in this store" if arguments.store else f"in {arguments.storage} (--storage names another folder)"
+        print(f"tunefleet: no experiment {where}; start one with `tunefleet run`", file=sys.stderr)
     return SUCCESS
 
 
