@@ -23,7 +23,6 @@ from tuning.report import (
     results_json,
 )
 
-
 SPLITS = ("train", "validation", "test")
 
 
