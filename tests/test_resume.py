@@ -1,0 +1,192 @@
+"""Interrupted and resumed: drivers in processes of their own, stopped by Ctrl-C, SIGTERM or the end of the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tuning import load_spec, run_experiment
+from tuning.outcome import StudyOutcome, StudyState, TrialState
+from tuning.spec import ExperimentSpec
+from tuning.store import StudyStore
+
+pytestmark = pytest.mark.ray
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "grid": {"kind": "grid", "points": 4},
+    "hyperopt_asha": {"kind": "hyperopt_asha", "trials": 8, "initial_random": 4},
+    "pbt": {"kind": "pbt", "population": 3, "quantile": 0.34},
+}
+PLANNED = {"grid": 4, "hyperopt_asha": 8, "pbt": 3}
+SECONDS = 120  # that a driver may take to its first reports, or to its end, on a busy machine
+
+
+def spec_of(folder: Path, strategy: str, seconds_per_epoch: float) -> dict[str, Any]:
+    """One study in one slot: with nobody beside it, the outcome does not depend on who is faster."""
+    return {
+        "name": "stopped",
+        "trainable": "learning_curve",
+        "task": "reviews",
+        "epochs": 4,
+        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
+        "fixed": {"model.seconds_per_epoch": seconds_per_epoch},
+        "strategies": [STRATEGIES[strategy]],
+        "cluster": {"storage": str(folder), "max_concurrent": 1},
+    }
+
+
+class Drivers:
+    """Runs the command in processes that can be found again by a variable in their environment, Ray's included."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mark = f"TUNEFLEET_TEST={uuid.uuid4().hex}"
+        self.temp = Path(tempfile.mkdtemp(prefix="tr", dir="/tmp"))  # short: Ray puts its sockets there
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        name, _, value = self.mark.partition("=")
+        return subprocess.Popen(
+            [sys.executable, "-m", "tuning.cli", *arguments],
+            env={**os.environ, name: value, "TMPDIR": str(self.temp)},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def alive(self) -> list[int]:
+        """Every process of ours that still runs."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    environment = (entry / "environ").read_bytes()
+                except OSError:  # gone meanwhile, or another user's
+                    continue
+                if self.mark.encode() in environment:
+                    found.append(int(entry.name))
+        return found
+
+    def pull_the_plug(self) -> None:
+        """As if the machine had gone: nobody can react to it."""
+        while pids := self.alive():
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def drivers(tmp_path: Path) -> Iterator[Drivers]:
+    drivers = Drivers(tmp_path)
+    yield drivers
+    drivers.pull_the_plug()
+    shutil.rmtree(drivers.temp)
+
+
+def stop_after(driver: subprocess.Popen[str], reports: int, how: signal.Signals | None, drivers: Drivers) -> str:
+    """Wait for that many reports, stop the driver, and return what it said on standard error."""
+    assert driver.stdout is not None
+    seen = 0
+    for line in driver.stdout:
+        seen += "  epoch " in line
+        if seen == reports:
+            break
+    if seen < reports:
+        pytest.fail(f"the driver ended after {seen} reports: {driver.communicate()[1]}")
+    if how is None:
+        drivers.pull_the_plug()
+    else:
+        driver.send_signal(how)
+    return driver.communicate(timeout=SECONDS)[1]
+
+
+def study_of(spec: ExperimentSpec) -> StudyOutcome:
+    (study,) = StudyStore(spec.store_url).load(spec.name).studies
+    return study
+
+
+def outcomes(study: StudyOutcome) -> list[tuple[Any, ...]]:
+    """What each trial was, where it ended and with which score; lost ones left out."""
+    return sorted(
+        (t.params["learning_rate"], str(t.state), [(r.epoch, r.metrics["accuracy"]) for r in t.reports])
+        for t in study.trials
+        if "lost in an interruption" not in (t.error or "")
+    )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "how", "reports"),
+    [
+        ("grid", signal.SIGTERM, 6),
+        ("hyperopt_asha", signal.SIGINT, 9),
+        ("pbt", signal.SIGINT, 5),
+        ("grid", None, 6),
+        ("hyperopt_asha", None, 9),
+        ("pbt", None, 5),
+    ],
+)
+def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
+    ray_session: None, drivers: Drivers, tmp_path: Path, strategy: str, how: signal.Signals | None, reports: int
+) -> None:
+    spec_file = tmp_path / "spec.yaml"
+    spec_file.write_text(yaml.safe_dump(spec_of(tmp_path, strategy, 0.3)))
+    spec = load_spec(spec_file)
+    driver = drivers.start("run", str(spec_file))
+    told = stop_after(driver, reports, how, drivers)
+    before = study_of(spec)
+    assert before.state is StudyState.RUNNING
+    assert sum(len(trial.reports) for trial in before.trials) >= reports
+    if how is not None:
+        assert driver.returncode == 130
+        assert told.count("resume") == 1, told
+        assert "go on with `tunefleet resume stopped`" in told
+        assert (drivers.alive(), list(drivers.temp.iterdir())) == ([], [])
+    shutil.rmtree(drivers.temp)
+    drivers.temp.mkdir()
+
+    resumed = drivers.start("resume", "stopped", "--storage", str(tmp_path))
+    _, told = resumed.communicate(timeout=SECONDS)
+    assert resumed.returncode == 0, told
+    after = study_of(spec)
+    assert after.state is StudyState.FINISHED
+    check_nothing_was_repeated(before, after, graceful=how is not None)
+
+    whole = load_spec({**spec_of(tmp_path / "whole", strategy, 0.0)})
+    expected = run_experiment(whole, progress=False).studies[0]
+    assert outcomes(after) == outcomes(expected)
+    assert len(outcomes(after)) == PLANNED[strategy]
+    assert after.test is not None
+    assert expected.test is not None
+    assert after.test.metrics == expected.test.metrics
+    left = (spec.run_folder / "studies").glob("*/*/checkpoint_*")
+    assert [str(path) for path in left] == [after.test.checkpoint]
+
+
+def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, graceful: bool) -> None:
+    """What was recorded of an ended trial stands; after a graceful end, everything that was recorded does."""
+    by_id = {trial.id: trial for trial in after.trials}
+    assert not graceful or len(by_id) == PLANNED[after.strategy]
+    for trial in before.trials:
+        now = by_id[trial.id]
+        if graceful or trial.state is not TrialState.RUNNING:
+            assert now.reports[: len(trial.reports)] == trial.reports
+        if trial.state is not TrialState.RUNNING:
+            assert (now.state, len(now.reports)) == (trial.state, len(trial.reports))
+    for trial in after.trials:
+        assert [report.epoch for report in trial.reports] == [n + 1 for n in range(len(trial.reports))]
