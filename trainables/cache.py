@@ -1,4 +1,4 @@
-"""What a worker process keeps from trial to trial: the tokenised splits, which no trial changes."""
+"""What a worker process keeps from trial to trial: the splits, raw and tokenised, which no trial changes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from datasets import Dataset
 
 from trainables.models import load_tokenizer
-from trainables.spec import FineTuneSpec
-from trainables.tasks import Task, find_task
+from trainables.spec import DataSpec, FineTuneSpec
+from trainables.tasks import Task, TaskData, find_task
 
 DEFAULT_MAX_LENGTH = 128
 
@@ -44,11 +44,16 @@ def prepare(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
     return _prepare(spec.model_copy(update=alike).model_dump_json())
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
+def _rows(task: str, data: DataSpec) -> TaskData:
+    return find_task(task).load(data)
+
+
+@lru_cache(maxsize=4)  # a search over data.max_length has a few of them
 def _prepare(key: str) -> PreparedTask:
     spec = FineTuneSpec.model_validate_json(key)
     task, tokenizer = find_task(spec.task), load_tokenizer(spec)
-    data = task.load(spec.data)
+    data = _rows(spec.task, spec.data.model_copy(update={"max_length": None}))
     assert spec.data.max_length is not None
     train, validation, test = (task.tokenize(split, tokenizer, spec.data.max_length) for split in data[:3])
     return PreparedTask(

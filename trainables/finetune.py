@@ -21,10 +21,11 @@ from transformers.utils import logging as transformers_logging
 
 from trainables import checkpoint
 from trainables.cache import PreparedTask, prepare
+from trainables.epochs import horizon_of, next_position
 from trainables.models import load_model
 from trainables.schedule import ProgressSchedule, Schedule, epoch_order
 from trainables.slot import Evaluation, Scores
-from trainables.spec import TUNABLES, FineTuneSpec, Params, Value
+from trainables.spec import ADAM_ONLY, TUNABLES, FineTuneSpec, Params, Value
 
 # These go into TrainingArguments under their own names; the rest is handled by name below.
 TRAINING_ARGUMENTS = (
@@ -56,7 +57,7 @@ class FineTuning:
         self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
         self.params.update(params)
         self.data: PreparedTask = prepare(spec, _whole(self.params.get("data.max_length")))
-        self.horizon = float(self.params.get("num_train_epochs") or spec.epochs)
+        self.horizon = horizon_of(self.params, spec)
         self.epoch = 0.0  # passes over the training split, at the last evaluation
         self.examples = 0  # rows trained on; the position in the schedule and in the order of rows
 
@@ -97,7 +98,7 @@ class FineTuning:
 
     def advance(self, epochs: float) -> Evaluation:
         """Train on by `epochs`, at most to the horizon, and evaluate on the validation split."""
-        target = min(round(self.epoch + epochs, 9), self.horizon)
+        target = next_position(self.epoch, epochs, self.horizon)
         rows = self._rows(round(target * len(self.data.train)))
         if rows:
             self.trainer.segment = rows
@@ -150,7 +151,8 @@ class FineTuning:
         live.update(
             {k: getattr(self.model.config, k.removeprefix("model.")) for k in self.params if k.startswith("model.")}
         )
-        return {**self.params, **{name: value for name, value in live.items() if name in self.params}}
+        absent = ADAM_ONLY - live.keys()  # SGD and Adafactor have no such values
+        return {name: live.get(name, value) for name, value in self.params.items() if name not in absent}
 
     def _loss(self, predictions: np.ndarray, labels: np.ndarray) -> float:
         """Mean over rows: squared error for regression, else cross entropy in nats."""

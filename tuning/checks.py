@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
+from trainables.model_files import longest_input
 from trainables.models import check_model
-from trainables.spec import TRAININGS, find_tunable
-from trainables.tasks import find_task
+from trainables.spec import ADAM_ONLY, TRAININGS, find_tunable
+from trainables.tasks import find_task, find_tasks
 from tuning import machine
 from tuning.draft import Draft
 from tuning.mistakes import Mistake, join
@@ -51,13 +53,54 @@ def _model(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     if spec.trainable != "finetune":
         return
-    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
-    typed = {name: join("fixed", name) for name in spec.fixed} | {
-        name: join(where, name) for where, space in spaces for name in space.names
-    }
+    typed = _typed(draft)
     keys = [name.removeprefix("model.") for name in typed if name.startswith("model.")]
     for path, rule in check_model(spec, keys):
         yield Mistake(typed.get(path, path), rule)
+
+
+def _max_length(draft: Draft) -> Iterator[Mistake]:
+    """Of a Hub id nothing is known here: there the trial itself refuses it."""
+    spec = draft.spec
+    try:
+        limit = longest_input(spec.model) if spec.trainable == "finetune" else None
+    except InputError:
+        return  # told by `_model`
+    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
+    stated = [("data.max_length", spec.data.max_length), ("fixed.data.max_length", spec.fixed.get("data.max_length"))]
+    for where, space in spaces:
+        dimension = space.root.get("data.max_length")
+        stated += [(join(where, "data.max_length", p), v) for p, v in dimension.stated()] if dimension else []
+    for path, tokens in stated:
+        if limit is not None and isinstance(tokens, int | float) and tokens > limit:
+            yield Mistake(path, f"the model {spec.model} takes at most {limit} tokens", tokens, "lower it")
+
+
+def _typed(draft: Draft) -> dict[str, str]:
+    """Each tunable that stands anywhere in the spec, with its path."""
+    spec = draft.spec
+    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
+    fixed = {name: join("fixed", name) for name in spec.fixed}
+    return fixed | {name: join(where, name) for where, space in spaces for name in space.names}
+
+
+def _unread(draft: Draft) -> Iterator[Mistake]:
+    """Tunables that this task's loss, or the optimizers of this spec, would never read."""
+    spec, typed = draft.spec, _typed(draft)
+    if spec.trainable != "finetune":
+        return
+    task = find_tasks().get(spec.task)
+    if "label_smoothing_factor" in typed and task is not None and task.kind == "regression":
+        rule = f"{spec.task} predicts a number, which has no classes to smooth"
+        yield Mistake(typed["label_smoothing_factor"], rule, next_step="remove it")
+    for _, strategy in draft.strategies():
+        optimizer = spec.space_of(strategy).root.get("optim")
+        stated = {value for _, value in optimizer.stated()} if optimizer else {spec.fixed.get("optim", "adamw")}
+        if any(str(value).startswith("adamw") for value in stated):
+            continue
+        rule = f"{', '.join(sorted(map(str, stated)))} has no such value, only the adamw optimizers do"
+        for name in sorted(ADAM_ONLY & typed.keys()):
+            yield Mistake(typed.pop(name), rule, next_step="remove it")
 
 
 def _trainable(draft: Draft) -> Iterator[Mistake]:
@@ -159,7 +202,8 @@ def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
 
 
 def _is_multiple(value: float, unit: float) -> bool:
-    return value >= unit - 1e-9 and abs(value / unit - round(value / unit)) < 1e-6
+    count = round(value / unit)
+    return count >= 1 and abs(value - count * unit) < ROUNDING
 
 
 def _storage(draft: Draft) -> Iterator[Mistake]:
@@ -219,7 +263,9 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_task, "task trainable"),
         (_trainable, "trainable"),
         (_model, "model revision trainable trust_remote_code"),
+        (_max_length, "data fixed model space strategies trainable"),
         (_space, "space"),
+        (_unread, "task trainable space fixed strategies"),
         (_fixed, "fixed space"),
         (_strategy_names, "strategies"),
         (_strategy_spaces, "strategies space space.* epochs"),

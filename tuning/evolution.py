@@ -52,7 +52,8 @@ class Evolution:
             generation: 1, 2, ...; with the seed it determines every draw.
             members: all that live, in any order. The two quantiles never overlap; a single member stays alone.
         """
-        count = min(math.ceil(self.quantile * len(members)), len(members) // 2)
+        share = self.quantile * len(members) - 1e-9  # 0.28 x 25 is 7.000000000000001 in floating point
+        count = min(math.ceil(share), len(members) // 2)
         ranked = sorted(members, key=lambda member: (-member.score, member.number))
         donors = ranked[:count]
         rng = random.Random(f"{self.seed}/{generation}")

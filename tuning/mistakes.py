@@ -10,8 +10,6 @@ from pydantic import BaseModel, ValidationError
 
 from trainables.errors import nearest
 
-__all__ = ["Mistake", "SpecError", "join", "mistakes_of", "nearest"]
-
 NO_VALUE = object()  # the mistake is about a key, or about something that is not there
 
 
@@ -56,7 +54,10 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
     A validator may itself raise a SpecError (a plug-in reads its own part): its mistakes stand below that part's path.
     """
     found: list[Mistake] = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["type"] == "too_short" and any(_inside(other["loc"], detail["loc"]) for other in details):
+            continue  # too short only because its wrong entries were left out
         path = join(prefix, *detail["loc"])
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
@@ -70,6 +71,10 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
         else:
             found.append(Mistake(path, _rule(detail["msg"]), value=detail["input"]))
     return found
+
+
+def _inside(loc: Sequence[int | str], outer: Sequence[int | str]) -> bool:
+    return len(loc) > len(outer) and tuple(loc[: len(outer)]) == tuple(outer)
 
 
 def _rule(message: str) -> str:

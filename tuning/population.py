@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from trainables.epochs import ROUNDING
 from trainables.spec import Objective
 from tuning import ray_internals
 from tuning.evolution import Evolution, Member, Takeover
@@ -26,8 +27,6 @@ from tuning.outcome import Exploit
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
-
-ROUNDING = 1e-6  # epochs; a report this close to a boundary is at it
 
 
 class Lineage(NamedTuple):

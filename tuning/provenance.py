@@ -1,4 +1,4 @@
-"""What a study was made with: versions of the libraries on the driver; the data and the device as a worker found them."""
+"""What a study was made with: the versions of Python and of the libraries on the driver."""
 
 from __future__ import annotations
 

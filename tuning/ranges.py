@@ -49,7 +49,8 @@ class Range(Dimension, ABC):
         if step is None or "bounds" not in info.data:  # wrong bounds are reported by themselves
             return step
         low, high = info.data["bounds"]
-        if not 0 < step <= high - low:
+        # In decimals, as one would write them: 0.3 - 0.1 is less than 0.2 in floating point.
+        if not 0 < Decimal(repr(step)) <= Decimal(repr(high)) - Decimal(repr(low)):
             raise ValueError(f"must be greater than 0 and at most high - low = {high - low:g}")
         return step
 

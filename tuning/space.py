@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
 
+from trainables.errors import nearest
 from trainables.spec import TUNABLES, Params, Value, find_tunable
 from tuning.dimensions import Choice, Dimension, Fixed, plain_value
-from tuning.mistakes import nearest
 from tuning.ranges import IntUniform, LogInt, LogUniform, Range, Uniform
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ on another machine, after a crash, while a run still writes.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
+from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.database import StoreError, connect, masked, sqlite_url, told
 from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome
@@ -66,8 +66,7 @@ class StudyStore:
         ours = [study for study in studies if _identity(study)["experiment"] == experiment]
         if not ours:
             known = dict.fromkeys(_identity(study)["experiment"] for study in studies)
-            near = difflib.get_close_matches(experiment, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it holds {', '.join(known) or 'none'}"
+            hint = nearest(experiment, known) if known else "it holds none"
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; {hint}")
         with told(self._url, f"read {experiment}"):
             trials = [self._open().get_all_trials(study._study_id, deepcopy=False) for study in ours]

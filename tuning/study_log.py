@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias
 
+from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Value
 from tuning.outcome import Exploit
 
 Event: TypeAlias = Report | Exploit
 PREFIX = "event:"
-ROUNDING = 1e-6  # epochs; closer ones are the same
 
 
 class History(NamedTuple):

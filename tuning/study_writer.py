@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from tuning.database import StoreError, told
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
-from tuning.study_log import ROUNDING, Event, decode, encode, kept, key, plain_params, reports_of
+from tuning.study_log import Event, decode, encode, kept, key, plain_params, reports_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -54,7 +54,7 @@ class Strategy(Frozen, ABC):
         return self.label or self.kind
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """What cannot work in this strategy: pairs of (path below the strategy or `space.<name>`, rule and next step)."""
+        """What cannot work here: pairs of (path below the strategy or `space.<name>`, rule and next step)."""
         return []
 
     @abstractmethod

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from trainables.spec import Objective
+from trainables.epochs import ROUNDING
+from trainables.spec import Epochs, Objective
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 
@@ -28,10 +29,12 @@ class HyperOptAsha(Strategy):
     initial_random: PositiveInt | None = Field(
         None, description="drawn at random before TPE models anything; null: a quarter of the trials, at least 4"
     )
-    grace_epochs: PositiveFloat = Field(1.0, description="no trial is stopped before; the first rung")
+    grace_epochs: Epochs = Field(1.0, description="no trial is stopped before; the first rung")
     # Ray's default is 4. A fine-tuning has few epochs: with 4 and up to 4 epochs the only decision is the first, where
     # scores are noisiest, and it ends three of four trials; with 2 there are decisions after 1 and 2 (and 4).
-    reduction_factor: Annotated[float, Field(gt=1)] = Field(2.0, description="1 in this many goes on at each rung")
+    reduction_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = Field(
+        2.0, description="1 in this many goes on at each rung"
+    )
     compare_unequal_schedules: bool = Field(
         False, description="allow num_train_epochs in the space: finished short schedules then meet hot long ones"
     )
@@ -72,7 +75,7 @@ class HyperOptAsha(Strategy):
             metric=f"metrics/{objective.metric}",
             mode=objective.mode,
             max_t=epochs,
-            grace_period=self.grace_epochs,
+            grace_period=self.grace_epochs - ROUNDING,  # a report this close to a rung is at it
             reduction_factor=self.reduction_factor,
             # A trial ends itself at its horizon. With True, Ray also decides between rungs: a trial that passed several
             # rungs within one report is entered in the lower ones later, with the score of a later epoch.

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from trainables.spec import Objective, find_tunable
+from trainables.spec import Epochs, Objective, find_tunable
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 
@@ -25,9 +25,7 @@ class Pbt(Strategy):
     kind: ClassVar[str] = "pbt"
 
     population: int = Field(ge=2, description="members")
-    perturb_every_epochs: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="length of a generation; a multiple of report_every_epochs"
-    )
+    perturb_every_epochs: Epochs = Field(1.0, description="length of a generation; a multiple of report_every_epochs")
     quantile: float = Field(
         0.25, gt=0, le=0.5, description="share that is replaced after a generation, and share that donates"
     )
