@@ -71,8 +71,9 @@ def load_trainable(name: str) -> Any:
         target = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{name!r}: {error}; is its folder on PYTHONPATH?") from error
-    if not inspect.isclass(target) and "spec" not in inspect.signature(target).parameters:
-        raise ValueError(f"{name!r}: must be a function `def train(params, *, spec)`, has no parameter `spec`")
+    if not callable(target) or "spec" not in inspect.signature(target).parameters:
+        rule = "must be a function `def train(params, *, spec)` or a class `Class(params, spec)`"
+        raise ValueError(f"{name!r}: {rule}, has no parameter `spec`")
     return target
 
 
