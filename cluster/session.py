@@ -139,7 +139,7 @@ def _local_ray() -> Iterator[None]:
     }
     if os.environ.get(AUTH_MODE, "token").lower() != "token":
         del settings["RAY_AUTH_TOKEN"]  # switched off by the user's own RAY_AUTH_MODE, which stays
-    with _environment(settings), _temporary_folder() as folder:
+    with _temporary_folder() as folder, _environment(settings | litter_in(folder), always={"TMPDIR": folder}):
         try:
             ray.init(
                 address="local",  # not None: that would join what RAY_ADDRESS names
@@ -152,6 +152,11 @@ def _local_ray() -> Iterator[None]:
             yield
         finally:
             ray.shutdown(wait_for_processes=True)
+
+
+def litter_in(folder: str) -> dict[str, str]:
+    """What sends there the folder that torch makes when it is imported, here as well: this process has read TMPDIR."""
+    return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torchinductor"}
 
 
 @contextlib.contextmanager
@@ -196,10 +201,13 @@ def _cores() -> int:
 
 
 @contextlib.contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """`settings` in the environment, except where the user has set a variable; as before at the end."""
-    before: dict[str, Any] = {name: os.environ.get(name) for name in settings}
-    os.environ.update({name: value for name, value in settings.items() if name not in os.environ})
+def _environment(settings: Mapping[str, str], always: Mapping[str, str] | None = None) -> Iterator[None]:
+    """`settings` in the environment, except where the user has set a variable; `always` in any case. As before at the
+    end.
+    """
+    always = always or {}
+    before: dict[str, Any] = {name: os.environ.get(name) for name in (*settings, *always)}
+    os.environ.update({name: value for name, value in settings.items() if name not in os.environ} | dict(always))
     _reread_authentication()
     try:
         yield
@@ -207,6 +215,8 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         _reread_authentication()
 
 

@@ -228,3 +228,26 @@ def test_a_run_has_failed_when_every_trial_of_a_study_has(capsys: pytest.Capture
     assert capsys.readouterr().err == ""
     assert not cli.tell_failures(ExperimentOutcome("mine", "d", (fine, lost)))
     assert "grid, seed 0: every trial failed; the first: CUDA out of memory" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+def test_a_run_that_its_cluster_refuses_leaves_nothing_in_the_way_of_the_next_try(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["run", "quickstart", "trainable=learning_curve", "cluster.address=127.0.0.1:1"]) == 1
+    assert "no Ray head answers at 127.0.0.1:1" in capsys.readouterr().err
+    assert not Path("runs/quickstart").exists()
+
+
+def test_ls_studies_says_where_it_found_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ls", "studies", "--storage", "elsewhere"]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "no experiment in elsewhere" in told.err
+
+
+def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith("the following arguments are required: SPEC\n")

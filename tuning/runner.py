@@ -10,10 +10,12 @@ import contextlib
 import inspect
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.capacity import ClusterError
 from trainables.slot import load_trainable, make_trainable
 from trainables.spec import TRAININGS, FineTuneSpec
 from tuning.checkpoints import CheckpointKeeper
@@ -89,15 +91,16 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         StoreError: the study store cannot be opened or written.
         Interrupted: stopped from outside.
     """
+    tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     claim_run_folder(spec, resume=resume)
 
     from cluster.session import connect
     from tuning.final import score_studies
 
     store = StudyStore(spec.store_url)
-    tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
     with (
+        unclaimed_if_unused(spec),
         tune_settings(),
         stoppable(),  # while Ray starts
         connect(spec.cluster, run_folder=spec.run_folder, modules=modules) as session,
@@ -113,6 +116,19 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         if spec.test:
             score_studies(spec, session, store)
     return store.load(spec.name)
+
+
+@contextlib.contextmanager
+def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
+    """A run that its cluster or its store refuses at the start leaves no folder in the way of the next try."""
+    try:
+        yield
+    except (ClusterError, StoreError):
+        kept = spec.run_folder / SPEC_FILE
+        if list(spec.run_folder.iterdir()) == [kept]:
+            kept.unlink()
+            spec.run_folder.rmdir()
+        raise
 
 
 def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
