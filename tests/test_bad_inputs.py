@@ -103,6 +103,18 @@ KINDS: dict[str, tuple[str, str, str]] = {
         "at most the trial's full budget",
     ),
     "fixed epochs beyond the budget": ("fixed.num_train_epochs=9", "fixed.num_train_epochs", "at most epochs: 4"),
+    "infinite budget": ("epochs=.inf", "epochs", "must be a finite number"),
+    "infinite whole number": ("fixed.warmup_steps=.inf", "fixed.warmup_steps", "must be finite"),
+    "number beyond all floats": (f"fixed.warmup_steps={'9' * 400}", "fixed.warmup_steps", "must be finite"),
+    "infinite grace": ("strategies.1.grace_epochs=.inf", "strategies.1.grace_epochs", "must be a finite number"),
+    "reports without end": ("report_every_epochs=1e-9", "report_every_epochs", "greater than or equal to 0.001"),
+    "value that the optimizer lacks": ("fixed.optim=sgd fixed.adam_beta1=0.8", "fixed.adam_beta1", "only the adamw"),
+    "more tokens than the model takes": ("data.max_length=513", "data.max_length", "takes at most 512 tokens"),
+    "searched tokens beyond the model": (
+        "space.data.max_length={choice: [64, 1024]}",
+        "space.data.max_length.choice.1",
+        "takes at most 512 tokens",
+    ),
     "key that the model lacks": ("fixed.model.hidden_dropout=0.1", "fixed.model.hidden_dropout", "hidden_dropout_prob"),
     "key that the model lacks, searched": (
         "space.model.hiden_dropout_prob={uniform: [0, 0.1]}",
@@ -308,3 +320,16 @@ def test_whatever_stands_in_a_field_it_is_told_as_a_mistake_or_read(place: tuple
         paths = [mistake.path for mistake in error.mistakes]
     assert paths
     assert all(paths)
+
+
+def test_smoothing_of_classes_is_refused_where_a_number_is_predicted(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label\n" + "".join(f"row {i},{i / 3}\n" for i in range(40)))
+    data = {"path": str(tmp_path / "x.csv"), "text": ["text"], "label": "label"}
+    raw = {**GOOD, "task": "text_regression", "data": data, "fixed": {"label_smoothing_factor": 0.1}}
+    with pytest.raises(SpecError, match=r"^1 mistake in .*\n  fixed.label_smoothing_factor: .* no classes to smooth"):
+        load_spec(raw)
+
+
+def test_one_wrong_strategy_is_one_mistake() -> None:
+    with pytest.raises(SpecError, match=r"^1 mistake in"):
+        load_spec({**GOOD, "strategies": [{"kind": "pbt", "population": 1}]})

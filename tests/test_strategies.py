@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from ray import cloudpickle
 
 from trainables.spec import FineTuneSpec, Objective
+from tuning.evolution import Evolution, Member
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy, find_strategies
 
@@ -276,3 +277,22 @@ def test_asha_stops_trials_exactly_at_its_rungs(
     assert 4.0 in ends
     assert stopped
     assert stopped <= rungs
+
+
+@pytest.mark.parametrize(("quantile", "members"), [(0.28, 25), (0.07, 100), (0.14, 50)])
+def test_a_quantile_that_is_a_whole_number_of_members_replaces_that_many(quantile: float, members: int) -> None:
+    population = [Member(i, f"t{i}", float(i), {"learning_rate": 1e-4}) for i in range(members)]
+    evolution = Evolution(Space({"learning_rate": {"loguniform": [1e-5, 1e-3]}}), 0, quantile, 0.25, (0.8, 1.2))
+    assert len(evolution.takeovers(1, population)) == 7
+
+
+def test_a_report_a_rounding_before_a_rung_is_at_it() -> None:
+    scheduler = asha(trials=2, grace_epochs=1 / 3, reduction_factor=3).plan(SPACE, OBJECTIVE, 3.0, seed=0).scheduler
+    trials = [SimpleNamespace(trial_id=name) for name in ("better", "worse")]
+    for trial in trials:
+        scheduler.on_trial_add(None, trial)
+    told = [
+        scheduler.on_trial_result(None, trial, {"epoch": 0.333333, "metrics/accuracy": score})
+        for trial, score in zip(trials, (0.9, 0.1), strict=True)
+    ]
+    assert told == ["CONTINUE", "STOP"]

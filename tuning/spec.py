@@ -167,14 +167,7 @@ def _anchored(spec: ExperimentSpec) -> ExperimentSpec:
         files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set
         changed = {name: _absolute(value) for name in files if (value := getattr(data, name)) is not None}
     model = _absolute(spec.model) if Path(spec.model).expanduser().is_dir() else spec.model
-    wandb = spec.wandb
-    if wandb.key_file is not None:
-        wandb = wandb.model_copy(update={"key_file": _absolute(wandb.key_file)})
-    store = spec.store
-    if store is not None and store.startswith("sqlite:///") and not store.endswith(("/", ":memory:")):
-        store = "sqlite:///" + _absolute(store.removeprefix("sqlite:///"))
-    update = {"data": data.model_copy(update=changed), "model": model, "wandb": wandb, "store": store}
-    return spec.model_copy(update=update)
+    return spec.model_copy(update={"data": data.model_copy(update=changed), "model": model})
 
 
 def _absolute(path: str) -> str:
