@@ -1,0 +1,187 @@
+"""What the keeper deletes and, more important, what it does not; driven by hand as Tune and the runner drive it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from outcomes import report, study, trial
+
+from tuning.checkpoints import CheckpointKeeper
+from tuning.final import choose
+from tuning.outcome import TrialOutcome, TrialState
+
+
+class Study:
+    """A study folder, a keeper and what the keeper has told of its deletions."""
+
+    def __init__(self, folder: Path, before: list[TrialOutcome] | None = None, scheduler: object = None) -> None:
+        self.folder = folder
+        self.dropped: list[tuple[str, float]] = []
+        self.trials: dict[str, Any] = {}
+        self.keeper = CheckpointKeeper(study("grid", before or []), scheduler, lambda *told: self.dropped.append(told))
+
+    def save(self, trial_id: str, epoch: int, accuracy: float) -> None:
+        """The trial reports and its checkpoint arrives."""
+        fresh = trial_id not in self.trials
+        told = self.trials.setdefault(trial_id, SimpleNamespace(trial_id=trial_id, last_result={}))
+        if fresh:
+            self.keeper.on_trial_start(0, self.listed, told)
+        told.last_result = {"epoch": epoch, "metrics": {"accuracy": accuracy}}
+        path = folder_of(self.folder, trial_id, epoch)
+        path.mkdir(parents=True, exist_ok=True)
+        self.keeper.on_checkpoint(0, self.listed, told, SimpleNamespace(path=str(path)))
+
+    def end(self, trial_id: str) -> None:
+        self.keeper.on_trial_complete(0, self.listed, self.trials[trial_id])
+
+    @property
+    def listed(self) -> list[Any]:
+        return list(self.trials.values())
+
+    @property
+    def left(self) -> list[str]:
+        return sorted(f"{path.parent.name}{int(path.name[-6:])}" for path in self.folder.glob("*/checkpoint_*"))
+
+
+def folder_of(folder: Path, trial_id: str, epoch: int) -> Path:
+    return folder / trial_id / f"checkpoint_{epoch:06d}"
+
+
+def recorded(folder: Path, number: int, scores: list[float], state: TrialState = TrialState.RUNNING) -> TrialOutcome:
+    """A trial as the store gives it back, with a checkpoint of every epoch."""
+    reports = [report(epoch + 1, score) for epoch, score in enumerate(scores)]
+    outcome = trial(number, reports, state)
+    for r in reports:
+        path = folder_of(folder, outcome.id, int(r.epoch))
+        path.mkdir(parents=True)
+        outcome = _with_checkpoint(outcome, r.epoch, path)
+    return outcome
+
+
+def _with_checkpoint(outcome: TrialOutcome, epoch: float, path: Path) -> TrialOutcome:
+    from dataclasses import replace
+
+    return replace(outcome, checkpoints={**outcome.checkpoints, epoch: str(path)})
+
+
+def test_the_best_and_the_newest_of_a_running_trial_stay(tmp_path: Path) -> None:
+    kept = Study(tmp_path)
+    for epoch, accuracy in enumerate([0.5, 0.9, 0.6, 0.7], start=1):
+        kept.save("a", epoch, accuracy)
+    assert kept.left == ["a2", "a4"]
+    assert kept.dropped == [("a", 1.0), ("a", 3.0)]
+
+
+def test_an_ended_trial_keeps_nothing_but_the_best_of_the_study(tmp_path: Path) -> None:
+    kept = Study(tmp_path)
+    kept.save("a", 1, 0.9)
+    kept.end("a")
+    kept.save("b", 1, 0.5)
+    assert kept.left == ["a1", "b1"]
+    kept.end("b")
+    assert kept.left == ["a1"]
+
+
+def test_what_the_last_two_snapshots_name_stays_until_newer_ones_replace_them(tmp_path: Path) -> None:
+    """Epochs may be much shorter than the time between snapshots; a resume needs the checkpoint that one names."""
+    kept = Study(tmp_path)
+    kept.save("a", 1, 0.9)
+    for epoch in range(2, 6):
+        kept.save("a", epoch, 0.1)
+        if epoch in (2, 4):
+            kept.keeper.get_state()
+    assert kept.left == ["a1", "a2", "a4", "a5"]
+    kept.keeper.get_state()
+    kept.save("a", 6, 0.1)
+    assert kept.left == ["a1", "a4", "a5", "a6"]
+
+
+def test_an_ended_trial_is_not_held_by_later_snapshots(tmp_path: Path) -> None:
+    kept = Study(tmp_path)
+    kept.save("a", 1, 0.1)
+    kept.keeper.get_state()
+    kept.end("a")
+    kept.save("b", 1, 0.9)
+    assert kept.left == ["a1", "b1"]  # a resume from that snapshot would continue trial a
+    kept.keeper.get_state()
+    kept.keeper.get_state()
+    kept.save("b", 2, 0.2)
+    assert kept.left == ["b1", "b2"]
+
+
+def test_pinned_checkpoints_stay(tmp_path: Path) -> None:
+    pins: set[str] = set()
+    kept = Study(tmp_path, scheduler=SimpleNamespace(pinned=lambda: pins))
+    kept.save("a", 1, 0.2)
+    pins.add(str(folder_of(tmp_path, "a", 1)))
+    kept.save("a", 2, 0.9)
+    kept.end("a")
+    assert kept.left == ["a1", "a2"]
+
+
+def test_of_equal_scores_the_first_in_order_of_the_trials_stays_as_the_outcome_names_it(tmp_path: Path) -> None:
+    kept = Study(tmp_path, [recorded(tmp_path, 0, [0.5]), recorded(tmp_path, 1, [0.7]), recorded(tmp_path, 2, [0.7])])
+    kept.keeper.finish(tmp_path)
+    assert kept.left == ["t11"]
+
+
+def test_a_resumed_study_deletes_nothing_that_its_snapshot_may_name(tmp_path: Path) -> None:
+    kept = Study(tmp_path, [recorded(tmp_path, 0, [0.9, 0.1, 0.2])])
+    kept.save("t1", 1, 0.3)
+    assert kept.left == ["t01", "t02", "t03", "t11"]
+
+
+def test_a_trial_that_was_set_back_replaces_its_later_checkpoints(tmp_path: Path) -> None:
+    """Epoch 3 was the best of the lost stretch; computed again, or not at all, it must not be what is kept."""
+    kept = Study(tmp_path, [recorded(tmp_path, 0, [0.1, 0.2, 0.9])])
+    kept.save("t0", 2, 0.3)
+    assert kept.left == ["t01", "t02"]
+    kept.end("t0")
+    kept.keeper.finish(tmp_path)
+    assert kept.left == ["t02"]
+
+
+def test_a_deletion_that_was_not_recorded_before_a_crash_is_recorded_now(tmp_path: Path) -> None:
+    before = recorded(tmp_path, 0, [0.1, 0.9])
+    folder_of(tmp_path, "t0", 1).rmdir()
+    kept = Study(tmp_path, [before])
+    kept.keeper.finish(tmp_path)
+    assert kept.dropped == [("t0", 1.0)]
+    assert kept.left == ["t02"]
+
+
+def test_at_the_end_a_checkpoint_that_nobody_recorded_goes_too(tmp_path: Path) -> None:
+    kept = Study(tmp_path)
+    kept.save("a", 1, 0.5)
+    folder_of(tmp_path, "lost", 3).mkdir(parents=True)
+    kept.keeper.finish(tmp_path)
+    assert kept.left == ["a1"]
+
+
+def test_a_study_without_a_checkpoint_ends_without_one(tmp_path: Path) -> None:
+    kept = Study(tmp_path)
+    kept.keeper.finish(tmp_path)
+    assert kept.left == []
+
+
+def test_the_best_report_that_has_a_checkpoint_is_chosen_and_a_better_one_without_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, died = recorded(tmp_path, 0, [0.5, 0.7]), trial(1, [report(1, 0.9)], TrialState.FAILED, error="killed")
+    choice = choose(study("grid", [good, died]))
+    assert choice is not None
+    assert (choice.trial.id, choice.report.epoch, choice.checkpoint) == ("t0", 2, good.checkpoints[2])
+    assert "the best report (trial t1 at epoch 1) has no checkpoint; trial t0 at epoch 2 is scored" in caplog.text
+
+
+def test_nothing_is_chosen_and_nothing_said_where_no_trial_has_reported(caplog: pytest.LogCaptureFixture) -> None:
+    assert choose(study("grid", [trial(0, [], TrialState.FAILED, error="nan")])) is None
+    assert caplog.text == ""
+
+
+def test_without_any_checkpoint_nothing_is_scored_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    assert choose(study("grid", [trial(0, [report(1, 0.9)])])) is None
+    assert "nothing is scored on test instead" in caplog.text
