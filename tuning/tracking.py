@@ -87,6 +87,7 @@ class Tracking:
     run_folder: Path
     mode: Literal["online", "offline", "disabled"]
     key: Secret | None = field(default=None, repr=False)
+    told: set[str] = field(default_factory=set, repr=False, compare=False)  # warnings that were given
 
     @classmethod
     def of(cls, spec: ExperimentSpec) -> Self:
@@ -132,5 +133,6 @@ class Tracking:
                 mode=self.mode,
                 folder=self.run_folder,
                 key=self.key,
+                told=self.told,
             )
         ]

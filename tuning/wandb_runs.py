@@ -64,7 +64,9 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
         mode: str,
         folder: Path,
         key: Secret | None,
+        told: set[str],
     ) -> None:
+        """`told`: reasons for which a trial is not tracked that the user has read already, shared by all studies."""
         experiment, strategy, seed = study
         super().__init__(
             project=project,
@@ -80,7 +82,7 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
             reinit="finish_previous",
         )
         self._folder = folder
-        self._key = key
+        self._key, self._told = key, told
         self._name = f"{strategy}-seed{seed}"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -132,7 +134,15 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
             )
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1]
-            logger.warning("W&B: trial %s is not tracked: %s. The study store has it all.", trial.trial_id, reason)
+            alike = reason.replace(run_id(self.group, trial.trial_id), "")
+            if alike not in self._told:
+                self._told.add(alike)
+                logger.warning(
+                    "W&B: trial %s is not tracked: %s. Others may fare alike; this is said once. "
+                    "The study store has them all.",
+                    trial.trial_id,
+                    reason,
+                )
         super()._cleanup_logging_actor(trial)
 
 
