@@ -20,8 +20,9 @@ QUICK = ["trainable=learning_curve", "space={learning_rate: {loguniform: [1e-4, 
 
 
 def blocks(language: str) -> list[str]:
-    """The fenced blocks of that language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    """The fenced blocks of that language, in order; "" for those that name none."""
+    fenced = (block.partition("\n") for block in README.split("```")[1::2])
+    return [text for first, _, text in fenced if first == language]
 
 
 def commands(program: str) -> list[list[str]]:
@@ -36,6 +37,13 @@ def tunefleet(*words: str, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def execute(code: str) -> dict[str, Any]:
+    """What `code` defines, run as a module of its own."""
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(code, "README.md", "exec", dont_inherit=True), names)
+    return names
 
 
 @pytest.fixture
@@ -90,7 +98,7 @@ def test_the_python_example_runs(ray_session: None, folder: Path, capsys: pytest
     names = {"epochs=1": ["epochs=4", *QUICK, "fixed={}", "strategies=[{kind: grid}, {kind: pbt, population: 3}]"]}
     for old, new in names.items():
         code = code.replace(f'"{old}"', ", ".join(map(repr, new)))
-    exec(compile(code, "README.md", "exec"), {})
+    execute(code)
     assert "No " in capsys.readouterr().out.splitlines()[-1]  # a closed form has no test rows: no verdict
 
 
@@ -105,8 +113,7 @@ def test_the_example_strategy_keeps_the_contract() -> None:
     from trainables.spec import Objective
     from tuning.space import Space
 
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(next(b for b in blocks("python") if "class RandomSearch" in b), "README.md", "exec"), names)
+    names = execute(next(block for block in blocks("python") if "class RandomSearch" in block))
     space = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1e-3]}})
     objective = Objective(metric="accuracy", mode="max")
     first, again, other = (names["RandomSearch"](trials=3).plan(space, objective, 2, seed) for seed in (0, 0, 1))
@@ -130,7 +137,7 @@ def test_the_example_training_loop_is_tuned_by_pbt(folder: Path) -> None:
 
 
 def test_the_file_tree_names_files_that_exist() -> None:
-    tree = next(block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) if "finetune.py" in block)
+    tree = next(block for block in blocks("") if "finetune.py" in block)
     package, missing = "", []
     for line in tree.splitlines():
         package = line.split("/")[0] if not line.startswith(" ") else package
