@@ -171,3 +171,62 @@ def test_a_damaged_snapshot_is_refused_instead_of_started_anew(ray_session: None
     storage.set_study_user_attr(store._studies()[0]._study_id, "state", "running")
     with pytest.raises(RunFolderError, match=r"grid, seed 0: .*is damaged .*Remove the folder .*grid-seed0"):
         run_experiment(spec, progress=False, resume=True)
+
+
+def test_a_failed_trial_goes_on_from_its_checkpoint_as_often_as_allowed(ray_session: None, tmp_path: Path) -> None:
+    changed = {
+        "trainable": "tests.own_trainables:FailsOnce",
+        "fixed": {"model.failed": str(tmp_path / "failed")},
+        "strategies": STRATEGIES[:1],
+        "cluster": {"storage": str(tmp_path), "max_concurrent": 1},
+    }
+    study = run_experiment(spec_of(tmp_path, max_failures=1, **changed), progress=False).study("grid", 0)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETED] * 3
+    assert [report.epoch for report in study.trials[0].reports] == [1, 2, 3, 4]
+
+    (tmp_path / "failed").unlink()
+    study = run_experiment(spec_of(tmp_path, name="strict", **changed), progress=False).study("grid", 0)
+    assert [trial.state for trial in study.trials] == [TrialState.FAILED, *[TrialState.COMPLETED] * 2]
+    assert (study.trials[0].error or "").startswith("RuntimeError: out of luck")
+
+
+def test_a_function_of_the_users_own_runs_under_every_strategy(ray_session: None, tmp_path: Path) -> None:
+    outcome = run_experiment(spec_of(tmp_path, trainable="tests.own_trainables:train"), progress=False)
+    assert [len(study.trials) for study in outcome.studies] == [3, 6, 4]
+    for study in outcome.studies:
+        assert study.count(TrialState.FAILED) == 0
+        assert study.test is None  # its data are its own
+        assert all(report.device_seconds > 0 for trial in study.trials for report in trial.reports)
+    assert outcome.study("grid", 0).count(TrialState.COMPLETED) == 3
+    assert outcome.study("hyperopt_asha", 0).count(TrialState.STOPPED) > 0
+
+    pbt = outcome.study("pbt", 0)
+    exploits = [(trial, exploit) for trial in pbt.trials for exploit in trial.lineage]
+    assert exploits
+    for trial, exploit in exploits:
+        donor = next(t for t in pbt.trials if t.id == exploit.donor).reports[exploit.donor_reports - 1]
+        first = trial.reports[exploit.reports]
+        assert first.metrics["begun"] == donor.metrics["progress"]
+        assert first.params == exploit.new
+
+
+@pytest.mark.slow
+def test_the_same_spec_trains_the_same_models_bit_for_bit(
+    ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    changed: dict[str, Any] = {
+        "trainable": "finetune",
+        "task": "text_classification",
+        "data": {"path": str(tiny_data), "text": ["text"], "label": "label", "max_length": 32},
+        "model": str(tiny_model),
+        "epochs": 2,
+        "precision": "fp32",
+        "space": {"learning_rate": {"choice": [1e-3, 3e-3]}, "per_device_train_batch_size": {"choice": [16, 32]}},
+        "strategies": [{"kind": "grid"}],
+    }
+    one, two = (run_experiment(spec_of(tmp_path / n, **changed), progress=False).study("grid", 0) for n in "ab")
+    assert one.count(TrialState.COMPLETED) == 4
+    assert curves(one) == curves(two)
+    assert one.test is not None
+    assert two.test is not None
+    assert one.test.metrics == two.test.metrics

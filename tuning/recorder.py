@@ -7,6 +7,7 @@ again at the end of Tune's step, where nothing swallows it.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial, new or continued, has an actor now."""
         with self._writing() as writer:
-            self._begin(writer, trial)
+            self._begin(writer, trials, trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -125,7 +126,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has ended by itself or was stopped: the result itself says whether it had reached its end."""
         with self._writing() as writer:
-            self._begin(writer, trial)
+            self._begin(writer, trials, trial)
             if not writer.reports(trial.trial_id):
                 reason = "ended without a report; a trainable reports at least once, see trainables.reporting.report"
                 writer.end_trial(trial.trial_id, TrialState.FAILED, reason)
@@ -137,7 +138,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has failed for good; maybe before it ever started."""
         with self._writing() as writer:
-            self._begin(writer, trial)
+            self._begin(writer, trials, trial)
             writer.end_trial(trial.trial_id, TrialState.FAILED, cause(trial))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -167,8 +168,10 @@ class Recorder(Callback):  # type: ignore[misc]
             for trial_id, position in state["positions"].items():
                 writer.rewind(trial_id, position)
 
-    def _begin(self, writer: StudyWriter, trial: Trial) -> None:
-        writer.begin_trial(trial.trial_id, trial.config, self._distributions)
+    def _begin(self, writer: StudyWriter, trials: list[Trial], trial: Trial) -> None:
+        """In the order of proposal, whoever is first to get a process: ties between scores go to the earlier trial."""
+        for known in (*itertools.takewhile(lambda other: other is not trial, trials), trial):
+            writer.begin_trial(known.trial_id, known.config, self._distributions)
 
     def _write_exploits(self) -> None:
         exploits, self._exploits = self._exploits, []

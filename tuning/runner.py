@@ -212,6 +212,8 @@ def _tune(study: Study, session: Session, callbacks: list[Any], concurrency: int
         max_concurrent_trials=concurrency,
         resources_per_trial=session.resources.to_ray(),
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=int(by_class), checkpoint_at_end=by_class),
+        # A function that has told its last epoch has not returned yet: PBT would still take it for a living member.
+        stop=None if by_class else {"finished": True},
         max_failures=study.spec.max_failures,
         raise_on_failed_trial=False,
         reuse_actors=True,
