@@ -11,7 +11,7 @@ from pathlib import Path
 # Before anything imports ray or transformers: Ray reads these once, and no test may reach a hub.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  Ray's own spelling
 os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
@@ -67,7 +67,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     rng = random.Random(0)
     words = {"sea": "wave salt boat", "wood": "tree moss deer", "town": "street tram shop"}
-    filler = "the a some old new big small near far very quite and".split()
+    filler = ["the", "a", "some", "old", "new", "big", "small", "near", "far", "very", "quite", "and"]
     lines = ["text,label"]
     for i in range(480):
         label = sorted(words)[i % 3]

@@ -31,5 +31,5 @@ def train(params: Params, *, spec: FineTuneSpec) -> None:
         begun = curve.progress
         epoch, metrics, _ = curve.advance(1)
         with tempfile.TemporaryDirectory() as folder:
-            curve.save(Path(folder), moments=True)
+            curve.save(Path(folder))
             report({**metrics, "begun": begun, "progress": curve.progress}, epoch=epoch, checkpoint=folder)

@@ -1,4 +1,4 @@
-"""Whole experiments on data of three kinds, all three strategies, a spec alone: real Ray, real Trainer, a small model."""
+"""Whole experiments from a spec alone: three kinds of data, all strategies, real Ray, real Trainer, a small model."""
 
 from __future__ import annotations
 
@@ -47,11 +47,7 @@ def check(outcome: ExperimentOutcome, test_rows: int) -> None:
 def test_your_own_csv_with_five_classes(ray_session: None, tiny_model: Path, tmp_path: Path) -> None:
     rng = random.Random(0)
     words = {"one": "awful bad", "two": "weak poor", "three": "fine okay", "four": "good nice", "five": "superb best"}
-    rows = [
-        f'"{" ".join(rng.choices(words[stars].split(), k=4))} {i}",{stars}'
-        for i in range(60)
-        for stars in words
-    ]
+    rows = [f'"{" ".join(rng.choices(words[stars].split(), k=4))} {i}",{stars}' for i in range(60) for stars in words]
     (tmp_path / "films.csv").write_text("\n".join(["review,stars", *rows]))
     outcome = run(
         tmp_path / "runs",

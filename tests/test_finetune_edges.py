@@ -143,7 +143,7 @@ def test_regression_on_two_texts_learns_the_number(
     assert after["mse"] < 0.5 * before["mse"]
     assert after["pearson"] > 0.7
     assert after["loss"] == pytest.approx(after["mse"])  # the loss of regression is the squared error
-    training.save(tmp_path, moments=False)
+    training.save(tmp_path)
     again = FineTuning({}, regression)
     again.restore(tmp_path)
     assert again.score("validation").metrics == after
@@ -155,7 +155,7 @@ def test_another_optimizer_goes_on_from_its_own_state_with_the_clones_values(
 ) -> None:
     donor = FineTuning({"optim": optim, "learning_rate": 1e-2, "weight_decay": 0.2}, spec)
     donor.advance(1)
-    donor.save(tmp_path, moments=True)
+    donor.save(tmp_path)
     clone = FineTuning({"optim": optim, "learning_rate": 4e-3, "weight_decay": 0.05}, spec)
     clone.restore(tmp_path)
     assert [group["lr"] for group in clone.optimizer.param_groups] == pytest.approx([2e-3, 2e-3])  # half way

@@ -184,7 +184,7 @@ def train(
 
     searched = space_of({"model.seconds_per_epoch": seconds, **space})
     spec = FineTuneSpec(task="reviews", trainable="learning_curve", epochs=EPOCHS, objective=OBJECTIVE)
-    trainable = tune.with_resources(make_trainable(spec, devices=1, moments=True), {"cpu": 4 / slots})
+    trainable = tune.with_resources(make_trainable(spec, devices=1), {"cpu": 4 / slots})
 
     def attempt(plan: Plan, disturb: Callable[[Run, dict[str, Any]], None], earlier: Run | None) -> Run:
         run = Run(plan, folder)

@@ -32,10 +32,10 @@ class Run:
 
     def find(self, kind: str, params: Any, **facts: Any) -> dict[str, Any]:
         """The first event of that kind of a trial with exactly these values in force."""
-        for event in self.events:
-            if event["event"] == kind and all(event["params"][k] == v for k, v in params.items()):
-                if all(event[key] == value for key, value in facts.items()):
-                    return event
+        for event in (e for e in self.events if e["event"] == kind):
+            in_force = all(event["params"][name] == value for name, value in params.items())
+            if in_force and all(event[key] == value for key, value in facts.items()):
+                return event
         raise AssertionError(f"no event {kind} with {dict(params)} and {facts}")
 
 

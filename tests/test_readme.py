@@ -15,8 +15,9 @@ from tuning.spec import load_spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-TEXTS = "text,label\n" + "\n".join(f"row {i} {'good' if i % 2 else 'bad'},{'pos' if i % 2 else 'neg'}" for i in range(60))
-QUICK = ["trainable=learning_curve", "space={learning_rate: {loguniform: [1e-4, 1e-2]}}"]  # a formula, in place of hours
+TEXTS = "\n".join(["text,label", *(f"row {i} {('bad,neg', 'good,pos')[i % 2]}" for i in range(60))])
+# A formula, in place of hours.
+QUICK = ["trainable=learning_curve", "space={learning_rate: {loguniform: [1e-4, 1e-2]}}"]
 
 
 def blocks(language: str) -> list[str]:
@@ -72,13 +73,14 @@ def test_every_tunefleet_command_does_what_it_says(folder: Path) -> None:
     """In the README's order. `run` computes a formula instead of training, with the README's own overrides."""
     ran = 0
     for words in commands("tunefleet"):
-        if words[0] == "run" and words[1] != "experiment.yaml":
-            load_spec(words[1], words[2:])  # hours of training: as far as a spec can be checked
-            words = ["validate", *words[1:]]
-        elif words[0] == "run":
+        if words[0] != "run":
+            tunefleet(*words, cwd=folder)
+        elif words[1] == "experiment.yaml":
             drop_spaces(folder / words[1])
-            words, ran = [*words, *QUICK], ran + 1
-        tunefleet(*words, cwd=folder)
+            tunefleet(*words, *QUICK, cwd=folder)
+            ran += 1
+        else:
+            tunefleet("validate", *words[1:], cwd=folder)  # hours of training: as far as a spec can be checked
     assert ran == 1
 
 

@@ -45,7 +45,7 @@ def run(recorder: Recorder, folder: Path, rates: list[Any], **changed: Any) -> N
         time_attr="epoch", metric="metrics/accuracy", mode="max", max_t=4, grace_period=1, reduction_factor=2
     )
     settings: dict[str, Any] = {
-        "run_or_experiment": make_trainable(SPEC, devices=1.0, moments=True),
+        "run_or_experiment": make_trainable(SPEC, devices=1.0),
         "config": {"learning_rate": tune.grid_search(rates)},
         "scheduler": asha,
         "max_concurrent_trials": 1,

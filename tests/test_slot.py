@@ -25,7 +25,7 @@ def slot_of(
     params: dict[str, Any], spec: FineTuneSpec = CURVE, training: Any = LearningCurve, devices: float = 1
 ) -> Slot:
     slot = Slot.__new__(Slot)  # without Tune's own constructor, which wants a cluster's storage
-    slot.setup(params, training=training, spec=spec, devices=devices, moments=True)
+    slot.setup(params, training=training, spec=spec, devices=devices)
     return slot
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import socket
 import sqlite3
@@ -401,13 +400,6 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot make its folder: .*; choose another path"):
         open_study(StudyStore(sqlite_url(tmp_path / "file" / "study.db")))
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="cannot be written"):
-        open_study(StudyStore(sqlite_url(tmp_path / "study.db")))
 
 
 def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ with connect(ClusterSpec(), run_folder=folder):
     trial = FineTuneSpec(trainable="learning_curve", task="reviews", epochs=3, fixed={"lr_scheduler_type": "cosine"},
                          objective=Objective(metric="accuracy", mode="max"))
     results = tune.Tuner(
-        make_trainable(trial, devices=1, moments=True),
+        make_trainable(trial, devices=1),
         param_space={"learning_rate": tune.grid_search([1e-3, 1e-2])},
         run_config=tune.RunConfig(name="study", storage_path=str(folder / "studies"), verbose=0,
                                   callbacks=tracked.callbacks("pbt", 7)),

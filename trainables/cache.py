@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,21 @@ class PreparedTask:
 
     task: Task
     tokenizer: Any
+    max_length: int  # tokens
+    rows: TaskData  # as read, with label names and fingerprint
     train: Dataset
     validation: Dataset
-    test: Dataset
     lengths: tuple[int, ...]  # tokens per training row
-    num_labels: int
-    label_names: tuple[str, ...]
-    regression: bool
-    fingerprint: str
+
+    @cached_property
+    def test(self) -> Dataset:
+        """Tokenised when it is asked for; a search never asks."""
+        return _by_length(self.task.tokenize(self.rows.test, self.tokenizer, self.max_length))
+
+    @property
+    def regression(self) -> bool:
+        """Whether the label is a number."""
+        return self.task.kind == "regression"
 
 
 def prepare(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
@@ -53,20 +60,19 @@ def _rows(task: str, data: DataSpec) -> TaskData:
 def _prepare(key: str) -> PreparedTask:
     spec = FineTuneSpec.model_validate_json(key)
     task, tokenizer = find_task(spec.task), load_tokenizer(spec)
-    data = _rows(spec.task, spec.data.model_copy(update={"max_length": None}))
+    rows = _rows(spec.task, spec.data.model_copy(update={"max_length": None}))
     assert spec.data.max_length is not None
-    train, validation, test = (task.tokenize(split, tokenizer, spec.data.max_length) for split in data[:3])
+    train, validation = (
+        task.tokenize(split, tokenizer, spec.data.max_length) for split in (rows.train, rows.validation)
+    )
     return PreparedTask(
         task=task,
         tokenizer=tokenizer,
+        max_length=spec.data.max_length,
+        rows=rows,
         train=train,
         validation=_by_length(validation),
-        test=_by_length(test),
         lengths=tuple(train["length"]),
-        num_labels=data.num_labels,
-        label_names=data.label_names,
-        regression=task.kind == "regression",
-        fingerprint=data.fingerprint,
     )
 
 

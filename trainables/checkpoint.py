@@ -2,8 +2,7 @@
 
     weights.safetensors   the model's weights
     position.json         epoch, examples seen, the values in force while they were trained
-    moments.pt            optimizer state and random states, tensors and plain numbers only (`weights_only` loads it);
-                          absent where a trial is only evaluated later
+    moments.pt            optimizer state and random states, tensors and plain numbers only (`weights_only` loads it)
 
 A checkpoint can be a donor's. What it may bring is state (weights, moments, position, random state); what it may not
 bring is values: `restore` puts the optimizer's own rate, decay, betas and epsilon back after the state is loaded.
@@ -24,13 +23,10 @@ from transformers import PreTrainedModel
 WEIGHTS, POSITION, MOMENTS = "weights.safetensors", "position.json", "moments.pt"
 
 
-def save(
-    folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer | None, position: dict[str, Any]
-) -> None:
-    """Write a checkpoint into the existing `folder`; without `optimizer` no moments and random states."""
+def save(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, position: dict[str, Any]) -> None:
+    """Write a checkpoint into the existing `folder`."""
     save_model(model, str(folder / WEIGHTS))
-    if optimizer is not None:
-        torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, folder / MOMENTS)
+    torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, folder / MOMENTS)
     (folder / POSITION).write_text(json.dumps(position))
 
 
@@ -46,13 +42,12 @@ def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimiz
     """
     position: dict[str, Any] = json.loads((folder / POSITION).read_text())
     load_model(model, str(folder / WEIGHTS), device=str(model.device))
-    if (folder / MOMENTS).exists():
-        saved = torch.load(folder / MOMENTS, map_location="cpu", weights_only=True)
-        own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        optimizer.load_state_dict(saved["optimizer"])
-        for group, values in zip(optimizer.param_groups, own, strict=True):
-            group.update(values)
-        _set_random_state(saved["random"])
+    saved = torch.load(folder / MOMENTS, map_location="cpu", weights_only=True)
+    own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved["optimizer"])
+    for group, values in zip(optimizer.param_groups, own, strict=True):
+        group.update(values)
+    _set_random_state(saved["random"])
     return position
 
 

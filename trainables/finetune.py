@@ -64,8 +64,8 @@ class FineTuning:
         set_seed(spec.seed)
         self.model = load_model(
             spec,
-            num_labels=self.data.num_labels,
-            label_names=self.data.label_names,
+            num_labels=self.data.rows.num_labels,
+            label_names=self.data.rows.label_names,
             regression=self.data.regression,
             config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
         )
@@ -86,10 +86,10 @@ class FineTuning:
         """Fingerprint and sizes of the data, the device and the precision that this trial computes with."""
         cuda = self.trainer.args.device.type == "cuda"
         return {
-            "data_fingerprint": self.data.fingerprint,
+            "data_fingerprint": self.data.rows.fingerprint,
             "train_rows": len(self.data.train),
             "validation_rows": len(self.data.validation),
-            "test_rows": len(self.data.test),
+            "test_rows": len(self.data.rows.test),
             "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
             "precision": "bf16" if self.trainer.args.bf16 else "fp32",
         }
@@ -117,10 +117,10 @@ class FineTuning:
         }
         return Scores(metrics, len(rows))
 
-    def save(self, folder: Path, *, moments: bool) -> None:
-        """Write weights and position; with `moments` also what an optimizer needs to go on as if nothing happened."""
+    def save(self, folder: Path) -> None:
+        """Write weights and position, moments and random states: all that it takes to go on as if nothing happened."""
         position = {"epoch": self.epoch, "examples": self.examples, "params": self.in_force()}
-        checkpoint.save(folder, self.model, self.optimizer if moments else None, position)
+        checkpoint.save(folder, self.model, self.optimizer, position)
 
     def restore(self, folder: Path) -> None:
         """Take over weights, moments, random state and position; the values in force stay this trial's own."""

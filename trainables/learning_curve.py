@@ -52,9 +52,8 @@ class LearningCurve:
         loss = math.nan if self.rate > DIVERGES_ABOVE else math.exp(-0.5 * self.progress)
         return Scores({"accuracy": 1 - loss, "loss": loss}, rows=0)
 
-    def save(self, folder: Path, *, moments: bool) -> None:
+    def save(self, folder: Path) -> None:
         """Two numbers in a JSON file."""
-        del moments  # it has none
         (folder / "curve.json").write_text(json.dumps({"epoch": self.epoch, "progress": self.progress}))
 
     def restore(self, folder: Path) -> None:

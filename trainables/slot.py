@@ -50,8 +50,8 @@ class Training(Protocol):
     def score(self, split: Literal["validation", "test"]) -> Scores:
         """Evaluate as it stands. The test split is for the end of an experiment, never for a search."""
 
-    def save(self, folder: Path, *, moments: bool) -> None:
-        """Write all that `restore` needs; without `moments` only what an evaluation needs (the weights)."""
+    def save(self, folder: Path) -> None:
+        """Write all that `restore` needs into the existing `folder`."""
 
     def restore(self, folder: Path) -> None:
         """Take over position, weights, moments and random state from `folder`; keep this trial's own params."""
@@ -77,19 +77,18 @@ def load_trainable(name: str) -> Any:
     return target
 
 
-def make_trainable(spec: FineTuneSpec, *, devices: float, moments: bool) -> Any:
+def make_trainable(spec: FineTuneSpec, *, devices: float) -> Any:
     """The Tune trainable for `spec`.
 
     Args:
         devices: what one trial holds: GPUs, or CPU cores where it has none. Cost is seconds x devices.
-        moments: checkpoints carry optimizer moments and random state, so that a trial can be continued.
 
     Raises:
         ValueError: `spec.trainable` names nothing that can be run.
     """
     target = load_trainable(spec.trainable)
     if inspect.isclass(target):
-        return tune.with_parameters(Slot, training=target, spec=spec, devices=devices, moments=moments)
+        return tune.with_parameters(Slot, training=target, spec=spec, devices=devices)
 
     def train_function(config: dict[str, Any]) -> None:
         params = {**spec.fixed, **config}
@@ -109,10 +108,9 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         training: Callable[[Params, FineTuneSpec], Training],
         spec: FineTuneSpec,
         devices: float,
-        moments: bool,
     ) -> None:
         """Called by Tune in the new actor."""
-        self._make, self._spec, self._devices, self._moments = training, spec, devices, moments
+        self._make, self._spec, self._devices = training, spec, devices
         self._start(config)
 
     def _start(self, config: dict[str, Any]) -> None:
@@ -139,7 +137,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""
-        self._training.save(Path(checkpoint_dir), moments=self._moments)
+        self._training.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with a local copy of the (donor's) checkpoint."""

@@ -202,7 +202,7 @@ def _tune(study: Study, session: Session, callbacks: list[Any], concurrency: int
     plan, trial = study.plan, study.trial
     by_class = inspect.isclass(load_trainable(trial.trainable))
     tune.run(
-        make_trainable(trial, devices=session.devices_per_trial, moments=True),
+        make_trainable(trial, devices=session.devices_per_trial),
         name=study.folder.name,
         storage_path=str(study.folder.parent),
         config=dict(plan.param_space),

@@ -34,7 +34,6 @@ class Plan:
     trials: int  # exactly how many
     param_space: Mapping[str, Any] = field(default_factory=dict)  # empty when the searcher proposes every value
     searcher: Searcher | SearchAlgorithm | None = None
-    needs_moments: bool = False  # checkpoints carry optimizer moments and RNG, at every report: a trial is continued
 
 
 class Strategy(Frozen, ABC):

@@ -67,4 +67,4 @@ class Pbt(Strategy):
         members = [space.sample(rng) for _ in range(self.population)]
         evolution = Evolution(space, seed, self.quantile, self.resample_probability, self.factors)
         scheduler = PopulationScheduler(evolution, objective, self.perturb_every_epochs, self.population)
-        return Plan(scheduler, self.population, searcher=Members(members, scheduler), needs_moments=True)
+        return Plan(scheduler, self.population, searcher=Members(members, scheduler))
