@@ -9,8 +9,9 @@ SPEC ?= quickstart
 
 .PHONY: quickstart test check install install-dev
 
+# A second call goes on where the first was stopped, or shows its comparison again.
 quickstart: install
-	$(BIN)/tunefleet run $(SPEC)
+	if [ -e runs/$(SPEC)/spec.yaml ]; then $(BIN)/tunefleet resume $(SPEC); else $(BIN)/tunefleet run $(SPEC); fi
 
 test: install-dev check
 	$(BIN)/python -m pytest

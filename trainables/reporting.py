@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainables.epochs import ROUNDING, horizon_of
 from trainables.spec import FineTuneSpec, Params
 
 
@@ -83,8 +84,7 @@ class _FunctionTrial:
         assert spec.objective is not None
         self.params = params
         self.objective = spec.objective.metric
-        horizon = params.get("num_train_epochs")
-        self.horizon = float(spec.epochs if horizon is None else horizon)
+        self.horizon = horizon_of(params, spec)
         self._devices = devices
         self._charged_until = time.monotonic()
 
@@ -127,7 +127,7 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     values = checked(metrics, trial.objective, epoch, trial.params)
     now = time.time()
     result = Report(epoch, values, trial.params, trial.charge(), now).to_result()
-    result["finished"] = epoch >= trial.horizon - 1e-9
+    result["finished"] = epoch >= trial.horizon - ROUNDING
     tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
 
 
