@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything imports ray or transformers: Ray reads these once, and no test may reach a hub.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -17,6 +18,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 
 import pytest
+
+if TYPE_CHECKING:
+    from trainables.spec import FineTuneSpec
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +81,21 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "places.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny_model: Path, tiny_data: Path) -> FineTuneSpec:
+    """What a trial on the two needs; a second per epoch."""
+    from trainables.spec import DataSpec, FineTuneSpec, Objective
+
+    return FineTuneSpec(
+        task="text_classification",
+        data=DataSpec(path=str(tiny_data), text=("text",), label="label", max_length=32),
+        model=str(tiny_model),
+        epochs=4,
+        objective=Objective(metric="accuracy", mode="max"),
+        precision="fp32",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

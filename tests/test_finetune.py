@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback
 
 from trainables.finetune import FineTuning
-from trainables.spec import DataSpec, FineTuneSpec, Objective
+from trainables.spec import FineTuneSpec
 
 DONOR = {
     "learning_rate": 3e-3,
@@ -32,15 +32,8 @@ CLONE = {
 
 
 @pytest.fixture(scope="module")
-def spec(tiny_model: Path, tiny_data: Path) -> FineTuneSpec:
-    return FineTuneSpec(
-        task="text_classification",
-        data=DataSpec(path=str(tiny_data), text=("text",), label="label", max_length=32),
-        model=str(tiny_model),
-        epochs=4,
-        objective=Objective(metric="accuracy", mode="max"),
-        precision="fp32",
-    )
+def spec(tiny_spec: FineTuneSpec) -> FineTuneSpec:
+    return tiny_spec
 
 
 class Steps(TrainerCallback):  # type: ignore[misc]

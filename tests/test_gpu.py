@@ -8,20 +8,14 @@ import pytest
 import torch
 
 from trainables.finetune import FineTuning
-from trainables.spec import DataSpec, FineTuneSpec, Objective
+from trainables.spec import FineTuneSpec
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")
-def spec(tiny_model: Path, tiny_data: Path) -> FineTuneSpec:
-    return FineTuneSpec(
-        task="text_classification",
-        data=DataSpec(path=str(tiny_data), text=("text",), label="label", max_length=32),
-        model=str(tiny_model),
-        epochs=4,
-        objective=Objective(metric="accuracy", mode="max"),
-    )
+def spec(tiny_spec: FineTuneSpec) -> FineTuneSpec:
+    return tiny_spec.model_copy(update={"precision": "auto"})
 
 
 def test_a_trial_trains_on_one_device_in_bf16_where_it_has_it(spec: FineTuneSpec) -> None:
