@@ -39,6 +39,8 @@ NOT_LOGGED = [
     "time_this_iter_s",
     "timestamp",
 ]
+# What a run is, not how it goes: data fingerprint and device among it.
+TO_CONFIG = [*WandbLoggerCallback.AUTO_CONFIG_KEYS, "provenance"]
 
 
 class Inbox:
@@ -108,9 +110,7 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
             return
         init |= {"id": run_id(self.group, trial.trial_id), "name": f"{self._name}-{trial.trial_id}"}
         writer = ray.remote(num_cpus=0, concurrency_groups={"inbox": 1}, **_force_on_current_node())(RunWriter)
-        actor = writer.remote(
-            str(self._folder), self._temporary, exclude=exclude_results, to_config=self.AUTO_CONFIG_KEYS, **init
-        )
+        actor = writer.remote(str(self._folder), self._temporary, exclude=exclude_results, to_config=TO_CONFIG, **init)
         environment = {"WANDB_INIT_TIMEOUT": str(ANSWER_SECONDS)}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
         if self._key is not None:
