@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -79,3 +81,18 @@ def test_length_grouping_pads_far_less_than_a_shuffle_for_every_batch_size() -> 
     for batch in (8, 16, 24, 32, RUN):
         assert padded(True, batch) < 1.25 * sum(lengths)
         assert padded(False, batch) > 1.6 * sum(lengths)
+
+
+def test_even_a_small_split_is_hardly_padded_at_the_usual_batch_sizes() -> None:
+    lengths = torch.linspace(20, 128, 128).int().tolist()
+    for batch, bound in ((8, 1.08), (16, 1.12), (32, 1.25)):
+        order = epoch_order(lengths, seed=0, epoch=0, group_by_length=True)
+        batches = [order[i : i + batch] for i in range(0, len(order), batch)]
+        assert sum(len(rows) * max(lengths[row] for row in rows) for rows in batches) < bound * sum(lengths)
+
+
+def test_two_epochs_make_different_batches_of_the_same_neighbours() -> None:
+    lengths = torch.linspace(20, 128, 128).int().tolist()
+    orders = [epoch_order(lengths, seed=0, epoch=epoch, group_by_length=True) for epoch in range(4)]
+    batches = [{frozenset(order[i : i + 16]) for i in range(0, len(order), 16)} for order in orders]
+    assert all(len(first & second) <= 2 for first, second in itertools.pairwise(batches))  # of 8

@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from trainables.spec import Params
+
+Rows = npt.NDArray[np.int64]
 
 # After the warm-up: the share of the peak rate at the share `t` of the remaining way, both in [0, 1].
 SHAPES: dict[str, Callable[[float], float]] = {
@@ -77,10 +80,14 @@ class ProgressSchedule(torch.optim.lr_scheduler.LRScheduler):
         return [self.schedule.rate(self.position())] * len(self.optimizer.param_groups)
 
 
-# Rows are sorted by length inside a window of this many and handed out in runs of RUN, so that neighbours in a batch
-# are alike in length whatever the batch size (up to RUN), while the order of lengths over the epoch stays random.
+# Rows are sorted by length inside a window of this many, as a batch of any size should hold rows of like length while
+# the order of lengths over the epoch stays random. So the sorted window is cut into runs of RUN, which are shuffled;
+# a run is halved and the halves are swapped or not, down to leaves of LEAF rows. A batch of 8, 16, 32 or 64 rows
+# is then a stretch of the sorted window, and the order knows nothing of the batch size.
 WINDOW = 1024
 RUN = 64
+LEAF = 8
+JITTER = 0.1  # lengths are sorted with up to this share of noise, so that two epochs do not make the same batches
 
 
 def epoch_order(lengths: Sequence[int], *, seed: int, epoch: int, group_by_length: bool) -> list[int]:
@@ -97,13 +104,22 @@ def epoch_order(lengths: Sequence[int], *, seed: int, epoch: int, group_by_lengt
     rng = np.random.default_rng((seed, epoch))
     order = rng.permutation(len(lengths))
     if group_by_length:
-        tokens = np.asarray(lengths)
+        noisy = np.asarray(lengths) * (1 + JITTER * rng.random(len(lengths)))
         windows = [order[i : i + WINDOW] for i in range(0, len(order), WINDOW)]
-        windows = [window[np.argsort(tokens[window], kind="stable")] for window in windows]
-        # Shuffled inside a run, so that two epochs make different batches of the same neighbours.
-        runs = [rng.permutation(window[i : i + RUN]) for window in windows for i in range(0, len(window), RUN)]
+        windows = [window[np.argsort(noisy[window], kind="stable")] for window in windows]
+        runs = [_swapped(window[i : i + RUN], rng) for window in windows for i in range(0, len(window), RUN)]
         # The run that is shorter than RUN goes last, so that batches keep their places in the runs.
         full = [run for run in runs if len(run) == RUN]
         short = [run for run in runs if len(run) < RUN]
         order = np.concatenate([*(full[i] for i in rng.permutation(len(full))), *short])
     return [int(i) for i in order]
+
+
+def _swapped(run: Rows, rng: np.random.Generator) -> Rows:
+    """The rows of a sorted run with halves swapped at random, at every level; leaves are shuffled."""
+    if len(run) <= LEAF:
+        return rng.permutation(run)
+    half = 1 << ((len(run) - 1).bit_length() - 1)
+    front, back = _swapped(run[:half], rng), _swapped(run[half:], rng)
+    swap = len(front) == len(back) and rng.random() < 0.5  # a shorter back would move the front out of its place
+    return np.concatenate([back, front] if swap else [front, back])
