@@ -77,6 +77,21 @@ def load_trainable(name: str) -> Any:
     return target
 
 
+def is_training(name: str) -> bool:
+    """Whether `trainable:` names a Training class; a user's function otherwise. Ours are known without importing torch.
+
+    Raises:
+        ValueError: as `load_trainable`.
+    """
+    return name in TRAININGS or inspect.isclass(load_trainable(name))
+
+
+def build(params: Params, spec: FineTuneSpec) -> Training:
+    """The Training that `spec.trainable` names, imported where it computes: a driver needs no torch."""
+    training: Training = load_trainable(spec.trainable)(params, spec)
+    return training
+
+
 def make_trainable(spec: FineTuneSpec, *, devices: float) -> Any:
     """The Tune trainable for `spec`.
 
@@ -86,9 +101,9 @@ def make_trainable(spec: FineTuneSpec, *, devices: float) -> Any:
     Raises:
         ValueError: `spec.trainable` names nothing that can be run.
     """
+    if is_training(spec.trainable):
+        return tune.with_parameters(Slot, training=build, spec=spec, devices=devices)
     target = load_trainable(spec.trainable)
-    if inspect.isclass(target):
-        return tune.with_parameters(Slot, training=target, spec=spec, devices=devices)
 
     def train_function(config: dict[str, Any]) -> None:
         params = {**spec.fixed, **config}

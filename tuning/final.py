@@ -6,14 +6,13 @@ has kept; the score is recorded with the study, and a study that has one is neve
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.reporting import Report
-from trainables.slot import Scores, load_trainable
+from trainables.slot import Scores, build, is_training
 from trainables.spec import FineTuneSpec, Params
 from tuning.outcome import StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.spec import ExperimentSpec
@@ -44,7 +43,7 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore) -> 
     """
     import ray
 
-    if not inspect.isclass(load_trainable(spec.trainable)):
+    if not is_training(spec.trainable):
         return
     remote = ray.remote(score_checkpoint).options(num_cpus=session.resources.cpus, num_gpus=session.resources.gpus)
     waiting = []
@@ -83,7 +82,7 @@ def choose(study: StudyOutcome) -> Choice | None:
 
 def score_checkpoint(spec: FineTuneSpec, params: Params, checkpoint: str) -> Scores:
     """On a worker: the metrics of a checkpoint on the test split, and how many rows that has."""
-    training: Any = load_trainable(spec.trainable)(params, spec)
+    training = build(params, spec)
     training.restore(Path(checkpoint))
     scores: Scores = training.score("test")
     return scores

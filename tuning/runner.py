@@ -7,7 +7,6 @@ final scoring start from there.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.capacity import ClusterError
-from trainables.slot import load_trainable, make_trainable
+from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS, FineTuneSpec
 from tuning.checkpoints import CheckpointKeeper
 from tuning.outcome import ExperimentOutcome, StudyState
@@ -200,7 +199,7 @@ def _tune(study: Study, session: Session, callbacks: list[Any], concurrency: int
     from ray import tune
 
     plan, trial = study.plan, study.trial
-    by_class = inspect.isclass(load_trainable(trial.trainable))
+    by_class = is_training(trial.trainable)
     tune.run(
         make_trainable(trial, devices=session.devices_per_trial),
         name=study.folder.name,
