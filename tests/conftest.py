@@ -16,6 +16,7 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  Ray's own spelling
 os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
+os.environ["TUNEFLEET_CACHE"] = tempfile.mkdtemp(prefix="tunefleet-tests-")  # this run's own tokenised data
 
 import pytest
 
@@ -96,6 +97,11 @@ def tiny_spec(tiny_model: Path, tiny_data: Path) -> FineTuneSpec:
         objective=Objective(metric="accuracy", mode="max"),
         precision="fp32",
     )
+
+
+def pytest_unconfigure() -> None:
+    """The tokenised data of this run go with it."""
+    shutil.rmtree(os.environ["TUNEFLEET_CACHE"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

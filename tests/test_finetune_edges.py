@@ -11,7 +11,6 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trainables import cache
 from trainables.epochs import ROUNDING, next_position
 from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
@@ -177,12 +176,3 @@ def test_only_values_that_the_optimizer_has_are_in_force(spec: FineTuneSpec) -> 
 def test_more_tokens_than_the_model_has_positions_for_are_refused(spec: FineTuneSpec) -> None:
     with pytest.raises(TaskError, match=r"data.max_length: 200: the model takes at most 128 tokens; lower it"):
         FineTuning({"data.max_length": 200}, spec)
-
-
-def test_a_search_over_the_length_reads_the_rows_once(spec: FineTuneSpec) -> None:
-    cache._prepare.cache_clear()
-    cache._rows.cache_clear()
-    longest = [max(cache.prepare(spec, tokens).lengths) for tokens in (8, 12, 16, 8)]
-    assert longest == [8, 12, 16, 8]
-    assert cache._rows.cache_info().misses == 1
-    assert cache._prepare.cache_info().misses == 3

@@ -1,19 +1,44 @@
-"""What a worker process keeps from trial to trial: the splits, raw and tokenised, which no trial changes."""
+"""What a worker process keeps from trial to trial: the tokenised splits, memory-mapped from the node's store.
+
+An entry of the store is found without reading a row: its key covers the source's content, the options of the splits,
+the tokenizer, and the code and libraries that make one of the other. Rows are read only to build an entry.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
 
+from trainables import tasks
+from trainables.cache_place import store_folder, store_limit
 from trainables.models import load_tokenizer
 from trainables.spec import DataSpec, FineTuneSpec
-from trainables.tasks import Task, TaskData, find_task
+from trainables.tasks import Task, TaskData, TaskError, find_task
+from trainables.token_store import Content, Entry, TokenStore
 
 DEFAULT_MAX_LENGTH = 128
+FORMAT = 1  # raise it when what this module writes changes
+# Options that the key leaves out: the source's digest stands for its place, and the length goes by its own name.
+NOT_IN_KEY = {"path", "train", "validation", "test", "hub", "config", "revision", "source", "max_length"}
+
+
+class Facts(NamedTuple):
+    """What is known of a task's rows without reading them."""
+
+    num_labels: int  # 1 for regression
+    label_names: tuple[str, ...]  # by class id; empty for regression
+    fingerprint: str  # see `TaskData`
+    duplicates: int  # see `TaskData`
+    test_rows: int
 
 
 @dataclass(frozen=True)
@@ -23,15 +48,34 @@ class PreparedTask:
     task: Task
     tokenizer: Any
     max_length: int  # tokens
-    rows: TaskData  # as read, with label names and fingerprint
-    train: Dataset
-    validation: Dataset
+    facts: Facts
+    entry: Entry  # holds the files of train and validation
     lengths: tuple[int, ...]  # tokens per training row
+    source: Source
+    tokenizer_digest: str
+
+    @property
+    def train(self) -> Dataset:
+        """In the order of the split."""
+        return self.entry.splits["train"]
+
+    @property
+    def validation(self) -> Dataset:
+        """In order of length."""
+        return self.entry.splits["validation"]
 
     @cached_property
     def test(self) -> Dataset:
         """Tokenised when it is asked for; a search never asks."""
-        return _by_length(self.task.tokenize(self.rows.test, self.tokenizer, self.max_length))
+        return self._test.splits["test"]
+
+    @cached_property
+    def _test(self) -> Entry:
+        def build() -> Content:
+            tokens = self.task.tokenize(self.source.rows.test, self.tokenizer, self.max_length)
+            return Content({"test": _by_length(tokens)}, {})
+
+        return _store().fetch(_key("test", self.source, self.tokenizer_digest, self.max_length), build)
 
     @property
     def regression(self) -> bool:
@@ -39,41 +83,107 @@ class PreparedTask:
         return self.task.kind == "regression"
 
 
+class Source:
+    """A task's rows: what they are, known by a digest, and the rows themselves, read when a split is tokenised."""
+
+    def __init__(self, task: Task, data: DataSpec) -> None:
+        self.task, self.data = task, data
+        self.digest = task.source(data)
+
+    @cached_property
+    def rows(self) -> TaskData:
+        """The rows, kept once they are read.
+
+        Raises:
+            TaskError: they cannot be read, are not what the task needs, or are no longer those of the digest.
+        """
+        rows = self.task.load(self.data)
+        if self.task.source(self.data) != self.digest:
+            rule = "its rows have changed since this process began to use them"
+            raise TaskError("data", self.data.path or self.data.hub, rule, "start again when they are complete")
+        return rows
+
+
 def prepare(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
     """The tokenised splits of `spec`; `max_length` (tokens) goes before `spec.data.max_length`.
 
     Raises:
         TaskError: the data cannot be read or are not what the task needs.
+        StoreError: there is no place for them on this node.
     """
-    data = spec.data.model_copy(update={"max_length": max_length or spec.data.max_length or DEFAULT_MAX_LENGTH})
+    tokens = max_length or spec.data.max_length or DEFAULT_MAX_LENGTH
     # Only what the splits depend on, so that trials with other values find them.
-    alike = {"data": data, "fixed": {}, "seed": 0, "objective": None, "epochs": 1, "report_every_epochs": 1}
-    return _prepare(spec.model_copy(update=alike).model_dump_json())
-
-
-@lru_cache(maxsize=1)
-def _rows(task: str, data: DataSpec) -> TaskData:
-    return find_task(task).load(data)
+    alike = {"fixed": {}, "seed": 0, "objective": None, "epochs": 1, "report_every_epochs": 1}
+    alike["data"] = spec.data.model_copy(update={"max_length": None})
+    return _prepare(spec.model_copy(update=alike).model_dump_json(), tokens)
 
 
 @lru_cache(maxsize=4)  # a search over data.max_length has a few of them
-def _prepare(key: str) -> PreparedTask:
+def _prepare(key: str, max_length: int) -> PreparedTask:
     spec = FineTuneSpec.model_validate_json(key)
-    task, tokenizer = find_task(spec.task), load_tokenizer(spec)
-    rows = _rows(spec.task, spec.data.model_copy(update={"max_length": None}))
-    assert spec.data.max_length is not None
-    train, validation = (
-        task.tokenize(split, tokenizer, spec.data.max_length) for split in (rows.train, rows.validation)
+    source = _source(spec.task, spec.data)
+    task = source.task
+    tokenizer, digest = _tokenizer(spec.model, spec.revision, spec.trust_remote_code)
+
+    def build() -> Content:
+        rows = source.rows
+        train, validation = (task.tokenize(split, tokenizer, max_length) for split in (rows.train, rows.validation))
+        facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, rows.duplicates, len(rows.test))
+        return Content({"train": train, "validation": _by_length(validation)}, facts._asdict())
+
+    entry = _store().fetch(_key("search", source, digest, max_length), build)
+    facts = Facts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"])})
+    lengths = tuple(entry.splits["train"]["length"])
+    return PreparedTask(task, tokenizer, max_length, facts, entry, lengths, source, digest)
+
+
+@lru_cache(maxsize=1)
+def _source(task: str, data: DataSpec) -> Source:
+    return Source(find_task(task), data)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(model: str, revision: str | None, trust_remote_code: bool) -> tuple[Any, str]:
+    """The tokenizer, and a digest of the files that it would be saved as: equal wherever it was loaded from."""
+    spec = FineTuneSpec(task="", epochs=1, model=model, revision=revision, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(spec)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)  # before its first use, which leaves its mark in the files
+        saved = [part for path in _files(Path(folder)) for part in (path.name, path.read_bytes())]
+    return tokenizer, _digest(str(tokenizer.model_max_length), *saved)
+
+
+def _key(part: str, source: Source, tokenizer: str, max_length: int) -> str:
+    """What the content of an entry depends on, as a digest."""
+    options = source.task.options(source.data).model_dump(mode="json", exclude=NOT_IN_KEY)
+    kind = f"{type(source.task).__module__}.{type(source.task).__qualname__}"
+    libraries = {name: version(name) for name in ("datasets", "tokenizers", "transformers")}
+    return _digest(
+        json.dumps([FORMAT, part, kind, repr(source.task), options, max_length, libraries], sort_keys=True),
+        *(source.digest, tokenizer, _task_code()),
     )
-    return PreparedTask(
-        task=task,
-        tokenizer=tokenizer,
-        max_length=spec.data.max_length,
-        rows=rows,
-        train=train,
-        validation=_by_length(validation),
-        lengths=tuple(train["length"]),
-    )
+
+
+@lru_cache(maxsize=1)
+def _task_code() -> str:
+    """A digest of the code that reads, splits and tokenises, so that an edited task never meets its older entries."""
+    return _digest(*(path.read_bytes() for path in _files(Path(tasks.__path__[0])) if path.suffix == ".py"))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _digest(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def _store() -> TokenStore:
+    return TokenStore(store_folder(), store_limit())
 
 
 def _by_length(split: Dataset) -> Dataset:

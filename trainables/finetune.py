@@ -64,8 +64,8 @@ class FineTuning:
         set_seed(spec.seed)
         self.model = load_model(
             spec,
-            num_labels=self.data.rows.num_labels,
-            label_names=self.data.rows.label_names,
+            num_labels=self.data.facts.num_labels,
+            label_names=self.data.facts.label_names,
             regression=self.data.regression,
             config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
         )
@@ -86,10 +86,10 @@ class FineTuning:
         """Fingerprint and sizes of the data, the device and the precision that this trial computes with."""
         cuda = self.trainer.args.device.type == "cuda"
         return {
-            "data_fingerprint": self.data.rows.fingerprint,
+            "data_fingerprint": self.data.facts.fingerprint,
             "train_rows": len(self.data.train),
             "validation_rows": len(self.data.validation),
-            "test_rows": len(self.data.rows.test),
+            "test_rows": self.data.facts.test_rows,
             "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
             "precision": "bf16" if self.trainer.args.bf16 else "fp32",
         }

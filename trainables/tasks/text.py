@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
-from trainables.tasks.sources import RawSplit, file_errors, is_local, option_errors, read
+from trainables.tasks.sources import RawSplit, digest, file_errors, is_local, option_errors, read
 from trainables.tasks.splits import Rows, draw_splits
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ class TextTask(Task):
         if data.path is not None and data.hub is not None:
             found.append(TaskError("data.hub", data.hub, "data.path is set as well", "remove one of them"))
         return found
+
+    def source(self, data: DataSpec) -> str:
+        """See `Task.source`."""
+        options = self.options(data)
+        for error in self._option_errors(data, options):
+            raise error
+        return digest(options)
 
     def load(self, data: DataSpec) -> TaskData:
         """See `Task.load`."""
