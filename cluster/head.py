@@ -42,7 +42,7 @@ def find_head(address: str) -> Head:
             raise ClusterError(
                 f"cluster.address: {address} wants a token, but {AUTH_MODE}={chosen}. Unset it or set it to token."
             )
-    token = _token()
+    token = own_token()
     hosts = None if token is None else _hosts(address, token)
     if hosts is None:
         why = "there is none" if token is None else "the head refused the one found"
@@ -70,7 +70,7 @@ def _local_head() -> str:
     return str(running[0])
 
 
-def _token() -> str | None:
+def own_token() -> str | None:
     """The token that Ray itself would send: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
@@ -87,7 +87,7 @@ def _hosts(address: str, token: str | None) -> frozenset[str] | None:
     from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
 
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-    with _channel(address) as channel:
+    with open_channel(address) as channel:
         stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
             reply = stub.GetAllNodeInfo(
@@ -104,7 +104,7 @@ def _hosts(address: str, token: str | None) -> frozenset[str] | None:
     return frozenset(node.node_manager_hostname for node in alive)
 
 
-def _channel(address: str) -> Any:
+def open_channel(address: str) -> Any:
     """A plain or TLS channel, as RAY_USE_TLS says. Ray's own maker would add a token that is not ours to choose."""
     import grpc
 

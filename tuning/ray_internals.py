@@ -57,3 +57,11 @@ def continue_from(trial: Trial, donor: Trial) -> None:
     trial.run_metadata.checkpoint_manager._latest_checkpoint_result = copied
     trial.run_metadata.invalidate_cache()
     trial.invalidate_json_state()
+
+
+def slot_environment() -> dict[str, Any]:
+    """The runtime environment in which Tune's trial actors run: a worker that waits for one must have the same."""
+    from ray.tune import Trainable
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    return dict(_ActorClassCache().get(Trainable)._default_options["runtime_env"])

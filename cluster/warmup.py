@@ -1,0 +1,53 @@
+"""Worker processes that are up, with their imports done, before the first actor asks for one.
+
+Ray starts a worker when an actor needs one, and that one then imports: seconds in which nothing else happens. A node
+can be asked to start them earlier. It gives such a worker to an actor only if both have the same runtime environment.
+Read against ray 2.60: `NodeManagerService.PrestartWorkers` and the setting `preload_python_modules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.capacity import ClusterError
+from cluster.head import ANSWER_SECONDS, open_channel, own_token
+
+KEPT_SECONDS = 120  # a worker that no actor has taken by then may be stopped
+
+
+def prestart(count: int, environment: Mapping[str, Any]) -> None:
+    """Have `count` workers started on the only node, for this driver's actors; returns at once.
+
+    Args:
+        count: processes.
+        environment: the runtime environment of the actors that will take them.
+
+    Raises:
+        ClusterError: the node does not answer.
+    """
+    import grpc  # type: ignore[import-untyped]
+    import ray
+    from ray._private.utils import get_runtime_env_info
+    from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
+    from ray.runtime_env import RuntimeEnv
+
+    request = node_manager_pb2.PrestartWorkersRequest(
+        language=common_pb2.Language.PYTHON,
+        job_id=bytes.fromhex(ray.get_runtime_context().get_job_id()),
+        num_workers=count,
+        keep_alive_duration_secs=KEPT_SECONDS,
+    )
+    env_info = get_runtime_env_info(RuntimeEnv(**environment))
+    request.runtime_env_info.ParseFromString(env_info.SerializeToString())
+    (node,) = ray.nodes()
+    address, secret = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", own_token()
+    metadata = () if secret is None else (("authorization", f"Bearer {secret}"),)
+    with open_channel(address) as to_node:
+        stub = node_manager_pb2_grpc.NodeManagerServiceStub(to_node)
+        try:
+            stub.PrestartWorkers(request, metadata=metadata, timeout=ANSWER_SECONDS)
+        except grpc.RpcError as error:
+            raise ClusterError(
+                f"The local Ray does not answer at {address} ({error.code().name.lower()}). Start the run again."
+            ) from error
