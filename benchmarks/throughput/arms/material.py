@@ -1,0 +1,28 @@
+"""What a trial starts from, tunefleet's own: tokenised rows and the pretrained model with a new head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transformers import DataCollatorWithPadding, PreTrainedModel, set_seed
+
+from trainables.cache import PreparedTask, prepare
+from trainables.models import load_model
+from trainables.schedule import epoch_order
+
+if TYPE_CHECKING:
+    from trainables.spec import FineTuneSpec
+
+
+def starting_point(spec: FineTuneSpec) -> tuple[PreparedTask, PreTrainedModel, DataCollatorWithPadding]:
+    """Rows, a model whose head is drawn from the seed, and what makes a batch of rows. Sets the seed of everything."""
+    data = prepare(spec, None)
+    set_seed(spec.seed)
+    facts = data.facts
+    model = load_model(spec, facts.num_labels, facts.label_names, data.regression, {})
+    return data, model, DataCollatorWithPadding(data.tokenizer)
+
+
+def order_of(spec: FineTuneSpec, data: PreparedTask, epoch: int) -> list[int]:
+    """The rows in one epoch (0: the first)."""
+    return epoch_order(data.lengths, seed=spec.seed, epoch=epoch, group_by_length=spec.group_by_length)

@@ -1,0 +1,44 @@
+"""`tunefleet run`: the command itself, a grid over the list. Variant `timed` also tells where each trial's time goes.
+
+The measured variant is `run`. `timed` names a trainable of ours in the spec, which is tunefleet's own with a stamp
+before and after each of its verbs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.throughput.arms import TrialRecord, add, workload_in
+
+NAME, SPEC = "list", "experiment.yaml"
+TIMED = "benchmarks.throughput.arms.timed:TimedFineTuning"
+
+
+def write_spec(folder: Path, *, timed: bool) -> None:
+    """The experiment that the command is given."""
+    experiment = workload_in(folder).experiment(NAME, folder / "runs")
+    if timed:
+        experiment["trainable"] = TIMED
+    (folder / SPEC).write_text(json.dumps(experiment, indent=1))  # JSON is YAML
+
+
+def collect(folder: Path) -> None:
+    """After the command: the trials, as the study store holds them."""
+    from tuning.outcome import TrialState
+    from tuning.spec import load_spec
+    from tuning.store import StudyStore
+
+    study = StudyStore(load_spec(folder / SPEC).store_url).load(NAME).study("grid", 0)
+    for trial in study.trials:
+        if trial.state is TrialState.COMPLETED:
+            last = trial.reports[-1]
+            add(
+                folder,
+                TrialRecord(
+                    learning_rate=float(str(trial.params["learning_rate"])),
+                    accuracy=last.metrics["accuracy"],
+                    loss=last.metrics["loss"],
+                    wall_seconds=trial.device_seconds,
+                ),
+            )
