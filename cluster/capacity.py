@@ -51,11 +51,16 @@ class Node:
 def trial_resources(spec: ClusterSpec, nodes: Sequence[Node]) -> TrialResources:
     """What one trial holds on these nodes; an undeclared `gpus_per_trial` is 1 where there are GPUs.
 
+    With `auto` it is 1 as well, for the trial that is measured; `cluster.packing` makes a share of it.
+
     Raises:
-        ClusterError: no single node can hold a trial.
+        ClusterError: no single node can hold a trial, or `auto` has no device to measure on.
     """
     gpus = spec.gpus_per_trial
-    if gpus is None:
+    if gpus == "auto":
+        _refuse_to_measure(nodes)
+        gpus = 1.0
+    elif gpus is None:
         gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
     trial = TrialResources(cpus=spec.cpus_per_trial, gpus=gpus)
     most_gpus = max((node.gpus for node in nodes), default=0.0)
@@ -76,3 +81,15 @@ def trial_resources(spec: ClusterSpec, nodes: Sequence[Node]) -> TrialResources:
             "has both. Lower one of them: a trial runs on one node."
         )
     return trial
+
+
+def _refuse_to_measure(nodes: Sequence[Node]) -> None:
+    with_gpus = [node for node in nodes if node.gpus]
+    logical = [node.address for node in with_gpus if node.accelerator is None]
+    if with_gpus and not logical:
+        return
+    found = f"the GPUs of {', '.join(logical)} are logical, without a device" if logical else "no node has a GPU"
+    raise ClusterError(
+        f"cluster.gpus_per_trial: auto measures a trial on a GPU, but {found}. "
+        "Set it to 0, a fraction or 1, or join a cluster with GPUs through cluster.address."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -32,8 +32,15 @@ class ClusterSpec(BaseModel):
         "this machine. 'host:port': a cluster elsewhere, from one of its machines.",
     )
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
-    gpus_per_trial: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="null: 1 where the cluster has GPUs, else 0. Fractions share a GPU (0.5: two trials on one)."
+    gpus_per_trial: float | Literal["auto"] | None = Field(
+        None,
+        description="null: 1 where the cluster has GPUs, else 0. Fractions share a GPU (0.5: two trials on one). auto: "
+        "one trial is measured on the device first, and as many share a GPU as memory, kernels and CPUs allow.",
+    )
+    mps: bool = Field(
+        True,
+        description="Where trials share a GPU: under NVIDIA's Multi-Process Service, started for this run where that "
+        "is permitted. false: in time slices; a crash of one trial's CUDA then cannot take its neighbours along.",
     )
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         None, description="At most this many trials at a time; null: as many as the resources hold."
@@ -53,12 +60,19 @@ class ClusterSpec(BaseModel):
             raise ValueError("must be null, auto, or host:port of a Ray head (its port is 6379 by default)")
         return value
 
-    @field_validator("gpus_per_trial")
+    @field_validator("gpus_per_trial", mode="before")
     @classmethod
-    def _whole_or_fraction(cls, value: float | None) -> float | None:
-        if value is not None and value > 1:
-            raise ValueError("one trial uses at most one GPU in this version; set 1 or a fraction")
-        return value
+    def _a_share_of_one(cls, value: object) -> object:
+        rule = "must be 0, a fraction, 1, auto or null; one trial uses at most one GPU in this version"
+        if value is None or value == "auto":
+            return value
+        try:
+            share = float(str(value))
+        except ValueError as error:
+            raise ValueError(rule) from error
+        if not 0 <= share <= 1:
+            raise ValueError(rule)
+        return share
 
     def run_folder(self, name: str) -> Path:
         """The absolute folder that holds everything the experiment `name` writes."""

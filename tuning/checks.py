@@ -216,6 +216,12 @@ def _storage(draft: Draft) -> Iterator[Mistake]:
         yield Mistake("cluster.storage", why, storage, "name a folder of yours: cluster.storage=FOLDER")
 
 
+def _packing(draft: Draft) -> Iterator[Mistake]:
+    if draft.spec.cluster.gpus_per_trial == "auto" and draft.spec.trainable != "finetune":
+        rule = f"measures trials of trainable: finetune, not of {draft.spec.trainable}"
+        yield Mistake("cluster.gpus_per_trial", rule, "auto", "set 0, a fraction or 1")
+
+
 def _resources(draft: Draft) -> Iterator[Mistake]:
     """A cluster at an address is asked when it is joined."""
     cluster = draft.spec.cluster
@@ -272,6 +278,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_epochs, "epochs report_every_epochs fixed"),
         (_strategy_epochs, "strategies report_every_epochs"),
         (_storage, "cluster"),
+        (_packing, "cluster trainable"),
         (_resources, "cluster"),
         (_store, "store"),
         (_wandb, "wandb"),
