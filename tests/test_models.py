@@ -104,6 +104,32 @@ def test_the_encoder_is_the_checkpoints_and_the_head_depends_on_the_seed_alone()
     assert torch.equal(model.bert.encoder.layer[5].output.dense.weight, stored[name].float())
 
 
+def test_each_load_starts_from_the_stored_weights_whatever_was_done_to_the_model_before(tiny_bert: Path) -> None:
+    stored = (tiny_bert / "model.safetensors").read_bytes()
+    states = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = load(spec(model=str(tiny_bert)))
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(1.0)
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert (tiny_bert / "model.safetensors").read_bytes() == stored
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+def test_the_weights_of_a_new_model_are_the_files_pages_shared_between_processes() -> None:
+    model = load(spec())  # in float32 as stored: nothing is converted
+    ranges = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    mapped = [
+        tuple(int(end, 16) for end in parts[0].split("-")) for parts in ranges if parts[-1].endswith(".safetensors")
+    ]
+    places = {name: p.data_ptr() for name, p in model.named_parameters()}
+    copied = {name for name, place in places.items() if not any(start <= place < end for start, end in mapped)}
+    assert copied == {"classifier.weight", "classifier.bias"}
+
+
 def test_loading_says_nothing_about_the_new_head_and_leaves_the_verbosity(capfd: pytest.CaptureFixture[str]) -> None:
     from transformers.utils import logging
 

@@ -673,6 +673,28 @@ def test_a_hub_data_set_is_read_from_its_cache_without_a_network(cached_hub: Dat
     assert data.test["text"][:] == texts(10, 100)  # the test labels are hidden
 
 
+def test_a_hub_data_set_is_known_by_its_content_or_by_its_commit(cached_hub: DataSpec) -> None:
+    task = find_task("text_classification")
+    plain = task.source(cached_hub)
+    assert task.source(cached_hub) == plain
+    assert task.source(cached_hub.model_copy(update={"train": "validation"})) != plain
+    absent = cached_hub.model_copy(update={"hub": "nobody/absent"})
+    unusable("data.hub", "cannot be reached|has no such data set", "text_classification", absent)
+    with pytest.raises(TaskError, match=r"data\.hub"):
+        task.source(absent)
+    pinned = {task.source(absent.model_copy(update={"revision": digit * 40})) for digit in "ab"}
+    assert len(pinned) == 2  # found without a look at the data set
+
+
+def test_local_data_are_known_by_their_content_and_by_the_split_it_is_for(tmp_path: Path) -> None:
+    options, task = two_columns(tmp_path), find_task("imdb")
+    first = task.source(options)
+    (tmp_path / "train.csv").rename(tmp_path / "other.csv")
+    assert task.source(options.model_copy(update={"train": "other.csv"})) == first
+    (tmp_path / "train.csv").write_text((tmp_path / "other.csv").read_text() + "one more,1\n")
+    assert task.source(options) != first
+
+
 def test_a_hub_split_can_be_named_and_an_unknown_one_names_the_nearest(cached_hub: DataSpec) -> None:
     swapped = cached_hub.model_copy(update={"train": "validation", "validation": "train", "validation_fraction": 0.2})
     data = find_task("text_classification").load(swapped)
