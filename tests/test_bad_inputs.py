@@ -253,6 +253,20 @@ def test_a_file_in_the_way_of_the_storage_is_told(tmp_path: Path) -> None:
     assert "is a file, not a folder" in mistakes("cluster.storage=runs/deep")[0]
 
 
+def test_a_place_for_tokenised_data_that_cannot_be_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "file" / "cache"))
+    (told,) = mistakes()
+    assert told.startswith("TUNEFLEET_CACHE:")
+    assert "is a file, not a folder; set TUNEFLEET_CACHE to a folder of yours" in told
+    monkeypatch.setenv("TUNEFLEET_CACHE_GB", "20GB")
+    (told,) = mistakes()
+    assert told.startswith("TUNEFLEET_CACHE_GB: '20GB': must be a number of gigabytes above 0")
+    load_spec(GOOD, ["cluster.address=head:6379"])  # its nodes have their own environment
+
+
 def test_resources_of_a_cluster_elsewhere_are_not_judged_by_this_machine() -> None:
     load_spec(GOOD, ["cluster.address=head:6379", "cluster.cpus_per_trial=100000", "cluster.gpus_per_trial=1"])
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from trainables.cache_place import FOLDER_VARIABLE, store_folder, store_limit
 from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
 from trainables.model_files import longest_input
@@ -216,6 +217,20 @@ def _storage(draft: Draft) -> Iterator[Mistake]:
         yield Mistake("cluster.storage", why, storage, "name a folder of yours: cluster.storage=FOLDER")
 
 
+def _tokens(draft: Draft) -> Iterator[Mistake]:
+    """Where trials keep tokenised data; nodes of a cluster at an address have their own environment."""
+    if draft.spec.cluster.address is not None or draft.spec.trainable != "finetune":
+        return
+    try:
+        store_limit()
+        folder = store_folder()
+    except InputError as error:
+        yield Mistake(error.name, error.rule, error.value, error.next_step)
+        return
+    if why := machine.why_not_writable(folder):
+        yield Mistake(FOLDER_VARIABLE, why, str(folder), f"set {FOLDER_VARIABLE} to a folder of yours on a local disk")
+
+
 def _packing(draft: Draft) -> Iterator[Mistake]:
     if draft.spec.cluster.gpus_per_trial == "auto" and draft.spec.trainable != "finetune":
         rule = f"measures trials of trainable: finetune, not of {draft.spec.trainable}"
@@ -278,6 +293,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_epochs, "epochs report_every_epochs fixed"),
         (_strategy_epochs, "strategies report_every_epochs"),
         (_storage, "cluster"),
+        (_tokens, "cluster trainable"),
         (_packing, "cluster trainable"),
         (_resources, "cluster"),
         (_store, "store"),
