@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,3 +226,54 @@ def test_shares_of_a_logical_gpu_need_no_device_to_be_shared(tmp_path: Path) -> 
     spec = load_spec(GOOD | {"cluster": {"gpus_per_trial": 0.5, "address": "head:6379", "storage": str(tmp_path)}})
     logical = session(gpu_node(accelerator=None), gpus_per_trial=0.5)
     assert packed(spec, logical) is logical
+
+
+# A device as far as Ray knows: torch finds none behind it.
+RUN = """
+import sys
+import ray
+from cluster.session import ClusterError
+from tuning import load_spec, run_experiment
+
+ray.init(num_cpus=2, num_gpus=1, resources={"accelerator_type:H200": 1}, include_dashboard=False, log_to_driver=False)
+raw = {
+    "task": "text_classification",
+    "data": {"path": sys.argv[1], "text": ["text"], "label": "label"},
+    "model": sys.argv[2],
+    "epochs": 1,
+    "space": {"learning_rate": {"choice": [1e-4, 1e-3]}, "per_device_train_batch_size": 48},
+    "strategies": [{"kind": "grid"}],
+}
+cluster = {"address": "auto", "storage": sys.argv[3]}
+try:
+    run_experiment(load_spec(raw | {"name": "measured", "cluster": cluster | {"gpus_per_trial": "auto"}}))
+except ClusterError as error:
+    print("REFUSED", str(error).replace(chr(10), " "))
+sharing = {"trainable": "learning_curve", "cluster": cluster | {"gpus_per_trial": 0.5}}
+outcome = run_experiment(load_spec(raw | {"name": "shared"} | sharing))
+(study,) = outcome.studies
+print("RECORDED", study.devices_per_trial, study.attributes["trials_per_gpu"], study.attributes["gpu_sharing"])
+"""
+
+
+@pytest.mark.ray
+def test_a_run_says_before_its_first_trial_how_trials_share_a_gpu_or_why_they_cannot(
+    tiny_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    paths = [str(path) for path in (tiny_data, tiny_model, tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *paths],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | {"RAY_AUTH_MODE": "disabled"},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = {line.partition(" ")[0]: line for line in done.stdout.splitlines()}
+    assert "auto, but the trial that was to be measured, with {'per_device_train_batch_size': 48}" in lines["REFUSED"]
+    assert "torch finds no CUDA device to measure a trial on; set it to a fraction or 1 by hand" in lines["REFUSED"]
+    assert not (tmp_path / "measured").exists()  # it is not in the way of the next try
+    how = "2 trials per GPU (as declared) in time slices where there is no MPS: none runs on"
+    assert lines["shared:"].count(how) == 1
+    assert lines["RECORDED"].startswith(f"RECORDED 0.5 2 {how}")

@@ -114,6 +114,7 @@ def _footprints(spec: ExperimentSpec, session: Session) -> list[Footprint]:
     except ray.exceptions.RayError as error:
         raise ClusterError(
             f"cluster.gpus_per_trial: auto, but the trial that was to be measured, with {dict(params)}, failed: "
-            f"{error}. If it is too large for the device, lower these; else set the share by hand."
+            f"{getattr(error, 'cause', None) or error}. If it is too large for the device, lower these; else set the "
+            "share by hand."
         ) from error
     return footprints
