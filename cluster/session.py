@@ -14,14 +14,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cluster.capacity import ClusterError, Node, trial_resources
 from cluster.head import AUTH_MODE, find_head
+from cluster.mps import Daemon, share_on
+from cluster.packing import Packing
 from cluster.reach import check_storage, shipped
 from cluster.spec import ClusterSpec, TrialResources
+from cluster.warmup import prestart
 
 __all__ = ["ClusterError", "Node", "Session", "connect"]
 
@@ -38,6 +41,19 @@ class Session:
     nodes: tuple[Node, ...]
     resources: TrialResources
     max_concurrent: int | None = None
+    packing: Packing | None = None  # where trials share a GPU
+    daemon: Daemon | None = None  # the MPS that a local Ray may start
+
+    def packed(self, packing: Packing, resources: TrialResources) -> Session:
+        """The same Ray, with so many trials on each GPU, under MPS where that is permitted.
+
+        Raises:
+            ClusterError: several trials per GPU on GPUs that take one process each.
+        """
+        if packing.trials_per_gpu > 1:
+            how = self.daemon.share() if self.daemon else share_on(self.nodes)
+            packing = replace(packing, mps=how)
+        return replace(self, packing=packing, resources=resources)
 
     @property
     def slots(self) -> int:
@@ -60,6 +76,19 @@ class Session:
         """GPUs were declared (`ray start --num-gpus`) where Ray finds no device: for placement, trials train on CPU."""
         return any(node.gpus and node.accelerator is None for node in self.nodes)
 
+    def warm_up(self, trials: int, environment: Mapping[str, Any]) -> None:
+        """Have the processes of the slots started now, on a local Ray. Elsewhere they start with the first trials.
+
+        Args:
+            trials: no more slots than these are needed.
+            environment: the runtime environment of the trials' actors.
+
+        Raises:
+            ClusterError: the local Ray does not answer.
+        """
+        if self.address is None:
+            prestart(min(self.slots, trials), environment)
+
     def describe(self) -> str:
         """One line for the header of a run."""
         where = "local Ray" if self.address is None else f"Ray at {self.address}"
@@ -71,6 +100,8 @@ class Session:
         if self.resources.gpus:
             each += f" and {_count(self.resources.gpus, kind)}"
         note = "; no device behind the logical GPUs: trials train on CPU" if self.logical_gpus else ""
+        if self.packing:
+            note += f"; {self.packing.describe()}"
         return f"{where}: {nodes}{has}; {_count(self.slots, 'trial')} at a time, {each} each{note}"
 
 
@@ -79,7 +110,9 @@ def _count(number: float, noun: str) -> str:
 
 
 @contextlib.contextmanager
-def connect(spec: ClusterSpec, *, run_folder: Path, modules: Sequence[str] = ()) -> Iterator[Session]:
+def connect(
+    spec: ClusterSpec, *, run_folder: Path, modules: Sequence[str] = (), preload: str | None = None
+) -> Iterator[Session]:
     """Ray for one run; left (or, if it was started here, stopped) when the block ends, however it ends.
 
     A process that uses Ray already (a notebook) keeps it: it is used as it is and left running.
@@ -87,6 +120,7 @@ def connect(spec: ClusterSpec, *, run_folder: Path, modules: Sequence[str] = ())
     Args:
         run_folder: must be reachable from every node; it is created, and looked for on the other machines.
         modules: top-level names of the user's own modules that workers import, shipped to machines other than this one.
+        preload: a module that every worker of a local Ray imports as it starts.
 
     Raises:
         ClusterError: the cluster is unreachable, refuses us or cannot hold a trial.
@@ -96,8 +130,8 @@ def connect(spec: ClusterSpec, *, run_folder: Path, modules: Sequence[str] = ())
     if ray.is_initialized():
         yield _session(spec, run_folder, _address_in_use(spec))
     elif spec.address is None:
-        with _local_ray():
-            yield _session(spec, run_folder, None)
+        with _local_ray(spec, preload) as daemon:
+            yield replace(_session(spec, run_folder, None), daemon=daemon)
     else:
         with _joined(spec.address, modules) as address:
             yield _session(spec, run_folder, address)
@@ -127,7 +161,7 @@ def _address_in_use(spec: ClusterSpec) -> str | None:
 
 
 @contextlib.contextmanager
-def _local_ray() -> Iterator[None]:
+def _local_ray(spec: ClusterSpec, preload: str | None) -> Iterator[Daemon]:
     import ray
 
     settings = {
@@ -136,10 +170,20 @@ def _local_ray() -> Iterator[None]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # Workers are nice 15 by default: any other process would starve the trials.
         "RAY_worker_niceness": "0",
+        # Workers start when `Session.warm_up` says how many are needed, not one per core of the machine.
+        "RAY_prestart_worker_first_driver": "0",
+        # Ray sets it when a trial begins, which is too late for a process that has imported torch by then.
+        "OMP_NUM_THREADS": str(max(1, int(spec.cpus_per_trial))),
     }
+    if preload is not None:
+        settings["RAY_preload_python_modules"] = preload
     if os.environ.get(AUTH_MODE, "token").lower() != "token":
         del settings["RAY_AUTH_TOKEN"]  # switched off by the user's own RAY_AUTH_MODE, which stays
-    with _temporary_folder() as folder, _environment(settings | litter_in(folder), always={"TMPDIR": folder}):
+    with (
+        _temporary_folder() as folder,
+        Daemon(folder, wanted=spec.mps) as daemon,
+        _environment(settings | litter_in(folder), always={"TMPDIR": folder, **daemon.settings}),
+    ):
         try:
             ray.init(
                 address="local",  # not None: that would join what RAY_ADDRESS names
@@ -149,7 +193,7 @@ def _local_ray() -> Iterator[None]:
                 logging_level="warning",
                 _temp_dir=folder,
             )
-            yield
+            yield daemon
         finally:
             ray.shutdown(wait_for_processes=True)
 
