@@ -92,11 +92,13 @@ class Session:
         first = {run["arm"]: run["trials"] for run in reversed(self.result["runs"]) if run["error"] is None}
         if "tunefleet" in first:
             peers = {arm: trials for arm, trials in first.items() if arm in summary.PEERS}
-            found = summary.gate(first["tunefleet"], plain, peers, spread["accuracies"])
+            found = summary.gate(first["tunefleet"], plain, first.get("limit", []), peers, spread["accuracies"])
             self.result["gate"] = found | {"spread": spread}
 
     def _write(self) -> None:
-        self.result["summary"] = summary.summarise(self.result["runs"], self.options.workload)
+        self.result["summary"] = summary.summarise(
+            self.result["runs"], self.options.workload, self.result.get("breakdown", {}).get("tokens")
+        )
         out = self.options.out
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = out.with_suffix(".part")

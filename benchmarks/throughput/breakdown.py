@@ -11,7 +11,7 @@ from typing import Any
 
 FOLDER_VARIABLE = "TUNEFLEET_BENCHMARK"  # where the slots of a timed run leave their stamps
 STAMPS = "stamps.jsonl"
-PARTS = ("turnover", "build", "train", "evaluate", "checkpoint")
+PARTS = ("turnover", "build", "restore", "train", "evaluate", "checkpoint")
 
 Stamp = Mapping[str, Any]  # verb, worker, start, end (monotonic seconds), cpu_start, cpu_end (of the process), tokens
 

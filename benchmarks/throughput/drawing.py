@@ -79,6 +79,8 @@ def _print_gate(gate: Mapping[str, Any], console: Console) -> None:
         f"gate: {same} of {count} trials equal a plain Trainer's on the same batches bit for bit"
         f" (largest difference of a loss: {gate['largest_difference']:.1e})"
     )
+    if gate["identical_limit"] is not None:
+        console.print(f"gate: {gate['identical_limit']} of {count} equal the limit's")
     for arm, other in gate["peers"].items():
         verdict = "within" if other["within"] else "OUTSIDE"
         console.print(

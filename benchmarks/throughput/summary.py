@@ -21,8 +21,10 @@ def spread(values: Sequence[float]) -> dict[str, float] | None:
     return {"median": median(values), "low": min(values), "high": max(values)} if values else None
 
 
-def summarise(runs: Sequence[Run], workload: Workload) -> dict[str, Any]:
+def summarise(runs: Sequence[Run], workload: Workload, our_tokens: int | None) -> dict[str, Any]:
     """Per arm its figures over the repeats; runs with an error do not count.
+
+    `our_tokens` come from the breakdown: `tunefleet run` itself counts none.
 
     `efficiency` divides the limit's loop (its start not counted) by the arm (start and end counted), both of one
     repeat.
@@ -30,8 +32,11 @@ def summarise(runs: Sequence[Run], workload: Workload) -> dict[str, Any]:
     good = {(run["arm"], run["repeat"]): run for run in runs if run["error"] is None}
     names = dict.fromkeys(run["arm"] for run in runs)
     repeats = sorted({repeat for _, repeat in good})
+    arms = {name: _arm(name, good, repeats, workload) for name in names}
+    if OURS in arms:
+        arms[OURS]["tokens"] = our_tokens
     return {
-        "arms": {name: _arm(name, good, repeats, workload) for name in names},
+        "arms": arms,
         "ratios": {name: _ratio(name, good, repeats) for name in PEERS if name in names and OURS in names},
     }
 
@@ -91,31 +96,37 @@ def _workers(run: Run) -> set[int]:
 def gate(
     ours: Sequence[Mapping[str, Any]],
     plain: Sequence[Mapping[str, Any]],
+    limit: Sequence[Mapping[str, Any]],
     peers: Mapping[str, Sequence[Mapping[str, Any]]],
     seeds: Sequence[float],
 ) -> dict[str, Any]:
     """Whether a trial computes what it should.
 
     Args:
-        ours: tunefleet's trials, in the order of the list; so are `plain`, a plain Trainer's on the same batches, and
-            `peers`, by arm.
+        ours: tunefleet's trials, in the order of the list; so are `plain`, a plain Trainer's on the same batches,
+            `limit`, the plain loop's (empty: it did not run), and `peers`, by arm.
         seeds: accuracies of one configuration under several seeds.
 
     Returns:
-        `identical`: accuracy and loss of every trial, bit for bit; `largest_difference` of the losses; and per peer,
+        `identical`: how many trials have the same accuracy and loss bit for bit, `identical_limit`: how many of the
+        limit's; `largest_difference` of the losses; and per peer,
         whose batches are others, the mean difference in accuracy and whether it is within two standard errors by the
         seeds.
     """
-    same = [(a["accuracy"], a["loss"]) == (b["accuracy"], b["loss"]) for a, b in zip(ours, plain, strict=True)]
     error = 2 * stdev(seeds) * math.sqrt(2 / len(ours))
     means = {
         arm: mean(t["accuracy"] for t in ours) - mean(t["accuracy"] for t in trials) for arm, trials in peers.items()
     }
     return {
-        "trials": len(same),
-        "identical": sum(same),
+        "trials": len(ours),
+        "identical": _identical(ours, plain),
+        "identical_limit": _identical(ours, limit) if limit else None,
         "largest_difference": max(abs(a["loss"] - b["loss"]) for a, b in zip(ours, plain, strict=True)),
         "seed_sd": stdev(seeds),
         "allowed": error,
         "peers": {arm: {"difference": value, "within": abs(value) <= error} for arm, value in means.items()},
     }
+
+
+def _identical(ours: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> int:
+    return sum((a["accuracy"], a["loss"]) == (b["accuracy"], b["loss"]) for a, b in zip(ours, others, strict=True))

@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -80,7 +80,7 @@ class Loop:
             self._step(batch, optimizer)
             if count == 1:
                 break
-        self._logits(next(self._batches(self.data.validation, None, self.workload.eval_batch_size)))
+        self._logits(next(self._validation()))
 
     def run(self, rate: float) -> TrialRecord:
         """One trial from the pretrained weights."""
@@ -100,7 +100,7 @@ class Loop:
                 tokens += batch["input_ids"].numel()
                 examples += len(batch["labels"])
                 steps += 1
-        accuracy, loss = self._evaluate()
+            accuracy, loss = self._evaluate()
         return TrialRecord(learning_rate=rate, accuracy=accuracy, loss=loss, tokens=tokens, steps=steps)
 
     def _order(self, epoch: int) -> list[int]:
@@ -113,12 +113,16 @@ class Loop:
 
         return torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=0.0, fused=True)
 
-    def _batches(self, split: Any, order: list[int] | None, size: int) -> Iterator[dict[str, Any]]:
-        rows = range(len(split)) if order is None else order
+    def _batches(self, split: Any, order: Sequence[int], size: int) -> Iterator[dict[str, Any]]:
+        from torch.utils.data import DataLoader
+
         split = split.remove_columns("length") if "length" in split.column_names else split
-        for start in range(0, len(rows), size):
-            batch = self.collate([split[i] for i in rows[start : start + size]])
+        for batch in DataLoader(split, size, sampler=order, collate_fn=self.collate):
             yield {name: value.to(self.device) for name, value in batch.items()}
+
+    def _validation(self) -> Iterator[dict[str, Any]]:
+        rows = self.data.validation
+        return self._batches(rows, range(len(rows)), self.workload.eval_batch_size)
 
     def _step(self, batch: dict[str, Any], optimizer: Any) -> None:
         import torch
@@ -134,9 +138,9 @@ class Loop:
     def _evaluate(self) -> tuple[float, float]:
         import torch
 
-        batches = list(self._batches(self.data.validation, None, self.workload.eval_batch_size))
-        logits = torch.cat([self._logits(batch) for batch in batches]).float().cpu()
-        labels = torch.cat([batch["labels"] for batch in batches]).cpu()
+        scored = [(self._logits(batch), batch["labels"]) for batch in self._validation()]
+        logits, labels = (torch.cat(parts).cpu() for parts in zip(*scored, strict=True))
+        logits = logits.float()
         loss = torch.nn.functional.cross_entropy(logits.double(), labels)
         return float((logits.argmax(-1) == labels).double().mean()), float(loss)
 

@@ -47,6 +47,11 @@ class TimedFineTuning(FineTuning):
         with self._stamp("checkpoint"):
             return super().save(*positional, **named)
 
+    def restore(self, *positional: Any, **named: Any) -> Any:
+        """Taking over a checkpoint, a donor's or its own."""
+        with self._stamp("restore"):
+            return super().restore(*positional, **named)
+
     @contextmanager
     def _stamp(self, verb: str, **more: Any) -> Iterator[None]:
         start, cpu = time.monotonic(), time.process_time()
