@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from trainables.cache_place import StoreError, store_folder, store_limit
-from trainables.token_store import Content, TokenStore, _lock
+from trainables.disk import lock
+from trainables.token_store import Content, TokenStore
 
 KEYS = [digit * 64 for digit in "abcde"]
 LARGE = int(1e9)
@@ -165,17 +166,17 @@ def test_the_next_builder_of_anything_removes_what_a_killed_one_left(
 
 def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "key.lock"
-    first = _lock(path, wait=True)
+    first = lock(path, wait=True)
     assert first is not None
     with ThreadPoolExecutor() as pool:
-        second = pool.submit(_lock, path, wait=True)
+        second = pool.submit(lock, path, wait=True)
         time.sleep(0.2)  # until it waits; if that is not enough, there is nothing to see here
         path.unlink()
         first.close()
         file = second.result(60)
     assert file is not None
     with file:
-        assert _lock(path, wait=False) is None
+        assert lock(path, wait=False) is None
 
 
 def test_an_error_of_the_builder_passes_through_and_leaves_nothing(store: TokenStore) -> None:

@@ -24,15 +24,15 @@ import re
 import shutil
 import time
 import weakref
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from trainables.cache_place import FOLDER_VARIABLE, LIMIT_VARIABLE, StoreError
+from trainables.disk import lock, measure, sync
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -121,7 +121,7 @@ class TokenStore:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             files = FILES.validate_json((folder / MANIFEST).read_bytes())
             for name, expected in files.items():
-                if _measure(folder / name) != expected:
+                if measure(folder / name) != expected:
                     raise Damaged(f"{name} has changed")
             if FACTS not in files:
                 raise Damaged(f"{MANIFEST} does not name {FACTS}")
@@ -149,7 +149,7 @@ class TokenStore:
                 if final.exists():
                     self._remove(final)
                 work.rename(final)
-                _sync(self.folder)
+                sync(self.folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -158,7 +158,7 @@ class TokenStore:
         for path in self.folder.iterdir():
             if path.suffix == ".removed":
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.suffix in (".lock", ".building") and (file := _lock(path.with_suffix(".lock"), wait=False)):
+            elif path.suffix in (".lock", ".building") and (file := lock(path.with_suffix(".lock"), wait=False)):
                 with file:
                     shutil.rmtree(path.with_suffix(".building"), ignore_errors=True)
                     path.with_suffix(".lock").unlink()
@@ -173,12 +173,12 @@ class TokenStore:
 
     def _remove_unused(self, entry: Path) -> bool:
         """Whether the entry is gone; not while it is built, waited for or used."""
-        lock = entry.with_suffix(".lock")
-        if not (file := _lock(lock, wait=False)):
+        busy = entry.with_suffix(".lock")
+        if not (file := lock(busy, wait=False)):
             return False
         with file:
             gone = self._remove_unread(entry)
-            lock.unlink()
+            busy.unlink()
         return gone
 
     def _remove_unread(self, entry: Path) -> bool:
@@ -202,10 +202,10 @@ class TokenStore:
     def _locked(self, key: str) -> Iterator[None]:
         path = self.folder / f"{key}.lock"
         with self._usable():
-            file = _lock(path, wait=False)
+            file = lock(path, wait=False)
             if file is None:
                 logger.info("waiting for the process that tokenises the same data: %s", path)
-                file = _lock(path, wait=True)
+                file = lock(path, wait=True)
         assert file is not None
         with file:
             try:
@@ -224,25 +224,6 @@ class TokenStore:
             raise StoreError(FOLDER_VARIABLE, str(self.root), rule, step) from error
 
 
-def _lock(path: Path, *, wait: bool) -> BinaryIO | None:
-    """The open file, locked until it is closed; None if another process has it."""
-    while True:
-        file = path.open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.close()
-            return None
-        except BaseException:
-            file.close()
-            raise
-        # Its last holder removed it: a lock on a file without a name keeps nobody out.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()
-
-
 def _write(folder: Path, content: Content) -> None:
     """The files of an entry, the manifest last, on the disk before this returns."""
     import pyarrow as pa
@@ -252,26 +233,9 @@ def _write(folder: Path, content: Content) -> None:
         with pa.OSFile(str(folder / f"{name}{SPLIT}"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
     (folder / FACTS).write_text(json.dumps(content.facts), encoding="utf-8")
-    (folder / MANIFEST).write_bytes(FILES.dump_json({path.name: _measure(path) for path in folder.iterdir()}))
+    (folder / MANIFEST).write_bytes(FILES.dump_json({path.name: measure(path) for path in folder.iterdir()}))
     for path in (*folder.iterdir(), folder):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _measure(path: Path) -> tuple[int, int]:
-    """Bytes and CRC-32 of a file."""
-    size = crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return size, crc
+        sync(path)
 
 
 def _last_use(entry: Path) -> float:

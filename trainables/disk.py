@@ -1,0 +1,47 @@
+"""What a store that several processes share wants of the file system: locks, files that survive a crash, checksums."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+
+def lock(path: Path, *, wait: bool) -> BinaryIO | None:
+    """The open file, locked until it is closed; None if another process has it."""
+    while True:
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            return None
+        except BaseException:
+            file.close()
+            raise
+        # Its last holder removed it: a lock on a file without a name keeps nobody out.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+def sync(path: Path) -> None:
+    """Return when the file, or the names in the folder, are on the disk and not only on their way."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def measure(path: Path) -> tuple[int, int]:
+    """Bytes and CRC-32 of a file."""
+    size = crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return size, crc
