@@ -65,17 +65,32 @@ class TextClassification(TextTask):
     def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """See `Task.metrics`; predictions are logits or probabilities."""
         import numpy as np
-        from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
         if not np.isfinite(predictions).all():
             return dict.fromkeys(self.metric_names, math.nan)
-        chosen = predictions.argmax(axis=-1)
-        average = "binary" if predictions.shape[-1] == 2 else "macro"
+        counts = np.zeros((predictions.shape[-1],) * 2)  # rows by label and by prediction
+        np.add.at(counts, (labels, predictions.argmax(axis=-1)), 1)
         return {
-            "accuracy": float(accuracy_score(labels, chosen)),
-            "f1": float(f1_score(labels, chosen, average=average, zero_division=0.0)),
-            "matthews_correlation": float(matthews_corrcoef(labels, chosen)),
+            "accuracy": float(counts.trace() / counts.sum()),
+            "f1": _f1(counts),
+            "matthews_correlation": _matthews(counts),
         }
+
+
+def _f1(counts: np.ndarray) -> float:
+    """Of class 1 where there are two, else the mean over the classes that occur, as label or as prediction."""
+    occurrences = counts.sum(axis=0) + counts.sum(axis=1)
+    scores = [2 * counts[i, i] / n if (n := occurrences[i]) else 0.0 for i in range(len(counts))]
+    if len(counts) == 2:
+        return float(scores[1])
+    return float(sum(scores) / (occurrences > 0).sum())
+
+
+def _matthews(counts: np.ndarray) -> float:
+    """Gorodkin, 2004, for any number of classes; 0 where labels or predictions are all one class."""
+    labels, predictions, rows = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
+    spread = (rows**2 - labels @ labels) * (rows**2 - predictions @ predictions)
+    return float((counts.trace() * rows - labels @ predictions) / math.sqrt(spread)) if spread else 0.0
 
 
 def _plain(label: Any, origin: str, row: int) -> int | str:
