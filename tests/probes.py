@@ -46,8 +46,8 @@ class ProbedFineTuning(FineTuning):
         self.event("advanced", metrics=evaluation.metrics, rows=sorted(self.trainer.segment))
         return evaluation
 
-    def restore(self, folder: Path) -> None:
-        super().restore(folder)
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
+        super().restore(folder, moments=moments)
         self.event("restored", metrics=self.score("validation").metrics)
 
 

@@ -26,13 +26,14 @@ class Study:
     def save(self, trial_id: str, epoch: int, accuracy: float) -> None:
         """The trial reports and its checkpoint arrives."""
         fresh = trial_id not in self.trials
-        told = self.trials.setdefault(trial_id, SimpleNamespace(trial_id=trial_id, last_result={}))
+        told = self.trials.setdefault(trial_id, SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None))
         if fresh:
             self.keeper.on_trial_start(0, self.listed, told)
         told.last_result = {"epoch": epoch, "metrics": {"accuracy": accuracy}}
         path = folder_of(self.folder, trial_id, epoch)
         path.mkdir(parents=True, exist_ok=True)
         self.keeper.on_checkpoint(0, self.listed, told, SimpleNamespace(path=str(path)))
+        told.checkpoint = SimpleNamespace(path=str(path))
 
     def end(self, trial_id: str) -> None:
         self.keeper.on_trial_complete(0, self.listed, self.trials[trial_id])

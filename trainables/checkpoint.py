@@ -1,10 +1,11 @@
-"""What a checkpoint folder holds, written and read back.
+"""The state of a fine-tuning in a folder, written and read back.
 
     weights.safetensors   the model's weights
     position.json         epoch, examples seen, the values in force while they were trained
-    moments.pt            optimizer state and random states, tensors and plain numbers only (`weights_only` loads it)
+    moments.pt            optimizer state and random states, tensors and plain numbers only (`weights_only` loads it);
+                          only going on needs it
 
-A checkpoint can be a donor's. What it may bring is state (weights, moments, position, random state); what it may not
+A state can be a donor's. What it may bring is state (weights, moments, position, random state); what it may not
 bring is values: `restore` puts the optimizer's own rate, decay, betas and epsilon back after the state is loaded.
 """
 
@@ -20,35 +21,51 @@ import torch
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
-WEIGHTS, POSITION, MOMENTS = "weights.safetensors", "position.json", "moments.pt"
+from trainables.recipe import MOMENTS
+
+WEIGHTS, POSITION = "weights.safetensors", "position.json"
 
 
-def save(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, position: dict[str, Any]) -> None:
-    """Write a checkpoint into the existing `folder`."""
+def save(folder: Path, model: PreTrainedModel, position: dict[str, Any]) -> None:
+    """Write weights and position into the existing `folder`."""
     save_model(model, str(folder / WEIGHTS))
-    torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, folder / MOMENTS)
     (folder / POSITION).write_text(json.dumps(position))
 
 
-def restore(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Load weights, moments and random states in place; the optimizer keeps its own values.
+def restore(folder: Path, model: PreTrainedModel) -> dict[str, Any]:
+    """Load the weights in place.
 
     Returns:
         The position that `save` was given.
 
     Raises:
-        FileNotFoundError: the folder is no complete checkpoint.
+        FileNotFoundError: the folder holds no state.
         RuntimeError: the weights are of another architecture.
     """
     position: dict[str, Any] = json.loads((folder / POSITION).read_text())
     load_model(model, str(folder / WEIGHTS), device=str(model.device))
-    saved = torch.load(folder / MOMENTS, map_location="cpu", weights_only=True)
+    return position
+
+
+def save_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Write optimizer and random states into the existing `folder`."""
+    torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, folder / MOMENTS)
+
+
+def restore_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Load moments and random states in place; the optimizer keeps its own values.
+
+    Raises:
+        FileNotFoundError: the state was written without moments: it can be scored, not continued.
+    """
+    # Mapped where the optimizer copies to a device anyway; on a CPU it would go on using the file's own pages.
+    on_device = optimizer.param_groups[0]["params"][0].device.type != "cpu"
+    saved = torch.load(folder / MOMENTS, map_location="cpu", weights_only=True, mmap=on_device)
     own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved["optimizer"])
     for group, values in zip(optimizer.param_groups, own, strict=True):
         group.update(values)
     _set_random_state(saved["random"])
-    return position
 
 
 def _random_state() -> dict[str, Any]:

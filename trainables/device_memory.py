@@ -17,14 +17,16 @@ def cap_device_memory() -> None:
 
     To be called when the trial is built: a process without torch by then uses no device memory.
     """
-    import ray
-
-    share = float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
-    if not 0 < share < 1 or "torch" not in sys.modules:
+    if "torch" not in sys.modules:
         return
     import torch
 
-    if torch.cuda.is_available():
+    if not torch.cuda.is_available():
+        return
+    import ray
+
+    share = float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
+    if 0 < share < 1:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(capped_fraction(share, total))
 

@@ -117,16 +117,20 @@ class FineTuning:
         }
         return Scores(metrics, len(rows))
 
-    def save(self, folder: Path) -> None:
-        """Write weights and position, moments and random states: all that it takes to go on as if nothing happened."""
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        """Write weights and position; with moments and random states, all that it takes to go on undisturbed."""
         position = {"epoch": self.epoch, "examples": self.examples, "params": self.in_force()}
-        checkpoint.save(folder, self.model, self.optimizer, position)
+        checkpoint.save(folder, self.model, position)
+        if moments:
+            checkpoint.save_moments(folder, self.optimizer)
 
-    def restore(self, folder: Path) -> None:
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
         """Take over weights, moments, random state and position; the values in force stay this trial's own."""
-        position = checkpoint.restore(folder, self.model, self.optimizer)
+        position = checkpoint.restore(folder, self.model)
+        if moments:
+            checkpoint.restore_moments(folder, self.optimizer)
         self.epoch, self.examples = position["epoch"], position["examples"]
-        # The donor's optimizer state came with the donor's rate, decay and betas: `checkpoint.restore` put this
+        # The donor's optimizer state came with the donor's rate, decay and betas: `restore_moments` put this
         # trial's own back into the groups. The rate follows from the position, also for the very next step.
         self.schedule.schedule = self._schedule()
         for group, rate in zip(self.optimizer.param_groups, self.schedule.get_lr(), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 from trainables.errors import InputError
@@ -54,6 +55,35 @@ def longest_input(name: str) -> int | None:
         _key(folder / "config.json", "max_position_embeddings"),
     ]
     return min((int(tokens) for tokens in stated if isinstance(tokens, int | float) and tokens > 0), default=None)
+
+
+def weight_bytes(name: str, revision: str | None = None) -> int | None:
+    """Bytes of the model's weights in float32, as trials hold them, from the headers of its safetensors files; None for
+    a Hub id that is not in the local cache.
+
+    Raises:
+        ModelError: see `resolve_model`.
+    """
+    folder: Path | None = Path(resolve_model(name))
+    if folder is not None and not folder.is_dir():
+        folder = _cached(name, revision)
+    files = list(folder.glob("*.safetensors")) if folder else []
+    return sum(map(_float32_bytes, files)) if files else None
+
+
+def _cached(hub_id: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _float32_bytes(file: Path) -> int:
+    """The format: eight bytes of length, then a JSON header with the shape of each tensor."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    shapes: list[list[int]] = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+    return 4 * sum(math.prod(shape) for shape in shapes)
 
 
 def _key(path: Path, key: str) -> object:

@@ -16,8 +16,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from ray import tune
 
+from trainables.device_memory import cap_device_memory
+from trainables.recipe import Recipe
 from trainables.reporting import Report, begin_function_trial, checked
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
+from trainables.states import BESIDE_THE_RECIPE, Keeping, States
 
 
 class Evaluation(NamedTuple):
@@ -50,11 +53,17 @@ class Training(Protocol):
     def score(self, split: Literal["validation", "test"]) -> Scores:
         """Evaluate as it stands. The test split is for the end of an experiment, never for a search."""
 
-    def save(self, folder: Path) -> None:
-        """Write all that `restore` needs into the existing `folder`."""
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        """Write into the existing `folder` all that `score` needs; with `moments` all that `advance` needs as well.
 
-    def restore(self, folder: Path) -> None:
-        """Take over position, weights, moments and random state from `folder`; keep this trial's own params."""
+        What `advance` alone needs goes into `recipe.MOMENTS`: copies for scoring leave that file out.
+        """
+
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
+        """Take over position, weights, moments and random state from `folder`; keep this trial's own params.
+
+        Without `moments` it can only score from then on.
+        """
 
 
 def load_trainable(name: str) -> Any:
@@ -92,22 +101,24 @@ def build(params: Params, spec: FineTuneSpec) -> Training:
     return training
 
 
-def make_trainable(spec: FineTuneSpec, *, devices: float) -> Any:
+def make_trainable(spec: FineTuneSpec, *, devices: float, keeping: Keeping = BESIDE_THE_RECIPE) -> Any:
     """The Tune trainable for `spec`.
 
     Args:
         devices: what one trial holds: GPUs, or CPU cores where it has none. Cost is seconds x devices.
+        keeping: where and with what states are written; a function keeps its own checkpoints.
 
     Raises:
         ValueError: `spec.trainable` names nothing that can be run.
     """
     if is_training(spec.trainable):
-        return tune.with_parameters(Slot, training=build, spec=spec, devices=devices)
+        return tune.with_parameters(Slot, training=build, spec=spec, devices=devices, keeping=keeping)
     target = load_trainable(spec.trainable)
 
     def train_function(config: dict[str, Any]) -> None:
         params = {**spec.fixed, **config}
         begin_function_trial(params, spec, devices)
+        cap_device_memory()
         target(params, spec=spec)
 
     train_function.__name__ = target.__name__
@@ -123,14 +134,20 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         training: Callable[[Params, FineTuneSpec], Training],
         spec: FineTuneSpec,
         devices: float,
+        keeping: Keeping = BESIDE_THE_RECIPE,
     ) -> None:
         """Called by Tune in the new actor."""
         self._make, self._spec, self._devices = training, spec, devices
+        self._states = States(keeping, training, spec)
         self._start(config)
+        cap_device_memory()
 
     def _start(self, config: dict[str, Any]) -> None:
         self._charged_until = time.monotonic()
-        self._training = self._make({**self._spec.fixed, **config}, self._spec)
+        self._params = {**self._spec.fixed, **config}
+        self._epoch = 0.0
+        self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
+        self._training = self._make(self._params, self._spec)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Another trial, or the same one after an exploit, takes this slot: nothing of the old one stays."""
@@ -141,6 +158,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Train to the next evaluation; the result is one report."""
         epoch, metrics, params = self._training.advance(self._spec.report_every_epochs)
+        self._epoch = epoch
         assert self._spec.objective is not None  # load_spec fills it in from the task
         metrics = checked(metrics, self._spec.objective.metric, epoch, params)
         now = time.monotonic()
@@ -152,8 +170,9 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""
-        self._training.save(Path(checkpoint_dir))
+        self._past = self._states.save(Path(checkpoint_dir), self._training, self._past, self._params, self._epoch)
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Called by Tune after `setup` or `reset_config`, with a local copy of the (donor's) checkpoint."""
-        self._training.restore(Path(checkpoint))
+        """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""
+        self._past = self._states.load(Path(checkpoint), self._training)
+        self._epoch = self._past.epoch

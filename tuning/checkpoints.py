@@ -1,23 +1,33 @@
-"""Which checkpoints of a study stay on storage: what a trial may still be continued from, and the best one.
+"""Which checkpoints of a study stay on storage: what a trial may still be continued from, and the best ones.
 
 Tune's own `num_to_keep` counts per trial and knows nothing of donors: it deletes a checkpoint that a clone is about to
-load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as nobody needs it. Needed are the best one,
-the newest of each running trial (Tune restarts a failed trial from it), and what Tune's last two snapshots of the
-experiment name as newest: a resume continues from the newer, unless the driver died before that one was on storage.
+load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as nobody needs it. Needed are the best,
+what Tune would start each running trial from (a clone: its donor's), and what Tune's last two snapshots of the
+experiment name as such: a resume continues from the newer, unless the driver died before that one was on storage.
+
+A checkpoint is a recipe (`trainables.recipe`); its state is another matter. In memory stay the states that a running
+trial would load, and the best ones until they are copied. Copied are the states with moments that a trial would load,
+as soon as they exist; the best weights when they have stood for a while, and at the end. Until a newer one is copied,
+the last copy on the way to it stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from ray.tune import Callback
 
+from trainables.recipe import RECIPE, Recipe
+from tuning.durable import Copy
 from tuning.outcome import TrialState
+from tuning.study_states import StudyStates, strip, token_of
 
 if TYPE_CHECKING:
     from ray.tune import Checkpoint
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
     from tuning.outcome import StudyOutcome
 
 SNAPSHOTS = 2  # the newest may not have reached the storage yet
+STOOD = 60.0  # seconds that the best weights stand before they are copied: in a short study only the last ones are
+PAUSE = 0.5  # seconds between two looks at the time
 
 
 @runtime_checkable
@@ -42,6 +54,13 @@ class Kept(NamedTuple):
     epoch: float
     score: float  # higher is better
     path: str
+    recipe: Recipe | None  # None: a custom function's own checkpoint
+    since: float  # on the monotonic clock
+
+    def copy(self, *, weights_only: bool) -> Copy:
+        """Its state on the storage path."""
+        assert self.recipe is not None
+        return Copy(self.recipe, Path(self.path), weights_only)
 
 
 class CheckpointKeeper(Callback):  # type: ignore[misc]
@@ -51,9 +70,22 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         study: as recorded before a resume; without trials on a fresh start. Tells the objective.
         scheduler: asked for its pins, if it has any.
         on_drop: told (trial id, epoch) after each deletion.
+        states: does with the states what is decided here; None: each lies beside its recipe, or is a function's own.
+        keep_best: how many of the best stay.
     """
 
-    def __init__(self, study: StudyOutcome, scheduler: object, on_drop: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        study: StudyOutcome,
+        scheduler: object,
+        on_drop: Callable[[str, float], None],
+        states: StudyStates | None = None,
+        keep_best: int = 1,
+    ) -> None:
+        self._states, self._keep_best = states, keep_best
+        self._failure: Exception | None = None
+        self._looked = 0.0
+        self._loads: dict[str, str] = {}  # by trial: the path that Tune would start it from
         self._metric, self._sign = study.metric, 1 if study.mode == "max" else -1
         self._pins = scheduler.pinned if isinstance(scheduler, PinsCheckpoints) else set
         self._on_drop = on_drop
@@ -64,7 +96,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                 score = self._sign * report.metrics[self._metric]
                 scores[report.epoch] = max(score, scores.get(report.epoch, score))
             known = sorted((e, path) for e, path in trial.checkpoints.items() if e in scores)
-            self._kept[trial.id] = [Kept(epoch, scores[epoch], path) for epoch, path in known]
+            self._kept[trial.id] = [self._entry(epoch, scores[epoch], path) for epoch, path in known]
         self._ended = {trial.id for trial in study.trials if trial.state is not TrialState.RUNNING}
         # The snapshot that this run is resumed from may name any of them.
         everything = {entry.path for kept in self._kept.values() for entry in kept}
@@ -78,16 +110,33 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
     ) -> None:
         """A checkpoint has arrived on the storage path; `trial.last_result` is the report that it belongs to."""
-        report, path = trial.last_result, checkpoint.path
-        score = self._sign * report["metrics"][self._metric]
-        for known in trials:  # in order of the trials, whoever is first to have a checkpoint
-            self._kept.setdefault(known.trial_id, [])
-        kept = self._kept[trial.trial_id]
-        # A trial that was resumed from an older checkpoint overwrites the later ones, one by one, under the same names.
-        kept[:] = [entry for entry in kept if entry.path != path]
-        self._delete(trial.trial_id, [entry for entry in kept if entry.path > path])
-        kept.append(Kept(float(report["epoch"]), score, path))
-        self._drop()
+        with self._failing():
+            report, path = trial.last_result, checkpoint.path
+            score = self._sign * report["metrics"][self._metric]
+            for known in trials:  # in order of the trials, whoever is first to have a checkpoint
+                self._kept.setdefault(known.trial_id, [])
+            kept = self._kept[trial.trial_id]
+            # A trial that was resumed from an older checkpoint overwrites the later ones, one by one, under the same
+            # names.
+            kept[:] = [entry for entry in kept if entry.path != path]
+            self._delete(trial.trial_id, [entry for entry in kept if entry.path > path])
+            kept.append(entry := self._entry(float(report["epoch"]), score, path))
+            if entry.recipe is not None:
+                _delete_other_states(entry.path, entry.recipe)
+                if self._states is not None:
+                    self._states.arrived(entry.recipe)
+            self._look(trials)
+            self._loads[trial.trial_id] = path
+            self._drop()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """The end of Tune's step: what has become due with time, and failures, which Tune swallows elsewhere."""
+        if self._failure is None and time.monotonic() - self._looked > PAUSE:
+            with self._failing():
+                self._look(trials)
+                self._drop()
+        if self._failure is not None:
+            raise self._failure
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Also one whose end Tune's snapshot was too old to know."""
@@ -103,39 +152,134 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def get_state(self) -> None:
         """Tune takes a snapshot of the experiment now. There is nothing of the keeper's to save in it."""
-        self._snapshots.append(self._newest())
+        self._snapshots.append(self._named())
 
     def finish(self, folder: Path) -> None:
-        """The study has ended: below its `folder` only the best checkpoint stays. Called by the runner, after Tune."""
+        """The study has ended: below its `folder` only the best checkpoints stay, and of them the weights.
+
+        Called by the runner, after Tune.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
         best = self._best()
+        if self._states is not None:
+            self._states.flush([entry.copy(weights_only=True) for entry in best if entry.recipe is not None])
+        stay = {entry.path for entry in best}
         for trial_id, kept in self._kept.items():
-            self._delete(trial_id, [entry for entry in kept if entry is not best])
+            self._delete(trial_id, [entry for entry in kept if entry.path not in stay])
         for left in folder.glob("*/checkpoint_*"):  # by a driver that was killed before it could record it
-            if best is None or left != Path(best.path):
+            if str(left) not in stay:
                 shutil.rmtree(left)
+        for entry in best:
+            if entry.recipe is not None:
+                strip(Path(entry.path), entry.recipe)
+
+    def suspend(self) -> None:
+        """The study was interrupted: copy what a resume would go on from.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self._states is not None and self._failure is None:
+            best = [entry.copy(weights_only=True) for entry in self._best() if entry.recipe is not None]
+            self._states.flush([*(base.copy(weights_only=False) for base in self._bases(self._named())), *best])
 
     def _end(self, trial: Trial) -> None:
         self._ended.add(trial.trial_id)
         self._drop()
 
-    def _newest(self) -> set[str]:
-        return {kept[-1].path for trial_id, kept in self._kept.items() if kept and trial_id not in self._ended}
+    def _look(self, trials: list[Trial]) -> None:
+        for trial in trials:
+            if trial.trial_id not in self._ended and trial.checkpoint is not None:
+                self._loads[trial.trial_id] = trial.checkpoint.path
+
+    def _named(self) -> set[str]:
+        """What the running trials would be started from."""
+        running = ((trial_id, kept) for trial_id, kept in self._kept.items() if trial_id not in self._ended)
+        named = (self._loads.get(trial_id, kept[-1].path if kept else None) for trial_id, kept in running)
+        return {path for path in named if path is not None}
 
     def _drop(self) -> None:
-        needed = self._newest().union(self._pins(), *self._snapshots)
-        if best := self._best():
-            needed.add(best.path)
+        self._looked = time.monotonic()
+        named, best = self._named(), self._best()
+        saved = named.union(self._pins(), *self._snapshots)
+        bases = {entry.path for entry in self._copied_bases(saved)}
+        needed = saved | bases | {entry.path for entry in best}
+        if self._states is not None:
+            for entry in best:
+                if entry.recipe is not None and entry.path not in bases and self._is_copied(entry):
+                    self._states.strip(Path(entry.path), entry.recipe)
+            self._decide(self._states, named, best)
         for trial_id, kept in self._kept.items():
             self._delete(trial_id, [entry for entry in kept if entry.path not in needed])
 
-    def _best(self) -> Kept | None:
+    def _decide(self, states: StudyStates, named: set[str], best: list[Kept]) -> None:
+        """Of the states: which stay in memory, which are copied."""
+        bases = self._bases(named)
+        waiting = [e for e in best if e.recipe is not None and not states.durable(e.copy(weights_only=True))]
+        in_memory = {entry.recipe.state for entry in (*bases, *waiting) if entry.recipe is not None}
+        # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.room`.
+        room = SNAPSHOTS * len(named) + 1 - sum(map(self._is_copied, itertools.chain(*self._kept.values())))
+        moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
+        stood = [entry for entry in waiting if time.monotonic() - entry.since > STOOD]
+        states.decide(in_memory, [*moments[: max(room, 0)], *(entry.copy(weights_only=True) for entry in stood)])
+
+    def _bases(self, paths: set[str]) -> list[Kept]:
+        """The states with moments that trials at `paths` would go on from, each once."""
+        return list({line[0].path: line[0] for line in self._lines(paths) if line}.values())
+
+    def _copied_bases(self, paths: set[str]) -> Iterator[Kept]:
+        """The same, each with those before it back to the first one that is on the storage path."""
+        for line in self._lines(paths):
+            for base in line:
+                yield base
+                if self._is_copied(base):
+                    break
+
+    def _lines(self, paths: set[str]) -> Iterator[list[Kept]]:
+        """Of each checkpoint at `paths` the states with moments on the way to it, the newest first."""
+        entries = [entry for kept in self._kept.values() for entry in kept if entry.recipe is not None]
+        by_token = {entry.recipe.token: entry for entry in entries if entry.recipe is not None}
+        for entry in entries:
+            if entry.path in paths and entry.recipe is not None:
+                tokens = (base.token for base in reversed(entry.recipe.bases))
+                yield [by_token[token] for token in tokens if token in by_token]
+
+    def _is_copied(self, entry: Kept) -> bool:
+        if self._states is None or entry.recipe is None:
+            return True
+        return entry.recipe.moments and self._states.durable(entry.copy(weights_only=False))
+
+    def _best(self) -> list[Kept]:
         """The first of the best, in order of the trials and of their epochs: the one that StudyOutcome.best names."""
         everything = itertools.chain.from_iterable(self._kept.values())
-        return max(everything, key=lambda kept: kept.score, default=None)
+        return sorted(everything, key=lambda kept: -kept.score)[: self._keep_best]
+
+    def _entry(self, epoch: float, score: float, path: str) -> Kept:
+        recipe = Recipe.read(Path(path)) if Path(path, RECIPE).is_file() else None
+        return Kept(epoch, score, path, recipe, time.monotonic())
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._failure = self._failure or error
+            raise
 
     def _delete(self, trial_id: str, entries: Iterable[Kept]) -> None:
         for entry in entries:
+            if self._states is not None and entry.recipe is not None and not self._states.withdraw(entry.recipe.token):
+                continue  # its state is being copied right now; the next time
             if Path(entry.path).exists():  # a driver that was killed may have deleted it and not recorded that
                 shutil.rmtree(entry.path)
             self._kept[trial_id].remove(entry)
             self._on_drop(trial_id, entry.epoch)
+
+
+def _delete_other_states(path: str, recipe: Recipe) -> None:
+    """A trial that was set back writes into folders that are there already; Tune leaves what else is in them."""
+    for folder in Path(path).iterdir():
+        if folder.is_dir() and token_of(folder.name) != recipe.token:
+            shutil.rmtree(folder)

@@ -7,6 +7,7 @@ has kept; the score is recorded with the study, and a study that has one is neve
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from trainables.reporting import Report
 from trainables.slot import Scores, build, is_training
 from trainables.spec import FineTuneSpec, Params
+from trainables.states import scorable
 from tuning.outcome import StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.spec import ExperimentSpec
 
@@ -82,7 +84,8 @@ def choose(study: StudyOutcome) -> Choice | None:
 
 def score_checkpoint(spec: FineTuneSpec, params: Params, checkpoint: str) -> Scores:
     """On a worker: the metrics of a checkpoint on the test split, and how many rows that has."""
-    training = build(params, spec)
-    training.restore(Path(checkpoint))
-    scores: Scores = training.score("test")
-    return scores
+    with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
+        place = scorable(Path(checkpoint), build, spec, Path(scratch))
+        training = build(params, spec)
+        training.restore(place, moments=False)
+    return training.score("test")

@@ -7,6 +7,7 @@ final scoring start from there.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -15,18 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.capacity import ClusterError
+from trainables.model_files import weight_bytes
 from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS, FineTuneSpec
+from trainables.states import Keeping
 from tuning.checkpoints import CheckpointKeeper
 from tuning.outcome import ExperimentOutcome, StudyState
+from tuning.packing import packed, sharing_record
 from tuning.population import PopulationScheduler
 from tuning.progress import Progress
 from tuning.provenance import versions
+from tuning.ray_internals import slot_environment
 from tuning.recorder import Recorder
+from tuning.room import claimed_room, fits_memory
 from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, ExperimentSpec, load_spec
 from tuning.stopping import stoppable, stopped_during
 from tuning.store import StoreError, StudyStore, StudyWriter
 from tuning.strategies import Plan, Strategy
+from tuning.study_states import StudyStates, open_states
 from tuning.tracking import Tracking
 from tuning.tune_settings import tune_settings
 
@@ -97,21 +104,27 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
     from tuning.final import score_studies
 
     store = StudyStore(spec.store_url)
+    preload = "trainables.warm" if spec.trainable == "finetune" else None
     modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
     with (
         unclaimed_if_unused(spec),
         tune_settings(),
         stoppable(),  # while Ray starts
-        connect(spec.cluster, run_folder=spec.run_folder, modules=modules) as session,
+        connect(spec.cluster, run_folder=spec.run_folder, modules=modules, preload=preload) as joined,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
+        finished = _finished(store, spec.name) if resume else set()
+        asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
+        studies = [Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished]
+        session = packed(spec, joined, [study.plan.trials for study in studies], progress=progress)
         if progress:
             print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
-        finished = _finished(store, spec.name) if resume else set()
-        for strategy in spec.strategies:
-            for seed in spec.seeds:
-                if (strategy.name, seed) not in finished:
-                    run_study(Study.of(spec, strategy, seed), session, store, tracking, progress=progress)
+        room = claimed_room(spec, [study.plan for study in studies], session.slots)
+        if progress and room:
+            print(room, flush=True)
+        for study in studies:
+            session.warm_up(study.plan.trials, slot_environment())
+            run_study(study, session, store, tracking, progress=progress)
         if spec.test:
             score_studies(spec, session, store)
     return store.load(spec.name)
@@ -173,35 +186,56 @@ def run_study(study: Study, session: Session, store: StudyStore, tracking: Track
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
     recorder = Recorder(writer, study.spec.space_of(study.strategy))
-    keeper = CheckpointKeeper(before, plan.scheduler, recorder.drop_checkpoint)
-    callbacks: list[Any] = [recorder, keeper, *tracking.callbacks(study.strategy.name, study.seed)]
     concurrency: int | None = session.slots
     if isinstance(plan.scheduler, PopulationScheduler):
         # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
-    with contextlib.ExitStack() as stack:
-        if progress:
-            drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective)
-            callbacks.append(stack.enter_context(contextlib.closing(drawn)))
-        stopped = stopped_during(lambda: _tune(study, session, callbacks, concurrency, resume=resume))
-    if stopped or recorder.ended < plan.trials:
-        raise Interrupted(
-            f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials ended. "
-            f"Everything is kept; go on with `tunefleet resume {study.spec.name}`."
+    with _states(study, session) as (states, keeping):
+        keeper = CheckpointKeeper(
+            before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best
         )
-    keeper.finish(study.folder)
+        callbacks: list[Any] = [recorder, keeper, *tracking.callbacks(study.strategy.name, study.seed)]
+        try:
+            with contextlib.ExitStack() as stack:
+                if progress:
+                    drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective)
+                    callbacks.append(stack.enter_context(contextlib.closing(drawn)))
+                tune = functools.partial(_tune, study, session, callbacks, concurrency, keeping, resume=resume)
+                stopped = stopped_during(tune)
+            if stopped or recorder.ended < plan.trials:
+                raise Interrupted(
+                    f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials "
+                    f"ended. Everything is kept; go on with `tunefleet resume {study.spec.name}`."
+                )
+        except Exception:
+            keeper.suspend()
+            raise
+        keeper.finish(study.folder)
     writer.finish()
 
 
-def _tune(study: Study, session: Session, callbacks: list[Any], concurrency: int | None, *, resume: bool) -> None:
+@contextlib.contextmanager
+def _states(study: Study, session: Session) -> Iterator[tuple[StudyStates | None, Keeping]]:
+    """Where the states of the study's trials are kept, for the driver and for the slots."""
+    spec, plan = study.spec, study.plan
+    weights = weight_bytes(spec.model, spec.revision) if spec.trainable == "finetune" else None
+    fits = is_training(spec.trainable) and fits_memory(weights, plan, session.slots, spec.checkpoint)
+    with open_states(study.folder) if fits else contextlib.nullcontext() as states:
+        place = None if states is None else study.folder
+        yield states, Keeping(place, plan.weights_only, spec.checkpoint.every_epochs, weights or 0)
+
+
+def _tune(
+    study: Study, session: Session, callbacks: list[Any], concurrency: int | None, keeping: Keeping, *, resume: bool
+) -> None:
     """`tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state."""
     from ray import tune
 
     plan, trial = study.plan, study.trial
     by_class = is_training(trial.trainable)
     tune.run(
-        make_trainable(trial, devices=session.devices_per_trial),
+        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping),
         name=study.folder.name,
         storage_path=str(study.folder.parent),
         config=dict(plan.param_space),
@@ -265,6 +299,6 @@ def _open(study: Study, session: Session, store: StudyStore) -> StudyWriter:
         slots=session.slots,
         devices_per_trial=session.devices_per_trial,
         device=session.device,
-        attributes=versions(),
+        attributes=versions() | sharing_record(session),
         spec_yaml=spec.to_yaml(),
     )

@@ -15,11 +15,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, ValidationError, field_serializer
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_serializer,
+)
 
 from cluster.spec import ClusterSpec
 from trainables.errors import nearest
-from trainables.spec import FineTuneSpec, Frozen, Objective
+from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective
 from tuning.mistakes import Mistake, SpecError, mistakes_of
 from tuning.space import Space
 from tuning.spec_file import dump, read_source
@@ -30,7 +38,7 @@ __all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
 STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
 # Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
-NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures"}
+NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "checkpoint"}
 
 
 class WandbSpec(Frozen):
@@ -42,6 +50,17 @@ class WandbSpec(Frozen):
     project: str = "tunefleet"
     entity: str | None = Field(None, description="a user or a team; null: the key's own")
     key_file: str | None = Field(None, description="holds the key on one line; mode 0600")
+
+
+class CheckpointSpec(Frozen):
+    """Which states of trials are written. What PBT hands from donor to clone is always."""
+
+    every_epochs: Epochs | None = Field(
+        None,
+        description="a trial that failed or was interrupted goes on from its last optimizer state, written once in so "
+        "many epochs; null: it is trained again from its start",
+    )
+    keep_best: PositiveInt = Field(1, description="how many of a study's best weights stay")
 
 
 def folder_name(name: str) -> str:
@@ -95,6 +114,7 @@ class ExperimentSpec(FineTuneSpec):
         None, description=f"database URL without a password; null: ${STORE_VARIABLE}, else SQLite in the run folder"
     )
     wandb: WandbSpec = WandbSpec()
+    checkpoint: CheckpointSpec = CheckpointSpec()
 
     @field_serializer("strategies")
     def _with_kind(self, strategies: tuple[Strategy, ...]) -> list[dict[str, Any]]:

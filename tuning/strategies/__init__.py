@@ -34,6 +34,7 @@ class Plan:
     trials: int  # exactly how many
     param_space: Mapping[str, Any] = field(default_factory=dict)  # empty when the searcher proposes every value
     searcher: Searcher | SearchAlgorithm | None = None
+    weights_only: bool = False  # no trial is paused or cloned: checkpoints are for scoring and need no optimizer state
 
 
 class Strategy(Frozen, ABC):

@@ -29,4 +29,6 @@ class Grid(Strategy):
         from tuning.searchers import Listed
 
         combinations = space.grid(self.points)
-        return Plan(scheduler=FIFOScheduler(), trials=len(combinations), searcher=Listed(combinations))
+        return Plan(
+            scheduler=FIFOScheduler(), trials=len(combinations), searcher=Listed(combinations), weights_only=True
+        )

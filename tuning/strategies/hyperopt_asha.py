@@ -82,4 +82,5 @@ class HyperOptAsha(Strategy):
             stop_last_trials=False,
         )
         random_ones = self.initial_random or min(max(self.trials // 4, 4), self.trials)
-        return Plan(scheduler, self.trials, searcher=TreeParzen(space, objective, random_ones, seed, scheduler))
+        searcher = TreeParzen(space, objective, random_ones, seed, scheduler)
+        return Plan(scheduler, self.trials, searcher=searcher, weights_only=True)

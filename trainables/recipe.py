@@ -1,0 +1,95 @@
+"""A checkpoint is a recipe: where the state of a trial lies, and what led to it, so that a lost one can be made again.
+
+A checkpoint folder on the storage path holds
+
+    recipe.json        the values in force and until which epoch, since the beginning of the lineage; small
+    state-<token>/     what `Training.save` wrote with moments: a trial can go on from it
+    weights-<token>/   the same without moments: it can be scored, not continued
+
+The recipe is there from the report on. The state is in the shared memory of a node until it is copied here, if ever.
+Tokens are drawn for each state anew: a folder that a resumed trial overwrites never mixes two of them.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from trainables.spec import Params
+
+RECIPE = "recipe.json"
+MOMENTS = "moments.pt"  # the file of a state that only going on needs
+BASES = 16  # earlier states that a recipe names at most
+
+
+class Segment(NamedTuple):
+    """A stretch of training with the same values."""
+
+    params: Params  # complete: the fixed ones included
+    until: float  # epoch; grows along the lineage
+
+
+class Base(NamedTuple):
+    """A state with moments on the way."""
+
+    token: str
+    epoch: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one checkpoint is. An exploit's clone carries the donor's past in front of its own."""
+
+    token: str
+    moments: bool  # the state was written with moments
+    node: str | None  # Ray's id of the node in whose shared memory the state was put; None: it was written here
+    segments: tuple[Segment, ...]
+    bases: tuple[Base, ...]  # oldest first; the last is this state itself if it has moments
+
+    @property
+    def epoch(self) -> float:
+        """Where the trial stood."""
+        return self.segments[-1].until
+
+    @property
+    def state(self) -> str:
+        """The name of the state's folder, wherever it lies."""
+        return full(self.token) if self.moments else weights(self.token)
+
+    @classmethod
+    def after(cls, past: Recipe | None, params: Params, epoch: float, *, moments: bool, node: str | None) -> Recipe:
+        """The recipe of a state at `epoch`, reached with `params` from `past` (None: from the beginning)."""
+        segments, bases = (past.segments, past.bases) if past else ((), ())
+        if segments and dict(segments[-1].params) == dict(params):
+            segments = segments[:-1]
+        token = uuid.uuid4().hex[:12]
+        own = (Base(token, epoch),) if moments else ()
+        return cls(token, moments, node, (*segments, Segment(dict(params), epoch)), (*bases, *own)[-BASES:])
+
+    @classmethod
+    def read(cls, folder: Path) -> Recipe:
+        """The recipe of the checkpoint in `folder`.
+
+        Raises:
+            FileNotFoundError: it is no checkpoint of a slot.
+        """
+        raw = json.loads((folder / RECIPE).read_text())
+        segments = tuple(Segment(params, until) for params, until in raw.pop("segments"))
+        return cls(segments=segments, bases=tuple(Base(*base) for base in raw.pop("bases")), **raw)
+
+    def write(self, folder: Path) -> None:
+        """Into the existing `folder`."""
+        (folder / RECIPE).write_text(json.dumps(asdict(self)))
+
+
+def full(token: str) -> str:
+    """The folder of a state with moments."""
+    return f"state-{token}"
+
+
+def weights(token: str) -> str:
+    """The folder of a state without."""
+    return f"weights-{token}"

@@ -1,0 +1,208 @@
+"""Copies of states from shared memory to the storage path, made behind the training by one thread of the driver.
+
+A copy is complete or absent: written under another name, synced, renamed. A state on another node is copied there, by a
+task of Ray's that holds no CPU. An error (a full disk) is kept for `check`, which the driver asks while the study runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cluster.capacity import ClusterError
+from trainables.recipe import MOMENTS, Recipe, full, weights
+from trainables.shared_memory import SharedMemory
+
+
+class StorageError(ClusterError):
+    """A state cannot be written to the storage path."""
+
+
+class Copy(NamedTuple):
+    """One copy to make."""
+
+    recipe: Recipe
+    folder: Path  # of the checkpoint; the copy goes below it
+    weights_only: bool
+
+    @property
+    def target(self) -> Path:
+        """The copy's own folder."""
+        return self.folder / (weights if self.weights_only else full)(self.recipe.token)
+
+    @property
+    def done(self) -> bool:
+        """Whether it is there, or a fuller one."""
+        return self.target.is_dir() or (self.folder / full(self.recipe.token)).is_dir()
+
+
+def make_copy(study: Path, state: str, target: Path) -> bool:
+    """Copy `state` from this node's memory to `target`; False if it is not in this memory (any more).
+
+    Raises:
+        OSError: the target cannot be written.
+    """
+    shared = SharedMemory(study)
+    try:
+        source = shared.find(state)
+        if source is None:
+            return False
+        copy_files(source, target)
+        return True
+    finally:
+        shared.close()
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """The files of `source` at `target`, all or none; without the moments where `target` is named as of weights."""
+    without = MOMENTS if target.name.startswith(weights("")) else None
+    unfinished = target.with_name(f".{target.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    for file in source.iterdir():
+        if file.name != without:
+            shutil.copyfile(file, unfinished / file.name)
+            _sync(unfinished / file.name)
+    _sync(unfinished)
+    unfinished.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Copier:
+    """The thread and its list. Used by the driver's main thread alone, besides itself.
+
+    Args:
+        study: the study's folder.
+        here: Ray's id of the driver's node.
+    """
+
+    def __init__(self, study: Path, here: str) -> None:
+        self._study, self._here = study, here
+        self._changed = threading.Condition()
+        self._wanted: list[Copy] = []
+        self._current: Copy | None = None
+        self._lost: set[str] = set()  # tokens of states that were not where they should be
+        self._failure: Exception | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="copier", daemon=True)
+        self._thread.start()
+
+    def want(self, copies: Sequence[Copy]) -> None:
+        """These, in this order, and no others: what has not begun and is not among them is given up."""
+        with self._changed:
+            self._wanted = [copy for copy in copies if copy.recipe.token not in self._lost]
+            self._changed.notify_all()
+
+    def withdraw(self, token: str) -> bool:
+        """Make no copy of that state; False while one is being made: neither it nor its checkpoint may be deleted."""
+        with self._changed:
+            self._wanted = [copy for copy in self._wanted if copy.recipe.token != token]
+            return self._current is None or self._current.recipe.token != token
+
+    def check(self) -> None:
+        """Raises:
+        StorageError: a copy could not be written.
+        """
+        if self._failure is not None:
+            raise StorageError(
+                f"cluster.storage: a checkpoint's state cannot be copied to {self._study}: {self._failure}. "
+                "Make room or mend the storage, then go on with `tunefleet resume`."
+            ) from self._failure
+
+    def wait(self) -> None:
+        """Until all that is wanted is there.
+
+        Raises:
+            StorageError: a copy could not be written.
+        """
+        with self._changed:
+            while (self._wanted or self._current) and self._failure is None:
+                self._changed.wait()
+        self.check()
+
+    def close(self) -> None:
+        """Give up what has not begun; returns when the thread has ended."""
+        with self._changed:
+            self._closed = True
+            self._wanted = []
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._current = None
+                self._changed.notify_all()
+                while not self._wanted and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                self._current = copy = self._wanted.pop(0)
+            try:
+                if not copy.done and not self._make(copy):
+                    with self._changed:
+                        self._lost.add(copy.recipe.token)
+            except Exception as error:  # told by `check`, in the main thread
+                with self._changed:
+                    self._failure, self._current = error, None
+                    self._changed.notify_all()
+                return
+
+    def _make(self, copy: Copy) -> bool:
+        recipe = copy.recipe
+        if recipe.node in (None, self._here) or not alive(recipe.node):
+            # Also what a run before this one has left in this memory, under a node of a Ray that is gone.
+            return make_copy(self._study, recipe.state, copy.target)
+        return bool(on_node(recipe.node, make_copy, self._study, recipe.state, copy.target))
+
+
+def alive(node: str | None) -> bool:
+    """Whether Ray has such a node now."""
+    import ray
+
+    return ray.is_initialized() and any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
+
+
+def on_node(node: str, function: Any, *arguments: Any) -> Any:
+    """What `function` returns there; None if the node is lost meanwhile.
+
+    Raises:
+        Exception: whatever the function raises.
+    """
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+    task = ray.remote(function).options(num_cpus=0, scheduling_strategy=pinned)
+    try:
+        return ray.get(task.remote(*arguments))
+    except RayTaskError as error:
+        raise error.cause if isinstance(error.cause, Exception) else error from error
+    except RayError:
+        return None
+
+
+def drop(study: Path, states: Sequence[str]) -> None:
+    """On a node: give the memory of these states back."""
+    shared = SharedMemory(study)
+    for state in states:
+        shared.drop(state)
+    shared.close()
+
+
+def remove(study: Path) -> None:
+    """On a node: the study has ended here."""
+    SharedMemory(study).remove()

@@ -1,0 +1,98 @@
+"""How many bytes the states of a study take at most, in memory and on the storage path; refused before anything starts
+if they are not there.
+
+A state without moments is the model's weights in float32; with them it is three times that (Adam's two moments; the
+other optimizers keep less).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cluster.capacity import ClusterError
+from trainables.model_files import weight_bytes
+from trainables.shared_memory import free_memory
+
+if TYPE_CHECKING:
+    from tuning.spec import CheckpointSpec, ExperimentSpec
+    from tuning.strategies import Plan
+
+WITH_MOMENTS = 3
+
+
+class Room(NamedTuple):
+    """Bytes at most while the study runs."""
+
+    memory: int  # of all nodes together
+    storage: int  # below the study's folder, logs not counted
+
+
+def room_of(weights: int, plan: Plan, slots: int, checkpoint: CheckpointSpec, *, in_memory: bool = True) -> Room:
+    """The bound that the keeper of checkpoints keeps to.
+
+    Args:
+        weights: bytes of the model's weights in float32.
+        in_memory: states go to shared memory first; without it straight to the storage path.
+    """
+    best = checkpoint.keep_best
+    with_moments = not plan.weights_only or checkpoint.every_epochs is not None
+    state = weights * WITH_MOMENTS if with_moments else weights
+    living = min(plan.trials, slots) if plan.weights_only else plan.trials  # the others may be paused, not ended
+    if not in_memory:
+        # What living trials and two snapshots name, what slots are writing (Tune copies from a temporary folder).
+        return Room(0, (3 * living + 2 * slots + best) * state)
+    if not with_moments:
+        # In memory also what each slot has just written, and what is being copied.
+        return Room((best + slots + 1) * state, (best + 1) * weights)
+    # On storage what the last two snapshots name, and one more; the best, and one more.
+    return Room((living + slots + best + 1) * state, (2 * living + 1) * state + (best + 1) * weights)
+
+
+def fits_memory(weights: int | None, plan: Plan, slots: int, checkpoint: CheckpointSpec) -> bool:
+    """Whether this node's shared memory can take the whole study; of an unknown size each slot finds out by itself."""
+    free = free_memory()
+    return free > 0 and (weights is None or room_of(weights, plan, slots, checkpoint).memory <= free)
+
+
+def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
+    """The bound of an experiment, for its header; empty where a trainable of the user's own knows its sizes alone.
+
+    Args:
+        plans: of the studies that are to be run, one after the other.
+
+    Raises:
+        ClusterError: the storage path has not that much room.
+    """
+    if spec.trainable != "finetune" or not plans:
+        return ""
+    weights = weight_bytes(spec.model, spec.revision)
+    if weights is None:
+        return f"size of {spec.model} unknown until it is loaded: room for checkpoints not checked"
+    fits = [fits_memory(weights, plan, slots, spec.checkpoint) for plan in plans]
+    rooms = [room_of(weights, p, slots, spec.checkpoint, in_memory=fit) for p, fit in zip(plans, fits, strict=True)]
+    # One study runs at a time; of those before it the best weights stay.
+    storage = max(room.storage for room in rooms) + (len(plans) - 1) * spec.checkpoint.keep_best * weights
+    refuse_too_little(spec.run_folder, storage)
+    memory = max(room.memory for room in rooms)
+    straight = "" if all(fits) else f"; too little shared memory ({shown(free_memory())} free) for some: straight there"
+    return f"checkpoints: at most {shown(memory)} of memory and {shown(storage)} in {spec.run_folder}{straight}"
+
+
+def refuse_too_little(folder: Path, needed: int) -> None:
+    """Raises:
+    ClusterError: the file system of `folder` has less than `needed` bytes free.
+    """
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise ClusterError(
+            f"cluster.storage: {folder} has {shown(free)} free, checkpoints of this experiment take up to "
+            f"{shown(needed)}. Make room, name another folder (cluster.storage=FOLDER), or search with fewer members."
+        )
+
+
+def shown(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

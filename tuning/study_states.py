@@ -1,0 +1,127 @@
+"""The driver's side of a study's states: which lie in memory, on which node, and which are being copied to storage.
+
+It does what the keeper of checkpoints decides. Without shared memory the slots write each state beside its recipe:
+then nothing is to be copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trainables.recipe import MOMENTS, Recipe, full, weights
+from trainables.shared_memory import SharedMemory, remove_abandoned
+from tuning.durable import Copier, Copy, alive, drop, on_node, remove
+
+logger = logging.getLogger(__name__)
+
+
+class StudyStates:
+    """Open while the study runs.
+
+    Args:
+        study: the study's folder on the storage path.
+        here: Ray's id of the driver's node.
+
+    Raises:
+        OSError: this node has no shared memory for us; see `SharedMemory`.
+    """
+
+    def __init__(self, study: Path, here: str) -> None:
+        self._study, self._here = study, here
+        self._shared = SharedMemory(study)
+        # What a killed run has left is used if it is asked for, and else dropped with the first decision.
+        self._in_memory: dict[str, str | None] = dict.fromkeys(self._shared.names(), here)
+        self._durable: set[Path] = set()
+        self._copier = Copier(study, here)
+
+    def arrived(self, recipe: Recipe) -> None:
+        """A slot has written the state of `recipe`."""
+        if recipe.node is not None:
+            self._in_memory[recipe.state] = recipe.node
+
+    def durable(self, copy: Copy) -> bool:
+        """Whether the copy is on the storage path."""
+        if copy.target not in self._durable and copy.done:
+            self._durable.add(copy.target)
+        return copy.target in self._durable
+
+    def decide(self, in_memory: set[str], copies: Sequence[Copy]) -> None:
+        """From now on only the states `in_memory` need to be there, and only `copies` are to be made.
+
+        Raises:
+            StorageError: an earlier copy could not be written.
+        """
+        self._copier.check()
+        self._copier.want([copy for copy in copies if not self.durable(copy)])
+        unneeded: dict[str | None, list[str]] = {}
+        for state in self._in_memory.keys() - in_memory:
+            if self.withdraw(token_of(state)):
+                unneeded.setdefault(self._in_memory.pop(state), []).append(state)
+        for node, states in unneeded.items():
+            if node in (None, self._here) or not alive(node):
+                drop(self._study, states)
+            else:
+                on_node(node, drop, self._study, states)
+
+    def withdraw(self, token: str) -> bool:
+        """Make no copy of that state; False while one is being made: its checkpoint cannot be deleted now."""
+        return self._copier.withdraw(token)
+
+    def flush(self, copies: Sequence[Copy]) -> None:
+        """Make `copies` now and wait for them.
+
+        Raises:
+            StorageError: one could not be written.
+        """
+        self._copier.want([copy for copy in copies if not self.durable(copy)])
+        self._copier.wait()
+
+    def strip(self, folder: Path, recipe: Recipe) -> None:
+        """Leave of the state on the storage path what scoring needs."""
+        strip(folder, recipe)
+        self._durable.discard(Copy(recipe, folder, weights_only=False).target)
+
+    def close(self) -> None:
+        """Empty the memory on every node."""
+        self._copier.close()
+        for node in {*self._in_memory.values()} - {None, self._here}:
+            if alive(node):
+                on_node(str(node), remove, self._study)
+        self._shared.remove()
+
+
+@contextlib.contextmanager
+def open_states(study: Path) -> Iterator[StudyStates | None]:
+    """The states of a study in memory, emptied at the end; None where this node has no shared memory for us."""
+    import ray
+
+    try:
+        states = StudyStates(study, str(ray.get_runtime_context().get_node_id()))
+        remove_abandoned()
+    except OSError as error:
+        logger.warning("no shared memory here (%s): states of checkpoints go straight to %s", error, study)
+        yield None
+        return
+    try:
+        yield states
+    finally:
+        states.close()
+
+
+def token_of(state: str) -> str:
+    """The token in a state's name."""
+    return state.rpartition("-")[2]
+
+
+def strip(folder: Path, recipe: Recipe) -> None:
+    """Leave of the state on the storage path what scoring needs."""
+    whole, stripped = folder / full(recipe.token), folder / weights(recipe.token)
+    if whole.is_dir() and not stripped.is_dir():
+        whole.rename(stripped)
+    elif whole.is_dir():
+        shutil.rmtree(whole)
+    (stripped / MOMENTS).unlink(missing_ok=True)
