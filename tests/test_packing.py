@@ -24,7 +24,7 @@ from trainables.finetune import FineTuning
 from trainables.footprint import measure, step_of_longest_rows
 from trainables.spec import FineTuneSpec
 from tuning import SpecError, load_spec
-from tuning.packing import heaviest, most_at_a_time, packed, sharing_record
+from tuning.packing import heaviest, packed, sharing_record
 
 GIB = 2**30
 
@@ -157,11 +157,6 @@ def test_the_measured_trial_has_the_largest_sizes_of_all_strategies() -> None:
     }
 
 
-def test_trials_at_a_time_are_those_of_the_largest_study_within_the_limit() -> None:
-    assert most_at_a_time(load_spec(GOOD | SPACES)) == 6  # the grid: 2 x 3
-    assert most_at_a_time(load_spec(GOOD | SPACES, ["cluster.max_concurrent=4"])) == 4
-
-
 def test_a_trial_is_measured_on_its_longest_rows_a_whole_step_of_them(tiny_spec: FineTuneSpec) -> None:
     training = FineTuning({"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}, tiny_spec)
     rows = step_of_longest_rows(training)
@@ -218,14 +213,20 @@ def test_what_was_measured_is_recorded_with_the_study() -> None:
 def test_trials_that_share_no_gpu_are_left_as_they_are(share: float | None, tmp_path: Path) -> None:
     spec = load_spec(GOOD | {"cluster": {"gpus_per_trial": share, "address": "head:6379", "storage": str(tmp_path)}})
     whole = session(gpu_node(), gpus_per_trial=share)
-    assert packed(spec, whole) is whole
+    assert packed(spec, whole, [4], progress=False) is whole
     assert sharing_record(whole) == {}
 
 
 def test_shares_of_a_logical_gpu_need_no_device_to_be_shared(tmp_path: Path) -> None:
     spec = load_spec(GOOD | {"cluster": {"gpus_per_trial": 0.5, "address": "head:6379", "storage": str(tmp_path)}})
     logical = session(gpu_node(accelerator=None), gpus_per_trial=0.5)
-    assert packed(spec, logical) is logical
+    assert packed(spec, logical, [4], progress=False) is logical
+
+
+def test_nothing_is_measured_where_no_study_is_left_to_run(tmp_path: Path) -> None:
+    spec = load_spec(GOOD | {"cluster": {"gpus_per_trial": "auto", "address": "head:6379", "storage": str(tmp_path)}})
+    joined = session(gpu_node(), gpus_per_trial="auto")
+    assert packed(spec, joined, [], progress=False) is joined
 
 
 # A device as far as Ray knows: torch finds none behind it.

@@ -6,13 +6,12 @@ The trial that is measured has the largest sizes that any strategy may propose, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
-from cluster.packing import Packing, declared, pack
-from cluster.spec import TrialResources
+from cluster.packing import declared, pack
 from trainables.spec import Params, Value
 from tuning.spec import ExperimentSpec
 
@@ -27,17 +26,29 @@ STATES = ("sgd", "adafactor", "adamw_torch", "adamw_torch_fused")  # least to mo
 MEASURED_SECONDS = 900.0  # waiting for a free GPU, download of the model and the data, and the measurement
 
 
-def packed(spec: ExperimentSpec, session: Session) -> Session:
+def packed(spec: ExperimentSpec, session: Session, trials: Sequence[int], *, progress: bool) -> Session:
     """`session` as its trials share GPUs: as declared, or as measured for `auto`. It is itself where they share none.
+
+    Args:
+        trials: of each study that is to be run.
+        progress: say on standard output that a trial is measured; it may take a minute.
 
     Raises:
         ClusterError: the trial cannot be measured, or the GPUs take one process each.
     """
+    resources = session.resources
+    if not trials or session.logical_gpus or resources.gpus == 0:
+        return session
     if spec.cluster.gpus_per_trial == "auto":
-        packing, cpus = _measured(spec, session), session.resources.cpus
-        return session.packed(packing, TrialResources(cpus=cpus, gpus=packing.share))
-    if 0 < session.resources.gpus < 1 and not session.logical_gpus:
-        return session.packed(declared(session.resources), session.resources)
+        if progress:
+            print(f"{spec.name}: measuring one trial on a GPU, to see how many may share it", flush=True)
+        footprints = _footprints(spec, session)
+        most = min(max(trials), session.max_concurrent or max(trials))
+        packing = pack(footprints, session.nodes, cpus_per_trial=resources.cpus, trials=most)
+        packing = replace(packing, measured=tuple(footprint._asdict() for footprint in footprints))
+        return session.packed(packing, replace(resources, gpus=packing.share))
+    if resources.gpus < 1:
+        return session.packed(declared(resources), resources)
     return session
 
 
@@ -63,14 +74,6 @@ def heaviest(spec: ExperimentSpec) -> dict[str, Value]:
     return {name: _heaviest(name, values) for name, values in stated.items()}
 
 
-def most_at_a_time(spec: ExperimentSpec) -> int:
-    """How many trials any study of `spec` could run at the same time."""
-    objective, seed = spec.resolved_objective(), spec.seeds[0]
-    plans = (strategy.plan(spec.space_of(strategy), objective, spec.epochs, seed) for strategy in spec.strategies)
-    most = max(plan.trials for plan in plans)
-    return min(most, spec.cluster.max_concurrent or most)
-
-
 def _heaviest(name: str, values: Iterable[Value]) -> Value:
     """The upper end. Of values without an order the first one."""
     values = list(values)
@@ -81,13 +84,6 @@ def _heaviest(name: str, values: Iterable[Value]) -> Value:
         return values[0]
     # From the second batch on gradients are there beside the activations; a third one changes nothing.
     return min(max(numbers), 2) if name == "gradient_accumulation_steps" else max(numbers)
-
-
-def _measured(spec: ExperimentSpec, session: Session) -> Packing:
-    footprints = _footprints(spec, session)
-    trials = most_at_a_time(spec)
-    packing = pack(footprints, session.nodes, cpus_per_trial=session.resources.cpus, trials=trials)
-    return replace(packing, measured=tuple(footprint._asdict() for footprint in footprints))
 
 
 def _footprints(spec: ExperimentSpec, session: Session) -> list[Footprint]:
