@@ -10,36 +10,24 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import DataCollatorWithPadding, set_seed
 from transformers.utils import logging as transformers_logging
 
 from trainables import checkpoint
+from trainables.arguments import padding_multiple, training_arguments, whole
 from trainables.cache import PreparedTask, prepare
+from trainables.compilation import compile_encoder
 from trainables.epochs import horizon_of, next_position
 from trainables.models import load_model
 from trainables.schedule import ProgressSchedule, Schedule, epoch_order
+from trainables.segment_trainer import SegmentTrainer, always_mask
 from trainables.slot import Evaluation, Scores
 from trainables.spec import ADAM_ONLY, TUNABLES, FineTuneSpec, Params, Value
-
-# These go into TrainingArguments under their own names; the rest is handled by name below.
-TRAINING_ARGUMENTS = (
-    "learning_rate",
-    "weight_decay",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "max_grad_norm",
-    "label_smoothing_factor",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "optim",
-)
 
 
 class FineTuning:
@@ -56,7 +44,8 @@ class FineTuning:
         self.spec = spec
         self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
         self.params.update(params)
-        self.data: PreparedTask = prepare(spec, _whole(self.params.get("data.max_length")))
+        self.data: PreparedTask = prepare(spec, whole(self.params.get("data.max_length")))
+        multiple = padding_multiple(spec, self.data.max_length, self.data.tokenizer.model_max_length)
         self.horizon = horizon_of(self.params, spec)
         self.epoch = 0.0  # passes over the training split, at the last evaluation
         self.examples = 0  # rows trained on; the position in the schedule and in the order of rows
@@ -69,11 +58,15 @@ class FineTuning:
             regression=self.data.regression,
             config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
         )
+        if torch.cuda.is_available():
+            always_mask(self.model)
+        if spec.compile:
+            compile_encoder(self.model)
         self.trainer = SegmentTrainer(
             model=self.model,
-            args=_arguments(spec, self.params),
+            args=training_arguments(spec, self.params),
             train_dataset=self.data.train,
-            data_collator=DataCollatorWithPadding(self.data.tokenizer),
+            data_collator=DataCollatorWithPadding(self.data.tokenizer, pad_to_multiple_of=multiple),
             position=self,
         )
         self.optimizer = self.trainer.create_optimizer()
@@ -104,7 +97,11 @@ class FineTuning:
             self.trainer.segment = rows
             self.trainer.train()
         self.epoch = target
-        return Evaluation(self.epoch, self.score("validation").metrics, self.in_force())
+        metrics = self.score("validation").metrics
+        if (most := self.trainer.training_parts.rows) is not None:
+            # The device ran out of memory. The optimizer steps, and `per_device_train_batch_size`, are what they were.
+            metrics["micro_batch_size"] = most
+        return Evaluation(self.epoch, metrics, self.in_force())
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
         """The task's metrics and the plain loss, without label smoothing: trials with and without it compare."""
@@ -179,68 +176,3 @@ class FineTuning:
             )
             rows += order[max(self.examples - epoch * size, 0) : until - epoch * size]
         return rows
-
-
-class SegmentTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer whose `train()` goes once over `segment`, and which counts the examples as they pass."""
-
-    def __init__(self, *, position: FineTuning, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.remove_callback(PrinterCallback)
-        self.position = position
-        self.segment: list[int] = []
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
-        return RowSampler(self.segment)
-
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One forward and backward pass; the schedule reads the count when the optimizer has stepped."""
-        self.position.examples += len(inputs["labels"])
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-        return loss
-
-
-class RowSampler(torch.utils.data.Sampler[int]):
-    """Hands out the given rows in the given order."""
-
-    def __init__(self, rows: list[int]) -> None:
-        self.rows = rows
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-def _arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
-    """The Trainer's arguments: everything that it would write, log or report by itself is off."""
-    cuda = torch.cuda.is_available()
-    bf16 = spec.precision == "bf16" or (spec.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
-    args = TrainingArguments(
-        output_dir=".",  # the Trainer makes this folder even when it saves nothing
-        num_train_epochs=1,  # one pass over the segment
-        per_device_eval_batch_size=spec.eval_batch_size,
-        seed=spec.seed,
-        bf16=bf16,
-        use_cpu=not cuda,
-        dataloader_pin_memory=cuda,
-        report_to="none",
-        save_strategy="no",
-        eval_strategy="no",
-        logging_strategy="no",
-        logging_nan_inf_filter=False,  # it would wait for the device at every step
-        disable_tqdm=True,
-        **{name: _exact(name, params[name]) for name in TRAINING_ARGUMENTS},
-    )
-    args._n_gpu = min(args.n_gpu, 1)  # a slot is one device; more visible ones would switch DataParallel on
-    return args
-
-
-def _exact(name: str, value: Value) -> Value:
-    """Whole numbers as int: a searcher may have handed over 16.0."""
-    return _whole(value) if TUNABLES[name].kind == "int" else value
-
-
-def _whole(value: Value) -> int | None:
-    return None if value is None else int(value)

@@ -196,7 +196,14 @@ class FineTuneSpec(Frozen):
     report_every_epochs: Annotated[Epochs, Field(ge=0.001)] = Field(
         1.0, description="one evaluation and one report per this many epochs"
     )
-    eval_batch_size: PositiveInt = 64
+    eval_batch_size: PositiveInt | None = Field(
+        None, description="rows per batch of an evaluation; null: 16 on a CPU, 128 on a GPU"
+    )
+    pad_to_multiple_of: PositiveInt | None = Field(
+        None,
+        description="tokens; batches are padded to a multiple; null: 8 on a GPU, 32 if compiled, else as needed",
+    )
+    compile: bool = Field(False, description="compile the encoder with torch.compile: pays in long trials on a GPU")
     group_by_length: bool = Field(True, description="batches of texts of similar length: less padding")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the GPU has it, else fp32")
     fixed: dict[str, Value] = Field(default_factory=dict, description="tunables held at one value")

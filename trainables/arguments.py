@@ -1,0 +1,90 @@
+"""The Trainer's arguments for one trial: everything that it would write, log or report by itself is off."""
+
+from __future__ import annotations
+
+import torch
+from transformers import TrainingArguments
+
+from trainables.errors import InputError
+from trainables.spec import TUNABLES, FineTuneSpec, Params, Value
+
+# These go into TrainingArguments under their own names; the rest is handled by name.
+TRAINING_ARGUMENTS = (
+    "learning_rate",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "optim",
+)
+# Validation rows are in order of length. On a CPU time goes by tokens, and small batches pad less; a GPU wants work.
+EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 128}
+# Lengths that tensor cores like; wider ones where each new shape may be compiled.
+PAD_TO_MULTIPLE_OF = {"cpu": 1, "cuda": 8}
+PAD_COMPILED_TO_MULTIPLE_OF = 32
+
+
+def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
+    """For the first CUDA device, or the CPU where there is none.
+
+    Args:
+        spec: its seed, precision and batch size of evaluations.
+        params: complete values (defaults filled in).
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cuda = device == "cuda"
+    bf16 = spec.precision == "bf16" or (spec.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    args = TrainingArguments(
+        output_dir=".",  # the Trainer makes this folder even when it saves nothing
+        num_train_epochs=1,  # one pass over the segment
+        per_device_eval_batch_size=spec.eval_batch_size or EVAL_BATCH_SIZE[device],
+        seed=spec.seed,
+        bf16=bf16,
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        accelerator_config={"non_blocking": cuda},  # copies from pinned memory overlap with the device's work
+        report_to="none",
+        save_strategy="no",
+        eval_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,  # it would wait for the device at every step
+        disable_tqdm=True,
+        **{name: exact(name, params[name]) for name in TRAINING_ARGUMENTS},
+    )
+    args._n_gpu = min(args.n_gpu, 1)  # a slot is one device; more visible ones would switch DataParallel on
+    return args
+
+
+def padding_multiple(spec: FineTuneSpec, max_length: int, limit: int) -> int:
+    """Batches are padded to multiples of this many tokens: the spec's, else the device's.
+
+    Args:
+        spec: its `pad_to_multiple_of` and `compile`.
+        max_length: of any row, in tokens.
+        limit: tokens that the model has positions for. A default shrinks until it keeps to it.
+
+    Raises:
+        InputError: the spec's own multiple leads past the model's positions.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    multiple = spec.pad_to_multiple_of or (PAD_COMPILED_TO_MULTIPLE_OF if spec.compile else PAD_TO_MULTIPLE_OF[device])
+    while (padded := -(-max_length // multiple) * multiple) > limit:
+        if spec.pad_to_multiple_of:
+            rule = f"pads rows of {max_length} tokens to {padded}; the model takes at most {limit}"
+            raise InputError("pad_to_multiple_of", multiple, rule, "lower it or data.max_length, or leave it null")
+        multiple //= 2
+    return multiple
+
+
+def exact(name: str, value: Value) -> Value:
+    """Whole numbers as int: a searcher may have handed over 16.0."""
+    return whole(value) if TUNABLES[name].kind == "int" else value
+
+
+def whole(value: Value) -> int | None:
+    """`value` as an int; None stays None."""
+    return None if value is None else int(value)
