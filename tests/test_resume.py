@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from trainables.shared_memory import SharedMemory
 from trainables.spec import Objective
 from tuning import load_spec, run_experiment
 from tuning.outcome import StudyOutcome, StudyState, TrialState
@@ -134,19 +135,41 @@ def outcomes(study: StudyOutcome) -> list[tuple[Any, ...]]:
     )
 
 
+def memory_of(study: Path) -> Path:
+    """Where the states of a study lie until they are copied."""
+    memory = SharedMemory(study)
+    memory.close()
+    return memory.folder
+
+
+def lose_the_states(study: Path) -> None:
+    """As if the machine had gone between the reports and the copies of their states: the recipes are left."""
+    assert list(study.glob("*/checkpoint_*/recipe.json"))
+    shutil.rmtree(memory_of(study))
+    for state in study.glob("*/checkpoint_*/*-*"):
+        shutil.rmtree(state)
+
+
 @pytest.mark.parametrize(
-    ("strategy", "how", "reports"),
+    ("strategy", "how", "reports", "lost"),
     [
-        ("grid", signal.SIGTERM, 6),
-        ("pbt", signal.SIGINT, 5),
-        ("hyperopt_asha", None, 9),
-        pytest.param("hyperopt_asha", signal.SIGINT, 9, marks=pytest.mark.slow),
-        pytest.param("grid", None, 6, marks=pytest.mark.slow),
-        pytest.param("pbt", None, 5, marks=pytest.mark.slow),
+        ("grid", signal.SIGTERM, 6, False),
+        ("pbt", signal.SIGINT, 5, False),
+        ("pbt", None, 5, True),
+        ("hyperopt_asha", None, 9, False),
+        pytest.param("hyperopt_asha", signal.SIGINT, 9, False, marks=pytest.mark.slow),
+        pytest.param("grid", None, 6, True, marks=pytest.mark.slow),
+        pytest.param("pbt", None, 5, False, marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
-    ray_session: None, drivers: Drivers, tmp_path: Path, strategy: str, how: signal.Signals | None, reports: int
+    ray_session: None,
+    drivers: Drivers,
+    tmp_path: Path,
+    strategy: str,
+    how: signal.Signals | None,
+    reports: int,
+    lost: bool,
 ) -> None:
     spec_file = tmp_path / "spec.yaml"
     spec_file.write_text(yaml.safe_dump(spec_of(tmp_path, strategy, 0.3)))
@@ -163,6 +186,9 @@ def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
         assert (drivers.alive(), list(drivers.temp.iterdir())) == ([], [])
     shutil.rmtree(drivers.temp)
     drivers.temp.mkdir()
+    studies = spec.run_folder / "studies"
+    if lost:
+        lose_the_states(studies / f"{strategy}-seed0")
 
     resumed = drivers.start("resume", "stopped", "--storage", str(tmp_path))
     _, told = resumed.communicate(timeout=SECONDS)
@@ -178,8 +204,8 @@ def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
     assert after.test is not None
     assert expected.test is not None
     assert after.test.metrics == expected.test.metrics
-    left = (spec.run_folder / "studies").glob("*/*/checkpoint_*")
-    assert [str(path) for path in left] == [after.test.checkpoint]
+    assert [str(path) for path in studies.glob("*/*/checkpoint_*")] == [after.test.checkpoint]
+    assert not list(memory_of(studies / f"{strategy}-seed0").iterdir())
 
 
 def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, graceful: bool) -> None:

@@ -81,7 +81,11 @@ def _cached(hub_id: str, revision: str | None) -> Path | None:
 def _float32_bytes(file: Path) -> int:
     """The format: eight bytes of length, then a JSON header with the shape of each tensor."""
     with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        length = int.from_bytes(opened.read(8), "little")
+        if length > file.stat().st_size:
+            step = "fetch it again; a pointer of Git LFS is not the file itself"
+            raise ModelError("model", str(file), "is no safetensors file", step)
+        header = json.loads(opened.read(length))
     shapes: list[list[int]] = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
     return 4 * sum(math.prod(shape) for shape in shapes)
 

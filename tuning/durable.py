@@ -183,16 +183,22 @@ def on_node(node: str, function: Any, *arguments: Any) -> Any:
     """
     import ray
     from ray.exceptions import RayError, RayTaskError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
-    task = ray.remote(function).options(num_cpus=0, scheduling_strategy=pinned)
     try:
-        return ray.get(task.remote(*arguments))
+        return ray.get(begun_on_node(node, function, *arguments))
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, Exception) else error from error
     except RayError:
         return None
+
+
+def begun_on_node(node: str, function: Any, *arguments: Any) -> Any:
+    """Ray's reference to what `function` will return there."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(function).options(num_cpus=0, scheduling_strategy=pinned).remote(*arguments)
 
 
 def drop(study: Path, states: Sequence[str]) -> None:

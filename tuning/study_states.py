@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import SharedMemory, remove_abandoned
-from tuning.durable import Copier, Copy, alive, drop, on_node, remove
+from tuning.durable import Copier, Copy, alive, begun_on_node, drop, on_node, remove
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class StudyStates:
             if node in (None, self._here) or not alive(node):
                 drop(self._study, states)
             else:
-                on_node(node, drop, self._study, states)
+                begun_on_node(node, drop, self._study, states)  # not waited for: Tune's loop is
 
     def withdraw(self, token: str) -> bool:
         """Make no copy of that state; False while one is being made: its checkpoint cannot be deleted now."""

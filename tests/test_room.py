@@ -1,0 +1,92 @@
+"""How much room checkpoints take at most, and that too little is refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from ray.tune.schedulers import FIFOScheduler
+
+from cluster.capacity import ClusterError
+from trainables.model_files import ModelError, weight_bytes
+from tuning import load_spec, run_experiment
+from tuning.room import refuse_too_little, room_of
+from tuning.spec import CheckpointSpec
+from tuning.strategies import Plan
+
+MODEL = 100  # bytes
+
+
+def plan(trials: int, *, weights_only: bool) -> Plan:
+    return Plan(FIFOScheduler(), trials, weights_only=weights_only)
+
+
+def test_without_moments_memory_takes_the_best_and_one_per_slot_and_storage_the_best() -> None:
+    assert room_of(MODEL, plan(50, weights_only=True), 4, CheckpointSpec()) == ((1 + 4 + 1) * 100, 2 * 100)
+    assert room_of(MODEL, plan(50, weights_only=True), 4, CheckpointSpec(keep_best=3)) == ((3 + 4 + 1) * 100, 4 * 100)
+
+
+def test_a_population_takes_a_state_with_moments_per_member() -> None:
+    room = room_of(MODEL, plan(8, weights_only=False), 2, CheckpointSpec())
+    assert room == ((8 + 2 + 1 + 1) * 300, (2 * 8 + 1) * 300 + 2 * 100)
+
+
+def test_moments_of_long_trials_take_room_for_those_that_run() -> None:
+    room = room_of(MODEL, plan(50, weights_only=True), 2, CheckpointSpec(every_epochs=5))
+    assert room == ((2 + 2 + 1 + 1) * 300, (2 * 2 + 1) * 300 + 2 * 100)
+
+
+def test_without_shared_memory_all_is_on_storage() -> None:
+    assert room_of(MODEL, plan(8, weights_only=True), 2, CheckpointSpec(), in_memory=False) == (0, (6 + 4 + 1) * 100)
+
+
+def test_too_little_room_is_refused_with_path_need_free_and_next_step(tmp_path: Path) -> None:
+    refuse_too_little(tmp_path / "not/there/yet", 1)
+    with pytest.raises(ClusterError, match=r"cluster.storage: .*/run has .* free, .* up to 1000000000.0 GB.*another"):
+        refuse_too_little(tmp_path / "run", 10**18)
+
+
+def with_header(path: Path, header: object) -> None:
+    """A safetensors file, as far as its header tells."""
+    raw = json.dumps(header).encode()
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw)
+
+
+def test_the_size_of_a_model_is_that_of_its_tensors_in_float32(tmp_path: Path) -> None:
+    half = {"dtype": "F16", "shape": [3, 5], "data_offsets": [0, 30]}
+    with_header(tmp_path / "model-1.safetensors", {"a": half, "__metadata__": {"format": "pt"}})
+    with_header(tmp_path / "model-2.safetensors", {"b": {**half, "shape": []}})
+    assert weight_bytes(str(tmp_path)) == 4 * (15 + 1)
+
+
+def test_a_pointer_in_place_of_a_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(ModelError, match="is no safetensors file"):
+        weight_bytes(str(tmp_path))
+
+
+def test_the_size_of_a_model_that_is_on_the_hub_alone_is_unknown() -> None:
+    assert weight_bytes("nobody/has-this-model") is None
+
+
+@pytest.mark.ray
+def test_a_run_whose_checkpoints_do_not_fit_is_refused_before_anything_is_trained(
+    ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    with_header(model / "more.safetensors", {"huge": {"dtype": "F32", "shape": [10**17], "data_offsets": [0, 1]}})
+    raw = {
+        "name": "large",
+        "task": "text_classification",
+        "data": {"path": str(tiny_data), "text": ["text"], "label": "label"},
+        "model": str(model),
+        "epochs": 1,
+        "space": {"learning_rate": {"choice": [1e-3]}},
+        "strategies": [{"kind": "grid"}],
+        "cluster": {"storage": str(tmp_path), "gpus_per_trial": 0},
+    }
+    with pytest.raises(ClusterError, match=r"large has .* free, checkpoints of this experiment take up to"):
+        run_experiment(load_spec(raw), progress=False)
+    assert not (tmp_path / "large").exists()
