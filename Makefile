@@ -1,13 +1,14 @@
 # make quickstart   a fresh machine to a finished comparison: virtual environment, install, the main job
 # make test         every test that this machine can run
 # make check        formatting, lint, types
+# make benchmark    tunefleet against its peers; wants a quiet machine and most of an hour
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SPEC ?= quickstart
 
-.PHONY: quickstart test check install install-dev
+.PHONY: quickstart test check benchmark install install-dev
 
 # A second call goes on where the first was stopped, or shows its comparison again.
 quickstart: install
@@ -20,6 +21,12 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+benchmark: install-dev
+	$(BIN)/python -m pip install --quiet -e '.[benchmarks]'
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.controller
+	$(BIN)/python -m benchmarks.exploit
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

@@ -1,7 +1,7 @@
 """What the driver costs: many closed-form trials on logical slots, per report; `python -m benchmarks.controller`.
 
-A trial of `learning_curve` computes for a microsecond, so what a study takes is tunefleet and Ray Tune. The peer is Tune
-alone: the same trials without recorder, checkpoints or a strategy of ours.
+A trial of `learning_curve` computes for a microsecond, so what a study takes is tunefleet and Ray Tune. The peer is
+Tune alone: the same trials without recorder, checkpoints or a strategy of ours.
 """
 
 from __future__ import annotations
