@@ -1,25 +1,21 @@
 """connect(): join or start Ray for one run, and leave it as it was found.
 
-Without an address a Ray of our own is started: it lives in a folder of its own below the system's temporary folder,
-wants a token that exists only in memory (its ports listen on every interface: without one, anybody on the network could
-run code here), and is gone at the end, processes and files. A cluster at an address is joined and left, never stopped.
+Without an address a Ray of our own is started (`cluster.local`), and is gone at the end, processes and files. A cluster
+at an address is joined and left, never stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cluster.capacity import ClusterError, Node, trial_resources
+from cluster.environment import SETTINGS, environment
 from cluster.head import AUTH_MODE, find_head
+from cluster.local import local_ray
 from cluster.mps import Daemon, share_on
 from cluster.packing import Packing
 from cluster.reach import check_storage, shipped
@@ -27,10 +23,6 @@ from cluster.spec import ClusterSpec, TrialResources
 from cluster.warmup import prestart
 
 __all__ = ["ClusterError", "Node", "Session", "connect"]
-
-SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes of a Unix socket's path
-SOCKET_BELOW_TEMP = 70  # bytes that Ray appends: /session_<time>_<pid>/sockets/plasma_store
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,7 @@ def connect(
     if ray.is_initialized():
         yield _session(spec, run_folder, _address_in_use(spec))
     elif spec.address is None:
-        with _local_ray(spec, preload) as daemon:
+        with local_ray(spec, preload) as daemon:
             yield replace(_session(spec, run_folder, None), daemon=daemon)
     else:
         with _joined(spec.address, modules) as address:
@@ -161,54 +153,11 @@ def _address_in_use(spec: ClusterSpec) -> str | None:
 
 
 @contextlib.contextmanager
-def _local_ray(spec: ClusterSpec, preload: str | None) -> Iterator[Daemon]:
-    import ray
-
-    settings = {
-        **SETTINGS,
-        AUTH_MODE: "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        # Workers are nice 15 by default: any other process would starve the trials.
-        "RAY_worker_niceness": "0",
-        # Workers start when `Session.warm_up` says how many are needed, not one per core of the machine.
-        "RAY_prestart_worker_first_driver": "0",
-        # Ray sets it when a trial begins, which is too late for a process that has imported torch by then.
-        "OMP_NUM_THREADS": str(max(1, int(spec.cpus_per_trial))),
-    }
-    if preload is not None:
-        settings["RAY_preload_python_modules"] = preload
-    if os.environ.get(AUTH_MODE, "token").lower() != "token":
-        del settings["RAY_AUTH_TOKEN"]  # switched off by the user's own RAY_AUTH_MODE, which stays
-    with (
-        _temporary_folder() as folder,
-        Daemon(folder, wanted=spec.mps) as daemon,
-        _environment(settings | litter_in(folder), always={"TMPDIR": folder, **daemon.settings}),
-    ):
-        try:
-            ray.init(
-                address="local",  # not None: that would join what RAY_ADDRESS names
-                num_cpus=_cores(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="warning",
-                _temp_dir=folder,
-            )
-            yield daemon
-        finally:
-            ray.shutdown(wait_for_processes=True)
-
-
-def litter_in(folder: str) -> dict[str, str]:
-    """What sends there the folder that torch makes when it is imported, here as well: this process has read TMPDIR."""
-    return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torchinductor"}
-
-
-@contextlib.contextmanager
 def _joined(address: str, modules: Sequence[str]) -> Iterator[str]:
     import ray
 
     head = find_head(address)
-    with _environment({**SETTINGS, AUTH_MODE: head.auth_mode}):
+    with environment({**SETTINGS, AUTH_MODE: head.auth_mode}):
         try:
             ray.init(
                 address=head.address,
@@ -234,57 +183,3 @@ def _cannot_join(address: str, error: Exception) -> ClusterError:
         f"cluster.address: the head at {address} answers, but this machine cannot join it: {error}. "
         "Start from one of the cluster's machines (`ray start --address` makes this one), or use `tunefleet submit`."
     )
-
-
-def _cores() -> int:
-    """Cores of this machine that this process may use: Ray honours a container's quota, but no affinity mask."""
-    from ray._private.utils import get_num_cpus
-
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else get_num_cpus()
-    return max(1, min(int(get_num_cpus()), allowed))
-
-
-@contextlib.contextmanager
-def _environment(settings: Mapping[str, str], always: Mapping[str, str] | None = None) -> Iterator[None]:
-    """`settings` in the environment, except where the user has set a variable; `always` in any case. As before at the
-    end.
-    """
-    always = always or {}
-    before: dict[str, Any] = {name: os.environ.get(name) for name in (*settings, *always)}
-    os.environ.update({name: value for name, value in settings.items() if name not in os.environ} | dict(always))
-    _reread_authentication()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        _reread_authentication()
-
-
-def _reread_authentication() -> None:
-    """Ray reads RAY_AUTH_MODE and the token once, when it is imported: earlier than us, in a notebook."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    """A folder short enough for Ray's sockets, removed at the end."""
-    roots = [root for root in (tempfile.gettempdir(), "/tmp") if os.path.isdir(root)]
-    longest = SOCKET_PATH_LIMIT - SOCKET_BELOW_TEMP - len("/tunefleet-12345678")
-    root = next((root for root in roots if len(os.fsencode(root)) <= longest), None)
-    if root is None:
-        raise ClusterError(
-            f"TMPDIR: {tempfile.gettempdir()} is longer than {longest} bytes, too long for Ray's sockets. "
-            "Set TMPDIR to a shorter folder."
-        )
-    folder = tempfile.mkdtemp(prefix="tunefleet-", dir=root)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

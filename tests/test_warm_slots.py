@@ -146,7 +146,7 @@ def look(config):
 
 
 with tune_settings(), connect(ClusterSpec(), run_folder=Path(sys.argv[1]), preload="trainables.warm") as session:
-    before = workers()
+    before, services = workers(), sorted(p.name() for p in psutil.Process().children())
     session.warm_up(1, slot_environment())
     while not (warm := workers()):
         time.sleep(0.1)
@@ -154,7 +154,8 @@ with tune_settings(), connect(ClusterSpec(), run_folder=Path(sys.argv[1]), prelo
     each = session.resources.to_ray()
     (trial,) = tune.run(look, storage_path=sys.argv[1], resources_per_trial=each, verbose=0).trials
     found = {key: trial.last_result[key] for key in ("process", "imported", "threads")}
-    print(json.dumps({"before": len(before), "warm": sorted(warm), "driver": "torch" in sys.modules, **found}))
+    found |= {"services": services, "before": len(before), "warm": sorted(warm), "driver": "torch" in sys.modules}
+    print(json.dumps(found))
 """
 
 
@@ -171,6 +172,7 @@ def test_a_slot_takes_the_process_that_was_warmed_up_for_it(tmp_path: Path) -> N
     )
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout.splitlines()[-1])
+    assert found["services"] == ["gcs_server", "raylet"]
     assert found["before"] == 0  # not one per core of the machine
     assert found["warm"] == [found["process"]]
     assert found["imported"]

@@ -1,0 +1,38 @@
+"""Variables that Ray reads from the environment, in force for one run and then as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@contextlib.contextmanager
+def environment(settings: Mapping[str, str], always: Mapping[str, str] | None = None) -> Iterator[None]:
+    """`settings` in the environment, except where the user has set a variable; `always` in any case. As before at the
+    end.
+    """
+    always = always or {}
+    before: dict[str, Any] = {name: os.environ.get(name) for name in (*settings, *always)}
+    os.environ.update({name: value for name, value in settings.items() if name not in os.environ} | dict(always))
+    _reread_authentication()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        _reread_authentication()
+
+
+def _reread_authentication() -> None:
+    """Ray reads RAY_AUTH_MODE and the token once, when it is imported: earlier than us, in a notebook."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()

@@ -1,0 +1,114 @@
+"""A Ray of our own, for one run: no more processes than trials need, nobody else let in, nothing left behind.
+
+It lives in a folder of its own below the system's temporary folder and wants a token that exists only in memory: its
+ports listen on every interface, and without a token anybody on the network could run code here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from cluster.capacity import ClusterError
+from cluster.environment import SETTINGS, environment
+from cluster.head import AUTH_MODE
+from cluster.mps import Daemon
+from cluster.spec import ClusterSpec
+
+SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes of a Unix socket's path
+SOCKET_BELOW_TEMP = 70  # bytes that Ray appends: /session_<time>_<pid>/sockets/plasma_store
+
+
+@contextlib.contextmanager
+def local_ray(spec: ClusterSpec, preload: str | None) -> Iterator[Daemon]:
+    """Start it, with a `preload` that every worker imports as it starts; yields the MPS that it may start in turn."""
+    import ray
+
+    settings = {
+        **SETTINGS,
+        AUTH_MODE: "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        # Workers are nice 15 by default: any other process would starve the trials.
+        "RAY_worker_niceness": "0",
+        # Workers start when `Session.warm_up` says how many are needed, not one per core of the machine.
+        "RAY_prestart_worker_first_driver": "0",
+        # Ray sets it when a trial begins, which is too late for a process that has imported torch by then.
+        "OMP_NUM_THREADS": str(max(1, int(spec.cpus_per_trial))),
+    }
+    if preload is not None:
+        settings["RAY_preload_python_modules"] = preload
+    if os.environ.get(AUTH_MODE, "token").lower() != "token":
+        del settings["RAY_AUTH_TOKEN"]  # switched off by the user's own RAY_AUTH_MODE, which stays
+    with (
+        _temporary_folder() as folder,
+        Daemon(folder, wanted=spec.mps) as daemon,
+        environment(settings | litter_in(folder), always={"TMPDIR": folder, **daemon.settings}),
+    ):
+        try:
+            with _without_services():
+                ray.init(
+                    address="local",  # not None: that would join what RAY_ADDRESS names
+                    num_cpus=_cores(),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="warning",
+                    _temp_dir=folder,
+                )
+            yield daemon
+        finally:
+            ray.shutdown(wait_for_processes=True)
+
+
+def litter_in(folder: str) -> dict[str, str]:
+    """What sends there the folder that torch makes when it is imported, here as well: this process has read TMPDIR."""
+    return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torchinductor"}
+
+
+@contextlib.contextmanager
+def _without_services() -> Iterator[None]:
+    """No autoscaler, no forwarder of logs, no server of the dashboard: `include_dashboard=False` leaves all three on.
+
+    `ray.init` has no option for them. They cost 3 CPU-seconds, delay the start and take a second to end, and a run on
+    one machine uses none. Read against ray 2.60; `tests/test_warm_slots.py` lists what runs.
+    """
+    from ray._private import node, parameter
+
+    made, start_api_server = parameter.RayParams, node.Node.start_api_server
+    parameter.RayParams = functools.partial(made, no_monitor=True, include_log_monitor=False)
+    node.Node.start_api_server = lambda self, **options: None
+    try:
+        yield
+    finally:
+        parameter.RayParams, node.Node.start_api_server = made, start_api_server
+
+
+def _cores() -> int:
+    """Cores of this machine that this process may use: Ray honours a container's quota, but no affinity mask."""
+    from ray._private.utils import get_num_cpus
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else get_num_cpus()
+    return max(1, min(int(get_num_cpus()), allowed))
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """A folder short enough for Ray's sockets, removed at the end."""
+    roots = [root for root in (tempfile.gettempdir(), "/tmp") if os.path.isdir(root)]
+    longest = SOCKET_PATH_LIMIT - SOCKET_BELOW_TEMP - len("/tunefleet-12345678")
+    root = next((root for root in roots if len(os.fsencode(root)) <= longest), None)
+    if root is None:
+        raise ClusterError(
+            f"TMPDIR: {tempfile.gettempdir()} is longer than {longest} bytes, too long for Ray's sockets. "
+            "Set TMPDIR to a shorter folder."
+        )
+    folder = tempfile.mkdtemp(prefix="tunefleet-", dir=root)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
