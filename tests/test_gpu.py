@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from trainables.finetune import FineTuning
 from trainables.spec import FineTuneSpec
@@ -39,6 +41,43 @@ def test_a_clone_takes_state_and_keeps_its_values_on_the_device(spec: FineTuneSp
     assert clone.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * 3 / 4)
     assert clone.optimizer.param_groups[0]["weight_decay"] == 0.1
     assert clone.advance(1).epoch == 2
+
+
+def test_no_step_waits_for_the_device(spec: FineTuneSpec) -> None:
+    training = FineTuning({"per_device_train_batch_size": 8, "label_smoothing_factor": 0.1}, spec)
+    training.advance(0.25)
+    step = training.trainer.training_step
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        torch.cuda.set_sync_debug_mode("error")  # from the first forward to the last optimizer step
+        return step(*args, **kwargs)
+
+    class Quiet(TrainerCallback):  # type: ignore[misc]
+        def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+            torch.cuda.set_sync_debug_mode("default")
+
+    training.trainer.training_step = watched
+    training.trainer.add_callback(Quiet())
+    try:
+        training.advance(0.5)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_device_that_really_runs_out_is_left_with_smaller_batches(spec: FineTuneSpec) -> None:
+    total = torch.cuda.get_device_properties(0).total_memory
+    whole = FineTuning({"per_device_train_batch_size": 256}, spec)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    expected = whole.advance(1).metrics
+    peak = torch.cuda.max_memory_allocated()
+    torch.cuda.set_per_process_memory_fraction(0.7 * peak / total)
+    try:
+        found = FineTuning({"per_device_train_batch_size": 256}, spec).advance(1).metrics
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert found.pop("micro_batch_size") < 256
+    assert found["loss"] == pytest.approx(expected["loss"], rel=0.05)  # other dropout masks
 
 
 def test_thirty_trials_in_one_process_leave_no_memory_behind(spec: FineTuneSpec) -> None:
