@@ -44,9 +44,9 @@ def plain_trial(workload: Workload, rate: float, seed: int, same_order: bool) ->
     torch.set_num_threads(1)
     spec = workload.trial.model_copy(update={"seed": seed})
     data, model, collate = starting_point(spec)
-    orders = [order_of(spec, data, epoch) for epoch in range(int(workload.epochs))] if same_order else None
+    orders = [order_of(spec, data, epoch) for epoch in range(int(workload.epochs))]
     args = TrainingArguments(
-        output_dir="unused",
+        output_dir=".",  # the Trainer makes this folder even when it saves nothing
         num_train_epochs=workload.epochs,
         learning_rate=rate,
         per_device_train_batch_size=workload.batch_size,
@@ -58,7 +58,9 @@ def plain_trial(workload: Workload, rate: float, seed: int, same_order: bool) ->
         report_to="none",
         disable_tqdm=True,
     )
-    trainer = _ordered(Trainer, orders)(model=model, args=args, train_dataset=data.train, data_collator=collate)
+    trainer = (_ordered(Trainer, orders) if same_order else Trainer)(
+        model=model, args=args, train_dataset=data.train, data_collator=collate
+    )
     trainer.train()
     output = trainer.predict(data.validation)
     logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
@@ -67,10 +69,8 @@ def plain_trial(workload: Workload, rate: float, seed: int, same_order: bool) ->
     return TrialRecord(learning_rate=rate, accuracy=accuracy, loss=float(loss), steps=trainer.state.global_step)
 
 
-def _ordered(base: Any, orders: list[list[int]] | None) -> Any:
-    """The Trainer with a sampler that hands out one order per epoch; itself without orders."""
-    if orders is None:
-        return base
+def _ordered(base: Any, orders: list[list[int]]) -> Any:
+    """The Trainer with a sampler that hands out one order per epoch."""
 
     class Ordered(base):  # type: ignore[misc]
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:

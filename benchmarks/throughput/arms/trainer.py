@@ -90,7 +90,8 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> torch.Tensor:
         """One forward and backward pass."""
         self.tokens += inputs["input_ids"].numel()
-        return super().training_step(model, inputs, *rest, **named)
+        loss: torch.Tensor = super().training_step(model, inputs, *rest, **named)
+        return loss
 
     def train(self, *positional: Any, **named: Any) -> Any:
         """One trial."""
