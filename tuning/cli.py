@@ -7,6 +7,8 @@ what to do next; the traceback is shown with --debug.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -148,6 +150,7 @@ def _run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
     from tuning.runner import Interrupted, RunFolderError, run_experiment
     from tuning.spec import SPEC_FILE
 
+    atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
     try:
         outcome = run_experiment(spec, resume=resume)
     except Interrupted as stop:
