@@ -25,18 +25,21 @@ class Study:
 
     def save(self, trial_id: str, epoch: int, accuracy: float) -> None:
         """The trial reports and its checkpoint arrives."""
-        fresh = trial_id not in self.trials
-        told = self.trials.setdefault(trial_id, SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None))
-        if fresh:
-            self.keeper.on_trial_start(0, self.listed, told)
+        told = self.known(trial_id)
         told.last_result = {"epoch": epoch, "metrics": {"accuracy": accuracy}}
         path = folder_of(self.folder, trial_id, epoch)
         path.mkdir(parents=True, exist_ok=True)
         self.keeper.on_checkpoint(0, self.listed, told, SimpleNamespace(path=str(path)))
         told.checkpoint = SimpleNamespace(path=str(path))
 
+    def known(self, trial_id: str) -> Any:
+        """As Tune lists it, running."""
+        fresh = SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None, is_finished=lambda: False)
+        return self.trials.setdefault(trial_id, fresh)
+
     def end(self, trial_id: str) -> None:
         self.keeper.on_trial_complete(0, self.listed, self.trials[trial_id])
+        self.trials[trial_id].is_finished = lambda: True
 
     @property
     def listed(self) -> list[Any]:
@@ -133,6 +136,16 @@ def test_a_resumed_study_deletes_nothing_that_its_snapshot_may_name(tmp_path: Pa
     kept = Study(tmp_path, [recorded(tmp_path, 0, [0.9, 0.1, 0.2])])
     kept.save("t1", 1, 0.3)
     assert kept.left == ["t01", "t02", "t03", "t11"]
+
+
+def test_a_trial_that_has_ended_but_not_for_tune_can_still_be_started_from_its_checkpoint(tmp_path: Path) -> None:
+    """The driver was killed after the end and before a snapshot that knows it; another trial is run first."""
+    kept = Study(tmp_path, [recorded(tmp_path, 0, [0.1, 0.2], TrialState.COMPLETED), recorded(tmp_path, 1, [0.9])])
+    kept.known("t0").checkpoint = SimpleNamespace(path=str(folder_of(tmp_path, "t0", 1)))
+    for epoch in (2, 3, 4):
+        kept.save("t1", epoch, 0.5)
+        kept.keeper.get_state()
+    assert "t01" in kept.left
 
 
 def test_a_trial_that_was_set_back_replaces_its_later_checkpoints(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ class Run:
         self.past: dict[str, Recipe] = {}
 
     def report(self, trial_id: str, epoch: int, accuracy: float) -> Recipe:
-        trial = self.trials.setdefault(trial_id, SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None))
-        self.keeper.on_trial_start(0, self.listed, trial)
+        fresh = SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None, is_finished=lambda: False)
+        trial = self.trials.setdefault(trial_id, fresh)
         trial.last_result = {"epoch": epoch, "metrics": {"accuracy": accuracy}}
         recipe = Recipe.after(self.past.get(trial_id), {}, epoch, moments=not self._weights_only, node=HERE)
         self.past[trial_id] = recipe
@@ -58,6 +58,7 @@ class Run:
 
     def end(self, trial_id: str) -> None:
         self.keeper.on_trial_complete(0, self.listed, self.trials[trial_id])
+        self.trials[trial_id].is_finished = lambda: True
 
     @property
     def listed(self) -> list[Any]:

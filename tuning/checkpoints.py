@@ -138,10 +138,6 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         if self._failure is not None:
             raise self._failure
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Also one whose end Tune's snapshot was too old to know."""
-        self._ended.discard(trial.trial_id)
-
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Its newest checkpoint is not needed any more."""
         self._end(trial)
@@ -190,8 +186,13 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._drop()
 
     def _look(self, trials: list[Trial]) -> None:
+        """How Tune sees the trials. After a crash its snapshot may be too old to know an end that the store knows."""
         for trial in trials:
-            if trial.trial_id not in self._ended and trial.checkpoint is not None:
+            if trial.is_finished():
+                self._ended.add(trial.trial_id)
+                continue
+            self._ended.discard(trial.trial_id)
+            if trial.checkpoint is not None:
                 self._loads[trial.trial_id] = trial.checkpoint.path
 
     def _named(self) -> set[str]:
