@@ -15,7 +15,7 @@ from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import ROOT, SharedMemory
 from tuning import checkpoints
 from tuning.checkpoints import CheckpointKeeper
-from tuning.durable import Copier, Copy, StorageError, copy_files
+from tuning.durable import Copier, Copy, StorageError, copy_files, make_copy, on_node
 from tuning.study_states import StudyStates, strip
 
 HERE = "this node"
@@ -216,3 +216,21 @@ def test_a_state_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
     copier.close()
     assert not lost.done
     SharedMemory(tmp_path).remove()
+
+
+@pytest.mark.ray
+def test_a_state_on_another_node_is_copied_there_and_its_errors_are_told_here(
+    ray_session: None, tmp_path: Path
+) -> None:
+    import ray
+
+    node = str(ray.get_runtime_context().get_node_id())
+    memory, recipe = SharedMemory(tmp_path), Recipe.after(None, {}, 1, moments=True, node=node)
+    memory.put(recipe.state, lambda place: write(place, recipe))
+    assert on_node(node, make_copy, tmp_path, recipe.state, tmp_path / full(recipe.token))
+    assert (tmp_path / full(recipe.token) / MOMENTS).read_text() == recipe.token
+    assert not on_node(node, make_copy, tmp_path, "state-lost", tmp_path / "state-lost")
+    with pytest.raises(FileNotFoundError):
+        on_node(node, make_copy, tmp_path, recipe.state, tmp_path / "no" / "folder")
+    assert on_node("0" * len(node), make_copy, tmp_path, recipe.state, tmp_path / "copy") is None  # the node is gone
+    memory.remove()

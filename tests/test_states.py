@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from probes import digest
 
+from trainables import states
 from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
 from trainables.recipe import MOMENTS, Recipe, full, weights
@@ -249,3 +252,23 @@ def test_the_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pyt
     slot = slot_of({"learning_rate": 1e-3}, Keeping(tmp_path / "study"))  # goes on, and says so in its log
     slot.step()
     assert Recipe.read(saved(slot, tmp_path / "study", "a", 0)).node is None
+
+
+def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_there(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = slot_of({"learning_rate": 1e-3}, Keeping(study))
+    slot.step()
+    folder = saved(slot, study, "a", 0)
+    recipe = replace(Recipe.read(folder), node="there")
+    recipe.write(folder)
+    monkeypatch.setattr(states, "_other_nodes", lambda: {"there"})
+    place = SharedMemory(study).folder / recipe.state
+    away = shutil.move(place, study / "another machine")  # which this one cannot look into
+    copying = threading.Timer(0.3, lambda: shutil.move(away, folder / recipe.state))
+    copying.start()
+    heir = slot_of({"learning_rate": 1e-3}, Keeping(study))
+    monkeypatch.setattr(states, "make_again", lambda *given: pytest.fail("it was not waited for"))
+    heir.load_checkpoint(str(folder))
+    copying.join()
+    assert heir._training.progress == slot._training.progress
