@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.capacity import ClusterError
-from trainables.model_files import weight_bytes
 from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS, FineTuneSpec
 from trainables.states import Keeping
@@ -28,12 +27,12 @@ from tuning.progress import Progress
 from tuning.provenance import versions
 from tuning.ray_internals import slot_environment
 from tuning.recorder import Recorder
-from tuning.room import claimed_room, fits_memory
+from tuning.room import claimed_room
 from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, ExperimentSpec, load_spec
 from tuning.stopping import stoppable, stopped_during
 from tuning.store import StoreError, StudyStore, StudyWriter
 from tuning.strategies import Plan, Strategy
-from tuning.study_states import StudyStates, open_states
+from tuning.study_states import open_states
 from tuning.tracking import Tracking
 from tuning.tune_settings import tune_settings
 
@@ -191,7 +190,7 @@ def run_study(study: Study, session: Session, store: StudyStore, tracking: Track
         # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
-    with _states(study, session) as (states, keeping):
+    with open_states(study.spec, plan, study.folder, session.slots) as (states, keeping):
         keeper = CheckpointKeeper(
             before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best
         )
@@ -213,17 +212,6 @@ def run_study(study: Study, session: Session, store: StudyStore, tracking: Track
             raise
         keeper.finish(study.folder)
     writer.finish()
-
-
-@contextlib.contextmanager
-def _states(study: Study, session: Session) -> Iterator[tuple[StudyStates | None, Keeping]]:
-    """Where the states of the study's trials are kept, for the driver and for the slots."""
-    spec, plan = study.spec, study.plan
-    weights = weight_bytes(spec.model, spec.revision) if spec.trainable == "finetune" else None
-    fits = is_training(spec.trainable) and fits_memory(weights, plan, session.slots, spec.checkpoint)
-    with open_states(study.folder) if fits else contextlib.nullcontext() as states:
-        place = None if states is None else study.folder
-        yield states, Keeping(place, plan.weights_only, spec.checkpoint.every_epochs, weights or 0)
 
 
 def _tune(

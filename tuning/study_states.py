@@ -11,10 +11,19 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from trainables.model_files import weight_bytes
 from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import SharedMemory, remove_abandoned
+from trainables.slot import is_training
+from trainables.states import Keeping
 from tuning.durable import Copier, Copy, alive, begun_on_node, drop, on_node, remove
+from tuning.room import fits_memory
+
+if TYPE_CHECKING:
+    from tuning.spec import ExperimentSpec
+    from tuning.strategies import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -95,21 +104,35 @@ class StudyStates:
 
 
 @contextlib.contextmanager
-def open_states(study: Path) -> Iterator[StudyStates | None]:
-    """The states of a study in memory, emptied at the end; None where this node has no shared memory for us."""
+def open_states(
+    spec: ExperimentSpec, plan: Plan, study: Path, slots: int
+) -> Iterator[tuple[StudyStates | None, Keeping]]:
+    """Where the states of a study are kept, for the driver and for the slots; the memory is emptied at the end.
+
+    None and a `Keeping` without a folder where this node's memory cannot take them, and for a function of the user's
+    own, which keeps its checkpoints itself.
+    """
+    size = weight_bytes(spec.model, spec.revision) if spec.trainable == "finetune" else None
+    fits = is_training(spec.trainable) and fits_memory(size, plan, slots, spec.checkpoint)
+    states = _opened(study) if fits else None
+    place = None if states is None else study
+    try:
+        yield states, Keeping(place, plan.weights_only, spec.checkpoint.every_epochs, size or 0)
+    finally:
+        if states is not None:
+            states.close()
+
+
+def _opened(study: Path) -> StudyStates | None:
     import ray
 
     try:
         states = StudyStates(study, str(ray.get_runtime_context().get_node_id()))
-        remove_abandoned()
     except OSError as error:
         logger.warning("no shared memory here (%s): states of checkpoints go straight to %s", error, study)
-        yield None
-        return
-    try:
-        yield states
-    finally:
-        states.close()
+        return None
+    remove_abandoned()
+    return states
 
 
 def token_of(state: str) -> str:
