@@ -34,7 +34,7 @@ class Run:
         self.trials: dict[str, Any] = {}
         self.past: dict[str, Recipe] = {}
 
-    def report(self, trial_id: str, epoch: int, accuracy: float) -> Recipe:
+    def report(self, trial_id: str, epoch: int, accuracy: float, *, settled: bool = True) -> Recipe:
         fresh = SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None, is_finished=lambda: False)
         trial = self.trials.setdefault(trial_id, fresh)
         trial.last_result = {"epoch": epoch, "metrics": {"accuracy": accuracy}}
@@ -47,7 +47,8 @@ class Run:
         arrived = SimpleNamespace(path=str(path))
         self.keeper.on_checkpoint(0, self.listed, trial, arrived)
         trial.checkpoint = arrived
-        self.settle()
+        if settled:
+            self.settle()
         return recipe
 
     def settle(self) -> None:
@@ -123,6 +124,14 @@ def test_a_members_newest_state_is_copied_with_its_moments_and_the_one_before_go
     # The best one is not gone on from any more: its weights are enough.
     assert full(first.token) not in members.copied
     assert weights(first.token) in members.copied
+
+
+def test_until_a_newer_state_is_copied_the_last_copy_stays(members: Run) -> None:
+    first = members.report("a", 1, 0.1)
+    members.states._copier.close()  # as slow as a storage can be
+    members.report("a", 2, 0.9, settled=False)
+    members.report("a", 3, 0.95, settled=False)
+    assert members.copied == {full(first.token)}
 
 
 def test_what_a_snapshot_names_stays_with_its_copy(members: Run) -> None:
