@@ -297,6 +297,7 @@ def test_a_dropped_checkpoint_is_forgotten_even_after_the_trials_end(
     writer.end_trial("a", TrialState.COMPLETED)
     (tmp_path / "1").rmdir()
     writer.drop_checkpoint("a", 1)
+    writer.write_checkpoints()
     assert store.load("reviews").studies[0].trials[0].checkpoints == {2: str(tmp_path / "2")}
 
 
@@ -311,6 +312,7 @@ def test_of_two_checkpoints_of_one_epoch_the_better_reports_is_named(
     writer.add_exploit("a", exploit(1.0))
     writer.add_report("a", report(2, 0.3))
     writer.add_checkpoint("a", 2, "/from-the-donor")
+    writer.write_checkpoints()
     assert store.load("reviews").studies[0].trials[0].checkpoints == {2: "/own"}
 
 

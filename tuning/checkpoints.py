@@ -95,7 +95,11 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             for report in trial.reports:  # of an epoch that was passed twice the better one's checkpoint is recorded
                 score = self._sign * report.metrics[self._metric]
                 scores[report.epoch] = max(score, scores.get(report.epoch, score))
-            known = sorted((e, path) for e, path in trial.checkpoints.items() if e in scores)
+            # One that was deleted after Tune's last snapshot is still recorded when the driver is killed then.
+            there = {epoch: path for epoch, path in trial.checkpoints.items() if Path(path).exists()}
+            for epoch in trial.checkpoints.keys() - there.keys():
+                on_drop(trial.id, epoch)
+            known = sorted((epoch, path) for epoch, path in there.items() if epoch in scores)
             self._kept[trial.id] = [self._entry(epoch, scores[epoch], path) for epoch, path in known]
         self._ended = {trial.id for trial in study.trials if trial.state is not TrialState.RUNNING}
         # The snapshot that this run is resumed from may name any of them.

@@ -156,10 +156,17 @@ class Recorder(Callback):  # type: ignore[misc]
         if self._failure is None:
             self._write_exploits()
             self._write_time()
+            with self._writing() as writer:
+                writer.write_checkpoints()
 
     def get_state(self) -> dict[str, Any]:
-        """Part of Tune's snapshot: how far each trial is, so that a resume knows which events come after it."""
+        """Part of Tune's snapshot: how far each trial is, so that a resume knows which events come after it.
+
+        What checkpoints there are is written down as often: those of later reports come again after a resume.
+        """
         self._write_exploits()
+        with self._writing() as writer:
+            writer.write_checkpoints()
         return {"positions": self._attached().positions()}
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """One open study (a strategy x a seed) of the store, for the run that makes it. What a method was given is on disk when
-it returns. Each event is one transaction; Optuna's intermediate values are a mirror of the reports for the dashboard.
+it returns, but for checkpoints, which come and go faster than transactions: `write_checkpoints` writes them. Each event
+is one transaction; Optuna's intermediate values are a mirror of the reports for the dashboard.
 
 Resuming: the runner opens the study again and repeats what it was doing; a trial that begins again, an epoch that is
 computed again, a state that is told again change nothing that they should not (see `study_log`).
@@ -57,6 +58,7 @@ class StudyWriter:
             trials = storage.get_all_trials(study_id, deepcopy=False)
         self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
         self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
+        self._unwritten: set[str] = set()  # trials whose checkpoints have changed
         self._records: dict[str, _Record] = {}
         for frozen in trials:
             trial_id = frozen.user_attrs["trial_id"]
@@ -171,6 +173,13 @@ class StudyWriter:
         entries = self._known(trial_id).checkpoints
         self._set_checkpoints(trial_id, [e for e in entries if e[0] != epoch or Path(e[2]).exists()])
 
+    def write_checkpoints(self) -> None:
+        """Write down which checkpoints there are now."""
+        for trial_id in sorted(self._unwritten):
+            # An attribute of the study: they change after a trial's end, when Optuna lets nothing change in it.
+            self._set(f"checkpoints:{trial_id}", self._known(trial_id).checkpoints)
+        self._unwritten.clear()
+
     def note(self, provenance: Mapping[str, Value]) -> None:
         """What the trials' scores rest on, as a worker found it; told with every report, written when it is new.
 
@@ -197,6 +206,7 @@ class StudyWriter:
 
     def finish(self) -> None:
         """All trials have ended."""
+        self.write_checkpoints()
         self._set("state", StudyState.FINISHED.value)
 
     def _append(self, trial_id: str, event: Event) -> bool:
@@ -243,9 +253,8 @@ class StudyWriter:
         return self._records[trial_id]
 
     def _set_checkpoints(self, trial_id: str, entries: list[tuple[float, int, str]]) -> None:
-        # An attribute of the study: checkpoints come and go after a trial's end, when Optuna lets nothing change in it.
-        self._set(f"checkpoints:{trial_id}", entries)
         self._known(trial_id).checkpoints = entries
+        self._unwritten.add(trial_id)
 
     def _set(self, name: str, value: Any) -> None:
         with self._told(f"write {name}"):
