@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -76,6 +76,21 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         raise StoreError(f"study store {shown}: {_reason(error)}") from None
     except RuntimeError as error:  # the schema check's own type
         raise StoreError(f"study store {shown}: {error}") from None
+
+
+def set_attribute_and_value(
+    storage: RDBStorage, trial: int, name: str, attribute: Mapping[str, Any], step: int, value: float
+) -> None:
+    """One transaction for what Optuna's public methods do in two: a user attribute and an intermediate value.
+
+    Optuna makes its own from these parts in `create_new_trial`; `tests/test_store.py` fails when it moves them.
+    """
+    from optuna.storages._rdb import models
+    from optuna.storages._rdb.storage import _create_scoped_session
+
+    with _create_scoped_session(storage.scoped_session) as session:
+        storage._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial, name, attribute)
+        storage._set_trial_intermediate_value_without_commit(session, trial, step, value)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """One open study (a strategy x a seed) of the store, for the run that makes it. What a method was given is on disk when
 it returns, but for checkpoints, which come and go faster than transactions: `write_checkpoints` writes them. Each event
-is one transaction; Optuna's intermediate values are a mirror of the reports for the dashboard.
+is one transaction, with Optuna's intermediate value in it: a mirror of the reports for the dashboard.
 
 Resuming: the runner opens the study again and repeats what it was doing; a trial that begins again, an epoch that is
 computed again, a state that is told again change nothing that they should not (see `study_log`).
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
-from tuning.database import StoreError, told
+from tuning.database import StoreError, set_attribute_and_value, told
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
 from tuning.study_log import Event, decode, encode, kept, key, plain_params, reports_of
 
@@ -105,12 +105,7 @@ class StudyWriter:
 
     def add_report(self, trial_id: str, report: Report) -> None:
         """One evaluation. An epoch that was computed again after a crash replaces the one recorded before."""
-        if self._append(trial_id, report):
-            record = self._records[trial_id]
-            number = len(reports_of(record.events))
-            with self._told(f"mirror report {number} of trial {trial_id}"):
-                value = report.metrics[self._metric]
-                self._storage.set_trial_intermediate_value(record.optuna_id, number, value)
+        self._append(trial_id, report)
 
     def add_exploit(self, trial_id: str, exploit: Exploit) -> None:
         """The trial takes over the donor's checkpoint, after its own last report. What `exploit` says of the numbers of
@@ -209,21 +204,26 @@ class StudyWriter:
         self.write_checkpoints()
         self._set("state", StudyState.FINISHED.value)
 
-    def _append(self, trial_id: str, event: Event) -> bool:
-        """Write `event` and return True; or False for one that an ended trial computed again."""
+    def _append(self, trial_id: str, event: Event) -> None:
+        """Write `event`, unless it is one that an ended trial computed again."""
         record = self._known(trial_id)
         index = kept(record.events, record.position, event)
         again = index < len(record.events)
         if again and record.state is not TrialState.RUNNING and _same(record.events[index], event):
             record.position = index + 1
-            return False
+            return
         record = self._writable(trial_id)
         take = record.take + again
+        number = len(reports_of(record.events[:index])) + 1
         with self._told(f"record {type(event).__name__.lower()} of trial {trial_id} at epoch {event.epoch:g}"):
-            self._storage.set_trial_user_attr(record.optuna_id, key(index), encode(event, take))
+            name, text = key(index), encode(event, take)
+            if isinstance(event, Report):
+                value = event.metrics[self._metric]
+                set_attribute_and_value(self._storage, record.optuna_id, name, text, number, value)
+            else:
+                self._storage.set_trial_user_attr(record.optuna_id, name, text)
         record.events[index:] = [event]
         record.take, record.position = take, index + 1
-        return True
 
     def _writable(self, trial_id: str) -> _Record:
         """The trial's record, running. Optuna never changes an ended trial: one that goes on gets a copy, as Optuna's
