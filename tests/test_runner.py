@@ -9,7 +9,7 @@ import pytest
 
 from tuning import load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
-from tuning.runner import RunFolderError, claim_run_folder
+from tuning.run_folder import RunFolderError, claim_run_folder
 from tuning.spec import ExperimentSpec
 
 STRATEGIES = [

@@ -147,7 +147,8 @@ def _resume(arguments: argparse.Namespace) -> int:
 def _run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
     from tuning.comparison import compare
     from tuning.report import print_comparison
-    from tuning.runner import Interrupted, RunFolderError, run_experiment
+    from tuning.run_folder import RunFolderError
+    from tuning.runner import Interrupted, run_experiment
     from tuning.spec import SPEC_FILE
 
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second

@@ -10,12 +10,10 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.capacity import ClusterError
 from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS, FineTuneSpec
 from trainables.states import Keeping
@@ -28,7 +26,8 @@ from tuning.provenance import versions
 from tuning.ray_internals import slot_environment
 from tuning.recorder import Recorder
 from tuning.room import claimed_room
-from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, ExperimentSpec, load_spec
+from tuning.run_folder import RunFolderError, claim_run_folder, unclaimed_if_unused
+from tuning.spec import ExperimentSpec
 from tuning.stopping import stoppable, stopped_during
 from tuning.store import StoreError, StudyStore, StudyWriter
 from tuning.strategies import Plan, Strategy
@@ -44,10 +43,6 @@ STUDIES = "studies"  # below the run folder: one folder per study, which is Tune
 
 class Interrupted(Exception):
     """The run was stopped from outside (Ctrl-C, SIGTERM); everything is kept and `resume` goes on."""
-
-
-class RunFolderError(ValueError):
-    """The run folder holds another experiment, or none to resume."""
 
 
 @dataclass(frozen=True)
@@ -127,44 +122,6 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         if spec.test:
             score_studies(spec, session, store)
     return store.load(spec.name)
-
-
-@contextlib.contextmanager
-def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
-    """A run that its cluster or its store refuses at the start leaves no folder in the way of the next try."""
-    try:
-        yield
-    except (ClusterError, StoreError):
-        kept = spec.run_folder / SPEC_FILE
-        if list(spec.run_folder.iterdir()) == [kept]:
-            kept.unlink()
-            spec.run_folder.rmdir()
-        raise
-
-
-def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
-    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's."""
-    kept = spec.run_folder / SPEC_FILE
-    if resume:
-        if not kept.is_file():
-            raise RunFolderError(
-                f"name: {spec.name}: nothing to resume in {spec.run_folder}; start it with `tunefleet run`"
-            )
-        if (before := load_spec(kept)).digest() != spec.digest():
-            old, new = before.model_dump(mode="json"), spec.model_dump(mode="json")
-            keys = ", ".join(key for key in new if key not in NOT_IN_DIGEST and old[key] != new[key])
-            raise RunFolderError(
-                f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
-                "resume without changes, or choose another name for a new experiment"
-            )
-        return
-    if kept.exists():
-        raise RunFolderError(
-            f"name: {spec.name}: {spec.run_folder} holds an experiment already; "
-            f"go on with `tunefleet resume {spec.name}`, or choose another name (name=...)"
-        )
-    spec.run_folder.mkdir(parents=True, exist_ok=True)
-    kept.write_text(spec.to_yaml())
 
 
 def trial_folder(trial: Any) -> str:
