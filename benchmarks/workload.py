@@ -23,7 +23,7 @@ class Workload(Frozen):
     validation_rows: PositiveInt = Field(69, description="validation rows, all scored once per epoch")
     epochs: Epochs = 1
     batch_size: PositiveInt = 16
-    eval_batch_size: PositiveInt = 64
+    eval_batch_size: PositiveInt = 16
     max_length: PositiveInt = Field(128, description="tokens")
     seed: int = 0
     device: str = Field("cpu", description="cpu (fp32, one core per trial) or cuda (bf16, one GPU shared by all slots)")
