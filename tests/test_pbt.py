@@ -391,7 +391,9 @@ def test_a_dead_process_is_not_handed_to_another_member(ray_session: None, tmp_p
             os.kill(result["pid"], signal.SIGKILL)
 
     run = train(tmp_path, members=2, slots=2, seconds=0.1, disturb=kill, max_failures=1)
-    assert [len(run.reports), *run.states] == [2 * EPOCHS + 1, "ended", "ended"]
+    assert run.states == ["ended", "ended"]
+    # The second member repeats epoch 2; the first too if it was killed before its checkpoint was on storage.
+    assert len(run.reports) in (2 * EPOCHS + 1, 2 * EPOCHS + 2)
 
 
 @pytest.mark.ray
