@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._exploits: list[tuple[str, Exploit]] = []
         self._failure: Exception | None = None
         self._looked_for_lost = False
-        self._trials: set[str] = set()  # that Tune knows
+        self._trials: Sequence[Trial] = ()  # that Tune knows
         self._started: float | None = None  # of this run, on the monotonic clock
         self._beat = 0.0
 
@@ -67,7 +67,7 @@ class Recorder(Callback):  # type: ignore[misc]
     @property
     def ended(self) -> int:
         """How many of Tune's trials have ended, in this run or before; those lost in an interruption are not Tune's."""
-        return len(self._attached().ended() & self._trials)
+        return len(self._attached().ended() & {trial.trial_id for trial in self._trials})
 
     # What the strategy's scheduler and the keeper of checkpoints tell.
 
@@ -143,7 +143,7 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The end of Tune's step: time, and failures that an earlier hook could not make heard."""
-        self._trials = {trial.trial_id for trial in trials}
+        self._trials = trials
         self._write_exploits()
         if time.monotonic() - self._beat >= HEARTBEAT:
             self._write_time()
@@ -152,7 +152,7 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Tune has ended, in whatever way."""
-        self._trials = {trial.trial_id for trial in trials}
+        self._trials = trials
         if self._failure is None:
             self._write_exploits()
             self._write_time()
