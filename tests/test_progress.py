@@ -279,6 +279,17 @@ def test_trials_that_an_earlier_run_finished_count_as_done() -> None:
     assert drawn(console).startswith("grid-seed0  goes on after 1 completed, 1 failed\n")
 
 
+def test_a_trial_that_fails_before_it_ever_starts_is_told() -> None:
+    console = Screen(file=io.StringIO(), force_terminal=False)
+    trials = [Trial({"learning_rate": 5e-5}), Trial({"learning_rate": 1e-4})]
+    progress = Progress("grid", 0, 2, 2, ACCURACY, console)
+    progress.setup()
+    for trial in trials:
+        trial.status = "ERROR"  # Tune sets it first
+        progress.on_trial_error(0, trials, trial)
+    assert drawn(console).splitlines() == [f"grid-seed0  trial {n}  failed at epoch 0/2" for n in (0, 1)]
+
+
 def test_a_bug_is_not_taken_for_a_drawing_problem() -> None:
     progress, trial = Progress("grid", 0, 1, 2, LOSS, Screen(file=io.StringIO())), Trial({})
     progress.setup()

@@ -87,7 +87,7 @@ class Progress(Callback):  # type: ignore[misc]
         """Also when a paused or a restored trial goes on."""
         if not self._state.begun:
             self._state = self._fresh_state()  # the clock of the time left: a first worker takes longer than an epoch
-            self._take_over(trials)
+            self._take_over(trials, but=trial)
         self._state.start(trials.index(trial), dict(trial.config), _epoch(trial))
 
     def on_trial_result(
@@ -100,11 +100,11 @@ class Progress(Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Complete, or stopped by the strategy."""
-        self._ended(trials.index(trial))
+        self._ended(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Failed for good."""
-        self._ended(trials.index(trial), failed=True)
+        """Failed for good; maybe before it ever started."""
+        self._ended(trials, trial, failed=True)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Many times a second; the time left goes down between reports, too."""
@@ -122,10 +122,10 @@ class Progress(Callback):  # type: ignore[misc]
         if live is not None:
             self._draw(live.stop)
 
-    def _take_over(self, trials: list[Any]) -> None:
+    def _take_over(self, trials: list[Any], *, but: Any) -> None:
         """Trials that an earlier run has finished are in Tune's list of a resumed run, and never start again."""
         for number, trial in enumerate(trials):
-            if trial.is_finished():
+            if trial is not but and trial.is_finished():
                 self._state.start(number, dict(trial.config), _epoch(trial))
                 if trial.last_result and "metrics" in trial.last_result:
                     self._report(number, trial.last_result)
@@ -138,7 +138,10 @@ class Progress(Callback):  # type: ignore[misc]
         report = Report.from_result(result)
         self._state.report(number, report.epoch, report.metrics[self.objective.metric], report.params)
 
-    def _ended(self, number: int, *, failed: bool = False) -> None:
+    def _ended(self, trials: list[Any], trial: Any, *, failed: bool = False) -> None:
+        number = trials.index(trial)
+        if not self._state.knows(number):
+            self.on_trial_start(0, trials, trial)
         self._state.end(number, failed=failed)
         row = self._state.row(number)
         if row.state is not TrialState.COMPLETED:

@@ -65,6 +65,10 @@ class ProgressState:
         """Whether any trial was heard of."""
         return bool(self._trials)
 
+    def knows(self, number: int) -> bool:
+        """Whether trial `number` was heard of."""
+        return number in self._trials
+
     def start(self, number: int, params: Params, epoch: float = 0.0) -> None:
         """Trial `number` begins, or goes on from `epoch` (a PBT member after a pause, a resumed trial)."""
         horizon = params.get("num_train_epochs")
