@@ -6,7 +6,6 @@ task of Ray's that holds no CPU. An error (a full disk) is kept for `check`, whi
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.capacity import ClusterError
+from trainables.disk import sync
 from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import SharedMemory
 
@@ -66,18 +66,10 @@ def copy_files(source: Path, target: Path) -> None:
     for file in source.iterdir():
         if file.name != without:
             shutil.copyfile(file, unfinished / file.name)
-            _sync(unfinished / file.name)
-    _sync(unfinished)
+            sync(unfinished / file.name)
+    sync(unfinished)
     unfinished.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target.parent)
 
 
 class Copier:
