@@ -6,6 +6,7 @@ The order of the arms rotates from repeat to repeat. After every run everything 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import shlex
 import shutil
@@ -145,6 +146,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--arms: {unknown[0]!r} is none of {', '.join(ARMS)}")
     if options.repeats < 1:
         parser.error(f"--repeats: {options.repeats}: must be at least 1")
+    if not options.no_plot and importlib.util.find_spec("matplotlib") is None:  # told before hours of measuring
+        parser.error("the plot needs matplotlib: pip install 'tunefleet[benchmarks]', or add --no-plot")
     options.text = tuple(options.text) if options.text else None
     options.workload = Workload(**{name: getattr(options, name) for name in fields if hasattr(options, name)})
     return options
