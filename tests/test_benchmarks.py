@@ -219,6 +219,15 @@ def test_an_unknown_arm_is_refused_with_the_known_ones(capsys: pytest.CaptureFix
     assert "'rey' is none of limit, ray" in capsys.readouterr().err
 
 
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    with pytest.raises(SystemExit):
+        throughput.main(["--arms", "limit"])
+    assert "the plot needs matplotlib: pip install 'tunefleet[benchmarks]'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", find_strategies())
 def test_the_controller_is_measured_with_every_strategy(kind: str, tmp_path: Path) -> None:
     options = argparse.Namespace(trials=20, reports=3, slots=2)

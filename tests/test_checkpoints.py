@@ -116,6 +116,18 @@ def test_an_ended_trial_is_not_held_by_later_snapshots(tmp_path: Path) -> None:
     assert kept.left == ["b1", "b2"]
 
 
+def test_what_a_report_costs_does_not_grow_with_the_trials_that_have_ended(tmp_path: Path) -> None:
+    kept = Study(tmp_path)
+    asked: list[str] = []
+    for trial_id in "abcdef":
+        kept.save(trial_id, 1, 0.5)
+        kept.end(trial_id)
+        kept.trials[trial_id].is_finished = lambda ended=trial_id: asked.append(ended) or True
+    kept.save("g", 1, 0.4)
+    assert asked == []
+    assert kept.left == ["a1", "g1"]
+
+
 def test_pinned_checkpoints_stay(tmp_path: Path) -> None:
     pins: set[str] = set()
     kept = Study(tmp_path, scheduler=SimpleNamespace(pinned=lambda: pins))

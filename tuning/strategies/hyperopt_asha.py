@@ -68,7 +68,7 @@ class HyperOptAsha(Strategy):
         """The searcher is seeded; the scheduler draws nothing that matters (it has a single bracket)."""
         from ray.tune.schedulers import ASHAScheduler
 
-        from tuning.searchers import TreeParzen
+        from tuning.tree_parzen import TreeParzen
 
         scheduler = ASHAScheduler(
             time_attr="epoch",

@@ -1,45 +1,12 @@
-"""What proposes params to Tune on behalf of a strategy. Imports Ray: strategies import it inside `plan`."""
+"""HyperOpt's TPE for Tune. Its imports (SciPy's statistics among them) take a second: only its strategy makes them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import Searcher
 from ray.tune.search.hyperopt import HyperOptSearch
 
-from trainables.spec import Objective, Params, Value
+from trainables.spec import Objective, Value
 from tuning.space import Space
-
-
-class Listed(Searcher):  # type: ignore[misc]
-    """Proposes given params in the given order, and learns nothing."""
-
-    def __init__(self, proposals: Sequence[Params]) -> None:
-        super().__init__()
-        self._proposals = [dict(params) for params in proposals]
-        self._proposed = 0
-
-    def suggest(self, trial_id: str) -> dict[str, Value] | str:
-        """The next params, or FINISHED after the last."""
-        if self._proposed == len(self._proposals):
-            return str(Searcher.FINISHED)
-        self._proposed += 1
-        return dict(self._proposals[self._proposed - 1])
-
-    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """Changes nothing."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """The position; the list itself is rebuilt from the spec."""
-        Path(checkpoint_path).write_text(json.dumps({"proposed": self._proposed}))
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Go on after the last saved proposal."""
-        self._proposed = json.loads(Path(checkpoint_path).read_text())["proposed"]
 
 
 class TreeParzen(HyperOptSearch):  # type: ignore[misc]
