@@ -160,7 +160,7 @@ def _range(figures: dict[str, float] | None) -> str:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.packing", description=__doc__)
-    for name, default in (("trials", 32), ("rows", 512), ("validation-rows", 277), ("batch-size", 16), ("epochs", 1)):
+    for name, default in (("trials", 32), ("rows", 512), ("validation-rows", 249), ("batch-size", 16), ("epochs", 1)):
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
     parser.add_argument("--model", default="minilm", help="default: %(default)s")
     parser.add_argument("--data", default=default_data(), help="RTE's local files (default: below TUNEFLEET_DATA)")
