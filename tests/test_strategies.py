@@ -224,9 +224,34 @@ def test_unequal_schedules_are_compared_only_when_asked_for() -> None:
     assert asha(trials=8, compare_unequal_schedules=True).refusals(space, 3.0) == []
 
 
+def known_to_tune(name: str, saved: float | None = None) -> SimpleNamespace:
+    """A trial that has not ended, with a checkpoint of epoch `saved`."""
+    checkpoint = None if saved is None else SimpleNamespace(metrics={"epoch": saved})
+    return SimpleNamespace(trial_id=name, is_finished=lambda: False, latest_checkpoint_result=checkpoint)
+
+
+def test_a_stop_that_was_decided_and_not_done_is_decided_again_after_a_restart() -> None:
+    """The driver died after the report, before its checkpoint was saved: the trial will report that epoch again."""
+    scheduler = asha(trials=2, grace_epochs=1, reduction_factor=2).plan(SPACE, OBJECTIVE, 4.0, seed=0).scheduler
+    better, worse = (known_to_tune(name) for name in ("better", "worse"))
+    for trial in (better, worse):
+        scheduler.on_trial_add(None, trial)
+
+    def told(trial: SimpleNamespace, epoch: float, score: float) -> str:
+        return str(scheduler.on_trial_result(None, trial, {"epoch": epoch, "metrics/accuracy": score}))
+
+    assert [told(better, 1.0, 0.9), told(worse, 1.0, 0.9)] == ["CONTINUE", "CONTINUE"]
+    assert [told(better, 2.0, 0.9), told(worse, 2.0, 0.1)] == ["CONTINUE", "STOP"]
+    restored = known_to_tune("worse", saved=1.0)
+    scheduler.on_trial_add(None, restored)
+    assert told(restored, 2.0, 0.1) == "STOP"
+    scheduler.on_trial_add(None, known_to_tune("better", saved=2.0))
+    assert "better" in scheduler._brackets[0]._rungs[1][1]  # that one was passed for good
+
+
 def test_asha_judges_nobody_between_rungs_when_a_report_passed_two_of_them() -> None:
     scheduler = asha(trials=2, grace_epochs=1, reduction_factor=2).plan(SPACE, OBJECTIVE, 8.0, seed=0).scheduler
-    better, worse = SimpleNamespace(trial_id="better"), SimpleNamespace(trial_id="worse")
+    better, worse = (known_to_tune(name) for name in ("better", "worse"))
     for trial in (better, worse):
         scheduler.on_trial_add(None, trial)
     decisions = [
@@ -287,7 +312,7 @@ def test_a_quantile_that_is_a_whole_number_of_members_replaces_that_many(quantil
 
 def test_a_report_a_rounding_before_a_rung_is_at_it() -> None:
     scheduler = asha(trials=2, grace_epochs=1 / 3, reduction_factor=3).plan(SPACE, OBJECTIVE, 3.0, seed=0).scheduler
-    trials = [SimpleNamespace(trial_id=name) for name in ("better", "worse")]
+    trials = [known_to_tune(name) for name in ("better", "worse")]
     for trial in trials:
         scheduler.on_trial_add(None, trial)
     told = [

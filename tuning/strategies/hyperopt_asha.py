@@ -66,11 +66,10 @@ class HyperOptAsha(Strategy):
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """The searcher is seeded; the scheduler draws nothing that matters (it has a single bracket)."""
-        from ray.tune.schedulers import ASHAScheduler
-
+        from tuning.asha import ASHA
         from tuning.tree_parzen import TreeParzen
 
-        scheduler = ASHAScheduler(
+        scheduler = ASHA(
             time_attr="epoch",
             metric=f"metrics/{objective.metric}",
             mode=objective.mode,
