@@ -1,6 +1,8 @@
-"""Hand-made outcomes with known answers, for the tests of the comparison and the report."""
+"""Hand-made outcomes with known answers, for the tests of the comparison and the report; trials as Tune shows them."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 from trainables.reporting import Report
 from tuning.outcome import Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome, TrialState
@@ -48,3 +50,9 @@ def population() -> tuple[TrialOutcome, TrialOutcome]:
         1, [report(1, 0.1, 0.9), report(2, 0.2, 0.9), report(2, 0.7, 0.4), report(3, 0.8, 0.4)], lineage=(exploit,)
     )
     return donor, member
+
+
+def known_to_tune(name: str, saved: float | None = None) -> SimpleNamespace:
+    """A trial that has not ended, with a checkpoint of epoch `saved`."""
+    checkpoint = None if saved is None else SimpleNamespace(metrics={"epoch": saved})
+    return SimpleNamespace(trial_id=name, is_finished=lambda: False, latest_checkpoint_result=checkpoint)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from outcomes import known_to_tune
 
 from trainables.shared_memory import SharedMemory
 from trainables.spec import Objective
@@ -223,16 +224,9 @@ def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, gra
         assert [report.epoch for report in trial.reports] == [n + 1 for n in range(len(trial.reports))]
 
 
-class Reported:
-    """Of a Tune trial what ASHA reads."""
-
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
-
-
 def decision(plan: Plan, trial_id: str, accuracy: float) -> str:
     """What the plan's scheduler says to a report after one epoch."""
-    trial = Reported(trial_id)
+    trial = known_to_tune(trial_id)
     plan.scheduler.on_trial_add(None, trial)
     result = {"epoch": 1, "metrics/accuracy": accuracy, "training_iteration": 1}
     return str(plan.scheduler.on_trial_result(None, trial, result))

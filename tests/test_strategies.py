@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from outcomes import known_to_tune
 from pydantic import ValidationError
 from ray import cloudpickle
 
@@ -222,12 +223,6 @@ def test_hyperopt_asha_refuses_what_cannot_work(space: dict[str, Any], epochs: f
 def test_unequal_schedules_are_compared_only_when_asked_for() -> None:
     space = Space.model_validate({"num_train_epochs": {"choice": [2, 3]}})
     assert asha(trials=8, compare_unequal_schedules=True).refusals(space, 3.0) == []
-
-
-def known_to_tune(name: str, saved: float | None = None) -> SimpleNamespace:
-    """A trial that has not ended, with a checkpoint of epoch `saved`."""
-    checkpoint = None if saved is None else SimpleNamespace(metrics={"epoch": saved})
-    return SimpleNamespace(trial_id=name, is_finished=lambda: False, latest_checkpoint_result=checkpoint)
 
 
 def test_a_stop_that_was_decided_and_not_done_is_decided_again_after_a_restart() -> None:
