@@ -457,6 +457,9 @@ def test_a_study_that_is_deleted_during_a_run_is_told(store: StudyStore, writer:
     optuna.delete_study(study_name="reviews/pbt/seed-3", storage=url)
     with pytest.raises(StoreError, match="was deleted"):
         writer.add_report("a", report(1, 0.6))
+    writer.add_checkpoint("a", 1, "/checkpoint")
+    with pytest.raises(StoreError, match="was deleted"):
+        writer.write_checkpoints()
 
 
 @pytest.mark.parametrize(

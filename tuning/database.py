@@ -108,11 +108,19 @@ def set_attribute_and_value(
 
 
 def set_study_attributes(storage: RDBStorage, study: int, attributes: Mapping[str, Any]) -> None:
-    """One transaction for many user attributes of a study, where Optuna's method takes one for each."""
-    from optuna.storages._rdb import models
+    """One transaction for many user attributes of a study, where Optuna's method takes one for each.
 
+    Raises:
+        KeyError: no such study.
+    """
+    from optuna.storages._rdb import models
+    from sqlalchemy import select
+
+    studies = models.StudyModel.__table__
     rows = [{"study_id": study, "key": name, "value_json": json.dumps(value)} for name, value in attributes.items()]
     with storage.engine.begin() as connection:
+        if connection.execute(select(studies.c.study_id).where(studies.c.study_id == study)).first() is None:
+            raise KeyError(study)  # SQLite would take rows of a study that is not there
         _upsert(connection, models.StudyUserAttributeModel, ("study_id", "key"), rows)
 
 
