@@ -7,6 +7,9 @@ does not want is as invisible to it. So the head is asked first, with one gRPC c
 from __future__ import annotations
 
 import os
+import socket
+import sys
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from cluster.capacity import ClusterError
@@ -23,34 +26,84 @@ class Head(NamedTuple):
     hosts: frozenset[str]  # names of the machines alive
 
 
-def find_head(address: str) -> Head:
+class Machine(NamedTuple):
+    """One node, as the head names it."""
+
+    name: str
+    address: str  # its IP
+
+
+def find_head(address: str, *, allow_unauthenticated: bool = False) -> Head:
     """The head at `address` ('auto' or host:port).
 
     'auto' is RAY_ADDRESS, else the last cluster that `ray start` made here, else the only head that runs here.
     RAY_AUTH_MODE as the user set it is kept. Unset, the head decides: disabled if it answers without a token.
 
+    Args:
+        allow_unauthenticated: join a cluster of other machines that lets everybody in. One that is this machine
+            alone is joined in any case, with a warning.
+
     Raises:
-        ClusterError: nothing is found or answers there, or it refuses the token.
+        ClusterError: nothing is found or answers there, it refuses the token, or it lets everybody in.
     """
     address = _local_head() if address == "auto" else address
     chosen = os.environ.get(AUTH_MODE, "").lower()
     if chosen != "token":
-        hosts = _hosts(address, token=None)
-        if hosts is not None:
-            return Head(address, "disabled", hosts)
+        machines = machines_of(address, token=None)
+        if machines is not None:
+            _mind_the_open_door(address, machines, allowed=allow_unauthenticated)
+            return Head(address, "disabled", frozenset(machine.name for machine in machines))
         if chosen:
             raise ClusterError(
                 f"cluster.address: {address} wants a token, but {AUTH_MODE}={chosen}. Unset it or set it to token."
             )
     token = own_token()
-    hosts = None if token is None else _hosts(address, token)
-    if hosts is None:
+    machines = None if token is None else machines_of(address, token)
+    if machines is None:
         why = "there is none" if token is None else "the head refused the one found"
         raise ClusterError(
             f"cluster.address: {address} wants a token and {why}. Put the cluster's own into RAY_AUTH_TOKEN, into the "
             "file that RAY_AUTH_TOKEN_PATH names, or into ~/.ray/auth_token (mode 0600)."
         )
-    return Head(address, "token", hosts)
+    return Head(address, "token", frozenset(machine.name for machine in machines))
+
+
+def _mind_the_open_door(address: str, machines: Collection[Machine], *, allowed: bool) -> None:
+    """A Ray without a token runs code for anybody who reaches its ports, and they listen on all interfaces."""
+    here = _own_addresses()
+    elsewhere = sorted(
+        f"{machine.name} ({machine.address})"
+        for machine in machines
+        if machine.name != socket.gethostname() or machine.address not in here
+    )
+    if not elsewhere and not _addresses_of(address) & here:
+        elsewhere = [address]
+    if elsewhere and not allowed:
+        raise ClusterError(
+            f"cluster.address: {address} asks for no token, so whoever reaches its ports runs code on "
+            f"{', '.join(elsewhere)}. Start it with `tunefleet cluster start --head`, or, where the network is closed "
+            "to everybody else, insist with cluster.allow_unauthenticated=true."
+        )
+    print(
+        f"tunefleet: the Ray at {address} asks for no token and listens on all interfaces: whoever reaches its ports "
+        "runs code there; `tunefleet cluster start --head` starts one that asks",
+        file=sys.stderr,
+    )
+
+
+def _own_addresses() -> frozenset[str]:
+    import psutil
+
+    return frozenset(entry.address.partition("%")[0] for entries in psutil.net_if_addrs().values() for entry in entries)
+
+
+def _addresses_of(address: str) -> frozenset[str]:
+    """The IPs behind host:port."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return frozenset(str(found[4][0]) for found in socket.getaddrinfo(host, None))
+    except socket.gaierror:  # the head answered through a resolver of gRPC's own
+        return frozenset()
 
 
 def _local_head() -> str:
@@ -81,8 +134,12 @@ def own_token() -> str | None:
     return str(loader.get_raw_token(ignore_auth_mode=True))
 
 
-def _hosts(address: str, token: str | None) -> frozenset[str] | None:
-    """Names of the machines alive, or None if the head wants another token."""
+def machines_of(address: str, token: str | None) -> frozenset[Machine] | None:
+    """The machines alive, or None if the head wants another token.
+
+    Raises:
+        ClusterError: no head answers at `address` (host:port).
+    """
     import grpc  # type: ignore[import-untyped]
     from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
 
@@ -101,7 +158,7 @@ def _hosts(address: str, token: str | None) -> frozenset[str] | None:
                 "(6379 by default) and firewall, or start one with `ray start --head`."
             ) from error
     alive = (node for node in reply.node_info_list if node.state == gcs_pb2.GcsNodeInfo.ALIVE)
-    return frozenset(node.node_manager_hostname for node in alive)
+    return frozenset(Machine(node.node_manager_hostname, node.node_manager_address) for node in alive)
 
 
 def open_channel(address: str) -> Any:

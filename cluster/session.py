@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.capacity import ClusterError, Node, trial_resources
 from cluster.environment import SETTINGS, environment
-from cluster.head import AUTH_MODE, find_head
+from cluster.head import AUTH_MODE, Head, find_head
 from cluster.local import local_ray
 from cluster.mps import Daemon, share_on
 from cluster.packing import Packing
@@ -125,7 +125,8 @@ def connect(
         with local_ray(spec, preload) as daemon:
             yield replace(_session(spec, run_folder, None), daemon=daemon)
     else:
-        with _joined(spec.address, modules) as address:
+        head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated)
+        with _joined(head, modules) as address:
             yield _session(spec, run_folder, address)
 
 
@@ -153,10 +154,9 @@ def _address_in_use(spec: ClusterSpec) -> str | None:
 
 
 @contextlib.contextmanager
-def _joined(address: str, modules: Sequence[str]) -> Iterator[str]:
+def _joined(head: Head, modules: Sequence[str]) -> Iterator[str]:
     import ray
 
-    head = find_head(address)
     with environment({**SETTINGS, AUTH_MODE: head.auth_mode}):
         try:
             ray.init(

@@ -31,6 +31,10 @@ class ClusterSpec(BaseModel):
         description="null: a local Ray for this run, shut down after it. 'auto': the cluster that `ray start` made on "
         "this machine. 'host:port': a cluster elsewhere, from one of its machines.",
     )
+    allow_unauthenticated: bool = Field(
+        False,
+        description="Join other machines whose Ray asks for no token: whoever reaches its ports runs code there.",
+    )
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_trial: float | Literal["auto"] | None = Field(
         None,

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from trainables.errors import InputError
-from tuning.database import StoreError
+from tuning.cluster_nodes import add_nodes
 from tuning.experiments import UnknownExperiment, find_experiment, find_store, run_folders
 from tuning.mistakes import SpecError
+from tuning.store_url import StoreError
 from tuning.tracking import TrackingError
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
     _add_experiment(sub, store=False)
     _add_overrides(sub)
+    add_nodes(commands)
     return top
 
 

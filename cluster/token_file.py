@@ -1,0 +1,79 @@
+"""The file of the cluster's token: where Ray reads it, made so that nobody else can ever read it.
+
+Whoever holds the token runs code on every machine of the cluster as the account that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from cluster.capacity import ClusterError
+
+TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class TokenSource(NamedTuple):
+    """Where the token of a node lies."""
+
+    file: Path | None  # None: in RAY_AUTH_TOKEN
+    made: bool  # just now
+
+
+def token_source(*, make: bool) -> TokenSource:
+    """The token that Ray will read: RAY_AUTH_TOKEN, else the file of RAY_AUTH_TOKEN_PATH, else ~/.ray/auth_token.
+
+    Args:
+        make: write a new token where there is none, as a head may; a worker needs the head's own.
+
+    Raises:
+        ClusterError: there is none, it is empty, or its file is open to others.
+    """
+    if os.environ.get(TOKEN):
+        return TokenSource(None, made=False)
+    file = Path(os.environ.get(TOKEN_PATH) or Path.home() / ".ray" / "auth_token")
+    if not make and not file.exists():
+        raise ClusterError(
+            f"{file}: there is no token, and a worker needs the head's own. Copy that file from the head to here "
+            f"(mode 0600), or name another one with {TOKEN_PATH}."
+        )
+    made = make and _make(file)
+    _refuse_open(file)
+    return TokenSource(file, made)
+
+
+def _make(file: Path) -> bool:
+    """Write a new token to `file`, mode 0600 from its first instant; False where the file exists."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with open(descriptor, "w") as opened:
+        opened.write(secrets.token_hex(32))
+        opened.flush()
+        os.fsync(opened.fileno())
+    return True
+
+
+def _refuse_open(file: Path) -> None:
+    """The rule of ssh for its keys: a file of our own must be closed to others; a mounted secret is the mount's matter.
+
+    It is not closed quietly: whether others have read it meanwhile is for its owner to judge.
+    """
+    try:
+        status, empty = file.stat(), not file.read_text().strip()
+    except OSError as error:
+        raise ClusterError(f"{file}: the token cannot be read: {error.strerror}. Check its owner and mode.") from error
+    if empty:
+        raise ClusterError(f"{file}: holds no token. Delete it on the head, where a new one is then made.")
+    if status.st_uid == os.getuid() and status.st_mode & OTHERS:
+        raise ClusterError(
+            f"{file}: mode {stat.S_IMODE(status.st_mode):04o}, but nobody else may read a token: it runs code on every "
+            f"machine of the cluster. If nobody else could reach it, `chmod 600 {file}`; if in doubt, delete it: the "
+            "next `tunefleet cluster start --head` makes a new one. (Ray's own ray.init() writes it with mode 0644.)"
+        )
