@@ -18,10 +18,10 @@ import pytest
 from outcomes import report
 
 from trainables.spec import Objective
-from tuning.database import masked
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
 from tuning.space import Space
 from tuning.store import StoreError, StudyStore, StudyWriter, sqlite_url
+from tuning.store_url import masked
 
 ACCURACY = Objective(metric="accuracy", mode="max")
 SPACE = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1.0]}, "optim": {"choice": ["sgd", "adafactor"]}})
@@ -470,6 +470,7 @@ def test_a_study_that_is_deleted_during_a_run_is_told(store: StudyStore, writer:
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         (f"postgresql://me:{SECRET}@host:port/x", "is not a URL"),
+        (f"postgresql+asyncpg://me:{SECRET}@host/x", "the driver here is psycopg; begin the URL with postgresql://"),
     ],
 )
 def test_a_url_that_cannot_be_a_store_is_told_without_its_password(url: str, problem: str) -> None:
@@ -480,10 +481,11 @@ def test_a_url_that_cannot_be_a_store_is_told_without_its_password(url: str, pro
 
 def test_a_server_that_cannot_be_reached_is_told_without_the_password() -> None:
     store = StudyStore(f"postgresql://me:{SECRET}@127.0.0.1:1/x")
-    with pytest.raises(StoreError, match=r"postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/x") as error:
+    with pytest.raises(StoreError, match=r"postgresql://me:\*\*\*@127.0.0.1:1/x.*refused; is the server up") as error:
         store.experiments()
     assert SECRET not in str(error.value)
     assert SECRET not in store.shown
+    assert SECRET not in masked(f"postgresql://localhost/x?password={SECRET}")
     assert masked(f"nonsense://me:{SECRET}@x:y") == "nonsense://***@x:y"
 
 

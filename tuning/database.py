@@ -6,46 +6,41 @@ or the server. A password in the URL appears in no message.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
-from collections.abc import Iterator, Mapping
+import random
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.store_url import StoreError, masked, parse_url, shown
+
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from sqlalchemy import URL, Connection
-
-LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes to the same SQLite file
-
-
-class StoreError(RuntimeError):
-    """The study store cannot do what was asked; the message says why and what to do."""
-
-
-def sqlite_url(path: str | Path) -> str:
-    """The URL of a SQLite file; characters that mean something in a URL are escaped."""
     from sqlalchemy import URL
 
-    absolute = Path(path).expanduser().absolute()
-    return URL.create("sqlite", database=str(absolute)).render_as_string()
+log = logging.getLogger(__name__)
 
-
-def masked(url: str) -> str:
-    """`url` without its password, for messages."""
-    from sqlalchemy.engine import make_url
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except Exception:  # it is no URL: the user sees it all the same, less all that may be a password
-        return re.sub(r"://.*@", "://***@", url)
+LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes to the same SQLite file
+RECONNECT = 60.0  # seconds to wait for a server that was there and is gone: it may be restarted
+RACES = 10  # times that other processes may be quicker to make a table
+# libpq's own: seconds to reach a server, and milliseconds until one that has gone silent counts as gone.
+SERVER_OPTIONS = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "application_name": "tunefleet"}
+NEXT_STEPS = {  # by a part of the server's own sentence
+    "password authentication failed": "check user and password in TUNEFLEET_STORE (or in ~/.pgpass)",
+    "no password supplied": "put the URL with the password into TUNEFLEET_STORE, or the password into ~/.pgpass",
+    "does not exist": "make it on the server (createdb, createuser), or mend the URL",
+    "permission denied": "the user needs to create tables there once: GRANT CREATE ON SCHEMA public TO ...",
+    "Connection refused": "is the server up, and does it listen on that address and port?",
+    "timeout expired": "is the server up, and does a firewall let this machine through?",
+    "resolve host": "check the host in the URL",
+}
 
 
 def connect(url: str, *, create: bool) -> RDBStorage:
-    """Open the database at `url`.
+    """Open the database at `url`. A server that goes away later is waited for, between two transactions.
 
     Args:
         url: sqlite:///PATH (made absolute) or postgresql://USER:PASSWORD@HOST/DATABASE.
@@ -59,77 +54,23 @@ def connect(url: str, *, create: bool) -> RDBStorage:
 
     # It announces every study that it creates; errors and warnings stay.
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
-    parsed = _parse(url)
-    arguments = {}
-    if parsed.get_backend_name() == "sqlite":
+    parsed = parse_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if sqlite:
         parsed = _sqlite(parsed, create=create)
-        arguments = {"connect_args": {"timeout": LOCK_TIMEOUT}}
-    shown = parsed.render_as_string(hide_password=True)
-    # Optuna fills `{SCHEMA_VERSION}` into URLs with str.format: a brace of ours must pass through it unchanged.
-    literal = parsed.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    place = f"study store {shown(parsed)}"
     try:
-        return optuna.storages.RDBStorage(literal, arguments, skip_table_creation=not create)
+        storage = _opened(parsed, create=create)
     except ImportError:
-        raise StoreError(
-            f"study store {shown}: the PostgreSQL driver is not installed; pip install 'tunefleet[postgres]'"
-        ) from None
+        step = "pip install 'tunefleet[postgres]'"
+        raise StoreError(f"{place}: the PostgreSQL driver psycopg is not installed; {step}") from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        raise StoreError(f"study store {shown}: {_reason(error)}") from None
+        raise StoreError(f"{place}: {_reason(error)}") from None
     except RuntimeError as error:  # the schema check's own type
-        raise StoreError(f"study store {shown}: {error}") from None
-
-
-def set_attribute_and_value(
-    storage: RDBStorage, trial: int, name: str, attribute: Mapping[str, Any], step: int, value: float
-) -> None:
-    """One transaction for what Optuna's public methods do in two: a user attribute and an intermediate value, each
-    replacing an earlier one of its name.
-
-    Written into Optuna's tables without its objects, in half the driver's time: this happens at every report.
-    `tests/test_store.py` reads what was written with Optuna's own methods.
-
-    Raises:
-        KeyError: no such trial.
-    """
-    from optuna.storages._rdb import models
-    from sqlalchemy import select
-
-    trials, values = models.TrialModel.__table__, models.TrialIntermediateValueModel
-    stored, kind = values.intermediate_value_to_stored_repr(value)
-    with storage.engine.begin() as connection:
-        state = connection.execute(select(trials.c.state).where(trials.c.trial_id == trial)).scalar_one_or_none()
-        if state is None:
-            raise KeyError(trial)
-        storage.check_trial_is_updatable(trial, state)
-        row = {"trial_id": trial, "key": name, "value_json": json.dumps(attribute)}
-        _upsert(connection, models.TrialUserAttributeModel, ("trial_id", "key"), [row])
-        row = {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-        _upsert(connection, values, ("trial_id", "step"), [row])
-
-
-def set_study_attributes(storage: RDBStorage, study: int, attributes: Mapping[str, Any]) -> None:
-    """One transaction for many user attributes of a study, where Optuna's method takes one for each.
-
-    Raises:
-        KeyError: no such study.
-    """
-    from optuna.storages._rdb import models
-    from sqlalchemy import select
-
-    studies = models.StudyModel.__table__
-    rows = [{"study_id": study, "key": name, "value_json": json.dumps(value)} for name, value in attributes.items()]
-    with storage.engine.begin() as connection:
-        if connection.execute(select(studies.c.study_id).where(studies.c.study_id == study)).first() is None:
-            raise KeyError(study)  # SQLite would take rows of a study that is not there
-        _upsert(connection, models.StudyUserAttributeModel, ("study_id", "key"), rows)
-
-
-def _upsert(connection: Connection, model: Any, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(model.__table__)
-    fresh = {column: insert.excluded[column] for column in rows[0] if column not in key}
-    connection.execute(insert.on_conflict_do_update(index_elements=key, set_=fresh), rows)
+        raise StoreError(f"{place}: {error}") from None
+    if not sqlite:
+        _wait_for_server(storage)
+    return storage
 
 
 @contextmanager
@@ -151,23 +92,46 @@ def told(url: str, action: str) -> Iterator[None]:
         ) from None
 
 
-def _parse(url: str) -> URL:
-    from sqlalchemy.engine import make_url
+def _opened(url: URL, *, create: bool) -> RDBStorage:
+    """Two processes that open a new database at the same moment both make its tables; the slower one is told that they
+    are there, and finds them so when it looks again."""
+    import optuna
+    from sqlalchemy.exc import DBAPIError, IntegrityError
 
-    try:
-        parsed = make_url(url)
-    except Exception:  # SQLAlchemy raises ArgumentError or ValueError, and either may quote the password
-        raise StoreError(
-            f"study store {masked(url)}: is not a URL; "
-            "give sqlite:////absolute/path.db or postgresql://USER:PASSWORD@HOST/DATABASE"
-        ) from None
-    if parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
-        raise StoreError(
-            f"study store {masked(url)}: {parsed.drivername!r} is not supported; use sqlite:/// or postgresql://"
-        )
-    if parsed.drivername in ("postgres", "postgresql"):
-        return parsed.set(drivername="postgresql+psycopg")  # the driver of the `postgres` extra
-    return parsed
+    options: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT}}
+    if url.get_backend_name() == "postgresql":
+        set_here = {name: value for name, value in SERVER_OPTIONS.items() if name not in url.query}
+        options = {"connect_args": set_here, "pool_pre_ping": True}  # asks, so that a lost connection is made again
+    # Optuna fills `{SCHEMA_VERSION}` into URLs with str.format: a brace of ours must pass through it unchanged.
+    literal = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    for left in reversed(range(RACES)):
+        try:
+            return optuna.storages.RDBStorage(literal, options, skip_table_creation=not create)
+        except DBAPIError as error:
+            if not left or not (isinstance(error, IntegrityError) or "already exists" in str(error)):
+                raise
+        time.sleep(random.random() / 10)
+    raise AssertionError("the last try returns or raises")
+
+
+def _wait_for_server(storage: RDBStorage) -> None:
+    """From now on a server that does not answer is tried again for a while."""
+    from sqlalchemy import Dialect, event
+
+    @event.listens_for(storage.engine, "do_connect")
+    def patiently(dialect: Dialect, record: Any, args: Any, options: Any) -> Any:
+        deadline = time.monotonic() + RECONNECT
+        warned = False
+        while True:
+            try:
+                return dialect.connect(*args, **options)
+            except dialect.loaded_dbapi.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise
+                if not warned:
+                    log.warning("study store %s: %s; trying for %g s", masked(storage.url), _reason(error), RECONNECT)
+                warned = True
+                time.sleep(0.5)
 
 
 def _sqlite(url: URL, *, create: bool) -> URL:
@@ -192,11 +156,12 @@ def _make_writable(path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The database's own first line, from below SQLAlchemy's and Optuna's wrapping."""
+    """The database's own first line, from below SQLAlchemy's and Optuna's wrapping, and what to do about it."""
     while error.__cause__ is not None:
         error = error.__cause__
     origin = getattr(error, "orig", None) or error
     text = next(iter(str(origin).strip().splitlines()), "") or type(origin).__name__
     if "no such table" in text or "UndefinedTable" in type(origin).__name__:
         return "holds no studies; it is another program's database, or nothing was recorded there yet"
-    return text
+    step = next((step for part, step in NEXT_STEPS.items() if part in text), None)
+    return f"{text}; {step}" if step else text

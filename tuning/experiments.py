@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from trainables.errors import nearest
-from tuning.database import sqlite_url
 from tuning.spec import SPEC_FILE, STORE_FILE, STORE_VARIABLE
 from tuning.spec_file import parse
+from tuning.store_url import sqlite_url
 
 
 class UnknownExperiment(ValueError):

@@ -20,9 +20,9 @@ from ray.tune import Callback
 from ray.tune.result import EXPR_ERROR_FILE
 
 from trainables.reporting import Report
-from tuning.database import StoreError
 from tuning.outcome import Exploit, TrialState
 from tuning.space import Space
+from tuning.store_url import StoreError
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial

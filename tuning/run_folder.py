@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 
 from cluster.capacity import ClusterError
-from tuning.database import StoreError
 from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, ExperimentSpec, load_spec
+from tuning.store_url import StoreError
 
 
 class RunFolderError(ValueError):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,7 +128,7 @@ class ExperimentSpec(FineTuneSpec):
     @property
     def store_url(self) -> str:
         """Where the studies are recorded. May hold a password: never write it to a file or a log."""
-        from tuning.database import sqlite_url
+        from tuning.store_url import sqlite_url
 
         return self.store or os.environ.get(STORE_VARIABLE) or sqlite_url(self.run_folder / STORE_FILE)
 
@@ -157,7 +157,9 @@ class ExperimentSpec(FineTuneSpec):
         return dump(self.model_dump(mode="json"))
 
 
-def load_spec(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> ExperimentSpec:
+def load_spec(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, elsewhere: Collection[str] = ()
+) -> ExperimentSpec:
     """Read, override and check an experiment.
 
     Args:
@@ -165,6 +167,8 @@ def load_spec(source: str | Path | Mapping[str, Any], overrides: Sequence[str] =
             relative to the working directory, not to the file, and absolute in what is returned.
         overrides: `key=value`, dotted, with list positions: `epochs=2`, `strategies.0.trials=8`,
             `fixed.model.hidden_dropout_prob=0.1`. Values are YAML.
+        elsewhere: dotted paths (with all below them) whose values name things of another machine: not looked for on
+            this one, and left as they are.
 
     Raises:
         SpecError: all mistakes that can be found without a cluster, the network or the model.
@@ -174,19 +178,24 @@ def load_spec(source: str | Path | Mapping[str, Any], overrides: Sequence[str] =
 
     raw, label = read_source(source, overrides)
     draft, mistakes = Draft.read(raw, ExperimentSpec)
-    mistakes += mistakes_in(draft)
+    mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))
     if mistakes:
         raise SpecError(mistakes, label)
-    return _anchored(draft.spec)
+    return _anchored(draft.spec, elsewhere)
 
 
-def _anchored(spec: ExperimentSpec) -> ExperimentSpec:
+def _lies_in(path: str, sections: Collection[str]) -> bool:
+    return any(path == section or path.startswith(f"{section}.") for section in sections)
+
+
+def _anchored(spec: ExperimentSpec, elsewhere: Collection[str]) -> ExperimentSpec:
     """Local paths made absolute: workers, and a later resume, have another working directory."""
     data, changed = spec.data, {}
-    if data.hub is None:
+    if data.hub is None and "data" not in elsewhere:
         files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set
         changed = {name: _absolute(value) for name in files if (value := getattr(data, name)) is not None}
-    model = _absolute(spec.model) if Path(spec.model).expanduser().is_dir() else spec.model
+    local = "model" not in elsewhere and Path(spec.model).expanduser().is_dir()
+    model = _absolute(spec.model) if local else spec.model
     return spec.model_copy(update={"data": data.model_copy(update=changed), "model": model})
 
 

@@ -15,8 +15,9 @@ import yaml
 
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
-from tuning.database import StoreError, connect, masked, sqlite_url, told
+from tuning.database import connect, told
 from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome
+from tuning.store_url import StoreError, masked, sqlite_url
 from tuning.study_log import decode, plain_params, reports_of
 from tuning.study_writer import OPTUNA_STATES, StudyWriter
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
-from tuning.database import StoreError, set_attribute_and_value, set_study_attributes, told
+from tuning.database import told
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
+from tuning.statements import set_attribute_and_value, set_study_attributes
+from tuning.store_url import StoreError
 from tuning.study_log import Event, decode, encode, kept, key, plain_params, reports_of
 
 if TYPE_CHECKING:
