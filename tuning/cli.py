@@ -11,27 +11,28 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from trainables.errors import InputError
+from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
-from tuning.experiments import UnknownExperiment, find_experiment, find_store, run_folders
+from tuning.experiments import UnknownExperiment, find_experiment, find_store
+from tuning.listing import LISTED, list_what
 from tuning.mistakes import SpecError
 from tuning.store_url import StoreError
 from tuning.tracking import TrackingError
 
 if TYPE_CHECKING:
-    from tuning.outcome import ExperimentOutcome, StudyOutcome
+    from tuning.outcome import ExperimentOutcome
     from tuning.spec import ExperimentSpec
 
 SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 WRONG_INPUTS = (SpecError, InputError, UnknownExperiment)
 EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError)
-LISTED = ("strategies", "tasks", "presets", "studies")
 
 
 class Refused(InputError):
@@ -43,13 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     if (here := os.getcwd()) not in sys.path:  # a spec may name a trainable of the user's own; Ray does it for workers
         sys.path.append(here)
-    command: Callable[[argparse.Namespace], int] = arguments.command
+    return obey(lambda: arguments.command(arguments), debug=arguments.debug)
+
+
+def obey(command: Callable[[], int], *, debug: bool = False) -> int:
+    """The exit status of `command`; its error, if it ends in one, goes to standard error."""
     try:
-        return command(arguments)
+        return command()
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        if arguments.debug:
+        if debug:
             raise
         hint = "" if isinstance(error, EXPECTED) else " (--debug shows where)"
         kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
@@ -94,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
         _add_overrides(sub)
     sub = add("init", _init, "write a commented spec to start from")
     sub.add_argument("file", metavar="FILE", nargs="?", default="experiment.yaml", help="default: %(default)s")
-    sub = add("ls", _ls, "list strategies, tasks, presets; or the studies that were run")
+    sub = add("ls", list_what, "list strategies, tasks, presets; or the studies that were run")
     sub.add_argument("what", nargs="?", choices=LISTED, help="default: all but the studies")
     _add_place(sub)
     sub = add("results", _results, "show every trial of an experiment")
@@ -107,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
     _add_experiment(sub, store=False)
     _add_overrides(sub)
+    _add_overrides(add_job_commands(add))
     add_nodes(commands)
     return top
 
@@ -135,7 +141,7 @@ def _add_place(sub: argparse.ArgumentParser, *, store: bool = True) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from tuning.spec import load_spec
 
-    return _run_spec(load_spec(arguments.spec, arguments.overrides), resume=False)
+    return run_spec(load_spec(arguments.spec, arguments.overrides), resume=False)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -143,10 +149,11 @@ def _resume(arguments: argparse.Namespace) -> int:
 
     folder = find_experiment(arguments.experiment, arguments.storage)
     here = f"cluster.storage={folder.parent}"  # wherever the folder was when the run began
-    return _run_spec(load_spec(folder / SPEC_FILE, [here, *arguments.overrides]), resume=True)
+    return run_spec(load_spec(folder / SPEC_FILE, [here, *arguments.overrides]), resume=True)
 
 
-def _run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
+def run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
+    """Run or go on with an experiment, then print its comparison; the exit status."""
     from tuning.comparison import compare
     from tuning.report import print_comparison
     from tuning.run_folder import RunFolderError
@@ -210,63 +217,6 @@ def _init(arguments: argparse.Namespace) -> int:
         raise Refused("FILE", str(target), f"cannot be written: {error.strerror}", "choose another place") from error
     print(f"{target} is written. Next: edit it, tunefleet validate {target}, tunefleet run {target}")
     return SUCCESS
-
-
-def _ls(arguments: argparse.Namespace) -> int:
-    from trainables.tasks import find_tasks
-    from tuning.spec_file import presets
-    from tuning.strategies import find_strategies
-
-    if arguments.what == "studies":
-        return _ls_studies(arguments)
-    listings: dict[str, Iterable[tuple[str, str]]] = {
-        "strategies": ((kind, (found.__doc__ or "").partition("\n")[0]) for kind, found in find_strategies().items()),
-        "tasks": ((name, task.summary) for name, task in find_tasks().items()),
-        "presets": presets().items(),
-    }
-    for name, rows in listings.items():
-        if arguments.what is None:
-            print(f"{name}:")
-        if arguments.what in (None, name):
-            _print_columns(sorted(rows), indent=2 if arguments.what is None else 0)
-    return SUCCESS
-
-
-def _ls_studies(arguments: argparse.Namespace) -> int:
-    from tuning.store import StudyStore
-
-    if arguments.store:
-        names = StudyStore(arguments.store).experiments()
-        stores = dict.fromkeys(names, arguments.store)
-    else:
-        folders = run_folders(arguments.storage)
-        stores = {folder.name: find_store(str(folder), arguments.storage) for folder in folders}
-    outcomes = []
-    for name, url in stores.items():
-        try:
-            outcomes.append(StudyStore(url).load(name))
-        except StoreError as error:  # a run that was stopped before its first trial has recorded nothing yet
-            print(f"tunefleet: {name}: {error}", file=sys.stderr)
-    rows = [_study_row(outcome.name, study) for outcome in outcomes for study in outcome.studies]
-    if rows:
-        _print_columns([("EXPERIMENT", "STRATEGY", "SEED", "STATE", "TRIALS", "BEST"), *rows])
-    elif not stores:
-        where = "in this store" if arguments.store else f"in {arguments.storage} (--storage names another folder)"
-        print(f"tunefleet: no experiment {where}; start one with `tunefleet run`", file=sys.stderr)
-    return SUCCESS
-
-
-def _study_row(experiment: str, study: StudyOutcome) -> tuple[str, ...]:
-    best = study.best()
-    score = "-" if best is None else f"{study.metric} {best[1].metrics[study.metric]:.4f}"
-    return experiment, study.strategy, str(study.seed), str(study.state), str(len(study.trials)), score
-
-
-def _print_columns(rows: Sequence[Sequence[str]], indent: int = 0) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(f"{' ' * indent}{'  '.join(cells)}".rstrip())
 
 
 def _load(arguments: argparse.Namespace) -> ExperimentOutcome:

@@ -1,0 +1,55 @@
+"""What a job of ours runs on the head of a cluster: `python -m tuning.job run | resume | serve EXPERIMENT STORAGE`.
+
+It starts in the job's working directory, where the archive of `tuning.submission` was unpacked, and leaves it at once:
+what shall last goes to the storage, and relative paths begin at the home of the account that runs the cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainables.errors import InputError
+from tuning.cli import obey, run_spec
+from tuning.parcel import serve
+from tuning.spec import load_spec
+from tuning.spec_file import parse
+from tuning.submission import SPEC_NAME, UPLOADED
+from tuning.uploads import take_over
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status is that of `tunefleet run`; 130 when the job was stopped."""
+    _listen()
+    here = Path.cwd()
+    os.chdir(Path.home())
+    words = list(argv)
+    if words[0] == "serve":
+        return obey(lambda: serve(*words[1:]))
+    return obey(lambda: _experiment(here, resume=words[0] == "resume"))
+
+
+def _listen() -> None:
+    """A head that was started in the background of a shell hands down that Ctrl-C is ignored; Ray blocks it, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _experiment(here: Path, *, resume: bool) -> int:
+    raw = parse((here / SPEC_NAME).read_text(encoding="utf-8"), SPEC_NAME)
+    storage = str(raw["cluster"]["storage"])
+    try:
+        take_over(here / UPLOADED, Path(storage).expanduser())
+    except OSError as error:
+        step = "name a folder of the cluster that its account can write: cluster.storage=FOLDER"
+        raise InputError("cluster.storage", storage, f"cannot be written: {error.strerror}", step) from error
+    spec = load_spec(here / SPEC_NAME)
+    # A first job that ended on a mistake has left nothing to go on with.
+    return run_spec(spec, resume=resume and (spec.run_folder / "spec.yaml").is_file())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
