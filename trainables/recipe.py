@@ -3,7 +3,7 @@
 A checkpoint folder on the storage path holds
 
     recipe.json        the values in force and until which epoch, since the beginning of the lineage; small
-    state-<token>/     what `Training.save` wrote with moments: a trial can go on from it
+    state-<token>/     what `Training.save` wrote with moments: a trial can go on from it (in a bucket: elsewhere)
     weights-<token>/   the same without moments: it can be scored, not continued
 
 The recipe is there from the report on. The state is in the shared memory of a node until it is copied here, if ever.
@@ -76,7 +76,12 @@ class Recipe:
         Raises:
             FileNotFoundError: it is no checkpoint of a slot.
         """
-        raw = json.loads((folder / RECIPE).read_text())
+        return cls.parse((folder / RECIPE).read_text())
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """The recipe that `write` has written as `text`."""
+        raw = json.loads(text)
         segments = tuple(Segment(params, until) for params, until in raw.pop("segments"))
         return cls(segments=segments, bases=tuple(Base(*base) for base in raw.pop("bases")), **raw)
 
@@ -93,3 +98,8 @@ def full(token: str) -> str:
 def weights(token: str) -> str:
     """The folder of a state without."""
     return f"weights-{token}"
+
+
+def token_of(state: str) -> str:
+    """The token in the name of a state's folder, of either kind."""
+    return state.rpartition("-")[2]
