@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from cluster.capacity import ClusterError
+from cluster.private import ray_folder
 
 AUTH_MODE = "RAY_AUTH_MODE"
 ANSWER_SECONDS = 10.0  # a head that takes longer for one small call is not going to serve an experiment
@@ -36,7 +37,8 @@ class Machine(NamedTuple):
 def find_head(address: str, *, allow_unauthenticated: bool = False) -> Head:
     """The head at `address` ('auto' or host:port).
 
-    'auto' is RAY_ADDRESS, else the last cluster that `ray start` made here, else the only head that runs here.
+    'auto' is RAY_ADDRESS, else the last cluster that `tunefleet cluster start` or `ray start` made here, else the only
+    head that runs here.
     RAY_AUTH_MODE as the user set it is kept. Unset, the head decides: disabled if it answers without a token.
 
     Args:
@@ -51,7 +53,7 @@ def find_head(address: str, *, allow_unauthenticated: bool = False) -> Head:
     if chosen != "token":
         machines = machines_of(address, token=None)
         if machines is not None:
-            _mind_the_open_door(address, machines, allowed=allow_unauthenticated)
+            mind_the_open_door(address, machines, allowed=allow_unauthenticated)
             return Head(address, "disabled", frozenset(machine.name for machine in machines))
         if chosen:
             raise ClusterError(
@@ -68,8 +70,12 @@ def find_head(address: str, *, allow_unauthenticated: bool = False) -> Head:
     return Head(address, "token", frozenset(machine.name for machine in machines))
 
 
-def _mind_the_open_door(address: str, machines: Collection[Machine], *, allowed: bool) -> None:
-    """A Ray without a token runs code for anybody who reaches its ports, and they listen on all interfaces."""
+def mind_the_open_door(address: str, machines: Collection[Machine], *, allowed: bool) -> None:
+    """A Ray without a token runs code for anybody who reaches its ports, and they listen on all interfaces.
+
+    Raises:
+        ClusterError: it is not on this machine alone, and not `allowed`; else one line on standard error says so.
+    """
     here = _own_addresses()
     elsewhere = sorted(
         f"{machine.name} ({machine.address})"
@@ -110,7 +116,8 @@ def _local_head() -> str:
     from ray._private.services import find_gcs_addresses
     from ray._private.utils import read_ray_address
 
-    known = os.environ.get("RAY_ADDRESS") or read_ray_address()
+    started = (read_ray_address(str(ray_folder(make=False))), read_ray_address())
+    known = os.environ.get("RAY_ADDRESS") or next(filter(None, started), None)
     if known and known != "auto":
         return str(known)
     running = sorted(find_gcs_addresses())

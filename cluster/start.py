@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS
 from cluster.head import AUTH_MODE, machines_of, own_token
-from cluster.token_file import TokenSource, token_source
+from cluster.private import TokenSource, ray_folder, token_source
 
 START_SECONDS = 120.0  # a cold file system: Ray's processes import for a while
 STOP_SECONDS = 60.0  # the leader drains its node and ends the others
@@ -117,9 +117,10 @@ def _environment(*, is_head: bool, options: Sequence[str]) -> dict[str, str]:
 
 
 def _arguments(head: str | None) -> list[str]:
+    folder = f"--temp-dir={ray_folder(make=True)}"
     if head is not None:
-        return [f"--address={head}"]
-    return ["--head", f"{DASHBOARD_HOST}=127.0.0.1", "--disable-usage-stats"]
+        return [folder, f"--address={head}"]
+    return [folder, "--head", f"{DASHBOARD_HOST}=127.0.0.1", "--disable-usage-stats"]
 
 
 def _refuse_head(address: str) -> None:
@@ -168,6 +169,7 @@ def stop_nodes() -> int:
         ClusterError: one does not end.
     """
     import psutil
+    from ray._common.utils import reset_ray_address
 
     records = sorted(_folder().glob(f"{socket.gethostname()}-*.json"), key=lambda path: path.stat().st_mtime)
     stopped = 0
@@ -187,4 +189,5 @@ def stop_nodes() -> int:
                 f"See {record.with_suffix('.log')}."
             ) from error
         record.unlink()
+    reset_ray_address(str(ray_folder(make=False)))
     return stopped

@@ -1,6 +1,7 @@
-"""The file of the cluster's token: where Ray reads it, made so that nobody else can ever read it.
+"""What nobody else on a machine may reach: the file of the cluster's token, and the folder that Ray works in.
 
-Whoever holds the token runs code on every machine of the cluster as the account that started it.
+Whoever holds the token runs code on every machine of the cluster as the account that started it. So does whoever can
+write into Ray's folder, where the code of jobs is unpacked: Ray makes it writable for every account of the machine.
 """
 
 from __future__ import annotations
@@ -77,3 +78,23 @@ def _refuse_open(file: Path) -> None:
             f"machine of the cluster. If nobody else could reach it, `chmod 600 {file}`; if in doubt, delete it: the "
             "next `tunefleet cluster start --head` makes a new one. (Ray's own ray.init() writes it with mode 0644.)"
         )
+
+
+def ray_folder(*, make: bool) -> Path:
+    """Ray's folder for the nodes that this account starts, below one of mode 0700 in the system's temporary folder.
+
+    Raises:
+        ClusterError: somebody else was there first.
+    """
+    from ray._common.utils import get_default_system_temp_dir
+
+    closed = Path(get_default_system_temp_dir()) / f"tunefleet-{os.getuid()}"
+    if make:
+        closed.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = closed.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & OTHERS:
+            raise ClusterError(
+                f"{closed}: is not a folder of this account's alone (mode 0700), and Ray's code would lie in it. "
+                "Remove it, or name another place with RAY_TMPDIR."
+            )
+    return closed / "ray"
