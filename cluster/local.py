@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS, environment
@@ -21,6 +22,10 @@ from cluster.head import AUTH_MODE
 from cluster.mps import Daemon
 from cluster.spec import ClusterSpec
 
+if TYPE_CHECKING:
+    import psutil
+
+GRACE_SECONDS = 5.0  # for what was below the servers to end after them; it is killed then
 SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes of a Unix socket's path
 SOCKET_BELOW_TEMP = 70  # bytes that Ray appends: /session_<time>_<pid>/sockets/plasma_store
 
@@ -62,7 +67,36 @@ def local_ray(spec: ClusterSpec, preload: str | None) -> Iterator[Daemon]:
                 )
             yield daemon
         finally:
-            ray.shutdown(wait_for_processes=True)
+            _shut_down()
+
+
+def _shut_down() -> None:
+    """End Ray, and wait until the workers and agents below its servers have ended as well.
+
+    A raylet that takes too long to end is killed by `ray.shutdown`, and its agents then live on for seconds.
+    """
+    import psutil
+    import ray
+    from ray._private.worker import _global_node
+
+    servers = _global_node.all_processes.values() if _global_node else ()
+    started = [psutil.Process(info.process.pid) for infos in servers for info in infos if info.process.poll() is None]
+    below = [process for server in started for process in _children(server)]
+    ray.shutdown(wait_for_processes=True)
+    _, left = psutil.wait_procs(below, timeout=GRACE_SECONDS)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=GRACE_SECONDS)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    import psutil
+
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:  # ended by itself meanwhile
+        return []
 
 
 def litter_in(folder: str) -> dict[str, str]:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -217,6 +219,15 @@ def drive(code: str, *arguments: object, **environment: str) -> subprocess.Compl
 
 
 LOCAL = """
+import psutil, signal
+from ray._private.node import Node
+ending, kill = sys.argv[3], Node.kill_all_processes
+def on_a_busy_machine(node, **options):
+    (raylet,) = (process for process in psutil.Process().children() if process.name() == "raylet")
+    raylet.send_signal(signal.SIGSTOP)  # it cannot end within Ray's patience and is killed, with its agents alive
+    return kill(node, **options)
+if ending == "error":
+    Node.kill_all_processes = on_a_busy_machine
 before = dict(os.environ)
 try:
     with connect(spec, run_folder=folder) as session:
@@ -231,8 +242,8 @@ try:
         busy = Busy.remote()
         working = busy.work.remote()
         print(json.dumps([session.describe(), ray.get(nice.remote()), os.environ["RAY_AUTH_MODE"]]), flush=True)
-        if sys.argv[3]:
-            raise {"error": ValueError, "interrupt": KeyboardInterrupt}[sys.argv[3]]
+        if ending:
+            raise {"error": ValueError, "interrupt": KeyboardInterrupt}[ending]
 except (ValueError, KeyboardInterrupt):
     pass
 changed = {name for name in before.keys() | os.environ if before.get(name) != os.environ.get(name)}
@@ -247,7 +258,9 @@ def test_a_local_ray_leaves_no_process_and_no_file(ending: str, short_folder: Pa
     home, temporary = tmp_path / "home", short_folder / "t"
     home.mkdir()
     temporary.mkdir()
-    done = drive(LOCAL, "", tmp_path / "run", ending, HOME=str(home), TMPDIR=str(temporary), RAY_ADDRESS="10.0.0.1:1")
+    mark = uuid.uuid4().hex
+    places = {"HOME": str(home), "TMPDIR": str(temporary), "RAY_ADDRESS": "10.0.0.1:1", "TUNEFLEET_TEST": mark}
+    done = drive(LOCAL, "", tmp_path / "run", ending, **places)
     assert done.returncode == 0, done.stderr
     described, nice, mode = json.loads(done.stdout)
     assert described.startswith("local Ray: ")
@@ -256,7 +269,14 @@ def test_a_local_ray_leaves_no_process_and_no_file(ending: str, short_folder: Pa
     assert list(home.rglob("*")) == []
     assert list(temporary.iterdir()) == []
     assert list((tmp_path / "run").iterdir()) == []
-    assert [command for _, _, command in processes() if str(temporary) in command] == []
+    assert [process.cmdline() for process in psutil.process_iter() if _marked(process, mark)] == []
+
+
+def _marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("TUNEFLEET_TEST") == mark
+    except psutil.Error:  # gone meanwhile, or another user's
+        return False
 
 
 STRANGER = """
@@ -352,6 +372,7 @@ def test_a_cluster_with_a_token_is_joined_with_it_and_refused_clearly_without(
 
 
 OTHER_MACHINE = """
+spec = spec.model_copy(update={"allow_unauthenticated": True})
 sys.path.insert(0, sys.argv[3])
 try:
     with connect(spec, run_folder=folder, modules=["own_trainable"]) as session:

@@ -73,17 +73,18 @@ class Drivers:
             start_new_session=True,
         )
 
-    def alive(self) -> list[int]:
-        """Every process of ours that still runs."""
-        found = []
+    def alive(self) -> dict[int, str]:
+        """Every process of ours that still runs, with its command."""
+        found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     environment = (entry / "environ").read_bytes()
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
                 except OSError:  # gone meanwhile, or another user's
                     continue
                 if self.mark.encode() in environment:
-                    found.append(int(entry.name))
+                    found[int(entry.name)] = command.decode(errors="replace")
         return found
 
     def pull_the_plug(self) -> None:
@@ -184,7 +185,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
         assert driver.returncode == 130
         assert told.count("resume") == 1, told
         assert "go on with `tunefleet resume stopped`" in told
-        assert (drivers.alive(), list(drivers.temp.iterdir())) == ([], [])
+        assert (drivers.alive(), list(drivers.temp.iterdir())) == ({}, [])
     shutil.rmtree(drivers.temp)
     drivers.temp.mkdir()
     studies = spec.run_folder / "studies"
