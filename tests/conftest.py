@@ -21,6 +21,8 @@ os.environ["TUNEFLEET_CACHE"] = tempfile.mkdtemp(prefix="tunefleet-tests-")  # t
 import pytest
 
 if TYPE_CHECKING:
+    from postgres_server import PostgresServer
+
     from trainables.spec import FineTuneSpec
 
 
@@ -36,6 +38,19 @@ def ray_session() -> Iterator[None]:
     yield
     ray.shutdown()
     shutil.rmtree(temp, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the whole test run; each test makes a database of its own in it."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[dev]'")
+    from postgres_server import running_server, server_programs
+
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server on this machine: apt-get install postgresql")
+    with running_server(programs) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

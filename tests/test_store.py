@@ -1,4 +1,5 @@
-"""The study store on a real SQLite file: what goes in comes out, once, whatever is told twice."""
+"""The study store: what goes in comes out, once, whatever is told twice. On a real SQLite file; what its statements and
+transactions promise, on a real PostgreSQL server as well (`on_both`)."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import pytest
 from outcomes import report
 
 from trainables.spec import Objective
+from tuning.database import connect
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
 from tuning.space import Space
 from tuning.store import StoreError, StudyStore, StudyWriter, sqlite_url
@@ -37,9 +39,23 @@ def open_study(store: StudyStore, **changed: Any) -> StudyWriter:
     return store.open_study(**{**told, **changed})
 
 
+on_both = pytest.mark.parametrize(
+    "store_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True
+)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> StudyStore:
-    return StudyStore(sqlite_url(tmp_path / "new" / "folder" / "study.db"))
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty store: a file that is not there yet, or (`on_both`) a new database of a server."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return sqlite_url(tmp_path / "new" / "folder" / "study.db")
+    database: str = request.getfixturevalue("postgres").new_database()
+    return database
+
+
+@pytest.fixture
+def store(store_url: str) -> StudyStore:
+    return StudyStore(store_url)
 
 
 @pytest.fixture
@@ -60,6 +76,7 @@ def exploit(epoch: float, donor: str = "b") -> Exploit:
     return Exploit(epoch, donor, {"learning_rate": 0.1}, {"learning_rate": 0.4}, 5.0, reports=99, donor_reports=99)
 
 
+@on_both
 def test_everything_that_goes_in_comes_out(store: StudyStore, writer: StudyWriter, tmp_path: Path) -> None:
     for trial in "abcd":
         begin(writer, trial)
@@ -94,14 +111,14 @@ def test_everything_that_goes_in_comes_out(store: StudyStore, writer: StudyWrite
     assert (b.error, c.error, d.reports) == (None, "ValueError: no", ())
 
 
-def test_optuna_sees_the_states_values_and_distributions(writer: StudyWriter, tmp_path: Path) -> None:
+@on_both
+def test_optuna_sees_the_states_values_and_distributions(writer: StudyWriter, store_url: str) -> None:
     for trial, state in (("a", TrialState.COMPLETED), ("b", TrialState.STOPPED), ("c", TrialState.FAILED)):
         begin(writer, trial)
         writer.add_report(trial, report(0.5, 0.75))
         writer.add_report(trial, report(1, 0.5))
         writer.end_trial(trial, state, "it broke" if state is TrialState.FAILED else None)
-    url = sqlite_url(tmp_path / "new" / "folder" / "study.db")
-    study = optuna.load_study(study_name="reviews/pbt/seed-3", storage=url)
+    study = optuna.load_study(study_name="reviews/pbt/seed-3", storage=connect(store_url, create=False))
     assert [t.state.name for t in study.trials] == ["COMPLETE", "PRUNED", "FAIL"]
     assert study.trials[0].intermediate_values == {1: 0.75, 2: 0.5}
     assert [t.value for t in study.trials] == [0.75, 0.5, None]  # the best; where it was pruned; nothing
@@ -152,6 +169,7 @@ def test_a_trial_told_twice_is_one(store: StudyStore, writer: StudyWriter) -> No
     assert len(store.load("reviews").studies[0].trials) == 1
 
 
+@on_both
 def test_epochs_computed_again_after_a_crash_replace_the_old_ones(store: StudyStore, writer: StudyWriter) -> None:
     begin(writer, "a")
     for epoch in (1, 2, 3):
@@ -193,6 +211,7 @@ def test_a_clone_that_goes_back_to_an_earlier_epoch_of_its_donor_keeps_its_own_p
     assert epochs(store) == [1, 2, 3, 2]
 
 
+@on_both
 def test_a_crash_from_before_an_exploit_takes_the_exploit_back(store: StudyStore, writer: StudyWriter) -> None:
     for trial in "ab":
         begin(writer, trial)
@@ -239,6 +258,7 @@ def test_the_last_epochs_of_a_completed_trial_told_again_change_nothing(store: S
     assert (trial.state, trial.reports[-1].metrics["accuracy"]) == (TrialState.COMPLETED, 0.2)
 
 
+@on_both
 def test_a_failed_trial_that_goes_on_is_one_trial_with_its_past(store: StudyStore, writer: StudyWriter) -> None:
     for trial in "ab":
         begin(writer, trial)
@@ -260,11 +280,13 @@ def test_no_trial_completes_without_a_report(writer: StudyWriter) -> None:
         writer.end_trial("a", TrialState.COMPLETED)
 
 
+@on_both
 def test_a_trial_that_was_never_begun_is_refused(writer: StudyWriter) -> None:
     with pytest.raises(StoreError, match="trial x was never begun"):
         writer.add_report("x", report(1, 0.1))
 
 
+@on_both
 def test_values_outside_the_space_are_kept_and_stay_off_the_dashboards_axes(
     store: StudyStore, writer: StudyWriter
 ) -> None:
@@ -280,12 +302,14 @@ def test_numpy_values_become_plain_ones(store: StudyStore, writer: StudyWriter) 
     assert store.load("reviews").studies[0].trials[0].params == {"learning_rate": 0.1, "warmup_steps": 7}
 
 
+@on_both
 def test_a_metric_that_is_not_finite_survives(store: StudyStore, writer: StudyWriter) -> None:
     begin(writer, "a")
     writer.add_report("a", report(1, 0.5)._replace(metrics={"accuracy": 0.5, "f1": float("-inf")}))
     assert store.load("reviews").studies[0].trials[0].reports[0].metrics == {"accuracy": 0.5, "f1": float("-inf")}
 
 
+@on_both
 def test_a_dropped_checkpoint_is_forgotten_even_after_the_trials_end(
     store: StudyStore, writer: StudyWriter, tmp_path: Path
 ) -> None:
@@ -316,6 +340,7 @@ def test_of_two_checkpoints_of_one_epoch_the_better_reports_is_named(
     assert store.load("reviews").studies[0].trials[0].checkpoints == {2: "/own"}
 
 
+@on_both
 def test_the_time_of_a_killed_run_counts_until_its_last_sign(store: StudyStore, writer: StudyWriter) -> None:
     writer.held_for(5.0)
     writer.held_for(10.0)
@@ -326,6 +351,7 @@ def test_the_time_of_a_killed_run_counts_until_its_last_sign(store: StudyStore, 
     assert store.load("reviews").studies[0].wall_seconds == 14.0
 
 
+@on_both
 def test_a_finished_study_opened_again_is_running_and_one_only_written_to_is_not(
     store: StudyStore, writer: StudyWriter
 ) -> None:
@@ -342,6 +368,7 @@ def test_a_writer_for_a_study_that_is_not_there_is_refused(store: StudyStore, wr
         store.writer("other", store.load("reviews").studies[0])
 
 
+@on_both
 def test_another_spec_under_the_same_name_is_refused_with_the_keys_that_differ(
     store: StudyStore, writer: StudyWriter
 ) -> None:
@@ -351,6 +378,15 @@ def test_another_spec_under_the_same_name_is_refused_with_the_keys_that_differ(
         open_study(store, digest="d2", strategy="grid", spec_yaml="epochs: 4\nstrategies:\n- kind: grid\n")
 
 
+@on_both
+def test_a_new_run_is_refused_where_another_one_has_recorded_the_study(store: StudyStore, writer: StudyWriter) -> None:
+    begin(writer, "a")
+    with pytest.raises(StoreError, match=r"another run has recorded reviews/pbt/seed-3 in .*; choose another name"):
+        open_study(store, new=True)
+    assert open_study(store, seed=4, new=True).name == "reviews/pbt/seed-4"
+    assert [len(study.trials) for study in store.load("reviews").studies] == [1, 0]
+
+
 def test_an_unknown_experiment_names_the_nearest(store: StudyStore, writer: StudyWriter) -> None:
     with pytest.raises(StoreError, match="did you mean reviews"):
         store.load("review")
@@ -358,6 +394,7 @@ def test_an_unknown_experiment_names_the_nearest(store: StudyStore, writer: Stud
         store.load("zzz")
 
 
+@on_both
 def test_experiments_share_a_store_in_order_of_their_start(store: StudyStore, writer: StudyWriter) -> None:
     open_study(store, experiment="b", digest="x")
     open_study(store, experiment="a", digest="y")
@@ -368,8 +405,9 @@ def test_experiments_share_a_store_in_order_of_their_start(store: StudyStore, wr
         store.load("reviews").study("pbt", 9)
 
 
-def test_studies_of_other_programs_are_let_be(store: StudyStore, writer: StudyWriter, tmp_path: Path) -> None:
-    optuna.create_study(storage=sqlite_url(tmp_path / "new" / "folder" / "study.db"), study_name="mine")
+@on_both
+def test_studies_of_other_programs_are_let_be(store: StudyStore, writer: StudyWriter, store_url: str) -> None:
+    optuna.create_study(storage=connect(store_url, create=False), study_name="mine")
     assert store.experiments() == ("reviews",)
 
 
@@ -433,11 +471,11 @@ def test_a_schema_of_another_version_is_told_with_the_way_out(
         StudyStore(sqlite_url(tmp_path / "new" / "folder" / "study.db")).experiments()
 
 
-def test_a_layout_of_a_newer_version_is_told(store: StudyStore, writer: StudyWriter, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "new" / "folder" / "study.db") as database:
-        database.execute(
-            "update study_user_attributes set value_json = replace(value_json, '\"layout\": 1', '\"layout\": 2')"
-        )
+@on_both
+def test_a_layout_of_a_newer_version_is_told(store: StudyStore, writer: StudyWriter, store_url: str) -> None:
+    with connect(store_url, create=False).engine.begin() as database:
+        newer = "replace(value_json, '\"layout\": 1', '\"layout\": 2')"
+        database.exec_driver_sql(f"update study_user_attributes set value_json = {newer}")
     with pytest.raises(StoreError, match="written by a newer tunefleet"):
         store.load("reviews")
 
@@ -451,10 +489,11 @@ def test_a_database_that_breaks_during_a_run_is_told_with_what_to_do(
         writer.add_report("a", report(2, 0.6))
 
 
-def test_a_study_that_is_deleted_during_a_run_is_told(store: StudyStore, writer: StudyWriter, tmp_path: Path) -> None:
+@on_both
+def test_a_study_that_is_deleted_during_a_run_is_told(store: StudyStore, writer: StudyWriter, store_url: str) -> None:
     begin(writer, "a")
-    url = sqlite_url(tmp_path / "new" / "folder" / "study.db")
-    optuna.delete_study(study_name="reviews/pbt/seed-3", storage=url)
+    writer.add_report("a", report(0.5, 0.5))
+    optuna.delete_study(study_name="reviews/pbt/seed-3", storage=connect(store_url, create=False))
     with pytest.raises(StoreError, match="was deleted"):
         writer.add_report("a", report(1, 0.6))
     writer.add_checkpoint("a", 1, "/checkpoint")

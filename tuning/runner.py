@@ -118,7 +118,7 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
             print(room, flush=True)
         for study in studies:
             session.warm_up(study.plan.trials, slot_environment())
-            run_study(study, session, store, tracking, progress=progress)
+            run_study(study, session, store, tracking, progress=progress, new=not resume)
         if spec.test:
             score_studies(spec, session, store)
     return store.load(spec.name)
@@ -129,15 +129,18 @@ def trial_folder(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def run_study(study: Study, session: Session, store: StudyStore, tracking: Tracking, *, progress: bool) -> None:
-    """Run or continue one study; returns when every trial has ended.
+def run_study(
+    study: Study, session: Session, store: StudyStore, tracking: Tracking, *, progress: bool, new: bool = False
+) -> None:
+    """Run or continue one study (unless it has to be `new`); returns when every trial has ended.
 
     Raises:
+        StoreError: the store cannot be written, or holds a study that should be new.
         Interrupted: stopped before that.
         RunFolderError: there is something to continue, but Tune cannot read it.
     """
     resume = _has_snapshot(study)
-    writer = _open(study, session, store)
+    writer = _open(study, session, store, new=new)
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
@@ -232,7 +235,7 @@ def _has_snapshot(study: Study) -> bool:
     return True
 
 
-def _open(study: Study, session: Session, store: StudyStore) -> StudyWriter:
+def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> StudyWriter:
     spec, objective = study.spec, study.trial.objective
     assert objective is not None
     return store.open_study(
@@ -247,4 +250,5 @@ def _open(study: Study, session: Session, store: StudyStore) -> StudyWriter:
         device=session.device,
         attributes=versions() | sharing_record(session),
         spec_yaml=spec.to_yaml(),
+        new=new,
     )

@@ -88,6 +88,7 @@ class StudyStore:
         device: str,
         attributes: Mapping[str, Value],
         spec_yaml: str,
+        new: bool = False,
     ) -> StudyWriter:
         """Create the study, or open it again for a resume; from now on it is running. Makes the store if needed.
 
@@ -97,9 +98,11 @@ class StudyStore:
             slots, devices_per_trial, device: what the study holds: cost is wall seconds x slots x devices.
             attributes: versions of the libraries, fingerprint of the data.
             spec_yaml: the resolved spec, for people, and to name what differs when a resume is refused.
+            new: the run is no resume, so it may not go on in a study of another run.
 
         Raises:
-            StoreError: the experiment was recorded under another spec; or the store cannot be made or written.
+            StoreError: the experiment was recorded under another spec, or (`new`) by another run; or the store cannot
+                be made or written.
         """
         storage = self._open(create=True)
         name = study_name(experiment, strategy, seed)
@@ -119,7 +122,12 @@ class StudyStore:
             "attributes": plain_params(attributes),
         }
         with told(self._url, f"open {name}"):
-            study_id = _find_or_create(storage, name, objective.mode)
+            study_id, created = _find_or_create(storage, name, objective.mode)
+            if new and not created:
+                raise StoreError(
+                    f"experiment {experiment!r}: another run has recorded {name} in {self.shown}; choose another name "
+                    "(name=...), or `tunefleet resume` where that run's folder is"
+                )
             storage.set_study_user_attr(study_id, "spec", spec_yaml)
             storage.set_study_user_attr(study_id, "state", StudyState.RUNNING.value)
             storage.set_study_user_attr(study_id, "tunefleet", identity)  # last: with it, the study is whole
@@ -179,15 +187,16 @@ def study_name(experiment: str, strategy: str, seed: int) -> str:
     return f"{experiment}/{strategy}/seed-{seed}"
 
 
-def _find_or_create(storage: RDBStorage, name: str, mode: str) -> int:
+def _find_or_create(storage: RDBStorage, name: str, mode: str) -> tuple[int, bool]:
+    """The study's id, and whether it is new. Of two processes that try at the same moment one makes it."""
     from optuna.exceptions import DuplicatedStudyError
     from optuna.study import StudyDirection
 
     direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
     try:
-        return storage.create_new_study([direction], name)
+        return storage.create_new_study([direction], name), True
     except DuplicatedStudyError:
-        return storage.get_study_id_from_name(name)
+        return storage.get_study_id_from_name(name), False
 
 
 def _identity(study: FrozenStudy) -> dict[str, Any]:
