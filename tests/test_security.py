@@ -45,7 +45,7 @@ class Cluster(NamedTuple):
     address: str
     dashboard: str
     home: Path
-    temporary: Path
+    temporary: tuple[Path, Path]  # of the head, of the worker
     environment: dict[str, str]
     token: str
 
@@ -89,9 +89,9 @@ def cluster(wandb_server: str) -> Iterator[Cluster]:
     """One for all tests of this file; stopped, and gone without a process left, at the end."""
     base, mark = free_ports(20), uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="tft", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        home, temporary = Path(folder, "h"), Path(folder, "t")
-        home.mkdir()
-        temporary.mkdir()
+        home, temporary, workers = Path(folder, "h"), Path(folder, "t"), Path(folder, "w")
+        for place in (home, temporary, workers):
+            place.mkdir()
         for name, secret in SECRETS.items():
             file = home / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,9 +111,11 @@ def cluster(wandb_server: str) -> Iterator[Cluster]:
             address = next(word for word in head.stdout.split() if word.endswith(f":{base};"))[:-1]
             token = (home / ".ray" / "auth_token").read_text()
             assert token not in head.stdout + head.stderr
-            worker = tunefleet("cluster", "start", "--address", address, "--", *ours, agents[1], **environment)
+            # A folder of its own, as another machine would have: two nodes clean up after each other in one.
+            elsewhere = {**environment, "TMPDIR": str(workers)}
+            worker = tunefleet("cluster", "start", "--address", address, "--", *ours, agents[1], **elsewhere)
             assert worker.returncode == 0, worker.stderr
-            yield Cluster(address, f"http://127.0.0.1:{base + 1}", home, temporary, environment, token)
+            yield Cluster(address, f"http://127.0.0.1:{base + 1}", home, (temporary, workers), environment, token)
         finally:
             started = family(MARK, mark)
             stopped = tunefleet("cluster", "stop", **environment)
@@ -168,11 +170,11 @@ def test_a_worker_without_the_heads_token_is_refused_before_it_starts(cluster: C
 
 @pytest.mark.ray
 def test_ray_works_in_a_folder_that_other_accounts_cannot_enter(cluster: Cluster) -> None:
-    closed = cluster.temporary / f"tunefleet-{os.getuid()}"
-    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
-    sessions = {path.resolve() for path in cluster.temporary.rglob("session_latest")}
-    assert len(sessions) == 1
-    assert all(path.is_relative_to(closed) for path in sessions)
+    for temporary in cluster.temporary:
+        closed = temporary / f"tunefleet-{os.getuid()}"
+        assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+        (session,) = temporary.rglob("session_latest")
+        assert session.resolve().is_relative_to(closed)
 
 
 @pytest.mark.ray
@@ -324,7 +326,7 @@ def test_keys_reach_who_needs_them_on_the_nodes_and_nothing_that_is_written_or_t
     paths = ["/api/jobs/", *(f"/api/v0/{what}" for what in STATE)]
     told = {path: get(cluster.dashboard + path, cluster.token) for path in paths}
     told |= {"the submitter": (submitted.stdout + submitted.stderr).encode()}
-    written = dict(contents(cluster.home, cluster.temporary, tmp_path))
+    written = dict(contents(cluster.home, *cluster.temporary, tmp_path))
     assert len(written) > 100, "the search found next to nothing to search"
     everything = {**told, **written}
     assert {"/api/jobs/", "the submitter"} <= {name for name, text in everything.items() if b"keyed" in text}
