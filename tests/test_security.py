@@ -50,14 +50,14 @@ class Cluster(NamedTuple):
     token: str
 
 
-def tunefleet(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def tunefleet(*arguments: str, folder: Path = Path("/"), **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [TUNEFLEET, *arguments],
         capture_output=True,
         text=True,
         timeout=180,
         check=False,
-        cwd="/",
+        cwd=folder,
         env=clean_environment(**environment),
     )
 
@@ -313,9 +313,9 @@ def test_keys_reach_who_needs_them_on_the_nodes_and_nothing_that_is_written_or_t
 ) -> None:
     (tmp_path / "keyed.py").write_text(KEYED)
     (tmp_path / "spec.yaml").write_text(KEYED_SPEC)
-    submitter = {"HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "RAY_AUTH_TOKEN": cluster.token, **SUBMITTERS}
+    submitter = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN": cluster.token, **SUBMITTERS}
     RefusingServer.shown.clear()
-    submitted = tunefleet("submit", str(tmp_path / "spec.yaml"), "--wait", "--address", cluster.dashboard, **submitter)
+    submitted = tunefleet("submit", "spec.yaml", "--wait", "--address", cluster.dashboard, folder=tmp_path, **submitter)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     scores = tunefleet("results", "keyed", "--storage", str(cluster.home / "runs"), "--json")
     # Every trial, on either node, found the hub's token.
