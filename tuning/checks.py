@@ -10,7 +10,6 @@ import importlib.util
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from trainables.cache_place import FOLDER_VARIABLE, store_folder, store_limit
 from trainables.epochs import ROUNDING
@@ -19,7 +18,7 @@ from trainables.model_files import longest_input
 from trainables.models import check_model
 from trainables.spec import ADAM_ONLY, TRAININGS, find_tunable
 from trainables.tasks import find_task, find_tasks
-from tuning import machine
+from tuning import machine, store_checks
 from tuning.draft import Draft
 from tuning.mistakes import Mistake, join
 from tuning.space import unknown_name
@@ -251,19 +250,6 @@ def _resources(draft: Draft) -> Iterator[Mistake]:
         yield Mistake("cluster.gpus_per_trial", rule, cluster.gpus_per_trial, f"set 0 to train on CPU, {elsewhere}")
 
 
-def _store(draft: Draft) -> Iterator[Mistake]:
-    url = draft.spec.store
-    if url is None:
-        return
-    parts = urlsplit(url)
-    if not parts.scheme or "://" not in url:
-        yield Mistake("store", "must be a database URL", url, "such as sqlite:///studies.db or postgresql://host/name")
-    elif parts.password is not None or "password" in parse_qs(parts.query):
-        shown = f"{parts.scheme}://{parts.username or ''}:***@{parts.hostname or ''}{parts.path}"
-        step = "take the line out and put the whole URL into the environment variable TUNEFLEET_STORE"
-        yield Mistake("store", "a password must not stand in a spec, which is copied into the run folder", shown, step)
-
-
 def _wandb(draft: Draft) -> Iterator[Mistake]:
     wandb = draft.spec.wandb
     file = Path(wandb.key_file).expanduser() if wandb.key_file else None
@@ -296,7 +282,8 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_tokens, "cluster trainable"),
         (_packing, "cluster trainable"),
         (_resources, "cluster"),
-        (_store, "store"),
+        (store_checks.check_url, "store"),
+        (store_checks.check_disk, "store cluster name"),
         (_wandb, "wandb"),
     )
 )
