@@ -96,7 +96,7 @@ class Dashboard:
         """
         summary = self._json("/nodes", {"view": "summary"})["data"]["summary"]
         commands = (node.get("cmdline") for node in summary if node.get("raylet", {}).get("isHeadNode"))
-        command = " ".join(next(commands, None) or ())
+        command = " ".join(next(commands, ()) or ())  # None until the node's agent has looked
         found = PYTHON.search(command)
         return found.group(1) if found else "python"
 

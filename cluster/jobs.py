@@ -227,14 +227,14 @@ class Jobs:
         except (ConnectionError, requests.RequestException) as error:
             raise ClusterError(f"{url} does not answer any more: {error}. Jobs go on without us; try again.") from error
         except RuntimeError as error:
-            raise _explained(url, str(error)) from error
+            raise explained(url, str(error)) from error
 
 
 class UnknownJob(ClusterError):
     """The cluster has no job of that id."""
 
 
-def _explained(url: str, text: str) -> ClusterError:
+def explained(url: str, text: str) -> ClusterError:
     """The RuntimeError of Ray's client, whose text is 'Request failed with status code N: BODY'."""
     found = re.match(r"Request failed with status code (\d+): (.*)", text, re.DOTALL)
     status, body = (int(found.group(1)), found.group(2)) if found else (0, text)

@@ -85,7 +85,8 @@ def _submit(arguments: argparse.Namespace) -> int:
             print("  go on with it: the same command with --resume")
     if arguments.wait:
         return _followed(jobs, record)
-    print(f"  next: tunefleet logs {record.id} --follow; tunefleet fetch {record.id}")
+    there = f" --address {arguments.address}" if arguments.address else ""
+    print(f"  next: tunefleet logs {record.id} --follow{there}; tunefleet fetch {record.id}{there}")
     return SUCCESS
 
 

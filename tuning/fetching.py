@@ -90,11 +90,14 @@ def _packing(jobs: Jobs, record: JobRecord, scratch: Path) -> Iterator[tuple[str
 
 
 def _manifest(jobs: Jobs, node: str, job: str, record: JobRecord) -> Manifest:
-    while (text := _bytes(jobs, node, job, MANIFEST)) is None:
-        if (packing := jobs.get(job)).over:
-            raise ClusterError(f"{record.id}: the job that packs its results ended: {packing.message}")
-        time.sleep(POLL_SECONDS)
-    manifest = Manifest.parse(text)
+    manifest = None
+    while manifest is None:
+        try:
+            manifest = Manifest.parse(_bytes(jobs, node, job, MANIFEST) or b"")
+        except ValueError:  # not there yet, or not all of it came
+            if (packing := jobs.get(job)).over:
+                raise ClusterError(f"{record.id}: the job that packs its results ended: {packing.message}") from None
+            time.sleep(POLL_SECONDS)
     if manifest.error is not None:
         raise ClusterError(f"{record.id}: nothing to fetch: {manifest.error}")
     return manifest

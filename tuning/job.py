@@ -12,24 +12,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.errors import InputError
-from tuning.cli import obey, run_spec
-from tuning.parcel import serve
-from tuning.spec import load_spec
-from tuning.spec_file import parse
-from tuning.submission import SPEC_NAME, UPLOADED
-from tuning.uploads import take_over
+# All else is imported below, when a signal to stop is heard already: imports take seconds.
+
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str]) -> int:
     """The exit status is that of `tunefleet run`; 130 when the job was stopped."""
-    _listen()
-    here = Path.cwd()
-    os.chdir(Path.home())
-    words = list(argv)
-    if words[0] == "serve":
-        return obey(lambda: serve(*words[1:]))
-    return obey(lambda: _experiment(here, resume=words[0] == "resume"))
+    try:
+        _listen()
+        return _work(*argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _listen() -> None:
@@ -38,7 +32,26 @@ def _listen() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def _work(action: str, *words: str) -> int:
+    from tuning.cli import obey
+
+    here = Path.cwd()
+    os.chdir(Path.home())
+    if action == "serve":
+        from tuning.parcel import serve
+
+        return obey(lambda: serve(*words))
+    return obey(lambda: _experiment(here, resume=action == "resume"))
+
+
 def _experiment(here: Path, *, resume: bool) -> int:
+    from trainables.errors import InputError
+    from tuning.cli import run_spec
+    from tuning.spec import SPEC_FILE, load_spec
+    from tuning.spec_file import parse
+    from tuning.submission import SPEC_NAME, UPLOADED
+    from tuning.uploads import take_over
+
     raw = parse((here / SPEC_NAME).read_text(encoding="utf-8"), SPEC_NAME)
     storage = str(raw["cluster"]["storage"])
     try:
@@ -48,7 +61,7 @@ def _experiment(here: Path, *, resume: bool) -> int:
         raise InputError("cluster.storage", storage, f"cannot be written: {error.strerror}", step) from error
     spec = load_spec(here / SPEC_NAME)
     # A first job that ended on a mistake has left nothing to go on with.
-    return run_spec(spec, resume=resume and (spec.run_folder / "spec.yaml").is_file())
+    return run_spec(spec, resume=resume and (spec.run_folder / SPEC_FILE).is_file())
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from tuning.store import StudyStore
 from tuning.store_copy import copy_experiment
 from tuning.store_url import StoreError
 
-MANIFEST = "manifest.json"
+PARCEL, MANIFEST = "tunefleet-", "manifest.json"
 BEST, CONFIGURATION = "best", "best.yaml"
 PART_BYTES = 32 << 20  # what is sent again when a connection breaks
 LEASE_SECONDS = 3 * 3600.0  # parts that nobody has taken away are gone after these
@@ -63,7 +63,11 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: bytes) -> Manifest:
-        """As `json` wrote it."""
+        """As `json` wrote it.
+
+        Raises:
+            ValueError: it is not whole.
+        """
         raw = json.loads(text)
         return cls(tuple(Part(**part) for part in raw.pop("parts")), **raw)
 
@@ -74,7 +78,7 @@ class Manifest:
 
 def parcel_folder(job: str) -> str:
     """Below the log folder of the session: where the job of that id puts its parcel."""
-    return f"tunefleet-{job}"
+    return f"{PARCEL}{job}"
 
 
 def serve(experiment: str, storage: str) -> int:
@@ -82,6 +86,9 @@ def serve(experiment: str, storage: str) -> int:
     from cluster.jobs import own_logs
 
     folder = own_logs(parcel_folder)
+    for abandoned in folder.parent.glob(f"{PARCEL}*"):  # of a job that was killed
+        if time.time() - abandoned.stat().st_mtime > LEASE_SECONDS:
+            shutil.rmtree(abandoned, ignore_errors=True)
     folder.mkdir()
     try:
         try:
