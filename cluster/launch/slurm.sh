@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One experiment on Slurm: Ray on the nodes of this job, the head on its first, all of it gone when the job ends.
-# Needs: whole nodes, a folder that all of them mount, tunefleet in a virtual environment there. Edit the #SBATCH lines:
+# Needs: nodes, a folder that all of them mount, tunefleet in a virtual environment there. Edit the #SBATCH lines:
 #     sbatch --export=ALL,VENV=/shared/venv,STORAGE=/shared/runs slurm.sh experiment.yaml [KEY=VALUE ...]
 # The log says how to watch it from a laptop. W&B and hub keys: files of mode 0600 on the shared disk, named in the spec
 # (wandb.key_file) or by HF_TOKEN_PATH. The study store: a PostgreSQL URL in TUNEFLEET_STORE, else SQLite in the run
@@ -29,12 +29,16 @@ python -c 'import secrets; print(secrets.token_hex(32))' >"$token"
 trap 'rm -f "$token"' EXIT
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token
 unset RAY_AUTH_TOKEN RAY_ADDRESS
+# Where several users have run Ray, /tmp/ray belongs to one of them.
+export RAY_TMPDIR=/tmp/tunefleet-$SLURM_JOB_ID
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-head_ip=$(srun --nodes=1 --ntasks=1 -w "$head" hostname -I | awk '{print $1}')
-port=$((20000 + SLURM_JOB_ID % 10000))
-dashboard=$((30000 + SLURM_JOB_ID % 10000))
+# Its address and two ports that are free there: nodes may be shared with other jobs of Ray.
+read -r head_ip port dashboard < <(srun --nodes=1 --ntasks=1 -w "$head" python -c '
+import socket, ray
+free = [socket.create_server(("", 0)) for _ in range(2)]
+print(ray.util.get_node_ip_address(), *(one.getsockname()[1] for one in free))')
 cpus=$SLURM_CPUS_ON_NODE
 gpus=${SLURM_GPUS_ON_NODE:-0}
 
@@ -44,9 +48,9 @@ on_node() {
 }
 on_node "$head" tunefleet cluster start --head -- --block --node-ip-address="$head_ip" --port="$port" \
     --dashboard-host=127.0.0.1 --dashboard-port="$dashboard" --num-cpus="$cpus" --num-gpus="$gpus"
-SECONDS=0
+head_step=$!
 until ray health-check --address "$head_ip:$port" 2>/dev/null; do
-    ((SECONDS < 300)) || { echo "the head did not start within 300 s; the log above says why" >&2; exit 1; }
+    kill -0 "$head_step" || { echo "the head did not start; the log above says why" >&2; exit 1; }
     sleep 2
 done
 for node in "${nodes[@]:1}"; do
@@ -65,7 +69,7 @@ PYTHON
 echo "To watch it, on a laptop:"
 echo "  (umask 077; mkdir -p ~/.ray; ssh LOGIN_NODE cat $token > ~/.ray/auth_token)"
 echo "  ssh -N -J LOGIN_NODE -L 8265:127.0.0.1:$dashboard $head"
-echo "  ray status --address http://127.0.0.1:8265, or the dashboard in a browser"
+echo "  http://127.0.0.1:8265 in a browser, which asks for that token"
 
 overrides=(cluster.address="$head_ip:$port" cluster.storage="$STORAGE" "$@")
 name=$(python -c 'import sys, tuning; print(tuning.load_spec(sys.argv[1], sys.argv[2:]).name)' "$spec" "${overrides[@]}")
