@@ -140,7 +140,7 @@ def test_pinned_checkpoints_stay(tmp_path: Path) -> None:
 
 def test_of_equal_scores_the_first_in_order_of_the_trials_stays_as_the_outcome_names_it(tmp_path: Path) -> None:
     kept = Study(tmp_path, [recorded(tmp_path, 0, [0.5]), recorded(tmp_path, 1, [0.7]), recorded(tmp_path, 2, [0.7])])
-    kept.keeper.finish(tmp_path)
+    kept.keeper.finish(str(tmp_path))
     assert kept.left == ["t11"]
 
 
@@ -166,7 +166,7 @@ def test_a_trial_that_was_set_back_replaces_its_later_checkpoints(tmp_path: Path
     kept.save("t0", 2, 0.3)
     assert kept.left == ["t01", "t02"]
     kept.end("t0")
-    kept.keeper.finish(tmp_path)
+    kept.keeper.finish(str(tmp_path))
     assert kept.left == ["t02"]
 
 
@@ -174,7 +174,7 @@ def test_a_deletion_that_was_not_recorded_before_a_crash_is_recorded_now(tmp_pat
     before = recorded(tmp_path, 0, [0.1, 0.9])
     folder_of(tmp_path, "t0", 1).rmdir()
     kept = Study(tmp_path, [before])
-    kept.keeper.finish(tmp_path)
+    kept.keeper.finish(str(tmp_path))
     assert kept.dropped == [("t0", 1.0)]
     assert kept.left == ["t02"]
 
@@ -183,13 +183,13 @@ def test_at_the_end_a_checkpoint_that_nobody_recorded_goes_too(tmp_path: Path) -
     kept = Study(tmp_path)
     kept.save("a", 1, 0.5)
     folder_of(tmp_path, "lost", 3).mkdir(parents=True)
-    kept.keeper.finish(tmp_path)
+    kept.keeper.finish(str(tmp_path))
     assert kept.left == ["a1"]
 
 
 def test_a_study_without_a_checkpoint_ends_without_one(tmp_path: Path) -> None:
     kept = Study(tmp_path)
-    kept.keeper.finish(tmp_path)
+    kept.keeper.finish(str(tmp_path))
     assert kept.left == []
 
 

@@ -13,10 +13,11 @@ from outcomes import study as study_of
 
 from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import ROOT, SharedMemory
+from trainables.storage import FOLDERS
 from tuning import checkpoints
 from tuning.checkpoints import CheckpointKeeper
-from tuning.durable import Copier, Copy, StorageError, copy_files, make_copy, on_node
-from tuning.study_states import StudyStates, strip
+from tuning.durable import Copier, Copy, StorageError, make_copy, on_node
+from tuning.study_states import StudyStates
 
 HERE = "this node"
 
@@ -29,7 +30,7 @@ class Run:
     def __init__(self, folder: Path, *, weights_only: bool, keep_best: int = 1) -> None:
         self.folder, self._weights_only = folder, weights_only
         self.memory = SharedMemory(folder)
-        self.states = StudyStates(folder, HERE)
+        self.states = StudyStates(folder, HERE, FOLDERS)
         self.keeper = CheckpointKeeper(study_of("grid", []), None, lambda *told: None, self.states, keep_best)
         self.trials: dict[str, Any] = {}
         self.past: dict[str, Recipe] = {}
@@ -97,7 +98,7 @@ def test_in_a_short_study_nothing_is_copied_before_its_end_and_then_the_best_wei
     assert grid.memory.names() == {best.state, second.state}
     for trial in ("a", "b", "c"):
         grid.end(trial)
-    grid.keeper.finish(grid.folder)
+    grid.keeper.finish(str(grid.folder))
     assert grid.copied == {weights(best.token), weights(second.token)}
     assert not (grid.folder / "c").exists() or not list((grid.folder / "c").iterdir())
     assert third.state not in grid.memory.names()
@@ -167,12 +168,12 @@ def test_an_interrupted_study_leaves_copies_of_what_it_goes_on_from(members: Run
 def test_at_the_end_the_best_weights_stay_without_moments(members: Run) -> None:
     best = members.report("a", 1, 0.9)
     members.end("a")
-    members.keeper.finish(members.folder)
+    members.keeper.finish(str(members.folder))
     (copy,) = members.folder.glob(f"*/*/{weights(best.token)}")
     assert [path.name for path in copy.iterdir()] == ["weights"]
     members.states.close()
     assert not members.memory.folder.exists()
-    strip(copy.parent, best)  # told again after a crash in between
+    FOLDERS.strip(str(copy.parent), best)  # told again after a crash in between
     assert copy.is_dir()
 
 
@@ -189,21 +190,21 @@ def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(membe
         members.keeper.on_step_end(0, members.listed)
 
 
-def test_a_copy_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = tmp_path / "state-a"
+def test_a_copy_is_whole_or_absent(tmp_path: Path) -> None:
+    source, recipe = tmp_path / "state-a", Recipe.after(None, {}, 1, moments=True, node=HERE)
     source.mkdir()
     (source / "first").write_text("1")
     (source / "second").symlink_to(tmp_path / "nothing")  # cannot be read
     with pytest.raises(FileNotFoundError):
-        copy_files(source, tmp_path / "copies")
-    assert not (tmp_path / "copies").exists()
+        FOLDERS.put(source, str(tmp_path), recipe, weights_only=False)
+    assert not FOLDERS.holds(str(tmp_path), recipe, weights_only=True)
     (source / "second").unlink()
-    copy_files(source, tmp_path / "copies")  # over what the first attempt left
-    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["first"]
+    FOLDERS.put(source, str(tmp_path), recipe, weights_only=False)  # over what the first attempt left
+    assert [path.name for path in (tmp_path / full(recipe.token)).iterdir()] == ["first"]
 
 
 def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> None:
-    memory, copier = SharedMemory(tmp_path), Copier(tmp_path, HERE)
+    memory, copier = SharedMemory(tmp_path), Copier(tmp_path, HERE, FOLDERS)
     recipes = [Recipe.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2)]
     for recipe in recipes:
         memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
@@ -213,17 +214,17 @@ def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> No
         copier.want([new])
     copier.wait()
     copier.close()
-    assert [old.done, new.done] == [False, True]
+    assert [(tmp_path / full(recipe.token)).is_dir() for recipe in recipes] == [False, True]
     memory.remove()
 
 
 def test_a_state_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
-    copier = Copier(tmp_path, HERE)
+    copier = Copier(tmp_path, HERE, FOLDERS)
     lost = Copy(Recipe.after(None, {}, 1, moments=True, node="a node of before"), str(tmp_path), weights_only=False)
     copier.want([lost])
     copier.wait()
     copier.close()
-    assert not lost.done
+    assert not copier.take_made()
     SharedMemory(tmp_path).remove()
 
 
@@ -236,10 +237,15 @@ def test_a_state_on_another_node_is_copied_there_and_its_errors_are_told_here(
     node = str(ray.get_runtime_context().get_node_id())
     memory, recipe = SharedMemory(tmp_path), Recipe.after(None, {}, 1, moments=True, node=node)
     memory.put(recipe.state, lambda place: write(place, recipe))
-    assert on_node(node, make_copy, tmp_path, recipe.state, tmp_path / full(recipe.token))
+    lost = Recipe.after(None, {}, 1, moments=True, node=node)
+
+    def copy(path: Path, recipe: Recipe = recipe, node: str = node) -> Any:
+        return on_node(node, make_copy, tmp_path, FOLDERS, Copy(recipe, str(path), weights_only=False))
+
+    assert copy(tmp_path)
     assert (tmp_path / full(recipe.token) / MOMENTS).read_text() == recipe.token
-    assert not on_node(node, make_copy, tmp_path, "state-lost", tmp_path / "state-lost")
+    assert not copy(tmp_path, lost)
     with pytest.raises(FileNotFoundError):
-        on_node(node, make_copy, tmp_path, recipe.state, tmp_path / "no" / "folder")
-    assert on_node("0" * len(node), make_copy, tmp_path, recipe.state, tmp_path / "copy") is None  # the node is gone
+        copy(tmp_path / "no" / "folder")
+    assert copy(tmp_path, node="0" * len(node)) is None  # the node is gone
     memory.remove()

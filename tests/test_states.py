@@ -22,6 +22,7 @@ from trainables.shared_memory import ROOT, SharedMemory, remove_abandoned
 from trainables.slot import Slot
 from trainables.spec import FineTuneSpec, Objective, Subset
 from trainables.states import Keeping, make_again, scorable
+from trainables.storage import FOLDERS
 
 CURVE = FineTuneSpec(
     trainable="learning_curve", task="reviews", epochs=4, objective=Objective(metric="accuracy", mode="max")
@@ -155,7 +156,7 @@ def test_weights_alone_are_scored_as_they_were_and_made_again_to_go_on(
     SharedMemory(study).drop(place.name)
     (scratch := tmp_path / "scratch").mkdir()
     scored = FineTuning(A, small)
-    scored.restore(scorable(folder, FineTuning, small, scratch), moments=False)
+    scored.restore(scorable(str(folder), FOLDERS, FineTuning, small, scratch), moments=False)
     assert scored.score("validation").metrics == metrics
     assert list(scratch.iterdir()) == ([] if kept == "weights" else [scratch / "0"])
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.epochs import ROUNDING
-from trainables.recipe import Recipe, full, weights
+from trainables.recipe import Recipe, full
 from trainables.shared_memory import SharedMemory, free_memory
 from trainables.spec import FineTuneSpec, Params
+from trainables.storage import FOLDERS, Storage
 
 if TYPE_CHECKING:
     from trainables.slot import Training
@@ -35,10 +36,11 @@ class Keeping:
     Without a study folder each state is written beside its recipe, in the folder that Tune takes.
     """
 
-    study: Path | None = None  # the study's folder; its states go to the node's shared memory first
+    study: Path | None = None  # names the study in the nodes' shared memory, where its states go first
     weights_only: bool = False  # no trial goes on from a state: it needs no moments
     every_epochs: float | None = None  # and yet moments, once in so many epochs
     state_bytes: int = 0  # of one state as far as known before the first
+    storage: Storage = FOLDERS  # where copies of states are found
 
     def moments_due(self, before: float, now: float) -> bool:
         """Whether the state at epoch `now` has moments, if the last one that has is of epoch `before`."""
@@ -93,27 +95,26 @@ class States:
         """Let `training` go on from the checkpoint in `folder`, its own or a donor's; the recipe of that."""
         recipe = Recipe.read(folder)
         with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-            place = self._find(recipe, folder) if recipe.moments else None
-            place = place or make_again(recipe, folder, self._make, self._spec, Path(scratch), self._shared)
+            place = self._find(recipe, folder, Path(scratch)) if recipe.moments else None
+            place = place or make_again(
+                recipe, folder, self._make, self._spec, Path(scratch), self._keeping.storage, self._shared
+            )
             training.restore(place)
         return recipe
 
-    def _find(self, recipe: Recipe, folder: Path) -> Path | None:
+    def _find(self, recipe: Recipe, folder: Path, scratch: Path) -> Path | None:
         """The state, here or on the storage path; one on another node is waited for: the driver copies it."""
         until = time.monotonic() + (WAIT if recipe.node and recipe.node in _other_nodes() else 0)
         while True:
-            place = locate(recipe.token, folder, self._shared)
+            place = in_memory(recipe.token, self._shared) or self._keeping.storage.find(recipe.token, folder, scratch)
             if place is not None or time.monotonic() >= until:
                 return place
             time.sleep(POLL)
 
 
-def locate(token: str, folder: Path, shared: SharedMemory | None) -> Path | None:
-    """A state with moments: in this node's memory, in the checkpoint's own `folder`, or in another one of the study."""
-    name = full(token)
-    if shared is not None and (found := shared.find(name)):
-        return found
-    return folder / name if (folder / name).is_dir() else None
+def in_memory(token: str, shared: SharedMemory | None) -> Path | None:
+    """A state with moments in this node's memory."""
+    return None if shared is None else shared.find(full(token))
 
 
 def make_again(
@@ -122,6 +123,7 @@ def make_again(
     make: Callable[[Params, FineTuneSpec], Training],
     spec: FineTuneSpec,
     scratch: Path,
+    storage: Storage = FOLDERS,
     shared: SharedMemory | None = None,
 ) -> Path:
     """The state of `recipe`, trained once more, in a folder below `scratch` (or where a state of that epoch was found).
@@ -132,8 +134,7 @@ def make_again(
     """
     begun, place = 0.0, None
     for base in reversed(recipe.bases):
-        elsewhere = next(folder.parent.parent.glob(f"*/*/{full(base.token)}"), None)
-        if found := locate(base.token, folder, shared) or elsewhere:
+        if found := in_memory(base.token, shared) or storage.find(base.token, folder, scratch, anywhere=True):
             begun, place = base.epoch, found
             break
     logger.warning("the state of %s is made again from epoch %g to %g", folder, begun, recipe.epoch)
@@ -152,13 +153,22 @@ def make_again(
     return place
 
 
-def scorable(folder: Path, make: Callable[[Params, FineTuneSpec], Training], spec: FineTuneSpec, scratch: Path) -> Path:
-    """The folder of the checkpoint's weights: on the storage path, else made again below `scratch`."""
-    recipe = Recipe.read(folder)
-    for name in (weights(recipe.token), full(recipe.token)):
-        if (folder / name).is_dir():
-            return folder / name
-    return make_again(recipe, folder, make, spec, scratch)
+def scorable(
+    path: str,
+    storage: Storage,
+    make: Callable[[Params, FineTuneSpec], Training],
+    spec: FineTuneSpec,
+    scratch: Path,
+) -> Path:
+    """A folder with the weights of the checkpoint `path`: of a copy, else made again below `scratch`.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+    """
+    recipe = storage.recipe(path)
+    if recipe is None:
+        raise FileNotFoundError(f"{path} holds no checkpoint")
+    return storage.scorable(path, recipe, scratch) or make_again(recipe, Path(path), make, spec, scratch, storage)
 
 
 def _node() -> str:

@@ -14,27 +14,25 @@ the last copy on the way to it stays.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ray.tune import Callback
 
+from trainables.storage import FOLDERS, Storage
+from tuning.durable import StorageError
 from tuning.kept_checkpoints import Kept, KeptCheckpoints
 from tuning.outcome import TrialState
-from tuning.study_states import StudyStates, strip, token_of
+from tuning.study_states import StudyStates
 
 if TYPE_CHECKING:
     from ray.tune import Checkpoint
     from ray.tune.experiment import Trial
 
-    from trainables.recipe import Recipe
     from tuning.outcome import StudyOutcome, TrialOutcome
 
-SNAPSHOTS = 2  # the newest may not have reached the storage yet
 STOOD = 60.0  # seconds that the best weights stand before they are copied: in a short study only the last ones are
 PAUSE = 0.5  # seconds between two looks at the time
 
@@ -48,7 +46,7 @@ class PinsCheckpoints(Protocol):
 
 
 class CheckpointKeeper(Callback):  # type: ignore[misc]
-    """Deletes checkpoints on the storage path, a folder.
+    """Deletes checkpoints on the storage.
 
     Args:
         study: as recorded before a resume; without trials on a fresh start. Tells the objective.
@@ -56,6 +54,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         on_drop: told (trial id, epoch) after each deletion.
         states: does with the states what is decided here; None: each lies beside its recipe, or is a function's own.
         keep_best: how many of the best stay.
+        storage: where the checkpoints lie.
     """
 
     def __init__(
@@ -65,8 +64,9 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         on_drop: Callable[[str, float], None],
         states: StudyStates | None = None,
         keep_best: int = 1,
+        storage: Storage = FOLDERS,
     ) -> None:
-        self._states, self._keep_best = states, keep_best
+        self._states, self._keep_best, self._storage = states, keep_best, storage
         self._failure: Exception | None = None
         self._looked = 0.0
         self._metric, self._sign = study.metric, 1 if study.mode == "max" else -1
@@ -79,7 +79,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         for trial in study.trials:
             self._recall(trial)
         # The snapshot that this run is resumed from may name any of them.
-        self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=SNAPSHOTS)
+        self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=storage.snapshots)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks with the experiment; a resumed run makes a new keeper from the store."""
@@ -98,10 +98,11 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             # names.
             self._delete(entry for entry in self._kept.of(trial.trial_id) if entry.path > path)
             score = self._sign * report["metrics"][self._metric]
-            entry = Kept.at(path, trial.trial_id, float(report["epoch"]), score)
+            entry = Kept.at(path, self._storage, trial.trial_id, float(report["epoch"]), score)
             self._kept.add(entry)
             if entry.recipe is not None:
-                _delete_other_states(path, entry.recipe)
+                # A trial that was set back writes into folders that are there already; Tune leaves what is in them.
+                self._storage.delete_other_states(path, entry.recipe)
                 if self._states is not None:
                     self._states.arrived(entry.recipe)
             self._drop()
@@ -127,8 +128,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         """Tune takes a snapshot of the experiment now. There is nothing of the keeper's to save in it."""
         self._snapshots.append(set(self._loads.values()))
 
-    def finish(self, folder: Path) -> None:
-        """The study has ended: below its `folder` only the best checkpoints stay, and of them the weights.
+    def finish(self, study: str) -> None:
+        """The study has ended: below Tune's folder of it only the best checkpoints stay, and of them the weights.
 
         Called by the runner, after Tune.
 
@@ -140,12 +141,13 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             self._states.flush([entry.copy(weights_only=True) for entry in best if entry.recipe is not None])
         stay = {entry.path for entry in best}
         self._delete(entry for entry in self._kept if entry.path not in stay)
-        for left in folder.glob("*/checkpoint_*"):  # by a driver that was killed before it could record it
-            if str(left) not in stay:
-                shutil.rmtree(left)
+        for left in self._storage.checkpoints(study):  # by a driver that was killed before it could record it
+            if left not in stay:
+                self._storage.delete(left, None)
         for entry in best:
             if entry.recipe is not None:
-                strip(Path(entry.path), entry.recipe)
+                self._storage.strip(entry.path, entry.recipe)
+        self._storage.finish()
 
     def suspend(self) -> None:
         """The study was interrupted: copy what a resume would go on from.
@@ -165,11 +167,14 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             score = self._sign * report.metrics[self._metric]
             scores[report.epoch] = max(score, scores.get(report.epoch, score))
         self._kept.order(trial.id)
-        for epoch, path in sorted(trial.checkpoints.items()):
-            if not Path(path).exists():  # deleted after Tune's last snapshot: still recorded if the driver died then
+        for epoch, recorded in sorted(trial.checkpoints.items()):
+            path = recorded.removeprefix(self._storage.scheme)
+            if not self._storage.exists(
+                path
+            ):  # deleted after Tune's last snapshot: still recorded if the driver died then
                 self._on_drop(trial.id, epoch)
             elif epoch in scores:
-                self._kept.add(Kept.at(path, trial.id, epoch, scores[epoch]))
+                self._kept.add(Kept.at(path, self._storage, trial.id, epoch, scores[epoch]))
                 if trial.state is TrialState.RUNNING:
                     self._loads[trial.id] = path
 
@@ -204,7 +209,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         if self._states is not None:
             for entry in best:
                 if entry.recipe is not None and entry.path not in bases and self._is_copied(entry):
-                    self._states.strip(Path(entry.path), entry.recipe)
+                    self._states.strip(entry.path, entry.recipe)
             self._decide(self._states, named, best)
         self._delete(entry for entry in self._kept if entry.path not in needed)
 
@@ -214,7 +219,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         waiting = [e for e in best if e.recipe is not None and not states.durable(e.copy(weights_only=True))]
         in_memory = {entry.recipe.state for entry in (*bases, *waiting) if entry.recipe is not None}
         # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.room`.
-        room = SNAPSHOTS * len(named) + 1 - sum(map(self._is_copied, self._kept))
+        room = self._storage.snapshots * len(named) + 1 - sum(map(self._is_copied, self._kept))
         moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
         stood = [entry for entry in waiting if time.monotonic() - entry.since > STOOD]
         states.decide(in_memory, [*moments[: max(room, 0)], *(entry.copy(weights_only=True) for entry in stood)])
@@ -237,6 +242,12 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
     def _failing(self) -> Iterator[None]:
         try:
             yield
+        except OSError as error:
+            self._failure = self._failure or StorageError(
+                f"cluster.storage: checkpoints cannot be read or deleted: {error}. "
+                "Mend the storage, then go on with `tunefleet resume`."
+            )
+            raise self._failure from error
         except Exception as error:
             self._failure = self._failure or error
             raise
@@ -245,14 +256,6 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         for entry in entries:
             if self._states is not None and entry.recipe is not None and not self._states.withdraw(entry.recipe.token):
                 continue  # its state is being copied right now; the next time
-            if Path(entry.path).exists():  # a driver that was killed may have deleted it and not recorded that
-                shutil.rmtree(entry.path)
+            self._storage.delete(entry.path, entry.recipe)
             self._kept.discard(entry)
             self._on_drop(entry.trial, entry.epoch)
-
-
-def _delete_other_states(path: str, recipe: Recipe) -> None:
-    """A trial that was set back writes into folders that are there already; Tune leaves what else is in them."""
-    for folder in Path(path).iterdir():
-        if folder.is_dir() and token_of(folder.name) != recipe.token:
-            shutil.rmtree(folder)

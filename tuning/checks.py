@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cluster.storage import is_uri, refusal, shown
 from trainables.cache_place import FOLDER_VARIABLE, store_folder, store_limit
 from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
@@ -208,12 +209,23 @@ def _is_multiple(value: float, unit: float) -> bool:
 
 def _storage(draft: Draft) -> Iterator[Mistake]:
     storage = draft.spec.cluster.storage
-    if "://" in storage:
-        yield Mistake(
-            "cluster.storage", "must be a folder that every node reaches", storage, "mount it, then name the folder"
-        )
+    if is_uri(storage):
+        if refused := refusal(storage):
+            yield Mistake("cluster.storage", refused[0], shown(storage), refused[1])
+        yield from _working_folder()
     elif why := machine.why_not_writable(Path(storage).expanduser().absolute()):
         yield Mistake("cluster.storage", why, storage, "name a folder of yours: cluster.storage=FOLDER")
+
+
+def _working_folder() -> Iterator[Mistake]:
+    """Of a driver whose run lies in a bucket."""
+    try:
+        folder = store_folder()
+    except InputError as error:
+        yield Mistake(error.name, error.rule, error.value, error.next_step)
+        return
+    if why := machine.why_not_writable(folder):
+        yield Mistake(FOLDER_VARIABLE, why, str(folder), f"set {FOLDER_VARIABLE} to a folder of yours on a local disk")
 
 
 def _tokens(draft: Draft) -> Iterator[Mistake]:
@@ -222,12 +234,10 @@ def _tokens(draft: Draft) -> Iterator[Mistake]:
         return
     try:
         store_limit()
-        folder = store_folder()
     except InputError as error:
         yield Mistake(error.name, error.rule, error.value, error.next_step)
-        return
-    if why := machine.why_not_writable(folder):
-        yield Mistake(FOLDER_VARIABLE, why, str(folder), f"set {FOLDER_VARIABLE} to a folder of yours on a local disk")
+    if not is_uri(draft.spec.cluster.storage):  # else told already
+        yield from _working_folder()
 
 
 def _packing(draft: Draft) -> Iterator[Mistake]:

@@ -20,7 +20,7 @@ from cluster.capacity import ClusterError
 from trainables.errors import InputError
 from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
-from tuning.experiments import UnknownExperiment, find_experiment, find_store
+from tuning.experiments import UnknownExperiment, find_experiment, find_store, found_in, name_of
 from tuning.listing import LISTED, list_what
 from tuning.mistakes import SpecError
 from tuning.store_url import StoreError
@@ -128,7 +128,7 @@ def _add_overrides(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_experiment(sub: argparse.ArgumentParser, *, store: bool = True) -> None:
-    sub.add_argument("experiment", metavar="EXPERIMENT", help="its name, or its run folder")
+    sub.add_argument("experiment", metavar="EXPERIMENT", help="its name, its run folder, or s3://BUCKET/FOLDER/NAME")
     _add_place(sub, store=store)
 
 
@@ -148,7 +148,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     from tuning.spec import SPEC_FILE, load_spec
 
     folder = find_experiment(arguments.experiment, arguments.storage)
-    here = f"cluster.storage={folder.parent}"  # wherever the folder was when the run began
+    here = f"cluster.storage={found_in(arguments.experiment, arguments.storage)}"
     return run_spec(load_spec(folder / SPEC_FILE, [here, *arguments.overrides]), resume=True)
 
 
@@ -223,7 +223,7 @@ def _load(arguments: argparse.Namespace) -> ExperimentOutcome:
     from tuning.store import StudyStore
 
     url = arguments.store or find_store(arguments.experiment, arguments.storage)
-    return StudyStore(url).load(Path(arguments.experiment).name)
+    return StudyStore(url).load(name_of(arguments.experiment))
 
 
 def _results(arguments: argparse.Namespace) -> int:

@@ -1,21 +1,20 @@
-"""Copies of states from shared memory to the storage path, made behind the training by one thread of the driver.
+"""Copies of states from shared memory to the storage, made behind the training by one thread of the driver.
 
-A copy is complete or absent: written under another name, synced, renamed. A state on another node is copied there, by a
-task of Ray's that holds no CPU. An error (a full disk) is kept for `check`, which the driver asks while the study runs.
+A state on another node is copied there, by a task of Ray's that holds no CPU. An error (a full disk) is kept for
+`check`, which the driver asks while the study runs.
 """
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.capacity import ClusterError
-from trainables.disk import sync
-from trainables.recipe import MOMENTS, Recipe, full, weights
+from trainables.recipe import Recipe
 from trainables.shared_memory import SharedMemory
+from trainables.storage import Storage
 
 
 class StorageError(ClusterError):
@@ -26,67 +25,45 @@ class Copy(NamedTuple):
     """One copy to make."""
 
     recipe: Recipe
-    folder: str  # of the checkpoint; the copy goes below it
+    path: str  # of the checkpoint
     weights_only: bool
 
-    @property
-    def target(self) -> Path:
-        """The copy's own folder."""
-        return Path(self.folder, (weights if self.weights_only else full)(self.recipe.token))
 
-    @property
-    def done(self) -> bool:
-        """Whether it is there, or a fuller one."""
-        return self.target.is_dir() or Path(self.folder, full(self.recipe.token)).is_dir()
-
-
-def make_copy(study: Path, state: str, target: Path) -> bool:
-    """Copy `state` from this node's memory to `target`; False if it is not in this memory (any more).
+def make_copy(study: Path, storage: Storage, copy: Copy) -> bool:
+    """Copy the state from this node's memory; False if it is not in this memory (any more).
 
     Raises:
-        OSError: the target cannot be written.
+        OSError: the storage cannot be written.
     """
     shared = SharedMemory(study)
     try:
-        source = shared.find(state)
+        source = shared.find(copy.recipe.state)
         if source is None:
             return False
-        copy_files(source, target)
+        storage.put(source, copy.path, copy.recipe, weights_only=copy.weights_only)
         return True
     finally:
         shared.close()
-
-
-def copy_files(source: Path, target: Path) -> None:
-    """The files of `source` at `target`, all or none; without the moments where `target` is named as of weights."""
-    without = MOMENTS if target.name.startswith(weights("")) else None
-    unfinished = target.with_name(f".{target.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    for file in source.iterdir():
-        if file.name != without:
-            shutil.copyfile(file, unfinished / file.name)
-            sync(unfinished / file.name)
-    sync(unfinished)
-    unfinished.rename(target)
-    sync(target.parent)
 
 
 class Copier:
     """The thread and its list. Used by the driver's main thread alone, besides itself.
 
     Args:
-        study: the study's folder.
+        study: names the study in shared memory.
         here: Ray's id of the driver's node.
+        storage: where the copies go.
     """
 
-    def __init__(self, study: Path, here: str) -> None:
-        self._study, self._here = study, here
+    def __init__(self, study: Path, here: str, storage: Storage) -> None:
+        self._study, self._here, self._storage = study, here, storage
         self._changed = threading.Condition()
         self._wanted: list[Copy] = []
         self._current: Copy | None = None
+        self._made: set[tuple[str, bool]] = set()  # token, weights only
         self._lost: set[str] = set()  # tokens of states that were not where they should be
         self._failure: Exception | None = None
+        self._failed_at = ""
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="copier", daemon=True)
         self._thread.start()
@@ -103,13 +80,19 @@ class Copier:
             self._wanted = [copy for copy in self._wanted if copy.recipe.token != token]
             return self._current is None or self._current.recipe.token != token
 
+    def take_made(self) -> set[tuple[str, bool]]:
+        """Token and weights only of each copy that was made since this was asked last."""
+        with self._changed:
+            made, self._made = self._made, set()
+            return made
+
     def check(self) -> None:
         """Raises:
         StorageError: a copy could not be written.
         """
         if self._failure is not None:
             raise StorageError(
-                f"cluster.storage: a checkpoint's state cannot be copied to {self._study}: {self._failure}. "
+                f"cluster.storage: a checkpoint's state cannot be copied to {self._failed_at}: {self._failure}. "
                 "Make room or mend the storage, then go on with `tunefleet resume`."
             ) from self._failure
 
@@ -143,12 +126,15 @@ class Copier:
                     return
                 self._current = copy = self._wanted.pop(0)
             try:
-                if not copy.done and not self._make(copy):
-                    with self._changed:
+                made = self._holds(copy) or self._make(copy)
+                with self._changed:
+                    if made:
+                        self._made.add((copy.recipe.token, copy.weights_only))
+                    else:
                         self._lost.add(copy.recipe.token)
             except Exception as error:  # told by `check`, in the main thread
                 with self._changed:
-                    self._failure, self._current = error, None
+                    self._failure, self._failed_at, self._current = error, copy.path, None
                     self._changed.notify_all()
                 return
 
@@ -156,8 +142,11 @@ class Copier:
         recipe = copy.recipe
         if recipe.node in (None, self._here) or not alive(recipe.node):
             # Also what a run before this one has left in this memory, under a node of a Ray that is gone.
-            return make_copy(self._study, recipe.state, copy.target)
-        return bool(on_node(recipe.node, make_copy, self._study, recipe.state, copy.target))
+            return make_copy(self._study, self._storage, copy)
+        return bool(on_node(recipe.node, make_copy, self._study, self._storage, copy))
+
+    def _holds(self, copy: Copy) -> bool:
+        return self._storage.holds(copy.path, copy.recipe, weights_only=copy.weights_only)
 
 
 def alive(node: str | None) -> bool:

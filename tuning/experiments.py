@@ -1,11 +1,16 @@
-"""Experiments that were run: from a name, or a run folder, to the folder and the store. Reads only their spec files."""
+"""Experiments that were run: from a name, or a run folder, to the folder and the store. Reads only their spec files.
+
+What lies in a bucket is brought to this machine: the spec, and a copy of the store.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from cluster.storage import is_uri
 from trainables.errors import nearest
+from tuning.run_bucket import RunBucket, bucket_names, split
 from tuning.spec import SPEC_FILE, STORE_FILE, STORE_VARIABLE
 from tuning.spec_file import parse
 from tuning.store_url import sqlite_url
@@ -15,38 +20,84 @@ class UnknownExperiment(ValueError):
     """No run folder of that name."""
 
 
-def run_folders(storage: str | Path) -> list[Path]:
-    """The run folders below `storage`, by name."""
-    return sorted(path.parent for path in Path(storage).expanduser().glob(f"*/{SPEC_FILE}"))
+def names_in(storage: str | Path) -> list[str]:
+    """The experiments below `storage`, sorted.
+
+    Raises:
+        ClusterError: it is a bucket that cannot be read.
+    """
+    if is_uri(str(storage)):
+        return bucket_names(str(storage))
+    return sorted(path.parent.name for path in Path(storage).expanduser().glob(f"*/{SPEC_FILE}"))
 
 
 def find_experiment(experiment: str, storage: str | Path) -> Path:
-    """The absolute run folder.
+    """The absolute run folder; of an experiment in a bucket the working folder on this machine, with its spec.
 
     Args:
-        experiment: its name, or the path of its run folder.
+        experiment: its name, or the path or the URI of its run folder.
         storage: where the run folders are, for a name.
 
     Raises:
         UnknownExperiment: there is none.
+        ClusterError: it is in a bucket that cannot be read.
     """
-    for folder in (Path(storage).expanduser() / experiment, Path(experiment).expanduser()):
-        if (folder / SPEC_FILE).is_file():
-            return folder.absolute()
-    known = [folder.name for folder in run_folders(storage)]
-    hint = nearest(experiment, known) if known else "there is none; give --storage where it is elsewhere"
-    raise UnknownExperiment(f"{experiment!r}: no experiment of that name in {storage}; {hint}")
+    if (bucket := _bucket_of(experiment, storage)) is not None:
+        if (text := bucket.spec()) is not None:
+            bucket.folder.mkdir(parents=True, exist_ok=True)
+            (bucket.folder / SPEC_FILE).write_text(text, encoding="utf-8")
+            return bucket.folder
+    else:
+        for folder in (Path(storage).expanduser() / experiment, Path(experiment).expanduser()):
+            if (folder / SPEC_FILE).is_file():
+                return folder.absolute()
+    place, name = split(experiment) if is_uri(experiment) else (storage, experiment)
+    known = names_in(place)
+    hint = nearest(name, known) if known else "there is none; give --storage where it is elsewhere"
+    raise UnknownExperiment(f"{name!r}: no experiment of that name in {place}; {hint}")
+
+
+def name_of(experiment: str) -> str:
+    """Of an experiment that is given by its name, or the path or the URI of its run folder."""
+    return split(experiment)[1] if is_uri(experiment) else Path(experiment).name
+
+
+def found_in(experiment: str, storage: str | Path) -> str:
+    """The `cluster.storage` with which a resume finds it, wherever it was when the run began.
+
+    Raises:
+        UnknownExperiment: there is no such experiment.
+        ClusterError: it is in a bucket that cannot be read.
+    """
+    folder = find_experiment(experiment, storage)
+    if is_uri(experiment):
+        return split(experiment)[0]
+    return str(storage if is_uri(str(storage)) else folder.parent)
 
 
 def find_store(experiment: str, storage: str | Path) -> str:
     """The URL of the store that the run of `experiment` records into. May hold a password.
 
-    The spec is not checked: its data may be on another machine.
+    Of a run in a bucket that records into a SQLite file: of a copy, as old as Tune's last snapshot at most. The spec is
+    not checked: its data may be on another machine.
 
     Raises:
         UnknownExperiment: there is no run folder.
         SpecError: its spec is no YAML.
+        ClusterError: it is in a bucket that cannot be read.
     """
     folder = find_experiment(experiment, storage)
     raw = parse((folder / SPEC_FILE).read_text(encoding="utf-8"), str(folder / SPEC_FILE))
-    return raw.get("store") or os.environ.get(STORE_VARIABLE) or sqlite_url(folder / STORE_FILE)
+    if url := raw.get("store") or os.environ.get(STORE_VARIABLE):
+        return str(url)
+    if (bucket := _bucket_of(experiment, storage)) is None:
+        return sqlite_url(folder / STORE_FILE)
+    copy = folder / "read" / STORE_FILE  # not the working copy, which a run on this machine may be writing to
+    bucket.fetch_store(copy)
+    return sqlite_url(copy)
+
+
+def _bucket_of(experiment: str, storage: str | Path) -> RunBucket | None:
+    if is_uri(experiment):
+        return RunBucket(*split(experiment))
+    return RunBucket(str(storage), experiment) if is_uri(str(storage)) else None

@@ -16,11 +16,13 @@ from trainables.reporting import Report
 from trainables.slot import Scores, build, is_training
 from trainables.spec import FineTuneSpec, Params
 from trainables.states import scorable
+from trainables.storage import Storage
 from tuning.outcome import StudyOutcome, StudyState, TestScore, TrialOutcome
-from tuning.spec import ExperimentSpec
+from tuning.spec import ExperimentSpec, study_name
 
 if TYPE_CHECKING:
     from cluster.session import Session
+    from tuning.run_place import RunPlace
     from tuning.store import StudyStore
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class Choice(NamedTuple):
     checkpoint: str
 
 
-def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore) -> None:
+def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, place: RunPlace) -> None:
     """Score every finished study that has no test score yet, side by side on the cluster.
 
     A custom function trainable keeps its data to itself: its studies get no test score, and the comparison says so.
@@ -54,7 +56,8 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore) -> 
             continue
         choice = choose(study)
         if choice is not None:
-            scores = remote.remote(spec.trial_spec(study.seed), dict(choice.report.params), choice.checkpoint)
+            storage = place.storage(study_name(study.strategy, study.seed))
+            scores = remote.remote(spec.trial_spec(study.seed), dict(choice.report.params), choice.checkpoint, storage)
             waiting.append((study, choice, scores))
     for study, (trial, report, checkpoint), scores in waiting:
         metrics, rows = ray.get(scores)
@@ -82,10 +85,10 @@ def choose(study: StudyOutcome) -> Choice | None:
     return choice
 
 
-def score_checkpoint(spec: FineTuneSpec, params: Params, checkpoint: str) -> Scores:
+def score_checkpoint(spec: FineTuneSpec, params: Params, checkpoint: str, storage: Storage) -> Scores:
     """On a worker: the metrics of a checkpoint on the test split, and how many rows that has."""
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        place = scorable(Path(checkpoint), build, spec, Path(scratch))
+        place = scorable(checkpoint.removeprefix(storage.scheme), storage, build, spec, Path(scratch))
         training = build(params, spec)
         training.restore(place, moments=False)
     return training.score("test")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-from trainables.recipe import RECIPE, Recipe
+from trainables.recipe import Recipe
+from trainables.storage import Storage
 from tuning.durable import Copy
 
 
@@ -25,13 +25,12 @@ class Kept(NamedTuple):
     since: float  # on the monotonic clock
 
     @classmethod
-    def at(cls, path: str, trial: str, epoch: float, score: float) -> Kept:
-        """The checkpoint in the folder `path`, found there now."""
-        recipe = Recipe.read(Path(path)) if Path(path, RECIPE).is_file() else None
-        return cls(trial, epoch, score, path, recipe, time.monotonic())
+    def at(cls, path: str, storage: Storage, trial: str, epoch: float, score: float) -> Kept:
+        """The checkpoint `path`, found in `storage` now."""
+        return cls(trial, epoch, score, path, storage.recipe(path), time.monotonic())
 
     def copy(self, *, weights_only: bool) -> Copy:
-        """Its state on the storage path."""
+        """Of its state."""
         assert self.recipe is not None
         return Copy(self.recipe, self.path, weights_only)
 

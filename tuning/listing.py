@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tuning.experiments import find_store, run_folders
+from tuning.experiments import find_store, names_in
 from tuning.store_url import StoreError
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def _ls_studies(arguments: argparse.Namespace) -> int:
         names = StudyStore(arguments.store).experiments()
         stores = dict.fromkeys(names, arguments.store)
     else:
-        folders = run_folders(arguments.storage)
-        stores = {folder.name: find_store(str(folder), arguments.storage) for folder in folders}
+        stores = {name: find_store(name, arguments.storage) for name in names_in(arguments.storage)}
     outcomes = []
     for name, url in stores.items():
         try:

@@ -20,6 +20,7 @@ from ray.tune import Callback
 from ray.tune.result import EXPR_ERROR_FILE
 
 from trainables.reporting import Report
+from trainables.storage import FOLDERS, Storage
 from tuning.outcome import Exploit, TrialState
 from tuning.space import Space
 from tuning.store_url import StoreError
@@ -42,11 +43,12 @@ class Recorder(Callback):  # type: ignore[misc]
     Args:
         writer: of the study.
         space: that the study searches; the dashboard draws its axes by it.
+        storage: where the checkpoints lie.
     """
 
-    def __init__(self, writer: StudyWriter, space: Space) -> None:
+    def __init__(self, writer: StudyWriter, space: Space, storage: Storage = FOLDERS) -> None:
         self._writer: StudyWriter | None = writer
-        self._space = space
+        self._space, self._storage = space, storage
         self._distributions = space.to_optuna()
         self._exploits: list[tuple[str, Exploit]] = []
         self._failure: Exception | None = None
@@ -119,10 +121,12 @@ class Recorder(Callback):  # type: ignore[misc]
         """A checkpoint lies on the storage path. (`on_checkpoint` would not do: Tune swallows what it raises, and does
         not tell it which report the checkpoint belongs to.)"""
         saved = trial.run_metadata.checkpoint_manager.latest_checkpoint_result
-        if saved is None or not Path(saved.checkpoint.path).exists():
+        if saved is None:
             return
         with self._writing() as writer:
-            writer.add_checkpoint(trial.trial_id, float(saved.metrics["epoch"]), saved.checkpoint.path)
+            if self._storage.exists(saved.checkpoint.path):
+                path = f"{self._storage.scheme}{saved.checkpoint.path}"
+                writer.add_checkpoint(trial.trial_id, float(saved.metrics["epoch"]), path)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has ended by itself or was stopped: the result itself says whether it had reached its end."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.capacity import ClusterError
+from cluster.storage import is_uri
 from trainables.model_files import weight_bytes
 from trainables.shared_memory import free_memory
 
@@ -74,10 +75,12 @@ def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
     rooms = [room_of(weights, p, slots, spec.checkpoint, in_memory=fit) for p, fit in zip(plans, fits, strict=True)]
     # One study runs at a time; of those before it the best weights stay.
     storage = max(room.storage for room in rooms) + (len(plans) - 1) * spec.checkpoint.keep_best * weights
-    refuse_too_little(spec.run_folder, storage)
+    if not is_uri(spec.cluster.storage):
+        refuse_too_little(spec.run_folder, storage)
     memory = max(room.memory for room in rooms)
     straight = "" if all(fits) else f"; too little shared memory ({shown(free_memory())} free) for some: straight there"
-    return f"checkpoints: at most {shown(memory)} of memory and {shown(storage)} in {spec.run_folder}{straight}"
+    where = spec.cluster.storage if is_uri(spec.cluster.storage) else spec.run_folder
+    return f"checkpoints: at most {shown(memory)} of memory and {shown(storage)} in {where}{straight}"
 
 
 def refuse_too_little(folder: Path, needed: int) -> None:

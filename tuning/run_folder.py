@@ -1,12 +1,18 @@
-"""The folder of one experiment: claimed with the resolved spec in it, and never by another experiment."""
+"""The folder of one experiment: claimed with the resolved spec in it, and never by another experiment.
+
+Of a run in a bucket the same file there claims it; the driver's working folder follows.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 
 from cluster.capacity import ClusterError
-from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, ExperimentSpec, load_spec
+from cluster.storage import is_uri, probe
+from tuning.run_bucket import RunBucket
+from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
 from tuning.store_url import StoreError
 
 
@@ -17,6 +23,7 @@ class RunFolderError(ValueError):
 @contextlib.contextmanager
 def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
     """A run that its cluster or its store refuses at the start leaves no folder in the way of the next try."""
+    bucket = RunBucket(spec.cluster.storage, spec.name) if is_uri(spec.cluster.storage) else None
     try:
         yield
     except (ClusterError, StoreError):
@@ -24,17 +31,27 @@ def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
         if list(spec.run_folder.iterdir()) == [kept]:
             kept.unlink()
             spec.run_folder.rmdir()
+            if bucket is not None:
+                bucket.release()
         raise
 
 
 def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
-    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's."""
-    kept = spec.run_folder / SPEC_FILE
+    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's.
+
+    Raises:
+        RunFolderError: it is another spec's, or there already, or not there to be resumed.
+        ClusterError: it lies in a bucket that cannot be used from here.
+    """
+    bucket = None
+    if is_uri(spec.cluster.storage):
+        probe(spec.cluster.storage)
+        bucket = RunBucket(spec.cluster.storage, spec.name)
+        _follow(bucket, resume=resume)
+    kept, shown = spec.run_folder / SPEC_FILE, bucket.uri if bucket else str(spec.run_folder)
     if resume:
         if not kept.is_file():
-            raise RunFolderError(
-                f"name: {spec.name}: nothing to resume in {spec.run_folder}; start it with `tunefleet run`"
-            )
+            raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; start it with `tunefleet run`")
         if (before := load_spec(kept)).digest() != spec.digest():
             old, new = before.model_dump(mode="json"), spec.model_dump(mode="json")
             keys = ", ".join(key for key in new if key not in NOT_IN_DIGEST and old[key] != new[key])
@@ -45,8 +62,23 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
         return
     if kept.exists():
         raise RunFolderError(
-            f"name: {spec.name}: {spec.run_folder} holds an experiment already; "
-            f"go on with `tunefleet resume {spec.name}`, or choose another name (name=...)"
+            f"name: {spec.name}: {shown} holds an experiment already; "
+            f"go on with `tunefleet resume {bucket.uri if bucket else spec.name}`, or choose another name (name=...)"
         )
     spec.run_folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(spec.to_yaml())
+    if bucket is not None:
+        bucket.claim(spec.to_yaml())
+
+
+def _follow(bucket: RunBucket, *, resume: bool) -> None:
+    """Make the working folder what the bucket says. A run of this machine may have left an older state, or one that the
+    bucket has not got any more."""
+    text = bucket.spec()
+    if text is None:
+        shutil.rmtree(bucket.folder, ignore_errors=True)
+        return
+    bucket.folder.mkdir(parents=True, exist_ok=True)
+    (bucket.folder / SPEC_FILE).write_text(text)
+    if resume:
+        bucket.fetch_store(bucket.folder / STORE_FILE)

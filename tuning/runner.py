@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS, FineTuneSpec
 from trainables.states import Keeping
+from trainables.storage import Storage
 from tuning.checkpoints import CheckpointKeeper
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.packing import packed, sharing_record
@@ -27,7 +29,8 @@ from tuning.ray_internals import slot_environment
 from tuning.recorder import Recorder
 from tuning.room import claimed_room
 from tuning.run_folder import RunFolderError, claim_run_folder, unclaimed_if_unused
-from tuning.spec import ExperimentSpec
+from tuning.run_place import RunPlace, place_of
+from tuning.spec import STUDIES, ExperimentSpec, study_name
 from tuning.stopping import stoppable, stopped_during
 from tuning.store import StoreError, StudyStore, StudyWriter
 from tuning.strategies import Plan, Strategy
@@ -37,8 +40,6 @@ from tuning.tune_settings import snapshots, tune_settings
 
 if TYPE_CHECKING:
     from cluster.session import Session
-
-STUDIES = "studies"  # below the run folder: one folder per study, which is Tune's
 
 
 class Interrupted(Exception):
@@ -66,11 +67,11 @@ class Study:
     @property
     def name(self) -> str:
         """As its folder is called."""
-        return f"{self.strategy.name}-seed{self.seed}"
+        return study_name(self.strategy.name, self.seed)
 
     @property
     def folder(self) -> Path:
-        """Tune's experiment folder."""
+        """Its own in the run folder, and its name in the nodes' shared memory."""
         return self.spec.run_folder / STUDIES / self.name
 
 
@@ -97,7 +98,7 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
     from cluster.session import connect
     from tuning.final import score_studies
 
-    store = StudyStore(spec.store_url)
+    store, place = StudyStore(spec.store_url), place_of(spec)
     preload = "trainables.warm" if spec.trainable == "finetune" else None
     modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
     with (
@@ -118,9 +119,10 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
             print(room, flush=True)
         for study in studies:
             session.warm_up(study.plan.trials, slot_environment())
-            run_study(study, session, store, tracking, progress=progress, new=not resume)
+            run_study(study, session, store, place, tracking, progress=progress, new=not resume)
         if spec.test:
-            score_studies(spec, session, store)
+            score_studies(spec, session, store, place)
+            place.save()
     return store.load(spec.name)
 
 
@@ -130,7 +132,14 @@ def trial_folder(trial: Any) -> str:
 
 
 def run_study(
-    study: Study, session: Session, store: StudyStore, tracking: Tracking, *, progress: bool, new: bool = False
+    study: Study,
+    session: Session,
+    store: StudyStore,
+    place: RunPlace,
+    tracking: Tracking,
+    *,
+    progress: bool,
+    new: bool = False,
 ) -> None:
     """Run or continue one study (unless it has to be `new`); returns when every trial has ended.
 
@@ -139,29 +148,31 @@ def run_study(
         Interrupted: stopped before that.
         RunFolderError: there is something to continue, but Tune cannot read it.
     """
-    resume = _has_snapshot(study)
+    storage, folder = place.storage(study.name), place.tune_folder(study.name)
+    resume = _has_snapshot(study, storage, folder)
     writer = _open(study, session, store, new=new)
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
-    recorder = Recorder(writer, study.spec.space_of(study.strategy))
+    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage)
     concurrency: int | None = session.slots
     if isinstance(plan.scheduler, PopulationScheduler):
         # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
-    with open_states(study.spec, plan, study.folder, session.slots) as (states, keeping):
+    with open_states(study.spec, plan, study.folder, storage, session.slots) as (states, keeping):
         keeper = CheckpointKeeper(
-            before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best
+            before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
         )
-        callbacks: list[Any] = [recorder, keeper, *tracking.callbacks(study.strategy.name, study.seed)]
+        tracked = tracking.callbacks(study.strategy.name, study.seed)
+        callbacks: list[Any] = [recorder, keeper, *place.callbacks(), *tracked]
         try:
             with contextlib.ExitStack() as stack:
                 if progress:
                     drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective)
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
-                tune = functools.partial(_tune, study, session, callbacks, concurrency, keeping, resume=resume)
-                with snapshots(plan.trials):
+                tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
+                with snapshots(plan.trials, place.snapshot_seconds):
                     stopped = stopped_during(tune)
             if stopped or recorder.ended < plan.trials:
                 raise Interrupted(
@@ -171,12 +182,20 @@ def run_study(
         except Exception:
             keeper.suspend()
             raise
-        keeper.finish(study.folder)
+        keeper.finish(folder)
     writer.finish()
+    place.save()
 
 
 def _tune(
-    study: Study, session: Session, callbacks: list[Any], concurrency: int | None, keeping: Keeping, *, resume: bool
+    study: Study,
+    session: Session,
+    folder: str,
+    callbacks: list[Any],
+    concurrency: int | None,
+    keeping: Keeping,
+    *,
+    resume: bool,
 ) -> None:
     """`tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state."""
     from ray import tune
@@ -185,8 +204,9 @@ def _tune(
     by_class = is_training(trial.trainable)
     tune.run(
         make_trainable(trial, devices=session.devices_per_trial, keeping=keeping),
-        name=study.folder.name,
-        storage_path=str(study.folder.parent),
+        name=study.name,
+        storage_path=posixpath.dirname(folder),
+        storage_filesystem=keeping.storage.filesystem,
         config=dict(plan.param_space),
         num_samples=plan.trials,
         search_alg=plan.searcher,
@@ -215,22 +235,23 @@ def _finished(store: StudyStore, experiment: str) -> set[tuple[str, int]]:
     return {(study.strategy, study.seed) for study in studies if study.state is StudyState.FINISHED}
 
 
-def _has_snapshot(study: Study) -> bool:
+def _has_snapshot(study: Study, storage: Storage, folder: str) -> bool:
     """Whether Tune has saved the study before.
 
     Raises:
         RunFolderError: it has, but the file is damaged. Tune would log that and start again, with an empty search.
     """
     # As Tune finds it: the time of its session is in the name.
-    newest = max(study.folder.glob("experiment_state-*.json"), default=None)
+    newest = storage.newest(folder, "experiment_state-*.json")
     if newest is None:
         return False
+    name, text = newest
     try:
-        json.loads(newest.read_text())
+        json.loads(text)
     except ValueError as error:
         raise RunFolderError(
-            f"{study.strategy.name}, seed {study.seed}: {newest} is damaged (a full disk?), so the study cannot go on: "
-            f"{error}. Remove the folder {study.folder} to run its trials again; what is recorded stays."
+            f"{study.strategy.name}, seed {study.seed}: {name} is damaged (a full disk?), so the study cannot go on: "
+            f"{error}. Remove the folder {storage.scheme}{folder} to run its trials again; what is recorded stays."
         ) from error
     return True
 

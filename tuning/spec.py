@@ -26,6 +26,8 @@ from pydantic import (
 )
 
 from cluster.spec import ClusterSpec
+from cluster.storage import is_uri
+from trainables.cache_place import store_folder
 from trainables.errors import nearest
 from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective
 from tuning.mistakes import Mistake, SpecError, mistakes_of
@@ -37,6 +39,7 @@ __all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
 
 STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
+STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
 # Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
 NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "checkpoint"}
 
@@ -122,8 +125,9 @@ class ExperimentSpec(FineTuneSpec):
 
     @property
     def run_folder(self) -> Path:
-        """The absolute folder that holds everything this experiment writes."""
-        return self.cluster.run_folder(self.name)
+        """The absolute folder that holds everything this experiment writes; of a run in a bucket: the driver's own."""
+        storage = self.cluster.storage
+        return working_folder(storage, self.name) if is_uri(storage) else self.cluster.run_folder(self.name)
 
     @property
     def store_url(self) -> str:
@@ -131,6 +135,14 @@ class ExperimentSpec(FineTuneSpec):
         from tuning.store_url import sqlite_url
 
         return self.store or os.environ.get(STORE_VARIABLE) or sqlite_url(self.run_folder / STORE_FILE)
+
+    @property
+    def local_inputs(self) -> list[str]:
+        """Files and folders of the machine that trials read: every node must have them under these names."""
+        data, model = self.data, [self.model] if Path(self.model).is_absolute() else []
+        named = (data.train, data.validation, data.test)
+        files = [] if data.hub is not None else [data.path] if data.path is not None else named
+        return [place for place in (*files, *model) if place is not None]
 
     def space_of(self, strategy: Strategy) -> Space:
         """What `strategy` searches: its own space, which replaces the experiment's."""
@@ -155,6 +167,20 @@ class ExperimentSpec(FineTuneSpec):
     def to_yaml(self) -> str:
         """The full resolved spec; `load_spec` reads it back to an equal one. Holds no secret."""
         return dump(self.model_dump(mode="json"))
+
+
+def study_name(strategy: str, seed: int) -> str:
+    """As the folder of the study is called."""
+    return f"{strategy}-seed{seed}"
+
+
+def working_folder(storage: str, name: str) -> Path:
+    """Where on this machine a driver works whose `storage` is a bucket. All of it can be had from there again.
+
+    Raises:
+        InputError: the environment names no folder for what may be lost.
+    """
+    return store_folder() / "runs" / hashlib.sha256(storage.encode()).hexdigest()[:16] / name
 
 
 def load_spec(

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.model_files import weight_bytes
-from trainables.recipe import MOMENTS, Recipe, full, weights
+from trainables.recipe import Recipe, token_of
 from trainables.shared_memory import SharedMemory, remove_abandoned
 from trainables.slot import is_training
 from trainables.states import Keeping
+from trainables.storage import Storage
 from tuning.durable import Copier, Copy, alive, begun_on_node, drop, on_node, remove
 from tuning.room import fits_memory
 
@@ -32,32 +32,44 @@ class StudyStates:
     """Open while the study runs.
 
     Args:
-        study: the study's folder on the storage path.
+        study: names the study in shared memory.
         here: Ray's id of the driver's node.
+        storage: where the copies go.
 
     Raises:
         OSError: this node has no shared memory for us; see `SharedMemory`.
     """
 
-    def __init__(self, study: Path, here: str) -> None:
-        self._study, self._here = study, here
+    def __init__(self, study: Path, here: str, storage: Storage) -> None:
+        self._study, self._here, self._storage = study, here, storage
         self._shared = SharedMemory(study)
         # What a killed run has left is used if it is asked for, and else dropped with the first decision.
         self._in_memory: dict[str, str | None] = dict.fromkeys(self._shared.names(), here)
-        self._durable: set[tuple[str, bool]] = set()  # token, without moments
-        self._copier = Copier(study, here)
+        self._durable: set[tuple[str, bool]] = set()  # token, weights only
+        self._asked: set[tuple[str, bool]] = set()  # what the storage was asked for: once, for it may be far away
+        self._copier = Copier(study, here, storage)
 
     def arrived(self, recipe: Recipe) -> None:
         """A slot has written the state of `recipe`."""
         if recipe.node is not None:
             self._in_memory[recipe.state] = recipe.node
+            self._asked |= {(recipe.token, False), (recipe.token, True)}
 
     def durable(self, copy: Copy) -> bool:
-        """Whether the copy is on the storage path."""
+        """Whether the copy, or a fuller one, is on the storage."""
+        self._durable |= self._copier.take_made()
+        kinds = [(copy.recipe.token, False), (copy.recipe.token, copy.weights_only)]
+        return not self._durable.isdisjoint(kinds) or self._is_left(copy)
+
+    def _is_left(self, copy: Copy) -> bool:
+        """Whether a run before this one has made it, or the slot itself."""
         known = copy.recipe.token, copy.weights_only
-        if known not in self._durable and copy.done:
+        if known in self._asked:
+            return False
+        self._asked.add(known)
+        if left := self._storage.holds(copy.path, copy.recipe, weights_only=copy.weights_only):
             self._durable.add(known)
-        return known in self._durable
+        return left
 
     def decide(self, in_memory: set[str], copies: Sequence[Copy]) -> None:
         """From now on only the states `in_memory` need to be there, and only `copies` are to be made.
@@ -90,10 +102,11 @@ class StudyStates:
         self._copier.want([copy for copy in copies if not self.durable(copy)])
         self._copier.wait()
 
-    def strip(self, folder: Path, recipe: Recipe) -> None:
-        """Leave of the state on the storage path what scoring needs."""
-        strip(folder, recipe)
-        self._durable.discard((recipe.token, False))
+    def strip(self, path: str, recipe: Recipe) -> None:
+        """Leave of the copies what scoring needs, unless that is dear where they lie."""
+        if self._storage.strip_early(path, recipe):
+            self._durable.discard((recipe.token, False))
+            self._durable.add((recipe.token, True))
 
     def close(self) -> None:
         """Empty the memory on every node."""
@@ -106,46 +119,31 @@ class StudyStates:
 
 @contextlib.contextmanager
 def open_states(
-    spec: ExperimentSpec, plan: Plan, study: Path, slots: int
+    spec: ExperimentSpec, plan: Plan, study: Path, storage: Storage, slots: int
 ) -> Iterator[tuple[StudyStates | None, Keeping]]:
     """Where the states of a study are kept, for the driver and for the slots; the memory is emptied at the end.
 
-    None and a `Keeping` without a folder where this node's memory cannot take them, and for a function of the user's
-    own, which keeps its checkpoints itself.
+    `study` names it in shared memory. None and a `Keeping` without it where this node's memory cannot take them and for
+    a function of the user's own, which keeps its checkpoints itself.
     """
     size = weight_bytes(spec.model, spec.revision) if spec.trainable == "finetune" else None
     fits = is_training(spec.trainable) and fits_memory(size, plan, slots, spec.checkpoint)
-    states = _opened(study) if fits else None
+    states = _opened(study, storage) if fits else None
     place = None if states is None else study
     try:
-        yield states, Keeping(place, plan.weights_only, spec.checkpoint.every_epochs, size or 0)
+        yield states, Keeping(place, plan.weights_only, spec.checkpoint.every_epochs, size or 0, storage)
     finally:
         if states is not None:
             states.close()
 
 
-def _opened(study: Path) -> StudyStates | None:
+def _opened(study: Path, storage: Storage) -> StudyStates | None:
     import ray
 
     try:
-        states = StudyStates(study, str(ray.get_runtime_context().get_node_id()))
+        states = StudyStates(study, str(ray.get_runtime_context().get_node_id()), storage)
     except OSError as error:
-        logger.warning("no shared memory here (%s): states of checkpoints go straight to %s", error, study)
+        logger.warning("no shared memory here (%s): states of checkpoints go straight to the storage", error)
         return None
     remove_abandoned()
     return states
-
-
-def token_of(state: str) -> str:
-    """The token in a state's name."""
-    return state.rpartition("-")[2]
-
-
-def strip(folder: Path, recipe: Recipe) -> None:
-    """Leave of the state on the storage path what scoring needs."""
-    whole, stripped = folder / full(recipe.token), folder / weights(recipe.token)
-    if whole.is_dir() and not stripped.is_dir():
-        whole.rename(stripped)
-    elif whole.is_dir():
-        shutil.rmtree(whole)
-    (stripped / MOMENTS).unlink(missing_ok=True)

@@ -46,12 +46,16 @@ def tune_settings() -> Iterator[None]:
             logger.removeFilter(unwanted)
 
 
-def snapshots(trials: int) -> contextlib.AbstractContextManager[None]:
+def snapshots(trials: int, least: float) -> contextlib.AbstractContextManager[None]:
     """How often Tune saves a study: what has happened since is computed again when the driver dies.
 
     A snapshot holds every trial, so with many it is taken less often. Tune's own period is 10 s and more.
+
+    Args:
+        trials: of the study.
+        least: seconds between two, at least.
     """
-    return _environment({"TUNE_GLOBAL_CHECKPOINT_S": str(max(1.0, trials * SNAPSHOT_SECONDS_PER_TRIAL))})
+    return _environment({"TUNE_GLOBAL_CHECKPOINT_S": str(max(least, trials * SNAPSHOT_SECONDS_PER_TRIAL))})
 
 
 @contextlib.contextmanager

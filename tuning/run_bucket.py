@@ -1,0 +1,107 @@
+"""What of a run lies in its bucket besides the checkpoints: the spec, which claims the place, and a copy of the store.
+
+    s3://BUCKET/FOLDER/NAME/spec.yaml
+    s3://BUCKET/FOLDER/NAME/study.db     if the store is SQLite
+
+A driver works in a folder of its own machine. All that another machine needs to go on is in the bucket.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cluster.storage import below, open_bucket, told
+from tuning.spec import SPEC_FILE, STORE_FILE, working_folder
+
+BLOCK = 1 << 24  # bytes that are copied at once
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Storage and name of the experiment whose place in a bucket is `uri`."""
+    parts = urlsplit(uri)
+    folder, _, name = parts.path.rstrip("/").rpartition("/")
+    return parts._replace(path=folder).geturl(), name
+
+
+class RunBucket:
+    """The place of the experiment `name` below `storage`.
+
+    Raises:
+        ClusterError: here and in all methods, the bucket cannot be opened, read or written; says what to do.
+    """
+
+    def __init__(self, storage: str, name: str) -> None:
+        self.uri = below(storage, name)
+        self.folder = working_folder(storage, name)
+        self.filesystem, self.path = open_bucket(self.uri)
+
+    def spec(self) -> str | None:
+        """The text of the spec that has claimed the place; None if none has."""
+        with told(self.uri, "be read"):
+            try:
+                with self.filesystem.open_input_stream(f"{self.path}/{SPEC_FILE}") as source:
+                    return str(source.read().decode())
+            except FileNotFoundError:
+                return None
+
+    def claim(self, spec: str) -> None:
+        """Write the spec."""
+        with told(self.uri, "be written"), self.filesystem.open_output_stream(f"{self.path}/{SPEC_FILE}") as output:
+            output.write(spec.encode())
+
+    def release(self) -> None:
+        """Take the spec away."""
+        with told(self.uri, "be written"):
+            self.filesystem.delete_file(f"{self.path}/{SPEC_FILE}")
+
+    def save_store(self, store: Path) -> None:
+        """Copy the SQLite file as it is at this moment, whoever writes to it."""
+        with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
+            copy = Path(scratch, STORE_FILE)
+            source, target = sqlite3.connect(store), sqlite3.connect(copy)
+            try:
+                source.backup(target)
+            finally:
+                source.close()
+                target.close()
+            path = f"{self.path}/{STORE_FILE}"
+            with told(self.uri, "be written"), copy.open("rb") as file, self.filesystem.open_output_stream(path) as out:
+                shutil.copyfileobj(file, out, BLOCK)
+
+    def fetch_store(self, target: Path) -> bool:
+        """Put the copy of the store at `target`, in one step; False if there is none."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        with told(self.uri, "be read"):
+            try:
+                with (
+                    self.filesystem.open_input_stream(f"{self.path}/{STORE_FILE}") as source,
+                    unfinished.open("wb") as file,
+                ):
+                    shutil.copyfileobj(source, file, BLOCK)
+            except FileNotFoundError:
+                return False
+        unfinished.replace(target)
+        return True
+
+
+def bucket_names(storage: str) -> list[str]:
+    """The names of the experiments below `storage`.
+
+    Raises:
+        ClusterError: the bucket cannot be read.
+    """
+    from pyarrow.fs import FileSelector, FileType
+
+    bucket = open_bucket(storage)
+    with told(storage, "be read"):
+        below_it = bucket.filesystem.get_file_info(FileSelector(bucket.path, allow_not_found=True))
+        names = sorted(posixpath.basename(info.path) for info in below_it if info.type is FileType.Directory)
+        specs = bucket.filesystem.get_file_info([f"{bucket.path}/{name}/{SPEC_FILE}" for name in names])
+    return [name for name, spec in zip(names, specs, strict=True) if spec.type is FileType.File]
