@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 5.0  # for what was below the servers to end after them; it is killed then
 SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes of a Unix socket's path
-SOCKET_BELOW_TEMP = 70  # bytes that Ray appends: /session_<time>_<pid>/sockets/plasma_store
+SOCKET_BELOW_TEMP = 74  # bytes that are appended: /ray/session_<time>_<pid>/sockets/plasma_store
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def local_ray(spec: ClusterSpec, preload: str | None) -> Iterator[Daemon]:
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="warning",
-                    _temp_dir=folder,
+                    _temp_dir=f"{folder}/ray",  # Ray makes it writable for every account; the one around it is closed
                 )
             yield daemon
         finally:

@@ -239,6 +239,8 @@ try:
         class Busy:
             def work(self):
                 time.sleep(1000)
+        closed = Path(ray._private.worker._global_node.get_temp_dir_path()).parent
+        assert closed.stat().st_mode & 0o077 == 0, "another account can reach Ray's sockets and its code"
         busy = Busy.remote()
         working = busy.work.remote()
         print(json.dumps([session.describe(), ray.get(nice.remote()), os.environ["RAY_AUTH_MODE"]]), flush=True)
@@ -321,6 +323,7 @@ def test_trials_spread_over_the_logical_gpus_of_a_cluster_that_several_drivers_s
     done = drive(TUNE, head.address, tmp_path / "run", HOME=str(home))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [4, "GPU", True, [0, 1, 2, 3]]
+    assert f"the Ray at {head.address} asks for no token and listens on all interfaces" in done.stderr
     assert list(home.rglob("*")) == []
 
     stay = "with connect(spec, run_folder=folder):\n print('in', flush=True); sys.stdin.readline()\n import ray\n"
@@ -404,6 +407,9 @@ def test_another_machine_gets_the_code_and_must_see_the_run_folder(
         pytest.skip("needs the right to make namespaces")
     head = start_head(RAY_AUTH_MODE="disabled")
     start_head(*under, join=head.address, RAY_AUTH_MODE="disabled")
+
+    open_door = drive(JOIN, head.address, tmp_path / "run").stdout
+    assert "asks for no token, so whoever reaches its ports runs code on other-machine (" in open_door
 
     shipped = drive(OTHER_MACHINE, head.address, tmp_path / "run", own).stdout.splitlines()
     assert len(shipped) == 2, shipped

@@ -65,12 +65,13 @@ def tunefleet(*arguments: str, folder: Path = Path("/"), **environment: str) -> 
 ACTORS = """
 import ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="error")
-@ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
+@ray.remote(num_cpus=0)
 class Busy:
     def work(self):
-        return ray.get_runtime_context().get_node_id()
-busy = [Busy.remote() for _ in range(2)]
-assert len(set(ray.get([actor.work.remote() for actor in busy]))) == 2
+        return None
+on = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+busy = [Busy.options(scheduling_strategy=on(node["NodeID"], soft=False)).remote() for node in ray.nodes()]
+assert len(ray.get([actor.work.remote() for actor in busy])) == 2
 print("busy", flush=True)
 sys.stdin.readline()
 """
