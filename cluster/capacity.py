@@ -40,10 +40,12 @@ class Node:
         )
 
     def holds(self, trial: TrialResources) -> int:
-        """How many such trials fit at the same time. A share of a GPU lies within one GPU."""
+        """How many such trials fit at the same time. A share of a GPU lies within one GPU, several lie on one node."""
         by_cpus = math.floor(self.cpus / trial.cpus + ROUNDING)
         if trial.gpus == 0:
             return by_cpus
+        if trial.gpus > 1:
+            return min(by_cpus, math.floor(self.gpus / trial.gpus + ROUNDING))
         per_gpu = math.floor(1 / trial.gpus + ROUNDING)
         return min(by_cpus, math.floor(self.gpus + ROUNDING) * per_gpu)
 
@@ -66,9 +68,12 @@ def trial_resources(spec: ClusterSpec, nodes: Sequence[Node]) -> TrialResources:
     most_gpus = max((node.gpus for node in nodes), default=0.0)
     most_cpus = max((node.cpus for node in nodes), default=0.0)
     if gpus > most_gpus:
+        step = (
+            f"Set it to {most_gpus:g} or less: a trial runs on one node" if most_gpus else "Set it to 0 to train on CPU"
+        )
         raise ClusterError(
             f"cluster.gpus_per_trial: {gpus:g}, but the largest node has {most_gpus:g} GPUs. "
-            "Set it to 0 to train on CPU, or join a cluster with GPUs through cluster.address."
+            f"{step}, or join a cluster with {'more' if most_gpus else 'GPUs'} through cluster.address."
         )
     if trial.cpus > most_cpus:
         raise ClusterError(

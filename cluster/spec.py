@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from ray.tune import PlacementGroupFactory
 
 
 @dataclass(frozen=True)
@@ -14,11 +17,20 @@ class TrialResources:
     """What one trial holds while it runs; all of it on one node."""
 
     cpus: float  # logical cores
-    gpus: float  # 0, a fraction of one GPU, or 1
+    gpus: float  # 0, a fraction of one GPU, or a whole number
 
-    def to_ray(self) -> dict[str, float]:
-        """Tune's `resources_per_trial`."""
-        return {"cpu": self.cpus, "gpu": self.gpus}
+    def to_ray(self, workers: int = 1) -> PlacementGroupFactory:
+        """Tune's `resources_per_trial`: a placement group on one node.
+
+        Args:
+            workers: processes that compute the trial. Several get a bundle each, with an equal share of everything; the
+                trial's own actor, which leads them, then runs beside the first one and holds nothing.
+        """
+        from ray.tune import PlacementGroupFactory
+
+        share = {"CPU": self.cpus / workers, "GPU": self.gpus / workers}
+        leader: list[dict[str, float]] = [{}] if workers > 1 else []
+        return PlacementGroupFactory([*leader, *[share] * workers], strategy="STRICT_PACK")
 
 
 class ClusterSpec(BaseModel):
@@ -35,11 +47,16 @@ class ClusterSpec(BaseModel):
         False,
         description="Join other machines whose Ray asks for no token: whoever reaches its ports runs code there.",
     )
-    cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
+    cpus_per_trial: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Cores; with several GPUs its processes share them alike, and one for each is sensible."
+    )
     gpus_per_trial: float | Literal["auto"] | None = Field(
         None,
         description="null: 1 where the cluster has GPUs, else 0. Fractions share a GPU (0.5: two trials on one). auto: "
-        "one trial is measured on the device first, and as many share a GPU as memory, kernels and CPUs allow.",
+        "one trial is measured on the device first, and as many share a GPU as memory, kernels and CPUs allow. "
+        "2 or more: the rows of each step are divided among as many processes on one node, a GPU each; "
+        "per_device_train_batch_size stays the rows of a batch over all of them. A trainable of your own, and "
+        "learning_curve, are one process that holds them all and uses them as it likes.",
     )
     mps: bool = Field(
         True,
@@ -66,15 +83,15 @@ class ClusterSpec(BaseModel):
 
     @field_validator("gpus_per_trial", mode="before")
     @classmethod
-    def _a_share_of_one(cls, value: object) -> object:
-        rule = "must be 0, a fraction, 1, auto or null; one trial uses at most one GPU in this version"
+    def _a_share_or_whole_gpus(cls, value: object) -> object:
+        rule = "must be 0, a fraction of one GPU, a whole number of them, auto or null"
         if value is None or value == "auto":
             return value
         try:
             share = float(str(value))
         except ValueError as error:
             raise ValueError(rule) from error
-        if not 0 <= share <= 1:
+        if not (0 <= share <= 1 or (share > 1 and share.is_integer())):
             raise ValueError(rule)
         return share
 

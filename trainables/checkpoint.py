@@ -2,8 +2,8 @@
 
     weights.safetensors   the model's weights
     position.json         epoch, examples seen, the values in force while they were trained
-    moments.pt            optimizer state and random states, tensors and plain numbers only (`weights_only` loads it);
-                          only going on needs it
+    moments.pt            optimizer state, and random states of each process that computes the trial; tensors and plain
+                          numbers only (`weights_only` loads it); only going on needs it
 
 A state can be a donor's. What it may bring is state (weights, moments, position, random state); what it may not
 bring is values: `restore` puts the optimizer's own rate, decay, betas and epsilon back after the state is loaded.
@@ -47,13 +47,15 @@ def restore(folder: Path, model: PreTrainedModel) -> dict[str, Any]:
     return position
 
 
-def save_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Write optimizer and random states into the existing `folder`."""
-    torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, folder / MOMENTS)
+def save_moments(folder: Path, optimizer: torch.optim.Optimizer, random_states: list[dict[str, Any]]) -> None:
+    """Write the optimizer's state into the existing `folder`, and the `random_state` of each process by rank."""
+    torch.save({"optimizer": optimizer.state_dict(), "random": random_states}, folder / MOMENTS)
 
 
-def restore_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Load moments and random states in place; the optimizer keeps its own values.
+def restore_moments(folder: Path, optimizer: torch.optim.Optimizer, rank: int) -> None:
+    """Load moments and the random state of that rank in place; the optimizer keeps its own values.
+
+    A rank that had no part in the state, as there were fewer processes, keeps the random state that it has.
 
     Raises:
         FileNotFoundError: the state was written without moments: it can be scored, not continued.
@@ -65,10 +67,12 @@ def restore_moments(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     optimizer.load_state_dict(saved["optimizer"])
     for group, values in zip(optimizer.param_groups, own, strict=True):
         group.update(values)
-    _set_random_state(saved["random"])
+    if rank < len(saved["random"]):
+        _set_random_state(saved["random"][rank])
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
+    """Of this process: torch's generators, Python's and NumPy's."""
     version, words, gauss = random.getstate()
     _, keys, index, has_gauss, cached = np.random.get_state(legacy=True)
     return {

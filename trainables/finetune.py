@@ -26,6 +26,7 @@ from trainables.cache import PreparedTask, prepare
 from trainables.compilation import compile_encoder
 from trainables.epochs import horizon_of, next_position
 from trainables.models import load_model
+from trainables.replicas import Replicas
 from trainables.schedule import ProgressSchedule, Schedule, epoch_order
 from trainables.segment_trainer import SegmentTrainer, always_mask
 from trainables.slot import Evaluation, Scores
@@ -35,15 +36,20 @@ from trainables.spec import ADAM_ONLY, TUNABLES, FineTuneSpec, Params, Value
 class FineTuning:
     """One trial. Two with equal params, spec and data give equal numbers on a CPU, bit for bit.
 
+    Several processes may compute one trial (`replicas`): then each builds it, and every verb is called in all of them.
+
     Args:
         params: values by tunable name; what is missing takes the default in `TUNABLES`.
         spec: the task, the model, the seed; `spec.objective` is filled in.
     """
 
+    divides_rows = True  # see `trainables.team`
+
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         self.spec = spec
+        self.replicas = Replicas.here()
         self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
         self.params.update(params)
         self.data: PreparedTask = prepare(spec, whole(self.params.get("data.max_length")))
@@ -71,11 +77,13 @@ class FineTuning:
             train_dataset=self.data.train,
             data_collator=DataCollatorWithPadding(self.data.tokenizer, pad_to_multiple_of=multiple),
             position=self,
+            replicas=self.replicas,
         )
         self.optimizer = self.trainer.create_optimizer()
         self.trainer.lr_scheduler = self.schedule = ProgressSchedule(
             self.optimizer, self._schedule(), lambda: self.examples
         )
+        self.replicas.draw_apart(spec.seed)
 
     @property
     def provenance(self) -> dict[str, Value]:
@@ -101,34 +109,36 @@ class FineTuning:
             self.trainer.train()
         self.epoch = target
         metrics = self.score("validation").metrics
-        if (most := self.trainer.training_parts.rows) is not None:
-            # The device ran out of memory. The optimizer steps, and `per_device_train_batch_size`, are what they were.
-            metrics["micro_batch_size"] = most
+        if halved := [rows for rows in self.replicas.gather(self.trainer.training_parts.rows) if rows is not None]:
+            # A device ran out of memory. The optimizer steps, and `per_device_train_batch_size`, are what they were.
+            metrics["micro_batch_size"] = min(halved)
         return Evaluation(self.epoch, metrics, self.in_force())
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
         """The task's metrics and the plain loss, without label smoothing: trials with and without it compare."""
         rows = self.data.validation if split == "validation" else self.data.test
-        output = self.trainer.predict(rows)
-        predictions = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-        metrics = {
-            **self.data.task.metrics(predictions, output.label_ids),
-            "loss": self._loss(predictions, output.label_ids),
-        }
+        shared = self.replicas.size > 1
+        output = self.trainer.predict(rows.select(self.replicas.rows_to_score(len(rows))) if shared else rows)
+        part = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        predictions, labels = (self.replicas.joined(outputs, len(rows)) for outputs in (part, output.label_ids))
+        metrics = {**self.data.task.metrics(predictions, labels), "loss": self._loss(predictions, labels)}
         return Scores(metrics, len(rows))
 
     def save(self, folder: Path, *, moments: bool = True) -> None:
         """Write weights and position; with moments and random states, all that it takes to go on undisturbed."""
+        random = self.replicas.gather(checkpoint.random_state()) if moments else []
+        if self.replicas.rank:
+            return
         position = {"epoch": self.epoch, "examples": self.examples, "params": self.in_force()}
         checkpoint.save(folder, self.model, position)
         if moments:
-            checkpoint.save_moments(folder, self.optimizer)
+            checkpoint.save_moments(folder, self.optimizer, random)
 
     def restore(self, folder: Path, *, moments: bool = True) -> None:
         """Take over weights, moments, random state and position; the values in force stay this trial's own."""
         position = checkpoint.restore(folder, self.model)
         if moments:
-            checkpoint.restore_moments(folder, self.optimizer)
+            checkpoint.restore_moments(folder, self.optimizer, self.replicas.rank)
         self.epoch, self.examples = position["epoch"], position["examples"]
         # The donor's optimizer state came with the donor's rate, decay and betas: `restore_moments` put this
         # trial's own back into the groups. The rate follows from the position, also for the very next step.

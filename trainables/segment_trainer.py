@@ -9,11 +9,13 @@ What transformers 5.23 would wait for at every step, and what is done instead:
 
 The loss of an optimizer step is the mean over its rows, however they are cut into batches. (The Trainer's own would be
 a sum over batches for models whose `forward` takes any keyword and whose loss ignores the count, such as BERT's:
-accumulating twice as often would double the gradient.)
+accumulating twice as often would double the gradient.) So it does not matter either which process computes which rows
+where several compute one trial: `per_device_train_batch_size` is the rows of a batch over all of them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -24,6 +26,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_outputs import ModelOutput
 
 from trainables.micro_batches import Batch, MicroBatches
+from trainables.replicas import Replicas
 
 MASKED_SDPA = "sdpa_always_masked"
 
@@ -44,13 +47,14 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the rows of the whole optimizer step
 
-    def __init__(self, *, position: Position, **kwargs: Any) -> None:
+    def __init__(self, *, position: Position, replicas: Replicas, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)
-        self.position = position
+        self.position, self.replicas = position, replicas
         self.segment: list[int] = []
         self.training_parts, self.scoring_parts = MicroBatches(), MicroBatches()
-        self._begun: list[Batch] = []  # batches of the current optimizer step whose gradients are added up
+        self._begun: list[Batch] = []  # of the current optimizer step: this process's rows that are in the gradients
+        self._turn = self._turns = 0  # batches of the current step: done, and in all
         self._random: tuple[torch.Tensor, torch.Tensor | None] | None = None  # generators as that step began
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
@@ -59,7 +63,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The batches of the next optimizer step and their number of rows."""
         samples = super().get_batch_samples(*args, **kwargs)
-        self._begun = []
+        self._begun, self._turn, self._turns = [], 0, len(samples[0])
         self._random = torch.get_rng_state(), torch.cuda.get_rng_state() if self.args.device.type == "cuda" else None
         return samples
 
@@ -69,6 +73,22 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of one batch; the schedule reads the count when the optimizer has stepped."""
         self.position.examples += len(inputs["labels"])
+        share = self.replicas.share(inputs, self._turn)
+        self._turn += 1
+        last = self._turn == self._turns
+        if last and not self._begun and not len(share["labels"]):
+            # A step with fewer rows than processes. With nothing to do a process would have no gradients to add up; so
+            # it computes a row that another has, which counts nothing.
+            share = {name: values[:1] for name, values in inputs.items()}
+            num_items_in_batch = math.inf
+        loss = torch.zeros((), device=self.args.device)
+        if len(share["labels"]):
+            loss = self._in_parts(model, share, num_items_in_batch)
+        if last:
+            self.replicas.add_up(model.parameters())
+        return loss
+
+    def _in_parts(self, model: Any, inputs: Batch, num_items_in_batch: Any) -> torch.Tensor:
         self._begun.append(inputs)
         base, todo = super().training_step, [inputs]
         while (losses := self.training_parts.attempt(lambda part: base(model, part, num_items_in_batch), todo)) is None:
@@ -79,7 +99,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
     def compute_loss(
-        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: int | None = None
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: float | None = None
     ) -> Any:
         """Sum of the rows' losses, divided by the rows of the optimizer step.
 

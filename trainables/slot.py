@@ -41,7 +41,8 @@ class Scores(NamedTuple):
 class Training(Protocol):
     """One trial's model, optimizer, schedule, data order and random state. Knows nothing of Ray.
 
-    Built as `Class(params, spec)`. Implemented by `finetune.FineTuning` and `learning_curve.LearningCurve`.
+    Built as `Class(params, spec)`. Implemented by `finetune.FineTuning` and `learning_curve.LearningCurve`, and by
+    `team.Together` for several processes that each hold one of a class with `divides_rows = True`.
     """
 
     horizon: float  # epochs after which the trial is complete
@@ -101,10 +102,17 @@ def build(params: Params, spec: FineTuneSpec) -> Training:
     return training
 
 
-def make_trainable(spec: FineTuneSpec, *, devices: float, keeping: Keeping = BESIDE_THE_RECIPE) -> Any:
+def make_trainable(
+    spec: FineTuneSpec,
+    *,
+    devices: float,
+    keeping: Keeping = BESIDE_THE_RECIPE,
+    make: Callable[[Params, FineTuneSpec], Training] = build,
+) -> Any:
     """The Tune trainable for `spec`.
 
     Args:
+        make: builds a trial's Training in the slot; `team.builder` makes one that several processes compute.
         devices: what one trial holds: GPUs, or CPU cores where it has none. Cost is seconds x devices.
         keeping: where and with what states are written; a function keeps its own checkpoints.
 
@@ -112,7 +120,7 @@ def make_trainable(spec: FineTuneSpec, *, devices: float, keeping: Keeping = BES
         ValueError: `spec.trainable` names nothing that can be run.
     """
     if is_training(spec.trainable):
-        return tune.with_parameters(Slot, training=build, spec=spec, devices=devices, keeping=keeping)
+        return tune.with_parameters(Slot, training=make, spec=spec, devices=devices, keeping=keeping)
     target = load_trainable(spec.trainable)
 
     def train_function(config: dict[str, Any]) -> None:

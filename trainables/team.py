@@ -1,0 +1,214 @@
+"""Several processes that compute one trial together, one GPU each, as one `Training`.
+
+The slot is their leader: it holds no GPU and computes nothing, so it always answers. It calls each verb on all workers
+at once and waits for whoever is first to fail: a dead worker is told as such, and nobody waits for it in vain. Workers
+are Ray actors in the bundles of the trial's placement group, on one node, owned by the slot: they end with it. They
+stay warm from trial to trial, and so does their process group; a trial is an object in each of them, and goes with the
+leader's. After an error Tune replaces the slot, and with it the whole team.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from trainables.slot import Evaluation, Scores, Training, build, load_trainable
+from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
+
+logger = logging.getLogger(__name__)
+
+GRACE = 5.0  # seconds for the reason of a failure to arrive: those that waited for a dead worker may fail before it
+
+
+class WorkerDied(RuntimeError):
+    """A process of a trial ended in the middle of it."""
+
+
+def workers_for(trainable: str, gpus: float) -> int:
+    """How many processes compute one trial that holds so many GPUs.
+
+    One per GPU where the trainable divides its work (`divides_rows`); else one, which holds them all and may use them
+    as it likes.
+
+    Raises:
+        ValueError: `trainable` names nothing that can be run.
+    """
+    divides = trainable == "finetune" or (
+        trainable not in TRAININGS and getattr(load_trainable(trainable), "divides_rows", False)
+    )
+    return int(gpus) if gpus >= 2 and divides else 1
+
+
+def builder(workers: int) -> Callable[[Params, FineTuneSpec], Training]:
+    """What builds a Training that so many processes compute."""
+    return build if workers == 1 else Team(workers)
+
+
+class Team:
+    """Builds trainings, as `slot.build` does. Its workers start with the first one.
+
+    Must be called in a process that runs in a placement group with a bundle for each worker.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._workers: list[Any] = []  # by rank
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._numbers = itertools.count()
+
+    def __call__(self, params: Params, spec: FineTuneSpec) -> Training:
+        """A trial with these params in every worker.
+
+        Raises:
+            WorkerDied: one did not survive it.
+        """
+        if not self._alive():
+            self._start()
+        return Together(self, next(self._numbers), params, spec)
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Call `method` of every worker; returns what rank 0 does.
+
+        Raises:
+            WorkerDied: one of them has.
+            Exception: what one of them raised.
+        """
+        answers = [getattr(worker, method).remote(*args) for worker in self._workers]
+        left = answers
+        while left:
+            ready, left = ray.wait(left)
+            if (error := _error(ready[0])) is not None:
+                late, _ = ray.wait(left, num_returns=len(left), timeout=GRACE) if left else ([], [])
+                errors = {ready[0]: error} | {answer: e for answer in late if (e := _error(answer)) is not None}
+                self.end()  # those that are left wait for the one that failed
+                raise self._reason({answers.index(answer): e for answer, e in errors.items()})
+        return ray.get(answers[0])
+
+    def forget(self, number: int) -> None:
+        """The trial of that number has gone; returns at once."""
+        for worker in self._workers:
+            worker.forget.remote(number)
+
+    def end(self) -> None:
+        """Kill the workers, wherever they are."""
+        for worker in self._workers:
+            ray.kill(worker)
+        self._workers = []
+
+    def _alive(self) -> bool:
+        """Whether there are workers, all of them. One may have died while its trial was held."""
+        if not self._workers:
+            return False
+        answers = [worker.__ray_ready__.remote() for worker in self._workers]
+        if all(_error(answer) is None for answer in answers):
+            return True
+        logger.warning("a worker has died between two trials: all %d of this slot are started anew", self.size)
+        self.end()
+        return False
+
+    def _start(self) -> None:
+        group = ray.util.get_current_placement_group()
+        if group is None or group.bundle_count != self.size:
+            raise RuntimeError(f"a team of {self.size} needs a placement group with as many bundles, not {group}")
+        self._folder = tempfile.TemporaryDirectory(prefix="tunefleet-")
+        for rank, bundle in enumerate(group.bundle_specs):
+            placed = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
+            options = {
+                "num_cpus": bundle.get("CPU", 0),
+                "num_gpus": bundle.get("GPU", 0),
+                "scheduling_strategy": placed,
+            }
+            self._workers.append(ray.remote(Worker).options(**options).remote(rank))
+        self.call("join", self.size, Path(self._folder.name))
+
+    def _reason(self, errors: Mapping[int, Exception]) -> Exception:
+        """What to raise: a death before the complaints of those that noticed it, else the first error."""
+        for rank, error in errors.items():
+            if not isinstance(error, RayTaskError):
+                reason = " ".join(str(error).split())
+                died = WorkerDied(f"worker {rank} of this trial's {self.size} died (rank, from 0): {reason}")
+                died.__cause__ = error
+                return died
+        error = next(iter(errors.values()))
+        if not isinstance(error, RayTaskError) or error.cause is None:
+            return error
+        raised: Exception = error.cause
+        raised.__cause__ = error  # the traceback in the worker, as a text
+        return raised
+
+
+def _error(answer: Any) -> Exception | None:
+    try:
+        ray.get(answer)
+    except RayError as error:
+        failed: Exception = error
+        return failed
+    return None
+
+
+class Together:
+    """A Training in several processes; see `slot.Training` for the verbs. Rank 0 writes and reports."""
+
+    def __init__(self, team: Team, number: int, params: Params, spec: FineTuneSpec) -> None:
+        self._team, self._number = team, number
+        weakref.finalize(self, team.forget, number).atexit = False
+        self.horizon: float
+        self.provenance: Mapping[str, Value]
+        self.horizon, self.provenance = team.call("build", number, params, spec)
+
+    def advance(self, epochs: float) -> Evaluation:
+        """Every worker trains on its rows; the scores are over all of them."""
+        evaluation: Evaluation = self._call("advance", epochs)
+        return evaluation
+
+    def score(self, split: Literal["validation", "test"]) -> Scores:
+        """Every worker scores its rows."""
+        scores: Scores = self._call("score", split)
+        return scores
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        """All hand in their random states; rank 0 writes."""
+        self._call("save", folder, moments=moments)
+
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
+        """Every worker reads the same folder."""
+        self._call("restore", folder, moments=moments)
+
+    def _call(self, verb: str, *args: Any, **options: Any) -> Any:
+        return self._team.call("call", self._number, verb, args, options)
+
+
+class Worker:
+    """One process of a team: an actor with the verbs of its trials."""
+
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+        self._trainings: dict[int, Training] = {}  # the slot's own; a second while a lost state is made again
+
+    def join(self, size: int, folder: Path) -> None:
+        """Meet the others."""
+        from trainables.replicas import join  # torch: in the workers, not in the slot
+
+        join(self._rank, size, folder)
+
+    def build(self, number: int, params: Params, spec: FineTuneSpec) -> tuple[float, dict[str, Value]]:
+        """Its horizon and its provenance."""
+        training = self._trainings[number] = build(params, spec)
+        return training.horizon, dict(training.provenance)
+
+    def call(self, number: int, verb: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        """One of the four verbs."""
+        return getattr(self._trainings[number], verb)(*args, **options)
+
+    def forget(self, number: int) -> None:
+        """Free what the trial holds. It may never have been built here."""
+        self._trainings.pop(number, None)
