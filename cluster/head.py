@@ -125,7 +125,7 @@ def _local_head() -> str:
         found = f"{len(running)} heads run here ({', '.join(running)})" if running else "no Ray head runs here"
         raise ClusterError(
             f"cluster.address: auto, but {found}. Name one (cluster.address=host:port), start one "
-            "(`ray start --head`), or leave the address out for a local Ray."
+            "(`tunefleet cluster start --head`), or leave the address out for a local Ray."
         )
     return str(running[0])
 
@@ -162,7 +162,7 @@ def machines_of(address: str, token: str | None) -> frozenset[Machine] | None:
                 return None
             raise ClusterError(
                 f"cluster.address: no Ray head answers at {address} ({error.code().name.lower()}). Check host, port "
-                "(6379 by default) and firewall, or start one with `ray start --head`."
+                "(6379 by default) and firewall, or start one with `tunefleet cluster start --head`."
             ) from error
     alive = (node for node in reply.node_info_list if node.state == gcs_pb2.GcsNodeInfo.ALIVE)
     return frozenset(Machine(node.node_manager_hostname, node.node_manager_address) for node in alive)

@@ -80,7 +80,9 @@ def start_node(head: str | None, options: Sequence[str]) -> Node:
         return Node(head, None, token, log)
     address = re.search(r"ray start --address='([^']+)'", said)
     dashboard = re.search(r"RAY_API_SERVER_ADDRESS='http://([^']+)'", said)
-    return Node(address[1] if address else "HEAD:6379", dashboard[1] if dashboard else None, token, log)
+    if address is None:
+        raise ClusterError(f"Ray started, but does not say where. See {log}; `tunefleet cluster stop` ends it.")
+    return Node(address[1], dashboard[1] if dashboard else None, token, log)
 
 
 def exposed_dashboard(options: Sequence[str]) -> str | None:
@@ -181,8 +183,9 @@ def stop_nodes() -> int:
                 process.terminate()
                 process.wait(STOP_SECONDS)
                 stopped += 1
+                record.with_suffix(".log").unlink(missing_ok=True)
         except psutil.NoSuchProcess:
-            pass  # it ended before
+            pass  # it ended by itself; its log may say why
         except psutil.TimeoutExpired as error:
             raise ClusterError(
                 f"the node of process {written['pid']} still runs {STOP_SECONDS:g} s after it was asked to end. "
