@@ -68,12 +68,12 @@ def trial_resources(spec: ClusterSpec, nodes: Sequence[Node]) -> TrialResources:
     most_gpus = max((node.gpus for node in nodes), default=0.0)
     most_cpus = max((node.cpus for node in nodes), default=0.0)
     if gpus > most_gpus:
-        step = (
-            f"Set it to {most_gpus:g} or less: a trial runs on one node" if most_gpus else "Set it to 0 to train on CPU"
-        )
+        has, step = "0 GPUs", "Set it to 0 to train on CPU, or join a cluster with GPUs"
+        if most_gpus:
+            has = f"{most_gpus:g} GPU{'' if most_gpus == 1 else 's'}"
+            step = f"Set it to {most_gpus:g} or less, as a trial runs on one node, or join a cluster with larger ones"
         raise ClusterError(
-            f"cluster.gpus_per_trial: {gpus:g}, but the largest node has {most_gpus:g} GPUs. "
-            f"{step}, or join a cluster with {'more' if most_gpus else 'GPUs'} through cluster.address."
+            f"cluster.gpus_per_trial: {gpus:g}, but the largest node has {has}. {step} through cluster.address."
         )
     if trial.cpus > most_cpus:
         raise ClusterError(

@@ -48,6 +48,9 @@ def session(*nodes: Node, max_concurrent: int | None = None, **spec: float) -> S
         ([node(3), node(3)], {"cpus_per_trial": 2}, 2),  # not the three that a sum of CPUs would promise
         ([node(8), node(4, 2)], {}, 2),  # GPU trials do not fit on the node without
         ([node(8, 4)], {"gpus_per_trial": 0}, 8),
+        ([node(8, 4)], {"gpus_per_trial": 2}, 2),
+        ([node(8, 3), node(8, 1)], {"gpus_per_trial": 2}, 1),  # a trial's GPUs lie on one node
+        ([node(8, 8)], {"gpus_per_trial": 2, "cpus_per_trial": 4}, 2),
     ],
 )
 def test_slots_are_what_each_node_holds_on_its_own(nodes: list[Node], spec: dict[str, float], slots: int) -> None:
@@ -63,6 +66,11 @@ def test_slots_never_exceed_max_concurrent() -> None:
     ("nodes", "spec", "message"),
     [
         ([node(8)], {"gpus_per_trial": 1}, "cluster.gpus_per_trial: 1, but the largest node has 0 GPUs. Set it to 0"),
+        (
+            [node(8, 1)] * 2,
+            {"gpus_per_trial": 2},
+            "2, but the largest node has 1 GPU. Set it to 1 or less, as a trial runs",
+        ),
         (
             [node(4), node(2)],
             {"cpus_per_trial": 6},

@@ -114,12 +114,12 @@ def test_auto_is_refused_where_no_device_can_be_measured() -> None:
     assert trial_resources(auto, [gpu_node()]) == TrialResources(cpus=1, gpus=1)
 
 
-@pytest.mark.parametrize("value", ["lots", -0.5, 2, float("nan"), True])
+@pytest.mark.parametrize("value", ["lots", -0.5, 1.5, float("nan"), float("inf"), True])
 def test_a_share_that_is_none_is_one_mistake_at_its_own_path(value: object) -> None:
     with pytest.raises(SpecError) as told:
         load_spec(GOOD | {"cluster": {"gpus_per_trial": value, "address": "head:6379"}})
     assert [mistake.path for mistake in told.value.mistakes] == ["cluster.gpus_per_trial"]
-    assert "must be 0, a fraction, 1, auto or null" in str(told.value)
+    assert "must be 0, a fraction of one GPU, a whole number of them, auto or null" in str(told.value)
 
 
 def test_auto_is_refused_for_a_trainable_that_it_cannot_measure() -> None:

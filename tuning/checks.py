@@ -243,7 +243,7 @@ def _tokens(draft: Draft) -> Iterator[Mistake]:
 def _packing(draft: Draft) -> Iterator[Mistake]:
     if draft.spec.cluster.gpus_per_trial == "auto" and draft.spec.trainable != "finetune":
         rule = f"measures trials of trainable: finetune, not of {draft.spec.trainable}"
-        yield Mistake("cluster.gpus_per_trial", rule, "auto", "set 0, a fraction or 1")
+        yield Mistake("cluster.gpus_per_trial", rule, "auto", "set 0, a fraction or a whole number")
 
 
 def _resources(draft: Draft) -> Iterator[Mistake]:
@@ -255,9 +255,13 @@ def _resources(draft: Draft) -> Iterator[Mistake]:
     if cluster.cpus_per_trial > machine.cores():
         rule = f"no node can hold a trial: this machine has {machine.cores()} cores"
         yield Mistake("cluster.cpus_per_trial", rule, cluster.cpus_per_trial, f"lower it, {elsewhere}")
-    if cluster.gpus_per_trial and not machine.gpus():
+    asked, found = cluster.gpus_per_trial or 0, machine.gpus()
+    if asked and not found:
         rule = "no node can hold a trial: this machine has no CUDA device"
-        yield Mistake("cluster.gpus_per_trial", rule, cluster.gpus_per_trial, f"set 0 to train on CPU, {elsewhere}")
+        yield Mistake("cluster.gpus_per_trial", rule, asked, f"set 0 to train on CPU, {elsewhere}")
+    elif asked != "auto" and asked > found:
+        rule = f"no node can hold a trial: this machine has {found} CUDA device{'s' if found > 1 else ''}"
+        yield Mistake("cluster.gpus_per_trial", rule, asked, f"lower it, {elsewhere}")
 
 
 def _wandb(draft: Draft) -> Iterator[Mistake]:

@@ -6,22 +6,26 @@ has kept; the score is recorded with the study, and a study that has one is neve
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
-from trainables.slot import Scores, build, is_training
+from trainables.slot import Scores, Training, build, is_training
 from trainables.spec import FineTuneSpec, Params
 from trainables.states import scorable
 from trainables.storage import Storage
+from trainables.team import builder, workers_for
 from tuning.outcome import StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.spec import ExperimentSpec, study_name
 
 if TYPE_CHECKING:
     from cluster.session import Session
+    from cluster.spec import TrialResources
     from tuning.run_place import RunPlace
     from tuning.store import StudyStore
 
@@ -49,20 +53,37 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
 
     if not is_training(spec.trainable):
         return
-    remote = ray.remote(score_checkpoint).options(num_cpus=session.resources.cpus, num_gpus=session.resources.gpus)
     waiting = []
-    for study in store.load(spec.name).studies:
-        if study.test is not None or study.state is not StudyState.FINISHED:
-            continue
-        choice = choose(study)
-        if choice is not None:
-            storage = place.storage(study_name(study.strategy, study.seed))
-            scores = remote.remote(spec.trial_spec(study.seed), dict(choice.report.params), choice.checkpoint, storage)
-            waiting.append((study, choice, scores))
-    for study, (trial, report, checkpoint), scores in waiting:
-        metrics, rows = ray.get(scores)
-        score = TestScore(trial.id, report.epoch, report.params, metrics, rows, checkpoint, time.time())
-        store.writer(spec.name, study).set_test(score)
+    with contextlib.ExitStack() as held:
+        for study in store.load(spec.name).studies:
+            if study.test is not None or study.state is not StudyState.FINISHED:
+                continue
+            choice = choose(study)
+            if choice is not None:
+                storage = place.storage(study_name(study.strategy, study.seed))
+                shared = spec.trial_spec(study.seed)
+                waiting.append((study, choice, _scores(shared, choice, storage, session.resources, held)))
+        for study, (trial, report, checkpoint), scores in waiting:
+            metrics, rows = ray.get(scores)
+            score = TestScore(trial.id, report.epoch, report.params, metrics, rows, checkpoint, time.time())
+            store.writer(spec.name, study).set_test(score)
+
+
+def _scores(
+    spec: FineTuneSpec, choice: Choice, storage: Storage, resources: TrialResources, held: contextlib.ExitStack
+) -> Any:
+    """The scores to come, from a process that holds what a trial does, or from as many as a trial has."""
+    import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    workers = workers_for(spec.trainable, resources.gpus)
+    options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+    if workers > 1:
+        group = resources.to_ray(workers).to_placement_group()
+        held.callback(ray.util.remove_placement_group, group)
+        options = {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(group)}
+    remote = ray.remote(score_checkpoint).options(**options)
+    return remote.remote(spec, dict(choice.report.params), choice.checkpoint, storage, builder(workers))
 
 
 def choose(study: StudyOutcome) -> Choice | None:
@@ -85,10 +106,16 @@ def choose(study: StudyOutcome) -> Choice | None:
     return choice
 
 
-def score_checkpoint(spec: FineTuneSpec, params: Params, checkpoint: str, storage: Storage) -> Scores:
+def score_checkpoint(
+    spec: FineTuneSpec,
+    params: Params,
+    checkpoint: str,
+    storage: Storage,
+    make: Callable[[Params, FineTuneSpec], Training] = build,
+) -> Scores:
     """On a worker: the metrics of a checkpoint on the test split, and how many rows that has."""
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        place = scorable(checkpoint.removeprefix(storage.scheme), storage, build, spec, Path(scratch))
-        training = build(params, spec)
+        place = scorable(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch))
+        training = make(params, spec)
         training.restore(place, moments=False)
     return training.score("test")
