@@ -55,7 +55,7 @@ def tunefleet(*arguments: str, folder: Path = Path("/"), **environment: str) -> 
         [TUNEFLEET, *arguments],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
         cwd=folder,
         env=clean_environment(**environment),
