@@ -5,10 +5,12 @@ A gs:// URI takes the same way through pyarrow; no server here speaks Google's p
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
 import shutil
+import tarfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,7 @@ from tuning import load_spec, run_experiment
 from tuning.experiments import find_store, names_in
 from tuning.mistakes import SpecError
 from tuning.outcome import StudyState
+from tuning.parcel import pack
 from tuning.run_folder import RunFolderError, claim_run_folder
 from tuning.store import StudyStore
 
@@ -233,6 +236,18 @@ def test_a_copy_can_be_gone_on_from_then_scored_and_goes_with_its_checkpoint(
     assert storage.recipe(path) is None
 
 
+def test_a_checkpoint_that_is_deleted_takes_the_copy_of_its_state_along(
+    place: tuple[Storage, str], tmp_path: Path
+) -> None:
+    storage, study = place
+    recipe = Recipe.after(None, {}, 1, moments=True, node=HERE)
+    path = checkpoint(storage, study, "a", recipe, tmp_path / "source")
+    storage.put(state(tmp_path / "state"), path, recipe, weights_only=False)
+    storage.delete(path, recipe)
+    assert not storage.holds(path, recipe, weights_only=True)
+    assert storage.find(recipe.token, Path(path), tmp_path, anywhere=True) is None
+
+
 def test_a_state_beside_its_recipe_is_found_by_other_trials_and_stripped(
     place: tuple[Storage, str], tmp_path: Path
 ) -> None:
@@ -375,6 +390,11 @@ def test_a_run_whose_machine_is_lost_goes_on_from_the_bucket_and_ends_as_if_noth
     assert after.test is not None
     assert expected.test is not None
     assert after.test.metrics == expected.test.metrics
+    manifest = pack("stopped", bucket, tmp_path)
+    with tarfile.open(
+        fileobj=io.BytesIO(b"".join((tmp_path / part.name).read_bytes() for part in manifest.parts))
+    ) as tar:
+        assert {"stopped/study.db", "stopped/spec.yaml", "stopped/best/curve.json"} <= set(tar.getnames())
     kept = after.test.checkpoint.removeprefix(f"{bucket}/stopped/")
     left = [name.removeprefix("stopped/") for name in objects(bucket) if "checkpoint_" in name or "states/" in name]
     assert [name.rpartition("/")[2] for name in left] == ["recipe.json", COMPLETE, "curve.json"]

@@ -122,9 +122,9 @@ class BucketStorage:
             place = self._beside(full(token)) if anywhere else None
         return None if place is None else self._downloaded(place, scratch, weights_only=False)
 
-    def scorable(self, path: str, recipe: Recipe, scratch: Path) -> Path | None:
+    def scorable(self, path: str, recipe: Recipe | None, scratch: Path) -> Path | None:
         """See `Storage`. Downloaded."""
-        place = self._place(path, recipe)
+        place = self._place(path, recipe) if recipe else path if self.exists(path) else None
         return None if place is None else self._downloaded(place, scratch, weights_only=True)
 
     def _place(self, path: str, recipe: Recipe) -> str | None:
@@ -146,8 +146,9 @@ class BucketStorage:
     def _downloaded(self, place: str, scratch: Path, *, weights_only: bool) -> Path:
         folder = scratch / posixpath.basename(place)
         folder.mkdir()
+        unwanted = (COMPLETE, MOMENTS) if weights_only else (COMPLETE,)
         for info in self._list(place):
-            if info.base_name != COMPLETE and not (weights_only and info.base_name == MOMENTS):
+            if info.is_file and info.base_name not in unwanted:
                 with self.filesystem.open_input_stream(info.path) as read, (folder / info.base_name).open("wb") as file:
                     shutil.copyfileobj(read, file, BLOCK)
         return folder

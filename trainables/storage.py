@@ -78,8 +78,8 @@ class Storage(Protocol):
             anywhere: it may be another checkpoint's of the study.
         """
 
-    def scorable(self, path: str, recipe: Recipe, scratch: Path) -> Path | None:
-        """The weights of the checkpoint, as a local folder."""
+    def scorable(self, path: str, recipe: Recipe | None, scratch: Path) -> Path | None:
+        """The weights of the checkpoint, as a local folder. Without a recipe, all of a custom function's own files."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,10 @@ class FolderStorage:
             return own
         return next(folder.parent.parent.glob(f"*/*/{full(token)}"), None) if anywhere else None
 
-    def scorable(self, path: str, recipe: Recipe, scratch: Path) -> Path | None:
+    def scorable(self, path: str, recipe: Recipe | None, scratch: Path) -> Path | None:
         """See `Storage`. Used where it lies."""
-        found = (place for name in (weights, full) if (place := Path(path, name(recipe.token))).is_dir())
-        return next(found, None)
+        names = ("",) if recipe is None else (weights(recipe.token), full(recipe.token))
+        return next((place for name in names if (place := Path(path, name)).is_dir()), None)
 
 
 FOLDERS = FolderStorage()

@@ -24,13 +24,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from trainables.recipe import MOMENTS, RECIPE, Recipe, full, weights
+from cluster.capacity import ClusterError
+from trainables.recipe import MOMENTS
 from tuning.comparison import compare
 from tuning.experiments import find_experiment, find_store
 from tuning.final import choose
 from tuning.outcome import ExperimentOutcome
 from tuning.report import best_configuration
-from tuning.spec import SPEC_FILE, STORE_FILE
+from tuning.run_place import storage_at
+from tuning.spec import SPEC_FILE, STORE_FILE, study_name
 from tuning.spec_file import dump, parse
 from tuning.store import StudyStore
 from tuning.store_copy import copy_experiment
@@ -92,8 +94,8 @@ def serve(experiment: str, storage: str) -> int:
     folder.mkdir()
     try:
         try:
-            manifest = pack(find_experiment(experiment, Path(storage).expanduser()), folder)
-        except (OSError, ValueError, StoreError) as error:
+            manifest = pack(experiment, storage, folder)
+        except (OSError, ValueError, StoreError, ClusterError) as error:
             manifest = Manifest(error=str(error))
         (folder / f".{MANIFEST}").write_text(manifest.json())
         (folder / f".{MANIFEST}").rename(folder / MANIFEST)
@@ -103,21 +105,22 @@ def serve(experiment: str, storage: str) -> int:
     return 0
 
 
-def pack(run: Path, target: Path) -> Manifest:
-    """Write the parts of the parcel of the run folder `run` into `target`.
+def pack(experiment: str, storage: str, target: Path) -> Manifest:
+    """Write the parts of the parcel of the experiment of that name in `storage` into `target`.
 
     Raises:
         StoreError: nothing is recorded yet, or the store cannot be read.
-        UnknownExperiment: `run` is no run folder.
+        UnknownExperiment: there is none.
+        ClusterError: the storage is a bucket that cannot be read.
         OSError: a file cannot be read or written.
     """
-    url = find_store(str(run), run.parent)
+    run, url = find_experiment(experiment, storage), find_store(experiment, storage)
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
         copied = Path(scratch) / STORE_FILE
         copy_experiment(url, run.name, copied)
         raw = parse((run / SPEC_FILE).read_text(encoding="utf-8"), SPEC_FILE)
         outcome = StudyStore(url).load(run.name)
-        best = _best(outcome)
+        best = _best(outcome, storage, Path(scratch))
         parts = _Parts(target)
         with parts, tarfile.open(fileobj=cast("IO[bytes]", parts), mode="w|") as tar:
             _add_text(tar, f"{run.name}/{SPEC_FILE}", dump(raw | {"store": None}))
@@ -131,7 +134,7 @@ def pack(run: Path, target: Path) -> Manifest:
     return Manifest(tuple(parts.done), None if best is None else best[0])
 
 
-def _best(outcome: ExperimentOutcome) -> tuple[str, Path] | None:
+def _best(outcome: ExperimentOutcome, storage: str, scratch: Path) -> tuple[str, Path] | None:
     """Whose weights, and their folder; None while there are none on the storage."""
     row = compare(outcome).best
     if row is None or row.best is None:
@@ -140,18 +143,12 @@ def _best(outcome: ExperimentOutcome) -> tuple[str, Path] | None:
     choice = choose(study)
     if choice is None:
         return None
-    folder = _state(Path(choice.checkpoint))
+    place = storage_at(storage, outcome.name, study_name(study.strategy, study.seed))
+    path = choice.checkpoint.removeprefix(place.scheme)
+    folder = place.scorable(path, place.recipe(path), scratch)
     if folder is None:
         return None
     return f"{row.strategy}, seed {study.seed}, trial {choice.trial.id} after epoch {choice.report.epoch:g}", folder
-
-
-def _state(checkpoint: Path) -> Path | None:
-    """Where the files of a checkpoint lie; a function of the user's own has them in its folder."""
-    if not (checkpoint / RECIPE).is_file():
-        return checkpoint if checkpoint.is_dir() else None
-    token = Recipe.read(checkpoint).token
-    return next((checkpoint / name for name in (weights(token), full(token)) if (checkpoint / name).is_dir()), None)
 
 
 def _weights(folder: Path) -> Iterator[Path]:

@@ -54,6 +54,20 @@ def place_of(spec: ExperimentSpec) -> RunPlace:
     return BucketPlace(spec) if is_uri(spec.cluster.storage) else FolderPlace(spec)
 
 
+def storage_at(storage: str, experiment: str, study: str) -> Storage:
+    """Of the checkpoints of a study that was run.
+
+    Raises:
+        ClusterError: `storage` is a bucket that cannot be opened.
+    """
+    return _in_bucket(RunBucket(storage, experiment), study) if is_uri(storage) else FOLDERS
+
+
+def _in_bucket(bucket: RunBucket, study: str) -> BucketStorage:
+    scheme, path = urlsplit(bucket.uri).scheme, bucket.path
+    return BucketStorage(bucket.filesystem, f"{scheme}://", f"{path}/{STUDIES}/{study}", f"{path}/{STATES}/{study}")
+
+
 class FolderPlace:
     """The run folder: every node reaches it, and what is written there is safe."""
 
@@ -84,7 +98,6 @@ class BucketPlace:
     snapshot_seconds = BUCKET_SNAPSHOT
 
     def __init__(self, spec: ExperimentSpec) -> None:
-        self._scheme = f"{urlsplit(spec.cluster.storage).scheme}://"
         self._bucket = RunBucket(spec.cluster.storage, spec.name)
         store = spec.run_folder / STORE_FILE
         self._store = store if spec.store_url == sqlite_url(store) else None  # another database is elsewhere anyway
@@ -92,12 +105,11 @@ class BucketPlace:
 
     def tune_folder(self, study: str) -> str:
         """See `RunPlace`."""
-        return f"{self._bucket.path}/{STUDIES}/{study}"
+        return _in_bucket(self._bucket, study).study
 
     def storage(self, study: str) -> Storage:
         """See `RunPlace`."""
-        states = f"{self._bucket.path}/{STATES}/{study}"
-        return BucketStorage(self._bucket.filesystem, self._scheme, self.tune_folder(study), states)
+        return _in_bucket(self._bucket, study)
 
     def callbacks(self) -> list[Callback]:
         """See `RunPlace`."""
