@@ -50,15 +50,14 @@ def find_head(address: str, *, allow_unauthenticated: bool = False) -> Head:
     """
     address = _local_head() if address == "auto" else address
     chosen = os.environ.get(AUTH_MODE, "").lower()
-    if chosen != "token":
-        machines = machines_of(address, token=None)
-        if machines is not None:
-            mind_the_open_door(address, machines, allowed=allow_unauthenticated)
-            return Head(address, "disabled", frozenset(machine.name for machine in machines))
-        if chosen:
-            raise ClusterError(
-                f"cluster.address: {address} wants a token, but {AUTH_MODE}={chosen}. Unset it or set it to token."
-            )
+    machines = machines_of(address, token=None)
+    if machines is not None:
+        mind_the_open_door(address, machines, allowed=allow_unauthenticated)
+        return Head(address, chosen or "disabled", frozenset(machine.name for machine in machines))
+    if chosen not in ("", "token"):
+        raise ClusterError(
+            f"cluster.address: {address} wants a token, but {AUTH_MODE}={chosen}. Unset it or set it to token."
+        )
     token = own_token()
     machines = None if token is None else machines_of(address, token)
     if machines is None:

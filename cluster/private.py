@@ -83,6 +83,9 @@ def _refuse_open(file: Path) -> None:
 def ray_folder(*, make: bool) -> Path:
     """Ray's folder for the nodes that this account starts, below one of mode 0700 in the system's temporary folder.
 
+    Args:
+        make: the closed one, where it is not there yet.
+
     Raises:
         ClusterError: somebody else was there first.
     """
@@ -91,6 +94,7 @@ def ray_folder(*, make: bool) -> Path:
     closed = Path(get_default_system_temp_dir()) / f"tunefleet-{os.getuid()}"
     if make:
         closed.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.path.lexists(closed):
         status = closed.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & OTHERS:
             raise ClusterError(
