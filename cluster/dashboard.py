@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from cluster.capacity import ClusterError, Node
+from cluster.growth import may_grow
 from cluster.head import own_token
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ ANSWER_SECONDS = 5.0  # a dashboard that takes longer to say its version is as g
 STREAM_SECONDS = 60.0  # between two pieces of a file
 CHUNK = 1 << 18  # bytes
 PYTHON = re.compile(r"--python_worker_command=(\S+) ")
-NODE_GROUP = "ray.io/node-group"  # a label that only cluster launchers give: RAY_NODE_TYPE_NAME
 
 
 def dashboard_url(address: str | None) -> str:
@@ -79,12 +79,12 @@ class Dashboard:
         return tuple(Node.from_ray(_as_ray_says(node)) for node in self._alive())
 
     def may_grow(self) -> bool:
-        """Whether a launcher (`ray up`, KubeRay) named the nodes' groups: an autoscaler may then add one.
+        """Whether an autoscaler may add nodes; see `cluster.growth`.
 
         Raises:
             ClusterError: it does not say.
         """
-        return any(node["labels"].get(NODE_GROUP) for node in self._alive())
+        return any(may_grow(node["labels"]) for node in self._alive())
 
     def python(self) -> str:
         """The interpreter that the head's Ray runs on; `python` where the head has not said yet.

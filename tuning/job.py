@@ -47,7 +47,7 @@ def _work(action: str, *words: str) -> int:
 def _experiment(here: Path, *, resume: bool) -> int:
     from trainables.errors import InputError
     from tuning.cli import run_spec
-    from tuning.spec import SPEC_FILE, load_spec
+    from tuning.spec import load_spec
     from tuning.spec_file import parse
     from tuning.submission import SPEC_NAME, UPLOADED
     from tuning.uploads import take_over
@@ -55,13 +55,24 @@ def _experiment(here: Path, *, resume: bool) -> int:
     raw = parse((here / SPEC_NAME).read_text(encoding="utf-8"), SPEC_NAME)
     storage = str(raw["cluster"]["storage"])
     try:
-        take_over(here / UPLOADED, Path(storage).expanduser())
+        if (here / UPLOADED).is_dir():
+            take_over(here / UPLOADED, Path(storage).expanduser())
     except OSError as error:
         step = "name a folder of the cluster that its account can write: cluster.storage=FOLDER"
         raise InputError("cluster.storage", storage, f"cannot be written: {error.strerror}", step) from error
     spec = load_spec(here / SPEC_NAME)
-    # A first job that ended on a mistake has left nothing to go on with.
-    return run_spec(spec, resume=resume and (spec.run_folder / SPEC_FILE).is_file())
+    return run_spec(spec, resume=resume and _has_begun(spec.name, spec.cluster.storage))
+
+
+def _has_begun(name: str, storage: str) -> bool:
+    """A first job that ended on a mistake has left nothing to go on with."""
+    from tuning.experiments import UnknownExperiment, find_experiment
+
+    try:
+        find_experiment(name, storage)
+    except UnknownExperiment:
+        return False
+    return True
 
 
 if __name__ == "__main__":

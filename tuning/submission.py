@@ -30,6 +30,10 @@ LARGEST = 3  # files that are named when there are too many bytes
 # What these say is meant for the cluster's machines.
 CLUSTERS_OWN = ("cluster.storage", "wandb")
 PATHS = ("data", "model")  # what --on-cluster may name
+_ELSEWHERE = (
+    "put the files where every node sees them, give those paths (data.path=..., model=...) and say so with "
+    "--on-cluster data or --on-cluster model"
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,9 @@ def prepare(source: str | Path, overrides: Sequence[str], on_cluster: Collection
     spec = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"storage": storage})})
     spec, uploads = collect(spec, on_cluster)
     _refuse_too_much(uploads)
+    if uploads and "://" in storage:
+        rule = f"{uploads[0].source} lies on this machine, and trials read no files from a bucket"
+        raise InputError("cluster.storage", storage, rule, _ELSEWHERE)
     digest = hashlib.sha256(f"{spec.digest()} {storage}".encode()).hexdigest()[:12]
     return Submission(spec, tuple(uploads), f"{spec.name}-{digest}")
 
@@ -155,8 +162,8 @@ def check_resources(spec: ExperimentSpec, dashboard: Dashboard) -> str | None:
         if not dashboard.may_grow():
             raise
         return (
-            f"no node of now can hold a trial ({error}) The cluster's launcher may add one: the job waits for it. "
-            "Without an autoscaler it would wait for ever: look at `tunefleet status`."
+            f"no node can hold a trial now: {error} The cluster's launcher may add one, and the job waits for it; "
+            "without an autoscaler it waits for ever, until `tunefleet stop`."
         )
     return None
 
