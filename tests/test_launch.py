@@ -345,3 +345,19 @@ def test_a_node_closes_the_token_that_it_was_sent_and_refuses_a_folder_that_is_n
     assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700
     assert ended.returncode == 1
     assert f"{tmp_path / 'missing'}: no folder that" in ended.stderr
+
+
+def test_a_node_gets_tunefleet_with_the_pinned_versions_and_its_shells_find_the_command_once(tmp_path: Path) -> None:
+    folder, token = tmp_path / "shared", tmp_path / ".ray" / "auth_token"
+    python = tmp_path / "tunefleet-venv" / "bin" / "python"
+    for made in (folder, token.parent, python.parent):
+        made.mkdir(parents=True)
+    token.write_text("t")
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
+    python.chmod(0o755)
+    for _ in range(2):
+        ended = set_up_node(tmp_path, folder)
+        assert ended.returncode == 0, ended.stderr
+    called = (tmp_path / "called").read_text().splitlines()
+    assert called == ["-m pip install --quiet --constraint clone/docker/constraints.txt clone[quickstart,postgres]"] * 2
+    assert (tmp_path / ".bashrc").read_text() == f"export PATH={python.parent}:$PATH\n"

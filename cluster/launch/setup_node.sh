@@ -28,7 +28,7 @@ if ! python3 -c 'import ensurepip' 2>/dev/null; then
     sudo DEBIAN_FRONTEND=noninteractive apt-get update -q
     sudo DEBIAN_FRONTEND=noninteractive apt-get install -q -y python3-venv
 fi
-python3 -c 'import sys; sys.exit(f"tunefleet needs Python 3.11 or newer, this is {sys.version}" * (sys.version_info < (3, 11)))'
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"tunefleet needs Python 3.11 or newer, not {sys.version}")'
 [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --constraint "$clone/docker/constraints.txt" "${clone}[quickstart,postgres]"
 
