@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
 
@@ -17,13 +17,13 @@ from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.database import connect, told
 from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome
+from tuning.statements import attribute_of_studies
 from tuning.store_url import StoreError, masked, sqlite_url
 from tuning.study_log import decode, plain_params, reports_of
 from tuning.study_writer import OPTUNA_STATES, StudyWriter
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from optuna.study._frozen import FrozenStudy
     from optuna.trial import FrozenTrial
 
 __all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
@@ -55,7 +55,7 @@ class StudyStore:
         Raises:
             StoreError: the store cannot be read.
         """
-        return tuple(dict.fromkeys(_identity(study)["experiment"] for study in self._studies()))
+        return tuple(dict.fromkeys(study.identity["experiment"] for study in self._studies()))
 
     def load(self, experiment: str) -> ExperimentOutcome:
         """All that is recorded of `experiment`.
@@ -64,15 +64,16 @@ class StudyStore:
             StoreError: no such experiment, or the store cannot be read.
         """
         studies = self._studies()
-        ours = [study for study in studies if _identity(study)["experiment"] == experiment]
+        ours = [study for study in studies if study.identity["experiment"] == experiment]
         if not ours:
-            known = dict.fromkeys(_identity(study)["experiment"] for study in studies)
+            known = dict.fromkeys(study.identity["experiment"] for study in studies)
             hint = nearest(experiment, known) if known else "it holds none"
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; {hint}")
         with told(self._url, f"read {experiment}"):
-            trials = [self._open().get_all_trials(study._study_id, deepcopy=False) for study in ours]
-        outcomes = tuple(map(_study_outcome, ours, trials))
-        return ExperimentOutcome(experiment, _identity(ours[0])["digest"], outcomes)
+            attributes = [self._open().get_study_user_attrs(study.id) for study in ours]
+            trials = [self._open().get_all_trials(study.id, deepcopy=False) for study in ours]
+        outcomes = tuple(map(_study_outcome, ours, attributes, trials))
+        return ExperimentOutcome(experiment, ours[0].identity["digest"], outcomes)
 
     def open_study(
         self,
@@ -140,10 +141,10 @@ class StudyStore:
             StoreError: no such study.
         """
         name = study_name(experiment, study.strategy, study.seed)
-        stored = next((s for s in self._studies() if s.study_name == name), None)
+        stored = next((s for s in self._studies() if s.name == name), None)
         if stored is None:
             raise StoreError(f"study {name}: not in the study store {self.shown}")
-        return StudyWriter(self._open(), stored._study_id, name, study.metric, study.mode)
+        return StudyWriter(self._open(), stored.id, name, study.metric, study.mode)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -157,29 +158,39 @@ class StudyStore:
             self._storage = connect(self._url, create=create)
         return self._storage
 
-    def _studies(self) -> list[FrozenStudy]:
+    def _studies(self) -> list[_Known]:
         """Our studies, in order of creation."""
         storage = self._open()
         with told(self._url, "list the studies"):
-            ours = [study for study in storage.get_all_studies() if "tunefleet" in study.user_attrs]
+            ours = [_Known(i, *rest) for i, rest in attribute_of_studies(storage, "tunefleet").items()]
         for study in ours:
-            if _identity(study)["layout"] > LAYOUT:
+            if study.identity["layout"] > LAYOUT:
                 raise StoreError(
-                    f"study {study.study_name} in {self.shown}: written by a newer tunefleet "
-                    f"(layout {_identity(study)['layout']}, this one reads {LAYOUT}); pip install -U tunefleet"
+                    f"study {study.name} in {self.shown}: written by a newer tunefleet "
+                    f"(layout {study.identity['layout']}, this one reads {LAYOUT}); pip install -U tunefleet"
                 )
         return ours
 
     def _refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
         for study in self._studies():
-            recorded = _identity(study)
+            recorded = study.identity
             if recorded["experiment"] == experiment and recorded["digest"] != digest:
-                differing = _differing(study.user_attrs.get("spec", ""), spec_yaml)
+                with told(self._url, f"read {study.name}"):
+                    attributes = self._open().get_study_user_attrs(study.id)
+                differing = _differing(attributes.get("spec", ""), spec_yaml)
                 raise StoreError(
                     f"experiment {experiment!r}: recorded in {self.shown} under another spec "
                     f"(digest {recorded['digest']}, now {digest}){differing}; "
                     "give the experiment another name, or resume it with the spec that it was started with"
                 )
+
+
+class _Known(NamedTuple):
+    """A study of ours in the database."""
+
+    id: int
+    name: str
+    identity: dict[str, Any]  # what `open_study` wrote last, and whole
 
 
 def study_name(experiment: str, strategy: str, seed: int) -> str:
@@ -199,13 +210,8 @@ def _find_or_create(storage: RDBStorage, name: str, mode: str) -> tuple[int, boo
         return storage.get_study_id_from_name(name), False
 
 
-def _identity(study: FrozenStudy) -> dict[str, Any]:
-    identity: dict[str, Any] = study.user_attrs["tunefleet"]
-    return identity
-
-
-def _study_outcome(study: FrozenStudy, trials: list[FrozenTrial]) -> StudyOutcome:
-    attributes, identity = study.user_attrs, _identity(study)
+def _study_outcome(study: _Known, attributes: Mapping[str, Any], trials: list[FrozenTrial]) -> StudyOutcome:
+    identity = study.identity
     latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
     test = attributes.get("test")
     return StudyOutcome(
