@@ -63,6 +63,8 @@ def start_node(head: str | None, options: Sequence[str]) -> Node:
         _refuse_head(head)
     command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *_arguments(head), *options]
     if BLOCK in options:
+        if token.made:
+            print(f"tunefleet: a token was made: {token.file}", file=sys.stderr, flush=True)
         os.execve(sys.executable, command, environment)
     log = _folder() / f"{socket.gethostname()}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     with log.open("x") as file:
