@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cluster.capacity import ROUNDING, Node
-from cluster.spec import TrialResources
+from cluster.spec import UNITS, TrialResources
 
 MOST = 16  # an MPS server takes 48 clients per device (docs.nvidia.com/deploy/mps); gains end long before
 USABLE = 0.9  # of the memory: the rest is for fragmentation and for what the measured steps did not meet
-UNITS = 10_000  # Ray counts resources in steps of 1e-4
 
 
 class Load(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
+
+UNITS = 10_000  # Ray counts resources in steps of 1e-4
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class TrialResources:
         """
         from ray.tune import PlacementGroupFactory
 
-        share = {"CPU": self.cpus / workers, "GPU": self.gpus / workers}
+        share = {"CPU": math.floor(self.cpus / workers * UNITS + ROUNDING) / UNITS, "GPU": self.gpus / workers}
         leader: list[dict[str, float]] = [{}] if workers > 1 else []
         return PlacementGroupFactory([*leader, *[share] * workers], strategy="STRICT_PACK")
 
@@ -68,7 +72,8 @@ class ClusterSpec(BaseModel):
     )
     storage: str = Field(
         "runs",
-        description="Folder that every node reaches; the run folder is STORAGE/NAME. Relative to where you start.",
+        description="Folder that every node reaches; the run folder is STORAGE/NAME. Relative to where you start. Or a "
+        "bucket: s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, with credentials from each machine's role or environment.",
     )
 
     @field_validator("address")

@@ -62,7 +62,7 @@ class Team:
     def __init__(self, size: int) -> None:
         self.size = size
         self._workers: list[Any] = []  # by rank
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None  # where they have met
         self._numbers = itertools.count()
 
     def __call__(self, params: Params, spec: FineTuneSpec) -> Training:
@@ -103,6 +103,8 @@ class Team:
         for worker in self._workers:
             ray.kill(worker)
         self._workers = []
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _alive(self) -> bool:
         """Whether there are workers, all of them. One may have died while its trial was held."""
@@ -119,7 +121,7 @@ class Team:
         group = ray.util.get_current_placement_group()
         if group is None or group.bundle_count != self.size:
             raise RuntimeError(f"a team of {self.size} needs a placement group with as many bundles, not {group}")
-        self._folder = tempfile.TemporaryDirectory(prefix="tunefleet-")
+        self._folder = tempfile.TemporaryDirectory(prefix="tunefleet-", ignore_cleanup_errors=True)
         for rank, bundle in enumerate(group.bundle_specs):
             placed = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
             options = {
