@@ -29,8 +29,6 @@ python -c 'import secrets; print(secrets.token_hex(32))' >"$token"
 trap 'rm -f "$token"' EXIT
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token
 unset RAY_AUTH_TOKEN RAY_ADDRESS
-# Where several users have run Ray, /tmp/ray belongs to one of them.
-export RAY_TMPDIR=/tmp/tunefleet-$SLURM_JOB_ID
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
