@@ -32,7 +32,11 @@ PROOF = {
 PROBE_SECONDS = 10  # that Google's client repeats a refused request; by itself it does so for 15 minutes
 # What the clouds' clients say, and what it means. The first that is found counts.
 REASONS = (
-    (r"NO_SUCH_BUCKET|NoSuchBucket|bucket does not exist", "there is no such bucket", "create it, or name another"),
+    (
+        r"NO_SUCH_BUCKET|NoSuchBucket|bucket does not exist|NOT_FOUND",
+        "there is no such bucket",
+        "create it, or name another",
+    ),
     (
         r"anonymous|[Cc]redentials|OAuth2|UNAUTHENTICATED|INVALID_ACCESS_KEY|InvalidAccessKeyId|EXPIRED_TOKEN|"
         r"SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT",

@@ -1,6 +1,6 @@
-"""Runs in a bucket, on a server that speaks S3: what a URI may say, what is whole, what another machine goes on from.
+"""Runs in a bucket: what a URI may say, what is whole there, what another machine goes on from.
 
-A gs:// URI takes the same way through pyarrow; no server here speaks Google's protocol.
+On a server that speaks S3; what a storage promises also on one that speaks Google's protocol.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import shutil
+import socket
 import tarfile
 import urllib.request
 from collections.abc import Iterator
@@ -167,12 +168,33 @@ def test_what_googles_client_says_without_credentials_is_understood() -> None:
 # What `Storage` promises, of both kinds.
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", "s3", "gs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Storage, str]:
     """A storage and Tune's folder of a study in it."""
     if request.param == "folder":
         return FOLDERS, str(tmp_path / "study")
-    return in_bucket(request.getfixturevalue("bucket"))
+    if request.param == "s3":
+        return in_bucket(request.getfixturevalue("bucket"))
+    from pyarrow.fs import GcsFileSystem
+
+    files = GcsFileSystem(anonymous=True, scheme="http", endpoint_override=request.getfixturevalue("googles"))
+    run = f"bucket/{abs(hash(request.node.name))}"
+    return BucketStorage(
+        files, "gs://", f"{run}/studies/grid-seed0", f"{run}/states/grid-seed0"
+    ), f"{run}/studies/grid-seed0"
+
+
+@pytest.fixture(scope="module")
+def googles() -> Iterator[str]:
+    """Host and port of a server with a bucket named `bucket`."""
+    emulator = pytest.importorskip("gcp_storage_emulator.server", reason="gcp-storage-emulator is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop()
 
 
 def in_bucket(uri: str) -> tuple[BucketStorage, str]:

@@ -2,6 +2,7 @@
 
     s3://BUCKET/FOLDER/NAME/spec.yaml
     s3://BUCKET/FOLDER/NAME/study.db     if the store is SQLite
+    s3://BUCKET/FOLDER/.experiments/NAME empty; not every cloud lists folders
 
 A driver works in a folder of its own machine. All that another machine needs to go on is in the bucket.
 """
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from cluster.storage import below, open_bucket, told
 from tuning.spec import SPEC_FILE, STORE_FILE, working_folder
 
+LIST = ".experiments"  # no experiment can have this name
 BLOCK = 1 << 24  # bytes that are copied at once
 
 
@@ -40,6 +42,7 @@ class RunBucket:
         self.uri = below(storage, name)
         self.folder = working_folder(storage, name)
         self.filesystem, self.path = open_bucket(self.uri)
+        self._listed = f"{posixpath.dirname(self.path)}/{LIST}/{name}"
 
     def spec(self) -> str | None:
         """The text of the spec that has claimed the place; None if none has."""
@@ -52,13 +55,17 @@ class RunBucket:
 
     def claim(self, spec: str) -> None:
         """Write the spec."""
-        with told(self.uri, "be written"), self.filesystem.open_output_stream(f"{self.path}/{SPEC_FILE}") as output:
-            output.write(spec.encode())
+        with told(self.uri, "be written"):
+            with self.filesystem.open_output_stream(self._listed):
+                pass
+            with self.filesystem.open_output_stream(f"{self.path}/{SPEC_FILE}") as output:
+                output.write(spec.encode())
 
     def release(self) -> None:
         """Take the spec away."""
         with told(self.uri, "be written"):
             self.filesystem.delete_file(f"{self.path}/{SPEC_FILE}")
+            self.filesystem.delete_file(self._listed)
 
     def save_store(self, store: Path) -> None:
         """Copy the SQLite file as it is at this moment, whoever writes to it."""
@@ -97,11 +104,11 @@ def bucket_names(storage: str) -> list[str]:
     Raises:
         ClusterError: the bucket cannot be read.
     """
-    from pyarrow.fs import FileSelector, FileType
+    from pyarrow.fs import FileSelector
 
     bucket = open_bucket(storage)
     with told(storage, "be read"):
-        below_it = bucket.filesystem.get_file_info(FileSelector(bucket.path, allow_not_found=True))
-        names = sorted(posixpath.basename(info.path) for info in below_it if info.type is FileType.Directory)
+        listed = bucket.filesystem.get_file_info(FileSelector(f"{bucket.path}/{LIST}", allow_not_found=True))
+        names = sorted(info.base_name for info in listed if info.is_file)
         specs = bucket.filesystem.get_file_info([f"{bucket.path}/{name}/{SPEC_FILE}" for name in names])
-    return [name for name, spec in zip(names, specs, strict=True) if spec.type is FileType.File]
+    return [name for name, spec in zip(names, specs, strict=True) if spec.is_file]
