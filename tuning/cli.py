@@ -168,7 +168,7 @@ def run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
         return INTERRUPTED
     except KeyboardInterrupt:  # between the studies: while Ray starts, or while the test split is scored
         if (spec.run_folder / SPEC_FILE).is_file():
-            print(f"tunefleet: interrupted; go on with `tunefleet resume {spec.name}`", file=sys.stderr)
+            print(f"tunefleet: interrupted; go on with `tunefleet resume {spec.resumed_as}`", file=sys.stderr)
         return INTERRUPTED
     except RunFolderError as error:
         print(f"tunefleet: {error}", file=sys.stderr)

@@ -63,7 +63,7 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
     if kept.exists():
         raise RunFolderError(
             f"name: {spec.name}: {shown} holds an experiment already; "
-            f"go on with `tunefleet resume {bucket.uri if bucket else spec.name}`, or choose another name (name=...)"
+            f"go on with `tunefleet resume {spec.resumed_as}`, or choose another name (name=...)"
         )
     spec.run_folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(spec.to_yaml())

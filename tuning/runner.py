@@ -177,7 +177,7 @@ def run_study(
             if stopped or recorder.ended < plan.trials:
                 raise Interrupted(
                     f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials "
-                    f"ended. Everything is kept; go on with `tunefleet resume {study.spec.name}`."
+                    f"ended. Everything is kept; go on with `tunefleet resume {study.spec.resumed_as}`."
                 )
         except Exception:
             keeper.suspend()

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from cluster.spec import ClusterSpec
-from cluster.storage import is_uri
+from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
 from trainables.errors import nearest
 from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective
@@ -128,6 +128,12 @@ class ExperimentSpec(FineTuneSpec):
         """The absolute folder that holds everything this experiment writes; of a run in a bucket: the driver's own."""
         storage = self.cluster.storage
         return working_folder(storage, self.name) if is_uri(storage) else self.cluster.run_folder(self.name)
+
+    @property
+    def resumed_as(self) -> str:
+        """What `tunefleet resume` is given: the name, or the URI of a run in a bucket."""
+        storage = self.cluster.storage
+        return below(storage, self.name) if is_uri(storage) else self.name
 
     @property
     def store_url(self) -> str:
