@@ -178,6 +178,11 @@ def test_a_cloud_has_no_gpu_worker_until_a_trial_wants_one_and_then_a_spot_node(
     assert not config["provider"]["cache_stopped_nodes"]
 
 
+def test_machines_of_ones_own_are_started_by_the_autoscaler_that_can() -> None:
+    config = yaml.safe_load((LAUNCH / "on_premise.yaml").read_text())
+    assert "export RAY_enable_autoscaler_v2=0;" in config["head_start_ray_commands"][-1]
+
+
 @pytest.mark.parametrize("path", KUBERAY, ids=name)
 def test_a_kubernetes_file_meets_the_schemas_of_kubernetes_and_names_only_fields_that_kuberay_knows(path: Path) -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install -e '.[dev]'")
