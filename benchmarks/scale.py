@@ -209,11 +209,11 @@ def _start_slots(slots: int) -> dict[str, float]:
     from tuning.ray_internals import slot_environment
 
     started = time.monotonic()
-    prestart(slots, slot_environment())
     while len(up := workers(idle=True)) < slots:
         if time.monotonic() > started + PATIENCE:
             raise TimeoutError(f"{len(up)} of {slots} slots were up after {PATIENCE:g} s")
-        time.sleep(0.5)
+        prestart(slots - len(up), slot_environment())  # Ray starts as many at a time as there are cores
+        time.sleep(1)
     return {"seconds": time.monotonic() - started, "cpu_seconds_each": sum(map(cpu_seconds, up)) / slots}
 
 
