@@ -14,11 +14,13 @@ from typing import Any
 
 from cluster.capacity import ClusterError, Node, trial_resources
 from cluster.environment import SETTINGS, environment
+from cluster.growth import living_nodes, may_grow
 from cluster.head import AUTH_MODE, Head, find_head
 from cluster.local import local_ray
 from cluster.mps import Daemon, share_on
 from cluster.packing import Packing
-from cluster.reach import check_storage, shipped
+from cluster.preflight import check_nodes
+from cluster.reach import make_folder, shipped
 from cluster.spec import ClusterSpec, TrialResources
 from cluster.warmup import prestart
 
@@ -35,6 +37,7 @@ class Session:
     max_concurrent: int | None = None
     packing: Packing | None = None  # where trials share a GPU
     daemon: Daemon | None = None  # the MPS that a local Ray may start
+    grows: bool = False  # its launcher may add nodes
 
     def packed(self, packing: Packing, resources: TrialResources) -> Session:
         """The same Ray, with so many trials on each GPU, under MPS where that is permitted.
@@ -54,6 +57,22 @@ class Session:
         return held if self.max_concurrent is None else min(held, self.max_concurrent)
 
     @property
+    def limit(self) -> int:
+        """How many trials are proposed at a time, at least one: the slots, and where the cluster may grow one that
+        waits, which an autoscaler goes by. On a cluster `max_concurrent` stands even where the nodes hold fewer."""
+        if self.address is not None and self.max_concurrent is not None:
+            return self.max_concurrent
+        return max(1, self.slots + self.grows)
+
+    def refreshed(self) -> Session:
+        """The same with the nodes that are there now."""
+        import ray
+
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        grows = any(may_grow(node.get("Labels") or {}) for node in alive)
+        return replace(self, nodes=tuple(map(Node.from_ray, alive)), grows=grows)
+
+    @property
     def device(self) -> str:
         """What cost is counted in: 'GPU' where trials hold GPUs, else 'CPU core'."""
         return "GPU" if self.resources.gpus else "CPU core"
@@ -68,18 +87,20 @@ class Session:
         """GPUs were declared (`ray start --num-gpus`) where Ray finds no device: for placement, trials train on CPU."""
         return any(node.gpus and node.accelerator is None for node in self.nodes)
 
-    def warm_up(self, trials: int, environment: Mapping[str, Any]) -> None:
+    def warm_up(self, trials: int, environment: Mapping[str, Any], workers: int = 1) -> None:
         """Have the processes of the slots started now, on a local Ray. Elsewhere they start with the first trials.
 
         Args:
             trials: no more slots than these are needed.
             environment: the runtime environment of the trials' actors.
+            workers: processes that compute one trial; several have one more to lead them.
 
         Raises:
             ClusterError: the local Ray does not answer.
         """
         if self.address is None:
-            prestart(min(self.slots, trials), environment)
+            processes = workers + 1 if workers > 1 else 1
+            prestart(min(self.slots, trials) * processes, environment)
 
     def describe(self) -> str:
         """One line for the header of a run."""
@@ -103,40 +124,67 @@ def _count(number: float, noun: str) -> str:
 
 @contextlib.contextmanager
 def connect(
-    spec: ClusterSpec, *, run_folder: Path, modules: Sequence[str] = (), preload: str | None = None
+    spec: ClusterSpec,
+    *,
+    run_folder: Path,
+    modules: Sequence[str] = (),
+    preload: str | None = None,
+    reads: Sequence[str] = (),
 ) -> Iterator[Session]:
     """Ray for one run; left (or, if it was started here, stopped) when the block ends, however it ends.
 
     A process that uses Ray already (a notebook) keeps it: it is used as it is and left running.
 
     Args:
-        run_folder: must be reachable from every node; it is created, and looked for on the other machines.
-        modules: top-level names of the user's own modules that workers import, shipped to machines other than this one.
+        run_folder: must be reachable from every node (unless the storage is a bucket); it is created.
+        modules: top-level names of the user's own modules that workers import, shipped to a cluster that is joined.
         preload: a module that every worker of a local Ray imports as it starts.
+        reads: local files and folders that trials read.
 
     Raises:
-        ClusterError: the cluster is unreachable, refuses us or cannot hold a trial.
+        ClusterError: the cluster is unreachable, refuses us or cannot hold a trial; or nodes of it cannot run trials:
+            which, and why (`cluster.preflight`).
     """
     import ray
 
     if ray.is_initialized():
-        yield _session(spec, run_folder, _address_in_use(spec))
+        session = _session(spec, run_folder, _address_in_use(spec))
+        if not _made_by_this_process():
+            _check(session, spec, run_folder, modules, reads)
+        yield session
     elif spec.address is None:
         with local_ray(spec, preload) as daemon:
             yield replace(_session(spec, run_folder, None), daemon=daemon)
     else:
         head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated)
         with _joined(head, modules) as address:
-            yield _session(spec, run_folder, address)
+            session = _session(spec, run_folder, address)
+            _check(session, spec, run_folder, modules, reads)
+            yield session
 
 
 def _session(spec: ClusterSpec, run_folder: Path, address: str | None) -> Session:
-    import ray
-
-    nodes = tuple(Node.from_ray(node) for node in ray.nodes() if node["Alive"])
+    nodes = living_nodes(spec)
     session = Session(address, nodes, trial_resources(spec, nodes), spec.max_concurrent)
-    check_storage(run_folder, nodes)
+    make_folder(run_folder)
     return session
+
+
+def _check(session: Session, spec: ClusterSpec, run_folder: Path, modules: Sequence[str], reads: Sequence[str]) -> None:
+    """Every node, before the first trial."""
+    from pyarrow.fs import LocalFileSystem
+
+    from cluster.storage import is_uri, open_bucket
+
+    place = open_bucket(spec.storage) if is_uri(spec.storage) else (LocalFileSystem(), str(run_folder))
+    check_nodes(session.nodes, *place, modules=modules, reads=reads)
+
+
+def _made_by_this_process() -> bool:
+    """Whether the Ray in use is this process's own, on this machine alone (a notebook): there is nothing to compare."""
+    from ray._private.worker import _global_node
+
+    return _global_node is not None and bool(_global_node.is_head())
 
 
 def _address_in_use(spec: ClusterSpec) -> str | None:
@@ -163,7 +211,7 @@ def _joined(head: Head, modules: Sequence[str]) -> Iterator[str]:
                 address=head.address,
                 log_to_driver=False,
                 logging_level="warning",
-                runtime_env=shipped(head.hosts, modules),
+                runtime_env=shipped(modules),
             )
         except (ConnectionError, RuntimeError) as error:
             raise _cannot_join(head.address, error) from error

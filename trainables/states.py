@@ -104,10 +104,11 @@ class States:
 
     def _find(self, recipe: Recipe, folder: Path, scratch: Path) -> Path | None:
         """The state, here or on the storage path; one on another node is waited for: the driver copies it."""
-        until = time.monotonic() + (WAIT if recipe.node and recipe.node in _other_nodes() else 0)
+        until = time.monotonic() + WAIT
         while True:
+            elsewhere = recipe.node in _other_nodes()  # asked anew: that node may be lost meanwhile
             place = in_memory(recipe.token, self._shared) or self._keeping.storage.find(recipe.token, folder, scratch)
-            if place is not None or time.monotonic() >= until:
+            if place is not None or not elsewhere or time.monotonic() >= until:
                 return place
             time.sleep(POLL)
 

@@ -57,6 +57,7 @@ def caveats_of(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> 
         *_unfinished(studies),
         *_seeds(rows),
         *_failures(rows),
+        *_lost_nodes(studies),
         *_budgets(rows),
         *_tests(rows, studies),
     ]
@@ -90,6 +91,16 @@ def _failures(rows: Sequence[StrategyRow]) -> list[str]:
         f"{row.strategy}: {row.failed} of {row.trials} trials failed; they cost time and gave no configuration."
         for row in rows
         if row.failed
+    ]
+
+
+def _lost_nodes(studies: Sequence[StudyOutcome]) -> list[str]:
+    return [
+        f"{study.strategy} seed {study.seed}: {len(study.node_losses)} restarts of trials whose node "
+        f"({', '.join(sorted({loss.node for loss in study.node_losses}))}) was lost; what they computed again is in "
+        "the cost."
+        for study in studies
+        if study.node_losses
     ]
 
 

@@ -16,6 +16,8 @@ from trainables.recipe import Recipe
 from trainables.shared_memory import SharedMemory
 from trainables.storage import Storage
 
+LOOK = 2.0  # seconds between two looks at whether a node that is slow to answer is still there
+
 
 class StorageError(ClusterError):
     """A state cannot be written to the storage path."""
@@ -165,8 +167,12 @@ def on_node(node: str, function: Any, *arguments: Any) -> Any:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
+    answer = begun_on_node(node, function, *arguments)
+    while not ray.wait([answer], timeout=LOOK)[0]:
+        if not alive(node):  # Ray waits for ever for a task on a node that a silent network has cut off
+            return None
     try:
-        return ray.get(begun_on_node(node, function, *arguments))
+        return ray.get(answer)
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, Exception) else error from error
     except RayError:

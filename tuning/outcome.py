@@ -47,6 +47,17 @@ class Exploit:
 
 
 @dataclass(frozen=True)
+class NodeLoss:
+    """A trial's node left the cluster; the trial went on elsewhere. Not a failure of the trial's own."""
+
+    trial: str  # trial id
+    node: str  # its address
+    reported: float  # the last epoch that it had told
+    epoch: float  # of the checkpoint that it went on from; the rest was computed again
+    time: float  # when it was noticed; seconds since 1970 (UTC)
+
+
+@dataclass(frozen=True)
 class TrialOutcome:
     """One trial: every report, in order, and how it ended."""
 
@@ -112,16 +123,19 @@ class StudyOutcome:
     mode: Literal["max", "min"]
     trials: tuple[TrialOutcome, ...] = ()
     wall_seconds: float = 0.0  # from the start of the study to its end; interruptions not counted
-    slots: int = 0  # trials that may run at the same time
+    slots: int = 0  # trials that may run at the same time, at the start
     devices_per_trial: float = 0.0
     device: str = ""  # "GPU" or "CPU core"
     test: TestScore | None = None
     attributes: Mapping[str, Value] = field(default_factory=dict)  # versions of the libraries, data fingerprint, ...
+    node_losses: tuple[NodeLoss, ...] = ()
+    slot_seconds: float | None = None  # slots that were there, summed over time; None: `slots` all the time
 
     @property
     def device_seconds(self) -> float:
         """The cost: all devices of all slots, for as long as the study held them, busy or idle."""
-        return self.wall_seconds * self.slots * self.devices_per_trial
+        held = self.wall_seconds * self.slots if self.slot_seconds is None else self.slot_seconds
+        return held * self.devices_per_trial
 
     def best(self) -> tuple[TrialOutcome, Report] | None:
         """The trial and the report with the best validation score; ties go to the earlier trial."""

@@ -28,6 +28,7 @@ from tuning.progress_state import ProgressState, Row, duration
 LINES_AROUND = 8  # title, heading, rules, bar, counts, and room for a warning
 FEWEST_ROWS, MOST_ROWS = 4, 30  # trials in the live table, however high the terminal is
 SECONDS_BETWEEN_DRAWINGS = 0.25
+SECONDS_BETWEEN_COUNTS = 1.0  # of the trials that run; there may be thousands
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +50,7 @@ class Progress(Callback):  # type: ignore[misc]
         epochs: the full budget of one trial.
         objective: what `best` means.
         screen: where to draw; the default is standard output.
+        slots: how many trials may run at a time.
     """
 
     def __init__(
@@ -59,12 +61,15 @@ class Progress(Callback):  # type: ignore[misc]
         epochs: float,
         objective: Objective,
         screen: Screen | None = None,
+        slots: int = 1,
     ) -> None:
+        self.slots = slots  # set it anew when the cluster changes
         self.study, self.seed, self.objective = study, seed, objective
         self._console = screen
         self._live: Live | None = None
         self._drawing = True
         self._drawn = 0.0
+        self._counted = time.monotonic()
         self._trials, self._epochs = trials, epochs
         self._state = self._fresh_state()
 
@@ -108,6 +113,7 @@ class Progress(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Many times a second; the time left goes down between reports, too."""
+        self._count(trials)
         if self._live is not None and time.monotonic() - self._drawn > SECONDS_BETWEEN_DRAWINGS:
             self._drawn = time.monotonic()
             self._draw(self._live.refresh)
@@ -115,12 +121,21 @@ class Progress(Callback):  # type: ignore[misc]
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Leave the last table on the screen."""
         self.close()
+        if self._state.slots:
+            self._print(f"{self._name}  {_used(self._state)}")
 
     def close(self) -> None:
         """Give the terminal back; harmless when nothing is drawn. For the runner, when a study is interrupted."""
         live, self._live = self._live, None
         if live is not None:
             self._draw(live.stop)
+
+    def _count(self, trials: list[Any]) -> None:
+        now = time.monotonic()
+        if now - self._counted >= SECONDS_BETWEEN_COUNTS:
+            running = sum(trial.status == "RUNNING" for trial in trials)
+            self._state.use(running, self.slots, now - self._counted)
+            self._counted = now
 
     def _take_over(self, trials: list[Any], *, but: Any) -> None:
         """Trials that an earlier run has finished are in Tune's list of a resumed run, and never start again."""
@@ -221,7 +236,12 @@ def render(state: ProgressState, title: str, position: str, rows: int = MOST_ROW
     bar = Table.grid(padding=(0, 2))
     bar.add_row(ProgressBar(total=1.0, completed=state.share, width=30), Text(position, no_wrap=True))
     counts = ", ".join(f"{count} {name}" for name, count in state.counts().items())
-    return Group(table, bar, Text(f"{counts} of {state.trials} trials; best {_score(state.best)}"))
+    used = f"; {_used(state)}" if state.slots else ""
+    return Group(table, bar, Text(f"{counts} of {state.trials} trials; best {_score(state.best)}{used}"))
+
+
+def _used(state: ProgressState) -> str:
+    return f"{state.used:.1f} of {state.slots:.1f} slots in use on average"
 
 
 def _cells(row: Row) -> tuple[str | Text, ...]:

@@ -59,6 +59,9 @@ class ProgressState:
     _trials: dict[int, _Trial] = field(default_factory=dict)
     _events: int = 0
     _work: float = 0.0  # epochs trained since `started`; after a resume less than `epochs_done`
+    _seconds: float = 0.0  # of which is known how many slots were in use
+    _used_seconds: float = 0.0
+    _slot_seconds: float = 0.0
 
     @property
     def begun(self) -> bool:
@@ -96,6 +99,22 @@ class ProgressState:
         complete = trial.epoch >= trial.horizon - SAME_EPOCH
         trial.state = TrialState.FAILED if failed else TrialState.COMPLETED if complete else TrialState.STOPPED
         self._touch(trial)
+
+    def use(self, running: int, slots: int, seconds: float) -> None:
+        """So many trials have run in so many slots for `seconds`."""
+        self._seconds += seconds
+        self._used_seconds += running * seconds
+        self._slot_seconds += slots * seconds
+
+    @property
+    def used(self) -> float:
+        """Slots in use, on average over the time."""
+        return self._used_seconds / self._seconds if self._seconds else 0.0
+
+    @property
+    def slots(self) -> float:
+        """Slots that were there, on average; 0 before anything is known."""
+        return self._slot_seconds / self._seconds if self._seconds else 0.0
 
     def _touch(self, trial: _Trial) -> None:
         self._events += 1

@@ -1,14 +1,20 @@
-"""The private parts of Ray Tune that the population needs; everything else in this package uses public ones.
+"""The private parts of Ray Tune that the population and the controller need; everything else here uses public ones.
 
-Read against ray 2.60. `tests/test_pbt.py` drives every function here in a real run and fails when Ray moves them.
+Read against ray 2.60. `tests/test_pbt.py` and `tests/test_nodes.py` drive every function here in real runs, and fail
+when Ray moves them.
 A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial` and little more.
 """
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
+
 if TYPE_CHECKING:
+    from ray.exceptions import RayActorError
+    from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
 
@@ -65,3 +71,42 @@ def slot_environment() -> dict[str, Any]:
     from ray.tune.execution.class_cache import _ActorClassCache
 
     return dict(_ActorClassCache().get(Trainable)._default_options["runtime_env"])
+
+
+def fate_of(error: RayActorError) -> tuple[str, bool | None]:
+    """The address of the node whose process `error` is about, and whether that node is lost; None: not known yet.
+
+    When all of a node is killed at once, the broken connection is told first, and for seconds Ray takes the node for
+    alive. A process that has died by itself leaves a node behind that answers.
+    """
+    import ray
+    from ray._private import state
+
+    actor = state.actors(error.actor_id)
+    place = actor["Address"]["NodeID"]
+    node = next((node for node in ray.nodes() if node["NodeID"] == place), None)
+    if node is None:  # it never had one: no node that it could have lost
+        return "unknown", False
+    address = str(node["NodeManagerAddress"])
+    if not node["Alive"]:
+        return address, True
+    if actor["State"] == "DEAD" and _answers(address, int(node["NodeManagerPort"])):
+        return address, False
+    return address, None
+
+
+def _answers(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def limit_trials(controller: TuneController, limit: int) -> None:
+    """Let Tune propose and start at most `limit` trials at a time from now on, where it limits them at all."""
+    search = controller._search_alg
+    for limiter in (search, getattr(search, "searcher", None)):
+        if isinstance(limiter, ConcurrencyLimiter | BasicVariantGenerator) and limiter.max_concurrent not in (0, limit):
+            limiter.max_concurrent = limit
+            controller.update_max_pending_trials()

@@ -21,7 +21,7 @@ from ray.tune.result import EXPR_ERROR_FILE
 
 from trainables.reporting import Report
 from trainables.storage import FOLDERS, Storage
-from tuning.outcome import Exploit, TrialState
+from tuning.outcome import Exploit, NodeLoss, TrialState
 from tuning.space import Space
 from tuning.store_url import StoreError
 
@@ -44,9 +44,15 @@ class Recorder(Callback):  # type: ignore[misc]
         writer: of the study.
         space: that the study searches; the dashboard draws its axes by it.
         storage: where the checkpoints lie.
+        slots: that the study holds.
+
+    Attributes:
+        slots: set it anew when the cluster changes.
     """
 
-    def __init__(self, writer: StudyWriter, space: Space, storage: Storage = FOLDERS) -> None:
+    def __init__(self, writer: StudyWriter, space: Space, storage: Storage = FOLDERS, slots: int = 1) -> None:
+        self.slots = slots
+        self._slot_seconds = 0.0
         self._writer: StudyWriter | None = writer
         self._space, self._storage = space, storage
         self._distributions = space.to_optuna()
@@ -60,7 +66,7 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         fresh = Recorder.__new__(Recorder)
-        Recorder.__init__(fresh, None, self._space)  # type: ignore[arg-type]
+        Recorder.__init__(fresh, None, self._space, self._storage, self.slots)  # type: ignore[arg-type]
         return dict(vars(fresh))
 
     def attach(self, writer: StudyWriter) -> None:
@@ -72,7 +78,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """How many of Tune's trials have ended, in this run or before; those lost in an interruption are not Tune's."""
         return len(self._attached().ended() & {trial.trial_id for trial in self._trials})
 
-    # What the strategy's scheduler and the keeper of checkpoints tell.
+    # What the strategy's scheduler, Tune's controller and the keeper of checkpoints tell.
 
     def record_exploit(self, trial_id: str, exploit: Exploit) -> None:
         """A PBT member takes over a donor's checkpoint.
@@ -80,6 +86,11 @@ class Recorder(Callback):  # type: ignore[misc]
         Schedulers decide before callbacks hear of the report that the decision rests on, so it is written after that.
         """
         self._exploits.append((trial_id, exploit))
+
+    def record_loss(self, loss: NodeLoss) -> None:
+        """The trial's node is lost; it starts again elsewhere."""
+        with self._writing() as writer:
+            writer.add_loss(loss)
 
     def drop_checkpoint(self, trial_id: str, epoch: float) -> None:
         """The folder of that checkpoint was deleted."""
@@ -198,9 +209,10 @@ class Recorder(Callback):  # type: ignore[misc]
     def _write_time(self) -> None:
         if self._started is None:
             return
-        self._beat = time.monotonic()
+        before, self._beat = self._beat, time.monotonic()
+        self._slot_seconds += self.slots * (self._beat - before)
         with self._writing() as writer:
-            writer.held_for(self._beat - self._started)
+            writer.held_for(self._beat - self._started, self._slot_seconds)
 
     def _attached(self) -> StudyWriter:
         if self._writer is None:

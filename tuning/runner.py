@@ -11,6 +11,7 @@ import functools
 import json
 import posixpath
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,9 @@ from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS, FineTuneSpec
 from trainables.states import Keeping
 from trainables.storage import Storage
+from trainables.team import builder, workers_for
 from tuning.checkpoints import CheckpointKeeper
+from tuning.controller import following
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.packing import packed, sharing_record
 from tuning.population import PopulationScheduler
@@ -105,7 +108,9 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         unclaimed_if_unused(spec),
         tune_settings(),
         stoppable(),  # while Ray starts
-        connect(spec.cluster, run_folder=spec.run_folder, modules=modules, preload=preload) as joined,
+        connect(
+            spec.cluster, run_folder=spec.run_folder, modules=modules, preload=preload, reads=spec.local_inputs
+        ) as joined,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
         finished = _finished(store, spec.name) if resume else set()
@@ -117,8 +122,9 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
         if progress and room:
             print(room, flush=True)
+        workers = workers_for(spec.trainable, session.resources.gpus)
         for study in studies:
-            session.warm_up(study.plan.trials, slot_environment())
+            session.warm_up(study.plan.trials, slot_environment(), workers)
             run_study(study, session, store, place, tracking, progress=progress, new=not resume)
         if spec.test:
             score_studies(spec, session, store, place)
@@ -148,18 +154,21 @@ def run_study(
         Interrupted: stopped before that.
         RunFolderError: there is something to continue, but Tune cannot read it.
     """
+    session = session if session.address is None else session.refreshed()
     storage, folder = place.storage(study.name), place.tune_folder(study.name)
     resume = _has_snapshot(study, storage, folder)
     writer = _open(study, session, store, new=new)
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
-    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage)
-    concurrency: int | None = session.slots
+    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, session.slots)
+    drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective, slots=session.slots)
+    concurrency: int | None = session.limit
     if isinstance(plan.scheduler, PopulationScheduler):
         # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
+    limit = _limit(session, plan, recorder, drawn)
     with open_states(study.spec, plan, study.folder, storage, session.slots) as (states, keeping):
         keeper = CheckpointKeeper(
             before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
@@ -169,10 +178,10 @@ def run_study(
         try:
             with contextlib.ExitStack() as stack:
                 if progress:
-                    drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective)
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
                 tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
-                with snapshots(plan.trials, place.snapshot_seconds):
+                followed = following(on_loss=recorder.record_loss, limit=limit)
+                with snapshots(plan.trials, place.snapshot_seconds), followed:
                     stopped = stopped_during(tune)
             if stopped or recorder.ended < plan.trials:
                 raise Interrupted(
@@ -185,6 +194,19 @@ def run_study(
         keeper.finish(folder)
     writer.finish()
     place.save()
+
+
+def _limit(session: Session, plan: Plan, recorder: Recorder, drawn: Progress) -> Callable[[], int] | None:
+    """Tells how many trials the cluster takes now, also everybody else; None for a local Ray, which stays as it is."""
+
+    def limit() -> int:
+        now = session.refreshed()
+        recorder.slots = drawn.slots = now.slots
+        if isinstance(plan.scheduler, PopulationScheduler):
+            plan.scheduler.max_concurrent = now.limit
+        return now.limit
+
+    return None if session.address is None else limit
 
 
 def _tune(
@@ -202,8 +224,9 @@ def _tune(
 
     plan, trial = study.plan, study.trial
     by_class = is_training(trial.trainable)
+    workers = workers_for(trial.trainable, session.resources.gpus)
     tune.run(
-        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping),
+        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping, make=builder(workers)),
         name=study.name,
         storage_path=posixpath.dirname(folder),
         storage_filesystem=keeping.storage.filesystem,
@@ -212,7 +235,7 @@ def _tune(
         search_alg=plan.searcher,
         scheduler=plan.scheduler,
         max_concurrent_trials=concurrency,
-        resources_per_trial=session.resources.to_ray(),
+        resources_per_trial=session.resources.to_ray(workers),
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=int(by_class), checkpoint_at_end=by_class),
         # A function that has told its last epoch has not returned yet: PBT would still take it for a living member.
         stop=None if by_class else {"finished": True},

@@ -16,7 +16,7 @@ import yaml
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.database import connect, told
-from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome
+from tuning.outcome import ExperimentOutcome, Exploit, NodeLoss, StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.statements import attribute_of_studies
 from tuning.store_url import StoreError, masked, sqlite_url
 from tuning.study_log import decode, plain_params, reports_of
@@ -231,6 +231,8 @@ def _study_outcome(study: _Known, attributes: Mapping[str, Any], trials: list[Fr
         device=identity["device"],
         test=TestScore(**test) if test else None,
         attributes={**identity["attributes"], **attributes.get("provenance", {})},
+        node_losses=tuple(NodeLoss(*loss) for loss in attributes.get("node_losses", [])),
+        slot_seconds=attributes.get("slot_seconds"),
     )
 
 

@@ -18,7 +18,7 @@ from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from tuning.database import told
-from tuning.outcome import Exploit, StudyState, TestScore, TrialState
+from tuning.outcome import Exploit, NodeLoss, StudyState, TestScore, TrialState
 from tuning.statements import set_attribute_and_value, set_study_attributes
 from tuning.store_url import StoreError
 from tuning.study_log import Event, decode, encode, kept, key, plain_params, reports_of
@@ -60,6 +60,8 @@ class StudyWriter:
             trials = storage.get_all_trials(study_id, deepcopy=False)
         self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
         self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
+        self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
+        self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
         self._unwritten: set[str] = set()  # trials whose checkpoints have changed
         self._records: dict[str, _Record] = {}
         for frozen in trials:
@@ -203,9 +205,20 @@ class StudyWriter:
         """The one look at the test split."""
         self._set("test", {**asdict(score), "params": plain_params(score.params)})
 
-    def held_for(self, seconds: float) -> None:
-        """The study has held its devices for `seconds` since this writer was made, besides the runs before."""
+    def add_loss(self, loss: NodeLoss) -> None:
+        """A trial goes on elsewhere."""
+        self._node_losses.append([loss.trial, loss.node, loss.reported, loss.epoch, loss.time])
+        self._set("node_losses", self._node_losses)
+
+    def held_for(self, seconds: float, slot_seconds: float | None = None) -> None:
+        """The study has gone on for `seconds` since this writer was made, besides the runs before.
+
+        Args:
+            slot_seconds: the slots that it held then, summed over time; None: those of its start all the time.
+        """
         self._set("wall_seconds", self._wall_seconds + seconds)
+        if slot_seconds is not None:
+            self._set("slot_seconds", self._slot_seconds + slot_seconds)
 
     def finish(self) -> None:
         """All trials have ended."""

@@ -1,0 +1,224 @@
+"""A Ray cluster of several nodes on this one machine, some of them killed, frozen or cut off while it runs.
+
+Each node is a `ray start --block` with its own ports. Where namespaces are permitted a node is as good as another
+machine: its own host name, its own shared memory and, cut off from the network when asked, its own end of a cable.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+PORTS = (  # of one node, after the two of a head
+    "node-manager-port",
+    "object-manager-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "runtime-env-agent-port",
+    "metrics-export-port",
+)
+PORTS_PER_NODE = 60
+START_SECONDS = 90.0  # on a busy machine
+OTHER_MACHINE = 'hostname "$1" && mount -t tmpfs -o size=25% none /dev/shm && shift && exec "$@"'
+
+
+class NodeFailed(RuntimeError):
+    """A node did not start; the message is its log."""
+
+
+@dataclass(frozen=True)
+class Cable:
+    """Between this machine and a network namespace, in which a node runs; needs the right to make one."""
+
+    name: str  # of the namespace
+    here: str  # this machine's address at its end
+    there: str
+
+    @classmethod
+    def between(cls, number: int) -> Cable:
+        """Lay it; `number` tells it from others.
+
+        Raises:
+            subprocess.CalledProcessError: that is not permitted.
+        """
+        name, net = f"tfn{number % 100000}", f"10.{200 + number % 50}.{number // 50 % 250}"
+        cable = cls(name, f"{net}.1", f"{net}.2")
+        inside = ["ip", "-n", name]
+        _do("ip", "netns", "add", name)
+        _do("ip", "link", "add", name, "type", "veth", "peer", "name", "cable", "netns", name)
+        _do("ip", "addr", "add", f"{cable.here}/30", "dev", name)
+        _do("ip", "link", "set", name, "up")
+        _do(*inside, "addr", "add", f"{cable.there}/30", "dev", "cable")
+        _do(*inside, "link", "set", "cable", "up")
+        _do(*inside, "link", "set", "lo", "up")
+        _do(*inside, "route", "add", "default", "via", cable.here)
+        return cable
+
+    def cut(self) -> None:
+        """From now on it swallows everything, in both directions, and tells nobody."""
+        for chain in ("INPUT", "OUTPUT"):
+            _do("ip", "netns", "exec", self.name, "iptables", "-I", chain, "!", "-o" if chain == "OUTPUT" else "-i",
+                "lo", "-j", "DROP")  # fmt: skip
+
+    def remove(self) -> None:
+        """With the namespace its end goes, and with that the other."""
+        _do("ip", "netns", "del", self.name)
+
+
+def _do(*command: str) -> None:
+    subprocess.run(command, capture_output=True, check=True)
+
+
+@dataclass
+class RayNode:
+    """One node that runs here."""
+
+    name: str
+    address: str  # host:port of the head that it is or has joined
+    process: subprocess.Popen[str]
+
+    def processes(self) -> list[psutil.Process]:
+        """All that belong to it: the node's own and its workers'."""
+        with suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(self.process.pid)
+            return [leader, *leader.children(recursive=True)]
+        return []
+
+    def signal(self, number: int) -> None:
+        """To every process of the node, the node's own first: SIGKILL is a power cut, SIGSTOP a silent partition."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def kill(self) -> None:
+        """As the power cut does."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@dataclass
+class RayNodes:
+    """Makes the nodes of one cluster.
+
+    Args:
+        folder: short (Ray's sockets have long names); for logs and Ray's session.
+        environment: of every node, besides what this process has that is not Ray's.
+        disguised: each worker gets a host name and shared memory of its own; see `can_disguise`.
+        address: of this machine, as the nodes reach it.
+    """
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    disguised: bool = False
+    address: str = "127.0.0.1"
+    nodes: list[RayNode] = field(default_factory=list)
+
+    def start(self, name: str, *, cpus: int, gpus: int, cable: Cable | None = None, **environment: str) -> RayNode:
+        """The head first, then workers; returns when the node says that it runs.
+
+        Args:
+            gpus: logical ones.
+            cable: the node runs at its far end.
+
+        Raises:
+            NodeFailed: it ended, or took longer than `START_SECONDS`.
+        """
+        base = first_of_free_ports(PORTS_PER_NODE)
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+        command += [f"--{port}={base + offset}" for offset, port in enumerate(PORTS, start=2)]
+        command += [f"--min-worker-port={base + 10}", f"--max-worker-port={base + PORTS_PER_NODE - 1}"]
+        command += [f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--object-store-memory={100 * 2**20}"]
+        if self.nodes:
+            address = self.nodes[0].address
+            command += [f"--address={address}"]
+            command += [f"--node-ip-address={cable.there if cable else self.address}"]
+            if self.disguised:
+                command = ["unshare", "--uts", "--mount", "sh", "-c", OTHER_MACHINE, "sh", name, *command]
+            if cable:
+                command = ["ip", "netns", "exec", cable.name, *command]
+        else:
+            address = f"{self.address}:{base}"
+            command += [f"--node-ip-address={self.address}"]
+            command += ["--head", "--include-dashboard=false", f"--port={base}", f"--ray-client-server-port={base + 1}"]
+            command += [f"--temp-dir={self.folder / 'ray'}"]
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_"))}
+        log = self.folder / f"{name}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, text=True, start_new_session=True,
+                env={**inherited, "RAY_worker_niceness": "0", **self.environment, **environment},
+            )  # fmt: skip
+        node = RayNode(name, address, process)
+        self.nodes.append(node)
+        until = time.monotonic() + START_SECONDS
+        while "Ray runtime started" not in log.read_text():
+            if process.poll() is not None or time.monotonic() > until:
+                raise NodeFailed(f"{name}: {log.read_text()}")
+            time.sleep(0.1)
+        return node
+
+    def stop(self) -> None:
+        """End every node that is left, the head last."""
+        for node in reversed(self.nodes):
+            left = node.processes()
+            node.signal(signal.SIGCONT)
+            node.process.terminate()  # the leader ends the others
+            with suppress(subprocess.TimeoutExpired):
+                node.process.wait(timeout=20)
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            node.process.wait()
+
+
+@contextmanager
+def ray_nodes(folder: Path, *, disguised: bool = False, **environment: str) -> Iterator[RayNodes]:
+    """A cluster without a node yet; all that are started are stopped at the end."""
+    nodes = RayNodes(folder, environment, disguised)
+    try:
+        yield nodes
+    finally:
+        nodes.stop()
+
+
+def can_disguise() -> bool:
+    """Whether this process may make namespaces."""
+    with suppress(FileNotFoundError):
+        trial = ["unshare", "--uts", "--mount", "sh", "-c", OTHER_MACHINE, "sh", "probe", "true"]
+        return subprocess.run(trial, capture_output=True, check=False).returncode == 0
+    return False
+
+
+def cables_are_permitted() -> bool:
+    """Whether this process may lay a `Cable`."""
+    with suppress(FileNotFoundError, subprocess.CalledProcessError):
+        cable = Cable.between(os.getpid())
+        try:
+            cable.cut()
+        finally:
+            cable.remove()
+        return True
+    return False
+
+
+def first_of_free_ports(count: int) -> int:
+    """The first of `count` consecutive ports that are all free now, below the range for outgoing connections."""
+    for base in range(20000, 32000, count):
+        if all(_is_free(port) for port in range(base, base + count)):
+            return base
+    raise NodeFailed(f"no {count} consecutive free ports between 20000 and 32000")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,0 +1,273 @@
+"""Before the first trial: whether every node of a cluster can do what the trials will ask of it.
+
+One small task per node, all at once, tells what is there: versions, our own code, the local files that trials read, the
+devices, and the storage path in both directions. `problems_of` compares that with the driver; `check_nodes` refuses the
+run with one table, node by problem. Imports neither torch nor models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cluster.capacity import ClusterError, Node
+from cluster.reach import PACKAGES, source_of
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+LIBRARIES = ("ray", "torch", "transformers", "datasets", "accelerate")
+ANSWER_SECONDS = 90.0  # a first worker on a busy node starts within this
+PROBE = b"tunefleet was here"
+NOT_CUDA = ("AMD", "Intel", "TPU", "aws", "HPU", "NPU")  # how Ray's names of other makers' accelerators begin
+
+
+class Asked(NamedTuple):
+    """What every node is asked."""
+
+    modules: tuple[str, ...]
+    reads: tuple[str, ...]
+    filesystem: FileSystem
+    probe: str  # a file that the driver has written; its node's own goes beside it
+
+
+class Found(NamedTuple):
+    """What one node answers."""
+
+    versions: Mapping[str, str]  # "python" and those of `LIBRARIES` that are installed
+    digests: Mapping[str, str | None]  # of each module's sources; None: it is not found
+    unreadable: Mapping[str, str]  # path -> the system's reason
+    storage: str | None  # what is wrong with the storage path
+    cuda: int | str  # how many devices CUDA finds, or why none
+
+
+def check_nodes(
+    nodes: Sequence[Node],
+    filesystem: FileSystem,
+    folder: str,
+    *,
+    modules: Sequence[str] = (),
+    reads: Sequence[str] = (),
+) -> None:
+    """Ask all of them.
+
+    Args:
+        filesystem: that the storage path is on.
+        folder: the run folder there; it exists.
+        modules: top-level names of the user's own modules that trials import.
+        reads: local files and folders that trials read.
+
+    Raises:
+        ClusterError: the table of what is wrong where; or this machine itself cannot write the folder.
+    """
+    probe = f"{folder}/.probe-{uuid.uuid4().hex}"
+    asked = Asked((*PACKAGES, *modules), tuple(map(str, reads)), filesystem, probe)
+    own = Found(installed(), digests_of(asked.modules), {}, None, 0)
+    with _written(filesystem, probe):
+        answers = _answers(nodes, asked)
+        table = [(node, problem) for node in nodes for problem in _judged(node, own, answers[node.id], asked)]
+    if table:
+        raise ClusterError(_drawn(table, nodes))
+
+
+def look(asked: Asked, node: str) -> Found:
+    """On a node: what is there.
+
+    Args:
+        node: its id; names the file that it writes.
+    """
+    return Found(
+        installed(),
+        digests_of(asked.modules),
+        {path: reason for path in asked.reads if (reason := _unreadable(path))},
+        _storage_problem(asked.filesystem, asked.probe, f"{asked.probe}-{node}"),
+        cuda_devices(),
+    )
+
+
+def problems_of(node: Node, own: Found, found: Found) -> Iterator[str]:
+    """What of `found` differs from the driver's `own`, or does not do: one sentence each, with the next step."""
+    for name, version in own.versions.items():
+        there = found.versions.get(name)
+        if there is None or _public(there) != _public(version):
+            yield f"{name} {there or 'is missing'}, here {version}. Install the same version on both."
+    for name in (name for name, digest in own.digests.items() if found.digests[name] != digest):
+        what = "differs from this machine's" if found.digests[name] else "is not found"
+        yield f"our package or your module {name} {what}. Install the same copy, or submit the run as a job."
+    for path, reason in found.unreadable.items():
+        yield f"{path} cannot be read: {reason}. Copy it there under the same path, or use a shared folder."
+    if found.storage:
+        yield f"{found.storage}. Set cluster.storage to a place that every node reads and writes."
+    if node.gpus and node.accelerator and not node.accelerator.startswith(NOT_CUDA):
+        if found.cuda in (0, "") or isinstance(found.cuda, str):
+            yield (
+                f"Ray says {node.gpus:g} x {node.accelerator}, CUDA finds none ({found.cuda or 'no device'}). Mend its "
+                "driver, or start its Ray with --num-gpus=0."
+            )
+        elif found.versions.get("torch", "").endswith("+cpu"):
+            yield f"torch {found.versions['torch']} cannot use its {node.accelerator}. Install torch with CUDA."
+
+
+def installed() -> dict[str, str]:
+    """Versions, by name: Python's without the last digit, which matters to nobody, and those of `LIBRARIES`."""
+    versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def digests_of(modules: Sequence[str]) -> dict[str, str | None]:
+    """Of the sources of each module, wherever it is imported from; None where it is not found."""
+    return {name: _digest(name) for name in modules}
+
+
+def _digest(name: str) -> str | None:
+    try:
+        source = source_of(name)
+    except ClusterError:
+        return None
+    files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(source)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def cuda_devices() -> int | str:
+    """How many devices CUDA finds on this machine, or why it cannot tell. Asks the driver's library, without torch."""
+    hidden = os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all of them from a task that holds none
+    try:
+        cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+        status = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
+        return f"CUDA's error {status}" if status else count.value
+    except OSError as error:
+        return str(error)
+    finally:
+        if hidden is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = hidden
+
+
+def _unreadable(path: str) -> str | None:
+    try:
+        if Path(path).is_dir():
+            os.listdir(path)
+        else:
+            Path(path).open("rb").close()
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _storage_problem(filesystem: FileSystem, theirs: str, own: str) -> str | None:
+    """Read what the driver wrote, and write what it will read."""
+    folder = theirs.rpartition("/")[0]
+    try:
+        with filesystem.open_input_stream(theirs) as stream:
+            if stream.read() != PROBE:
+                return f"cluster.storage: {folder} holds something else than the driver wrote"
+    except FileNotFoundError:
+        return f"cluster.storage: {folder} is not visible from there"
+    except Exception as error:  # a cloud's library raises what it likes; the driver tells it
+        return f"cluster.storage: {folder} cannot be read: {_first_line(error)}"
+    try:
+        with filesystem.open_output_stream(own) as stream:
+            stream.write(PROBE)
+    except Exception as error:
+        return f"cluster.storage: {folder} cannot be written: {_first_line(error)}"
+    return None
+
+
+@contextlib.contextmanager
+def _written(filesystem: FileSystem, probe: str) -> Iterator[None]:
+    try:
+        with filesystem.open_output_stream(probe) as stream:
+            stream.write(PROBE)
+    except Exception as error:
+        raise ClusterError(
+            f"cluster.storage: {probe.rpartition('/')[0]} cannot be written from here: {_first_line(error)}. Set "
+            "cluster.storage to a place that this machine and every node reach."
+        ) from error
+    try:
+        yield
+    finally:
+        filesystem.delete_file(probe)
+
+
+def _answers(nodes: Sequence[Node], asked: Asked) -> dict[str, Found | str]:
+    """By node; a text says why there is no answer."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(look)
+    pending: dict[Any, str] = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        answer = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(asked, node.id)
+        pending[answer] = node.id
+    answered, silent = ray.wait(list(pending), num_returns=len(pending), timeout=ANSWER_SECONDS)
+    found: dict[str, Found | str] = {}
+    for answer in answered:
+        try:
+            found[pending[answer]] = ray.get(answer)
+        except ray.exceptions.RayTaskError as error:  # such as: our code cannot be imported there
+            found[pending[answer]] = f"the check failed: {_last_line(error)}. Install tunefleet there."
+        except ray.exceptions.RayError as error:
+            found[pending[answer]] = f"no task runs there: {_first_line(error)}. Look at it with `ray status`."
+    for answer in silent:
+        ray.cancel(answer, force=True)
+        found[pending[answer]] = (
+            f"no answer within {ANSWER_SECONDS:g} s. Look at it with `ray status`, or take it out of the cluster."
+        )
+    return found
+
+
+def _judged(node: Node, own: Found, found: Found | str, asked: Asked) -> list[str]:
+    if isinstance(found, str):
+        return [found]
+    problems = list(problems_of(node, own, found))
+    if found.storage is None:
+        try:
+            with asked.filesystem.open_input_stream(f"{asked.probe}-{node.id}") as stream:
+                came_back = stream.read() == PROBE
+            asked.filesystem.delete_file(f"{asked.probe}-{node.id}")
+        except FileNotFoundError:
+            came_back = False
+        if not came_back:
+            folder = asked.probe.rpartition("/")[0]
+            problems.append(
+                f"cluster.storage: what it writes to {folder} is not seen from this machine. Set cluster.storage to a "
+                "place that is the same everywhere."
+            )
+    return problems
+
+
+def _drawn(table: Sequence[tuple[Node, str]], nodes: Sequence[Node]) -> str:
+    addresses = [node.address for node in nodes]
+    names = {n.id: n.address if addresses.count(n.address) == 1 else f"{n.address} ({n.id[:8]})" for n in nodes}
+    width = max(len(names[node.id]) for node, _ in table)
+    wrong = len({node.id for node, _ in table})
+    lines = [f"  {names[node.id]:{width}}  {problem}" for node, problem in table]
+    return "\n".join([f"cluster.address: {wrong} of {len(nodes)} nodes cannot run these trials:", *lines])
+
+
+def _public(version: str) -> str:
+    """Without the local part: a head without a GPU may have the CPU's build of the same torch."""
+    return version.partition("+")[0]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]

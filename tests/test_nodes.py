@@ -1,0 +1,202 @@
+"""Nodes that come and go while trials run: one cluster of several raylets, one run of all three strategies.
+
+A killed node is a power cut, a stopped one (SIGSTOP) a network that swallows everything. Ray's health check is
+shortened: what it takes by default is told by `benchmarks.nodes`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from benchmarks.raylets import RayNode, RayNodes, ray_nodes
+from trainables.learning_curve import LearningCurve
+from trainables.spec import Params
+from tuning import compare, load_spec
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.spec import ExperimentSpec
+from tuning.store import StudyStore
+
+pytestmark = pytest.mark.ray
+
+EPOCHS = 4
+SOON = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "2000"}
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[RayNodes]:
+    """A head that holds no trial, and two workers with two slots each."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tfn", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        ray_nodes(Path(folder), RAY_AUTH_MODE="disabled", HOME=folder, **SOON) as made,
+    ):
+        made.start("head", cpus=0, gpus=0)
+        for name in ("a", "b"):
+            made.start(name, cpus=2, gpus=2)
+        yield made
+
+
+class Run(NamedTuple):
+    """What came of it."""
+
+    spec: ExperimentSpec
+    outcome: ExperimentOutcome
+    lines: list[str]
+    joined_was_used: bool
+
+
+@pytest.fixture(scope="module")
+def run(nodes: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The first study loses b, killed, and gets c; the second loses c, cut off; the third has a alone."""
+    folder = tmp_path_factory.mktemp("nodes")
+    spec = {
+        "name": "shaken",
+        "trainable": "learning_curve",
+        "task": "reviews",
+        "epochs": EPOCHS,
+        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
+        "fixed": {"model.seconds_per_epoch": 1.0},
+        "strategies": [
+            {"kind": "grid", "points": 8},
+            {"kind": "pbt", "population": 4, "quantile": 0.25},
+            {"kind": "hyperopt_asha", "trials": 4},
+        ],
+        "cluster": {"storage": str(folder), "address": nodes.nodes[0].address},
+    }
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    lines: list[str] = []
+    used = False
+    with driver(folder / "spec.yaml", nodes) as process:
+        assert process.stdout is not None
+        killed, joined = False, threading.Thread(target=nodes.start, args=("c",), kwargs={"cpus": 2, "gpus": 2})
+        stopped = False
+        for line in process.stdout:
+            lines.append(line)
+            if not killed and line.startswith("grid-seed0") and "trial" in line:
+                wait_for_trials_on(nodes.nodes[2])
+                nodes.nodes[2].kill()
+                killed = True
+                joined.start()
+            if not stopped and line.startswith("pbt-seed0") and "epoch 1/" in line:
+                joined.join()
+                used = wait_for_trials_on(nodes.nodes[3])
+                nodes.nodes[3].signal(signal.SIGSTOP)
+                stopped = True
+    assert process.returncode == 0, "".join(lines)
+    loaded = load_spec(folder / "spec.yaml")
+    return Run(loaded, StudyStore(loaded.store_url).load("shaken"), lines, used)
+
+
+def driver(spec: Path, nodes: RayNodes) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tuning.cli", "run", str(spec)],
+        env={**environment, "HOME": str(nodes.folder), "RAY_AUTH_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_trials_on(node: RayNode) -> bool:
+    """Until processes of trials run there, 30 s at most."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if any("Slot" in process.name() for process in node.processes()):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def study(run: Run, strategy: str) -> StudyOutcome:
+    return run.outcome.study(strategy, 0)
+
+
+def undisturbed(spec: ExperimentSpec, params: Params) -> float:
+    """The accuracy of a whole trial that nothing happens to."""
+    trial = spec.trial_spec(0)
+    curve = LearningCurve({**trial.fixed, **params, "model.seconds_per_epoch": 0.0}, trial)
+    return curve.advance(EPOCHS).metrics["accuracy"]
+
+
+def test_every_trial_ends_and_none_has_failed(run: Run) -> None:
+    ended = {s.strategy: [trial.state for trial in s.trials] for s in run.outcome.studies}
+    assert {strategy: len(states) for strategy, states in ended.items()} == {"grid": 8, "pbt": 4, "hyperopt_asha": 4}
+    assert not any(TrialState.FAILED in states or TrialState.RUNNING in states for states in ended.values()), run.lines
+    assert set(ended["grid"]) == {TrialState.COMPLETED}
+
+
+def test_a_lost_node_is_recorded_as_that_and_told_in_the_comparison(run: Run) -> None:
+    losses = {s.strategy: len(s.node_losses) for s in run.outcome.studies}
+    assert losses["grid"] >= 1
+    assert losses["pbt"] >= 1
+    assert losses["hyperopt_asha"] == 0
+    told = [caveat for caveat in compare(run.outcome).caveats if "was lost" in caveat]
+    assert [caveat.split(" seed")[0] for caveat in told] == ["grid", "pbt"]
+
+
+def test_what_was_computed_again_is_what_it_was(run: Run) -> None:
+    for trial in study(run, "grid").trials:
+        assert [report.epoch for report in trial.reports] == [1, 2, 3, 4]
+        assert trial.reports[-1].metrics["accuracy"] == pytest.approx(undisturbed(run.spec, trial.params), abs=1e-12)
+
+
+def test_every_member_of_the_population_goes_through_every_generation(run: Run) -> None:
+    for member in study(run, "pbt").trials:
+        assert member.epochs == EPOCHS
+    assert [exploit.epoch for member in study(run, "pbt").trials for exploit in member.lineage]
+
+
+def test_a_node_that_joins_later_gets_trials_and_the_cost_follows_the_slots(run: Run) -> None:
+    assert run.joined_was_used
+    grid = study(run, "grid")
+    assert grid.slots == 4
+    assert grid.slot_seconds is not None
+    assert grid.slot_seconds < grid.slots * grid.wall_seconds  # two of them were gone for a while
+    assert any("slots in use on average" in line for line in run.lines)
+
+
+CHECK = """
+import sys
+from pathlib import Path
+from cluster import ClusterSpec
+from cluster.session import ClusterError, connect
+try:
+    with connect(ClusterSpec(address=sys.argv[1]), run_folder=Path(sys.argv[2]), reads=[sys.argv[3]]) as session:
+        print("joined")
+except ClusterError as error:
+    print(error)
+"""
+
+
+def test_a_node_that_cannot_run_trials_is_named_before_the_first(run: Run, nodes: RayNodes, tmp_path: Path) -> None:
+    """After the run: the cluster is its own again."""
+    other = tmp_path / "other" / "transformers-0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 0.1\n")
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\n")
+
+    def checked(reads: Path) -> list[str]:
+        command = [sys.executable, "-c", CHECK, nodes.nodes[0].address, str(tmp_path / "run"), str(reads)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout.splitlines()
+
+    assert checked(data) == ["joined"]
+    assert list((tmp_path / "run").iterdir()) == []  # no probe stays
+    nodes.start("odd", cpus=1, gpus=0, PYTHONPATH=str(other.parent))
+    heading, *rows = checked(tmp_path / "nowhere")
+    assert heading == "cluster.address: 3 of 3 nodes cannot run these trials:"
+    assert sum("nowhere cannot be read: No such file or directory. Copy it" in row for row in rows) == 3
+    (odd,) = [row for row in rows if "transformers" in row]
+    assert "transformers 0.1, here " in odd
