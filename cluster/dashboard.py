@@ -74,9 +74,12 @@ class Dashboard:
         """The nodes alive.
 
         Raises:
-            ClusterError: it does not say.
+            ClusterError: there is none yet, or it does not say.
         """
-        return tuple(Node.from_ray(_as_ray_says(node)) for node in self._alive())
+        alive = tuple(Node.from_ray(_as_ray_says(node)) for node in self._alive())
+        if not alive:
+            raise ClusterError(f"{self.url} has no node yet: its head has just started. Try again in some seconds.")
+        return alive
 
     def may_grow(self) -> bool:
         """Whether an autoscaler may add nodes; see `cluster.growth`.

@@ -120,7 +120,8 @@ def _status(arguments: argparse.Namespace) -> int:
     print(f"{record.id}: {_described(record)}")
     print(f"  started {_when(record.started)}; run folder on the cluster: {_folder(record)}")
     if record.state == "failed":
-        print(f"  {record.message.strip()}")
+        print(f"  {record.message.partition(chr(10))[0].partition(', last available logs')[0]}")
+        print(f"  its last words: tunefleet logs {record.id}")
     return SUCCESS
 
 

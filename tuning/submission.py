@@ -92,7 +92,7 @@ def prepare(source: str | Path, overrides: Sequence[str], on_cluster: Collection
     storage = _storage(spec.cluster.storage)
     spec = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"storage": storage})})
     spec, uploads = collect(spec, on_cluster)
-    _refuse_too_much(uploads)
+    _refuse_too_much([*(upload.source for upload in uploads), *(path for _, path in code(spec))])
     if uploads and "://" in storage:
         rule = f"{uploads[0].source} lies on this machine, and trials read no files from a bucket"
         raise InputError("cluster.storage", storage, rule, _ELSEWHERE)
@@ -114,8 +114,8 @@ def _storage(declared: str) -> str:
     return plain if plain.startswith(("/", "~")) or "://" in plain else f"~/{plain.removeprefix('./')}"
 
 
-def _refuse_too_much(uploads: Sequence[Upload]) -> None:
-    sizes = sorted(((upload.source.stat().st_size, upload.source) for upload in uploads), reverse=True)
+def _refuse_too_much(files: Sequence[Path]) -> None:
+    sizes = sorted(((file.stat().st_size, file) for file in files), reverse=True)
     total = sum(size for size, _ in sizes)
     if total > UPLOAD_LIMIT - ROOM:
         largest = ", ".join(f"{path} ({_mebibytes(size)})" for size, path in sizes[:LARGEST])
@@ -146,7 +146,8 @@ def code(spec: ExperimentSpec | None = None) -> Iterator[tuple[str, Path]]:
             continue
         for path in sorted(origin.parent.rglob("*")):
             relative = path.relative_to(origin.parent.parent)
-            if path.is_file() and "__pycache__" not in relative.parts:
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)  # .env, .git
+            if path.is_file() and not hidden:
                 yield relative.as_posix(), path
 
 
