@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.probes import ProbedFineTuning
+from trainables.finetune import FineTuning
 from trainables.slot import Evaluation
 from trainables.spec import FineTuneSpec, Params
 
@@ -40,6 +42,10 @@ class Replicated(ProbedFineTuning):
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().advance(epochs)
+
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
+        FineTuning.restore(self, folder, moments=moments)  # its base class scores, which draws a random number
+        self.event("restored")
 
     def _happens(self, what: float) -> bool:
         return self.replicas.rank == 1 and self.params["max_grad_norm"] == what
