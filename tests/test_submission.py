@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_the_id_is_the_experiments_and_changes_with_what_changes_it() -> None:
 def test_equal_submissions_are_equal_archives(tmp_path: Path) -> None:
     for name in ("a.zip", "b.zip"):
         write_archive(tmp_path / name, [("x/rows.csv", Path("rows.csv")), ("spec.yaml", b"name: mine"), *code()])
-        Path("rows.csv").touch()
+        os.utime("rows.csv", (1e9, 1e9))
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         archive.extractall(tmp_path / "out")
