@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from tuning.cli import parser
 from tuning.spec import load_spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 TEXTS = "\n".join(["text,label", *(f"row {i} {('bad,neg', 'good,pos')[i % 2]}" for i in range(60))])
+ON_A_CLUSTER = ("submit", "jobs", "fetch", "cluster")  # run in test_jobs.py and test_security.py
 # A formula, in place of hours.
 QUICK = ["trainable=learning_curve", "space={learning_rate: {loguniform: [1e-4, 1e-2]}}"]
 
@@ -73,7 +75,9 @@ def test_every_tunefleet_command_does_what_it_says(folder: Path) -> None:
     """In the README's order. `run` computes a formula instead of training, with the README's own overrides."""
     ran = 0
     for words in commands("tunefleet"):
-        if words[0] != "run":
+        if words[0] in ON_A_CLUSTER:
+            parser().parse_args(words)
+        elif words[0] != "run":
             tunefleet(*words, cwd=folder)
         elif words[1] == "experiment.yaml":
             drop_spaces(folder / words[1])
