@@ -165,6 +165,8 @@ def test_ten_equal_submissions_are_one_job_that_stops_in_order_and_goes_on_where
     assert cli.main(["stop", "long", "--address", cluster.url]) == 0
     assert "stopped after" in capsys.readouterr().out
     assert "stopped with 0 of 2 trials ended" in doors[0][0].log(submission.id)
+    rays_word = (cluster.logs / "jobs" / f"supervisor-{submission.id}.log").read_text()
+    assert "terminated gracefully with SIGINT" in rays_word  # not killed after Ray's three seconds for SIGTERM
 
     assert submit(cluster, *overrides) == 0
     assert "already submitted; stopped" in capsys.readouterr().out
