@@ -158,7 +158,8 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "GPU where there is none": ("cluster.gpus_per_trial=1", "cluster.gpus_per_trial", "has no CUDA device"),
     "half of a second GPU": ("cluster.gpus_per_trial=1.5", "cluster.gpus_per_trial", "a whole number of them"),
     "storage that cannot be written": ("cluster.storage=/proc/runs", "cluster.storage", "cannot be written"),
-    "storage by URL": ("cluster.storage=s3://bucket/runs", "cluster.storage", "must be a folder"),
+    "storage by URL": ("cluster.storage=ftp://host/runs", "cluster.storage", "must be a folder"),
+    "a key in a bucket's URI": ("cluster.storage=s3://me:hunter2@bucket/runs", "cluster.storage", "credentials"),
     "store that is no URL": ("store=studies.db", "store", "must be a database URL"),
     "password in the store": ("store=postgresql://me:hunter2@host/db", "store", "TUNEFLEET_STORE"),
     "W&B online without a key": ("wandb.mode=online", "wandb.mode", "set WANDB_API_KEY"),
@@ -261,6 +262,7 @@ def test_a_place_for_tokenised_data_that_cannot_be_used_is_told(
     (told,) = mistakes()
     assert told.startswith("TUNEFLEET_CACHE:")
     assert "is a file, not a folder; set TUNEFLEET_CACHE to a folder of yours" in told
+    monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path))
     monkeypatch.setenv("TUNEFLEET_CACHE_GB", "20GB")
     (told,) = mistakes()
     assert told.startswith("TUNEFLEET_CACHE_GB: '20GB': must be a number of gigabytes above 0")
