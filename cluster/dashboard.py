@@ -173,6 +173,7 @@ def open_dashboard(url: str, *, allow_unauthenticated: bool = False) -> Dashboar
             "A tunnel (ssh -L 8265:localhost:8265 HEAD) or https:// hides it.",
             file=sys.stderr,
         )
+    _refuse_another_login(url)
     found = Dashboard(url, token)
     answer = _asked(f"{url}/api/version", found.headers, {}, seconds=ANSWER_SECONDS)
     if answer.status_code in (401, 403):
@@ -182,6 +183,17 @@ def open_dashboard(url: str, *, allow_unauthenticated: bool = False) -> Dashboar
         )
     _refuse_other_versions(url, answer)
     return found
+
+
+def _refuse_another_login(url: str) -> None:
+    """`requests`, Ray's client included, would send a login of ~/.netrc in place of the token."""
+    from requests.utils import get_netrc_auth
+
+    if get_netrc_auth(url) is not None:
+        raise ClusterError(
+            f"{url}: ~/.netrc (or $NETRC) has a login for that host, or a `default` one, which would be sent in place "
+            "of the token. Take it out, or set NETRC=/dev/null for this command."
+        )
 
 
 def _refuse_other_versions(url: str, answer: Response) -> None:

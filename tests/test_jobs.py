@@ -233,13 +233,13 @@ def test_an_unknown_job_is_told_with_the_nearest_one(cluster: Cluster, capsys: p
 
 
 @contextlib.contextmanager
-def standing_in(version: str | None) -> Iterator[int]:
-    """The port of an HTTP server that answers /api/version as an open Ray of that version does; None: as no Ray."""
+def standing_in(version: str | None, *, status: int = 200) -> Iterator[int]:
+    """The port of an HTTP server that answers /api/version as a Ray of that version does; None: as no Ray."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = json.dumps({"ray_version": version}).encode() if version else b"<html>"
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
 
@@ -277,6 +277,20 @@ def test_a_cluster_of_others_that_lets_everybody_in_is_refused_unless_one_insist
         assert "insist with --allow-unauthenticated" in refusal(here)
         assert open_dashboard(here, allow_unauthenticated=True).token is None
         assert open_dashboard(f"http://127.0.0.1:{port}").headers == {}
+
+
+def test_a_login_that_would_be_sent_in_place_of_the_token_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib.metadata import version
+
+    (tmp_path / "netrc").write_text("default login me password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
+    with standing_in(version("ray"), status=401) as port:
+        assert "set NETRC=/dev/null" in refusal(f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("NETRC", os.devnull)
+        assert "refused the token" in refusal(f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(
