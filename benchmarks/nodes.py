@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the study; exit status 1 if a trial has failed or not ended."""
     given = sys.argv[1:] if argv is None else argv
     options = _parse(given)
-    disguised, cabled = can_disguise(), cables_are_permitted()
+    disguised, cabled = can_disguise(), not options.stop and cables_are_permitted()
     result: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks.nodes", *given]),
         "machine": machine(),
@@ -175,6 +175,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each epoch")
     parser.add_argument("--kill-after", type=int, default=60, help="reports")
     parser.add_argument("--cut-after", type=int, default=180, help="reports")
+    parser.add_argument("--stop", action="store_true", help="cut off by SIGSTOP, even where an interface could be")
     parser.add_argument("--health", nargs="*", default=[], metavar="RAY_health_check_...=N", help="for the nodes")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/nodes.json"))
     return parser.parse_args(argv)

@@ -29,6 +29,7 @@ PORTS = (  # of one node, after the two of a head
 )
 PORTS_PER_NODE = 60
 START_SECONDS = 90.0  # on a busy machine
+TRIES = 4
 OTHER_MACHINE = 'hostname "$1" && mount -t tmpfs -o size=25% none /dev/shm && shift && exec "$@"'
 
 
@@ -94,6 +95,14 @@ class RayNode:
             return [leader, *leader.children(recursive=True)]
         return []
 
+    def trials(self) -> int:
+        """Processes there that compute trials now."""
+        names = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                names.append(process.name())
+        return sum("Slot" in name for name in names)
+
     def signal(self, number: int) -> None:
         """To every process of the node, the node's own first: SIGKILL is a power cut, SIGSTOP a silent partition."""
         for process in self.processes():
@@ -133,6 +142,12 @@ class RayNodes:
         Raises:
             NodeFailed: it ended, or took longer than `START_SECONDS`.
         """
+        for _ in range(TRIES - 1):
+            with suppress(NodeFailed):  # Ray gives a raylet 30 s to come up, which a busy machine may exceed
+                return self._start(name, cpus, gpus, cable, environment)
+        return self._start(name, cpus, gpus, cable, environment)
+
+    def _start(self, name: str, cpus: int, gpus: int, cable: Cable | None, environment: Mapping[str, str]) -> RayNode:
         base = first_of_free_ports(PORTS_PER_NODE)
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
         command += [f"--{port}={base + offset}" for offset, port in enumerate(PORTS, start=2)]
@@ -159,12 +174,13 @@ class RayNodes:
                 env={**inherited, "RAY_worker_niceness": "0", **self.environment, **environment},
             )  # fmt: skip
         node = RayNode(name, address, process)
-        self.nodes.append(node)
         until = time.monotonic() + START_SECONDS
         while "Ray runtime started" not in log.read_text():
             if process.poll() is not None or time.monotonic() > until:
+                node.signal(signal.SIGKILL)
                 raise NodeFailed(f"{name}: {log.read_text()}")
             time.sleep(0.1)
+        self.nodes.append(node)
         return node
 
     def stop(self) -> None:

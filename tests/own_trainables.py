@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -19,6 +21,15 @@ class FailsOnce(LearningCurve):
         if self.epoch == 2 and not marker.exists():
             marker.touch()
             raise RuntimeError("out of luck")
+        return super().advance(epochs)
+
+
+class Dies(LearningCurve):
+    """Its process is killed after the second epoch, each time."""
+
+    def advance(self, epochs: float) -> Evaluation:
+        if self.epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().advance(epochs)
 
 

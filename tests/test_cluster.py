@@ -416,8 +416,8 @@ def test_another_machine_gets_the_code_and_must_see_the_run_folder(
     head = start_head(RAY_AUTH_MODE="disabled")
     start_head(*under, join=head.address, RAY_AUTH_MODE="disabled")
 
-    for own in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}):
-        open_door = drive(JOIN, head.address, tmp_path / "run", **own).stdout
+    for proof in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}):
+        open_door = drive(JOIN, head.address, tmp_path / "run", **proof).stdout
         assert "asks for no token, so whoever reaches its ports runs code on other-machine (" in open_door
 
     shipped = drive(OTHER_MACHINE, head.address, tmp_path / "run", own).stdout.splitlines()

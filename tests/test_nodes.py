@@ -23,7 +23,7 @@ import yaml
 from benchmarks.raylets import RayNode, RayNodes, ray_nodes
 from trainables.learning_curve import LearningCurve
 from trainables.spec import Params
-from tuning import compare, load_spec
+from tuning import compare, load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.spec import ExperimentSpec
 from tuning.store import StudyStore
@@ -113,7 +113,7 @@ def wait_for_trials_on(node: RayNode) -> bool:
     """Until processes of trials run there, 30 s at most."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        if any("Slot" in process.name() for process in node.processes()):
+        if node.trials():
             return True
         time.sleep(0.1)
     return False
@@ -165,6 +165,24 @@ def test_a_node_that_joins_later_gets_trials_and_the_cost_follows_the_slots(run:
     assert grid.slot_seconds is not None
     assert grid.slot_seconds < grid.slots * grid.wall_seconds  # two of them were gone for a while
     assert any("slots in use on average" in line for line in run.lines)
+
+
+def test_a_process_that_dies_on_a_node_that_lives_is_the_trials_own_failure(ray_session: None, tmp_path: Path) -> None:
+    spec = {
+        "name": "dies",
+        "trainable": "tests.own_trainables:Dies",
+        "task": "reviews",
+        "epochs": EPOCHS,
+        "objective": {"metric": "accuracy", "mode": "max"},
+        "space": {"learning_rate": 1e-3},
+        "strategies": [{"kind": "grid", "points": 1}],
+        "max_failures": 1,
+        "cluster": {"storage": str(tmp_path)},
+        "test": False,
+    }
+    (own,) = run_experiment(load_spec(spec), progress=False).studies
+    assert [trial.state for trial in own.trials] == [TrialState.FAILED]
+    assert own.node_losses == ()
 
 
 CHECK = """
