@@ -76,8 +76,8 @@ def run(command: list[str]) -> Usage:
     samples.stop()
     cpu = samples.cpu_seconds
     if clock is not None:
-        ours = time.thread_time() - own + samples.own_cpu_seconds
-        cpu = struct.unpack("Q", os.read(clock, 8))[0] / 1e9 - ours
+        # This thread's own time is in it; the sampler's is not: its thread is older than the clock.
+        cpu = struct.unpack("Q", os.read(clock, 8))[0] / 1e9 - (time.thread_time() - own)
         os.close(clock)
     method = "samples" if clock is None else "task clock"
     return Usage(started, wall, cpu, method, samples.bytes_written, samples.processes, killed, status)
@@ -142,7 +142,6 @@ class Samples:
     def __init__(self) -> None:
         self._seen: dict[tuple[int, str], tuple[float, int]] = {}  # (pid, start time) -> CPU seconds, bytes
         self._stopped = threading.Event()
-        self.own_cpu_seconds = 0.0  # of looking, after `stop`
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
@@ -173,7 +172,6 @@ class Samples:
                     cpu = (int(fields[11]) + int(fields[12])) / TICK
                     key = (pid, fields[19])
                     self._seen[key] = (cpu, max(_written(pid), self._seen.get(key, (0, 0))[1]))
-        self.own_cpu_seconds = time.thread_time()
 
 
 def _written(pid: int) -> int:
