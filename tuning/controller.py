@@ -50,14 +50,15 @@ class Controller(TuneController):  # type: ignore[misc]
 
     Args:
         on_loss: told before the trial starts again.
-        limit: how many trials may run at a time, asked again and again; None: it does not change.
+        limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
+            in its place: the limit does not change.
     """
 
     def __init__(
         self,
         *arguments: Any,
         on_loss: Callable[[NodeLoss], None],
-        limit: Callable[[], int] | None,
+        limit: Callable[[], int | None] | None,
         **options: Any,
     ) -> None:
         self._on_loss, self._limit = on_loss, limit
@@ -76,7 +77,8 @@ class Controller(TuneController):  # type: ignore[misc]
         super().on_step_begin()
         if self._limit is not None and time.monotonic() - self._followed >= FOLLOW:
             self._followed = time.monotonic()
-            ray_internals.limit_trials(self, self._limit())
+            if (most := self._limit()) is not None:
+                ray_internals.limit_trials(self, most)
 
     def on_step_end(self) -> None:
         """Tune's step has ended: what became of the processes that have."""
@@ -128,7 +130,7 @@ class Controller(TuneController):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def following(*, on_loss: Callable[[NodeLoss], None], limit: Callable[[], int] | None) -> Iterator[None]:
+def following(*, on_loss: Callable[[NodeLoss], None], limit: Callable[[], int | None] | None) -> Iterator[None]:
     """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
     made = tune_module.TuneController
     tune_module.TuneController = functools.partial(Controller, on_loss=on_loss, limit=limit)

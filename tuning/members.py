@@ -22,6 +22,10 @@ class FirstValues(Searcher):  # type: ignore[misc]
         self._members = members
         self._scheduler = scheduler
 
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """The scheduler knows how many may be at work, also after a resume: a limiter around this has no say."""
+        return True
+
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next member, or None while no slot is left or when all are proposed."""
         if self._scheduler.proposed == len(self._members) or self._scheduler.full:
@@ -44,7 +48,8 @@ class FirstValues(Searcher):  # type: ignore[misc]
 class Members(SearchGenerator):  # type: ignore[misc]
     """Ends with the last member, not with the last proposal: Tune keeps idle processes only while a search goes on.
 
-    The limiter tells Tune to start all members' processes at once; a bare searcher's are started one after the other.
+    The limiter, which limits nothing, tells Tune to start all members' processes at once; a bare searcher's are started
+    one after the other.
     """
 
     def __init__(self, members: Sequence[Params], scheduler: PopulationScheduler) -> None:

@@ -196,15 +196,19 @@ def run_study(
     place.save()
 
 
-def _limit(session: Session, plan: Plan, recorder: Recorder, drawn: Progress) -> Callable[[], int] | None:
-    """Tells how many trials the cluster takes now, also everybody else; None for a local Ray, which stays as it is."""
+def _limit(session: Session, plan: Plan, recorder: Recorder, drawn: Progress) -> Callable[[], int | None] | None:
+    """Tells how many trials the cluster takes now, also everybody else; None for a local Ray, which stays as it is.
 
-    def limit() -> int:
+    A population keeps to it by itself; Tune is then told None.
+    """
+
+    def limit() -> int | None:
         now = session.refreshed()
         recorder.slots = drawn.slots = now.slots
-        if isinstance(plan.scheduler, PopulationScheduler):
-            plan.scheduler.max_concurrent = now.limit
-        return now.limit
+        if not isinstance(plan.scheduler, PopulationScheduler):
+            return now.limit
+        plan.scheduler.max_concurrent = now.limit
+        return None
 
     return None if session.address is None else limit
 
