@@ -111,6 +111,7 @@ class RayNode:
 
     def kill(self) -> None:
         """As the power cut does."""
+        self.signal(signal.SIGSTOP)  # first: a raylet that starts a worker meanwhile would leave it behind
         self.signal(signal.SIGKILL)
         self.process.wait()
 

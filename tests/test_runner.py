@@ -168,7 +168,8 @@ def test_a_damaged_snapshot_is_refused_instead_of_started_anew(ray_session: None
     snapshot.write_text(snapshot.read_text()[:100])
     store = StudyStore(spec.store_url)
     storage = store._open()
-    storage.set_study_user_attr(store._studies()[0]._study_id, "state", "running")
+    (study,) = storage.get_all_studies()
+    storage.set_study_user_attr(study._study_id, "state", "running")
     with pytest.raises(RunFolderError, match=r"grid, seed 0: .*is damaged .*Remove the folder .*grid-seed0"):
         run_experiment(spec, progress=False, resume=True)
 

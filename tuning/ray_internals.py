@@ -7,15 +7,19 @@ A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
+
+from cluster.head import open_channel
 
 if TYPE_CHECKING:
     from ray.exceptions import RayActorError
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
+
+HEALTH = "/grpc.health.v1.Health/Check"  # of a raylet; answered without a token
+HEALTH_SECONDS = 1.0
 
 
 def in_slot(runner: Any, trial: Trial) -> bool:
@@ -96,10 +100,17 @@ def fate_of(error: RayActorError) -> tuple[str, bool | None]:
 
 
 def _answers(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), timeout=1.0).close()
-    except OSError:
-        return False
+    """Whether a node's raylet says that it is well.
+
+    A connection alone proves nothing: the system makes it for a process that hangs, or a child with the same socket.
+    """
+    import grpc  # type: ignore[import-untyped]
+
+    with open_channel(f"{address}:{port}") as channel:
+        try:
+            channel.unary_unary(HEALTH)(b"", timeout=HEALTH_SECONDS)
+        except grpc.RpcError:
+            return False
     return True
 
 
