@@ -67,13 +67,14 @@ def local_ray(spec: ClusterSpec, preload: str | None) -> Iterator[Daemon]:
                 )
             yield daemon
         finally:
-            _shut_down()
+            _shut_down(folder)
 
 
-def _shut_down() -> None:
-    """End Ray, and wait until the workers and agents below its servers have ended as well.
+def _shut_down(folder: str) -> None:
+    """End Ray, which works in `folder`, and wait until the workers and agents below its servers have ended as well.
 
-    A raylet that takes too long to end is killed by `ray.shutdown`, and its agents then live on for seconds.
+    A raylet that takes too long to end is killed by `ray.shutdown`: its agents then live on for seconds, and a worker
+    that it has just started until that one misses it.
     """
     import psutil
     import ray
@@ -81,8 +82,10 @@ def _shut_down() -> None:
 
     servers = _global_node.all_processes.values() if _global_node else ()
     started = [psutil.Process(info.process.pid) for infos in servers for info in infos if info.process.poll() is None]
-    below = [process for server in started for process in _children(server)]
+    below = {process for server in started for process in _children(server)}
     ray.shutdown(wait_for_processes=True)
+    running = psutil.process_iter(["cmdline"])
+    below |= {process for process in running if folder in " ".join(process.info["cmdline"] or ())}  # started meanwhile
     _, left = psutil.wait_procs(below, timeout=GRACE_SECONDS)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
