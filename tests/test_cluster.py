@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -258,6 +257,13 @@ except (ValueError, KeyboardInterrupt):
 changed = {name for name in before.keys() | os.environ if before.get(name) != os.environ.get(name)}
 assert not changed & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_worker_niceness"}, changed
 assert not list(Path(os.environ["TMPDIR"]).iterdir())
+def works_there(pid):  # Ray's processes overwrite their arguments and variables, not their open files
+    try:
+        return any(os.readlink(link).startswith(str(closed)) for link in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+left = [process.name() for process in psutil.process_iter() if works_there(process.pid)]
+assert not left, left
 """
 
 
@@ -276,15 +282,6 @@ def test_a_local_ray_leaves_no_process_and_no_file(ending: str, short_folder: Pa
     assert list(home.rglob("*")) == []
     assert list(temporary.iterdir()) == []
     assert list((tmp_path / "run").iterdir()) == []
-    assert [process.cmdline() for process in psutil.process_iter() if _works_in(temporary, process.pid)] == []
-
-
-def _works_in(folder: Path, pid: int) -> bool:
-    """Whether it has a file there open, which may be deleted. Ray's processes overwrite arguments and variables."""
-    try:
-        return any(os.readlink(link).startswith(str(folder)) for link in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:  # gone meanwhile, or another user's
-        return False
 
 
 STRANGER = """
