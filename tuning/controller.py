@@ -6,6 +6,8 @@ error is therefore looked into first: its node's death may be known only after s
 network that swallows everything).
 
 Trials keep their places in Tune's list, by which callbacks know them; a trial that starts again would become the last.
+A process that is being started is left to start: Ray gives its trial the process of whichever trial ends meanwhile and
+stops the new one, so that with trials shorter than the start of a process a cold cluster never fills.
 The limit of trials at a time follows the cluster, so that nodes which join later are used.
 
 Read against ray 2.60: `TuneController` and what `ray_internals` names. `tests/test_nodes.py` drives it.
@@ -122,6 +124,12 @@ class Controller(TuneController):  # type: ignore[misc]
         trial.temporary_state.restoring_from = None  # nor does a restore that was cut off count
         error._preempted = True  # so Ray says it of a node that was taken back: not counted
         self._process_trial_failure(trial, exception=error)
+
+    def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
+        """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""
+        if not self._search_alg.is_finished() and ray_internals.is_starting(self, trial):
+            return False
+        return bool(super()._maybe_reuse_cached_actor(trial))
 
     def _requeue_trial(self, trial: Trial) -> None:
         place = self._trials.index(trial)

@@ -28,9 +28,17 @@ def in_slot(runner: Any, trial: Trial) -> bool:
     Tune calls a trial PENDING both while it waits for a free GPU and while its process imports torch. Only the actor
     tables tell the two apart, and only the first is a reason to take another trial's slot away.
     """
-    controller = runner._tune_controller
+    return _has_slot(runner._tune_controller, trial)
+
+
+def is_starting(controller: TuneController, trial: Trial) -> bool:
+    """Whether `trial` has a slot, and its process there has not said yet that it is up."""
+    return _has_slot(controller, trial) and controller._trial_to_actor[trial] not in controller._started_actors
+
+
+def _has_slot(controller: TuneController, trial: Trial) -> bool:
     actor = controller._trial_to_actor.get(trial)
-    return actor is not None and controller._actor_manager.is_actor_started(actor)
+    return actor is not None and bool(controller._actor_manager.is_actor_started(actor))
 
 
 def go_on(runner: Any, trial: Trial) -> None:
