@@ -106,7 +106,7 @@ def _tune_alone(name: str, options: argparse.Namespace, folder: Path) -> int:
 
     from trainables.slot import make_trainable
     from tuning import load_spec
-    from tuning.tune_settings import tune_settings
+    from tuning.run.tune_settings import tune_settings
 
     spec = load_spec(experiment(name, "grid", options, folder))
     rates = [config["learning_rate"] for config in spec.space.grid(options.trials)]

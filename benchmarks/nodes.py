@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 def measure(options: argparse.Namespace, folder: Path, *, disguised: bool, cabled: bool) -> dict[str, Any]:
     """One study, two losses."""
     from tuning import load_spec
-    from tuning.store import StudyStore
+    from tuning.store.study_store import StudyStore
 
     health = {name: value for name, _, value in (entry.partition("=") for entry in options.health)}
     cable = Cable.between(os.getpid()) if cabled else None

@@ -171,7 +171,7 @@ def write_alone(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """
     from trainables.reporting import Report
     from trainables.spec import Objective
-    from tuning.store import StudyStore, sqlite_url
+    from tuning.store.study_store import StudyStore, sqlite_url
 
     with tempfile.TemporaryDirectory(prefix="tfs-", dir=options.out.parent) as folder:
         store = StudyStore(options.store or sqlite_url(Path(folder) / "study.db"))
@@ -206,7 +206,7 @@ def _start_slots(slots: int) -> dict[str, float]:
         how many seconds it took, and the CPU time that each process had used by then.
     """
     from cluster.warmup import prestart
-    from tuning.ray_internals import slot_environment
+    from tuning.run.ray_internals import slot_environment
 
     started = time.monotonic()
     while len(up := workers(idle=True)) < slots:

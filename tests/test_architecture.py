@@ -25,7 +25,14 @@ LIGHT = [
     *("cluster.spec", "cluster.capacity"),
     *("trainables.errors", "trainables.spec", "trainables.epochs", "trainables.models", "trainables.model_files"),
     *(f"trainables.tasks.{path.stem}" for path in sorted((ROOT / "trainables/tasks").glob("[a-z]*.py"))),
-    *("tuning.cli", "tuning.spec", "tuning.spec_file", "tuning.space", "tuning.checks", "tuning.machine"),
+    *(
+        "tuning.cli",
+        "tuning.spec",
+        "tuning.spec_file",
+        "tuning.space",
+        "tuning.checks.spec_checks",
+        "tuning.checks.machine",
+    ),
     *(f"tuning.strategies.{path.stem}" for path in sorted((ROOT / "tuning/strategies").glob("[a-z]*.py"))),
 ]
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from specs import GOOD
 
-from tuning import tracking
-from tuning.mistakes import SpecError
+from tuning.checks.mistakes import SpecError
 from tuning.spec import load_spec
+from tuning.tracking.tracking import tracking
 
 
 @pytest.fixture(autouse=True)

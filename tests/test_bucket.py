@@ -32,12 +32,12 @@ from trainables.spec import FineTuneSpec, Subset
 from trainables.states import Keeping, scorable
 from trainables.storage import FOLDERS, Storage
 from tuning import load_spec, run_experiment
+from tuning.checks.mistakes import SpecError
 from tuning.experiments import find_store, names_in
-from tuning.mistakes import SpecError
+from tuning.jobs.parcel import pack
 from tuning.outcome import StudyState
-from tuning.parcel import pack
-from tuning.run_folder import RunFolderError, claim_run_folder
-from tuning.store import StudyStore
+from tuning.run.folder import RunFolderError, claim_run_folder
+from tuning.store.study_store import StudyStore
 
 moto = pytest.importorskip("moto.server", reason="moto is not installed")
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from outcomes import report, study, trial
 
-from tuning.checkpoints import CheckpointKeeper
-from tuning.final import choose
 from tuning.outcome import TrialOutcome, TrialState
+from tuning.run.final import choose
+from tuning.states.checkpoints import CheckpointKeeper
 
 
 class Study:

@@ -17,7 +17,7 @@ from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.space import Space
 from tuning.spec import ExperimentSpec, load_spec
 from tuning.spec_file import presets
-from tuning.store import StudyStore, sqlite_url
+from tuning.store.study_store import StudyStore, sqlite_url
 from tuning.strategies import find_strategies
 
 HEAVY = ("ray", "torch", "transformers", "datasets", "optuna", "hyperopt", "wandb", "pandas", "scipy", "sklearn")

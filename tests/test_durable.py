@@ -14,10 +14,10 @@ from outcomes import study as study_of
 from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import ROOT, SharedMemory
 from trainables.storage import FOLDERS
-from tuning import checkpoints
-from tuning.checkpoints import CheckpointKeeper
-from tuning.durable import Copier, Copy, StorageError, make_copy, on_node
-from tuning.study_states import StudyStates
+from tuning.states import checkpoints
+from tuning.states.checkpoints import CheckpointKeeper
+from tuning.states.durable import Copier, Copy, StorageError, make_copy, on_node
+from tuning.states.study_states import StudyStates
 
 HERE = "this node"
 

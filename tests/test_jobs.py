@@ -28,7 +28,7 @@ from cluster.capacity import ClusterError
 from cluster.dashboard import dashboard_url, open_dashboard
 from cluster.jobs import Jobs
 from tuning import cli
-from tuning.submission import prepare, send
+from tuning.jobs.submission import prepare, send
 
 TOKEN = "0123456789abcdef" * 4
 DATA = "text,label\nfine,1\n"

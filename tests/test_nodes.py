@@ -26,7 +26,7 @@ from trainables.spec import Params
 from tuning import compare, load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.spec import ExperimentSpec
-from tuning.store import StudyStore
+from tuning.store.study_store import StudyStore
 
 pytestmark = pytest.mark.ray
 

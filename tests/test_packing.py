@@ -24,7 +24,7 @@ from trainables.finetune import FineTuning
 from trainables.footprint import measure, step_of_longest_rows
 from trainables.spec import FineTuneSpec
 from tuning import SpecError, load_spec
-from tuning.packing import heaviest, packed, sharing_record
+from tuning.run.packing import heaviest, packed, sharing_record
 
 GIB = 2**30
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from trainables.learning_curve import BEST_LEARNING_RATE, DIVERGES_ABOVE
 from trainables.spec import FineTuneSpec, Objective, Params
-from tuning.evolution import Evolution, Member
 from tuning.outcome import Exploit
+from tuning.search.evolution import Evolution, Member
 from tuning.space import Space
 from tuning.strategies import Plan, find_strategies
 from tuning.strategies.pbt import Pbt

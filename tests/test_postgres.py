@@ -20,10 +20,10 @@ from test_runner import spec_of
 from test_store import begin, open_study
 
 from tuning import compare, run_experiment
-from tuning import database as database_module
 from tuning.outcome import StudyState
 from tuning.spec import STORE_VARIABLE
-from tuning.store import StoreError, StudyStore
+from tuning.store import database as database_module
+from tuning.store.study_store import StoreError, StudyStore
 
 if TYPE_CHECKING:
     from postgres_server import PostgresServer

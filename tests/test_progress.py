@@ -13,8 +13,8 @@ import pytest
 from trainables.reporting import Report
 from trainables.spec import Objective, Params
 from tuning.outcome import TrialState
-from tuning.progress import Progress, Screen, render
-from tuning.progress_state import ProgressState, duration, short_params
+from tuning.run.progress import Progress, Screen, render
+from tuning.run.progress_state import ProgressState, duration, short_params
 
 ACCURACY = Objective(metric="accuracy", mode="max")
 LOSS = Objective(metric="loss", mode="min")

@@ -13,9 +13,9 @@ import pytest
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Objective
 from tuning.outcome import Exploit, TrialState
-from tuning.recorder import Recorder
+from tuning.run.recorder import Recorder
 from tuning.space import Space
-from tuning.store import StoreError, StudyStore, StudyWriter, sqlite_url
+from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
 
 ACCURACY = Objective(metric="accuracy", mode="max")
 SPACE = Space.model_validate({"learning_rate": {"loguniform": [1e-6, 1.0]}})

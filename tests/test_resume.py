@@ -24,7 +24,7 @@ from tuning import load_spec, run_experiment
 from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.space import Space
 from tuning.spec import ExperimentSpec
-from tuning.store import StudyStore
+from tuning.store.study_store import StudyStore
 from tuning.strategies import Plan
 from tuning.strategies.hyperopt_asha import HyperOptAsha
 

@@ -12,8 +12,8 @@ from ray.tune.schedulers import FIFOScheduler
 from cluster.capacity import ClusterError
 from trainables.model_files import ModelError, weight_bytes
 from tuning import load_spec, run_experiment
-from tuning.room import refuse_too_little, room_of
 from tuning.spec import CheckpointSpec
+from tuning.states.room import refuse_too_little, room_of
 from tuning.strategies import Plan
 
 MODEL = 100  # bytes

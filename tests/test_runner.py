@@ -9,7 +9,7 @@ import pytest
 
 from tuning import load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
-from tuning.run_folder import RunFolderError, claim_run_folder
+from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.spec import ExperimentSpec
 
 STRATEGIES = [
@@ -160,7 +160,7 @@ def test_without_test_the_test_split_is_not_looked_at(ray_session: None, tmp_pat
 
 
 def test_a_damaged_snapshot_is_refused_instead_of_started_anew(ray_session: None, tmp_path: Path) -> None:
-    from tuning.store import StudyStore
+    from tuning.store.study_store import StudyStore
 
     spec = spec_of(tmp_path, strategies=STRATEGIES[:1])
     run_experiment(spec, progress=False)

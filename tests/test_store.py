@@ -19,11 +19,11 @@ import pytest
 from outcomes import report
 
 from trainables.spec import Objective
-from tuning.database import connect
 from tuning.outcome import Exploit, StudyState, TestScore, TrialState
 from tuning.space import Space
-from tuning.store import StoreError, StudyStore, StudyWriter, sqlite_url
-from tuning.store_url import masked
+from tuning.store.database import connect
+from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
+from tuning.store.url import masked
 
 ACCURACY = Objective(metric="accuracy", mode="max")
 SPACE = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1.0]}, "optim": {"choice": ["sgd", "adafactor"]}})

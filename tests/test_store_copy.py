@@ -9,9 +9,9 @@ from outcomes import report
 from test_store import begin, exploit, on_both, open_study, store_url
 
 from tuning.outcome import StudyState, TrialState
-from tuning.store import StudyStore
-from tuning.store_copy import copy_experiment
-from tuning.store_url import StoreError, sqlite_url
+from tuning.store.copy import copy_experiment
+from tuning.store.study_store import StudyStore
+from tuning.store.url import StoreError, sqlite_url
 
 __all__ = ["store_url"]
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from ray import cloudpickle
 
 from trainables.spec import FineTuneSpec, Objective
-from tuning.evolution import Evolution, Member
+from tuning.search.evolution import Evolution, Member
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy, find_strategies
 

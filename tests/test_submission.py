@@ -15,9 +15,9 @@ from cluster.capacity import ClusterError
 from cluster.jobs import UPLOAD_LIMIT
 from trainables.errors import InputError
 from tuning import load_spec
-from tuning.mistakes import SpecError
-from tuning.submission import code, prepare
-from tuning.uploads import UPLOADS, take_over, write_archive
+from tuning.checks.mistakes import SpecError
+from tuning.jobs.submission import code, prepare
+from tuning.jobs.uploads import UPLOADS, take_over, write_archive
 
 ROWS = "text,label\n" + "".join(f"row {i},{i % 2}\n" for i in range(40))
 SPEC: dict[str, Any] = {

@@ -17,9 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tuning import tracking
 from tuning.spec import WandbSpec
-from tuning.tracking import Secret, Tracking, TrackingError
+from tuning.tracking.tracking import Secret, Tracking, TrackingError, tracking
 
 CANARY = "c0ffee00" * 5  # 40 hexadecimal characters, as a key has
 
@@ -31,7 +30,7 @@ from cluster import ClusterSpec
 from cluster.session import connect
 from trainables.spec import FineTuneSpec, Objective
 from tuning.spec import WandbSpec
-from tuning.tracking import Tracking
+from tuning.tracking.tracking import Tracking
 from types import SimpleNamespace
 
 mode, key_file, folder, copy = sys.argv[1], sys.argv[2] or None, Path(sys.argv[3]), sys.argv[4]
@@ -168,7 +167,7 @@ def test_a_pickled_callback_holds_no_key(tmp_path: Path, monkeypatch: pytest.Mon
 def test_wandb_is_imported_only_when_it_is_used() -> None:
     code = (
         "import sys; from types import SimpleNamespace as N; from pathlib import Path\n"
-        "from tuning.spec import WandbSpec; from tuning.tracking import Tracking\n"
+        "from tuning.spec import WandbSpec; from tuning.tracking.tracking import Tracking\n"
         "Tracking.of(N(wandb=WandbSpec(), name='e', run_folder=Path('.'))).callbacks('grid', 0)\n"
         "assert not {'wandb', 'ray'} & set(sys.modules)"
     )
@@ -176,7 +175,7 @@ def test_wandb_is_imported_only_when_it_is_used() -> None:
 
 
 def test_run_ids_are_stable_distinct_and_short_enough() -> None:
-    from tuning.wandb_runs import run_id
+    from tuning.tracking.wandb_runs import run_id
 
     assert run_id("exp/pbt/seed0", "ab12c_00001") == "exp-pbt-seed0-ab12c_00001"
     long = ["x" * 80 + f"/pbt/seed{seed}" for seed in range(2)]

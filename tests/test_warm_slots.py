@@ -130,8 +130,8 @@ import psutil
 
 from cluster.session import connect
 from cluster.spec import ClusterSpec
-from tuning.ray_internals import slot_environment
-from tuning.tune_settings import tune_settings
+from tuning.run.ray_internals import slot_environment
+from tuning.run.tune_settings import tune_settings
 
 
 def workers():

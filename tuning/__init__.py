@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuning.comparison import Comparison, compare
-    from tuning.runner import run_experiment
+    from tuning.run.runner import run_experiment
     from tuning.spec import ExperimentSpec, SpecError, load_spec
 
 __all__ = ["Comparison", "ExperimentSpec", "SpecError", "compare", "load_spec", "run_experiment"]
@@ -23,7 +23,7 @@ _HOMES = {
     "SpecError": "tuning.spec",
     "compare": "tuning.comparison",
     "load_spec": "tuning.spec",
-    "run_experiment": "tuning.runner",
+    "run_experiment": "tuning.run.runner",
 }
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from trainables.errors import InputError
+from tuning.checks.mistakes import SpecError
 from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
 from tuning.experiments import UnknownExperiment, find_experiment, find_store, found_in, name_of
 from tuning.listing import LISTED, list_what
-from tuning.mistakes import SpecError
-from tuning.store_url import StoreError
-from tuning.tracking import TrackingError
+from tuning.store.url import StoreError
+from tuning.tracking.tracking import TrackingError
 
 if TYPE_CHECKING:
     from tuning.outcome import ExperimentOutcome
@@ -156,8 +156,8 @@ def run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
     """Run or go on with an experiment, then print its comparison; the exit status."""
     from tuning.comparison import compare
     from tuning.report import print_comparison
-    from tuning.run_folder import RunFolderError
-    from tuning.runner import Interrupted, run_experiment
+    from tuning.run.folder import RunFolderError
+    from tuning.run.runner import Interrupted, run_experiment
     from tuning.spec import SPEC_FILE
 
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
@@ -220,7 +220,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> ExperimentOutcome:
-    from tuning.store import StudyStore
+    from tuning.store.study_store import StudyStore
 
     url = arguments.store or find_store(arguments.experiment, arguments.storage)
     return StudyStore(url).load(name_of(arguments.experiment))

@@ -67,7 +67,7 @@ def _open(arguments: argparse.Namespace, *, insist: bool = False) -> Dashboard:
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from tuning.submission import check_resources, prepare, send
+    from tuning.jobs.submission import check_resources, prepare, send
 
     submission = prepare(arguments.spec, arguments.overrides, arguments.on_cluster)
     dashboard = _open(arguments, insist=submission.spec.cluster.allow_unauthenticated)
@@ -148,7 +148,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from tuning.fetching import fetch
+    from tuning.jobs.fetching import fetch
 
     jobs = _jobs_of(_open(arguments))
     record = _find(jobs, arguments.id)

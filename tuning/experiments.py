@@ -10,10 +10,10 @@ from pathlib import Path
 
 from cluster.storage import is_uri
 from trainables.errors import nearest
-from tuning.run_bucket import RunBucket, bucket_names, split
+from tuning.run.bucket import RunBucket, bucket_names, split
 from tuning.spec import SPEC_FILE, STORE_FILE, STORE_VARIABLE
 from tuning.spec_file import parse
-from tuning.store_url import sqlite_url
+from tuning.store.url import sqlite_url
 
 
 class UnknownExperiment(ValueError):

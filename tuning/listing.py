@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tuning.experiments import find_store, names_in
-from tuning.store_url import StoreError
+from tuning.store.url import StoreError
 
 if TYPE_CHECKING:
     from tuning.outcome import StudyOutcome
@@ -38,7 +38,7 @@ def list_what(arguments: argparse.Namespace) -> int:
 
 
 def _ls_studies(arguments: argparse.Namespace) -> int:
-    from tuning.store import StudyStore
+    from tuning.store.study_store import StudyStore
 
     if arguments.store:
         names = StudyStore(arguments.store).experiments()

@@ -30,7 +30,7 @@ from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
 from trainables.errors import nearest
 from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective
-from tuning.mistakes import Mistake, SpecError, mistakes_of
+from tuning.checks.mistakes import Mistake, SpecError, mistakes_of
 from tuning.space import Space
 from tuning.spec_file import dump, read_source
 from tuning.strategies import Strategy, find_strategies
@@ -138,7 +138,7 @@ class ExperimentSpec(FineTuneSpec):
     @property
     def store_url(self) -> str:
         """Where the studies are recorded. May hold a password: never write it to a file or a log."""
-        from tuning.store_url import sqlite_url
+        from tuning.store.url import sqlite_url
 
         return self.store or os.environ.get(STORE_VARIABLE) or sqlite_url(self.run_folder / STORE_FILE)
 
@@ -205,8 +205,8 @@ def load_spec(
     Raises:
         SpecError: all mistakes that can be found without a cluster, the network or the model.
     """
-    from tuning.checks import mistakes_in
-    from tuning.draft import Draft
+    from tuning.checks.draft import Draft
+    from tuning.checks.spec_checks import mistakes_in
 
     raw, label = read_source(source, overrides)
     draft, mistakes = Draft.read(raw, ExperimentSpec)

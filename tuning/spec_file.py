@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from trainables.errors import nearest
-from tuning.mistakes import Mistake, SpecError, join
+from tuning.checks.mistakes import Mistake, SpecError, join
 
 EXAMPLES = Path(__file__).parent / "examples"
 FREE_KEYS = ("space", "fixed")  # below these stand names of tunables, which may have a dot of their own

@@ -26,7 +26,7 @@ class Grid(Strategy):
         """First come, first served; nothing is stopped early."""
         from ray.tune.schedulers import FIFOScheduler
 
-        from tuning.listed import Listed
+        from tuning.search.listed import Listed
 
         combinations = space.grid(self.points)
         return Plan(

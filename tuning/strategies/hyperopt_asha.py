@@ -66,8 +66,8 @@ class HyperOptAsha(Strategy):
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """The searcher is seeded; the scheduler draws nothing that matters (it has a single bracket)."""
-        from tuning.asha import ASHA
-        from tuning.tree_parzen import TreeParzen
+        from tuning.search.asha import ASHA
+        from tuning.search.tree_parzen import TreeParzen
 
         scheduler = ASHA(
             time_attr="epoch",

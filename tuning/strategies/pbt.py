@@ -59,9 +59,9 @@ class Pbt(Strategy):
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """Scheduler and members share one state, which Tune's snapshots carry; take both from one plan."""
-        from tuning.evolution import Evolution
-        from tuning.members import Members
-        from tuning.population import PopulationScheduler
+        from tuning.search.evolution import Evolution
+        from tuning.search.members import Members
+        from tuning.search.population import PopulationScheduler
 
         rng = random.Random(seed)
         members = [space.sample(rng) for _ in range(self.population)]

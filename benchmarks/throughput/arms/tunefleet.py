@@ -27,7 +27,7 @@ def collect(folder: Path) -> None:
     """After the command: the trials, as the study store holds them."""
     from tuning.outcome import TrialState
     from tuning.spec import load_spec
-    from tuning.store import StudyStore
+    from tuning.store.study_store import StudyStore
 
     study = StudyStore(load_spec(folder / SPEC).store_url).load(NAME).study("grid", 0)
     for trial in study.trials:

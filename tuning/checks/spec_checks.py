@@ -1,0 +1,227 @@
+"""What only the whole spec can tell: do the parts fit each other, the task, the model and this machine?
+
+Each check reads some fields and yields mistakes. A check whose fields are themselves broken is left out, so that one
+mistake is told once and does not hide another.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+
+from trainables.epochs import ROUNDING
+from trainables.errors import InputError, nearest
+from trainables.model_files import longest_input
+from trainables.models import check_model
+from trainables.spec import ADAM_ONLY, TRAININGS, find_tunable
+from trainables.tasks import find_task, find_tasks
+from tuning.checks import machine_checks, store_checks
+from tuning.checks.draft import Draft
+from tuning.checks.mistakes import Mistake, join
+from tuning.space import unknown_name
+from tuning.spec import folder_name
+
+
+def mistakes_in(draft: Draft) -> list[Mistake]:
+    """All mistakes that the checks find, in the order of `CHECKS`."""
+    checks = (check for check, reads in CHECKS if draft.broken.isdisjoint(reads))
+    return [mistake for check in checks for mistake in check(draft)]
+
+
+def _task(draft: Draft) -> Iterator[Mistake]:
+    """The data are looked at only where the trial is known to read them."""
+    spec = draft.spec
+    try:
+        task = find_task(spec.task)
+    except InputError as error:
+        yield Mistake(error.name, error.rule, error.value, error.next_step)
+        return
+    if spec.trainable == "finetune" and "data" not in draft.broken:
+        for path, rule in task.check(spec.data):
+            yield Mistake(path, rule)
+    reported = {"finetune": (*task.metric_names, "loss"), "learning_curve": ("accuracy", "loss")}.get(spec.trainable)
+    if reported and spec.objective and "objective" not in draft.broken and spec.objective.metric not in reported:
+        step = nearest(spec.objective.metric, reported)
+        yield Mistake("objective.metric", f"is not reported for {spec.task}", spec.objective.metric, step)
+
+
+def _model(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    if spec.trainable != "finetune":
+        return
+    typed = _typed(draft)
+    keys = [name.removeprefix("model.") for name in typed if name.startswith("model.")]
+    for path, rule in check_model(spec, keys):
+        yield Mistake(typed.get(path, path), rule)
+
+
+def _max_length(draft: Draft) -> Iterator[Mistake]:
+    """Of a Hub id nothing is known here: there the trial itself refuses it."""
+    spec = draft.spec
+    try:
+        limit = longest_input(spec.model) if spec.trainable == "finetune" else None
+    except InputError:
+        return  # told by `_model`
+    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
+    stated = [("data.max_length", spec.data.max_length), ("fixed.data.max_length", spec.fixed.get("data.max_length"))]
+    for where, space in spaces:
+        dimension = space.root.get("data.max_length")
+        stated += [(join(where, "data.max_length", p), v) for p, v in dimension.stated()] if dimension else []
+    for path, tokens in stated:
+        if limit is not None and isinstance(tokens, int | float) and tokens > limit:
+            yield Mistake(path, f"the model {spec.model} takes at most {limit} tokens", tokens, "lower it")
+
+
+def _typed(draft: Draft) -> dict[str, str]:
+    """Each tunable that stands anywhere in the spec, with its path."""
+    spec = draft.spec
+    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
+    fixed = {name: join("fixed", name) for name in spec.fixed}
+    return fixed | {name: join(where, name) for where, space in spaces for name in space.names}
+
+
+def _unread(draft: Draft) -> Iterator[Mistake]:
+    """Tunables that this task's loss, or the optimizers of this spec, would never read."""
+    spec, typed = draft.spec, _typed(draft)
+    if spec.trainable != "finetune":
+        return
+    task = find_tasks().get(spec.task)
+    if "label_smoothing_factor" in typed and task is not None and task.kind == "regression":
+        rule = f"{spec.task} predicts a number, which has no classes to smooth"
+        yield Mistake(typed["label_smoothing_factor"], rule, next_step="remove it")
+    for _, strategy in draft.strategies():
+        optimizer = spec.space_of(strategy).root.get("optim")
+        stated = {value for _, value in optimizer.stated()} if optimizer else {spec.fixed.get("optim", "adamw")}
+        if any(str(value).startswith("adamw") for value in stated):
+            continue
+        rule = f"{', '.join(sorted(map(str, stated)))} has no such value, only the adamw optimizers do"
+        for name in sorted(ADAM_ONLY & typed.keys()):
+            yield Mistake(typed.pop(name), rule, next_step="remove it")
+
+
+def _trainable(draft: Draft) -> Iterator[Mistake]:
+    name = draft.spec.trainable
+    module, colon, function = name.partition(":")
+    if name in TRAININGS:
+        return
+    if not (colon and module and function):
+        step = nearest(name, TRAININGS) if not colon else "both sides of the colon are needed"
+        yield Mistake("trainable", f"must be {', '.join(TRAININGS)} or package.module:function", name, step)
+    elif not _is_module(module):
+        yield Mistake("trainable", f"no module {module}", name, "is its folder on PYTHONPATH?")
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _space(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    epochs = None if "epochs" in draft.broken else spec.epochs
+    for path, rule in spec.space.refusals(epochs):
+        yield Mistake(join("space", path), rule)
+    for where, strategy in draft.strategies():
+        for path, rule in strategy.space.refusals(epochs) if strategy.space else ():
+            yield Mistake(join(where, "space", path), rule)
+
+
+def _fixed(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    searched = {name for _, strategy in draft.strategies() for name in spec.space_of(strategy).names}
+    for name, value in spec.fixed.items():
+        path, tunable = join("fixed", name), find_tunable(name)
+        if tunable is None:
+            yield Mistake(path, str(unknown_name(name)), value)
+        elif rule := tunable.refusal(value):
+            yield Mistake(path, rule, value)
+        if name in searched | set(spec.space.names):
+            yield Mistake(path, "stands in the space, too", value, "keep it in one of the two places")
+    if {"warmup_steps", "warmup_ratio"} <= searched | spec.fixed.keys() and not {
+        "warmup_steps",
+        "warmup_ratio",
+    } <= searched:
+        name = next(name for name in ("warmup_ratio", "warmup_steps") if name in spec.fixed)
+        yield Mistake(join("fixed", name), "warmup_steps and warmup_ratio both set the warm-up", next_step="keep one")
+
+
+def _strategy_names(draft: Draft) -> Iterator[Mistake]:
+    seen: dict[str, str] = {}
+    for path, strategy in draft.strategies():
+        try:
+            folder_name(strategy.name)
+        except ValueError as error:
+            yield Mistake(join(path, "label"), str(error), strategy.name)
+        other = seen.setdefault(strategy.name, path)
+        if other != path:
+            step = "give each a `label`"
+            yield Mistake(join(path, "label"), f"{other} has the same name", strategy.name, step)
+
+
+def _strategy_spaces(draft: Draft) -> Iterator[Mistake]:
+    for path, strategy in draft.strategies():
+        space, own = draft.spec.space_of(strategy), strategy.space is not None
+        if not space.names:
+            step = "give `space` at least one hyperparameter"
+            yield Mistake(
+                join(path, "space") if own else "space", f"{strategy.name} has nothing to search", next_step=step
+            )
+            continue
+        for below, rule in strategy.refusals(space, draft.spec.epochs):
+            shared = not own and below.split(".")[0] == "space"
+            yield Mistake(below if shared else join(path, below), f"{strategy.name}: {rule}" if shared else rule)
+
+
+def _epochs(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    every, epochs = spec.report_every_epochs, spec.epochs
+    if not _is_multiple(epochs, every):
+        rule = f"epochs: {epochs:g} is no multiple of it"
+        yield Mistake("report_every_epochs", rule, every, "a trial then ends with a full report, such as 0.5 or 1")
+    longest = spec.fixed.get("num_train_epochs")
+    if isinstance(longest, int | float) and longest > epochs:
+        rule = f"must be at most epochs: {epochs:g}"
+        yield Mistake("fixed.num_train_epochs", rule, longest, "raise epochs or lower it")
+
+
+def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
+    """A strategy decides at reports, so every field of it that is counted in epochs must fall on one."""
+    every = draft.spec.report_every_epochs
+    for path, strategy in draft.strategies():
+        for name in type(strategy).model_fields:
+            value = getattr(strategy, name)
+            if name.endswith("_epochs") and isinstance(value, float) and not _is_multiple(value, every):
+                step = "a strategy decides only when a trial reports"
+                yield Mistake(join(path, name), f"must be a multiple of report_every_epochs: {every:g}", value, step)
+
+
+def _is_multiple(value: float, unit: float) -> bool:
+    count = round(value / unit)
+    return count >= 1 and abs(value - count * unit) < ROUNDING
+
+
+CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] = tuple(
+    (check, frozenset(reads.split()))
+    for check, reads in (
+        (_task, "task trainable"),
+        (_trainable, "trainable"),
+        (_model, "model revision trainable trust_remote_code"),
+        (_max_length, "data fixed model space strategies trainable"),
+        (_space, "space"),
+        (_unread, "task trainable space fixed strategies"),
+        (_fixed, "fixed space"),
+        (_strategy_names, "strategies"),
+        (_strategy_spaces, "strategies space space.* epochs"),
+        (_epochs, "epochs report_every_epochs fixed"),
+        (_strategy_epochs, "strategies report_every_epochs"),
+        (machine_checks.check_storage, "cluster"),
+        (machine_checks.check_tokens, "cluster trainable"),
+        (machine_checks.check_packing, "cluster trainable"),
+        (machine_checks.check_resources, "cluster"),
+        (store_checks.check_url, "store"),
+        (store_checks.check_disk, "store cluster name"),
+        (machine_checks.check_wandb, "wandb"),
+    )
+)

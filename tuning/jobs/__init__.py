@@ -1,0 +1,1 @@
+"""An experiment on a cluster elsewhere: what is sent there, what runs there, what is fetched."""

@@ -1,0 +1,1 @@
+"""One run of an experiment: from a spec to finished studies in the store."""

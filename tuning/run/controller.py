@@ -1,0 +1,148 @@
+"""Tune's controller on a cluster whose nodes come and go.
+
+A trial whose node is lost goes on elsewhere from its newest checkpoint, and that is not its own failure: `max_failures`
+is for what trials do. Ray says so only of nodes that a cloud takes back with notice. A process that ends without an
+error is therefore looked into first: its node's death may be known only after seconds (a power cut) or a minute (a
+network that swallows everything).
+
+Trials keep their places in Tune's list, by which callbacks know them; a trial that starts again would become the last.
+A process that is being started is left to start: Ray gives its trial the process of whichever trial ends meanwhile and
+stops the new one, so that with trials shorter than the start of a process a cold cluster never fills.
+The limit of trials at a time follows the cluster, so that nodes which join later are used.
+
+Read against ray 2.60: `TuneController` and what `ray_internals` names. `tests/test_nodes.py` drives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ray.exceptions import RayActorError
+from ray.tune import tune as tune_module
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+
+from tuning.outcome import NodeLoss
+from tuning.run import ray_internals
+
+LOOK = 1.0  # seconds between two looks at what became of a process
+UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
+IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
+FOLLOW = 5.0  # seconds between two looks at how many trials the cluster holds
+
+logger = logging.getLogger(__name__)
+
+
+class Ended(NamedTuple):
+    """A trial whose process has ended, nobody knows why."""
+
+    trial: Trial
+    error: RayActorError
+    since: float  # on the monotonic clock
+
+
+class Controller(TuneController):  # type: ignore[misc]
+    """Made by `tune.run` inside `following`.
+
+    Args:
+        on_loss: told before the trial starts again.
+        limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
+            in its place: the limit does not change.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        on_loss: Callable[[NodeLoss], None],
+        limit: Callable[[], int | None] | None,
+        **options: Any,
+    ) -> None:
+        self._on_loss, self._limit = on_loss, limit
+        self._followed = time.monotonic()
+        self._ended: list[Ended] = []
+        self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
+        super().__init__(*arguments, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Part of Tune's snapshot: a resumed run has other listeners and other nodes."""
+        own = {"_on_loss", "_limit", "_followed", "_ended", "_losses"}
+        return {name: value for name, value in super().__getstate__().items() if name not in own}
+
+    def on_step_begin(self) -> None:
+        """Tune's step begins: the limit, if it is time."""
+        super().on_step_begin()
+        if self._limit is not None and time.monotonic() - self._followed >= FOLLOW:
+            self._followed = time.monotonic()
+            if (most := self._limit()) is not None:
+                ray_internals.limit_trials(self, most)
+
+    def on_step_end(self) -> None:
+        """Tune's step has ended: what became of the processes that have."""
+        super().on_step_end()
+        ended, self._ended = self._ended, []
+        for one in ended:
+            if time.monotonic() - one.since < LOOK:
+                self._ended.append(one)
+            else:
+                self._look_into(one)
+
+    def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
+        """Tune has got `exception` instead of a result; of a process that resets a trial it tells so twice."""
+        self._resetting_trials.discard(trial)  # Ray does not, and would wait for ever for the reset to end
+        if any(known.trial is trial for known in self._ended):
+            return
+        if isinstance(exception, RayActorError) and not exception.actor_init_failed:
+            self._ended.append(Ended(trial, exception, time.monotonic()))
+        else:
+            super()._trial_task_failure(trial, exception)
+
+    def _look_into(self, ended: Ended) -> None:
+        trial, error, since = ended
+        address, lost = ray_internals.fate_of(error)
+        lost = True if error.preempted else lost
+        if lost is None:
+            if time.monotonic() - since < UNCLEAR:
+                self._ended.append(ended)
+                return
+            lost = True
+        result = trial.last_result or {}
+        reports = int(result.get("training_iteration", 0))
+        self._losses[trial.trial_id, reports] += lost
+        if not lost or self._losses[trial.trial_id, reports] > IN_A_ROW:
+            super()._trial_task_failure(trial, error)
+            return
+        saved = trial.latest_checkpoint_result
+        epoch = float(saved.metrics["epoch"]) if saved else 0.0
+        logger.warning("%s: node %s is lost; it goes on elsewhere, from epoch %g", trial.trial_id, address, epoch)
+        self._on_loss(NodeLoss(trial.trial_id, address, float(result.get("epoch", 0.0)), epoch, time.time()))
+        trial.temporary_state.restoring_from = None  # nor does a restore that was cut off count
+        error._preempted = True  # so Ray says it of a node that was taken back: not counted
+        self._process_trial_failure(trial, exception=error)
+
+    def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
+        """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""
+        if not self._search_alg.is_finished() and ray_internals.is_starting(self, trial):
+            return False
+        return bool(super()._maybe_reuse_cached_actor(trial))
+
+    def _requeue_trial(self, trial: Trial) -> None:
+        place = self._trials.index(trial)
+        super()._requeue_trial(trial)
+        self._trials.insert(place, self._trials.pop())
+
+
+@contextlib.contextmanager
+def following(*, on_loss: Callable[[NodeLoss], None], limit: Callable[[], int | None] | None) -> Iterator[None]:
+    """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
+    made = tune_module.TuneController
+    tune_module.TuneController = functools.partial(Controller, on_loss=on_loss, limit=limit)
+    try:
+        yield
+    finally:
+        tune_module.TuneController = made

@@ -1,0 +1,84 @@
+"""The folder of one experiment: claimed with the resolved spec in it, and never by another experiment.
+
+Of a run in a bucket the same file there claims it; the driver's working folder follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+
+from cluster.capacity import ClusterError
+from cluster.storage import is_uri, probe
+from tuning.run.bucket import RunBucket
+from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
+from tuning.store.url import StoreError
+
+
+class RunFolderError(ValueError):
+    """The run folder holds another experiment, or none to resume."""
+
+
+@contextlib.contextmanager
+def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
+    """A run that its cluster or its store refuses at the start leaves no folder in the way of the next try."""
+    bucket = RunBucket(spec.cluster.storage, spec.name) if is_uri(spec.cluster.storage) else None
+    try:
+        yield
+    except (ClusterError, StoreError):
+        kept = spec.run_folder / SPEC_FILE
+        if list(spec.run_folder.iterdir()) == [kept]:
+            kept.unlink()
+            spec.run_folder.rmdir()
+            if bucket is not None:
+                bucket.release()
+        raise
+
+
+def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
+    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's.
+
+    Raises:
+        RunFolderError: it is another spec's, or there already, or not there to be resumed.
+        ClusterError: it lies in a bucket that cannot be used from here.
+    """
+    bucket = None
+    if is_uri(spec.cluster.storage):
+        probe(spec.cluster.storage)
+        bucket = RunBucket(spec.cluster.storage, spec.name)
+        _follow(bucket, resume=resume)
+    kept, shown = spec.run_folder / SPEC_FILE, bucket.uri if bucket else str(spec.run_folder)
+    if resume:
+        if not kept.is_file():
+            raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; start it with `tunefleet run`")
+        if (before := load_spec(kept)).digest() != spec.digest():
+            old, new = before.model_dump(mode="json"), spec.model_dump(mode="json")
+            keys = ", ".join(key for key in new if key not in NOT_IN_DIGEST and old[key] != new[key])
+            raise RunFolderError(
+                f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
+                "resume without changes, or choose another name for a new experiment"
+            )
+        return
+    if kept.exists():
+        raise RunFolderError(
+            f"name: {spec.name}: {shown} holds an experiment already; "
+            f"go on with `tunefleet resume {spec.resumed_as}`, or choose another name (name=...)"
+        )
+    spec.run_folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(spec.to_yaml())
+    if bucket is not None:
+        bucket.claim(spec.to_yaml())
+
+
+def _follow(bucket: RunBucket, *, resume: bool) -> None:
+    """Make the working folder what the bucket says. A run of this machine may have left an older state, or one that the
+    bucket has not got any more."""
+    text = bucket.spec()
+    if text is None:
+        shutil.rmtree(bucket.folder, ignore_errors=True)
+        return
+    bucket.folder.mkdir(parents=True, exist_ok=True)
+    (bucket.folder / SPEC_FILE).write_text(text)
+    if resume:
+        bucket.fetch_store(bucket.folder / STORE_FILE)

@@ -1,0 +1,161 @@
+"""Where an experiment's run lies: in its run folder, or in a bucket with a working folder on the driver's machine.
+
+What the working folder has is never ahead of the bucket by more than the reports since Tune's last snapshot, which a
+resume on another machine makes again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from ray.tune import Callback
+
+from cluster.capacity import ClusterError
+from cluster.storage import is_uri
+from trainables.bucket import BucketStorage
+from trainables.storage import FOLDERS, Storage
+from tuning.run.bucket import RunBucket
+from tuning.spec import STORE_FILE, STUDIES, ExperimentSpec
+from tuning.states.durable import StorageError
+from tuning.store.url import sqlite_url
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+STATES = "states"  # beside `STUDIES`: what trials would go on from, while a study runs
+BUCKET_SNAPSHOT = 10.0  # seconds between two snapshots of Tune's at least: each uploads its files and the store
+
+
+class RunPlace(Protocol):
+    """Of one experiment."""
+
+    snapshot_seconds: float  # between two snapshots of Tune's, at least
+
+    def tune_folder(self, study: str) -> str:
+        """Of the study of that name, as Tune calls it."""
+
+    def storage(self, study: str) -> Storage:
+        """Of the checkpoints of the study of that name."""
+
+    def callbacks(self) -> list[Callback]:
+        """For Tune to call after the recorder."""
+
+    def save(self) -> None:
+        """Return when what is recorded would survive this machine."""
+
+
+def place_of(spec: ExperimentSpec) -> RunPlace:
+    """Where the run of `spec` lies.
+
+    Raises:
+        ClusterError: the bucket cannot be opened.
+    """
+    return BucketPlace(spec) if is_uri(spec.cluster.storage) else FolderPlace(spec)
+
+
+def storage_at(storage: str, experiment: str, study: str) -> Storage:
+    """Of the checkpoints of a study that was run.
+
+    Raises:
+        ClusterError: `storage` is a bucket that cannot be opened.
+    """
+    return _in_bucket(RunBucket(storage, experiment), study) if is_uri(storage) else FOLDERS
+
+
+def _in_bucket(bucket: RunBucket, study: str) -> BucketStorage:
+    scheme, path = urlsplit(bucket.uri).scheme, bucket.path
+    return BucketStorage(bucket.filesystem, f"{scheme}://", f"{path}/{STUDIES}/{study}", f"{path}/{STATES}/{study}")
+
+
+class FolderPlace:
+    """The run folder: every node reaches it, and what is written there is safe."""
+
+    snapshot_seconds = 1.0
+
+    def __init__(self, spec: ExperimentSpec) -> None:
+        self._folder = spec.run_folder
+
+    def tune_folder(self, study: str) -> str:
+        """See `RunPlace`."""
+        return str(self._folder / STUDIES / study)
+
+    def storage(self, study: str) -> Storage:
+        """See `RunPlace`."""
+        return FOLDERS
+
+    def callbacks(self) -> list[Callback]:
+        """See `RunPlace`."""
+        return []
+
+    def save(self) -> None:
+        """See `RunPlace`."""
+
+
+class BucketPlace:
+    """A folder in a bucket."""
+
+    snapshot_seconds = BUCKET_SNAPSHOT
+
+    def __init__(self, spec: ExperimentSpec) -> None:
+        self._bucket = RunBucket(spec.cluster.storage, spec.name)
+        store = spec.run_folder / STORE_FILE
+        self._store = store if spec.store_url == sqlite_url(store) else None  # another database is elsewhere anyway
+        self._saved = (0, 0)  # time and size of the file
+
+    def tune_folder(self, study: str) -> str:
+        """See `RunPlace`."""
+        return _in_bucket(self._bucket, study).study
+
+    def storage(self, study: str) -> Storage:
+        """See `RunPlace`."""
+        return _in_bucket(self._bucket, study)
+
+    def callbacks(self) -> list[Callback]:
+        """See `RunPlace`."""
+        return [StoreCopies(self)]
+
+    def save(self) -> None:
+        """See `RunPlace`. Copies the store unless it is as it was.
+
+        Raises:
+            StorageError: the bucket cannot be written.
+        """
+        if self._store is None or not self._store.is_file():
+            return
+        found = self._store.stat()
+        if (found.st_mtime_ns, found.st_size) == self._saved:
+            return
+        try:
+            self._bucket.save_store(self._store)
+        except ClusterError as error:
+            raise StorageError(f"{error} Then go on with `tunefleet resume {self._bucket.uri}`.") from error
+        self._saved = (found.st_mtime_ns, found.st_size)
+
+
+class StoreCopies(Callback):  # type: ignore[misc]
+    """Copies the store before Tune uploads a snapshot: a resume finds no trial that the store has not heard of."""
+
+    def __init__(self, place: BucketPlace) -> None:
+        self._place = place
+        self._failure: StorageError | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles callbacks with the experiment; a resumed run makes new ones."""
+        return {}
+
+    def get_state(self) -> None:
+        """Tune takes a snapshot now. What is raised here Tune would swallow."""
+        try:
+            self._place.save()
+        except StorageError as error:
+            self._failure = error
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """The end of Tune's step.
+
+        Raises:
+            StorageError: the last copy could not be written.
+        """
+        if self._failure is not None:
+            raise self._failure

@@ -1,0 +1,252 @@
+"""The only writer of a study while it runs: a Tune callback. What Tune tells about trials goes into the study store
+before Tune goes on.
+
+A write that fails stops the run. Tune itself logs and swallows what some hooks raise, so a failure is kept and raised
+again at the end of Tune's step, where nothing swallows it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune import Callback
+from ray.tune.result import EXPR_ERROR_FILE
+
+from trainables.reporting import Report
+from trainables.storage import FOLDERS, Storage
+from tuning.outcome import Exploit, NodeLoss, TrialState
+from tuning.space import Space
+from tuning.store.url import StoreError
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+    from tuning.store.study_writer import StudyWriter
+
+HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
+
+
+MESSAGE = 500  # characters of an error's message at most
+
+
+class Recorder(Callback):  # type: ignore[misc]
+    """Tune's callback for one study. Pickles without its writer (a connection, maybe a password): a restored one waits
+    for `attach`.
+
+    Args:
+        writer: of the study.
+        space: that the study searches; the dashboard draws its axes by it.
+        storage: where the checkpoints lie.
+        slots: that the study holds.
+
+    Attributes:
+        slots: set it anew when the cluster changes.
+    """
+
+    def __init__(self, writer: StudyWriter, space: Space, storage: Storage = FOLDERS, slots: int = 1) -> None:
+        self.slots = slots
+        self._slot_seconds = 0.0
+        self._writer: StudyWriter | None = writer
+        self._space, self._storage = space, storage
+        self._distributions = space.to_optuna()
+        self._exploits: list[tuple[str, Exploit]] = []
+        self._failure: Exception | None = None
+        self._looked_for_lost = False
+        self._trials: Sequence[Trial] = ()  # that Tune knows
+        self._started: float | None = None  # of this run, on the monotonic clock
+        self._beat = 0.0
+        self._begun = 0  # of Tune's list, from its beginning: trials that the writer knows
+
+    def __getstate__(self) -> dict[str, Any]:
+        fresh = Recorder.__new__(Recorder)
+        Recorder.__init__(fresh, None, self._space, self._storage, self.slots)  # type: ignore[arg-type]
+        return dict(vars(fresh))
+
+    def attach(self, writer: StudyWriter) -> None:
+        """Give a recorder that came out of a pickle the study to write to."""
+        self._writer = writer
+
+    @property
+    def ended(self) -> int:
+        """How many of Tune's trials have ended, in this run or before; those lost in an interruption are not Tune's."""
+        return len(self._attached().ended() & {trial.trial_id for trial in self._trials})
+
+    # What the strategy's scheduler, Tune's controller and the keeper of checkpoints tell.
+
+    def record_exploit(self, trial_id: str, exploit: Exploit) -> None:
+        """A PBT member takes over a donor's checkpoint.
+
+        Schedulers decide before callbacks hear of the report that the decision rests on, so it is written after that.
+        """
+        self._exploits.append((trial_id, exploit))
+
+    def record_loss(self, loss: NodeLoss) -> None:
+        """The trial's node is lost; it starts again elsewhere."""
+        with self._writing() as writer:
+            writer.add_loss(loss)
+
+    def drop_checkpoint(self, trial_id: str, epoch: float) -> None:
+        """The folder of that checkpoint was deleted."""
+        with self._writing() as writer:
+            writer.drop_checkpoint(trial_id, epoch)
+
+    # What Tune tells.
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Before the first trial."""
+        with self._writing():
+            self._started = self._beat = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Once: the trials that an interruption lost for good. Tune's snapshot was too old to know them."""
+        if self._looked_for_lost:
+            return
+        self._looked_for_lost = True
+        with self._writing() as writer:
+            for trial_id in set(writer.running()) - {trial.trial_id for trial in trials}:
+                reason = "lost in an interruption before Tune had saved it; another trial may repeat it"
+                writer.end_trial(trial_id, TrialState.FAILED, reason)
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial, new or continued, has an actor now."""
+        with self._writing() as writer:
+            self._begin(writer, trials, trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One report, and the exploits that were decided on it."""
+        with self._writing() as writer:
+            writer.note(result.get("provenance", {}))  # a custom function tells none
+            writer.add_report(trial.trial_id, Report.from_result(result))
+        self._write_exploits()
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A checkpoint lies on the storage path. (`on_checkpoint` would not do: Tune swallows what it raises, and does
+        not tell it which report the checkpoint belongs to.)"""
+        saved = trial.run_metadata.checkpoint_manager.latest_checkpoint_result
+        if saved is None:
+            return
+        with self._writing() as writer:
+            if self._storage.exists(saved.checkpoint.path):
+                path = f"{self._storage.scheme}{saved.checkpoint.path}"
+                writer.add_checkpoint(trial.trial_id, float(saved.metrics["epoch"]), path)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has ended by itself or was stopped: the result itself says whether it had reached its end."""
+        with self._writing() as writer:
+            self._begin(writer, trials, trial)
+            if not writer.reports(trial.trial_id):
+                reason = "ended without a report; a trainable reports at least once, see trainables.reporting.report"
+                writer.end_trial(trial.trial_id, TrialState.FAILED, reason)
+            elif trial.last_result.get("finished"):
+                writer.end_trial(trial.trial_id, TrialState.COMPLETED)
+            else:
+                writer.end_trial(trial.trial_id, TrialState.STOPPED)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has failed for good; maybe before it ever started."""
+        with self._writing() as writer:
+            self._begin(writer, trials, trial)
+            writer.end_trial(trial.trial_id, TrialState.FAILED, cause(trial))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """The end of Tune's step: time, and failures that an earlier hook could not make heard."""
+        self._trials = trials
+        self._write_exploits()
+        if time.monotonic() - self._beat >= HEARTBEAT:
+            self._write_time()
+        if self._failure is not None:
+            raise self._failure
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Tune has ended, in whatever way."""
+        self._trials = trials
+        if self._failure is None:
+            self._write_exploits()
+            self._write_time()
+            with self._writing() as writer:
+                writer.write_checkpoints()
+
+    def get_state(self) -> dict[str, Any]:
+        """Part of Tune's snapshot: how far each trial is, so that a resume knows which events come after it.
+
+        What checkpoints there are is written down as often: those of later reports come again after a resume.
+        """
+        self._write_exploits()
+        with self._writing() as writer:
+            writer.write_checkpoints()
+        return {"positions": self._attached().positions()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Tune was restored from the snapshot that holds `state`."""
+        with self._writing() as writer:
+            for trial_id, position in state["positions"].items():
+                writer.rewind(trial_id, position)
+
+    def _begin(self, writer: StudyWriter, trials: list[Trial], trial: Trial) -> None:
+        """In the order of proposal, whoever is first to get a process: ties between scores go to the earlier trial."""
+        if writer.knows(trial.trial_id):
+            return
+        new = itertools.islice(trials, self._begun, None)
+        for known in (*itertools.takewhile(lambda other: other is not trial, new), trial):
+            writer.begin_trial(known.trial_id, known.config, self._distributions)
+            self._begun += 1
+
+    def _write_exploits(self) -> None:
+        exploits, self._exploits = self._exploits, []
+        with self._writing() as writer:
+            for trial_id, exploit in exploits:
+                writer.add_exploit(trial_id, exploit)
+
+    def _write_time(self) -> None:
+        if self._started is None:
+            return
+        before, self._beat = self._beat, time.monotonic()
+        self._slot_seconds += self.slots * (self._beat - before)
+        with self._writing() as writer:
+            writer.held_for(self._beat - self._started, self._slot_seconds)
+
+    def _attached(self) -> StudyWriter:
+        if self._writer is None:
+            raise StoreError("this recorder was restored from a pickle and knows no study: attach a writer to it first")
+        return self._writer
+
+    @contextmanager
+    def _writing(self) -> Iterator[StudyWriter]:
+        if self._failure is not None:
+            raise self._failure  # what followed a lost write would tell half a story
+        try:
+            yield self._attached()
+        except Exception as error:
+            self._failure = error
+            raise
+
+
+def cause(trial: Trial) -> str:
+    """Why a trial failed: type and message of what its own code raised, on one line, and where the traceback is."""
+    name, message = _raised(trial)
+    message = " ".join(message.split())
+    shown = message if len(message) <= MESSAGE else f"{message[: MESSAGE - 3]}..."
+    return f"{name}: {shown} (traceback: {trial.storage.trial_fs_path}/{EXPR_ERROR_FILE})"
+
+
+def _raised(trial: Trial) -> tuple[str, str]:
+    """Type and message. Read in Tune's staging folder: it reaches the storage path only after this callback."""
+    if trial.pickled_error_file is None:  # Tune's own reasons, such as a checkpoint that cannot be stored
+        return "TuneError", Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    if isinstance(error, RayTaskError) and error.cause is not None:
+        error = error.cause
+    if isinstance(error, RayActorError) and "creation task" in str(error):
+        # The trial's own error is the last line of a traceback that was made a text.
+        name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+        return name.rpartition(".")[2], message
+    return type(error).__name__, str(error)

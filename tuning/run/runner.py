@@ -1,0 +1,302 @@
+"""product(strategy, seed) -> Tuner: runs an experiment, study by study, and leaves everything in the study store.
+
+Nothing flows backward: what a study leaves behind is in the store and in the run folder, and compare, report and the
+final scoring start from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import posixpath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.slot import is_training, make_trainable
+from trainables.spec import TRAININGS, FineTuneSpec
+from trainables.states import Keeping
+from trainables.storage import Storage
+from trainables.team import builder, workers_for
+from tuning.outcome import ExperimentOutcome, StudyState
+from tuning.run.controller import following
+from tuning.run.folder import RunFolderError, claim_run_folder, unclaimed_if_unused
+from tuning.run.packing import packed, sharing_record
+from tuning.run.place import RunPlace, place_of
+from tuning.run.progress import Progress
+from tuning.run.provenance import versions
+from tuning.run.ray_internals import slot_environment
+from tuning.run.recorder import Recorder
+from tuning.run.stopping import stoppable, stopped_during
+from tuning.run.tune_settings import snapshots, tune_settings
+from tuning.search.population import PopulationScheduler
+from tuning.spec import STUDIES, ExperimentSpec, study_name
+from tuning.states.checkpoints import CheckpointKeeper
+from tuning.states.room import claimed_room
+from tuning.states.study_states import open_states
+from tuning.store.study_store import StoreError, StudyStore, StudyWriter
+from tuning.strategies import Plan, Strategy
+from tuning.tracking.tracking import Tracking
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+
+
+class Interrupted(Exception):
+    """The run was stopped from outside (Ctrl-C, SIGTERM); everything is kept and `resume` goes on."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One strategy x one seed, ready to run."""
+
+    spec: ExperimentSpec
+    strategy: Strategy
+    seed: int
+    trial: FineTuneSpec
+    plan: Plan
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int) -> Study:
+        """The study with everything that its strategy decides."""
+        trial = spec.trial_spec(seed)
+        assert trial.objective is not None
+        plan = strategy.plan(spec.space_of(strategy), trial.objective, spec.epochs, seed)
+        return cls(spec, strategy, seed, trial, plan)
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+        return study_name(self.strategy.name, self.seed)
+
+    @property
+    def folder(self) -> Path:
+        """Its own in the run folder, and its name in the nodes' shared memory."""
+        return self.spec.run_folder / STUDIES / self.name
+
+
+def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool = False) -> ExperimentOutcome:
+    """Run every study of `spec` that is not finished, then score the chosen configurations on the test split.
+
+    Args:
+        spec: from `load_spec`.
+        progress: show a live table (a terminal) or one line per report (elsewhere) on standard output.
+        resume: go on in a run folder that exists; finished studies and finished trials are not run again.
+
+    Returns:
+        All that was recorded; `compare` takes it.
+
+    Raises:
+        RunFolderError: the folder exists already (without `resume`), does not exist (with), or is another spec's.
+        ClusterError: the cluster cannot be reached or cannot hold a trial.
+        StoreError: the study store cannot be opened or written.
+        Interrupted: stopped from outside.
+    """
+    tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
+    claim_run_folder(spec, resume=resume)
+
+    from cluster.session import connect
+    from tuning.run.final import score_studies
+
+    store, place = StudyStore(spec.store_url), place_of(spec)
+    preload = "trainables.warm" if spec.trainable == "finetune" else None
+    modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
+    with (
+        unclaimed_if_unused(spec),
+        tune_settings(),
+        stoppable(),  # while Ray starts
+        connect(
+            spec.cluster, run_folder=spec.run_folder, modules=modules, preload=preload, reads=spec.local_inputs
+        ) as joined,
+        stoppable(),  # and again: Ray has put its own handler in place
+    ):
+        finished = _finished(store, spec.name) if resume else set()
+        asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
+        studies = [Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished]
+        session = packed(spec, joined, [study.plan.trials for study in studies], progress=progress)
+        if progress:
+            print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
+        room = claimed_room(spec, [study.plan for study in studies], session.slots)
+        if progress and room:
+            print(room, flush=True)
+        workers = workers_for(spec.trainable, session.resources.gpus)
+        for study in studies:
+            session.warm_up(study.plan.trials, slot_environment(), workers)
+            run_study(study, session, store, place, tracking, progress=progress, new=not resume)
+        if spec.test:
+            score_studies(spec, session, store, place)
+            place.save()
+    return store.load(spec.name)
+
+
+def trial_folder(trial: Any) -> str:
+    """The name of a trial's folder below the study's."""
+    return str(trial.trial_id)
+
+
+def run_study(
+    study: Study,
+    session: Session,
+    store: StudyStore,
+    place: RunPlace,
+    tracking: Tracking,
+    *,
+    progress: bool,
+    new: bool = False,
+) -> None:
+    """Run or continue one study (unless it has to be `new`); returns when every trial has ended.
+
+    Raises:
+        StoreError: the store cannot be written, or holds a study that should be new.
+        Interrupted: stopped before that.
+        RunFolderError: there is something to continue, but Tune cannot read it.
+    """
+    session = session if session.address is None else session.refreshed()
+    storage, folder = place.storage(study.name), place.tune_folder(study.name)
+    resume = _has_snapshot(study, storage, folder)
+    writer = _open(study, session, store, new=new)
+    before = store.load(study.spec.name).study(study.strategy.name, study.seed)
+    plan, trial = study.plan, study.trial
+    assert trial.objective is not None
+    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, session.slots)
+    drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective, slots=session.slots)
+    concurrency: int | None = session.limit
+    if isinstance(plan.scheduler, PopulationScheduler):
+        # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
+        plan.scheduler.max_concurrent, concurrency = concurrency, None
+        plan.scheduler.on_exploit = recorder.record_exploit
+    limit = _limit(session, plan, recorder, drawn)
+    with open_states(study.spec, plan, study.folder, storage, session.slots) as (states, keeping):
+        keeper = CheckpointKeeper(
+            before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
+        )
+        tracked = tracking.callbacks(study.strategy.name, study.seed)
+        callbacks: list[Any] = [recorder, keeper, *place.callbacks(), *tracked]
+        try:
+            with contextlib.ExitStack() as stack:
+                if progress:
+                    callbacks.append(stack.enter_context(contextlib.closing(drawn)))
+                tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
+                followed = following(on_loss=recorder.record_loss, limit=limit)
+                with snapshots(plan.trials, place.snapshot_seconds), followed:
+                    stopped = stopped_during(tune)
+            if stopped or recorder.ended < plan.trials:
+                raise Interrupted(
+                    f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials "
+                    f"ended. Everything is kept; go on with `tunefleet resume {study.spec.resumed_as}`."
+                )
+        except Exception:
+            keeper.suspend()
+            raise
+        keeper.finish(folder)
+    writer.finish()
+    place.save()
+
+
+def _limit(session: Session, plan: Plan, recorder: Recorder, drawn: Progress) -> Callable[[], int | None] | None:
+    """Tells how many trials the cluster takes now, also everybody else; None for a local Ray, which stays as it is.
+
+    A population keeps to it by itself; Tune is then told None.
+    """
+
+    def limit() -> int | None:
+        now = session.refreshed()
+        recorder.slots = drawn.slots = now.slots
+        if not isinstance(plan.scheduler, PopulationScheduler):
+            return now.limit
+        plan.scheduler.max_concurrent = now.limit
+        return None
+
+    return None if session.address is None else limit
+
+
+def _tune(
+    study: Study,
+    session: Session,
+    folder: str,
+    callbacks: list[Any],
+    concurrency: int | None,
+    keeping: Keeping,
+    *,
+    resume: bool,
+) -> None:
+    """`tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state."""
+    from ray import tune
+
+    plan, trial = study.plan, study.trial
+    by_class = is_training(trial.trainable)
+    workers = workers_for(trial.trainable, session.resources.gpus)
+    tune.run(
+        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping, make=builder(workers)),
+        name=study.name,
+        storage_path=posixpath.dirname(folder),
+        storage_filesystem=keeping.storage.filesystem,
+        config=dict(plan.param_space),
+        num_samples=plan.trials,
+        search_alg=plan.searcher,
+        scheduler=plan.scheduler,
+        max_concurrent_trials=concurrency,
+        resources_per_trial=session.resources.to_ray(workers),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=int(by_class), checkpoint_at_end=by_class),
+        # A function that has told its last epoch has not returned yet: PBT would still take it for a living member.
+        stop=None if by_class else {"finished": True},
+        max_failures=study.spec.max_failures,
+        raise_on_failed_trial=False,
+        reuse_actors=True,
+        trial_dirname_creator=trial_folder,
+        resume=resume,
+        callbacks=callbacks,
+        verbose=0,
+    )
+
+
+def _finished(store: StudyStore, experiment: str) -> set[tuple[str, int]]:
+    """Strategy and seed of the studies that need nothing more."""
+    try:
+        studies = store.load(experiment).studies
+    except StoreError:  # stopped before anything was recorded; a store that is broken says so when a study is opened
+        return set()
+    return {(study.strategy, study.seed) for study in studies if study.state is StudyState.FINISHED}
+
+
+def _has_snapshot(study: Study, storage: Storage, folder: str) -> bool:
+    """Whether Tune has saved the study before.
+
+    Raises:
+        RunFolderError: it has, but the file is damaged. Tune would log that and start again, with an empty search.
+    """
+    # As Tune finds it: the time of its session is in the name.
+    newest = storage.newest(folder, "experiment_state-*.json")
+    if newest is None:
+        return False
+    name, text = newest
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise RunFolderError(
+            f"{study.strategy.name}, seed {study.seed}: {name} is damaged (a full disk?), so the study cannot go on: "
+            f"{error}. Remove the folder {storage.scheme}{folder} to run its trials again; what is recorded stays."
+        ) from error
+    return True
+
+
+def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> StudyWriter:
+    spec, objective = study.spec, study.trial.objective
+    assert objective is not None
+    return store.open_study(
+        experiment=spec.name,
+        digest=spec.digest(),
+        strategy=study.strategy.name,
+        kind=study.strategy.kind,
+        seed=study.seed,
+        objective=objective,
+        slots=session.slots,
+        devices_per_trial=session.devices_per_trial,
+        device=session.device,
+        attributes=versions() | sharing_record(session),
+        spec_yaml=spec.to_yaml(),
+        new=new,
+    )

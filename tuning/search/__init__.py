@@ -1,0 +1,1 @@
+"""Searchers and schedulers for Ray Tune that the strategies wire: ASHA, TPE, and population-based training."""

@@ -1,0 +1,176 @@
+"""The search space: one declaration, by tunable name, from which every strategy takes its view.
+
+    learning_rate: {loguniform: [1e-5, 1e-3]}
+    weight_decay: {uniform: [0, 0.3], step: 0.05}      # step: only low, low + step, ...
+    warmup_steps: {int: [0, 500]}                      # both ends included
+    per_device_train_batch_size: {choice: [16, 32, 64], mutate: false}
+    adam_beta1: 0.9                                    # fixed
+
+Goes in: YAML. Comes out: Ray, HyperOpt and Optuna descriptions of the same set, grids, draws and the perturbations of
+PBT; all values plain Python, ints as ints.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
+
+from trainables.errors import nearest
+from trainables.spec import TUNABLES, Params, Value, find_tunable
+from tuning.space.dimensions import Choice, Dimension, Fixed, plain_value
+from tuning.space.ranges import IntUniform, LogInt, LogUniform, Range, Uniform
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+KINDS: dict[str, type[Dimension]] = {
+    kind.key: kind for kind in (Uniform, LogUniform, IntUniform, LogInt, Choice, Fixed)
+}
+
+
+def parse_dimension(raw: object) -> Dimension:
+    """A dimension from its YAML form.
+
+    Raises:
+        ValueError: no kind, two kinds, or what pydantic says of the kind's fields.
+    """
+    if isinstance(raw, Dimension):
+        return raw
+    if isinstance(raw, list | tuple):
+        raise ValueError("is a bare list; write {choice: [...]} or a range {uniform: [low, high]}")
+    if not isinstance(raw, Mapping):
+        return Fixed(fixed=plain_value(raw))
+    kinds = [key for key in raw if key in KINDS]
+    if len(kinds) != 1:
+        raise ValueError(f"must have exactly one of the keys {', '.join(KINDS)}")
+    return KINDS[kinds[0]].model_validate(raw)
+
+
+def unknown_name(name: str) -> str | None:
+    """Why `name` can stand neither in a space nor under `fixed:`, with the nearest known name; None if it can."""
+    if find_tunable(name) is not None:
+        return None
+    return f"nothing consumes a hyperparameter {name!r}; {nearest(name, [*TUNABLES, 'model.<key>'])}"
+
+
+class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValidator(parse_dimension)]]]):
+    """Dimensions by tunable name, in the declared order. Immutable."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def items(self) -> Iterator[tuple[str, Dimension]]:
+        """Pairs of name and dimension, as declared."""
+        return iter(self.root.items())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, as declared."""
+        return tuple(self.root)
+
+    @property
+    def fixed(self) -> dict[str, Value]:
+        """The values that are not searched."""
+        return {name: dimension.value for name, dimension in self.items() if isinstance(dimension, Fixed)}
+
+    @property
+    def searched(self) -> dict[str, Dimension]:
+        """The dimensions that are not fixed."""
+        return {name: dimension for name, dimension in self.items() if not isinstance(dimension, Fixed)}
+
+    def refusals(self, epochs: float | None = None) -> list[tuple[str, str]]:
+        """What the tunables forbid: pairs of (path below the space, value, rule and next step).
+
+        Args:
+            epochs: the full budget of one trial; with it, a longer `num_train_epochs` is refused too.
+        """
+        found: list[tuple[str, str]] = []
+        for name, dimension in self.items():
+            unknown = unknown_name(name)
+            found += [(name, unknown)] if unknown else _illegal_values(name, dimension, epochs)
+        if {"warmup_steps", "warmup_ratio"} <= self.root.keys():
+            found.append(("warmup_ratio", "warmup_steps stands in the space too and both set the warm-up; keep one"))
+        return found
+
+    def to_ray(self) -> dict[str, Any]:
+        """`ray.tune` domains; fixed dimensions as plain values."""
+        return {name: dimension.to_ray() for name, dimension in self.items()}
+
+    def to_hyperopt(self) -> dict[str, Any]:
+        """HyperOpt expressions, without the fixed dimensions; `from_hyperopt` makes params of what they yield."""
+        return {name: dimension.to_hyperopt(name) for name, dimension in self.searched.items()}
+
+    def from_hyperopt(self, raw: Mapping[str, Any]) -> dict[str, Value]:
+        """Legal params from one evaluation of `to_hyperopt()`; the fixed dimensions are added."""
+        return {
+            name: dimension.value if isinstance(dimension, Fixed) else dimension.cast(raw[name])
+            for name, dimension in self.items()
+        }
+
+    def to_optuna(self) -> dict[str, BaseDistribution]:
+        """Optuna distributions of the same sets, without the fixed dimensions.
+
+        Optuna has no logarithmic lattice: a logarithmic range with a step keeps its values and becomes linear.
+        """
+        return {name: dimension.to_optuna() for name, dimension in self.searched.items()}
+
+    def grid(self, points: int) -> list[dict[str, Value]]:
+        """Every combination, the first declared name varying slowest; `points` values of each range."""
+        values = (dimension.grid(points) for _, dimension in self.items())
+        return [dict(zip(self.names, combination, strict=True)) for combination in itertools.product(*values)]
+
+    def sample(self, rng: random.Random) -> dict[str, Value]:
+        """One draw of all dimensions."""
+        return {name: dimension.draw(rng) for name, dimension in self.items()}
+
+    def perturb(
+        self,
+        params: Params,
+        rng: random.Random,
+        resample_probability: float,
+        factors: tuple[float, ...] = (0.8, 1.2),
+    ) -> dict[str, Value]:
+        """New values for a PBT member that takes over from a donor with `params`; never outside the space.
+
+        Each mutable dimension is drawn anew with `resample_probability`, else moved nearby (`Range.perturb`,
+        `Choice.perturb`). Fixed values and those with `mutate: false` stay the donor's.
+        """
+
+        def moved(name: str, dimension: Dimension) -> Value:
+            if not dimension.mutate or isinstance(dimension, Fixed):
+                return params[name]
+            if rng.random() < resample_probability:
+                return dimension.draw(rng)
+            return dimension.perturb(params[name], rng, factors)
+
+        return {name: moved(name, dimension) for name, dimension in self.items()}
+
+    def contains(self, params: Params) -> bool:
+        """Whether `params` names exactly these dimensions, each with one of its values."""
+        return params.keys() == self.root.keys() and all(d.contains(params[name]) for name, d in self.items())
+
+
+def _illegal_values(name: str, dimension: Dimension, epochs: float | None) -> list[tuple[str, str]]:
+    tunable = find_tunable(name)
+    assert tunable is not None
+    if isinstance(dimension, Range) and tunable.kind in ("choice", "bool"):
+        known = f" of {', '.join(tunable.choices)}" if tunable.choices else ""
+        return [(f"{name}.{dimension.key}", f"{name} has no order; write {{choice: [...]}}{known}")]
+    if isinstance(dimension, Range) and tunable.kind == "int" and not dimension.whole:
+        whole = "logint" if dimension.log else "int"
+        return [(f"{name}.{dimension.key}", f"{name} is a whole number ({tunable.unit}); write {whole}: [low, high]")]
+    too_long = epochs if name == "num_train_epochs" else None
+    return [
+        (f"{name}.{path}".rstrip("."), f"{value!r}: {name} {rule}")
+        for path, value in dimension.stated()
+        if (rule := tunable.refusal(value) or _longer(value, too_long)) is not None
+    ]
+
+
+def _longer(value: Value, epochs: float | None) -> str | None:
+    if epochs is None or not isinstance(value, int | float) or value <= epochs:
+        return None
+    return f"must be at most the trial's full budget, epochs: {epochs:g}; raise epochs or lower it"

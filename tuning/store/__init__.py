@@ -1,0 +1,1 @@
+"""The study store: everything that came out of every experiment, in an Optuna database."""

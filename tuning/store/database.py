@@ -1,0 +1,167 @@
+"""The database behind the study store: SQLite by default, PostgreSQL for a team, through Optuna's RDB storage.
+
+In: a URL. Out: an open `optuna.storages.RDBStorage`, or a `StoreError` that says what is wrong with the URL, the file
+or the server. A password in the URL appears in no message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuning.store.url import StoreError, masked, parse_url, shown
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import URL
+
+log = logging.getLogger(__name__)
+
+LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes to the same SQLite file
+RECONNECT = 60.0  # seconds to wait for a server that was there and is gone: it may be restarted
+RACES = 10  # times that other processes may be quicker to make a table
+# libpq's own: seconds to reach a server, and milliseconds until one that has gone silent counts as gone.
+SERVER_OPTIONS = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "application_name": "tunefleet"}
+NEXT_STEPS = {  # by a part of the server's own sentence
+    "password authentication failed": "check user and password in TUNEFLEET_STORE (or in ~/.pgpass)",
+    "no password supplied": "put the URL with the password into TUNEFLEET_STORE, or the password into ~/.pgpass",
+    "does not exist": "make it on the server (createdb, createuser), or mend the URL",
+    "permission denied": "the user needs to create tables there once: GRANT CREATE ON SCHEMA public TO ...",
+    "Connection refused": "is the server up, and does it listen on that address and port?",
+    "timeout expired": "is the server up, and does a firewall let this machine through?",
+    "resolve host": "check the host in the URL",
+}
+
+
+def connect(url: str, *, create: bool) -> RDBStorage:
+    """Open the database at `url`. A server that goes away later is waited for, between two transactions.
+
+    Args:
+        url: sqlite:///PATH (made absolute) or postgresql://USER:PASSWORD@HOST/DATABASE.
+        create: make the file, its folder and the tables where they are missing; else that is an error.
+
+    Raises:
+        StoreError: not a URL, no such store, not writable, not a database, another schema, no driver, no server.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # It announces every study that it creates; errors and warnings stay.
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
+    parsed = parse_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if sqlite:
+        parsed = _sqlite(parsed, create=create)
+    place = f"study store {shown(parsed)}"
+    try:
+        storage = _opened(parsed, create=create)
+    except ImportError:
+        step = "pip install 'tunefleet[postgres]'"
+        raise StoreError(f"{place}: the PostgreSQL driver psycopg is not installed; {step}") from None
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        raise StoreError(f"{place}: {_reason(error)}") from None
+    except RuntimeError as error:  # the schema check's own type
+        raise StoreError(f"{place}: {error}") from None
+    if not sqlite:
+        _wait_for_server(storage)
+    return storage
+
+
+@contextmanager
+def told(url: str, action: str) -> Iterator[None]:
+    """Failures of the database inside the block become a StoreError that names the store and `action`."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except KeyError:  # Optuna's own for a record that is not there
+        raise StoreError(
+            f"study store {masked(url)}: cannot {action}: the study or the trial was deleted there"
+        ) from None
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StoreError(
+            f"study store {masked(url)}: cannot {action}: {_reason(error)}. "
+            "What was acknowledged before is safe; mend it, then `tunefleet resume`."
+        ) from None
+
+
+def _opened(url: URL, *, create: bool) -> RDBStorage:
+    """Two processes that open a new database at the same moment both make its tables; the slower one is told that they
+    are there, and finds them so when it looks again."""
+    import optuna
+    from sqlalchemy.exc import DBAPIError, IntegrityError
+
+    options: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT}}
+    if url.get_backend_name() == "postgresql":
+        set_here = {name: value for name, value in SERVER_OPTIONS.items() if name not in url.query}
+        options = {"connect_args": set_here, "pool_pre_ping": True}  # asks, so that a lost connection is made again
+    # Optuna fills `{SCHEMA_VERSION}` into URLs with str.format: a brace of ours must pass through it unchanged.
+    literal = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    for left in reversed(range(RACES)):
+        try:
+            return optuna.storages.RDBStorage(literal, options, skip_table_creation=not create)
+        except DBAPIError as error:
+            if not left or not (isinstance(error, IntegrityError) or "already exists" in str(error)):
+                raise
+        time.sleep(random.random() / 10)
+    raise AssertionError("the last try returns or raises")
+
+
+def _wait_for_server(storage: RDBStorage) -> None:
+    """From now on a server that does not answer is tried again for a while."""
+    from sqlalchemy import Dialect, event
+
+    @event.listens_for(storage.engine, "do_connect")
+    def patiently(dialect: Dialect, record: Any, args: Any, options: Any) -> Any:
+        deadline = time.monotonic() + RECONNECT
+        warned = False
+        while True:
+            try:
+                return dialect.connect(*args, **options)
+            except dialect.loaded_dbapi.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise
+                if not warned:
+                    log.warning("study store %s: %s; trying for %g s", masked(storage.url), _reason(error), RECONNECT)
+                warned = True
+                time.sleep(0.5)
+
+
+def _sqlite(url: URL, *, create: bool) -> URL:
+    if not url.database or url.database == ":memory:":
+        raise StoreError("study store sqlite://: names no file, so it would not outlive the run; give sqlite:///PATH")
+    path = Path(url.database).expanduser().absolute()
+    if create:
+        _make_writable(path)
+    elif not path.is_file():
+        raise StoreError(f"study store {path}: no such file; nothing was recorded there yet, or the path is another")
+    return url.set(database=str(path))
+
+
+def _make_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"study store {path}: cannot make its folder: {error.strerror}; choose another path") from None
+    # SQLite writes a journal beside the file: the folder has to be writable even where the file exists.
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not (path.is_file() and os.access(path, os.W_OK))):
+        raise StoreError(f"study store {path}: cannot be written; choose another path or mend the permissions")
+
+
+def _reason(error: BaseException) -> str:
+    """The database's own first line, from below SQLAlchemy's and Optuna's wrapping, and what to do about it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    origin = getattr(error, "orig", None) or error
+    text = next(iter(str(origin).strip().splitlines()), "") or type(origin).__name__
+    if "no such table" in text or "UndefinedTable" in type(origin).__name__:
+        return "holds no studies; it is another program's database, or nothing was recorded there yet"
+    step = next((step for part, step in NEXT_STEPS.items() if part in text), None)
+    return f"{text}; {step}" if step else text

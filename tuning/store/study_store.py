@@ -1,0 +1,275 @@
+"""The study store: everything that came out of every experiment, in an Optuna database that `optuna-dashboard` opens as
+it is. One Optuna study per (experiment, strategy, seed), named EXPERIMENT/STRATEGY/seed-N.
+
+In: what a run records through a `StudyWriter`. Out: frozen outcomes. compare, results and train-final start from here:
+on another machine, after a crash, while a run still writes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import yaml
+
+from trainables.errors import nearest
+from trainables.spec import Objective, Value
+from tuning.outcome import ExperimentOutcome, Exploit, NodeLoss, StudyOutcome, StudyState, TestScore, TrialOutcome
+from tuning.store.database import connect, told
+from tuning.store.statements import attribute_of_studies
+from tuning.store.study_log import decode, plain_params, reports_of
+from tuning.store.study_writer import OPTUNA_STATES, StudyWriter
+from tuning.store.url import StoreError, masked, sqlite_url
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+__all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
+
+LAYOUT = 1  # of the attributes; moves when an older version could not read them
+
+
+class StudyStore:
+    """The database at `url`: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE. Opened at the first use.
+
+    Reading needs a store that is there; `open_study` makes it. Other programs' studies in the database are let be.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._storage: RDBStorage | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return masked(self._url)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"the study store {self.shown} may hold a password: it is never pickled")
+
+    def experiments(self) -> tuple[str, ...]:
+        """The names of all experiments, in order of their first study.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return tuple(dict.fromkeys(study.identity["experiment"] for study in self._studies()))
+
+    def load(self, experiment: str) -> ExperimentOutcome:
+        """All that is recorded of `experiment`.
+
+        Raises:
+            StoreError: no such experiment, or the store cannot be read.
+        """
+        studies = self._studies()
+        ours = [study for study in studies if study.identity["experiment"] == experiment]
+        if not ours:
+            known = dict.fromkeys(study.identity["experiment"] for study in studies)
+            hint = nearest(experiment, known) if known else "it holds none"
+            raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; {hint}")
+        with told(self._url, f"read {experiment}"):
+            attributes = [self._open().get_study_user_attrs(study.id) for study in ours]
+            trials = [self._open().get_all_trials(study.id, deepcopy=False) for study in ours]
+        outcomes = tuple(map(_study_outcome, ours, attributes, trials))
+        return ExperimentOutcome(experiment, ours[0].identity["digest"], outcomes)
+
+    def open_study(
+        self,
+        *,
+        experiment: str,
+        digest: str,
+        strategy: str,
+        kind: str,
+        seed: int,
+        objective: Objective,
+        slots: int,
+        devices_per_trial: float,
+        device: str,
+        attributes: Mapping[str, Value],
+        spec_yaml: str,
+        new: bool = False,
+    ) -> StudyWriter:
+        """Create the study, or open it again for a resume; from now on it is running. Makes the store if needed.
+
+        Args:
+            digest: of the spec; all studies of an experiment share it.
+            strategy, kind: the strategy's label and its plug-in.
+            slots, devices_per_trial, device: what the study holds: cost is wall seconds x slots x devices.
+            attributes: versions of the libraries, fingerprint of the data.
+            spec_yaml: the resolved spec, for people, and to name what differs when a resume is refused.
+            new: the run is no resume, so it may not go on in a study of another run.
+
+        Raises:
+            StoreError: the experiment was recorded under another spec, or (`new`) by another run; or the store cannot
+                be made or written.
+        """
+        storage = self._open(create=True)
+        name = study_name(experiment, strategy, seed)
+        self._refuse_other_spec(experiment, digest, spec_yaml)
+        identity = {
+            "layout": LAYOUT,
+            "experiment": experiment,
+            "digest": digest,
+            "strategy": strategy,
+            "kind": kind,
+            "seed": seed,
+            "metric": objective.metric,
+            "mode": objective.mode,
+            "slots": slots,
+            "devices_per_trial": devices_per_trial,
+            "device": device,
+            "attributes": plain_params(attributes),
+        }
+        with told(self._url, f"open {name}"):
+            study_id, created = _find_or_create(storage, name, objective.mode)
+            if new and not created:
+                raise StoreError(
+                    f"experiment {experiment!r}: another run has recorded {name} in {self.shown}; choose another name "
+                    "(name=...), or `tunefleet resume` where that run's folder is"
+                )
+            storage.set_study_user_attr(study_id, "spec", spec_yaml)
+            storage.set_study_user_attr(study_id, "state", StudyState.RUNNING.value)
+            storage.set_study_user_attr(study_id, "tunefleet", identity)  # last: with it, the study is whole
+        return StudyWriter(storage, study_id, name, objective.metric, objective.mode)
+
+    def writer(self, experiment: str, study: StudyOutcome) -> StudyWriter:
+        """The writer of a study that was loaded, its state unchanged: for a test score after its end.
+
+        Raises:
+            StoreError: no such study.
+        """
+        name = study_name(experiment, study.strategy, study.seed)
+        stored = next((s for s in self._studies() if s.name == name), None)
+        if stored is None:
+            raise StoreError(f"study {name}: not in the study store {self.shown}")
+        return StudyWriter(self._open(), stored.id, name, study.metric, study.mode)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+            self._storage = None
+
+    def _open(self, *, create: bool = False) -> RDBStorage:
+        if self._storage is None:
+            self._storage = connect(self._url, create=create)
+        return self._storage
+
+    def _studies(self) -> list[_Known]:
+        """Our studies, in order of creation."""
+        storage = self._open()
+        with told(self._url, "list the studies"):
+            ours = [_Known(i, *rest) for i, rest in attribute_of_studies(storage, "tunefleet").items()]
+        for study in ours:
+            if study.identity["layout"] > LAYOUT:
+                raise StoreError(
+                    f"study {study.name} in {self.shown}: written by a newer tunefleet "
+                    f"(layout {study.identity['layout']}, this one reads {LAYOUT}); pip install -U tunefleet"
+                )
+        return ours
+
+    def _refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
+        for study in self._studies():
+            recorded = study.identity
+            if recorded["experiment"] == experiment and recorded["digest"] != digest:
+                with told(self._url, f"read {study.name}"):
+                    attributes = self._open().get_study_user_attrs(study.id)
+                differing = _differing(attributes.get("spec", ""), spec_yaml)
+                raise StoreError(
+                    f"experiment {experiment!r}: recorded in {self.shown} under another spec "
+                    f"(digest {recorded['digest']}, now {digest}){differing}; "
+                    "give the experiment another name, or resume it with the spec that it was started with"
+                )
+
+
+class _Known(NamedTuple):
+    """A study of ours in the database."""
+
+    id: int
+    name: str
+    identity: dict[str, Any]  # what `open_study` wrote last, and whole
+
+
+def study_name(experiment: str, strategy: str, seed: int) -> str:
+    """As Optuna and its dashboard know the study."""
+    return f"{experiment}/{strategy}/seed-{seed}"
+
+
+def _find_or_create(storage: RDBStorage, name: str, mode: str) -> tuple[int, bool]:
+    """The study's id, and whether it is new. Of two processes that try at the same moment one makes it."""
+    from optuna.exceptions import DuplicatedStudyError
+    from optuna.study import StudyDirection
+
+    direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
+    try:
+        return storage.create_new_study([direction], name), True
+    except DuplicatedStudyError:
+        return storage.get_study_id_from_name(name), False
+
+
+def _study_outcome(study: _Known, attributes: Mapping[str, Any], trials: list[FrozenTrial]) -> StudyOutcome:
+    identity = study.identity
+    latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
+    test = attributes.get("test")
+    return StudyOutcome(
+        strategy=identity["strategy"],
+        kind=identity["kind"],
+        seed=identity["seed"],
+        state=StudyState(attributes["state"]),
+        metric=identity["metric"],
+        mode=identity["mode"],
+        trials=tuple(
+            _trial_outcome(frozen, number, attributes.get(f"checkpoints:{trial_id}", []), identity)
+            for number, (trial_id, frozen) in enumerate(latest.items())
+        ),
+        wall_seconds=float(attributes.get("wall_seconds", 0.0)),
+        slots=identity["slots"],
+        devices_per_trial=identity["devices_per_trial"],
+        device=identity["device"],
+        test=TestScore(**test) if test else None,
+        attributes={**identity["attributes"], **attributes.get("provenance", {})},
+        node_losses=tuple(NodeLoss(*loss) for loss in attributes.get("node_losses", [])),
+        slot_seconds=attributes.get("slot_seconds"),
+    )
+
+
+def _trial_outcome(
+    frozen: FrozenTrial, number: int, checkpoints: list[tuple[float, int, str]], identity: Mapping[str, Any]
+) -> TrialOutcome:
+    events = decode(frozen.user_attrs).events
+    reports = reports_of(events)
+    sign = 1 if identity["mode"] == "max" else -1
+
+    def score(entry: tuple[float, int, str]) -> float:
+        _, count, _ = entry
+        return sign * reports[count - 1].metrics[identity["metric"]] if 0 < count <= len(reports) else -math.inf
+
+    return TrialOutcome(
+        id=frozen.user_attrs["trial_id"],
+        number=number,
+        state=OPTUNA_STATES[frozen.state.name],
+        params=frozen.user_attrs["params"],
+        reports=reports,
+        lineage=tuple(event for event in events if isinstance(event, Exploit)),
+        # After an exploit a trial may pass an epoch a second time: the better of the two is the one that is asked for.
+        checkpoints={entry[0]: entry[2] for entry in sorted(checkpoints, key=score)},
+        error=frozen.user_attrs.get("error"),
+    )
+
+
+def _differing(recorded: str, now: str) -> str:
+    old, new = _flat(yaml.safe_load(recorded)), _flat(yaml.safe_load(now))
+    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return f": {', '.join(keys[:5])}{' and more' if len(keys) > 5 else ''} differ" if keys else ""
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by dotted path."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    flat: dict[str, Any] = {}
+    for key, item in items:
+        flat |= _flat(item, f"{path}.{key}" if path else str(key))
+    return flat or ({path: value} if path else {})

@@ -1,0 +1,301 @@
+"""One open study (a strategy x a seed) of the store, for the run that makes it. What a method was given is on disk when
+it returns, but for checkpoints, which come and go faster than transactions: `write_checkpoints` writes them. Each event
+is one transaction, with Optuna's intermediate value in it: a mirror of the reports for the dashboard.
+
+Resuming: the runner opens the study again and repeats what it was doing; a trial that begins again, an epoch that is
+computed again, a state that is told again change nothing that they should not (see `study_log`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from trainables.epochs import ROUNDING
+from trainables.reporting import Report
+from trainables.spec import Params, Value
+from tuning.outcome import Exploit, NodeLoss, StudyState, TestScore, TrialState
+from tuning.store.database import told
+from tuning.store.statements import set_attribute_and_value, set_study_attributes
+from tuning.store.study_log import Event, decode, encode, kept, key, plain_params, reports_of
+from tuning.store.url import StoreError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+OPTUNA_STATES = {
+    "RUNNING": TrialState.RUNNING,
+    "COMPLETE": TrialState.COMPLETED,
+    "PRUNED": TrialState.STOPPED,
+    "FAIL": TrialState.FAILED,
+}
+
+
+@dataclass
+class _Record:
+    """What the writer remembers of one trial, so that no report needs a query first."""
+
+    optuna_id: int
+    state: TrialState = TrialState.RUNNING
+    events: list[Event] = field(default_factory=list)
+    take: int = 1
+    position: int = 0  # the next event goes here; below len(events) only after a rewind
+    checkpoints: list[tuple[float, int, str]] = field(default_factory=list)  # epoch, reports before it, folder
+
+
+class StudyWriter:
+    """Made by `StudyStore.open_study` or `StudyStore.reopen`. The only writer of its study at any time."""
+
+    def __init__(self, storage: RDBStorage, study_id: int, name: str, metric: str, mode: Literal["max", "min"]) -> None:
+        self.name = name
+        self._storage, self._study_id = storage, study_id
+        self._metric, self._best = metric, max if mode == "max" else min
+        with self._told("read what is recorded"):
+            attributes = storage.get_study_user_attrs(study_id)
+            trials = storage.get_all_trials(study_id, deepcopy=False)
+        self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
+        self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
+        self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
+        self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
+        self._unwritten: set[str] = set()  # trials whose checkpoints have changed
+        self._records: dict[str, _Record] = {}
+        for frozen in trials:
+            trial_id = frozen.user_attrs["trial_id"]
+            record = _restored(frozen)
+            record.checkpoints = [(e, n, path) for e, n, path in attributes.get(f"checkpoints:{trial_id}", [])]
+            self._records[trial_id] = record  # a trial that was opened again: the later record holds all
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"the writer of {self.name} holds a connection and maybe a password: it is never pickled")
+
+    def running(self) -> tuple[str, ...]:
+        """The ids of the trials that have begun and not ended."""
+        return tuple(trial for trial, record in self._records.items() if record.state is TrialState.RUNNING)
+
+    def ended(self) -> frozenset[str]:
+        """The ids of the trials that have ended."""
+        return frozenset(self._records.keys() - set(self.running()))
+
+    def knows(self, trial_id: str) -> bool:
+        """Whether the trial has begun."""
+        return trial_id in self._records
+
+    def reports(self, trial_id: str) -> tuple[Report, ...]:
+        """What is recorded of the trial; empty for an unknown one."""
+        record = self._records.get(trial_id)
+        return reports_of(record.events[: record.position]) if record else ()
+
+    def begin_trial(self, trial_id: str, params: Params, distributions: Mapping[str, BaseDistribution]) -> None:
+        """A trial starts with `params`; one that is known already stays as it is.
+
+        A value outside its distribution, or without one (a fixed value), is kept in the attribute `params` alone.
+        """
+        if trial_id in self._records:
+            return
+        from optuna.trial import TrialState as OptunaState
+        from optuna.trial import create_trial
+
+        plain = plain_params(params)
+        searched = {name: d for name, d in distributions.items() if name in plain and _holds(d, plain[name])}
+        template = create_trial(
+            state=OptunaState.RUNNING,
+            params={name: plain[name] for name in searched},
+            distributions=searched,
+            user_attrs={"trial_id": trial_id, "params": plain},
+        )
+        with self._told(f"begin trial {trial_id}"):
+            self._records[trial_id] = _Record(self._storage.create_new_trial(self._study_id, template))
+
+    def add_report(self, trial_id: str, report: Report) -> None:
+        """One evaluation. An epoch that was computed again after a crash replaces the one recorded before."""
+        self._append(trial_id, report)
+
+    def add_exploit(self, trial_id: str, exploit: Exploit) -> None:
+        """The trial takes over the donor's checkpoint, after its own last report. What `exploit` says of the numbers of
+        reports is replaced by what is recorded here: a scheduler may have forgotten some in a restart.
+
+        Raises:
+            StoreError: no such trial, or the donor has no report at that epoch.
+        """
+        donated = self.reports(exploit.donor)
+        # The last one: the donor may have passed this epoch before, and gone back by an exploit of its own.
+        numbers = (n for n in range(len(donated), 0, -1) if abs(donated[n - 1].epoch - exploit.epoch) < ROUNDING)
+        if (donor_reports := next(numbers, None)) is None:
+            raise StoreError(
+                f"{self.name}: trial {trial_id} took over epoch {exploit.epoch:g} of trial {exploit.donor}, "
+                "which has no report there"
+            )
+        own = len(self.reports(trial_id))
+        self._append(trial_id, replace(exploit, reports=own, donor_reports=donor_reports))
+
+    def end_trial(self, trial_id: str, state: TrialState, error: str | None = None) -> None:
+        """How the trial ended. Told again: nothing changes.
+
+        Raises:
+            ValueError: running is no end; or completed without a report.
+        """
+        from optuna.trial import TrialState as OptunaState
+
+        scores = [report.metrics[self._metric] for report in self.reports(trial_id)]
+        if state is TrialState.RUNNING or (state is TrialState.COMPLETED and not scores):
+            raise ValueError(f"{self.name}: trial {trial_id} cannot end as {state} after {len(scores)} reports")
+        if self._known(trial_id).state is state:
+            return
+        record = self._writable(trial_id)
+        # As Optuna does it: a pruned trial's value is its last score. A completed one's is the score it is ranked by.
+        value = {TrialState.COMPLETED: [self._best(scores, default=0.0)], TrialState.STOPPED: scores[-1:]}
+        optuna_state = next(name for name, ours in OPTUNA_STATES.items() if ours is state)
+        with self._told(f"end trial {trial_id}"):
+            if error is not None:
+                self._storage.set_trial_user_attr(record.optuna_id, "error", error)
+            self._storage.set_trial_state_values(record.optuna_id, OptunaState[optuna_state], value.get(state) or None)
+        record.state = state
+
+    def positions(self) -> dict[str, int]:
+        """How many events of each trial count now; for `rewind` after a restart from a snapshot of this moment."""
+        return {trial: record.position for trial, record in self._records.items()}
+
+    def rewind(self, trial_id: str, position: int) -> None:
+        """The trial goes on from an older state: its next event replaces all from `position` on."""
+        record = self._known(trial_id)
+        record.position = min(position, len(record.events))
+
+    def add_checkpoint(self, trial_id: str, epoch: float, path: str) -> None:
+        """The trial's checkpoint of `epoch` lies in the folder `path`."""
+        entry = (epoch, len(self.reports(trial_id)), path)
+        others = [e for e in self._known(trial_id).checkpoints if e[2] != path]
+        self._set_checkpoints(trial_id, [*others, entry])
+
+    def drop_checkpoint(self, trial_id: str, epoch: float) -> None:
+        """The folder of the trial's checkpoint of `epoch` was deleted (a second one of that epoch may still stand)."""
+        entries = self._known(trial_id).checkpoints
+        self._set_checkpoints(trial_id, [e for e in entries if e[0] != epoch or Path(e[2]).exists()])
+
+    def write_checkpoints(self) -> None:
+        """Write down which checkpoints there are now."""
+        # Attributes of the study: they change after a trial's end, when Optuna lets nothing change in it.
+        changed = {f"checkpoints:{trial_id}": self._known(trial_id).checkpoints for trial_id in self._unwritten}
+        if changed:
+            with self._told("write which checkpoints there are"):
+                set_study_attributes(self._storage, self._study_id, changed)
+        self._unwritten.clear()
+
+    def note(self, provenance: Mapping[str, Value]) -> None:
+        """What the trials' scores rest on, as a worker found it; told with every report, written when it is new.
+
+        Raises:
+            StoreError: the data are not those of the study's earlier trials; their scores would not compare.
+        """
+        before, now = (p.get("data_fingerprint") for p in (self._provenance, provenance))
+        if None not in (before, now) and before != now:
+            raise StoreError(
+                f"{self.name}: the data have changed (fingerprint {before} before, {now} now); "
+                "bring the old ones back, or start under another name"
+            )
+        if new := {name: value for name, value in provenance.items() if name not in self._provenance}:
+            self._provenance |= new
+            self._set("provenance", self._provenance)
+
+    def set_test(self, score: TestScore) -> None:
+        """The one look at the test split."""
+        self._set("test", {**asdict(score), "params": plain_params(score.params)})
+
+    def add_loss(self, loss: NodeLoss) -> None:
+        """A trial goes on elsewhere."""
+        self._node_losses.append([loss.trial, loss.node, loss.reported, loss.epoch, loss.time])
+        self._set("node_losses", self._node_losses)
+
+    def held_for(self, seconds: float, slot_seconds: float | None = None) -> None:
+        """The study has gone on for `seconds` since this writer was made, besides the runs before.
+
+        Args:
+            slot_seconds: the slots that it held then, summed over time; None: those of its start all the time.
+        """
+        self._set("wall_seconds", self._wall_seconds + seconds)
+        if slot_seconds is not None:
+            self._set("slot_seconds", self._slot_seconds + slot_seconds)
+
+    def finish(self) -> None:
+        """All trials have ended."""
+        self.write_checkpoints()
+        self._set("state", StudyState.FINISHED.value)
+
+    def _append(self, trial_id: str, event: Event) -> None:
+        """Write `event`, unless it is one that an ended trial computed again."""
+        record = self._known(trial_id)
+        index = kept(record.events, record.position, event)
+        again = index < len(record.events)
+        if again and record.state is not TrialState.RUNNING and _same(record.events[index], event):
+            record.position = index + 1
+            return
+        record = self._writable(trial_id)
+        take = record.take + again
+        number = len(reports_of(record.events[:index])) + 1
+        with self._told(f"record {type(event).__name__.lower()} of trial {trial_id} at epoch {event.epoch:g}"):
+            name, text = key(index), encode(event, take)
+            if isinstance(event, Report):
+                value = event.metrics[self._metric]
+                set_attribute_and_value(self._storage, record.optuna_id, name, text, number, value)
+            else:
+                self._storage.set_trial_user_attr(record.optuna_id, name, text)
+        record.events[index:] = [event]
+        record.take, record.position = take, index + 1
+
+    def _writable(self, trial_id: str) -> _Record:
+        """The trial's record, running. Optuna never changes an ended trial: one that goes on gets a copy, as Optuna's
+        own retry of failed trials does it."""
+        record = self._known(trial_id)
+        if record.state is not TrialState.RUNNING:
+            from optuna.trial import TrialState as OptunaState
+            from optuna.trial import create_trial
+
+            with self._told(f"open trial {trial_id} again"):
+                old = self._storage.get_trial(record.optuna_id)
+                copy = create_trial(
+                    state=OptunaState.RUNNING,
+                    params=old.params,
+                    distributions=old.distributions,
+                    user_attrs={name: value for name, value in old.user_attrs.items() if name != "error"},
+                    system_attrs={"continues": old.number},
+                    intermediate_values=old.intermediate_values,
+                )
+                record.optuna_id = self._storage.create_new_trial(self._study_id, copy)
+            record.state = TrialState.RUNNING
+        return record
+
+    def _known(self, trial_id: str) -> _Record:
+        if trial_id not in self._records:
+            raise StoreError(f"{self.name}: trial {trial_id} was never begun")
+        return self._records[trial_id]
+
+    def _set_checkpoints(self, trial_id: str, entries: list[tuple[float, int, str]]) -> None:
+        self._known(trial_id).checkpoints = entries
+        self._unwritten.add(trial_id)
+
+    def _set(self, name: str, value: Any) -> None:
+        with self._told(f"write {name}"):
+            self._storage.set_study_user_attr(self._study_id, name, value)
+
+    def _told(self, action: str) -> AbstractContextManager[None]:
+        return told(self._storage.url, f"{action} in {self.name}")
+
+
+def _restored(frozen: FrozenTrial) -> _Record:
+    events, take = decode(frozen.user_attrs)
+    return _Record(frozen._trial_id, OPTUNA_STATES[frozen.state.name], events, max(take, 1), len(events))
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # a text where a number is due, a choice that is none
+        return False
+
+
+def _same(old: Event, new: Event) -> bool:
+    return type(old) is type(new) and abs(old.epoch - new.epoch) < ROUNDING

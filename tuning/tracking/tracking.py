@@ -1,0 +1,138 @@
+"""Weights & Biases: whether it is used, where its key comes from, and the callback that feeds it.
+
+The key comes from WANDB_API_KEY or from `wandb.key_file`, lives in the driver's memory, and is handed to the process
+that writes a run as an argument of a call on the same machine: it is in no file, log, pickle or runtime environment.
+The package wandb is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
+
+if TYPE_CHECKING:
+    from ray.tune import Callback
+
+    from tuning.spec import ExperimentSpec, WandbSpec
+
+KEY_VARIABLE = "WANDB_API_KEY"
+
+
+class TrackingError(RuntimeError):
+    """W&B cannot be used as declared. The message names the option, its value, the rule and the next step."""
+
+
+class Secret:
+    """A text that shows itself in no repr, log or pickle."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, for the one call that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled or copied: it would end in a file")
+
+
+_taken: Secret | None = None
+
+
+def take_key(spec: WandbSpec) -> Secret | None:
+    """The key, out of the environment; None if there is none. Call it before Ray starts: its processes inherit both.
+
+    The variable comes before the file, as in wandb itself. A key once taken serves the later runs of this process.
+
+    Raises:
+        TrackingError: the key file is missing or empty.
+    """
+    global _taken
+    text = os.environ.pop(KEY_VARIABLE, "").strip()
+    if text:
+        _taken = Secret(text)
+    if _taken is not None or spec.key_file is None:
+        return _taken
+    path = Path(spec.key_file).expanduser()
+    try:
+        text = path.read_text().strip()
+    except OSError as error:
+        raise TrackingError(f"wandb.key_file: {path} cannot be read: {error.strerror}. Check its path.") from error
+    if len(text.split()) != 1:
+        raise TrackingError(f"wandb.key_file: {path} must hold the key and nothing else. Write it there, mode 0600.")
+    return Secret(text)
+
+
+def has_key(spec: WandbSpec) -> bool:
+    """Whether `take_key` would find a key; takes nothing."""
+    if _taken is not None or os.environ.get(KEY_VARIABLE, "").strip():
+        return True
+    file = Path(spec.key_file).expanduser() if spec.key_file else None
+    return file is not None and file.is_file() and bool(file.read_text().strip())
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How the runs of one experiment are tracked."""
+
+    wandb: WandbSpec
+    experiment: str
+    run_folder: Path
+    mode: Literal["online", "offline", "disabled"]
+    key: Secret | None = field(default=None, repr=False)
+    told: set[str] = field(default_factory=set, repr=False, compare=False)  # warnings that were given
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec) -> Self:
+        """What `spec.wandb` comes to here. Takes the key out of the environment: call it before Ray starts.
+
+        Raises:
+            TrackingError: online without a key, or a key file that cannot be read.
+        """
+        key = take_key(spec.wandb)
+        wanted = spec.wandb.mode
+        if wanted == "online" and key is None:
+            raise TrackingError(
+                f"wandb.mode: online needs a key, but {KEY_VARIABLE} is not set and wandb.key_file names no file. "
+                "Set one of them, or wandb.mode=offline to keep local runs."
+            )
+        mode = ("disabled" if key is None else "online") if wanted == "auto" else wanted
+        return cls(spec.wandb, spec.name, spec.run_folder, mode, key if mode == "online" else None)
+
+    def describe(self) -> str:
+        """One line for the header of a run."""
+        if self.mode == "disabled":
+            if self.wandb.mode == "disabled":
+                return "W&B: disabled"
+            return f"W&B: disabled (no {KEY_VARIABLE} and no wandb.key_file; set wandb.mode=offline to keep local runs)"
+        project = "/".join(filter(None, (self.wandb.entity, self.wandb.project)))
+        if self.mode == "offline":
+            return (
+                f"W&B: offline, project {project} (upload with `wandb sync {self.run_folder / 'wandb'}/offline-run-*`)"
+            )
+        return f"W&B: online, project {project}"
+
+    def callbacks(self, strategy: str, seed: int) -> list[Callback]:
+        """What Tune calls to track one study: one W&B run per trial, all in the group experiment/strategy/seed."""
+        if self.mode == "disabled":
+            return []
+        from tuning.tracking.wandb_runs import WandbRuns
+
+        return [
+            WandbRuns(
+                project=self.wandb.project,
+                entity=self.wandb.entity,
+                study=(self.experiment, strategy, seed),
+                mode=self.mode,
+                folder=self.run_folder,
+                key=self.key,
+                told=self.told,
+            )
+        ]
