@@ -16,9 +16,9 @@ import numpy as np
 from trainables.reporting import Report
 from trainables.spec import Params
 from tuning.caveats import caveats_of, verdict_of
-from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
 
-__all__ = ["Chosen", "Comparison", "Interval", "StrategyRow", "Stretch", "StudyRow", "compare", "curve", "wilson"]
+__all__ = ["Chosen", "Comparison", "Interval", "StrategyRow", "StudyRow", "compare", "curve", "wilson"]
 
 PROPORTIONS = frozenset({"accuracy"})  # metrics that are a share of right rows: only these have an interval here
 Z95 = 1.959963984540054
@@ -30,14 +30,6 @@ class Interval(NamedTuple):
     low: float
     high: float
     rows: int
-
-
-class Stretch(NamedTuple):
-    """The values in force over a stretch of epochs."""
-
-    start: float
-    end: float
-    params: Params
 
 
 @dataclass(frozen=True)

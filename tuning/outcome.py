@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from trainables.reporting import Report
 from trainables.spec import Params, Value
@@ -96,6 +96,40 @@ class TrialOutcome:
         return max(self.reports, key=lambda r: sign * r.metrics[metric], default=None)
 
 
+class Stretch(NamedTuple):
+    """The values in force over a stretch of epochs. A schedule is stretches in order, the first from 0 on."""
+
+    start: float
+    end: float
+    params: Params
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """What a model said to every row of a split, in the split's own order, which does not depend on any seed."""
+
+    labels: tuple[float, ...]  # class numbers; for a regression the true values
+    predictions: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One training, from the start, of a configuration that a search has chosen, with a training seed of its own."""
+
+    rank: int  # 1: the study's best by the search's validation score
+    trial: str  # trial id that the configuration is from
+    epoch: float  # of the report that it was chosen by: trained up to there
+    schedule: tuple[Stretch, ...]  # one stretch, unless PBT changed the values on the way
+    searched: float  # the validation score that it was chosen by
+    seed: int  # of the training: data order, model head, dropout
+    device_seconds: float
+    time: float  # when it ended; seconds since 1970 (UTC)
+    validation: Mapping[str, float] | None = None  # None: it failed
+    test: Mapping[str, float] | None = None  # of the winner alone, once
+    rows: ScoredRows | None = None  # behind `test`
+    error: str | None = None
+
+
 @dataclass(frozen=True)
 class TestScore:
     """The one look at the test split, for the study's chosen configuration."""
@@ -107,6 +141,7 @@ class TestScore:
     rows: int
     checkpoint: str
     time: float  # seconds since 1970 (UTC)
+    scored: ScoredRows | None = None  # None: a trainable that tells no rows, or recorded by an older version
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
@@ -130,6 +165,7 @@ class StudyOutcome:
     attributes: Mapping[str, Value] = field(default_factory=dict)  # versions of the libraries, data fingerprint, ...
     node_losses: tuple[NodeLoss, ...] = ()
     slot_seconds: float | None = None  # slots that were there, summed over time; None: `slots` all the time
+    confirmations: tuple[Confirmation, ...] = ()  # in order of rank, then seed
 
     @property
     def device_seconds(self) -> float:

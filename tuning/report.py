@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 import yaml
 
 from trainables.spec import TUNABLES, Value
-from tuning.comparison import Chosen, Comparison, StrategyRow, Stretch, StudyRow
-from tuning.outcome import ExperimentOutcome, Exploit, TrialState
+from tuning.comparison import Chosen, Comparison, StrategyRow, StudyRow
+from tuning.outcome import ExperimentOutcome, Exploit, Stretch, TrialState
 
 if TYPE_CHECKING:
     from rich.console import Console
