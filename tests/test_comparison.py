@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from outcomes import population, report, scored, study, trial
 
-from tuning.comparison import Stretch, compare, curve, wilson
-from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+from tuning.comparison import compare, curve, wilson
+from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
 
 
 def compared(*studies: StudyOutcome):
