@@ -186,7 +186,7 @@ def run_study(
             if stopped or recorder.ended < plan.trials:
                 raise Interrupted(
                     f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials "
-                    f"ended. Everything is kept; go on with `tunefleet resume {study.spec.resumed_as}`."
+                    "ended; everything is kept"
                 )
         except Exception:
             keeper.suspend()
