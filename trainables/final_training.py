@@ -11,8 +11,6 @@ from trainables.cache import Joined
 from trainables.finetune import FineTuning
 from trainables.slot import Evaluation, Scores
 
-NAME = "trainables.final_training:FinalTraining"  # as `FineTuneSpec.trainable`
-
 
 class FinalTraining(FineTuning):
     """See `finetune.FineTuning`. An epoch is a pass over both splits."""

@@ -12,11 +12,14 @@ from trainables.models import load_model, load_tokenizer
 from trainables.spec import FineTuneSpec, Params
 
 
-def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> None:
+def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
     """Write the weights that `FineTuning.save` has put into `state` into the existing `folder`.
 
     Args:
         params: complete, as they were in force at the end.
+
+    Returns:
+        The names of the classes by id; empty for a regression.
 
     Raises:
         FileNotFoundError: `state` holds none.
@@ -33,3 +36,4 @@ def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: 
     checkpoint.restore(state, model)
     model.save_pretrained(folder)
     load_tokenizer(spec).save_pretrained(folder)
+    return data.facts.label_names
