@@ -27,7 +27,7 @@ def make_repo(repo: str, *, private: bool) -> str:
 
 
 def push(folder: Path, repo: str) -> str:
-    """Upload the files of `folder`, in one commit; the address of the repository.
+    """Upload the files of `folder`; the address of the repository.
 
     Raises:
         HubError: the hub refuses, or cannot be reached.
