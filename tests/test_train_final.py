@@ -19,7 +19,7 @@ from tuning.finish.schedules import segments_of
 from tuning.finish.train_final import Target
 from tuning.finish.winner import winner_of
 from tuning.outcome import Confirmation, ExperimentOutcome, StudyOutcome, StudyState
-from tuning.spec import ExperimentSpec
+from tuning.spec import ConfirmSpec, ExperimentSpec
 from tuning.store.study_store import StudyStore
 
 # Whose configuration
@@ -41,6 +41,8 @@ def test_the_best_confirmed_mean_wins_whatever_the_search_and_the_test_say() -> 
     assert (winner.study.strategy, len(winner.confirmations)) == ("pbt", 2)
     assert winner.caveats == ("Only 2 of 3 studies are confirmed; the others had no say.",)
     assert winner_of(outcome, "grid").study.strategy == "grid"
+    more = winner_of(outcome, "pbt", ConfirmSpec(top=1, seeds=3))
+    assert more.caveats == ("The confirmation was not over: pbt seed 0.",)
 
 
 def test_without_confirmations_the_best_of_the_search_wins_with_a_caveat() -> None:
