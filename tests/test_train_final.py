@@ -153,9 +153,12 @@ def searched(
             "model": str(tiny_model),
             "precision": "fp32",
             "epochs": 3,
-            "space": {"learning_rate": {"loguniform": [1e-4, 3e-3]}, "weight_decay": {"uniform": [0, 0.3]}},
+            "objective": {"metric": "loss", "mode": "min"},  # has no ties
+            "space": {"learning_rate": {"loguniform": [3e-5, 3e-3]}, "weight_decay": {"uniform": [0, 0.3]}},
             "fixed": {"per_device_train_batch_size": 32},
-            "strategies": [{"kind": "pbt", "population": 2, "quantile": 0.5}],
+            "strategies": [
+                {"kind": "pbt", "population": 2, "quantile": 0.5, "factors": [4.0], "resample_probability": 0}
+            ],
             "confirm": {"top": 1, "seeds": 2},
             "cluster": {"storage": str(storage), "max_concurrent": 2, "gpus_per_trial": 0},
         }
@@ -205,7 +208,7 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
 
     (model,) = StudyStore(spec.store_url).load("places").studies[0].finals
     assert (model.folder, model.seed, model.rows) == (str(folder), 1000, len(confirmed.confirmed()[0].rows.labels))
-    card = ModelCard.load(folder)
+    card = ModelCard.load(folder / "README.md")
     (told,) = [r for r in card.data.eval_results if r.metric_type == "accuracy"]
     assert (told.metric_value, told.dataset_split, card.data.license) == (model.metrics["accuracy"], "test", None)
     for words_of_card in (
@@ -214,6 +217,7 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
         "2 training seeds",
         "tunefleet train-final places --strategy pbt --seed 1000",
         "transformers 5",
+        f"| accuracy | {model.metrics['accuracy']:.4f} | 0.",
     ):
         assert words_of_card in card.text
     assert "was not confirmed" not in card.text

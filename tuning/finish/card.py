@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from trainables.slot import Scores
 from trainables.spec import DataSpec, Value
 from trainables.tasks import Task, find_task
 from tuning.finish.best_spec import FILE, schedule_lines, shown
-from tuning.finish.intervals import Interval, interval_of
+from tuning.finish.intervals import interval_of
 from tuning.finish.winner import Winner, mean
 from tuning.outcome import Confirmation, FinalModel, TrialState
 from tuning.run.provenance import versions
@@ -57,11 +56,6 @@ class Final:
     def metric(self) -> str:
         """What the search optimised."""
         return self.winner.study.metric
-
-    @cached_property
-    def interval(self) -> Interval | None:
-        """Of the test score, over rows."""
-        return interval_of(self.scores, self.task, self.metric, len(self.label_names) or 1)
 
 
 def model_card(final: Final) -> str:
@@ -119,10 +113,13 @@ def _scores(final: Final) -> Iterator[str]:
     metric, model, trainings = final.metric, final.model, final.winner.confirmations
     yield "## Scores"
     yield ""
-    yield f"| {metric} | score | 95 % interval over rows | rows |"
-    yield "|---|---|---|---|"
-    told = "-" if final.interval is None else f"{final.interval.low:.4f} to {final.interval.high:.4f}"
-    yield f"| test, this model, one look | {model.metrics[metric]:.4f} | {told} | {model.rows:,} |"
+    yield f"On the {model.rows:,} test rows, at which this model had one look:"
+    yield ""
+    yield "| | score | 95 % interval over rows |"
+    yield "|---|---|---|"
+    for name, score in model.metrics.items():
+        interval = interval_of(final.scores, final.task, name, len(final.label_names) or 1)
+        yield f"| {name} | {score:.4f} | {f'{interval.low:.4f} to {interval.high:.4f}' if interval else '-'} |"
     yield ""
     if trainings:
         yield f"The same configuration on the training rows alone, {_count(len(trainings), 'training seed')}:"

@@ -225,10 +225,10 @@ def _look_at_test(ours: list[Confirming], session: Session, say: Callable[[str],
 
     jobs = []
     for number, one in enumerate(ours):
-        winner = one.study.confirmed()
-        if not winner:
+        trainings = one.study.confirmed()
+        if not trainings:
             say(f"{one.name}: no configuration was trained with all its seeds, so none is scored on test")
-        for c in winner:
+        for c in trainings:
             jobs.append(Job((number, c), score, (one.training_spec(c.seed), one.kept(c.rank, c.seed))))
     seen: dict[int, list[Confirmation]] = {}
     with side_by_side(jobs, ours[0].spec.trainable, session) as ended:
