@@ -19,9 +19,8 @@ from tuning.report import (
     comparison_json,
     comparison_markdown,
     print_comparison,
-    print_results,
-    results_json,
 )
+from tuning.results import print_results, results_json
 
 SPLITS = ("train", "validation", "test")
 
@@ -131,7 +130,7 @@ def test_every_seed_has_its_own_line_when_there_are_several() -> None:
 
 def test_the_json_of_a_comparison_holds_every_number_by_name() -> None:
     plain = json.loads(comparison_json(compare(outcome())))
-    assert plain["schema_version"] == 1
+    assert plain["schema_version"] == 2
     pbt = plain["rows"][1]
     assert pbt["best"]["chosen"]["schedule"][1] == {"start": 1.0, "end": 3.0, "params": {"learning_rate": 0.4}}
     assert pbt["best"]["interval"]["rows"] == 1000

@@ -21,8 +21,9 @@ from trainables.errors import InputError
 from tuning.checks.mistakes import SpecError
 from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
-from tuning.experiments import UnknownExperiment, find_experiment, find_store, found_in, name_of
+from tuning.experiments import UnknownExperiment, find_experiment, found_in
 from tuning.listing import LISTED, list_what
+from tuning.reading_commands import add_compare, add_export, recorded
 from tuning.store.url import StoreError
 from tuning.tracking.tracking import TrackingError
 
@@ -105,10 +106,8 @@ def parser() -> argparse.ArgumentParser:
     sub = add("results", _results, "show every trial of an experiment")
     _add_experiment(sub)
     sub.add_argument("--json", action="store_true", help="all that was recorded, every report included")
-    sub = add("compare", _compare, "compare the strategies of an experiment")
-    _add_experiment(sub)
-    sub.add_argument("--format", choices=("table", "markdown", "json"), default="table", help="default: %(default)s")
-    sub.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    _add_experiment(add_compare(add))
+    _add_experiment(add_export(add))
     sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
     _add_experiment(sub, store=False)
     _add_overrides(sub)
@@ -173,7 +172,7 @@ def run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
     except RunFolderError as error:
         print(f"tunefleet: {error}", file=sys.stderr)
         return WRONG_INPUT
-    print_comparison(compare(outcome))
+    print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
     return SUCCESS if tell_failures(outcome) else FAILED
 
 
@@ -219,33 +218,14 @@ def _init(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _load(arguments: argparse.Namespace) -> ExperimentOutcome:
-    from tuning.store.study_store import StudyStore
-
-    url = arguments.store or find_store(arguments.experiment, arguments.storage)
-    return StudyStore(url).load(name_of(arguments.experiment))
-
-
 def _results(arguments: argparse.Namespace) -> int:
-    from tuning.report import print_results, results_json
+    from tuning.results import print_results, results_json
 
-    outcome = _load(arguments)
+    outcome, _ = recorded(arguments)
     if arguments.json:
         print(results_json(outcome))
     else:
         print_results(outcome)
-    return SUCCESS
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from tuning.comparison import compare
-    from tuning.report import comparison_json, comparison_markdown, print_comparison
-
-    comparison = compare(_load(arguments))
-    if arguments.format == "table":
-        print_comparison(comparison)
-    else:
-        print({"json": comparison_json, "markdown": comparison_markdown}[arguments.format](comparison))
     return SUCCESS
 
 

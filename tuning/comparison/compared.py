@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,17 @@ from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 SECONDS_PER_HOUR = 3600.0
 
 
-def compare(outcome: ExperimentOutcome, *, target: float | None = None, price: float | None = None) -> Comparison:
+def compare(
+    outcome: ExperimentOutcome,
+    *,
+    spec: Mapping[str, Any] | None = None,
+    target: float | None = None,
+    price: float | None = None,
+) -> Comparison:
     """The comparison of all strategies of `outcome`, whether its studies are finished or not.
 
     Args:
+        spec: the resolved spec, as its YAML has it: what the strategies were given is compared by it.
         target: a validation score; what it cost each strategy to reach it is told. Default: the median final score of
             the strategy with the worst one.
         price: of one device-hour, in any currency.
@@ -60,7 +68,7 @@ def compare(outcome: ExperimentOutcome, *, target: float | None = None, price: f
         ranked_by=ranked_by,
         price=price,
         verdict=verdict_of(rows, pairs, first.metric),
-        caveats=caveats_of(rows, pairs, outcome.studies),
+        caveats=caveats_of(rows, pairs, outcome.studies, spec),
     )
 
 

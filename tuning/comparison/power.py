@@ -7,6 +7,7 @@ more.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 from tuning.comparison.scores import Spread
 
@@ -27,12 +28,14 @@ def seeds_needed(difference: float, spread: Spread, seeds: int, alpha: float) ->
     """
     if difference == 0:
         return None, True
-    per_seed = spread.units * seeds
-    for count in range(FEWEST, MOST_SEEDS + 1):
-        at = Spread(per_seed / count, count - 1, spread.rows, spread.row_freedom)
-        if power(difference, at, count, alpha) >= POWER:
-            return count, False
-    return None, True
+
+    def enough(count: int) -> bool:
+        at = Spread(spread.units * seeds / count, count - 1, spread.rows, spread.row_freedom)
+        return power(difference, at, count, alpha) >= POWER
+
+    counts = range(FEWEST, MOST_SEEDS + 1)
+    place = bisect_left(counts, True, key=enough)
+    return (counts[place], False) if place < len(counts) else (None, True)
 
 
 def power(difference: float, spread: Spread, seeds: int, alpha: float) -> float:

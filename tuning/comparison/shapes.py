@@ -44,9 +44,8 @@ class Chosen:
 class Confirmed:
     """The configuration that won a study's confirmation: trained again from the start, once per training seed."""
 
-    rank: int  # by the search's validation score; 1: the search's own best
-    trial: str  # trial id that it is from
-    searched: float  # the validation score that the search gave it
+    configuration: Chosen  # with the validation score that the search gave it
+    rank: int  # by that score; 1: the search's own best, which is `StudyRow.chosen`
     seeds: tuple[int, ...]  # of the trainings
     validation: tuple[float, ...]  # one score per training
     mean: float  # of `validation`

@@ -44,9 +44,8 @@ def _confirmed(study: StudyOutcome) -> Confirmed | None:
     first, validation = trainings[0], _validation(trainings, study.metric)
     sign = 1 if study.mode == "max" else -1
     return Confirmed(
+        configuration=_configuration(study, first),
         rank=first.rank,
-        trial=first.trial,
-        searched=first.searched,
         seeds=tuple(one.seed for one in trainings),
         validation=tuple(validation),
         mean=_mean(validation),
@@ -54,6 +53,13 @@ def _confirmed(study: StudyOutcome) -> Confirmed | None:
         gap=sign * (best[1].metrics[study.metric] - _mean(validation)),
         device_seconds=sum(one.device_seconds for one in study.confirmations),
     )
+
+
+def _configuration(study: StudyOutcome, confirmation: Confirmation) -> Chosen:
+    """What was trained again."""
+    searched = next((tuple(trial.params) for trial in study.trials if trial.id == confirmation.trial), ())
+    end = confirmation.schedule[-1].params
+    return Chosen(confirmation.trial, confirmation.epoch, confirmation.searched, end, searched, confirmation.schedule)
 
 
 def _chosen(study: StudyOutcome) -> Chosen | None:

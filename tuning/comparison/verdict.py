@@ -26,7 +26,7 @@ def verdict_of(rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str) 
     shown = [pair for pair in pairs if pair.shown]
     if shown:
         return " ".join([*(_better(pair, rows, metric, len(pairs)) for pair in shown), _rest(pairs)]).strip()
-    pair = _of_the_two_best(rows, pairs)
+    pair = of_the_two_best(rows, pairs)
     return _of_one_seed(pair, rows, metric) if pair.about != "strategies" else _no_difference(pair, rows, metric)
 
 
@@ -88,7 +88,7 @@ def _of_one_seed(pair: Pair, rows: Sequence[StrategyRow], metric: str) -> str:
     )
 
 
-def _of_the_two_best(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> Pair:
+def of_the_two_best(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> Pair:
     """The pair of the strategies that lost to nobody and to the best alone."""
     losses = {row.strategy: sum(pair.second == row.strategy for pair in pairs) for row in rows}
     return min(pairs, key=lambda pair: (losses[pair.first] + losses[pair.second], losses[pair.first]))
