@@ -22,6 +22,8 @@ from tuning.checks.mistakes import SpecError
 from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
 from tuning.experiments import UnknownExperiment, find_experiment, found_in
+from tuning.finish.command import add_train_final
+from tuning.finish.hub import HubError
 from tuning.listing import LISTED, list_what
 from tuning.reading_commands import add_compare, add_export, recorded
 from tuning.store.url import StoreError
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 WRONG_INPUTS = (SpecError, InputError, UnknownExperiment)
-EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError)
+EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError, HubError)
 
 
 class Refused(InputError):
@@ -111,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
     _add_experiment(sub, store=False)
     _add_overrides(sub)
+    _add_experiment(add_train_final(add))
     _add_overrides(add_job_commands(add))
     add_nodes(commands)
     return top

@@ -13,7 +13,7 @@ from tuning.comparison.pairs import pairs_of
 from tuning.comparison.ranks import ranks_of
 from tuning.comparison.scores import Scored, mean_of, scored, with_draws
 from tuning.comparison.shapes import Anytime, Comparison, Curve, StrategyRow, StudyRow
-from tuning.comparison.studies import study_row, winner
+from tuning.comparison.studies import study_row
 from tuning.comparison.verdict import verdict_of
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 
@@ -45,7 +45,7 @@ def compare(
     for study in outcome.studies:
         by_strategy.setdefault(study.strategy, []).append(study)
     curves = {name: [curve_of(study) for study in studies] for name, studies in by_strategy.items()}
-    tests = {name: [scored(study, winner(study)) for study in studies] for name, studies in by_strategy.items()}
+    tests = {name: [scored(study) for study in studies] for name, studies in by_strategy.items()}
     tests = with_draws(tests, first.metric)
     target = _worst_final(curves.values(), first.mode) if target is None else target
     end = max(curve.end for found in curves.values() for curve in found)

@@ -27,18 +27,8 @@ def study_row(study: StudyOutcome, scored: Scored | None) -> StudyRow:
     )
 
 
-def winner(study: StudyOutcome) -> tuple[Confirmation, ...]:
-    """The trainings of the confirmed configuration with the best mean validation score; () without a confirmation."""
-    by_rank: dict[int, list[Confirmation]] = {}
-    for confirmation in study.confirmations:
-        by_rank.setdefault(confirmation.rank, []).append(confirmation)
-    whole = [group for group in by_rank.values() if all(one.validation for one in group)]
-    sign = 1 if study.mode == "max" else -1
-    return tuple(max(whole, key=lambda group: sign * _mean(_validation(group, study.metric)), default=()))
-
-
 def _confirmed(study: StudyOutcome) -> Confirmed | None:
-    trainings, best = winner(study), study.best()
+    trainings, best = study.confirmed(), study.best()
     if not trainings or best is None:
         return None
     first, validation = trainings[0], _validation(trainings, study.metric)
