@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.slot import is_training, make_trainable
-from trainables.spec import TRAININGS, FineTuneSpec
+from trainables.spec import TRAININGS, FineTuneSpec, Value
 from trainables.states import Keeping
 from trainables.storage import Storage
 from trainables.team import builder, workers_for
@@ -71,6 +71,11 @@ class Study:
     def name(self) -> str:
         """As its folder is called."""
         return study_name(self.strategy.name, self.seed)
+
+    def seeds(self) -> dict[str, Value]:
+        """What its draws, its trials' order of rows and their models' heads come from, for its record."""
+        training = self.trial.training_seeds
+        return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
 
     @property
     def folder(self) -> Path:
@@ -296,7 +301,7 @@ def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> St
         slots=session.slots,
         devices_per_trial=session.devices_per_trial,
         device=session.device,
-        attributes=versions() | sharing_record(session),
+        attributes=versions() | sharing_record(session) | study.seeds(),
         spec_yaml=spec.to_yaml(),
         new=new,
     )
