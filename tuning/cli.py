@@ -199,6 +199,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     print(f"{spec.name}: valid ({spec.digest()})")
     print(f"  {spec.task} with {spec.model}, {spec.epochs:g} epochs per trial, {objective.metric} ({objective.mode})")
     print(f"  {', '.join(s.name for s in spec.strategies)}; seeds {', '.join(map(str, spec.seeds))}: {studies} studies")
+    if spec.budget.limit is not None:
+        print(f"  each study ends at {spec.budget.limit.describe()}, whatever its strategy would still do")
     print(f"  run folder {spec.run_folder}")
     return SUCCESS
 
