@@ -40,6 +40,7 @@ from tuning.run import ray_internals
 LOOK = 1.0  # seconds between two looks at what became of a process
 UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
+SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
 FOLLOW = 5.0  # seconds between two looks at how many trials the cluster holds
 
 logger = logging.getLogger(__name__)
@@ -87,10 +88,11 @@ class Controller(TuneController):  # type: ignore[misc]
         self._ended: list[Ended] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         super().__init__(*arguments, **options)
+        self._period = ray_internals.snapshots_of(self)._checkpoint_period
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has other listeners and other nodes."""
-        own = {"_budget", "_on_loss", "_limit", "_followed", "_ended", "_losses"}
+        own = {"_budget", "_on_loss", "_limit", "_followed", "_ended", "_losses", "_period"}
         return {name: value for name, value in super().__getstate__().items() if name not in own}
 
     def on_step_begin(self) -> None:
@@ -141,6 +143,18 @@ class Controller(TuneController):  # type: ignore[misc]
             self._callbacks.on_trial_complete(iteration=self._iteration, trials=self._trials, trial=trial)
         self._schedule_trial_stop(trial)
         self._live_trials.discard(trial)
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Take a snapshot if it is time. One that takes long keeps the next one waiting: each holds every trial."""
+        taken = ray_internals.snapshots_of(self)
+        before, started = taken._last_save_time, time.monotonic()
+        super().checkpoint(force=force, wait=wait)
+        if taken._last_save_time != before:
+            taken._checkpoint_period = max(self._period, (time.monotonic() - started) / SNAPSHOT_SHARE)
+
+    def _process_trial_results(self, trial: Trial, results: Any) -> None:
+        super()._process_trial_results(trial, results)
+        ray_internals.forget_statistics(trial)
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
         """Tune has got `exception` instead of a result; of a process that resets a trial it tells so twice."""

@@ -202,8 +202,8 @@ def run_study(
             if stopped or not (spending.reached or recorder.ended >= study.most_trials):
                 planned = "" if plan.trials is None else f" of {plan.trials}"
                 raise Interrupted(
-                    f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended}{planned} trials "
-                    f"ended. Everything is kept; go on with `tunefleet resume {study.spec.resumed_as}`."
+                    f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended}{planned} trials ended; "
+                    "everything is kept"
                 )
         except Exception:
             keeper.suspend()
