@@ -63,8 +63,8 @@ class Spread(NamedTuple):
 
 
 def scored(study: StudyOutcome) -> Scored | None:
-    """What the test split says of `study`: of the trainings of its confirmed configuration where those were tested, or of
-    the model that its search chose; None: nothing."""
+    """What the test split says of `study`: of the trainings of its confirmed configuration where those were tested,
+    or of the model that its search chose; None: nothing."""
     trainings = study.confirmed()
     tests = [(one.test, one.rows) for one in trainings if one.test is not None and study.metric in one.test]
     if tests and len(tests) == len(trainings):
