@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trainables.model_files import EMBEDDED
 from trainables.slot import Scores
 from trainables.spec import DataSpec, Value
 from trainables.tasks import Task, find_task
+from tuning.comparison.scores import Scored, interval_of, scored, with_draws
+from tuning.comparison.shapes import Interval
 from tuning.finish.best_spec import FILE, schedule_lines, shown
-from tuning.finish.intervals import interval_of
 from tuning.finish.winner import Winner, mean
-from tuning.outcome import Confirmation, FinalModel, TrialState
+from tuning.outcome import Confirmation, FinalModel, ScoredRows, TrialState
 from tuning.run.provenance import versions
 from tuning.spec import ExperimentSpec
 
@@ -118,17 +119,16 @@ def _scores(final: Final) -> Iterator[str]:
     yield "| | score | 95 % interval over rows |"
     yield "|---|---|---|"
     for name, score in model.metrics.items():
-        interval = interval_of(final.scores, final.task, name, len(final.label_names) or 1)
-        yield f"| {name} | {score:.4f} | {f'{interval.low:.4f} to {interval.high:.4f}' if interval else '-'} |"
+        yield f"| {name} | {score:.4f} | {_over_rows(final, name, score)} |"
     yield ""
     if trainings:
         yield f"The same configuration on the training rows alone, {_count(len(trainings), 'training seed')}:"
         yield ""
-        yield f"| {metric} | mean | lowest | highest |"
-        yield "|---|---|---|---|"
-        yield _spread("validation", trainings, metric)
-        if all(training.test for training in trainings):
-            yield _spread("test", trainings, metric)
+        yield f"| {metric} | mean | lowest | highest | 95 % interval of the mean, over rows and seeds |"
+        yield "|---|---|---|---|---|"
+        yield f"{_spread('validation', trainings, metric)} - |"
+        if (tested := scored(final.winner.study)) is not None and tested.trainings:
+            yield f"{_spread('test', trainings, metric)} {_interval(tested, metric)} |"
         yield ""
     yield f"The search's own validation score was {final.winner.candidate.searched:.4f}: the best of many, so too high."
     caveats = list(final.winner.caveats)
@@ -141,10 +141,23 @@ def _scores(final: Final) -> Iterator[str]:
     yield ""
 
 
-def _spread(split: str, trainings: tuple[Confirmation, ...], metric: str) -> str:
+def _over_rows(final: Final, metric: str, score: float) -> str:
+    """The interval of this model's score; `-` where its rows are not told, or the metric needs more than classes."""
+    labels, said = final.scores.labels, final.scores.predictions
+    if labels is None or said is None:
+        return "-"
+    return _interval(Scored(final.model.seed, (score,), final.scores.rows, (ScoredRows(labels, said),)), metric)
+
+
+def _interval(test: Scored, metric: str) -> str:
+    (drawn,) = with_draws({"": [test]}, metric)[""]
+    found: Interval | None = None if drawn is None else interval_of(drawn, metric)
+    return "-" if found is None else f"{found.low:.4f} to {found.high:.4f}"
+
+
+def _spread(split: Literal["validation", "test"], trainings: tuple[Confirmation, ...], metric: str) -> str:
     scores = [getattr(training, split)[metric] for training in trainings]
-    average = mean(trainings, "validation" if split == "validation" else "test", metric)
-    return f"| {split} | {average:.4f} | {min(scores):.4f} | {max(scores):.4f} |"
+    return f"| {split} | {mean(trainings, split, metric):.4f} | {min(scores):.4f} | {max(scores):.4f} |"
 
 
 def _values(final: Final) -> Iterator[str]:
