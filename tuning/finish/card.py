@@ -68,7 +68,7 @@ def model_card(final: Final) -> str:
 def _front_matter(final: Final) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
-    hub_model = final.spec.model != EMBEDDED and not Path(final.spec.model).is_absolute()
+    hub_model = final.spec.model != EMBEDDED and _base(final) == final.spec.model
     results = [
         EvalResult(
             task_type="text-classification",
@@ -98,8 +98,8 @@ def _what(final: Final) -> Iterator[str]:
     kind = f"a text classifier ({names})" if names else "a text regression"
     yield f"# {final.spec.name}-best"
     yield ""
-    yield f"{final.spec.model}, fine-tuned as {kind} on {_named(final)}. Its hyperparameters were found by a search,"
-    yield "`tunefleet`, whose search, data and scores are told below."
+    yield f"{_base(final)}, fine-tuned as {kind} on {_named(final)}. Its hyperparameters were found with tunefleet:"
+    yield "scores, search and data are told below."
     yield ""
     length = final.winner.candidate.schedule[-1].params.get("data.max_length") or final.spec.data.max_length or 128
     yield "```python"
@@ -212,6 +212,11 @@ def _again(final: Final) -> Iterator[str]:
     yield f"`tunefleet train-final {made}` made this model, from the experiment's store"
     yield f"({device}, {precision}, {final.model.device_seconds:,.0f} device-seconds). Versions:"
     yield ", ".join(f"{name} {number}" for name, number in versions().items()) + "."
+
+
+def _base(final: Final) -> str:
+    """The model that was fine-tuned, without a path of this machine."""
+    return Path(final.spec.model).name if Path(final.spec.model).is_absolute() else final.spec.model
 
 
 def _named(final: Final) -> str:

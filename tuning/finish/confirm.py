@@ -130,13 +130,10 @@ def confirm_studies(
         InputError: model or data cannot be had any more.
     """
     finished = [s for s in store.load(spec.name).studies if s.state is StudyState.FINISHED and s.trials]
-    found = [Confirming(spec, study, store.writer(spec.name, study), place) for study in finished]
-    ours = [one for one in found if any(one.missing()) or (spec.test and not one.looked)]
-    if not ours:
-        return
+    ours = [Confirming(spec, study, store.writer(spec.name, study), place) for study in finished]
     _train(spec, ours, session, say)
     if spec.test:
-        _look_at_test(spec, ours, session, say)
+        _look_at_test(spec, [one for one in ours if not one.looked], session, say)
     for one in ours:
         one.drop_all_but(())
 
