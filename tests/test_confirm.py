@@ -114,7 +114,7 @@ def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(ray_sess
 
     winner = one.confirmed()
     assert [(c.rank, c.seed) for c in winner] == [(2, 1000), (2, 1001)]  # not the lucky one
-    assert winner[0].schedule == (Stretch(0, 2, one.trials[3].params),)
+    assert winner[0].schedule == (Stretch(0, 2, one.trials[3].reports[-1].params),)
     assert [c.rank for c in one.confirmations if c.test is not None] == [2, 2]
     assert [c.rows.predictions for c in winner if c.rows] == [(0, 1, 0), (0, 1, 1)]
     assert all((c.tested_at or 0) > max(x.time for x in one.confirmations) for c in winner)
