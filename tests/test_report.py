@@ -19,9 +19,8 @@ from tuning.report import (
     comparison_json,
     comparison_markdown,
     print_comparison,
-    print_results,
-    results_json,
 )
+from tuning.results import print_results, results_json
 
 SPLITS = ("train", "validation", "test")
 
@@ -131,7 +130,7 @@ def test_every_seed_has_its_own_line_when_there_are_several() -> None:
 
 def test_the_json_of_a_comparison_holds_every_number_by_name() -> None:
     plain = json.loads(comparison_json(compare(outcome())))
-    assert plain["schema_version"] == 1
+    assert plain["schema_version"] == 2
     pbt = plain["rows"][1]
     assert pbt["best"]["chosen"]["schedule"][1] == {"start": 1.0, "end": 3.0, "params": {"learning_rate": 0.4}}
     assert pbt["best"]["interval"]["rows"] == 1000
@@ -163,7 +162,8 @@ def test_the_schema_of_results_is_pinned() -> None:
     pbt = plain["studies"][1]
     assert pbt.keys() == {
         "strategy", "kind", "seed", "state", "metric", "mode", "trials", "wall_seconds", "slots", "devices_per_trial",
-        "device", "device_seconds", "test", "attributes", "node_losses", "slot_seconds",
+        "device", "device_seconds", "test", "attributes", "node_losses", "slot_seconds", "confirmations", "finals",
+        "budget", "price", "money",
     }  # fmt: skip
     assert pbt["test"].keys() == {"trial", "epoch", "params", "metrics", "rows", "checkpoint", "time"}
     member = pbt["trials"][1]

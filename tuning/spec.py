@@ -30,6 +30,7 @@ from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
 from trainables.errors import nearest
 from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective
+from tuning.budget import BudgetSpec
 from tuning.checks.mistakes import Mistake, SpecError, mistakes_of
 from tuning.space import Space
 from tuning.spec_file import dump, read_source
@@ -41,7 +42,7 @@ STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
 STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
 # Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
-NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "checkpoint"}
+NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "checkpoint", "budget"}
 
 
 class WandbSpec(Frozen):
@@ -66,6 +67,13 @@ class CheckpointSpec(Frozen):
     keep_best: PositiveInt = Field(1, description="how many of a study's best weights stay")
 
 
+class ConfirmSpec(Frozen):
+    """How the winner of a study is chosen after the search. A best score of many is too high: it is lucky as well."""
+
+    top: PositiveInt = Field(3, description="so many of a study's best configurations are trained again")
+    seeds: PositiveInt = Field(5, description="each with so many training seeds; the best mean validation score wins")
+
+
 def folder_name(name: str) -> str:
     """`name` itself.
 
@@ -81,6 +89,10 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise ValueError("must name each seed once: a repeated seed is the same study again")
     return seeds
+
+
+def _or_nothing(raw: object) -> object:
+    return {} if raw is None else raw
 
 
 def _plug_in(raw: object) -> Strategy:
@@ -110,8 +122,15 @@ class ExperimentSpec(FineTuneSpec):
     seeds: Annotated[tuple[NonNegativeInt, ...], AfterValidator(_distinct)] = Field(
         (0,), min_length=1, description="of the search; every strategy runs once per seed"
     )
+    budget: Annotated[BudgetSpec, BeforeValidator(_or_nothing)] = Field(
+        BudgetSpec(), description="what each study may cost; null: its strategy alone ends it"
+    )
     max_failures: NonNegativeInt = Field(0, description="how often a failed trial is started again from its checkpoint")
     test: bool = Field(True, description="score each study's chosen configuration on the test split, once, at the end")
+    confirm: ConfirmSpec | None = Field(
+        None,
+        description="train the best configurations anew before the test split is scored; null: score the best as is",
+    )
     cluster: ClusterSpec = ClusterSpec()
     store: str | None = Field(
         None, description=f"database URL without a password; null: ${STORE_VARIABLE}, else SQLite in the run folder"
@@ -161,13 +180,18 @@ class ExperimentSpec(FineTuneSpec):
         return self.objective or find_task(self.task).objective
 
     def trial_spec(self, seed: int) -> FineTuneSpec:
-        """What the trials of the study with search seed `seed` share: their own seed moves with it."""
+        """What the trials of the study with search seed `seed` share: their own `seed` moves with it."""
         own = {name: getattr(self, name) for name in FineTuneSpec.model_fields}
         return FineTuneSpec(**{**own, "objective": self.resolved_objective(), "seed": self.seed + seed})
 
+    def decisive(self) -> dict[str, Any]:
+        """Everything that changes results, by key. Of the budget that is its limit, not its price."""
+        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+        return plain if self.budget.limit is None else {**plain, "budget": self.budget.limit}
+
     def digest(self) -> str:
         """16 hex digits that change with everything that changes results."""
-        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+        plain = self.decisive()
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:

@@ -111,6 +111,22 @@ def _trainable(draft: Draft) -> Iterator[Mistake]:
         yield Mistake("trainable", f"no module {module}", name, "is its folder on PYTHONPATH?")
 
 
+def _confirm(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    if spec.confirm is None or spec.trainable in TRAININGS or not _is_module(spec.trainable.partition(":")[0]):
+        return  # a module that is not there is told by `_trainable`
+    from trainables.slot import is_training  # imports the user's module
+
+    try:
+        trains = is_training(spec.trainable)
+    except ValueError as error:
+        yield Mistake("trainable", str(error))
+        return
+    if not trains:
+        rule = f"{spec.trainable} is a function, which runs inside a search only"
+        yield Mistake("confirm", rule, next_step="remove it, or make the trainable a class (trainables.slot.Training)")
+
+
 def _is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
@@ -197,6 +213,23 @@ def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
                 yield Mistake(join(path, name), f"must be a multiple of report_every_epochs: {every:g}", value, step)
 
 
+def _endless(draft: Draft) -> Iterator[Mistake]:
+    """A strategy that proposes until the budget is spent, without a budget."""
+    for path, strategy in draft.strategies():
+        if draft.spec.budget.limit is None and getattr(strategy, "trials", 0) is None:
+            step = "give a number, or a limit under `budget`"
+            yield Mistake(join(path, "trials"), "nothing would ever end the study", None, step)
+
+
+def _budget(draft: Draft) -> Iterator[Mistake]:
+    """Of a limit in seconds nobody knows yet what it pays for."""
+    spec, epochs = draft.spec, draft.spec.budget.epochs
+    if epochs is not None and epochs < spec.report_every_epochs - ROUNDING:
+        step = "of all trials of a study together; raise it"
+        rule = f"ends every study before the first report, at {spec.report_every_epochs:g}"
+        yield Mistake("budget.epochs", rule, epochs, step)
+
+
 def _is_multiple(value: float, unit: float) -> bool:
     count = round(value / unit)
     return count >= 1 and abs(value - count * unit) < ROUNDING
@@ -207,6 +240,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
     for check, reads in (
         (_task, "task trainable"),
         (_trainable, "trainable"),
+        (_confirm, "confirm trainable"),
         (_model, "model revision trainable trust_remote_code"),
         (_max_length, "data fixed model space strategies trainable"),
         (_space, "space"),
@@ -215,6 +249,8 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_strategy_names, "strategies"),
         (_strategy_spaces, "strategies space space.* epochs"),
         (_epochs, "epochs report_every_epochs fixed"),
+        (_endless, "strategies budget"),
+        (_budget, "budget report_every_epochs"),
         (_strategy_epochs, "strategies report_every_epochs"),
         (machine_checks.check_storage, "cluster"),
         (machine_checks.check_tokens, "cluster trainable"),

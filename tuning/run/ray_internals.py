@@ -136,6 +136,13 @@ def _answers(address: str, port: int) -> bool:
     return True
 
 
+def kill_stopping(controller: TuneController) -> None:
+    """Kill the processes that Tune waits for to end: they would first compute to the next report."""
+    for actor in controller._stopping_actors:
+        if controller._actor_manager.is_actor_started(actor):
+            controller._actor_manager.remove_actor(actor, kill=True)
+
+
 def limit_trials(controller: TuneController, limit: int) -> None:
     """Let Tune propose and start at most `limit` trials at a time from now on, where it limits them at all."""
     search = controller._search_alg

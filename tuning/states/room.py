@@ -17,7 +17,7 @@ from trainables.model_files import weight_bytes
 from trainables.shared_memory import free_memory
 
 if TYPE_CHECKING:
-    from tuning.spec import CheckpointSpec, ExperimentSpec
+    from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
     from tuning.strategies import Plan
 
 WITH_MOMENTS = 3
@@ -40,7 +40,8 @@ def room_of(weights: int, plan: Plan, slots: int, checkpoint: CheckpointSpec, *,
     best = checkpoint.keep_best
     with_moments = not plan.weights_only or checkpoint.every_epochs is not None
     state = weights * WITH_MOMENTS if with_moments else weights
-    living = min(plan.trials, slots) if plan.weights_only else plan.trials  # the others may be paused, not ended
+    living = slots if plan.trials is None else plan.trials  # without weights_only they may be paused, not ended
+    living = min(living, slots) if plan.weights_only else living
     if not in_memory:
         # What living trials and two snapshots name, what slots are writing (Tune copies from a temporary folder).
         return Room(0, (3 * living + 2 * slots + best) * state)
@@ -74,13 +75,25 @@ def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
     fits = [fits_memory(weights, plan, slots, spec.checkpoint) for plan in plans]
     rooms = [room_of(weights, p, slots, spec.checkpoint, in_memory=fit) for p, fit in zip(plans, fits, strict=True)]
     # One study runs at a time; of those before it the best weights stay.
-    storage = max(room.storage for room in rooms) + (len(plans) - 1) * spec.checkpoint.keep_best * weights
+    best = spec.checkpoint.keep_best * weights
+    studies = len(spec.strategies) * len(spec.seeds)
+    copies = confirming_copies(spec.confirm, studies, slots)
+    confirming = studies * best + copies * weights if copies else 0
+    storage = max(max(room.storage for room in rooms) + (len(plans) - 1) * best, confirming)
     if not is_uri(spec.cluster.storage):
         refuse_too_little(spec.run_folder, storage)
     memory = max(room.memory for room in rooms)
     straight = "" if all(fits) else f"; too little shared memory ({shown(free_memory())} free) for some: straight there"
     where = spec.cluster.storage if is_uri(spec.cluster.storage) else spec.run_folder
     return f"checkpoints: at most {shown(memory)} of memory and {shown(storage)} in {where}{straight}"
+
+
+def confirming_copies(confirm: ConfirmSpec | None, studies: int, slots: int) -> int:
+    """How many trainings' weights lie in the run folder at most while winners are sought: of each study those of the
+    best configuration so far, and of as many unfinished ones as there are slots."""
+    if confirm is None:
+        return 0
+    return min(studies * confirm.top, studies + slots) * confirm.seeds
 
 
 def refuse_too_little(folder: Path, needed: int) -> None:
