@@ -163,9 +163,10 @@ def test_the_schema_of_results_is_pinned() -> None:
     pbt = plain["studies"][1]
     assert pbt.keys() == {
         "strategy", "kind", "seed", "state", "metric", "mode", "trials", "wall_seconds", "slots", "devices_per_trial",
-        "device", "device_seconds", "test", "attributes", "node_losses", "slot_seconds",
+        "device", "device_seconds", "test", "attributes", "node_losses", "slot_seconds", "confirmations", "budget",
+        "price", "money",
     }  # fmt: skip
-    assert pbt["test"].keys() == {"trial", "epoch", "params", "metrics", "rows", "checkpoint", "time"}
+    assert pbt["test"].keys() == {"trial", "epoch", "params", "metrics", "rows", "checkpoint", "time", "scored"}
     member = pbt["trials"][1]
     assert member.keys() == {
         "id", "number", "state", "params", "reports", "lineage", "checkpoints", "error", "epochs_trained",
