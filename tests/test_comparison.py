@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 from outcomes import population, report, scored, study, trial
 
+from tuning.budget import BudgetUse, Price
 from tuning.comparison import compare
 from tuning.comparison.scores import wilson
-from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
+from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
 
 
 def compared(*studies: StudyOutcome):
@@ -23,20 +24,6 @@ def grid(accuracy: float = 0.8, test: float | None = 0.78, rows: int = 1000, **o
 
 def pbt(test: float | None = 0.79, rows: int = 1000, **others) -> StudyOutcome:
     return study("pbt", list(population()), test=None if test is None else scored("t1", 3, test, rows), **others)
-
-
-def moved(outcome: StudyOutcome) -> StudyOutcome:
-    """Every validation score a little higher with the seed, so that no two seeds are alike."""
-    trials = tuple(
-        dataclasses.replace(
-            t,
-            reports=tuple(
-                r._replace(metrics={"accuracy": r.metrics["accuracy"] + outcome.seed / 99}) for r in t.reports
-            ),
-        )
-        for t in outcome.trials
-    )
-    return dataclasses.replace(outcome, trials=trials)
 
 
 def test_a_row_holds_the_best_validation_score_with_its_epoch_params_and_cost() -> None:
@@ -152,8 +139,8 @@ def test_each_weakness_of_the_data_is_a_caveat() -> None:
 
 def test_sound_data_leave_only_the_caveat_of_the_validation_score() -> None:
     grids = [grid(0.80 + 0.01 * s, 0.70 + 0.01 * s, seed=s) for s in range(4)]
-    pbts = [pbt(0.80 + 0.011 * s, seed=s) for s in range(4)]
-    (caveat,) = compared(*grids, *map(moved, pbts)).caveats
+    rivals = [dataclasses.replace(grid(0.81 + 0.02 * s, 0.80 + 0.011 * s, seed=s), strategy="rival") for s in range(4)]
+    (caveat,) = compared(*grids, *rivals).caveats
     assert "Validation scores" in caveat
 
 
@@ -178,3 +165,127 @@ def test_a_test_score_over_no_rows_has_no_interval() -> None:
     comparison = compare(ExperimentOutcome("e", "d", (grid,)))
     assert comparison.rows[0].best is not None
     assert (comparison.rows[0].best.test, comparison.rows[0].best.interval) == (0.7, None)
+
+
+def test_strategies_that_began_elsewhere_are_told_and_those_that_began_alike_are_not() -> None:
+    alike = dataclasses.replace(grid(), strategy="other")
+    caveats = compared(grid(), alike, pbt()).caveats
+    assert "Unequal initial points: grid and other; pbt began each with others." in caveats
+    assert not any("initial points" in caveat for caveat in compared(grid(), alike).caveats)
+
+
+def with_budget(outcome: StudyOutcome, spent: float, *, reached: bool = False) -> StudyOutcome:
+    return dataclasses.replace(outcome, budget=BudgetUse("device_seconds", 100.0, spent, reached))
+
+
+def test_what_of_the_budget_is_unspent_or_overrun_and_who_was_ended_by_it_are_caveats() -> None:
+    caveats = "\n".join(
+        compared(
+            with_budget(grid(), 40.0), with_budget(grid(seed=1), 98.0), with_budget(pbt(), 112.0, reached=True)
+        ).caveats
+    )
+    assert "Ended by the budget, with the best so far: pbt seed 0." in caveats
+    assert "Over the budget, until the last trial had stopped: pbt seed 0 by 12%." in caveats
+    assert "Left unspent of the budget, because the strategy had ended: grid seed 0 60%." in caveats
+    assert "Without a budget: pbt" in "\n".join(compared(with_budget(grid(), 99.0), pbt()).caveats)
+
+
+def test_unequal_spaces_are_told_by_the_spec() -> None:
+    outcome = ExperimentOutcome("e", "d", (grid(), pbt()))
+    narrow = {"learning_rate": {"uniform": [0.1, 0.2]}}
+    strategies = [{"kind": "grid", "label": None, "space": None}, {"kind": "pbt", "label": None, "space": narrow}]
+    spec = {"space": {"learning_rate": {"uniform": [0, 1]}}, "strategies": strategies}
+    assert any("Unequal spaces: pbt searched a space of its own" in c for c in compare(outcome, spec=spec).caveats)
+    same = {"space": narrow, "strategies": strategies}
+    assert not any("Unequal spaces" in c for c in compare(outcome, spec=same).caveats)
+
+
+def test_a_test_that_is_too_small_for_the_effect_says_what_it_could_tell() -> None:
+    assert any(
+        "The test is too small for the effect: pbt and grid differ by 0.010, while one seed can tell" in caveat
+        for caveat in compared(grid(), pbt()).caveats
+    )
+    assert not any("too small" in c for c in compared(grid(test=0.5, rows=5000), pbt(test=0.8, rows=5000)).caveats)
+
+
+def confirmed(outcome: StudyOutcome, *scores: float, rank: int = 1, tested: bool = True) -> StudyOutcome:
+    """One training per score, which is that on validation and, 0.01 lower, on test."""
+    best = outcome.best()
+    assert best is not None
+    trainings = tuple(
+        Confirmation(
+            *(rank, best[0].id, best[1].epoch, (Stretch(0.0, 2.0, {"learning_rate": 0.3}),), 0.79, 1000 + i, 5.0, 0.0),
+            validation={"accuracy": score},
+            test={"accuracy": score - 0.01} if tested else None,
+        )
+        for i, score in enumerate(scores)
+    )
+    return dataclasses.replace(outcome, confirmations=(*outcome.confirmations, *trainings))
+
+
+def test_the_winners_curse_is_the_gap_between_the_searchs_best_and_the_confirmed_mean() -> None:
+    study_of_grid = confirmed(confirmed(grid(0.8), 0.70, 0.72, tested=False), 0.74, 0.76, rank=2)
+    comparison = compared(study_of_grid, confirmed(pbt(), 0.77, 0.79))
+    row = comparison.rows[0]
+    assert row.best is not None
+    assert row.best.confirmed is not None
+    assert (row.best.confirmed.rank, row.best.confirmed.mean) == (2, pytest.approx(0.75))
+    assert row.gap == pytest.approx(0.05)
+    assert (row.best.test, row.confirming) == (pytest.approx(0.74), 20.0)
+    assert comparison.best is comparison.rows[1]  # 0.78 confirmed
+    assert "Winner's curse: the search's best validation score was better than the confirmed one, grid by 0.050" in (
+        "\n".join(comparison.caveats)
+    )
+    (pair,) = comparison.pairs
+    assert (pair.about, pair.shown) == ("configurations", False)
+
+
+def test_of_a_loss_the_curse_is_positive_where_the_search_looked_too_good() -> None:
+    low = dataclasses.replace(confirmed(grid(0.8), 0.95), mode="min")
+    (row,) = compared(low).rows
+    assert row.gap == pytest.approx(0.95 - 0.3)  # the lowest score of the search
+
+
+def test_costs_are_told_in_money_at_the_price_of_the_budget_or_the_one_given() -> None:
+    priced = dataclasses.replace(confirmed(grid(), 0.7), price=Price(36.0, "EUR"))
+    (row,) = compared(priced).rows
+    assert row.money == pytest.approx((100.0 + 5.0) / 3600 * 36)
+    assert compare(ExperimentOutcome("e", "d", (priced,)), price=Price(72.0, "EUR")).rows[0].money == pytest.approx(2.1)
+    assert compared(grid()).rows[0].money is None
+
+
+def many(strategy: str, *tests: float, rows: int = 1000) -> list[StudyOutcome]:
+    return [
+        dataclasses.replace(grid(0.8 + 0.001 * s, test, rows, seed=s), strategy=strategy, kind=strategy)
+        for s, test in enumerate(tests)
+    ]
+
+
+def test_a_difference_over_seeds_is_named_with_its_size_its_interval_and_the_correction() -> None:
+    first, second, third = many("a", 0.90, 0.91, 0.92), many("b", 0.70, 0.71, 0.72), many("c", 0.71, 0.70, 0.72)
+    comparison = compared(*first, *second, *third)
+    assert comparison.verdict.startswith(
+        "a did better than b: test accuracy 0.910 against 0.710 on average over 3 seeds, a difference of 0.200 [0.1"
+    )
+    assert "corrected for 3 pairs" in comparison.verdict
+    assert "a did better than c" in comparison.verdict
+    assert "No difference shown between b and c" in comparison.verdict.replace("c and b", "b and c")
+    assert comparison.ranks[0].strategy == "a"
+    assert comparison.ranks[0].mean == 1.0
+    assert comparison.ranked_by == "test"
+
+
+def test_no_difference_over_seeds_names_the_seeds_that_one_of_this_size_would_need() -> None:
+    big = {"rows": 1_000_000}
+    verdict = compared(*many("a", 0.80, 0.84, 0.79, 0.83, **big), *many("b", 0.79, 0.78, 0.81, 0.79, **big)).verdict
+    assert verdict.startswith(
+        "No difference shown: test accuracy of the two best, a 0.815 and b 0.792 on average over 4"
+    )
+    assert "To show a difference of this size takes about 18 more seeds." in verdict
+    few_rows = compared(*many("a", 0.80, 0.84, 0.79, 0.83), *many("b", 0.79, 0.78, 0.81, 0.79)).verdict
+    assert "takes more test rows, whatever the number of seeds" in few_rows
+
+
+def test_equal_ranks_share_their_mean() -> None:
+    ranks = compared(*many("a", 0.8, 0.7), *many("b", 0.8, 0.9)).ranks
+    assert [(rank.strategy, rank.ranks) for rank in ranks] == [("b", (1.5, 1.0)), ("a", (1.5, 2.0))]

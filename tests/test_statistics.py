@@ -121,13 +121,17 @@ def test_the_power_agrees_with_statsmodels() -> None:
     for size, seeds in ((0.5, 20), (1.0, 6), (2.0, 4)):
         at = Spread(1.0 / seeds, seeds - 1, 0.0, np.inf)
         assert power(size, at, seeds, 0.05) == pytest.approx(known.power(size, seeds, 0.05), abs=1e-6)
-    assert seeds_needed(0.5, Spread(1.0 / 5, 4, 0.0, np.inf), 5, 0.05) == (34, False)  # Cohen's d of 0.5, Cohen (1988)
+    assert seeds_needed(0.5, Spread(1.0 / 5, 4, 0.0, np.inf), 5, 0.05) == (
+        34,
+        False,
+        False,
+    )  # Cohen's d of 0.5, Cohen (1988)
 
 
 def test_some_differences_need_more_than_a_hundred_seeds_and_some_no_number_of_them() -> None:
-    assert seeds_needed(0.1, Spread(1.0 / 5, 4, 0.0, np.inf), 5, 0.05) == (None, True)
-    assert seeds_needed(0.01, Spread(1e-9, 4, 0.01**2, 276), 5, 0.05) == (None, True)  # the rows alone hide it
-    assert seeds_needed(0.0, Spread(1.0, 4, 0.0, np.inf), 5, 0.05) == (None, True)
+    assert seeds_needed(0.1, Spread(1.0 / 5, 4, 0.0, np.inf), 5, 0.05) == (None, True, False)
+    assert seeds_needed(0.01, Spread(1e-9, 4, 0.01**2, 276), 5, 0.05) == (None, True, True)  # the rows alone hide it
+    assert seeds_needed(0.0, Spread(1.0, 4, 0.0, np.inf), 5, 0.05) == (None, True, False)
     assert seeds_needed(0.1, Spread(0.0, 4, 0.0, np.inf), 5, 0.05) == (
         6,
         False,

@@ -206,8 +206,12 @@ def _validate(arguments: argparse.Namespace) -> int:
     print(f"{spec.name}: valid ({spec.digest()})")
     print(f"  {spec.task} with {spec.model}, {spec.epochs:g} epochs per trial, {objective.metric} ({objective.mode})")
     print(f"  {', '.join(s.name for s in spec.strategies)}; seeds {', '.join(map(str, spec.seeds))}: {studies} studies")
-    if spec.budget.limit is not None:
-        print(f"  each study ends at {spec.budget.limit.describe()}, whatever its strategy would still do")
+    if (limit := spec.budget.limit) is not None:
+        print(f"  each study ends at {limit.describe()}, whatever its strategy would still do")
+        for strategy in spec.strategies if limit.unit == "epochs" else ():
+            planned = strategy.planned_epochs(spec.space_of(strategy), spec.epochs)
+            if planned is not None and planned > limit.amount:
+                print(f"  {strategy.name} plans {planned:g} epochs: it is cut")
     print(f"  run folder {spec.run_folder}")
     return SUCCESS
 

@@ -26,7 +26,7 @@ def add_compare(add: Add) -> argparse.ArgumentParser:
     sub.add_argument(
         "--target", type=float, metavar="SCORE", help="tell what it cost to reach it (default: the worst final score)"
     )
-    sub.add_argument("--price", type=float, metavar="MONEY", help="of one device-hour: tell costs in money")
+    sub.add_argument("--price", type=float, metavar="MONEY", help="of a device-hour; default: the budget's")
     return sub
 
 
@@ -54,17 +54,24 @@ def recorded(arguments: argparse.Namespace) -> tuple[ExperimentOutcome, dict[str
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from tuning.budget import Price
     from tuning.comparison import compare
     from tuning.report import comparison_csv, comparison_json, comparison_markdown, print_comparison
 
     outcome, spec = recorded(arguments)
-    comparison = compare(outcome, spec=spec, target=arguments.target, price=arguments.price)
+    price = None if arguments.price is None else Price(arguments.price, _currency(outcome))
+    comparison = compare(outcome, spec=spec, target=arguments.target, price=price)
     written = {"json": comparison_json, "markdown": comparison_markdown, "csv": comparison_csv}
     if arguments.format == "table":
         print_comparison(comparison)
     else:
         print(written[arguments.format](comparison).rstrip("\n"))
     return 0
+
+
+def _currency(outcome: ExperimentOutcome) -> str:
+    """Of the budget's price; without one the reader knows what was typed."""
+    return next((study.price.currency for study in outcome.studies if study.price), "")
 
 
 def _export(arguments: argparse.Namespace) -> int:

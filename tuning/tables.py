@@ -35,7 +35,7 @@ def tables_of(comparison: Comparison) -> list[Table]:
 
 
 def strategies_table(comparison: Comparison) -> Table:
-    """A line per strategy, and one per seed where there are several."""
+    """A line per strategy, and one per seed where there are several: its median validation and mean test score."""
     lines = []
     for row in comparison.rows:
         lines.append(Line(_of_strategy(row), "bold" if row is comparison.best else ""))
@@ -46,9 +46,7 @@ def strategies_table(comparison: Comparison) -> Table:
 
 def _of_strategy(row: StrategyRow) -> tuple[str, ...]:
     best, several = row.best, len(row.studies) > 1
-    validation = "-" if best is None or best.chosen is None else f"{best.chosen.validation:.4f}"
-    if several and row.median_validation is not None:
-        validation += f" (median {row.median_validation:.4f})"
+    validation = "-" if row.median_validation is None else f"{row.median_validation:.4f}"
     ends = f"{row.completed}/{row.stopped}/{row.failed}"
     test = "-" if row.test is None else _scored(row.test.value, row.test.interval)
     return (
@@ -78,7 +76,8 @@ def _evidence_table(comparison: Comparison) -> Table:
     if any(row.gap is not None for row in comparison.rows):
         columns["confirmed (search)"] = [_confirmed(row) for row in comparison.rows]
     if comparison.price is not None:
-        columns["cost"] = [f"{row.money:,.2f}" for row in comparison.rows]
+        heading = f"cost {comparison.price.currency}".rstrip()
+        columns[heading] = [f"{row.money:,.2f}" for row in comparison.rows]
     return Table(tuple(columns), tuple(Line(cells) for cells in zip(*columns.values(), strict=True)))
 
 
@@ -106,15 +105,20 @@ def _pairs_table(comparison: Comparison) -> Table:
 
 
 def _of_pair(pair: Pair) -> tuple[str, ...]:
-    needs = "> 100" if pair.beyond else "?" if pair.seeds_needed is None else f"{pair.seeds_needed}"
+    unknown = "more rows" if pair.too_few_rows else "> 100" if pair.beyond else "?"
+    needs = unknown if pair.seeds_needed is None else f"{pair.seeds_needed}"
     interval = "" if pair.interval is None else f" {_interval(pair.interval)}"
     return (
         f"{pair.first} - {pair.second}",
         f"{pair.difference:.3f}{interval}",
-        "-" if pair.p is None else f"{pair.p:.3f}",
-        "-" if pair.corrected is None else f"{pair.corrected:.3f}",
+        _p(pair.p),
+        _p(pair.corrected),
         f"{pair.seeds} / {needs}",
     )
+
+
+def _p(p: float | None) -> str:
+    return "-" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _scored(score: float | None, interval: Interval | None) -> str:

@@ -10,6 +10,7 @@ from tuning.comparison.verdict import names, of_the_two_best
 from tuning.outcome import StudyOutcome
 
 SAME_BUDGET = 1.1  # costs within this factor of each other count as equal
+SMALL_SHARE = 0.05  # of a budget: what is unspent or overrun below it is not told
 
 
 def caveats_of(
@@ -28,8 +29,9 @@ def caveats_of(
         *_seeds(rows, pairs),
         *_failures(rows),
         *_lost_nodes(studies),
-        *_budgets(rows),
-        *_spaces(rows, spec or {}),
+        *_limits(rows),
+        *_costs(rows),
+        *(_spaces(rows, spec or {}) or _first_points(studies)),
         *_tests(rows, studies),
         *_small_test(rows, pairs),
         *_confirmations(rows, studies),
@@ -84,7 +86,29 @@ def _lost_nodes(studies: Sequence[StudyOutcome]) -> list[str]:
     ]
 
 
-def _budgets(rows: Sequence[StrategyRow]) -> list[str]:
+def _limits(rows: Sequence[StrategyRow]) -> list[str]:
+    """How the studies stood to their budget."""
+    given = [(f"{row.strategy} seed {s.seed}", s.budget, s.finished) for row in rows for s in row.studies if s.budget]
+    without = [row.strategy for row in rows if any(study.budget is None for study in row.studies)]
+    found = []
+    if given and without:
+        found.append(f"Without a budget: {names(without)}; the others had one.")
+    if reached := [name for name, budget, _ in given if budget.reached]:
+        found.append(f"Ended by the budget, with the best so far: {names(reached)}.")
+    over = [f"{name} by {b.overrun / b.limit:.0%}" for name, b, _ in given if b.overrun > SMALL_SHARE * b.limit]
+    if over:
+        found.append(f"Over the budget, until the last trial had stopped: {names(over)}.")
+    unspent = [
+        f"{name} {budget.unspent / budget.limit:.0%}"
+        for name, budget, finished in given
+        if finished and not budget.reached and budget.unspent > SMALL_SHARE * budget.limit
+    ]
+    if unspent:
+        found.append(f"Left unspent of the budget, because the strategy had ended: {names(unspent)}.")
+    return found
+
+
+def _costs(rows: Sequence[StrategyRow]) -> list[str]:
     costs = {row.strategy: row.device_seconds / len(row.studies) for row in rows if row.device_seconds > 0}
     if len(costs) < 2:
         return []
@@ -109,6 +133,24 @@ def _spaces(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> list[str]:
         return []
     which = "a space of its own" if len(own) == 1 else "spaces of their own"
     return [f"Unequal spaces: {names(own)} searched {which}, so a difference may be the space's, not the strategy's."]
+
+
+def _first_points(studies: Sequence[StudyOutcome]) -> list[str]:
+    """Which strategies began with the same values, seed by seed: those that draw do, a grid has points of its own."""
+    starts: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for study in studies:
+        if study.trials:
+            starts.setdefault(study.strategy, []).append((study.seed, study.trials[0].params))
+    groups: list[list[str]] = []
+    for name, start in starts.items():
+        alike = next((group for group in groups if starts[group[0]] == start), None)
+        if alike is None:
+            groups.append([name])
+        else:
+            alike.append(name)
+    if len(groups) < 2:
+        return []
+    return [f"Unequal initial points: {'; '.join(names(group) for group in groups)} began each with others."]
 
 
 def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tuning.comparison.power import seeds_needed
+from tuning.comparison.power import Needed, seeds_needed
 from tuning.comparison.scores import PROPORTIONS, Scored, Spread, half_width, rows_error, same_rows
 from tuning.comparison.shapes import Covers, Interval, Pair
 
@@ -101,9 +101,9 @@ def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str
     about, units = _about(a, b)
     tested = _over_seeds(a, b, metric) if about == "strategies" else _of_one_seed(a[0], b[0], metric, about)
     rows = min(test.rows for test in (*a, *b)) if same_rows((*a, *b)) else 0
-    needed, beyond = None, False
+    needed = Needed(None, beyond=False, too_few_rows=False)
     if about == "strategies" and tested.spread is not None:
-        needed, beyond = seeds_needed(difference, tested.spread, len(a), ALPHA / pairs)
+        needed = seeds_needed(difference, tested.spread, len(a), ALPHA / pairs)
     return Pair(
         first=first,
         second=second,
@@ -117,8 +117,9 @@ def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str
         seeds=len(a),
         rows=rows,
         shown=False,
-        seeds_needed=needed,
-        beyond=beyond,
+        seeds_needed=needed.seeds,
+        beyond=needed.beyond,
+        too_few_rows=needed.too_few_rows,
     )
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 DRAWS = 1000  # the standard error that comes of them is right within 2 %
 CELLS = 1 << 21  # draws x rows that are held at a time
 
-Array = np.ndarray
+Array = npt.NDArray[np.float64]
 # (weights (draws, rows): how often each row is drawn; labels (rows,); predictions (models, rows)) -> (draws, models)
 Metric = Callable[[Array, Array, Array], Array]
 

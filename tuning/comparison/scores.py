@@ -138,7 +138,8 @@ def rows_error(tests: Sequence[Scored], metric: str) -> tuple[float, float]:
     """
     rows = min(test.rows for test in tests)
     if same_rows(tests):
-        return float(np.mean([test.drawn for test in tests], axis=0).var(ddof=1)), rows - 1
+        drawn = np.array([test.drawn for test in tests], dtype=float)
+        return float(drawn.mean(axis=0).var(ddof=1)), rows - 1
     if metric in PROPORTIONS and rows:
         share = float(np.mean([test.score for test in tests]))
         return share * (1 - share) / rows, rows - 1

@@ -22,8 +22,9 @@ def study_row(study: StudyOutcome, scored: Scored | None) -> StudyRow:
         test=None if scored is None else scored.score,
         interval=None if scored is None else interval_of(scored, study.metric),
         device_seconds=study.device_seconds,
-        epochs=sum(trial.epochs_trained for trial in study.trials),
+        epochs=study.epochs_trained,
         reports=sum(len(trial.reports) for trial in study.trials),
+        budget=study.budget,
     )
 
 
