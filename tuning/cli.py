@@ -23,6 +23,7 @@ from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
 from tuning.experiments import UnknownExperiment, find_experiment, find_store, found_in, name_of
 from tuning.listing import LISTED, list_what
+from tuning.report_command import add_report
 from tuning.store.url import StoreError
 from tuning.tracking.tracking import TrackingError
 
@@ -109,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     _add_experiment(sub)
     sub.add_argument("--format", choices=("table", "markdown", "json"), default="table", help="default: %(default)s")
     sub.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    _add_experiment(add_report(add))
     sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
     _add_experiment(sub, store=False)
     _add_overrides(sub)

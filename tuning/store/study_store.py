@@ -75,6 +75,18 @@ class StudyStore:
         outcomes = tuple(map(_study_outcome, ours, attributes, trials))
         return ExperimentOutcome(experiment, ours[0].identity["digest"], outcomes)
 
+    def spec(self, experiment: str) -> str:
+        """The resolved spec of `experiment`, as YAML.
+
+        Raises:
+            StoreError: no such experiment, or the store cannot be read.
+        """
+        known = next((study for study in self._studies() if study.identity["experiment"] == experiment), None)
+        if known is None:
+            raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; `tunefleet ls studies`")
+        with told(self._url, f"read the spec of {experiment}"):
+            return str(self._open().get_study_user_attrs(known.id)["spec"])
+
     def open_study(
         self,
         *,
