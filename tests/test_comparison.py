@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 from outcomes import population, report, scored, study, trial
 
-from tuning.comparison import compare, curve, wilson
+from tuning.comparison import compare
+from tuning.comparison.scores import wilson
 from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
 
 

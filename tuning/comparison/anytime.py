@@ -1,0 +1,85 @@
+"""Anytime curves: the best validation score so far against what the study had cost by then.
+
+The cost of a moment is the whole study's, not the sum of its reports: all devices of all slots since the study began,
+starts, checkpoints and idle slots included. What is recorded is when each report came and how long the study held its
+slots in all; so a report's place is counted back from the study's end, and every second costs the study's average. Time
+in which an interrupted study did not run is no cost: it is taken out of the longest silences between reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainables.reporting import Report
+from tuning.comparison.shapes import Anytime, Curve, Reach, Step
+from tuning.outcome import StudyOutcome
+
+GRID = 201  # costs that a band is given at
+
+
+def curve_of(study: StudyOutcome) -> Curve:
+    """The curve of one study: its first report, and each report that was better than all before."""
+    reports = sorted((report for trial in study.trials for report in trial.reports), key=lambda report: report.time)
+    sign = 1 if study.mode == "max" else -1
+    steps: list[Step] = []
+    for cost, report in zip(_costs(study, reports), reports, strict=True):
+        score = report.metrics[study.metric]
+        if not steps or sign * score > sign * steps[-1].score:
+            steps.append(Step(cost, score))
+    return Curve(study.seed, tuple(steps), study.device_seconds)
+
+
+def _costs(study: StudyOutcome, reports: Sequence[Report]) -> list[float]:
+    """Device-seconds of the study at each of its reports, which are in order of time."""
+    if not reports:
+        return []
+    times = np.array([report.time for report in reports])
+    silences = np.diff(times)
+    excess = times[-1] - times[0] - study.wall_seconds
+    while excess > 0 and silences.any():  # it was interrupted
+        longest = int(silences.argmax())
+        taken = min(excess, silences[longest])
+        silences[longest] -= taken
+        excess -= taken
+    before_end = np.append(np.cumsum(silences[::-1])[::-1], 0.0)
+    rate = study.device_seconds / study.wall_seconds if study.wall_seconds else 0.0
+    return np.clip((study.wall_seconds - before_end) * rate, 0.0, study.device_seconds).tolist()  # type: ignore[no-any-return]
+
+
+def band(strategy: str, curves: Sequence[Curve], mode: str, end: float) -> Anytime:
+    """Median and quartiles over `curves` at costs from 0 to `end`."""
+    cost = np.linspace(0.0, end, GRID)
+    sign = 1 if mode == "max" else -1
+    scores = np.stack([_at(curve, cost, sign) for curve in curves])  # seeds x costs, larger is better
+    # Scores that were reached, none in between: beside one that is not there yet, a mean would be nothing at all.
+    low, high = (np.quantile(scores, q, axis=0, method=m) for q, m in ((0.25, "lower"), (0.75, "higher")))
+    lower, upper = (np.quantile(scores, 0.5, axis=0, method=m) for m in ("lower", "higher"))
+    median = np.where(np.isinf(lower), -np.inf, (lower + upper) / 2)
+    return Anytime(strategy, tuple(curves), tuple(cost.tolist()), *(_told(part, sign) for part in (median, low, high)))
+
+
+def reach_of(curves: Sequence[Curve], mode: str, target: float) -> Reach:
+    """What it cost each study to be as good as `target`."""
+    sign = 1 if mode == "max" else -1
+    costs = tuple(
+        next((step.cost for step in curve.steps if sign * step.score >= sign * target), None) for curve in curves
+    )
+    censored = np.array([np.inf if cost is None else cost for cost in costs])
+    median = float(np.quantile(censored, 0.5, method="higher"))  # of two in the middle the dearer
+    spent = [curve.end for curve, cost in zip(curves, costs, strict=True) if cost is None]
+    reached = len(curves) - len(spent)
+    if np.isinf(median):
+        return Reach(costs, reached, None, float(np.median(spent)))
+    return Reach(costs, reached, median, None)
+
+
+def _at(curve: Curve, cost: np.ndarray, sign: int) -> np.ndarray:
+    """The curve's score at each cost, times `sign`; minus infinity before its first."""
+    scores = np.array([-np.inf, *(sign * step.score for step in curve.steps)])
+    return scores[np.searchsorted([step.cost for step in curve.steps], cost, side="right")]
+
+
+def _told(scores: np.ndarray, sign: int) -> tuple[float | None, ...]:
+    return tuple(None if np.isinf(score) else sign * score for score in scores.tolist())

@@ -1,0 +1,134 @@
+"""An experiment's outcome in, its comparison out: what stands in it is computed in the files beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tuning.comparison.anytime import band, curve_of, reach_of
+from tuning.comparison.caveats import caveats_of
+from tuning.comparison.pairs import pairs_of
+from tuning.comparison.ranks import ranks_of
+from tuning.comparison.scores import Scored, mean_of, scored, with_draws
+from tuning.comparison.shapes import Anytime, Comparison, Curve, StrategyRow, StudyRow
+from tuning.comparison.studies import study_row, winner
+from tuning.comparison.verdict import verdict_of
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
+
+SECONDS_PER_HOUR = 3600.0
+
+
+def compare(outcome: ExperimentOutcome, *, target: float | None = None, price: float | None = None) -> Comparison:
+    """The comparison of all strategies of `outcome`, whether its studies are finished or not.
+
+    Args:
+        target: a validation score; what it cost each strategy to reach it is told. Default: the median final score of
+            the strategy with the worst one.
+        price: of one device-hour, in any currency.
+
+    Raises:
+        ValueError: the outcome holds no study.
+    """
+    if not outcome.studies:
+        raise ValueError(f"experiment {outcome.name!r} holds no study: nothing to compare; run it first")
+    first = outcome.studies[0]
+    by_strategy: dict[str, list[StudyOutcome]] = {}
+    for study in outcome.studies:
+        by_strategy.setdefault(study.strategy, []).append(study)
+    curves = {name: [curve_of(study) for study in studies] for name, studies in by_strategy.items()}
+    tests = {name: [scored(study, winner(study)) for study in studies] for name, studies in by_strategy.items()}
+    tests = with_draws(tests, first.metric)
+    target = _worst_final(curves.values(), first.mode) if target is None else target
+    end = max(curve.end for found in curves.values() for curve in found)
+    rows = tuple(
+        _strategy_row(studies, tests[name], band(name, curves[name], first.mode, end), target, price)
+        for name, studies in by_strategy.items()
+    )
+    pairs = pairs_of(tests, first.metric, first.mode)
+    ranks, ranked_by = ranks_of(rows, first.mode)
+    return Comparison(
+        experiment=outcome.name,
+        metric=first.metric,
+        mode=first.mode,
+        device=first.device,
+        rows=rows,
+        best=_best(rows, first.mode),
+        target=target,
+        pairs=pairs,
+        ranks=ranks,
+        ranked_by=ranked_by,
+        price=price,
+        verdict=verdict_of(rows, pairs, first.metric),
+        caveats=caveats_of(rows, pairs, outcome.studies),
+    )
+
+
+def _strategy_row(
+    studies: Sequence[StudyOutcome],
+    tests: Sequence[Scored | None],
+    anytime: Anytime,
+    target: float | None,
+    price: float | None,
+) -> StrategyRow:
+    rows = tuple(map(study_row, studies, tests))
+    states = {state: sum(study.count(state) for study in studies) for state in TrialState}
+    cost = sum(row.device_seconds for row in rows)
+    confirming = sum(one.device_seconds for study in studies for one in study.confirmations)
+    gaps = [row.confirmed.gap for row in rows if row.confirmed]
+    all_scored = [test for test in tests if test is not None]
+    return StrategyRow(
+        strategy=studies[0].strategy,
+        kind=studies[0].kind,
+        studies=rows,
+        best=_best_study(rows, studies[0].mode),
+        median_validation=_median(row.chosen.validation for row in rows if row.chosen),
+        median_test=_median(row.test for row in rows if row.test is not None),
+        test=mean_of(all_scored, studies[0].metric) if len(all_scored) == len(studies) else None,
+        gap=float(np.mean(gaps)) if gaps else None,
+        anytime=anytime,
+        reach=None if target is None else reach_of(anytime.curves, studies[0].mode, target),
+        device_seconds=cost,
+        confirming=confirming,
+        money=None if price is None else (cost + confirming) / SECONDS_PER_HOUR * price,
+        epochs=sum(row.epochs for row in rows),
+        trials=sum(len(study.trials) for study in studies),
+        completed=states[TrialState.COMPLETED],
+        stopped=states[TrialState.STOPPED],
+        failed=states[TrialState.FAILED],
+        running=states[TrialState.RUNNING],
+    )
+
+
+def _worst_final(curves: Iterable[Sequence[Curve]], mode: str) -> float | None:
+    """The median final score of the strategy that has the worst one: each reaches it with half of its seeds."""
+    finals = [_median(curve.steps[-1].score for curve in found if curve.steps) for found in curves]
+    known = [final for final in finals if final is not None]
+    return (min if mode == "max" else max)(known, default=None)
+
+
+def _judged_by(study: StudyRow) -> float | None:
+    """The validation score that speaks for a study: the confirmed one where there is one."""
+    if study.confirmed is not None:
+        return study.confirmed.mean
+    return None if study.chosen is None else study.chosen.validation
+
+
+def _best_study(rows: Sequence[StudyRow], mode: str) -> StudyRow | None:
+    # A search's own score is too good to stand beside confirmed ones.
+    comparable = [row for row in rows if row.confirmed] or rows
+    sign = 1 if mode == "max" else -1
+    scores = [(sign * score, row) for row in comparable if (score := _judged_by(row)) is not None]
+    return max(scores, key=lambda pair: pair[0], default=(None, None))[1]
+
+
+def _best(rows: Iterable[StrategyRow], mode: str) -> StrategyRow | None:
+    by_study: Mapping[int, StrategyRow] = {id(row.best): row for row in rows if row.best}
+    studies = [row.best for row in by_study.values() if row.best]
+    best = _best_study(studies, mode)
+    return None if best is None else by_study[id(best)]
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return float(np.median(found)) if found else None

@@ -1,0 +1,199 @@
+"""Paired tests between strategies on the test split, and what more seeds would show.
+
+Over seeds: the paired t-test on the differences of one seed each, with the error of the test rows added (see `scores`).
+Colas, Sigaud and Oudeyer (2018, arXiv:1806.08295) find t-tests to keep their promise at few seeds where bootstrap tests
+do not. The exact sign-flip test stands beside it as a check; below six seeds it cannot reach 5 % whatever the data:
+it decides only where all differences are equal and a t-test has nothing to divide by.
+
+One seed each tells nothing about strategies: McNemar's test on its rows is about two models, Welch's on trainings
+about two configurations, and neither ever makes `shown` true.
+
+Correction: S. Holm, Scandinavian Journal of Statistics 6 (1979), 65-70.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from tuning.comparison.power import seeds_needed
+from tuning.comparison.scores import PROPORTIONS, Scored, Spread, half_width, rows_error, same_rows
+from tuning.comparison.shapes import Covers, Interval, Pair
+
+ALPHA = 0.05  # familywise
+FEWEST_SEEDS = 3  # that a statement about strategies may rest on
+FLIPPED = 16  # seeds up to which every assignment of signs is gone through; beyond, so many are drawn
+
+
+class Tested(NamedTuple):
+    """A test of one difference."""
+
+    words: str
+    p: float | None
+    spread: Spread | None  # None: the test rests on counts, or on nothing
+
+
+def pairs_of(tests: Mapping[str, Sequence[Scored | None]], metric: str, mode: str) -> tuple[Pair, ...]:
+    """Every two strategies that have a seed with a test score in common, the smallest p first."""
+    sign = 1 if mode == "max" else -1
+    by_seed = {name: {test.seed: test for test in found if test is not None} for name, found in tests.items()}
+    matched = []
+    for one, other in combinations(by_seed, 2):
+        seeds = sorted(by_seed[one].keys() & by_seed[other].keys())
+        if not seeds:
+            continue
+        a, b = ([by_seed[name][seed] for seed in seeds] for name in (one, other))
+        behind = sign * float(_differences(a, b).mean()) < 0
+        matched.append((other, one, b, a) if behind else (one, other, a, b))
+    found = [_pair(first, second, a, b, metric, len(matched)) for first, second, a, b in matched]
+    corrected = holm([pair.p for pair in found])
+    shown = [
+        replace(pair, corrected=p, shown=_shown(pair.about, pair.seeds, p))
+        for pair, p in zip(found, corrected, strict=True)
+    ]
+    return tuple(sorted(shown, key=lambda pair: (math.inf if pair.p is None else pair.p, -abs(pair.difference))))
+
+
+def holm(found: Sequence[float | None]) -> list[float | None]:
+    """p values corrected for their number; None stays None and does not count."""
+    order = sorted((p, place) for place, p in enumerate(found) if p is not None)
+    corrected: list[float | None] = [None] * len(found)
+    least = 0.0
+    for rank, (p, place) in enumerate(order):
+        least = max(least, min(1.0, p * (len(order) - rank)))
+        corrected[place] = least
+    return corrected
+
+
+def sign_flip(differences: np.ndarray) -> float:
+    """The two-sided p of the mean of paired differences, each of which could as well have had the other sign.
+
+    Exact up to FLIPPED differences (R. A. Fisher, The Design of Experiments, 1935, section 21); of more, from 2^FLIPPED
+    random assignments, the observed one among them.
+    """
+    count = len(differences)
+    if count <= FLIPPED:
+        signs = 1 - 2 * ((np.arange(1 << count)[:, None] >> np.arange(count)) & 1)
+    else:
+        signs = np.random.default_rng(0).choice((-1, 1), size=(1 << FLIPPED, count))
+        signs[0] = 1
+    sums = np.abs(signs @ differences)
+    return float((sums >= abs(differences.sum()) * (1 - 1e-12)).mean())
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p of rows that only the first, or only the second of two models got right
+    (Q. McNemar, Psychometrika 12, 1947; binomial with one half)."""
+    from scipy.special import bdtr
+
+    rows = only_first + only_second
+    return 1.0 if not rows else min(1.0, 2 * float(bdtr(min(only_first, only_second), rows, 0.5)))
+
+
+def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str, pairs: int) -> Pair:
+    differences = _differences(a, b)
+    difference = float(differences.mean())
+    about, units = _about(a, b)
+    tested = _over_seeds(a, b, metric) if about == "strategies" else _of_one_seed(a[0], b[0], metric, about)
+    rows = min(test.rows for test in (*a, *b)) if same_rows((*a, *b)) else 0
+    needed, beyond = None, False
+    if about == "strategies" and tested.spread is not None:
+        needed, beyond = seeds_needed(difference, tested.spread, len(a), ALPHA / pairs)
+    return Pair(
+        first=first,
+        second=second,
+        difference=difference,
+        interval=_interval(difference, tested.spread, rows, len(a), units),
+        test=tested.words,
+        about=about,
+        p=tested.p,
+        corrected=None,
+        permutation=sign_flip(differences) if about == "strategies" else None,
+        seeds=len(a),
+        rows=rows,
+        shown=False,
+        seeds_needed=needed,
+        beyond=beyond,
+    )
+
+
+def _about(
+    a: Sequence[Scored], b: Sequence[Scored]
+) -> tuple[Literal["strategies", "configurations", "models"], Covers]:
+    if len(a) > 1:
+        return "strategies", "seeds"
+    if min(len(a[0].scores), len(b[0].scores)) > 1:
+        return "configurations", "trainings"
+    return "models", "rows"
+
+
+def _over_seeds(a: list[Scored], b: list[Scored], metric: str) -> Tested:
+    """The paired t-test over seeds, with the error of the rows where it is known."""
+    differences = _differences(a, b)
+    units = float(differences.var(ddof=1)) / len(a)
+    spread = Spread(units, len(a) - 1, *_rows_error(a, b, metric))
+    if spread.error <= 1e-9 * max(1e-9, float(np.abs(differences).max())):
+        return Tested(
+            "exact sign-flip test over seeds, whose differences are all equal", sign_flip(differences), spread
+        )
+    told = "paired t-test over seeds and test rows" if spread.rows else "paired t-test over seeds"
+    return Tested(told, _two_sided(float(differences.mean()), spread), spread)
+
+
+def _of_one_seed(a: Scored, b: Scored, metric: str, about: str) -> Tested:
+    difference, (rows, freedom) = a.score - b.score, _rows_error([a], [b], metric)
+    if about == "configurations":
+        one, other = (np.array(test.scores) for test in (a, b))
+        errors = [float(scores.var(ddof=1)) / len(scores) for scores in (one, other)]
+        below = sum(error**2 / (len(s) - 1) for error, s in zip(errors, (one, other), strict=True))
+        spread = Spread(sum(errors), sum(errors) ** 2 / below if below else 1.0, rows, freedom)
+        return Tested("Welch's t-test over trainings and test rows", _two_sided(difference, spread), spread)
+    spread_of_rows = Spread(0.0, math.inf, rows, math.inf) if rows else None
+    if metric in PROPORTIONS and same_rows([a, b]):
+        right, also = (np.equal(t.said[0].labels, t.said[0].predictions) for t in (a, b))
+        return Tested(
+            "McNemar's exact test", mcnemar(int((right & ~also).sum()), int((also & ~right).sum())), spread_of_rows
+        )
+    if spread_of_rows is None:
+        return Tested("no test: nothing is known of the score's uncertainty", None, None)
+    told = "bootstrap over test rows" if same_rows([a, b]) else "unpaired z-test over test rows"
+    return Tested(told, _two_sided(difference, spread_of_rows), spread_of_rows)
+
+
+def _rows_error(a: list[Scored], b: list[Scored], metric: str) -> tuple[float, float]:
+    """The squared error that the choice of rows gives the mean difference: paired where the rows are recorded."""
+    if same_rows((*a, *b)):
+        drawn = np.mean([one.drawn - other.drawn for one, other in zip(a, b, strict=True)], axis=0)  # type: ignore[operator]
+        return float(drawn.var(ddof=1)), a[0].rows - 1
+    (one, freedom), (other, _) = rows_error(a, metric), rows_error(b, metric)
+    return one + other, freedom
+
+
+def _two_sided(difference: float, spread: Spread) -> float:
+    from scipy.special import stdtr
+
+    if spread.error == 0:
+        return float(difference == 0)
+    freedom = min(spread.t_freedom, 1e9)  # of infinitely many it gives nothing
+    return 2 * float(stdtr(freedom, -abs(difference) / spread.error))
+
+
+def _interval(difference: float, spread: Spread | None, rows: int, seeds: int, units: Covers) -> Interval | None:
+    if spread is None or spread.error == 0:
+        return None
+    half = half_width(spread)
+    covers: tuple[Covers, ...] = ("rows",) if units == "rows" else ("rows", units) if spread.rows else (units,)
+    return Interval(difference - half, difference + half, rows, seeds, covers)
+
+
+def _differences(a: Sequence[Scored], b: Sequence[Scored]) -> np.ndarray:
+    return np.array([one.score - other.score for one, other in zip(a, b, strict=True)])
+
+
+def _shown(about: str, seeds: int, p: float | None) -> bool:
+    return about == "strategies" and seeds >= FEWEST_SEEDS and p is not None and p <= ALPHA

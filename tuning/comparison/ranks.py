@@ -1,0 +1,45 @@
+"""Average ranks over seeds: who was better how often, whatever the size of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from tuning.comparison.shapes import Rank, StrategyRow, StudyRow
+
+
+def ranks_of(rows: Sequence[StrategyRow], mode: str) -> tuple[tuple[Rank, ...], Literal["test", "validation"]]:
+    """Ranks by test score, or by validation score where a strategy has no seed with a test score in common with the
+    others; the best first. () with one strategy, or without a common seed."""
+    by_test = _ranks([_tests(row) for row in rows], [row.strategy for row in rows], mode)
+    if by_test:
+        return by_test, "test"
+    return _ranks([_validations(row) for row in rows], [row.strategy for row in rows], mode), "validation"
+
+
+def _ranks(scores: Sequence[dict[int, float]], names: Sequence[str], mode: str) -> tuple[Rank, ...]:
+    common = sorted(set.intersection(*(set(found) for found in scores)))
+    if len(names) < 2 or not common:
+        return ()
+    table = np.array([[found[seed] for seed in common] for found in scores])
+    table = -table if mode == "max" else table
+    better = (table[None] < table[:, None]).sum(axis=1)  # strategies x seeds
+    equal = (table[None] == table[:, None]).sum(axis=1)
+    ranks = better + (equal + 1) / 2
+    found = [Rank(name, tuple(row.tolist()), float(row.mean())) for name, row in zip(names, ranks, strict=True)]
+    return tuple(sorted(found, key=lambda rank: rank.mean))
+
+
+def _tests(row: StrategyRow) -> dict[int, float]:
+    return {study.seed: study.test for study in row.studies if study.test is not None}
+
+
+def _validations(row: StrategyRow) -> dict[int, float]:
+    return {study.seed: _validation(study) for study in row.studies if study.chosen is not None}
+
+
+def _validation(study: StudyRow) -> float:
+    assert study.chosen is not None
+    return study.chosen.validation if study.confirmed is None else study.confirmed.mean

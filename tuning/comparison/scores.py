@@ -1,0 +1,176 @@
+"""Test scores and their intervals: of one study, and of a strategy over its seeds.
+
+The interval of a mean over seeds adds up two variances: that between the seeds, divided by their number, and that which
+other test rows would cause, by the bootstrap over rows. (The bootstrap over seeds of a mean has the first as its closed
+form, too small by (n-1)/n: of five seeds a percentile interval covers 83 %, not 95.) What seeds and rows cause together
+is in both: the sum errs on the wide side. Student's t has Satterthwaite's degrees of freedom (Biometrics Bulletin 2,
+1946), so few seeds make wide intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from tuning.comparison.resampling import resampled
+from tuning.comparison.shapes import Covers, Estimate, Interval
+from tuning.outcome import Confirmation, ScoredRows, StudyOutcome
+
+PROPORTIONS = frozenset({"accuracy"})  # metrics that are a share of right rows: their spread is known without the rows
+Z95 = 1.959963984540054
+SAME_SCORE = 1e-4  # a score recomputed from rows is the recorded one, within the rounding of float32
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the test split says of one study: of one model, or of one per training of the confirmed configuration."""
+
+    seed: int  # of the search
+    scores: tuple[float, ...]  # one per training
+    rows: int  # 0: not known
+    said: tuple[ScoredRows, ...] = ()  # one per training; (): not recorded
+    drawn: np.ndarray | None = None  # (DRAWS,): the mean score over trainings, on each draw of rows
+
+    @property
+    def score(self) -> float:
+        """The mean over trainings."""
+        return float(np.mean(self.scores))
+
+
+class Spread(NamedTuple):
+    """Squared standard errors of a mean or a difference, by their source."""
+
+    units: float  # seeds, or trainings
+    freedom: float  # degrees of freedom of `units`
+    rows: float
+    row_freedom: float
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return math.sqrt(self.units + self.rows)
+
+    @property
+    def t_freedom(self) -> float:
+        """Satterthwaite's degrees of freedom."""
+        below = _share(self.units, self.freedom) + _share(self.rows, self.row_freedom)
+        return (self.units + self.rows) ** 2 / below if below else math.inf
+
+
+def scored(study: StudyOutcome, trainings: Sequence[Confirmation]) -> Scored | None:
+    """What the test split says of `study`: of its confirmed `trainings`, where those were tested; None: nothing."""
+    tests = [(one.test, one.rows) for one in trainings if one.test is not None and study.metric in one.test]
+    if tests and len(tests) == len(trainings):
+        said = tuple(rows for _, rows in tests if rows is not None)
+        whole = said if len(said) == len(tests) else ()
+        scores = tuple(test[study.metric] for test, _ in tests)
+        return Scored(study.seed, scores, len(whole[0].labels) if whole else 0, whole)
+    if study.test is None or study.metric not in study.test.metrics:
+        return None
+    score = study.test.metrics[study.metric]
+    return Scored(study.seed, (score,), study.test.rows, () if study.test.scored is None else (study.test.scored,))
+
+
+def with_draws(tests: Mapping[str, Sequence[Scored | None]], metric: str) -> dict[str, list[Scored | None]]:
+    """`tests`, each with its scores on draws of rows that are common to all with the same rows. Without them: one whose
+    rows are not recorded, or do not give its recorded score (another metric of the same name)."""
+    found = {id(test): test for tests_of in tests.values() for test in tests_of if test is not None and test.said}
+    by_labels: dict[tuple[float, ...], list[int]] = {}
+    for key, test in found.items():
+        if len({said.labels for said in test.said}) == 1:
+            by_labels.setdefault(test.said[0].labels, []).append(key)
+    for labels, keys in by_labels.items():
+        predictions = np.array([said.predictions for key in keys for said in found[key].said], dtype=float)
+        if (computed := resampled(metric, np.array(labels, dtype=float), predictions)) is None:
+            continue
+        own, drawn = computed
+        ends = np.cumsum([len(found[key].said) for key in keys])
+        for key, part, draws in zip(keys, np.split(own, ends[:-1]), np.split(drawn, ends[:-1], axis=1), strict=True):
+            if np.allclose(part, found[key].scores, atol=SAME_SCORE, rtol=0.0):
+                found[key] = replace(found[key], drawn=draws.mean(axis=1))
+    return {
+        name: [None if test is None else found.get(id(test), test) for test in tests_of]
+        for name, tests_of in tests.items()
+    }
+
+
+def same_rows(tests: Iterable[Scored]) -> bool:
+    """Whether all can be drawn together: their rows are recorded, and the same."""
+    found = list(tests)
+    return all(test.drawn is not None for test in found) and len({test.said[0].labels for test in found}) == 1
+
+
+def mean_of(tests: Sequence[Scored], metric: str) -> Estimate:
+    """The mean over seeds with its interval."""
+    if len(tests) == 1:
+        return Estimate(tests[0].score, interval_of(tests[0], metric))
+    scores = np.array([test.score for test in tests])
+    spread = Spread(_error(scores), len(tests) - 1, *rows_error(tests, metric))
+    return _estimate(float(scores.mean()), spread, tests, metric, "seeds")
+
+
+def interval_of(test: Scored, metric: str) -> Interval | None:
+    """The interval of one study's test score: over rows, and over trainings where there are several."""
+    if len(test.scores) > 1:
+        spread = Spread(_error(np.array(test.scores)), len(test.scores) - 1, *rows_error([test], metric))
+        return _estimate(test.score, spread, [test], metric, "trainings").interval
+    if metric in PROPORTIONS and test.rows:
+        return wilson(test.score, test.rows)
+    if test.drawn is None:
+        return None
+    low, high = np.quantile(test.drawn, (0.025, 0.975)).tolist()
+    return Interval(low, high, test.rows)
+
+
+def rows_error(tests: Sequence[Scored], metric: str) -> tuple[float, float]:
+    """The squared standard error that the choice of test rows gives a mean over `tests`, and its degrees of freedom.
+
+    Where the rows are not recorded, a share of right rows has at most the error of a single model; other metrics: 0,
+    for nothing is known of it.
+    """
+    rows = min(test.rows for test in tests)
+    if same_rows(tests):
+        return float(np.mean([test.drawn for test in tests], axis=0).var(ddof=1)), rows - 1
+    if metric in PROPORTIONS and rows:
+        share = float(np.mean([test.score for test in tests]))
+        return share * (1 - share) / rows, rows - 1
+    return 0.0, math.inf
+
+
+def wilson(share: float, rows: int) -> Interval:
+    """Wilson's 95 % interval for a share of right rows among `rows` (E. B. Wilson, JASA 22, 1927, 209-212)."""
+    z2 = Z95**2
+    centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
+    half = Z95 / (1 + z2 / rows) * math.sqrt(share * (1 - share) / rows + z2 / (4 * rows**2))
+    return Interval(centre - half, centre + half, rows)
+
+
+def half_width(spread: Spread) -> float:
+    """Of a 95 % interval."""
+    from scipy.special import stdtrit
+
+    freedom = spread.t_freedom
+    return spread.error * (Z95 if math.isinf(freedom) else float(stdtrit(freedom, 0.975)))
+
+
+def _estimate(value: float, spread: Spread, tests: Sequence[Scored], metric: str, units: Covers) -> Estimate:
+    half = half_width(spread)
+    low, high = value - half, value + half
+    if metric in PROPORTIONS:
+        low, high = max(0.0, low), min(1.0, high)
+    rows = min(test.rows for test in tests) if spread.rows else 0
+    covers: tuple[Covers, ...] = ("rows", units) if rows else (units,)
+    return Estimate(value, Interval(low, high, rows, len(tests), covers))
+
+
+def _error(scores: np.ndarray) -> float:
+    """The squared standard error of the mean of independent scores."""
+    return float(scores.var(ddof=1)) / len(scores)
+
+
+def _share(error: float, freedom: float) -> float:
+    return 0.0 if math.isinf(freedom) else error**2 / freedom

@@ -1,0 +1,184 @@
+"""What a comparison is made of: frozen rows, as the terminal, the page and `--format json` show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from trainables.spec import Params
+from tuning.outcome import Stretch
+
+Covers = Literal["rows", "trainings", "seeds"]  # what an interval would vary: test rows, trainings, whole searches
+
+
+class Interval(NamedTuple):
+    """A 95 % interval of a score or of a difference: where its value would lie if what it covers were drawn again."""
+
+    low: float
+    high: float
+    rows: int  # of the test split behind it; 0: not known, or not covered
+    seeds: int = 1  # search seeds behind it
+    covers: tuple[Covers, ...] = ("rows",)
+
+
+class Estimate(NamedTuple):
+    """A mean score over seeds with its interval."""
+
+    value: float
+    interval: Interval | None  # None: nothing to tell its spread from
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A configuration with the score that it was chosen by."""
+
+    trial: str
+    epoch: float
+    validation: float
+    params: Params  # in force at the end
+    searched: tuple[str, ...]  # names among them that the strategy chose; the others are fixed, or defaults
+    schedule: tuple[Stretch, ...]  # one stretch, unless an exploit changed the values on the way
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The configuration that won a study's confirmation: trained again from the start, once per training seed."""
+
+    rank: int  # by the search's validation score; 1: the search's own best
+    trial: str  # trial id that it is from
+    searched: float  # the validation score that the search gave it
+    seeds: tuple[int, ...]  # of the trainings
+    validation: tuple[float, ...]  # one score per training
+    mean: float  # of `validation`
+    test: tuple[float, ...]  # one per training; () before the test split was looked at
+    gap: float  # how much better the search's best score looked than `mean`: the winner's curse, where positive
+    device_seconds: float  # of all confirmations of the study, those of the other configurations included
+
+
+class Step(NamedTuple):
+    """From this cost on, this is the best validation score so far."""
+
+    cost: float  # device-seconds of the study until then: starts and idle slots included
+    score: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The best validation score of one study against what the study had cost by then: a step function."""
+
+    seed: int
+    steps: tuple[Step, ...]  # the first report and each better one after it; () before the first
+    end: float  # device-seconds of the whole study; from the last step to here, and beyond, the best stays
+
+
+@dataclass(frozen=True)
+class Anytime:
+    """A strategy's curves, and their median and quartiles over seeds, at costs that all strategies share.
+
+    A seed without a score so far counts as worse than any: while half of the seeds have none, the median is None.
+    """
+
+    strategy: str
+    curves: tuple[Curve, ...]
+    cost: tuple[float, ...]  # device-seconds, from 0 to the most expensive study of the experiment
+    median: tuple[float | None, ...]  # one per cost
+    low: tuple[float | None, ...]  # the worse quartile: of up to four seeds the worst
+    high: tuple[float | None, ...]  # the better quartile: of up to four seeds the best
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What it cost to reach the target, seed by seed."""
+
+    costs: tuple[float | None, ...]  # device-seconds, in order of the studies; None: not reached
+    reached: int  # seeds that did
+    median: float | None  # over all seeds, those that did not reach it counting as dearer than any; None: half did not
+    at_least: float | None  # where `median` is None: the median cost of the seeds that did not, at their end
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One strategy x one seed."""
+
+    seed: int
+    finished: bool
+    chosen: Chosen | None  # None before the first report
+    confirmed: Confirmed | None  # None: not confirmed
+    test: float | None  # of the chosen configuration, or the mean over the trainings of the confirmed one
+    interval: Interval | None  # around `test`: of rows, and of trainings where there are several; never of seeds
+    device_seconds: float
+    epochs: float  # trained by all trials together
+    reports: int
+
+
+@dataclass(frozen=True)
+class StrategyRow:
+    """One strategy over its seeds. Costs and counts are sums; scores are of `best`, medians, and the mean test."""
+
+    strategy: str
+    kind: str
+    studies: tuple[StudyRow, ...]
+    best: StudyRow | None  # the seed with the best validation score; where all are confirmed, by the confirmed one
+    median_validation: float | None
+    median_test: float | None
+    test: Estimate | None  # the mean over seeds; None unless every study has a test score
+    gap: float | None  # the mean winner's curse over the confirmed seeds: positive where the search looked too good
+    anytime: Anytime
+    reach: Reach | None  # of `Comparison.target`
+    device_seconds: float  # of the search
+    confirming: float  # device-seconds of the confirmations
+    money: float | None  # what search and confirmation cost at the price given
+    epochs: float
+    trials: int
+    completed: int
+    stopped: int
+    failed: int
+    running: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two strategies on the test split, seed by seed. The first has the better mean."""
+
+    first: str
+    second: str
+    difference: float  # first - second: positive where higher scores are better
+    interval: Interval | None  # of the difference, not corrected for the number of pairs
+    test: str  # what was tested and how, in words
+    about: Literal["strategies", "configurations", "models"]  # what `p` is about: one seed tells nothing of strategies
+    p: float | None  # two-sided; None: nothing to test with
+    corrected: float | None  # Holm's, over all pairs
+    permutation: float | None  # the exact sign-flip test over seeds, as a check that assumes no normal distribution
+    seeds: int  # that both have a test score of
+    rows: int  # test rows that both predicted; 0: not known
+    shown: bool  # a difference between the strategies, at a familywise 5 %
+    seeds_needed: int | None  # in all, for 80 % power at a difference of this size; None: unknown, or more than 100
+    beyond: bool  # more than 100 seeds would be needed, or no number of them is enough on these test rows
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A strategy's ranks, one per seed that all strategies have; 1 is the best, ties share their mean."""
+
+    strategy: str
+    ranks: tuple[float, ...]
+    mean: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All strategies of one experiment, in its order."""
+
+    experiment: str
+    metric: str
+    mode: Literal["max", "min"]
+    device: str
+    rows: tuple[StrategyRow, ...]
+    best: StrategyRow | None  # whose configuration is the one to copy: by validation, never by test
+    target: float | None  # validation score that `reach` is about
+    pairs: tuple[Pair, ...]  # every two strategies, the smallest p first
+    ranks: tuple[Rank, ...]  # the best first; () with one strategy
+    ranked_by: Literal["test", "validation"]
+    price: float | None  # per device-hour
+    verdict: str
+    caveats: tuple[str, ...]

@@ -1,0 +1,84 @@
+"""One study as a row: what the search chose, what its confirmation says of it, what the test split says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from trainables.reporting import Report
+from tuning.comparison.scores import Scored, interval_of
+from tuning.comparison.shapes import Chosen, Confirmed, StudyRow
+from tuning.outcome import Confirmation, Stretch, StudyOutcome, StudyState
+
+
+def study_row(study: StudyOutcome, scored: Scored | None) -> StudyRow:
+    """Its row; `scored` is what stands in it about the test split."""
+    return StudyRow(
+        seed=study.seed,
+        finished=study.state is StudyState.FINISHED,
+        chosen=_chosen(study),
+        confirmed=_confirmed(study),
+        test=None if scored is None else scored.score,
+        interval=None if scored is None else interval_of(scored, study.metric),
+        device_seconds=study.device_seconds,
+        epochs=sum(trial.epochs_trained for trial in study.trials),
+        reports=sum(len(trial.reports) for trial in study.trials),
+    )
+
+
+def winner(study: StudyOutcome) -> tuple[Confirmation, ...]:
+    """The trainings of the confirmed configuration with the best mean validation score; () without a confirmation."""
+    by_rank: dict[int, list[Confirmation]] = {}
+    for confirmation in study.confirmations:
+        by_rank.setdefault(confirmation.rank, []).append(confirmation)
+    whole = [group for group in by_rank.values() if all(one.validation for one in group)]
+    sign = 1 if study.mode == "max" else -1
+    return tuple(max(whole, key=lambda group: sign * _mean(_validation(group, study.metric)), default=()))
+
+
+def _confirmed(study: StudyOutcome) -> Confirmed | None:
+    trainings, best = winner(study), study.best()
+    if not trainings or best is None:
+        return None
+    first, validation = trainings[0], _validation(trainings, study.metric)
+    sign = 1 if study.mode == "max" else -1
+    return Confirmed(
+        rank=first.rank,
+        trial=first.trial,
+        searched=first.searched,
+        seeds=tuple(one.seed for one in trainings),
+        validation=tuple(validation),
+        mean=_mean(validation),
+        test=tuple(one.test[study.metric] for one in trainings if one.test),
+        gap=sign * (best[1].metrics[study.metric] - _mean(validation)),
+        device_seconds=sum(one.device_seconds for one in study.confirmations),
+    )
+
+
+def _chosen(study: StudyOutcome) -> Chosen | None:
+    best = study.best()
+    if best is None:
+        return None
+    trial, report = best
+    schedule = _stretches(study.history(trial, report))
+    return Chosen(trial.id, report.epoch, report.metrics[study.metric], report.params, tuple(trial.params), schedule)
+
+
+def _stretches(history: Iterable[Report]) -> tuple[Stretch, ...]:
+    """Reports with equal values in a row make one stretch."""
+    stretches: list[Stretch] = []
+    for report in history:
+        if stretches and stretches[-1].params == report.params:
+            stretches[-1] = stretches[-1]._replace(end=report.epoch)
+        else:
+            stretches.append(Stretch(stretches[-1].end if stretches else 0.0, report.epoch, report.params))
+    return tuple(stretches)
+
+
+def _validation(trainings: Iterable[Confirmation], metric: str) -> list[float]:
+    return [(one.validation or {})[metric] for one in trainings]
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return float(np.mean(scores))
