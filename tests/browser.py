@@ -1,4 +1,4 @@
-"""Debian's Chromium, headless, for the tests of the page: driven by Playwright, which brings no browser of its own here."""
+"""Debian's Chromium, headless, for the tests of the page. Playwright drives it, and brings no browser of its own."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ import pytest
 from outcomes import population, report, scored, study, trial
 from page_outcomes import HOSTILE, asha, everything, pbt, spec_text
 
+from tuning.comparison import compare
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
-from tuning.page.anytime import anytime_curve
-from tuning.page.confirmed import gap, seed_scores
+from tuning.page.anytime import anytime_info
+from tuning.page.confirmed import seed_info
 from tuning.page.document import Content, all_figures, content_of, page
 from tuning.page.figure import PALETTE, STATE_COLOURS, Figure
 from tuning.page.hyperparameters import hyperparameter_figures, scored_trials
@@ -38,28 +39,19 @@ def html(content: Content) -> str:
 
 
 def figures(*studies: StudyOutcome) -> dict[str, Figure]:
-    return {figure.id: figure for figure in all_figures(ExperimentOutcome("e", "d", studies), SPEC)}
+    outcome = ExperimentOutcome("e", "d", studies)
+    return {figure.id: figure for figure in all_figures(outcome, compare(outcome), SPEC)}
 
 
-def test_an_anytime_curve_is_the_median_of_the_seeds_with_the_worst_and_the_best_as_its_band() -> None:
-    seeds = [
-        study("grid", [trial(0, [report(1, score), report(2, score + 0.2)])], seed=i)
-        for i, score in enumerate((0.1, 0.2, 0.6))
-    ]
-    curve = anytime_curve(seeds)
-    assert curve is not None
-    assert curve.cost == (1.0, 2.0)
-    assert curve.median == pytest.approx((0.2, 0.4))
-    assert curve.low == pytest.approx((0.1, 0.3))
-    assert curve.high == pytest.approx((0.6, 0.8))
-
-
-def test_an_anytime_curve_ends_where_its_first_seed_ends() -> None:
-    short = study("grid", [trial(0, [report(1, 0.5)])], seed=0)
-    long = study("grid", [trial(0, [report(1, 0.5), report(2, 0.9)])], seed=1)
-    curve = anytime_curve([short, long])
-    assert curve is not None
-    assert curve.cost[-1] == 1.0
+def test_an_anytime_line_begins_where_half_of_the_seeds_have_a_score() -> None:
+    seeds = [study("grid", [trial(0, [report(90 + 4 * i, 0.5 + i / 10)])], seed=i, wall=100.0) for i in range(3)]
+    info = anytime_info(compare(ExperimentOutcome("e", "d", tuple(seeds))).rows[0].anytime)
+    assert info.seeds == 3
+    assert {score for _, score in info.median} <= {0.5, 0.6}
+    assert info.median[-1] == (100.0, 0.6)
+    assert info.band[-1] == (100.0, 0.5, 0.7)
+    assert info.ends == ((100.0, 0.5), (100.0, 0.6), (100.0, 0.7))
+    assert len(info.band) <= len(info.median) < 201
 
 
 def test_a_learning_curve_breaks_where_a_member_took_over_weights() -> None:
@@ -113,12 +105,13 @@ def test_trials_lie_in_the_first_row_that_is_free_and_a_pause_parts_a_trial() ->
     assert utilisation(line) == pytest.approx(0.3)
 
 
-def test_the_gap_is_what_the_search_promised_too_much() -> None:
-    outcome = everything()
-    scores = seed_scores(outcome.studies[0])
-    assert scores is not None
-    assert len(scores.confirmed) == 5
-    assert gap(scores, outcome) == pytest.approx(scores.searched - sum(scores.confirmed) / 5)
+def test_a_seed_tells_what_the_search_promised_and_what_was_confirmed() -> None:
+    (row, *_) = compare(everything()).rows
+    info = seed_info(row, row.studies[0])
+    assert info is not None
+    assert len(info.confirmed) == 5
+    assert info.mean == pytest.approx(sum(info.confirmed) / 5)
+    assert info.gap == pytest.approx(info.searched - info.mean)
 
 
 def test_a_figure_without_data_says_why_and_is_not_drawn() -> None:

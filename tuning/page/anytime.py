@@ -1,119 +1,116 @@
-"""Anytime curves: the best validation score so far over the device-seconds spent, median and band over the seeds."""
+"""Anytime curves: the best validation score so far over what the study had cost, median and band over the seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+from tuning.comparison import Anytime, Comparison
+from tuning.page.figure import Figure, Table, View, number, plain, plot_of
 
-from tuning.comparison import curve
-from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import Figure, Table, View, colours, dashes, number, plain, plot_of
-
-POINTS = 120  # of one curve: as many as a screen can show
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Drawing
 
 
-class AnytimeCurve(NamedTuple):
-    """One strategy's. Starts where every seed has a score, ends where the first seed ends."""
+class AnytimeInfo(NamedTuple):
+    """One strategy's. Costs at which no score is known yet are left out."""
 
     strategy: str
     seeds: int
-    cost: tuple[float, ...]  # device-seconds
-    median: tuple[float, ...]
-    low: tuple[float, ...]  # the worst seed, by value
-    high: tuple[float, ...]
+    median: tuple[tuple[float, float], ...]  # of (device-seconds, score)
+    band: tuple[tuple[float, float, float], ...]  # of (device-seconds, low, high)
+    ends: tuple[tuple[float, float], ...]  # of each seed with a score: its whole cost, its last best
 
 
-def anytime_figure(outcome: ExperimentOutcome) -> Figure:
-    """One drawing with a line and a band per strategy."""
-    curves = [found for studies in _by_strategy(outcome) if (found := anytime_curve(studies)) is not None]
-    metric, mode = outcome.studies[0].metric, outcome.studies[0].mode
-    view = View("all strategies", _summary(curves, metric), _draw(curves, outcome)) if curves else None
+def anytime_figure(comparison: Comparison, colours: Mapping[str, str], dashes: Mapping[str, str]) -> Figure:
+    """One drawing with a line and a band per strategy, each in its colour and dash."""
+    found = [anytime_info(row.anytime) for row in comparison.rows]
+    drawn = [info for info in found if info.median]
+    metric, better = comparison.metric, "higher" if comparison.mode == "max" else "lower"
+    view = View("all strategies", _summary(drawn, metric), _draw(drawn, metric, colours, dashes))
     return Figure(
         id="anytime",
         title="Best so far over cost",
-        about=f"The best validation {metric} found so far ({'higher' if mode == 'max' else 'lower'} is better) over "
-        "the device-seconds of the reports: median over the seeds, and a band from the worst to the best seed.",
-        views=(view,) if view else (),
+        about=f"The best validation {metric} so far ({better} is better) over what a study had cost by then, starts "
+        "and idle slots included. Line: median over the seeds. Band: their quartiles; of up to four seeds the worst "
+        "and the best. Cross: where a seed's search ended; what it left of the budget is unspent.",
+        views=(view,) if drawn else (),
         table=Table(
-            ("strategy", "seeds", "device-s", "median", "low", "high"),
-            tuple((c.strategy, c.seeds, *point) for c in curves for point in zip(*c[2:], strict=True)),
+            ("strategy", "device-seconds", "median", "low", "high"),
+            tuple((row.strategy, *point) for row in comparison.rows for point in _points(row.anytime)),
         ),
-        missing=None if curves else "no trial has reported a score yet.",
+        missing=None if drawn else "no trial has reported a score yet.",
     )
 
 
-def anytime_curve(studies: Sequence[StudyOutcome]) -> AnytimeCurve | None:
-    """Of the studies of one strategy that have a score; None when none has."""
-    found = [points for study in studies if (points := curve(study))]
-    if not found:
-        return None
-    start, end = max(points[0][0] for points in found), min(points[-1][0] for points in found)
-    every = sorted({cost for points in found for cost, _ in points if start <= cost <= end} | {start})
-    costs = np.array(every if len(every) <= POINTS else np.linspace(start, end, POINTS))
-    scores = np.array([_at(points, costs) for points in found])
-    return AnytimeCurve(
-        studies[0].strategy,
-        len(found),
-        tuple(costs.tolist()),
-        tuple(np.median(scores, axis=0).tolist()),
-        tuple(scores.min(axis=0).tolist()),
-        tuple(scores.max(axis=0).tolist()),
+def anytime_info(anytime: Anytime) -> AnytimeInfo:
+    """What is drawn of one strategy."""
+    points = list(_points(anytime))
+    return AnytimeInfo(
+        strategy=anytime.strategy,
+        seeds=len(anytime.curves),
+        median=tuple((cost, median) for cost, median, _, _ in points if median is not None),
+        band=tuple((cost, low, high) for cost, _, low, high in points if low is not None and high is not None),
+        ends=tuple((curve.end, curve.steps[-1].score) for curve in anytime.curves if curve.steps),
     )
 
 
-def _at(points: Sequence[tuple[float, float]], costs: np.ndarray[Any, Any]) -> list[float]:
-    """The best score at each cost: that of the last report before it."""
-    own = np.array(points)
-    index = np.searchsorted(own[:, 0], costs, side="right") - 1
-    return [float(score) for score in own[np.maximum(index, 0), 1]]
+def _points(anytime: Anytime) -> Iterable[tuple[float, float | None, float | None, float | None]]:
+    return zip(anytime.cost, anytime.median, anytime.low, anytime.high, strict=True)
 
 
-def _by_strategy(outcome: ExperimentOutcome) -> list[list[StudyOutcome]]:
-    by_strategy: dict[str, list[StudyOutcome]] = {}
-    for study in outcome.studies:
-        by_strategy.setdefault(study.strategy, []).append(study)
-    return list(by_strategy.values())
-
-
-def _draw(curves: Sequence[AnytimeCurve], outcome: ExperimentOutcome) -> dict[str, Any]:
+def _draw(
+    infos: Sequence[AnytimeInfo], metric: str, colours: Mapping[str, str], dashes: Mapping[str, str]
+) -> dict[str, Any]:
     import plotly.graph_objects as go
 
     drawing = go.Figure()
-    colour, dash = colours(outcome), dashes(outcome)
-    for found in curves:
-        own = colour[found.strategy]
-        band = {"x": found.cost, "mode": "lines", "line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip"}
-        if found.seeds > 1:
-            drawing.add_scatter(y=found.low, showlegend=False, legendgroup=found.strategy, **band)
-            drawing.add_scatter(
-                y=found.high,
-                showlegend=False,
-                legendgroup=found.strategy,
-                fill="tonexty",
-                fillcolor=_faint(own),
-                **band,
-            )
+    for info in infos:
+        _add_band(drawing, info, colours[info.strategy])
+        name = plain(info.strategy)
         drawing.add_scatter(
-            x=found.cost,
-            y=found.median,
+            x=[cost for cost, _ in info.median],
+            y=[score for _, score in info.median],
             mode="lines",
-            name=f"{plain(found.strategy)} ({found.seeds} seed{'s' if found.seeds > 1 else ''})",
-            legendgroup=found.strategy,
-            line={"color": own, "width": 2.4, "dash": dash[found.strategy], "shape": "hv"},
-            hovertemplate=f"{plain(found.strategy)}: %{{y:.4f}} after %{{x:,.0f}} device-s<extra></extra>",
+            name=f"{name} ({info.seeds} seed{'s' if info.seeds > 1 else ''})",
+            legendgroup=info.strategy,
+            line={"color": colours[info.strategy], "width": 2.4, "dash": dashes[info.strategy], "shape": "hv"},
+            hovertemplate=f"{name}: %{{y:.4f}} after %{{x:,.0f}} device-seconds<extra></extra>",
+        )
+        drawing.add_scatter(
+            x=[end for end, _ in info.ends],
+            y=[score for _, score in info.ends],
+            mode="markers",
+            showlegend=False,
+            legendgroup=info.strategy,
+            marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colours[info.strategy]}},
+            hovertemplate=f"{name}: a seed ended after %{{x:,.0f}} device-seconds with %{{y:.4f}}<extra></extra>",
         )
     drawing.update_xaxes(title="device-seconds", rangemode="tozero")
-    drawing.update_yaxes(title=f"best validation {plain(outcome.studies[0].metric)}")
-    return plot_of(drawing, height=440)
+    drawing.update_yaxes(title=f"best validation {plain(metric)}")
+    return plot_of(drawing, height=460)
 
 
-def _faint(colour: str) -> str:
+def _add_band(drawing: Drawing, info: AnytimeInfo, colour: str) -> None:
+    """Between two invisible lines."""
+    if info.seeds < 2 or not info.band:
+        return
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.18)"
+    costs, lows, highs = zip(*info.band, strict=True)
+    for scores, fill in ((lows, None), (highs, "tonexty")):
+        drawing.add_scatter(
+            x=costs,
+            y=scores,
+            mode="lines",
+            line={"width": 0, "shape": "hv"},
+            fill=fill,
+            fillcolor=f"rgba({red},{green},{blue},0.18)",
+            legendgroup=info.strategy,
+            showlegend=False,
+            hoverinfo="skip",
+        )
 
 
-def _summary(curves: Sequence[AnytimeCurve], metric: str) -> str:
-    ends = [f"{c.strategy} {number(c.median[-1])} after {number(round(c.cost[-1]))} device-seconds" for c in curves]
-    return f"Median best {metric} at the end of each curve: {'; '.join(ends)}."
+def _summary(infos: Sequence[AnytimeInfo], metric: str) -> str:
+    told = [f"{i.strategy} {number(i.median[-1][1])} (from {number(i.median[0][1])} at its first score)" for i in infos]
+    return f"Median best validation {metric} at the end: {'; '.join(told)}."

@@ -17,14 +17,14 @@ from tuning.comparison import Comparison, compare
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.page.anytime import anytime_figure
 from tuning.page.confirmed import confirmation_table, seed_figure
-from tuning.page.figure import Figure, Table, number
+from tuning.page.figure import Figure, Table, colours, dashes, number
 from tuning.page.hyperparameters import hyperparameter_figures
 from tuning.page.learning import learning_figure
 from tuning.page.lineage import lineage_figures
 from tuning.page.recorded_spec import RecordedSpec
 from tuning.page.rungs import rung_figure
 from tuning.page.slots import slot_figure, utilisation_table
-from tuning.page.tables import comparison_table, provenance_table, trial_table
+from tuning.page.tables import comparison_table, pair_table, provenance_table, trial_table
 from tuning.report import best_configuration
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def content_of(outcome: ExperimentOutcome, spec_text: str) -> Content:
         ValueError: the outcome holds no study.
     """
     comparison, spec = compare(outcome), RecordedSpec.parse(spec_text)
-    figures = all_figures(outcome, spec)
+    figures = all_figures(outcome, comparison, spec)
     body = (
         _environment()
         .get_template("body.html")
@@ -81,16 +81,17 @@ def content_of(outcome: ExperimentOutcome, spec_text: str) -> Content:
     return Content(f"{outcome.name} · tunefleet", body, _finite(drawn))
 
 
-def all_figures(outcome: ExperimentOutcome, spec: RecordedSpec) -> list[Figure]:
+def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: RecordedSpec) -> list[Figure]:
     """Every figure of the page, those without data too."""
+    colour = colours(outcome)
     return [
-        anytime_figure(outcome),
+        anytime_figure(comparison, colour, dashes(outcome)),
         learning_figure(outcome),
         *hyperparameter_figures(outcome, spec),
         *lineage_figures(outcome),
         rung_figure(outcome, spec),
         slot_figure(outcome),
-        seed_figure(outcome),
+        seed_figure(comparison, colour),
     ]
 
 
@@ -121,6 +122,7 @@ def page(content: Content, *, live: bool = False) -> str:
 def _tables(outcome: ExperimentOutcome, comparison: Comparison) -> dict[str, Table]:
     return {
         "comparison": comparison_table(comparison),
+        "pairs": pair_table(comparison),
         "trials": trial_table(outcome),
         "provenance": provenance_table(outcome.studies),
         "utilisation": utilisation_table(outcome.studies),

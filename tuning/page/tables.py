@@ -2,46 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from statistics import median
 from typing import TYPE_CHECKING
 
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import Table
+from tuning.page.figure import Cell, Table, number
 from tuning.page.lineage import shown
 
 if TYPE_CHECKING:
-    from tuning.comparison import Comparison, Interval
+    from tuning.comparison import Comparison, Interval, StrategyRow
 
 VARIES = "differs between studies: "
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """A row per strategy."""
-    metric = comparison.metric
+    """A row per strategy; columns that no strategy has a value for are left out."""
+    ranks = {rank.strategy: rank.mean for rank in comparison.ranks}
+    columns: dict[str, Callable[[StrategyRow], Cell]] = {
+        "strategy": lambda row: row.strategy,
+        "test, mean": lambda row: row.test.value if row.test else row.median_test,
+        "95 % interval": lambda row: _interval(row.test.interval if row.test else None),
+        f"mean rank by {comparison.ranked_by}": lambda row: ranks.get(row.strategy),
+        "validation, best seed": lambda row: row.best.chosen.validation if row.best and row.best.chosen else None,
+        "validation, median": lambda row: row.median_validation,
+        "confirmed, median": lambda row: _median(study.confirmed.mean for study in row.studies if study.confirmed),
+        "search too good by": lambda row: row.gap,
+        f"device-s to {number(comparison.target)}": lambda row: row.reach.median if row.reach else None,
+        "seeds": lambda row: len(row.studies),
+        "device-s, search": lambda row: row.device_seconds,
+        "device-s, confirming": lambda row: row.confirming or None,
+        "money": lambda row: row.money,
+        "epochs": lambda row: row.epochs,
+        "trials": lambda row: row.trials,
+        "completed": lambda row: row.completed,
+        "stopped": lambda row: row.stopped,
+        "failed": lambda row: row.failed,
+        "running": lambda row: row.running or None,
+    }
+    told = {name: value for name, value in columns.items() if any(value(row) is not None for row in comparison.rows)}
+    return Table(tuple(told), tuple(tuple(value(row) for value in told.values()) for row in comparison.rows))
+
+
+def pair_table(comparison: Comparison) -> Table:
+    """A row per pair of strategies: is there a difference, and how many seeds would show it."""
     return Table(
         (
-            "strategy", f"validation {metric}, best seed", "median", f"test {metric}", "95 % interval", "seeds",
-            "device-seconds", "epochs", "trials", "completed", "stopped", "failed", "running",
+            "pair",
+            "difference on test",
+            "95 % interval",
+            "p",
+            "p, corrected",
+            "seeds",
+            "seeds needed",
+            "shown",
+            "how tested",
         ),
         tuple(
             (
-                row.strategy,
-                row.best.chosen.validation if row.best and row.best.chosen else None,
-                row.median_validation,
-                row.best.test if row.best else None,
-                _interval(row.best.interval if row.best else None),
-                len(row.studies),
-                row.device_seconds,
-                row.epochs,
-                row.trials,
-                row.completed,
-                row.stopped,
-                row.failed,
-                row.running,
+                f"{pair.first} against {pair.second}",
+                pair.difference,
+                _interval(pair.interval),
+                pair.p,
+                pair.corrected,
+                pair.seeds,
+                pair.seeds_needed if not pair.beyond else "more than 100",
+                "yes" if pair.shown else "no",
+                pair.test,
             )
-            for row in comparison.rows
+            for pair in comparison.pairs
         ),
-    )  # fmt: skip
+    )
 
 
 def trial_table(outcome: ExperimentOutcome) -> Table:
@@ -91,3 +122,8 @@ def provenance_table(studies: Iterable[StudyOutcome]) -> Table:
 
 def _interval(interval: Interval | None) -> str | None:
     return None if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return median(found) if found else None
