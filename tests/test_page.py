@@ -23,6 +23,7 @@ from tuning.page.learning import trial_curves
 from tuning.page.lineage import Clone, lineage_info
 from tuning.page.recorded_spec import RecordedSpec
 from tuning.page.rungs import milestones, rungs
+from tuning.page.schedules import schedule_info
 from tuning.page.slots import timeline, utilisation
 
 SPEC = RecordedSpec.parse(spec_text())
@@ -76,7 +77,12 @@ def test_lineage_tells_who_cloned_whom_and_which_way_the_best_weights_went() -> 
     info = lineage_info(study("pbt", list(population())))
     assert info.clones == (Clone(member=1, donor=0, left=2.0, taken=1.0),)
     assert info.winner == ((0, 1), (1, 2), (1, 3))
+
+
+def test_a_schedule_is_what_the_best_weights_were_trained_with() -> None:
+    info = schedule_info(study("pbt", list(population())))
     assert info.schedule == {"learning_rate": ((1, 0.2), (2, 0.4), (3, 0.4))}
+    assert (1, 2, 0.9) in info.values["learning_rate"]
 
 
 def test_rungs_lie_at_the_grace_epochs_and_each_reduction_factor_later() -> None:

@@ -54,6 +54,7 @@ def writer(spec: ExperimentSpec) -> StudyWriter:
 @pytest.fixture
 def server(spec: ExperimentSpec, writer: StudyWriter, monkeypatch: pytest.MonkeyPatch) -> Iterator[PageServer]:
     monkeypatch.setattr(live, "REMADE_EVERY", 0.0)
+    monkeypatch.setattr(live, "REST", 0.0)
 
     def make() -> Content:
         store = StudyStore(spec.store_url)

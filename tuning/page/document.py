@@ -20,11 +20,12 @@ from tuning.page.confirmed import confirmation_table, seed_figure
 from tuning.page.figure import Figure, Table, colours, dashes, number
 from tuning.page.hyperparameters import hyperparameter_figures
 from tuning.page.learning import learning_figure
-from tuning.page.lineage import lineage_figures
+from tuning.page.lineage import lineage_figure
 from tuning.page.recorded_spec import RecordedSpec
 from tuning.page.rungs import rung_figure
+from tuning.page.schedules import schedule_figure
 from tuning.page.slots import slot_figure, utilisation_table
-from tuning.page.tables import comparison_table, pair_table, provenance_table, trial_table
+from tuning.page.tables import cost_table, pair_table, provenance_table, score_table, trial_table
 from tuning.report import best_configuration
 
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ def content_of(outcome: ExperimentOutcome, spec_text: str) -> Content:
             tables=_tables(outcome, comparison),
             best=best_configuration(comparison),
             spec=spec_text,
-            libraries=(f"{s.attributes.get('tunefleet', '')}" for s in outcome.studies[:1]),
         )
     )
     drawn = {figure.id: figure.to_json() for figure in figures if not figure.missing}
@@ -88,7 +88,8 @@ def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: Record
         anytime_figure(comparison, colour, dashes(outcome)),
         learning_figure(outcome),
         *hyperparameter_figures(outcome, spec),
-        *lineage_figures(outcome),
+        lineage_figure(outcome),
+        schedule_figure(outcome),
         rung_figure(outcome, spec),
         slot_figure(outcome),
         seed_figure(comparison, colour),
@@ -121,7 +122,8 @@ def page(content: Content, *, live: bool = False) -> str:
 
 def _tables(outcome: ExperimentOutcome, comparison: Comparison) -> dict[str, Table]:
     return {
-        "comparison": comparison_table(comparison),
+        "scores": score_table(comparison),
+        "costs": cost_table(comparison),
         "pairs": pair_table(comparison),
         "trials": trial_table(outcome),
         "provenance": provenance_table(outcome.studies),

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trainables.spec import Value
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
 
@@ -104,3 +106,14 @@ def number(value: float | None) -> str:
 def listed(names: Sequence[str]) -> str:
     """a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def cell(value: Value) -> Cell:
+    """A hyperparameter's value in a table."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def shown(value: Value) -> str:
+    """A hyperparameter's value in a sentence."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number(value) if is_number else str(cell(value))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.spec import Value
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import Figure, Table, View, listed, number, plot_of
+from tuning.page.figure import Figure, Table, View, cell, listed, number, plot_of
 from tuning.page.recorded_spec import RecordedSpec
 
 if TYPE_CHECKING:
@@ -189,8 +189,3 @@ def _table(searched: dict[str, list[ScoredTrial]], metric: str) -> Table:
             for trial in trials
         ),
     )
-
-
-def cell(value: Value) -> str | float | int | None:
-    """A hyperparameter's value in a table."""
-    return str(value).lower() if isinstance(value, bool) else value

@@ -13,16 +13,17 @@ from tuning.page.document import Content, page
 
 LOOPBACK = "127.0.0.1"
 REMADE_EVERY = 4.0  # seconds, at most
+REST = 4.0  # times as long as the last making took: the run beside it needs the machine more
 POLICY = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 class Fresh:
-    """The content, never older than `REMADE_EVERY` when it is asked for."""
+    """The content, made when it is asked for and the last one is due for renewal."""
 
     def __init__(self, make: Callable[[], Content]) -> None:
         self._make, self._lock = make, Lock()
         self._content: Content | None = None
-        self._made = 0.0
+        self._due = 0.0
 
     def get(self) -> Content:
         """The content of now. One thread makes it, the others wait for it.
@@ -31,9 +32,11 @@ class Fresh:
             Exception: whatever making it raises.
         """
         with self._lock:
-            if self._content is None or time.monotonic() - self._made >= REMADE_EVERY:
+            begin = time.monotonic()
+            if self._content is None or begin >= self._due:
                 self._content = self._make()
-                self._made = time.monotonic()
+                end = time.monotonic()
+                self._due = end + max(REMADE_EVERY, REST * (end - begin))
             return self._content
 
 

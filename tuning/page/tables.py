@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import Cell, Table, number
-from tuning.page.lineage import shown
+from tuning.page.figure import Cell, Table, number, shown
 
 if TYPE_CHECKING:
     from tuning.comparison import Comparison, Interval, StrategyRow
@@ -16,30 +15,47 @@ if TYPE_CHECKING:
 VARIES = "differs between studies: "
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """A row per strategy; columns that no strategy has a value for are left out."""
+def score_table(comparison: Comparison) -> Table:
+    """A row per strategy: how good its configurations are."""
     ranks = {rank.strategy: rank.mean for rank in comparison.ranks}
-    columns: dict[str, Callable[[StrategyRow], Cell]] = {
-        "strategy": lambda row: row.strategy,
-        "test, mean": lambda row: row.test.value if row.test else row.median_test,
-        "95 % interval": lambda row: _interval(row.test.interval if row.test else None),
-        f"mean rank by {comparison.ranked_by}": lambda row: ranks.get(row.strategy),
-        "validation, best seed": lambda row: row.best.chosen.validation if row.best and row.best.chosen else None,
-        "validation, median": lambda row: row.median_validation,
-        "confirmed, median": lambda row: _median(study.confirmed.mean for study in row.studies if study.confirmed),
-        "search too good by": lambda row: row.gap,
-        f"device-s to {number(comparison.target)}": lambda row: row.reach.median if row.reach else None,
-        "seeds": lambda row: len(row.studies),
-        "device-s, search": lambda row: row.device_seconds,
-        "device-s, confirming": lambda row: row.confirming or None,
-        "money": lambda row: row.money,
-        "epochs": lambda row: row.epochs,
-        "trials": lambda row: row.trials,
-        "completed": lambda row: row.completed,
-        "stopped": lambda row: row.stopped,
-        "failed": lambda row: row.failed,
-        "running": lambda row: row.running or None,
-    }
+    return _told(
+        comparison,
+        {
+            "strategy": lambda row: row.strategy,
+            "test, mean": lambda row: row.test.value if row.test else row.median_test,
+            "95 % interval": lambda row: _interval(row.test.interval if row.test else None),
+            f"mean rank by {comparison.ranked_by}": lambda row: ranks.get(row.strategy),
+            "validation, best seed": lambda row: row.best.chosen.validation if row.best and row.best.chosen else None,
+            "validation, median": lambda row: row.median_validation,
+            "confirmed, median": lambda row: _median(s.confirmed.mean for s in row.studies if s.confirmed),
+            "search too good by": lambda row: row.gap,
+            "seeds": lambda row: len(row.studies),
+        },
+    )
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """A row per strategy: what it took, and what it cost to be as good as the target."""
+    return _told(
+        comparison,
+        {
+            "strategy": lambda row: row.strategy,
+            "device-s, search": lambda row: row.device_seconds,
+            "device-s, confirming": lambda row: row.confirming or None,
+            f"device-s to {number(comparison.target)}": lambda row: row.reach.median if row.reach else None,
+            "money": lambda row: row.money,
+            "epochs": lambda row: row.epochs,
+            "trials": lambda row: row.trials,
+            "completed": lambda row: row.completed,
+            "stopped": lambda row: row.stopped,
+            "failed": lambda row: row.failed,
+            "running": lambda row: row.running or None,
+        },
+    )
+
+
+def _told(comparison: Comparison, columns: Mapping[str, Callable[[StrategyRow], Cell]]) -> Table:
+    """Without the columns that no strategy has a value for."""
     told = {name: value for name, value in columns.items() if any(value(row) is not None for row in comparison.rows)}
     return Table(tuple(told), tuple(tuple(value(row) for value in told.values()) for row in comparison.rows))
 

@@ -53,6 +53,9 @@ async function draw(id) {
   const { data, layout } = themed(view);
   await Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
   plot.dataset.drawn = 'true';
+  const place = plot.parentElement;  // a stop for the keyboard only where there is something to scroll
+  if (place.scrollWidth > place.clientWidth) place.tabIndex = 0;
+  else place.removeAttribute('tabindex');
 }
 
 async function drawAll() {

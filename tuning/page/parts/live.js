@@ -48,15 +48,19 @@ async function update({ version, body, figures }) {
   window.scrollTo({ left: x, top: y, behavior: 'instant' });
 }
 
-async function poll() {
+function tell(text) {
   const told = document.getElementById('live');
+  if (told.textContent !== text) told.textContent = text;  // a screen reader says every change
+}
+
+async function poll() {
   try {
     const answer = await fetch('content', { headers: { 'If-None-Match': `"${page.version}"` }, cache: 'no-store' });
     if (answer.status === 200) await update(await answer.json());
     else if (answer.status !== 304) throw new Error(await answer.text());
-    told.textContent = 'live';
+    tell('live');
   } catch (error) {
-    told.textContent = `not live any more: ${error.message}`;
+    tell(`not live any more: ${error.message}`);
   }
   setTimeout(poll, POLL);
 }
