@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.process_tree import TICK, descendants
+from benchmarks.process_tree import descendants
 
 INTERVAL = 2.0  # seconds between two samples
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -49,16 +49,15 @@ class DriverWatch:
             self._take()
 
     def _take(self) -> None:
-        slots = workers(idle=False)
+        slots = _workers()
         seconds, clock = time.monotonic() - self._started, time.time()
         used, own, theirs = time.process_time(), _resident(os.getpid()), sum(map(_resident, slots))
         self.samples.append(Sample(seconds, clock, used, own, len(slots), theirs))
 
 
-def workers(*, idle: bool) -> list[int]:
-    """Ray's worker processes below this one: those that wait for work, or those that have some. Ray names a worker's
-    process after what it runs."""
-    return [pid for pid in descendants(os.getpid()) if (name := _name(pid)) and (name == "ray::IDLE") is idle]
+def _workers() -> list[int]:
+    """Ray's worker processes below this one that have work. Ray names a worker's process after what it runs."""
+    return [pid for pid in descendants(os.getpid()) if (name := _name(pid)) and name != "ray::IDLE"]
 
 
 def _name(pid: int) -> str | None:
@@ -69,15 +68,6 @@ def _name(pid: int) -> str | None:
         return None
     agents = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
     return name if name.startswith("ray::") and name not in agents else None
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far; 0 if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def _resident(pid: int) -> int:

@@ -25,15 +25,13 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine, make_url, text
 
-from benchmarks.driver_watch import DriverWatch, Sample, cpu_seconds, workers
+from benchmarks.driver_watch import DriverWatch, Sample
 from benchmarks.machine import machine
 
 SPACE = {"learning_rate": {"loguniform": [1e-5, 1e-1]}}
 RAY = {
     **{"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
-    **{"RAY_prestart_worker_first_driver": "0", "RAY_kill_idle_workers_interval_ms": "0"},  # see `_start_slots`
 }
-PATIENCE = 1800.0  # seconds for all slots to come up
 COUNTS = {"grid": "points", "hyperopt_asha": "trials", "pbt": "population"}
 STORE = "store"  # not a study: the store's writer alone
 WRITES = 2000  # of the writer alone
@@ -74,7 +72,6 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     os.environ.pop("TUNEFLEET_STORE", None)
     with tempfile.TemporaryDirectory(prefix="tfs-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         _start_ray(options.slots, folder)
-        slots_up = _start_slots(options.slots)
         from tuning import load_spec, run_experiment
 
         if options.store:
@@ -100,7 +97,6 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "store_bytes": store,
         "run_folder": {"files": len(files), "bytes": sum(files)},
         "load": [load, os.getloadavg()[0]],
-        "slots_up": slots_up,
         **watched(watch.samples, reports),
     }
 
@@ -196,27 +192,6 @@ def _start_ray(slots: int, folder: str) -> None:
     ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False, logging_level="error", _temp_dir=folder)
 
 
-def _start_slots(slots: int) -> dict[str, float]:
-    """Have the processes up before the study, as tunefleet does on a local Ray.
-
-    Else Tune would cancel them: whenever a trial ends, its process goes to a trial that waits for a new one, and that
-    one is stopped while it starts. Trials of a second end faster than processes start.
-
-    Returns:
-        how many seconds it took, and the CPU time that each process had used by then.
-    """
-    from cluster.warmup import prestart
-    from tuning.run.ray_internals import slot_environment
-
-    started = time.monotonic()
-    while len(up := workers(idle=True)) < slots:
-        if time.monotonic() > started + PATIENCE:
-            raise TimeoutError(f"{len(up)} of {slots} slots were up after {PATIENCE:g} s")
-        prestart(slots - len(up), slot_environment())  # Ray starts as many at a time as there are cores
-        time.sleep(1)
-    return {"seconds": time.monotonic() - started, "cpu_seconds_each": sum(map(cpu_seconds, up)) / slots}
-
-
 def _stop_ray() -> None:
     import ray
 
@@ -225,7 +200,7 @@ def _stop_ray() -> None:
 
 def _table(result: dict[str, Any]) -> Table:
     columns = ("trials", "reports", "wall s", "reports/s", "driver CPU ms per report", "by quarter", "driver MiB")
-    table = Table("study", *columns, "store MiB", "slots up s", title=f"{result['slots']} slots, {result['database']}")
+    table = Table("study", *columns, "store MiB", title=f"{result['slots']} slots, {result['database']}")
     for name, study in result["studies"].items():
         if "error" in study:
             table.add_row(name, study["error"])
@@ -241,7 +216,6 @@ def _table(result: dict[str, Any]) -> Table:
             " ".join("-" if ms is None else f"{ms:.1f}" for ms in study["driver_ms_per_report_by_quarter"]),
             f"{memory['start'] / 2**20:.0f} -> {memory['most'] / 2**20:.0f}",
             f"{study['store_bytes'] / 2**20:.1f}",
-            f"{study['slots_up']['seconds']:.0f}",
         )
     if alone := result.get(STORE):
         told = alone.get("error") or f"{alone['wall_ms_per_report']:.2f} ms, CPU {alone['cpu_ms_per_report']:.2f} ms"

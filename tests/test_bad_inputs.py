@@ -14,7 +14,7 @@ from specs import GOOD
 
 from tuning.checks.mistakes import SpecError
 from tuning.spec import load_spec
-from tuning.tracking.tracking import tracking
+from tuning.tracking import tracking
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,11 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "unknown nested key": ("data.max_lenght=8", "data.max_lenght", "did you mean max_length?"),
     "unknown key of a strategy": ("strategies.1.trails=3", "strategies.1.trails", "did you mean trials?"),
     "unknown strategy": ("strategies.0.kind=gird", "strategies.0.kind", "did you mean grid?"),
-    "no kind": ("strategies.0={}", "strategies.0.kind", "is missing; add one of grid, hyperopt_asha, pbt"),
+    "no kind": (
+        "strategies.0={}",
+        "strategies.0.kind",
+        "is missing; add one of grid, hyperopt, hyperopt_asha, pbt, random, random_asha",
+    ),
     "strategy is no mapping": ("strategies.0=grid", "strategies.0", "must be a mapping with a `kind`"),
     "no strategies": ("strategies=[]", "strategies", "at least 1 item"),
     "two strategies of one name": ("strategies.0={kind: pbt, population: 2}", "strategies.2.label", "the same name"),
@@ -151,6 +155,30 @@ KINDS: dict[str, tuple[str, str, str]] = {
         "strategies.1.space.num_train_epochs",
         "compare_unequal_schedules",
     ),
+    "trials without end": ("strategies.1.trials=null", "strategies.1.trials", "nothing would ever end the study"),
+    "price without an end of the trials": (
+        "strategies.1.trials=null budget={price: {per_device_hour: 2}}",
+        "strategies.1.trials",
+        "give a number, or a limit under `budget`",
+    ),
+    "strategy that proposes without a number": ("strategies.1={kind: random}", "strategies.1.trials", "is missing"),
+    "two budgets": ("budget={epochs: 9, wall_seconds: 60}", "budget", "must have at most one of"),
+    "no budget at all": ("budget={device_seconds: 0}", "budget.device_seconds", "must be greater than 0"),
+    "endless budget": ("budget.device_hours=.inf", "budget.device_hours", "must be a finite number"),
+    "unknown unit of a budget": ("budget={gpu_hours: 1}", "budget.gpu_hours", "unknown key"),
+    "budget that is a number": ("budget=3600", "budget", "valid dictionary"),
+    "budget below one report": ("budget={epochs: 0.5}", "budget.epochs", "before the first report"),
+    "negative price": (
+        "budget={price: {per_device_hour: -1}}",
+        "budget.price.per_device_hour",
+        "greater than or equal to 0",
+    ),
+    "selection that explores": (
+        "strategies.2.explore=false strategies.2.factors=[0.5, 2]",
+        "strategies.2",
+        "explore: false perturbs nothing",
+    ),
+    "negative seed of the head": ("head_seed=-1", "head_seed", "greater than or equal to 0"),
     "nothing to search": ("space={}", "space", "has nothing to search"),
     "unknown trainable": ("trainable=finetun", "trainable", "did you mean finetune?"),
     "trainable without a module": ("trainable=no_such_module:train", "trainable", "no module no_such_module"),
@@ -317,14 +345,14 @@ PLACES = (
     ("fixed", "weight_decay"), ("objective",), ("seeds",), ("space",), ("space", "learning_rate"),
     ("space", "learning_rate", "loguniform"), ("strategies",), ("strategies", 1), ("strategies", 1, "kind"),
     ("strategies", 1, "trials"), ("strategies", 2, "space"), ("cluster",), ("cluster", "storage"), ("store",),
-    ("wandb",), ("trainable",),
+    ("wandb",), ("trainable",), ("budget",), ("budget", "epochs"), ("budget", "price"),
 )  # fmt: skip
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(PLACES), value=ANYTHING)
 def test_whatever_stands_in_a_field_it_is_told_as_a_mistake_or_read(place: tuple[Any, ...], value: Any) -> None:
-    raw: Any = {"fixed": {}, "data": {}, "cluster": {}, **copy.deepcopy(dict(GOOD))}
+    raw: Any = {"fixed": {}, "data": {}, "cluster": {}, "budget": {}, **copy.deepcopy(dict(GOOD))}
     here = raw
     for step in place[:-1]:
         here = here[step]

@@ -76,6 +76,15 @@ def test_two_trials_with_equal_params_are_equal_bit_for_bit(spec: FineTuneSpec) 
     assert torch.equal(weights(first), weights(second))
 
 
+def test_the_order_of_rows_and_the_head_have_seeds_of_their_own(spec: FineTuneSpec) -> None:
+    one, ordered, headed = (
+        FineTuning(CLONE, spec.model_copy(update=own)) for own in ({}, {"data_order_seed": 5}, {"head_seed": 5})
+    )
+    assert torch.equal(weights(one), weights(ordered))
+    assert not torch.equal(weights(one), weights(headed))
+    assert one._rows(200) == headed._rows(200) != ordered._rows(200)
+
+
 def test_a_trial_learns_and_reports_its_epochs(spec: FineTuneSpec) -> None:
     training = FineTuning({"learning_rate": 3e-3, "per_device_train_batch_size": 8}, spec)
     reports = [training.advance(1) for _ in range(4)]

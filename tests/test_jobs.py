@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import socket
+import socketserver
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -164,7 +167,8 @@ def test_ten_equal_submissions_are_one_job_that_stops_in_order_and_goes_on_where
         time.sleep(0.2)
     assert cli.main(["stop", "long", "--address", cluster.url]) == 0
     assert "stopped after" in capsys.readouterr().out
-    assert "stopped with 0 of 2 trials ended" in doors[0][0].log(submission.id)
+    log = doors[0][0].log(submission.id)
+    assert "stopped with 0 of 2 trials ended; everything is kept; go on with the same `tunefleet submit`" in log
     rays_word = (cluster.logs / "jobs" / f"supervisor-{submission.id}.log").read_text()
     assert "terminated gracefully with SIGINT" in rays_word  # not killed after Ray's three seconds for SIGTERM
 
@@ -189,6 +193,62 @@ def test_a_run_whose_trials_all_failed_is_a_failed_job_with_the_runs_own_exit_st
     told = capsys.readouterr()
     assert "every trial failed" in told.out
     assert "failed, exit status 1" in told.err
+
+
+@pytest.mark.ray
+def test_a_run_some_of_whose_trials_failed_is_a_success_with_a_caveat(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(cluster, "name=half", "space.learning_rate={choice: [0.1, 9.0]}", "--wait") == 0
+    told = capsys.readouterr()
+    assert "1 of 2 trials failed" in told.out
+    assert "succeeded" in told.err
+
+
+@pytest.mark.ray
+def test_ctrl_c_ends_the_waiting_and_not_the_job(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "tuning.cli", "submit", "spec.yaml", "--address", cluster.url]
+    command += ["name=watched", "epochs=200", "--wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert any(" epoch " in line for line in client.stdout)  # the job's own log has arrived
+        client.send_signal(signal.SIGINT)
+        _, error = client.communicate(timeout=60)
+    assert client.returncode == 130
+    assert "goes on without us" in error
+    assert "Traceback" not in error
+    assert cli.main(["status", "watched", "--address", cluster.url]) == 0
+    assert ": running" in capsys.readouterr().out
+    assert cli.main(["stop", "watched", "--address", cluster.url]) == 0
+
+
+@pytest.mark.ray
+def test_more_than_the_head_takes_is_told_when_it_says_so(
+    cluster: Cluster, laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tuning.jobs.submission.UPLOAD_LIMIT", 1 << 30)  # as if a newer Ray took more than this one
+    (laptop / "rows.csv").write_bytes(os.urandom(101 << 20))
+    assert submit(cluster, "name=heavy") == 1
+    assert "takes at most 100 MiB in one upload" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+def test_over_https_a_job_goes_there_and_back_without_a_warning(
+    cluster: Cluster, laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = laptop / "certificate.pem", laptop / "key.pem"
+    certify("localhost", certificate, key)
+    with behind_tls(cluster.url, certificate, key) as port:
+        there = ["--address", f"https://localhost:{port}"]
+        assert cli.main(["submit", "spec.yaml", *there, "name=sealed"]) == 1
+        assert "certificate" in capsys.readouterr().err
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert cli.main(["submit", "spec.yaml", *there, "name=sealed", "--wait"]) == 0
+        told = capsys.readouterr()
+        assert "2/0/0" in told.out
+        assert "plain" not in told.err
+        assert cli.main(["fetch", "sealed", *there]) == 0
+    assert (laptop / "runs/sealed/results.json").is_file()
 
 
 @pytest.mark.ray
@@ -227,6 +287,60 @@ def test_an_unknown_job_is_told_with_the_nearest_one(cluster: Cluster, capsys: p
     for command in ("status", "logs", "stop", "fetch"):
         assert cli.main([command, "nothing", "--address", cluster.url]) == 1
         assert "ID: nothing: no such job" in capsys.readouterr().err
+
+
+def certify(name: str, certificate: Path, key: Path) -> None:
+    """A certificate of `name` for a day, signed by itself, and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    secret = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(subject, subject, secret.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(secret, hashes.SHA256())
+    )
+    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    key.write_bytes(secret.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+
+
+@contextlib.contextmanager
+def behind_tls(url: str, certificate: Path, key: Path) -> Iterator[int]:
+    """The port of a proxy that speaks TLS outside and passes everything on to `url`, as one before a dashboard does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    target = url.removeprefix("http://").split(":")
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with (
+                contextlib.suppress(OSError),
+                context.wrap_socket(self.request, server_side=True) as outside,
+                socket.create_connection((target[0], int(target[1]))) as inside,
+            ):
+                back = threading.Thread(target=pass_on, args=(inside, outside), daemon=True)
+                back.start()
+                pass_on(outside, inside)
+                back.join()
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
 # Below: what stands at an address without being our cluster.

@@ -163,6 +163,13 @@ def test_trials_of_another_search_seed_have_another_seed_and_the_tasks_objective
     )
 
 
+def test_the_seeds_of_order_and_head_follow_the_trials_unless_they_are_set() -> None:
+    assert load_spec(GOOD, ["seed=10"]).trial_spec(2).training_seeds == (12, 12)
+    held = load_spec(GOOD, ["seed=10", "data_order_seed=0", "seeds=[0, 1]"])
+    assert [held.trial_spec(seed).training_seeds for seed in held.seeds] == [(0, 10), (0, 11)]
+    assert load_spec(GOOD, ["head_seed=4"]).trial_spec(3).training_seeds == (3, 4)
+
+
 def test_a_strategys_space_replaces_the_experiments() -> None:
     spec = load_spec(GOOD, ["strategies.0.space={weight_decay: {choice: [0, 0.1]}}"])
     assert [spec.space_of(strategy).names for strategy in spec.strategies] == [

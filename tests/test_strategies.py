@@ -1,4 +1,4 @@
-"""The contract of every strategy that is found, and what grid and hyperopt_asha promise beyond it.
+"""The contract of every strategy that is found, and what single ones promise beyond it.
 
 A strategy in a new file, or from another package's entry point, is tested by being installed.
 """
@@ -37,12 +37,16 @@ adam_beta1: 0.9
 """)
 )
 every_strategy = pytest.mark.parametrize("kind", find_strategies())
+every_open_one = pytest.mark.parametrize(
+    "kind", [kind for kind, strategy in find_strategies().items() if "trials" in strategy.model_fields]
+)
 
 
-def make(kind: str) -> Strategy:
+def make(kind: str, **fields: Any) -> Strategy:
     """The strategy with its defaults; what has none (trials, population) is 6."""
     strategy = find_strategies()[kind]
-    return strategy(**{name: 6 for name, field in strategy.model_fields.items() if field.is_required()})
+    required = {name: 6 for name, field in strategy.model_fields.items() if field.is_required()}
+    return strategy(**{**required, **fields})
 
 
 def proposals(plan: Plan) -> list[dict[str, Any]]:
@@ -105,6 +109,55 @@ def test_the_same_arguments_give_the_same_proposals_in_the_space(kind: str) -> N
 def test_a_plan_proposes_exactly_as_many_trials_as_it_says(kind: str) -> None:
     plan = make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0)
     assert plan.trials == len(proposals(plan)) > 0
+
+
+@every_open_one
+def test_without_a_number_of_trials_proposals_go_on_and_begin_with_the_same(kind: str) -> None:
+    plan, numbered = (
+        make(kind, trials=trials, **({"initial_random": 6} if "hyperopt" in kind else {})).plan(
+            SPACE, OBJECTIVE, EPOCHS, seed=0
+        )
+        for trials in (None, 6)
+    )
+    assert plan.trials is None
+    assert plan.searcher is not None
+    endless = [plan.searcher.suggest(f"trial{i}") for i in range(9)]
+    assert endless[:6] == proposals(numbered)
+    assert all(SPACE.contains(params) for params in endless)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_for_one_seed_all_that_draw_begin_with_the_same_points(seed: int) -> None:
+    drawn = {kind: find_strategies()[kind](trials=8) for kind in ("random", "random_asha")}
+    modelled = {kind: find_strategies()[kind](trials=8, initial_random=5) for kind in ("hyperopt", "hyperopt_asha")}
+    populations = {
+        explore: find_strategies()["pbt"](population=5, explore=explore, label=str(explore))
+        for explore in (True, False)
+    }
+    strategies = [*drawn.values(), *modelled.values(), *populations.values()]
+    first, *others = (proposals(strategy.plan(SPACE, OBJECTIVE, EPOCHS, seed))[:5] for strategy in strategies)
+    assert all(points == first for points in others)
+    assert first != proposals(strategies[0].plan(SPACE, OBJECTIVE, EPOCHS, seed + 1))[:5]
+
+
+def test_a_single_choice_of_every_kind_is_an_initial_point_of_tpe() -> None:
+    space = Space.model_validate(
+        {
+            "lr_scheduler_type": {"choice": ["linear", "cosine"]},
+            "max_grad_norm": {"choice": [0, 1.0]},
+            "data.max_length": {"logint": [16, 64]},
+        }
+    )
+    one, other = (make(kind, trials=12).plan(space, OBJECTIVE, EPOCHS, seed=1) for kind in ("random", "hyperopt"))
+    assert proposals(one)[:4] == proposals(other)[:4]
+
+
+def test_only_strategies_that_are_named_after_it_stop_trials_early() -> None:
+    schedulers = {kind: type(make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0).scheduler) for kind in find_strategies()}
+    assert {kind for kind, scheduler in schedulers.items() if scheduler.__name__ == "ASHA"} == {
+        "hyperopt_asha",
+        "random_asha",
+    }
 
 
 @every_strategy
@@ -200,7 +253,8 @@ def test_hyperopt_is_told_of_failed_trials_and_goes_on_without_them() -> None:
         assert SPACE.contains(searcher.suggest(f"trial{i}"))
         searcher.on_trial_complete(f"trial{i}", None if i % 2 else {"metrics/accuracy": i / 12}, error=bool(i % 2))
     states = [trial["state"] for trial in searcher._hpopt_trials._dynamic_trials]
-    assert states == [2, 3] * 6  # hyperopt's JOB_STATE_DONE and JOB_STATE_ERROR
+    # hyperopt's JOB_STATE_DONE and JOB_STATE_ERROR; it keeps initial points last to first
+    assert [*reversed(states[:4]), *states[4:]] == [2, 3] * 6
 
 
 def test_more_random_trials_than_trials_are_refused() -> None:
@@ -218,6 +272,39 @@ def test_more_random_trials_than_trials_are_refused() -> None:
 )
 def test_hyperopt_asha_refuses_what_cannot_work(space: dict[str, Any], epochs: float, path: str) -> None:
     assert [found for found, _ in asha(trials=8).refusals(Space.model_validate(space), epochs)] == [path]
+
+
+def test_the_rungs_of_random_asha_come_back_with_its_searcher(tmp_path: Path) -> None:
+    first, second = (make("random_asha", trials=4).plan(SPACE, OBJECTIVE, EPOCHS, seed=0) for _ in range(2))
+    first.scheduler.on_trial_add(None, trial := known_to_tune("one"))
+    first.scheduler.on_trial_result(None, trial, {"epoch": 1.0, "metrics/accuracy": 0.9})
+    assert first.searcher is not None
+    assert second.searcher is not None
+    first.searcher.save(str(tmp_path / "searcher"))
+    second.searcher.restore(str(tmp_path / "searcher"))
+    assert [rung for _, rung in second.scheduler._brackets[0]._rungs if rung] == [{"one": 0.9}]
+
+
+def test_pbt_without_exploring_takes_the_donors_values_as_they_are() -> None:
+    members = [Member(i, f"t{i}", float(i), {"learning_rate": 10.0 ** -(i + 3)}) for i in range(4)]
+    space = Space({"learning_rate": {"loguniform": [1e-6, 1e-3]}})
+    selecting = Evolution(space, 0, 0.25, 0.25, (0.8, 1.2), explore=False)
+    ((member, donor, params),) = selecting.takeovers(1, members)
+    assert (member.number, donor.number, params) == (0, 3, members[3].params)
+    exploring = Evolution(space, 0, 0.25, 0.25, (0.8, 1.2))
+    assert exploring.takeovers(1, members)[0].params != members[3].params
+
+
+def test_pbt_without_exploring_takes_what_cannot_change_in_flight() -> None:
+    space = Space.model_validate({"optim": {"choice": ["adamw_torch", "sgd"]}})
+    assert make("pbt", explore=False).refusals(space, EPOCHS) == []
+    assert [path for path, _ in make("pbt").refusals(space, EPOCHS)] == ["space.optim"]
+    assert [path for path, _ in make("pbt", explore=False).refusals(Space({"optim": "sgd"}), EPOCHS)] == ["space"]
+
+
+def test_keys_that_pbt_would_not_read_without_exploring_are_refused() -> None:
+    with pytest.raises(ValidationError, match="would not be read"):
+        make("pbt", explore=False, factors=(0.5, 2.0))
 
 
 def test_unequal_schedules_are_compared_only_when_asked_for() -> None:

@@ -32,7 +32,7 @@ def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
     """For the first CUDA device, or the CPU where there is none.
 
     Args:
-        spec: its seed, precision and batch size of evaluations.
+        spec: its seeds, precision and batch size of evaluations.
         params: complete values (defaults filled in).
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -42,7 +42,7 @@ def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
         output_dir=".",  # the Trainer makes this folder even when it saves nothing
         num_train_epochs=1,  # one pass over the segment
         per_device_eval_batch_size=spec.eval_batch_size or EVAL_BATCH_SIZE[device],
-        seed=spec.seed,
+        seed=spec.training_seeds.head,
         bf16=bf16,
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,

@@ -59,7 +59,7 @@ class FineTuning:
         self.examples = 0  # rows trained on; the position in the schedule and in the order of rows
 
         _freeze_what_is_imported()
-        set_seed(spec.seed)
+        set_seed(spec.training_seeds.head)
         self.model = load_model(
             spec,
             num_labels=self.data.facts.num_labels,
@@ -83,7 +83,7 @@ class FineTuning:
         self.trainer.lr_scheduler = self.schedule = ProgressSchedule(
             self.optimizer, self._schedule(), lambda: self.examples
         )
-        self.replicas.draw_apart(spec.seed)
+        self.replicas.draw_apart(spec.training_seeds.head)
 
     @property
     def provenance(self) -> dict[str, Value]:
@@ -184,9 +184,8 @@ class FineTuning:
         """The rows from the current position to `until` examples, over as many epochs as that spans."""
         size, rows = len(self.data.train), []
         for epoch in range(self.examples // size, math.ceil(until / size)):
-            order = epoch_order(
-                self.data.lengths, seed=self.spec.seed, epoch=epoch, group_by_length=self.spec.group_by_length
-            )
+            seed = self.spec.training_seeds.data_order
+            order = epoch_order(self.data.lengths, seed=seed, epoch=epoch, group_by_length=self.spec.group_by_length)
             rows += order[max(self.examples - epoch * size, 0) : until - epoch * size]
         return rows
 

@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -183,6 +183,13 @@ class Objective(Frozen):
     mode: Literal["max", "min"]
 
 
+class TrainingSeeds(NamedTuple):
+    """What the training of one trial is drawn from."""
+
+    data_order: int  # the order of the rows
+    head: int  # the model's head, dropout
+
+
 class FineTuneSpec(Frozen):
     """Everything a trial needs besides its own params. The same for all trials of a study."""
 
@@ -208,4 +215,18 @@ class FineTuneSpec(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the GPU has it, else fp32")
     fixed: dict[str, Value] = Field(default_factory=dict, description="tunables held at one value")
     objective: Objective | None = Field(None, description="null: the task's own (accuracy, matthews_correlation, ...)")
-    seed: int = Field(0, ge=0, description="of the model's head, dropout and the order of the rows")
+    seed: int = Field(
+        0, ge=0, description="of the order of the rows, the model's head and dropout; moves with a study's"
+    )
+    data_order_seed: int | None = Field(
+        None, ge=0, description="of the order of the rows, the same in every study; null: `seed`"
+    )
+    head_seed: int | None = Field(
+        None, ge=0, description="of the model's head and dropout, the same in every study; null: `seed`"
+    )
+
+    @property
+    def training_seeds(self) -> TrainingSeeds:
+        """The seeds in force."""
+        order, head = (self.seed if own is None else own for own in (self.data_order_seed, self.head_seed))
+        return TrainingSeeds(order, head)

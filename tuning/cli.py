@@ -154,23 +154,28 @@ def _resume(arguments: argparse.Namespace) -> int:
     return run_spec(load_spec(folder / SPEC_FILE, [here, *arguments.overrides]), resume=True)
 
 
-def run_spec(spec: ExperimentSpec, *, resume: bool) -> int:
-    """Run or go on with an experiment, then print its comparison; the exit status."""
+def run_spec(spec: ExperimentSpec, *, resume: bool, go_on: str = "") -> int:
+    """Run or go on with an experiment, then print its comparison; the exit status.
+
+    Args:
+        go_on: how its user resumes it, where that is not `tunefleet resume`.
+    """
     from tuning.comparison import compare
     from tuning.report import print_comparison
     from tuning.run.folder import RunFolderError
     from tuning.run.runner import Interrupted, run_experiment
     from tuning.spec import SPEC_FILE
 
+    next_step = f"go on with {go_on or f'`tunefleet resume {spec.resumed_as}`'}"
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
     try:
         outcome = run_experiment(spec, resume=resume)
     except Interrupted as stop:
-        print(f"tunefleet: {stop}", file=sys.stderr)
+        print(f"tunefleet: {stop}; {next_step}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:  # between the studies: while Ray starts, or while the test split is scored
         if (spec.run_folder / SPEC_FILE).is_file():
-            print(f"tunefleet: interrupted; go on with `tunefleet resume {spec.resumed_as}`", file=sys.stderr)
+            print(f"tunefleet: interrupted; {next_step}", file=sys.stderr)
         return INTERRUPTED
     except RunFolderError as error:
         print(f"tunefleet: {error}", file=sys.stderr)
@@ -201,6 +206,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     print(f"{spec.name}: valid ({spec.digest()})")
     print(f"  {spec.task} with {spec.model}, {spec.epochs:g} epochs per trial, {objective.metric} ({objective.mode})")
     print(f"  {', '.join(s.name for s in spec.strategies)}; seeds {', '.join(map(str, spec.seeds))}: {studies} studies")
+    if spec.budget.limit is not None:
+        print(f"  each study ends at {spec.budget.limit.describe()}, whatever its strategy would still do")
     print(f"  run folder {spec.run_folder}")
     return SUCCESS
 

@@ -6,19 +6,21 @@ This is the documented schema of `tunefleet results --json` (see `to_json`); `SC
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from trainables.reporting import Report
 from trainables.spec import Params, Value
+from tuning.budget import BudgetUse, Price
 
 SCHEMA_VERSION = 1
 
 
 class TrialState(StrEnum):
-    """Where a trial stands. Stopped: by its strategy, before its full epochs. Interrupted trials stay running."""
+    """Where a trial stands. Stopped: by its strategy, or where its study's budget was spent, before its full epochs.
+    Interrupted trials stay running."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -57,6 +59,16 @@ class NodeLoss:
     time: float  # when it was noticed; seconds since 1970 (UTC)
 
 
+def epochs_trained(reports: Sequence[Report], lineage: Sequence[Exploit]) -> float:
+    """Of the trial with these; see `TrialOutcome.epochs_trained`."""
+    trained, position = 0.0, 0.0
+    taken_over = {exploit.reports: exploit.epoch for exploit in lineage}
+    for index, report in enumerate(reports):
+        trained += report.epoch - taken_over.get(index, position)
+        position = report.epoch
+    return trained
+
+
 @dataclass(frozen=True)
 class TrialOutcome:
     """One trial: every report, in order, and how it ended."""
@@ -78,12 +90,7 @@ class TrialOutcome:
     @property
     def epochs_trained(self) -> float:
         """Passes over the training split that this trial computed itself: after an exploit only what it added."""
-        trained, position = 0.0, 0.0
-        taken_over = {exploit.reports: exploit.epoch for exploit in self.lineage}
-        for index, report in enumerate(self.reports):
-            trained += report.epoch - taken_over.get(index, position)
-            position = report.epoch
-        return trained
+        return epochs_trained(self.reports, self.lineage)
 
     @property
     def device_seconds(self) -> float:
@@ -166,12 +173,24 @@ class StudyOutcome:
     node_losses: tuple[NodeLoss, ...] = ()
     slot_seconds: float | None = None  # slots that were there, summed over time; None: `slots` all the time
     confirmations: tuple[Confirmation, ...] = ()  # in order of rank, then seed
+    budget: BudgetUse | None = None  # None: it had none
+    price: Price | None = None
 
     @property
     def device_seconds(self) -> float:
         """The cost: all devices of all slots, for as long as the study held them, busy or idle."""
         held = self.wall_seconds * self.slots if self.slot_seconds is None else self.slot_seconds
         return held * self.devices_per_trial
+
+    @property
+    def epochs_trained(self) -> float:
+        """Passes over the training split, of all trials together."""
+        return sum(trial.epochs_trained for trial in self.trials)
+
+    @property
+    def money(self) -> float | None:
+        """What its device-seconds cost, in `price.currency`; None without a price."""
+        return None if self.price is None else self.price.of(self.device_seconds)
 
     def best(self) -> tuple[TrialOutcome, Report] | None:
         """The trial and the report with the best validation score; ties go to the earlier trial."""
@@ -226,6 +245,7 @@ class ExperimentOutcome:
         plain = asdict(self)
         for study, plain_study in zip(self.studies, plain["studies"], strict=True):
             plain_study["device_seconds"] = study.device_seconds
+            plain_study["money"] = study.money
             if study.test is not None:
                 plain_study["test"]["metrics"] = _finite(study.test.metrics)
             for trial, plain_trial in zip(study.trials, plain_study["trials"], strict=True):

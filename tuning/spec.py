@@ -30,6 +30,7 @@ from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
 from trainables.errors import nearest
 from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective
+from tuning.budget import BudgetSpec
 from tuning.checks.mistakes import Mistake, SpecError, mistakes_of
 from tuning.space import Space
 from tuning.spec_file import dump, read_source
@@ -41,7 +42,7 @@ STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
 STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
 # Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
-NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "checkpoint"}
+NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "checkpoint", "budget"}
 
 
 class WandbSpec(Frozen):
@@ -83,6 +84,10 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+def _or_nothing(raw: object) -> object:
+    return {} if raw is None else raw
+
+
 def _plug_in(raw: object) -> Strategy:
     """The strategy that `kind` names, reading all other keys itself."""
     if isinstance(raw, Strategy):
@@ -109,6 +114,9 @@ class ExperimentSpec(FineTuneSpec):
     strategies: tuple[Annotated[Strategy, BeforeValidator(_plug_in)], ...] = Field(min_length=1)
     seeds: Annotated[tuple[NonNegativeInt, ...], AfterValidator(_distinct)] = Field(
         (0,), min_length=1, description="of the search; every strategy runs once per seed"
+    )
+    budget: Annotated[BudgetSpec, BeforeValidator(_or_nothing)] = Field(
+        BudgetSpec(), description="what each study may cost; null: its strategy alone ends it"
     )
     max_failures: NonNegativeInt = Field(0, description="how often a failed trial is started again from its checkpoint")
     test: bool = Field(True, description="score each study's chosen configuration on the test split, once, at the end")
@@ -161,13 +169,18 @@ class ExperimentSpec(FineTuneSpec):
         return self.objective or find_task(self.task).objective
 
     def trial_spec(self, seed: int) -> FineTuneSpec:
-        """What the trials of the study with search seed `seed` share: their own seed moves with it."""
+        """What the trials of the study with search seed `seed` share: their own `seed` moves with it."""
         own = {name: getattr(self, name) for name in FineTuneSpec.model_fields}
         return FineTuneSpec(**{**own, "objective": self.resolved_objective(), "seed": self.seed + seed})
 
+    def decisive(self) -> dict[str, Any]:
+        """Everything that changes results, by key. Of the budget that is its limit, not its price."""
+        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+        return plain if self.budget.limit is None else {**plain, "budget": self.budget.limit}
+
     def digest(self) -> str:
         """16 hex digits that change with everything that changes results."""
-        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+        plain = self.decisive()
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:

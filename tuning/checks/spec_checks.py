@@ -197,6 +197,23 @@ def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
                 yield Mistake(join(path, name), f"must be a multiple of report_every_epochs: {every:g}", value, step)
 
 
+def _endless(draft: Draft) -> Iterator[Mistake]:
+    """A strategy that proposes until the budget is spent, without a budget."""
+    for path, strategy in draft.strategies():
+        if draft.spec.budget.limit is None and getattr(strategy, "trials", 0) is None:
+            step = "give a number, or a limit under `budget`"
+            yield Mistake(join(path, "trials"), "nothing would ever end the study", None, step)
+
+
+def _budget(draft: Draft) -> Iterator[Mistake]:
+    """Of a limit in seconds nobody knows yet what it pays for."""
+    spec, epochs = draft.spec, draft.spec.budget.epochs
+    if epochs is not None and epochs < spec.report_every_epochs - ROUNDING:
+        step = "of all trials of a study together; raise it"
+        rule = f"ends every study before the first report, at {spec.report_every_epochs:g}"
+        yield Mistake("budget.epochs", rule, epochs, step)
+
+
 def _is_multiple(value: float, unit: float) -> bool:
     count = round(value / unit)
     return count >= 1 and abs(value - count * unit) < ROUNDING
@@ -215,6 +232,8 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_strategy_names, "strategies"),
         (_strategy_spaces, "strategies space space.* epochs"),
         (_epochs, "epochs report_every_epochs fixed"),
+        (_endless, "strategies budget"),
+        (_budget, "budget report_every_epochs"),
         (_strategy_epochs, "strategies report_every_epochs"),
         (machine_checks.check_storage, "cluster"),
         (machine_checks.check_tokens, "cluster trainable"),

@@ -61,7 +61,8 @@ def _experiment(here: Path, *, resume: bool) -> int:
         step = "name a folder of the cluster that its account can write: cluster.storage=FOLDER"
         raise InputError("cluster.storage", storage, f"cannot be written: {error.strerror}", step) from error
     spec = load_spec(here / SPEC_NAME)
-    return run_spec(spec, resume=resume and _has_begun(spec.name, spec.cluster.storage))
+    begun = resume and _has_begun(spec.name, spec.cluster.storage)
+    return run_spec(spec, resume=begun, go_on="the same `tunefleet submit` and --resume")
 
 
 def _has_begun(name: str, storage: str) -> bool:

@@ -1,4 +1,4 @@
-"""Tune's controller on a cluster whose nodes come and go.
+"""Tune's controller on a cluster whose nodes come and go, for a study that may cost no more than its budget.
 
 A trial whose node is lost goes on elsewhere from its newest checkpoint, and that is not its own failure: `max_failures`
 is for what trials do. Ray says so only of nodes that a cloud takes back with notice. A process that ends without an
@@ -9,6 +9,11 @@ Trials keep their places in Tune's list, by which callbacks know them; a trial t
 A process that is being started is left to start: Ray gives its trial the process of whichever trial ends meanwhile and
 stops the new one, so that with trials shorter than the start of a process a cold cluster never fills.
 The limit of trials at a time follows the cluster, so that nodes which join later are used.
+
+When the budget is spent, every trial ends where it is: what it has not reported is lost, what it has reported is
+there, with its checkpoint, which is waited for. Processes in the middle of an epoch are killed: what they still
+computed would cost, and nobody would read it. Tune's own ways would not do: a `Stopper` ends trials without telling
+callbacks, and loses a checkpoint that is being written; `stop_trial` tells searchers of results that there are not.
 
 Read against ray 2.60: `TuneController` and what `ray_internals` names. `tests/test_nodes.py` drives it.
 """
@@ -21,12 +26,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ray.exceptions import RayActorError
 from ray.tune import tune as tune_module
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
 
 from tuning.outcome import NodeLoss
 from tuning.run import ray_internals
@@ -34,6 +40,7 @@ from tuning.run import ray_internals
 LOOK = 1.0  # seconds between two looks at what became of a process
 UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
+SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
 FOLLOW = 5.0  # seconds between two looks at how many trials the cluster holds
 
 logger = logging.getLogger(__name__)
@@ -47,10 +54,22 @@ class Ended(NamedTuple):
     since: float  # on the monotonic clock
 
 
+class Budgeted(Protocol):
+    """Who knows what the study has cost."""
+
+    @property
+    def budget_spent(self) -> bool:
+        """Whether nothing is left of the budget at this moment."""
+
+    def reach_limit(self) -> None:
+        """Told before the trials are ended for it, again and again until the last has ended."""
+
+
 class Controller(TuneController):  # type: ignore[misc]
     """Made by `tune.run` inside `following`.
 
     Args:
+        budget: asked at each of Tune's steps: a tenth of a second, or less.
         on_loss: told before the trial starts again.
         limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
             in its place: the limit does not change.
@@ -59,19 +78,21 @@ class Controller(TuneController):  # type: ignore[misc]
     def __init__(
         self,
         *arguments: Any,
+        budget: Budgeted,
         on_loss: Callable[[NodeLoss], None],
         limit: Callable[[], int | None] | None,
         **options: Any,
     ) -> None:
-        self._on_loss, self._limit = on_loss, limit
+        self._budget, self._on_loss, self._limit = budget, on_loss, limit
         self._followed = time.monotonic()
         self._ended: list[Ended] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         super().__init__(*arguments, **options)
+        self._period = ray_internals.snapshots_of(self)._checkpoint_period
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has other listeners and other nodes."""
-        own = {"_on_loss", "_limit", "_followed", "_ended", "_losses"}
+        own = {"_budget", "_on_loss", "_limit", "_followed", "_ended", "_losses", "_period"}
         return {name: value for name, value in super().__getstate__().items() if name not in own}
 
     def on_step_begin(self) -> None:
@@ -83,7 +104,7 @@ class Controller(TuneController):  # type: ignore[misc]
                 ray_internals.limit_trials(self, most)
 
     def on_step_end(self) -> None:
-        """Tune's step has ended: what became of the processes that have."""
+        """Tune's step has ended: what became of the processes that have, and whether that was the last step."""
         super().on_step_end()
         ended, self._ended = self._ended, []
         for one in ended:
@@ -91,6 +112,49 @@ class Controller(TuneController):  # type: ignore[misc]
                 self._ended.append(one)
             else:
                 self._look_into(one)
+        if self._budget.budget_spent and not self._ends_by_itself():
+            self._end_study()
+
+    def _ends_by_itself(self) -> bool:
+        """Whether nothing is to come but the last checkpoints of trials that have ended."""
+        return bool(self._search_alg.is_finished()) and all(
+            trial.is_finished()
+            or (self._saves(trial) and self._cached_trial_decisions.get(trial.trial_id) == TrialScheduler.STOP)
+            for trial in self._trials
+        )
+
+    def _saves(self, trial: Trial) -> bool:
+        return bool(trial.is_saving) and all(ended.trial is not trial for ended in self._ended)
+
+    def _end_study(self) -> None:
+        self._budget.reach_limit()
+        self._search_alg.set_finished()
+        self._reuse_actors = False  # of a process that is at work nobody else could make use
+        for trial in [trial for trial in self._trials if not trial.is_finished()]:
+            if self._saves(trial):
+                self._cached_trial_decisions[trial.trial_id] = TrialScheduler.STOP  # Tune's, once it is saved
+            else:
+                self._end(trial)
+        self._ended.clear()
+        ray_internals.kill_stopping(self)
+
+    def _end(self, trial: Trial) -> None:
+        if trial.run_metadata.start_time is not None:  # one that never had a process is not worth a record
+            self._callbacks.on_trial_complete(iteration=self._iteration, trials=self._trials, trial=trial)
+        self._schedule_trial_stop(trial)
+        self._live_trials.discard(trial)
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Take a snapshot if it is time. One that takes long keeps the next one waiting: each holds every trial."""
+        taken = ray_internals.snapshots_of(self)
+        before, started = taken._last_save_time, time.monotonic()
+        super().checkpoint(force=force, wait=wait)
+        if taken._last_save_time != before:
+            taken._checkpoint_period = max(self._period, (time.monotonic() - started) / SNAPSHOT_SHARE)
+
+    def _process_trial_results(self, trial: Trial, results: Any) -> None:
+        super()._process_trial_results(trial, results)
+        ray_internals.forget_statistics(trial)
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
         """Tune has got `exception` instead of a result; of a process that resets a trial it tells so twice."""
@@ -138,10 +202,12 @@ class Controller(TuneController):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def following(*, on_loss: Callable[[NodeLoss], None], limit: Callable[[], int | None] | None) -> Iterator[None]:
+def following(
+    *, budget: Budgeted, on_loss: Callable[[NodeLoss], None], limit: Callable[[], int | None] | None
+) -> Iterator[None]:
     """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
     made = tune_module.TuneController
-    tune_module.TuneController = functools.partial(Controller, on_loss=on_loss, limit=limit)
+    tune_module.TuneController = functools.partial(Controller, budget=budget, on_loss=on_loss, limit=limit)
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri, probe
 from tuning.run.bucket import RunBucket
-from tuning.spec import NOT_IN_DIGEST, SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
+from tuning.spec import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
 from tuning.store.url import StoreError
 
 
@@ -53,8 +53,8 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
         if not kept.is_file():
             raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; start it with `tunefleet run`")
         if (before := load_spec(kept)).digest() != spec.digest():
-            old, new = before.model_dump(mode="json"), spec.model_dump(mode="json")
-            keys = ", ".join(key for key in new if key not in NOT_IN_DIGEST and old[key] != new[key])
+            old, new = before.decisive(), spec.decisive()
+            keys = ", ".join(key for key in {**new, **old} if old.get(key) != new.get(key))
             raise RunFolderError(
                 f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
                 "resume without changes, or choose another name for a new experiment"

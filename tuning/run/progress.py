@@ -24,6 +24,7 @@ from trainables.reporting import Report
 from trainables.spec import Objective
 from tuning.outcome import TrialState
 from tuning.run.progress_state import ProgressState, Row, duration
+from tuning.run.spending import Spending
 
 LINES_AROUND = 8  # title, heading, rules, bar, counts, and room for a warning
 FEWEST_ROWS, MOST_ROWS = 4, 30  # trials in the live table, however high the terminal is
@@ -46,24 +47,24 @@ class Progress(Callback):  # type: ignore[misc]
     Args:
         study: the strategy's label.
         seed: the study's search seed.
-        trials: how many the strategy plans.
+        trials: how many the strategy plans; None: until the budget is spent.
         epochs: the full budget of one trial.
         objective: what `best` means.
         screen: where to draw; the default is standard output.
-        slots: how many trials may run at a time.
+        spending: of the study: its slots, and how near it is to its limit; None: one slot, and no limit.
     """
 
     def __init__(
         self,
         study: str,
         seed: int,
-        trials: int,
+        trials: int | None,
         epochs: float,
         objective: Objective,
         screen: Screen | None = None,
-        slots: int = 1,
+        spending: Spending | None = None,
     ) -> None:
-        self.slots = slots  # set it anew when the cluster changes
+        self._spending = spending or Spending()
         self.study, self.seed, self.objective = study, seed, objective
         self._console = screen
         self._live: Live | None = None
@@ -74,7 +75,8 @@ class Progress(Callback):  # type: ignore[misc]
         self._state = self._fresh_state()
 
     def _fresh_state(self) -> ProgressState:
-        return ProgressState(self._trials, self._epochs, self.objective, started=time.monotonic())
+        spent = self._spending.share
+        return ProgressState(self._trials, self._epochs, self.objective, started=time.monotonic(), spent_before=spent)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks to disk; a terminal stays where it is."""
@@ -134,7 +136,7 @@ class Progress(Callback):  # type: ignore[misc]
         now = time.monotonic()
         if now - self._counted >= SECONDS_BETWEEN_COUNTS:
             running = sum(trial.status == "RUNNING" for trial in trials)
-            self._state.use(running, self.slots, now - self._counted)
+            self._state.use(running, self._spending.slots, now - self._counted)
             self._counted = now
 
     def _take_over(self, trials: list[Any], *, but: Any) -> None:
@@ -200,11 +202,15 @@ class Progress(Callback):  # type: ignore[misc]
 
     def _position(self) -> str:
         state, now = self._state, time.monotonic()
+        state.spent = self._spending.share
         left = state.seconds_left(now)
         ending = "" if left is None else f", {duration(left)} left"
         if state.begun and state.share == 1.0:
             ending = f", took {duration(now - state.started)}"
-        return f"{state.epochs_done:g}/{state.epochs_total:g} epochs{ending}"
+        planned = "" if state.trials is None else f"/{state.epochs_total:g}"
+        limit = self._spending.limit
+        spent = "" if limit is None or state.spent is None else f", {state.spent:.0%} of {limit.describe()}"
+        return f"{state.epochs_done:g}{planned} epochs{spent}{ending}"
 
     def _screen(self) -> RenderableType:
         assert self._console is not None
@@ -237,7 +243,8 @@ def render(state: ProgressState, title: str, position: str, rows: int = MOST_ROW
     bar.add_row(ProgressBar(total=1.0, completed=state.share, width=30), Text(position, no_wrap=True))
     counts = ", ".join(f"{count} {name}" for name, count in state.counts().items())
     used = f"; {_used(state)}" if state.slots else ""
-    return Group(table, bar, Text(f"{counts} of {state.trials} trials; best {_score(state.best)}{used}"))
+    planned = "" if state.trials is None else f" of {state.trials}"
+    return Group(table, bar, Text(f"{counts}{planned} trials; best {_score(state.best)}{used}"))
 
 
 def _used(state: ProgressState) -> str:

@@ -46,16 +46,19 @@ class _Trial:
 
 @dataclass
 class ProgressState:
-    """One study. `trials` and `epochs` (the full budget of one trial) are what the strategy announced.
+    """One study. `trials` (None: until the budget is spent) and `epochs` (the most of one trial) are what the strategy
+    announced; `spent` and `spent_before` (at `started`) are shares of the study's budget, None without one.
 
     Work is counted in epochs. A trial that has a horizon of its own (`num_train_epochs`) or that ends early gives the
     rest back, so the total falls while a study runs.
     """
 
-    trials: int
+    trials: int | None
     epochs: float
     objective: Objective
     started: float  # seconds on any steady clock, the same as `now` in the methods below
+    spent_before: float | None = None
+    spent: float | None = None
     _trials: dict[int, _Trial] = field(default_factory=dict)
     _events: int = 0
     _work: float = 0.0  # epochs trained since `started`; after a resume less than `epochs_done`
@@ -136,20 +139,28 @@ class ProgressState:
 
     @property
     def epochs_total(self) -> float:
-        """`epochs_done` once everything is over, as far as is known now."""
+        """`epochs_done` once everything is over, as far as is known now, if no budget ends it before."""
         over = sum(t.epoch if t.state is not TrialState.RUNNING else t.horizon for t in self._trials.values())
-        return over + max(0, self.trials - len(self._trials)) * self.epochs
+        return over + max(0, (self.trials or 0) - len(self._trials)) * self.epochs
 
     @property
     def share(self) -> float:
-        """Between 0 and 1."""
-        return min(1.0, self.epochs_done / self.epochs_total) if self.epochs_total else 1.0
+        """Between 0 and 1: of the epochs or of the budget, whichever is nearer to its end."""
+        if self.trials is None:
+            return self.spent or 0.0
+        planned = min(1.0, self.epochs_done / self.epochs_total) if self.epochs_total else 1.0
+        return max(planned, self.spent or 0.0)
 
     def seconds_left(self, now: float) -> float | None:
         """At the pace since the start; None before the first report."""
         if not self._work:
             return None
-        return (now - self.started) * max(0.0, self.epochs_total - self.epochs_done) / self._work
+        left = []
+        if self.trials is not None:
+            left.append(max(0.0, self.epochs_total - self.epochs_done) / self._work)
+        if self.spent is not None and self.spent > (self.spent_before or 0.0):
+            left.append((1.0 - self.spent) / (self.spent - (self.spent_before or 0.0)))
+        return (now - self.started) * min(left) if left else None
 
     def counts(self) -> Mapping[TrialState, int]:
         """How many of the started trials are in each state; states without a trial are left out."""

@@ -22,6 +22,7 @@ from ray.tune.result import EXPR_ERROR_FILE
 from trainables.reporting import Report
 from trainables.storage import FOLDERS, Storage
 from tuning.outcome import Exploit, NodeLoss, TrialState
+from tuning.run.spending import Spending
 from tuning.space import Space
 from tuning.store.url import StoreError
 
@@ -44,15 +45,13 @@ class Recorder(Callback):  # type: ignore[misc]
         writer: of the study.
         space: that the study searches; the dashboard draws its axes by it.
         storage: where the checkpoints lie.
-        slots: that the study holds.
-
-    Attributes:
-        slots: set it anew when the cluster changes.
+        spending: of the study; None: one slot, and no limit.
     """
 
-    def __init__(self, writer: StudyWriter, space: Space, storage: Storage = FOLDERS, slots: int = 1) -> None:
-        self.slots = slots
-        self._slot_seconds = 0.0
+    def __init__(
+        self, writer: StudyWriter, space: Space, storage: Storage = FOLDERS, spending: Spending | None = None
+    ) -> None:
+        self._spending = spending or Spending()
         self._writer: StudyWriter | None = writer
         self._space, self._storage = space, storage
         self._distributions = space.to_optuna()
@@ -60,13 +59,12 @@ class Recorder(Callback):  # type: ignore[misc]
         self._failure: Exception | None = None
         self._looked_for_lost = False
         self._trials: Sequence[Trial] = ()  # that Tune knows
-        self._started: float | None = None  # of this run, on the monotonic clock
         self._beat = 0.0
         self._begun = 0  # of Tune's list, from its beginning: trials that the writer knows
 
     def __getstate__(self) -> dict[str, Any]:
         fresh = Recorder.__new__(Recorder)
-        Recorder.__init__(fresh, None, self._space, self._storage, self.slots)  # type: ignore[arg-type]
+        Recorder.__init__(fresh, None, self._space, self._storage)  # type: ignore[arg-type]
         return dict(vars(fresh))
 
     def attach(self, writer: StudyWriter) -> None:
@@ -77,6 +75,12 @@ class Recorder(Callback):  # type: ignore[misc]
     def ended(self) -> int:
         """How many of Tune's trials have ended, in this run or before; those lost in an interruption are not Tune's."""
         return len(self._attached().ended() & {trial.trial_id for trial in self._trials})
+
+    @property
+    def budget_spent(self) -> bool:
+        """Whether nothing is left of the study's budget at this moment; False without one."""
+        self._spending.advance()
+        return self._spending.all_spent
 
     # What the strategy's scheduler, Tune's controller and the keeper of checkpoints tell.
 
@@ -92,6 +96,15 @@ class Recorder(Callback):  # type: ignore[misc]
         with self._writing() as writer:
             writer.add_loss(loss)
 
+    def reach_limit(self) -> None:
+        """The study's budget is spent, and all its trials are ended now. Told again: nothing changes."""
+        if self._spending.reached:
+            return
+        self._spending.reached = True
+        self._write_time()  # a driver that dies now must not leave a study that has time again
+        with self._writing() as writer:
+            writer.reach_limit()
+
     def drop_checkpoint(self, trial_id: str, epoch: float) -> None:
         """The folder of that checkpoint was deleted."""
         with self._writing() as writer:
@@ -102,7 +115,8 @@ class Recorder(Callback):  # type: ignore[misc]
     def setup(self, *args: Any, **info: Any) -> None:
         """Before the first trial."""
         with self._writing():
-            self._started = self._beat = time.monotonic()
+            self._spending.start()
+            self._beat = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Once: the trials that an interruption lost for good. Tune's snapshot was too old to know them."""
@@ -126,6 +140,7 @@ class Recorder(Callback):  # type: ignore[misc]
         with self._writing() as writer:
             writer.note(result.get("provenance", {}))  # a custom function tells none
             writer.add_report(trial.trial_id, Report.from_result(result))
+            self._spending.trained(trial.trial_id, writer.epochs_trained(trial.trial_id))
         self._write_exploits()
 
     def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -143,7 +158,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """A trial has ended by itself or was stopped: the result itself says whether it had reached its end."""
         with self._writing() as writer:
             self._begin(writer, trials, trial)
-            if not writer.reports(trial.trial_id):
+            if not writer.reports(trial.trial_id) and not self._spending.reached:
                 reason = "ended without a report; a trainable reports at least once, see trainables.reporting.report"
                 writer.end_trial(trial.trial_id, TrialState.FAILED, reason)
             elif trial.last_result.get("finished"):
@@ -207,12 +222,12 @@ class Recorder(Callback):  # type: ignore[misc]
                 writer.add_exploit(trial_id, exploit)
 
     def _write_time(self) -> None:
-        if self._started is None:
+        if not self._spending.running:
             return
-        before, self._beat = self._beat, time.monotonic()
-        self._slot_seconds += self.slots * (self._beat - before)
+        self._beat = time.monotonic()
+        self._spending.advance()
         with self._writing() as writer:
-            writer.held_for(self._beat - self._started, self._slot_seconds)
+            writer.held_for(self._spending.seconds, self._spending.slot_seconds)
 
     def _attached(self) -> StudyWriter:
         if self._writer is None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.slot import is_training, make_trainable
-from trainables.spec import TRAININGS, FineTuneSpec
+from trainables.spec import TRAININGS, FineTuneSpec, Value
 from trainables.states import Keeping
 from trainables.storage import Storage
 from trainables.team import builder, workers_for
@@ -30,6 +30,7 @@ from tuning.run.progress import Progress
 from tuning.run.provenance import versions
 from tuning.run.ray_internals import slot_environment
 from tuning.run.recorder import Recorder
+from tuning.run.spending import Spending
 from tuning.run.stopping import stoppable, stopped_during
 from tuning.run.tune_settings import snapshots, tune_settings
 from tuning.search.population import PopulationScheduler
@@ -68,9 +69,23 @@ class Study:
         return cls(spec, strategy, seed, trial, plan)
 
     @property
+    def most_trials(self) -> int:
+        """What the plan says; without a number there, an end for a study whose trials cost its budget nothing."""
+        if self.plan.trials is not None:
+            return self.plan.trials
+        limit = self.spec.budget.limit
+        assert limit is not None  # the spec's checks refuse a strategy without any end
+        return limit.most_trials(self.spec.report_every_epochs)
+
+    @property
     def name(self) -> str:
         """As its folder is called."""
         return study_name(self.strategy.name, self.seed)
+
+    def seeds(self) -> dict[str, Value]:
+        """What its draws, its trials' order of rows and their models' heads come from, for its record."""
+        training = self.trial.training_seeds
+        return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
 
     @property
     def folder(self) -> Path:
@@ -116,7 +131,7 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         finished = _finished(store, spec.name) if resume else set()
         asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
         studies = [Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished]
-        session = packed(spec, joined, [study.plan.trials for study in studies], progress=progress)
+        session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
         if progress:
             print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
@@ -124,7 +139,7 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
             print(room, flush=True)
         workers = workers_for(spec.trainable, session.resources.gpus)
         for study in studies:
-            session.warm_up(study.plan.trials, slot_environment(), workers)
+            session.warm_up(study.most_trials, slot_environment(), workers)
             run_study(study, session, store, place, tracking, progress=progress, new=not resume)
         if spec.test:
             score_studies(spec, session, store, place)
@@ -161,14 +176,15 @@ def run_study(
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
-    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, session.slots)
-    drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective, slots=session.slots)
+    spending = Spending(study.spec.budget.limit, session.slots, session.devices_per_trial, before)
+    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending)
+    drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective, spending=spending)
     concurrency: int | None = session.limit
     if isinstance(plan.scheduler, PopulationScheduler):
         # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
-    limit = _limit(session, plan, recorder, drawn)
+    limit = _limit(session, plan, spending)
     with open_states(study.spec, plan, study.folder, storage, session.slots) as (states, keeping):
         keeper = CheckpointKeeper(
             before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
@@ -180,13 +196,14 @@ def run_study(
                 if progress:
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
                 tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
-                followed = following(on_loss=recorder.record_loss, limit=limit)
+                followed = following(budget=recorder, on_loss=recorder.record_loss, limit=limit)
                 with snapshots(plan.trials, place.snapshot_seconds), followed:
                     stopped = stopped_during(tune)
-            if stopped or recorder.ended < plan.trials:
+            if stopped or not (spending.reached or recorder.ended >= study.most_trials):
+                planned = "" if plan.trials is None else f" of {plan.trials}"
                 raise Interrupted(
-                    f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended} of {plan.trials} trials "
-                    f"ended. Everything is kept; go on with `tunefleet resume {study.spec.resumed_as}`."
+                    f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended}{planned} trials ended; "
+                    "everything is kept"
                 )
         except Exception:
             keeper.suspend()
@@ -196,7 +213,7 @@ def run_study(
     place.save()
 
 
-def _limit(session: Session, plan: Plan, recorder: Recorder, drawn: Progress) -> Callable[[], int | None] | None:
+def _limit(session: Session, plan: Plan, spending: Spending) -> Callable[[], int | None] | None:
     """Tells how many trials the cluster takes now, also everybody else; None for a local Ray, which stays as it is.
 
     A population keeps to it by itself; Tune is then told None.
@@ -204,7 +221,7 @@ def _limit(session: Session, plan: Plan, recorder: Recorder, drawn: Progress) ->
 
     def limit() -> int | None:
         now = session.refreshed()
-        recorder.slots = drawn.slots = now.slots
+        spending.slots = now.slots
         if not isinstance(plan.scheduler, PopulationScheduler):
             return now.limit
         plan.scheduler.max_concurrent = now.limit
@@ -235,7 +252,7 @@ def _tune(
         storage_path=posixpath.dirname(folder),
         storage_filesystem=keeping.storage.filesystem,
         config=dict(plan.param_space),
-        num_samples=plan.trials,
+        num_samples=study.most_trials,
         search_alg=plan.searcher,
         scheduler=plan.scheduler,
         max_concurrent_trials=concurrency,
@@ -296,7 +313,9 @@ def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> St
         slots=session.slots,
         devices_per_trial=session.devices_per_trial,
         device=session.device,
-        attributes=versions() | sharing_record(session),
+        attributes=versions() | sharing_record(session) | study.seeds(),
         spec_yaml=spec.to_yaml(),
+        limit=spec.budget.limit,
+        price=spec.budget.price and spec.budget.price.price,
         new=new,
     )

@@ -13,6 +13,7 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec stay what they are
 }
 SNAPSHOT_SECONDS_PER_TRIAL = 0.004  # of a period; saving one trial takes about 0.15 ms of the driver: some 4 % of it
+UNKNOWN_TRIALS = 1000  # taken for a number that nobody knows
 # By logger, how the messages begin that mislead here: advice that `tunefleet resume` and the store make wrong, and
 # complaints about the files that are switched off, one per trial.
 UNWANTED = {
@@ -46,15 +47,16 @@ def tune_settings() -> Iterator[None]:
             logger.removeFilter(unwanted)
 
 
-def snapshots(trials: int, least: float) -> contextlib.AbstractContextManager[None]:
+def snapshots(trials: int | None, least: float) -> contextlib.AbstractContextManager[None]:
     """How often Tune saves a study: what has happened since is computed again when the driver dies.
 
     A snapshot holds every trial, so with many it is taken less often. Tune's own period is 10 s and more.
 
     Args:
-        trials: of the study.
+        trials: of the study; None: as many as its budget allows.
         least: seconds between two, at least.
     """
+    trials = UNKNOWN_TRIALS if trials is None else trials
     return _environment({"TUNE_GLOBAL_CHECKPOINT_S": str(max(least, trials * SNAPSHOT_SECONDS_PER_TRIAL))})
 
 

@@ -44,6 +44,7 @@ class Evolution:
     quantile: float
     resample_probability: float
     factors: tuple[float, ...]
+    explore: bool = True  # False: the donor's values stay as they are
 
     def takeovers(self, generation: int, members: Sequence[Member]) -> list[Takeover]:
         """Each of the worst `quantile` takes over from one of the best `quantile`, drawn uniformly.
@@ -63,4 +64,6 @@ class Evolution:
         ]
 
     def _perturbed(self, params: Params, rng: random.Random) -> Params:
+        if not self.explore:
+            return dict(params)
         return self.space.perturb(params, rng, self.resample_probability, self.factors)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.hyperopt import HyperOptSearch
 
@@ -15,6 +17,9 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
     TPE models the uncast value, so a whole number or a step is a plain variable to it. A trial that failed is marked so
     and left out of the model (`on_trial_complete(error=True)`); one that ASHA stopped counts with its last score.
 
+    The random ones before it are draws of `Space.sample`, as other strategies make them, not HyperOpt's own: for one
+    seed all start from the same points. A cast value lies in its proxy, so it goes in as it is.
+
     Its saved state carries the scheduler's: Tune saves the searcher in one step with the trials, but the scheduler not
     at all, so that after a resume ASHA's rungs would be empty (https://github.com/ray-project/ray/issues/30838).
     """
@@ -22,8 +27,11 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
     def __init__(
         self, space: Space, objective: Objective, initial_random: int, seed: int, scheduler: TrialScheduler
     ) -> None:
+        rng = random.Random(seed)
+        first = [space.sample(rng) for _ in range(initial_random)]
         super().__init__(
             space.to_hyperopt(),
+            points_to_evaluate=[{name: params[name] for name in space.searched} for params in first],
             metric=f"metrics/{objective.metric}",
             mode=objective.mode,
             n_initial_points=initial_random,

@@ -40,7 +40,8 @@ def room_of(weights: int, plan: Plan, slots: int, checkpoint: CheckpointSpec, *,
     best = checkpoint.keep_best
     with_moments = not plan.weights_only or checkpoint.every_epochs is not None
     state = weights * WITH_MOMENTS if with_moments else weights
-    living = min(plan.trials, slots) if plan.weights_only else plan.trials  # the others may be paused, not ended
+    living = slots if plan.trials is None else plan.trials  # without weights_only they may be paused, not ended
+    living = min(living, slots) if plan.weights_only else living
     if not in_memory:
         # What living trials and two snapshots name, what slots are writing (Tune copies from a temporary folder).
         return Room(0, (3 * living + 2 * slots + best) * state)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
 
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
+from tuning.budget import BudgetUse, Limit, Price
 from tuning.outcome import ExperimentOutcome, Exploit, NodeLoss, StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.store.database import connect, told
 from tuning.store.statements import attribute_of_studies
@@ -101,6 +103,8 @@ class StudyStore:
         device: str,
         attributes: Mapping[str, Value],
         spec_yaml: str,
+        limit: Limit | None = None,
+        price: Price | None = None,
         new: bool = False,
     ) -> StudyWriter:
         """Create the study, or open it again for a resume; from now on it is running. Makes the store if needed.
@@ -110,6 +114,7 @@ class StudyStore:
             strategy, kind: the strategy's label and its plug-in.
             slots, devices_per_trial, device: what the study holds: cost is wall seconds x slots x devices.
             attributes: versions of the libraries, fingerprint of the data.
+            limit, price: of the experiment's budget.
             spec_yaml: the resolved spec, for people, and to name what differs when a resume is refused.
             new: the run is no resume, so it may not go on in a study of another run.
 
@@ -133,6 +138,8 @@ class StudyStore:
             "devices_per_trial": devices_per_trial,
             "device": device,
             "attributes": plain_params(attributes),
+            "limit": limit,
+            "price": asdict(price) if price else None,
         }
         with told(self._url, f"open {name}"):
             study_id, created = _find_or_create(storage, name, objective.mode)
@@ -225,8 +232,8 @@ def _find_or_create(storage: RDBStorage, name: str, mode: str) -> tuple[int, boo
 def _study_outcome(study: _Known, attributes: Mapping[str, Any], trials: list[FrozenTrial]) -> StudyOutcome:
     identity = study.identity
     latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
-    test = attributes.get("test")
-    return StudyOutcome(
+    test, price = attributes.get("test"), identity.get("price")
+    outcome = StudyOutcome(
         strategy=identity["strategy"],
         kind=identity["kind"],
         seed=identity["seed"],
@@ -245,7 +252,21 @@ def _study_outcome(study: _Known, attributes: Mapping[str, Any], trials: list[Fr
         attributes={**identity["attributes"], **attributes.get("provenance", {})},
         node_losses=tuple(NodeLoss(*loss) for loss in attributes.get("node_losses", [])),
         slot_seconds=attributes.get("slot_seconds"),
+        price=Price(**price) if price else None,
     )
+    return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))
+
+
+def _budget_use(study: StudyOutcome, limit: list[Any] | None, reached: bool) -> BudgetUse | None:
+    if limit is None:
+        return None
+    unit, amount = Limit(*limit)
+    spent = {
+        "device_seconds": study.device_seconds,
+        "epochs": study.epochs_trained,
+        "wall_seconds": study.wall_seconds,
+    }
+    return BudgetUse(unit, amount, spent[unit], reached)
 
 
 def _trial_outcome(

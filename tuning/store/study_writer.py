@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
-from tuning.outcome import Exploit, NodeLoss, StudyState, TestScore, TrialState
+from tuning.outcome import Exploit, NodeLoss, StudyState, TestScore, TrialState, epochs_trained
 from tuning.store.database import told
 from tuning.store.statements import set_attribute_and_value, set_study_attributes
 from tuning.store.study_log import Event, decode, encode, kept, key, plain_params, reports_of
@@ -89,6 +89,12 @@ class StudyWriter:
         """What is recorded of the trial; empty for an unknown one."""
         record = self._records.get(trial_id)
         return reports_of(record.events[: record.position]) if record else ()
+
+    def epochs_trained(self, trial_id: str) -> float:
+        """Passes over the training split that the trial has computed itself, as recorded."""
+        record = self._known(trial_id)
+        events = record.events[: record.position]
+        return epochs_trained(reports_of(events), [event for event in events if isinstance(event, Exploit)])
 
     def begin_trial(self, trial_id: str, params: Params, distributions: Mapping[str, BaseDistribution]) -> None:
         """A trial starts with `params`; one that is known already stays as it is.
@@ -219,6 +225,10 @@ class StudyWriter:
         self._set("wall_seconds", self._wall_seconds + seconds)
         if slot_seconds is not None:
             self._set("slot_seconds", self._slot_seconds + slot_seconds)
+
+    def reach_limit(self) -> None:
+        """The study's budget is spent: from now on its trials are ended, also in a later run."""
+        self._set("limit_reached", True)
 
     def finish(self) -> None:
         """All trials have ended."""

@@ -31,7 +31,7 @@ class Plan:
     """What Tune needs to run one study. Made fresh for each; never shared."""
 
     scheduler: TrialScheduler
-    trials: int  # exactly how many
+    trials: int | None  # exactly how many, but for what the experiment's budget cuts; None: until that is spent
     param_space: Mapping[str, Any] = field(default_factory=dict)  # empty when the searcher proposes every value
     searcher: Searcher | SearchAlgorithm | None = None
     weights_only: bool = False  # no trial is paused or cloned: checkpoints are for scoring and need no optimizer state

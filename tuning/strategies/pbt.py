@@ -4,6 +4,9 @@ A bad member takes over a good one's weights, optimizer moments and values, and 
 a schedule of values, not one configuration. A member that diverges (non-finite score) or crashes is recorded as
 failed and leaves; the others go on among themselves.
 
+With `explore: false` the values are taken over as they are, with the weights: the paper's exploit without its explore.
+What is left is selection among the first values, as a control of what perturbation adds.
+
 Source: Jaderberg et al., "Population Based Training of Neural Networks", 2017.
 """
 
@@ -12,11 +15,13 @@ from __future__ import annotations
 import random
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainables.spec import Epochs, Objective, find_tunable
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
+
+RESAMPLE_PROBABILITY, FACTORS = 0.25, (0.8, 1.2)
 
 
 class Pbt(Strategy):
@@ -29,15 +34,31 @@ class Pbt(Strategy):
     quantile: float = Field(
         0.25, gt=0, le=0.5, description="share that is replaced after a generation, and share that donates"
     )
+    explore: bool = Field(True, description="false: a donor's values are taken over unperturbed; selection only")
     resample_probability: float = Field(
-        0.25, ge=0, le=1, description="of a value after an exploit: drawn anew rather than moved"
+        RESAMPLE_PROBABILITY, ge=0, le=1, description="of a value after an exploit: drawn anew rather than moved"
     )
     factors: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
-        (0.8, 1.2), min_length=1, description="a moved number is multiplied by one of these, within its range"
+        FACTORS, min_length=1, description="a moved number is multiplied by one of these, within its range"
     )
+
+    @model_validator(mode="after")
+    def _explores_what_it_says(self) -> Pbt:
+        if not self.explore and (self.resample_probability, self.factors) != (RESAMPLE_PROBABILITY, FACTORS):
+            raise ValueError("explore: false perturbs nothing, so resample_probability and factors would not be read")
+        return self
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """Values that cannot change in flight, a space with nothing to perturb, a run without a perturbation."""
+        found = self._unexplorable(space) if self.explore else []
+        if not space.searched:
+            found.append(("space", "every value is fixed, so all members are alike; give at least one to search"))
+        if self.perturb_every_epochs >= epochs:
+            rule = f"{self.perturb_every_epochs:g}: must be less than epochs ({epochs:g}), or nothing is ever perturbed"
+            found.append(("perturb_every_epochs", rule))
+        return found
+
+    def _unexplorable(self, space: Space) -> list[tuple[str, str]]:
         mutable = [name for name, dimension in space.searched.items() if dimension.mutate]
         found = []
         for name in mutable:
@@ -50,11 +71,8 @@ class Pbt(Strategy):
                         "Add mutate: false (drawn once, then inherited with the donor's weights), or fix it",
                     )
                 )
-        if not mutable:
+        if space.searched and not mutable:
             found.append(("space", "no dimension may change, so pbt perturbs nothing; give it at least one to search"))
-        if self.perturb_every_epochs >= epochs:
-            rule = f"{self.perturb_every_epochs:g}: must be less than epochs ({epochs:g}), or nothing is ever perturbed"
-            found.append(("perturb_every_epochs", rule))
         return found
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
@@ -65,6 +83,6 @@ class Pbt(Strategy):
 
         rng = random.Random(seed)
         members = [space.sample(rng) for _ in range(self.population)]
-        evolution = Evolution(space, seed, self.quantile, self.resample_probability, self.factors)
+        evolution = Evolution(space, seed, self.quantile, self.resample_probability, self.factors, self.explore)
         scheduler = PopulationScheduler(evolution, objective, self.perturb_every_epochs, self.population)
         return Plan(scheduler, self.population, searcher=Members(members, scheduler))

@@ -1,0 +1,48 @@
+"""Independent random draws from a space, for Tune. Imports Ray: strategies import it inside `plan`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from trainables.spec import Value
+from tuning.space import Space
+
+
+class Drawn(Searcher):  # type: ignore[misc]
+    """Draws on and on, and learns nothing. How many are asked for is Tune's business.
+
+    Its saved state carries the scheduler's, which Tune does not save: after a resume ASHA's rungs would be empty.
+    """
+
+    def __init__(self, space: Space, seed: int, scheduler: TrialScheduler) -> None:
+        super().__init__()
+        self._space, self._seed, self._scheduler = space, seed, scheduler
+        self._rng, self._drawn = random.Random(seed), 0
+
+    def suggest(self, trial_id: str) -> dict[str, Value]:
+        """The next draw."""
+        self._drawn += 1
+        return self._space.sample(self._rng)
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        """Changes nothing."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """How many were drawn, and the scheduler's state."""
+        state = {"drawn": self._drawn, "scheduler": vars(self._scheduler)}
+        Path(checkpoint_path).write_bytes(cloudpickle.dumps(state))
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Go on after the last saved draw. Called by Tune before it adds the trials of the snapshot."""
+        state = cloudpickle.loads(Path(checkpoint_path).read_bytes())
+        vars(self._scheduler).update(state["scheduler"])
+        self._rng, self._drawn = random.Random(self._seed), 0
+        for _ in range(state["drawn"]):
+            self.suggest("")

@@ -1,0 +1,68 @@
+"""The keys of a strategy that proposes trials one by one, at random or with TPE. Imports no Ray by itself.
+
+For one seed the first proposals are the same ones, whoever makes them: draws of `Space.sample` from `random.Random`.
+TPE starts from as many of them as `initial_random` says, and a population of PBT are the first of them, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, PositiveInt, model_validator
+
+from trainables.spec import Frozen, Objective
+from tuning.space import Space
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import Searcher
+
+LEAST_RANDOM, RANDOM_WITHOUT_END = 4, 20  # the second is HyperOpt's own default
+
+
+class Proposals(Frozen):
+    """How many trials are proposed."""
+
+    trials: PositiveInt | None = Field(description="how many are started; null: until the experiment's budget is spent")
+
+    def space_refusals(self, space: Space) -> list[tuple[str, str]]:
+        """Nothing to search; as `Strategy.refusals`."""
+        if space.searched:
+            return []
+        return [("space", "every value is fixed, there is nothing to propose; give at least one range or choice")]
+
+    def drawn(self, space: Space, seed: int, scheduler: TrialScheduler) -> Searcher:
+        """Independent draws; the searcher's saved state carries the scheduler's."""
+        from tuning.search.drawn import Drawn
+
+        return Drawn(space, seed, scheduler)
+
+
+class ModelledProposals(Proposals):
+    """At random first, then by HyperOpt's tree-structured Parzen estimator (not a Gaussian process).
+
+    Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011.
+    """
+
+    initial_random: PositiveInt | None = Field(
+        None,
+        description="drawn at random before TPE models anything; null: a quarter of the trials, at least 4, "
+        "or 20 where the budget alone ends the study",
+    )
+
+    @model_validator(mode="after")
+    def _random_ones_fit(self) -> ModelledProposals:
+        if self.initial_random is not None and self.trials is not None and self.initial_random > self.trials:
+            raise ValueError(f"initial_random: {self.initial_random} must be at most trials: {self.trials}")
+        return self
+
+    def modelled(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Searcher:
+        """TPE, after the first of those draws; its saved state carries the scheduler's, too."""
+        from tuning.search.tree_parzen import TreeParzen
+
+        return TreeParzen(space, objective, self._random_ones(), seed, scheduler)
+
+    def _random_ones(self) -> int:
+        if self.initial_random is not None:
+            return self.initial_random
+        return RANDOM_WITHOUT_END if self.trials is None else min(max(self.trials // 4, LEAST_RANDOM), self.trials)

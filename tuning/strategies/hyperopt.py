@@ -1,0 +1,31 @@
+"""HyperOpt's TPE proposes, nothing is stopped: hyperopt_asha without ASHA, to tell what the model alone is worth."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from trainables.spec import Objective
+from tuning.search.proposals import ModelledProposals
+from tuning.space import Space
+from tuning.strategies import Plan, Strategy
+
+
+class HyperOpt(ModelledProposals, Strategy):
+    """Tree-structured Parzen estimator, each trial to its full epochs; it learns from last scores.
+
+    Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011.
+    """
+
+    kind: ClassVar[str] = "hyperopt"
+
+    def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
+        """Nothing to search."""
+        return self.space_refusals(space)
+
+    def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
+        """First come, first served."""
+        from ray.tune.schedulers import FIFOScheduler
+
+        scheduler = FIFOScheduler()
+        searcher = self.modelled(space, objective, seed, scheduler)
+        return Plan(scheduler, self.trials, searcher=searcher, weights_only=True)

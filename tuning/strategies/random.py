@@ -1,0 +1,30 @@
+"""Random search: what a model of the scores, or stopping early, has to beat."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from trainables.spec import Objective
+from tuning.search.proposals import Proposals
+from tuning.space import Space
+from tuning.strategies import Plan, Strategy
+
+
+class Random(Proposals, Strategy):
+    """Independent draws, each to its full epochs.
+
+    Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
+    """
+
+    kind: ClassVar[str] = "random"
+
+    def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
+        """Nothing to search."""
+        return self.space_refusals(space)
+
+    def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
+        """First come, first served; nothing is stopped early."""
+        from ray.tune.schedulers import FIFOScheduler
+
+        scheduler = FIFOScheduler()
+        return Plan(scheduler, self.trials, searcher=self.drawn(space, seed, scheduler), weights_only=True)

@@ -1,0 +1,29 @@
+"""Random search that ASHA stops: hyperopt_asha without its model, to tell what stopping alone is worth."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from trainables.spec import Objective
+from tuning.search.proposals import Proposals
+from tuning.search.rungs import Rungs
+from tuning.space import Space
+from tuning.strategies import Plan, Strategy
+
+
+class RandomAsha(Rungs, Proposals, Strategy):
+    """Independent draws with asynchronous successive halving on epochs, as the paper has it.
+
+    Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (arXiv 1810.05934).
+    """
+
+    kind: ClassVar[str] = "random_asha"
+
+    def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
+        """Nothing to search, a first rung beyond the end, or schedules of unequal length at one rung."""
+        return self.space_refusals(space) + self.rung_refusals(space, epochs)
+
+    def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
+        """The searcher's saved state carries ASHA's rungs."""
+        scheduler = self.asha(objective, epochs)
+        return Plan(scheduler, self.trials, searcher=self.drawn(space, seed, scheduler), weights_only=True)
