@@ -12,6 +12,7 @@ import pytest
 from outcomes import population, report, scored, study, trial
 from page_outcomes import HOSTILE, asha, everything, pbt, spec_text
 
+from tuning.budget import BudgetUse
 from tuning.comparison import compare
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.page.anytime import anytime_info
@@ -24,7 +25,7 @@ from tuning.page.lineage import Clone, lineage_info
 from tuning.page.recorded_spec import RecordedSpec
 from tuning.page.rungs import milestones, rungs
 from tuning.page.schedules import schedule_info
-from tuning.page.slots import timeline, utilisation
+from tuning.page.slots import timeline, utilisation, utilisation_table
 
 SPEC = RecordedSpec.parse(spec_text())
 
@@ -96,6 +97,16 @@ def test_a_rung_counts_who_reached_it_who_was_stopped_and_what_that_saved() -> N
     first, second = rungs([stopped, longer, done], [1, 2], SPEC)
     assert (first.reached, first.stopped, first.device_seconds, first.saved) == (3, 1, 10, 30)
     assert (second.reached, second.stopped, second.device_seconds, second.saved) == (2, 1, 20, 20)
+
+
+def test_a_trial_that_a_spent_budget_stopped_between_rungs_counts_at_none() -> None:
+    cut = trial(0, [report(e, 0.5) for e in (1, 2, 3)], TrialState.STOPPED)
+    assert [rung.stopped for rung in rungs([cut], [1, 2], SPEC)] == [0, 0]
+
+
+def test_what_a_study_left_of_its_budget_is_told() -> None:
+    limited = replace(study("grid", [trial(0, [report(1, 0.5)])]), budget=BudgetUse("epochs", 24.0, 18.0, False))
+    assert utilisation_table([limited]).rows[0][-2:] == ("24 epochs", 6.0)
 
 
 def test_trials_lie_in_the_first_row_that_is_free_and_a_pause_parts_a_trial() -> None:

@@ -65,15 +65,21 @@ def milestones(strategy: Mapping[str, Any], epochs: float) -> list[float]:
 
 
 def rungs(trials: Sequence[TrialOutcome], epochs: Sequence[float], spec: RecordedSpec) -> list[Rung]:
-    """The rungs at `epochs`. A trial counts as stopped at the highest one that it reached."""
+    """The rungs at `epochs`; a trial can be stopped at the highest one that it reached only."""
     found = []
     for low, high in zip(epochs, [*epochs[1:], float("inf")], strict=True):
         reached = [trial for trial in trials if trial.epochs >= low - ROUNDING]
-        stopped = [t for t in reached if t.state is TrialState.STOPPED and t.epochs < high - ROUNDING]
+        stopped = [trial for trial in reached if trial.epochs < high - ROUNDING and _stopped_at(trial, low)]
         spent = sum(trial.device_seconds for trial in stopped)
         saved = sum(_saved(trial, spec.epochs) for trial in stopped)
         found.append(Rung(low, len(reached), len(stopped), spent, saved))
     return found
+
+
+def _stopped_at(trial: TrialOutcome, rung: float) -> bool:
+    """A rung decides at the first report that has reached it: who went on from there was stopped by a spent budget."""
+    earlier = trial.reports[-2].epoch if len(trial.reports) > 1 else 0.0
+    return trial.state is TrialState.STOPPED and earlier < rung - ROUNDING
 
 
 def _saved(trial: TrialOutcome, epochs: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tuning.budget import Limit
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome
 from tuning.page.figure import STATE_COLOURS, Figure, Table, View, number, plain, plot_of
 
@@ -124,13 +125,13 @@ def _summary(name: str, study: StudyOutcome, line: Timeline) -> str:
 
 
 def utilisation_table(studies: Sequence[StudyOutcome]) -> Table:
-    """Held, busy and idle device-seconds of each study."""
+    """Held, busy and idle device-seconds of each study, and what it left of its budget, in the budget's unit."""
     rows = []
     for study in studies:
-        line = timeline(study)
+        line, budget = timeline(study), study.budget
         share = utilisation(line)
         idle = max(0.0, line.held - line.busy)
-        rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share))
-    return Table(
-        ("strategy", "seed", "slots", "held (device-s)", "busy (device-s)", "idle (device-s)", "busy"), tuple(rows)
-    )
+        told = (None, None) if budget is None else (Limit(budget.unit, budget.limit).describe(), budget.unspent)
+        rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share, *told))
+    columns = ("strategy", "seed", "slots", "held (device-s)", "busy (device-s)", "idle (device-s)", "busy share")
+    return Table((*columns, "budget", "unspent"), tuple(rows))
