@@ -15,6 +15,7 @@ from outcomes import study as study_of
 
 from tuning import load_spec, run_experiment
 from tuning.budget import BudgetSpec, Limit, Price
+from tuning.cli import main
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
 from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.run.runner import Interrupted
@@ -217,6 +218,16 @@ def test_a_budget_is_one_limit(given: dict[str, float], limit: Limit | None) -> 
 def test_no_budget_is_a_budget_without_a_limit(tmp_path: Path) -> None:
     strategies = [{"kind": "grid"}]
     assert spec_of(tmp_path, budget=None, strategies=strategies) == spec_of(tmp_path, budget={}, strategies=strategies)
+
+
+def test_validate_names_the_strategies_that_a_budget_of_epochs_cuts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(spec_of(tmp_path).to_yaml())
+    assert main(["validate", str(tmp_path / "mine.yaml"), "strategies.6.population=2"]) == 0
+    told = capsys.readouterr().out
+    assert "each study ends at 10 epochs" in told
+    assert [line.split()[0] for line in told.splitlines() if line.endswith("it is cut")] == ["grid", "pbt"]
 
 
 def test_a_limit_changes_the_digest_and_a_price_or_its_other_spelling_does_not(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from outcomes import report, study, trial
 
+from tuning.finish.final import choose
 from tuning.outcome import TrialOutcome, TrialState
-from tuning.run.final import choose
 from tuning.states.checkpoints import CheckpointKeeper
 
 

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 from outcomes import population, report, scored, study, trial
 
+from tuning.budget import BudgetUse, Price
 from tuning.comparison import compare
 from tuning.comparison.scores import wilson
-from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
+from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
 
 
 def compared(*studies: StudyOutcome):
@@ -73,25 +74,29 @@ def test_a_lower_loss_wins_when_the_mode_is_min() -> None:
 
 
 def test_wilsons_interval_matches_published_values() -> None:
-    low, high, _ = wilson(81 / 263, 263)  # Newcombe (1998), table I: 0.2553 to 0.3662
+    low, high = wilson(81 / 263, 263)[:2]  # Newcombe (1998), table I: 0.2553 to 0.3662
     assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
     assert wilson(0.0, 20)[:2] == (pytest.approx(0.0, abs=1e-12), pytest.approx(0.1611, abs=5e-5))
 
 
-def test_overlapping_intervals_show_no_difference() -> None:
+def test_one_seed_each_without_a_difference_names_its_size_and_interval() -> None:
     verdict = compared(grid(), pbt()).verdict
     assert verdict.startswith("No difference shown: test accuracy of the two best, pbt 0.790")
-    assert "differ by 0.010" in verdict
+    assert "differs by 0.010 [-0.026, 0.046]" in verdict
 
 
-def test_intervals_apart_name_the_better_strategy_and_what_that_covers() -> None:
-    verdict = compared(grid(test=0.70, rows=5000), pbt(test=0.80, rows=5000)).verdict
-    assert verdict.startswith("pbt did better than grid on test")
-    assert "not another seed" in verdict
+def test_one_seed_each_never_makes_a_strategy_better_however_far_apart_the_models_are() -> None:
+    comparison = compared(grid(test=0.70, rows=5000), pbt(test=0.80, rows=5000))
+    assert comparison.verdict.startswith("No difference shown between strategies: one seed each.")
+    assert "The models that they chose do differ" in comparison.verdict
+    (pair,) = comparison.pairs
+    assert pair.p is not None
+    assert (pair.first, pair.about, pair.shown, pair.p < 0.001) == ("pbt", "models", False, True)
 
 
 def test_the_same_difference_on_few_rows_is_none() -> None:
-    assert compared(grid(test=0.70, rows=50), pbt(test=0.80, rows=50)).verdict.startswith("No difference shown")
+    verdict = compared(grid(test=0.70, rows=50), pbt(test=0.80, rows=50)).verdict
+    assert verdict.startswith("No difference shown: test accuracy")
 
 
 def test_without_a_test_score_there_is_no_verdict() -> None:
@@ -133,9 +138,10 @@ def test_each_weakness_of_the_data_is_a_caveat() -> None:
 
 
 def test_sound_data_leave_only_the_caveat_of_the_validation_score() -> None:
-    caveats = compared(grid(seed=0), grid(seed=1), pbt(seed=0), pbt(seed=1)).caveats
-    assert len(caveats) == 1
-    assert "Validation scores" in caveats[0]
+    grids = [grid(0.80 + 0.01 * s, 0.70 + 0.01 * s, seed=s) for s in range(4)]
+    rivals = [dataclasses.replace(grid(0.81 + 0.02 * s, 0.80 + 0.011 * s, seed=s), strategy="rival") for s in range(4)]
+    (caveat,) = compared(*grids, *rivals).caveats
+    assert "Validation scores" in caveat
 
 
 def test_a_test_score_of_another_trial_than_the_best_is_told() -> None:
@@ -153,16 +159,133 @@ def test_an_experiment_without_a_study_is_refused() -> None:
         compared()
 
 
-def test_the_curve_is_the_best_so_far_over_the_summed_cost_in_order_of_time() -> None:
-    first = trial(0, [report(1, 0.5, time=10, seconds=2), report(2, 0.4, time=30, seconds=2)])
-    second = trial(1, [report(1, 0.7, time=20, seconds=3)])
-    assert curve(study("grid", [first, second])) == [(2.0, 0.5), (5.0, 0.7), (7.0, 0.7)]
-    assert curve(study("grid", [])) == []
-
-
 def test_a_test_score_over_no_rows_has_no_interval() -> None:
     """As of a trainable in closed form, or one of the user's own."""
     grid = study("grid", [trial(0, [report(1, 0.7)])], test=scored("t0", 1, 0.7, rows=0))
     comparison = compare(ExperimentOutcome("e", "d", (grid,)))
     assert comparison.rows[0].best is not None
     assert (comparison.rows[0].best.test, comparison.rows[0].best.interval) == (0.7, None)
+
+
+def test_strategies_that_began_elsewhere_are_told_and_those_that_began_alike_are_not() -> None:
+    alike = dataclasses.replace(grid(), strategy="other")
+    caveats = compared(grid(), alike, pbt()).caveats
+    assert "Unequal initial points: grid and other; pbt began each with others." in caveats
+    assert not any("initial points" in caveat for caveat in compared(grid(), alike).caveats)
+
+
+def with_budget(outcome: StudyOutcome, spent: float, *, reached: bool = False) -> StudyOutcome:
+    return dataclasses.replace(outcome, budget=BudgetUse("device_seconds", 100.0, spent, reached))
+
+
+def test_what_of_the_budget_is_unspent_or_overrun_and_who_was_ended_by_it_are_caveats() -> None:
+    caveats = "\n".join(
+        compared(
+            with_budget(grid(), 40.0), with_budget(grid(seed=1), 98.0), with_budget(pbt(), 112.0, reached=True)
+        ).caveats
+    )
+    assert "Ended by the budget, with the best so far: pbt seed 0." in caveats
+    assert "Over the budget, until the last trial had stopped: pbt seed 0 by 12%." in caveats
+    assert "Left unspent of the budget, because the strategy had ended: grid seed 0 60%." in caveats
+    assert "Without a budget: pbt" in "\n".join(compared(with_budget(grid(), 99.0), pbt()).caveats)
+
+
+def test_unequal_spaces_are_told_by_the_spec() -> None:
+    outcome = ExperimentOutcome("e", "d", (grid(), pbt()))
+    narrow = {"learning_rate": {"uniform": [0.1, 0.2]}}
+    strategies = [{"kind": "grid", "label": None, "space": None}, {"kind": "pbt", "label": None, "space": narrow}]
+    spec = {"space": {"learning_rate": {"uniform": [0, 1]}}, "strategies": strategies}
+    assert any("Unequal spaces: pbt searched a space of its own" in c for c in compare(outcome, spec=spec).caveats)
+    same = {"space": narrow, "strategies": strategies}
+    assert not any("Unequal spaces" in c for c in compare(outcome, spec=same).caveats)
+
+
+def test_a_test_that_is_too_small_for_the_effect_says_what_it_could_tell() -> None:
+    assert any(
+        "The test is too small for the effect: pbt and grid differ by 0.010, while one seed can tell" in caveat
+        for caveat in compared(grid(), pbt()).caveats
+    )
+    assert not any("too small" in c for c in compared(grid(test=0.5, rows=5000), pbt(test=0.8, rows=5000)).caveats)
+
+
+def confirmed(outcome: StudyOutcome, *scores: float, rank: int = 1, tested: bool = True) -> StudyOutcome:
+    """One training per score, which is that on validation and, 0.01 lower, on test."""
+    best = outcome.best()
+    assert best is not None
+    trainings = tuple(
+        Confirmation(
+            *(rank, best[0].id, best[1].epoch, (Stretch(0.0, 2.0, {"learning_rate": 0.3}),), 0.79, 1000 + i, 5.0, 0.0),
+            validation={"accuracy": score},
+            test={"accuracy": score - 0.01} if tested else None,
+        )
+        for i, score in enumerate(scores)
+    )
+    return dataclasses.replace(outcome, confirmations=(*outcome.confirmations, *trainings))
+
+
+def test_the_winners_curse_is_the_gap_between_the_searchs_best_and_the_confirmed_mean() -> None:
+    study_of_grid = confirmed(confirmed(grid(0.8), 0.70, 0.72, tested=False), 0.74, 0.76, rank=2)
+    comparison = compared(study_of_grid, confirmed(pbt(), 0.77, 0.79))
+    row = comparison.rows[0]
+    assert row.best is not None
+    assert row.best.confirmed is not None
+    assert (row.best.confirmed.rank, row.best.confirmed.mean) == (2, pytest.approx(0.75))
+    assert row.gap == pytest.approx(0.05)
+    assert (row.best.test, row.confirming) == (pytest.approx(0.74), 20.0)
+    assert comparison.best is comparison.rows[1]  # 0.78 confirmed
+    assert "Winner's curse: the search's best validation score was better than the confirmed one, grid by 0.050" in (
+        "\n".join(comparison.caveats)
+    )
+    (pair,) = comparison.pairs
+    assert (pair.about, pair.shown) == ("configurations", False)
+
+
+def test_of_a_loss_the_curse_is_positive_where_the_search_looked_too_good() -> None:
+    low = dataclasses.replace(confirmed(grid(0.8), 0.95), mode="min")
+    (row,) = compared(low).rows
+    assert row.gap == pytest.approx(0.95 - 0.3)  # the lowest score of the search
+
+
+def test_costs_are_told_in_money_at_the_price_of_the_budget_or_the_one_given() -> None:
+    priced = dataclasses.replace(confirmed(grid(), 0.7), price=Price(36.0, "EUR"))
+    (row,) = compared(priced).rows
+    assert row.money == pytest.approx((100.0 + 5.0) / 3600 * 36)
+    assert compare(ExperimentOutcome("e", "d", (priced,)), price=Price(72.0, "EUR")).rows[0].money == pytest.approx(2.1)
+    assert compared(grid()).rows[0].money is None
+
+
+def many(strategy: str, *tests: float, rows: int = 1000) -> list[StudyOutcome]:
+    return [
+        dataclasses.replace(grid(0.8 + 0.001 * s, test, rows, seed=s), strategy=strategy, kind=strategy)
+        for s, test in enumerate(tests)
+    ]
+
+
+def test_a_difference_over_seeds_is_named_with_its_size_its_interval_and_the_correction() -> None:
+    first, second, third = many("a", 0.90, 0.91, 0.92), many("b", 0.70, 0.71, 0.72), many("c", 0.71, 0.70, 0.72)
+    comparison = compared(*first, *second, *third)
+    assert comparison.verdict.startswith(
+        "a did better than b: test accuracy 0.910 against 0.710 on average over 3 seeds, a difference of 0.200 [0.1"
+    )
+    assert "corrected for 3 pairs" in comparison.verdict
+    assert "a did better than c" in comparison.verdict
+    assert "No difference shown between b and c" in comparison.verdict.replace("c and b", "b and c")
+    assert comparison.ranks[0].strategy == "a"
+    assert comparison.ranks[0].mean == 1.0
+    assert comparison.ranked_by == "test"
+
+
+def test_no_difference_over_seeds_names_the_seeds_that_one_of_this_size_would_need() -> None:
+    big = {"rows": 1_000_000}
+    verdict = compared(*many("a", 0.80, 0.84, 0.79, 0.83, **big), *many("b", 0.79, 0.78, 0.81, 0.79, **big)).verdict
+    assert verdict.startswith(
+        "No difference shown: test accuracy of the two best, a 0.815 and b 0.792 on average over 4"
+    )
+    assert "To show a difference of this size takes about 18 more seeds." in verdict
+    few_rows = compared(*many("a", 0.80, 0.84, 0.79, 0.83), *many("b", 0.79, 0.78, 0.81, 0.79)).verdict
+    assert "takes more test rows, whatever the number of seeds" in few_rows
+
+
+def test_equal_ranks_share_their_mean() -> None:
+    ranks = compared(*many("a", 0.8, 0.7), *many("b", 0.8, 0.9)).ranks
+    assert [(rank.strategy, rank.ranks) for rank in ranks] == [("b", (1.5, 1.0)), ("a", (1.5, 2.0))]

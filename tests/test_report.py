@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -12,18 +13,67 @@ import yaml
 from outcomes import population, report, scored, study, trial
 
 from tuning import cli, load_spec, run_experiment
+from tuning.budget import Price
 from tuning.comparison import Comparison, compare
-from tuning.outcome import ExperimentOutcome, TrialOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
 from tuning.report import (
     best_configuration,
+    comparison_csv,
     comparison_json,
     comparison_markdown,
     print_comparison,
-    print_results,
-    results_json,
 )
+from tuning.results import print_results, results_json
 
 SPLITS = ("train", "validation", "test")
+SNAPSHOT = """
+reviews: accuracy, higher is better; device: GPU
+
+ strategy      validation test [95 %]          device-s epochs done/stop/fail
+ ────────────────────────────────────────────────────────────────────────────
+ hyperopt_asha 0.7600     0.807 [0.793, 0.821]      300      6 3/0/0
+   seed 0      0.7500     0.801 [0.800, 0.802]      100      2
+   seed 1      0.7600     0.812 [0.811, 0.813]      100      2
+   seed 2      0.7700     0.808 [0.807, 0.809]      100      2
+ grid          0.7600     0.741 [0.736, 0.747]      300      6 3/0/0
+   seed 0      0.7500     0.741 [0.740, 0.742]      100      2
+   seed 1      0.7600     0.739 [0.738, 0.740]      100      2
+   seed 2      0.7700     0.744 [0.743, 0.745]      100      2
+ random_asha   0.7600     0.743 [0.732, 0.753]      300      6 3/0/0
+   seed 0      0.7500     0.738 [0.737, 0.739]      100      2
+   seed 1      0.7600     0.747 [0.746, 0.748]      100      2
+   seed 2      0.7700     0.743 [0.742, 0.744]      100      2
+
+
+ strategy      rank device-s to reach 0.76 cost USD
+ ──────────────────────────────────────────────────
+ hyperopt_asha 1.00 100 (2 of 3 seeds)     0.29
+ grid          2.33 100 (2 of 3 seeds)     0.29
+ random_asha   2.67 100 (2 of 3 seeds)     0.29
+
+
+ pair                  difference [95 %]          p p (Holm) seeds: has / needs
+ ──────────────────────────────────────────────────────────────────────────────
+ hyperopt_asha -       0.064 [0.062, 0.066]  <0.001   <0.001 3 / 3
+ random_asha
+ hyperopt_asha - grid  0.066 [0.050, 0.082]   0.003    0.006 3 / 4
+ random_asha - grid    0.001 [-0.013, 0.015]  0.733    0.733 3 / more rows
+
+hyperopt_asha did better than random_asha: test accuracy 0.807 against 0.743 on
+average over 3 seeds, a difference of 0.064 [0.062, 0.066] (paired t-test over
+seeds and test rows, p < 0.001, corrected for 3 pairs). hyperopt_asha did better
+than grid: test accuracy 0.807 against 0.741 on average over 3 seeds, a
+difference of 0.066 [0.050, 0.082] (paired t-test over seeds and test rows, p =
+0.006, corrected for 3 pairs). No difference shown between random_asha and grid
+(0.001 [-0.013, 0.015]).
+- Validation scores are the best of many looks at the rows that they are
+reported on (hyperopt_asha 6, grid 6, random_asha 6): too high.
+
+# best configuration: hyperopt_asha, seed 2, trial t0 after epoch 2
+# validation accuracy 0.7700; what is not named has its default
+fixed:
+  learning_rate: 0.1
+"""
 
 
 def outcome() -> ExperimentOutcome:
@@ -47,6 +97,50 @@ def test_the_terminal_table_fits_80_columns_and_is_plain_text_in_a_file() -> Non
     assert "hyperopt_asha 0.8000     0.750 [0.722, 0.776]      100      7 2/0/0" in text
     assert "1/0/1" in text
     assert "No difference shown" in text
+
+
+def seeds_of(strategy: str, *tests: float) -> list[StudyOutcome]:
+    """One study per test score, over a million rows."""
+    return [
+        study(
+            strategy,
+            [trial(0, [report(1, 0.7), report(2, 0.75 + seed / 100)])],
+            seed=seed,
+            test=scored("t0", 2, test, 10**6),
+        )
+        for seed, test in enumerate(tests)
+    ]
+
+
+def several() -> Comparison:
+    """Three strategies, three seeds each; the first is planted to be better."""
+    studies = (
+        *seeds_of("hyperopt_asha", 0.801, 0.812, 0.808),
+        *seeds_of("grid", 0.741, 0.739, 0.744),
+        *seeds_of("random_asha", 0.738, 0.747, 0.743),
+    )
+    return compare(ExperimentOutcome("reviews", "abc", studies), price=Price(3.5, "USD"))
+
+
+def test_the_terminal_shows_scores_costs_pairs_verdict_and_caveats_in_80_columns() -> None:
+    text = "\n".join(line.rstrip() for line in printed(several()).splitlines())
+    assert text == SNAPSHOT.strip("\n")
+
+
+def test_the_csv_has_a_line_per_seed_and_one_over_them_of_plain_numbers() -> None:
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(several()))))
+    assert [(row["strategy"], row["seed"]) for row in rows[:5]] == [
+        ("hyperopt_asha", "0"),
+        ("hyperopt_asha", "1"),
+        ("hyperopt_asha", "2"),
+        ("hyperopt_asha", "all"),
+        ("grid", "0"),
+    ]
+    over_all = rows[3]
+    assert float(over_all["test"]) == pytest.approx(0.807)
+    assert float(over_all["test_low"]) < 0.807 < float(over_all["test_high"])
+    assert (float(over_all["mean_rank"]), float(over_all["money"])) == (1.0, pytest.approx(300 / 3600 * 3.5))
+    assert rows[0]["money"] == ""
 
 
 def test_the_last_lines_are_yaml_that_a_spec_takes_under_fixed() -> None:
@@ -131,7 +225,7 @@ def test_every_seed_has_its_own_line_when_there_are_several() -> None:
 
 def test_the_json_of_a_comparison_holds_every_number_by_name() -> None:
     plain = json.loads(comparison_json(compare(outcome())))
-    assert plain["schema_version"] == 1
+    assert plain["schema_version"] == 2
     pbt = plain["rows"][1]
     assert pbt["best"]["chosen"]["schedule"][1] == {"start": 1.0, "end": 3.0, "params": {"learning_rate": 0.4}}
     assert pbt["best"]["interval"]["rows"] == 1000
@@ -163,7 +257,8 @@ def test_the_schema_of_results_is_pinned() -> None:
     pbt = plain["studies"][1]
     assert pbt.keys() == {
         "strategy", "kind", "seed", "state", "metric", "mode", "trials", "wall_seconds", "slots", "devices_per_trial",
-        "device", "device_seconds", "test", "attributes", "node_losses", "slot_seconds",
+        "device", "device_seconds", "test", "attributes", "node_losses", "slot_seconds", "confirmations", "finals",
+        "budget", "price", "money",
     }  # fmt: skip
     assert pbt["test"].keys() == {"trial", "epoch", "params", "metrics", "rows", "checkpoint", "time"}
     member = pbt["trials"][1]

@@ -4,6 +4,7 @@ transactions promise, on a real PostgreSQL server as well (`on_both`)."""
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import socket
 import sqlite3
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,16 @@ import pytest
 from outcomes import report
 
 from trainables.spec import Objective
-from tuning.outcome import Exploit, StudyState, TestScore, TrialState
+from tuning.outcome import (
+    Confirmation,
+    Exploit,
+    FinalModel,
+    ScoredRows,
+    Stretch,
+    StudyState,
+    TestScore,
+    TrialState,
+)
 from tuning.space import Space
 from tuning.store.database import connect
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
@@ -109,6 +120,51 @@ def test_everything_that_goes_in_comes_out(store: StudyStore, writer: StudyWrite
     assert [t.state.value for t in study.trials] == ["completed", "stopped", "failed", "running"]
     assert [t.number for t in study.trials] == [0, 1, 2, 3]
     assert (b.error, c.error, d.reports) == (None, "ValueError: no", ())
+
+
+def confirmation(seed: int, **changed: Any) -> Confirmation:
+    schedule = (Stretch(0.0, 1.0, {"learning_rate": 0.1}), Stretch(1.0, 2.0, {"learning_rate": 0.4}))
+    told: dict[str, Any] = {"validation": {"accuracy": 0.5, "f1": float("nan")}, **changed}
+    return Confirmation(2, "a", 2.0, schedule, 0.625, seed, 12.5, 7.0, **told)
+
+
+@on_both
+def test_confirmations_come_out_in_order_with_every_row_of_25_000(store: StudyStore, writer: StudyWriter) -> None:
+    classes = ScoredRows(tuple(float(i % 3) for i in range(25_000)), tuple(float(i % 2) for i in range(25_000)))
+    values = ScoredRows((0.1, -1e300, 3.0), (1 / 3, 2.0**60, -0.5))
+    signed = ScoredRows((-1.0, 300.0), (70_000.0, 0.0))
+    winner = {"test": {"accuracy": 0.25}, "tested_at": 9.0}
+    for seed, changed in ((1002, {"rows": values}), (1000, {}), (1003, {"rows": signed}), (1001, {"rows": classes})):
+        writer.set_confirmations(confirmation(seed))
+        writer.set_confirmations(confirmation(seed, **changed, **winner))
+    failed = replace(confirmation(1000, validation=None, error="ValueError: no"), rank=1)
+    writer.set_confirmations(failed)
+    writer.set_test(TestScore("a", 1.0, {}, {"accuracy": 0.4}, 3, "/c", 7.0, classes))
+    (study,) = store.load("reviews").studies
+    first, *others = study.confirmations
+    assert first == failed
+    assert [c.seed for c in others] == [1000, 1001, 1002, 1003]
+    assert [c.rows for c in others] == [None, classes, values, signed]
+    assert others[0].schedule == confirmation(1000).schedule
+    assert [c.test for c in others] == [{"accuracy": 0.25}] * 4
+    assert others[0].tested_at == 9.0
+    assert others[0].validation is not None
+    assert math.isnan(others[0].validation["f1"])
+    assert study.test is not None
+    assert study.test.scored == classes
+    stored = store._open().get_study_user_attrs(1)["confirmation:0002:1001"]
+    assert len(json.dumps(stored)) < 5_000
+    plain = json.loads(json.dumps(store.load("reviews").to_json(), allow_nan=False))["studies"][0]
+    assert [c["rows"] for c in plain["confirmations"]] == [None, None, 25_000, 3, 2]
+    assert "scored" not in plain["test"]
+
+
+@on_both
+def test_every_final_model_is_remembered(store: StudyStore, writer: StudyWriter) -> None:
+    models = [FinalModel("/m", "a", 2.0, seed, {"accuracy": 0.5, "f1": math.inf}, 100, 1.5, 7.0) for seed in (0, 1)]
+    for model in models:
+        writer.add_final(model)
+    assert store.load("reviews").studies[0].finals == tuple(models)
 
 
 @on_both

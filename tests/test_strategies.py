@@ -111,6 +111,15 @@ def test_a_plan_proposes_exactly_as_many_trials_as_it_says(kind: str) -> None:
     assert plan.trials == len(proposals(plan)) > 0
 
 
+@every_strategy
+def test_what_a_strategy_plans_in_epochs_is_what_its_trials_take_to_their_ends(kind: str) -> None:
+    planned = make(kind).planned_epochs(SPACE, EPOCHS)
+    if kind.endswith("asha"):
+        assert planned is None
+    else:
+        assert planned == (make(kind).plan(SPACE, OBJECTIVE, EPOCHS, seed=0).trials or 0) * EPOCHS
+
+
 @every_open_one
 def test_without_a_number_of_trials_proposals_go_on_and_begin_with_the_same(kind: str) -> None:
     plan, numbered = (

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import Dataset
+import numpy.typing as npt
+from datasets import Dataset, concatenate_datasets
 
 from trainables import tasks
 from trainables.cache_place import store_folder, store_limit
@@ -26,7 +27,7 @@ from trainables.tasks import Task, TaskData, TaskError, find_task
 from trainables.token_store import Content, Entry, TokenStore
 
 DEFAULT_MAX_LENGTH = 128
-FORMAT = 1  # raise it when what this module writes changes
+FORMAT = 2  # raise it when what this module writes changes
 # Options that the key leaves out: the source's digest stands for its place, and the length goes by its own name.
 NOT_IN_KEY = {"path", "train", "validation", "test", "hub", "config", "revision", "source", "max_length"}
 
@@ -69,11 +70,18 @@ class PreparedTask:
         """Tokenised when it is asked for; a search never asks."""
         return self._test.splits["test"]
 
+    @property
+    def test_order(self) -> list[int]:
+        """Which row of the split itself each row of `test` is. It depends on `max_length`, the split does not."""
+        order: list[int] = self._test.facts["order"]
+        return order
+
     @cached_property
     def _test(self) -> Entry:
         def build() -> Content:
             tokens = self.task.tokenize(self.source.rows.test, self.tokenizer, self.max_length)
-            return Content({"test": _by_length(tokens)}, {})
+            order = _by_length(tokens)
+            return Content({"test": tokens.select(order)}, {"order": order.tolist()})
 
         return _store().fetch(_key("test", self.source, self.tokenizer_digest, self.max_length), build)
 
@@ -81,6 +89,21 @@ class PreparedTask:
     def regression(self) -> bool:
         """Whether the label is a number."""
         return self.task.kind == "regression"
+
+
+class Joined(PreparedTask):
+    """Training and validation rows as one training split: for a model whose values are chosen already."""
+
+    @classmethod
+    def of(cls, data: PreparedTask) -> Joined:
+        """The rows of `data`; the validation split stays beside them, and judges nothing any more."""
+        given = {field.name: getattr(data, field.name) for field in fields(data)}
+        return cls(**given | {"lengths": (*data.lengths, *data.validation["length"])})
+
+    @cached_property
+    def train(self) -> Dataset:  # type: ignore[override]
+        """The training rows, then those of validation."""
+        return concatenate_datasets([self.entry.splits["train"], self.entry.splits["validation"]])
 
 
 class Source:
@@ -129,7 +152,7 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
         rows = source.rows
         train, validation = (task.tokenize(split, tokenizer, max_length) for split in (rows.train, rows.validation))
         facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, rows.duplicates, len(rows.test))
-        return Content({"train": train, "validation": _by_length(validation)}, facts._asdict())
+        return Content({"train": train, "validation": validation.select(_by_length(validation))}, facts._asdict())
 
     entry = _store().fetch(_key("search", source, digest, max_length), build)
     facts = Facts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"])})
@@ -186,5 +209,6 @@ def _store() -> TokenStore:
     return TokenStore(store_folder(), store_limit())
 
 
-def _by_length(split: Dataset) -> Dataset:
-    return split.select(np.argsort(split["length"], kind="stable"))
+def _by_length(split: Dataset) -> npt.NDArray[np.int64]:
+    """The rows in order of length."""
+    return np.argsort(split["length"], kind="stable")

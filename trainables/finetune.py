@@ -52,7 +52,7 @@ class FineTuning:
         self.replicas = Replicas.here()
         self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
         self.params.update(params)
-        self.data: PreparedTask = prepare(spec, whole(self.params.get("data.max_length")))
+        self.data = self.prepared()
         multiple = padding_multiple(spec, self.data.max_length, self.data.tokenizer.model_max_length)
         self.horizon = horizon_of(self.params, spec)
         self.epoch = 0.0  # passes over the training split, at the last evaluation
@@ -85,6 +85,10 @@ class FineTuning:
         )
         self.replicas.draw_apart(spec.training_seeds.head)
 
+    def prepared(self) -> PreparedTask:
+        """The rows that it trains on and is scored on."""
+        return prepare(self.spec, whole(self.params.get("data.max_length")))
+
     @property
     def provenance(self) -> dict[str, Value]:
         """Fingerprint and sizes of the data, the device and the precision that this trial computes with."""
@@ -102,17 +106,20 @@ class FineTuning:
 
     def advance(self, epochs: float) -> Evaluation:
         """Train on by `epochs`, at most to the horizon, and evaluate on the validation split."""
-        target = next_position(self.epoch, epochs, self.horizon)
-        rows = self._rows(round(target * len(self.data.train)))
-        if rows:
-            self.trainer.segment = rows
-            self.trainer.train()
-        self.epoch = target
+        self.train_on(epochs)
         metrics = self.score("validation").metrics
         if halved := [rows for rows in self.replicas.gather(self.trainer.training_parts.rows) if rows is not None]:
             # A device ran out of memory. The optimizer steps, and `per_device_train_batch_size`, are what they were.
             metrics["micro_batch_size"] = min(halved)
         return Evaluation(self.epoch, metrics, self.in_force())
+
+    def train_on(self, epochs: float) -> None:
+        """Train on by `epochs`, at most to the horizon."""
+        target = next_position(self.epoch, epochs, self.horizon)
+        if rows := self._rows(round(target * len(self.data.train))):
+            self.trainer.segment = rows
+            self.trainer.train()
+        self.epoch = target
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
         """The task's metrics and the plain loss, without label smoothing: trials with and without it compare."""
@@ -122,7 +129,10 @@ class FineTuning:
         part = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
         predictions, labels = (self.replicas.joined(outputs, len(rows)) for outputs in (part, output.label_ids))
         metrics = {**self.data.task.metrics(predictions, labels), "loss": self._loss(predictions, labels)}
-        return Scores(metrics, len(rows))
+        if split == "validation" or not np.isfinite(predictions).all():
+            return Scores(metrics, len(rows))
+        said = predictions.reshape(len(rows)) if self.data.regression else predictions.argmax(axis=-1)
+        return Scores(metrics, len(rows), self._in_order_of_split(labels), self._in_order_of_split(said))
 
     def save(self, folder: Path, *, moments: bool = True) -> None:
         """Write weights and position; with moments and random states, all that it takes to go on undisturbed."""
@@ -167,6 +177,12 @@ class FineTuning:
         )
         absent = ADAM_ONLY - live.keys()  # SGD and Adafactor have no such values
         return {name: live.get(name, value) for name, value in self.params.items() if name not in absent}
+
+    def _in_order_of_split(self, values: np.ndarray) -> tuple[float, ...]:
+        """One value per row of `data.test`, put where the row stands in the split itself."""
+        placed = np.empty(len(values))
+        placed[self.data.test_order] = values
+        return tuple(placed.tolist())
 
     def _loss(self, predictions: np.ndarray, labels: np.ndarray) -> float:
         """Mean over rows: squared error for regression, else cross entropy in nats."""

@@ -36,6 +36,10 @@ class Scores(NamedTuple):
 
     metrics: dict[str, float]
     rows: int  # how many rows the metrics are over; 0: they are no sample
+    # Of the test split, in the split's own order: class numbers, or the values of a regression. None: not told, as
+    # the outputs are not finite, or it is another split or a trainable without rows.
+    labels: tuple[float, ...] | None = None
+    predictions: tuple[float, ...] | None = None
 
 
 class Training(Protocol):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from trainables.epochs import ROUNDING
 from trainables.recipe import Recipe, full
+from trainables.replay import replay
 from trainables.shared_memory import SharedMemory, free_memory
 from trainables.spec import FineTuneSpec, Params
 from trainables.storage import FOLDERS, Storage
@@ -139,19 +140,13 @@ def make_again(
             begun, place = base.epoch, found
             break
     logger.warning("the state of %s is made again from epoch %g to %g", folder, begun, recipe.epoch)
-    epoch = begun
-    for number, segment in enumerate(s for s in recipe.segments if s.until > begun + ROUNDING):
-        training = make(segment.params, spec)
-        if place is not None:
-            training.restore(place)
-        while epoch < segment.until - ROUNDING:
-            epoch = training.advance(spec.report_every_epochs).epoch
-        place = scratch / str(number)
-        place.mkdir()
-        training.save(place, moments=True)
-        del training  # before the next is built: a device may hold one model only
-    assert place is not None  # a checkpoint is of an epoch after the first report
-    return place
+    if place is not None and begun > recipe.epoch - ROUNDING:
+        return place
+    training, _ = replay(recipe.segments, make, spec, scratch, begun=begun, place=place)
+    made = scratch / "made-again"
+    made.mkdir()
+    training.save(made, moments=True)
+    return made
 
 
 def scorable(

@@ -21,8 +21,11 @@ from trainables.errors import InputError
 from tuning.checks.mistakes import SpecError
 from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
-from tuning.experiments import UnknownExperiment, find_experiment, find_store, found_in, name_of
+from tuning.experiments import UnknownExperiment, find_experiment, found_in
+from tuning.finish.command import add_train_final
+from tuning.finish.hub import HubError
 from tuning.listing import LISTED, list_what
+from tuning.reading_commands import add_compare, add_export, recorded
 from tuning.report_command import add_report
 from tuning.store.url import StoreError
 from tuning.tracking.tracking import TrackingError
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 WRONG_INPUTS = (SpecError, InputError, UnknownExperiment)
-EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError)
+EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError, HubError)
 
 
 class Refused(InputError):
@@ -111,9 +114,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--format", choices=("table", "markdown", "json"), default="table", help="default: %(default)s")
     sub.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     _add_experiment(add_report(add))
+    _add_experiment(add_compare(add))
+    _add_experiment(add_export(add))
     sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
     _add_experiment(sub, store=False)
     _add_overrides(sub)
+    _add_experiment(add_train_final(add))
     _add_overrides(add_job_commands(add))
     add_nodes(commands)
     return top
@@ -180,7 +186,7 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, go_on: str = "") -> int:
     except RunFolderError as error:
         print(f"tunefleet: {error}", file=sys.stderr)
         return WRONG_INPUT
-    print_comparison(compare(outcome))
+    print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
     return SUCCESS if tell_failures(outcome) else FAILED
 
 
@@ -206,8 +212,12 @@ def _validate(arguments: argparse.Namespace) -> int:
     print(f"{spec.name}: valid ({spec.digest()})")
     print(f"  {spec.task} with {spec.model}, {spec.epochs:g} epochs per trial, {objective.metric} ({objective.mode})")
     print(f"  {', '.join(s.name for s in spec.strategies)}; seeds {', '.join(map(str, spec.seeds))}: {studies} studies")
-    if spec.budget.limit is not None:
-        print(f"  each study ends at {spec.budget.limit.describe()}, whatever its strategy would still do")
+    if (limit := spec.budget.limit) is not None:
+        print(f"  each study ends at {limit.describe()}, whatever its strategy would still do")
+        for strategy in spec.strategies if limit.unit == "epochs" else ():
+            planned = strategy.planned_epochs(spec.space_of(strategy), spec.epochs)
+            if planned is not None and planned > limit.amount:
+                print(f"  {strategy.name} plans {planned:g} epochs: it is cut")
     print(f"  run folder {spec.run_folder}")
     return SUCCESS
 
@@ -228,33 +238,14 @@ def _init(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _load(arguments: argparse.Namespace) -> ExperimentOutcome:
-    from tuning.store.study_store import StudyStore
-
-    url = arguments.store or find_store(arguments.experiment, arguments.storage)
-    return StudyStore(url).load(name_of(arguments.experiment))
-
-
 def _results(arguments: argparse.Namespace) -> int:
-    from tuning.report import print_results, results_json
+    from tuning.results import print_results, results_json
 
-    outcome = _load(arguments)
+    outcome, _ = recorded(arguments)
     if arguments.json:
         print(results_json(outcome))
     else:
         print_results(outcome)
-    return SUCCESS
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from tuning.comparison import compare
-    from tuning.report import comparison_json, comparison_markdown, print_comparison
-
-    comparison = compare(_load(arguments))
-    if arguments.format == "table":
-        print_comparison(comparison)
-    else:
-        print({"json": comparison_json, "markdown": comparison_markdown}[arguments.format](comparison))
     return SUCCESS
 
 

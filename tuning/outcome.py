@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
@@ -135,6 +135,7 @@ class Confirmation:
     test: Mapping[str, float] | None = None  # of the winner alone, once
     rows: ScoredRows | None = None  # behind `test`
     error: str | None = None
+    tested_at: float | None = None  # when the test split was looked at; seconds since 1970 (UTC)
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,20 @@ class TestScore:
     scored: ScoredRows | None = None  # None: a trainable that tells no rows, or recorded by an older version
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """A model that was trained on the training and validation rows after the search, with its one look at test."""
+
+    folder: str  # that it was written to
+    trial: str  # trial id that the configuration is from
+    epoch: float
+    seed: int  # of the training
+    metrics: Mapping[str, float]  # on the test split
+    rows: int
+    device_seconds: float
+    time: float  # seconds since 1970 (UTC)
 
 
 @dataclass(frozen=True)
@@ -173,6 +188,7 @@ class StudyOutcome:
     node_losses: tuple[NodeLoss, ...] = ()
     slot_seconds: float | None = None  # slots that were there, summed over time; None: `slots` all the time
     confirmations: tuple[Confirmation, ...] = ()  # in order of rank, then seed
+    finals: tuple[FinalModel, ...] = ()  # in order of time
     budget: BudgetUse | None = None  # None: it had none
     price: Price | None = None
 
@@ -197,6 +213,19 @@ class StudyOutcome:
         sign = 1 if self.mode == "max" else -1
         scored = [(t, r) for t in self.trials if (r := t.best_report(self.metric, self.mode)) is not None]
         return max(scored, key=lambda pair: sign * pair[1].metrics[self.metric], default=None)
+
+    def confirmed(self) -> tuple[Confirmation, ...]:
+        """All trainings of the configuration with the best mean validation score over its seeds; ties go to the better
+        rank. One that failed with a seed is out. () where none is left. Of a study that is still being confirmed: the
+        best so far among those that have as many seeds as any.
+        """
+        by_rank: dict[int, list[Confirmation]] = {}
+        for confirmation in self.confirmations:
+            by_rank.setdefault(confirmation.rank, []).append(confirmation)
+        seeds = max(map(len, by_rank.values()), default=0)
+        whole = [group for group in by_rank.values() if len(group) == seeds and all(c.validation for c in group)]
+        sign = 1 if self.mode == "max" else -1
+        return tuple(max(whole, key=lambda group: sign * _mean(group, self.metric), default=()))
 
     def count(self, state: TrialState) -> int:
         """How many trials are in `state`."""
@@ -241,13 +270,22 @@ class ExperimentOutcome:
         raise KeyError(f"{self.name}: no study of strategy {strategy!r} with seed {seed}")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, numbers and texts; enumerations as their values, reports as mappings."""
-        plain = asdict(self)
+        """Plain dictionaries, lists, numbers and texts; enumerations as their values, reports as mappings. What models
+        said to single rows is left out."""
+        plain = asdict(replace(self, studies=tuple(map(_without_rows, self.studies))))
         for study, plain_study in zip(self.studies, plain["studies"], strict=True):
             plain_study["device_seconds"] = study.device_seconds
             plain_study["money"] = study.money
             if study.test is not None:
                 plain_study["test"]["metrics"] = _finite(study.test.metrics)
+                del plain_study["test"]["scored"]
+            for confirmation, plain_confirmation in zip(study.confirmations, plain_study["confirmations"], strict=True):
+                plain_confirmation["schedule"] = [stretch._asdict() for stretch in confirmation.schedule]
+                for split in ("validation", "test"):
+                    plain_confirmation[split] = _finite(plain_confirmation[split] or {}) or None
+                plain_confirmation["rows"] = None if confirmation.rows is None else len(confirmation.rows.labels)
+            for plain_final in plain_study["finals"]:
+                plain_final["metrics"] = _finite(plain_final["metrics"])
             for trial, plain_trial in zip(study.trials, plain_study["trials"], strict=True):
                 plain_trial["epochs_trained"] = trial.epochs_trained
                 plain_trial["reports"] = [
@@ -256,6 +294,16 @@ class ExperimentOutcome:
                 ]
                 plain_trial["checkpoints"] = {f"{epoch:g}": path for epoch, path in trial.checkpoints.items()}
         return {"schema_version": SCHEMA_VERSION, **plain}
+
+
+def _mean(confirmations: Sequence[Confirmation], metric: str) -> float:
+    return sum((c.validation or {})[metric] for c in confirmations) / len(confirmations)
+
+
+def _without_rows(study: StudyOutcome) -> StudyOutcome:
+    """Thousands of numbers per model would be copied one by one."""
+    test = None if study.test is None else replace(study.test, scored=None)
+    return replace(study, test=test, confirmations=tuple(replace(c, rows=None) for c in study.confirmations))
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -1,7 +1,9 @@
-"""A comparison or an experiment's results as text: a table for the terminal, Markdown, or JSON."""
+"""A comparison as text: tables for the terminal, Markdown, JSON, CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import sys
@@ -13,23 +15,27 @@ import yaml
 
 from trainables.spec import TUNABLES, Value
 from tuning.comparison import Chosen, Comparison, StrategyRow, StudyRow
-from tuning.outcome import ExperimentOutcome, Exploit, Stretch, TrialState
+from tuning.outcome import Stretch
+from tuning.tables import DIFFERENCE, NUMBERS, TEST, Table, tables_of
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-COMPARISON_VERSION = 1  # of the JSON; moves when a key does
-TEST = "test [95 %]"  # an interval on two lines cannot be read
-COLUMNS = ("strategy", "validation", TEST, "device-s", "epochs", "done/stop/fail")
-NUMBERS = ("device-s", "epochs")
+CSV_COLUMNS = (
+    *("strategy", "kind", "seed", "validation", "confirmed", "test", "test_low", "test_high", "mean_rank"),
+    *("cost_to_target", "device_seconds", "confirming", "money", "epochs", "reports"),
+    *("trials", "completed", "stopped", "failed", "running"),
+)
+COMPARISON_VERSION = 2  # of the JSON; moves when a key does
 
 
 def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
-    """The table, the verdict, what to beware of, and the best configuration ready to copy. 80 columns are enough."""
-    console = _console(file)
+    """The tables, the verdict, what to beware of, and the best configuration ready to copy. 80 columns are enough."""
+    console = console_for(file)
     console.print(f"{comparison.experiment}: {_scores_in(comparison)}", highlight=False)
-    console.print(_table(comparison))
+    for table in tables_of(comparison):
+        console.print(_drawn(table))
     console.print(comparison.verdict, highlight=False, style="bold")
     for caveat in comparison.caveats:
         console.print(f"- {caveat}", highlight=False)
@@ -40,58 +46,33 @@ def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> Non
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The same as Markdown."""
-    rows = [_cells(row) for row in comparison.rows]
-    lines = [
-        f"## {comparison.experiment}",
-        "",
-        f"{_scores_in(comparison)}.",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{'---|' * len(COLUMNS)}",
-        *(f"| {' | '.join(cells)} |" for cells in rows),
-        "",
-        f"**{comparison.verdict}**",
-        "",
-        *(f"- {caveat}" for caveat in comparison.caveats),
-        "",
-        "```yaml",
-        best_configuration(comparison),
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
+    lines = [f"## {comparison.experiment}", "", f"{_scores_in(comparison)}.", ""]
+    for table in tables_of(comparison):
+        lines += [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+        lines += [f"| {' | '.join(line.cells)} |" for line in table.lines]
+        lines.append("")
+    lines += [f"**{comparison.verdict}**", "", *(f"- {caveat}" for caveat in comparison.caveats), ""]
+    return "\n".join([*lines, "```yaml", best_configuration(comparison), "```"]) + "\n"
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """One line per strategy and seed, and one per strategy over its seeds (seed: all), with a header; plain numbers."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    ranks = {rank.strategy: rank.mean for rank in comparison.ranks}
+    for row in comparison.rows:
+        for study in row.studies:
+            writer.writerow({"strategy": row.strategy, "kind": row.kind, **_study_values(study)})
+        values = _strategy_values(row)
+        writer.writerow({"strategy": row.strategy, "kind": row.kind, **values, "mean_rank": ranks.get(row.strategy)})
+    return text.getvalue()
 
 
 def comparison_json(comparison: Comparison) -> str:
     """All fields of the comparison, named as in `tuning.comparison`; named tuples as mappings."""
     plain = {"schema_version": COMPARISON_VERSION, **asdict(comparison)}
     return json.dumps(_mappings(plain), indent=2, allow_nan=False)
-
-
-def results_json(outcome: ExperimentOutcome) -> str:
-    """`tunefleet results --json`: the schema of `ExperimentOutcome.to_json`."""
-    return json.dumps(outcome.to_json(), indent=2, allow_nan=False)
-
-
-def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None) -> None:
-    """Every trial of every study: state, epochs, best score, params at the start, error."""
-    console = _console(file)
-    for study in outcome.studies:
-        console.print(
-            f"{study.strategy}, seed {study.seed}: {study.state.value}; "
-            f"{study.device_seconds:,.0f} device-seconds ({study.device}s)",
-            style="bold",
-            highlight=False,
-        )
-        table = _empty_table("trial", "state", "epochs", f"best {study.metric}", "params")
-        for trial in study.trials:
-            best = trial.best_report(study.metric, study.mode)
-            score = "-" if best is None else f"{best.metrics[study.metric]:.4f} @ {best.epoch:g}"
-            told = _shown_params(trial.params)
-            told += "".join(f"\n{_shown_exploit(exploit)}" for exploit in trial.lineage)
-            if trial.state is TrialState.FAILED:
-                told += f"\n{trial.error}"
-            table.add_row(trial.id, trial.state.value, f"{trial.epochs_trained:g}", score, told)
-        console.print(table)
 
 
 def best_configuration(comparison: Comparison) -> str:
@@ -101,11 +82,13 @@ def best_configuration(comparison: Comparison) -> str:
     row = comparison.best
     if row is None or row.best is None or row.best.chosen is None:
         return "# no trial has reported a score yet"
-    chosen: Chosen = row.best.chosen
+    confirmed = row.best.confirmed
+    chosen = row.best.chosen if confirmed is None else confirmed.configuration
     origin = f"{row.strategy}, seed {row.best.seed}, trial {chosen.trial} after epoch {chosen.epoch:g}"
+    again = "" if confirmed is None else f", confirmed {confirmed.mean:.4f} over {len(confirmed.seeds)} trainings"
     lines = [
         f"# best configuration: {origin}",
-        f"# validation {comparison.metric} {chosen.validation:.4f}; what is not named has its default",
+        f"# validation {comparison.metric} {chosen.validation:.4f}{again}; what is not named has its default",
     ]
     if len(chosen.schedule) > 1:
         lines += ["# It is a schedule: what stands below are the values at its end. In force were", *_schedule(chosen)]
@@ -127,67 +110,57 @@ def _schedule(chosen: Chosen) -> list[str]:
 
     def line(stretch: Stretch) -> str:
         values = {name: stretch.params.get(name) for name in moving}
-        return f"#   epochs {stretch.start:g} to {stretch.end:g}: {_shown_params(values)}"
+        return f"#   epochs {stretch.start:g} to {stretch.end:g}: {shown_params(values)}"
 
     return [line(stretch) for stretch in chosen.schedule]
 
 
-def _table(comparison: Comparison) -> Table:
-    table = _empty_table(*COLUMNS)
-    for row in comparison.rows:
-        cells = _cells(row)
-        table.add_row(*cells, style="bold" if row is comparison.best else None)
-        if len(row.studies) > 1:
-            for study in row.studies:
-                table.add_row(*_study_cells(study), style="dim")
-    return table
+def _drawn(table: Table) -> RichTable:
+    drawn = empty_table(*table.columns)
+    for line in table.lines:
+        drawn.add_row(*line.cells, style=line.emphasis or None)
+    return drawn
 
 
-def _empty_table(*columns: str) -> Table:
+def empty_table(*columns: str) -> RichTable:
+    """For the terminal; its columns are one blank apart."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, padding=0)  # the columns are one blank apart
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
     for column in columns:
         side = "right" if column in NUMBERS else "left"
-        table.add_column(column, justify=side, overflow="fold", no_wrap=column == TEST)  # type: ignore[arg-type]
+        table.add_column(column, justify=side, overflow="fold", no_wrap=column in (TEST, DIFFERENCE))  # type: ignore[arg-type]
     return table
 
 
-def _cells(row: StrategyRow) -> list[str]:
-    best = row.best
-    validation = "-" if best is None or best.chosen is None else f"{best.chosen.validation:.4f}"
-    if len(row.studies) > 1 and row.median_validation is not None:
-        validation += f" (median {row.median_validation:.4f})"
-    ends = f"{row.completed}/{row.stopped}/{row.failed}"
-    return [
-        row.strategy,
-        validation,
-        _test(best),
-        f"{row.device_seconds:,.0f}",
-        f"{row.epochs:g}",
-        f"{ends} +{row.running} running" if row.running else ends,
-    ]
+def _study_values(study: StudyRow) -> dict[str, object]:
+    interval = study.interval
+    return {
+        "seed": study.seed,
+        "validation": None if study.chosen is None else study.chosen.validation,
+        "confirmed": None if study.confirmed is None else study.confirmed.mean,
+        "test": study.test,
+        "test_low": None if interval is None else interval.low,
+        "test_high": None if interval is None else interval.high,
+        "device_seconds": study.device_seconds,
+        "epochs": study.epochs,
+        "reports": study.reports,
+    }
 
 
-def _study_cells(study: StudyRow) -> list[str]:
-    validation = "-" if study.chosen is None else f"{study.chosen.validation:.4f}"
-    return [
-        f"  seed {study.seed}",
-        validation,
-        _test(study),
-        f"{study.device_seconds:,.0f}",
-        f"{study.epochs:g}",
-        "",
-    ]
-
-
-def _test(study: StudyRow | None) -> str:
-    if study is None or study.test is None:
-        return "-"
-    if study.interval is None:
-        return f"{study.test:.4f}"
-    return f"{study.test:.3f} [{study.interval.low:.3f}, {study.interval.high:.3f}]"
+def _strategy_values(row: StrategyRow) -> dict[str, object]:
+    interval = None if row.test is None else row.test.interval
+    names = ("device_seconds", "confirming", "money", "epochs", "trials", "completed", "stopped", "failed", "running")
+    return {
+        "seed": "all",
+        "validation": row.median_validation,
+        "test": None if row.test is None else row.test.value,
+        "test_low": None if interval is None else interval.low,
+        "test_high": None if interval is None else interval.high,
+        "cost_to_target": None if row.reach is None else row.reach.median,
+        **{name: getattr(row, name) for name in names},
+    }
 
 
 def _scores_in(comparison: Comparison) -> str:
@@ -195,12 +168,8 @@ def _scores_in(comparison: Comparison) -> str:
     return f"{comparison.metric}, {better} is better; device: {comparison.device}"
 
 
-def _shown_exploit(exploit: Exploit) -> str:
-    changed = {name: value for name, value in exploit.new.items() if value != exploit.old.get(name)}
-    return f"from {exploit.donor} at epoch {exploit.epoch:g} on: {_shown_params(changed) or 'the same values'}"
-
-
-def _shown_params(params: Mapping[str, Value]) -> str:
+def shown_params(params: Mapping[str, Value]) -> str:
+    """Values to three digits."""
     shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in params.items()}
     return ", ".join(f"{name}={value}" for name, value in shown.items())
 
@@ -216,7 +185,7 @@ def _mappings(value: Any) -> Any:
     return [_mappings(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _console(file: IO[str] | None) -> Console:
+def console_for(file: IO[str] | None) -> Console:
     """Plain text, 80 columns, where `file` is no terminal."""
     from rich.console import Console
 

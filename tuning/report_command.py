@@ -32,6 +32,9 @@ def add_report(add: Add) -> argparse.ArgumentParser:
         const=0,
         help="show it live on this machine; default: a free port",
     )
+    report.add_argument(
+        "--target", type=float, metavar="SCORE", help="tell what it cost to reach it (default: the worst final score)"
+    )
     return report
 
 
@@ -71,6 +74,6 @@ def _content(arguments: argparse.Namespace) -> Content:
     store = StudyStore(arguments.store or find_store(arguments.experiment, arguments.storage))
     name = name_of(arguments.experiment)
     try:
-        return content_of(store.load(name), store.spec(name))
+        return content_of(store.load(name), store.spec(name), target=arguments.target)
     finally:
         store.close()

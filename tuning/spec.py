@@ -67,6 +67,13 @@ class CheckpointSpec(Frozen):
     keep_best: PositiveInt = Field(1, description="how many of a study's best weights stay")
 
 
+class ConfirmSpec(Frozen):
+    """How the winner of a study is chosen after the search. A best score of many is too high: it is lucky as well."""
+
+    top: PositiveInt = Field(3, description="so many of a study's best configurations are trained again")
+    seeds: PositiveInt = Field(5, description="each with so many training seeds; the best mean validation score wins")
+
+
 def folder_name(name: str) -> str:
     """`name` itself.
 
@@ -120,6 +127,10 @@ class ExperimentSpec(FineTuneSpec):
     )
     max_failures: NonNegativeInt = Field(0, description="how often a failed trial is started again from its checkpoint")
     test: bool = Field(True, description="score each study's chosen configuration on the test split, once, at the end")
+    confirm: ConfirmSpec | None = Field(
+        None,
+        description="train the best configurations anew before the test split is scored; null: score the best as is",
+    )
     cluster: ClusterSpec = ClusterSpec()
     store: str | None = Field(
         None, description=f"database URL without a password; null: ${STORE_VARIABLE}, else SQLite in the run folder"

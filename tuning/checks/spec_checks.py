@@ -111,6 +111,22 @@ def _trainable(draft: Draft) -> Iterator[Mistake]:
         yield Mistake("trainable", f"no module {module}", name, "is its folder on PYTHONPATH?")
 
 
+def _confirm(draft: Draft) -> Iterator[Mistake]:
+    spec = draft.spec
+    if spec.confirm is None or spec.trainable in TRAININGS or not _is_module(spec.trainable.partition(":")[0]):
+        return  # a module that is not there is told by `_trainable`
+    from trainables.slot import is_training  # imports the user's module
+
+    try:
+        trains = is_training(spec.trainable)
+    except ValueError as error:
+        yield Mistake("trainable", str(error))
+        return
+    if not trains:
+        rule = f"{spec.trainable} is a function, which runs inside a search only"
+        yield Mistake("confirm", rule, next_step="remove it, or make the trainable a class (trainables.slot.Training)")
+
+
 def _is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
@@ -224,6 +240,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
     for check, reads in (
         (_task, "task trainable"),
         (_trainable, "trainable"),
+        (_confirm, "confirm trainable"),
         (_model, "model revision trainable trust_remote_code"),
         (_max_length, "data fixed model space strategies trainable"),
         (_space, "space"),

@@ -54,8 +54,8 @@ def band(strategy: str, curves: Sequence[Curve], mode: str, end: float) -> Anyti
     sign = 1 if mode == "max" else -1
     scores = np.stack([_at(curve, cost, sign) for curve in curves])  # seeds x costs, larger is better
     # Scores that were reached, none in between: beside one that is not there yet, a mean would be nothing at all.
-    low, high = (np.quantile(scores, q, axis=0, method=m) for q, m in ((0.25, "lower"), (0.75, "higher")))
-    lower, upper = (np.quantile(scores, 0.5, axis=0, method=m) for m in ("lower", "higher"))
+    low, lower = np.quantile(scores, (0.25, 0.5), axis=0, method="lower")
+    upper, high = np.quantile(scores, (0.5, 0.75), axis=0, method="higher")
     median = np.where(np.isinf(lower), -np.inf, (lower + upper) / 2)
     return Anytime(strategy, tuple(curves), tuple(cost.tolist()), *(_told(part, sign) for part in (median, low, high)))
 

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tuning.comparison.shapes import Pair, StrategyRow
-from tuning.comparison.verdict import names
+from tuning.comparison.verdict import names, of_the_two_best
 from tuning.outcome import StudyOutcome
 
 SAME_BUDGET = 1.1  # costs within this factor of each other count as equal
+SMALL_SHARE = 0.05  # of a budget: what is unspent or overrun below it is not told
 
 
-def caveats_of(rows: Sequence[StrategyRow], pairs: Sequence[Pair], studies: Sequence[StudyOutcome]) -> tuple[str, ...]:
-    """Everything that a reader of the table has to know to not be misled by it."""
-    found = [
+def caveats_of(
+    rows: Sequence[StrategyRow],
+    pairs: Sequence[Pair],
+    studies: Sequence[StudyOutcome],
+    spec: Mapping[str, Any] | None,
+) -> tuple[str, ...]:
+    """Everything that a reader of the table has to know to not be misled by it.
+
+    Args:
+        spec: the resolved spec, as its YAML has it. Without it what the strategies were given cannot be compared.
+    """
+    return (
         *_unfinished(studies),
-        *_seeds(rows),
+        *_seeds(rows, pairs),
         *_failures(rows),
         *_lost_nodes(studies),
-        *_budgets(rows),
+        *_limits(rows),
+        *_costs(rows),
+        *(_spaces(rows, spec or {}) or _first_points(studies)),
         *_tests(rows, studies),
-    ]
-    looks = ", ".join(f"{row.strategy} {sum(study.reports for study in row.studies)}" for row in rows)
-    if any(row.best for row in rows):
-        found.append(
-            f"Validation scores are the best of many looks at the rows that they are reported on ({looks}): too high."
-        )
-    return tuple(found)
+        *_small_test(rows, pairs),
+        *_confirmations(rows, studies),
+        *_looks(rows),
+    )
 
 
 def _unfinished(studies: Sequence[StudyOutcome]) -> list[str]:
@@ -34,7 +44,7 @@ def _unfinished(studies: Sequence[StudyOutcome]) -> list[str]:
     return [f"Not finished: {names(open_ones)}."] if open_ones else []
 
 
-def _seeds(rows: Sequence[StrategyRow]) -> list[str]:
+def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
     counts = {row.strategy: len(row.studies) for row in rows}
     single = [name for name, count in counts.items() if count == 1]
     found = []
@@ -42,7 +52,19 @@ def _seeds(rows: Sequence[StrategyRow]) -> list[str]:
         found.append(f"One seed only for {names(single)}: another seed may turn the order around.")
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        found.append(f"Unequal numbers of seeds ({told}): more seeds are more chances for a high best score.")
+        found.append(f"Unequal numbers of seeds ({told}): only those in common are compared in pairs.")
+    alike = [
+        row.strategy
+        for row in rows
+        if len(scores := [study.chosen.validation for study in row.studies if study.chosen]) > 1
+        and len(set(scores)) == 1
+    ]
+    if alike:
+        found.append(f"All seeds of {names(alike)} gave the same score: they are one observation, repeated.")
+    short = [pair for pair in pairs if pair.seeds < max(counts.values())]
+    if short and len(set(counts.values())) == 1:
+        told = ", ".join(f"{pair.first} and {pair.second} {pair.seeds}" for pair in short)
+        found.append(f"Fewer seeds with a test score in common than there are ({told}).")
     return found
 
 
@@ -64,7 +86,29 @@ def _lost_nodes(studies: Sequence[StudyOutcome]) -> list[str]:
     ]
 
 
-def _budgets(rows: Sequence[StrategyRow]) -> list[str]:
+def _limits(rows: Sequence[StrategyRow]) -> list[str]:
+    """How the studies stood to their budget."""
+    given = [(f"{row.strategy} seed {s.seed}", s.budget, s.finished) for row in rows for s in row.studies if s.budget]
+    without = [row.strategy for row in rows if any(study.budget is None for study in row.studies)]
+    found = []
+    if given and without:
+        found.append(f"Without a budget: {names(without)}; the others had one.")
+    if reached := [name for name, budget, _ in given if budget.reached]:
+        found.append(f"Ended by the budget, with the best so far: {names(reached)}.")
+    over = [f"{name} by {b.overrun / b.limit:.0%}" for name, b, _ in given if b.overrun > SMALL_SHARE * b.limit]
+    if over:
+        found.append(f"Over the budget, until the last trial had stopped: {names(over)}.")
+    unspent = [
+        f"{name} {budget.unspent / budget.limit:.0%}"
+        for name, budget, finished in given
+        if finished and not budget.reached and budget.unspent > SMALL_SHARE * budget.limit
+    ]
+    if unspent:
+        found.append(f"Left unspent of the budget, because the strategy had ended: {names(unspent)}.")
+    return found
+
+
+def _costs(rows: Sequence[StrategyRow]) -> list[str]:
     costs = {row.strategy: row.device_seconds / len(row.studies) for row in rows if row.device_seconds > 0}
     if len(costs) < 2:
         return []
@@ -78,6 +122,37 @@ def _budgets(rows: Sequence[StrategyRow]) -> list[str]:
     ]
 
 
+def _spaces(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> list[str]:
+    """Who searched what, by the spec."""
+    shared = spec.get("space") or {}
+    entries: list[Mapping[str, Any]] = spec.get("strategies") or []
+    by_name = {entry.get("label") or entry["kind"]: entry.get("space") or shared for entry in entries}
+    spaces = {row.strategy: by_name[row.strategy] for row in rows if row.strategy in by_name}
+    own = [name for name, space in spaces.items() if space != shared]
+    if not own or all(space == spaces[own[0]] for space in spaces.values()):
+        return []
+    which = "a space of its own" if len(own) == 1 else "spaces of their own"
+    return [f"Unequal spaces: {names(own)} searched {which}, so a difference may be the space's, not the strategy's."]
+
+
+def _first_points(studies: Sequence[StudyOutcome]) -> list[str]:
+    """Which strategies began with the same values, seed by seed: those that draw do, a grid has points of its own."""
+    starts: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for study in studies:
+        if study.trials:
+            starts.setdefault(study.strategy, []).append((study.seed, study.trials[0].params))
+    groups: list[list[str]] = []
+    for name, start in starts.items():
+        alike = next((group for group in groups if starts[group[0]] == start), None)
+        if alike is None:
+            groups.append([name])
+        else:
+            alike.append(name)
+    if len(groups) < 2:
+        return []
+    return [f"Unequal initial points: {'; '.join(names(group) for group in groups)} began each with others."]
+
+
 def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list[str]:
     found = []
     sizes = sorted({study.test.rows for study in studies if study.test})
@@ -85,12 +160,55 @@ def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list
         found.append(f"Test scores rest on different numbers of rows ({', '.join(f'{n:,}' for n in sizes)}).")
     for study in studies:
         best = study.best()
-        if study.test and best and (study.test.trial, study.test.epoch) != (best[0].id, best[1].epoch):
+        if study.confirmations or not study.test or not best:
+            continue
+        if (study.test.trial, study.test.epoch) != (best[0].id, best[1].epoch):
             found.append(
                 f"{study.strategy} seed {study.seed}: the test score is of trial {study.test.trial} at epoch "
                 f"{study.test.epoch:g}, not of the best validation score (trial {best[0].id}, epoch {best[1].epoch:g})."
             )
     missing = [row.strategy for row in rows if any(study.test is None for study in row.studies)]
-    if missing and any(study.test for study in studies):
+    if missing and any(study.test is not None for row in rows for study in row.studies):
         found.append(f"Not every seed has a test score: {names(missing)}.")
     return found
+
+
+def _small_test(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
+    """The interval of the difference of the two best is wider than the difference."""
+    if not pairs or (pair := of_the_two_best(rows, pairs)).interval is None or pair.difference == 0:
+        return []
+    half, size = (pair.interval.high - pair.interval.low) / 2, abs(pair.difference)
+    if half <= size:
+        return []
+    on = f" on {pair.rows:,} test rows" if pair.rows else ""
+    seeds = f"{pair.seeds} seeds" if pair.seeds > 1 else "one seed"
+    return [
+        f"The test is too small for the effect: {pair.first} and {pair.second} differ by {size:.3f}, while {seeds}{on} "
+        f"can tell differences from {half:.3f} on."
+    ]
+
+
+def _confirmations(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list[str]:
+    found = []
+    for row in rows:
+        trainings = [one for study in studies if study.strategy == row.strategy for one in study.confirmations]
+        if failed := sum(one.error is not None for one in trainings):
+            found.append(f"{row.strategy}: {failed} of {len(trainings)} trainings of its confirmation failed.")
+    confirmed = [row for row in rows if any(study.confirmed for study in row.studies)]
+    if confirmed and (other := [row.strategy for row in rows if any(not study.confirmed for study in row.studies)]):
+        found.append(f"Not confirmed, or not yet with every seed: {names(other)}; the others are.")
+    too_good = [f"{row.strategy} by {row.gap:.3f}" for row in rows if row.gap is not None and row.gap > 0]
+    if too_good:
+        found.append(
+            f"Winner's curse: the search's best validation score was better than the confirmed one, {names(too_good)}."
+        )
+    return found
+
+
+def _looks(rows: Sequence[StrategyRow]) -> list[str]:
+    """Of strategies without confirmation."""
+    found = [row for row in rows if row.best and any(not study.confirmed for study in row.studies)]
+    looks = ", ".join(f"{row.strategy} {sum(study.reports for study in row.studies)}" for row in found)
+    if not found:
+        return []
+    return [f"Validation scores are the best of many looks at the rows that they are reported on ({looks}): too high."]

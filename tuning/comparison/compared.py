@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from tuning.budget import Price
 from tuning.comparison.anytime import band, curve_of, reach_of
 from tuning.comparison.caveats import caveats_of
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.ranks import ranks_of
 from tuning.comparison.scores import Scored, mean_of, scored, with_draws
 from tuning.comparison.shapes import Anytime, Comparison, Curve, StrategyRow, StudyRow
-from tuning.comparison.studies import study_row, winner
+from tuning.comparison.studies import study_row
 from tuning.comparison.verdict import verdict_of
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 
-SECONDS_PER_HOUR = 3600.0
 
-
-def compare(outcome: ExperimentOutcome, *, target: float | None = None, price: float | None = None) -> Comparison:
+def compare(
+    outcome: ExperimentOutcome,
+    *,
+    spec: Mapping[str, Any] | None = None,
+    target: float | None = None,
+    price: Price | None = None,
+) -> Comparison:
     """The comparison of all strategies of `outcome`, whether its studies are finished or not.
 
     Args:
+        spec: the resolved spec, as its YAML has it: what the strategies were given is compared by it.
         target: a validation score; what it cost each strategy to reach it is told. Default: the median final score of
             the strategy with the worst one.
-        price: of one device-hour, in any currency.
+        price: of a device-hour. Default: that of the experiment's budget.
 
     Raises:
         ValueError: the outcome holds no study.
@@ -37,9 +44,10 @@ def compare(outcome: ExperimentOutcome, *, target: float | None = None, price: f
     for study in outcome.studies:
         by_strategy.setdefault(study.strategy, []).append(study)
     curves = {name: [curve_of(study) for study in studies] for name, studies in by_strategy.items()}
-    tests = {name: [scored(study, winner(study)) for study in studies] for name, studies in by_strategy.items()}
+    tests = {name: [scored(study) for study in studies] for name, studies in by_strategy.items()}
     tests = with_draws(tests, first.metric)
     target = _worst_final(curves.values(), first.mode) if target is None else target
+    price = first.price if price is None else price
     end = max(curve.end for found in curves.values() for curve in found)
     rows = tuple(
         _strategy_row(studies, tests[name], band(name, curves[name], first.mode, end), target, price)
@@ -60,7 +68,7 @@ def compare(outcome: ExperimentOutcome, *, target: float | None = None, price: f
         ranked_by=ranked_by,
         price=price,
         verdict=verdict_of(rows, pairs, first.metric),
-        caveats=caveats_of(rows, pairs, outcome.studies),
+        caveats=caveats_of(rows, pairs, outcome.studies, spec),
     )
 
 
@@ -69,7 +77,7 @@ def _strategy_row(
     tests: Sequence[Scored | None],
     anytime: Anytime,
     target: float | None,
-    price: float | None,
+    price: Price | None,
 ) -> StrategyRow:
     rows = tuple(map(study_row, studies, tests))
     states = {state: sum(study.count(state) for study in studies) for state in TrialState}
@@ -90,7 +98,7 @@ def _strategy_row(
         reach=None if target is None else reach_of(anytime.curves, studies[0].mode, target),
         device_seconds=cost,
         confirming=confirming,
-        money=None if price is None else (cost + confirming) / SECONDS_PER_HOUR * price,
+        money=None if price is None else price.of(cost + confirming),
         epochs=sum(row.epochs for row in rows),
         trials=sum(len(study.trials) for study in studies),
         completed=states[TrialState.COMPLETED],

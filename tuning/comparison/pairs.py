@@ -5,8 +5,8 @@ Colas, Sigaud and Oudeyer (2018, arXiv:1806.08295) find t-tests to keep their pr
 do not. The exact sign-flip test stands beside it as a check; below six seeds it cannot reach 5 % whatever the data:
 it decides only where all differences are equal and a t-test has nothing to divide by.
 
-One seed each tells nothing about strategies: McNemar's test on its rows is about two models, Welch's on trainings
-about two configurations, and neither ever makes `shown` true.
+One seed each tells nothing about strategies: McNemar's test on its rows is about two models, the t-test over training
+seeds about two configurations, and neither ever makes `shown` true.
 
 Correction: S. Holm, Scandinavian Journal of Statistics 6 (1979), 65-70.
 """
@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tuning.comparison.power import seeds_needed
+from tuning.comparison.power import Needed, seeds_needed
 from tuning.comparison.scores import PROPORTIONS, Scored, Spread, half_width, rows_error, same_rows
 from tuning.comparison.shapes import Covers, Interval, Pair
 
@@ -101,9 +101,9 @@ def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str
     about, units = _about(a, b)
     tested = _over_seeds(a, b, metric) if about == "strategies" else _of_one_seed(a[0], b[0], metric, about)
     rows = min(test.rows for test in (*a, *b)) if same_rows((*a, *b)) else 0
-    needed, beyond = None, False
+    needed = Needed(None, beyond=False, too_few_rows=False)
     if about == "strategies" and tested.spread is not None:
-        needed, beyond = seeds_needed(difference, tested.spread, len(a), ALPHA / pairs)
+        needed = seeds_needed(difference, tested.spread, len(a), ALPHA / pairs)
     return Pair(
         first=first,
         second=second,
@@ -117,8 +117,9 @@ def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str
         seeds=len(a),
         rows=rows,
         shown=False,
-        seeds_needed=needed,
-        beyond=beyond,
+        seeds_needed=needed.seeds,
+        beyond=needed.beyond,
+        too_few_rows=needed.too_few_rows,
     )
 
 
@@ -127,7 +128,7 @@ def _about(
 ) -> tuple[Literal["strategies", "configurations", "models"], Covers]:
     if len(a) > 1:
         return "strategies", "seeds"
-    if min(len(a[0].scores), len(b[0].scores)) > 1:
+    if len(a[0].scores) > 1 and a[0].trainings == b[0].trainings:
         return "configurations", "trainings"
     return "models", "rows"
 
@@ -148,11 +149,9 @@ def _over_seeds(a: list[Scored], b: list[Scored], metric: str) -> Tested:
 def _of_one_seed(a: Scored, b: Scored, metric: str, about: str) -> Tested:
     difference, (rows, freedom) = a.score - b.score, _rows_error([a], [b], metric)
     if about == "configurations":
-        one, other = (np.array(test.scores) for test in (a, b))
-        errors = [float(scores.var(ddof=1)) / len(scores) for scores in (one, other)]
-        below = sum(error**2 / (len(s) - 1) for error, s in zip(errors, (one, other), strict=True))
-        spread = Spread(sum(errors), sum(errors) ** 2 / below if below else 1.0, rows, freedom)
-        return Tested("Welch's t-test over trainings and test rows", _two_sided(difference, spread), spread)
+        differences = np.subtract(a.scores, b.scores)
+        spread = Spread(float(differences.var(ddof=1)) / len(differences), len(differences) - 1, rows, freedom)
+        return Tested("paired t-test over training seeds and test rows", _two_sided(difference, spread), spread)
     spread_of_rows = Spread(0.0, math.inf, rows, math.inf) if rows else None
     if metric in PROPORTIONS and same_rows([a, b]):
         right, also = (np.equal(t.said[0].labels, t.said[0].predictions) for t in (a, b))

@@ -7,32 +7,44 @@ more.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from typing import NamedTuple
 
 from tuning.comparison.scores import Spread
 
 POWER = 0.8
 MOST_SEEDS = 100
 FEWEST = 3
+WITHOUT_END = 10**6  # seeds: what they leave unknown, the rows do
 
 
-def seeds_needed(difference: float, spread: Spread, seeds: int, alpha: float) -> tuple[int | None, bool]:
+class Needed(NamedTuple):
+    """Seeds in all; None where they are more than MOST_SEEDS, or not known."""
+
+    seeds: int | None
+    beyond: bool  # more than MOST_SEEDS
+    too_few_rows: bool  # and no number of seeds is enough on these test rows
+
+
+def seeds_needed(difference: float, spread: Spread, seeds: int, alpha: float) -> Needed:
     """Seeds in all at which the test would find a true `difference` in 80 of 100 experiments.
 
     Args:
         spread: what was observed over `seeds` seeds. The part of the test rows stays, however many seeds there are.
         alpha: two-sided, after correction for the number of pairs.
-
-    Returns:
-        The number, and False; or None and whether it is known to be above MOST_SEEDS.
     """
     if difference == 0:
-        return None, True
-    per_seed = spread.units * seeds
-    for count in range(FEWEST, MOST_SEEDS + 1):
-        at = Spread(per_seed / count, count - 1, spread.rows, spread.row_freedom)
-        if power(difference, at, count, alpha) >= POWER:
-            return count, False
-    return None, True
+        return Needed(None, beyond=True, too_few_rows=False)
+
+    def enough(count: int) -> bool:
+        at = Spread(spread.units * seeds / count, count - 1, spread.rows, spread.row_freedom)
+        return power(difference, at, count, alpha) >= POWER
+
+    counts = range(FEWEST, MOST_SEEDS + 1)
+    place = bisect_left(counts, True, key=enough)
+    if place < len(counts):
+        return Needed(counts[place], beyond=False, too_few_rows=False)
+    return Needed(None, beyond=True, too_few_rows=not enough(WITHOUT_END))
 
 
 def power(difference: float, spread: Spread, seeds: int, alpha: float) -> float:

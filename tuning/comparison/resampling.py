@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 DRAWS = 1000  # the standard error that comes of them is right within 2 %
 CELLS = 1 << 21  # draws x rows that are held at a time
 
-Array = np.ndarray
-# (weights (draws, rows): how often each row is drawn; labels (rows,); predictions (rows,)) -> scores (draws,)
+Array = npt.NDArray[np.float64]
+# (weights (draws, rows): how often each row is drawn; labels (rows,); predictions (models, rows)) -> (draws, models)
 Metric = Callable[[Array, Array, Array], Array]
 
 
@@ -32,19 +33,28 @@ def resampled(metric: str, labels: Array, predictions: Array) -> tuple[Array, Ar
     if metric not in METRICS:
         return None
     score, rows = METRICS[metric], len(labels)
-    own = np.array([score(np.ones((1, rows)), labels, said)[0] for said in predictions])
+    own = score(np.ones((1, rows)), labels, predictions)[0]
     rng = np.random.default_rng(0)
     drawn, step = [], max(1, CELLS // rows)
     for start in range(0, DRAWS, step):
         count = min(step, DRAWS - start)
         rows_drawn = rng.integers(rows, size=(count, rows)) + rows * np.arange(count)[:, None]
         weights = np.bincount(rows_drawn.ravel(), minlength=count * rows).reshape(count, rows).astype(float)
-        drawn.append(np.stack([score(weights, labels, said) for said in predictions], axis=1))
+        drawn.append(score(weights, labels, predictions))
     return own, np.concatenate(drawn)
 
 
 def _accuracy(weights: Array, labels: Array, predictions: Array) -> Array:
-    return weights @ (labels == predictions) / weights.sum(axis=1)
+    return weights @ (labels == predictions).T / len(labels)
+
+
+def _each(score: Metric) -> Metric:
+    """`score` of one model's predictions (rows,), for all models."""
+
+    def of_all(weights: Array, labels: Array, predictions: Array) -> Array:
+        return np.stack([score(weights, labels, said) for said in predictions], axis=1)
+
+    return of_all
 
 
 def _f1(weights: Array, labels: Array, predictions: Array) -> Array:
@@ -60,7 +70,7 @@ def _f1(weights: Array, labels: Array, predictions: Array) -> Array:
 def _matthews(weights: Array, labels: Array, predictions: Array) -> Array:
     """Gorodkin, 2004, as the task has it: 0 where labels or predictions are all one class."""
     right, said, true = _by_class(weights, labels, predictions)
-    rows = weights.sum(axis=1)
+    rows = len(labels)
     spread = (rows**2 - (true**2).sum(axis=1)) * (rows**2 - (said**2).sum(axis=1))
     above = right.sum(axis=1) * rows - (true * said).sum(axis=1)
     return np.divide(above, np.sqrt(spread), out=np.zeros_like(above), where=spread > 0)
@@ -74,7 +84,7 @@ def _by_class(weights: Array, labels: Array, predictions: Array) -> tuple[Array,
 
 
 def _mse(weights: Array, labels: Array, predictions: Array) -> Array:
-    return weights @ (labels - predictions) ** 2 / weights.sum(axis=1)
+    return weights @ ((labels - predictions) ** 2).T / len(labels)
 
 
 def _pearson(weights: Array, labels: Array, predictions: Array) -> Array:
@@ -87,8 +97,7 @@ def _spearman(weights: Array, labels: Array, predictions: Array) -> Array:
 
 def _correlation(weights: Array, x: Array, y: Array) -> Array:
     """Pearson's, of rows that each count as often as they were drawn; 0 where one of the two does not vary."""
-    rows = weights.sum(axis=1, keepdims=True)
-    x, y = (part - (weights * part).sum(axis=1, keepdims=True) / rows for part in (x, y))
+    x, y = (part - (weights * part).mean(axis=1, keepdims=True) for part in (x, y))
     above = (weights * x * y).sum(axis=1)
     spread = (weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1)
     return np.divide(above, np.sqrt(spread), out=np.zeros_like(above), where=spread > 0)
@@ -105,9 +114,9 @@ def _ranks(weights: Array, values: Array) -> Array:
 
 METRICS: Mapping[str, Metric] = {
     "accuracy": _accuracy,
-    "f1": _f1,
-    "matthews_correlation": _matthews,
-    "pearson": _pearson,
-    "spearman": _spearman,
+    "f1": _each(_f1),
+    "matthews_correlation": _each(_matthews),
+    "pearson": _each(_pearson),
+    "spearman": _each(_spearman),
     "mse": _mse,
 }

@@ -18,7 +18,7 @@ import numpy as np
 
 from tuning.comparison.resampling import resampled
 from tuning.comparison.shapes import Covers, Estimate, Interval
-from tuning.outcome import Confirmation, ScoredRows, StudyOutcome
+from tuning.outcome import ScoredRows, StudyOutcome
 
 PROPORTIONS = frozenset({"accuracy"})  # metrics that are a share of right rows: their spread is known without the rows
 Z95 = 1.959963984540054
@@ -33,6 +33,7 @@ class Scored:
     scores: tuple[float, ...]  # one per training
     rows: int  # 0: not known
     said: tuple[ScoredRows, ...] = ()  # one per training; (): not recorded
+    trainings: tuple[int, ...] = ()  # their seeds, which are the same for all strategies; (): not confirmed
     drawn: np.ndarray | None = None  # (DRAWS,): the mean score over trainings, on each draw of rows
 
     @property
@@ -61,14 +62,17 @@ class Spread(NamedTuple):
         return (self.units + self.rows) ** 2 / below if below else math.inf
 
 
-def scored(study: StudyOutcome, trainings: Sequence[Confirmation]) -> Scored | None:
-    """What the test split says of `study`: of its confirmed `trainings`, where those were tested; None: nothing."""
+def scored(study: StudyOutcome) -> Scored | None:
+    """What the test split says of `study`: of the trainings of its confirmed configuration where those were tested,
+    or of the model that its search chose; None: nothing."""
+    trainings = study.confirmed()
     tests = [(one.test, one.rows) for one in trainings if one.test is not None and study.metric in one.test]
     if tests and len(tests) == len(trainings):
         said = tuple(rows for _, rows in tests if rows is not None)
         whole = said if len(said) == len(tests) else ()
         scores = tuple(test[study.metric] for test, _ in tests)
-        return Scored(study.seed, scores, len(whole[0].labels) if whole else 0, whole)
+        seeds = tuple(one.seed for one in trainings)
+        return Scored(study.seed, scores, len(whole[0].labels) if whole else 0, whole, seeds)
     if study.test is None or study.metric not in study.test.metrics:
         return None
     score = study.test.metrics[study.metric]
@@ -134,7 +138,8 @@ def rows_error(tests: Sequence[Scored], metric: str) -> tuple[float, float]:
     """
     rows = min(test.rows for test in tests)
     if same_rows(tests):
-        return float(np.mean([test.drawn for test in tests], axis=0).var(ddof=1)), rows - 1
+        drawn = np.array([test.drawn for test in tests], dtype=float)
+        return float(drawn.mean(axis=0).var(ddof=1)), rows - 1
     if metric in PROPORTIONS and rows:
         share = float(np.mean([test.score for test in tests]))
         return share * (1 - share) / rows, rows - 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from trainables.spec import Params
+from tuning.budget import BudgetUse, Price
 from tuning.outcome import Stretch
 
 Covers = Literal["rows", "trainings", "seeds"]  # what an interval would vary: test rows, trainings, whole searches
@@ -44,9 +45,8 @@ class Chosen:
 class Confirmed:
     """The configuration that won a study's confirmation: trained again from the start, once per training seed."""
 
-    rank: int  # by the search's validation score; 1: the search's own best
-    trial: str  # trial id that it is from
-    searched: float  # the validation score that the search gave it
+    configuration: Chosen  # with the validation score that the search gave it
+    rank: int  # by that score; 1: the search's own best, which is `StudyRow.chosen`
     seeds: tuple[int, ...]  # of the trainings
     validation: tuple[float, ...]  # one score per training
     mean: float  # of `validation`
@@ -109,6 +109,7 @@ class StudyRow:
     device_seconds: float
     epochs: float  # trained by all trials together
     reports: int
+    budget: BudgetUse | None  # None: it had none
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class StrategyRow:
     reach: Reach | None  # of `Comparison.target`
     device_seconds: float  # of the search
     confirming: float  # device-seconds of the confirmations
-    money: float | None  # what search and confirmation cost at the price given
+    money: float | None  # what search and confirmation cost at `Comparison.price`
     epochs: float
     trials: int
     completed: int
@@ -153,7 +154,8 @@ class Pair:
     rows: int  # test rows that both predicted; 0: not known
     shown: bool  # a difference between the strategies, at a familywise 5 %
     seeds_needed: int | None  # in all, for 80 % power at a difference of this size; None: unknown, or more than 100
-    beyond: bool  # more than 100 seeds would be needed, or no number of them is enough on these test rows
+    beyond: bool  # more than 100 seeds
+    too_few_rows: bool  # and no number of seeds is enough on these test rows
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,6 @@ class Comparison:
     pairs: tuple[Pair, ...]  # every two strategies, the smallest p first
     ranks: tuple[Rank, ...]  # the best first; () with one strategy
     ranked_by: Literal["test", "validation"]
-    price: float | None  # per device-hour
+    price: Price | None  # of a device-hour; None: not known, so nothing is told in money
     verdict: str
     caveats: tuple[str, ...]

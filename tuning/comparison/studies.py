@@ -22,31 +22,21 @@ def study_row(study: StudyOutcome, scored: Scored | None) -> StudyRow:
         test=None if scored is None else scored.score,
         interval=None if scored is None else interval_of(scored, study.metric),
         device_seconds=study.device_seconds,
-        epochs=sum(trial.epochs_trained for trial in study.trials),
+        epochs=study.epochs_trained,
         reports=sum(len(trial.reports) for trial in study.trials),
+        budget=study.budget,
     )
 
 
-def winner(study: StudyOutcome) -> tuple[Confirmation, ...]:
-    """The trainings of the confirmed configuration with the best mean validation score; () without a confirmation."""
-    by_rank: dict[int, list[Confirmation]] = {}
-    for confirmation in study.confirmations:
-        by_rank.setdefault(confirmation.rank, []).append(confirmation)
-    whole = [group for group in by_rank.values() if all(one.validation for one in group)]
-    sign = 1 if study.mode == "max" else -1
-    return tuple(max(whole, key=lambda group: sign * _mean(_validation(group, study.metric)), default=()))
-
-
 def _confirmed(study: StudyOutcome) -> Confirmed | None:
-    trainings, best = winner(study), study.best()
+    trainings, best = study.confirmed(), study.best()
     if not trainings or best is None:
         return None
     first, validation = trainings[0], _validation(trainings, study.metric)
     sign = 1 if study.mode == "max" else -1
     return Confirmed(
+        configuration=_configuration(study, first),
         rank=first.rank,
-        trial=first.trial,
-        searched=first.searched,
         seeds=tuple(one.seed for one in trainings),
         validation=tuple(validation),
         mean=_mean(validation),
@@ -54,6 +44,13 @@ def _confirmed(study: StudyOutcome) -> Confirmed | None:
         gap=sign * (best[1].metrics[study.metric] - _mean(validation)),
         device_seconds=sum(one.device_seconds for one in study.confirmations),
     )
+
+
+def _configuration(study: StudyOutcome, confirmation: Confirmation) -> Chosen:
+    """What was trained again."""
+    searched = next((tuple(trial.params) for trial in study.trials if trial.id == confirmation.trial), ())
+    end = confirmation.schedule[-1].params
+    return Chosen(confirmation.trial, confirmation.epoch, confirmation.searched, end, searched, confirmation.schedule)
 
 
 def _chosen(study: StudyOutcome) -> Chosen | None:

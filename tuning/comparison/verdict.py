@@ -26,7 +26,7 @@ def verdict_of(rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str) 
     shown = [pair for pair in pairs if pair.shown]
     if shown:
         return " ".join([*(_better(pair, rows, metric, len(pairs)) for pair in shown), _rest(pairs)]).strip()
-    pair = _of_the_two_best(rows, pairs)
+    pair = of_the_two_best(rows, pairs)
     return _of_one_seed(pair, rows, metric) if pair.about != "strategies" else _no_difference(pair, rows, metric)
 
 
@@ -59,12 +59,14 @@ def _no_difference(pair: Pair, rows: Sequence[StrategyRow], metric: str) -> str:
 def _more_seeds(pair: Pair) -> str:
     if pair.difference == 0:
         return ""
-    if pair.beyond:
-        return f"If the true difference were of this size, more than {MOST_SEEDS} seeds would be needed to show it."
-    if pair.seeds_needed is None:
-        return ""
-    more = max(1, pair.seeds_needed - pair.seeds)
-    return f"To show a difference of this size takes about {more} more seed{'s' if more > 1 else ''}."
+    if pair.too_few_rows:
+        takes = "more test rows, whatever the number of seeds"
+    elif pair.beyond:
+        takes = f"more than {MOST_SEEDS} seeds"
+    else:
+        more = max(1, (pair.seeds_needed or 0) - pair.seeds)
+        takes = f"about {more} more seed{'s' if more > 1 else ''}"
+    return f"To show a difference of this size takes {takes}."
 
 
 def _of_one_seed(pair: Pair, rows: Sequence[StrategyRow], metric: str) -> str:
@@ -88,7 +90,7 @@ def _of_one_seed(pair: Pair, rows: Sequence[StrategyRow], metric: str) -> str:
     )
 
 
-def _of_the_two_best(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> Pair:
+def of_the_two_best(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> Pair:
     """The pair of the strategies that lost to nobody and to the best alone."""
     losses = {row.strategy: sum(pair.second == row.strategy for pair in pairs) for row in rows}
     return min(pairs, key=lambda pair: (losses[pair.first] + losses[pair.second], losses[pair.first]))

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from cluster.capacity import ClusterError
 from cluster.jobs import POLL_SECONDS, Job, JobRecord, Jobs
 from trainables.errors import InputError
@@ -23,7 +25,8 @@ from tuning.comparison import compare
 from tuning.jobs.parcel import MANIFEST, Manifest, Part, parcel_folder
 from tuning.jobs.submission import code, command, metadata
 from tuning.jobs.uploads import write_archive
-from tuning.report import comparison_json, comparison_markdown, results_json
+from tuning.report import comparison_json, comparison_markdown
+from tuning.results import results_json
 from tuning.spec import STORE_FILE
 from tuning.store.study_store import StudyStore
 from tuning.store.url import sqlite_url
@@ -136,8 +139,9 @@ def _joined(parts: list[Path], whole: Path) -> Path:
 
 
 def _write_reports(folder: Path, name: str) -> None:
-    outcome = StudyStore(sqlite_url(folder / STORE_FILE)).load(name)
-    comparison = compare(outcome)
+    store = StudyStore(sqlite_url(folder / STORE_FILE))
+    outcome = store.load(name)
+    comparison = compare(outcome, spec=yaml.safe_load(store.spec(name)))
     (folder / "results.json").write_text(results_json(outcome), encoding="utf-8")
     (folder / "comparison.json").write_text(comparison_json(comparison), encoding="utf-8")
     (folder / "comparison.md").write_text(comparison_markdown(comparison), encoding="utf-8")

@@ -28,9 +28,9 @@ from cluster.capacity import ClusterError
 from trainables.recipe import MOMENTS
 from tuning.comparison import compare
 from tuning.experiments import find_experiment, find_store
+from tuning.finish.final import choose
 from tuning.outcome import ExperimentOutcome
 from tuning.report import best_configuration
-from tuning.run.final import choose
 from tuning.run.place import storage_at
 from tuning.spec import SPEC_FILE, STORE_FILE, study_name
 from tuning.spec_file import dump, parse

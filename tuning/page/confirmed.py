@@ -51,7 +51,7 @@ def seed_info(row: StrategyRow, study: StudyRow) -> SeedInfo | None:
     return SeedInfo(
         row.strategy,
         study.seed,
-        max(study.chosen.validation, again.searched) if again else study.chosen.validation,
+        study.chosen.validation,
         again.validation if again else (),
         again.mean if again else None,
         again.gap if again else None,

@@ -52,17 +52,19 @@ class Content:
         return json.dumps({"version": self.version, "body": self.body, "figures": self.figures}, allow_nan=False)
 
 
-def content_of(outcome: ExperimentOutcome, spec_text: str) -> Content:
+def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | None = None) -> Content:
     """The body and the figures.
 
     Args:
         outcome: finished or not.
         spec_text: the resolved spec, as the store has kept it.
+        target: a validation score; what it cost each strategy to reach it is told.
 
     Raises:
         ValueError: the outcome holds no study.
     """
-    comparison, spec = compare(outcome), RecordedSpec.parse(spec_text)
+    spec = RecordedSpec.parse(spec_text)
+    comparison = compare(outcome, spec=spec.raw, target=target)
     figures = all_figures(outcome, comparison, spec)
     body = (
         _environment()

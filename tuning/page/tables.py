@@ -10,7 +10,7 @@ from tuning.outcome import ExperimentOutcome, StudyOutcome
 from tuning.page.figure import Cell, Table, number, shown
 
 if TYPE_CHECKING:
-    from tuning.comparison import Comparison, Interval, StrategyRow
+    from tuning.comparison import Comparison, Interval, Pair, StrategyRow
 
 VARIES = "differs between studies: "
 
@@ -43,7 +43,7 @@ def cost_table(comparison: Comparison) -> Table:
             "device-s, search": lambda row: row.device_seconds,
             "device-s, confirming": lambda row: row.confirming or None,
             f"device-s to {number(comparison.target)}": lambda row: row.reach.median if row.reach else None,
-            "money": lambda row: row.money,
+            _money(comparison): lambda row: row.money,
             "epochs": lambda row: row.epochs,
             "trials": lambda row: row.trials,
             "completed": lambda row: row.completed,
@@ -82,7 +82,7 @@ def pair_table(comparison: Comparison) -> Table:
                 pair.p,
                 pair.corrected,
                 pair.seeds,
-                pair.seeds_needed if not pair.beyond else "more than 100",
+                _needed(pair),
                 "yes" if pair.shown else "no",
                 pair.test,
             )
@@ -134,6 +134,15 @@ def provenance_table(studies: Iterable[StudyOutcome]) -> Table:
         ("name", "value"),
         tuple((name, values[0] if len(values) == 1 else VARIES + ", ".join(values)) for name, values in found.items()),
     )
+
+
+def _needed(pair: Pair) -> Cell:
+    unknown = "more test rows" if pair.too_few_rows else "more than 100" if pair.beyond else None
+    return unknown if pair.seeds_needed is None else pair.seeds_needed
+
+
+def _money(comparison: Comparison) -> str:
+    return "cost" if comparison.price is None else f"cost, {comparison.price.currency}".rstrip(", ")
 
 
 def _interval(interval: Interval | None) -> str | None:

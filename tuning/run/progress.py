@@ -125,6 +125,8 @@ class Progress(Callback):  # type: ignore[misc]
         self.close()
         if self._state.slots:
             self._print(f"{self._name}  {_used(self._state)}")
+        if self._spending.reached and (limit := self._spending.limit):
+            self._print(f"{self._name}  ended at its budget of {limit.describe()}")
 
     def close(self) -> None:
         """Give the terminal back; harmless when nothing is drawn. For the runner, when a study is interrupted."""

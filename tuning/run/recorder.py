@@ -158,7 +158,10 @@ class Recorder(Callback):  # type: ignore[misc]
         """A trial has ended by itself or was stopped: the result itself says whether it had reached its end."""
         with self._writing() as writer:
             self._begin(writer, trials, trial)
-            if not writer.reports(trial.trial_id) and not self._spending.reached:
+            if not writer.reports(trial.trial_id):
+                if self._spending.reached:
+                    writer.end_trial(trial.trial_id, TrialState.STOPPED)
+                    return
                 reason = "ended without a report; a trainable reports at least once, see trainables.reporting.report"
                 writer.end_trial(trial.trial_id, TrialState.FAILED, reason)
             elif trial.last_result.get("finished"):

@@ -94,7 +94,7 @@ class Study:
 
 
 def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool = False) -> ExperimentOutcome:
-    """Run every study of `spec` that is not finished, then score the chosen configurations on the test split.
+    """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split.
 
     Args:
         spec: from `load_spec`.
@@ -114,7 +114,7 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
     claim_run_folder(spec, resume=resume)
 
     from cluster.session import connect
-    from tuning.run.final import score_studies
+    from tuning.finish.final import finish_studies
 
     store, place = StudyStore(spec.store_url), place_of(spec)
     preload = "trainables.warm" if spec.trainable == "finetune" else None
@@ -141,10 +141,17 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         for study in studies:
             session.warm_up(study.most_trials, slot_environment(), workers)
             run_study(study, session, store, place, tracking, progress=progress, new=not resume)
-        if spec.test:
-            score_studies(spec, session, store, place)
-            place.save()
+        finish_studies(spec, session, store, place, functools.partial(_say, spec.name) if progress else _keep_quiet)
+        place.save()
     return store.load(spec.name)
+
+
+def _say(name: str, line: str) -> None:
+    print(f"{name}: {line}", flush=True)
+
+
+def _keep_quiet(line: str) -> None:
+    """For callers that want no progress."""
 
 
 def trial_folder(trial: Any) -> str:

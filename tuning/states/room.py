@@ -17,7 +17,7 @@ from trainables.model_files import weight_bytes
 from trainables.shared_memory import free_memory
 
 if TYPE_CHECKING:
-    from tuning.spec import CheckpointSpec, ExperimentSpec
+    from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
     from tuning.strategies import Plan
 
 WITH_MOMENTS = 3
@@ -75,13 +75,24 @@ def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
     fits = [fits_memory(weights, plan, slots, spec.checkpoint) for plan in plans]
     rooms = [room_of(weights, p, slots, spec.checkpoint, in_memory=fit) for p, fit in zip(plans, fits, strict=True)]
     # One study runs at a time; of those before it the best weights stay.
-    storage = max(room.storage for room in rooms) + (len(plans) - 1) * spec.checkpoint.keep_best * weights
+    best = spec.checkpoint.keep_best * weights
+    studies = len(spec.strategies) * len(spec.seeds)
+    confirming = studies * best + confirming_copies(spec.confirm, studies, slots) * weights
+    storage = max(max(room.storage for room in rooms) + (len(plans) - 1) * best, confirming)
     if not is_uri(spec.cluster.storage):
         refuse_too_little(spec.run_folder, storage)
     memory = max(room.memory for room in rooms)
     straight = "" if all(fits) else f"; too little shared memory ({shown(free_memory())} free) for some: straight there"
     where = spec.cluster.storage if is_uri(spec.cluster.storage) else spec.run_folder
     return f"checkpoints: at most {shown(memory)} of memory and {shown(storage)} in {where}{straight}"
+
+
+def confirming_copies(confirm: ConfirmSpec | None, studies: int, slots: int) -> int:
+    """How many trainings' weights lie in the run folder at most while winners are sought: of each study those of the
+    best configuration so far, and of as many unfinished ones as there are slots."""
+    if confirm is None:
+        return 0
+    return min(studies * confirm.top, studies + slots) * confirm.seeds
 
 
 def refuse_too_little(folder: Path, needed: int) -> None:

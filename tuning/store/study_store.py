@@ -17,8 +17,9 @@ import yaml
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.budget import BudgetUse, Limit, Price
-from tuning.outcome import ExperimentOutcome, Exploit, NodeLoss, StudyOutcome, StudyState, TestScore, TrialOutcome
+from tuning.outcome import ExperimentOutcome, Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.store.database import connect, told
+from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
 from tuning.store.statements import attribute_of_studies
 from tuning.store.study_log import decode, plain_params, reports_of
 from tuning.store.study_writer import OPTUNA_STATES, StudyWriter
@@ -232,7 +233,7 @@ def _find_or_create(storage: RDBStorage, name: str, mode: str) -> tuple[int, boo
 def _study_outcome(study: _Known, attributes: Mapping[str, Any], trials: list[FrozenTrial]) -> StudyOutcome:
     identity = study.identity
     latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
-    test, price = attributes.get("test"), identity.get("price")
+    price = identity.get("price")
     outcome = StudyOutcome(
         strategy=identity["strategy"],
         kind=identity["kind"],
@@ -248,10 +249,12 @@ def _study_outcome(study: _Known, attributes: Mapping[str, Any], trials: list[Fr
         slots=identity["slots"],
         devices_per_trial=identity["devices_per_trial"],
         device=identity["device"],
-        test=TestScore(**test) if test else None,
+        test=decode_test(attributes.get("test")),
         attributes={**identity["attributes"], **attributes.get("provenance", {})},
         node_losses=tuple(NodeLoss(*loss) for loss in attributes.get("node_losses", [])),
         slot_seconds=attributes.get("slot_seconds"),
+        confirmations=decode_confirmations(attributes),
+        finals=decode_finals(attributes.get("finals", [])),
         price=Price(**price) if price else None,
     )
     return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))

@@ -10,15 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
-from tuning.outcome import Exploit, NodeLoss, StudyState, TestScore, TrialState, epochs_trained
+from tuning.outcome import (
+    Confirmation,
+    Exploit,
+    FinalModel,
+    NodeLoss,
+    StudyState,
+    TestScore,
+    TrialState,
+    epochs_trained,
+)
 from tuning.store.database import told
+from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
 from tuning.store.statements import set_attribute_and_value, set_study_attributes
 from tuning.store.study_log import Event, decode, encode, kept, key, plain_params, reports_of
 from tuning.store.url import StoreError
@@ -209,7 +219,20 @@ class StudyWriter:
 
     def set_test(self, score: TestScore) -> None:
         """The one look at the test split."""
-        self._set("test", {**asdict(score), "params": plain_params(score.params)})
+        self._set("test", encode_test(score))
+
+    def set_confirmations(self, *confirmations: Confirmation) -> None:
+        """Trainings of the study's best configurations, all in one transaction. One of the same rank and seed is
+        replaced: by itself, with its test score."""
+        attributes = {confirmation_key(one): encode_confirmation(one) for one in confirmations}
+        with self._told("write confirmations"):
+            set_study_attributes(self._storage, self._study_id, attributes)
+
+    def add_final(self, model: FinalModel) -> None:
+        """A model was trained of the study's configuration, and has had its look at the test split."""
+        with self._told("read the final models"):
+            before = self._storage.get_study_user_attrs(self._study_id).get("finals", [])
+        self._set("finals", [*before, encode_final(model)])
 
     def add_loss(self, loss: NodeLoss) -> None:
         """A trial goes on elsewhere."""

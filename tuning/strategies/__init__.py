@@ -57,6 +57,10 @@ class Strategy(Frozen, ABC):
         """What cannot work here: pairs of (path below the strategy or `space.<name>`, rule and next step)."""
         return []
 
+    def planned_epochs(self, space: Space, epochs: float) -> float | None:
+        """Passes over the training split that its trials take together; None: it cannot be told beforehand."""
+        return None
+
     @abstractmethod
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """The searcher and scheduler for one study.

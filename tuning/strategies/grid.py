@@ -22,6 +22,10 @@ class Grid(Strategy):
 
     points: PositiveInt = Field(3, description="values per range, both ends included, evenly spaced on its scale")
 
+    def planned_epochs(self, space: Space, epochs: float) -> float:
+        """All combinations, each to its end."""
+        return len(space.grid(self.points)) * epochs
+
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """First come, first served; nothing is stopped early."""
         from ray.tune.schedulers import FIFOScheduler

@@ -22,6 +22,10 @@ class HyperOpt(ModelledProposals, Strategy):
         """Nothing to search."""
         return self.space_refusals(space)
 
+    def planned_epochs(self, space: Space, epochs: float) -> float | None:
+        """All trials, each to its end."""
+        return None if self.trials is None else self.trials * epochs
+
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """First come, first served."""
         from ray.tune.schedulers import FIFOScheduler

@@ -75,6 +75,10 @@ class Pbt(Strategy):
             found.append(("space", "no dimension may change, so pbt perturbs nothing; give it at least one to search"))
         return found
 
+    def planned_epochs(self, space: Space, epochs: float) -> float:
+        """All members, each to its end."""
+        return self.population * epochs
+
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """Scheduler and members share one state, which Tune's snapshots carry; take both from one plan."""
         from tuning.search.evolution import Evolution

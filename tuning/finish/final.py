@@ -1,31 +1,31 @@
 """The end of an experiment: the chosen configuration of each study is scored on the test split, once.
 
-The search never sees that split. What is scored is the checkpoint behind the best validation score, which the keeper
-has kept; the score is recorded with the study, and a study that has one is never scored again.
+The search never sees that split. With `confirm` the configuration is chosen by new trainings (`finish.confirm`). Else
+what is scored is the checkpoint behind the best validation score, which the keeper has kept; the score is recorded with
+the study, and a study that has one is never scored again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.reporting import Report
 from trainables.slot import Scores, Training, build, is_training
 from trainables.spec import FineTuneSpec, Params
 from trainables.states import scorable
 from trainables.storage import Storage
-from trainables.team import builder, workers_for
-from tuning.outcome import StudyOutcome, StudyState, TestScore, TrialOutcome
+from tuning.finish.confirm import confirm_studies
+from tuning.finish.side_by_side import Job, side_by_side
+from tuning.outcome import ScoredRows, StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.spec import ExperimentSpec, study_name
 
 if TYPE_CHECKING:
     from cluster.session import Session
-    from cluster.spec import TrialResources
     from tuning.run.place import RunPlace
     from tuning.store.study_store import StudyStore
 
@@ -38,6 +38,19 @@ class Choice(NamedTuple):
     trial: TrialOutcome
     report: Report
     checkpoint: str
+
+
+def finish_studies(
+    spec: ExperimentSpec, session: Session, store: StudyStore, place: RunPlace, say: Callable[[str], None]
+) -> None:
+    """Do what `spec` asks for after the searches: confirm and score, or score alone.
+
+    Raises: see `score_studies` and `confirm_studies`.
+    """
+    if spec.confirm is not None:
+        confirm_studies(spec, session, store, place, say)
+    elif spec.test:
+        score_studies(spec, session, store, place)
 
 
 def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, place: RunPlace) -> None:
@@ -53,37 +66,23 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
 
     if not is_training(spec.trainable):
         return
-    waiting = []
-    with contextlib.ExitStack() as held:
-        for study in store.load(spec.name).studies:
-            if study.test is not None or study.state is not StudyState.FINISHED:
-                continue
-            choice = choose(study)
-            if choice is not None:
-                storage = place.storage(study_name(study.strategy, study.seed))
-                shared = spec.trial_spec(study.seed)
-                waiting.append((study, choice, _scores(shared, choice, storage, session.resources, held)))
-        for study, (trial, report, checkpoint), scores in waiting:
-            metrics, rows = ray.get(scores)
-            score = TestScore(trial.id, report.epoch, report.params, metrics, rows, checkpoint, time.time())
+    jobs = []
+    for study in store.load(spec.name).studies:
+        if study.test is not None or study.state is not StudyState.FINISHED:
+            continue
+        if (choice := choose(study)) is not None:
+            storage = place.storage(study_name(study.strategy, study.seed))
+            given = (spec.trial_spec(study.seed), dict(choice.report.params), choice.checkpoint, storage)
+            jobs.append(Job((study, choice), score_checkpoint, given))
+    with side_by_side(jobs, spec.trainable, session) as ended:
+        for job in ended:
+            study, (trial, report, checkpoint) = job.key
+            scores: Scores = ray.get(job.answer)
+            rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
+            score = TestScore(
+                *(trial.id, report.epoch, report.params, scores.metrics, scores.rows, checkpoint, time.time()), rows
+            )
             store.writer(spec.name, study).set_test(score)
-
-
-def _scores(
-    spec: FineTuneSpec, choice: Choice, storage: Storage, resources: TrialResources, held: contextlib.ExitStack
-) -> Any:
-    """The scores to come, from a process that holds what a trial does, or from as many as a trial has."""
-    import ray
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-    workers = workers_for(spec.trainable, resources.gpus)
-    options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
-    if workers > 1:
-        group = resources.to_ray(workers).to_placement_group()
-        held.callback(ray.util.remove_placement_group, group)
-        options = {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(group)}
-    remote = ray.remote(score_checkpoint).options(**options)
-    return remote.remote(spec, dict(choice.report.params), choice.checkpoint, storage, builder(workers))
 
 
 def choose(study: StudyOutcome) -> Choice | None:

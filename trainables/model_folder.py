@@ -1,0 +1,39 @@
+"""A trained state as a folder that transformers loads by itself: config with the names of the classes, weights in
+safetensors, tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainables import checkpoint
+from trainables.arguments import whole
+from trainables.cache import prepare
+from trainables.models import load_model, load_tokenizer
+from trainables.spec import FineTuneSpec, Params
+
+
+def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
+    """Write the weights that `FineTuning.save` has put into `state` into the existing `folder`.
+
+    Args:
+        params: complete, as they were in force at the end.
+
+    Returns:
+        The names of the classes by id; empty for a regression.
+
+    Raises:
+        FileNotFoundError: `state` holds none.
+        ModelError: the base model cannot be reached.
+    """
+    data = prepare(spec, whole(params.get("data.max_length")))
+    model = load_model(
+        spec,
+        num_labels=data.facts.num_labels,
+        label_names=data.facts.label_names,
+        regression=data.regression,
+        config_overrides={k.removeprefix("model."): v for k, v in params.items() if k.startswith("model.")},
+    )
+    checkpoint.restore(state, model)
+    model.save_pretrained(folder)
+    load_tokenizer(spec).save_pretrained(folder)
+    return data.facts.label_names

@@ -1,0 +1,50 @@
+"""`best.yaml`: an experiment of one configuration, the winner, that `tunefleet run` takes."""
+
+from __future__ import annotations
+
+from trainables.spec import FineTuneSpec, Params, Value
+from tuning.finish.winner import Winner
+from tuning.outcome import Stretch
+from tuning.spec import ExperimentSpec
+from tuning.spec_file import dump
+
+FILE = "best.yaml"
+
+
+def best_spec(spec: ExperimentSpec, winner: Winner) -> str:
+    """A grid of a single point, on the data and the model of `spec`, as YAML. A schedule stands in comments: a trial of
+    its own has the values of its end all the way, since only a population changes values in flight."""
+    chosen = winner.candidate.schedule[-1].params
+    trial = next(trial for trial in winner.study.trials if trial.id == winner.candidate.trial)
+    # Not in force is what the chosen optimizer has no use for.
+    searched = [name for name in trial.params if name in chosen and name not in spec.fixed]
+    task = {name: value for name, value in spec.model_dump(mode="json").items() if name in FineTuneSpec.model_fields}
+    raw = {
+        "name": f"{spec.name}-best",
+        **task,
+        "seed": spec.trial_spec(winner.study.seed).seed,
+        "space": {name: {"choice": [chosen[name]]} for name in searched},
+        "strategies": [{"kind": "grid"}],
+    }
+    origin = f"{winner.study.strategy}, seed {winner.study.seed}, trial {winner.candidate.trial}"
+    lines = [f"# The best configuration of {spec.name}: {origin} after epoch {winner.candidate.epoch:g}."]
+    if len(winner.candidate.schedule) > 1:
+        lines.append("# It is a schedule: below are the values at its end. `train-final` replays what was in force:")
+        lines += [f"#   {line}" for line in schedule_lines(winner.candidate.schedule)]
+    return "\n".join([*lines, dump(raw)])
+
+
+def schedule_lines(schedule: tuple[Stretch, ...]) -> list[str]:
+    """One line per stretch, with the values that change along the way."""
+
+    def moving(name: str) -> bool:
+        return len({repr(stretch.params.get(name)) for stretch in schedule}) > 1
+
+    names = [name for name in schedule[-1].params if moving(name)]
+    told: list[tuple[Stretch, dict[str, Value]]] = [(s, {name: s.params.get(name) for name in names}) for s in schedule]
+    return [f"epochs {stretch.start:g} to {stretch.end:g}: {shown(values)}" for stretch, values in told]
+
+
+def shown(params: Params) -> str:
+    """Values for people."""
+    return ", ".join(f"{n}={v:.3g}" if isinstance(v, float) else f"{n}={v}" for n, v in params.items())

@@ -1,0 +1,47 @@
+"""What is confirmed: the best configurations of a study, by validation. Pure, no I/O."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+from tuning.finish.schedules import schedule_of
+from tuning.outcome import Stretch, StudyOutcome, TrialState
+from tuning.spec import ExperimentSpec
+
+FIRST_SEED = 1000  # of trainings after the search
+
+
+class Candidate(NamedTuple):
+    """A configuration, and the report that speaks for it."""
+
+    rank: int  # 1: the best
+    trial: str  # trial id
+    epoch: float
+    schedule: tuple[Stretch, ...]
+    searched: float  # its validation score
+
+
+def candidates(study: StudyOutcome, top: int) -> tuple[Candidate, ...]:
+    """The `top` best of `study`, each of another trial; ties go to the earlier one. Failed trials are left out, and a
+    trial whose values were another's all the way: it would be trained twice alike.
+    """
+    sign = 1 if study.mode == "max" else -1
+    alive = (trial for trial in study.trials if trial.state is not TrialState.FAILED)
+    scored = [(t, r) for t in alive if (r := t.best_report(study.metric, study.mode)) is not None]
+    scored.sort(key=lambda pair: -sign * pair[1].metrics[study.metric])  # stable
+    found: list[Candidate] = []
+    for trial, report in scored:
+        schedule = schedule_of(study.history(trial, report))
+        if len(found) < top and all(schedule != other.schedule for other in found):
+            searched = report.metrics[study.metric]
+            found.append(Candidate(len(found) + 1, trial.id, report.epoch, schedule, searched))
+    return tuple(found)
+
+
+def training_seeds(spec: ExperimentSpec, count: int) -> tuple[int, ...]:
+    """Seeds for trainings after the search: none that a trial of it had, and the same for all strategies, so that
+    their scores are pairs."""
+    searched = {spec.trial_spec(seed).seed for seed in spec.seeds}
+    unused = (seed for seed in itertools.count(FIRST_SEED) if seed not in searched)
+    return tuple(itertools.islice(unused, count))

@@ -1,0 +1,75 @@
+"""The command `train-final`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+SUCCESS = 0
+Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
+def add_train_final(add: Add) -> argparse.ArgumentParser:
+    """Declare it; returns it, for the options that all commands about an experiment have."""
+    sub = add("train-final", _train_final, "train the best configuration on training and validation rows, and keep it")
+    sub.add_argument("--strategy", metavar="NAME", help="of this strategy; default: the best of all, by validation")
+    sub.add_argument(
+        "--seed", metavar="N", type=_seed, help="of the training (default: the first that confirmations use)"
+    )
+    sub.add_argument("--out", metavar="FOLDER", help="for the model (default: NAME-model)")
+    sub.add_argument("--force", action="store_true", help="replace a model that train-final has written there")
+    sub.add_argument("--address", metavar="HOST:PORT", help="of another Ray than the spec's; auto, or null: its own")
+    sub.add_argument("--push-to-hub", metavar="REPO", help="upload it to USER/NAME on the Hugging Face Hub")
+    sub.add_argument("--private", action="store_true", help="make that repository a private one")
+    return sub
+
+
+def _train_final(arguments: argparse.Namespace) -> int:
+    from cluster.storage import is_uri
+    from tuning.experiments import find_experiment, found_in
+    from tuning.finish.candidates import training_seeds
+    from tuning.finish.hub import make_repo, push
+    from tuning.finish.session import joined
+    from tuning.finish.train_final import Target, refuse_unless_fine_tuning, train_final
+    from tuning.finish.winner import winner_of
+    from tuning.run.bucket import RunBucket
+    from tuning.run.place import place_of
+    from tuning.spec import SPEC_FILE, STORE_FILE, load_spec
+    from tuning.store.study_store import StudyStore
+
+    folder = find_experiment(arguments.experiment, arguments.storage)
+    # Nothing is logged, so no key is asked for.
+    changed = ["wandb.mode=disabled", f"cluster.storage={found_in(arguments.experiment, arguments.storage)}"]
+    if arguments.address:
+        changed.append(f"cluster.address={arguments.address}")
+    spec = load_spec(folder / SPEC_FILE, changed)
+    refuse_unless_fine_tuning(spec)
+    target = Target(Path(arguments.out or f"{spec.name}-model").expanduser().absolute(), replace=arguments.force)
+    target.check()
+    if is_uri(spec.cluster.storage):
+        RunBucket(spec.cluster.storage, spec.name).fetch_store(spec.run_folder / STORE_FILE)
+    store = StudyStore(arguments.store or spec.store_url)
+    outcome = store.load(spec.name)
+    winner = winner_of(outcome, arguments.strategy)
+    seed = training_seeds(spec, 1)[0] if arguments.seed is None else arguments.seed
+    repo = make_repo(arguments.push_to_hub, private=arguments.private) if arguments.push_to_hub else None
+    with joined(spec) as session:
+        _say(f"{spec.name}: {session.describe()}")
+        train_final(spec, outcome, winner, seed, target, session, store, _say)
+        place_of(spec).save()
+    print(f"{target.folder}: the model, its tokenizer, best.yaml and README.md, the model card")
+    if repo is not None:
+        print(f"uploaded to {push(target.folder, repo)}")
+    return SUCCESS
+
+
+def _seed(text: str) -> int:
+    if (seed := int(text)) < 0:
+        raise ValueError(text)
+    return seed
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,256 @@
+"""`confirm:` of a spec: the best configurations of each study, trained from the start with several training seeds.
+
+The search's own best score is the luckiest of many. So the winner of a study is chosen anew, by the mean validation
+score of trainings that the search has not seen (their seeds are new), and only then its models are scored on the test
+split, once. Each training is recorded as it ends: a crash loses those that ran.
+
+    STUDY/confirmed/RANK-SEED/    weights of a training, until the winner's are scored; then nothing is left
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trainables.device_memory import cap_device_memory
+from trainables.errors import InputError
+from trainables.recipe import Recipe
+from trainables.replay import replay
+from trainables.reporting import checked
+from trainables.slot import Scores, Training
+from trainables.spec import FineTuneSpec, Params, Value
+from trainables.storage import Storage
+from tuning.finish.candidates import Candidate, candidates, training_seeds
+from tuning.finish.schedules import segments_of
+from tuning.finish.side_by_side import Ended, Job, side_by_side
+from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
+from tuning.spec import ExperimentSpec, study_name
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+    from tuning.run.place import RunPlace
+    from tuning.store.study_store import StudyStore, StudyWriter
+
+FOLDER = "confirmed"  # below the study's
+
+
+class Trained(NamedTuple):
+    """What a training tells."""
+
+    seconds: float
+    validation: dict[str, float] | None = None  # None: it failed
+    provenance: Mapping[str, Value] = {}
+    error: str | None = None
+
+
+class Kept(NamedTuple):
+    """Where the weights of a training are."""
+
+    storage: Storage
+    path: str
+    recipe: Recipe
+
+    def drop(self) -> None:
+        """They are needed no more."""
+        self.storage.delete(self.path, self.recipe)
+
+
+@dataclass
+class Confirming:
+    """One finished study on its way to a winner."""
+
+    spec: ExperimentSpec
+    study: StudyOutcome
+    writer: StudyWriter
+    place: RunPlace
+
+    def __post_init__(self) -> None:
+        assert self.spec.confirm is not None
+        self.seeds = training_seeds(self.spec, self.spec.confirm.seeds)
+        self.candidates = candidates(self.study, self.spec.confirm.top)
+
+    @cached_property
+    def name(self) -> str:
+        """Of the study, for people."""
+        return f"{self.study.strategy}, seed {self.study.seed}"
+
+    @property
+    def looked(self) -> bool:
+        """Whether the test split has had its look."""
+        return any(c.test is not None for c in self.study.confirmations)
+
+    def missing(self) -> Iterator[tuple[Candidate, int]]:
+        """What has not been trained yet: one configuration after the other, each with all seeds."""
+        known = {(c.rank, c.seed) for c in self.study.confirmations}
+        return ((one, seed) for one in self.candidates for seed in self.seeds if (one.rank, seed) not in known)
+
+    def training_spec(self, seed: int) -> FineTuneSpec:
+        """What a training with `seed` is given besides its values."""
+        return self.spec.trial_spec(self.study.seed).model_copy(update={"seed": seed})
+
+    def kept(self, rank: int, seed: int) -> Kept:
+        """Where the weights of that training are, or will be."""
+        schedule = next(one.schedule for one in self.candidates if one.rank == rank)
+        name = study_name(self.study.strategy, self.study.seed)
+        recipe = Recipe(f"{rank}-{seed}", moments=False, node=None, segments=segments_of(schedule), bases=())
+        return Kept(self.place.storage(name), f"{self.place.tune_folder(name)}/{FOLDER}/{rank}-{seed}", recipe)
+
+    def record(self, confirmation: Confirmation) -> None:
+        """Write down a training that has ended, and let weights go that can belong to no winner any more."""
+        self.writer.set_confirmations(confirmation)
+        others = [c for c in self.study.confirmations if (c.rank, c.seed) != (confirmation.rank, confirmation.seed)]
+        ordered = sorted([*others, confirmation], key=lambda c: (c.rank, c.seed))
+        self.study = replace(self.study, confirmations=tuple(ordered))
+        ended = [c for c in ordered if c.rank == confirmation.rank]
+        if len(ended) == len(self.seeds):
+            self.drop_all_but(self.study.confirmed())
+
+    def drop_all_but(self, winner: tuple[Confirmation, ...]) -> None:
+        """Delete the weights of all configurations that are through, save those of `winner`."""
+        for one in self.candidates:
+            ended = [c for c in self.study.confirmations if c.rank == one.rank]
+            if len(ended) == len(self.seeds) and one.rank not in {c.rank for c in winner}:
+                for c in ended:
+                    self.kept(c.rank, c.seed).drop()
+
+
+def confirm_studies(
+    spec: ExperimentSpec, session: Session, store: StudyStore, place: RunPlace, say: Callable[[str], None]
+) -> None:
+    """Train what is not confirmed yet of every finished study, then score the winners on the test split, unless `spec`
+    is without, or they have been.
+
+    Args:
+        say: told one line per training.
+
+    Raises:
+        StoreError: the study store cannot be read or written, or the data are not those of the search.
+        OSError: weights cannot be written or read, on any node.
+        InputError: model or data cannot be had any more.
+    """
+    finished = [s for s in store.load(spec.name).studies if s.state is StudyState.FINISHED and s.trials]
+    found = [Confirming(spec, study, store.writer(spec.name, study), place) for study in finished]
+    ours = [one for one in found if any(one.missing()) or (spec.test and not one.looked)]
+    if not ours:
+        return
+    _train(ours, session, say)
+    if spec.test:
+        _look_at_test(ours, session, say)
+    for one in ours:
+        one.drop_all_but(())
+
+
+def _train(ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
+    """All that is missing, of all studies, as one queue."""
+    jobs = [
+        Job((one, candidate, seed), train, (one.training_spec(seed), one.kept(candidate.rank, seed)))
+        for one in ours
+        for candidate, seed in one.missing()
+    ]
+    with side_by_side(jobs, ours[0].spec.trainable, session) as ended:
+        for number, job in enumerate(ended, start=1):
+            one, candidate, seed = job.key
+            trained = _outcome(job)
+            one.writer.note(trained.provenance)
+            cost = trained.seconds * session.devices_per_trial
+            confirmation = Confirmation(
+                *candidate, seed, cost, time.time(), validation=trained.validation, error=trained.error
+            )
+            one.record(confirmation)
+            scores = confirmation.validation
+            told = f"failed: {confirmation.error}" if scores is None else f"{scores[one.study.metric]:.4f}"
+            say(
+                f"confirming {number}/{len(jobs)}: {one.name}, no. {candidate.rank} (trial {candidate.trial}, searched "
+                f"{candidate.searched:.4f}), training seed {seed}: {told}"
+            )
+
+
+def _outcome(job: Ended[Any]) -> Trained:
+    """What has come of a training. One whose process has died has failed, too.
+
+    Raises:
+        OSError, InputError: not the configuration's fault.
+    """
+    import ray
+
+    try:
+        trained: Trained = ray.get(job.answer)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause or error from error
+    except ray.exceptions.RayError as error:
+        return Trained(job.seconds, error=described(error))
+    return trained
+
+
+def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec], Training]) -> Trained:
+    """On a worker: train along the schedule, score on validation, keep the weights.
+
+    Raises:
+        OSError, InputError: not the configuration's fault.
+    """
+    begun = time.monotonic()
+    assert spec.objective is not None
+    with TemporaryDirectory(prefix="tunefleet-") as scratch:
+        states, weights = Path(scratch, "states"), Path(scratch, "weights")
+        states.mkdir()
+        weights.mkdir()
+        try:
+            cap_device_memory()
+            training, evaluation = replay(kept.recipe.segments, make, spec, states)
+            values = kept.recipe.segments[-1].params
+            metrics = checked(evaluation.metrics, spec.objective.metric, evaluation.epoch, values)
+        except (OSError, InputError):
+            raise
+        except Exception as error:  # the same values fail again: it is recorded, and the others go on
+            return Trained(time.monotonic() - begun, error=described(error))
+        training.save(weights, moments=False)
+        kept.drop()  # of a training that ended, and was not recorded
+        kept.storage.put(weights, kept.path, kept.recipe, weights_only=True)
+    return Trained(time.monotonic() - begun, metrics, dict(training.provenance))
+
+
+def described(error: Exception) -> str:
+    """On one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _look_at_test(ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
+    """Score each winner's models; a study's scores are recorded together, once all are there."""
+    import ray
+
+    jobs = []
+    for number, one in enumerate(ours):
+        winner = one.study.confirmed()
+        if not winner:
+            say(f"{one.name}: no configuration was trained with all its seeds, so none is scored on test")
+        for c in winner:
+            jobs.append(Job((number, c), score, (one.training_spec(c.seed), one.kept(c.rank, c.seed))))
+    seen: dict[int, list[Confirmation]] = {}
+    with side_by_side(jobs, ours[0].spec.trainable, session) as ended:
+        for job in ended:
+            number, winner = job.key
+            scores: Scores = ray.get(job.answer)
+            rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
+            scored = seen.setdefault(number, [])
+            scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=time.time()))
+            one = ours[number]
+            if len(scored) == len(one.seeds):
+                one.writer.set_confirmations(*scored)
+                shown = ", ".join(f"{(c.test or {})[one.study.metric]:.4f}" for c in scored)
+                say(f"{one.name}: the models of no. {winner.rank} are scored on test, once: {shown}")
+
+
+def score(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec], Training]) -> Scores:
+    """On a worker: a training's scores on the test split. Weights that are lost are trained again."""
+    with TemporaryDirectory(prefix="tunefleet-") as scratch:
+        folder = kept.storage.scorable(kept.path, kept.recipe, Path(scratch))
+        if folder is None:
+            return replay(kept.recipe.segments, make, spec, Path(scratch))[0].score("test")
+        training = make(kept.recipe.segments[-1].params, spec)
+        training.restore(folder, moments=False)
+    return training.score("test")

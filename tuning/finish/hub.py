@@ -1,0 +1,74 @@
+"""A model's folder on the Hugging Face Hub. The token is the hub library's to find (HF_TOKEN, or `hf auth login`): it
+never passes through here, and nothing writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class HubError(Exception):
+    """The hub cannot be used: why, and what to do."""
+
+
+def make_repo(repo: str, *, private: bool) -> str:
+    """Make the model repository, or find it there; the full name of it.
+
+    To be called before hours of training: a token that may not write is told here.
+
+    Raises:
+        HubError: the hub refuses, or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    with _told(repo, "make the repository", "then again"):
+        return str(HfApi().create_repo(repo, private=private, exist_ok=True).repo_id)
+
+
+def push(folder: Path, repo: str) -> str:
+    """Upload the files of `folder`, in one commit; the address of the repository.
+
+    Raises:
+        HubError: the hub refuses, or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    again = f"then `hf upload {repo} {folder}`: the model is trained and stays in {folder}"
+    with _told(repo, "upload", again):
+        HfApi().upload_folder(repo_id=repo, folder_path=folder, commit_message="Trained by tunefleet train-final")
+    return f"{HfApi().endpoint}/{repo}"
+
+
+@contextmanager
+def _told(repo: str, action: str, again: str) -> Iterator[None]:
+    """The hub's refusals in one line."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HTTPError as NoAnswer  # of whatever client the hub's library uses
+
+    try:
+        yield
+    except HFValidationError as error:
+        raise HubError(
+            f"--push-to-hub: {repo!r}: is no name of a repository ({_line(error)}); give USER/NAME"
+        ) from error
+    except LocalTokenNotFoundError as error:
+        raise HubError(f"--push-to-hub: {repo}: no token; set HF_TOKEN or `hf auth login`, {again}") from error
+    except OfflineModeIsEnabled as error:
+        raise HubError(f"--push-to-hub: {repo}: HF_HUB_OFFLINE is set; unset it, {again}") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        step = {
+            401: "the token is missing or wrong: set HF_TOKEN or `hf auth login`",
+            403: "the token may not write there: make one with write access, or name a repository of your own",
+        }.get(status, "see https://status.huggingface.co")
+        raise HubError(f"--push-to-hub: {repo}: cannot {action}: HTTP {status}; {step}, {again}") from error
+    except (NoAnswer, ConnectionError, TimeoutError) as error:
+        raise HubError(
+            f"--push-to-hub: {repo}: cannot {action}: no connection to the hub ({_line(error)}); check the network, "
+            f"HF_ENDPOINT and proxies, {again}"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,178 @@
+"""`tunefleet train-final`: the model to keep. The chosen configuration is trained on the training and the validation
+rows, along its schedule, and scored on the test split, once.
+
+The training runs where trials do; its files come back as bytes, so the folder is on the machine of the caller whatever
+the cluster shares. Who is asked first is the disk: a folder that is there already is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
+
+from trainables.device_memory import cap_device_memory
+from trainables.errors import InputError
+from trainables.recipe import Segment
+from trainables.replay import replay
+from trainables.slot import Scores, Training
+from trainables.spec import FineTuneSpec, Params, Value
+from tuning.finish import best_spec
+from tuning.finish.card import CARD, Final, model_card
+from tuning.finish.schedules import segments_of
+from tuning.finish.side_by_side import Job, side_by_side
+from tuning.finish.winner import Winner
+from tuning.outcome import ExperimentOutcome, FinalModel
+from tuning.spec import ExperimentSpec
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+    from tuning.store.study_store import StudyStore
+
+CLASS = "trainables.final_training:FinalTraining"  # its `trainable`, imported on the worker: it needs torch
+
+
+class Built(NamedTuple):
+    """What comes back from the worker."""
+
+    files: Mapping[str, bytes]  # of the model's folder
+    scores: Scores
+    provenance: Mapping[str, Value]
+    label_names: tuple[str, ...]  # by class id; empty for regression
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """The folder that a model is written to: with all its files, or not at all."""
+
+    folder: Path
+    replace: bool = False  # what an earlier train-final has written there
+
+    def check(self) -> None:
+        """Raises:
+        InputError: something is there.
+        """
+        if not self.folder.exists():
+            return
+        name = str(self.folder)
+        if not (self.folder / best_spec.FILE).is_file() or not (self.folder / CARD).is_file():
+            raise InputError("--out", name, "holds something that train-final has not written", "choose another folder")
+        if not self.replace:
+            raise InputError(
+                "--out", name, "holds a model already", "choose another folder, or replace it with --force"
+            )
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """All `files`, by name.
+
+        Raises:
+            InputError: something is there now.
+            OSError: the disk cannot be written.
+        """
+        self.check()
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            scratch.mkdir()
+            for name, content in files.items():
+                (scratch / name).write_bytes(content)
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            scratch.rename(self.folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def refuse_unless_fine_tuning(spec: ExperimentSpec) -> None:
+    """Raises:
+    InputError: the trainable of `spec` makes no model that transformers could load.
+    """
+    if spec.trainable == "finetune":
+        return
+    rule = "is a formula: there is no model to keep" if spec.trainable == "learning_curve" else "is code of your own"
+    step = "train-final writes models of `trainable: finetune`; tunefleet results --json has the best values"
+    raise InputError("trainable", spec.trainable, rule, step)
+
+
+def train_final(
+    spec: ExperimentSpec,
+    outcome: ExperimentOutcome,
+    winner: Winner,
+    seed: int,
+    target: Target,
+    session: Session,
+    store: StudyStore,
+    say: Callable[[str], None],
+) -> Final:
+    """Train, score, record the look at the test split, write the folder.
+
+    Args:
+        seed: of the training: data order, head, dropout.
+
+    Raises:
+        InputError: the folder is taken; or model or data cannot be had any more.
+        StoreError: the store cannot be written, or the data are not those of the search.
+        OSError: the disk cannot be written.
+        Exception: what the training ended in.
+    """
+    import ray
+
+    epochs = f"{winner.candidate.epoch:g} epochs"
+    say(
+        f"training the configuration of {winner.study.strategy}, seed {winner.study.seed}, trial "
+        f"{winner.candidate.trial} for {epochs} on training and validation rows, training seed {seed}"
+    )
+    shared = spec.trial_spec(winner.study.seed).model_copy(update={"seed": seed})
+    job = Job(None, build, (shared, segments_of(winner.candidate.schedule)))
+    with side_by_side([job], spec.trainable, session) as ended:
+        (done,) = ended
+        try:
+            built: Built = ray.get(done.answer)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause or error from error
+    writer = store.writer(spec.name, winner.study)
+    fingerprint = built.provenance["data_fingerprint"]
+    writer.note({"data_fingerprint": fingerprint})
+    model = FinalModel(
+        folder=str(target.folder),
+        trial=winner.candidate.trial,
+        epoch=winner.candidate.epoch,
+        seed=seed,
+        metrics=built.scores.metrics,
+        rows=built.scores.rows,
+        device_seconds=built.seconds * session.devices_per_trial,
+        time=time.time(),
+    )
+    looks = sum(len(study.finals) for study in outcome.studies)
+    writer.add_final(model)
+    say(f"test {winner.study.metric}, looked at once: {model.metrics[winner.study.metric]:.4f} ({model.rows:,} rows)")
+    final = Final(spec, winner, model, built.scores, built.provenance, built.label_names, looks)
+    texts = {best_spec.FILE: best_spec.best_spec(spec, winner), CARD: model_card(final)}
+    target.write({**built.files, **{name: text.encode() for name, text in texts.items()}})
+    return final
+
+
+def build(spec: FineTuneSpec, segments: tuple[Segment, ...], make: Callable[[Params, FineTuneSpec], Training]) -> Built:
+    """On a worker: train along the segments on training and validation rows, score on test, make the files."""
+    begun = time.monotonic()
+    with TemporaryDirectory(prefix="tunefleet-") as scratch:
+        states, weights, folder = (Path(scratch, name) for name in ("states", "weights", "folder"))
+        for place in (states, weights, folder):
+            place.mkdir()
+        cap_device_memory()
+        training, _ = replay(segments, make, spec.model_copy(update={"trainable": CLASS}), states)
+        scores = training.score("test")
+        training.save(weights, moments=False)
+        seconds = time.monotonic() - begun
+
+        from trainables.model_folder import write_model_folder
+
+        names = write_model_folder(weights, segments[-1].params, spec, folder)
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+    return Built(files, scores, dict(training.provenance), names, seconds)

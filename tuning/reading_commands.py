@@ -1,0 +1,84 @@
+"""`tunefleet compare` and `tunefleet export`: from the study store, while a run goes on, after a crash, elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tuning.experiments import find_store, name_of
+
+if TYPE_CHECKING:
+    from tuning.outcome import ExperimentOutcome
+
+Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+FORMATS = ("table", "markdown", "json", "csv")
+
+
+def add_compare(add: Add) -> argparse.ArgumentParser:
+    """The subcommand, without the words that name an experiment."""
+    sub = add("compare", _compare, "compare the strategies of an experiment")
+    sub.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
+    sub.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    sub.add_argument(
+        "--target", type=float, metavar="SCORE", help="tell what it cost to reach it (default: the worst final score)"
+    )
+    sub.add_argument("--price", type=float, metavar="MONEY", help="of a device-hour; default: the budget's")
+    return sub
+
+
+def add_export(add: Add) -> argparse.ArgumentParser:
+    """The subcommand, without the words that name an experiment."""
+    sub = add("export", _export, "write studies, trials, reports and confirmations as tables")
+    sub.add_argument("--to", metavar="FOLDER", type=Path, help="default: EXPERIMENT-export")
+    sub.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="default: %(default)s")
+    sub.add_argument("--force", action="store_true", help="write over files of an earlier export")
+    return sub
+
+
+def recorded(arguments: argparse.Namespace) -> tuple[ExperimentOutcome, dict[str, Any]]:
+    """The outcome of the experiment that the words name, and its spec.
+
+    Raises:
+        StoreError: it is in no store, or the store cannot be read.
+        UnknownExperiment: there is no run folder of that name.
+    """
+    from tuning.store.study_store import StudyStore
+
+    name = name_of(arguments.experiment)
+    store = StudyStore(arguments.store or find_store(arguments.experiment, arguments.storage))
+    return store.load(name), yaml.safe_load(store.spec(name)) or {}
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from tuning.budget import Price
+    from tuning.comparison import compare
+    from tuning.report import comparison_csv, comparison_json, comparison_markdown, print_comparison
+
+    outcome, spec = recorded(arguments)
+    price = None if arguments.price is None else Price(arguments.price, _currency(outcome))
+    comparison = compare(outcome, spec=spec, target=arguments.target, price=price)
+    written = {"json": comparison_json, "markdown": comparison_markdown, "csv": comparison_csv}
+    if arguments.format == "table":
+        print_comparison(comparison)
+    else:
+        print(written[arguments.format](comparison).rstrip("\n"))
+    return 0
+
+
+def _currency(outcome: ExperimentOutcome) -> str:
+    """Of the budget's price; without one the reader knows what was typed."""
+    return next((study.price.currency for study in outcome.studies if study.price), "")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from tuning.export import export
+
+    outcome, _ = recorded(arguments)
+    folder = arguments.to or Path(f"{outcome.name}-export")
+    for path in export(outcome, folder, arguments.format, force=arguments.force):
+        print(path)
+    return 0

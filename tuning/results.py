@@ -1,0 +1,41 @@
+"""Every trial of an experiment, as text or JSON: `tunefleet results`."""
+
+from __future__ import annotations
+
+import json
+from typing import IO
+
+from tuning.outcome import ExperimentOutcome, Exploit, TrialState
+from tuning.report import console_for, empty_table, shown_params
+
+
+def results_json(outcome: ExperimentOutcome) -> str:
+    """`tunefleet results --json`: the schema of `ExperimentOutcome.to_json`."""
+    return json.dumps(outcome.to_json(), indent=2, allow_nan=False)
+
+
+def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None) -> None:
+    """Every trial of every study: state, epochs, best score, params at the start, error."""
+    console = console_for(file)
+    for study in outcome.studies:
+        console.print(
+            f"{study.strategy}, seed {study.seed}: {study.state.value}; "
+            f"{study.device_seconds:,.0f} device-seconds ({study.device}s)",
+            style="bold",
+            highlight=False,
+        )
+        table = empty_table("trial", "state", "epochs", f"best {study.metric}", "params")
+        for trial in study.trials:
+            best = trial.best_report(study.metric, study.mode)
+            score = "-" if best is None else f"{best.metrics[study.metric]:.4f} @ {best.epoch:g}"
+            told = shown_params(trial.params)
+            told += "".join(f"\n{_shown_exploit(exploit)}" for exploit in trial.lineage)
+            if trial.state is TrialState.FAILED:
+                told += f"\n{trial.error}"
+            table.add_row(trial.id, trial.state.value, f"{trial.epochs_trained:g}", score, told)
+        console.print(table)
+
+
+def _shown_exploit(exploit: Exploit) -> str:
+    changed = {name: value for name, value in exploit.new.items() if value != exploit.old.get(name)}
+    return f"from {exploit.donor} at epoch {exploit.epoch:g} on: {shown_params(changed) or 'the same values'}"

@@ -1,0 +1,131 @@
+"""A comparison as tables of texts: the same cells for the terminal, Markdown and CSV."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tuning.comparison import Comparison, Interval, Pair, StrategyRow, StudyRow
+
+TEST, DIFFERENCE = "test [95 %]", "difference [95 %]"  # an interval on two lines cannot be read
+NUMBERS = frozenset({"device-s", "epochs", "rank", "p", "p (Holm)"})  # columns that are right-aligned
+
+
+class Line(NamedTuple):
+    """A row of a table."""
+
+    cells: tuple[str, ...]
+    emphasis: str = ""  # "bold", "dim", or none
+
+
+class Table(NamedTuple):
+    """A header and its lines."""
+
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def tables_of(comparison: Comparison) -> list[Table]:
+    """The strategies with their scores and costs; with several of them what it took, and every pair."""
+    tables = [strategies_table(comparison)]
+    if len(comparison.rows) > 1:
+        tables.append(_evidence_table(comparison))
+    if len(comparison.pairs) > 1:
+        tables.append(_pairs_table(comparison))
+    return tables
+
+
+def strategies_table(comparison: Comparison) -> Table:
+    """A line per strategy, and one per seed where there are several: its median validation and mean test score."""
+    lines = []
+    for row in comparison.rows:
+        lines.append(Line(_of_strategy(row), "bold" if row is comparison.best else ""))
+        if len(row.studies) > 1:
+            lines += (Line(_of_study(study), "dim") for study in row.studies)
+    return Table(("strategy", "validation", TEST, "device-s", "epochs", "done/stop/fail"), tuple(lines))
+
+
+def _of_strategy(row: StrategyRow) -> tuple[str, ...]:
+    best, several = row.best, len(row.studies) > 1
+    validation = "-" if row.median_validation is None else f"{row.median_validation:.4f}"
+    ends = f"{row.completed}/{row.stopped}/{row.failed}"
+    test = "-" if row.test is None else _scored(row.test.value, row.test.interval)
+    return (
+        row.strategy,
+        validation,
+        test if several or best is None else _scored(best.test, best.interval),
+        f"{row.device_seconds:,.0f}",
+        f"{row.epochs:g}",
+        f"{ends} +{row.running} running" if row.running else ends,
+    )
+
+
+def _of_study(study: StudyRow) -> tuple[str, ...]:
+    validation = "-" if study.chosen is None else f"{study.chosen.validation:.4f}"
+    test = _scored(study.test, study.interval)
+    return f"  seed {study.seed}", validation, test, f"{study.device_seconds:,.0f}", f"{study.epochs:g}", ""
+
+
+def _evidence_table(comparison: Comparison) -> Table:
+    """What it took to be as good as the target, mean ranks, confirmed scores, money: the columns that have anything."""
+    ranks = {rank.strategy: f"{rank.mean:.2f}" for rank in comparison.ranks if len(rank.ranks) > 1}
+    columns = {"strategy": [row.strategy for row in comparison.rows]}
+    if ranks:
+        columns["rank"] = [ranks[row.strategy] for row in comparison.rows]
+    if comparison.target is not None:
+        columns[f"device-s to reach {comparison.target:.4g}"] = [_reach(row) for row in comparison.rows]
+    if any(row.gap is not None for row in comparison.rows):
+        columns["confirmed (search)"] = [_confirmed(row) for row in comparison.rows]
+    if comparison.price is not None:
+        heading = f"cost {comparison.price.currency}".rstrip()
+        columns[heading] = [f"{row.money:,.2f}" for row in comparison.rows]
+    return Table(tuple(columns), tuple(Line(cells) for cells in zip(*columns.values(), strict=True)))
+
+
+def _reach(row: StrategyRow) -> str:
+    if row.reach is None:
+        return "-"
+    told = f"{row.reach.median:,.0f}" if row.reach.median is not None else f"> {row.reach.at_least or 0:,.0f}"
+    seeds = len(row.reach.costs)
+    return told if seeds == 1 else f"{told} ({row.reach.reached} of {seeds} seeds)"
+
+
+def _confirmed(row: StrategyRow) -> str:
+    """The mean confirmed validation score over seeds, and that which the searches had shown."""
+    found = [study for study in row.studies if study.confirmed and study.chosen]
+    if not found:
+        return "-"
+    confirmed = sum(study.confirmed.mean for study in found if study.confirmed) / len(found)
+    searched = sum(study.chosen.validation for study in found if study.chosen) / len(found)
+    return f"{confirmed:.4f} ({searched:.4f})"
+
+
+def _pairs_table(comparison: Comparison) -> Table:
+    lines = (Line(_of_pair(pair), "bold" if pair.shown else "") for pair in comparison.pairs)
+    return Table(("pair", DIFFERENCE, "p", "p (Holm)", "seeds: has / needs"), tuple(lines))
+
+
+def _of_pair(pair: Pair) -> tuple[str, ...]:
+    unknown = "more rows" if pair.too_few_rows else "> 100" if pair.beyond else "?"
+    needs = unknown if pair.seeds_needed is None else f"{pair.seeds_needed}"
+    interval = "" if pair.interval is None else f" {_interval(pair.interval)}"
+    return (
+        f"{pair.first} - {pair.second}",
+        f"{pair.difference:.3f}{interval}",
+        _p(pair.p),
+        _p(pair.corrected),
+        f"{pair.seeds} / {needs}",
+    )
+
+
+def _p(p: float | None) -> str:
+    return "-" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _scored(score: float | None, interval: Interval | None) -> str:
+    if score is None:
+        return "-"
+    return f"{score:.4f}" if interval is None else f"{score:.3f} {_interval(interval)}"
+
+
+def _interval(interval: Interval) -> str:
+    return f"[{interval.low:.3f}, {interval.high:.3f}]"
