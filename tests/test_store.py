@@ -182,10 +182,23 @@ def test_optuna_sees_the_states_values_and_distributions(writer: StudyWriter, st
     assert study.best_trial.user_attrs["trial_id"] == "a"
 
 
-def test_optuna_dashboard_opens_the_store_as_it_is(writer: StudyWriter, tmp_path: Path) -> None:
-    begin(writer, "a")
-    writer.add_report("a", report(1, 0.5)._replace(metrics={"accuracy": 0.5, "f1": float("nan")}))
-    writer.end_trial("a", TrialState.STOPPED)
+DASHBOARD_STATES = {
+    "Complete": TrialState.COMPLETED,
+    "Pruned": TrialState.STOPPED,
+    "Fail": TrialState.FAILED,
+    "Running": TrialState.RUNNING,
+}
+
+
+def test_optuna_dashboard_shows_the_trials_that_we_load(store: StudyStore, writer: StudyWriter, tmp_path: Path) -> None:
+    """One of each state, one with a metric that is no number, one that took over another's weights."""
+    for rate, trial in zip((0.1, 0.2, 0.3, 0.4), "abcd", strict=True):
+        begin(writer, trial, rate)
+        writer.add_report(trial, report(1, 0.5 + rate)._replace(metrics={"accuracy": 0.5 + rate, "f1": float("nan")}))
+    writer.add_exploit("d", exploit(1.0))
+    writer.add_report("d", report(2, 0.95))
+    for trial, state in (("a", TrialState.STOPPED), ("b", TrialState.COMPLETED), ("c", TrialState.FAILED)):
+        writer.end_trial(trial, state, "it broke" if state is TrialState.FAILED else None)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -200,8 +213,25 @@ def test_optuna_dashboard_opens_the_store_as_it_is(writer: StudyWriter, tmp_path
         (summary,) = fetch(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
         assert summary["study_name"] == "reviews/pbt/seed-3"
         detail = fetch(f"http://127.0.0.1:{port}/api/studies/{summary['study_id']}")
-        assert detail["trials"][0]["state"] == "Pruned"
-        assert detail["trials"][0]["intermediate_values"] == [{"step": 1, "value": 0.5}]
+        shown = [
+            (
+                next(a["value"] for a in trial["user_attrs"] if a["key"] == "trial_id"),
+                DASHBOARD_STATES[trial["state"]],
+                {param["name"]: param["param_external_value"] for param in trial["params"]},
+                [value["value"] for value in trial["intermediate_values"]],
+            )
+            for trial in detail["trials"]
+        ]
+        assert shown == [
+            (
+                trial.id,
+                trial.state,
+                {name: str(value) for name, value in trial.params.items()},
+                [r.metrics["accuracy"] for r in trial.reports],
+            )
+            for trial in store.load("reviews").studies[0].trials
+        ]
+        assert len(shown) == 4
     finally:
         server.terminate()
         server.wait(timeout=20)

@@ -26,6 +26,7 @@ from tuning.finish.command import add_train_final
 from tuning.finish.hub import HubError
 from tuning.listing import LISTED, list_what
 from tuning.reading_commands import add_compare, add_export, recorded
+from tuning.report_command import add_report
 from tuning.store.url import StoreError
 from tuning.tracking.tracking import TrackingError
 
@@ -109,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     _add_experiment(sub)
     sub.add_argument("--json", action="store_true", help="all that was recorded, every report included")
     _add_experiment(add_compare(add))
+    _add_experiment(add_report(add))
     _add_experiment(add_export(add))
     sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
     _add_experiment(sub, store=False)

@@ -1,0 +1,105 @@
+"""The page while a run goes on: served on loopback, made again from the store when somebody asks, not more often than
+every few seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
+
+from tuning.page.document import Content, page
+
+LOOPBACK = "127.0.0.1"
+REMADE_EVERY = 4.0  # seconds, at most
+REST = 4.0  # times as long as the last making took: the run beside it needs the machine more
+POLICY = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+class Fresh:
+    """The content, made when it is asked for and the last one is due for renewal."""
+
+    def __init__(self, make: Callable[[], Content]) -> None:
+        self._make, self._lock = make, Lock()
+        self._content: Content | None = None
+        self._due = 0.0
+
+    def get(self) -> Content:
+        """The content of now. One thread makes it, the others wait for it.
+
+        Raises:
+            Exception: whatever making it raises.
+        """
+        with self._lock:
+            begin = time.monotonic()
+            if self._content is None or begin >= self._due:
+                self._content = self._make()
+                end = time.monotonic()
+                self._due = end + max(REMADE_EVERY, REST * (end - begin))
+            return self._content
+
+
+class PageServer(ThreadingHTTPServer):
+    """Answers `/` with the page and `/content` with what is new in it; this machine alone can ask."""
+
+    daemon_threads = True
+
+    def __init__(self, make: Callable[[], Content], port: int) -> None:
+        """
+        Args:
+            make: the content, from the store.
+            port: 0: a free one.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self.fresh = Fresh(make)
+        super().__init__((LOOPBACK, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{LOOPBACK}:{self.server_port}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PageServer
+
+    def do_GET(self) -> None:
+        # A site that lets its name point to loopback would read the page through its visitor's browser.
+        if self.headers.get("Host", "") not in {
+            f"{name}:{self.server.server_port}" for name in (LOOPBACK, "localhost")
+        }:
+            self._answer(403, "text/plain", "this address is not the page's")
+        elif self.path not in ("/", "/content"):
+            self._answer(404, "text/plain", "here are / and /content")
+        else:
+            self._tell(self.path)
+
+    def _tell(self, path: str) -> None:
+        try:
+            content = self.server.fresh.get()
+        except Exception as error:  # the reader's page tells it, and asks again: a store may be away for a moment
+            self._answer(503, "text/plain", str(error))
+            return
+        tag = f'"{content.version}"'
+        if path == "/":
+            self._answer(200, "text/html", page(content, live=True))
+        elif self.headers.get("If-None-Match") == tag:
+            self._answer(304, "application/json", "")
+        else:
+            self._answer(200, "application/json", content.to_json(), {"ETag": tag})
+
+    def _answer(self, status: int, kind: str, text: str, headers: dict[str, str] | None = None) -> None:
+        body = text.encode()
+        self.send_response(status)
+        for name, value in {**POLICY, **(headers or {}), "Content-Type": f"{kind}; charset=utf-8"}.items():
+            self.send_header(name, value)
+        if status != 304:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent: the terminal shows the address, and errors go to the page."""

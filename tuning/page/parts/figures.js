@@ -1,0 +1,106 @@
+// Drawings: Plotly is unpacked once, then every figure is drawn in turn, in the colours of the page.
+
+const page = JSON.parse(document.getElementById('data').textContent);
+const printing = window.matchMedia('print');
+const dark = window.matchMedia('(prefers-color-scheme: dark)');
+const PRINTED_WIDTH = 660;  // CSS pixels between the margins of A4 and of Letter
+
+async function unpackPlotly() {
+  const packed = Uint8Array.from(atob(document.getElementById('plotly').textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
+  const script = document.createElement('script');
+  script.textContent = await new Response(stream).text();
+  document.head.append(script);  // runs at once: the page's policy knows its hash
+}
+
+function template() {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const axis = {
+    gridcolor: colour('--line'), linecolor: colour('--strong'), zerolinecolor: colour('--line'), automargin: true,
+    title: { standoff: 8 },
+  };
+  return { layout: {
+    font: { family: style.fontFamily, size: 13, color: colour('--ink') },
+    paper_bgcolor: colour('--card'), plot_bgcolor: colour('--card'),
+    xaxis: axis, yaxis: axis, colorway: ['#0b7dda', '#c4601d', '#2b8a57', '#9a5bd0'],
+    legend: { orientation: 'h', x: 0, y: 1.02, yanchor: 'bottom' },
+    annotationdefaults: { font: { color: colour('--ink') } },
+    hoverlabel: { bgcolor: colour('--soft'), font: { color: colour('--ink') } },
+  } };
+}
+
+// A copy: Plotly writes into what it is given.
+function themed(view) {
+  const { data, layout } = structuredClone(view.plot);
+  const touch = window.matchMedia('(pointer: coarse)').matches;
+  Object.assign(layout, { template: template(), uirevision: 'kept', dragmode: touch ? false : 'zoom' });
+  if (printing.matches) layout.width = Math.max(PRINTED_WIDTH, 0);
+  return { data, layout };
+}
+
+function shownView(id) {
+  const pick = document.getElementById(`pick-${id}`);
+  return page.figures[id].views[pick ? Number(pick.value) : 0];
+}
+
+async function draw(id) {
+  const plot = document.getElementById(`plot-${id}`);
+  const view = shownView(id);
+  plot.style.minWidth = printing.matches ? '' : `${view.width}px`;
+  plot.setAttribute('aria-label', view.summary);
+  document.getElementById(`summary-${id}`).textContent = view.summary;
+  const { data, layout } = themed(view);
+  await Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+  plot.dataset.drawn = 'true';
+  const place = plot.parentElement;  // a stop for the keyboard only where there is something to scroll
+  if (place.scrollWidth > place.clientWidth) place.tabIndex = 0;
+  else place.removeAttribute('tabindex');
+}
+
+async function drawAll() {
+  for (const id of Object.keys(page.figures)) {
+    await draw(id);
+    await new Promise((next) => { setTimeout(next); });  // let the reader scroll in between
+  }
+  document.documentElement.dataset.drawn = 'true';
+}
+
+// At once: the browser prints as soon as the listener returns.
+function drawNow() {
+  if (window.Plotly) Object.keys(page.figures).forEach(draw);
+}
+
+function save(blob, name) {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+function fileName(id, ending) {
+  return `${document.querySelector('h1').textContent}-${id}.${ending}`.replace(/[^\w.-]+/g, '_');
+}
+
+async function savePng(id) {
+  const plot = document.getElementById(`plot-${id}`);
+  const { width, height } = plot._fullLayout;
+  const address = await Plotly.toImage(plot, { format: 'png', width, height, scale: 2 });
+  const bytes = Uint8Array.from(atob(address.split(',')[1]), (c) => c.charCodeAt(0));
+  save(new Blob([bytes], { type: 'image/png' }), fileName(id, 'png'));
+}
+
+// A text that begins like a formula is one for a spreadsheet, unless a quote stands before it.
+function csvCell(value) {
+  if (value === null) return '';
+  if (typeof value !== 'string') return String(value);
+  const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+function saveCsv(id) {
+  const { columns, rows } = page.figures[id];
+  const text = [columns, ...rows].map((row) => row.map(csvCell).join(',')).join('\r\n');
+  save(new Blob([`${text}\r\n`], { type: 'text/csv' }), fileName(id, 'csv'));
+}

@@ -1,0 +1,154 @@
+"""The tables of the page: the comparison, the trials, what the experiment was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tuning.outcome import ExperimentOutcome, StudyOutcome
+from tuning.page.figure import Cell, Table, number, shown
+
+if TYPE_CHECKING:
+    from tuning.comparison import Comparison, Interval, Pair, StrategyRow
+
+VARIES = "differs between studies: "
+
+
+def score_table(comparison: Comparison) -> Table:
+    """A row per strategy: how good its configurations are."""
+    ranks = {rank.strategy: rank.mean for rank in comparison.ranks}
+    return _told(
+        comparison,
+        {
+            "strategy": lambda row: row.strategy,
+            "test, mean": lambda row: row.test.value if row.test else row.median_test,
+            "95 % interval": lambda row: _interval(row.test.interval if row.test else None),
+            f"mean rank by {comparison.ranked_by}": lambda row: ranks.get(row.strategy),
+            "validation, best seed": lambda row: row.best.chosen.validation if row.best and row.best.chosen else None,
+            "validation, median": lambda row: row.median_validation,
+            "confirmed, median": lambda row: _median(s.confirmed.mean for s in row.studies if s.confirmed),
+            "search too good by": lambda row: row.gap,
+            "seeds": lambda row: len(row.studies),
+        },
+    )
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """A row per strategy: what it took, and what it cost to be as good as the target."""
+    return _told(
+        comparison,
+        {
+            "strategy": lambda row: row.strategy,
+            "device-s, search": lambda row: row.device_seconds,
+            "device-s, confirming": lambda row: row.confirming or None,
+            f"device-s to {number(comparison.target)}": lambda row: row.reach.median if row.reach else None,
+            _money(comparison): lambda row: row.money,
+            "epochs": lambda row: row.epochs,
+            "trials": lambda row: row.trials,
+            "completed": lambda row: row.completed,
+            "stopped": lambda row: row.stopped,
+            "failed": lambda row: row.failed,
+            "running": lambda row: row.running or None,
+        },
+    )
+
+
+def _told(comparison: Comparison, columns: Mapping[str, Callable[[StrategyRow], Cell]]) -> Table:
+    """Without the columns that no strategy has a value for."""
+    told = {name: value for name, value in columns.items() if any(value(row) is not None for row in comparison.rows)}
+    return Table(tuple(told), tuple(tuple(value(row) for value in told.values()) for row in comparison.rows))
+
+
+def pair_table(comparison: Comparison) -> Table:
+    """A row per pair of strategies: is there a difference, and how many seeds would show it."""
+    return Table(
+        (
+            "pair",
+            "difference on test",
+            "95 % interval",
+            "p",
+            "p, corrected",
+            "seeds",
+            "seeds needed",
+            "shown",
+            "how tested",
+        ),
+        tuple(
+            (
+                f"{pair.first} against {pair.second}",
+                pair.difference,
+                _interval(pair.interval),
+                pair.p,
+                pair.corrected,
+                pair.seeds,
+                _needed(pair),
+                "yes" if pair.shown else "no",
+                pair.test,
+            )
+            for pair in comparison.pairs
+        ),
+    )
+
+
+def trial_table(outcome: ExperimentOutcome) -> Table:
+    """A row per trial of every study."""
+    metric = outcome.studies[0].metric
+    return Table(
+        ("strategy", "seed", "trial", "state", f"best {metric}", "at epoch", "epochs", "device-seconds", "values",
+         "error"),
+        tuple(
+            (
+                study.strategy,
+                study.seed,
+                trial.id,
+                trial.state.value,
+                best.metrics[metric] if best else None,
+                best.epoch if best else None,
+                trial.epochs_trained,
+                trial.device_seconds,
+                ", ".join(f"{name} {shown(value)}" for name, value in (best.params if best else trial.params).items()
+                          if name in trial.params),
+                trial.error,
+            )
+            for study in outcome.studies
+            for trial in study.trials
+            for best in [trial.best_report(metric, study.mode)]
+        ),
+    )  # fmt: skip
+
+
+def provenance_table(studies: Iterable[StudyOutcome]) -> Table:
+    """What the studies were made with: versions, the data's fingerprint, the devices."""
+    found: dict[str, list[str]] = {}
+    for study in studies:
+        for name, value in {
+            **study.attributes,
+            "device": study.device,
+            "devices per trial": study.devices_per_trial,
+        }.items():
+            values = found.setdefault(name, [])
+            if str(value) not in values:
+                values.append(str(value))
+    return Table(
+        ("name", "value"),
+        tuple((name, values[0] if len(values) == 1 else VARIES + ", ".join(values)) for name, values in found.items()),
+    )
+
+
+def _needed(pair: Pair) -> Cell:
+    unknown = "more test rows" if pair.too_few_rows else "more than 100" if pair.beyond else None
+    return unknown if pair.seeds_needed is None else pair.seeds_needed
+
+
+def _money(comparison: Comparison) -> str:
+    return "cost" if comparison.price is None else f"cost, {comparison.price.currency}".rstrip(", ")
+
+
+def _interval(interval: Interval | None) -> str | None:
+    return None if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return median(found) if found else None

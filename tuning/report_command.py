@@ -1,0 +1,79 @@
+"""`tunefleet report`: an experiment as one HTML file, or live on loopback while it runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.errors import InputError
+from tuning.experiments import find_store, name_of
+
+if TYPE_CHECKING:
+    from tuning.page.document import Content
+
+Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
+class CannotWrite(InputError):
+    """The file of the page cannot be written there, or the port is taken."""
+
+
+def add_report(add: Add) -> argparse.ArgumentParser:
+    """Declare it; returns it for the arguments that name an experiment."""
+    report = add("report", _report, "write an experiment as one HTML page that opens offline, or show it live")
+    report.add_argument("--out", metavar="FILE", help="default: EXPERIMENT.html in the working directory")
+    report.add_argument(
+        "--serve",
+        metavar="PORT",
+        nargs="?",
+        type=int,
+        const=0,
+        help="show it live on this machine; default: a free port",
+    )
+    report.add_argument(
+        "--target", type=float, metavar="SCORE", help="tell what it cost to reach it (default: the worst final score)"
+    )
+    return report
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    if arguments.serve is not None and arguments.out is None:
+        return _serve(arguments)
+    from tuning.page.document import page
+
+    out = Path(arguments.out or f"{name_of(arguments.experiment)}.html")
+    text = page(_content(arguments))
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CannotWrite("--out", str(out), f"cannot be written: {error.strerror}", "choose another place") from error
+    print(f"{out} is written ({len(text.encode()) / 1e6:.1f} MB); it opens offline in any browser")
+    return 0 if arguments.serve is None else _serve(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from tuning.page.live import PageServer
+
+    _content(arguments)  # an unknown experiment is told here, not in the browser
+    try:
+        server = PageServer(lambda: _content(arguments), arguments.serve)
+    except (OSError, OverflowError) as error:
+        raise CannotWrite("--serve", arguments.serve, f"cannot listen: {error}", "leave PORT out") from error
+    print(f"{name_of(arguments.experiment)}: {server.url} (Ctrl-C ends it)", flush=True)
+    with server:
+        server.serve_forever()
+    return 0
+
+
+def _content(arguments: argparse.Namespace) -> Content:
+    from tuning.page.document import content_of
+    from tuning.store.study_store import StudyStore
+
+    store = StudyStore(arguments.store or find_store(arguments.experiment, arguments.storage))
+    name = name_of(arguments.experiment)
+    try:
+        return content_of(store.load(name), store.spec(name), target=arguments.target)
+    finally:
+        store.close()
