@@ -225,7 +225,8 @@ class StudyOutcome:
         seeds = max(map(len, by_rank.values()), default=0)
         whole = [group for group in by_rank.values() if len(group) == seeds and all(c.validation for c in group)]
         sign = 1 if self.mode == "max" else -1
-        return tuple(max(whole, key=lambda group: sign * _mean(group, self.metric), default=[]))
+        best = max(whole, key=lambda group: sign * _mean(group, self.metric), default=None)
+        return tuple(best or ())
 
     def count(self, state: TrialState) -> int:
         """How many trials are in `state`."""
