@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from trainables import report, restored_checkpoint
 from trainables.learning_curve import LearningCurve
-from trainables.slot import Evaluation
+from trainables.slot import Evaluation, Scores
 from trainables.spec import FineTuneSpec, Params
 
 
@@ -31,6 +33,37 @@ class Dies(LearningCurve):
         if self.epoch == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().advance(epochs)
+
+
+class Lucky(LearningCurve):
+    """In the search, which has the seed 0, 1e-3 seems best by far; with other seeds it is the worst. What is done is
+    appended to the file `model.log`. With seed 1001 the rate `model.fails` raises, and `model.dies` ends the process.
+    """
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        super().__init__(params, spec)
+        self.seed = spec.seed
+        self._note("built")
+
+    def advance(self, epochs: float) -> Evaluation:
+        if self.seed == 1001 and self.params.get("model.fails") == self.rate:
+            raise RuntimeError("out of luck")
+        if self.seed == 1001 and self.params.get("model.dies") == self.rate:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().advance(epochs)
+
+    def score(self, split: Literal["validation", "test"]) -> Scores:
+        metrics = super().score(split).metrics
+        if self.rate == 1e-3:
+            metrics["accuracy"] += -0.5 if self.seed else 0.3
+        if split == "validation":
+            return Scores(metrics, 3)
+        self._note("test")
+        return Scores(metrics, 3, (0.0, 1.0, 1.0), (0.0, 1.0, float(self.seed % 2)))
+
+    def _note(self, what: str) -> None:
+        with Path(str(self.params["model.log"])).open("a") as file:
+            file.write(json.dumps([what, self.seed, self.rate]) + "\n")
 
 
 def train(params: Params, *, spec: FineTuneSpec) -> None:

@@ -17,7 +17,8 @@ from tuning.spec import load_spec
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 TEXTS = "\n".join(["text,label", *(f"row {i} {('bad,neg', 'good,pos')[i % 2]}" for i in range(60))])
-ON_A_CLUSTER = ("submit", "jobs", "fetch", "cluster")  # run in test_jobs.py and test_security.py
+# Run in test_jobs.py, test_security.py and test_train_final.py.
+ELSEWHERE = ("submit", "jobs", "fetch", "cluster", "train-final")
 # A formula, in place of hours.
 QUICK = ["trainable=learning_curve", "space={learning_rate: {loguniform: [1e-4, 1e-2]}}"]
 
@@ -75,7 +76,7 @@ def test_every_tunefleet_command_does_what_it_says(folder: Path) -> None:
     """In the README's order. `run` computes a formula instead of training, with the README's own overrides."""
     ran = 0
     for words in commands("tunefleet"):
-        if words[0] in ON_A_CLUSTER:
+        if words[0] in ELSEWHERE:
             parser().parse_args(words)
         elif words[0] != "run":
             tunefleet(*words, cwd=folder)

@@ -12,8 +12,8 @@ from ray.tune.schedulers import FIFOScheduler
 from cluster.capacity import ClusterError
 from trainables.model_files import ModelError, weight_bytes
 from tuning import load_spec, run_experiment
-from tuning.spec import CheckpointSpec
-from tuning.states.room import refuse_too_little, room_of
+from tuning.spec import CheckpointSpec, ConfirmSpec
+from tuning.states.room import confirming_copies, refuse_too_little, room_of
 from tuning.strategies import Plan
 
 MODEL = 100  # bytes
@@ -40,6 +40,12 @@ def test_moments_of_long_trials_take_room_for_those_that_run() -> None:
 
 def test_without_shared_memory_all_is_on_storage() -> None:
     assert room_of(MODEL, plan(8, weights_only=True), 2, CheckpointSpec(), in_memory=False) == (0, (6 + 4 + 1) * 100)
+
+
+def test_confirmations_keep_the_best_configuration_of_each_study_and_what_the_slots_have_begun() -> None:
+    assert confirming_copies(None, studies=4, slots=2) == 0
+    assert confirming_copies(ConfirmSpec(top=3, seeds=5), studies=4, slots=2) == (4 + 2) * 5
+    assert confirming_copies(ConfirmSpec(top=3, seeds=5), studies=4, slots=100) == 4 * 3 * 5
 
 
 def test_too_little_room_is_refused_with_path_need_free_and_next_step(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class Joined(PreparedTask):
         return cls(**given | {"lengths": (*data.lengths, *data.validation["length"])})
 
     @cached_property
-    def train(self) -> Dataset:  # type: ignore[override]
+    def train(self) -> Dataset:
         """The training rows, then those of validation."""
         return concatenate_datasets([self.entry.splits["train"], self.entry.splits["validation"]])
 

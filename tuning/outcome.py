@@ -6,7 +6,7 @@ This is the documented schema of `tunefleet results --json` (see `to_json`); `SC
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -225,7 +225,7 @@ class StudyOutcome:
         seeds = max(map(len, by_rank.values()), default=0)
         whole = [group for group in by_rank.values() if len(group) == seeds and all(c.validation for c in group)]
         sign = 1 if self.mode == "max" else -1
-        return tuple(max(whole, key=lambda group: sign * _mean(group, self.metric), default=()))
+        return tuple(max(whole, key=lambda group: sign * _mean(group, self.metric), default=[]))
 
     def count(self, state: TrialState) -> int:
         """How many trials are in `state`."""
@@ -296,7 +296,7 @@ class ExperimentOutcome:
         return {"schema_version": SCHEMA_VERSION, **plain}
 
 
-def _mean(confirmations: Sequence[Confirmation], metric: str) -> float:
+def _mean(confirmations: Collection[Confirmation], metric: str) -> float:
     return sum((c.validation or {})[metric] for c in confirmations) / len(confirmations)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
+from trainables.spec import FineTuneSpec
 from tuning.finish.schedules import schedule_of
 from tuning.outcome import Stretch, StudyOutcome, TrialState
 from tuning.spec import ExperimentSpec
@@ -39,9 +40,15 @@ def candidates(study: StudyOutcome, top: int) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
+def training_spec(spec: ExperimentSpec, study: StudyOutcome, seed: int) -> FineTuneSpec:
+    """What a training of that study's configuration is given besides its values; all is drawn from `seed`."""
+    own = {"seed": seed, "data_order_seed": None, "head_seed": None}
+    return spec.trial_spec(study.seed).model_copy(update=own)
+
+
 def training_seeds(spec: ExperimentSpec, count: int) -> tuple[int, ...]:
     """Seeds for trainings after the search: none that a trial of it had, and the same for all strategies, so that
     their scores are pairs."""
-    searched = {spec.trial_spec(seed).seed for seed in spec.seeds}
+    searched = {seed for search in spec.seeds for seed in spec.trial_spec(search).training_seeds}
     unused = (seed for seed in itertools.count(FIRST_SEED) if seed not in searched)
     return tuple(itertools.islice(unused, count))

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trainables.model_files import EMBEDDED
 from trainables.slot import Scores
 from trainables.spec import DataSpec, Value
 from trainables.tasks import Task, find_task
+from tuning.comparison.scores import Scored, interval_of, scored, with_draws
+from tuning.comparison.shapes import Interval
 from tuning.finish.best_spec import FILE, schedule_lines, shown
-from tuning.finish.intervals import Interval, interval_of
 from tuning.finish.winner import Winner, mean
-from tuning.outcome import Confirmation, FinalModel, TrialState
+from tuning.outcome import Confirmation, FinalModel, ScoredRows, TrialState
 from tuning.run.provenance import versions
 from tuning.spec import ExperimentSpec
 
@@ -58,11 +58,6 @@ class Final:
         """What the search optimised."""
         return self.winner.study.metric
 
-    @cached_property
-    def interval(self) -> Interval | None:
-        """Of the test score, over rows."""
-        return interval_of(self.scores, self.task, self.metric, len(self.label_names) or 1)
-
 
 def model_card(final: Final) -> str:
     """Markdown with front matter."""
@@ -73,7 +68,7 @@ def model_card(final: Final) -> str:
 def _front_matter(final: Final) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
-    hub_model = final.spec.model != EMBEDDED and not Path(final.spec.model).is_absolute()
+    hub_model = final.spec.model != EMBEDDED and _base(final) == final.spec.model
     results = [
         EvalResult(
             task_type="text-classification",
@@ -103,8 +98,8 @@ def _what(final: Final) -> Iterator[str]:
     kind = f"a text classifier ({names})" if names else "a text regression"
     yield f"# {final.spec.name}-best"
     yield ""
-    yield f"{final.spec.model}, fine-tuned as {kind} on {_named(final)}. Its hyperparameters were found by a search,"
-    yield "`tunefleet`, whose search, data and scores are told below."
+    yield f"{_base(final)}, fine-tuned as {kind} on {_named(final)}. Its hyperparameters were found with tunefleet:"
+    yield "scores, search and data are told below."
     yield ""
     length = final.winner.candidate.schedule[-1].params.get("data.max_length") or final.spec.data.max_length or 128
     yield "```python"
@@ -119,19 +114,21 @@ def _scores(final: Final) -> Iterator[str]:
     metric, model, trainings = final.metric, final.model, final.winner.confirmations
     yield "## Scores"
     yield ""
-    yield f"| {metric} | score | 95 % interval over rows | rows |"
-    yield "|---|---|---|---|"
-    told = "-" if final.interval is None else f"{final.interval.low:.4f} to {final.interval.high:.4f}"
-    yield f"| test, this model, one look | {model.metrics[metric]:.4f} | {told} | {model.rows:,} |"
+    yield f"On the {model.rows:,} test rows, at which this model had one look:"
+    yield ""
+    yield "| | score | 95 % interval over rows |"
+    yield "|---|---|---|"
+    for name, score in model.metrics.items():
+        yield f"| {name} | {score:.4f} | {_over_rows(final, name, score)} |"
     yield ""
     if trainings:
         yield f"The same configuration on the training rows alone, {_count(len(trainings), 'training seed')}:"
         yield ""
-        yield f"| {metric} | mean | lowest | highest |"
-        yield "|---|---|---|---|"
-        yield _spread("validation", trainings, metric)
-        if all(training.test for training in trainings):
-            yield _spread("test", trainings, metric)
+        yield f"| {metric} | mean | lowest | highest | 95 % interval of the mean, over rows and seeds |"
+        yield "|---|---|---|---|---|"
+        yield f"{_spread('validation', trainings, metric)} - |"
+        if (tested := scored(final.winner.study)) is not None and tested.trainings:
+            yield f"{_spread('test', trainings, metric)} {_interval(tested, metric)} |"
         yield ""
     yield f"The search's own validation score was {final.winner.candidate.searched:.4f}: the best of many, so too high."
     caveats = list(final.winner.caveats)
@@ -144,10 +141,23 @@ def _scores(final: Final) -> Iterator[str]:
     yield ""
 
 
-def _spread(split: str, trainings: tuple[Confirmation, ...], metric: str) -> str:
+def _over_rows(final: Final, metric: str, score: float) -> str:
+    """The interval of this model's score; `-` where its rows are not told, or the metric needs more than classes."""
+    labels, said = final.scores.labels, final.scores.predictions
+    if labels is None or said is None:
+        return "-"
+    return _interval(Scored(final.model.seed, (score,), final.scores.rows, (ScoredRows(labels, said),)), metric)
+
+
+def _interval(test: Scored, metric: str) -> str:
+    (drawn,) = with_draws({"": [test]}, metric)[""]
+    found: Interval | None = None if drawn is None else interval_of(drawn, metric)
+    return "-" if found is None else f"{found.low:.4f} to {found.high:.4f}"
+
+
+def _spread(split: Literal["validation", "test"], trainings: tuple[Confirmation, ...], metric: str) -> str:
     scores = [getattr(training, split)[metric] for training in trainings]
-    average = mean(trainings, "validation" if split == "validation" else "test", metric)
-    return f"| {split} | {average:.4f} | {min(scores):.4f} | {max(scores):.4f} |"
+    return f"| {split} | {mean(trainings, split, metric):.4f} | {min(scores):.4f} | {max(scores):.4f} |"
 
 
 def _values(final: Final) -> Iterator[str]:
@@ -202,6 +212,11 @@ def _again(final: Final) -> Iterator[str]:
     yield f"`tunefleet train-final {made}` made this model, from the experiment's store"
     yield f"({device}, {precision}, {final.model.device_seconds:,.0f} device-seconds). Versions:"
     yield ", ".join(f"{name} {number}" for name, number in versions().items()) + "."
+
+
+def _base(final: Final) -> str:
+    """The model that was fine-tuned, without a path of this machine."""
+    return Path(final.spec.model).name if Path(final.spec.model).is_absolute() else final.spec.model
 
 
 def _named(final: Final) -> str:

@@ -52,7 +52,7 @@ def _train_final(arguments: argparse.Namespace) -> int:
         RunBucket(spec.cluster.storage, spec.name).fetch_store(spec.run_folder / STORE_FILE)
     store = StudyStore(arguments.store or spec.store_url)
     outcome = store.load(spec.name)
-    winner = winner_of(outcome, arguments.strategy)
+    winner = winner_of(outcome, arguments.strategy, spec.confirm)
     seed = training_seeds(spec, 1)[0] if arguments.seed is None else arguments.seed
     repo = make_repo(arguments.push_to_hub, private=arguments.private) if arguments.push_to_hub else None
     with joined(spec) as session:

@@ -25,7 +25,7 @@ from trainables.reporting import checked
 from trainables.slot import Scores, Training
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.storage import Storage
-from tuning.finish.candidates import Candidate, candidates, training_seeds
+from tuning.finish.candidates import Candidate, candidates, training_seeds, training_spec
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Ended, Job, side_by_side
 from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
@@ -89,10 +89,6 @@ class Confirming:
         known = {(c.rank, c.seed) for c in self.study.confirmations}
         return ((one, seed) for one in self.candidates for seed in self.seeds if (one.rank, seed) not in known)
 
-    def training_spec(self, seed: int) -> FineTuneSpec:
-        """What a training with `seed` is given besides its values."""
-        return self.spec.trial_spec(self.study.seed).model_copy(update={"seed": seed})
-
     def kept(self, rank: int, seed: int) -> Kept:
         """Where the weights of that training are, or will be."""
         schedule = next(one.schedule for one in self.candidates if one.rank == rank)
@@ -134,25 +130,22 @@ def confirm_studies(
         InputError: model or data cannot be had any more.
     """
     finished = [s for s in store.load(spec.name).studies if s.state is StudyState.FINISHED and s.trials]
-    found = [Confirming(spec, study, store.writer(spec.name, study), place) for study in finished]
-    ours = [one for one in found if any(one.missing()) or (spec.test and not one.looked)]
-    if not ours:
-        return
-    _train(ours, session, say)
+    ours = [Confirming(spec, study, store.writer(spec.name, study), place) for study in finished]
+    _train(spec, ours, session, say)
     if spec.test:
-        _look_at_test(ours, session, say)
+        _look_at_test(spec, [one for one in ours if not one.looked], session, say)
     for one in ours:
         one.drop_all_but(())
 
 
-def _train(ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
+def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
     """All that is missing, of all studies, as one queue."""
     jobs = [
-        Job((one, candidate, seed), train, (one.training_spec(seed), one.kept(candidate.rank, seed)))
+        Job((one, candidate, seed), train, (training_spec(spec, one.study, seed), one.kept(candidate.rank, seed)))
         for one in ours
         for candidate, seed in one.missing()
     ]
-    with side_by_side(jobs, ours[0].spec.trainable, session) as ended:
+    with side_by_side(jobs, spec.trainable, session) as ended:
         for number, job in enumerate(ended, start=1):
             one, candidate, seed = job.key
             trained = _outcome(job)
@@ -219,19 +212,19 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _look_at_test(ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
+def _look_at_test(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
     """Score each winner's models; a study's scores are recorded together, once all are there."""
     import ray
 
     jobs = []
     for number, one in enumerate(ours):
-        winner = one.study.confirmed()
-        if not winner:
+        trainings = one.study.confirmed()
+        if not trainings:
             say(f"{one.name}: no configuration was trained with all its seeds, so none is scored on test")
-        for c in winner:
-            jobs.append(Job((number, c), score, (one.training_spec(c.seed), one.kept(c.rank, c.seed))))
+        for c in trainings:
+            jobs.append(Job((number, c), score, (training_spec(spec, one.study, c.seed), one.kept(c.rank, c.seed))))
     seen: dict[int, list[Confirmation]] = {}
-    with side_by_side(jobs, ours[0].spec.trainable, session) as ended:
+    with side_by_side(jobs, spec.trainable, session) as ended:
         for job in ended:
             number, winner = job.key
             scores: Scores = ray.get(job.answer)

@@ -27,7 +27,7 @@ def make_repo(repo: str, *, private: bool) -> str:
 
 
 def push(folder: Path, repo: str) -> str:
-    """Upload the files of `folder`, in one commit; the address of the repository.
+    """Upload the files of `folder`; the address of the repository.
 
     Raises:
         HubError: the hub refuses, or cannot be reached.
@@ -44,7 +44,7 @@ def push(folder: Path, repo: str) -> str:
 def _told(repo: str, action: str, again: str) -> Iterator[None]:
     """The hub's refusals in one line."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.errors import HTTPError as NoAnswer  # of whatever client the hub's library uses
+    from huggingface_hub.errors import HTTPError as NoAnswer  # type: ignore[attr-defined]  # of its HTTP client
 
     try:
         yield

@@ -13,6 +13,8 @@ from trainables.team import builder, workers_for
 if TYPE_CHECKING:
     from cluster.session import Session
 
+RETRIES = 1  # of a job whose process has died; its node may be lost
+
 K = TypeVar("K")
 
 
@@ -81,5 +83,5 @@ def _started(job: Job[Any], workers: int, session: Session) -> tuple[Any, Any]:
     if workers > 1:
         group = resources.to_ray(workers).to_placement_group()
         options = {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(group)}
-    remote = ray.remote(job.function).options(**options)
+    remote = ray.remote(job.function).options(max_retries=RETRIES, **options)
     return remote.remote(*job.given, builder(workers)), group

@@ -23,6 +23,7 @@ from trainables.replay import replay
 from trainables.slot import Scores, Training
 from trainables.spec import FineTuneSpec, Params, Value
 from tuning.finish import best_spec
+from tuning.finish.candidates import training_spec
 from tuning.finish.card import CARD, Final, model_card
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Job, side_by_side
@@ -128,7 +129,7 @@ def train_final(
         f"training the configuration of {winner.study.strategy}, seed {winner.study.seed}, trial "
         f"{winner.candidate.trial} for {epochs} on training and validation rows, training seed {seed}"
     )
-    shared = spec.trial_spec(winner.study.seed).model_copy(update={"seed": seed})
+    shared = training_spec(spec, winner.study, seed)
     job = Job(None, build, (shared, segments_of(winner.candidate.schedule)))
     with side_by_side([job], spec.trainable, session) as ended:
         (done,) = ended

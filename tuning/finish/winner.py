@@ -9,6 +9,7 @@ import numpy as np
 from trainables.errors import InputError, nearest
 from tuning.finish.candidates import Candidate, candidates
 from tuning.outcome import Confirmation, ExperimentOutcome, StudyOutcome, StudyState
+from tuning.spec import ConfirmSpec
 
 
 class Winner(NamedTuple):
@@ -20,12 +21,13 @@ class Winner(NamedTuple):
     caveats: tuple[str, ...]  # sentences
 
 
-def winner_of(outcome: ExperimentOutcome, strategy: str | None = None) -> Winner:
+def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: ConfirmSpec | None = None) -> Winner:
     """The configuration with the best mean confirmed validation score, over all studies; of an experiment without
     confirmations the one with the best validation score of the search. Test scores have no say.
 
     Args:
         strategy: only this one's studies.
+        confirm: of the experiment's spec, to tell whether there is more to come.
 
     Raises:
         InputError: no such strategy, or no trial of it has a score.
@@ -35,7 +37,7 @@ def winner_of(outcome: ExperimentOutcome, strategy: str | None = None) -> Winner
         raise InputError("--strategy", strategy, f"is none of {outcome.name}", nearest(strategy, known))
     studies = [study for study in outcome.studies if strategy in (None, study.strategy)]
     confirmed = [(study, trainings) for study in studies if (trainings := study.confirmed())]
-    caveats = _unfinished(studies)
+    caveats = _unfinished(studies, confirm)
     if confirmed:
         study, trainings = max(confirmed, key=lambda pair: _sign(pair[0]) * mean(pair[1], "validation", pair[0].metric))
         if len(confirmed) < len(studies):
@@ -63,6 +65,15 @@ def _sign(study: StudyOutcome) -> int:
     return 1 if study.mode == "max" else -1
 
 
-def _unfinished(studies: list[StudyOutcome]) -> list[str]:
-    names = [f"{study.strategy} seed {study.seed}" for study in studies if study.state is not StudyState.FINISHED]
-    return [f"The search was not over: {', '.join(names)}."] if names else []
+def _unfinished(studies: list[StudyOutcome], confirm: ConfirmSpec | None) -> list[str]:
+    def searching(study: StudyOutcome) -> bool:
+        return study.state is not StudyState.FINISHED
+
+    def confirming(study: StudyOutcome) -> bool:
+        return confirm is not None and len(study.confirmations) < len(candidates(study, confirm.top)) * confirm.seeds
+
+    told = []
+    for what, test in (("search", searching), ("confirmation", confirming)):
+        if names := [f"{study.strategy} seed {study.seed}" for study in studies if test(study)]:
+            told.append(f"The {what} was not over: {', '.join(names)}.")
+    return told

@@ -77,7 +77,8 @@ def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
     # One study runs at a time; of those before it the best weights stay.
     best = spec.checkpoint.keep_best * weights
     studies = len(spec.strategies) * len(spec.seeds)
-    confirming = studies * best + confirming_copies(spec.confirm, studies, slots) * weights
+    copies = confirming_copies(spec.confirm, studies, slots)
+    confirming = studies * best + copies * weights if copies else 0
     storage = max(max(room.storage for room in rooms) + (len(plans) - 1) * best, confirming)
     if not is_uri(spec.cluster.storage):
         refuse_too_little(spec.run_folder, storage)
