@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from outcomes import study as study_of
 
 from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import ROOT, SharedMemory
-from trainables.storage import FOLDERS
+from trainables.storage import FOLDERS, Storage
 from tuning.states import checkpoints
 from tuning.states.checkpoints import CheckpointKeeper
 from tuning.states.durable import Copier, Copy, StorageError, make_copy, on_node
@@ -215,6 +217,39 @@ def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> No
     copier.wait()
     copier.close()
     assert [(tmp_path / full(recipe.token)).is_dir() for recipe in recipes] == [False, True]
+    memory.remove()
+
+
+def test_a_node_whose_copy_hangs_holds_up_no_other(tmp_path: Path) -> None:
+    class Disk(Storage):
+        """Hangs for one path."""
+
+        goes_on = threading.Event()
+
+        def holds(self, *_: Any, **__: Any) -> bool:
+            return False
+
+        def put(self, source: Path, path: str, *_: Any, **__: Any) -> None:
+            if path == "far":
+                assert self.goes_on.wait(60)
+
+    memory, disk = SharedMemory(tmp_path), Disk()
+    copier = Copier(tmp_path, HERE, disk)
+    recipes = {node: Recipe.after(None, {}, 1, moments=True, node=node) for node in ("far", HERE)}
+    for recipe in recipes.values():
+        memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
+    copier.want([Copy(recipe, node, weights_only=False) for node, recipe in recipes.items()])
+    made: set[tuple[str, bool]] = set()
+    until = time.monotonic() + 60
+    while not made and time.monotonic() < until:
+        made = copier.take_made()
+        time.sleep(0.01)
+    assert made == {(recipes[HERE].token, False)}
+    assert not copier.withdraw(recipes["far"].token)  # under way
+    disk.goes_on.set()
+    copier.wait()
+    copier.close()
+    assert copier.take_made() == {(recipes["far"].token, False)}
     memory.remove()
 
 

@@ -323,6 +323,6 @@ def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> St
         attributes=versions() | sharing_record(session) | study.seeds(),
         spec_yaml=spec.to_yaml(),
         limit=spec.budget.limit,
-        price=spec.budget.price and spec.budget.price.price,
+        price=spec.budget.price.price if spec.budget.price else None,
         new=new,
     )

@@ -1,4 +1,6 @@
-"""Copies of states from shared memory to the storage, made behind the training by one thread of the driver.
+"""Copies of states from shared memory to the storage, made behind the training: one at a time on each node.
+
+No node waits for another, which may be slow, or cut off.
 
 A state on another node is copied there, by a task of Ray's that holds no CPU. An error (a full disk) is kept for
 `check`, which the driver asks while the study runs.
@@ -49,7 +51,7 @@ def make_copy(study: Path, storage: Storage, copy: Copy) -> bool:
 
 
 class Copier:
-    """The thread and its list. Used by the driver's main thread alone, besides itself.
+    """The list, and a thread of the driver for each node. Used by the driver's main thread alone, besides these.
 
     Args:
         study: names the study in shared memory.
@@ -61,26 +63,30 @@ class Copier:
         self._study, self._here, self._storage = study, here, storage
         self._changed = threading.Condition()
         self._wanted: list[Copy] = []
-        self._current: Copy | None = None
+        self._current: dict[str, Copy] = {}  # by node
         self._made: set[tuple[str, bool]] = set()  # token, weights only
         self._lost: set[str] = set()  # tokens of states that were not where they should be
         self._failure: Exception | None = None
         self._failed_at = ""
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="copier", daemon=True)
-        self._thread.start()
+        self._threads: dict[str, threading.Thread] = {}  # by node
 
     def want(self, copies: Sequence[Copy]) -> None:
         """These, in this order, and no others: what has not begun and is not among them is given up."""
         with self._changed:
             self._wanted = [copy for copy in copies if copy.recipe.token not in self._lost]
+            for node in {self._node_of(copy) for copy in self._wanted} - self._threads.keys():
+                self._threads[node] = threading.Thread(
+                    target=self._run, args=(node,), name=f"copier {node}", daemon=True
+                )
+                self._threads[node].start()
             self._changed.notify_all()
 
     def withdraw(self, token: str) -> bool:
         """Make no copy of that state; False while one is being made: neither it nor its checkpoint may be deleted."""
         with self._changed:
             self._wanted = [copy for copy in self._wanted if copy.recipe.token != token]
-            return self._current is None or self._current.recipe.token != token
+            return all(copy.recipe.token != token for copy in self._current.values())
 
     def take_made(self) -> set[tuple[str, bool]]:
         """Token and weights only of each copy that was made since this was asked last."""
@@ -110,23 +116,19 @@ class Copier:
         self.check()
 
     def close(self) -> None:
-        """Give up what has not begun; returns when the thread has ended."""
+        """Give up what has not begun; returns when the rest has ended."""
         with self._changed:
             self._closed = True
             self._wanted = []
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads.values():
+            thread.join()
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._current = None
-                self._changed.notify_all()
-                while not self._wanted and not self._closed:
-                    self._changed.wait()
-                if self._closed:
-                    return
-                self._current = copy = self._wanted.pop(0)
+    def _node_of(self, copy: Copy) -> str:
+        return copy.recipe.node or self._here
+
+    def _run(self, node: str) -> None:
+        while (copy := self._next(node)) is not None:
             try:
                 made = self._holds(copy) or self._make(copy)
                 with self._changed:
@@ -136,9 +138,21 @@ class Copier:
                         self._lost.add(copy.recipe.token)
             except Exception as error:  # told by `check`, in the main thread
                 with self._changed:
-                    self._failure, self._failed_at, self._current = error, copy.path, None
-                    self._changed.notify_all()
-                return
+                    self._failure, self._failed_at = error, copy.path
+
+    def _next(self, node: str) -> Copy | None:
+        """The first that is wanted of a node, when there is one; None: no more will be made."""
+        with self._changed:
+            self._current.pop(node, None)
+            self._changed.notify_all()
+            while not self._closed and self._failure is None:
+                found = next((copy for copy in self._wanted if self._node_of(copy) == node), None)
+                if found is not None:
+                    self._wanted.remove(found)
+                    self._current[node] = found
+                    return found
+                self._changed.wait()
+            return None
 
     def _make(self, copy: Copy) -> bool:
         recipe = copy.recipe
