@@ -93,6 +93,10 @@ def test_equal_differences_are_left_to_the_signs_of_the_seeds() -> None:
     for seeds, p in ((5, 2 / 32), (7, 2 / 128)):
         (pair,) = pairs_of({"a": over_seeds(*[0.8] * seeds), "b": over_seeds(*[0.7] * seeds)}, "score", "max")
         assert (pair.p, pair.shown) == (p, p < 0.05)
+    (with_rows,) = pairs_of(
+        {"a": over_seeds(*[0.8] * 5, rows=5000), "b": over_seeds(*[0.7] * 5, rows=5000)}, "accuracy", "max"
+    )
+    assert (with_rows.p, with_rows.shown, with_rows.seeds_needed) == (2 / 32, False, 6)  # rows say nothing of seeds
     (tie,) = pairs_of({"a": over_seeds(*[0.8] * 7), "b": over_seeds(*[0.8] * 7)}, "score", "max")
     assert (tie.p, tie.shown) == (1.0, False)
 

@@ -27,6 +27,7 @@ from tuning.comparison.shapes import Covers, Interval, Pair
 
 ALPHA = 0.05  # familywise
 FEWEST_SEEDS = 3  # that a statement about strategies may rest on
+SAME = 1e-12  # differences that are no further apart are equal
 FLIPPED = 16  # seeds up to which every assignment of signs is gone through; beyond, so many are drawn
 
 
@@ -137,13 +138,13 @@ def _over_seeds(a: list[Scored], b: list[Scored], metric: str) -> Tested:
     """The paired t-test over seeds, with the error of the rows where it is known."""
     differences = _differences(a, b)
     units = float(differences.var(ddof=1)) / len(a)
-    spread = Spread(units, len(a) - 1, _rows_error(a, b, metric))
-    if spread.error <= 1e-9 * max(1e-9, float(np.abs(differences).max())):
-        return Tested(
-            "exact sign-flip test over seeds, whose differences are all equal", sign_flip(differences), spread
-        )
+    spread = Spread(0.0 if np.ptp(differences) < SAME else units, len(a) - 1, _rows_error(a, b, metric))
+    p = _two_sided(float(differences.mean()), spread)
+    if not spread.units:  # nothing to divide by; and rows alone say nothing of seeds
+        flipped = sign_flip(differences)
+        return Tested("exact sign-flip test over seeds, whose differences are all equal", max(p, flipped), spread)
     told = "paired t-test over seeds and test rows" if spread.rows else "paired t-test over seeds"
-    return Tested(told, _two_sided(float(differences.mean()), spread), spread)
+    return Tested(told, p, spread)
 
 
 def _of_one_seed(a: Scored, b: Scored, metric: str, about: str) -> Tested:
