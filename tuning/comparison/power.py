@@ -14,7 +14,7 @@ from tuning.comparison.scores import Spread
 POWER = 0.8
 MOST_SEEDS = 100
 FEWEST = 3
-FAR = 5  # beyond it the noncentral t is as good as 1, and its function loses its digits
+FAR = 10  # beyond it the noncentral t is as good as 1, and its function loses its digits
 WITHOUT_END = 10**6  # seeds: what they leave unknown, the rows do
 
 
