@@ -6,6 +6,7 @@ more.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from typing import NamedTuple
 
@@ -14,7 +15,6 @@ from tuning.comparison.scores import Spread
 POWER = 0.8
 MOST_SEEDS = 100
 FEWEST = 3
-FAR = 10  # beyond it the noncentral t is as good as 1, and its function loses its digits
 WITHOUT_END = 10**6  # seeds: what they leave unknown, the rows do
 
 
@@ -58,7 +58,8 @@ def power(difference: float, spread: Spread, seeds: int, alpha: float) -> float:
     if spread.error == 0:
         return 1.0
     bound, shift = spread.reach(alpha) / spread.error, abs(difference) / spread.error
-    if spread.units == 0 or shift > bound + FAR:
-        return float(ndtr(shift - bound) + ndtr(-shift - bound))
-    freedom = min(spread.freedom, 1e6)
-    return 1 - float(nctdtr(freedom, shift, bound)) + float(nctdtr(freedom, shift, -bound))
+    normal = float(ndtr(shift - bound) + ndtr(-shift - bound))
+    if spread.units == 0:
+        return normal
+    found = 1 - float(nctdtr(spread.freedom, shift, bound)) + float(nctdtr(spread.freedom, shift, -bound))
+    return normal if math.isnan(found) else found  # far out, where both are as good as 1, nctdtr has no digits left
