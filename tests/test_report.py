@@ -56,7 +56,7 @@ reviews: accuracy, higher is better; device: GPU
  ──────────────────────────────────────────────────────────────────────────────
  hyperopt_asha -       0.064 [0.061, 0.067]  <0.001   <0.001 3 / 3
  random_asha
- hyperopt_asha - grid  0.066 [0.049, 0.082]   0.003    0.007 3 / 4
+ hyperopt_asha - grid  0.066 [0.049, 0.082]   0.003    0.007 3 / 3
  random_asha - grid    0.001 [-0.013, 0.016]  0.735    0.735 3 / more rows
 
 hyperopt_asha did better than random_asha: test accuracy 0.807 against 0.743 on
