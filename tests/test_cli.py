@@ -75,7 +75,7 @@ def test_quick_commands_import_no_heavy_library(arguments: list[str]) -> None:
 
 def test_the_installed_command_tells_its_commands() -> None:
     told = subprocess.run([sys.executable, "-m", "tuning.cli", "--help"], capture_output=True, text=True, check=True)
-    for command in ("run", "validate", "init", "ls", "results", "compare", "resume"):
+    for command in ("run", "validate", "init", "ls", "results", "compare", "export", "resume"):
         assert f"\n    {command} " in told.stdout
 
 
@@ -169,6 +169,30 @@ def test_compare_prints_a_table_markdown_and_json(recorded: ExperimentSpec, caps
     assert json.loads(capsys.readouterr().out)["experiment"] == "mine"
 
 
+def test_compare_takes_a_target_and_a_price_and_writes_csv(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compare", "mine", "--target", "0.8", "--price", "36"]) == 0
+    told = capsys.readouterr().out
+    assert "device-s to reach 0.8" in told
+    assert "> 10" in told  # the grid did not
+    assert "0.10" in told  # ten device-seconds at 36 per hour
+    assert cli.main(["compare", "mine", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("strategy,kind,seed,validation,")
+
+
+def test_export_writes_tables_and_refuses_to_do_so_twice_without_force(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["export", "mine", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.split() == [f"mine-export/{name}.csv" for name in ("studies", "trials", "reports")]
+    assert cli.main(["export", "mine", "--format", "csv"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert cli.main(["export", "mine", "--format", "csv", "--force"]) == 0
+    assert cli.main(["export", "mine", "--to", "elsewhere"]) == 0
+    assert Path("elsewhere/trials.parquet").is_file()
+
+
 def test_ls_studies_shows_what_was_run(recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]) -> None:
     expected = ["mine", "pbt", "0", "finished", "1", "accuracy", "0.8750"]
     for arguments in ([], ["--store", recorded.store_url]):
@@ -188,7 +212,7 @@ def test_ls_studies_passes_over_a_run_that_has_recorded_nothing(
     assert "other" in told.err
 
 
-@pytest.mark.parametrize("command", ["results", "compare", "resume"])
+@pytest.mark.parametrize("command", ["results", "compare", "export", "resume"])
 def test_an_unknown_experiment_is_told_with_the_nearest_one(
     recorded: ExperimentSpec, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

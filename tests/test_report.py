@@ -35,11 +35,11 @@ reviews: accuracy, higher is better; device: GPU
    seed 0      0.7500     0.801 [0.800, 0.802]      100      2
    seed 1      0.7600     0.812 [0.811, 0.813]      100      2
    seed 2      0.7700     0.808 [0.807, 0.809]      100      2
- grid          0.7600     0.741 [0.736, 0.747]      300      6 3/0/0
+ grid          0.7600     0.741 [0.735, 0.748]      300      6 3/0/0
    seed 0      0.7500     0.741 [0.740, 0.742]      100      2
    seed 1      0.7600     0.739 [0.738, 0.740]      100      2
    seed 2      0.7700     0.744 [0.743, 0.745]      100      2
- random_asha   0.7600     0.743 [0.732, 0.753]      300      6 3/0/0
+ random_asha   0.7600     0.743 [0.731, 0.754]      300      6 3/0/0
    seed 0      0.7500     0.738 [0.737, 0.739]      100      2
    seed 1      0.7600     0.747 [0.746, 0.748]      100      2
    seed 2      0.7700     0.743 [0.742, 0.744]      100      2
@@ -54,18 +54,18 @@ reviews: accuracy, higher is better; device: GPU
 
  pair                  difference [95 %]          p p (Holm) seeds: has / needs
  ──────────────────────────────────────────────────────────────────────────────
- hyperopt_asha -       0.064 [0.062, 0.066]  <0.001   <0.001 3 / 3
+ hyperopt_asha -       0.064 [0.061, 0.067]  <0.001   <0.001 3 / 3
  random_asha
- hyperopt_asha - grid  0.066 [0.050, 0.082]   0.003    0.006 3 / 4
- random_asha - grid    0.001 [-0.013, 0.015]  0.733    0.733 3 / more rows
+ hyperopt_asha - grid  0.066 [0.049, 0.082]   0.003    0.007 3 / 3
+ random_asha - grid    0.001 [-0.013, 0.016]  0.735    0.735 3 / more rows
 
 hyperopt_asha did better than random_asha: test accuracy 0.807 against 0.743 on
-average over 3 seeds, a difference of 0.064 [0.062, 0.066] (paired t-test over
+average over 3 seeds, a difference of 0.064 [0.061, 0.067] (paired t-test over
 seeds and test rows, p < 0.001, corrected for 3 pairs). hyperopt_asha did better
 than grid: test accuracy 0.807 against 0.741 on average over 3 seeds, a
-difference of 0.066 [0.050, 0.082] (paired t-test over seeds and test rows, p =
-0.006, corrected for 3 pairs). No difference shown between random_asha and grid
-(0.001 [-0.013, 0.015]).
+difference of 0.066 [0.049, 0.082] (paired t-test over seeds and test rows, p =
+0.007, corrected for 3 pairs). No difference shown between random_asha and grid
+(0.001 [-0.013, 0.016]).
 - Validation scores are the best of many looks at the rows that they are
 reported on (hyperopt_asha 6, grid 6, random_asha 6): too high.
 

@@ -8,7 +8,7 @@ import pytest
 from tuning.comparison.pairs import holm, mcnemar, pairs_of, sign_flip
 from tuning.comparison.power import power, seeds_needed
 from tuning.comparison.resampling import DRAWS, METRICS, resampled
-from tuning.comparison.scores import Scored, Spread, half_width, interval_of, mean_of, same_rows, wilson, with_draws
+from tuning.comparison.scores import Scored, Spread, interval_of, mean_of, same_rows, wilson, with_draws
 from tuning.outcome import ScoredRows
 
 
@@ -93,6 +93,10 @@ def test_equal_differences_are_left_to_the_signs_of_the_seeds() -> None:
     for seeds, p in ((5, 2 / 32), (7, 2 / 128)):
         (pair,) = pairs_of({"a": over_seeds(*[0.8] * seeds), "b": over_seeds(*[0.7] * seeds)}, "score", "max")
         assert (pair.p, pair.shown) == (p, p < 0.05)
+    (with_rows,) = pairs_of(
+        {"a": over_seeds(*[0.8] * 5, rows=5000), "b": over_seeds(*[0.7] * 5, rows=5000)}, "accuracy", "max"
+    )
+    assert (with_rows.p, with_rows.shown, with_rows.seeds_needed) == (2 / 32, False, 6)  # rows say nothing of seeds
     (tie,) = pairs_of({"a": over_seeds(*[0.8] * 7), "b": over_seeds(*[0.8] * 7)}, "score", "max")
     assert (tie.p, tie.shown) == (1.0, False)
 
@@ -119,9 +123,9 @@ def test_the_power_agrees_with_statsmodels() -> None:
 
     known = TTestPower()
     for size, seeds in ((0.5, 20), (1.0, 6), (2.0, 4)):
-        at = Spread(1.0 / seeds, seeds - 1, 0.0, np.inf)
+        at = Spread(1.0 / seeds, seeds - 1, 0.0)
         assert power(size, at, seeds, 0.05) == pytest.approx(known.power(size, seeds, 0.05), abs=1e-6)
-    assert seeds_needed(0.5, Spread(1.0 / 5, 4, 0.0, np.inf), 5, 0.05) == (
+    assert seeds_needed(0.5, Spread(1.0 / 5, 4, 0.0), 5, 0.05) == (
         34,
         False,
         False,
@@ -129,20 +133,10 @@ def test_the_power_agrees_with_statsmodels() -> None:
 
 
 def test_some_differences_need_more_than_a_hundred_seeds_and_some_no_number_of_them() -> None:
-    assert seeds_needed(0.1, Spread(1.0 / 5, 4, 0.0, np.inf), 5, 0.05) == (None, True, False)
-    assert seeds_needed(0.01, Spread(1e-9, 4, 0.01**2, 276), 5, 0.05) == (None, True, True)  # the rows alone hide it
-    assert seeds_needed(0.0, Spread(1.0, 4, 0.0, np.inf), 5, 0.05) == (None, True, False)
-    assert seeds_needed(0.1, Spread(0.0, 4, 0.0, np.inf), 5, 0.05) == (
-        6,
-        False,
-    )  # equal differences: 2/2^6 is below 5 %
-
-
-def test_satterthwaites_degrees_of_freedom_lie_between_those_of_the_parts() -> None:
-    assert Spread(0.01, 4, 0.0, 276).t_freedom == pytest.approx(4)
-    assert Spread(0.0, 4, 0.01, 276).t_freedom == pytest.approx(276)
-    assert 4 < Spread(0.01, 4, 0.01, 276).t_freedom < 276
-    assert half_width(Spread(1.0, 4, 0.0, np.inf)) == pytest.approx(2.776, abs=1e-3)
+    assert seeds_needed(0.1, Spread(1.0 / 5, 4, 0.0), 5, 0.05) == (None, True, False)
+    assert seeds_needed(0.01, Spread(1e-9, 4, 0.01**2), 5, 0.05) == (None, True, True)  # the rows alone hide it
+    assert seeds_needed(0.0, Spread(1.0, 4, 0.0), 5, 0.05) == (None, True, False)
+    assert seeds_needed(0.1, Spread(0.0, 4, 0.0), 5, 0.05) == (6, False, False)  # equal differences: 2/2^6 is below 5 %
 
 
 def test_every_metric_on_rows_is_the_tasks_own() -> None:

@@ -22,11 +22,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuning.comparison.power import Needed, seeds_needed
-from tuning.comparison.scores import PROPORTIONS, Scored, Spread, half_width, rows_error, same_rows
+from tuning.comparison.scores import PROPORTIONS, Scored, Spread, rows_error, same_rows
 from tuning.comparison.shapes import Covers, Interval, Pair
 
 ALPHA = 0.05  # familywise
 FEWEST_SEEDS = 3  # that a statement about strategies may rest on
+SAME = 1e-12  # differences that are no further apart are equal
 FLIPPED = 16  # seeds up to which every assignment of signs is gone through; beyond, so many are drawn
 
 
@@ -137,22 +138,22 @@ def _over_seeds(a: list[Scored], b: list[Scored], metric: str) -> Tested:
     """The paired t-test over seeds, with the error of the rows where it is known."""
     differences = _differences(a, b)
     units = float(differences.var(ddof=1)) / len(a)
-    spread = Spread(units, len(a) - 1, *_rows_error(a, b, metric))
-    if spread.error <= 1e-9 * max(1e-9, float(np.abs(differences).max())):
-        return Tested(
-            "exact sign-flip test over seeds, whose differences are all equal", sign_flip(differences), spread
-        )
+    spread = Spread(0.0 if np.ptp(differences) < SAME else units, len(a) - 1, _rows_error(a, b, metric))
+    p = _two_sided(float(differences.mean()), spread)
+    if not spread.units:  # nothing to divide by; and rows alone say nothing of seeds
+        flipped = sign_flip(differences)
+        return Tested("exact sign-flip test over seeds, whose differences are all equal", max(p, flipped), spread)
     told = "paired t-test over seeds and test rows" if spread.rows else "paired t-test over seeds"
-    return Tested(told, _two_sided(float(differences.mean()), spread), spread)
+    return Tested(told, p, spread)
 
 
 def _of_one_seed(a: Scored, b: Scored, metric: str, about: str) -> Tested:
-    difference, (rows, freedom) = a.score - b.score, _rows_error([a], [b], metric)
+    difference, rows = a.score - b.score, _rows_error([a], [b], metric)
     if about == "configurations":
         differences = np.subtract(a.scores, b.scores)
-        spread = Spread(float(differences.var(ddof=1)) / len(differences), len(differences) - 1, rows, freedom)
+        spread = Spread(float(differences.var(ddof=1)) / len(differences), len(differences) - 1, rows)
         return Tested("paired t-test over training seeds and test rows", _two_sided(difference, spread), spread)
-    spread_of_rows = Spread(0.0, math.inf, rows, math.inf) if rows else None
+    spread_of_rows = Spread(0.0, math.inf, rows) if rows else None
     if metric in PROPORTIONS and same_rows([a, b]):
         right, also = (np.equal(t.said[0].labels, t.said[0].predictions) for t in (a, b))
         return Tested(
@@ -164,28 +165,22 @@ def _of_one_seed(a: Scored, b: Scored, metric: str, about: str) -> Tested:
     return Tested(told, _two_sided(difference, spread_of_rows), spread_of_rows)
 
 
-def _rows_error(a: list[Scored], b: list[Scored], metric: str) -> tuple[float, float]:
+def _rows_error(a: list[Scored], b: list[Scored], metric: str) -> float:
     """The squared error that the choice of rows gives the mean difference: paired where the rows are recorded."""
     if same_rows((*a, *b)):
         drawn = np.mean([one.drawn - other.drawn for one, other in zip(a, b, strict=True)], axis=0)  # type: ignore[operator]
-        return float(drawn.var(ddof=1)), a[0].rows - 1
-    (one, freedom), (other, _) = rows_error(a, metric), rows_error(b, metric)
-    return one + other, freedom
+        return float(drawn.var(ddof=1))
+    return rows_error(a, metric) + rows_error(b, metric)
 
 
 def _two_sided(difference: float, spread: Spread) -> float:
-    from scipy.special import stdtr
-
-    if spread.error == 0:
-        return float(difference == 0)
-    freedom = min(spread.t_freedom, 1e9)  # of infinitely many it gives nothing
-    return 2 * float(stdtr(freedom, -abs(difference) / spread.error))
+    return spread.p(difference) if spread.error else float(difference == 0)
 
 
 def _interval(difference: float, spread: Spread | None, rows: int, seeds: int, units: Covers) -> Interval | None:
     if spread is None or spread.error == 0:
         return None
-    half = half_width(spread)
+    half = spread.reach(0.05)
     covers: tuple[Covers, ...] = ("rows",) if units == "rows" else ("rows", units) if spread.rows else (units,)
     return Interval(difference - half, difference + half, rows, seeds, covers)
 

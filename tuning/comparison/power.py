@@ -37,7 +37,7 @@ def seeds_needed(difference: float, spread: Spread, seeds: int, alpha: float) ->
         return Needed(None, beyond=True, too_few_rows=False)
 
     def enough(count: int) -> bool:
-        at = Spread(spread.units * seeds / count, count - 1, spread.rows, spread.row_freedom)
+        at = Spread(spread.units * seeds / count, count - 1, spread.rows)
         return power(difference, at, count, alpha) >= POWER
 
     counts = range(FEWEST, MOST_SEEDS + 1)
@@ -51,14 +51,15 @@ def power(difference: float, spread: Spread, seeds: int, alpha: float) -> float:
     """The chance that the test over `seeds` seeds with that spread finds a true `difference`: by the noncentral t; by
     the sign-flip test where every seed shows the same difference.
     """
-    from scipy.special import nctdtr, stdtrit
+    from scipy.special import nctdtr, ndtr
 
+    if spread.units == 0 and 2.0 ** (1 - seeds) > alpha:
+        return 0.0
     if spread.error == 0:
-        return float(2.0 ** (1 - seeds) <= alpha)
-    freedom = min(spread.t_freedom, 1e6)
-    bound = float(stdtrit(freedom, 1 - alpha / 2))
-    shift = abs(difference) / spread.error
-    if shift > bound + 10:  # nctdtr loses its digits far out
         return 1.0
-    found = 1 - float(nctdtr(freedom, shift, bound)) + float(nctdtr(freedom, shift, -bound))
-    return 0.0 if math.isnan(found) else found
+    bound, shift = spread.reach(alpha) / spread.error, abs(difference) / spread.error
+    normal = float(ndtr(shift - bound) + ndtr(-shift - bound))
+    if spread.units == 0:
+        return normal
+    found = 1 - float(nctdtr(spread.freedom, shift, bound)) + float(nctdtr(spread.freedom, shift, -bound))
+    return normal if math.isnan(found) else found  # far out, where both are as good as 1, nctdtr has no digits left
