@@ -126,7 +126,7 @@ def _recolour(drawing: Drawing, study: Study) -> None:
     for trace in drawing.data:
         if trace.mode == "lines":  # of a trial: its first point is its score, from 0 to 1
             share = trace.y[0] if study.direction is StudyDirection.MAXIMIZE else 1 - trace.y[0]
-            trace.line.color = sample_colorscale(SCALE, share)[0]
+            trace.line.color = sample_colorscale([list(stop) for stop in SCALE], [share])[0]
         elif trace.marker.colorscale is not None:
             trace.marker.colorscale = SCALE
 

@@ -134,7 +134,6 @@ def utilisation_table(studies: Sequence[StudyOutcome]) -> Table:
         told = (None, None) if budget is None else (Limit(budget.unit, budget.limit).describe(), budget.unspent)
         rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share, *told))
     columns = ("strategy", "seed", "slots", "held (device-s)", "busy (device-s)", "idle (device-s)", "busy share")
-    limited = any(study.budget for study in studies)
-    return Table(
-        (*columns, "budget", "unspent") if limited else columns, tuple(row if limited else row[:-2] for row in rows)
-    )
+    if not any(study.budget for study in studies):
+        return Table(columns, tuple(row[:-2] for row in rows))
+    return Table((*columns, "budget", "unspent"), tuple(rows))
