@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import struct
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,9 @@ import pytest
 from browser import chromium
 from page_outcomes import HOSTILE, everything, spec_text
 
+from tuning.page import live
 from tuning.page.document import content_of, page
+from tuning.page.live import PageServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -70,7 +74,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Opened:
     """A tab that has drawn everything, with all that it complained of and asked for."""
 
-    def __init__(self, browser: Browser, file: Path, width: int = 1280, **context: Any) -> None:
+    def __init__(self, browser: Browser, address: str, width: int = 1280, **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **context)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
@@ -78,10 +82,8 @@ class Opened:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        begin = time.monotonic()
-        self.page.goto(file.as_uri())
+        self.page.goto(address)
         self.page.wait_for_selector("html[data-drawn='true']")
-        self.seconds = time.monotonic() - begin
 
 
 def until(page: Page, condition: str, patience: float = 20.0) -> None:
@@ -94,7 +96,7 @@ def until(page: Page, condition: str, patience: float = 20.0) -> None:
 
 @pytest.fixture(scope="module")
 def wide(browser: Browser, file: Path) -> Iterator[Opened]:
-    opened = Opened(browser, file)
+    opened = Opened(browser, file.as_uri())
     yield opened
     opened.context.close()
 
@@ -116,7 +118,7 @@ def test_a_hostile_error_is_shown_as_the_text_that_it_is(wide: Opened) -> None:
 def test_nothing_is_wider_than_the_screen_and_no_text_is_cut_or_lies_on_another(
     browser: Browser, file: Path, width: int
 ) -> None:
-    opened = Opened(browser, file, width)
+    opened = Opened(browser, file.as_uri(), width)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.page.evaluate(OVERFLOW) == []
     assert {id: crowd for id in FIGURES if (crowd := opened.page.evaluate(CROWDED, id))} == {}
@@ -169,15 +171,32 @@ def test_a_figure_is_saved_as_png_in_twice_its_size(wide: Opened) -> None:
     assert struct.unpack(">II", head[16:24])[1] == 880
 
 
-def test_the_page_opens_within_two_seconds_of_work(browser: Browser, file: Path) -> None:
-    """The machine may be busy with other tests, so the browser's own work counts, not the clock."""
-    opened = Opened(browser, file)
-    session = opened.context.new_cdp_session(opened.page)
-    session.send("Performance.enable")
-    metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
-    opened.context.close()
-    assert metrics["TaskDuration"] > 0
-    print(f"opened in {opened.seconds:.2f} s, {metrics['TaskDuration']:.2f} s of tasks")
+def test_two_hundred_trials_are_few_enough_nodes_to_open_at_once(wide: Opened) -> None:
+    """A time would be the machine's; what takes it is the number of nodes. With 7,000 they open in a second."""
+    assert wide.page.evaluate("document.querySelectorAll('.plot *').length") < 10_000
+
+
+def test_a_live_page_takes_what_is_new_and_keeps_scroll_and_sort_order(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "REMADE_EVERY", 0.0)
+    monkeypatch.setattr(live, "REST", 0.0)
+    whole = everything()
+    now = [replace(whole, studies=whole.studies[:1])]
+    with PageServer(lambda: content_of(now[0], spec_text()), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        opened = Opened(browser, server.url)
+        opened.page.locator("#table-trials-sort-4").click()
+        opened.page.evaluate("window.scrollTo({top: 900, behavior: 'instant'})")
+        now[0] = replace(whole, studies=whole.studies[:2])
+        until(opened.page, "document.querySelectorAll('#table-trials tbody tr').length === 20")
+        heading = opened.page.locator("#table-trials thead th").nth(4)
+        assert heading.get_attribute("aria-sort") == "ascending"
+        until(opened.page, "window.scrollY === 900")
+        until(opened.page, "document.querySelector('#summary-seeds').textContent.startsWith('2 searches')")
+        assert opened.complaints == []
+        opened.context.close()
+        server.shutdown()
 
 
 def test_drawings_follow_the_dark_style_and_the_printer(wide: Opened) -> None:
@@ -195,7 +214,7 @@ def test_drawings_follow_the_dark_style_and_the_printer(wide: Opened) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_that_keeps_anybody_out(browser: Browser, file: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    opened = Opened(browser, file, color_scheme=scheme, bypass_csp=True)
+    opened = Opened(browser, file.as_uri(), color_scheme=scheme, bypass_csp=True)
     found = axe.Axe().run(opened.page)
     opened.context.close()
     assert found.response["violations"] == [], found.generate_report()

@@ -119,5 +119,6 @@ def cell(value: Value) -> Cell:
 
 def shown(value: Value) -> str:
     """A hyperparameter's value in a sentence."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number(value) if is_number else str(cell(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
+    return str(cell(value))
