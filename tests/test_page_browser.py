@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import struct
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,9 @@ import pytest
 from browser import chromium
 from page_outcomes import HOSTILE, everything, spec_text
 
+from tuning.page import live
 from tuning.page.document import content_of, page
+from tuning.page.live import PageServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -31,7 +36,6 @@ FIGURES = [
     "slots",
     "seeds",
 ]
-DRAWN = "document.documentElement.dataset.drawn === 'true'"
 # Marks of a figure: what Plotly draws for data, not its axes and grids.
 MARKS = "id => document.querySelectorAll(`#plot-${id} :is(.points path, .point path, path.js-line)`).length"
 OVERFLOW = """() => [...document.querySelectorAll('body *')].filter((e) => {
@@ -70,7 +74,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Opened:
     """A tab that has drawn everything, with all that it complained of and asked for."""
 
-    def __init__(self, browser: Browser, file: Path, width: int = 1280, **context: Any) -> None:
+    def __init__(self, browser: Browser, address: str, width: int = 1280, **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **context)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
@@ -78,15 +82,21 @@ class Opened:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        begin = time.monotonic()
-        self.page.goto(file.as_uri())
-        self.page.wait_for_function(DRAWN)
-        self.seconds = time.monotonic() - begin
+        self.page.goto(address)
+        self.page.wait_for_selector("html[data-drawn='true']")
+
+
+def until(page: Page, condition: str, patience: float = 20.0) -> None:
+    """Playwright's own waiting compiles texts inside the page, which the page's policy forbids."""
+    deadline = time.monotonic() + patience
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
 def wide(browser: Browser, file: Path) -> Iterator[Opened]:
-    opened = Opened(browser, file)
+    opened = Opened(browser, file.as_uri())
     yield opened
     opened.context.close()
 
@@ -108,7 +118,7 @@ def test_a_hostile_error_is_shown_as_the_text_that_it_is(wide: Opened) -> None:
 def test_nothing_is_wider_than_the_screen_and_no_text_is_cut_or_lies_on_another(
     browser: Browser, file: Path, width: int
 ) -> None:
-    opened = Opened(browser, file, width)
+    opened = Opened(browser, file.as_uri(), width)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.page.evaluate(OVERFLOW) == []
     assert {id: crowd for id in FIGURES if (crowd := opened.page.evaluate(CROWDED, id))} == {}
@@ -136,7 +146,7 @@ def test_a_table_is_sorted_by_keyboard_and_says_so(wide: Opened) -> None:
 def test_another_view_is_drawn_when_it_is_picked(wide: Opened) -> None:
     before = wide.page.locator("#summary-slots").inner_text()
     wide.page.locator("#pick-slots").select_option(label="pbt, seed 2")
-    wide.page.wait_for_function("before => document.getElementById('summary-slots').innerText !== before", arg=before)
+    until(wide.page, f"document.getElementById('summary-slots').innerText !== {json.dumps(before)}")
     assert (
         wide.page.locator("#plot-slots").get_attribute("aria-label") == wide.page.locator("#summary-slots").inner_text()
     )
@@ -158,36 +168,57 @@ def test_a_figure_is_saved_as_png_in_twice_its_size(wide: Opened) -> None:
         wide.page.locator("#png-anytime").click()
     head = download.value.path().read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">II", head[16:24])[1] == 880
+    assert struct.unpack(">II", head[16:24])[1] == 920
 
 
-def test_the_page_opens_within_two_seconds_of_work(browser: Browser, file: Path) -> None:
-    """The machine may be busy with other tests, so the browser's own work counts, not the clock."""
-    opened = Opened(browser, file)
-    session = opened.context.new_cdp_session(opened.page)
-    session.send("Performance.enable")
-    metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
-    opened.context.close()
-    assert metrics["TaskDuration"] > 0
-    print(f"opened in {opened.seconds:.2f} s, {metrics['TaskDuration']:.2f} s of tasks")
+def test_two_hundred_trials_are_few_enough_nodes_to_open_at_once(wide: Opened) -> None:
+    """A time would be the machine's; what takes it is the number of nodes. With 7,000 they open in a second."""
+    assert wide.page.evaluate("document.querySelectorAll('.plot *').length") < 10_000
+
+
+def test_a_live_page_takes_what_is_new_and_keeps_scroll_and_sort_order(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "REMADE_EVERY", 0.0)
+    monkeypatch.setattr(live, "REST", 0.0)
+    whole = everything()
+    now = [replace(whole, studies=whole.studies[:1])]
+    with PageServer(lambda: content_of(now[0], spec_text()), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        opened = Opened(browser, server.url)
+        opened.page.locator("#table-trials-sort-4").click()
+        opened.page.evaluate("window.scrollTo({top: 900, behavior: 'instant'})")
+        now[0] = replace(whole, studies=whole.studies[:2])
+        until(opened.page, "document.querySelectorAll('#table-trials tbody tr').length === 20")
+        heading = opened.page.locator("#table-trials thead th").nth(4)
+        assert heading.get_attribute("aria-sort") == "ascending"
+        until(opened.page, "window.scrollY === 900")
+        until(opened.page, "document.querySelector('#summary-seeds').textContent.startsWith('2 searches')")
+        assert opened.complaints == []
+        opened.context.close()
+        server.shutdown()
 
 
 def test_drawings_follow_the_dark_style_and_the_printer(wide: Opened) -> None:
     ground = "getComputedStyle(document.querySelector('#plot-anytime .main-svg')).backgroundColor"
     assert wide.page.evaluate(ground) == "rgb(255, 255, 255)"
     wide.page.emulate_media(color_scheme="dark")
-    wide.page.wait_for_function(f"{ground} === 'rgb(20, 23, 28)'")
+    until(wide.page, f"{ground} === 'rgb(20, 23, 28)'")
     wide.page.emulate_media(color_scheme="dark", media="print")
-    wide.page.wait_for_function(f"{ground} === 'rgb(255, 255, 255)'")
+    until(wide.page, f"{ground} === 'rgb(255, 255, 255)'")
     assert not wide.page.locator("nav").is_visible()
     assert wide.page.pdf(format="A4")[:5] == b"%PDF-"
     wide.page.emulate_media(color_scheme="light", media="screen")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_that_keeps_anybody_out(browser: Browser, file: Path, scheme: str) -> None:
+def test_axe_finds_nothing_that_keeps_anybody_out(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    """On one seed of each strategy: axe takes its time per row of a table."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    opened = Opened(browser, file, color_scheme=scheme, bypass_csp=True)
+    file, whole = tmp_path / "one-seed.html", everything()
+    one_seed = replace(whole, studies=whole.studies[::3])
+    file.write_text(page(content_of(one_seed, spec_text())), encoding="utf-8")
+    opened = Opened(browser, file.as_uri(), color_scheme=scheme, bypass_csp=True)
     found = axe.Axe().run(opened.page)
     opened.context.close()
     assert found.response["violations"] == [], found.generate_report()

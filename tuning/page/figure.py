@@ -26,6 +26,8 @@ Cell = str | float | int | None
 # both. No figure tells by colour alone: dashes, symbols or labels say the same.
 PALETTE = ("#0b7dda", "#c4601d", "#2b8a57", "#9a5bd0", "#b8487c", "#857a14", "#00869a", "#c9485b")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+# From the worst score to the best: no end fades into either ground, as those of the usual scales do.
+SCALE = ((0.0, "#c4601d"), (0.5, "#80808c"), (1.0, "#0b7dda"))
 STATE_COLOURS = {"completed": "#2b8a57", "stopped": "#857a14", "failed": "#c9485b", "running": "#0b7dda"}
 
 
@@ -73,6 +75,8 @@ def plot_of(drawing: Drawing, *, height: int) -> dict[str, Any]:
     layout = plot["layout"]
     for key in ("template", "plot_bgcolor", "paper_bgcolor"):
         layout.pop(key, None)
+    for annotation in layout.get("annotations", []):
+        annotation.get("font", {}).pop("color", None)
     layout.setdefault("margin", {"l": 56, "r": 16, "t": 24, "b": 56})
     return plot
 
@@ -115,5 +119,6 @@ def cell(value: Value) -> Cell:
 
 def shown(value: Value) -> str:
     """A hyperparameter's value in a sentence."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number(value) if is_number else str(cell(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
+    return str(cell(value))

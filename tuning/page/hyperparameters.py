@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.spec import Value
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import Figure, Table, View, cell, listed, number, plot_of
+from tuning.page.figure import SCALE, Figure, Table, View, cell, listed, number, plot_of
 from tuning.page.recorded_spec import RecordedSpec
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FEWEST = 2  # trials of a parallel-coordinates plot or a slice
 FEWEST_IMPORTANCES = 20  # below, the best tenth that PED-ANOVA looks at is one trial
 BEST = 5  # trials that PED-ANOVA wants among the best
-COLUMN = 210  # CSS pixels of one axis or slice
+COLUMN = 240  # CSS pixels of one axis or slice
 
 
 class ScoredTrial(NamedTuple):
@@ -47,9 +47,9 @@ def hyperparameter_figures(outcome: ExperimentOutcome, spec: RecordedSpec) -> li
     searched = {name: trials for name, trials in found.items() if len(trials) >= FEWEST and trials[0].params}
     studies = {name: _study(trials, spec.space(name), outcome.studies[0].mode) for name, trials in searched.items()}
 
-    def figure(id: str, title: str, about: str, plot: Callable[..., Drawing], extra: int) -> Figure:
+    def figure(id: str, title: str, about: str, plot: Callable[..., Drawing]) -> Figure:
         views = tuple(
-            View(name, _summary(name, trials, metric), _optuna_plot(plot, studies[name], metric), _width(trials, extra))
+            View(name, _summary(name, trials, metric), _optuna_plot(plot, studies[name], metric), _width(trials))
             for name, trials in searched.items()
         )
         missing = None if views else f"it needs {FEWEST} trials of a strategy with a score and different values."
@@ -61,10 +61,9 @@ def hyperparameter_figures(outcome: ExperimentOutcome, spec: RecordedSpec) -> li
             "Parallel coordinates",
             "Each line is a trial; it crosses each axis at the value in force when the trial reached its best score.",
             plot_parallel_coordinate,
-            1,
         ),
         _importances(searched, studies, metric),
-        figure("slices", "Slices", "The best score of each trial over each hyperparameter alone.", plot_slice, 0),
+        figure("slices", "Slices", "The best score of each trial over each hyperparameter alone.", plot_slice),
     ]
 
 
@@ -108,14 +107,28 @@ def space_holds(space: Space, name: str, value: Value) -> bool:
     return dimension is None or dimension.contains(value)
 
 
-def _width(trials: list[ScoredTrial], extra: int) -> int:
-    return COLUMN * (len(trials[0].params) + extra)
+def _width(trials: list[ScoredTrial]) -> int:
+    return COLUMN * (len(trials[0].params) + 1)  # one for the score, or the scale
 
 
 def _optuna_plot(plot: Callable[..., Drawing], study: Study, metric: str) -> dict[str, Any]:
-    drawn = plot_of(plot(study, target_name=f"validation {metric}"), height=420)
-    drawn["layout"].pop("width", None)
-    return drawn
+    drawing = plot(study, target_name=f"validation {metric}")
+    _recolour(drawing, study)
+    drawing.update_layout(width=None)
+    return plot_of(drawing, height=420)
+
+
+def _recolour(drawing: Drawing, study: Study) -> None:
+    """Optuna's blues are for white paper: the best end of its scale is not seen on a dark one."""
+    from optuna.study import StudyDirection
+    from plotly.colors import sample_colorscale
+
+    for trace in drawing.data:
+        if trace.mode == "lines":  # of a trial: its first point is its score, from 0 to 1
+            share = trace.y[0] if study.direction is StudyDirection.MAXIMIZE else 1 - trace.y[0]
+            trace.line.color = sample_colorscale([list(stop) for stop in SCALE], [share])[0]
+        elif trace.marker.colorscale is not None:
+            trace.marker.colorscale = SCALE
 
 
 def _importances(searched: dict[str, list[ScoredTrial]], studies: dict[str, Study], metric: str) -> Figure:

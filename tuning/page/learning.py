@@ -97,6 +97,7 @@ def _draw(curves: list[TrialCurve], metric: str) -> dict[str, Any]:
             marker={"size": 4, "symbol": "x" if state is TrialState.FAILED else "circle"},
             hovertemplate=HOVER,
         )
+    drawing.update_layout(showlegend=True)
     drawing.update_xaxes(title="epoch")
     drawing.update_yaxes(title=f"validation {plain(metric)}")
     return plot_of(drawing, height=420)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import PALETTE, Figure, Table, View, plot_of
+from tuning.page.figure import PALETTE, SCALE, Figure, Table, View, plot_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -115,7 +115,7 @@ def _draw(info: LineageInfo) -> dict[str, Any]:
         marker={
             "size": 11,
             "color": [point.score for point in info.points],
-            "colorscale": "Cividis",
+            "colorscale": SCALE,
             "line": {"width": 1, "color": MEMBER},
             "colorbar": {"title": {"text": "score"}, "thickness": 12},
         },

@@ -97,8 +97,14 @@ def _draw(rows: Sequence[Rung]) -> dict[str, Any]:
         ("went on", ON, "", [rung.reached - rung.stopped for rung in rows]),
         ("stopped here", STOPPED, "/", [rung.stopped for rung in rows]),
     ):
+        stripes = {"shape": pattern, "fillmode": "overlay", "fgcolor": "#ffffff", "fgopacity": 0.35, "solidity": 0.15}
         drawing.add_bar(
-            x=labels, y=values, name=name, text=values, marker={"color": colour, "pattern": {"shape": pattern}}
+            x=labels,
+            y=values,
+            name=name,
+            text=values,
+            textfont={"color": "#ffffff", "size": 14},
+            marker={"color": colour, "pattern": stripes},
         )
     drawing.update_layout(barmode="stack")
     drawing.update_yaxes(title="trials", rangemode="tozero")

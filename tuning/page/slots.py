@@ -106,7 +106,7 @@ def _draw(line: Timeline) -> dict[str, Any]:
             customdata=[[plain(span.trial), span.start, span.end] for span in own],
             hovertemplate="trial %{customdata[0]}: %{customdata[1]:.1f} to %{customdata[2]:.1f} s<extra></extra>",
         )
-    drawing.update_layout(barmode="overlay", bargap=0.25)
+    drawing.update_layout(barmode="overlay", bargap=0.25, showlegend=True)
     drawing.update_xaxes(title="seconds", rangemode="tozero")
     drawing.update_yaxes(title="row", autorange="reversed", dtick=1 if line.rows <= 20 else None)
     return plot_of(drawing, height=min(800, 150 + 28 * line.rows))
@@ -134,4 +134,6 @@ def utilisation_table(studies: Sequence[StudyOutcome]) -> Table:
         told = (None, None) if budget is None else (Limit(budget.unit, budget.limit).describe(), budget.unspent)
         rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share, *told))
     columns = ("strategy", "seed", "slots", "held (device-s)", "busy (device-s)", "idle (device-s)", "busy share")
+    if not any(study.budget for study in studies):
+        return Table(columns, tuple(row[:-2] for row in rows))
     return Table((*columns, "budget", "unspent"), tuple(rows))

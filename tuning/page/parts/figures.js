@@ -18,7 +18,7 @@ function template() {
   const colour = (name) => style.getPropertyValue(name).trim();
   const axis = {
     gridcolor: colour('--line'), linecolor: colour('--strong'), zerolinecolor: colour('--line'), automargin: true,
-    title: { standoff: 8 },
+    title: { standoff: 8 }, exponentformat: 'e',
   };
   return { layout: {
     font: { family: style.fontFamily, size: 13, color: colour('--ink') },

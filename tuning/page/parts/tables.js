@@ -62,7 +62,8 @@ function fillData(id) {
   place.querySelector('.scroll')?.remove();
   const name = `table-data-${id}`;
   const cut = rows.length > MOST_ROWS ? `; the first ${MOST_ROWS} rows, the CSV has all` : '';
-  const caption = element('caption', { id: `${name}-caption` }, `The numbers behind: ${title}${cut}`);
+  const caption = element('caption', { id: `${name}-caption` },
+    element('span', {}, `The numbers behind: ${title}${cut}`));
   const heading = (column, index) =>
     element('th', { scope: 'col' }, element('button', { type: 'button', id: `${name}-sort-${index}` }, column));
   const body = rows.slice(0, MOST_ROWS).map((row) => element('tr', {}, ...row.map(dataCell)));
