@@ -45,7 +45,8 @@ def resampled(metric: str, labels: Array, predictions: Array) -> tuple[Array, Ar
 
 
 def _accuracy(weights: Array, labels: Array, predictions: Array) -> Array:
-    return weights @ (labels == predictions).T / len(labels)
+    shares: Array = weights @ (labels == predictions).T / len(labels)
+    return shares
 
 
 def _each(score: Metric) -> Metric:
@@ -63,8 +64,8 @@ def _f1(weights: Array, labels: Array, predictions: Array) -> Array:
     occurrences = said + true
     scores = np.divide(2 * right, occurrences, out=np.zeros_like(right), where=occurrences > 0)
     if scores.shape[1] == 2:
-        return scores[:, 1]
-    return scores.sum(axis=1) / (occurrences > 0).sum(axis=1)
+        return np.asarray(scores[:, 1])
+    return np.asarray(scores.sum(axis=1) / (occurrences > 0).sum(axis=1))
 
 
 def _matthews(weights: Array, labels: Array, predictions: Array) -> Array:
@@ -73,7 +74,7 @@ def _matthews(weights: Array, labels: Array, predictions: Array) -> Array:
     rows = len(labels)
     spread = (rows**2 - (true**2).sum(axis=1)) * (rows**2 - (said**2).sum(axis=1))
     above = right.sum(axis=1) * rows - (true * said).sum(axis=1)
-    return np.divide(above, np.sqrt(spread), out=np.zeros_like(above), where=spread > 0)
+    return np.asarray(np.divide(above, np.sqrt(spread), out=np.zeros_like(above), where=spread > 0))
 
 
 def _by_class(weights: Array, labels: Array, predictions: Array) -> tuple[Array, Array, Array]:
@@ -84,7 +85,8 @@ def _by_class(weights: Array, labels: Array, predictions: Array) -> tuple[Array,
 
 
 def _mse(weights: Array, labels: Array, predictions: Array) -> Array:
-    return weights @ ((labels - predictions) ** 2).T / len(labels)
+    means: Array = weights @ ((labels - predictions) ** 2).T / len(labels)
+    return means
 
 
 def _pearson(weights: Array, labels: Array, predictions: Array) -> Array:
@@ -100,7 +102,7 @@ def _correlation(weights: Array, x: Array, y: Array) -> Array:
     x, y = (part - (weights * part).mean(axis=1, keepdims=True) for part in (x, y))
     above = (weights * x * y).sum(axis=1)
     spread = (weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1)
-    return np.divide(above, np.sqrt(spread), out=np.zeros_like(above), where=spread > 0)
+    return np.asarray(np.divide(above, np.sqrt(spread), out=np.zeros_like(above), where=spread > 0))
 
 
 def _ranks(weights: Array, values: Array) -> Array:

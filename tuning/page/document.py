@@ -158,7 +158,7 @@ def _digest(script: str) -> str:
 def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
-    return get_plotlyjs()
+    return str(get_plotlyjs())
 
 
 @cache
