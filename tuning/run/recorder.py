@@ -191,6 +191,9 @@ class Recorder(Callback):  # type: ignore[misc]
             self._write_exploits()
             self._write_time()
             with self._writing() as writer:
+                # At the limit also those that were recorded for a later one's sake, and had no process yet.
+                for trial_id in writer.running() if self._spending.reached else ():
+                    writer.end_trial(trial_id, TrialState.STOPPED)
                 writer.write_checkpoints()
 
     def get_state(self) -> dict[str, Any]:
