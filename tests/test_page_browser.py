@@ -172,7 +172,7 @@ def test_a_figure_is_saved_as_png_in_twice_its_size(wide: Opened) -> None:
 
 
 def test_two_hundred_trials_are_few_enough_nodes_to_open_at_once(wide: Opened) -> None:
-    """A time would be the machine's; what takes it is the number of nodes. With 7,000 they open in a second."""
+    """A time would be the machine's; what takes it is the number of nodes."""
     assert wide.page.evaluate("document.querySelectorAll('.plot *').length") < 10_000
 
 
