@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from specs import GOOD
 
+from tuning.checks import network_disks
 from tuning.checks.mistakes import SpecError
 from tuning.checks.network_disks import is_network, mount_of, network_disk
-from tuning.checks.spec_checks import network_disks
 from tuning.spec import load_spec
 
 TABLE = r"""

@@ -18,7 +18,8 @@ from types import SimpleNamespace
 import pytest
 
 from tuning.spec import WandbSpec
-from tuning.tracking.tracking import Secret, Tracking, TrackingError, tracking
+from tuning.tracking import tracking
+from tuning.tracking.tracking import Secret, Tracking, TrackingError
 
 CANARY = "c0ffee00" * 5  # 40 hexadecimal characters, as a key has
 
