@@ -128,7 +128,7 @@ class FolderStorage:
         name = (weights if weights_only else full)(recipe.token)
         unfinished = Path(path, f".{name}")
         shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+        unfinished.mkdir()
         for file in files_of(source, weights_only=weights_only):
             shutil.copyfile(file, unfinished / file.name)
             sync(unfinished / file.name)

@@ -55,6 +55,12 @@ class Kept(NamedTuple):
     path: str
     recipe: Recipe
 
+    def put(self, weights: Path) -> None:
+        """Copy them there."""
+        if self.storage.filesystem is None:
+            Path(self.path).mkdir(parents=True, exist_ok=True)
+        self.storage.put(weights, self.path, self.recipe, weights_only=True)
+
     def drop(self) -> None:
         """They are needed no more."""
         self.storage.delete(self.path, self.recipe)
@@ -203,7 +209,7 @@ def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec],
             return Trained(time.monotonic() - begun, error=described(error))
         training.save(weights, moments=False)
         kept.drop()  # of a training that ended, and was not recorded
-        kept.storage.put(weights, kept.path, kept.recipe, weights_only=True)
+        kept.put(weights)
     return Trained(time.monotonic() - begun, metrics, dict(training.provenance))
 
 
