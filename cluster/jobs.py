@@ -91,7 +91,9 @@ class Jobs:
         own = {AUTH_MODE: "disabled", "RAY_API_SERVER_ADDRESS": dashboard.url}
         with environment({}, own):
             self._client: JobSubmissionClient = self._told(
-                lambda: JobSubmissionClient(dashboard.url, headers=dashboard.headers)
+                lambda: JobSubmissionClient(
+                    dashboard.url, headers=dashboard.headers, verify=_authorities(dashboard.url)
+                )
             )
 
     def submit(self, job: Job) -> bool:
@@ -228,6 +230,12 @@ class Jobs:
             raise ClusterError(f"{url} does not answer any more: {error}. Jobs go on without us; try again.") from error
         except RuntimeError as error:
             raise explained(url, str(error)) from error
+
+
+def _authorities(url: str) -> str | bool:
+    """Whose certificates are believed, as `requests` finds it: Ray's client does not look for its log's connection."""
+    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return named if named and url.startswith("https:") else True
 
 
 class UnknownJob(ClusterError):

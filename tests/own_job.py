@@ -12,11 +12,11 @@ from trainables import report, restored_checkpoint
 
 
 def train(params: dict[str, Any], *, spec: Any) -> None:
-    """Half a second per epoch; fails where there is nothing to learn from, and at a rate above 1."""
+    """Half a second per epoch; fails where there is nothing to learn from, and at a rate of 1."""
     data = Path(spec.data.path)
     if data.read_text() != "text,label\nfine,1\n":
         raise ValueError("there is nothing to learn here")
-    if params["learning_rate"] > 1:
+    if params["learning_rate"] >= 1:
         raise ValueError("it diverges")
     start = restored_checkpoint()
     done = json.loads((start / "state.json").read_text())["epoch"] if start else 0
