@@ -7,7 +7,8 @@ network that swallows everything).
 
 Trials keep their places in Tune's list, by which callbacks know them; a trial that starts again would become the last.
 A process that is being started is left to start: Ray gives its trial the process of whichever trial ends meanwhile and
-stops the new one, so that with trials shorter than the start of a process a cold cluster never fills.
+stops the new one, so that with trials shorter than the start of a process a cold node never fills. On several nodes it
+is still Ray's way: a process that dies with its node before it was up is not told from one that fails by itself.
 The limit of trials at a time follows the cluster, so that nodes which join later are used.
 
 When the budget is spent, every trial ends where it is: what it has not reported is lost, what it has reported is
@@ -36,6 +37,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from tuning.outcome import NodeLoss
 from tuning.run import ray_internals
+from tuning.search.population import PopulationScheduler
 
 LOOK = 1.0  # seconds between two looks at what became of a process
 UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
@@ -89,10 +91,11 @@ class Controller(TuneController):  # type: ignore[misc]
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         super().__init__(*arguments, **options)
         self._period = ray_internals.snapshots_of(self)._checkpoint_period
+        self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has other listeners and other nodes."""
-        own = {"_budget", "_on_loss", "_limit", "_followed", "_ended", "_losses", "_period"}
+        own = {"_budget", "_on_loss", "_limit", "_followed", "_ended", "_losses", "_period", "_fixed_members"}
         return {name: value for name, value in super().__getstate__().items() if name not in own}
 
     def on_step_begin(self) -> None:
@@ -191,7 +194,7 @@ class Controller(TuneController):  # type: ignore[misc]
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
         """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""
-        if not self._search_alg.is_finished() and ray_internals.is_starting(self, trial):
+        if not self._fixed_members and not self._search_alg.is_finished() and ray_internals.starts_alone(self, trial):
             return False
         return bool(super()._maybe_reuse_cached_actor(trial))
 

@@ -31,9 +31,13 @@ def in_slot(runner: Any, trial: Trial) -> bool:
     return _has_slot(runner._tune_controller, trial)
 
 
-def is_starting(controller: TuneController, trial: Trial) -> bool:
-    """Whether `trial` has a slot, and its process there has not said yet that it is up."""
-    return _has_slot(controller, trial) and controller._trial_to_actor[trial] not in controller._started_actors
+def starts_alone(controller: TuneController, trial: Trial) -> bool:
+    """Whether `trial` has a slot whose process has not said yet that it is up, on the only node that there is."""
+    import ray
+
+    if not _has_slot(controller, trial) or controller._trial_to_actor[trial] in controller._started_actors:
+        return False
+    return len([node for node in ray.nodes() if node["Alive"]]) == 1
 
 
 def _has_slot(controller: TuneController, trial: Trial) -> bool:
