@@ -13,7 +13,6 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,7 @@ from rich.table import Table
 from benchmarks.machine import machine
 
 SPACE = {"learning_rate": {"loguniform": [1e-5, 1e-1]}}
-STRATEGIES: dict[str, Callable[[int], dict[str, Any]]] = {
-    "grid": lambda trials: {"points": trials},
-    "hyperopt_asha": lambda trials: {"trials": trials},
-    "pbt": lambda trials: {"population": trials},
-}
+SIZED_BY = ("points", "population", "trials")  # what a strategy calls the number of its trials
 TUNE = "tune"  # the peer
 TARGET = 10.0  # milliseconds per report
 
@@ -86,11 +81,19 @@ def experiment(name: str, strategy: str, options: argparse.Namespace, folder: Pa
         "epochs": options.reports,
         "objective": {"metric": "accuracy", "mode": "max"},
         "space": SPACE,
-        "strategies": [{"kind": strategy, **STRATEGIES[strategy](options.trials)}],
+        "strategies": [sized(strategy, options.trials)],
         "test": False,
         "wandb": {"mode": "disabled"},
         "cluster": {"storage": str(folder), "gpus_per_trial": 0, "max_concurrent": options.slots},
     }
+
+
+def sized(kind: str, trials: int) -> dict[str, Any]:
+    """The strategy with so many trials, by its only field that counts them."""
+    from tuning.strategies import find_strategies
+
+    (field,) = (name for name in SIZED_BY if name in find_strategies()[kind].model_fields)
+    return {"kind": kind, field: trials}
 
 
 def _tunefleet(name: str, options: argparse.Namespace, folder: Path) -> int:
@@ -147,15 +150,17 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
+    from tuning.strategies import find_strategies
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks.controller", description=__doc__)
     parser.add_argument("--trials", type=int, default=1000, help="per study (default: %(default)s)")
     parser.add_argument("--reports", type=int, default=10, help="per trial at most (default: %(default)s)")
     parser.add_argument("--slots", type=int, default=8, help="logical, whatever the cores (default: %(default)s)")
-    known = [TUNE, *STRATEGIES]
-    parser.add_argument("--strategies", default=",".join(known), help="default: %(default)s")
+    parser.add_argument("--strategies", default=f"{TUNE},grid,hyperopt_asha,pbt", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/controller.json"))
     options = parser.parse_args(argv)
     options.strategies = options.strategies.split(",")
+    known = [TUNE, *find_strategies()]
     if unknown := [name for name in options.strategies if name not in known]:
         parser.error(f"--strategies: {unknown[0]!r} is none of {', '.join(known)}")
     return options

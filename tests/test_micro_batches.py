@@ -80,14 +80,22 @@ def test_regression_in_parts_trains_on_the_mean_over_all_rows(spec: FineTuneSpec
 
 
 def test_dropout_after_running_out_is_that_of_a_step_that_began_in_parts(spec: FineTuneSpec) -> None:
-    params = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "model.hidden_dropout_prob": 0.3}
-    running_out, from_the_start = (FineTuning(params, spec) for _ in range(2))
+    params = {
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 3e-3,
+        "model.hidden_dropout_prob": 0.3,
+    }
+    running_out, from_the_start, other_masks = (FineTuning(params, spec) for _ in range(3))
     small_device(running_out, rows=4, after_backward=True)
-    from_the_start.trainer.training_parts.rows = 4
-    torch.manual_seed(5)
-    first = running_out.advance(1)
-    torch.manual_seed(5)
-    assert from_the_start.advance(1).metrics == first.metrics
+    from_the_start.trainer.training_parts.rows = other_masks.trainer.training_parts.rows = 4
+    losses = []
+    for training, seed in ((running_out, 5), (from_the_start, 5), (other_masks, 6)):
+        torch.manual_seed(seed)
+        losses.append(training.advance(1).metrics["loss"])
+    # Rounding alone: where the buffers lie decides how sums are grouped.
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] != pytest.approx(losses[0], rel=1e-5)
 
 
 def test_an_evaluation_that_does_not_fit_is_scored_in_parts(spec: FineTuneSpec) -> None:
