@@ -86,7 +86,7 @@ class Workload(Frozen):
         }
 
 
-def default_data() -> str | None:
-    """The folder with RTE below TUNEFLEET_DATA; None: the Hub's copy."""
+def default_data(task: str = "rte") -> str | None:
+    """The folder with the task's files below TUNEFLEET_DATA; None: the Hub's copy."""
     folder = os.environ.get("TUNEFLEET_DATA")
-    return str(Path(folder) / "rte") if folder else None
+    return str(Path(folder) / task) if folder else None

@@ -1,0 +1,115 @@
+"""`python -m benchmarks.strategies rte`: run the experiment of that name, or go on with it; write down what it says.
+
+The experiments are the YAML files beside this one. What is written is what the product itself says of a run: its
+comparison as JSON and Markdown, its page, and pictures of the page as a laptop and a phone show it. A run that was
+stopped goes on with the same command. One that is finished is only written down, on any machine that has its folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.machine import machine
+from benchmarks.strategies.screenshots import program, take
+from benchmarks.workload import default_data
+
+if TYPE_CHECKING:
+    from tuning.spec import ExperimentSpec
+
+HERE = Path(__file__).parent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status of the run; nothing is written down unless it was 0."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    options = _parse(given)
+    folder = options.storage / f"strategies-{options.experiment}"
+    if not options.write_only:
+        status = _run(options, folder, given)
+        if status:
+            return status
+    write_down(folder, options.out, screenshots=options.screenshots)
+    return 0
+
+
+def experiments() -> dict[str, Path]:
+    """By the name that is typed."""
+    return {path.stem: path for path in sorted(HERE.glob("*.yaml"))}
+
+
+def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> ExperimentSpec:
+    """With the local files of its task, where there are any."""
+    from tuning.spec import load_spec
+
+    found = default_data(experiment.partition("-")[0])
+    data = [] if found is None else [f"data.path={found}"]
+    return load_spec(experiments()[experiment], [*data, f"cluster.storage={storage}", *overrides])
+
+
+def _run(options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int:
+    from tuning.cli import run_spec
+    from tuning.spec import SPEC_FILE, load_spec
+
+    again = f"python -m benchmarks.strategies {options.experiment}"
+    if (folder / SPEC_FILE).is_file():
+        spec = load_spec(folder / SPEC_FILE, [f"cluster.storage={options.storage}", *options.overrides])
+        return run_spec(spec, resume=True, go_on=again)
+    spec = load(options.experiment, options.storage, options.overrides)
+    began = {"command": shlex.join(["python", "-m", "benchmarks.strategies", *given]), "machine": machine()}
+    options.storage.mkdir(parents=True, exist_ok=True)
+    _beginning(folder).write_text(json.dumps(began, indent=1) + "\n")
+    return run_spec(spec, resume=False, go_on=again)
+
+
+def _beginning(folder: Path) -> Path:
+    """Beside the run folder: by which command, and on what, its run was begun."""
+    return folder.with_name(f"{folder.name}-begun.json")
+
+
+def write_down(folder: Path, out: Path, *, screenshots: bool) -> None:
+    """Everything that the run in `folder` says, below `out`, under the name of the folder."""
+    import yaml
+
+    from tuning.comparison import compare
+    from tuning.experiments import find_store
+    from tuning.page.document import content_of, page
+    from tuning.report import comparison_json, comparison_markdown
+    from tuning.store.study_store import StudyStore
+
+    store = StudyStore(find_store(folder.name, folder.parent))
+    outcome, spec = store.load(folder.name), store.spec(folder.name)
+    store.close()
+    comparison = compare(outcome, spec=yaml.safe_load(spec))
+    record = json.loads(_beginning(folder).read_text()) | {"comparison": json.loads(comparison_json(comparison))}
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / folder.name
+    target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    target.with_suffix(".md").write_text(comparison_markdown(comparison))
+    target.with_suffix(".html").write_text(page(content_of(outcome, spec)), encoding="utf-8")
+    if screenshots:
+        take(target.with_suffix(".html"))
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__)
+    parser.add_argument("experiment", choices=list(experiments()))
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="as for tunefleet run")
+    parser.add_argument("--storage", type=Path, default=Path("runs"), help="for the run folder (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    parser.add_argument("--write-only", action="store_true", help="run nothing: write down a run that is there already")
+    parser.add_argument("--no-screenshots", dest="screenshots", action="store_false", help="they need Chromium")
+    options = parser.parse_args(argv)
+    options.storage = options.storage.absolute()
+    if options.screenshots and (missing := program()[1]) is not None:  # told before hours of searching
+        parser.error(f"{missing}, or add --no-screenshots")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
