@@ -13,11 +13,12 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS, environment
+from cluster.fork_server import Imports, fork_server_of
 from cluster.head import AUTH_MODE
 from cluster.mps import Daemon
 from cluster.spec import ClusterSpec
@@ -31,8 +32,8 @@ SOCKET_BELOW_TEMP = 74  # bytes that are appended: /ray/session_<time>_<pid>/soc
 
 
 @contextlib.contextmanager
-def local_ray(spec: ClusterSpec, preload: str | None) -> Iterator[Daemon]:
-    """Start it, with a `preload` that every worker imports as it starts; yields the MPS that it may start in turn."""
+def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
+    """Start it, with `imports` that its workers have as they start; yields the MPS that it may start in turn."""
     import ray
 
     settings = {
@@ -46,17 +47,18 @@ def local_ray(spec: ClusterSpec, preload: str | None) -> Iterator[Daemon]:
         # Ray sets it when a trial begins, which is too late for a process that has imported torch by then.
         "OMP_NUM_THREADS": str(max(1, int(spec.cpus_per_trial))),
     }
-    if preload is not None:
-        settings["RAY_preload_python_modules"] = preload
+    if imports is not None:
+        settings["RAY_preload_python_modules"] = imports.last
     if os.environ.get(AUTH_MODE, "token").lower() != "token":
         del settings["RAY_AUTH_TOKEN"]  # switched off by the user's own RAY_AUTH_MODE, which stays
     with (
         _temporary_folder() as folder,
         Daemon(folder, wanted=spec.mps) as daemon,
         environment(settings | litter_in(folder), always={"TMPDIR": folder, **daemon.settings}),
+        _forking(folder, imports) as launcher,
     ):
         try:
-            with _without_services():
+            with _without_services(launcher):
                 ray.init(
                     address="local",  # not None: that would join what RAY_ADDRESS names
                     num_cpus=_cores(),
@@ -108,16 +110,28 @@ def litter_in(folder: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _without_services() -> Iterator[None]:
-    """No autoscaler, no forwarder of logs, no server of the dashboard: `include_dashboard=False` leaves all three on.
+def _forking(folder: str, imports: Imports | None) -> Iterator[dict[str, str]]:
+    """Workers are forked from a process that has made these imports; yields what Ray must be told for that."""
+    server = None if imports is None else fork_server_of(folder, imports)
+    if server is None:
+        yield {}
+        return
+    with server, environment({}, always=server.settings):
+        yield {"setup_worker_path": server.launcher}
 
-    `ray.init` has no option for them. They cost 3 CPU-seconds, delay the start and take a second to end, and a run on
-    one machine uses none. Read against ray 2.60; `tests/test_warm_slots.py` lists what runs.
+
+@contextlib.contextmanager
+def _without_services(options: Mapping[str, str]) -> Iterator[None]:
+    """Further `options` of Ray's, and no autoscaler, no forwarder of logs, no server of the dashboard.
+
+    `include_dashboard=False` leaves all three on, and `ray.init` has no option for them. They cost 3 CPU-seconds, delay
+    the start and take a second to end, and a run on one machine uses none. Read against ray 2.60;
+    `tests/test_warm_slots.py` lists what runs.
     """
     from ray._private import node, parameter
 
     made, start_api_server = parameter.RayParams, node.Node.start_api_server
-    parameter.RayParams = functools.partial(made, no_monitor=True, include_log_monitor=False)
+    parameter.RayParams = functools.partial(made, no_monitor=True, include_log_monitor=False, **options)
     node.Node.start_api_server = lambda self, **options: None
     try:
         yield

@@ -14,6 +14,7 @@ from typing import Any
 
 from cluster.capacity import ClusterError, Node, trial_resources
 from cluster.environment import SETTINGS, environment
+from cluster.fork_server import Imports
 from cluster.growth import living_nodes, may_grow
 from cluster.head import AUTH_MODE, Head, find_head
 from cluster.local import local_ray
@@ -128,7 +129,7 @@ def connect(
     *,
     run_folder: Path,
     modules: Sequence[str] = (),
-    preload: str | None = None,
+    imports: Imports | None = None,
     reads: Sequence[str] = (),
 ) -> Iterator[Session]:
     """Ray for one run; left (or, if it was started here, stopped) when the block ends, however it ends.
@@ -138,7 +139,7 @@ def connect(
     Args:
         run_folder: must be reachable from every node (unless the storage is a bucket); it is created.
         modules: top-level names of the user's own modules that workers import, shipped to a cluster that is joined.
-        preload: a module that every worker of a local Ray imports as it starts.
+        imports: what workers of a local Ray have as they start.
         reads: local files and folders that trials read.
 
     Raises:
@@ -153,7 +154,7 @@ def connect(
             _check(session, spec, run_folder, modules, reads)
         yield session
     elif spec.address is None:
-        with local_ray(spec, preload) as daemon:
+        with local_ray(spec, imports) as daemon:
             yield replace(_session(spec, run_folder, None), daemon=daemon)
     else:
         head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated)

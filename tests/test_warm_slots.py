@@ -130,13 +130,13 @@ import psutil
 
 from cluster.session import connect
 from cluster.spec import ClusterSpec
-from tuning.run.ray_internals import slot_environment
+from tuning.run.ray_internals import slot_environment, slot_imports
 from tuning.run.tune_settings import tune_settings
 
 
 def workers():
-    raylet = next(p for p in psutil.Process().children(recursive=True) if p.name() == "raylet")
-    return {p.pid for p in raylet.children() if p.cmdline()[0].startswith("ray::IDLE")}
+    below = psutil.Process().children(recursive=True)
+    return {p.pid for p in below if p.is_running() and p.cmdline() and p.cmdline()[0].startswith("ray::IDLE")}
 
 
 def look(config):
@@ -145,7 +145,7 @@ def look(config):
                  "threads": os.environ["OMP_NUM_THREADS"]})
 
 
-with tune_settings(), connect(ClusterSpec(), run_folder=Path(sys.argv[1]), preload="trainables.warm") as session:
+with tune_settings(), connect(ClusterSpec(), run_folder=Path(sys.argv[1]), imports=slot_imports()) as session:
     before, services = workers(), sorted(p.name() for p in psutil.Process().children())
     session.warm_up(1, slot_environment())
     while not (warm := workers()):
@@ -172,7 +172,7 @@ def test_a_slot_takes_the_process_that_was_warmed_up_for_it(tmp_path: Path) -> N
     )
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout.splitlines()[-1])
-    assert found["services"] == ["gcs_server", "raylet"]
+    assert found["services"] == ["gcs_server", "python", "raylet"]  # the second forks the workers
     assert found["before"] == 0  # not one per core of the machine
     assert found["warm"] == [found["process"]]
     assert found["imported"]

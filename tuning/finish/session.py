@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tuning.run.ray_internals import slot_imports
 from tuning.run.stopping import stoppable
 from tuning.spec import ExperimentSpec
 
@@ -24,9 +25,7 @@ def joined(spec: ExperimentSpec) -> Iterator[Session]:
 
     with (
         stoppable(),
-        connect(
-            spec.cluster, run_folder=spec.run_folder, preload="trainables.warm", reads=spec.local_inputs
-        ) as session,
+        connect(spec.cluster, run_folder=spec.run_folder, imports=slot_imports(), reads=spec.local_inputs) as session,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
         yield session

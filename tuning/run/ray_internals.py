@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
+from cluster.fork_server import Imports
 from cluster.head import open_channel
+from trainables import warm
 
 if TYPE_CHECKING:
     from ray.exceptions import RayActorError
@@ -101,6 +103,11 @@ def slot_environment() -> dict[str, Any]:
     from ray.tune.execution.class_cache import _ActorClassCache
 
     return dict(_ActorClassCache().get(Trainable)._default_options["runtime_env"])
+
+
+def slot_imports() -> Imports:
+    """What those processes have imported before they have a trial."""
+    return Imports(warm.EARLY, warm.__name__)
 
 
 def fate_of(error: RayActorError) -> tuple[str, bool | None]:

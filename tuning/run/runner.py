@@ -28,7 +28,7 @@ from tuning.run.packing import packed, sharing_record
 from tuning.run.place import RunPlace, place_of
 from tuning.run.progress import Progress
 from tuning.run.provenance import versions
-from tuning.run.ray_internals import slot_environment
+from tuning.run.ray_internals import slot_environment, slot_imports
 from tuning.run.recorder import Recorder
 from tuning.run.spending import Spending
 from tuning.run.stopping import stoppable, stopped_during
@@ -117,14 +117,14 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
     from tuning.finish.final import finish_studies
 
     store, place = StudyStore(spec.store_url), place_of(spec)
-    preload = "trainables.warm" if spec.trainable == "finetune" else None
+    imports = slot_imports() if spec.trainable == "finetune" else None
     modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
     with (
         unclaimed_if_unused(spec),
         tune_settings(),
         stoppable(),  # while Ray starts
         connect(
-            spec.cluster, run_folder=spec.run_folder, modules=modules, preload=preload, reads=spec.local_inputs
+            spec.cluster, run_folder=spec.run_folder, modules=modules, imports=imports, reads=spec.local_inputs
         ) as joined,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
