@@ -94,16 +94,25 @@ class ForkServer:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, SERVE, str(fd), str(self._place), json.dumps([*self._imports, sys.path])],
                 stdin=subprocess.PIPE,  # closed by the system when the driver ends
+                stdout=subprocess.PIPE,  # a byte when it has imported
                 pass_fds=[fd],
                 env=os.environ | IMPORTING,
             )
         return self
 
+    def wait(self) -> None:
+        """Until it has imported, or failed to: a study that begins then pays for its own work alone."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self._process.stdout.read(1)
+
     def __exit__(self, *error: object) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
 
 # ------------------------------------------------------------------------------------------------ the server's process
@@ -323,6 +332,8 @@ def main() -> None:
         sys.path[:] = own
 
     import_all(*early)
+    os.write(sys.stdout.fileno(), b".")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     request = Server(socket.socket(fileno=int(fd)), lambda: import_all("ray", last)).serve()
     if request is not None:

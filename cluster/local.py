@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS, environment
-from cluster.fork_server import Imports, fork_server_of
+from cluster.fork_server import ForkServer, Imports, fork_server_of
 from cluster.head import AUTH_MODE
 from cluster.mps import Daemon
 from cluster.spec import ClusterSpec
@@ -55,10 +55,10 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
         _temporary_folder() as folder,
         Daemon(folder, wanted=spec.mps) as daemon,
         environment(settings | litter_in(folder), always={"TMPDIR": folder, **daemon.settings}),
-        _forking(folder, imports) as launcher,
+        _forking(folder, imports) as server,
     ):
         try:
-            with _without_services(launcher):
+            with _without_services({"setup_worker_path": server.launcher} if server else {}):
                 ray.init(
                     address="local",  # not None: that would join what RAY_ADDRESS names
                     num_cpus=_cores(),
@@ -67,6 +67,8 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
                     logging_level="warning",
                     _temp_dir=f"{folder}/ray",  # Ray makes it writable for every account; the one around it is closed
                 )
+            if server:
+                server.wait()
             yield daemon
         finally:
             _shut_down(folder)
@@ -110,14 +112,14 @@ def litter_in(folder: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _forking(folder: str, imports: Imports | None) -> Iterator[dict[str, str]]:
-    """Workers are forked from a process that has made these imports; yields what Ray must be told for that."""
+def _forking(folder: str, imports: Imports | None) -> Iterator[ForkServer | None]:
+    """Workers are forked from a process that has made these imports; None where there is none."""
     server = None if imports is None else fork_server_of(folder, imports)
     if server is None:
-        yield {}
+        yield None
         return
     with server, environment({}, always=server.settings):
-        yield {"setup_worker_path": server.launcher}
+        yield server
 
 
 @contextlib.contextmanager
