@@ -15,12 +15,13 @@ in containers: it knows them by a token among their arguments. Read against ray 
 `ray/_private/workers/setup_worker.py`. Elsewhere than on Linux there is none: a fork after imports is not safe on
 macOS.
 
-Both programs are this file: `fork_server.py serve SOCKET MODULE` and, as Ray starts it, `fork_server.py --...`.
+Both programs are this file: `fork_server.py serve ...`, and `fork_server.py --...` as Ray starts it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -30,6 +31,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +44,7 @@ STREAMS = 3  # standard input, output, error
 IMPORTING = {"PL_DISABLE_FORK": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 # Ray reads these once, when it is imported; with one driver and one node all workers have the same.
 ONE_SESSION = ("RAY_JOB_ID", "RAY_RAYLET_PID")
+GRACE_SECONDS = 5.0
 REFUSED = -1000  # no exit status
 BACKLOG = 512  # launchers that may wait while the server imports
 
@@ -106,13 +109,17 @@ class ForkServer:
         assert self._process.stdout is not None
         self._process.stdout.read(1)
 
-    def __exit__(self, *error: object) -> None:
+    def end(self) -> None:
+        """When Ray has ended. Workers that have not by then get `GRACE_SECONDS`."""
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
 
 
 # ------------------------------------------------------------------------------------------------ the server's process
@@ -203,6 +210,11 @@ class Server:
             os.kill(pid, signal.SIGKILL)
 
     def _end(self) -> None:
+        """Workers end with their raylet; those that do not are killed."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self._launchers and time.monotonic() < deadline:
+            time.sleep(0.05)
+            self._reap()
         for pid in self._launchers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -228,7 +240,8 @@ class Request:
         body = b""
         while len(body) < length:
             body += _some(launcher, length - len(body))
-        return cls(*json.loads(body), streams)
+        arguments, environment, folder = json.loads(body)
+        return cls(arguments, environment, folder, list(streams))
 
     @staticmethod
     def send(server: socket.socket) -> None:
@@ -330,14 +343,16 @@ def main() -> None:
         for module in modules:
             importlib.import_module(module)
         sys.path[:] = own
+        gc.collect()
+        gc.freeze()  # or a worker's first collection writes on every page that it shares with the server
 
+    # Ctrl-C is the driver's; workers get this from their raylet.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     import_all(*early)
     os.write(sys.stdout.fileno(), b".")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     request = Server(socket.socket(fileno=int(fd)), lambda: import_all("ray", last)).serve()
     if request is not None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         _become_worker(request)
 
 

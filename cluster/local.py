@@ -71,10 +71,10 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
                 server.wait()
             yield daemon
         finally:
-            _shut_down(folder)
+            _shut_down(folder, server)
 
 
-def _shut_down(folder: str) -> None:
+def _shut_down(folder: str, server: ForkServer | None) -> None:
     """End Ray, which works in `folder`, and wait until the workers and agents below its servers have ended as well.
 
     A raylet that takes too long to end is killed by `ray.shutdown`: its agents then live on for seconds, and a worker
@@ -88,6 +88,8 @@ def _shut_down(folder: str) -> None:
     started = [psutil.Process(info.process.pid) for infos in servers for info in infos if info.process.poll() is None]
     below = {process for server in started for process in _children(server)}
     ray.shutdown(wait_for_processes=True)
+    if server:
+        server.end()
     running = psutil.process_iter(["cmdline"])
     below |= {process for process in running if folder in " ".join(process.info["cmdline"] or ())}  # started meanwhile
     _, left = psutil.wait_procs(below, timeout=GRACE_SECONDS)

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """One browser process. Skips where there is none, but in CI, which installs it."""
+def need_chromium() -> None:
+    """Skip where there is none, but in CI, which installs it."""
     _, missing = screenshots.program()
     if missing is not None:
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """One browser process, or as `need_chromium`."""
+    need_chromium()
     with screenshots.chromium() as found:
         yield found

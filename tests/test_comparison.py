@@ -190,6 +190,16 @@ def test_what_of_the_budget_is_unspent_or_overrun_and_who_was_ended_by_it_are_ca
     assert "Without a budget: pbt" in "\n".join(compared(with_budget(grid(), 99.0), pbt()).caveats)
 
 
+def test_caveats_of_many_studies_are_told_by_strategy() -> None:
+    grids = [with_budget(grid(seed=seed), 100.0 + 4 * seed, reached=True) for seed in range(4)]
+    pbts = [with_budget(pbt(seed=seed), 108.0, reached=seed < 2) for seed in range(4)]
+    caveats = "\n".join(compared(*grids, *pbts).caveats)
+    assert "Ended by the budget, with the best so far: grid (all 4 seeds) and pbt seeds 0 and 1." in caveats
+    assert "had stopped: grid seeds 2 and 3 by 8 to 12% and pbt (all 4 seeds) by 8%." in caveats
+    everyone = compared(*grids, *(with_budget(pbt(seed=seed), 100.0, reached=True) for seed in range(4)))
+    assert "Ended by the budget, with the best so far: every study." in everyone.caveats
+
+
 def test_unequal_spaces_are_told_by_the_spec() -> None:
     outcome = ExperimentOutcome("e", "d", (grid(), pbt()))
     narrow = {"learning_rate": {"uniform": [0.1, 0.2]}}

@@ -18,14 +18,14 @@ from cluster.fork_server import RAYS_OWN, SOCKET, ForkServer, Imports
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork after imports is only made on Linux")
 
 WORKER = """
-import json, os, sys, time
+import json, os, signal, sys, time
 import __main__
 print(json.dumps({
     "pid": os.getpid(), "parent": os.getppid(), "arguments": sys.argv[1:], "folder": os.getcwd(),
     "input": sys.stdin.read(),
     "own": os.environ.get("OWN"), "expanded": os.environ.get("EXPANDED"), "left": os.environ.get("PL_DISABLE_FORK"),
     "imported": [name for name in ("ray", "colorsys", "antigravity") if name in sys.modules], "beside": sys.path[0],
-    "main": hasattr(__main__, "WAITS"), "sigint": __import__("signal").getsignal(2) is not __import__("signal").SIG_IGN,
+    "main": hasattr(__main__, "WAITS"), "deaf": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()),
 }), flush=True)
 WAITS = float(sys.argv[1])
 time.sleep(WAITS)
@@ -70,7 +70,7 @@ def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_pa
     assert (found["folder"], found["beside"]) == (str(tmp_path), str(tmp_path))
     assert (found["own"], found["expanded"], found["left"]) == ("a value", "a value!", None)
     assert found["imported"] == ["ray", "colorsys"]
-    assert found["sigint"]
+    assert found["deaf"]  # Ctrl-C in a terminal reaches every process of a run
 
 
 def test_a_launcher_that_is_killed_takes_its_worker_along(server: ForkServer, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tuning.comparison.shapes import Pair, StrategyRow
+from tuning.budget import BudgetUse
+from tuning.comparison.shapes import Pair, StrategyRow, StudyRow
 from tuning.comparison.verdict import names, of_the_two_best
 from tuning.outcome import StudyOutcome
 
@@ -88,24 +89,45 @@ def _lost_nodes(studies: Sequence[StudyOutcome]) -> list[str]:
 
 def _limits(rows: Sequence[StrategyRow]) -> list[str]:
     """How the studies stood to their budget."""
-    given = [(f"{row.strategy} seed {s.seed}", s.budget, s.finished) for row in rows for s in row.studies if s.budget]
     without = [row.strategy for row in rows if any(study.budget is None for study in row.studies)]
     found = []
-    if given and without:
+    if without and any(study.budget for row in rows for study in row.studies):
         found.append(f"Without a budget: {names(without)}; the others had one.")
-    if reached := [name for name, budget, _ in given if budget.reached]:
-        found.append(f"Ended by the budget, with the best so far: {names(reached)}.")
-    over = [f"{name} by {b.overrun / b.limit:.0%}" for name, b, _ in given if b.overrun > SMALL_SHARE * b.limit]
-    if over:
-        found.append(f"Over the budget, until the last trial had stopped: {names(over)}.")
-    unspent = [
-        f"{name} {budget.unspent / budget.limit:.0%}"
-        for name, budget, finished in given
-        if finished and not budget.reached and budget.unspent > SMALL_SHARE * budget.limit
-    ]
-    if unspent:
-        found.append(f"Left unspent of the budget, because the strategy had ended: {names(unspent)}.")
+    if reached := _shares(rows, lambda study, budget: 1.0 if budget.reached else 0.0):
+        everyone = all(study.budget and study.budget.reached for row in rows for study in row.studies)
+        told = "every study" if everyone and len(rows) > 1 else names([name for name, _ in reached])
+        found.append(f"Ended by the budget, with the best so far: {told}.")
+    if over := _shares(rows, lambda study, budget: budget.overrun / budget.limit, SMALL_SHARE):
+        by = [f"{name} by {share}" for name, share in over]
+        found.append(f"Over the budget, until the last trial had stopped: {names(by)}.")
+    if unspent := _shares(rows, _unspent, SMALL_SHARE):
+        left = [f"{name} {share}" for name, share in unspent]
+        found.append(f"Left unspent of the budget, because the strategy had ended: {names(left)}.")
     return found
+
+
+def _unspent(study: StudyRow, budget: BudgetUse) -> float:
+    return 0.0 if budget.reached or not study.finished else budget.unspent / budget.limit
+
+
+def _shares(
+    rows: Sequence[StrategyRow], share: Callable[[StudyRow, BudgetUse], float], least: float = 0.0
+) -> list[tuple[str, str]]:
+    """By strategy the seeds whose share of the budget is above `least`, and from where to where those shares go."""
+    found = []
+    for row in rows:
+        hit = {s.seed: value for s in row.studies if s.budget and (value := share(s, s.budget)) > least}
+        if hit:
+            low, high = f"{min(hit.values()):.0%}", f"{max(hit.values()):.0%}"
+            found.append((_seeds_of(row, list(hit)), low if low == high else f"{low[:-1]} to {high}"))
+    return found
+
+
+def _seeds_of(row: StrategyRow, seeds: Sequence[int]) -> str:
+    """'pbt seed 0', 'pbt seeds 0 and 2', 'pbt (all 5 seeds)'."""
+    if len(seeds) == len(row.studies) > 1:
+        return f"{row.strategy} (all {len(seeds)} seeds)"
+    return f"{row.strategy} seed{'s' if len(seeds) > 1 else ''} {names([str(seed) for seed in seeds])}"
 
 
 def _costs(rows: Sequence[StrategyRow]) -> list[str]:

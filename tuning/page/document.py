@@ -25,7 +25,7 @@ from tuning.page.recorded_spec import RecordedSpec
 from tuning.page.rungs import rung_figure
 from tuning.page.schedules import schedule_figure
 from tuning.page.slots import slot_figure, utilisation_table
-from tuning.page.tables import cost_table, pair_table, provenance_table, score_table, trial_table
+from tuning.page.tables import common_test, cost_table, pair_table, provenance_table, score_table, trial_table
 from tuning.report import best_configuration
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
             running=[s for s in outcome.studies if s.state is StudyState.RUNNING],
             figures={figure.id: figure for figure in figures},
             tables=_tables(outcome, comparison),
+            pairs_tested=common_test(comparison),
             best=best_configuration(comparison),
             spec=spec_text,
         )

@@ -62,33 +62,25 @@ def _told(comparison: Comparison, columns: Mapping[str, Callable[[StrategyRow], 
 
 def pair_table(comparison: Comparison) -> Table:
     """A row per pair of strategies: is there a difference, and how many seeds would show it."""
-    return Table(
-        (
-            "pair",
-            "difference on test",
-            "95 % interval",
-            "p",
-            "p, corrected",
-            "seeds",
-            "seeds needed",
-            "shown",
-            "how tested",
-        ),
-        tuple(
-            (
-                f"{pair.first} against {pair.second}",
-                pair.difference,
-                _interval(pair.interval),
-                pair.p,
-                pair.corrected,
-                pair.seeds,
-                _needed(pair),
-                "yes" if pair.shown else "no",
-                pair.test,
-            )
-            for pair in comparison.pairs
-        ),
-    )
+    columns: dict[str, Callable[[Pair], Cell]] = {
+        "pair": lambda pair: f"{pair.first} against {pair.second}",
+        "difference on test": lambda pair: pair.difference,
+        "95 % interval": lambda pair: _interval(pair.interval),
+        "p": lambda pair: pair.p,
+        "p, corrected": lambda pair: pair.corrected,
+        "seeds": lambda pair: pair.seeds,
+        "seeds needed": _needed,
+        "shown": lambda pair: "yes" if pair.shown else "no",
+    }
+    if common_test(comparison) is None:
+        columns["how tested"] = lambda pair: pair.test
+    return Table(tuple(columns), tuple(tuple(value(pair) for value in columns.values()) for pair in comparison.pairs))
+
+
+def common_test(comparison: Comparison) -> str | None:
+    """How every pair was tested; None if not all in the same way."""
+    tests = {pair.test for pair in comparison.pairs}
+    return tests.pop() if len(tests) == 1 else None
 
 
 def trial_table(outcome: ExperimentOutcome) -> Table:
