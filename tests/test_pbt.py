@@ -338,6 +338,17 @@ def test_the_first_values_follow_the_seed() -> None:
     assert first(1) == first(1) != first(2)
 
 
+@pytest.mark.parametrize(
+    ("members", "slots", "told"),
+    [(12, 8, "2 turns, and 4 of the slots wait in the last one; 8 or 16"), (3, 2, "2 or 4"), (8, 8, ""), (4, 8, "")],
+)
+def test_a_population_that_leaves_slots_waiting_is_told(members: int, slots: int, told: str) -> None:
+    space = space_of({"learning_rate": {"loguniform": [1e-5, 1e-1]}})
+    scheduler = Pbt(population=members).plan(space, Objective(metric="accuracy", mode="max"), 4, 0).scheduler
+    found = scheduler.turns(slots)
+    assert told in found if told else found is None
+
+
 @pytest.mark.ray
 def test_a_report_without_a_checkpoint_ends_the_run_and_says_what_to_do(ray_session: None, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="checkpoint=FOLDER"):

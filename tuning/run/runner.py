@@ -11,7 +11,7 @@ import functools
 import json
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,8 +135,9 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         if progress:
             print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
-        if progress and room:
-            print(room, flush=True)
+        if progress:
+            for line in filter(None, (room, *_turns(studies, session.slots))):
+                print(line, flush=True)
         workers = workers_for(spec.trainable, session.resources.gpus)
         for study in studies:
             session.warm_up(study.most_trials, slot_environment(), workers)
@@ -144,6 +145,13 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         finish_studies(spec, session, store, place, functools.partial(_say, spec.name) if progress else _keep_quiet)
         place.save()
     return store.load(spec.name)
+
+
+def _turns(studies: Sequence[Study], slots: int) -> Iterator[str]:
+    """A line for each strategy whose population leaves slots waiting."""
+    for name, scheduler in {study.strategy.name: study.plan.scheduler for study in studies}.items():
+        if isinstance(scheduler, PopulationScheduler) and (told := scheduler.turns(slots)):
+            yield f"{name}: {told}"
 
 
 def _say(name: str, line: str) -> None:

@@ -66,6 +66,16 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self.max_concurrent: int | None = None
         self._clear_runtime()
 
+    def turns(self, slots: int) -> str | None:
+        """What its user should know of members that do not fill the slots evenly; None where they do."""
+        full, rest = divmod(self._size, slots)
+        if not full or not rest:
+            return None
+        return (
+            f"{self._size} members on {slots} slots: a generation takes {full + 1} turns, and {slots - rest} of the "
+            f"slots wait in the last one; {full * slots} or {(full + 1) * slots} members would use them all"
+        )
+
     def _clear_runtime(self) -> None:
         self.on_exploit: Callable[[str, Exploit], None] | None = None
         self._trials: dict[str, Trial] = {}
