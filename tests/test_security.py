@@ -270,6 +270,29 @@ def test_what_would_undo_the_defaults_is_refused_by_name(home: Path, monkeypatch
 HERE = Machine(socket.gethostname(), "127.0.0.1")
 
 
+def test_a_head_looks_for_lost_nodes_more_often_than_rays_own_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    started: list[dict[str, str]] = []
+
+    class Started(Exception):
+        """In place of becoming Ray's process."""
+
+    def become(path: str, command: list[str], environment: dict[str, str]) -> None:
+        started.append(environment)
+        raise Started
+
+    monkeypatch.setattr(os, "execve", become)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    for given in (None, "500"):
+        if given is not None:
+            monkeypatch.setenv("RAY_health_check_period_ms", given)
+        with pytest.raises(Started):
+            start_node(None, ["--block"])
+    assert [environment["RAY_health_check_period_ms"] for environment in started] == ["2000", "500"]
+
+
 @pytest.mark.parametrize(
     ("address", "machines", "stranger"),
     [
