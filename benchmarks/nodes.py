@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import machine
 from benchmarks.raylets import Cable, RayNode, cables_are_permitted, can_disguise, ray_nodes
+from cluster.start import HEALTH
 
 if TYPE_CHECKING:
     from tuning.outcome import StudyOutcome
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         "machine": machine(),
         "nodes": f"3 x {GPUS} logical GPUs; " + ("own host names and shared memories" if disguised else "raylets only"),
         "cut_off_by": "its network interface" if cabled else "SIGSTOP",
-        "health_check": "tunefleet's" if options.health else "Ray's defaults",
+        "health_check": " ".join(options.health) or "Ray's defaults",
     }
     with tempfile.TemporaryDirectory(prefix="tfn", dir="/tmp", ignore_cleanup_errors=True) as folder:
         result |= measure(options, Path(folder), disguised=disguised, cabled=cabled)
@@ -176,7 +177,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--kill-after", type=int, default=60, help="reports")
     parser.add_argument("--cut-after", type=int, default=180, help="reports")
     parser.add_argument("--stop", action="store_true", help="cut off by SIGSTOP, even where an interface could be")
-    parser.add_argument("--health", nargs="*", default=[], metavar="RAY_health_check_...=N", help="for the nodes")
+    ours = [f"{name}={value}" for name, value in HEALTH.items()]
+    parser.add_argument("--health", nargs="*", default=ours, metavar="RAY_health_check_...=N", help="none: Ray's own")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/nodes.json"))
     return parser.parse_args(argv)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.fork_server import RAYS_OWN, SOCKET, ForkServer, Imports
+from cluster.fork_program import RAYS_OWN, SOCKET
+from cluster.fork_server import ForkServer, Imports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork after imports is only made on Linux")
 

@@ -27,8 +27,14 @@ HERE = Path(__file__).parent
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status of the run; nothing is written down unless it was 0."""
+    from tuning.cli import obey
+
     given = sys.argv[1:] if argv is None else list(argv)
     options = _parse(given)
+    return obey(lambda: _obey(options, given))
+
+
+def _obey(options: argparse.Namespace, given: Sequence[str]) -> int:
     folder = options.storage / f"strategies-{options.experiment}"
     if not options.write_only:
         status = _run(options, folder, given)
