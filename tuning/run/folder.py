@@ -15,22 +15,23 @@ from tuning.run.bucket import RunBucket
 from tuning.spec import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
 from tuning.store.url import StoreError
 
+LOCK_FILE = "driver.lock"  # held by the process that runs the experiment (`run.only_driver`)
+
 
 class RunFolderError(ValueError):
-    """The run folder holds another experiment, or none to resume."""
+    """The run folder holds another experiment, or none to resume, or is in use."""
 
 
 @contextlib.contextmanager
 def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
-    """A run that its cluster or its store refuses at the start leaves no folder in the way of the next try."""
+    """A run that its cluster or its store refuses at the start leaves no spec in the way of the next try."""
     bucket = RunBucket(spec.cluster.storage, spec.name) if is_uri(spec.cluster.storage) else None
     try:
         yield
     except (ClusterError, StoreError):
         kept = spec.run_folder / SPEC_FILE
-        if list(spec.run_folder.iterdir()) == [kept]:
-            kept.unlink()
-            spec.run_folder.rmdir()
+        if {path.name for path in spec.run_folder.iterdir()} <= {SPEC_FILE, LOCK_FILE}:
+            kept.unlink(missing_ok=True)
             if bucket is not None:
                 bucket.release()
         raise
@@ -76,7 +77,11 @@ def _follow(bucket: RunBucket, *, resume: bool) -> None:
     bucket has not got any more."""
     text = bucket.spec()
     if text is None:
-        shutil.rmtree(bucket.folder, ignore_errors=True)
+        for path in bucket.folder.iterdir() if bucket.folder.is_dir() else ():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK_FILE:
+                path.unlink()
         return
     bucket.folder.mkdir(parents=True, exist_ok=True)
     (bucket.folder / SPEC_FILE).write_text(text)

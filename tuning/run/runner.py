@@ -24,6 +24,7 @@ from trainables.team import builder, workers_for
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.run.controller import following
 from tuning.run.folder import RunFolderError, claim_run_folder, unclaimed_if_unused
+from tuning.run.only_driver import only_driver
 from tuning.run.packing import packed, sharing_record
 from tuning.run.place import RunPlace, place_of
 from tuning.run.progress import Progress
@@ -105,14 +106,19 @@ def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool 
         All that was recorded; `compare` takes it.
 
     Raises:
-        RunFolderError: the folder exists already (without `resume`), does not exist (with), or is another spec's.
+        RunFolderError: the folder exists already (without `resume`), does not exist (with), is another spec's, or
+            another process runs the experiment.
         ClusterError: the cluster cannot be reached or cannot hold a trial.
         StoreError: the study store cannot be opened or written.
         Interrupted: stopped from outside.
     """
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
-    claim_run_folder(spec, resume=resume)
+    with only_driver(spec.run_folder, spec.name):
+        claim_run_folder(spec, resume=resume)
+        return _run_claimed(spec, tracking, progress=progress, resume=resume)
 
+
+def _run_claimed(spec: ExperimentSpec, tracking: Tracking, *, progress: bool, resume: bool) -> ExperimentOutcome:
     from cluster.session import connect
     from tuning.finish.final import finish_studies
 
