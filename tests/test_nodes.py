@@ -133,6 +133,8 @@ def undisturbed(spec: ExperimentSpec, params: Params) -> float:
 def test_every_trial_ends_and_none_has_failed(run: Run) -> None:
     ended = {s.strategy: [trial.state for trial in s.trials] for s in run.outcome.studies}
     assert {strategy: len(states) for strategy, states in ended.items()} == {"grid": 8, "pbt": 4, "hyperopt_asha": 4}
+    errors = [trial.error for s in run.outcome.studies for trial in s.trials if trial.error]
+    assert not errors, "".join(run.lines)
     assert not any(TrialState.FAILED in states or TrialState.RUNNING in states for states in ended.values()), run.lines
     assert set(ended["grid"]) == {TrialState.COMPLETED}
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from trainables.learning_curve import BEST_LEARNING_RATE, DIVERGES_ABOVE
 from trainables.spec import FineTuneSpec, Objective, Params
-from tuning.outcome import Exploit
+from tuning.outcome import Exploit, NodeLoss
+from tuning.run.controller import following
 from tuning.search.evolution import Evolution, Member
 from tuning.space import Space
 from tuning.strategies import Plan, find_strategies
@@ -138,6 +139,15 @@ class Run:
         return max(sum(begin <= start < end for begin, end in spans) for start in starts)
 
 
+class Endless:
+    """A study without a budget."""
+
+    budget_spent = False
+
+    def reach_limit(self) -> None:
+        raise AssertionError("there is no limit")
+
+
 def make_callback(run: Run, disturb: Callable[[Run, dict[str, Any]], None], *, tidy: bool) -> Any:
     from ray import tune
 
@@ -195,6 +205,7 @@ def train(
         plan.scheduler.on_exploit = lambda trial_id, exploit: run.exploits.append((trial_id, exploit))
         plan.scheduler.max_concurrent = max_concurrent
         callbacks = [make_callback(run, disturb, tidy=tidy)]
+        losses: list[NodeLoss] = []
         tune_config = tune.TuneConfig(
             scheduler=plan.scheduler, search_alg=plan.searcher, num_samples=plan.trials, reuse_actors=True
         )
@@ -213,7 +224,9 @@ def train(
             # As the runner does: fresh objects from a fresh plan; Tune hands them the state of its snapshot.
             tuner._local_tuner._tune_config = tune_config
             tuner._local_tuner._run_config.callbacks = callbacks
-        results = tuner.fit()
+        with following(budget=Endless(), on_loss=losses.append, limit=None):  # as in the runner: Tune's own
+            results = tuner.fit()  # controller counts a process that dies once for each thing it was asked
+        assert losses == []
         run.members = plan.scheduler.state()["order"]
         run.states = ["failed" if result.error else "ended" for result in results]
         return run

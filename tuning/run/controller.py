@@ -89,13 +89,24 @@ class Controller(TuneController):  # type: ignore[misc]
         self._followed = time.monotonic()
         self._ended: list[Ended] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
+        self._settled: set[str] = set()  # actors that have ended, and whose trials know it
         super().__init__(*arguments, **options)
         self._period = ray_internals.snapshots_of(self)._checkpoint_period
         self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has other listeners and other nodes."""
-        own = {"_budget", "_on_loss", "_limit", "_followed", "_ended", "_losses", "_period", "_fixed_members"}
+        own = {
+            "_budget",
+            "_on_loss",
+            "_limit",
+            "_followed",
+            "_ended",
+            "_losses",
+            "_settled",
+            "_period",
+            "_fixed_members",
+        }
         return {name: value for name, value in super().__getstate__().items() if name not in own}
 
     def on_step_begin(self) -> None:
@@ -160,7 +171,9 @@ class Controller(TuneController):  # type: ignore[misc]
         ray_internals.forget_statistics(trial)
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
-        """Tune has got `exception` instead of a result; of a process that resets a trial it tells so twice."""
+        """Tune has got `exception` instead of a result: one for each thing that it had asked of the process."""
+        if isinstance(exception, RayActorError) and exception.actor_id in self._settled:
+            return  # told before; the trial may be somewhere else by now
         self._resetting_trials.discard(trial)  # Ray does not, and would wait for ever for the reset to end
         if any(known.trial is trial for known in self._ended):
             return
@@ -178,6 +191,7 @@ class Controller(TuneController):  # type: ignore[misc]
                 self._ended.append(ended)
                 return
             lost = True
+        self._settled.add(str(error.actor_id))
         result = trial.last_result or {}
         reports = int(result.get("training_iteration", 0))
         self._losses[trial.trial_id, reports] += lost

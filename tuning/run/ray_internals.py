@@ -114,7 +114,9 @@ def fate_of(error: RayActorError) -> tuple[str, bool | None]:
     """The address of the node whose process `error` is about, and whether that node is lost; None: not known yet.
 
     When all of a node is killed at once, the broken connection is told first, and for seconds Ray takes the node for
-    alive. A process that has died by itself leaves a node behind that answers.
+    alive. A process that has died by itself leaves a node behind that has told so, and that answers. Neither alone will
+    do: an actor is DEAD also when Tune has let go of it, and another node may answer at the address of a lost one, such
+    as a Ray that was started again there.
     """
     import ray
     from ray._private import state
@@ -127,9 +129,21 @@ def fate_of(error: RayActorError) -> tuple[str, bool | None]:
     address = str(node["NodeManagerAddress"])
     if not node["Alive"]:
         return address, True
-    if actor["State"] == "DEAD" and _answers(address, int(node["NodeManagerPort"])):
+    if _told_dead(str(error.actor_id)) and _answers(address, int(node["NodeManagerPort"])):
         return address, False
     return address, None
+
+
+def _told_dead(actor_id: str) -> bool:
+    """Whether the node of an actor has said that its process has ended."""
+    import ray
+    from ray._private import state
+    from ray.core.generated import gcs_pb2
+
+    accessor = state.state._connect_and_get_accessor()
+    actor = gcs_pb2.ActorTableData.FromString(accessor.get_actor_info(ray.ActorID.from_hex(actor_id)))
+    worker = accessor.get_worker_info(ray.WorkerID(actor.address.worker_id))
+    return worker is not None and not gcs_pb2.WorkerTableData.FromString(worker).is_alive
 
 
 def _answers(address: str, port: int) -> bool:
