@@ -19,6 +19,7 @@ macOS.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -32,6 +33,8 @@ from cluster.fork_program import RAYS_OWN, SERVE, SOCKET
 # What a slot imports, which Tune marks by the first; and without a question to CUDA, or no child could use a device.
 IMPORTING = {"PL_DISABLE_FORK": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 BACKLOG = 512  # launchers that may wait while the server imports
+
+logger = logging.getLogger(__name__)
 
 
 def fork_server_of(folder: str, imports: Imports) -> ForkServer | None:
@@ -78,16 +81,9 @@ class ForkServer:
             listening.bind(str(self._place))
             listening.listen(BACKLOG)
             # It listens before it has imported anything: a launcher that comes early waits.
-            fd = listening.fileno()
+            fd, told = listening.fileno(), json.dumps([*self._imports, sys.path])
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    self.launcher,
-                    SERVE,
-                    str(fd),
-                    str(self._place),
-                    json.dumps([*self._imports, sys.path]),
-                ],
+                [sys.executable, self.launcher, SERVE, str(fd), str(self._place), told],
                 stdin=subprocess.PIPE,  # closed by the system when the driver ends
                 stdout=subprocess.PIPE,  # a byte when it has imported
                 pass_fds=[fd],
@@ -99,7 +95,12 @@ class ForkServer:
         """Until it has imported, or failed to: a study that begins then pays for its own work alone."""
         assert self._process is not None
         assert self._process.stdout is not None
-        self._process.stdout.read(1)
+        if not self._process.stdout.read(1):
+            logger.warning(
+                "The process that workers are forked from has ended, with status %s; why stands above. Each worker now "
+                "imports %s by itself, which takes it some seconds.",
+                self._process.wait(), ", ".join((*self._imports.early, self._imports.last)),
+            )  # fmt: skip
 
     def end(self) -> None:
         """When Ray has ended. Workers that have not by then get some seconds."""

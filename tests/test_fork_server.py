@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +57,14 @@ def launched(
     )
 
 
+def worker_of(launcher: subprocess.Popen[str]) -> psutil.Process:
+    """The process that it waits for, once that one runs."""
+    assert launcher.stdin is not None
+    assert launcher.stdout is not None
+    launcher.stdin.close()
+    return psutil.Process(json.loads(launcher.stdout.readline())["pid"])
+
+
 def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_path: Path) -> None:
     launcher = launched(
         server, tmp_path, "0", "3", "--x=y z", context={"env_vars": {"EXPANDED": "${OWN}!"}}, OWN="a value"
@@ -76,10 +83,7 @@ def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_pa
 
 def test_a_launcher_that_is_killed_takes_its_worker_along(server: ForkServer, tmp_path: Path) -> None:
     launcher = launched(server, tmp_path, "600", "0")
-    assert launcher.stdin is not None
-    assert launcher.stdout is not None
-    launcher.stdin.close()
-    worker = psutil.Process(json.loads(launcher.stdout.readline())["pid"])
+    worker = worker_of(launcher)
     launcher.kill()
     launcher.wait()
     assert psutil.wait_procs([worker], timeout=30)[1] == []
@@ -87,10 +91,7 @@ def test_a_launcher_that_is_killed_takes_its_worker_along(server: ForkServer, tm
 
 def test_a_worker_that_is_killed_ends_its_launcher(server: ForkServer, tmp_path: Path) -> None:
     launcher = launched(server, tmp_path, "600", "0")
-    assert launcher.stdin is not None
-    assert launcher.stdout is not None
-    launcher.stdin.close()
-    os.kill(json.loads(launcher.stdout.readline())["pid"], signal.SIGKILL)
+    worker_of(launcher).kill()
     assert launcher.wait(timeout=30) != 0
 
 
@@ -136,11 +137,21 @@ with ForkServer(Path({str(tmp_path)!r}) / "forks", Imports((), "json")) as serve
     server = psutil.Process(int(driver.stdout.readline()))
     beside = ForkServer(tmp_path / "forks", Imports((), "json"))  # knows the place; starts nothing
     launcher = launched(beside, tmp_path, "600", "0")
-    assert launcher.stdin is not None
-    assert launcher.stdout is not None
-    launcher.stdin.close()
-    worker = psutil.Process(json.loads(launcher.stdout.readline())["pid"])
+    worker = worker_of(launcher)
     driver.kill()
     driver.wait()
     assert psutil.wait_procs([server, worker], timeout=30)[1] == []
     assert launcher.wait(timeout=30) == 1
+
+
+def test_a_server_that_cannot_import_says_so_and_leaves_workers_to_ray(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rays_own = tmp_path / "setup_worker.py"
+    rays_own.write_text("import os; print(os.getpid())")
+    with ForkServer(tmp_path / "forks", Imports(("no_such_module",), "json")) as server:
+        server.wait()
+        launcher = launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)})
+        assert launcher.communicate(timeout=60)[0].split() == [str(launcher.pid)]
+    assert "has ended, with status 1" in caplog.text
+    assert "no_such_module" in caplog.text
