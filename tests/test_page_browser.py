@@ -160,7 +160,7 @@ def test_the_data_of_a_figure_is_saved_as_csv_and_shown_as_a_table(wide: Opened)
     assert rows[0][:3] == ["strategy", "rung (epoch)", "reached"]
     assert rows[1][:3] == ["hyperopt_asha", "1", "141"]
     wide.page.locator("#data-rungs summary").click()
-    assert wide.page.locator("#table-data-rungs tbody tr").count() == len(rows) - 1
+    until(wide.page, f"document.querySelectorAll('#table-data-rungs tbody tr').length === {len(rows) - 1}")
 
 
 def test_a_figure_is_saved_as_png_in_twice_its_size(wide: Opened) -> None:
@@ -169,6 +169,22 @@ def test_a_figure_is_saved_as_png_in_twice_its_size(wide: Opened) -> None:
     head = download.value.path().read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", head[16:24])[1] == 920
+
+
+def test_what_is_on_the_screen_is_drawn_first(browser: Browser, file: Path) -> None:
+    order = """window.order = [];
+      new MutationObserver((all) => all.forEach(({ target }) => window.order.push(target.id || 'whole')))
+        .observe(document, { subtree: true, attributeFilter: ['data-drawn'] });"""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    tab = context.new_page()
+    tab.add_init_script(order)
+    tab.goto(f"{file.as_uri()}#figure-slots")
+    tab.wait_for_selector("html[data-drawn='true']")
+    drawn = tab.evaluate("window.order")
+    context.close()
+    assert drawn[0] == "plot-slots"
+    assert sorted(drawn[:-1]) == sorted(f"plot-{id}" for id in FIGURES)
+    assert drawn[-1] == "whole"
 
 
 def test_two_hundred_trials_are_few_enough_nodes_to_open_at_once(wide: Opened) -> None:

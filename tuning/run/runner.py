@@ -12,12 +12,10 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.slot import is_training, make_trainable
-from trainables.spec import TRAININGS, FineTuneSpec, Value
+from trainables.spec import TRAININGS
 from trainables.states import Keeping
 from trainables.storage import Storage
 from trainables.team import builder, workers_for
@@ -33,14 +31,15 @@ from tuning.run.ray_internals import slot_environment, slot_imports
 from tuning.run.recorder import Recorder
 from tuning.run.spending import Spending
 from tuning.run.stopping import stoppable, stopped_during
+from tuning.run.study import Study
 from tuning.run.tune_settings import snapshots, tune_settings
 from tuning.search.population import PopulationScheduler
-from tuning.spec import STUDIES, ExperimentSpec, study_name
+from tuning.spec import ExperimentSpec
 from tuning.states.checkpoints import CheckpointKeeper
 from tuning.states.room import claimed_room
 from tuning.states.study_states import open_states
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter
-from tuning.strategies import Plan, Strategy
+from tuning.strategies import Plan
 from tuning.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -49,49 +48,6 @@ if TYPE_CHECKING:
 
 class Interrupted(Exception):
     """The run was stopped from outside (Ctrl-C, SIGTERM); everything is kept and `resume` goes on."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """One strategy x one seed, ready to run."""
-
-    spec: ExperimentSpec
-    strategy: Strategy
-    seed: int
-    trial: FineTuneSpec
-    plan: Plan
-
-    @classmethod
-    def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int) -> Study:
-        """The study with everything that its strategy decides."""
-        trial = spec.trial_spec(seed)
-        assert trial.objective is not None
-        plan = strategy.plan(spec.space_of(strategy), trial.objective, spec.epochs, seed)
-        return cls(spec, strategy, seed, trial, plan)
-
-    @property
-    def most_trials(self) -> int:
-        """What the plan says; without a number there, an end for a study whose trials cost its budget nothing."""
-        if self.plan.trials is not None:
-            return self.plan.trials
-        limit = self.spec.budget.limit
-        assert limit is not None  # the spec's checks refuse a strategy without any end
-        return limit.most_trials(self.spec.report_every_epochs)
-
-    @property
-    def name(self) -> str:
-        """As its folder is called."""
-        return study_name(self.strategy.name, self.seed)
-
-    def seeds(self) -> dict[str, Value]:
-        """What its draws, its trials' order of rows and their models' heads come from, for its record."""
-        training = self.trial.training_seeds
-        return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
-
-    @property
-    def folder(self) -> Path:
-        """Its own in the run folder, and its name in the nodes' shared memory."""
-        return self.spec.run_folder / STUDIES / self.name
 
 
 def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool = False) -> ExperimentOutcome:

@@ -1,0 +1,53 @@
+"""One strategy x one seed of an experiment, with everything that they decide before a trial runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.spec import FineTuneSpec, Value
+from tuning.spec import STUDIES, ExperimentSpec, study_name
+from tuning.strategies import Plan, Strategy
+
+
+@dataclass(frozen=True)
+class Study:
+    """One strategy x one seed, ready to run."""
+
+    spec: ExperimentSpec
+    strategy: Strategy
+    seed: int
+    trial: FineTuneSpec
+    plan: Plan
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int) -> Study:
+        """The study with everything that its strategy decides."""
+        trial = spec.trial_spec(seed)
+        assert trial.objective is not None
+        plan = strategy.plan(spec.space_of(strategy), trial.objective, spec.epochs, seed)
+        return cls(spec, strategy, seed, trial, plan)
+
+    @property
+    def most_trials(self) -> int:
+        """What the plan says; without a number there, an end for a study whose trials cost its budget nothing."""
+        if self.plan.trials is not None:
+            return self.plan.trials
+        limit = self.spec.budget.limit
+        assert limit is not None  # the spec's checks refuse a strategy without any end
+        return limit.most_trials(self.spec.report_every_epochs)
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+        return study_name(self.strategy.name, self.seed)
+
+    def seeds(self) -> dict[str, Value]:
+        """What its draws, its trials' order of rows and their models' heads come from, for its record."""
+        training = self.trial.training_seeds
+        return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
+
+    @property
+    def folder(self) -> Path:
+        """Its own in the run folder, and its name in the nodes' shared memory."""
+        return self.spec.run_folder / STUDIES / self.name
