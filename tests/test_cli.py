@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,16 @@ def test_mistakes_go_to_standard_error_with_status_2_and_no_traceback(capsys: py
 def test_debug_shows_where_an_error_came_from() -> None:
     with pytest.raises(ValueError, match="did you mean quickstart"):
         cli.main(["validate", "--debug", "quikstart"])
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "tuning.cli", "ls"], stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_options_and_overrides_stand_in_any_order() -> None:

@@ -1,7 +1,7 @@
 """The command `tunefleet`: a subcommand, a spec, key=value. Each subcommand is one function below.
 
-Exit status: 0 success; 1 the run failed; 2 wrong input; 130 interrupted. Errors go to standard error, on lines that say
-what to do next; the traceback is shown with --debug.
+Exit status: 0 success; 1 the run failed; 2 wrong input; 130 interrupted; 141 nobody reads its output (`| head`).
+Errors go to standard error, on lines that say what to do next; the traceback is shown with --debug.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tuning.outcome import ExperimentOutcome
     from tuning.spec import ExperimentSpec
 
-SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 WRONG_INPUTS = (SpecError, InputError, UnknownExperiment)
 EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError, HubError)
 
@@ -54,9 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def obey(command: Callable[[], int], *, debug: bool = False) -> int:
     """The exit status of `command`; its error, if it ends in one, goes to standard error."""
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Python would write what is left when it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except Exception as error:
         if debug:
             raise
