@@ -168,9 +168,13 @@ def test_a_test_score_over_no_rows_has_no_interval() -> None:
 
 
 def test_strategies_that_began_elsewhere_are_told_and_those_that_began_alike_are_not() -> None:
-    alike = dataclasses.replace(grid(), strategy="other")
+    alike, elsewhere = dataclasses.replace(grid(), strategy="other"), grid()
+    start = dataclasses.replace(elsewhere.trials[0], params={"learning_rate": 0.5})
+    elsewhere = dataclasses.replace(elsewhere, strategy="third", trials=(start, *elsewhere.trials[1:]))
     caveats = compared(grid(), alike, pbt()).caveats
-    assert "Unequal initial points: grid and other; pbt began each with others." in caveats
+    assert "Unequal initial points: grid and other began with others than pbt." in caveats
+    caveats = compared(grid(), alike, pbt(), elsewhere).caveats
+    assert "Unequal initial points, the same only within each of: grid and other; pbt; third." in caveats
     assert not any("initial points" in caveat for caveat in compared(grid(), alike).caveats)
 
 

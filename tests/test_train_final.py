@@ -215,6 +215,7 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
         str(confirmed.attributes["data_fingerprint"]),
         "replayed in flight",
         "2 training seeds",
+        "- pbt: learning_rate: loguniform [3e-05, 0.003], weight_decay: uniform [0",
         "tunefleet train-final places --strategy pbt --seed 1000",
         "transformers 5",
         f"| accuracy | {model.metrics['accuracy']:.4f} | 0.",

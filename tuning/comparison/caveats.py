@@ -172,7 +172,9 @@ def _first_points(studies: Sequence[StudyOutcome]) -> list[str]:
             alike.append(name)
     if len(groups) < 2:
         return []
-    return [f"Unequal initial points: {'; '.join(names(group) for group in groups)} began each with others."]
+    if len(groups) == 2:
+        return [f"Unequal initial points: {names(groups[0])} began with others than {names(groups[1])}."]
+    return [f"Unequal initial points, the same only within each of: {'; '.join(names(group) for group in groups)}."]
 
 
 def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list[str]:

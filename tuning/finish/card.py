@@ -17,7 +17,7 @@ from trainables.spec import DataSpec, Value
 from trainables.tasks import Task, find_task
 from tuning.comparison.scores import Scored, interval_of, scored, with_draws
 from tuning.comparison.shapes import Interval
-from tuning.finish.best_spec import FILE, schedule_lines, shown
+from tuning.finish.best_spec import FILE, schedule_lines
 from tuning.finish.winner import Winner, mean
 from tuning.outcome import Confirmation, FinalModel, ScoredRows, TrialState
 from tuning.run.provenance import versions
@@ -188,9 +188,15 @@ def _search(final: Final) -> Iterator[str]:
     )
     yield ""
     for strategy in final.spec.strategies:
-        space = final.spec.space_of(strategy).model_dump(mode="json")
-        yield f"- {strategy.name}: {shown({name: str(range_) for name, range_ in space.items()})}"
+        space = final.spec.space_of(strategy).model_dump(mode="json", exclude_defaults=True)
+        ranges = (f"{name}: {kind} {value}" for name, range_ in space.items() for kind, value in _as_declared(range_))
+        yield f"- {strategy.name}: {', '.join(ranges)}"
     yield ""
+
+
+def _as_declared(range_: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """The kind of a range and its ends or choices, without what a search alone asks of it."""
+    return ((kind, value) for kind, value in range_.items() if kind != "mutate")
 
 
 def _data(final: Final) -> Iterator[str]:
