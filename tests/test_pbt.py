@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pickle
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 
 from trainables.learning_curve import BEST_LEARNING_RATE, DIVERGES_ABOVE
 from trainables.spec import FineTuneSpec, Objective, Params
+from trainables.storage import FOLDERS
 from tuning.outcome import Exploit, NodeLoss
 from tuning.run.controller import following
+from tuning.run.snapshots import Snapshots
 from tuning.search.evolution import Evolution, Member
 from tuning.space import Space
 from tuning.strategies import Plan, find_strategies
@@ -144,6 +147,9 @@ class Endless:
 
     budget_spent = False
 
+    def positions(self) -> dict[str, int]:
+        return {}
+
     def reach_limit(self) -> None:
         raise AssertionError("there is no limit")
 
@@ -224,8 +230,12 @@ def train(
             # As the runner does: fresh objects from a fresh plan; Tune hands them the state of its snapshot.
             tuner._local_tuner._tune_config = tune_config
             tuner._local_tuner._run_config.callbacks = callbacks
-        with following(budget=Endless(), on_loss=losses.append, limit=None):  # as in the runner: Tune's own
-            results = tuner.fit()  # controller counts a process that dies once for each thing it was asked
+        # As in the runner: Tune's own controller counts a process that dies once for each thing it was asked.
+        with (
+            contextlib.closing(Snapshots(FOLDERS, str(folder / "study"))) as snapshots,
+            following(record=Endless(), on_loss=losses.append, limit=None, snapshots=snapshots),
+        ):
+            results = tuner.fit()
         assert losses == []
         run.members = plan.scheduler.state()["order"]
         run.states = ["failed" if result.error else "ended" for result in results]

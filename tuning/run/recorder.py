@@ -82,6 +82,10 @@ class Recorder(Callback):  # type: ignore[misc]
         self._spending.advance()
         return self._spending.all_spent
 
+    def positions(self) -> dict[str, int]:
+        """How many events of each trial are recorded, for the snapshot that Tune takes now."""
+        return self._attached().positions()
+
     # What the strategy's scheduler, Tune's controller and the keeper of checkpoints tell.
 
     def record_exploit(self, trial_id: str, exploit: Exploit) -> None:
@@ -119,12 +123,13 @@ class Recorder(Callback):  # type: ignore[misc]
             self._beat = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Once: the trials that an interruption lost for good. Tune's snapshot was too old to know them."""
+        """Once: the trials that an interruption lost for good, also some that had ended. Tune's snapshot was too old to
+        know them."""
         if self._looked_for_lost:
             return
         self._looked_for_lost = True
         with self._writing() as writer:
-            for trial_id in set(writer.running()) - {trial.trial_id for trial in trials}:
+            for trial_id in writer.unfailed() - {trial.trial_id for trial in trials}:
                 reason = "lost in an interruption before Tune had saved it; another trial may repeat it"
                 writer.end_trial(trial_id, TrialState.FAILED, reason)
 
@@ -204,7 +209,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._write_exploits()
         with self._writing() as writer:
             writer.write_checkpoints()
-        return {"positions": self._attached().positions()}
+        return {"positions": self.positions()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Tune was restored from the snapshot that holds `state`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
+import logging
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS
 from trainables.states import Keeping
-from trainables.storage import Storage
 from trainables.team import builder, workers_for
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.run.controller import following
@@ -29,13 +28,15 @@ from tuning.run.progress import Progress
 from tuning.run.provenance import versions
 from tuning.run.ray_internals import slot_environment, slot_imports
 from tuning.run.recorder import Recorder
+from tuning.run.snapshots import Snapshots
 from tuning.run.spending import Spending
 from tuning.run.stopping import stoppable, stopped_during
 from tuning.run.study import Study
-from tuning.run.tune_settings import snapshots, tune_settings
+from tuning.run.tune_settings import snapshot_period, tune_settings
 from tuning.search.population import PopulationScheduler
 from tuning.spec import ExperimentSpec
 from tuning.states.checkpoints import CheckpointKeeper
+from tuning.states.durable import StorageError
 from tuning.states.room import claimed_room
 from tuning.states.study_states import open_states
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter
@@ -44,6 +45,9 @@ from tuning.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
     from cluster.session import Session
+
+
+logger = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):
@@ -144,12 +148,13 @@ def run_study(
     Raises:
         StoreError: the store cannot be written, or holds a study that should be new.
         Interrupted: stopped before that.
-        RunFolderError: there is something to continue, but Tune cannot read it.
+        RunFolderError: there is something to continue, but it is damaged, or Tune cannot go on from it.
     """
     session = session if session.address is None else session.refreshed()
     storage, folder = place.storage(study.name), place.tune_folder(study.name)
-    resume = _has_snapshot(study, storage, folder)
     writer = _open(study, session, store, new=new)
+    snapshots = Snapshots(storage, folder)
+    resume = _to_go_on_from(study, snapshots, writer)
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
@@ -173,8 +178,11 @@ def run_study(
                 if progress:
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
                 tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
-                followed = following(budget=recorder, on_loss=recorder.record_loss, limit=limit)
-                with snapshots(plan.trials, place.snapshot_seconds), followed:
+                stack.enter_context(contextlib.closing(snapshots))
+                followed = following(
+                    record=recorder, on_loss=recorder.record_loss, limit=limit, snapshots=snapshots
+                )
+                with snapshot_period(plan.trials, place.snapshot_seconds), followed:
                     stopped = stopped_during(tune)
             if stopped or not (spending.reached or recorder.ended >= study.most_trials):
                 planned = "" if plan.trials is None else f" of {plan.trials}"
@@ -256,24 +264,26 @@ def _finished(store: StudyStore, experiment: str) -> set[tuple[str, int]]:
     return {(study.strategy, study.seed) for study in studies if study.state is StudyState.FINISHED}
 
 
-def _has_snapshot(study: Study, storage: Storage, folder: str) -> bool:
-    """Whether Tune has saved the study before.
+def _to_go_on_from(study: Study, snapshots: Snapshots, writer: StudyWriter) -> bool:
+    """Whether Tune has saved the study before; then what it goes on from is where it looks for it.
 
     Raises:
-        RunFolderError: it has, but the file is damaged. Tune would log that and start again, with an empty search.
+        RunFolderError: it has, and nothing of that is whole.
+        StoreError: the store has lost what the snapshot knows.
     """
-    # As Tune finds it: the time of its session is in the name.
-    newest = storage.newest(folder, "experiment_state-*.json")
-    if newest is None:
-        return False
-    name, text = newest
+    name = f"{study.strategy.name}, seed {study.seed}"
     try:
-        json.loads(text)
-    except ValueError as error:
-        raise RunFolderError(
-            f"{study.strategy.name}, seed {study.seed}: {name} is damaged (a full disk?), so the study cannot go on: "
-            f"{error}. Remove the folder {storage.scheme}{folder} to run its trials again; what is recorded stays."
-        ) from error
+        found, said = snapshots.newest()
+        if found is None:
+            return False
+        writer.check_holds(found.positions)
+        if said:
+            logger.warning("%s: %s: %d reports are trained again", name, said, writer.reports_after(found.positions))
+        snapshots.restore(found)
+    except RunFolderError as error:
+        raise RunFolderError(f"{name}: {error}") from None
+    except OSError as error:
+        raise StorageError(f"{name}: cluster.storage: the study's snapshots cannot be used: {error}") from error
     return True
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
 
+SNAPSHOTS = 3  # of Tune's: what so many of the last ones name stays
+
+
 class Lineage(NamedTuple):
     """One exploit and whose it was."""
 
@@ -81,7 +84,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self._trials: dict[str, Trial] = {}
         self._held: set[str] = set()  # in a process, at the boundary, with nothing to do
         self._restarts: list[Trial] = []  # still in their process with the old values: to be restarted with the new
-        self._snapshots: deque[set[str]] = deque(maxlen=2)
+        self._snapshots: deque[set[str]] = deque(maxlen=SNAPSHOTS)
         self._restored = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -121,8 +124,8 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         return self.max_concurrent is not None and busy >= self.max_concurrent
 
     def pinned(self) -> set[str]:
-        """Paths of the checkpoints that a member may still be started from: in this run, or in one resumed from Tune's
-        last two snapshots (the newer may not have reached the storage yet).
+        """Paths of the checkpoints that a member may still be started from: in this run, or in one resumed from one
+        of Tune's last snapshots.
 
         The newest of a member is its donor's from the exploit on to the member's own next one.
         """

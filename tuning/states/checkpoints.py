@@ -2,8 +2,8 @@
 
 Tune's own `num_to_keep` counts per trial and knows nothing of donors: it deletes a checkpoint that a clone is about to
 load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as nobody needs it. Needed are the best,
-what Tune would start each running trial from (a clone: its donor's), and what Tune's last two snapshots of the
-experiment name as such: a resume continues from the newer, unless the driver died before that one was on storage.
+what Tune would start each running trial from (a clone: its donor's), and what Tune's last three snapshots of the
+experiment name as such: a resume continues from the newest that is on storage and whole.
 
 A checkpoint is a recipe (`trainables.recipe`); its state is another matter. In memory stay the states that a running
 trial would load, and the best ones until they are copied. Copied are the states with moments that a trial would load,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tuning.outcome import StudyOutcome, TrialOutcome
 
 STOOD = 60.0  # seconds that the best weights stand before they are copied: in a short study only the last ones are
+SNAPSHOTS = 3  # what so many of the last ones name stays: two are kept, and one is on its way to the storage
+COPIES = 2  # of the states of one trial at most, where they are copied: older ones can be made again
 PAUSE = 0.5  # seconds between two looks at the time
 
 
@@ -79,7 +81,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         for trial in study.trials:
             self._recall(trial)
         # The snapshot that this run is resumed from may name any of them.
-        self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=storage.snapshots)
+        self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=SNAPSHOTS)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks with the experiment; a resumed run makes a new keeper from the store."""
@@ -219,7 +221,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         waiting = [e for e in best if e.recipe is not None and not states.durable(e.copy(weights_only=True))]
         in_memory = {entry.recipe.state for entry in (*bases, *waiting) if entry.recipe is not None}
         # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.states.room`.
-        room = self._storage.snapshots * len(named) + 1 - sum(map(self._is_copied, self._kept))
+        room = COPIES * len(named) + 1 - sum(map(self._is_copied, self._kept))
         moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
         stood = [entry for entry in waiting if time.monotonic() - entry.since > STOOD]
         states.decide(in_memory, [*moments[: max(room, 0)], *(entry.copy(weights_only=True) for entry in stood)])

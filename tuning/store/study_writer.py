@@ -31,7 +31,7 @@ from tuning.store.database import told
 from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
 from tuning.store.statements import set_attribute_and_value, set_study_attributes
 from tuning.store.study_log import Event, decode, encode, kept, key, plain_params, reports_of
-from tuning.store.url import StoreError
+from tuning.store.url import StoreError, masked
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -86,6 +86,26 @@ class StudyWriter:
     def running(self) -> tuple[str, ...]:
         """The ids of the trials that have begun and not ended."""
         return tuple(trial for trial, record in self._records.items() if record.state is TrialState.RUNNING)
+
+    def unfailed(self) -> frozenset[str]:
+        """The ids of the trials that run or have ended well."""
+        return frozenset(trial for trial, record in self._records.items() if record.state is not TrialState.FAILED)
+
+    def check_holds(self, positions: Mapping[str, int]) -> None:
+        """Raises:
+        StoreError: a snapshot of Tune's was taken when there was more.
+        """
+        for trial_id, position in positions.items():
+            there = len(self._records[trial_id].events) if trial_id in self._records else 0
+            if trial_id not in self._records or there < position:
+                raise StoreError(
+                    f"study store {masked(self._storage.url)}: damaged, or an older copy: of trial {trial_id} of "
+                    f"{self.name} it holds {there} events, and {position} were recorded. Bring a good copy back"
+                )
+
+    def reports_after(self, positions: Mapping[str, int]) -> int:
+        """How many reports of all trials come after `positions`."""
+        return sum(len(reports_of(r.events[positions.get(trial, 0) :])) for trial, r in self._records.items())
 
     def ended(self) -> frozenset[str]:
         """The ids of the trials that have ended."""
