@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from trainables.recipe import MOMENTS, RECIPE, Recipe, full, token_of, weights
+from trainables.recipe import MOMENTS, Recipe, full, token_of, weights
 from trainables.storage import files_of
 
 COMPLETE = "complete"
@@ -38,11 +38,7 @@ class BucketStorage:
 
     def recipe(self, path: str) -> Recipe | None:
         """See `Storage`."""
-        try:
-            with self.filesystem.open_input_stream(f"{path}/{RECIPE}") as source:
-                return Recipe.parse(source.read().decode())
-        except FileNotFoundError:
-            return None
+        return Recipe.found(f"{self.scheme}{path}", lambda name: self.read(f"{path}/{name}"))
 
     def exists(self, path: str) -> bool:
         """See `Storage`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from trainables.disk import sync, write_whole
-from trainables.recipe import MOMENTS, RECIPE, Recipe, full, token_of, weights
+from trainables.recipe import MOMENTS, Recipe, full, token_of, weights
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -96,7 +96,7 @@ class FolderStorage:
 
     def recipe(self, path: str) -> Recipe | None:
         """See `Storage`."""
-        return Recipe.read(Path(path)) if Path(path, RECIPE).is_file() else None
+        return Recipe.found(path, lambda name: Path(path, name).read_bytes())
 
     def exists(self, path: str) -> bool:
         """See `Storage`."""

@@ -16,7 +16,8 @@ there, with its checkpoint, which is waited for. Processes in the middle of an e
 computed would cost, and nobody would read it. Tune's own ways would not do: a `Stopper` ends trials without telling
 callbacks, and loses a checkpoint that is being written; `stop_trial` tells searchers of results that there are not.
 
-What Tune saves is sealed (`run.snapshots`). If it cannot go on from what it is given, the run ends: Tune would begin anew.
+What Tune saves is sealed (`run.snapshots`). If it cannot go on from what it is given, the run ends: Tune would begin
+anew.
 
 Read against ray 2.60: `TuneController` and what `ray_internals` names. `tests/test_nodes.py` drives it.
 """
@@ -107,8 +108,8 @@ class Controller(TuneController):  # type: ignore[misc]
         super().__init__(*arguments, **options)
         if self._unresumed is not None:
             raise RunFolderError(
-                f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: {self._unresumed}. Was "
-                "it made with other versions of Ray or of your trainable?"
+                f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: {self._unresumed}. "
+                "Was it made with another version of Ray, or other code?"
             ) from self._unresumed
         self._period = ray_internals.snapshots_of(self)._checkpoint_period
         self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one

@@ -8,6 +8,7 @@ again at the end of Tune's step, where nothing swallows it.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
     from tuning.store.study_writer import StudyWriter
+
+logger = logging.getLogger(__name__)
 
 HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
 
@@ -145,6 +148,8 @@ class Recorder(Callback):  # type: ignore[misc]
         with self._writing() as writer:
             writer.note(result.get("provenance", {}))  # a custom function tells none
             writer.add_report(trial.trial_id, Report.from_result(result))
+            for line in result.get("said", ()):
+                logger.warning("%s: %s", trial.trial_id, line)
             self._spending.trained(trial.trial_id, writer.epochs_trained(trial.trial_id))
         self._write_exploits()
 

@@ -3,11 +3,11 @@ one that is whole.
 
     STUDY/snapshots/snapshot-000012
 
-Tune writes a snapshot as several files, one after the other, and nothing tells whether they are of one moment or as they
-were written: an interruption leaves a search one step ahead of its trials, and of a file that cannot be read Tune says
-one line and begins anew. So what it has written is sealed here, in one file that is written whole or not at all, and the
-one before stays. Before a resume the files of the chosen one are put where Tune looks for them; Tune's own copies in the
-study's folder are never read again.
+Tune writes a snapshot as several files, one after the other, and nothing tells whether they are of one moment, or as
+they were written: an interruption leaves a search one step ahead of its trials, and of a file that cannot be read Tune
+says one line and begins anew. So what it has written is sealed here, in one file that is written whole or not at all,
+and the one before stays. Before a resume the files of the chosen one are put where Tune looks for them; Tune's own
+copies in the study's folder are never read again.
 """
 
 from __future__ import annotations

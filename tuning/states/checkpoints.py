@@ -78,8 +78,9 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._known = 0  # how many of Tune's trials have been looked at
         self._living: dict[str, Trial] = {}  # those that have not ended
         self._loads: dict[str, str] = {}  # by living trial: the path that Tune would start it from
-        for trial in study.trials:
-            self._recall(trial)
+        with self._failing():
+            for trial in study.trials:
+                self._recall(trial)
         # The snapshot that this run is resumed from may name any of them.
         self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=SNAPSHOTS)
 
