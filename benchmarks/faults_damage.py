@@ -4,8 +4,8 @@ The machine "goes down" in the middle of a study; its run folder and what lies i
 case they are put back, one file of them is cut off or has bits flipped (which, where and how: drawn from the seed), and
 `tunefleet resume` runs in a process of its own. What may come out:
 
-    as undisturbed   every trial, report and score as in a run that nobody disturbed; of a file that was needed, standard
-                     error says what is used instead
+    as undisturbed   every trial, report and score as in a run that nobody disturbed; of a file that was needed,
+                     standard error says what is used instead
     refused          the exit status is not 0, and standard error names the file
     WRONG            anything else: another outcome, or an error that names nothing
 """
@@ -217,15 +217,13 @@ def main(argv: list[str] | None = None) -> int:
         runs = [interrupted(strategy, Path(folder, strategy)) for strategy in options.strategies]
         for verdict in cases(runs, options.cases, options.seed):
             verdicts.append(verdict)
-            print(
-                f"{len(verdicts):3d}  {verdict.verdict:15s} {verdict.strategy}, {verdict.kind}: {verdict.file} ", end=""
-            )
-            print(f"({verdict.how}): {verdict.said or '-'}", flush=True)
+            told = f"{verdict.strategy}, {verdict.kind}: {verdict.file} ({verdict.how}): {verdict.said or '-'}"
+            print(f"{len(verdicts):3d}  {verdict.verdict:15s} {told}", flush=True)
         for run in runs:
             run.forget()
     counts = Counter((verdict.kind, verdict.verdict) for verdict in verdicts)
-    for (kind, verdict), count in sorted(counts.items()):
-        print(f"{kind:16s} {verdict:15s} {count}")
+    for (kind, became), count in sorted(counts.items()):
+        print(f"{kind:16s} {became:15s} {count}")
     wrong = sum(verdict.verdict == WRONG for verdict in verdicts)
     print(f"{len(verdicts)} cases, {wrong} wrong")
     command = shlex.join(["python", "-m", "benchmarks.faults_damage", *given])

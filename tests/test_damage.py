@@ -94,9 +94,7 @@ def test_without_a_whole_snapshot_nothing_is_begun_anew(snapshots: Snapshots, tm
     assert snapshots.newest() == (None, "")
     take(snapshots, tmp_path, 1)
     (tmp_path / "snapshots/snapshot-000001").write_bytes(b"")
-    with pytest.raises(
-        RunFolderError, match=r"snapshot-000001 is damaged \(checksum differs, 0 bytes\), so the study "
-    ):
+    with pytest.raises(RunFolderError, match=r"snapshot-000001 is damaged \(checksum differs, 0 bytes\), so the"):
         Snapshots(FOLDERS, str(tmp_path)).newest()
     shutil.rmtree(tmp_path / "snapshots")
     (tmp_path / "experiment_state-NOW.json").write_text("Tune's own")
@@ -179,7 +177,7 @@ def test_a_slot_makes_a_damaged_state_again_and_says_so(tmp_path: Path) -> None:
     said: list[str] = []
     (tmp_path / "scratch").mkdir()
     FOLDERS.put(state, str(folder), recipe, weights_only=True)
-    whole = scorable(str(folder), FOLDERS, LearningCurve, CURVE, tmp_path / "scratch", say=said.append)
+    whole = scorable(str(folder), FOLDERS, LearningCurve, CURVE, tmp_path / "scratch", said)
     made = LearningCurve(A, CURVE)
     made.restore(whole)
     assert made.progress != 0.125
@@ -238,11 +236,11 @@ def test_a_damaged_store_is_named_or_says_the_same(ended: Path, copied: Path, ca
     store, whole = StudyStore(sqlite_url(copied / "study.db")), StudyStore(sqlite_url(ended / "study.db"))
     try:
         store.check()
-        found = store.load("found")
+        found: object = store.load("found")
     except StoreError as error:
-        assert "study.db" in str(error)
-    else:  # the byte belongs to no record of ours
-        assert found == whole.load("found")
+        found = str(error)
+    # Or the byte belongs to no record of ours.
+    assert "study.db" in found if isinstance(found, str) else found == whole.load("found")
 
 
 @pytest.mark.ray
@@ -268,9 +266,7 @@ def test_a_value_that_was_changed_in_a_sound_database_is_told(copied: Path, tabl
 def test_a_store_that_has_lost_what_a_snapshot_knows_is_refused(copied: Path) -> None:
     (copied / "study.db").write_bytes(b"")
     spec = load_spec(spec_of(copied.parent))
-    with pytest.raises(
-        StoreError, match=r"study\.db: damaged, or an older copy: of trial .* it holds 0 events, and 2 "
-    ):
+    with pytest.raises(StoreError, match=r"study\.db: damaged, or an older copy: of trial .* holds 0 events, and 2"):
         run_experiment(spec, progress=False, resume=True)
 
 
@@ -279,7 +275,7 @@ def test_a_spec_that_is_not_as_it_was_written_is_told_with_what_differs(copied: 
     kept, spec = copied / "spec.yaml", load_spec(spec_of(copied.parent))
     refuse_changed(kept, lambda: "")
     text = kept.read_text()
-    assert text == sealed(spec.to_yaml()).replace(str(copied.parent), str(load_spec(kept).cluster.storage))
+    assert text == sealed(load_spec(kept).to_yaml())
     for changed in (text.replace("epochs: 2", "epochs: 3"), text[:-1], text.partition("\n")[2], ""):
         kept.write_text(changed)
         with pytest.raises(RunFolderError, match=r"found/spec\.yaml is not as it was written.*--force"):

@@ -103,8 +103,8 @@ class States:
             if place is None:
                 apart = Path(scratch, "again")  # a damaged copy may have been downloaded beside it
                 apart.mkdir()
-                storage, say = self._keeping.storage, self._said.append
-                place = make_again(recipe, folder, self._make, self._spec, apart, storage, self._shared, say=say)
+                storage = self._keeping.storage
+                place = make_again(recipe, folder, self._make, self._spec, apart, storage, self._shared, self._said)
             training.restore(place)
         return recipe
 
@@ -153,30 +153,29 @@ def make_again(
     scratch: Path,
     storage: Storage = FOLDERS,
     shared: SharedMemory | None = None,
-    *,
-    say: Callable[[str], None] = logger.warning,
+    said: list[str] | None = None,
 ) -> Path:
     """The state of `recipe`, trained once more, in a folder below `scratch` (or where a state of that epoch was found).
 
     Args:
         recipe: its segments are trained from the newest base that still exists and is whole.
         folder: of the checkpoint, below its trial's folder, below its study's.
-        say: told of a base that is damaged, and then from where the state is made again.
+        said: which states were found damaged; those found here are added, and from where the state is made again. That
+            is only logged where none is.
     """
-    begun, place, damaged = 0.0, None, []
+    begun, place, said = 0.0, None, [] if said is None else said
     for base in reversed(recipe.bases):
         for found in copies(base.token, folder, scratch, storage, shared, anywhere=True):
             if (why := damage(found)) is None:
                 begun, place = base.epoch, found
                 break
-            damaged.append(f"{why}: not used")
+            said.append(f"{why}: not used")
         if place is not None:
             break
-    for line in damaged:
-        say(line)
-    (say if damaged else logger.warning)(
-        f"the state of {folder} is made again from epoch {begun:g} to {recipe.epoch:g}"
-    )
+    again = f"the state of {folder} is made again from epoch {begun:g} to {recipe.epoch:g}"
+    logger.warning(again)
+    if said:
+        said.append(again)
     if place is not None and begun > recipe.epoch - ROUNDING:
         return place
     training, _ = replay(recipe.segments, make, spec, scratch, begun=begun, place=place)
@@ -192,10 +191,12 @@ def scorable(
     make: Callable[[Params, FineTuneSpec], Training],
     spec: FineTuneSpec,
     scratch: Path,
-    *,
-    say: Callable[[str], None] = logger.warning,
+    said: list[str] | None = None,
 ) -> Path:
     """A folder with the weights of the checkpoint `path`: of a copy, else made again below `scratch`.
+
+    Args:
+        said: as `make_again`.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
@@ -203,15 +204,14 @@ def scorable(
     recipe = storage.recipe(path)
     if recipe is None:
         raise FileNotFoundError(f"{path} holds no checkpoint")
-    place = storage.scorable(path, recipe, scratch)
-    if place is not None and (why := damage(place, optional=[MOMENTS])) is not None:
-        say(f"{why}: not used")
-        place = None
-    if place is not None:
-        return place
+    said = [] if said is None else said
+    if (place := storage.scorable(path, recipe, scratch)) is not None:
+        if (why := damage(place, optional=[MOMENTS])) is None:
+            return place
+        said.append(f"{why}: not used")
     apart = scratch / "again"
     apart.mkdir()
-    return make_again(recipe, Path(path), make, spec, apart, storage, say=say)
+    return make_again(recipe, Path(path), make, spec, apart, storage, said=said)
 
 
 def _node() -> str:

@@ -117,7 +117,7 @@ def score_checkpoint(
     """On a worker: the metrics of a checkpoint on the test split, and how many rows that has; what is to be said."""
     said: list[str] = []
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        place = scorable(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch), say=said.append)
+        place = scorable(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch), said)
         training = make(params, spec)
         training.restore(place, moments=False)
     return training.score("test"), said

@@ -1,4 +1,5 @@
-"""What a job of ours runs on a cluster's head: `python -m tuning.jobs.job run | resume [--force] | serve EXPERIMENT STORAGE`.
+"""What a job of ours runs on a cluster's head: `python -m tuning.jobs.job` and `run`, `resume [--force]` or
+`serve EXPERIMENT STORAGE`.
 
 It starts in the job's working directory, where the archive of `tuning.jobs.submission` was unpacked, and leaves it at
 once: what shall last goes to the storage, and relative paths begin at the home of the account that runs the cluster.

@@ -16,7 +16,6 @@ from cluster.storage import is_uri, probe
 from trainables.disk import write_whole
 from tuning.run.bucket import RunBucket
 from tuning.spec import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
-from tuning.store.study_store import StudyStore, differing_keys
 from tuning.store.url import StoreError
 
 SEAL = "# SHA-256 of what follows: "
@@ -41,6 +40,8 @@ def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
     Raises:
         RunFolderError: it is not.
     """
+    from tuning.store.study_store import differing_keys
+
     text = kept.read_bytes().decode(errors="replace")
     if text == sealed(text.partition("\n")[2]):
         return
@@ -49,8 +50,8 @@ def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
     except (StoreError, ValueError):  # nothing is recorded yet, or it is no YAML any more
         differing = ""
     raise RunFolderError(
-        f"{kept} is not as it was written, so it is damaged, or was edited{differing}. Put the old text back; or, if it "
-        "is as you want it, go on with --force: what decides results must still be as it was"
+        f"{kept} is not as it was written, so it is damaged, or was edited{differing}. Put the old text back; or, if "
+        "it is as you want it, go on with --force: what decides results must still be as it was"
     )
 
 
@@ -89,6 +90,8 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False)
         if not kept.is_file():
             raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; start it with `tunefleet run`")
         if not force:
+            from tuning.store.study_store import StudyStore
+
             refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
         if (before := load_spec(kept)).digest() != spec.digest():
             old, new = before.decisive(), spec.decisive()

@@ -17,10 +17,12 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ray.tune import Callback
 
+from trainables.checksums import DamagedCheckpoint, damage
 from trainables.storage import FOLDERS, Storage
 from tuning.outcome import TrialState
 from tuning.states.durable import StorageError
@@ -57,6 +59,9 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         states: does with the states what is decided here; None: each lies beside its recipe, or is a function's own.
         keep_best: how many of the best stay.
         storage: where the checkpoints lie.
+
+    Raises:
+        StorageError: a checkpoint that a trial would go on from cannot be read, or is damaged.
     """
 
     def __init__(
@@ -170,16 +175,19 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             score = self._sign * report.metrics[self._metric]
             scores[report.epoch] = max(score, scores.get(report.epoch, score))
         self._kept.order(trial.id)
+        newest: Kept | None = None
         for epoch, recorded in sorted(trial.checkpoints.items()):
             path = recorded.removeprefix(self._storage.scheme)
-            if not self._storage.exists(
-                path
-            ):  # deleted after Tune's last snapshot: still recorded if the driver died then
+            # One may have been deleted after Tune's last snapshot: it is still recorded if the driver died then.
+            if not self._storage.exists(path):
                 self._on_drop(trial.id, epoch)
             elif epoch in scores:
-                self._kept.add(Kept.at(path, self._storage, trial.id, epoch, scores[epoch]))
-                if trial.state is TrialState.RUNNING:
-                    self._loads[trial.id] = path
+                newest = Kept.at(path, self._storage, trial.id, epoch, scores[epoch])
+                self._kept.add(newest)
+        if newest is not None and trial.state is TrialState.RUNNING:
+            self._loads[trial.id] = newest.path
+            if newest.recipe is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
+                raise DamagedCheckpoint(why)  # a function's own: nobody else can make it again
 
     def _end(self, trials: list[Trial], trial: Trial) -> None:
         self._look(trials)
@@ -247,7 +255,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             yield
         except OSError as error:
             self._failure = self._failure or StorageError(
-                f"cluster.storage: checkpoints cannot be read or deleted: {error}. "
+                f"cluster.storage: checkpoints cannot be used or deleted: {error}. "
                 "Mend the storage, then go on with `tunefleet resume`."
             )
             raise self._failure from error

@@ -1,4 +1,4 @@
-"""What is recorded carries a checksum, for a database has none: a byte that has changed on a disk may still be a number.
+"""What is recorded carries a checksum, as SQLite has none: a byte that has changed on a disk may still be a digit.
 
 `{"crc32": ..., "value": ...}`, as JSON, in each attribute of ours whose value anybody reads back.
 """

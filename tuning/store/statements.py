@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def set_attribute_and_value(
     storage: RDBStorage, trial: int, name: str, attribute: Mapping[str, Any], step: int, value: float
 ) -> None:
-    """One transaction for what Optuna's public methods do in two: a user attribute, signed, and an intermediate value, each
-    replacing an earlier one of its name. In half the driver's time: this happens at every report.
+    """One transaction for what Optuna's public methods do in two: a user attribute, signed, and an intermediate value,
+    each replacing an earlier one of its name. In half the driver's time: this happens at every report.
 
     Raises:
         KeyError: no such trial.
