@@ -193,9 +193,8 @@ def train(
     checkpoint_frequency: int = 1,
     max_concurrent: int | None = None,
     resume: bool = False,
-    between: Callable[[Path], object] = str,
 ) -> Run:
-    """One run; with `resume` a second one that goes on where the first was interrupted, `between` them a hook."""
+    """One run; with `resume` a second one that goes on where the first was interrupted."""
     from ray import tune
 
     from trainables.slot import make_trainable
@@ -247,7 +246,6 @@ def train(
     run = attempt(plan(), disturb, None)
     if not resume:
         return run
-    between(folder / "study")
     return attempt(plan(), nothing, run)
 
 
@@ -464,25 +462,6 @@ def test_at_most_max_concurrent_members_train_at_once_also_after_an_interruption
     run = train(tmp_path, members=4, slots=4, seconds=0.1, max_concurrent=2, disturb=interrupt, resume=True)
     assert run.states == ["ended"] * 4
     assert max(run.most_at_once(epoch) for epoch in (1.0, 2.0, 3.0, 4.0)) == 2
-
-
-@pytest.mark.ray
-def test_a_member_whose_trial_is_not_in_the_snapshot_is_proposed_again(ray_session: None, tmp_path: Path) -> None:
-    """The driver was killed while Tune wrote its files: that of the searcher is newer than that of the trials."""
-
-    def interrupt(run: Run, result: dict[str, Any]) -> None:
-        if len(run.reports) == 1:
-            signal.raise_signal(signal.SIGUSR1)
-
-    def tear(study: Path) -> None:
-        newest = max(study.glob("searcher-state-*.pkl"))
-        state = pickle.loads(newest.read_bytes())
-        (_,) = state["order"]
-        newest.write_bytes(pickle.dumps({**state, "order": [*state["order"], "lost"]}))
-
-    run = train(tmp_path, members=2, slots=1, max_concurrent=1, disturb=interrupt, resume=True, between=tear)
-    assert run.states == ["ended"] * 2
-    assert "lost" not in run.members
 
 
 def test_the_state_survives_a_pickle_and_the_listener_stays_behind() -> None:

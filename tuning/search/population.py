@@ -85,11 +85,10 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self._held: set[str] = set()  # in a process, at the boundary, with nothing to do
         self._restarts: list[Trial] = []  # still in their process with the old values: to be restarted with the new
         self._snapshots: deque[set[str]] = deque(maxlen=SNAPSHOTS)
-        self._restored = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles the scheduler at the start; trials and the listener belong to the process."""
-        runtime = {"on_exploit", "_trials", "_held", "_restarts", "_snapshots", "_restored"}
+        runtime = {"on_exploit", "_trials", "_held", "_restarts", "_snapshots"}
         return {name: value for name, value in vars(self).items() if name not in runtime}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -103,7 +102,6 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on from `state()`, taken together with Tune's trials; call it before they are added."""
         self._generation, self._order, self.lineage = state["generation"], state["order"], state["lineage"]
-        self._restored = True
 
     # What the rest of the package asks.
 
@@ -170,11 +168,6 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         Raises:
             RuntimeError: a member came to a boundary without a checkpoint.
         """
-        if self._restored:
-            # Tune writes the files of a snapshot one after the other: a driver that was killed in between has left a
-            # member here whose trial is not in it. It is proposed again, with the same values.
-            self._order = [trial_id for trial_id in self._order if trial_id in self._trials]
-            self._restored = False
         self._park(tune_controller)
         living = self._living()
         if living and self.proposed == self._size and all(self._arrived(trial) for trial in living):
