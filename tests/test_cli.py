@@ -15,6 +15,7 @@ from specs import GOOD
 from trainables.spec import Objective
 from tuning import cli
 from tuning.outcome import ExperimentOutcome, TrialState
+from tuning.run.folder import sealed
 from tuning.space import Space
 from tuning.spec import ExperimentSpec, load_spec
 from tuning.spec_file import presets
@@ -35,7 +36,7 @@ def recorded(tmp_path: Path) -> ExperimentSpec:
     """A run folder as a finished run leaves it: two studies of the experiment `mine`."""
     spec = load_spec(GOOD)
     spec.run_folder.mkdir(parents=True)
-    (spec.run_folder / "spec.yaml").write_text(spec.to_yaml())
+    (spec.run_folder / "spec.yaml").write_text(sealed(spec.to_yaml()))
     _record(StudyStore(spec.store_url), spec)
     return spec
 

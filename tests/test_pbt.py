@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pickle
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 
 from trainables.learning_curve import BEST_LEARNING_RATE, DIVERGES_ABOVE
 from trainables.spec import FineTuneSpec, Objective, Params
+from trainables.storage import FOLDERS
 from tuning.outcome import Exploit, NodeLoss
 from tuning.run.controller import following
+from tuning.run.snapshots import Snapshots
 from tuning.search.evolution import Evolution, Member
 from tuning.space import Space
 from tuning.strategies import Plan, find_strategies
@@ -144,6 +147,9 @@ class Endless:
 
     budget_spent = False
 
+    def positions(self) -> dict[str, int]:
+        return {}
+
     def reach_limit(self) -> None:
         raise AssertionError("there is no limit")
 
@@ -187,9 +193,8 @@ def train(
     checkpoint_frequency: int = 1,
     max_concurrent: int | None = None,
     resume: bool = False,
-    between: Callable[[Path], object] = str,
 ) -> Run:
-    """One run; with `resume` a second one that goes on where the first was interrupted, `between` them a hook."""
+    """One run; with `resume` a second one that goes on where the first was interrupted."""
     from ray import tune
 
     from trainables.slot import make_trainable
@@ -224,8 +229,12 @@ def train(
             # As the runner does: fresh objects from a fresh plan; Tune hands them the state of its snapshot.
             tuner._local_tuner._tune_config = tune_config
             tuner._local_tuner._run_config.callbacks = callbacks
-        with following(budget=Endless(), on_loss=losses.append, limit=None):  # as in the runner: Tune's own
-            results = tuner.fit()  # controller counts a process that dies once for each thing it was asked
+        # As in the runner: Tune's own controller counts a process that dies once for each thing it was asked.
+        with (
+            contextlib.closing(Snapshots(FOLDERS, str(folder / "study"))) as snapshots,
+            following(record=Endless(), on_loss=losses.append, limit=None, snapshots=snapshots),
+        ):
+            results = tuner.fit()
         assert losses == []
         run.members = plan.scheduler.state()["order"]
         run.states = ["failed" if result.error else "ended" for result in results]
@@ -237,7 +246,6 @@ def train(
     run = attempt(plan(), disturb, None)
     if not resume:
         return run
-    between(folder / "study")
     return attempt(plan(), nothing, run)
 
 
@@ -454,25 +462,6 @@ def test_at_most_max_concurrent_members_train_at_once_also_after_an_interruption
     run = train(tmp_path, members=4, slots=4, seconds=0.1, max_concurrent=2, disturb=interrupt, resume=True)
     assert run.states == ["ended"] * 4
     assert max(run.most_at_once(epoch) for epoch in (1.0, 2.0, 3.0, 4.0)) == 2
-
-
-@pytest.mark.ray
-def test_a_member_whose_trial_is_not_in_the_snapshot_is_proposed_again(ray_session: None, tmp_path: Path) -> None:
-    """The driver was killed while Tune wrote its files: that of the searcher is newer than that of the trials."""
-
-    def interrupt(run: Run, result: dict[str, Any]) -> None:
-        if len(run.reports) == 1:
-            signal.raise_signal(signal.SIGUSR1)
-
-    def tear(study: Path) -> None:
-        newest = max(study.glob("searcher-state-*.pkl"))
-        state = pickle.loads(newest.read_bytes())
-        (_,) = state["order"]
-        newest.write_bytes(pickle.dumps({**state, "order": [*state["order"], "lost"]}))
-
-    run = train(tmp_path, members=2, slots=1, max_concurrent=1, disturb=interrupt, resume=True, between=tear)
-    assert run.states == ["ended"] * 2
-    assert "lost" not in run.members
 
 
 def test_the_state_survives_a_pickle_and_the_listener_stays_behind() -> None:

@@ -159,21 +159,6 @@ def test_without_test_the_test_split_is_not_looked_at(ray_session: None, tmp_pat
     assert outcome.study("grid", 0).test is None
 
 
-def test_a_damaged_snapshot_is_refused_instead_of_started_anew(ray_session: None, tmp_path: Path) -> None:
-    from tuning.store.study_store import StudyStore
-
-    spec = spec_of(tmp_path, strategies=STRATEGIES[:1])
-    run_experiment(spec, progress=False)
-    (snapshot,) = (spec.run_folder / "studies" / "grid-seed0").glob("experiment_state-*.json")
-    snapshot.write_text(snapshot.read_text()[:100])
-    store = StudyStore(spec.store_url)
-    storage = store._open()
-    (study,) = storage.get_all_studies()
-    storage.set_study_user_attr(study._study_id, "state", "running")
-    with pytest.raises(RunFolderError, match=r"grid, seed 0: .*is damaged .*Remove the folder .*grid-seed0"):
-        run_experiment(spec, progress=False, resume=True)
-
-
 def test_a_failed_trial_goes_on_from_its_checkpoint_as_often_as_allowed(ray_session: None, tmp_path: Path) -> None:
     changed = {
         "trainable": "tests.own_trainables:FailsOnce",

@@ -17,7 +17,7 @@ from probes import digest
 from trainables import states
 from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
-from trainables.recipe import MOMENTS, Recipe, full, weights
+from trainables.recipe import MOMENTS, RECIPE, SPARE, Recipe, full, weights
 from trainables.shared_memory import ROOT, SharedMemory, remove_abandoned
 from trainables.slot import Slot
 from trainables.spec import FineTuneSpec, Objective, Subset
@@ -93,7 +93,7 @@ def test_a_checkpoint_holds_its_recipe_and_the_state_lies_in_shared_memory(study
     slot.step()
     folder = saved(slot, study, "a", 0)
     recipe = Recipe.read(folder)
-    assert [path.name for path in folder.iterdir()] == ["recipe.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [RECIPE, SPARE]
     assert SharedMemory(study).names() == {full(recipe.token)}
     other = slot_of({"learning_rate": 1e-4}, Keeping(study))
     other.load_checkpoint(str(folder))

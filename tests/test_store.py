@@ -560,7 +560,7 @@ def test_a_schema_of_another_version_is_told_with_the_way_out(
 @on_both
 def test_a_layout_of_a_newer_version_is_told(store: StudyStore, writer: StudyWriter, store_url: str) -> None:
     with connect(store_url, create=False).engine.begin() as database:
-        newer = "replace(value_json, '\"layout\": 1', '\"layout\": 2')"
+        newer = "replace(value_json, '\"layout\": 2', '\"layout\": 3')"
         database.exec_driver_sql(f"update study_user_attributes set value_json = {newer}")
     with pytest.raises(StoreError, match="written by a newer tunefleet"):
         store.load("reviews")

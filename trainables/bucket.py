@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from trainables.recipe import MOMENTS, RECIPE, Recipe, full, token_of, weights
+from trainables.recipe import MOMENTS, Recipe, full, token_of, weights
 from trainables.storage import files_of
 
 COMPLETE = "complete"
@@ -35,15 +35,10 @@ class BucketStorage:
     scheme: str
     study: str  # Tune's folder
     states: str
-    snapshots = 4  # one is not uploaded while the one before it still is
 
     def recipe(self, path: str) -> Recipe | None:
         """See `Storage`."""
-        try:
-            with self.filesystem.open_input_stream(f"{path}/{RECIPE}") as source:
-                return Recipe.parse(source.read().decode())
-        except FileNotFoundError:
-            return None
+        return Recipe.found(f"{self.scheme}{path}", lambda name: self.read(f"{path}/{name}"))
 
     def exists(self, path: str) -> bool:
         """See `Storage`."""
@@ -55,13 +50,27 @@ class BucketStorage:
         found = {(names[0], names[1]) for names in below if len(names) > 2 and names[1].startswith("checkpoint_")}
         return [f"{study}/{trial}/{checkpoint}" for trial, checkpoint in sorted(found)]
 
-    def newest(self, study: str, name: str) -> tuple[str, str] | None:
+    def files(self, folder: str, pattern: str) -> list[str]:
         """See `Storage`."""
-        paths = [i.path for i in self._list(study) if fnmatch.fnmatch(i.base_name, name)]
-        if not paths:
-            return None
-        with self.filesystem.open_input_stream(max(paths)) as source:
-            return f"{self.scheme}{max(paths)}", source.read().decode()
+        return sorted(info.path for info in self._list(folder) if fnmatch.fnmatch(info.base_name, pattern))
+
+    def read(self, path: str) -> bytes:
+        """See `Storage`."""
+        with self.filesystem.open_input_stream(path) as source:
+            return bytes(source.read())
+
+    def write(self, path: str, data: bytes) -> None:
+        """See `Storage`. An object is there when its upload has ended."""
+        with self.filesystem.open_output_stream(path) as target:
+            target.write(data)
+
+    def remove(self, path: str) -> None:
+        """See `Storage`."""
+        try:
+            self.filesystem.delete_file(path)
+        except OSError:
+            if self.exists(path):
+                raise
 
     def delete(self, path: str, recipe: Recipe | None) -> None:
         """See `Storage`."""

@@ -38,6 +38,21 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` at `path`: a reader finds all of it or what was there before, also after a crash of the machine."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
 def measure(path: Path) -> tuple[int, int]:
     """Bytes and CRC-32 of a file."""
     size = crc = 0

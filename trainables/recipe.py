@@ -3,6 +3,7 @@
 A checkpoint folder on the storage path holds
 
     recipe.json        the values in force and until which epoch, since the beginning of the lineage; small
+    recipe.spare.json  the same: hours of training hang on it
     state-<token>/     what `Training.save` wrote with moments: a trial can go on from it (in a bucket: elsewhere)
     weights-<token>/   the same without moments: it can be scored, not continued
 
@@ -13,14 +14,20 @@ Tokens are drawn for each state anew: a folder that a resumed trial overwrites n
 from __future__ import annotations
 
 import json
+import logging
 import uuid
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from trainables.checksums import DamagedCheckpoint
 from trainables.spec import Params
 
-RECIPE = "recipe.json"
+logger = logging.getLogger(__name__)
+
+RECIPE, SPARE = "recipe.json", "recipe.spare.json"
 MOMENTS = "moments.pt"  # the file of a state that only going on needs
 BASES = 16  # earlier states that a recipe names at most
 
@@ -75,19 +82,62 @@ class Recipe:
 
         Raises:
             FileNotFoundError: it is no checkpoint of a slot.
+            DamagedCheckpoint: neither copy is what was written.
         """
-        return cls.parse((folder / RECIPE).read_text())
+        if (found := cls.found(str(folder), lambda name: (folder / name).read_bytes())) is None:
+            raise FileNotFoundError(f"{folder} holds no {RECIPE}")
+        return found
 
     @classmethod
-    def parse(cls, text: str) -> Recipe:
-        """The recipe that `write` has written as `text`."""
+    def found(cls, place: str, read: Callable[[str], bytes]) -> Recipe | None:
+        """The first whole one of the two copies; None if there is neither.
+
+        Args:
+            place: of the checkpoint, for messages.
+            read: gives a file of it, or raises FileNotFoundError.
+
+        Raises:
+            DamagedCheckpoint: neither copy is what was written.
+        """
+        damaged = []
+        for name in (RECIPE, SPARE):
+            try:
+                recipe = cls.parse(read(name))
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError):
+                damaged.append(f"{place}/{name}")
+                continue
+            if damaged:
+                logger.warning("%s is damaged: its copy %s is used", damaged[0], name)
+            return recipe
+        if damaged:
+            raise DamagedCheckpoint(f"{' and '.join(damaged)}: damaged")
+        return None
+
+    @classmethod
+    def parse(cls, text: bytes) -> Recipe:
+        """The recipe that `write` has written as `text`.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
         raw = json.loads(text)
+        if raw.pop("crc32") != _crc(raw):
+            raise ValueError("checksum differs")
         segments = tuple(Segment(params, until) for params, until in raw.pop("segments"))
         return cls(segments=segments, bases=tuple(Base(*base) for base in raw.pop("bases")), **raw)
 
     def write(self, folder: Path) -> None:
         """Into the existing `folder`."""
-        (folder / RECIPE).write_text(json.dumps(asdict(self)))
+        raw = json.loads(json.dumps(asdict(self)))
+        text = json.dumps({**raw, "crc32": _crc(raw)})
+        for name in (RECIPE, SPARE):
+            (folder / name).write_text(text)
+
+
+def _crc(raw: Any) -> int:
+    return zlib.crc32(json.dumps(raw).encode())
 
 
 def full(token: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainables.checksums import DamagedCheckpoint, damage, write_checksums
 from trainables.epochs import ROUNDING, horizon_of
 from trainables.spec import FineTuneSpec, Params
 
@@ -110,8 +111,8 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     Args:
         metrics: on the validation split, finite.
         epoch: passes over the training split so far; the unit of ASHA's rungs and PBT's perturbations.
-        checkpoint: a local folder with all that `restored_checkpoint()` needs to go on from here. PBT needs one at
-            each report; without it a donor has nothing to give.
+        checkpoint: a local folder with all that `restored_checkpoint()` needs to go on from here; checksums are added
+            to it. PBT needs one at each report; without it a donor has nothing to give.
 
     Raises:
         RuntimeError: called outside a trial.
@@ -128,12 +129,23 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     now = time.time()
     result = Report(epoch, values, trial.params, trial.charge(), now).to_result()
     result["finished"] = epoch >= trial.horizon - ROUNDING
+    if checkpoint is not None:
+        write_checksums(Path(checkpoint))
     tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
 
 
 def restored_checkpoint() -> Path | None:
-    """The local folder to go on from (after an exploit or a restart), or None for a fresh start."""
+    """The local folder to go on from (after an exploit or a restart), or None for a fresh start.
+
+    Raises:
+        DamagedCheckpoint: a file of it is not what was reported.
+    """
     from ray import tune
 
     checkpoint = tune.get_checkpoint()
-    return None if checkpoint is None else Path(checkpoint.to_directory())
+    if checkpoint is None:
+        return None
+    folder = Path(checkpoint.to_directory())
+    if (why := damage(folder)) is not None:
+        raise DamagedCheckpoint(why)
+    return folder

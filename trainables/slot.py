@@ -178,6 +178,8 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         result = Report(epoch, metrics, params, seconds * self._devices, time.time()).to_result()
         finished = epoch >= self._training.horizon - 1e-9
         provenance = dict(self._training.provenance)
+        if said := self._states.take_said():
+            result["said"] = said  # by the driver, in whose words users look
         return {**result, "provenance": provenance, "finished": finished, "done": finished}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.checksums import damage, write_checksums
 from trainables.epochs import ROUNDING
-from trainables.recipe import Recipe, full
+from trainables.recipe import MOMENTS, Recipe, full
 from trainables.replay import replay
 from trainables.shared_memory import SharedMemory, free_memory
 from trainables.spec import FineTuneSpec, Params
@@ -64,6 +65,7 @@ class States:
     def __init__(self, keeping: Keeping, make: Callable[[Params, FineTuneSpec], Training], spec: FineTuneSpec) -> None:
         self._keeping, self._make, self._spec = keeping, make, spec
         self._largest = keeping.state_bytes
+        self._said: list[str] = []
         self._shared = None
         if keeping.study is not None:
             try:
@@ -82,6 +84,7 @@ class States:
 
         def write(place: Path) -> None:
             training.save(place, moments=moments)
+            write_checksums(place)
             self._largest = max(self._largest, sum(file.stat().st_size for file in place.iterdir()))
 
         if shared is not None:
@@ -97,26 +100,49 @@ class States:
         recipe = Recipe.read(folder)
         with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
             place = self._find(recipe, folder, Path(scratch)) if recipe.moments else None
-            place = place or make_again(
-                recipe, folder, self._make, self._spec, Path(scratch), self._keeping.storage, self._shared
-            )
+            if place is None:
+                apart = Path(scratch, "again")  # a damaged copy may have been downloaded beside it
+                apart.mkdir()
+                storage = self._keeping.storage
+                place = make_again(recipe, folder, self._make, self._spec, apart, storage, self._shared, self._said)
             training.restore(place)
         return recipe
 
+    def take_said(self) -> list[str]:
+        """What users have to know of the states that were loaded since this was asked last, each once."""
+        said, self._said = self._said, []
+        return list(dict.fromkeys(said))
+
     def _find(self, recipe: Recipe, folder: Path, scratch: Path) -> Path | None:
-        """The state, here or on the storage path; one on another node is waited for: the driver copies it."""
+        """The state, here or on the storage path; one on another node is waited for: the driver copies it. None also if
+        it is damaged."""
         until = time.monotonic() + WAIT
         while True:
             elsewhere = recipe.node in _other_nodes()  # asked anew: that node may be lost meanwhile
-            place = in_memory(recipe.token, self._shared) or self._keeping.storage.find(recipe.token, folder, scratch)
-            if place is not None or not elsewhere or time.monotonic() >= until:
-                return place
+            there = False
+            for place in copies(recipe.token, folder, scratch, self._keeping.storage, self._shared):
+                there = True
+                if (why := damage(place)) is None:
+                    return place
+                self._said.append(f"{why}: not used")
+            if there or not elsewhere or time.monotonic() >= until:
+                return None
             time.sleep(POLL)
 
 
 def in_memory(token: str, shared: SharedMemory | None) -> Path | None:
     """A state with moments in this node's memory."""
     return None if shared is None else shared.find(full(token))
+
+
+def copies(
+    token: str, folder: Path, scratch: Path, storage: Storage, shared: SharedMemory | None, *, anywhere: bool = False
+) -> Iterator[Path]:
+    """The state in this node's memory, then on the storage; as `Storage.find`."""
+    if (place := in_memory(token, shared)) is not None:
+        yield place
+    if (place := storage.find(token, folder, scratch, anywhere=anywhere)) is not None:
+        yield place
 
 
 def make_again(
@@ -127,19 +153,29 @@ def make_again(
     scratch: Path,
     storage: Storage = FOLDERS,
     shared: SharedMemory | None = None,
+    said: list[str] | None = None,
 ) -> Path:
     """The state of `recipe`, trained once more, in a folder below `scratch` (or where a state of that epoch was found).
 
     Args:
-        recipe: its segments are trained from the newest base that still exists.
+        recipe: its segments are trained from the newest base that still exists and is whole.
         folder: of the checkpoint, below its trial's folder, below its study's.
+        said: which states were found damaged; those found here are added, and from where the state is made again. That
+            is only logged where none is.
     """
-    begun, place = 0.0, None
+    begun, place, said = 0.0, None, [] if said is None else said
     for base in reversed(recipe.bases):
-        if found := in_memory(base.token, shared) or storage.find(base.token, folder, scratch, anywhere=True):
-            begun, place = base.epoch, found
+        for found in copies(base.token, folder, scratch, storage, shared, anywhere=True):
+            if (why := damage(found)) is None:
+                begun, place = base.epoch, found
+                break
+            said.append(f"{why}: not used")
+        if place is not None:
             break
-    logger.warning("the state of %s is made again from epoch %g to %g", folder, begun, recipe.epoch)
+    again = f"the state of {folder} is made again from epoch {begun:g} to {recipe.epoch:g}"
+    logger.warning(again)
+    if said:
+        said.append(again)
     if place is not None and begun > recipe.epoch - ROUNDING:
         return place
     training, _ = replay(recipe.segments, make, spec, scratch, begun=begun, place=place)
@@ -155,8 +191,12 @@ def scorable(
     make: Callable[[Params, FineTuneSpec], Training],
     spec: FineTuneSpec,
     scratch: Path,
+    said: list[str] | None = None,
 ) -> Path:
     """A folder with the weights of the checkpoint `path`: of a copy, else made again below `scratch`.
+
+    Args:
+        said: as `make_again`.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
@@ -164,7 +204,14 @@ def scorable(
     recipe = storage.recipe(path)
     if recipe is None:
         raise FileNotFoundError(f"{path} holds no checkpoint")
-    return storage.scorable(path, recipe, scratch) or make_again(recipe, Path(path), make, spec, scratch, storage)
+    said = [] if said is None else said
+    if (place := storage.scorable(path, recipe, scratch)) is not None:
+        if (why := damage(place, optional=[MOMENTS])) is None:
+            return place
+        said.append(f"{why}: not used")
+    apart = scratch / "again"
+    apart.mkdir()
+    return make_again(recipe, Path(path), make, spec, apart, storage, said=said)
 
 
 def _node() -> str:

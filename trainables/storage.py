@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from trainables.disk import sync
-from trainables.recipe import MOMENTS, RECIPE, Recipe, full, token_of, weights
+from trainables.disk import sync, write_whole
+from trainables.recipe import MOMENTS, Recipe, full, token_of, weights
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -32,10 +32,6 @@ class Storage(Protocol):
     def scheme(self) -> str:
         """In front of a path where users see it."""
 
-    @property
-    def snapshots(self) -> int:
-        """Of Tune's: what so many of the last ones name stays, for the newest may not have arrived yet."""
-
     def recipe(self, path: str) -> Recipe | None:
         """Of the checkpoint; None if it is not there, or a custom function's own."""
 
@@ -45,8 +41,17 @@ class Storage(Protocol):
     def checkpoints(self, study: str) -> list[str]:
         """The paths of all checkpoints below Tune's folder of the study."""
 
-    def newest(self, study: str, name: str) -> tuple[str, str] | None:
-        """Name and text of the last one, by name, of the files of Tune's folder of the study that match `name`."""
+    def files(self, folder: str, pattern: str) -> list[str]:
+        """The paths of the files in a folder that match, by name; none if there is no such folder."""
+
+    def read(self, path: str) -> bytes:
+        """A file, all of it."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """A file, all or nothing: when it returns it outlives a crash. Its folder is made."""
+
+    def remove(self, path: str) -> None:
+        """A file; it may be gone already."""
 
     def delete(self, path: str, recipe: Recipe | None) -> None:
         """The checkpoint with the copies of its states. It may be gone already."""
@@ -88,11 +93,10 @@ class FolderStorage:
 
     filesystem = None
     scheme = ""
-    snapshots = 2
 
     def recipe(self, path: str) -> Recipe | None:
         """See `Storage`."""
-        return Recipe.read(Path(path)) if Path(path, RECIPE).is_file() else None
+        return Recipe.found(path, lambda name: Path(path, name).read_bytes())
 
     def exists(self, path: str) -> bool:
         """See `Storage`."""
@@ -102,10 +106,22 @@ class FolderStorage:
         """See `Storage`."""
         return [str(folder) for folder in Path(study).glob("*/checkpoint_*")]
 
-    def newest(self, study: str, name: str) -> tuple[str, str] | None:
+    def files(self, folder: str, pattern: str) -> list[str]:
         """See `Storage`."""
-        found = max(Path(study).glob(name), default=None)
-        return None if found is None else (str(found), found.read_text())
+        return sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
+
+    def read(self, path: str) -> bytes:
+        """See `Storage`."""
+        return Path(path).read_bytes()
+
+    def write(self, path: str, data: bytes) -> None:
+        """See `Storage`."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(Path(path), data)
+
+    def remove(self, path: str) -> None:
+        """See `Storage`."""
+        Path(path).unlink(missing_ok=True)
 
     def delete(self, path: str, recipe: Recipe | None) -> None:
         """See `Storage`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import functools
 import gc
 import os
 import sys
@@ -21,12 +22,13 @@ from trainables.errors import InputError
 from tuning.checks.mistakes import SpecError
 from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
-from tuning.experiments import UnknownExperiment, find_experiment, found_in
+from tuning.experiments import UnknownExperiment, find_experiment, find_store, found_in
 from tuning.finish.command import add_train_final
 from tuning.finish.hub import HubError
 from tuning.listing import LISTED, list_what
 from tuning.reading_commands import add_compare, add_export, recorded
 from tuning.report_command import add_report
+from tuning.run.folder import RunFolderError
 from tuning.store.url import StoreError
 from tuning.tracking.tracking import TrackingError
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from tuning.spec import ExperimentSpec
 
 SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
-WRONG_INPUTS = (SpecError, InputError, UnknownExperiment)
+WRONG_INPUTS = (SpecError, InputError, UnknownExperiment, RunFolderError)
 EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError, HubError)
 
 
@@ -120,6 +122,11 @@ def parser() -> argparse.ArgumentParser:
     _add_experiment(add_export(add))
     sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
     _add_experiment(sub, store=False)
+    sub.add_argument(
+        "--force",
+        action="store_true",
+        help="also with other versions of libraries, other code, or a spec.yaml that was edited; both are recorded",
+    )
     _add_overrides(sub)
     _add_experiment(add_train_final(add))
     _add_overrides(add_job_commands(add))
@@ -155,29 +162,35 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
+    from tuning.run.folder import refuse_changed
     from tuning.spec import SPEC_FILE, load_spec
+    from tuning.store.study_store import StudyStore
 
     folder = find_experiment(arguments.experiment, arguments.storage)
+    if not arguments.force:  # before it is read: a damaged one may be no spec any more, or another experiment's
+        store = functools.partial(find_store, arguments.experiment, arguments.storage)
+        refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
     here = f"cluster.storage={found_in(arguments.experiment, arguments.storage)}"
-    return run_spec(load_spec(folder / SPEC_FILE, [here, *arguments.overrides]), resume=True)
+    spec = load_spec(folder / SPEC_FILE, [here, *arguments.overrides])
+    return run_spec(spec, resume=True, force=arguments.force)
 
 
-def run_spec(spec: ExperimentSpec, *, resume: bool, go_on: str = "") -> int:
+def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: str = "") -> int:
     """Run or go on with an experiment, then print its comparison; the exit status.
 
     Args:
+        force: see `run_experiment`.
         go_on: how its user resumes it, where that is not `tunefleet resume`.
     """
     from tuning.comparison import compare
     from tuning.report import print_comparison
-    from tuning.run.folder import RunFolderError
     from tuning.run.runner import Interrupted, run_experiment
     from tuning.spec import SPEC_FILE
 
     next_step = f"go on with {go_on or f'`tunefleet resume {spec.resumed_as}`'}"
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
     try:
-        outcome = run_experiment(spec, resume=resume)
+        outcome = run_experiment(spec, resume=resume, force=force)
     except Interrupted as stop:
         print(f"tunefleet: {stop}; {next_step}", file=sys.stderr)
         return INTERRUPTED
@@ -185,9 +198,6 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, go_on: str = "") -> int:
         if (spec.run_folder / SPEC_FILE).is_file():
             print(f"tunefleet: interrupted; {next_step}", file=sys.stderr)
         return INTERRUPTED
-    except RunFolderError as error:
-        print(f"tunefleet: {error}", file=sys.stderr)
-        return WRONG_INPUT
     print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
     return SUCCESS if tell_failures(outcome) else FAILED
 

@@ -25,6 +25,9 @@ def add_job_commands(add: Add) -> argparse.ArgumentParser:
     submit.add_argument("--wait", action="store_true", help="show the log; end with the run's own exit status")
     submit.add_argument("--resume", action="store_true", help="go on with a job that was stopped or failed")
     submit.add_argument(
+        "--force", action="store_true", help="with --resume: also with other versions or other code; it is recorded"
+    )
+    submit.add_argument(
         "--on-cluster",
         action="append",
         default=[],
@@ -75,7 +78,8 @@ def _submit(arguments: argparse.Namespace) -> int:
         _tell(note)
     jobs = _jobs_of(dashboard)
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        record, new = send(submission, jobs, Path(scratch) / "job.zip", resume=arguments.resume, say=_tell)
+        archive, how = Path(scratch) / "job.zip", {"resume": arguments.resume, "force": arguments.force}
+        record, new = send(submission, jobs, archive, **how, say=_tell)
     if new:
         print(f"{record.id}: submitted to {dashboard.url}")
         print(f"  run folder on the cluster: {submission.run_folder} (~ is the home of the cluster's account)")

@@ -12,7 +12,7 @@ from cluster.storage import is_uri
 from trainables.errors import nearest
 from tuning.run.bucket import RunBucket, bucket_names, split
 from tuning.spec import SPEC_FILE, STORE_FILE, STORE_VARIABLE
-from tuning.spec_file import parse
+from tuning.spec_file import parse, read_text
 from tuning.store.url import sqlite_url
 
 
@@ -87,7 +87,7 @@ def find_store(experiment: str, storage: str | Path) -> str:
         ClusterError: it is in a bucket that cannot be read.
     """
     folder = find_experiment(experiment, storage)
-    raw = parse((folder / SPEC_FILE).read_text(encoding="utf-8"), str(folder / SPEC_FILE))
+    raw = parse(read_text(folder / SPEC_FILE), str(folder / SPEC_FILE))
     if url := raw.get("store") or os.environ.get(STORE_VARIABLE):
         return str(url)
     if (bucket := _bucket_of(experiment, storage)) is None:

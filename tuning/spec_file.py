@@ -86,11 +86,23 @@ def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
         raw, label = _copy(source), "the spec"
     else:
         path = find_source(source)
-        raw, label = parse(path.read_text(encoding="utf-8"), str(source)), str(source)
+        raw, label = parse(read_text(path), str(source)), str(source)
     mistakes = list(_apply_all(raw, overrides))
     if mistakes:
         raise SpecError(mistakes, label)
     return raw, label
+
+
+def read_text(path: Path) -> str:
+    """A spec file's text.
+
+    Raises:
+        SpecError: it is none.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError([Mistake(str(path), f"not text in UTF-8: {error.reason} at byte {error.start}")]) from error
 
 
 def find_source(source: str | Path) -> Path:

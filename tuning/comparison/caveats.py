@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuning.budget import BudgetUse
+from tuning.comparison.mixtures import mixtures
 from tuning.comparison.shapes import Pair, StrategyRow, StudyRow
 from tuning.comparison.verdict import names, of_the_two_best
 from tuning.outcome import StudyOutcome
@@ -27,6 +28,7 @@ def caveats_of(
     """
     return (
         *_unfinished(studies),
+        *mixtures(studies),
         *_seeds(rows, pairs),
         *_failures(rows),
         *_lost_nodes(studies),

@@ -17,9 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trainables.checksums import damage, write_checksums
 from trainables.device_memory import cap_device_memory
 from trainables.errors import InputError
-from trainables.recipe import Recipe
+from trainables.recipe import MOMENTS, Recipe
 from trainables.replay import replay
 from trainables.reporting import checked
 from trainables.slot import Scores, Training
@@ -208,6 +209,7 @@ def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec],
         except Exception as error:  # the same values fail again: it is recorded, and the others go on
             return Trained(time.monotonic() - begun, error=described(error))
         training.save(weights, moments=False)
+        write_checksums(weights)
         kept.drop()  # of a training that ended, and was not recorded
         kept.put(weights)
     return Trained(time.monotonic() - begun, metrics, dict(training.provenance))
@@ -245,10 +247,10 @@ def _look_at_test(spec: ExperimentSpec, ours: list[Confirming], session: Session
 
 
 def score(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec], Training]) -> Scores:
-    """On a worker: a training's scores on the test split. Weights that are lost are trained again."""
+    """On a worker: a training's scores on the test split. Weights that are lost or damaged are trained again."""
     with TemporaryDirectory(prefix="tunefleet-") as scratch:
         folder = kept.storage.scorable(kept.path, kept.recipe, Path(scratch))
-        if folder is None:
+        if folder is None or damage(folder, optional=[MOMENTS]) is not None:
             return replay(kept.recipe.segments, make, spec, Path(scratch))[0].score("test")
         training = make(kept.recipe.segments[-1].params, spec)
         training.restore(folder, moments=False)

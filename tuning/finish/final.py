@@ -77,7 +77,9 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
     with side_by_side(jobs, spec.trainable, session) as ended:
         for job in ended:
             study, (trial, report, checkpoint) = job.key
-            scores: Scores = ray.get(job.answer)
+            scores, said = ray.get(job.answer)
+            for line in said:
+                logger.warning("%s, seed %s: %s", study.strategy, study.seed, line)
             rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
             score = TestScore(
                 *(trial.id, report.epoch, report.params, scores.metrics, scores.rows, checkpoint, time.time()), rows
@@ -111,10 +113,11 @@ def score_checkpoint(
     checkpoint: str,
     storage: Storage,
     make: Callable[[Params, FineTuneSpec], Training] = build,
-) -> Scores:
-    """On a worker: the metrics of a checkpoint on the test split, and how many rows that has."""
+) -> tuple[Scores, list[str]]:
+    """On a worker: the metrics of a checkpoint on the test split, and how many rows that has; what is to be said."""
+    said: list[str] = []
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        place = scorable(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch))
+        place = scorable(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch), said)
         training = make(params, spec)
         training.restore(place, moments=False)
-    return training.score("test")
+    return training.score("test"), said

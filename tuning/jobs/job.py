@@ -1,4 +1,5 @@
-"""What a job of ours runs on a cluster's head: `python -m tuning.jobs.job run | resume | serve EXPERIMENT STORAGE`.
+"""What a job of ours runs on a cluster's head: `python -m tuning.jobs.job` and `run`, `resume [--force]` or
+`serve EXPERIMENT STORAGE`.
 
 It starts in the job's working directory, where the archive of `tuning.jobs.submission` was unpacked, and leaves it at
 once: what shall last goes to the storage, and relative paths begin at the home of the account that runs the cluster.
@@ -41,10 +42,10 @@ def _work(action: str, *words: str) -> int:
         from tuning.jobs.parcel import serve
 
         return obey(lambda: serve(*words))
-    return obey(lambda: _experiment(here, resume=action == "resume"))
+    return obey(lambda: _experiment(here, resume=action == "resume", force="--force" in words))
 
 
-def _experiment(here: Path, *, resume: bool) -> int:
+def _experiment(here: Path, *, resume: bool, force: bool) -> int:
     from trainables.errors import InputError
     from tuning.cli import run_spec
     from tuning.jobs.submission import SPEC_NAME, UPLOADED
@@ -62,7 +63,7 @@ def _experiment(here: Path, *, resume: bool) -> int:
         raise InputError("cluster.storage", storage, f"cannot be written: {error.strerror}", step) from error
     spec = load_spec(here / SPEC_NAME)
     begun = resume and _has_begun(spec.name, spec.cluster.storage)
-    return run_spec(spec, resume=begun, go_on="the same `tunefleet submit` and --resume")
+    return run_spec(spec, resume=begun, force=force, go_on="the same `tunefleet submit` and --resume")
 
 
 def _has_begun(name: str, storage: str) -> bool:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from cluster.capacity import ClusterError
+from trainables.checksums import CHECKSUMS, damage
 from trainables.recipe import MOMENTS
 from tuning.comparison import compare
 from tuning.experiments import find_experiment, find_store
@@ -146,13 +147,13 @@ def _best(outcome: ExperimentOutcome, storage: str, scratch: Path) -> tuple[str,
     place = storage_at(storage, outcome.name, study_name(study.strategy, study.seed))
     path = choice.checkpoint.removeprefix(place.scheme)
     folder = place.scorable(path, place.recipe(path), scratch)
-    if folder is None:
+    if folder is None or damage(folder, optional=[MOMENTS]) is not None:
         return None
     return f"{row.strategy}, seed {study.seed}, trial {choice.trial.id} after epoch {choice.report.epoch:g}", folder
 
 
 def _weights(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.is_file() and path.name != MOMENTS)
+    return (path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in (MOMENTS, CHECKSUMS))
 
 
 def _texts(studies: Path) -> Iterator[Path]:

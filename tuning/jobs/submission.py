@@ -49,18 +49,19 @@ class Submission:
         """On the cluster; `~` is the home of the account that runs its jobs."""
         return f"{self.spec.cluster.storage}/{self.spec.name}"
 
-    def job(self, archive: Path, dashboard: Dashboard, attempt: int) -> Job:
+    def job(self, archive: Path, dashboard: Dashboard, attempt: int, *, force: bool = False) -> Job:
         """Write the archive and describe the job.
 
         Args:
             attempt: 0 for the first; later ones go on where the last was stopped.
+            force: then, as `tunefleet resume --force`.
         """
         own = {SPEC_NAME: self.spec.to_yaml().encode()}
         uploaded = {f"{UPLOADED}/{upload.target}": upload.source for upload in self.uploads}
         write_archive(archive, [*own.items(), *uploaded.items(), *code(self.spec)])
         return Job(
             id=f"{self.id}-r{attempt}" if attempt else self.id,
-            command=command(dashboard, "resume" if attempt else "run"),
+            command=command(dashboard, *(["resume", *(["--force"] if force else [])] if attempt else ["run"])),
             archive=archive,
             metadata=metadata(self.spec.name, self.spec.cluster.storage),
         )
@@ -170,13 +171,14 @@ def check_resources(spec: ExperimentSpec, dashboard: Dashboard) -> str | None:
 
 
 def send(
-    submission: Submission, jobs: Jobs, archive: Path, *, resume: bool, say: Callable[[str], None]
+    submission: Submission, jobs: Jobs, archive: Path, *, resume: bool, force: bool = False, say: Callable[[str], None]
 ) -> tuple[JobRecord, bool]:
     """Submit, unless the same is submitted already.
 
     Args:
         archive: a path for the upload.
         resume: go on with a job that ended early.
+        force: then, as `tunefleet resume --force`.
 
     Returns:
         The job, and whether it is new.
@@ -191,7 +193,8 @@ def send(
         attempt += 1
     elif resume:  # the cluster has forgotten its jobs, but not its disks
         say(f"{submission.id}: no such job on this cluster; goes on with {submission.run_folder} if that exists")
-    job = submission.job(archive, jobs.dashboard, attempt if newest is not None else int(resume))
+    attempt = attempt if newest is not None else int(resume)
+    job = submission.job(archive, jobs.dashboard, attempt, force=force)
     new = jobs.submit(job)
     return jobs.get(job.id), new
 

@@ -16,6 +16,9 @@ there, with its checkpoint, which is waited for. Processes in the middle of an e
 computed would cost, and nobody would read it. Tune's own ways would not do: a `Stopper` ends trials without telling
 callbacks, and loses a checkpoint that is being written; `stop_trial` tells searchers of results that there are not.
 
+What Tune saves is sealed (`run.snapshots`). If it cannot go on from what it is given, the run ends: Tune would begin
+anew.
+
 Read against ray 2.60: `TuneController` and what `ray_internals` names. `tests/test_nodes.py` drives it.
 """
 
@@ -26,7 +29,8 @@ import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ray.exceptions import RayActorError
@@ -37,6 +41,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from tuning.outcome import NodeLoss
 from tuning.run import ray_internals
+from tuning.run.folder import RunFolderError
+from tuning.run.snapshots import Snapshots, forget_restored
 from tuning.search.population import PopulationScheduler
 
 LOOK = 1.0  # seconds between two looks at what became of a process
@@ -56,12 +62,15 @@ class Ended(NamedTuple):
     since: float  # on the monotonic clock
 
 
-class Budgeted(Protocol):
-    """Who knows what the study has cost."""
+class Record(Protocol):
+    """Who knows what the study has done and cost."""
 
     @property
     def budget_spent(self) -> bool:
         """Whether nothing is left of the budget at this moment."""
+
+    def positions(self) -> Mapping[str, int]:
+        """How many events of each trial are recorded."""
 
     def reach_limit(self) -> None:
         """Told before the trials are ended for it, again and again until the last has ended."""
@@ -71,35 +80,48 @@ class Controller(TuneController):  # type: ignore[misc]
     """Made by `tune.run` inside `following`.
 
     Args:
-        budget: asked at each of Tune's steps: a tenth of a second, or less.
+        record: asked at each of Tune's steps: a tenth of a second, or less.
         on_loss: told before the trial starts again.
         limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
             in its place: the limit does not change.
+        snapshots: seal what Tune saves.
+
+    Raises:
+        RunFolderError: Tune cannot go on from the snapshot.
     """
 
     def __init__(
         self,
         *arguments: Any,
-        budget: Budgeted,
+        record: Record,
         on_loss: Callable[[NodeLoss], None],
         limit: Callable[[], int | None] | None,
+        snapshots: Snapshots,
         **options: Any,
     ) -> None:
-        self._budget, self._on_loss, self._limit = budget, on_loss, limit
+        self._record, self._on_loss, self._limit, self._snapshots = record, on_loss, limit, snapshots
+        self._unresumed: Exception | None = None
         self._followed = time.monotonic()
         self._ended: list[Ended] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
         super().__init__(*arguments, **options)
+        if self._unresumed is not None:
+            raise RunFolderError(
+                f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: {self._unresumed}. "
+                "Was it made with another version of Ray, or other code?"
+            ) from self._unresumed
         self._period = ray_internals.snapshots_of(self)._checkpoint_period
         self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has other listeners and other nodes."""
         own = {
-            "_budget",
+            "_record",
             "_on_loss",
             "_limit",
+            "_snapshots",
+            "_unresumed",
             "_followed",
             "_ended",
             "_losses",
@@ -126,7 +148,7 @@ class Controller(TuneController):  # type: ignore[misc]
                 self._ended.append(one)
             else:
                 self._look_into(one)
-        if self._budget.budget_spent and not self._ends_by_itself():
+        if self._record.budget_spent and not self._ends_by_itself():
             self._end_study()
 
     def _ends_by_itself(self) -> bool:
@@ -141,7 +163,7 @@ class Controller(TuneController):  # type: ignore[misc]
         return bool(trial.is_saving) and all(ended.trial is not trial for ended in self._ended)
 
     def _end_study(self) -> None:
-        self._budget.reach_limit()
+        self._record.reach_limit()
         self._search_alg.set_finished()
         self._reuse_actors = False  # of a process that is at work nobody else could make use
         for trial in [trial for trial in self._trials if not trial.is_finished()]:
@@ -157,6 +179,29 @@ class Controller(TuneController):  # type: ignore[misc]
             self._callbacks.on_trial_complete(iteration=self._iteration, trials=self._trials, trial=trial)
         self._schedule_trial_stop(trial)
         self._live_trials.discard(trial)
+
+    def resume(self, resume_config: Any) -> None:
+        """Called by Tune, which logs what is raised here and would begin anew."""
+        try:
+            super().resume(resume_config=resume_config)
+        except Exception as error:
+            self._unresumed = error
+            raise
+        forget_restored(self._staged)
+
+    def save_to_dir(self) -> None:
+        """Called by Tune for each snapshot.
+
+        Raises:
+            StorageError: the one before cannot be written.
+        """
+        self._snapshots.settle()
+        super().save_to_dir()
+        self._snapshots.seal(self._staged, self._session_str, self._record.positions())
+
+    @property
+    def _staged(self) -> Path:
+        return Path(self._storage.experiment_driver_staging_path)
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Take a snapshot if it is time. One that takes long keeps the next one waiting: each holds every trial."""
@@ -220,11 +265,17 @@ class Controller(TuneController):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def following(
-    *, budget: Budgeted, on_loss: Callable[[NodeLoss], None], limit: Callable[[], int | None] | None
+    *,
+    record: Record,
+    on_loss: Callable[[NodeLoss], None],
+    limit: Callable[[], int | None] | None,
+    snapshots: Snapshots,
 ) -> Iterator[None]:
     """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
     made = tune_module.TuneController
-    tune_module.TuneController = functools.partial(Controller, budget=budget, on_loss=on_loss, limit=limit)
+    tune_module.TuneController = functools.partial(
+        Controller, record=record, on_loss=on_loss, limit=limit, snapshots=snapshots
+    )
     try:
         yield
     finally:

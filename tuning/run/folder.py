@@ -6,20 +6,53 @@ Of a run in a bucket the same file there claims it; the driver's working folder 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri, probe
+from trainables.disk import write_whole
 from tuning.run.bucket import RunBucket
 from tuning.spec import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
 from tuning.store.url import StoreError
 
+SEAL = "# SHA-256 of what follows: "
 LOCK_FILE = "driver.lock"  # held by the process that runs the experiment (`run.only_driver`)
 
 
 class RunFolderError(ValueError):
     """The run folder holds another experiment, or none to resume, or is in use."""
+
+
+def sealed(spec: str) -> str:
+    """The text of a spec with a checksum in front, in a comment: what is damaged or edited later can be told."""
+    return f"{SEAL}{hashlib.sha256(spec.encode()).hexdigest()}\n{spec}"
+
+
+def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
+    """Look whether a run folder's spec is as it was written.
+
+    Args:
+        recorded: the spec that the study store knows; told what differs from it. May raise StoreError.
+
+    Raises:
+        RunFolderError: it is not.
+    """
+    from tuning.store.study_store import differing_keys
+
+    text = kept.read_bytes().decode(errors="replace")
+    if text == sealed(text.partition("\n")[2]):
+        return
+    try:
+        differing = differing_keys(recorded(), text)
+    except (StoreError, ValueError):  # nothing is recorded yet, or it is no YAML any more
+        differing = ""
+    raise RunFolderError(
+        f"{kept} is not as it was written, so it is damaged, or was edited{differing}. Put the old text back; or, if "
+        "it is as you want it, go on with --force: what decides results must still be as it was"
+    )
 
 
 @contextlib.contextmanager
@@ -37,8 +70,11 @@ def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
         raise
 
 
-def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
+def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False) -> None:
     """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's.
+
+    Args:
+        force: go on also with a kept spec that is not as it was written.
 
     Raises:
         RunFolderError: it is another spec's, or there already, or not there to be resumed.
@@ -53,6 +89,10 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
     if resume:
         if not kept.is_file():
             raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; start it with `tunefleet run`")
+        if not force:
+            from tuning.store.study_store import StudyStore
+
+            refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
         if (before := load_spec(kept)).digest() != spec.digest():
             old, new = before.decisive(), spec.decisive()
             keys = ", ".join(key for key in {**new, **old} if old.get(key) != new.get(key))
@@ -60,6 +100,8 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
                 f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
                 "resume without changes, or choose another name for a new experiment"
             )
+        if force:
+            write_whole(kept, sealed(before.to_yaml()).encode())
         return
     if kept.exists():
         raise RunFolderError(
@@ -67,9 +109,10 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool) -> None:
             f"go on with `tunefleet resume {spec.resumed_as}`, or choose another name (name=...)"
         )
     spec.run_folder.mkdir(parents=True, exist_ok=True)
-    kept.write_text(spec.to_yaml())
+    text = sealed(spec.to_yaml())
+    write_whole(kept, text.encode())
     if bucket is not None:
-        bucket.claim(spec.to_yaml())
+        bucket.claim(text)
 
 
 def _follow(bucket: RunBucket, *, resume: bool) -> None:

@@ -8,6 +8,7 @@ again at the end of Tune's step, where nothing swallows it.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
     from tuning.store.study_writer import StudyWriter
+
+logger = logging.getLogger(__name__)
 
 HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
 
@@ -82,6 +85,10 @@ class Recorder(Callback):  # type: ignore[misc]
         self._spending.advance()
         return self._spending.all_spent
 
+    def positions(self) -> dict[str, int]:
+        """How many events of each trial are recorded, for the snapshot that Tune takes now."""
+        return self._attached().positions()
+
     # What the strategy's scheduler, Tune's controller and the keeper of checkpoints tell.
 
     def record_exploit(self, trial_id: str, exploit: Exploit) -> None:
@@ -119,12 +126,13 @@ class Recorder(Callback):  # type: ignore[misc]
             self._beat = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Once: the trials that an interruption lost for good. Tune's snapshot was too old to know them."""
+        """Once: the trials that an interruption lost for good, also some that had ended. Tune's snapshot was too old to
+        know them."""
         if self._looked_for_lost:
             return
         self._looked_for_lost = True
         with self._writing() as writer:
-            for trial_id in set(writer.running()) - {trial.trial_id for trial in trials}:
+            for trial_id in writer.unfailed() - {trial.trial_id for trial in trials}:
                 reason = "lost in an interruption before Tune had saved it; another trial may repeat it"
                 writer.end_trial(trial_id, TrialState.FAILED, reason)
 
@@ -140,6 +148,8 @@ class Recorder(Callback):  # type: ignore[misc]
         with self._writing() as writer:
             writer.note(result.get("provenance", {}))  # a custom function tells none
             writer.add_report(trial.trial_id, Report.from_result(result))
+            for line in result.get("said", ()):
+                logger.warning("%s: %s", trial.trial_id, line)
             self._spending.trained(trial.trial_id, writer.epochs_trained(trial.trial_id))
         self._write_exploits()
 
@@ -204,7 +214,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._write_exploits()
         with self._writing() as writer:
             writer.write_checkpoints()
-        return {"positions": self._attached().positions()}
+        return {"positions": self.positions()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Tune was restored from the snapshot that holds `state`."""

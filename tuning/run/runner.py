@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
+import logging
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,28 +17,29 @@ from typing import TYPE_CHECKING, Any
 from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS
 from trainables.states import Keeping
-from trainables.storage import Storage
 from trainables.team import builder, workers_for
-from tuning.outcome import ExperimentOutcome, StudyState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.run.controller import following
 from tuning.run.folder import RunFolderError, claim_run_folder, unclaimed_if_unused
 from tuning.run.only_driver import only_driver
 from tuning.run.packing import packed, sharing_record
 from tuning.run.place import RunPlace, place_of
 from tuning.run.progress import Progress
-from tuning.run.provenance import versions
+from tuning.run.provenance import made_with, refuse_others
 from tuning.run.ray_internals import slot_environment, slot_imports
 from tuning.run.recorder import Recorder
+from tuning.run.snapshots import Snapshots
 from tuning.run.spending import Spending
 from tuning.run.stopping import stoppable, stopped_during
 from tuning.run.study import Study
-from tuning.run.tune_settings import snapshots, tune_settings
+from tuning.run.tune_settings import snapshot_period, tune_settings
 from tuning.search.population import PopulationScheduler
 from tuning.spec import ExperimentSpec
 from tuning.states.checkpoints import CheckpointKeeper
+from tuning.states.durable import StorageError
 from tuning.states.room import claimed_room
 from tuning.states.study_states import open_states
-from tuning.store.study_store import StoreError, StudyStore, StudyWriter
+from tuning.store.study_store import StudyStore, StudyWriter
 from tuning.strategies import Plan
 from tuning.tracking.tracking import Tracking
 
@@ -46,39 +47,52 @@ if TYPE_CHECKING:
     from cluster.session import Session
 
 
+logger = logging.getLogger(__name__)
+
+
 class Interrupted(Exception):
     """The run was stopped from outside (Ctrl-C, SIGTERM); everything is kept and `resume` goes on."""
 
 
-def run_experiment(spec: ExperimentSpec, *, progress: bool = True, resume: bool = False) -> ExperimentOutcome:
+def run_experiment(
+    spec: ExperimentSpec, *, progress: bool = True, resume: bool = False, force: bool = False
+) -> ExperimentOutcome:
     """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split.
 
     Args:
         spec: from `load_spec`.
         progress: show a live table (a terminal) or one line per report (elsewhere) on standard output.
         resume: go on in a run folder that exists; finished studies and finished trials are not run again.
+        force: with `resume`, go on also with other versions of libraries, other code, or a spec file that was edited;
+            never with another space, metric, budget or other data: what decides results by the spec stays.
 
     Returns:
         All that was recorded; `compare` takes it.
 
     Raises:
-        RunFolderError: the folder exists already (without `resume`), does not exist (with), is another spec's, or
-            another process runs the experiment.
+        RunFolderError: the folder exists already (without `resume`), does not exist (with), is another spec's, is
+            damaged, was made with something else (without `force`), or another process runs the experiment.
         ClusterError: the cluster cannot be reached or cannot hold a trial.
         StoreError: the study store cannot be opened or written.
         Interrupted: stopped from outside.
     """
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     with only_driver(spec.run_folder, spec.name):
-        claim_run_folder(spec, resume=resume)
-        return _run_claimed(spec, tracking, progress=progress, resume=resume)
+        claim_run_folder(spec, resume=resume, force=force)
+        return _run_claimed(spec, tracking, progress=progress, resume=resume, force=force)
 
 
-def _run_claimed(spec: ExperimentSpec, tracking: Tracking, *, progress: bool, resume: bool) -> ExperimentOutcome:
+def _run_claimed(
+    spec: ExperimentSpec, tracking: Tracking, *, progress: bool, resume: bool, force: bool
+) -> ExperimentOutcome:
     from cluster.session import connect
     from tuning.finish.final import finish_studies
 
     store, place = StudyStore(spec.store_url), place_of(spec)
+    recorded = _recorded(store, spec.name) if resume else ()
+    if not force:
+        refuse_others(recorded, made_with(spec))
+    finished = {(study.strategy, study.seed) for study in recorded if study.state is StudyState.FINISHED}
     imports = slot_imports() if spec.trainable == "finetune" else None
     modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
     with (
@@ -90,7 +104,6 @@ def _run_claimed(spec: ExperimentSpec, tracking: Tracking, *, progress: bool, re
         ) as joined,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
-        finished = _finished(store, spec.name) if resume else set()
         asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
         studies = [Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished]
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
@@ -144,12 +157,13 @@ def run_study(
     Raises:
         StoreError: the store cannot be written, or holds a study that should be new.
         Interrupted: stopped before that.
-        RunFolderError: there is something to continue, but Tune cannot read it.
+        RunFolderError: there is something to continue, but it is damaged, or Tune cannot go on from it.
     """
     session = session if session.address is None else session.refreshed()
     storage, folder = place.storage(study.name), place.tune_folder(study.name)
-    resume = _has_snapshot(study, storage, folder)
     writer = _open(study, session, store, new=new)
+    snapshots = Snapshots(storage, folder)
+    resume = _to_go_on_from(study, snapshots, writer)
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
@@ -173,8 +187,9 @@ def run_study(
                 if progress:
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
                 tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
-                followed = following(budget=recorder, on_loss=recorder.record_loss, limit=limit)
-                with snapshots(plan.trials, place.snapshot_seconds), followed:
+                stack.enter_context(contextlib.closing(snapshots))
+                followed = following(record=recorder, on_loss=recorder.record_loss, limit=limit, snapshots=snapshots)
+                with snapshot_period(plan.trials, place.snapshot_seconds), followed:
                     stopped = stopped_during(tune)
             if stopped or not (spending.reached or recorder.ended >= study.most_trials):
                 planned = "" if plan.trials is None else f" of {plan.trials}"
@@ -247,33 +262,36 @@ def _tune(
     )
 
 
-def _finished(store: StudyStore, experiment: str) -> set[tuple[str, int]]:
-    """Strategy and seed of the studies that need nothing more."""
-    try:
-        studies = store.load(experiment).studies
-    except StoreError:  # stopped before anything was recorded; a store that is broken says so when a study is opened
-        return set()
-    return {(study.strategy, study.seed) for study in studies if study.state is StudyState.FINISHED}
-
-
-def _has_snapshot(study: Study, storage: Storage, folder: str) -> bool:
-    """Whether Tune has saved the study before.
+def _recorded(store: StudyStore, experiment: str) -> Sequence[StudyOutcome]:
+    """The studies so far; none where the run was stopped before anything was recorded.
 
     Raises:
-        RunFolderError: it has, but the file is damaged. Tune would log that and start again, with an empty search.
+        StoreError: the store is damaged.
     """
-    # As Tune finds it: the time of its session is in the name.
-    newest = storage.newest(folder, "experiment_state-*.json")
-    if newest is None:
-        return False
-    name, text = newest
+    store.check()
+    return store.load(experiment).studies if experiment in store.experiments() else ()
+
+
+def _to_go_on_from(study: Study, snapshots: Snapshots, writer: StudyWriter) -> bool:
+    """Whether Tune has saved the study before; then what it goes on from is where it looks for it.
+
+    Raises:
+        RunFolderError: it has, and nothing of that is whole.
+        StoreError: the store has lost what the snapshot knows.
+    """
+    name = f"{study.strategy.name}, seed {study.seed}"
     try:
-        json.loads(text)
-    except ValueError as error:
-        raise RunFolderError(
-            f"{study.strategy.name}, seed {study.seed}: {name} is damaged (a full disk?), so the study cannot go on: "
-            f"{error}. Remove the folder {storage.scheme}{folder} to run its trials again; what is recorded stays."
-        ) from error
+        found, said = snapshots.newest()
+        if found is None:
+            return False
+        writer.check_holds(found.positions)
+        if said:
+            logger.warning("%s: %s: %d reports are trained again", name, said, writer.reports_after(found.positions))
+        snapshots.restore(found)
+    except RunFolderError as error:
+        raise RunFolderError(f"{name}: {error}") from None
+    except OSError as error:
+        raise StorageError(f"{name}: cluster.storage: the study's snapshots cannot be used: {error}") from error
     return True
 
 
@@ -290,7 +308,8 @@ def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> St
         slots=session.slots,
         devices_per_trial=session.devices_per_trial,
         device=session.device,
-        attributes=versions() | sharing_record(session) | study.seeds(),
+        attributes=sharing_record(session) | study.seeds(),
+        made_with=made_with(spec),
         spec_yaml=spec.to_yaml(),
         limit=spec.budget.limit,
         price=spec.budget.price.price if spec.budget.price else None,

@@ -47,7 +47,7 @@ def tune_settings() -> Iterator[None]:
             logger.removeFilter(unwanted)
 
 
-def snapshots(trials: int | None, least: float) -> contextlib.AbstractContextManager[None]:
+def snapshot_period(trials: int | None, least: float) -> contextlib.AbstractContextManager[None]:
     """How often Tune saves a study: what has happened since is computed again when the driver dies.
 
     A snapshot holds every trial, so with many it is taken less often. Tune's own period is 10 s and more.

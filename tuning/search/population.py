@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
 
+SNAPSHOTS = 3  # of Tune's: what so many of the last ones name stays
+
+
 class Lineage(NamedTuple):
     """One exploit and whose it was."""
 
@@ -81,12 +84,11 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self._trials: dict[str, Trial] = {}
         self._held: set[str] = set()  # in a process, at the boundary, with nothing to do
         self._restarts: list[Trial] = []  # still in their process with the old values: to be restarted with the new
-        self._snapshots: deque[set[str]] = deque(maxlen=2)
-        self._restored = False
+        self._snapshots: deque[set[str]] = deque(maxlen=SNAPSHOTS)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles the scheduler at the start; trials and the listener belong to the process."""
-        runtime = {"on_exploit", "_trials", "_held", "_restarts", "_snapshots", "_restored"}
+        runtime = {"on_exploit", "_trials", "_held", "_restarts", "_snapshots"}
         return {name: value for name, value in vars(self).items() if name not in runtime}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -100,7 +102,6 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on from `state()`, taken together with Tune's trials; call it before they are added."""
         self._generation, self._order, self.lineage = state["generation"], state["order"], state["lineage"]
-        self._restored = True
 
     # What the rest of the package asks.
 
@@ -121,8 +122,8 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         return self.max_concurrent is not None and busy >= self.max_concurrent
 
     def pinned(self) -> set[str]:
-        """Paths of the checkpoints that a member may still be started from: in this run, or in one resumed from Tune's
-        last two snapshots (the newer may not have reached the storage yet).
+        """Paths of the checkpoints that a member may still be started from: in this run, or in one resumed from one
+        of Tune's last snapshots.
 
         The newest of a member is its donor's from the exploit on to the member's own next one.
         """
@@ -167,11 +168,6 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         Raises:
             RuntimeError: a member came to a boundary without a checkpoint.
         """
-        if self._restored:
-            # Tune writes the files of a snapshot one after the other: a driver that was killed in between has left a
-            # member here whose trial is not in it. It is proposed again, with the same values.
-            self._order = [trial_id for trial_id in self._order if trial_id in self._trials]
-            self._restored = False
         self._park(tune_controller)
         living = self._living()
         if living and self.proposed == self._size and all(self._arrived(trial) for trial in living):

@@ -2,8 +2,8 @@
 
 Tune's own `num_to_keep` counts per trial and knows nothing of donors: it deletes a checkpoint that a clone is about to
 load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as nobody needs it. Needed are the best,
-what Tune would start each running trial from (a clone: its donor's), and what Tune's last two snapshots of the
-experiment name as such: a resume continues from the newer, unless the driver died before that one was on storage.
+what Tune would start each running trial from (a clone: its donor's), and what Tune's last three snapshots of the
+experiment name as such: a resume continues from the newest that is on storage and whole.
 
 A checkpoint is a recipe (`trainables.recipe`); its state is another matter. In memory stay the states that a running
 trial would load, and the best ones until they are copied. Copied are the states with moments that a trial would load,
@@ -17,10 +17,12 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ray.tune import Callback
 
+from trainables.checksums import DamagedCheckpoint, damage
 from trainables.storage import FOLDERS, Storage
 from tuning.outcome import TrialState
 from tuning.states.durable import StorageError
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from tuning.outcome import StudyOutcome, TrialOutcome
 
 STOOD = 60.0  # seconds that the best weights stand before they are copied: in a short study only the last ones are
+SNAPSHOTS = 3  # what so many of the last ones name stays: two are kept, and one is on its way to the storage
+COPIES = 2  # of the states of one trial at most, where they are copied: older ones can be made again
 PAUSE = 0.5  # seconds between two looks at the time
 
 
@@ -55,6 +59,9 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         states: does with the states what is decided here; None: each lies beside its recipe, or is a function's own.
         keep_best: how many of the best stay.
         storage: where the checkpoints lie.
+
+    Raises:
+        StorageError: a checkpoint that a trial would go on from cannot be read, or is damaged.
     """
 
     def __init__(
@@ -76,10 +83,11 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._known = 0  # how many of Tune's trials have been looked at
         self._living: dict[str, Trial] = {}  # those that have not ended
         self._loads: dict[str, str] = {}  # by living trial: the path that Tune would start it from
-        for trial in study.trials:
-            self._recall(trial)
+        with self._failing():
+            for trial in study.trials:
+                self._recall(trial)
         # The snapshot that this run is resumed from may name any of them.
-        self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=storage.snapshots)
+        self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=SNAPSHOTS)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks with the experiment; a resumed run makes a new keeper from the store."""
@@ -167,16 +175,19 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             score = self._sign * report.metrics[self._metric]
             scores[report.epoch] = max(score, scores.get(report.epoch, score))
         self._kept.order(trial.id)
+        newest: Kept | None = None
         for epoch, recorded in sorted(trial.checkpoints.items()):
             path = recorded.removeprefix(self._storage.scheme)
-            if not self._storage.exists(
-                path
-            ):  # deleted after Tune's last snapshot: still recorded if the driver died then
+            # One may have been deleted after Tune's last snapshot: it is still recorded if the driver died then.
+            if not self._storage.exists(path):
                 self._on_drop(trial.id, epoch)
             elif epoch in scores:
-                self._kept.add(Kept.at(path, self._storage, trial.id, epoch, scores[epoch]))
-                if trial.state is TrialState.RUNNING:
-                    self._loads[trial.id] = path
+                newest = Kept.at(path, self._storage, trial.id, epoch, scores[epoch])
+                self._kept.add(newest)
+        if newest is not None and trial.state is TrialState.RUNNING:
+            self._loads[trial.id] = newest.path
+            if newest.recipe is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
+                raise DamagedCheckpoint(why)  # a function's own: nobody else can make it again
 
     def _end(self, trials: list[Trial], trial: Trial) -> None:
         self._look(trials)
@@ -219,7 +230,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         waiting = [e for e in best if e.recipe is not None and not states.durable(e.copy(weights_only=True))]
         in_memory = {entry.recipe.state for entry in (*bases, *waiting) if entry.recipe is not None}
         # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.states.room`.
-        room = self._storage.snapshots * len(named) + 1 - sum(map(self._is_copied, self._kept))
+        room = COPIES * len(named) + 1 - sum(map(self._is_copied, self._kept))
         moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
         stood = [entry for entry in waiting if time.monotonic() - entry.since > STOOD]
         states.decide(in_memory, [*moments[: max(room, 0)], *(entry.copy(weights_only=True) for entry in stood)])
@@ -244,7 +255,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             yield
         except OSError as error:
             self._failure = self._failure or StorageError(
-                f"cluster.storage: checkpoints cannot be read or deleted: {error}. "
+                f"cluster.storage: checkpoints cannot be used or deleted: {error}. "
                 "Mend the storage, then go on with `tunefleet resume`."
             )
             raise self._failure from error

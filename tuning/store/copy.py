@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuning.store.database import connect, told
-from tuning.store.study_store import StudyStore
+from tuning.store.signed import verified
+from tuning.store.statements import attribute_of_studies
+from tuning.store.study_store import IDENTITY, StudyStore
 from tuning.store.url import sqlite_url
 
 ROWS = 1000  # at once
@@ -27,8 +29,8 @@ def copy_experiment(url: str, experiment: str, target: Path) -> None:
 
     StudyStore(url).load(experiment)  # says what is wrong with the store, or the name
     source, copy = connect(url, create=False), connect(sqlite_url(target), create=True)
-    known = ((study._study_id, study.user_attrs.get("tunefleet", {})) for study in source.get_all_studies())
-    ours = [study for study, identity in known if identity.get("experiment") == experiment]
+    known = attribute_of_studies(source, IDENTITY).items()
+    ours = [study for study, (_, stored) in known if verified(IDENTITY, stored)["experiment"] == experiment]
     tables = BaseModel.metadata
     numbers = tables.tables["trials"].c
     trials = select(numbers.trial_id).where(numbers.study_id.in_(ours))

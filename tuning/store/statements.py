@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tuning.store.signed import signed, verified
+
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from sqlalchemy import Connection
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 def set_attribute_and_value(
     storage: RDBStorage, trial: int, name: str, attribute: Mapping[str, Any], step: int, value: float
 ) -> None:
-    """One transaction for what Optuna's public methods do in two: a user attribute and an intermediate value, each
-    replacing an earlier one of its name. In half the driver's time: this happens at every report.
+    """One transaction for what Optuna's public methods do in two: a user attribute, signed, and an intermediate value,
+    each replacing an earlier one of its name. In half the driver's time: this happens at every report.
 
     Raises:
         KeyError: no such trial.
@@ -34,14 +36,14 @@ def set_attribute_and_value(
         if state is None:
             raise KeyError(trial)
         storage.check_trial_is_updatable(trial, state)
-        row = {"trial_id": trial, "key": name, "value_json": json.dumps(attribute)}
+        row = {"trial_id": trial, "key": name, "value_json": json.dumps(signed(attribute))}
         _upsert(connection, models.TrialUserAttributeModel, ("trial_id", "key"), [row])
         row = {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
         _upsert(connection, values, ("trial_id", "step"), [row])
 
 
 def set_study_attributes(storage: RDBStorage, study: int, attributes: Mapping[str, Any]) -> None:
-    """One transaction for many user attributes of a study, where Optuna's method takes one for each.
+    """One transaction for many user attributes of a study, where Optuna's method takes one for each. They are signed.
 
     Raises:
         KeyError: no such study.
@@ -50,16 +52,27 @@ def set_study_attributes(storage: RDBStorage, study: int, attributes: Mapping[st
     from sqlalchemy import select
 
     studies = models.StudyModel.__table__
-    rows = [{"study_id": study, "key": name, "value_json": json.dumps(value)} for name, value in attributes.items()]
+    rows = [
+        {"study_id": study, "key": name, "value_json": json.dumps(signed(value))} for name, value in attributes.items()
+    ]
     with storage.engine.begin() as connection:
         if connection.execute(select(studies.c.study_id).where(studies.c.study_id == study)).first() is None:
             raise KeyError(study)  # SQLite would take rows of a study that is not there
         _upsert(connection, models.StudyUserAttributeModel, ("study_id", "key"), rows)
 
 
+def study_attributes(storage: RDBStorage, study: int) -> dict[str, Any]:
+    """What `set_study_attributes` has written of a study.
+
+    Raises:
+        DamagedRecord: one of them is something else.
+    """
+    return {name: verified(name, stored) for name, stored in storage.get_study_user_attrs(study).items()}
+
+
 def attribute_of_studies(storage: RDBStorage, name: str) -> dict[int, tuple[str, Any]]:
     """Of every study that has the user attribute: its id -> its name and the attribute, in order of creation. Optuna's
-    method would read all attributes of all studies, of which a study of 10,000 trials has as many."""
+    method would read all attributes of all studies, of which a study of 10,000 trials has as many. Not verified."""
     from optuna.storages._rdb import models
     from sqlalchemy import select
 

@@ -16,6 +16,7 @@ from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Value
 from tuning.outcome import Exploit
+from tuning.store.signed import verified
 
 Event: TypeAlias = Report | Exploit
 PREFIX = "event:"
@@ -43,12 +44,16 @@ def encode(event: Event, take: int) -> dict[str, Any]:
 
 
 def decode(attributes: Mapping[str, Any]) -> History:
-    """The history among a trial's attributes."""
+    """The history among a trial's attributes.
+
+    Raises:
+        DamagedRecord: an event is not what was written.
+    """
     numbered = sorted((int(name.removeprefix(PREFIX)), name) for name in attributes if name.startswith(PREFIX))
     events: list[Event] = []
     take = 0
     for _, name in numbered:
-        stored = attributes[name]
+        stored = verified(name, attributes[name])
         if stored["take"] < take:
             break  # left over from before a rewind
         take = stored["take"]

@@ -17,10 +17,12 @@ import yaml
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.budget import BudgetUse, Limit, Price
+from tuning.made_with import MIXED
 from tuning.outcome import ExperimentOutcome, Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
-from tuning.store.database import connect, told
+from tuning.store.database import check_sqlite, connect, told
 from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
-from tuning.store.statements import attribute_of_studies
+from tuning.store.signed import verified
+from tuning.store.statements import attribute_of_studies, set_study_attributes, study_attributes
 from tuning.store.study_log import decode, plain_params, reports_of
 from tuning.store.study_writer import OPTUNA_STATES, StudyWriter
 from tuning.store.url import StoreError, masked, sqlite_url
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
 
-LAYOUT = 1  # of the attributes; moves when an older version could not read them
+LAYOUT = 2  # of the attributes; moves when an older version could not read them
+IDENTITY = "tunefleet"  # the attribute that makes a study ours: what `open_study` was given
 
 
 class StudyStore:
@@ -73,9 +76,9 @@ class StudyStore:
             hint = nearest(experiment, known) if known else "it holds none"
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; {hint}")
         with told(self._url, f"read {experiment}"):
-            attributes = [self._open().get_study_user_attrs(study.id) for study in ours]
+            attributes = [study_attributes(self._open(), study.id) for study in ours]
             trials = [self._open().get_all_trials(study.id, deepcopy=False) for study in ours]
-        outcomes = tuple(map(_study_outcome, ours, attributes, trials))
+            outcomes = tuple(map(_study_outcome, ours, attributes, trials))
         return ExperimentOutcome(experiment, ours[0].identity["digest"], outcomes)
 
     def spec(self, experiment: str) -> str:
@@ -88,7 +91,7 @@ class StudyStore:
         if known is None:
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; `tunefleet ls studies`")
         with told(self._url, f"read the spec of {experiment}"):
-            return str(self._open().get_study_user_attrs(known.id)["spec"])
+            return str(study_attributes(self._open(), known.id)["spec"])
 
     def open_study(
         self,
@@ -104,6 +107,7 @@ class StudyStore:
         device: str,
         attributes: Mapping[str, Value],
         spec_yaml: str,
+        made_with: Mapping[str, str] | None = None,
         limit: Limit | None = None,
         price: Price | None = None,
         new: bool = False,
@@ -114,7 +118,9 @@ class StudyStore:
             digest: of the spec; all studies of an experiment share it.
             strategy, kind: the strategy's label and its plug-in.
             slots, devices_per_trial, device: what the study holds: cost is wall seconds x slots x devices.
-            attributes: versions of the libraries, fingerprint of the data.
+            attributes: what else is to be known of it.
+            made_with: versions of the libraries, digests of the code; attributes, too. Of a study that goes on with
+                others both are recorded, in the attribute `mixed`.
             limit, price: of the experiment's budget.
             spec_yaml: the resolved spec, for people, and to name what differs when a resume is refused.
             new: the run is no resume, so it may not go on in a study of another run.
@@ -126,6 +132,7 @@ class StudyStore:
         storage = self._open(create=True)
         name = study_name(experiment, strategy, seed)
         self._refuse_other_spec(experiment, digest, spec_yaml)
+        described = {**plain_params(attributes), **(made_with or {})}
         identity = {
             "layout": LAYOUT,
             "experiment": experiment,
@@ -138,7 +145,7 @@ class StudyStore:
             "slots": slots,
             "devices_per_trial": devices_per_trial,
             "device": device,
-            "attributes": plain_params(attributes),
+            "attributes": described,
             "limit": limit,
             "price": asdict(price) if price else None,
         }
@@ -149,9 +156,11 @@ class StudyStore:
                     f"experiment {experiment!r}: another run has recorded {name} in {self.shown}; choose another name "
                     "(name=...), or `tunefleet resume` where that run's folder is"
                 )
-            storage.set_study_user_attr(study_id, "spec", spec_yaml)
-            storage.set_study_user_attr(study_id, "state", StudyState.RUNNING.value)
-            storage.set_study_user_attr(study_id, "tunefleet", identity)  # last: with it, the study is whole
+            known = (one.identity["attributes"] for one in self._studies() if one.name == name)
+            if mixed := _mixed(next(known, {}), made_with or {}):
+                described[MIXED] = mixed
+            own = {"spec": spec_yaml, "state": StudyState.RUNNING.value, IDENTITY: identity}
+            set_study_attributes(storage, study_id, own)
         return StudyWriter(storage, study_id, name, objective.metric, objective.mode)
 
     def writer(self, experiment: str, study: StudyOutcome) -> StudyWriter:
@@ -165,6 +174,15 @@ class StudyStore:
         if stored is None:
             raise StoreError(f"study {name}: not in the study store {self.shown}")
         return StudyWriter(self._open(), stored.id, name, study.metric, study.mode)
+
+    def check(self) -> None:
+        """Look through the whole of a SQLite file for damage, before anything is added to it; make it if there is none.
+
+        Raises:
+            StoreError: it is damaged, no database, or cannot be made.
+        """
+        check_sqlite(self._url)
+        self._open(create=True)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -182,22 +200,27 @@ class StudyStore:
         """Our studies, in order of creation."""
         storage = self._open()
         with told(self._url, "list the studies"):
-            ours = [_Known(i, *rest) for i, rest in attribute_of_studies(storage, "tunefleet").items()]
-        for study in ours:
-            if study.identity["layout"] > LAYOUT:
-                raise StoreError(
-                    f"study {study.name} in {self.shown}: written by a newer tunefleet "
-                    f"(layout {study.identity['layout']}, this one reads {LAYOUT}); pip install -U tunefleet"
-                )
-        return ours
+            known = attribute_of_studies(storage, IDENTITY)
+            for name, stored in known.values():
+                self._refuse_other_layout(name, stored)
+            return [_Known(i, name, verified(IDENTITY, stored)) for i, (name, stored) in known.items()]
+
+    def _refuse_other_layout(self, study: str, stored: Mapping[str, Any]) -> None:
+        layout = stored.get("layout") or stored.get("value", {}).get("layout", LAYOUT)
+        if layout != LAYOUT:
+            age, step = ("a newer", "pip install -U tunefleet") if layout > LAYOUT else ("an older", "use that version")
+            raise StoreError(
+                f"study {study} in {self.shown}: written by {age} tunefleet "
+                f"(layout {layout}, this one reads {LAYOUT}); {step}"
+            )
 
     def _refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
         for study in self._studies():
             recorded = study.identity
             if recorded["experiment"] == experiment and recorded["digest"] != digest:
                 with told(self._url, f"read {study.name}"):
-                    attributes = self._open().get_study_user_attrs(study.id)
-                differing = _differing(attributes.get("spec", ""), spec_yaml)
+                    attributes = study_attributes(self._open(), study.id)
+                differing = differing_keys(attributes.get("spec", ""), spec_yaml)
                 raise StoreError(
                     f"experiment {experiment!r}: recorded in {self.shown} under another spec "
                     f"(digest {recorded['digest']}, now {digest}){differing}; "
@@ -287,7 +310,7 @@ def _trial_outcome(
         id=frozen.user_attrs["trial_id"],
         number=number,
         state=OPTUNA_STATES[frozen.state.name],
-        params=frozen.user_attrs["params"],
+        params=verified("params", frozen.user_attrs["params"]),
         reports=reports,
         lineage=tuple(event for event in events if isinstance(event, Exploit)),
         # After an exploit a trial may pass an epoch a second time: the better of the two is the one that is asked for.
@@ -296,8 +319,24 @@ def _trial_outcome(
     )
 
 
-def _differing(recorded: str, now: str) -> str:
-    old, new = _flat(yaml.safe_load(recorded)), _flat(yaml.safe_load(now))
+def _mixed(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
+    """What the study has been made with, where that is more than one thing."""
+    changed = [
+        f"{name} {before[name]}, then {value}" for name, value in now.items() if before.get(name, value) != value
+    ]
+    return "; ".join(filter(None, (before.get(MIXED), *changed)))
+
+
+def differing_keys(recorded: str, now: str) -> str:
+    """': epochs, space.learning_rate differ', of two specs as YAML; empty if none does.
+
+    Raises:
+        ValueError: one of them is no YAML.
+    """
+    try:
+        old, new = _flat(yaml.safe_load(recorded)), _flat(yaml.safe_load(now))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
     keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     return f": {', '.join(keys[:5])}{' and more' if len(keys) > 5 else ''} differ" if keys else ""
 

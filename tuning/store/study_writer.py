@@ -29,9 +29,10 @@ from tuning.outcome import (
 )
 from tuning.store.database import told
 from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
-from tuning.store.statements import set_attribute_and_value, set_study_attributes
+from tuning.store.signed import signed
+from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
 from tuning.store.study_log import Event, decode, encode, kept, key, plain_params, reports_of
-from tuning.store.url import StoreError
+from tuning.store.url import StoreError, masked
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -66,19 +67,19 @@ class StudyWriter:
         self._storage, self._study_id = storage, study_id
         self._metric, self._best = metric, max if mode == "max" else min
         with self._told("read what is recorded"):
-            attributes = storage.get_study_user_attrs(study_id)
-            trials = storage.get_all_trials(study_id, deepcopy=False)
+            attributes = study_attributes(storage, study_id)
+            records = {
+                frozen.user_attrs["trial_id"]: _restored(frozen)  # a trial that was opened again: the later holds all
+                for frozen in storage.get_all_trials(study_id, deepcopy=False)
+            }
         self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
         self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
         self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
         self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
         self._unwritten: set[str] = set()  # trials whose checkpoints have changed
-        self._records: dict[str, _Record] = {}
-        for frozen in trials:
-            trial_id = frozen.user_attrs["trial_id"]
-            record = _restored(frozen)
+        self._records = records
+        for trial_id, record in records.items():
             record.checkpoints = [(e, n, path) for e, n, path in attributes.get(f"checkpoints:{trial_id}", [])]
-            self._records[trial_id] = record  # a trial that was opened again: the later record holds all
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"the writer of {self.name} holds a connection and maybe a password: it is never pickled")
@@ -86,6 +87,26 @@ class StudyWriter:
     def running(self) -> tuple[str, ...]:
         """The ids of the trials that have begun and not ended."""
         return tuple(trial for trial, record in self._records.items() if record.state is TrialState.RUNNING)
+
+    def unfailed(self) -> frozenset[str]:
+        """The ids of the trials that run or have ended well."""
+        return frozenset(trial for trial, record in self._records.items() if record.state is not TrialState.FAILED)
+
+    def check_holds(self, positions: Mapping[str, int]) -> None:
+        """Raises:
+        StoreError: a snapshot of Tune's was taken when there was more.
+        """
+        for trial_id, position in positions.items():
+            there = len(self._records[trial_id].events) if trial_id in self._records else 0
+            if trial_id not in self._records or there < position:
+                raise StoreError(
+                    f"study store {masked(self._storage.url)}: damaged, or an older copy: of trial {trial_id} of "
+                    f"{self.name} it holds {there} events, and {position} were recorded. Bring a good copy back"
+                )
+
+    def reports_after(self, positions: Mapping[str, int]) -> int:
+        """How many reports of all trials come after `positions`."""
+        return sum(len(reports_of(r.events[positions.get(trial, 0) :])) for trial, r in self._records.items())
 
     def ended(self) -> frozenset[str]:
         """The ids of the trials that have ended."""
@@ -122,7 +143,7 @@ class StudyWriter:
             state=OptunaState.RUNNING,
             params={name: plain[name] for name in searched},
             distributions=searched,
-            user_attrs={"trial_id": trial_id, "params": plain},
+            user_attrs={"trial_id": trial_id, "params": signed(plain)},
         )
         with self._told(f"begin trial {trial_id}"):
             self._records[trial_id] = _Record(self._storage.create_new_trial(self._study_id, template))
@@ -231,7 +252,7 @@ class StudyWriter:
     def add_final(self, model: FinalModel) -> None:
         """A model was trained of the study's configuration, and has had its look at the test split."""
         with self._told("read the final models"):
-            before = self._storage.get_study_user_attrs(self._study_id).get("finals", [])
+            before = study_attributes(self._storage, self._study_id).get("finals", [])
         self._set("finals", [*before, encode_final(model)])
 
     def add_loss(self, loss: NodeLoss) -> None:
@@ -275,7 +296,7 @@ class StudyWriter:
                 value = event.metrics[self._metric]
                 set_attribute_and_value(self._storage, record.optuna_id, name, text, number, value)
             else:
-                self._storage.set_trial_user_attr(record.optuna_id, name, text)
+                self._storage.set_trial_user_attr(record.optuna_id, name, signed(text))
         record.events[index:] = [event]
         record.take, record.position = take, index + 1
 
@@ -312,7 +333,7 @@ class StudyWriter:
 
     def _set(self, name: str, value: Any) -> None:
         with self._told(f"write {name}"):
-            self._storage.set_study_user_attr(self._study_id, name, value)
+            set_study_attributes(self._storage, self._study_id, {name: value})
 
     def _told(self, action: str) -> AbstractContextManager[None]:
         return told(self._storage.url, f"{action} in {self.name}")

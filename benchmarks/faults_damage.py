@@ -1,0 +1,247 @@
+"""One file of an interrupted run is damaged, then the run is resumed: `python -m benchmarks.faults_damage --cases 100`.
+
+The machine "goes down" in the middle of a study; its run folder and what lies in shared memory are kept aside. For each
+case they are put back, one file of them is cut off or has bits flipped (which, where and how: drawn from the seed), and
+`tunefleet resume` runs in a process of its own. What may come out:
+
+    as undisturbed   every trial, report and score as in a run that nobody disturbed; of a file that was needed,
+                     standard error says what is used instead
+    refused          the exit status is not 0, and standard error names the file
+    WRONG            anything else: another outcome, or an error that names nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from benchmarks.machine import machine
+from benchmarks.process_tree import descendants
+from trainables.shared_memory import SharedMemory
+from tuning.store.study_store import StudyStore, sqlite_url
+
+NAME = "damaged"
+STRATEGIES: dict[str, tuple[dict[str, Any], int]] = {  # and after how many reports the machine goes down
+    "hyperopt_asha": ({"kind": "hyperopt_asha", "trials": 8, "initial_random": 4}, 9),
+    "pbt": ({"kind": "pbt", "population": 3, "quantile": 0.34}, 8),
+    "grid": ({"kind": "grid", "points": 4}, 9),
+}
+SECONDS = 300  # that a driver may take on a busy machine
+AS_UNDISTURBED, REFUSED, WRONG = "as undisturbed", "refused", "WRONG"
+
+
+class Verdict(NamedTuple):
+    """What became of one case."""
+
+    strategy: str
+    kind: str  # of file
+    file: str
+    how: str  # it was damaged
+    verdict: str
+    said: str  # on standard error, of the file
+    status: int
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A run that can be brought back as it was when the machine went down."""
+
+    strategy: str
+    folder: Path  # the run folder
+    memory: Path  # of its study in shared memory
+    aside: Path  # copies of both
+    expected: list[Any]
+
+    def bring_back(self) -> None:
+        """As it was."""
+        for place, name in ((self.folder, "run"), (self.memory, "memory")):
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(self.aside / name, place)
+
+    def forget(self) -> None:
+        """Leave nothing."""
+        SharedMemory(self.folder / "studies" / f"{self.strategy}-seed0").remove()
+
+    def files(self) -> dict[str, list[Path]]:
+        """What can be damaged, by kind."""
+        study = self.folder / "studies" / f"{self.strategy}-seed0"
+        checkpoints = [max(trial.glob("checkpoint_*")) for trial in study.iterdir() if any(trial.glob("checkpoint_*"))]
+        files = {
+            "newest snapshot": [max((study / "snapshots").iterdir())],
+            "older snapshot": [min((study / "snapshots").iterdir())],
+            "Tune's own": [path for path in sorted(study.iterdir()) if path.is_file() and path.stat().st_size],
+            "study store": [self.folder / "study.db"],
+            "spec": [self.folder / "spec.yaml"],
+            "recipe": sorted(path for checkpoint in checkpoints for path in checkpoint.glob("recipe*.json")),
+            "state": sorted(
+                path
+                for place in (self.memory.glob("*/*"), *(checkpoint.glob("*/*") for checkpoint in checkpoints))
+                for path in place
+            ),
+        }
+        return {kind: found for kind, found in files.items() if found}
+
+
+def interrupted(strategy: str, storage: Path, seconds_per_epoch: float = 0.25) -> Interrupted:
+    """Run one study of a curve in one slot (so that its outcome depends on nothing else) to its end, and the same again
+    until the machine goes down."""
+    plug_in, reports = STRATEGIES[strategy]
+    specs = {}
+    for name, seconds in (("whole", 0.0), ("stopped", seconds_per_epoch)):
+        (storage / name).mkdir(parents=True)
+        specs[name] = storage / f"{name}.yaml"
+        specs[name].write_text(yaml.safe_dump(_spec(plug_in, storage / name, seconds)))
+    whole = _command(storage, "run", str(specs["whole"]))
+    assert whole.returncode == 0, whole.stderr
+    _run_until(storage, reports, "run", str(specs["stopped"]))
+    folder = storage / "stopped" / NAME
+    memory = SharedMemory(folder / "studies" / f"{strategy}-seed0")
+    memory.close()
+    shutil.copytree(folder, storage / "aside" / "run")
+    shutil.copytree(memory.folder, storage / "aside" / "memory")
+    expected = outcome(storage / "whole" / NAME)
+    return Interrupted(strategy, folder, memory.folder, storage / "aside", expected)
+
+
+def _spec(plug_in: dict[str, Any], storage: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "name": NAME,
+        "trainable": "learning_curve",
+        "task": "reviews",
+        "epochs": 4,
+        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
+        "fixed": {"model.seconds_per_epoch": seconds},
+        "strategies": [plug_in],
+        "cluster": {"storage": str(storage), "max_concurrent": 1},
+    }
+
+
+def outcome(folder: Path) -> list[Any]:
+    """What a run has found: of each trial that an interruption has not lost its values, end and scores; the test."""
+    (study,) = StudyStore(sqlite_url(folder / "study.db")).load(NAME).studies
+    trials = [
+        [trial.params["learning_rate"], trial.state.value, [[r.epoch, r.metrics["accuracy"]] for r in trial.reports]]
+        for trial in study.trials
+        if "lost in an interruption" not in (trial.error or "")
+    ]
+    test = study.test and [study.test.epoch, study.test.params["learning_rate"], study.test.metrics["accuracy"]]
+    return [study.state.value, sorted(trials), test]
+
+
+def damage(file: Path, rng: random.Random) -> str:
+    """Cut `file` off or flip bits in it; says how."""
+    data = bytearray(file.read_bytes())
+    if rng.random() < 0.4:
+        size = rng.choice([0, rng.randrange(len(data)), len(data) - 1])
+        file.write_bytes(data[:size])
+        return f"cut off after {size} of {len(data)} bytes"
+    places = sorted({rng.randrange(len(data)) for _ in range(rng.choice([1, 1, 3, 16]))})
+    for place in places:
+        data[place] ^= 1 << rng.randrange(8)
+    file.write_bytes(data)
+    return f"a bit flipped at {', '.join(map(str, places))} of {len(data)} bytes"
+
+
+def attempt(run: Interrupted, kind: str, file: Path, rng: random.Random) -> Verdict:
+    """One case: bring the run back, damage the file, resume."""
+    how = damage(file, rng)
+    done = _command(run.folder.parent, "resume", NAME, "--storage", str(run.folder.parent))
+    lines = [line for line in done.stderr.splitlines() if _names(line, file)]
+    if done.returncode != 0:
+        verdict = REFUSED if lines else WRONG
+    else:
+        verdict = AS_UNDISTURBED if outcome(run.folder) == run.expected else WRONG
+    said = lines[0] if lines else "" if verdict != WRONG else done.stderr[-500:]
+    return Verdict(run.strategy, kind, file.name, how, verdict, said, done.returncode)
+
+
+def _names(line: str, file: Path) -> bool:
+    return file.name in line
+
+
+def cases(runs: Sequence[Interrupted], number: int, seed: int) -> Iterator[Verdict]:
+    """`number` cases, the kinds of file in turn."""
+    rng = random.Random(seed)
+    for case in range(number):
+        run = runs[case % len(runs)]
+        run.bring_back()
+        files = run.files()
+        kind = list(files)[case // len(runs) % len(files)]
+        yield attempt(run, kind, rng.choice(files[kind]), rng)
+
+
+def _command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tuning.cli", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+def _run_until(folder: Path, reports: int, *arguments: str) -> None:
+    """The machine goes down after so many reports: the driver and all that it has started."""
+    command = [sys.executable, "-m", "tuning.cli", *arguments]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        assert driver.stdout is not None
+        seen = 0
+        for line in driver.stdout:
+            seen += "  epoch " in line
+            if seen == reports:
+                break
+        for pid in (driver.pid, *descendants(driver.pid)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    assert seen == reports, "the driver has ended by itself"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the cases, print and write what became of each; the exit status is 1 if one went wrong."""
+    given = sys.argv[1:] if argv is None else argv
+    options = _parse(given)
+    verdicts: list[Verdict] = []
+    with tempfile.TemporaryDirectory(prefix="tfb-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        runs = [interrupted(strategy, Path(folder, strategy)) for strategy in options.strategies]
+        for verdict in cases(runs, options.cases, options.seed):
+            verdicts.append(verdict)
+            told = f"{verdict.strategy}, {verdict.kind}: {verdict.file} ({verdict.how}): {verdict.said or '-'}"
+            print(f"{len(verdicts):3d}  {verdict.verdict:15s} {told}", flush=True)
+        for run in runs:
+            run.forget()
+    counts = Counter((verdict.kind, verdict.verdict) for verdict in verdicts)
+    for (kind, became), count in sorted(counts.items()):
+        print(f"{kind:16s} {became:15s} {count}")
+    wrong = sum(verdict.verdict == WRONG for verdict in verdicts)
+    print(f"{len(verdicts)} cases, {wrong} wrong")
+    command = shlex.join(["python", "-m", "benchmarks.faults_damage", *given])
+    found = {"command": command, "machine": machine(), "cases": [verdict._asdict() for verdict in verdicts]}
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    return int(wrong > 0)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults_damage", description=__doc__)
+    parser.add_argument("--cases", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=["hyperopt_asha", "pbt"])
+    parser.add_argument("--out", type=Path, help="a JSON file for all of it")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The peer of `faults_damage`: Ray Tune by itself, with the same strategy, curve, slot and damage. Its own way to go on
+is `Tuner.restore`.
+
+    python -m benchmarks.faults_damage_ray --cases 20 --seed 0
+
+Ray has no words for what it does, so what comes out is told from the trials: the same as undisturbed, fewer or other
+ones, and the exit status of a script that does what Ray's documentation shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults_damage import SECONDS, damage
+from benchmarks.process_tree import descendants
+
+REPORTS = 9  # after which the machine goes down
+EPOCHS, TRIALS = 4, 8
+KINDS = {
+    "nothing": "",
+    "trials": "experiment_state-*.json",
+    "searcher": "searcher-state-*.pkl",
+    "checkpoint": "*/checkpoint_*/*",
+}
+
+
+def train(config: dict[str, Any]) -> None:
+    """A curve that keeps its integral in a checkpoint."""
+    import math
+    import time
+
+    from ray import tune
+
+    epoch, progress = 0, 0.0
+    if (start := tune.get_checkpoint()) is not None:
+        epoch, progress = json.loads(Path(start.to_directory(), "curve.json").read_text())
+    while epoch < EPOCHS:
+        time.sleep(config["seconds"])
+        epoch, progress = epoch + 1, progress + math.exp(-(math.log10(config["learning_rate"] / 1e-3) ** 2))
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "curve.json").write_text(json.dumps([epoch, progress]))
+            scores = {"epoch": epoch, "accuracy": 1 - math.exp(-0.5 * progress)}
+            tune.report(scores, checkpoint=tune.Checkpoint.from_directory(folder))
+        print("  epoch ", epoch, flush=True)
+
+
+def search(folder: Path, seconds: float, *, restore: bool) -> None:
+    """In a process of its own: as the documentation shows it; prints the trials at the end."""
+    os.environ |= {"TUNE_GLOBAL_CHECKPOINT_S": "1", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.hyperopt import HyperOptSearch
+
+    if restore:
+        tuner = tune.Tuner.restore(str(folder / "study"), trainable=train, resume_errored=True)
+    else:
+        tuner = tune.Tuner(
+            train,
+            param_space={"learning_rate": tune.loguniform(1e-5, 1e-2), "seconds": seconds},
+            tune_config=tune.TuneConfig(
+                metric="accuracy",
+                mode="max",
+                num_samples=TRIALS,
+                max_concurrent_trials=1,
+                search_alg=HyperOptSearch(random_state_seed=0, n_initial_points=4),
+                scheduler=ASHAScheduler(time_attr="epoch", max_t=EPOCHS, reduction_factor=2),
+            ),
+            run_config=tune.RunConfig(
+                name="study", storage_path=str(folder), failure_config=tune.FailureConfig(max_failures=2)
+            ),
+        )
+    results = tuner.fit()
+    found = sorted(
+        [r.config["learning_rate"], r.metrics.get("epoch"), r.metrics.get("accuracy"), r.error is not None]
+        for r in results
+        if r.config
+    )
+    print("FOUND", json.dumps([len(results), found]), flush=True)
+
+
+def _command(folder: Path, seconds: float, *, restore: bool) -> list[str]:
+    call = f"search(Path({str(folder)!r}), {seconds}, restore={restore})"
+    program = f"from pathlib import Path; from benchmarks.faults_damage_ray import search; {call}"
+    return [sys.executable, "-c", program]
+
+
+def attempt(folder: Path, seconds: float, *, restore: bool) -> tuple[int, Any]:
+    """Exit status, and the trials at the end."""
+    command = _command(folder, seconds, restore=restore)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    told = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
+    return done.returncode, json.loads(told[-1].partition(" ")[2]) if told else None
+
+
+def interrupt(folder: Path, seconds: float) -> None:
+    """Until the machine goes down."""
+    command = _command(folder, seconds, restore=False)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
+        assert driver.stdout is not None
+        seen = 0
+        for line in driver.stdout:
+            seen += "  epoch " in line
+            if seen == REPORTS:
+                break
+        for pid in (driver.pid, *descendants(driver.pid)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def judged(status: int, found: Any, expected: Any) -> str:
+    """In words."""
+    if found is None:
+        return f"an exception, exit status {status}"
+    if found == expected:
+        return "as undisturbed"
+    number, trials = found
+    failed = sum(trial[3] for trial in trials)
+    return f"exit status {status} with {number} trials (of {TRIALS}), {failed} failed; another outcome"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the cases, print what became of each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults_damage_ray", description=__doc__)
+    parser.add_argument("--cases", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    rng, counts = random.Random(options.seed), Counter[tuple[str, str]]()
+    with tempfile.TemporaryDirectory(prefix="tfb-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
+        folder, aside = Path(scratch, "run"), Path(scratch, "aside")
+        _, expected = attempt(Path(scratch, "whole"), 0.25, restore=False)
+        interrupt(folder, 0.25)
+        folder.rename(aside)
+        for case in range(options.cases):
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(aside, folder)
+            kind = list(KINDS)[case % len(KINDS)]
+            files = (folder / "study").glob(KINDS[kind]) if KINDS[kind] else ()
+            file = max(files, key=lambda path: path.stat().st_mtime, default=None)
+            how = "" if file is None else f"{file.name} {damage(file, rng)}"
+            verdict = judged(*attempt(folder, 0.25, restore=True), expected)
+            counts[kind, verdict] += 1
+            print(f"{case + 1:3d}  {kind}: {how}: {verdict}", flush=True)
+    for (kind, verdict), count in sorted(counts.items()):
+        print(f"{kind:12s} {count:3d}  {verdict}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

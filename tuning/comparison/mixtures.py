@@ -1,0 +1,34 @@
+"""What studies were made with, where that is not one thing: versions of the libraries, the code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuning.comparison.verdict import names
+from tuning.made_with import MADE_WITH, MIXED, shown
+from tuning.outcome import StudyOutcome
+
+
+def mixtures(studies: Sequence[StudyOutcome]) -> list[str]:
+    """A sentence for each study that went on with something else, and one for what differs between studies."""
+    found = [
+        f"{_name(study)} was made with more than one version ({study.attributes[MIXED]}): its trials may not compare."
+        for study in studies
+        if MIXED in study.attributes
+    ]
+    differing = []
+    for name in MADE_WITH:
+        by: dict[str, list[str]] = {}
+        for study in studies:
+            if name in study.attributes:
+                by.setdefault(str(study.attributes[name]), []).append(_name(study))
+        if len(by) > 1:
+            told = ", ".join(f"{value} ({names(those)})" for value, those in by.items())
+            differing.append(f"{shown(name)} {told}")
+    if differing:
+        found.append(f"Studies made with different versions: {'; '.join(differing)}.")
+    return found
+
+
+def _name(study: StudyOutcome) -> str:
+    return f"{study.strategy} seed {study.seed}"
