@@ -170,6 +170,7 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, go_on: str = "") -> int:
     """
     from tuning.comparison import compare
     from tuning.report import print_comparison
+    from tuning.run.alike import FailedAlike
     from tuning.run.folder import RunFolderError
     from tuning.run.runner import Interrupted, run_experiment
     from tuning.spec import SPEC_FILE
@@ -185,6 +186,9 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, go_on: str = "") -> int:
         if (spec.run_folder / SPEC_FILE).is_file():
             print(f"tunefleet: interrupted; {next_step}", file=sys.stderr)
         return INTERRUPTED
+    except FailedAlike as error:
+        print(f"tunefleet: {error}; fix it and {next_step}", file=sys.stderr)
+        return FAILED
     except RunFolderError as error:
         print(f"tunefleet: {error}", file=sys.stderr)
         return WRONG_INPUT
