@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,31 @@ class Dies(LearningCurve):
         if self.epoch == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().advance(epochs)
+
+
+BLOCK = 2**25  # bytes
+
+
+class Hog(LearningCurve):
+    """After its first epoch it takes memory until it is killed, if it has one of the rates `model.hog`: with the first
+    of them always, with the second once, of which the file `model.lives` keeps the count. `model.most`: bytes at most.
+    """
+
+    def advance(self, epochs: float) -> Evaluation:
+        always, once = json.loads(str(self.params["model.hog"]))
+        if self.epoch == 1 and (self.rate == always or (self.rate == once and self._first_life())):
+            held = []
+            while len(held) * BLOCK < int(str(self.params["model.most"])):
+                held.append(bytearray(b"x") * BLOCK)  # of zeros it would hold none
+                time.sleep(0.02)
+            raise AssertionError(f"it holds {len(held)} blocks, and nobody has killed it")
+        return super().advance(epochs)
+
+    def _first_life(self) -> bool:
+        with Path(str(self.params["model.lives"])).open("a+") as file:
+            file.write("another\n")
+            file.seek(0)
+            return len(file.readlines()) == 1
 
 
 class Lucky(LearningCurve):

@@ -27,6 +27,7 @@ from trainables.compilation import compile_encoder
 from trainables.epochs import horizon_of, next_position
 from trainables.models import load_model
 from trainables.replicas import Replicas
+from trainables.reporting import NonFiniteScore
 from trainables.schedule import ProgressSchedule, Schedule, epoch_order
 from trainables.segment_trainer import SegmentTrainer, always_mask
 from trainables.slot import Evaluation, Scores
@@ -114,11 +115,17 @@ class FineTuning:
         return Evaluation(self.epoch, metrics, self.in_force())
 
     def train_on(self, epochs: float) -> None:
-        """Train on by `epochs`, at most to the horizon."""
+        """Train on by `epochs`, at most to the horizon.
+
+        Raises:
+            NonFiniteScore: the loss of a step was NaN or infinite.
+        """
         target = next_position(self.epoch, epochs, self.horizon)
         if rows := self._rows(round(target * len(self.data.train))):
             self.trainer.segment = rows
-            self.trainer.train()
+            loss = self.trainer.train().training_loss  # the mean over the steps, which one of them spoils
+            if not math.isfinite(loss):
+                raise NonFiniteScore.of("training loss", loss, target, self.in_force())
         self.epoch = target
 
     def score(self, split: Literal["validation", "test"]) -> Scores:

@@ -53,7 +53,17 @@ class Report(NamedTuple):
 
 
 class NonFiniteScore(RuntimeError):
-    """The objective is NaN or infinite. It must never reach a searcher: the trial ends as failed, with this reason."""
+    """The objective, or the training loss, is NaN or infinite. It must never reach a searcher: the trial ends as
+    failed, with this reason. It is not started again: with its values and its seed it would come here again."""
+
+    @classmethod
+    def of(cls, name: str, value: float, epoch: float, params: Params) -> NonFiniteScore:
+        """With what may help."""
+        shown = ", ".join(f"{name}={value}" for name, value in params.items())
+        return cls(
+            f"{name} is {value} at epoch {epoch:g} with {shown}: training diverged. "
+            "A lower learning rate or a smaller max_grad_norm usually helps."
+        )
 
 
 def checked(metrics: Mapping[str, float], objective: str, epoch: float, params: Params) -> dict[str, float]:
@@ -70,11 +80,7 @@ def checked(metrics: Mapping[str, float], objective: str, epoch: float, params: 
             "Set objective.metric to one of them."
         )
     if not math.isfinite(values[objective]):
-        shown = ", ".join(f"{name}={value}" for name, value in params.items())
-        raise NonFiniteScore(
-            f"{objective} is {values[objective]} at epoch {epoch:g} with {shown}: training diverged. "
-            "A lower learning rate or a smaller max_grad_norm usually helps."
-        )
+        raise NonFiniteScore.of(objective, values[objective], epoch, params)
     return values
 
 

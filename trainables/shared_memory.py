@@ -33,7 +33,7 @@ class SharedMemory:
     """
 
     def __init__(self, study: Path) -> None:
-        root = _own_root()
+        root = own_root()
         self.folder = root / hashlib.sha256(str(study.absolute()).encode()).hexdigest()[:16]
         self._lock: int | None = _locked(self.folder.with_suffix(".lock"), fcntl.LOCK_SH)
         self.folder.mkdir(exist_ok=True)
@@ -84,7 +84,7 @@ def free_memory() -> int:
 
 def remove_abandoned() -> None:
     """Remove the folders of runs that no process holds any more (killed, or their machine went down in between)."""
-    for path in _own_root().glob("*.lock"):
+    for path in own_root().glob("*.lock"):
         with contextlib.suppress(BlockingIOError):
             lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
@@ -92,7 +92,12 @@ def remove_abandoned() -> None:
             os.close(lock)
 
 
-def _own_root() -> Path:
+def own_root() -> Path:
+    """The user's own folder in this node's shared memory, made if need be.
+
+    Raises:
+        OSError: there is no shared memory here, or the folder belongs to somebody else.
+    """
     root = ROOT / f"tunefleet-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         root.mkdir(mode=0o700)

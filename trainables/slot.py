@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from ray import tune
 
 from trainables.device_memory import cap_device_memory
+from trainables.memory_mark import mark_memory
 from trainables.recipe import Recipe
 from trainables.reporting import Report, begin_function_trial, checked
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
@@ -128,6 +129,7 @@ def make_trainable(
     target = load_trainable(spec.trainable)
 
     def train_function(config: dict[str, Any]) -> None:
+        mark_memory()
         params = {**spec.fixed, **config}
         begin_function_trial(params, spec, devices)
         cap_device_memory()
@@ -155,6 +157,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         cap_device_memory()
 
     def _start(self, config: dict[str, Any]) -> None:
+        mark_memory()
         self._charged_until = time.monotonic()
         self._params = {**self._spec.fixed, **config}
         self._epoch = 0.0

@@ -184,6 +184,7 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: 
     """
     from tuning.comparison import compare
     from tuning.report import print_comparison
+    from tuning.run.alike import FailedAlike
     from tuning.run.runner import Interrupted, run_experiment
     from tuning.spec import SPEC_FILE
 
@@ -198,6 +199,9 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: 
         if (spec.run_folder / SPEC_FILE).is_file():
             print(f"tunefleet: interrupted; {next_step}", file=sys.stderr)
         return INTERRUPTED
+    except FailedAlike as error:
+        print(f"tunefleet: {error}; fix it and {next_step}", file=sys.stderr)
+        return FAILED
     print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
     return SUCCESS if tell_failures(outcome) else FAILED
 

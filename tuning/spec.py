@@ -42,7 +42,7 @@ STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
 STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
 # Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
-NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "checkpoint", "budget"}
+NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_failures", "checkpoint", "budget"}
 
 
 class WandbSpec(Frozen):
@@ -125,7 +125,12 @@ class ExperimentSpec(FineTuneSpec):
     budget: Annotated[BudgetSpec, BeforeValidator(_or_nothing)] = Field(
         BudgetSpec(), description="what each study may cost; null: its strategy alone ends it"
     )
-    max_failures: NonNegativeInt = Field(0, description="how often a failed trial is started again from its checkpoint")
+    max_failures: NonNegativeInt = Field(
+        0, description="how often a failed trial is started again from its checkpoint, where that can help"
+    )
+    alike_failures: PositiveInt | None = Field(
+        3, description="this many first trials of a study that fail alike stop the run; null: it goes on"
+    )
     test: bool = Field(True, description="score each study's chosen configuration on the test split, once, at the end")
     confirm: ConfirmSpec | None = Field(
         None,

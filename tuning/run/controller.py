@@ -11,6 +11,9 @@ stops the new one, so that with trials shorter than the start of a process a col
 is still Ray's way: a process that dies with its node before it was up is not told from one that fails by itself.
 The limit of trials at a time follows the cluster, so that nodes which join later are used.
 
+A trial that fails by itself may start again, as `retries` decides. One whose process died on a node that lives is asked
+after there: the kernel may have killed it for want of memory.
+
 When the budget is spent, every trial ends where it is: what it has not reported is lost, what it has reported is
 there, with its checkpoint, which is waited for. Processes in the middle of an epoch are killed: what they still
 computed would cost, and nobody would read it. Tune's own ways would not do: a `Stopper` ends trials without telling
@@ -33,20 +36,27 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ray.exceptions import RayActorError
+import ray
+from ray.exceptions import RayActorError, RayError
 from ray.tune import tune as tune_module
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.tune_config import ResumeConfig
 
+from trainables.memory_mark import read_mark
 from tuning.outcome import NodeLoss
 from tuning.run import ray_internals
 from tuning.run.folder import RunFolderError
+from tuning.run.memory_deaths import OutOfMemory, by_kernel
+from tuning.run.retries import Retries
 from tuning.run.snapshots import Snapshots, forget_restored
 from tuning.search.population import PopulationScheduler
+from tuning.states.durable import begun_on_node
 
 LOOK = 1.0  # seconds between two looks at what became of a process
 UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
+ASKING = 30.0  # seconds for a node to answer what its kernel has killed
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
 SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
 FOLLOW = 5.0  # seconds between two looks at how many trials the cluster holds
@@ -60,10 +70,13 @@ class Ended(NamedTuple):
     trial: Trial
     error: RayActorError
     since: float  # on the monotonic clock
+    mark: Any = None  # Ray's reference to what the process has left on its node; None: not asked for yet
+    asked: float = 0.0  # on the monotonic clock
+    address: str = ""  # of its node, which lives, once it is asked
 
 
 class Record(Protocol):
-    """Who knows what the study has done and cost."""
+    """Who knows what the study has done and cost, and whether it is to go on."""
 
     @property
     def budget_spent(self) -> bool:
@@ -74,6 +87,10 @@ class Record(Protocol):
 
     def reach_limit(self) -> None:
         """Told before the trials are ended for it, again and again until the last has ended."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it will end the run, by an exception, with this step."""
 
 
 class Controller(TuneController):  # type: ignore[misc]
@@ -105,12 +122,14 @@ class Controller(TuneController):  # type: ignore[misc]
         self._ended: list[Ended] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
+        self._retries = Retries()
         super().__init__(*arguments, **options)
         if self._unresumed is not None:
             raise RunFolderError(
                 f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: {self._unresumed}. "
                 "Was it made with another version of Ray, or other code?"
             ) from self._unresumed
+        ray_internals.hand_on_as_actor_errors(self)
         self._period = ray_internals.snapshots_of(self)._checkpoint_period
         self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one
 
@@ -126,6 +145,7 @@ class Controller(TuneController):  # type: ignore[misc]
             "_ended",
             "_losses",
             "_settled",
+            "_retries",
             "_period",
             "_fixed_members",
         }
@@ -150,6 +170,8 @@ class Controller(TuneController):  # type: ignore[misc]
                 self._look_into(one)
         if self._record.budget_spent and not self._ends_by_itself():
             self._end_study()
+        if self._record.stopping:
+            self.checkpoint(force=True, wait=True)  # or a resume would not know which trials have failed
 
     def _ends_by_itself(self) -> bool:
         """Whether nothing is to come but the last checkpoints of trials that have ended."""
@@ -227,15 +249,21 @@ class Controller(TuneController):  # type: ignore[misc]
         else:
             super()._trial_task_failure(trial, exception)
 
+    def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
+        with self._retries.deciding(trial, exception):
+            super()._process_trial_failure(trial, exception)
+
+    def _requeue_restored_trials(self, trials: list[Trial], resume_config: ResumeConfig) -> None:
+        failed = [trial for trial in trials if trial.status == Trial.ERROR]
+        super()._requeue_restored_trials(trials, resume_config)
+        if resume_config.errored == ResumeConfig.ResumeType.RESUME:
+            ray_internals.take_up_again(self, failed)
+
     def _look_into(self, ended: Ended) -> None:
-        trial, error, since = ended
-        address, lost = ray_internals.fate_of(error)
-        lost = True if error.preempted else lost
-        if lost is None:
-            if time.monotonic() - since < UNCLEAR:
-                self._ended.append(ended)
-                return
-            lost = True
+        address, lost = self._fate_of(ended)
+        if lost is None or (not lost and self._asks_for_mark(ended, address)):
+            return  # looked into again
+        trial, error = ended.trial, ended.error if lost else self._with_mark(ended, address)
         self._settled.add(str(error.actor_id))
         result = trial.last_result or {}
         reports = int(result.get("training_iteration", 0))
@@ -250,6 +278,43 @@ class Controller(TuneController):  # type: ignore[misc]
         trial.temporary_state.restoring_from = None  # nor does a restore that was cut off count
         error._preempted = True  # so Ray says it of a node that was taken back: not counted
         self._process_trial_failure(trial, exception=error)
+
+    def _fate_of(self, ended: Ended) -> tuple[str, bool | None]:
+        """The address of the node that `ended` was on, and whether that is lost; None: it is not known yet."""
+        if isinstance(ended.error, OutOfMemory) or ended.mark is not None:
+            return ended.address, False  # the node has said so itself, or it is known
+        address, lost = ray_internals.fate_of(ended.error)
+        if ended.error.preempted or (lost is None and time.monotonic() - ended.since >= UNCLEAR):
+            lost = True
+        if lost is None:
+            self._ended.append(ended)
+        return address, lost
+
+    def _asks_for_mark(self, ended: Ended, address: str) -> bool:
+        """Whether the node is still to say what the process has left there; then it is looked into again."""
+        if ended.mark is None:
+            node = ray_internals.node_of(ended.error)
+            if node is None or isinstance(ended.error, OutOfMemory):
+                return False
+            mark = begun_on_node(node, read_mark, str(ended.error.actor_id))
+            ended = ended._replace(mark=mark, asked=time.monotonic(), address=address)
+        elif ray.wait([ended.mark], timeout=0)[0] or time.monotonic() - ended.asked > ASKING:
+            return False
+        self._ended.append(ended)
+        return True
+
+    def _with_mark(self, ended: Ended, address: str) -> RayActorError:
+        """The error, as one of memory where there is evidence."""
+        if ended.mark is None or not ray.wait([ended.mark], timeout=0)[0]:
+            return ended.error
+        try:
+            death = ray.get(ended.mark)
+        except RayError as error:
+            logger.warning("%s: what its process has left cannot be read: %s", ended.trial.trial_id, error)
+            return ended.error
+        if death is None or not death.killed:
+            return ended.error
+        return by_kernel(str(ended.error.actor_id), address, death, ended.error)
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
         """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""

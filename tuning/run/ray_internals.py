@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
 from cluster.fork_server import Imports
 from cluster.head import open_channel
 from trainables import warm
+from tuning.run.memory_deaths import by_monitor
 
 if TYPE_CHECKING:
-    from ray.exceptions import RayActorError
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
@@ -159,6 +160,59 @@ def _answers(address: str, port: int) -> bool:
         except grpc.RpcError:
             return False
     return True
+
+
+def hand_on_as_actor_errors(controller: TuneController) -> None:
+    """Let every error that ends a process reach its trial as an error of its actor.
+
+    Ray's manager of actors knows RayActorError and RayTaskError; at any other, such as the OutOfMemoryError with which
+    the memory monitor kills, it raises, and the whole experiment ends. There is no option for that, and no hook before.
+    """
+    manager = controller._actor_manager
+    task_failed, start_failed = manager._actor_task_failed, manager._actor_start_failed
+
+    def handed_on(tracked: Any, error: Exception) -> Exception:
+        held = manager._live_actors_to_ray_actors_resources.get(tracked)
+        return _as_actor_error(held[0]._actor_id.hex() if held else None, error)
+
+    def on_task(tracked_actor_task: Any, exception: Exception) -> None:
+        task_failed(tracked_actor_task, handed_on(tracked_actor_task._tracked_actor, exception))
+
+    def on_start(tracked_actor: Any, exception: Exception) -> None:
+        start_failed(tracked_actor, handed_on(tracked_actor, exception))
+
+    manager._actor_task_failed, manager._actor_start_failed = on_task, on_start
+
+
+def _as_actor_error(actor_id: str | None, error: Exception) -> Exception:
+    if actor_id is None or isinstance(error, RayActorError | RayTaskError) or not isinstance(error, RayError):
+        return error
+    if isinstance(error, OutOfMemoryError):
+        killed: Exception = by_monitor(actor_id, error)
+        return killed
+    made: Exception = RayActorError(actor_id, f"{type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
+
+
+def node_of(error: RayActorError) -> str | None:
+    """Ray's id of the node whose process `error` is about."""
+    from ray._private import state
+
+    return state.actors(error.actor_id)["Address"]["NodeID"] or None
+
+
+def take_up_again(controller: TuneController, trials: list[Trial]) -> None:
+    """Failed trials of a snapshot run again: count them as live ones, which may fail as often as new ones.
+
+    A limiter forgets a trial when it fails, and would keep its result from the searcher.
+    """
+    search = controller._search_alg
+    for trial in trials:
+        trial.run_metadata.num_failures = 0
+        for limiter in (search, getattr(search, "searcher", None)):
+            if isinstance(limiter, ConcurrencyLimiter):
+                limiter.live_trials.add(trial.trial_id)
 
 
 def kill_stopping(controller: TuneController) -> None:

@@ -12,17 +12,15 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ray import cloudpickle
-from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Callback
-from ray.tune.result import EXPR_ERROR_FILE
 
 from trainables.reporting import Report
 from trainables.storage import FOLDERS, Storage
 from tuning.outcome import Exploit, NodeLoss, TrialState
+from tuning.run.alike import FailedAlike, failed_alike
+from tuning.run.failures import cause
 from tuning.run.spending import Spending
 from tuning.space import Space
 from tuning.store.url import StoreError
@@ -37,9 +35,6 @@ logger = logging.getLogger(__name__)
 HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
 
 
-MESSAGE = 500  # characters of an error's message at most
-
-
 class Recorder(Callback):  # type: ignore[misc]
     """Tune's callback for one study. Pickles without its writer (a connection, maybe a password): a restored one waits
     for `attach`.
@@ -49,10 +44,16 @@ class Recorder(Callback):  # type: ignore[misc]
         space: that the study searches; the dashboard draws its axes by it.
         storage: where the checkpoints lie.
         spending: of the study; None: one slot, and no limit.
+        alike: how many first trials that fail alike stop the run; None: they never do.
     """
 
     def __init__(
-        self, writer: StudyWriter, space: Space, storage: Storage = FOLDERS, spending: Spending | None = None
+        self,
+        writer: StudyWriter,
+        space: Space,
+        storage: Storage = FOLDERS,
+        spending: Spending | None = None,
+        alike: int | None = None,
     ) -> None:
         self._spending = spending or Spending()
         self._writer: StudyWriter | None = writer
@@ -60,6 +61,8 @@ class Recorder(Callback):  # type: ignore[misc]
         self._distributions = space.to_optuna()
         self._exploits: list[tuple[str, Exploit]] = []
         self._failure: Exception | None = None
+        self._most_alike = alike
+        self._alike: FailedAlike | None = None
         self._looked_for_lost = False
         self._trials: Sequence[Trial] = ()  # that Tune knows
         self._beat = 0.0
@@ -88,6 +91,11 @@ class Recorder(Callback):  # type: ignore[misc]
     def positions(self) -> dict[str, int]:
         """How many events of each trial are recorded, for the snapshot that Tune takes now."""
         return self._attached().positions()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the study's first trials have failed alike, so that the run stops with this step of Tune's."""
+        return self._alike is not None
 
     # What the strategy's scheduler, Tune's controller and the keeper of checkpoints tell.
 
@@ -140,6 +148,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """A trial, new or continued, has an actor now."""
         with self._writing() as writer:
             self._begin(writer, trials, trial)
+            writer.reopen_failed(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -147,6 +156,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """One report, and the exploits that were decided on it."""
         with self._writing() as writer:
             writer.note(result.get("provenance", {}))  # a custom function tells none
+            writer.stopped_for_failures = False
             writer.add_report(trial.trial_id, Report.from_result(result))
             for line in result.get("said", ()):
                 logger.warning("%s: %s", trial.trial_id, line)
@@ -184,6 +194,9 @@ class Recorder(Callback):  # type: ignore[misc]
         with self._writing() as writer:
             self._begin(writer, trials, trial)
             writer.end_trial(trial.trial_id, TrialState.FAILED, cause(trial))
+            if self._most_alike and (one := failed_alike(writer.states(), self._most_alike)) is not None:
+                writer.stopped_for_failures = True
+                self._alike = FailedAlike(one)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The end of Tune's step: time, and failures that an earlier hook could not make heard."""
@@ -193,6 +206,8 @@ class Recorder(Callback):  # type: ignore[misc]
             self._write_time()
         if self._failure is not None:
             raise self._failure
+        if self._alike is not None:
+            raise self._alike
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Tune has ended, in whatever way."""
@@ -259,25 +274,3 @@ class Recorder(Callback):  # type: ignore[misc]
         except Exception as error:
             self._failure = error
             raise
-
-
-def cause(trial: Trial) -> str:
-    """Why a trial failed: type and message of what its own code raised, on one line, and where the traceback is."""
-    name, message = _raised(trial)
-    message = " ".join(message.split())
-    shown = message if len(message) <= MESSAGE else f"{message[: MESSAGE - 3]}..."
-    return f"{name}: {shown} (traceback: {trial.storage.trial_fs_path}/{EXPR_ERROR_FILE})"
-
-
-def _raised(trial: Trial) -> tuple[str, str]:
-    """Type and message. Read in Tune's staging folder: it reaches the storage path only after this callback."""
-    if trial.pickled_error_file is None:  # Tune's own reasons, such as a checkpoint that cannot be stored
-        return "TuneError", Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
-    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-    if isinstance(error, RayTaskError) and error.cause is not None:
-        error = error.cause
-    if isinstance(error, RayActorError) and "creation task" in str(error):
-        # The trial's own error is the last line of a traceback that was made a text.
-        name, _, message = str(error).strip().splitlines()[-1].partition(": ")
-        return name.rpartition(".")[2], message
-    return type(error).__name__, str(error)

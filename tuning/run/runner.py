@@ -19,6 +19,7 @@ from trainables.spec import TRAININGS
 from trainables.states import Keeping
 from trainables.team import builder, workers_for
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.run.alike import FailedAlike
 from tuning.run.controller import following
 from tuning.run.folder import RunFolderError, claim_run_folder, unclaimed_if_unused
 from tuning.run.only_driver import only_driver
@@ -74,6 +75,7 @@ def run_experiment(
             damaged, was made with something else (without `force`), or another process runs the experiment.
         ClusterError: the cluster cannot be reached or cannot hold a trial.
         StoreError: the study store cannot be opened or written.
+        FailedAlike: the first trials of a study failed alike; no other study was started.
         Interrupted: stopped from outside.
     """
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
@@ -156,6 +158,7 @@ def run_study(
 
     Raises:
         StoreError: the store cannot be written, or holds a study that should be new.
+        FailedAlike: its first trials have failed alike; a resume runs them again.
         Interrupted: stopped before that.
         RunFolderError: there is something to continue, but it is damaged, or Tune cannot go on from it.
     """
@@ -168,7 +171,7 @@ def run_study(
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
     spending = Spending(study.spec.budget.limit, session.slots, session.devices_per_trial, before)
-    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending)
+    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending, study.spec.alike_failures)
     drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective, spending=spending)
     concurrency: int | None = session.limit
     if isinstance(plan.scheduler, PopulationScheduler):
@@ -186,7 +189,10 @@ def run_study(
             with contextlib.ExitStack() as stack:
                 if progress:
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
-                tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
+                again = writer.stopped_for_failures
+                tune = functools.partial(
+                    _tune, study, session, folder, callbacks, concurrency, keeping, resume=resume, again=again
+                )
                 stack.enter_context(contextlib.closing(snapshots))
                 followed = following(record=recorder, on_loss=recorder.record_loss, limit=limit, snapshots=snapshots)
                 with snapshot_period(plan.trials, place.snapshot_seconds), followed:
@@ -197,6 +203,9 @@ def run_study(
                     f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended}{planned} trials ended; "
                     "everything is kept"
                 )
+        except FailedAlike as error:
+            keeper.suspend()
+            raise FailedAlike(f"{study.strategy.name}, seed {study.seed}: {error}; all logs: {folder}") from None
         except Exception:
             keeper.suspend()
             raise
@@ -231,9 +240,15 @@ def _tune(
     keeping: Keeping,
     *,
     resume: bool,
+    again: bool,
 ) -> None:
-    """`tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state."""
+    """`tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state.
+
+    Args:
+        again: failed trials of the snapshot run again.
+    """
     from ray import tune
+    from ray.tune.tune_config import ResumeConfig
 
     plan, trial = study.plan, study.trial
     by_class = is_training(trial.trainable)
@@ -257,6 +272,7 @@ def _tune(
         reuse_actors=True,
         trial_dirname_creator=trial_folder,
         resume=resume,
+        resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if resume and again else None,
         callbacks=callbacks,
         verbose=0,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+from hyperopt import JOB_STATE_DONE, STATUS_FAIL
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.hyperopt import HyperOptSearch
 
@@ -14,8 +16,9 @@ from tuning.space import Space
 class TreeParzen(HyperOptSearch):  # type: ignore[misc]
     """HyperOpt's TPE over the continuous view of a space; what it proposes is cast to legal params.
 
-    TPE models the uncast value, so a whole number or a step is a plain variable to it. A trial that failed is marked so
-    and left out of the model (`on_trial_complete(error=True)`); one that ASHA stopped counts with its last score.
+    TPE models the uncast value, so a whole number or a step is a plain variable to it. A trial that failed is worse
+    than any score; Ray leaves it out of the model, which then proposes its like again and again. One that ASHA stopped
+    counts with its last score.
 
     The random ones before it are draws of `Space.sample`, as other strategies make them, not HyperOpt's own: for one
     seed all start from the same points. A cast value lies in its proxy, so it goes in as it is.
@@ -38,12 +41,24 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
             random_state_seed=seed,
         )
         self._declared = space
+        self._failed: dict[str, Any] = {}  # what HyperOpt knows a failed trial by, should it run again
         self._scheduler = scheduler
 
     def suggest(self, trial_id: str) -> dict[str, Value] | None:
         """Legal params, the fixed ones included."""
         raw = super().suggest(trial_id)
         return None if raw is None else self._declared.from_hyperopt(raw)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """HyperOpt takes a trial that is done and has no loss for an infinite one."""
+        if trial_id in self._failed:  # it has run again
+            self._live_trial_mapping[trial_id] = self._failed.pop(trial_id)
+        known, proposal = self._live_trial_mapping.get(trial_id), self._get_hyperopt_trial(trial_id)
+        super().on_trial_complete(trial_id, result, error)
+        if error and proposal is not None:
+            self._failed[trial_id] = known
+            proposal["state"], proposal["result"] = JOB_STATE_DONE, {"status": STATUS_FAIL}
+            self._hpopt_trials.refresh()
 
     def restore(self, checkpoint_path: str) -> None:
         """Called by Tune before it adds the trials of the snapshot; the scheduler in its hands is filled in place."""

@@ -8,7 +8,7 @@ computed again, a state that is told again change nothing that they should not (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,6 +57,7 @@ class _Record:
     take: int = 1
     position: int = 0  # the next event goes here; below len(events) only after a rewind
     checkpoints: list[tuple[float, int, str]] = field(default_factory=list)  # epoch, reports before it, folder
+    error: str | None = None  # of a failed trial
 
 
 class StudyWriter:
@@ -75,6 +76,7 @@ class StudyWriter:
         self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
         self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
         self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
+        self._stopped_for_failures = bool(attributes.get("stopped_for_failures", False))
         self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
         self._unwritten: set[str] = set()  # trials whose checkpoints have changed
         self._records = records
@@ -111,6 +113,22 @@ class StudyWriter:
     def ended(self) -> frozenset[str]:
         """The ids of the trials that have ended."""
         return frozenset(self._records.keys() - set(self.running()))
+
+    @property
+    def stopped_for_failures(self) -> bool:
+        """Whether the run has stopped, or the one before, because the trials had failed alike: they run again."""
+        return self._stopped_for_failures
+
+    @stopped_for_failures.setter
+    def stopped_for_failures(self, stopped: bool) -> None:
+        if stopped != self._stopped_for_failures:
+            self._set("stopped_for_failures", stopped)
+            self._stopped_for_failures = stopped
+
+    def states(self) -> Iterator[tuple[TrialState, int, str | None]]:
+        """Of each trial: where it stands, how many reports it has, and why it failed."""
+        for record in self._records.values():
+            yield record.state, len(reports_of(record.events[: record.position])), record.error
 
     def knows(self, trial_id: str) -> bool:
         """Whether the trial has begun."""
@@ -187,11 +205,17 @@ class StudyWriter:
         # As Optuna does it: a pruned trial's value is its last score. A completed one's is the score it is ranked by.
         value = {TrialState.COMPLETED: [self._best(scores, default=0.0)], TrialState.STOPPED: scores[-1:]}
         optuna_state = next(name for name, ours in OPTUNA_STATES.items() if ours is state)
+        record.error = error
         with self._told(f"end trial {trial_id}"):
             if error is not None:
                 self._storage.set_trial_user_attr(record.optuna_id, "error", error)
             self._storage.set_trial_state_values(record.optuna_id, OptunaState[optuna_state], value.get(state) or None)
         record.state = state
+
+    def reopen_failed(self, trial_id: str) -> None:
+        """The trial has a process again; if it was recorded as failed, it is running from now on."""
+        if self._known(trial_id).state is TrialState.FAILED:
+            self._writable(trial_id)
 
     def positions(self) -> dict[str, int]:
         """How many events of each trial count now; for `rewind` after a restart from a snapshot of this moment."""
@@ -319,7 +343,7 @@ class StudyWriter:
                     intermediate_values=old.intermediate_values,
                 )
                 record.optuna_id = self._storage.create_new_trial(self._study_id, copy)
-            record.state = TrialState.RUNNING
+            record.state, record.error = TrialState.RUNNING, None
         return record
 
     def _known(self, trial_id: str) -> _Record:
@@ -341,7 +365,14 @@ class StudyWriter:
 
 def _restored(frozen: FrozenTrial) -> _Record:
     events, take = decode(frozen.user_attrs)
-    return _Record(frozen._trial_id, OPTUNA_STATES[frozen.state.name], events, max(take, 1), len(events))
+    return _Record(
+        frozen._trial_id,
+        OPTUNA_STATES[frozen.state.name],
+        events,
+        max(take, 1),
+        len(events),
+        error=frozen.user_attrs.get("error"),
+    )
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

@@ -1,0 +1,121 @@
+"""Trials that take more memory than there is: killed by the kernel, in a cgroup with a limit, or by Ray's monitor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tuning import load_spec
+from tuning.outcome import StudyOutcome, TrialState
+from tuning.store.study_store import StudyStore
+
+pytestmark = pytest.mark.ray
+
+RATES = [1e-3, 3e-3, 1e-4, 3e-4]
+ALWAYS, ONCE = RATES[:2]
+LIMIT = 3 * 2**29  # bytes, for Ray, its workers and the driver; they take half of it
+MONITORED = 2**30  # bytes beyond what the machine uses as the test begins
+MOST = 4 * 2**30  # bytes that a hog takes if nobody stops it
+SECONDS = 180  # that a driver may take on a busy machine
+
+
+@pytest.fixture
+def temp() -> Iterator[Path]:
+    """Short: Ray puts its sockets there."""
+    folder = Path(tempfile.mkdtemp(prefix="tm", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A memory cgroup with a limit."""
+    folder = Path("/sys/fs/cgroup/memory") / f"tunefleet-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(LIMIT))
+    except OSError as error:
+        pytest.skip(f"no cgroup with a limit can be made here (version 1, as root): {error}")
+    yield folder
+    folder.rmdir()  # whatever ran there has ended
+
+
+def run(folder: Path, temp: Path, cgroup: Path | None = None, **settings: str) -> tuple[StudyOutcome, str]:
+    """A grid of four, one of which is a hog and one of which is it once; what came of it, and what was told."""
+    spec: dict[str, Any] = {
+        "name": "hogs",
+        "trainable": "tests.own_trainables:Hog",
+        "task": "reviews",
+        "epochs": 2,
+        "objective": {"metric": "accuracy", "mode": "max"},
+        "space": {"learning_rate": {"choice": RATES}},
+        "fixed": {"model.hog": json.dumps([ALWAYS, ONCE]), "model.most": MOST, "model.lives": str(folder / "lives")},
+        "strategies": [{"kind": "grid"}],
+        "max_failures": 5,
+        "cluster": {"storage": str(folder), "gpus_per_trial": 0, "max_concurrent": 1},
+        "test": False,
+    }
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    command = [sys.executable, "-m", "tuning.cli", "run", str(folder / "spec.yaml")]
+    if cgroup is not None:
+        command = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs && exec "$@"', "sh", *command]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        command,
+        env={**environment, **settings, "TMPDIR": str(temp)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (study,) = StudyStore(load_spec(folder / "spec.yaml").store_url).load("hogs").studies
+    return study, done.stderr
+
+
+def check(study: StudyOutcome, told: str, reason: str) -> None:
+    """The hog has failed after one retry, with the reason, the figures and what to change; the others are complete."""
+    trials = {trial.params["learning_rate"]: trial for trial in study.trials}
+    hog = trials.pop(ALWAYS)
+    assert [trial.state for trial in trials.values()] == [TrialState.COMPLETED] * 3, told
+    assert hog.state is TrialState.FAILED
+    assert hog.error is not None
+    assert hog.error.startswith(f"OutOfMemory: {reason}"), hog.error
+    assert "out of memory, also when started once more" in hog.error
+    assert "cluster.max_concurrent" in hog.error
+    assert told.count(f"{hog.id}: {reason}") == 1  # and once more is started, also with max_failures: 5
+    assert told.count("it is started once more") == 2  # the other is the hog of one life
+    assert [report.epoch for report in trials[ONCE].reports] == [1, 2]
+
+
+def test_a_trial_that_the_kernel_kills_is_started_once_more_and_the_others_finish(
+    tmp_path: Path, temp: Path, cgroup: Path
+) -> None:
+    study, told = run(tmp_path, temp, cgroup)
+    check(study, told, "the kernel killed its process: it held ")
+    (error,) = (trial.error for trial in study.trials if trial.error)
+    assert "of 1.50 GiB that its cgroup may have" in error
+
+
+def test_a_trial_that_rays_memory_monitor_kills_does_not_end_the_experiment(tmp_path: Path, temp: Path) -> None:
+    memory = {
+        line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()
+    }
+    total = memory["MemTotal"]
+    if memory["MemAvailable"] < 2 * MONITORED:
+        pytest.skip("too little memory is free")
+    threshold = (total - memory["MemAvailable"] + MONITORED) / total
+    settings = {"RAY_memory_usage_threshold": str(threshold), "RAY_memory_monitor_refresh_ms": "100"}
+    study, told = run(tmp_path, temp, **settings)
+    check(study, told, "Ray's memory monitor killed its process: it held ")
