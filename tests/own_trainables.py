@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,28 @@ class Dies(LearningCurve):
         if self.epoch == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().advance(epochs)
+
+
+class Hangs(LearningCurve):
+    """After its second epoch it is stopped (2e-3), as a frozen container is, or waits for what never comes (3e-3); not
+    a second time: files beside `model.hung` tell."""
+
+    def advance(self, epochs: float) -> Evaluation:
+        marker = Path(f"{self.params['model.hung']}-{self.rate}")
+        if self.epoch == 2 and self.rate in (2e-3, 3e-3) and not marker.exists():
+            marker.touch()
+            if self.rate == 2e-3:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(10_000)
+        return super().advance(epochs)
+
+
+def hangs(params: Params, *, spec: FineTuneSpec) -> None:
+    """The same as a function."""
+    curve = Hangs(params, spec)
+    while curve.epoch < curve.horizon:
+        epoch, metrics, _ = curve.advance(1)
+        report(metrics, epoch=epoch)
 
 
 class Lucky(LearningCurve):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainables.epochs import ROUNDING, horizon_of
+from trainables.heartbeat import pulse, waiting
 from trainables.spec import FineTuneSpec, Params
 
 
@@ -128,7 +129,9 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     now = time.time()
     result = Report(epoch, values, trial.params, trial.charge(), now).to_result()
     result["finished"] = epoch >= trial.horizon - ROUNDING
-    tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
+    pulse.report(epoch)
+    with waiting():  # a strategy may hold the trial until others have come as far
+        tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
 
 
 def restored_checkpoint() -> Path | None:

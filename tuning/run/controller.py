@@ -35,8 +35,9 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from trainables.heartbeat import Heartbeat
 from tuning.outcome import NodeLoss
-from tuning.run import ray_internals
+from tuning.run import hung, ray_internals
 from tuning.search.population import PopulationScheduler
 
 LOOK = 1.0  # seconds between two looks at what became of a process
@@ -75,6 +76,7 @@ class Controller(TuneController):  # type: ignore[misc]
         on_loss: told before the trial starts again.
         limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
             in its place: the limit does not change.
+        heartbeat: that the trials' processes have; None: they may take any time.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Controller(TuneController):  # type: ignore[misc]
         budget: Budgeted,
         on_loss: Callable[[NodeLoss], None],
         limit: Callable[[], int | None] | None,
+        heartbeat: Heartbeat | None = None,
         **options: Any,
     ) -> None:
         self._budget, self._on_loss, self._limit = budget, on_loss, limit
@@ -90,6 +93,8 @@ class Controller(TuneController):  # type: ignore[misc]
         self._ended: list[Ended] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
+        self._watch = None if heartbeat is None else hung.Watch(heartbeat.seconds)
+        self._hung: dict[str, hung.Hung] = {}  # by actor: killed for it
         super().__init__(*arguments, **options)
         self._period = ray_internals.snapshots_of(self)._checkpoint_period
         self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one
@@ -104,6 +109,8 @@ class Controller(TuneController):  # type: ignore[misc]
             "_ended",
             "_losses",
             "_settled",
+            "_watch",
+            "_hung",
             "_period",
             "_fixed_members",
         }
@@ -126,8 +133,20 @@ class Controller(TuneController):  # type: ignore[misc]
                 self._ended.append(one)
             else:
                 self._look_into(one)
+        if self._watch is not None and self._watch.due(time.monotonic()):
+            self._kill_hung(self._watch)
         if self._budget.budget_spent and not self._ends_by_itself():
             self._end_study()
+
+    def _kill_hung(self, watch: hung.Watch) -> None:
+        """Processes without progress. What Tune is told of their ends comes back to `_look_into`."""
+        actors = ray_internals.actors_of(self)
+        beats = ray_internals.beats_of(actors.keys() - self._hung.keys())
+        for one in watch.look(time.monotonic(), beats):
+            if ray_internals.actor_alive(one.actor):
+                self._hung[one.actor] = one
+                if not hung.kill(list(beats[one.actor].values())):
+                    ray_internals.kill_actor(self, actors[one.actor])
 
     def _ends_by_itself(self) -> bool:
         """Whether nothing is to come but the last checkpoints of trials that have ended."""
@@ -158,6 +177,12 @@ class Controller(TuneController):  # type: ignore[misc]
         self._schedule_trial_stop(trial)
         self._live_trials.discard(trial)
 
+    def cleanup(self) -> None:
+        """The study has ended, or the driver does."""
+        super().cleanup()
+        if self._watch is not None:
+            ray_internals.forget_beats(self._watch.seen)
+
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Take a snapshot if it is time. One that takes long keeps the next one waiting: each holds every trial."""
         taken = ray_internals.snapshots_of(self)
@@ -174,11 +199,14 @@ class Controller(TuneController):  # type: ignore[misc]
         """Tune has got `exception` instead of a result: one for each thing that it had asked of the process."""
         if isinstance(exception, RayActorError) and exception.actor_id in self._settled:
             return  # told before; the trial may be somewhere else by now
+        one = self._hung.get(str(exception.actor_id)) if isinstance(exception, RayActorError) else None
         self._resetting_trials.discard(trial)  # Ray does not, and would wait for ever for the reset to end
         if any(known.trial is trial for known in self._ended):
             return
         if isinstance(exception, RayActorError) and not exception.actor_init_failed:
             self._ended.append(Ended(trial, exception, time.monotonic()))
+        elif one is not None:
+            self._restart_hung(trial, one)
         else:
             super()._trial_task_failure(trial, exception)
 
@@ -195,6 +223,9 @@ class Controller(TuneController):  # type: ignore[misc]
         result = trial.last_result or {}
         reports = int(result.get("training_iteration", 0))
         self._losses[trial.trial_id, reports] += lost
+        if not lost and (one := self._hung.pop(str(error.actor_id), None)) is not None:
+            self._restart_hung(trial, one)
+            return
         if not lost or self._losses[trial.trial_id, reports] > IN_A_ROW:
             super()._trial_task_failure(trial, error)
             return
@@ -205,6 +236,17 @@ class Controller(TuneController):  # type: ignore[misc]
         trial.temporary_state.restoring_from = None  # nor does a restore that was cut off count
         error._preempted = True  # so Ray says it of a node that was taken back: not counted
         self._process_trial_failure(trial, exception=error)
+
+    def _restart_hung(self, trial: Trial, one: hung.Hung) -> None:
+        """Its own failure, also while it was being restored: the checkpoint is not to blame."""
+        trial.temporary_state.restoring_from = None
+        saved = trial.latest_checkpoint_result
+        epoch = float(saved.metrics["epoch"]) if saved else 0.0
+        again = trial.run_metadata.num_failures < trial.max_failures or trial.max_failures < 0
+        outcome = f"restarted from epoch {epoch:g}" if again else f"not restarted: max_failures is {trial.max_failures}"
+        told = f"{one.describe(float((trial.last_result or {}).get('epoch', 0.0)))}; {outcome}"
+        logger.warning("%s: %s", trial.trial_id, told)
+        super()._trial_task_failure(trial, hung.NoProgress(error_msg=told))
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
         """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""
@@ -220,11 +262,17 @@ class Controller(TuneController):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def following(
-    *, budget: Budgeted, on_loss: Callable[[NodeLoss], None], limit: Callable[[], int | None] | None
+    *,
+    budget: Budgeted,
+    on_loss: Callable[[NodeLoss], None],
+    limit: Callable[[], int | None] | None,
+    heartbeat: Heartbeat | None = None,
 ) -> Iterator[None]:
     """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
     made = tune_module.TuneController
-    tune_module.TuneController = functools.partial(Controller, budget=budget, on_loss=on_loss, limit=limit)
+    tune_module.TuneController = functools.partial(
+        Controller, budget=budget, on_loss=on_loss, limit=limit, heartbeat=heartbeat
+    )
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ from trainables.team import builder, workers_for
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.run.controller import following
 from tuning.run.folder import RunFolderError, claim_run_folder, unclaimed_if_unused
+from tuning.run.hung import heartbeat_of
 from tuning.run.only_driver import only_driver
 from tuning.run.packing import packed, sharing_record
 from tuning.run.place import RunPlace, place_of
@@ -173,7 +174,9 @@ def run_study(
                 if progress:
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
                 tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
-                followed = following(budget=recorder, on_loss=recorder.record_loss, limit=limit)
+                followed = following(
+                    budget=recorder, on_loss=recorder.record_loss, limit=limit, heartbeat=heartbeat_of(study.spec)
+                )
                 with snapshots(plan.trials, place.snapshot_seconds), followed:
                     stopped = stopped_during(tune)
             if stopped or not (spending.reached or recorder.ended >= study.most_trials):
@@ -222,9 +225,10 @@ def _tune(
 
     plan, trial = study.plan, study.trial
     by_class = is_training(trial.trainable)
-    workers = workers_for(trial.trainable, session.resources.gpus)
+    workers, heartbeat = workers_for(trial.trainable, session.resources.gpus), heartbeat_of(study.spec)
+    make = builder(workers, heartbeat)
     tune.run(
-        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping, make=builder(workers)),
+        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping, make=make, heartbeat=heartbeat),
         name=study.name,
         storage_path=posixpath.dirname(folder),
         storage_filesystem=keeping.storage.filesystem,
