@@ -68,7 +68,8 @@ def obey(command: Callable[[], int], *, debug: bool = False) -> int:
             raise
         hint = "" if isinstance(error, EXPECTED) else " (--debug shows where)"
         kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
-        print(f"tunefleet: {kind}{error}{hint}", file=sys.stderr)
+        for line in (f"{kind}{error}{hint}", *getattr(error, "__notes__", ())):
+            print(f"tunefleet: {line}", file=sys.stderr)
         return WRONG_INPUT if isinstance(error, WRONG_INPUTS) else FAILED
 
 
@@ -188,6 +189,10 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, go_on: str = "") -> int:
     except RunFolderError as error:
         print(f"tunefleet: {error}", file=sys.stderr)
         return WRONG_INPUT
+    except (ClusterError, StoreError, OSError) as error:
+        if (spec.run_folder / SPEC_FILE).is_file():
+            error.add_note(f"what was recorded before is kept; {next_step}")
+        raise
     print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
     return SUCCESS if tell_failures(outcome) else FAILED
 

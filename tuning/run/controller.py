@@ -38,6 +38,7 @@ from ray.tune.schedulers import TrialScheduler
 from trainables.heartbeat import Heartbeat
 from tuning.outcome import NodeLoss
 from tuning.run import hung, ray_internals
+from tuning.run.full_disk import full_disk
 from tuning.search.population import PopulationScheduler
 
 LOOK = 1.0  # seconds between two looks at what became of a process
@@ -93,6 +94,7 @@ class Controller(TuneController):  # type: ignore[misc]
         self._ended: list[Ended] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
+        self._full: Exception | None = None  # a trial could not write to the storage
         self._watch = None if heartbeat is None else hung.Watch(heartbeat.seconds)
         self._hung: dict[str, hung.Hung] = {}  # by actor: killed for it
         super().__init__(*arguments, **options)
@@ -109,6 +111,7 @@ class Controller(TuneController):  # type: ignore[misc]
             "_ended",
             "_losses",
             "_settled",
+            "_full",
             "_watch",
             "_hung",
             "_period",
@@ -125,8 +128,14 @@ class Controller(TuneController):  # type: ignore[misc]
                 ray_internals.limit_trials(self, most)
 
     def on_step_end(self) -> None:
-        """Tune's step has ended: what became of the processes that have, and whether that was the last step."""
+        """Tune's step has ended: what became of the processes that have, and whether that was the last step.
+
+        Raises:
+            StorageError: the disk of the storage is full.
+        """
         super().on_step_end()
+        if self._full is not None:
+            raise self._full
         ended, self._ended = self._ended, []
         for one in ended:
             if time.monotonic() - one.since < LOOK:
@@ -199,6 +208,9 @@ class Controller(TuneController):  # type: ignore[misc]
         """Tune has got `exception` instead of a result: one for each thing that it had asked of the process."""
         if isinstance(exception, RayActorError) and exception.actor_id in self._settled:
             return  # told before; the trial may be somewhere else by now
+        self._full = self._full or full_disk(exception, str(self._storage.experiment_fs_path))
+        if self._full is not None:
+            return  # the study ends with this step; a trial that is recorded as failed would not go on
         one = self._hung.get(str(exception.actor_id)) if isinstance(exception, RayActorError) else None
         self._resetting_trials.discard(trial)  # Ray does not, and would wait for ever for the reset to end
         if any(known.trial is trial for known in self._ended):
