@@ -96,11 +96,11 @@ def _run_claimed(spec: ExperimentSpec, tracking: Tracking, *, progress: bool, re
         studies = [Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished]
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
         if progress:
-            print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
+            _say(spec.name, f"{session.describe()}; {tracking.describe()}")
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
         if progress:
             for line in filter(None, (room, *_turns(studies, session.slots))):
-                print(line, flush=True)
+                _print(line)
         workers = workers_for(spec.trainable, session.resources.gpus)
         for study in studies:
             session.warm_up(study.most_trials, slot_environment(), workers)
@@ -118,7 +118,13 @@ def _turns(studies: Sequence[Study], slots: int) -> Iterator[str]:
 
 
 def _say(name: str, line: str) -> None:
-    print(f"{name}: {line}", flush=True)
+    _print(f"{name}: {line}")
+
+
+def _print(line: str) -> None:
+    """Where nobody reads any more the run goes on: what it finds is in the store."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _keep_quiet(line: str) -> None:
