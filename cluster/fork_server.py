@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from cluster import fork_program
 from cluster.fork_program import RAYS_OWN, SERVE, SOCKET
+from cluster.hangups import hangups_held
 
 # What a slot imports, which Tune marks by the first; and without a question to CUDA, or no child could use a device.
 IMPORTING = {"PL_DISABLE_FORK": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
@@ -82,13 +83,14 @@ class ForkServer:
             listening.listen(BACKLOG)
             # It listens before it has imported anything: a launcher that comes early waits.
             fd, told = listening.fileno(), json.dumps([*self._imports, sys.path])
-            self._process = subprocess.Popen(
-                [sys.executable, self.launcher, SERVE, str(fd), str(self._place), told],
-                stdin=subprocess.PIPE,  # closed by the system when the driver ends
-                stdout=subprocess.PIPE,  # a byte when it has imported
-                pass_fds=[fd],
-                env=os.environ | IMPORTING,
-            )
+            with hangups_held():
+                self._process = subprocess.Popen(
+                    [sys.executable, self.launcher, SERVE, str(fd), str(self._place), told],
+                    stdin=subprocess.PIPE,  # closed by the system when the driver ends
+                    stdout=subprocess.PIPE,  # a byte when it has imported
+                    pass_fds=[fd],
+                    env=os.environ | IMPORTING,
+                )
         return self
 
     def wait(self) -> None:

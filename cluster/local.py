@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS, environment
 from cluster.fork_server import ForkServer, Imports, fork_server_of
+from cluster.hangups import hangups_held
 from cluster.head import AUTH_MODE
 from cluster.mps import Daemon
 from cluster.spec import ClusterSpec
@@ -58,7 +59,7 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
         _forking(folder, imports) as server,
     ):
         try:
-            with _without_services({"setup_worker_path": server.launcher} if server else {}):
+            with hangups_held(), _without_services({"setup_worker_path": server.launcher} if server else {}):
                 ray.init(
                     address="local",  # not None: that would join what RAY_ADDRESS names
                     num_cpus=_cores(),

@@ -70,6 +70,13 @@ class ClusterSpec(BaseModel):
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         None, description="At most this many trials at a time; null: as many as the resources hold."
     )
+    heartbeat_seconds: Annotated[float, Field(ge=1)] | Literal["auto"] | None = Field(
+        "auto",
+        description="Seconds. A trial whose process makes no step for so long (it hangs, or was stopped) is killed and "
+        "has failed: it starts again from its checkpoint while `max_failures` allows. Before the first step it has ten "
+        "times as long, ten minutes at least. auto: 600 for the trainables of this package, null for your own, of "
+        "which nothing is known between two reports (`trainables.step_done()` tells more); null: it may take any time.",
+    )
     storage: str = Field(
         "runs",
         description="Folder that every node reaches; the run folder is STORAGE/NAME. Relative to where you start. Or a "

@@ -1,4 +1,5 @@
-"""Interrupted and resumed: drivers in processes of their own, stopped by Ctrl-C, SIGTERM or the end of the machine."""
+"""Interrupted and resumed: drivers in processes of their own, stopped by Ctrl-C, SIGTERM, a closed terminal or
+the end of the machine."""
 
 from __future__ import annotations
 
@@ -118,6 +119,8 @@ def stop_after(driver: subprocess.Popen[str], reports: int, how: signal.Signals 
         pytest.fail(f"the driver ended after {seen} reports: {driver.communicate()[1]}")
     if how is None:
         drivers.pull_the_plug()
+    elif how is signal.SIGHUP:
+        os.killpg(driver.pid, how)  # as a terminal does that is closed
     else:
         driver.send_signal(how)
     return driver.communicate(timeout=SECONDS)[1]
@@ -156,6 +159,7 @@ def lose_the_states(study: Path) -> None:
     ("strategy", "how", "reports", "lost"),
     [
         ("grid", signal.SIGTERM, 6, False),
+        ("grid", signal.SIGHUP, 6, False),
         ("pbt", signal.SIGINT, 5, False),
         ("pbt", None, 5, True),
         ("hyperopt_asha", None, 9, False),

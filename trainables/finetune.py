@@ -25,6 +25,7 @@ from trainables.arguments import padding_multiple, training_arguments, whole
 from trainables.cache import PreparedTask, prepare
 from trainables.compilation import compile_encoder
 from trainables.epochs import horizon_of, next_position
+from trainables.heartbeat import part_done
 from trainables.models import load_model
 from trainables.replicas import Replicas
 from trainables.reporting import NonFiniteScore
@@ -54,6 +55,7 @@ class FineTuning:
         self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
         self.params.update(params)
         self.data = self.prepared()
+        part_done()
         multiple = padding_multiple(spec, self.data.max_length, self.data.tokenizer.model_max_length)
         self.horizon = horizon_of(self.params, spec)
         self.epoch = 0.0  # passes over the training split, at the last evaluation
@@ -68,6 +70,7 @@ class FineTuning:
             regression=self.data.regression,
             config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
         )
+        part_done()
         if torch.cuda.is_available():
             always_mask(self.model)
         if spec.compile:

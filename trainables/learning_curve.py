@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.epochs import horizon_of, next_position
+from trainables.heartbeat import step_done
 from trainables.slot import Evaluation, Scores
 from trainables.spec import FineTuneSpec, Params, Value
 
 BEST_LEARNING_RATE = 1e-3
 DIVERGES_ABOVE = 0.5
+STEPS = 10  # of an epoch that takes time
 
 
 class LearningCurve:
@@ -40,7 +42,9 @@ class LearningCurve:
         target = next_position(self.epoch, epochs, self.horizon)
         epochs = target - self.epoch
         if self.seconds_per_epoch:
-            time.sleep(self.seconds_per_epoch * epochs)
+            for _ in range(STEPS):
+                time.sleep(self.seconds_per_epoch * epochs / STEPS)
+                step_done()
         decades_off = math.log10(self.rate / BEST_LEARNING_RATE)
         speed = math.exp(-(decades_off**2)) * (1 - 0.5 * self.decay)
         self.progress += speed * epochs

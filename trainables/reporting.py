@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from trainables.checksums import DamagedCheckpoint, damage, write_checksums
 from trainables.epochs import ROUNDING, horizon_of
+from trainables.heartbeat import pulse, waiting
 from trainables.spec import FineTuneSpec, Params
 
 
@@ -137,7 +138,9 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     result["finished"] = epoch >= trial.horizon - ROUNDING
     if checkpoint is not None:
         write_checksums(Path(checkpoint))
-    tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
+    pulse.report(epoch)
+    with waiting():  # a strategy may hold the trial until others have come as far
+        tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
 
 
 def restored_checkpoint() -> Path | None:

@@ -25,6 +25,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_outputs import ModelOutput
 
+from trainables.heartbeat import step_done
 from trainables.micro_batches import Batch, MicroBatches
 from trainables.replicas import Replicas
 
@@ -86,6 +87,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
             loss = self._in_parts(model, share, num_items_in_batch)
         if last:
             self.replicas.add_up(model.parameters())
+        step_done()
         return loss
 
     def _in_parts(self, model: Any, inputs: Batch, num_items_in_batch: Any) -> torch.Tensor:
@@ -126,6 +128,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             while (logits := self.scoring_parts.attempt(lambda part: _logits(model(**part)), [batch])) is None:
                 pass
+        step_done()
         return None, torch.cat(logits) if len(logits) > 1 else logits[0], labels
 
     def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:

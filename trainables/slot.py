@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from ray import tune
 
 from trainables.device_memory import cap_device_memory
+from trainables.heartbeat import Heartbeat, pulse, working
 from trainables.memory_mark import mark_memory
 from trainables.recipe import Recipe
 from trainables.reporting import Report, begin_function_trial, checked
@@ -113,6 +114,7 @@ def make_trainable(
     devices: float,
     keeping: Keeping = BESIDE_THE_RECIPE,
     make: Callable[[Params, FineTuneSpec], Training] = build,
+    heartbeat: Heartbeat | None = None,
 ) -> Any:
     """The Tune trainable for `spec`.
 
@@ -120,23 +122,36 @@ def make_trainable(
         make: builds a trial's Training in the slot; `team.builder` makes one that several processes compute.
         devices: what one trial holds: GPUs, or CPU cores where it has none. Cost is seconds x devices.
         keeping: where and with what states are written; a function keeps its own checkpoints.
+        heartbeat: tells the driver that the process is well; None: nobody asks.
 
     Raises:
         ValueError: `spec.trainable` names nothing that can be run.
     """
     if is_training(spec.trainable):
-        return tune.with_parameters(Slot, training=make, spec=spec, devices=devices, keeping=keeping)
+        return tune.with_parameters(
+            Slot, training=make, spec=spec, devices=devices, keeping=keeping, heartbeat=heartbeat
+        )
     target = load_trainable(spec.trainable)
 
     def train_function(config: dict[str, Any]) -> None:
         mark_memory()
-        params = {**spec.fixed, **config}
-        begin_function_trial(params, spec, devices)
-        cap_device_memory()
-        target(params, spec=spec)
+        _call(target, {**spec.fixed, **config}, spec, devices, heartbeat)
 
     train_function.__name__ = target.__name__
     return train_function
+
+
+def _call(
+    target: Callable[..., None], params: Params, spec: FineTuneSpec, devices: float, heartbeat: Heartbeat | None
+) -> None:
+    """One trial of a function. Found by its name where it runs: what `train_function` itself names is copied there."""
+    if heartbeat is not None:
+        pulse.beat(heartbeat, _actor())
+    with working():
+        pulse.begin()
+        begin_function_trial(params, spec, devices)
+        cap_device_memory()
+        target(params, spec=spec)
 
 
 class Slot(tune.Trainable):  # type: ignore[misc]
@@ -149,8 +164,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         spec: FineTuneSpec,
         devices: float,
         keeping: Keeping = BESIDE_THE_RECIPE,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         """Called by Tune in the new actor."""
+        if heartbeat is not None:
+            pulse.beat(heartbeat, _actor())
         self._make, self._spec, self._devices = training, spec, devices
         self._states = States(keeping, training, spec)
         self._start(config)
@@ -162,7 +180,9 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._params = {**self._spec.fixed, **config}
         self._epoch = 0.0
         self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
-        self._training = self._make(self._params, self._spec)
+        with working():
+            pulse.begin()
+            self._training = self._make(self._params, self._spec)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Another trial, or the same one after an exploit, takes this slot: nothing of the old one stays."""
@@ -172,7 +192,9 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train to the next evaluation; the result is one report."""
-        epoch, metrics, params = self._training.advance(self._spec.report_every_epochs)
+        with working():
+            epoch, metrics, params = self._training.advance(self._spec.report_every_epochs)
+        pulse.report(epoch)
         self._epoch = epoch
         assert self._spec.objective is not None  # load_spec fills it in from the task
         metrics = checked(metrics, self._spec.objective.metric, epoch, params)
@@ -187,9 +209,18 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""
-        self._past = self._states.save(Path(checkpoint_dir), self._training, self._past, self._params, self._epoch)
+        with working():
+            self._past = self._states.save(Path(checkpoint_dir), self._training, self._past, self._params, self._epoch)
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""
-        self._past = self._states.load(Path(checkpoint), self._training)
-        self._epoch = self._past.epoch
+        with working():
+            self._past = self._states.load(Path(checkpoint), self._training)
+        self._epoch = pulse.epoch = self._past.epoch
+
+
+def _actor() -> str:
+    """Ray's id of the trial's own actor, in which this runs."""
+    import ray
+
+    return str(ray.get_runtime_context().get_actor_id())

@@ -21,6 +21,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from trainables.heartbeat import Heartbeat, pulse, waiting, working
 from trainables.slot import Evaluation, Scores, Training, build, load_trainable
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
 
@@ -48,9 +49,9 @@ def workers_for(trainable: str, gpus: float) -> int:
     return int(gpus) if gpus >= 2 and divides else 1
 
 
-def builder(workers: int) -> Callable[[Params, FineTuneSpec], Training]:
-    """What builds a Training that so many processes compute."""
-    return build if workers == 1 else Team(workers)
+def builder(workers: int, heartbeat: Heartbeat | None = None) -> Callable[[Params, FineTuneSpec], Training]:
+    """What builds a Training that so many processes compute, each with the heartbeat."""
+    return build if workers == 1 else Team(workers, heartbeat)
 
 
 class Team:
@@ -59,8 +60,8 @@ class Team:
     Must be called in a process that runs in a placement group with a bundle for each worker.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, heartbeat: Heartbeat | None = None) -> None:
+        self.size, self._heartbeat = size, heartbeat
         self._workers: list[Any] = []  # by rank
         self._folder: tempfile.TemporaryDirectory[str] | None = None  # where they have met
         self._numbers = itertools.count()
@@ -85,7 +86,8 @@ class Team:
         answers = [getattr(worker, method).remote(*args) for worker in self._workers]
         left = answers
         while left:
-            ready, left = ray.wait(left)
+            with waiting():  # each of them has a heartbeat of its own
+                ready, left = ray.wait(left)
             if (error := _error(ready[0])) is not None:
                 late, _ = ray.wait(left, num_returns=len(left), timeout=GRACE) if left else ([], [])
                 errors = {ready[0]: error} | {answer: e for answer in late if (e := _error(answer)) is not None}
@@ -130,7 +132,7 @@ class Team:
                 "scheduling_strategy": placed,
             }
             self._workers.append(ray.remote(Worker).options(**options).remote(rank))
-        self.call("join", self.size, Path(self._folder.name))
+        self.call("join", self.size, Path(self._folder.name), self._heartbeat, _leader())
 
     def _reason(self, errors: Mapping[int, Exception]) -> Exception:
         """What to raise: a death before the complaints of those that noticed it, else the first error."""
@@ -155,6 +157,10 @@ def _error(answer: Any) -> Exception | None:
         failed: Exception = error
         return failed
     return None
+
+
+def _leader() -> str:
+    return str(ray.get_runtime_context().get_actor_id())
 
 
 class Together:
@@ -196,20 +202,29 @@ class Worker:
         self._rank = rank
         self._trainings: dict[int, Training] = {}  # the slot's own; a second while a lost state is made again
 
-    def join(self, size: int, folder: Path) -> None:
-        """Meet the others."""
+    def join(self, size: int, folder: Path, heartbeat: Heartbeat | None, leader: str) -> None:
+        """Meet the others. `leader`: Ray's id of their leader's actor."""
         from trainables.replicas import join  # torch: in the workers, not in the slot
 
-        join(self._rank, size, folder)
+        if heartbeat is not None:
+            pulse.beat(heartbeat, leader, self._rank + 1)
+        with working():
+            join(self._rank, size, folder)
 
     def build(self, number: int, params: Params, spec: FineTuneSpec) -> tuple[float, dict[str, Value]]:
         """Its horizon and its provenance."""
-        training = self._trainings[number] = build(params, spec)
+        with working():
+            pulse.begin()
+            training = self._trainings[number] = build(params, spec)
         return training.horizon, dict(training.provenance)
 
     def call(self, number: int, verb: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         """One of the four verbs."""
-        return getattr(self._trainings[number], verb)(*args, **options)
+        with working():
+            answer = getattr(self._trainings[number], verb)(*args, **options)
+        if isinstance(answer, Evaluation):
+            pulse.report(answer.epoch)
+        return answer
 
     def forget(self, number: int) -> None:
         """Free what the trial holds. It may never have been built here."""

@@ -1,6 +1,7 @@
 """The command `tunefleet`: a subcommand, a spec, key=value. Each subcommand is one function below.
 
-Exit status: 0 success; 1 the run failed; 2 wrong input; 130 interrupted; 141 nobody reads its output (`| head`).
+Exit status: 0 success; 1 the run failed; 2 wrong input; 130 interrupted; 141 nobody reads its output (`| head`); a run
+goes on to its end without.
 Errors go to standard error, on lines that say what to do next; the traceback is shown with --debug.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import functools
 import gc
 import os
@@ -47,6 +49,7 @@ class Refused(InputError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name. Returns the exit status."""
+    _open_what_is_closed()
     arguments = _parse(argv)
     if (here := os.getcwd()) not in sys.path:  # a spec may name a trainable of the user's own; Ray does it for workers
         sys.path.append(here)
@@ -62,16 +65,36 @@ def obey(command: Callable[[], int], *, debug: bool = False) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Python would write what is left when it ends, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return UNREAD
     except Exception as error:
         if debug:
             raise
         hint = "" if isinstance(error, EXPECTED) else " (--debug shows where)"
         kind = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
-        print(f"tunefleet: {kind}{error}{hint}", file=sys.stderr)
+        for line in (f"{kind}{error}{hint}", *getattr(error, "__notes__", ())):
+            _tell(line)
         return WRONG_INPUT if isinstance(error, WRONG_INPUTS) else FAILED
+
+
+def _tell(line: str) -> None:
+    """One line on standard error, unless that was closed, with its terminal for one."""
+    with contextlib.suppress(OSError):
+        print(f"tunefleet: {line}", file=sys.stderr, flush=True)
+
+
+def _drop_output() -> None:
+    """Python would write what is left when it ends, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_what_is_closed() -> None:
+    """Started with standard streams closed (`>&-`): the next file that is opened would become one of them."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -193,16 +216,28 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: 
     try:
         outcome = run_experiment(spec, resume=resume, force=force)
     except Interrupted as stop:
-        print(f"tunefleet: {stop}; {next_step}", file=sys.stderr)
+        _tell(f"{stop}; {next_step}")
         return INTERRUPTED
     except KeyboardInterrupt:  # between the studies: while Ray starts, or while the test split is scored
         if (spec.run_folder / SPEC_FILE).is_file():
-            print(f"tunefleet: interrupted; {next_step}", file=sys.stderr)
+            _tell(f"interrupted; {next_step}")
         return INTERRUPTED
     except FailedAlike as error:
-        print(f"tunefleet: {error}; fix it and {next_step}", file=sys.stderr)
+        _tell(f"{error}; fix it and {next_step}")
         return FAILED
-    print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
+    except (ClusterError, StoreError, OSError) as error:
+        if (spec.run_folder / SPEC_FILE).is_file():
+            error.add_note(f"what was recorded before is kept; {next_step}")
+        raise
+    try:
+        print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
+        sys.stdout.flush()
+    except OSError as error:
+        _drop_output()
+        _tell(
+            f"the run is complete; its comparison could not be written ({error}): `tunefleet compare {spec.resumed_as}`"
+        )
+        return UNREAD
     return SUCCESS if tell_failures(outcome) else FAILED
 
 

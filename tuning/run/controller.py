@@ -44,10 +44,12 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.tune_config import ResumeConfig
 
+from trainables.heartbeat import Heartbeat
 from trainables.memory_mark import read_mark
 from tuning.outcome import NodeLoss
-from tuning.run import ray_internals
+from tuning.run import hung, ray_internals
 from tuning.run.folder import RunFolderError
+from tuning.run.full_disk import full_disk
 from tuning.run.memory_deaths import OutOfMemory, by_kernel
 from tuning.run.retries import Retries
 from tuning.run.snapshots import Snapshots, forget_restored
@@ -102,6 +104,7 @@ class Controller(TuneController):  # type: ignore[misc]
         limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
             in its place: the limit does not change.
         snapshots: seal what Tune saves.
+        heartbeat: that the trials' processes have; None: they may take any time.
 
     Raises:
         RunFolderError: Tune cannot go on from the snapshot.
@@ -114,6 +117,7 @@ class Controller(TuneController):  # type: ignore[misc]
         on_loss: Callable[[NodeLoss], None],
         limit: Callable[[], int | None] | None,
         snapshots: Snapshots,
+        heartbeat: Heartbeat | None = None,
         **options: Any,
     ) -> None:
         self._record, self._on_loss, self._limit, self._snapshots = record, on_loss, limit, snapshots
@@ -123,6 +127,9 @@ class Controller(TuneController):  # type: ignore[misc]
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
         self._retries = Retries()
+        self._full: Exception | None = None  # a trial could not write to the storage
+        self._watch = None if heartbeat is None else hung.Watch(heartbeat.seconds)
+        self._hung: dict[str, hung.Hung] = {}  # by actor: killed for it
         super().__init__(*arguments, **options)
         if self._unresumed is not None:
             raise RunFolderError(
@@ -146,6 +153,9 @@ class Controller(TuneController):  # type: ignore[misc]
             "_losses",
             "_settled",
             "_retries",
+            "_full",
+            "_watch",
+            "_hung",
             "_period",
             "_fixed_members",
         }
@@ -160,18 +170,36 @@ class Controller(TuneController):  # type: ignore[misc]
                 ray_internals.limit_trials(self, most)
 
     def on_step_end(self) -> None:
-        """Tune's step has ended: what became of the processes that have, and whether that was the last step."""
+        """Tune's step has ended: what became of the processes that have, and whether that was the last step.
+
+        Raises:
+            StorageError: the disk of the storage is full.
+        """
         super().on_step_end()
+        if self._full is not None:
+            raise self._full
         ended, self._ended = self._ended, []
         for one in ended:
             if time.monotonic() - one.since < LOOK:
                 self._ended.append(one)
             else:
                 self._look_into(one)
+        if self._watch is not None and self._watch.due(time.monotonic()):
+            self._kill_hung(self._watch)
         if self._record.budget_spent and not self._ends_by_itself():
             self._end_study()
         if self._record.stopping:
             self.checkpoint(force=True, wait=True)  # or a resume would not know which trials have failed
+
+    def _kill_hung(self, watch: hung.Watch) -> None:
+        """Processes without progress. What Tune is told of their ends comes back to `_look_into`."""
+        actors = ray_internals.actors_of(self)
+        beats = ray_internals.beats_of(actors.keys() - self._hung.keys())
+        for one in watch.look(time.monotonic(), beats):
+            if ray_internals.actor_alive(one.actor):
+                self._hung[one.actor] = one
+                if not hung.kill(list(beats[one.actor].values())):
+                    ray_internals.kill_actor(self, actors[one.actor])
 
     def _ends_by_itself(self) -> bool:
         """Whether nothing is to come but the last checkpoints of trials that have ended."""
@@ -225,6 +253,12 @@ class Controller(TuneController):  # type: ignore[misc]
     def _staged(self) -> Path:
         return Path(self._storage.experiment_driver_staging_path)
 
+    def cleanup(self) -> None:
+        """The study has ended, or the driver does."""
+        super().cleanup()
+        if self._watch is not None:
+            ray_internals.forget_beats(self._watch.seen)
+
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Take a snapshot if it is time. One that takes long keeps the next one waiting: each holds every trial."""
         taken = ray_internals.snapshots_of(self)
@@ -241,11 +275,17 @@ class Controller(TuneController):  # type: ignore[misc]
         """Tune has got `exception` instead of a result: one for each thing that it had asked of the process."""
         if isinstance(exception, RayActorError) and exception.actor_id in self._settled:
             return  # told before; the trial may be somewhere else by now
+        self._full = self._full or full_disk(exception, str(self._storage.experiment_fs_path))
+        if self._full is not None:
+            return  # the study ends with this step; a trial that is recorded as failed would not go on
+        one = self._hung.get(str(exception.actor_id)) if isinstance(exception, RayActorError) else None
         self._resetting_trials.discard(trial)  # Ray does not, and would wait for ever for the reset to end
         if any(known.trial is trial for known in self._ended):
             return
         if isinstance(exception, RayActorError) and not exception.actor_init_failed:
             self._ended.append(Ended(trial, exception, time.monotonic()))
+        elif one is not None:
+            self._restart_hung(trial, one)
         else:
             super()._trial_task_failure(trial, exception)
 
@@ -268,6 +308,9 @@ class Controller(TuneController):  # type: ignore[misc]
         result = trial.last_result or {}
         reports = int(result.get("training_iteration", 0))
         self._losses[trial.trial_id, reports] += lost
+        if not lost and (one := self._hung.pop(str(error.actor_id), None)) is not None:
+            self._restart_hung(trial, one)
+            return
         if not lost or self._losses[trial.trial_id, reports] > IN_A_ROW:
             super()._trial_task_failure(trial, error)
             return
@@ -316,6 +359,17 @@ class Controller(TuneController):  # type: ignore[misc]
             return ended.error
         return by_kernel(str(ended.error.actor_id), address, death, ended.error)
 
+    def _restart_hung(self, trial: Trial, one: hung.Hung) -> None:
+        """Its own failure, also while it was being restored: the checkpoint is not to blame."""
+        trial.temporary_state.restoring_from = None
+        saved = trial.latest_checkpoint_result
+        epoch = float(saved.metrics["epoch"]) if saved else 0.0
+        again = trial.run_metadata.num_failures < trial.max_failures or trial.max_failures < 0
+        outcome = f"restarted from epoch {epoch:g}" if again else f"not restarted: max_failures is {trial.max_failures}"
+        told = f"{one.describe(float((trial.last_result or {}).get('epoch', 0.0)))}; {outcome}"
+        logger.warning("%s: %s", trial.trial_id, told)
+        super()._trial_task_failure(trial, hung.NoProgress(error_msg=told))
+
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
         """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""
         if not self._fixed_members and not self._search_alg.is_finished() and ray_internals.starts_alone(self, trial):
@@ -335,11 +389,12 @@ def following(
     on_loss: Callable[[NodeLoss], None],
     limit: Callable[[], int | None] | None,
     snapshots: Snapshots,
+    heartbeat: Heartbeat | None = None,
 ) -> Iterator[None]:
     """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
     made = tune_module.TuneController
     tune_module.TuneController = functools.partial(
-        Controller, record=record, on_loss=on_loss, limit=limit, snapshots=snapshots
+        Controller, record=record, on_loss=on_loss, limit=limit, snapshots=snapshots, heartbeat=heartbeat
     )
     try:
         yield

@@ -7,6 +7,8 @@ A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
@@ -15,6 +17,7 @@ from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 from cluster.fork_server import Imports
 from cluster.head import open_channel
 from trainables import warm
+from trainables.heartbeat import Beat
 from tuning.run.memory_deaths import by_monitor
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 HEALTH = "/grpc.health.v1.Health/Check"  # of a raylet; answered without a token
 HEALTH_SECONDS = 1.0
+BEATS = b"tunefleet-heartbeats"  # namespace of Ray's table of keys and values
 
 
 def in_slot(runner: Any, trial: Trial) -> bool:
@@ -62,10 +66,14 @@ def process_alive(trial: Trial) -> bool:
     Tune learns that a process has died (its node is gone, memory ran out) only when it next asks something of it. A
     held trial is asked nothing, and its dead process would be handed to another trial, which would then fail for it.
     """
+    return actor_alive(trial.temporary_state.ray_actor._actor_id.hex())
+
+
+def actor_alive(actor_id: str) -> bool:
+    """The same of an actor."""
     from ray._private import state
 
-    actor = trial.temporary_state.ray_actor
-    return bool(state.actors(actor._actor_id.hex())["State"] != "DEAD")
+    return bool(state.actors(actor_id)["State"] != "DEAD")
 
 
 def continue_from(trial: Trial, donor: Trial) -> None:
@@ -213,6 +221,55 @@ def take_up_again(controller: TuneController, trials: list[Trial]) -> None:
         for limiter in (search, getattr(search, "searcher", None)):
             if isinstance(limiter, ConcurrencyLimiter):
                 limiter.live_trials.add(trial.trial_id)
+
+
+def send_beat(actor: str, rank: int, beat: Beat) -> None:
+    """In a trial's process, on any node: put down what it tells of itself. A third of a millisecond.
+
+    A named actor would be the public way: one more process, for a line that nobody waits for.
+    """
+    from ray.experimental import internal_kv
+
+    internal_kv._internal_kv_put(f"{actor}/{rank}", json.dumps(beat), overwrite=True, namespace=BEATS)
+
+
+def beats_of(actors: Iterable[str]) -> dict[str, dict[int, Beat]]:
+    """By actor and rank what their processes have told last; an actor that has told nothing has no ranks."""
+    from ray.experimental import internal_kv
+
+    beats: dict[str, dict[int, Beat]] = {actor: {} for actor in actors}
+    for key in internal_kv._internal_kv_list(b"", namespace=BEATS) if beats else ():
+        actor, _, rank = key.decode().partition("/")
+        if actor in beats and (told := internal_kv._internal_kv_get(key, namespace=BEATS)) is not None:
+            beats[actor][int(rank)] = Beat(*json.loads(told))
+    return beats
+
+
+def forget_beats(actors: Iterable[str]) -> None:
+    """Nobody asks for these any more."""
+    from ray.experimental import internal_kv
+
+    for actor in actors:
+        internal_kv._internal_kv_del(f"{actor}/", del_by_prefix=True, namespace=BEATS)
+
+
+def actors_of(controller: TuneController) -> dict[str, Trial]:
+    """The trials that have a slot, by Ray's id of its actor; also where Tune has not heard yet that it is up."""
+    found = (
+        (_handle_of(controller, trial), trial) for trial in controller._trial_to_actor if _has_slot(controller, trial)
+    )
+    return {str(handle._actor_id.hex()): trial for handle, trial in found}
+
+
+def kill_actor(controller: TuneController, trial: Trial) -> None:
+    """Kill the process of a trial of which no more is known. One that does not react ends after five seconds."""
+    import ray
+
+    ray.kill(_handle_of(controller, trial))
+
+
+def _handle_of(controller: TuneController, trial: Trial) -> Any:
+    return controller._actor_manager._live_actors_to_ray_actors_resources[controller._trial_to_actor[trial]][0]
 
 
 def kill_stopping(controller: TuneController) -> None:

@@ -22,6 +22,7 @@ from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.run.alike import FailedAlike
 from tuning.run.controller import following
 from tuning.run.folder import RunFolderError, claim_run_folder, unclaimed_if_unused
+from tuning.run.hung import heartbeat_of
 from tuning.run.only_driver import only_driver
 from tuning.run.packing import packed, sharing_record
 from tuning.run.place import RunPlace, place_of
@@ -110,11 +111,11 @@ def _run_claimed(
         studies = [Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished]
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
         if progress:
-            print(f"{spec.name}: {session.describe()}; {tracking.describe()}", flush=True)
+            _say(spec.name, f"{session.describe()}; {tracking.describe()}")
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
         if progress:
             for line in filter(None, (room, *_turns(studies, session.slots))):
-                print(line, flush=True)
+                _print(line)
         workers = workers_for(spec.trainable, session.resources.gpus)
         for study in studies:
             session.warm_up(study.most_trials, slot_environment(), workers)
@@ -132,7 +133,13 @@ def _turns(studies: Sequence[Study], slots: int) -> Iterator[str]:
 
 
 def _say(name: str, line: str) -> None:
-    print(f"{name}: {line}", flush=True)
+    _print(f"{name}: {line}")
+
+
+def _print(line: str) -> None:
+    """Where nobody reads any more the run goes on: what it finds is in the store."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _keep_quiet(line: str) -> None:
@@ -194,7 +201,13 @@ def run_study(
                     _tune, study, session, folder, callbacks, concurrency, keeping, resume=resume, again=again
                 )
                 stack.enter_context(contextlib.closing(snapshots))
-                followed = following(record=recorder, on_loss=recorder.record_loss, limit=limit, snapshots=snapshots)
+                followed = following(
+                    record=recorder,
+                    on_loss=recorder.record_loss,
+                    limit=limit,
+                    snapshots=snapshots,
+                    heartbeat=heartbeat_of(study.spec),
+                )
                 with snapshot_period(plan.trials, place.snapshot_seconds), followed:
                     stopped = stopped_during(tune)
             if stopped or not (spending.reached or recorder.ended >= study.most_trials):
@@ -252,9 +265,10 @@ def _tune(
 
     plan, trial = study.plan, study.trial
     by_class = is_training(trial.trainable)
-    workers = workers_for(trial.trainable, session.resources.gpus)
+    workers, heartbeat = workers_for(trial.trainable, session.resources.gpus), heartbeat_of(study.spec)
+    make = builder(workers, heartbeat)
     tune.run(
-        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping, make=builder(workers)),
+        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping, make=make, heartbeat=heartbeat),
         name=study.name,
         storage_path=posixpath.dirname(folder),
         storage_filesystem=keeping.storage.filesystem,

@@ -1,4 +1,5 @@
-"""Stopping from outside: SIGTERM (a batch system, `kill`) does what Ctrl-C does, and nobody's handler stays behind.
+"""Stopping from outside: SIGTERM (a batch system, `kill`) and SIGHUP (the terminal was closed) do what Ctrl-C does, and
+nobody's handler stays behind. Under `nohup` a SIGHUP stays ignored.
 
 Tune ends gracefully on SIGINT and saves nothing on SIGTERM; its handler takes itself out when it is called, and stays
 installed when it is not, so that the next Ctrl-C, whoever it is meant for, would be swallowed.
@@ -12,12 +13,12 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # by us, by Ray or by Tune
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # by us, by Ray or by Tune
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """In the block SIGTERM is handled as Ctrl-C is at that moment; at its end all handlers are as before.
+    """In the block SIGTERM and SIGHUP are handled as Ctrl-C is at that moment; at its end all handlers are as before.
 
     Only the main thread may set handlers: in another one, signals are the business of who started it.
     """
@@ -26,6 +27,8 @@ def stoppable() -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in HANDLED}
     signal.signal(signal.SIGTERM, _as_ctrl_c)
+    if before[signal.SIGHUP] is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _as_ctrl_c)
     try:
         yield
     finally:

@@ -1,0 +1,115 @@
+"""The disk of the storage fills up in the middle of a run: told at once, nothing lost but the last moments."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import pickle
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.exceptions import RayTaskError
+from test_resume import SECONDS, Drivers, drivers, outcomes, study_of
+
+from tuning import load_spec, run_experiment
+from tuning.outcome import StudyState, TrialState
+from tuning.run.full_disk import full_disk
+
+__all__ = ["drivers"]
+
+SIZE = 4 << 20  # bytes of the disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("mount") else None
+    if mounted is None or mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip() if mounted else 'no mount'}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def spec_of(folder: Path, trainable: str, seconds_per_epoch: float) -> dict[str, Any]:
+    return {
+        "name": "full",
+        "trainable": trainable,
+        "task": "reviews",
+        "epochs": 6,
+        "objective": {"metric": "accuracy", "mode": "max"},
+        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
+        "fixed": {"model.seconds_per_epoch": seconds_per_epoch},
+        "strategies": [{"kind": "grid", "points": 2}],
+        "cluster": {"storage": str(folder), "max_concurrent": 1},
+        "test": trainable == "learning_curve",
+    }
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room that is left."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 1024)
+    assert shutil.disk_usage(disk).free < 4096
+    return ballast
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("trainable", ["learning_curve", "tests.own_trainables:train"])
+def test_a_full_disk_ends_the_run_and_a_resume_goes_on(
+    ray_session: None, drivers: Drivers, small_disk: Path, tmp_path: Path, trainable: str
+) -> None:
+    spec_file = tmp_path / "spec.yaml"
+    spec_file.write_text(yaml.safe_dump(spec_of(small_disk, trainable, 0.5)))
+    spec = load_spec(spec_file)
+    driver = drivers.start("run", str(spec_file))
+    assert driver.stdout is not None
+    seen = 0
+    for line in driver.stdout:
+        if "  epoch " in line and (seen := seen + 1) == 4:
+            break
+    ballast = fill(small_disk)
+    _, told = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == 1, told
+    assert "No space left on device" in told or "database or disk is full" in told
+    assert str(small_disk) in told
+    assert "go on with `tunefleet resume full`" in told
+    assert "Traceback" not in told, told
+    assert drivers.alive() == {}
+    before = study_of(spec)
+    assert before.state is StudyState.RUNNING
+    assert not any(trial.state is TrialState.FAILED for trial in before.trials)
+    assert sum(len(trial.reports) for trial in before.trials) >= 3
+
+    refused = drivers.start("resume", "full", "--storage", str(small_disk))
+    _, told = refused.communicate(timeout=SECONDS)
+    assert refused.returncode == 1, told
+    assert str(small_disk) in told
+    ballast.unlink()
+    resumed = drivers.start("resume", "full", "--storage", str(small_disk))
+    _, told = resumed.communicate(timeout=SECONDS)
+    assert resumed.returncode == 0, told
+    after = study_of(spec)
+    assert after.state is StudyState.FINISHED
+    whole = load_spec(spec_of(tmp_path / "whole", trainable, 0.0))
+    assert outcomes(after) == outcomes(run_experiment(whole, progress=False).studies[0])
+
+
+def test_only_a_full_disk_of_the_storage_is_nobodys_failure() -> None:
+    def told(error: OSError) -> str:
+        failed = RayTaskError("save", "its traceback", error)
+        return str(full_disk(pickle.loads(pickle.dumps(failed)), "/runs/full"))
+
+    assert "/runs/full: [Errno 28]" in told(OSError(errno.ENOSPC, "Error writing bytes to file"))
+    assert "/runs/full/a: [Errno 122]" in told(OSError(errno.EDQUOT, "quota", "/runs/full/a"))
+    assert told(OSError(errno.ENOSPC, "full", "/var/elsewhere")) == "None"
+    assert told(OSError(errno.EACCES, "denied", "/runs/full/a")) == "None"

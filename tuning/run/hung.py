@@ -1,0 +1,140 @@
+"""Trials whose process is stopped, or sleeps for ever: found by what their heartbeats tell, or by their silence.
+
+The watch counts by a clock of its own, which goes only while the driver does: a laptop that was asleep, processes of a
+job that were stopped together, are not mistaken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ray.exceptions import RayActorError
+
+from trainables.heartbeat import Beat, Heartbeat
+from trainables.spec import TRAININGS
+from tuning.run import ray_internals
+from tuning.spec import ExperimentSpec
+
+AUTO = 600.0  # seconds; a step of a fine-tuning that takes longer is not sensible, a user's function may take any time
+STARTING = 10  # times as long, and AUTO at least: imports, a first CUDA context, compilation, a download
+
+
+class NoProgress(RayActorError):  # type: ignore[misc]
+    """Why the process of a trial was killed. For Tune it is what it looks like: the end of an actor."""
+
+
+class Hung(NamedTuple):
+    """A trial's actor that makes no progress."""
+
+    actor: str  # Ray's id
+    seconds: float  # without progress
+    beat: Beat | None  # the last of the process that hangs; None: it never had one
+
+    def describe(self, reported: float = 0.0) -> str:
+        """In one sentence.
+
+        Args:
+            reported: the trial's last epoch; a process that was stopped just then has not told it.
+        """
+        told = f"no progress for {self.seconds:.0f} s"
+        if self.beat is None:
+            return f"{told} since its process was asked for (process stopped or hung)"
+        if not self.beat.begun:
+            return f"{told} before its first step (process stopped or hung)"
+        epoch, steps = (reported, 0) if reported > self.beat.epoch else (self.beat.epoch, self.beat.steps)
+        return f"{told} in epoch {int(epoch) + 1}, step {steps} (process stopped or hung)"
+
+
+class _Process:
+    """One of the processes of a trial, as far as it is known."""
+
+    def __init__(self) -> None:
+        self.beat: Beat | None = None
+        self.quiet = 0.0
+
+
+class Watch:
+    """Over the actors that trials have at the moment.
+
+    Args:
+        seconds: that a process may go without progress once its trial has made a step.
+
+    Attributes:
+        seen: all actors that it has ever looked at.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.period = min(1.0, seconds / 4)  # between two looks
+        self._seconds, self._starting = seconds, max(STARTING * seconds, AUTO)
+        self.seen: set[str] = set()
+        self._known: dict[str, dict[int, _Process]] = {}  # by actor and rank
+        self._looked: float | None = None
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for a look; `now` on the monotonic clock."""
+        return self._looked is None or now - self._looked >= self.period
+
+    def look(self, now: float, beats: Mapping[str, Mapping[int, Beat]]) -> list[Hung]:
+        """Those that hang.
+
+        Args:
+            beats: by actor and rank: the newest of all actors that trials have.
+        """
+        passed = 0.0 if self._looked is None else min(now - self._looked, 2 * self.period)
+        self._looked = now
+        self.seen |= beats.keys()
+        self._known = {actor: self._known.get(actor, {0: _Process()}) for actor in beats}
+        found = []
+        for actor, told in beats.items():
+            processes = self._known[actor]
+            for rank, beat in told.items():
+                process = processes.setdefault(rank, _Process())
+                if process.beat is None or beat.number != process.beat.number:
+                    process.beat, process.quiet = beat, beat.quiet - passed
+            hung = [one for one in processes.values() if self._is_hung(one, passed)]
+            if hung:
+                worst = max(hung, key=lambda one: one.quiet)
+                found.append(Hung(actor, worst.quiet, worst.beat))
+        return found
+
+    def _is_hung(self, process: _Process, passed: float) -> bool:
+        process.quiet += passed
+        begun = process.beat is not None and process.beat.begun
+        return process.quiet >= (self._seconds if begun else self._starting)
+
+
+def heartbeat_of(spec: ExperimentSpec) -> Heartbeat | None:
+    """What the processes of its trials tell; None: nobody asks."""
+    seconds = spec.cluster.heartbeat_seconds
+    if seconds == "auto":
+        seconds = AUTO if spec.trainable in TRAININGS else None
+    return None if seconds is None else Heartbeat(seconds, ray_internals.send_beat)
+
+
+def kill(beats: Sequence[Beat]) -> bool:
+    """End the processes that have told these, at once: Ray would first ask them, and wait for five seconds.
+
+    Returns:
+        Whether it was tried; not where none has told anything.
+    """
+    import ray
+
+    from tuning.states.durable import begun_on_node
+
+    here = ray.get_runtime_context().get_node_id()
+    for beat in beats:
+        if beat.node == here:
+            kill_process(beat.process)
+        else:
+            begun_on_node(beat.node, kill_process, beat.process)
+    return bool(beats)
+
+
+def kill_process(process: int) -> None:
+    """On its node."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
