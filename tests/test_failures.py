@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trainables.reporting import NonFiniteScore
 from tuning import load_spec, run_experiment
 from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.run.alike import FailedAlike, failed_alike
@@ -96,8 +98,10 @@ class OfTheNetwork(OSError, ValueError):
 
 @pytest.mark.parametrize(
     ("error", "repeated"),
-    [(ValueError("x"), True), (KeyError("x"), True), (ImportError("x"), True), (AssertionError(), True)]
-    + [(RuntimeError("CUDA error"), False), (OSError(28, "full"), False), (OfTheNetwork("x"), False)],
+    [
+        *((error("x"), True) for error in (ValueError, KeyError, ImportError, AssertionError, NonFiniteScore)),
+        *((error("x"), False) for error in (RuntimeError, OSError, OfTheNetwork)),
+    ],
 )
 def test_what_a_program_says_of_itself_is_repeated_and_what_the_world_does_to_it_is_not(
     error: Exception, repeated: bool
@@ -159,3 +163,38 @@ def test_where_it_is_so_declared_a_study_goes_on_whatever_fails(ray_session: Non
     script(tmp_path, dict.fromkeys(RATES[:4], ("built", "ValueError")))
     (study,) = run_experiment(spec_of(tmp_path, alike_failures=None), progress=False).studies
     assert [study.count(state) for state in (TrialState.FAILED, TrialState.COMPLETED)] == [4, 1]
+
+
+@pytest.mark.ray
+def test_half_of_a_space_that_diverges_fails_at_once_and_never_wins(ray_session: None, tmp_path: Path) -> None:
+    """A rate above 0.5 gives NaN. A member of the population that PBT sends there leaves it."""
+    strategies = [{"kind": "grid", "points": 6}, {**STRATEGIES["hyperopt_asha"], "trials": 8}, STRATEGIES["pbt"]]
+    outcome = run_experiment(
+        spec_of(
+            tmp_path,
+            trainable="learning_curve",
+            epochs=4,
+            space={"learning_rate": {"loguniform": [0.26, 0.96]}},
+            fixed={},
+            strategies=strategies,
+            max_failures=2,
+        ),
+        progress=False,
+    )
+    for study in outcome.studies:
+        assert 0 < study.count(TrialState.FAILED) < len(study.trials)
+        for trial in study.trials:
+            assert all(math.isfinite(report.metrics["accuracy"]) for report in trial.reports)
+            assert (trial.state is TrialState.FAILED) == (trial.error is not None)
+            if trial.error is not None:
+                assert trial.error.startswith("NonFiniteScore: accuracy is nan at epoch ")
+                told = Path(trial.error.rpartition("(traceback: ")[2].removesuffix(")")).read_text()
+                assert told.count("Failure #") == 1  # it was not started again
+        best = study.best()
+        assert best is not None
+        assert best[0].state is not TrialState.FAILED
+        assert math.isfinite(best[1].metrics["accuracy"])
+    population = outcome.study("pbt", 0)
+    donors = {exploit.donor for trial in population.trials for exploit in trial.lineage}
+    assert donors
+    assert donors <= {trial.id for trial in population.trials if trial.reports}
