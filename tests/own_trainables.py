@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import signal
@@ -25,6 +26,32 @@ class FailsOnce(LearningCurve):
             marker.touch()
             raise RuntimeError("out of luck")
         return super().advance(epochs)
+
+
+class Raises(LearningCurve):
+    """Fails as the file `model.script` says: by rate, or for all under `null`, where (built, advance, save) and with
+    which type of error. Each life adds a line to the file `model.lives`.
+    """
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        super().__init__(params, spec)
+        with Path(str(params["model.lives"])).open("a") as lives:
+            lives.write(f"{self.rate}\n")
+        self._fail("built")
+
+    def advance(self, epochs: float) -> Evaluation:
+        self._fail("advance")
+        return super().advance(epochs)
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        self._fail("save")
+        super().save(folder, moments=moments)
+
+    def _fail(self, now: str) -> None:
+        script = json.loads(Path(str(self.params["model.script"])).read_text())
+        where, kind = script.get(str(self.rate)) or script.get("null") or ("", "")
+        if where == now:
+            raise getattr(builtins, kind)(f"no column x in process {os.getpid()}")
 
 
 class Dies(LearningCurve):

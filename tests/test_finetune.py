@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback
 
 from trainables.finetune import FineTuning
+from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec
 
 DONOR = {
@@ -204,3 +205,9 @@ def test_a_trial_with_fewer_epochs_of_its_own_ends_there(spec: FineTuneSpec) -> 
     training = FineTuning({"num_train_epochs": 1.5}, spec)
     assert [training.advance(1).epoch for _ in range(2)] == [1, 1.5]
     assert training.schedule.get_lr()[0] == 0
+
+
+def test_a_training_loss_that_is_not_finite_ends_the_trial_before_it_is_scored(spec: FineTuneSpec) -> None:
+    training = FineTuning({"learning_rate": 1e30, "max_grad_norm": 0.0}, spec)
+    with pytest.raises(NonFiniteScore, match=r"training loss is (nan|inf) at epoch 1 with learning_rate=1e\+30"):
+        training.advance(1)

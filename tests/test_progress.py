@@ -131,6 +131,7 @@ class Trial:
     config: dict[str, Any]
     last_result: dict[str, Any] = field(default_factory=dict)
     status: str = "PENDING"
+    error_file: str | None = None
 
     def is_finished(self) -> bool:
         return self.status in ("TERMINATED", "ERROR")

@@ -23,6 +23,7 @@ from rich.text import Text
 from trainables.reporting import Report
 from trainables.spec import Objective
 from tuning.outcome import TrialState
+from tuning.run.failures import cause
 from tuning.run.progress_state import ProgressState, Row, duration
 from tuning.run.spending import Spending
 
@@ -164,7 +165,8 @@ class Progress(Callback):  # type: ignore[misc]
         self._state.end(number, failed=failed)
         row = self._state.row(number)
         if row.state is not TrialState.COMPLETED:
-            self._print(f"{self._name}  trial {number}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}")
+            why = f": {cause(trial)}" if failed and trial.error_file else ""
+            self._print(f"{self._name}  trial {number}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}{why}")
 
     def _draw(self, action: Callable[[], None]) -> None:
         """A terminal that went away must not end the trials; it is said once, and drawing stops."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files: the store has it all
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output ignores verbose=0
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a failed trial is one line; the traceback is in its folder
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec stay what they are
 }
 SNAPSHOT_SECONDS_PER_TRIAL = 0.004  # of a period; saving one trial takes about 0.15 ms of the driver: some 4 % of it

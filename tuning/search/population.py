@@ -42,6 +42,10 @@ class Lineage(NamedTuple):
 class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
     """Ends a generation every `every_epochs` epochs; a failed or finished member leaves the population.
 
+    So does one whose scores are not finite. It could take over from a donor instead; but a trial that has ended as
+    failed, with its reason, is what its values have come to, and who took its place would hide that. The quantiles are
+    of those that are left, so exploits go on, and no donor is ever one that has failed.
+
     Args:
         evolution: decides who takes over from whom.
         objective: read from reports as `metrics/<metric>`.
