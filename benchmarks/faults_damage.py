@@ -157,21 +157,22 @@ def damage(file: Path, rng: random.Random) -> str:
     return f"a bit flipped at {', '.join(map(str, places))} of {len(data)} bytes"
 
 
+def resume(run: Interrupted) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own."""
+    return _command(run.folder.parent, "resume", NAME, "--storage", str(run.folder.parent))
+
+
 def attempt(run: Interrupted, kind: str, file: Path, rng: random.Random) -> Verdict:
     """One case: bring the run back, damage the file, resume."""
     how = damage(file, rng)
-    done = _command(run.folder.parent, "resume", NAME, "--storage", str(run.folder.parent))
-    lines = [line for line in done.stderr.splitlines() if _names(line, file)]
+    done = resume(run)
+    lines = [line for line in done.stderr.splitlines() if file.name in line]
     if done.returncode != 0:
         verdict = REFUSED if lines else WRONG
     else:
         verdict = AS_UNDISTURBED if outcome(run.folder) == run.expected else WRONG
     said = lines[0] if lines else "" if verdict != WRONG else done.stderr[-500:]
     return Verdict(run.strategy, kind, file.name, how, verdict, said, done.returncode)
-
-
-def _names(line: str, file: Path) -> bool:
-    return file.name in line
 
 
 def cases(runs: Sequence[Interrupted], number: int, seed: int) -> Iterator[Verdict]:

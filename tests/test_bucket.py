@@ -25,8 +25,9 @@ from test_states import A, saved, slot_of, state_of
 from cluster.capacity import ClusterError
 from cluster.storage import PROOF, below, open_bucket, probe, reason, refusal, shown
 from trainables.bucket import COMPLETE, BucketStorage
+from trainables.checksums import CHECKSUMS
 from trainables.finetune import FineTuning
-from trainables.recipe import MOMENTS, Recipe, full, weights
+from trainables.recipe import MOMENTS, RECIPE, SPARE, Recipe, full, weights
 from trainables.shared_memory import SharedMemory
 from trainables.spec import FineTuneSpec, Subset
 from trainables.states import Keeping, scorable
@@ -419,5 +420,5 @@ def test_a_run_whose_machine_is_lost_goes_on_from_the_bucket_and_ends_as_if_noth
         assert {"stopped/study.db", "stopped/spec.yaml", "stopped/best/curve.json"} <= set(tar.getnames())
     kept = after.test.checkpoint.removeprefix(f"{bucket}/stopped/")
     left = [name.removeprefix("stopped/") for name in objects(bucket) if "checkpoint_" in name or "states/" in name]
-    assert [name.rpartition("/")[2] for name in left] == ["recipe.json", COMPLETE, "curve.json"]
+    assert [name.rpartition("/")[2] for name in left] == [RECIPE, SPARE, CHECKSUMS, COMPLETE, "curve.json"]
     assert all(name.startswith(f"{kept}/") for name in left)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ import pytest
 from outcomes import study, trial
 from test_states import CURVE, A, saved, slot_of
 
-from benchmarks.faults_damage import Interrupted, attempt, damage, interrupted
+from benchmarks.faults_damage import damage, interrupted, outcome, resume
 from trainables import checksums
-from trainables.checksums import CHECKSUMS, DamagedCheckpoint, write_checksums
+from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve
 from trainables.recipe import RECIPE, SPARE, Recipe, full
 from trainables.shared_memory import ROOT, SharedMemory
@@ -301,7 +303,7 @@ def test_a_resume_with_other_versions_is_asked_for_and_then_said(copied: Path) -
         set_study_attributes(storage, number, {IDENTITY: identity})
     store.close()
     now = made_with(spec)
-    with pytest.raises(RunFolderError, match=rf"torch 1\.0 before, {now['torch']} now; code of tunefleet 0123"):
+    with pytest.raises(RunFolderError, match=r"torch 1\.0 before, .* now; code of tunefleet 0123"):
         run_experiment(spec, progress=False, resume=True)
     outcome = run_experiment(spec, progress=False, resume=True, force=True)
     attributes = outcome.study("random", 0).attributes
@@ -325,35 +327,27 @@ def test_the_code_is_that_of_the_package_and_of_a_trainable_of_ones_own(
     (tmp_path / "mine.py").write_text(source + "\n# changed\n")
     now = made_with(spec)
     assert {name for name in now if now[name] != before[name]} == {"trainable_code"}
-    studies = [study("grid", [trial(0, [])])]
-    refuse_others(studies, now)  # nothing is known of how it was made
-    studies[0].attributes |= before  # type: ignore[operator]
+    made = study("grid", [trial(0, [])])
+    refuse_others([replace(made, attributes={"slots": 2})], now)  # nothing is known of how it was made
     with pytest.raises(RunFolderError, match=rf"\(code of your trainable {before['trainable_code']} before"):
-        refuse_others(studies, now)
+        refuse_others([replace(made, attributes=before)], now)
 
 
 # The command.
 
 
-@pytest.fixture(scope="module")
-def population(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupted]:
-    """A population that was training when the machine went down."""
-    run = interrupted("pbt", tmp_path_factory.mktemp("pbt"))
-    yield run
-    run.forget()
-
-
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    ("kind", "said"), [("newest snapshot", "going on from snapshot-"), ("state", "is damaged (checksum differs")]
-)
-def test_a_resume_beside_a_damaged_file_ends_as_if_nothing_had_happened(
-    population: Interrupted, kind: str, said: str
-) -> None:
-    population.bring_back()
-    files = [path for path in population.files()[kind] if path.name != CHECKSUMS]
-    for file in files[1:]:
+@in_memory
+def test_a_resume_beside_damaged_files_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    run = interrupted("pbt", tmp_path)
+    run.bring_back()
+    files = run.files()
+    for file in (*files["newest snapshot"], *files["recipe"][::2], *files["state"]):
         damage(file, random.Random(0))
-    verdict = attempt(population, kind, files[0], random.Random(1))
-    assert verdict.verdict == "as undisturbed", verdict
-    assert said in verdict.said
+    done = resume(run)
+    assert done.returncode == 0, done.stderr
+    assert outcome(run.folder) == run.expected
+    assert re.search(
+        r"pbt, seed 0: .*/snapshot-\d+ is damaged .*; going on from snapshot-\d+ of .* UTC: \d+ rep", done.stderr
+    )
+    run.forget()

@@ -142,8 +142,8 @@ def test_what_a_snapshot_names_stays_with_its_copy(members: Run) -> None:
     members.keeper.get_state()
     second = members.report("a", 2, 0.9)
     assert members.copied == {full(first.token), full(second.token)}
-    members.keeper.get_state()
-    members.keeper.get_state()
+    for _ in range(3):
+        members.keeper.get_state()
     members.settle()
     assert members.copied == {full(second.token)}
 

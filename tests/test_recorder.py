@@ -177,6 +177,16 @@ def tell(recorder: Recorder, trial: Any, epoch: float) -> None:
     recorder.on_trial_result(0, [], trial, report.to_result())
 
 
+def test_what_a_slot_has_to_say_of_damaged_states_is_said_by_the_driver(
+    store: StudyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder, trial = Recorder(open_study(store), SPACE), FakeTrial("a")
+    recorder.on_trial_start(0, [trial], trial)
+    result = Report(1, {"accuracy": 0.5}, trial.config, 1.0, 0.0).to_result()
+    recorder.on_trial_result(0, [], trial, {**result, "said": ["weights are damaged: not used"]})
+    assert [record.getMessage() for record in caplog.records] == ["a: weights are damaged: not used"]
+
+
 def test_an_exploit_is_recorded_after_the_report_that_it_was_decided_on(store: StudyStore) -> None:
     recorder = Recorder(open_study(store), SPACE)
     donor, member = FakeTrial("a"), FakeTrial("b")

@@ -158,7 +158,7 @@ def test_weights_alone_are_scored_as_they_were_and_made_again_to_go_on(
     scored = FineTuning(A, small)
     scored.restore(scorable(str(folder), FOLDERS, FineTuning, small, scratch), moments=False)
     assert scored.score("validation").metrics == metrics
-    assert list(scratch.iterdir()) == ([] if kept == "weights" else [scratch / "made-again"])
+    assert list(scratch.iterdir()) == ([] if kept == "weights" else [scratch / "again"])
 
     heir = slot_of(A, keeping, small, FineTuning)
     heir.load_checkpoint(str(folder))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +17,10 @@ from trainables.slot import is_training, make_trainable
 from trainables.spec import TRAININGS
 from trainables.states import Keeping
 from trainables.team import builder, workers_for
-from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.run.alike import FailedAlike
 from tuning.run.controller import following
-from tuning.run.folder import RunFolderError, claim_run_folder, unclaimed_if_unused
+from tuning.run.folder import claim_run_folder, unclaimed_if_unused
 from tuning.run.hung import heartbeat_of
 from tuning.run.only_driver import only_driver
 from tuning.run.packing import packed, sharing_record
@@ -30,6 +29,7 @@ from tuning.run.progress import Progress
 from tuning.run.provenance import made_with, refuse_others
 from tuning.run.ray_internals import slot_environment, slot_imports
 from tuning.run.recorder import Recorder
+from tuning.run.resuming import recorded_studies, to_go_on_from
 from tuning.run.snapshots import Snapshots
 from tuning.run.spending import Spending
 from tuning.run.stopping import stoppable, stopped_during
@@ -38,7 +38,6 @@ from tuning.run.tune_settings import snapshot_period, tune_settings
 from tuning.search.population import PopulationScheduler
 from tuning.spec import ExperimentSpec
 from tuning.states.checkpoints import CheckpointKeeper
-from tuning.states.durable import StorageError
 from tuning.states.room import claimed_room
 from tuning.states.study_states import open_states
 from tuning.store.study_store import StudyStore, StudyWriter
@@ -47,9 +46,6 @@ from tuning.tracking.tracking import Tracking
 
 if TYPE_CHECKING:
     from cluster.session import Session
-
-
-logger = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):
@@ -92,7 +88,7 @@ def _run_claimed(
     from tuning.finish.final import finish_studies
 
     store, place = StudyStore(spec.store_url), place_of(spec)
-    recorded = _recorded(store, spec.name) if resume else ()
+    recorded = recorded_studies(store, spec.name) if resume else ()
     if not force:
         refuse_others(recorded, made_with(spec))
     finished = {(study.strategy, study.seed) for study in recorded if study.state is StudyState.FINISHED}
@@ -173,7 +169,7 @@ def run_study(
     storage, folder = place.storage(study.name), place.tune_folder(study.name)
     writer = _open(study, session, store, new=new)
     snapshots = Snapshots(storage, folder)
-    resume = _to_go_on_from(study, snapshots, writer)
+    resume = to_go_on_from(study, snapshots, writer)
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
@@ -290,39 +286,6 @@ def _tune(
         callbacks=callbacks,
         verbose=0,
     )
-
-
-def _recorded(store: StudyStore, experiment: str) -> Sequence[StudyOutcome]:
-    """The studies so far; none where the run was stopped before anything was recorded.
-
-    Raises:
-        StoreError: the store is damaged.
-    """
-    store.check()
-    return store.load(experiment).studies if experiment in store.experiments() else ()
-
-
-def _to_go_on_from(study: Study, snapshots: Snapshots, writer: StudyWriter) -> bool:
-    """Whether Tune has saved the study before; then what it goes on from is where it looks for it.
-
-    Raises:
-        RunFolderError: it has, and nothing of that is whole.
-        StoreError: the store has lost what the snapshot knows.
-    """
-    name = f"{study.strategy.name}, seed {study.seed}"
-    try:
-        found, said = snapshots.newest()
-        if found is None:
-            return False
-        writer.check_holds(found.positions)
-        if said:
-            logger.warning("%s: %s: %d reports are trained again", name, said, writer.reports_after(found.positions))
-        snapshots.restore(found)
-    except RunFolderError as error:
-        raise RunFolderError(f"{name}: {error}") from None
-    except OSError as error:
-        raise StorageError(f"{name}: cluster.storage: the study's snapshots cannot be used: {error}") from error
-    return True
 
 
 def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> StudyWriter:

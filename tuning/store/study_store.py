@@ -7,29 +7,27 @@ on another machine, after a crash, while a run still writes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
 
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
-from tuning.budget import BudgetUse, Limit, Price
+from tuning.budget import Limit, Price
 from tuning.made_with import MIXED
-from tuning.outcome import ExperimentOutcome, Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.store.database import check_sqlite, connect, told
-from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
 from tuning.store.signed import verified
 from tuning.store.statements import attribute_of_studies, set_study_attributes, study_attributes
-from tuning.store.study_log import decode, plain_params, reports_of
-from tuning.store.study_writer import OPTUNA_STATES, StudyWriter
+from tuning.store.study_log import plain_params
+from tuning.store.study_outcome import study_outcome
+from tuning.store.study_writer import StudyWriter
 from tuning.store.url import StoreError, masked, sqlite_url
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from optuna.trial import FrozenTrial
 
 __all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
 
@@ -78,7 +76,8 @@ class StudyStore:
         with told(self._url, f"read {experiment}"):
             attributes = [study_attributes(self._open(), study.id) for study in ours]
             trials = [self._open().get_all_trials(study.id, deepcopy=False) for study in ours]
-            outcomes = tuple(map(_study_outcome, ours, attributes, trials))
+            identities = [study.identity for study in ours]
+            outcomes = tuple(map(study_outcome, identities, attributes, trials))
         return ExperimentOutcome(experiment, ours[0].identity["digest"], outcomes)
 
     def spec(self, experiment: str) -> str:
@@ -251,72 +250,6 @@ def _find_or_create(storage: RDBStorage, name: str, mode: str) -> tuple[int, boo
         return storage.create_new_study([direction], name), True
     except DuplicatedStudyError:
         return storage.get_study_id_from_name(name), False
-
-
-def _study_outcome(study: _Known, attributes: Mapping[str, Any], trials: list[FrozenTrial]) -> StudyOutcome:
-    identity = study.identity
-    latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
-    price = identity.get("price")
-    outcome = StudyOutcome(
-        strategy=identity["strategy"],
-        kind=identity["kind"],
-        seed=identity["seed"],
-        state=StudyState(attributes["state"]),
-        metric=identity["metric"],
-        mode=identity["mode"],
-        trials=tuple(
-            _trial_outcome(frozen, number, attributes.get(f"checkpoints:{trial_id}", []), identity)
-            for number, (trial_id, frozen) in enumerate(latest.items())
-        ),
-        wall_seconds=float(attributes.get("wall_seconds", 0.0)),
-        slots=identity["slots"],
-        devices_per_trial=identity["devices_per_trial"],
-        device=identity["device"],
-        test=decode_test(attributes.get("test")),
-        attributes={**identity["attributes"], **attributes.get("provenance", {})},
-        node_losses=tuple(NodeLoss(*loss) for loss in attributes.get("node_losses", [])),
-        slot_seconds=attributes.get("slot_seconds"),
-        confirmations=decode_confirmations(attributes),
-        finals=decode_finals(attributes.get("finals", [])),
-        price=Price(**price) if price else None,
-    )
-    return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))
-
-
-def _budget_use(study: StudyOutcome, limit: list[Any] | None, reached: bool) -> BudgetUse | None:
-    if limit is None:
-        return None
-    unit, amount = Limit(*limit)
-    spent = {
-        "device_seconds": study.device_seconds,
-        "epochs": study.epochs_trained,
-        "wall_seconds": study.wall_seconds,
-    }
-    return BudgetUse(unit, amount, spent[unit], reached)
-
-
-def _trial_outcome(
-    frozen: FrozenTrial, number: int, checkpoints: list[tuple[float, int, str]], identity: Mapping[str, Any]
-) -> TrialOutcome:
-    events = decode(frozen.user_attrs).events
-    reports = reports_of(events)
-    sign = 1 if identity["mode"] == "max" else -1
-
-    def score(entry: tuple[float, int, str]) -> float:
-        _, count, _ = entry
-        return sign * reports[count - 1].metrics[identity["metric"]] if 0 < count <= len(reports) else -math.inf
-
-    return TrialOutcome(
-        id=frozen.user_attrs["trial_id"],
-        number=number,
-        state=OPTUNA_STATES[frozen.state.name],
-        params=verified("params", frozen.user_attrs["params"]),
-        reports=reports,
-        lineage=tuple(event for event in events if isinstance(event, Exploit)),
-        # After an exploit a trial may pass an epoch a second time: the better of the two is the one that is asked for.
-        checkpoints={entry[0]: entry[2] for entry in sorted(checkpoints, key=score)},
-        error=frozen.user_attrs.get("error"),
-    )
 
 
 def _mixed(before: Mapping[str, Any], now: Mapping[str, str]) -> str:

@@ -1,0 +1,94 @@
+"""From the records of a study to its outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tuning.budget import BudgetUse, Limit, Price
+from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
+from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
+from tuning.store.signed import verified
+from tuning.store.study_log import decode, reports_of
+from tuning.store.study_writer import OPTUNA_STATES
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+def study_outcome(
+    identity: Mapping[str, Any], attributes: Mapping[str, Any], trials: Sequence[FrozenTrial]
+) -> StudyOutcome:
+    """What is recorded of a study.
+
+    Args:
+        identity: what `StudyStore.open_study` wrote.
+        attributes: all of the study, the identity among them.
+
+    Raises:
+        DamagedRecord: of a trial something else is there than was written.
+    """
+    latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
+    price = identity.get("price")
+    outcome = StudyOutcome(
+        strategy=identity["strategy"],
+        kind=identity["kind"],
+        seed=identity["seed"],
+        state=StudyState(attributes["state"]),
+        metric=identity["metric"],
+        mode=identity["mode"],
+        trials=tuple(
+            _trial_outcome(frozen, number, attributes.get(f"checkpoints:{trial_id}", []), identity)
+            for number, (trial_id, frozen) in enumerate(latest.items())
+        ),
+        wall_seconds=float(attributes.get("wall_seconds", 0.0)),
+        slots=identity["slots"],
+        devices_per_trial=identity["devices_per_trial"],
+        device=identity["device"],
+        test=decode_test(attributes.get("test")),
+        attributes={**identity["attributes"], **attributes.get("provenance", {})},
+        node_losses=tuple(NodeLoss(*loss) for loss in attributes.get("node_losses", [])),
+        slot_seconds=attributes.get("slot_seconds"),
+        confirmations=decode_confirmations(attributes),
+        finals=decode_finals(attributes.get("finals", [])),
+        price=Price(**price) if price else None,
+    )
+    return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))
+
+
+def _budget_use(study: StudyOutcome, limit: list[Any] | None, reached: bool) -> BudgetUse | None:
+    if limit is None:
+        return None
+    unit, amount = Limit(*limit)
+    spent = {
+        "device_seconds": study.device_seconds,
+        "epochs": study.epochs_trained,
+        "wall_seconds": study.wall_seconds,
+    }
+    return BudgetUse(unit, amount, spent[unit], reached)
+
+
+def _trial_outcome(
+    frozen: FrozenTrial, number: int, checkpoints: list[tuple[float, int, str]], identity: Mapping[str, Any]
+) -> TrialOutcome:
+    events = decode(frozen.user_attrs).events
+    reports = reports_of(events)
+    sign = 1 if identity["mode"] == "max" else -1
+
+    def score(entry: tuple[float, int, str]) -> float:
+        _, count, _ = entry
+        return sign * reports[count - 1].metrics[identity["metric"]] if 0 < count <= len(reports) else -math.inf
+
+    return TrialOutcome(
+        id=frozen.user_attrs["trial_id"],
+        number=number,
+        state=OPTUNA_STATES[frozen.state.name],
+        params=verified("params", frozen.user_attrs["params"]),
+        reports=reports,
+        lineage=tuple(event for event in events if isinstance(event, Exploit)),
+        # After an exploit a trial may pass an epoch a second time: the better of the two is the one that is asked for.
+        checkpoints={entry[0]: entry[2] for entry in sorted(checkpoints, key=score)},
+        error=frozen.user_attrs.get("error"),
+    )
