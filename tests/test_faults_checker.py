@@ -1,4 +1,4 @@
-"""The checker of killed runs says what is wrong: planted losses, doublings, wrong counts, restarts from too far back."""
+"""The checker of killed runs says what is wrong: planted losses, doublings, wrong counts, late starts."""
 
 from __future__ import annotations
 

@@ -224,8 +224,9 @@ def train(
             # As the runner does: fresh objects from a fresh plan; Tune hands them the state of its snapshot.
             tuner._local_tuner._tune_config = tune_config
             tuner._local_tuner._run_config.callbacks = callbacks
-        with following(budget=Endless(), on_loss=losses.append, limit=None):  # as in the runner: Tune's own
-            results = tuner.fit()  # controller counts a process that dies once for each thing it was asked
+        named = "m{}".format  # as in the runner: Tune's own controller counts a process that dies once per thing asked
+        with following(budget=Endless(), on_loss=losses.append, limit=None, name_trial=named):
+            results = tuner.fit()
         assert losses == []
         run.members = plan.scheduler.state()["order"]
         run.states = ["failed" if result.error else "ended" for result in results]

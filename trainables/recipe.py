@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trainables.spec import Params
 
@@ -48,11 +49,16 @@ class Recipe:
     node: str | None  # Ray's id of the node in whose shared memory the state was put; None: it was written here
     segments: tuple[Segment, ...]
     bases: tuple[Base, ...]  # oldest first; the last is this state itself if it has moments
+    result: Mapping[str, Any] | None = None  # what the slot told Tune of it; None: by an older version
 
     @property
     def epoch(self) -> float:
         """Where the trial stood."""
         return self.segments[-1].until
+
+    def follows(self, past: Recipe | None, params: Params, epoch: float) -> bool:
+        """Whether it is what training with `params` up to `epoch` leads to from `past` (None: from the beginning)."""
+        return self.segments == Recipe.after(past, params, epoch, moments=False, node=None).segments
 
     @property
     def state(self) -> str:

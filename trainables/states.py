@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainables.epochs import ROUNDING
 from trainables.recipe import Recipe, full
@@ -42,6 +42,7 @@ class Keeping:
     every_epochs: float | None = None  # and yet moments, once in so many epochs
     state_bytes: int = 0  # of one state as far as known before the first
     storage: Storage = FOLDERS  # where copies of states are found
+    left_in: str | None = None  # Tune's folder of a study that is resumed
 
     def moments_due(self, before: float, now: float) -> bool:
         """Whether the state at epoch `now` has moments, if the last one that has is of epoch `before`."""
@@ -71,14 +72,26 @@ class States:
             except OSError as error:
                 logger.warning("no shared memory on this node (%s): states go straight to the storage path", error)
 
-    def save(self, folder: Path, training: Training, past: Recipe | None, params: Params, epoch: float) -> Recipe:
-        """Write the recipe into `folder`, and the state into shared memory if there is room, else beside the recipe."""
+    def save(
+        self,
+        folder: Path,
+        training: Training,
+        past: Recipe | None,
+        params: Params,
+        epoch: float,
+        result: Mapping[str, Any],
+    ) -> Recipe:
+        """Write the recipe into `folder`, and the state into shared memory if there is room, else beside the recipe.
+
+        Args:
+            result: what Tune was told of it.
+        """
         moments = self._keeping.moments_due(past.bases[-1].epoch if past and past.bases else 0.0, epoch)
         shared = self._shared if free_memory() > self._largest else None
         if self._shared is not None and shared is None:
             logger.warning("no room in shared memory: the state at epoch %g goes straight to the storage path", epoch)
         node = _node() if shared else None
-        recipe = Recipe.after(past, params, epoch, moments=moments, node=node)
+        recipe = replace(Recipe.after(past, params, epoch, moments=moments, node=node), result=result)
 
         def write(place: Path) -> None:
             training.save(place, moments=moments)
@@ -91,6 +104,26 @@ class States:
             write(folder / recipe.state)
         recipe.write(folder)
         return recipe
+
+    @property
+    def looks(self) -> bool:
+        """Whether an earlier driver may have left checkpoints that Tune does not know."""
+        return self._keeping.left_in is not None
+
+    def left(self, trial: str, past: Recipe | None, params: Params, epoch: float) -> tuple[Recipe, Path] | None:
+        """The checkpoint of `trial` at `epoch`, its next report, with its folder: there if a driver was killed before
+        Tune had saved that it exists.
+
+        Args:
+            trial: its id, which its folder is called by.
+            past: of the checkpoint that it goes on from.
+        """
+        storage, study = self._keeping.storage, self._keeping.left_in
+        for path in storage.checkpoints_of(f"{study}/{trial}"):
+            recipe = storage.recipe(path)
+            if recipe is not None and recipe.result is not None and recipe.follows(past, params, epoch):
+                return recipe, Path(path)
+        return None
 
     def load(self, folder: Path, training: Training) -> Recipe:
         """Let `training` go on from the checkpoint in `folder`, its own or a donor's; the recipe of that."""

@@ -45,6 +45,9 @@ class Storage(Protocol):
     def checkpoints(self, study: str) -> list[str]:
         """The paths of all checkpoints below Tune's folder of the study."""
 
+    def checkpoints_of(self, trial: str) -> list[str]:
+        """The paths of all checkpoints in Tune's folder of a trial, in order; that may not be there."""
+
     def newest(self, study: str, name: str) -> tuple[str, str] | None:
         """Name and text of the last one, by name, of the files of Tune's folder of the study that match `name`."""
 
@@ -101,6 +104,10 @@ class FolderStorage:
     def checkpoints(self, study: str) -> list[str]:
         """See `Storage`."""
         return [str(folder) for folder in Path(study).glob("*/checkpoint_*")]
+
+    def checkpoints_of(self, trial: str) -> list[str]:
+        """See `Storage`."""
+        return sorted(str(folder) for folder in Path(trial).glob("checkpoint_*"))
 
     def newest(self, study: str, name: str) -> tuple[str, str] | None:
         """See `Storage`."""

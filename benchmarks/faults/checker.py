@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ def complaints(lives: Sequence[Life], planned: int, undisturbed: StudyOutcome | 
     found = [*_of_the_end(final, planned)]
     for number, life in enumerate(lives):
         found += _acknowledged(life, number)
-    for number, (life, following) in enumerate(zip(lives, lives[1:], strict=False), start=1):
+    for number, (life, following) in enumerate(itertools.pairwise(lives), start=1):
         if life.study is not None:
             found += _kept(life.study, final, number)
             found += _ended_for_good(life.study, following.steps, number)
@@ -99,7 +100,7 @@ def _of_the_end(final: StudyOutcome, planned: int) -> Iterator[str]:
 def _doubled(trial: TrialOutcome) -> Iterator[Report]:
     """Reports that are not beyond the one before, where no exploit lies in between."""
     taken_over = {exploit.reports for exploit in trial.lineage}
-    for number, (one, other) in enumerate(zip(trial.reports, trial.reports[1:], strict=False), start=1):
+    for number, (one, other) in enumerate(itertools.pairwise(trial.reports), start=1):
         if other.epoch <= one.epoch + ROUNDING and number not in taken_over:
             yield other
 
@@ -177,7 +178,7 @@ def _replayed(study: StudyOutcome, trial: TrialOutcome) -> Iterator[str]:
     except (KeyError, ValueError):  # a donor, or its reports, are not there
         history = ()
     epochs = [0.0, *(report.epoch for report in history)]
-    if len(epochs) == 1 or any(one >= other for one, other in zip(epochs, epochs[1:], strict=False)):
+    if len(epochs) == 1 or any(one >= other for one, other in itertools.pairwise(epochs)):
         yield f"trial {trial.id}: its lineage has a hole or a fold: it passes the epochs {epochs}"
         return
     spec = FineTuneSpec(trainable="learning_curve", task="reviews", epochs=math.ceil(last.epoch))

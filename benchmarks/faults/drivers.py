@@ -1,4 +1,4 @@
-"""Drivers in processes of their own: started, read line by line, and gone at once, with every process that they started."""
+"""Drivers in processes of their own: started, read line by line, and killed with every process that they started."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ class Drivers:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """`tunefleet` with these arguments."""
         name, _, value = self.mark.partition("=")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("TUNE_")}
         return subprocess.Popen(
             [sys.executable, *self.program, *arguments],
-            env={**os.environ, **environment, name: value, "TMPDIR": str(self.temp)},
+            env={**inherited, **environment, name: value, "TMPDIR": str(self.temp)},
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

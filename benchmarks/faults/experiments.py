@@ -11,6 +11,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "pbt": {"kind": "pbt", "population": 4},
 }
 PLANNED = {"grid": 4, "hyperopt_asha": 8, "pbt": 4}
+MOST_FAILURES = 3  # of one trial: a process that is killed counts as its failure
 SPACE = {"learning_rate": {"loguniform": [1e-5, 1e-2]}, "weight_decay": {"uniform": [0, 0.3]}}
 
 
@@ -36,6 +37,7 @@ def experiment(
         "fixed": {"model.seconds_per_epoch": seconds, "model.log": str(journal(folder))},
         "strategies": [STRATEGIES[strategy]],
         "checkpoint": {"every_epochs": 1},
+        "max_failures": MOST_FAILURES,
         "cluster": {"storage": str(folder), "max_concurrent": slots},
         "test": False,
         "wandb": {"mode": "disabled"},

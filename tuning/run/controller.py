@@ -43,6 +43,7 @@ LOOK = 1.0  # seconds between two looks at what became of a process
 UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
 SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
+SNAPSHOT_BURST = 1.0  # seconds of it that can be saved up: events come in bursts, and each is followed by a snapshot
 FOLLOW = 5.0  # seconds between two looks at how many trials the cluster holds
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Controller(TuneController):  # type: ignore[misc]
         on_loss: told before the trial starts again.
         limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
             in its place: the limit does not change.
+        name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run.
     """
 
     def __init__(
@@ -83,15 +85,16 @@ class Controller(TuneController):  # type: ignore[misc]
         budget: Budgeted,
         on_loss: Callable[[NodeLoss], None],
         limit: Callable[[], int | None] | None,
+        name_trial: Callable[[int], str],
         **options: Any,
     ) -> None:
-        self._budget, self._on_loss, self._limit = budget, on_loss, limit
+        self._budget, self._on_loss, self._limit, self._name_trial = budget, on_loss, limit, name_trial
         self._followed = time.monotonic()
         self._ended: list[Ended] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
+        self._snapshot_seconds, self._earned_until = SNAPSHOT_BURST, time.monotonic()  # what snapshots may take now
         super().__init__(*arguments, **options)
-        self._period = ray_internals.snapshots_of(self)._checkpoint_period
         self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one
 
     def __getstate__(self) -> dict[str, Any]:
@@ -104,7 +107,9 @@ class Controller(TuneController):  # type: ignore[misc]
             "_ended",
             "_losses",
             "_settled",
-            "_period",
+            "_name_trial",
+            "_snapshot_seconds",
+            "_earned_until",
             "_fixed_members",
         }
         return {name: value for name, value in super().__getstate__().items() if name not in own}
@@ -159,12 +164,30 @@ class Controller(TuneController):  # type: ignore[misc]
         self._live_trials.discard(trial)
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
-        """Take a snapshot if it is time. One that takes long keeps the next one waiting: each holds every trial."""
+        """Take a snapshot when a trial has changed, at once: what happens after the last one is computed again when the
+        driver is killed. A report whose checkpoint is still to come changes nothing for that. Each snapshot holds every
+        trial: those of a large study wait until they have their share of the time again.
+        """
+        if not force and (all(trial.is_saving for trial in self._trials_to_cache) or not self._affords_snapshot()):
+            return
         taken = ray_internals.snapshots_of(self)
         before, started = taken._last_save_time, time.monotonic()
-        super().checkpoint(force=force, wait=wait)
+        # On a file system the copy takes milliseconds; an upload goes on beside the trials.
+        super().checkpoint(force=force, wait=wait or not self._storage.custom_fs_provided)
         if taken._last_save_time != before:
-            taken._checkpoint_period = max(self._period, (time.monotonic() - started) / SNAPSHOT_SHARE)
+            self._snapshot_seconds -= time.monotonic() - started
+
+    def _affords_snapshot(self) -> bool:
+        now = time.monotonic()
+        earned = SNAPSHOT_SHARE * (now - self._earned_until)
+        self._snapshot_seconds, self._earned_until = min(SNAPSHOT_BURST, self._snapshot_seconds + earned), now
+        return self._snapshot_seconds > 0
+
+    def _update_trial_queue(self, *arguments: Any, **options: Any) -> bool:
+        """Trials are named by their place: one that a killed driver had begun after its last snapshot is proposed again
+        under the same name, and goes on with the record and in the folder that it has."""
+        with ray_internals.next_trial_called(self._name_trial(len(self._trials))):
+            return bool(super()._update_trial_queue(*arguments, **options))
 
     def _process_trial_results(self, trial: Trial, results: Any) -> None:
         super()._process_trial_results(trial, results)
@@ -220,11 +243,17 @@ class Controller(TuneController):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def following(
-    *, budget: Budgeted, on_loss: Callable[[NodeLoss], None], limit: Callable[[], int | None] | None
+    *,
+    budget: Budgeted,
+    on_loss: Callable[[NodeLoss], None],
+    limit: Callable[[], int | None] | None,
+    name_trial: Callable[[int], str],
 ) -> Iterator[None]:
     """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
     made = tune_module.TuneController
-    tune_module.TuneController = functools.partial(Controller, budget=budget, on_loss=on_loss, limit=limit)
+    tune_module.TuneController = functools.partial(
+        Controller, budget=budget, on_loss=on_loss, limit=limit, name_trial=name_trial
+    )
     try:
         yield
     finally:

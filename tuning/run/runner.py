@@ -162,7 +162,8 @@ def run_study(
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
     limit = _limit(session, plan, spending)
-    with open_states(study.spec, plan, study.folder, storage, session.slots) as (states, keeping):
+    left_in = None if new else folder
+    with open_states(study.spec, plan, study.folder, storage, session.slots, left_in) as (states, keeping):
         keeper = CheckpointKeeper(
             before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
         )
@@ -173,7 +174,9 @@ def run_study(
                 if progress:
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
                 tune = functools.partial(_tune, study, session, folder, callbacks, concurrency, keeping, resume=resume)
-                followed = following(budget=recorder, on_loss=recorder.record_loss, limit=limit)
+                followed = following(
+                    budget=recorder, on_loss=recorder.record_loss, limit=limit, name_trial=writer.name_trial
+                )
                 with snapshots(plan.trials, place.snapshot_seconds), followed:
                     stopped = stopped_during(tune)
             if stopped or not (spending.reached or recorder.ended >= study.most_trials):
@@ -185,6 +188,7 @@ def run_study(
         except Exception:
             keeper.suspend()
             raise
+        recorder.end_unsaved()
         keeper.finish(folder)
     writer.finish()
     place.save()

@@ -19,6 +19,7 @@ from tuning.outcome import Exploit
 
 Event: TypeAlias = Report | Exploit
 PREFIX = "event:"
+LOST = "lost in an interruption before Tune had saved it; another trial was proposed in its place"
 
 
 class History(NamedTuple):

@@ -8,6 +8,8 @@ computed again, a state that is told again change nothing that they should not (
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -30,7 +32,7 @@ from tuning.outcome import (
 from tuning.store.database import told
 from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
 from tuning.store.statements import set_attribute_and_value, set_study_attributes
-from tuning.store.study_log import Event, decode, encode, kept, key, plain_params, reports_of
+from tuning.store.study_log import LOST, Event, decode, encode, kept, key, plain_params, reports_of
 from tuning.store.url import StoreError
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class _Record:
     """What the writer remembers of one trial, so that no report needs a query first."""
 
     optuna_id: int
+    params: Params  # that it began with
     state: TrialState = TrialState.RUNNING
     events: list[Event] = field(default_factory=list)
     take: int = 1
@@ -71,6 +74,7 @@ class StudyWriter:
         self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
         self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
         self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
+        self._names = str(attributes.get("names", ""))  # where the trials' ids come from
         self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
         self._unwritten: set[str] = set()  # trials whose checkpoints have changed
         self._records: dict[str, _Record] = {}
@@ -91,6 +95,10 @@ class StudyWriter:
         """The ids of the trials that have ended."""
         return frozenset(self._records.keys() - set(self.running()))
 
+    def known(self) -> frozenset[str]:
+        """The ids of the trials that have begun."""
+        return frozenset(self._records)
+
     def knows(self, trial_id: str) -> bool:
         """Whether the trial has begun."""
         return trial_id in self._records
@@ -106,17 +114,35 @@ class StudyWriter:
         events = record.events[: record.position]
         return epochs_trained(reports_of(events), [event for event in events if isinstance(event, Exploit)])
 
-    def begin_trial(self, trial_id: str, params: Params, distributions: Mapping[str, BaseDistribution]) -> None:
+    def name_trial(self, number: int) -> str:
+        """The id of the study's trial of that number (0, 1, ...): the same one in every run, and no other study's."""
+        if not self._names:
+            self._names = uuid.uuid4().hex
+            self._set("names", self._names)
+        return uuid.uuid5(uuid.UUID(self._names), str(number)).hex[:8]
+
+    def begin_trial(
+        self, trial_id: str, params: Params, distributions: Mapping[str, BaseDistribution], *, again: bool = False
+    ) -> None:
         """A trial starts with `params`; one that is known already stays as it is.
 
         A value outside its distribution, or without one (a fixed value), is kept in the attribute `params` alone.
+
+        Args:
+            again: a killed driver has begun it before. With the same values its reports replace those of then, one by
+                one; with others it is another trial, and what there was of that one is kept as a failed one.
         """
+        plain = plain_params(params)
         if trial_id in self._records:
-            return
+            if not again:
+                return
+            if self._records[trial_id].params == json.loads(json.dumps(plain)):
+                self.rewind(trial_id, 0)
+                return
+            self._set_aside(trial_id)
         from optuna.trial import TrialState as OptunaState
         from optuna.trial import create_trial
 
-        plain = plain_params(params)
         searched = {name: d for name, d in distributions.items() if name in plain and _holds(d, plain[name])}
         template = create_trial(
             state=OptunaState.RUNNING,
@@ -125,7 +151,25 @@ class StudyWriter:
             user_attrs={"trial_id": trial_id, "params": plain},
         )
         with self._told(f"begin trial {trial_id}"):
-            self._records[trial_id] = _Record(self._storage.create_new_trial(self._study_id, template))
+            self._records[trial_id] = _Record(self._storage.create_new_trial(self._study_id, template), plain)
+
+    def _set_aside(self, trial_id: str) -> None:
+        """Keep the trial under a name of its own, as failed. Optuna never changes an ended trial: a copy takes its
+        place."""
+        from optuna.trial import TrialState as OptunaState
+        from optuna.trial import create_trial
+
+        with self._told(f"set trial {trial_id} aside"):
+            old = self._storage.get_trial(self._records[trial_id].optuna_id)
+            aside = create_trial(
+                state=OptunaState.FAIL,
+                params=old.params,
+                distributions=old.distributions,
+                user_attrs={**old.user_attrs, "trial_id": f"{trial_id}-{old.number}", "error": LOST},
+                intermediate_values=old.intermediate_values,
+            )
+            self._storage.create_new_trial(self._study_id, aside)
+        self._set_checkpoints(trial_id, [])
 
     def add_report(self, trial_id: str, report: Report) -> None:
         """One evaluation. An epoch that was computed again after a crash replaces the one recorded before."""
@@ -320,7 +364,8 @@ class StudyWriter:
 
 def _restored(frozen: FrozenTrial) -> _Record:
     events, take = decode(frozen.user_attrs)
-    return _Record(frozen._trial_id, OPTUNA_STATES[frozen.state.name], events, max(take, 1), len(events))
+    state = OPTUNA_STATES[frozen.state.name]
+    return _Record(frozen._trial_id, frozen.user_attrs["params"], state, events, max(take, 1), len(events))
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

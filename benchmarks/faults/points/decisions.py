@@ -23,7 +23,9 @@ def measure(settings: Settings) -> Row:
         undisturbed = whole.lives[-1].study
         tally.add(whole, repeated(whole.lives), complaints(whole.lives, PLANNED[strategy]), strategy=strategy)
         reports = len(whole.lives[0].told)
-        points = [(1 + place * (reports - 1) // settings.kill_points,) for place in range(settings.kill_points)]
+        points: list[tuple[int, ...]] = [
+            (1 + place * (reports - 1) // settings.kill_points,) for place in range(settings.kill_points)
+        ]
         if strategy == "pbt":
             points.append((reports // 4,) * LINEAGE_KILLS)
         for moments in points:
@@ -36,11 +38,11 @@ def measure(settings: Settings) -> Row:
     return Row(
         "decisions",
         f"one slot; killed after each of {settings.kill_points} numbers of reports per strategy, pbt once more "
-        f"{LINEAGE_KILLS} times in a row; values, scores and ends compared with an undisturbed run, lineages trained again",
+        f"{LINEAGE_KILLS} times in a row; values, scores and ends compared with an undisturbed run, lineages replayed",
         f"{as_undisturbed} of {tally.runs} runs end as the undisturbed one, {tally.repeated} epochs repeated by "
         f"{tally.kills} kills; {tally.told()}",
-        "FINDINGS: ASHA's rungs [4,4,5,5] are [0,0,0,0] after Tuner.restore (ray #30838); a pbt restore lost a trial for "
-        'good ("checkpoint does not exist on storage anymore")',
+        "FINDINGS: ASHA's rungs [4,4,5,5] are [0,0,0,0] after Tuner.restore (ray #30838); a pbt restore lost a trial "
+        'for good ("checkpoint does not exist on storage anymore")',
         not tally.complaints,
         {"runs": tally.figures},
     )

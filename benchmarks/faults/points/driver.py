@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from benchmarks.faults.checker import complaints, repeated
 from benchmarks.faults.experiments import PLANNED
@@ -21,7 +22,7 @@ MOST_TIME = 2.5  # times the undisturbed training
 def measure(settings: Settings) -> Row:
     """Every strategy and seed: killed again and again; and killed early, once."""
     tally, slowest = Tally(), 0.0
-    options = {"seconds": SECONDS, "slots": SLOTS, "epochs": EPOCHS}
+    options: dict[str, Any] = {"seconds": SECONDS, "slots": SLOTS, "epochs": EPOCHS}
     for strategy in settings.strategies:
         whole = run_through(settings.place, strategy, **options)
         tally.add(whole, repeated(whole.lives), complaints(whole.lives, PLANNED[strategy]), strategy=strategy)
