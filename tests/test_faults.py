@@ -1,4 +1,4 @@
-"""The quick part of `python -m benchmarks.faults`: a population whose driver is killed twice, and what the table says."""
+"""The quick part of `python -m benchmarks.faults`: a population that is killed twice, and the table."""
 
 from __future__ import annotations
 

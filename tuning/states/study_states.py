@@ -90,7 +90,7 @@ class StudyStates:
                 begun_on_node(node, drop, self._study, states)  # not waited for: Tune's loop is
 
     def forget_left(self) -> None:
-        """All trials go on: what a killed run has left and they have not asked for is dropped with the next decision."""
+        """All trials go on: what a killed run has left and nobody has asked for goes with the next decision."""
         self._left = set()
 
     def withdraw(self, token: str) -> bool:

@@ -55,12 +55,12 @@ def _two_heads(place: Path, strategy: str) -> tuple[Run, float]:
     ):
         environment = {**NO_TOKEN, "HOME": folder}
         raw: dict[str, Any] = experiment(Path(folder), strategy, seconds=SECONDS)
-        with ray_nodes(Path(first), **environment) as nodes:
+        with ray_nodes(Path(first), disguised=False, **environment) as nodes:
             head = nodes.start("head", cpus=2, gpus=0)
             raw["cluster"] |= {"address": head.address, "allow_unauthenticated": True}
             run = Run(drivers, raw, environment=environment)
             run.live(after_reports(REPORTS, how=lambda run, watched: _lose(head, Path(first), run, watched)))
-        with ray_nodes(Path(second), **environment) as nodes:
+        with ray_nodes(Path(second), disguised=False, **environment) as nodes:
             run.overrides = [f"cluster.address={nodes.start('head', cpus=2, gpus=0).address}"]
             run.live()
         run.close()
