@@ -33,6 +33,7 @@ from tuning.store.database import told
 from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
 from tuning.store.statements import set_attribute_and_value, set_study_attributes
 from tuning.store.study_log import LOST, Event, decode, encode, kept, key, plain_params, reports_of
+from tuning.store.trial_copies import new_trial, reopened, set_aside
 from tuning.store.url import StoreError
 
 if TYPE_CHECKING:
@@ -139,37 +140,13 @@ class StudyWriter:
             if self._records[trial_id].params == json.loads(json.dumps(plain)):
                 self.rewind(trial_id, 0)
                 return
-            self._set_aside(trial_id)
-        from optuna.trial import TrialState as OptunaState
-        from optuna.trial import create_trial
-
+            with self._told(f"set trial {trial_id} aside"):
+                set_aside(self._storage, self._study_id, self._records[trial_id].optuna_id, LOST)
+            self._set_checkpoints(trial_id, [])
         searched = {name: d for name, d in distributions.items() if name in plain and _holds(d, plain[name])}
-        template = create_trial(
-            state=OptunaState.RUNNING,
-            params={name: plain[name] for name in searched},
-            distributions=searched,
-            user_attrs={"trial_id": trial_id, "params": plain},
-        )
         with self._told(f"begin trial {trial_id}"):
-            self._records[trial_id] = _Record(self._storage.create_new_trial(self._study_id, template), plain)
-
-    def _set_aside(self, trial_id: str) -> None:
-        """Keep the trial under a name of its own, as failed. Optuna never changes an ended trial: a copy takes its
-        place."""
-        from optuna.trial import TrialState as OptunaState
-        from optuna.trial import create_trial
-
-        with self._told(f"set trial {trial_id} aside"):
-            old = self._storage.get_trial(self._records[trial_id].optuna_id)
-            aside = create_trial(
-                state=OptunaState.FAIL,
-                params=old.params,
-                distributions=old.distributions,
-                user_attrs={**old.user_attrs, "trial_id": f"{trial_id}-{old.number}", "error": LOST},
-                intermediate_values=old.intermediate_values,
-            )
-            self._storage.create_new_trial(self._study_id, aside)
-        self._set_checkpoints(trial_id, [])
+            made = new_trial(self._storage, self._study_id, trial_id, plain, searched)
+        self._records[trial_id] = _Record(made, plain)
 
     def add_report(self, trial_id: str, report: Report) -> None:
         """One evaluation. An epoch that was computed again after a crash replaces the one recorded before."""
@@ -324,24 +301,11 @@ class StudyWriter:
         record.take, record.position = take, index + 1
 
     def _writable(self, trial_id: str) -> _Record:
-        """The trial's record, running. Optuna never changes an ended trial: one that goes on gets a copy, as Optuna's
-        own retry of failed trials does it."""
+        """The trial's record, running: one that has ended and goes on gets a copy."""
         record = self._known(trial_id)
         if record.state is not TrialState.RUNNING:
-            from optuna.trial import TrialState as OptunaState
-            from optuna.trial import create_trial
-
             with self._told(f"open trial {trial_id} again"):
-                old = self._storage.get_trial(record.optuna_id)
-                copy = create_trial(
-                    state=OptunaState.RUNNING,
-                    params=old.params,
-                    distributions=old.distributions,
-                    user_attrs={name: value for name, value in old.user_attrs.items() if name != "error"},
-                    system_attrs={"continues": old.number},
-                    intermediate_values=old.intermediate_values,
-                )
-                record.optuna_id = self._storage.create_new_trial(self._study_id, copy)
+                record.optuna_id = reopened(self._storage, self._study_id, record.optuna_id)
             record.state = TrialState.RUNNING
         return record
 
