@@ -232,7 +232,9 @@ def train(
         # As in the runner: Tune's own controller counts a process that dies once for each thing it was asked.
         with (
             contextlib.closing(Snapshots(FOLDERS, str(folder / "study"))) as snapshots,
-            following(record=Endless(), on_loss=losses.append, limit=None, snapshots=snapshots),
+            following(
+                record=Endless(), on_loss=losses.append, limit=None, snapshots=snapshots, name_trial="m{}".format
+            ),
         ):
             results = tuner.fit()
         assert losses == []

@@ -142,6 +142,7 @@ def test_a_resumed_run_doubles_nothing_and_finished_trials_stay(
     writer.begin_trial("lost", {"learning_rate": 0.5}, {})  # began after Tune's last snapshot
     second = Recorder(writer, SPACE)
     run(second, tmp_path / "runs", [1e-3, 2e-3], scheduler=FIFOScheduler(), resume="AUTO")
+    second.end_unsaved()
     assert second.ended == 2  # the lost one is not a trial that was asked for
 
     trials = store.load("e").studies[0].trials

@@ -7,10 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
-import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ import pytest
 import yaml
 from outcomes import known_to_tune
 
+from benchmarks.faults.drivers import Drivers, drivers_in
 from trainables.shared_memory import SharedMemory
 from trainables.spec import Objective
 from tuning import load_spec, run_experiment
@@ -54,57 +51,10 @@ def spec_of(folder: Path, strategy: str, seconds_per_epoch: float) -> dict[str, 
     }
 
 
-class Drivers:
-    """Runs the command in processes that can be found again by a variable in their environment, Ray's included."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.mark = f"TUNEFLEET_TEST={uuid.uuid4().hex}"
-        self.temp = Path(tempfile.mkdtemp(prefix="tr", dir="/tmp"))  # short: Ray puts its sockets there
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        name, _, value = self.mark.partition("=")
-        return subprocess.Popen(
-            [sys.executable, "-m", "tuning.cli", *arguments],
-            env={**os.environ, name: value, "TMPDIR": str(self.temp)},
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def alive(self) -> dict[int, str]:
-        """Every process of ours that still runs, with its command."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    environment = (entry / "environ").read_bytes()
-                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-                except OSError:  # gone meanwhile, or another user's
-                    continue
-                if self.mark.encode() in environment:
-                    found[int(entry.name)] = command.decode(errors="replace")
-        return found
-
-    def pull_the_plug(self) -> None:
-        """As if the machine had gone: nobody can react to it."""
-        while pids := self.alive():
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            time.sleep(0.1)
-
-
 @pytest.fixture
 def drivers(tmp_path: Path) -> Iterator[Drivers]:
-    drivers = Drivers(tmp_path)
-    yield drivers
-    drivers.pull_the_plug()
-    shutil.rmtree(drivers.temp)
+    with drivers_in(tmp_path) as drivers:
+        yield drivers
 
 
 def stop_after(driver: subprocess.Popen[str], reports: int, how: signal.Signals | None, drivers: Drivers) -> str:
@@ -190,8 +140,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
         assert told.count("resume") == 1, told
         assert "go on with `tunefleet resume stopped`" in told
         assert (drivers.alive(), list(drivers.temp.iterdir())) == ({}, [])
-    shutil.rmtree(drivers.temp)
-    drivers.temp.mkdir()
+    drivers.clear()
     studies = spec.run_folder / "studies"
     if lost:
         lose_the_states(studies / f"{strategy}-seed0")

@@ -7,6 +7,7 @@ import resource
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ import pytest
 from trainables import report
 from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
+from trainables.recipe import Recipe
 from trainables.reporting import NonFiniteScore
-from trainables.slot import Slot, load_trainable
-from trainables.spec import DataSpec, FineTuneSpec, Objective, Subset
+from trainables.slot import Evaluation, Slot, load_trainable
+from trainables.spec import DataSpec, FineTuneSpec, Objective, Params, Subset
+from trainables.states import Keeping
 
 ACCURACY = Objective(metric="accuracy", mode="max")
 CURVE = FineTuneSpec(trainable="learning_curve", task="reviews", epochs=3, objective=ACCURACY)
@@ -28,6 +31,72 @@ def slot_of(
     slot = Slot.__new__(Slot)  # without Tune's own constructor, which wants a cluster's storage
     slot.setup(params, training=training, spec=spec, devices=devices)
     return slot
+
+
+class Killed:
+    """A slot whose driver was killed after the trial's checkpoints of `epochs`, and the one of a resumed driver."""
+
+    def __init__(self, folder: Path, epochs: int, params: dict[str, Any]) -> None:
+        self.folder, self.params = folder, params
+        first = self.slot(Keeping())
+        self.told = []
+        for number in range(epochs):
+            self.told.append(first.step())
+            place = folder / "study" / "a" / f"checkpoint_{number:06d}"
+            place.mkdir(parents=True)
+            first.save_checkpoint(str(place))
+
+    def slot(self, keeping: Keeping, **changed: Any) -> Slot:
+        slot = Slot.__new__(Slot)
+        slot._trial_info = SimpleNamespace(trial_id="a")
+        slot.setup({**self.params, **changed}, training=Counted, spec=CURVE, devices=1, keeping=keeping)
+        return slot
+
+    def resumed(self, **changed: Any) -> Slot:
+        return self.slot(Keeping(left_in=str(self.folder / "study")), **changed)
+
+
+class Counted(LearningCurve):
+    """Knows what it computed itself."""
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        super().__init__(params, spec)
+        self.computed: list[float] = []
+
+    def advance(self, epochs: float) -> Evaluation:
+        self.computed.append(self.epoch)
+        return super().advance(epochs)
+
+
+def test_what_a_killed_driver_has_left_is_told_again_as_it_was_and_not_computed(tmp_path: Path) -> None:
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    slot = killed.resumed()
+    assert [slot.step(), slot.step()] == killed.told
+    again = tmp_path / "again"
+    again.mkdir()
+    slot.save_checkpoint(str(again))
+    left = Recipe.read(tmp_path / "study" / "a" / "checkpoint_000001")
+    assert Recipe.read(again) == left  # under its token, by which its state is found
+    assert slot.step()["epoch"] == 3
+    assert slot._training.computed == [2.0]
+    whole = slot_of({"learning_rate": 1e-4})
+    assert run(whole)[-1]["metrics"] == slot._told["metrics"]
+
+
+def test_it_is_told_from_the_checkpoint_on_that_tune_knows(tmp_path: Path) -> None:
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    slot = killed.resumed()
+    slot.load_checkpoint(str(tmp_path / "study" / "a" / "checkpoint_000000"))
+    assert slot.step() == killed.told[1]
+    assert slot.step()["epoch"] == 3
+    assert slot._training.computed == [2.0]
+
+
+def test_what_was_left_with_other_values_or_by_a_run_before_is_let_be(tmp_path: Path) -> None:
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    for slot in (killed.resumed(learning_rate=2e-4), killed.slot(Keeping())):
+        assert slot.step()["reported_at"] > killed.told[-1]["reported_at"]
+        assert slot._training.computed == [0.0]
 
 
 def run(slot: Slot) -> list[dict[str, Any]]:

@@ -618,3 +618,35 @@ def test_neither_store_nor_writer_can_be_pickled(store: StudyStore, writer: Stud
     for holder in (store, writer):
         with pytest.raises(TypeError, match="never pickled"):
             pickle.dumps(holder)
+
+
+def test_a_trials_name_is_the_same_in_every_run_of_its_study_and_no_other_studys(store: StudyStore) -> None:
+    names = [open_study(store).name_trial(number) for number in (0, 1, 0)]
+    assert names[0] == names[2] != names[1]
+    assert open_study(store, seed=1).name_trial(0) not in names
+
+
+def test_a_trial_that_is_proposed_again_with_the_same_values_goes_on_with_its_record(store: StudyStore) -> None:
+    writer = open_study(store)
+    begin(writer, "a", 0.1)
+    writer.add_report("a", report(1.0, 0.5))
+    writer.add_report("a", report(2.0, 0.6))
+    again = open_study(store)
+    again.begin_trial("a", {"learning_rate": 0.1, "optim": "sgd"}, SPACE.to_optuna(), again=True)
+    again.add_report("a", report(1.0, 0.5))
+    again.add_report("a", report(2.0, 0.7))
+    (trial,) = store.load("reviews").studies[0].trials
+    assert (trial.state, [r.metrics["accuracy"] for r in trial.reports]) == (TrialState.RUNNING, [0.5, 0.7])
+
+
+def test_one_that_is_proposed_again_with_other_values_is_another_and_the_first_is_kept(store: StudyStore) -> None:
+    writer = open_study(store)
+    begin(writer, "a", 0.1)
+    writer.add_report("a", report(1.0, 0.5))
+    again = open_study(store)
+    again.begin_trial("a", {"learning_rate": 0.2, "optim": "sgd"}, SPACE.to_optuna(), again=True)
+    again.add_report("a", report(1.0, 0.5))
+    trial, aside = store.load("reviews").studies[0].trials
+    assert (trial.id, trial.params["learning_rate"], trial.state) == ("a", 0.2, TrialState.RUNNING)
+    assert (aside.params["learning_rate"], aside.state, len(aside.reports)) == (0.1, TrialState.FAILED, 1)
+    assert "lost in an interruption" in (aside.error or "")

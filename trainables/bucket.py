@@ -50,6 +50,11 @@ class BucketStorage:
         found = {(names[0], names[1]) for names in below if len(names) > 2 and names[1].startswith("checkpoint_")}
         return [f"{study}/{trial}/{checkpoint}" for trial, checkpoint in sorted(found)]
 
+    def checkpoints_of(self, trial: str) -> list[str]:
+        """See `Storage`."""
+        found = self.filesystem.get_file_info(FileSelector(trial, allow_not_found=True))
+        return sorted(info.path for info in found if info.base_name.startswith("checkpoint_"))
+
     def files(self, folder: str, pattern: str) -> list[str]:
         """See `Storage`."""
         return sorted(info.path for info in self._list(folder) if fnmatch.fnmatch(info.base_name, pattern))

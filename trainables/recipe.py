@@ -17,7 +17,7 @@ import json
 import logging
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,11 +55,16 @@ class Recipe:
     node: str | None  # Ray's id of the node in whose shared memory the state was put; None: it was written here
     segments: tuple[Segment, ...]
     bases: tuple[Base, ...]  # oldest first; the last is this state itself if it has moments
+    result: Mapping[str, Any] | None = None  # what the slot told Tune of it; None: by an older version
 
     @property
     def epoch(self) -> float:
         """Where the trial stood."""
         return self.segments[-1].until
+
+    def follows(self, past: Recipe | None, params: Params, epoch: float) -> bool:
+        """Whether it is what training with `params` up to `epoch` leads to from `past` (None: from the beginning)."""
+        return self.segments == Recipe.after(past, params, epoch, moments=False, node=None).segments
 
     @property
     def state(self) -> str:

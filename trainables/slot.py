@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from ray import tune
 
 from trainables.device_memory import cap_device_memory
+from trainables.epochs import next_position
 from trainables.heartbeat import Heartbeat, pulse, working
 from trainables.memory_mark import mark_memory
 from trainables.recipe import Recipe
@@ -180,6 +181,8 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._params = {**self._spec.fixed, **config}
         self._epoch = 0.0
         self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
+        self._looks = self._states.looks
+        self._left: Path | None = None  # one of them, told and not loaded yet
         with working():
             pulse.begin()
             self._training = self._make(self._params, self._spec)
@@ -191,8 +194,19 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train to the next evaluation; the result is one report."""
+        """Train to the next evaluation; the result is one report.
+
+        What was computed before a kill, and Tune has not saved that it was, is told again as it was told then.
+        """
         with working():
+            if self._looks and self._finds_left():
+                assert self._past is not None
+                assert self._past.result is not None
+                pulse.epoch = self._epoch
+                return self._with_said(self._past.result)
+            if self._left is not None:
+                self._states.load(self._left, self._training)
+                self._left = None
             epoch, metrics, params = self._training.advance(self._spec.report_every_epochs)
         pulse.report(epoch)
         self._epoch = epoch
@@ -203,20 +217,38 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         result = Report(epoch, metrics, params, seconds * self._devices, time.time()).to_result()
         finished = epoch >= self._training.horizon - 1e-9
         provenance = dict(self._training.provenance)
-        if said := self._states.take_said():
-            result["said"] = said  # by the driver, in whose words users look
-        return {**result, "provenance": provenance, "finished": finished, "done": finished}
+        self._told = {**result, "provenance": provenance, "finished": finished, "done": finished}
+        return self._with_said(self._told)
+
+    def _with_said(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """With what users have to know, who look where the driver logs; in no recipe, or it would be told again."""
+        said = self._states.take_said()
+        return {**result, "said": said} if said else dict(result)
+
+    def _finds_left(self) -> bool:
+        due = next_position(self._epoch, self._spec.report_every_epochs, self._training.horizon)
+        found = self._states.left(self.trial_id, self._past, self._params, due)
+        self._looks = found is not None
+        if found is not None:
+            self._past, self._left = found
+            self._epoch = self._past.epoch
+        return self._looks
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""
+        folder = Path(checkpoint_dir)
+        if self._left is not None and self._past is not None:
+            self._past.write(folder)  # its state is where it was
+            return
         with working():
-            self._past = self._states.save(Path(checkpoint_dir), self._training, self._past, self._params, self._epoch)
+            self._past = self._states.save(folder, self._training, self._past, self._params, self._epoch, self._told)
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""
         with working():
             self._past = self._states.load(Path(checkpoint), self._training)
         self._epoch = pulse.epoch = self._past.epoch
+        self._looks, self._left = self._states.looks, None
 
 
 def _actor() -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from trainables.checksums import damage, write_checksums
+from trainables.checksums import DamagedCheckpoint, damage, write_checksums
 from trainables.epochs import ROUNDING
 from trainables.recipe import MOMENTS, Recipe, full
 from trainables.replay import replay
@@ -43,6 +43,7 @@ class Keeping:
     every_epochs: float | None = None  # and yet moments, once in so many epochs
     state_bytes: int = 0  # of one state as far as known before the first
     storage: Storage = FOLDERS  # where copies of states are found
+    left_in: str | None = None  # Tune's folder of a study that is resumed
 
     def moments_due(self, before: float, now: float) -> bool:
         """Whether the state at epoch `now` has moments, if the last one that has is of epoch `before`."""
@@ -73,14 +74,26 @@ class States:
             except OSError as error:
                 logger.warning("no shared memory on this node (%s): states go straight to the storage path", error)
 
-    def save(self, folder: Path, training: Training, past: Recipe | None, params: Params, epoch: float) -> Recipe:
-        """Write the recipe into `folder`, and the state into shared memory if there is room, else beside the recipe."""
+    def save(
+        self,
+        folder: Path,
+        training: Training,
+        past: Recipe | None,
+        params: Params,
+        epoch: float,
+        result: Mapping[str, Any],
+    ) -> Recipe:
+        """Write the recipe into `folder`, and the state into shared memory if there is room, else beside the recipe.
+
+        Args:
+            result: what Tune was told of it.
+        """
         moments = self._keeping.moments_due(past.bases[-1].epoch if past and past.bases else 0.0, epoch)
         shared = self._shared if free_memory() > self._largest else None
         if self._shared is not None and shared is None:
             logger.warning("no room in shared memory: the state at epoch %g goes straight to the storage path", epoch)
         node = _node() if shared else None
-        recipe = Recipe.after(past, params, epoch, moments=moments, node=node)
+        recipe = replace(Recipe.after(past, params, epoch, moments=moments, node=node), result=result)
 
         def write(place: Path) -> None:
             training.save(place, moments=moments)
@@ -94,6 +107,45 @@ class States:
             write(folder / recipe.state)
         recipe.write(folder)
         return recipe
+
+    @property
+    def looks(self) -> bool:
+        """Whether an earlier driver may have left checkpoints that Tune does not know."""
+        return self._keeping.left_in is not None
+
+    def left(self, trial: str, past: Recipe | None, params: Params, epoch: float) -> tuple[Recipe, Path] | None:
+        """The checkpoint of `trial` at `epoch`, its next report, with its folder: there if a driver was killed before
+        Tune had saved that it exists. One that is damaged, or whose state is, is none.
+
+        Args:
+            trial: its id, which its folder is called by.
+            past: of the checkpoint that it goes on from.
+        """
+        storage, study = self._keeping.storage, self._keeping.left_in
+        for path in storage.checkpoints_of(f"{study}/{trial}"):
+            try:
+                recipe = storage.recipe(path)
+            except DamagedCheckpoint as error:
+                self._said.append(f"{error}: not used")
+                continue
+            if recipe is None or recipe.result is None or not recipe.follows(past, params, epoch):
+                continue
+            if self._has_state(recipe, path):
+                return recipe, Path(path)
+        return None
+
+    def _has_state(self, recipe: Recipe, path: str) -> bool:
+        """Whether the state of the checkpoint `path` is here or on the storage, and whole; one in the memory of another
+        node that lives is not looked at."""
+        if recipe.node in _other_nodes():
+            return True
+        storage, shared = self._keeping.storage, self._shared
+        with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
+            for place in _places(recipe, path, Path(scratch), storage, shared):
+                if (why := damage(place, optional=() if recipe.moments else (MOMENTS,))) is None:
+                    return True
+                self._said.append(f"{why}: not used")
+        return False
 
     def load(self, folder: Path, training: Training) -> Recipe:
         """Let `training` go on from the checkpoint in `folder`, its own or a donor's; the recipe of that."""
@@ -128,6 +180,17 @@ class States:
             if there or not elsewhere or time.monotonic() >= until:
                 return None
             time.sleep(POLL)
+
+
+def _places(recipe: Recipe, path: str, scratch: Path, storage: Storage, shared: SharedMemory | None) -> Iterator[Path]:
+    """Where the state of the checkpoint `path` lies, with moments if it has them."""
+    if recipe.moments:
+        yield from copies(recipe.token, Path(path), scratch, storage, shared, anywhere=True)
+        return
+    if shared is not None and (place := shared.find(recipe.state)) is not None:
+        yield place
+    if (place := storage.scorable(path, recipe, scratch)) is not None:
+        yield place
 
 
 def in_memory(token: str, shared: SharedMemory | None) -> Path | None:

@@ -41,6 +41,9 @@ class Storage(Protocol):
     def checkpoints(self, study: str) -> list[str]:
         """The paths of all checkpoints below Tune's folder of the study."""
 
+    def checkpoints_of(self, trial: str) -> list[str]:
+        """The paths of all checkpoints in Tune's folder of a trial, in order; that may not be there."""
+
     def files(self, folder: str, pattern: str) -> list[str]:
         """The paths of the files in a folder that match, by name; none if there is no such folder."""
 
@@ -105,6 +108,10 @@ class FolderStorage:
     def checkpoints(self, study: str) -> list[str]:
         """See `Storage`."""
         return [str(folder) for folder in Path(study).glob("*/checkpoint_*")]
+
+    def checkpoints_of(self, trial: str) -> list[str]:
+        """See `Storage`."""
+        return sorted(str(folder) for folder in Path(trial).glob("checkpoint_*"))
 
     def files(self, folder: str, pattern: str) -> list[str]:
         """See `Storage`."""

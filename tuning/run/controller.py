@@ -61,6 +61,7 @@ UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given
 ASKING = 30.0  # seconds for a node to answer what its kernel has killed
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
 SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
+SNAPSHOT_BURST = 1.0  # seconds of it that can be saved up: events come in bursts, and each is followed by a snapshot
 FOLLOW = 5.0  # seconds between two looks at how many trials the cluster holds
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class Controller(TuneController):  # type: ignore[misc]
         limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
             in its place: the limit does not change.
         snapshots: seal what Tune saves.
+        name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run.
         heartbeat: that the trials' processes have; None: they may take any time.
 
     Raises:
@@ -117,10 +119,12 @@ class Controller(TuneController):  # type: ignore[misc]
         on_loss: Callable[[NodeLoss], None],
         limit: Callable[[], int | None] | None,
         snapshots: Snapshots,
+        name_trial: Callable[[int], str],
         heartbeat: Heartbeat | None = None,
         **options: Any,
     ) -> None:
-        self._record, self._on_loss, self._limit, self._snapshots = record, on_loss, limit, snapshots
+        self._record, self._on_loss, self._limit = record, on_loss, limit
+        self._snapshots, self._name_trial = snapshots, name_trial
         self._unresumed: Exception | None = None
         self._followed = time.monotonic()
         self._ended: list[Ended] = []
@@ -130,6 +134,7 @@ class Controller(TuneController):  # type: ignore[misc]
         self._full: Exception | None = None  # a trial could not write to the storage
         self._watch = None if heartbeat is None else hung.Watch(heartbeat.seconds)
         self._hung: dict[str, hung.Hung] = {}  # by actor: killed for it
+        self._snapshot_seconds, self._earned_until = SNAPSHOT_BURST, time.monotonic()  # what snapshots may take now
         super().__init__(*arguments, **options)
         if self._unresumed is not None:
             raise RunFolderError(
@@ -137,7 +142,6 @@ class Controller(TuneController):  # type: ignore[misc]
                 "Was it made with another version of Ray, or other code?"
             ) from self._unresumed
         ray_internals.hand_on_as_actor_errors(self)
-        self._period = ray_internals.snapshots_of(self)._checkpoint_period
         self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one
 
     def __getstate__(self) -> dict[str, Any]:
@@ -156,7 +160,9 @@ class Controller(TuneController):  # type: ignore[misc]
             "_full",
             "_watch",
             "_hung",
-            "_period",
+            "_name_trial",
+            "_snapshot_seconds",
+            "_earned_until",
             "_fixed_members",
         }
         return {name: value for name, value in super().__getstate__().items() if name not in own}
@@ -247,7 +253,10 @@ class Controller(TuneController):  # type: ignore[misc]
         """
         self._snapshots.settle()
         super().save_to_dir()
-        self._snapshots.seal(self._staged, self._session_str, self._record.positions())
+        # Of the trials in it: those which a resume has still to propose again begin anew, maybe with other values.
+        saved = {trial.trial_id for trial in self._trials}
+        positions = {trial: number for trial, number in self._record.positions().items() if trial in saved}
+        self._snapshots.seal(self._staged, self._session_str, positions)
 
     @property
     def _staged(self) -> Path:
@@ -260,12 +269,32 @@ class Controller(TuneController):  # type: ignore[misc]
             ray_internals.forget_beats(self._watch.seen)
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
-        """Take a snapshot if it is time. One that takes long keeps the next one waiting: each holds every trial."""
+        """Take a snapshot when a trial has changed, at once: what happens after the last one is computed again when the
+        driver is killed. A report whose checkpoint is still to come changes nothing for that. Each snapshot holds every
+        trial: those of a large study wait until they have their share of the time again.
+        """
+        if not force and (all(trial.is_saving for trial in self._trials_to_cache) or not self._affords_snapshot()):
+            return
         taken = ray_internals.snapshots_of(self)
         before, started = taken._last_save_time, time.monotonic()
+        wait = wait or not self._storage.custom_fs_provided  # of milliseconds; an upload goes on beside the trials
         super().checkpoint(force=force, wait=wait)
+        if wait:
+            self._snapshots.settle()
         if taken._last_save_time != before:
-            taken._checkpoint_period = max(self._period, (time.monotonic() - started) / SNAPSHOT_SHARE)
+            self._snapshot_seconds -= time.monotonic() - started
+
+    def _affords_snapshot(self) -> bool:
+        now = time.monotonic()
+        earned = SNAPSHOT_SHARE * (now - self._earned_until)
+        self._snapshot_seconds, self._earned_until = min(SNAPSHOT_BURST, self._snapshot_seconds + earned), now
+        return self._snapshot_seconds > 0
+
+    def _update_trial_queue(self, *arguments: Any, **options: Any) -> bool:
+        """Trials are named by their place: one that a killed driver had begun after its last snapshot is proposed again
+        under the same name, and goes on with the record and in the folder that it has."""
+        with ray_internals.next_trial_called(self._name_trial(len(self._trials))):
+            return bool(super()._update_trial_queue(*arguments, **options))
 
     def _process_trial_results(self, trial: Trial, results: Any) -> None:
         super()._process_trial_results(trial, results)
@@ -389,12 +418,19 @@ def following(
     on_loss: Callable[[NodeLoss], None],
     limit: Callable[[], int | None] | None,
     snapshots: Snapshots,
+    name_trial: Callable[[int], str],
     heartbeat: Heartbeat | None = None,
 ) -> Iterator[None]:
     """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
     made = tune_module.TuneController
     tune_module.TuneController = functools.partial(
-        Controller, record=record, on_loss=on_loss, limit=limit, snapshots=snapshots, heartbeat=heartbeat
+        Controller,
+        record=record,
+        on_loss=on_loss,
+        limit=limit,
+        snapshots=snapshots,
+        name_trial=name_trial,
+        heartbeat=heartbeat,
     )
     try:
         yield

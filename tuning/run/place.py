@@ -71,7 +71,7 @@ def _in_bucket(bucket: RunBucket, study: str) -> BucketStorage:
 class FolderPlace:
     """The run folder: every node reaches it, and what is written there is safe."""
 
-    snapshot_seconds = 1.0
+    snapshot_seconds = 0.0  # as soon as a trial has changed
 
     def __init__(self, spec: ExperimentSpec) -> None:
         self._folder = spec.run_folder

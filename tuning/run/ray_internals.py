@@ -7,11 +7,13 @@ A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.tune.experiment import Trial
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
 from cluster.fork_server import Imports
@@ -22,7 +24,6 @@ from tuning.run.memory_deaths import by_monitor
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
-    from ray.tune.experiment import Trial
 
 HEALTH = "/grpc.health.v1.Health/Check"  # of a raylet; answered without a token
 HEALTH_SECONDS = 1.0
@@ -76,12 +77,12 @@ def actor_alive(actor_id: str) -> bool:
     return bool(state.actors(actor_id)["State"] != "DEAD")
 
 
-def continue_from(trial: Trial, donor: Trial) -> None:
+def continue_from(runner: Any, trial: Trial, donor: Trial) -> None:
     """When `trial` starts next, it is restored from the donor's newest checkpoint instead of its own.
 
     Ray's own PBT writes the same attribute. `register_checkpoint`, the public way, would list the donor's folder among
-    the trial's own. The copy keeps the donor's metrics from being edited through the trial. The caches are dropped, or
-    Tune's next snapshot would still say the old thing.
+    the trial's own. The copy keeps the donor's metrics from being edited through the trial. The caches are dropped and
+    Tune is told of the change, or its next snapshot would still say the old thing, beside a lineage with the exploit.
     """
     from ray.train._internal.session import _TrainingResult
 
@@ -90,6 +91,7 @@ def continue_from(trial: Trial, donor: Trial) -> None:
     trial.run_metadata.checkpoint_manager._latest_checkpoint_result = copied
     trial.run_metadata.invalidate_cache()
     trial.invalidate_json_state()
+    runner._tune_controller._mark_trial_to_checkpoint(trial)
 
 
 def forget_statistics(trial: Trial) -> None:
@@ -99,6 +101,19 @@ def forget_statistics(trial: Trial) -> None:
     """
     trial.run_metadata.metric_analysis = {}
     trial.run_metadata.metric_n_steps = {}
+
+
+@contextlib.contextmanager
+def next_trial_called(name: str) -> Iterator[None]:
+    """In the block Tune's searches give a new trial this id. They draw one themselves, and tell it to the searcher
+    before anybody else hears of the trial; there is no option for it.
+    """
+    drawn = Trial.__dict__["generate_id"]
+    Trial.generate_id = staticmethod(lambda: name)
+    try:
+        yield
+    finally:
+        Trial.generate_id = drawn
 
 
 def snapshots_of(controller: TuneController) -> Any:

@@ -23,6 +23,7 @@ from tuning.run.alike import FailedAlike, failed_alike
 from tuning.run.failures import cause
 from tuning.run.spending import Spending
 from tuning.space import Space
+from tuning.store.study_log import LOST
 from tuning.store.url import StoreError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._failure: Exception | None = None
         self._most_alike = alike
         self._alike: FailedAlike | None = None
-        self._looked_for_lost = False
+        self._unsaved: frozenset[str] | None = None  # recorded, and in no snapshot of Tune's; None: not looked yet
         self._trials: Sequence[Trial] = ()  # that Tune knows
         self._beat = 0.0
         self._begun = 0  # of Tune's list, from its beginning: trials that the writer knows
@@ -125,6 +126,12 @@ class Recorder(Callback):  # type: ignore[misc]
         with self._writing() as writer:
             writer.drop_checkpoint(trial_id, epoch)
 
+    def end_unsaved(self) -> None:
+        """The study has ended, and trials that an interruption lost were never proposed again."""
+        with self._writing() as writer:
+            for trial_id in sorted((self._unsaved or frozenset()) & set(writer.running())):
+                writer.end_trial(trial_id, TrialState.FAILED, LOST)
+
     # What Tune tells.
 
     def setup(self, *args: Any, **info: Any) -> None:
@@ -134,15 +141,9 @@ class Recorder(Callback):  # type: ignore[misc]
             self._beat = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Once: the trials that an interruption lost for good, also some that had ended. Tune's snapshot was too old to
-        know them."""
-        if self._looked_for_lost:
-            return
-        self._looked_for_lost = True
-        with self._writing() as writer:
-            for trial_id in writer.unfailed() - {trial.trial_id for trial in trials}:
-                reason = "lost in an interruption before Tune had saved it; another trial may repeat it"
-                writer.end_trial(trial_id, TrialState.FAILED, reason)
+        """Once: what a killed driver had begun after Tune's last snapshot. Tune will propose these trials again."""
+        if self._unsaved is None:
+            self._unsaved = self._attached().known() - {trial.trial_id for trial in trials}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial, new or continued, has an actor now."""
@@ -218,7 +219,8 @@ class Recorder(Callback):  # type: ignore[misc]
             with self._writing() as writer:
                 # At the limit also those that were recorded for a later one's sake, and had no process yet.
                 for trial_id in writer.running() if self._spending.reached else ():
-                    writer.end_trial(trial_id, TrialState.STOPPED)
+                    if trial_id not in (self._unsaved or ()):
+                        writer.end_trial(trial_id, TrialState.STOPPED)
                 writer.write_checkpoints()
 
     def get_state(self) -> dict[str, Any]:
@@ -239,12 +241,15 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def _begin(self, writer: StudyWriter, trials: list[Trial], trial: Trial) -> None:
         """In the order of proposal, whoever is first to get a process: ties between scores go to the earlier trial."""
-        if writer.knows(trial.trial_id):
+        unsaved = self._unsaved or frozenset()
+        if writer.knows(trial.trial_id) and trial.trial_id not in unsaved:
             return
         new = itertools.islice(trials, self._begun, None)
         for known in (*itertools.takewhile(lambda other: other is not trial, new), trial):
-            writer.begin_trial(known.trial_id, known.config, self._distributions)
+            writer.begin_trial(known.trial_id, known.config, self._distributions, again=known.trial_id in unsaved)
+            unsaved -= {known.trial_id}
             self._begun += 1
+        self._unsaved = unsaved
 
     def _write_exploits(self) -> None:
         exploits, self._exploits = self._exploits, []

@@ -182,7 +182,8 @@ def run_study(
         plan.scheduler.max_concurrent, concurrency = concurrency, None
         plan.scheduler.on_exploit = recorder.record_exploit
     limit = _limit(session, plan, spending)
-    with open_states(study.spec, plan, study.folder, storage, session.slots) as (states, keeping):
+    left_in = None if new else folder
+    with open_states(study.spec, plan, study.folder, storage, session.slots, left_in) as (states, keeping):
         keeper = CheckpointKeeper(
             before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
         )
@@ -202,6 +203,7 @@ def run_study(
                     on_loss=recorder.record_loss,
                     limit=limit,
                     snapshots=snapshots,
+                    name_trial=writer.name_trial,
                     heartbeat=heartbeat_of(study.spec),
                 )
                 with snapshot_period(plan.trials, place.snapshot_seconds), followed:
@@ -218,6 +220,7 @@ def run_study(
         except Exception:
             keeper.suspend()
             raise
+        recorder.end_unsaved()
         keeper.finish(folder)
     writer.finish()
     place.save()

@@ -217,7 +217,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         members = [self._member(trial) for trial in living]
         takeovers = self._evolution.takeovers(self._generation, members)
         for takeover in takeovers:
-            self._exploit(takeover)
+            self._exploit(runner, takeover)
         latest = max(_epoch(trial) for trial in living)
         self._generation = int((latest + ROUNDING) / self._every) + 1
         replaced = {takeover.member.trial_id for takeover in takeovers}
@@ -233,7 +233,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         sign = 1 if self._objective.mode == "max" else -1
         return Member(self._order.index(trial.trial_id), trial.trial_id, sign * score, dict(trial.config))
 
-    def _exploit(self, takeover: Takeover) -> None:
+    def _exploit(self, runner: Any, takeover: Takeover) -> None:
         member, donor, params = takeover
         trial, source = self._trials[member.trial_id], self._trials[donor.trial_id]
         exploit = Exploit(
@@ -246,7 +246,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
             donor_reports=_reports(source),
         )
         trial.set_config(dict(params))
-        ray_internals.continue_from(trial, source)
+        ray_internals.continue_from(runner, trial, source)
         self.lineage.append(Lineage(member.trial_id, exploit))
         if self.on_exploit is not None:
             self.on_exploit(member.trial_id, exploit)

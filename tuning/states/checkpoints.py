@@ -83,6 +83,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._known = 0  # how many of Tune's trials have been looked at
         self._living: dict[str, Trial] = {}  # those that have not ended
         self._loads: dict[str, str] = {}  # by living trial: the path that Tune would start it from
+        self._resumed: set[str] = set()  # trials that have not gone on yet: they may ask for what a killed run has left
         with self._failing():
             for trial in study.trials:
                 self._recall(trial)
@@ -113,6 +114,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                 self._storage.delete_other_states(path, entry.recipe)
                 if self._states is not None:
                     self._states.arrived(entry.recipe)
+            self._resumed.discard(trial.trial_id)
             self._drop()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -176,6 +178,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             scores[report.epoch] = max(score, scores.get(report.epoch, score))
         self._kept.order(trial.id)
         newest: Kept | None = None
+        if trial.state is TrialState.RUNNING:
+            self._resumed.add(trial.id)
         for epoch, recorded in sorted(trial.checkpoints.items()):
             path = recorded.removeprefix(self._storage.scheme)
             # One may have been deleted after Tune's last snapshot: it is still recorded if the driver died then.
@@ -196,6 +200,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def _forget(self, trial_id: str) -> None:
         self._living.pop(trial_id, None)
+        self._resumed.discard(trial_id)
         self._loads.pop(trial_id, None)
 
     def _look(self, trials: list[Trial]) -> None:
@@ -226,6 +231,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def _decide(self, states: StudyStates, named: list[str], best: list[Kept]) -> None:
         """Of the states: which stay in memory, which are copied."""
+        if not self._resumed:
+            states.forget_left()
         bases = self._kept.bases(named)
         waiting = [e for e in best if e.recipe is not None and not states.durable(e.copy(weights_only=True))]
         in_memory = {entry.recipe.state for entry in (*bases, *waiting) if entry.recipe is not None}

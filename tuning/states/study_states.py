@@ -43,8 +43,8 @@ class StudyStates:
     def __init__(self, study: Path, here: str, storage: Storage) -> None:
         self._study, self._here, self._storage = study, here, storage
         self._shared = SharedMemory(study)
-        # What a killed run has left is used if it is asked for, and else dropped with the first decision.
-        self._in_memory: dict[str, str | None] = dict.fromkeys(self._shared.names(), here)
+        self._left = self._shared.names()  # by a killed run: used if it is asked for
+        self._in_memory: dict[str, str | None] = dict.fromkeys(self._left, here)
         self._durable: set[tuple[str, bool]] = set()  # token, weights only
         self._asked: set[tuple[str, bool]] = set()  # what the storage was asked for: once, for it may be far away
         self._copier = Copier(study, here, storage)
@@ -80,7 +80,7 @@ class StudyStates:
         self._copier.check()
         self._copier.want([copy for copy in copies if not self.durable(copy)])
         unneeded: dict[str | None, list[str]] = {}
-        for state in self._in_memory.keys() - in_memory:
+        for state in self._in_memory.keys() - in_memory - self._left:
             if self.withdraw(token_of(state)):
                 unneeded.setdefault(self._in_memory.pop(state), []).append(state)
         for node, states in unneeded.items():
@@ -88,6 +88,10 @@ class StudyStates:
                 drop(self._study, states)
             else:
                 begun_on_node(node, drop, self._study, states)  # not waited for: Tune's loop is
+
+    def forget_left(self) -> None:
+        """All trials go on: what a killed run has left and nobody has asked for goes with the next decision."""
+        self._left = set()
 
     def withdraw(self, token: str) -> bool:
         """Make no copy of that state; False while one is being made: its checkpoint cannot be deleted now."""
@@ -119,19 +123,20 @@ class StudyStates:
 
 @contextlib.contextmanager
 def open_states(
-    spec: ExperimentSpec, plan: Plan, study: Path, storage: Storage, slots: int
+    spec: ExperimentSpec, plan: Plan, study: Path, storage: Storage, slots: int, left_in: str | None
 ) -> Iterator[tuple[StudyStates | None, Keeping]]:
     """Where the states of a study are kept, for the driver and for the slots; the memory is emptied at the end.
 
-    `study` names it in shared memory. None and a `Keeping` without it where this node's memory cannot take them and for
-    a function of the user's own, which keeps its checkpoints itself.
+    `study` names it in shared memory; `left_in` is Tune's folder of it, if it is resumed. None and a `Keeping` without
+    a place where this node's memory cannot take them and for a function of the user's own, which keeps its checkpoints
+    itself.
     """
     size = weight_bytes(spec.model, spec.revision) if spec.trainable == "finetune" else None
     fits = is_training(spec.trainable) and fits_memory(size, plan, slots, spec.checkpoint)
     states = _opened(study, storage) if fits else None
     place = None if states is None else study
     try:
-        yield states, Keeping(place, plan.weights_only, spec.checkpoint.every_epochs, size or 0, storage)
+        yield states, Keeping(place, plan.weights_only, spec.checkpoint.every_epochs, size or 0, storage, left_in)
     finally:
         if states is not None:
             states.close()

@@ -20,6 +20,8 @@ from tuning.store.signed import verified
 
 Event: TypeAlias = Report | Exploit
 PREFIX = "event:"
+LOST = "lost in an interruption before Tune had saved it"
+REPLACED = f"{LOST}; another trial was proposed in its place"
 
 
 class History(NamedTuple):

@@ -8,6 +8,8 @@ computed again, a state that is told again change nothing that they should not (
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -29,9 +31,10 @@ from tuning.outcome import (
 )
 from tuning.store.database import told
 from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
-from tuning.store.signed import signed
+from tuning.store.signed import signed, verified
 from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
-from tuning.store.study_log import Event, decode, encode, kept, key, plain_params, reports_of
+from tuning.store.study_log import REPLACED, Event, decode, encode, kept, key, plain_params, reports_of
+from tuning.store.trial_copies import new_trial, reopened, set_aside
 from tuning.store.url import StoreError, masked
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class _Record:
     """What the writer remembers of one trial, so that no report needs a query first."""
 
     optuna_id: int
+    params: Params  # that it began with
     state: TrialState = TrialState.RUNNING
     events: list[Event] = field(default_factory=list)
     take: int = 1
@@ -77,6 +81,7 @@ class StudyWriter:
         self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
         self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
         self._stopped_for_failures = bool(attributes.get("stopped_for_failures", False))
+        self._names = str(attributes.get("names", ""))  # where the trials' ids come from
         self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
         self._unwritten: set[str] = set()  # trials whose checkpoints have changed
         self._records = records
@@ -89,10 +94,6 @@ class StudyWriter:
     def running(self) -> tuple[str, ...]:
         """The ids of the trials that have begun and not ended."""
         return tuple(trial for trial, record in self._records.items() if record.state is TrialState.RUNNING)
-
-    def unfailed(self) -> frozenset[str]:
-        """The ids of the trials that run or have ended well."""
-        return frozenset(trial for trial, record in self._records.items() if record.state is not TrialState.FAILED)
 
     def check_holds(self, positions: Mapping[str, int]) -> None:
         """Raises:
@@ -130,6 +131,10 @@ class StudyWriter:
         for record in self._records.values():
             yield record.state, len(reports_of(record.events[: record.position])), record.error
 
+    def known(self) -> frozenset[str]:
+        """The ids of the trials that have begun."""
+        return frozenset(self._records)
+
     def knows(self, trial_id: str) -> bool:
         """Whether the trial has begun."""
         return trial_id in self._records
@@ -145,26 +150,38 @@ class StudyWriter:
         events = record.events[: record.position]
         return epochs_trained(reports_of(events), [event for event in events if isinstance(event, Exploit)])
 
-    def begin_trial(self, trial_id: str, params: Params, distributions: Mapping[str, BaseDistribution]) -> None:
+    def name_trial(self, number: int) -> str:
+        """The id of the study's trial of that number (0, 1, ...): the same one in every run, and no other study's."""
+        if not self._names:
+            self._names = uuid.uuid4().hex
+            self._set("names", self._names)
+        return uuid.uuid5(uuid.UUID(self._names), str(number)).hex[:8]
+
+    def begin_trial(
+        self, trial_id: str, params: Params, distributions: Mapping[str, BaseDistribution], *, again: bool = False
+    ) -> None:
         """A trial starts with `params`; one that is known already stays as it is.
 
         A value outside its distribution, or without one (a fixed value), is kept in the attribute `params` alone.
-        """
-        if trial_id in self._records:
-            return
-        from optuna.trial import TrialState as OptunaState
-        from optuna.trial import create_trial
 
+        Args:
+            again: a killed driver has begun it before. With the same values its reports replace those of then, one by
+                one; with others it is another trial, and what there was of that one is kept as a failed one.
+        """
         plain = plain_params(params)
+        if trial_id in self._records:
+            if not again:
+                return
+            if self._records[trial_id].params == json.loads(json.dumps(plain)):
+                self.rewind(trial_id, 0)
+                return
+            with self._told(f"set trial {trial_id} aside"):
+                set_aside(self._storage, self._study_id, self._records[trial_id].optuna_id, REPLACED)
+            self._set_checkpoints(trial_id, [])
         searched = {name: d for name, d in distributions.items() if name in plain and _holds(d, plain[name])}
-        template = create_trial(
-            state=OptunaState.RUNNING,
-            params={name: plain[name] for name in searched},
-            distributions=searched,
-            user_attrs={"trial_id": trial_id, "params": signed(plain)},
-        )
         with self._told(f"begin trial {trial_id}"):
-            self._records[trial_id] = _Record(self._storage.create_new_trial(self._study_id, template))
+            made = new_trial(self._storage, self._study_id, trial_id, plain, searched)
+        self._records[trial_id] = _Record(made, plain)
 
     def add_report(self, trial_id: str, report: Report) -> None:
         """One evaluation. An epoch that was computed again after a crash replaces the one recorded before."""
@@ -325,24 +342,11 @@ class StudyWriter:
         record.take, record.position = take, index + 1
 
     def _writable(self, trial_id: str) -> _Record:
-        """The trial's record, running. Optuna never changes an ended trial: one that goes on gets a copy, as Optuna's
-        own retry of failed trials does it."""
+        """The trial's record, running: one that has ended and goes on gets a copy."""
         record = self._known(trial_id)
         if record.state is not TrialState.RUNNING:
-            from optuna.trial import TrialState as OptunaState
-            from optuna.trial import create_trial
-
             with self._told(f"open trial {trial_id} again"):
-                old = self._storage.get_trial(record.optuna_id)
-                copy = create_trial(
-                    state=OptunaState.RUNNING,
-                    params=old.params,
-                    distributions=old.distributions,
-                    user_attrs={name: value for name, value in old.user_attrs.items() if name != "error"},
-                    system_attrs={"continues": old.number},
-                    intermediate_values=old.intermediate_values,
-                )
-                record.optuna_id = self._storage.create_new_trial(self._study_id, copy)
+                record.optuna_id = reopened(self._storage, self._study_id, record.optuna_id)
             record.state, record.error = TrialState.RUNNING, None
         return record
 
@@ -367,6 +371,7 @@ def _restored(frozen: FrozenTrial) -> _Record:
     events, take = decode(frozen.user_attrs)
     return _Record(
         frozen._trial_id,
+        verified("params", frozen.user_attrs["params"]),
         OPTUNA_STATES[frozen.state.name],
         events,
         max(take, 1),

@@ -1,0 +1,106 @@
+"""Runs that are killed, and what they lost: `python -m benchmarks.faults all`, or one point by its name.
+
+Each point is a file in `points`. A result replaces that point's row of an earlier one, the other rows stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import json
+import os
+import pkgutil
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from benchmarks.faults import points
+from benchmarks.faults.experiments import STRATEGIES
+from benchmarks.faults.row import Row, Settings
+from benchmarks.machine import machine
+
+ALL = "all"
+HEADINGS = ("point", "what was done", "tunefleet", "raw Ray")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure the points asked for; exit status 1 if one has not passed or could not be measured."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    options = _parse(given)
+    found = find_points()
+    names = [*found] if options.point == ALL else [options.point]
+    file = options.out / "faults.json"
+    result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"points": {}}
+    command = shlex.join(["python", "-m", "benchmarks.faults", *given])
+    passed = True
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="tff-", dir="/tmp", ignore_cleanup_errors=True) as place:
+            row = _measured(found[name], options, Path(place))
+        passed &= row.passed
+        load = round(os.getloadavg()[0], 2)
+        result["points"][name] = {
+            "number": found[name].NUMBER,
+            **row._asdict(),
+            "command": command,
+            "machine": machine(),
+            "load_after": load,
+        }
+        options.out.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result, indent=1) + "\n")
+        file.with_suffix(".md").write_text(table(result["points"]))
+    print(table({name: result["points"][name] for name in names}))
+    return 0 if passed else 1
+
+
+def find_points() -> dict[str, ModuleType]:
+    """By the names of their files, in the order of their numbers."""
+    modules = {
+        module.name: importlib.import_module(f"{points.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(points.__path__)
+    }
+    return dict(sorted(modules.items(), key=lambda item: item[1].NUMBER))
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """The rows as Markdown, by number."""
+    lines = [f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
+    for row in sorted(rows.values(), key=lambda row: row["number"]):
+        verdict = "" if row["passed"] else "**not passed:** "
+        cells = (f"{row['number']} {row['title']}", row["done"], f"{verdict}{row['tunefleet']}", row["raw_ray"])
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _measured(point: ModuleType, options: argparse.Namespace, place: Path) -> Row:
+    say = functools.partial(print, flush=True)
+    seeds, strategies = range(options.seeds), options.strategies.split(",")
+    settings = Settings(place, seeds, strategies, options.kill_points, options.minutes, say)
+    try:
+        row: Row = point.measure(settings)
+    except Exception as problem:  # the other points go on
+        told = f"{type(problem).__name__}: {problem}"
+        return Row(point.__name__.rpartition(".")[2], "could not be measured", told, "", False, {})
+    return row
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("point", choices=[ALL, *find_points()])
+    parser.add_argument("--seeds", type=int, default=5, help="of moments, per strategy (default: %(default)s)")
+    parser.add_argument("--strategies", default=",".join(STRATEGIES), help="default: %(default)s")
+    parser.add_argument("--kill-points", type=int, default=10, help="of decisions, per strategy (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of the soak (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    options = parser.parse_args(argv)
+    if unknown := [name for name in options.strategies.split(",") if name not in STRATEGIES]:
+        parser.error(f"--strategies: {unknown[0]!r} is none of {', '.join(STRATEGIES)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

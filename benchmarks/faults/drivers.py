@@ -1,0 +1,163 @@
+"""Drivers in processes of their own: started, read line by line, and killed with every process that they started."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+SECONDS = 240.0  # that a driver may take to its first report, between two, or to its end, on a busy machine
+POLL = 0.02
+REPORT = re.compile(r"  trial (\d+)  epoch ([\d.]+)/[\d.]+  accuracy (\S+)  (.*)  best ")
+
+
+class DriverFailed(RuntimeError):
+    """A driver did not do what it was started for; the message is what it said."""
+
+
+class Told(NamedTuple):
+    """One report that a driver has acknowledged: the line is printed after the report is in the study store."""
+
+    epoch: float
+    accuracy: str  # as printed, four digits
+    params: str
+
+
+class Drivers:
+    """Runs the command in processes that can be found again by a variable in their environment, Ray's included."""
+
+    def __init__(self, folder: Path, program: tuple[str, ...] = ("-m", "tuning.cli")) -> None:
+        self.folder, self.program = folder, program
+        self.mark = f"TUNEFLEET_TEST={uuid.uuid4().hex}"
+        self.temp = Path(tempfile.mkdtemp(prefix="tr", dir="/tmp"))  # short: Ray puts its sockets there
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """`tunefleet` with these arguments."""
+        name, _, value = self.mark.partition("=")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("TUNE_")}
+        return subprocess.Popen(
+            [sys.executable, *self.program, *arguments],
+            env={**inherited, **environment, name: value, "TMPDIR": str(self.temp)},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def alive(self) -> dict[int, str]:
+        """Every process of ours that still runs, with its command."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    environment = (entry / "environ").read_bytes()
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                except OSError:  # gone meanwhile, or another user's
+                    continue
+                if self.mark.encode() in environment:
+                    found[int(entry.name)] = command.decode(errors="replace")
+        return found
+
+    def pull_the_plug(self) -> None:
+        """As if the machine had gone: nobody can react to it."""
+        while pids := self.alive():
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.1)
+
+    def clear(self) -> None:
+        """Ray's temporary folder, and Tune's staging folder in it, go with the machine."""
+        shutil.rmtree(self.temp, ignore_errors=True)
+        self.temp.mkdir(exist_ok=True)
+
+
+@contextmanager
+def drivers_in(folder: Path) -> Iterator[Drivers]:
+    """Nothing of them is left at the end."""
+    drivers = Drivers(folder)
+    try:
+        yield drivers
+    finally:
+        drivers.pull_the_plug()
+        shutil.rmtree(drivers.temp, ignore_errors=True)
+
+
+class Watched:
+    """A driver whose output is read as it comes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.told: list[Told] = []
+        self.lines: list[str] = []
+        self._errors: list[str] = []
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._readers = [
+            threading.Thread(target=self._read, args=(process.stdout,), daemon=True),
+            threading.Thread(target=self._keep_errors, args=(process.stderr,), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, output: IO[str]) -> None:
+        for line in output:
+            self.lines.append(line)
+            if line.endswith("\n") and (found := REPORT.search(line)):  # a killed driver's last line may be torn
+                self.told.append(Told(float(found[2]), found[3], found[4]))
+
+    def _keep_errors(self, output: IO[str]) -> None:
+        self._errors += output
+
+    @property
+    def errors(self) -> str:
+        """All that it has said on standard error."""
+        return "".join(self._errors)
+
+    def wait_until(self, reached: Callable[[], bool]) -> bool:
+        """Return when it is so, or False when the driver has ended before.
+
+        Raises:
+            DriverFailed: neither, for `SECONDS`.
+        """
+        until = time.monotonic() + SECONDS
+        while not reached():
+            if self.process.poll() is not None:
+                self.join()
+                return reached()
+            if time.monotonic() > until:
+                raise DriverFailed(f"nothing for {SECONDS:g} s: {''.join(self.lines[-5:])}{self.errors}")
+            time.sleep(POLL)
+        return True
+
+    def end(self) -> int:
+        """Its exit status; it is waited for.
+
+        Raises:
+            DriverFailed: it does not end.
+        """
+        try:
+            self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise DriverFailed(f"does not end: {''.join(self.lines[-5:])}{self.errors}") from error
+        self.join()
+        return int(self.process.returncode)
+
+    def join(self) -> None:
+        """Until all that it said is read."""
+        for reader in self._readers:
+            reader.join(timeout=10)

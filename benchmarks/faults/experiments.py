@@ -1,0 +1,49 @@
+"""The experiments whose runs are killed: one study of each strategy, closed-form trials, a state after every epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "grid": {"kind": "grid", "points": 2},
+    "hyperopt_asha": {"kind": "hyperopt_asha", "trials": 8, "initial_random": 4},
+    "pbt": {"kind": "pbt", "population": 4},
+}
+PLANNED = {"grid": 4, "hyperopt_asha": 8, "pbt": 4}
+MOST_FAILURES = 3  # of one trial: a process that is killed counts as its failure
+SPACE = {"learning_rate": {"loguniform": [1e-5, 1e-2]}, "weight_decay": {"uniform": [0, 0.3]}}
+
+
+def experiment(
+    folder: Path, strategy: str, *, seconds: float, slots: int = 1, epochs: int = 4, seed: int = 0
+) -> dict[str, Any]:
+    """One study.
+
+    Args:
+        folder: for its run folder and its journal.
+        seconds: that an epoch takes.
+        slots: with one, the outcome does not depend on who is faster.
+        seed: of the search.
+    """
+    return {
+        "name": "killed",
+        "trainable": "benchmarks.faults.curve:Journalled",
+        "task": "reviews",
+        "objective": {"metric": "accuracy", "mode": "max"},
+        "epochs": epochs,
+        "seeds": [seed],
+        "space": SPACE,
+        "fixed": {"model.seconds_per_epoch": seconds, "model.log": str(journal(folder))},
+        "strategies": [STRATEGIES[strategy]],
+        "checkpoint": {"every_epochs": 1},
+        "max_failures": MOST_FAILURES,
+        "cluster": {"storage": str(folder), "max_concurrent": slots},
+        "test": False,
+        "wandb": {"mode": "disabled"},
+    }
+
+
+def journal(folder: Path) -> Path:
+    """Where the trials below `folder` write down what they compute."""
+    return folder / "journal.jsonl"

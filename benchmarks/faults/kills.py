@@ -1,0 +1,269 @@
+"""Runs that are killed at chosen moments and resumed until they have ended; and what each life left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.faults.checker import Life
+from benchmarks.faults.curve import Step, steps
+from benchmarks.faults.drivers import POLL, DriverFailed, Drivers, Watched, drivers_in
+from benchmarks.faults.experiments import experiment, journal
+from trainables.shared_memory import SharedMemory
+from tuning.outcome import StudyOutcome
+from tuning.spec import STUDIES, ExperimentSpec, load_spec, study_name
+from tuning.store.study_store import StoreError, StudyStore
+
+MOST_LIVES = 60
+ROOT = str(Path(__file__).parents[2])  # workers import the trainable from here
+ORPHANS_SECONDS, LATER_SECONDS = 5.0, 4.0
+Fault = Callable[["Run", Watched], None]  # returns when every process is gone, or the driver has ended
+Kill = Callable[["Run", Watched], None]  # waits for its moment, and returns when every process is gone
+
+
+@dataclass
+class Run:
+    """One experiment of one study, from its first driver to its last."""
+
+    drivers: Drivers
+    raw: Mapping[str, Any]
+    lives: list[Life] = field(default_factory=list)
+    seconds: float = 0.0  # of all lives, start-up included
+    training_seconds: float = 0.0  # of each life from its first epoch's begin on
+    overrides: Sequence[str] = ()  # key=value, of the resumes from now on
+    environment: Mapping[str, str] = field(default_factory=dict)  # of its drivers
+    started: float = 0.0  # when the last driver was; seconds since 1970
+    _noted: int = 0  # steps in the journal that earlier lives made
+    _memory: SharedMemory | None = None
+
+    @property
+    def spec(self) -> ExperimentSpec:
+        """As the driver reads it."""
+        return load_spec(dict(self.raw))
+
+    @property
+    def folder(self) -> Path:
+        """Around the run folder."""
+        return self.drivers.folder
+
+    def steps(self) -> list[Step]:
+        """Of the life that is on."""
+        return steps(journal(self.folder))[self._noted :]
+
+    def live(self, kill: Kill | None = None) -> bool:
+        """One life, to its end or to the kill; whether the run has ended.
+
+        Raises:
+            DriverFailed: the driver ended with an error, before its kill.
+        """
+        self._hold_memory()
+        begun, self.started = time.monotonic(), time.time()
+        watched = Watched(self._start())
+        if kill is not None:
+            kill(self, watched)
+        status = watched.end()
+        self.seconds += time.monotonic() - begun
+        if kill is None and status != 0:
+            raise DriverFailed(f"exit status {status}: {''.join(watched.lines[-5:])}{watched.errors}")
+        self._bury(watched)
+        return status == 0
+
+    def to_the_end(self, kills: Iterable[Kill]) -> None:
+        """Kill after kill; when there are no more, undisturbed.
+
+        Raises:
+            DriverFailed: an undisturbed driver failed, or there is no end.
+        """
+        for kill in kills:
+            if self.live(kill):
+                return
+            if len(self.lives) > MOST_LIVES:
+                raise DriverFailed(f"{MOST_LIVES} lives and no end")
+        self.live()
+
+    def close(self) -> None:
+        """Give back what its killed drivers have left in memory."""
+        if self._memory is not None:
+            self._memory.remove()
+
+    def study(self) -> StudyOutcome | None:
+        """What is recorded now."""
+        store = StudyStore(self.spec.store_url)
+        try:
+            (study,) = store.load(self.spec.name).studies
+        except (StoreError, ValueError):
+            return None
+        finally:
+            store.close()
+        return study
+
+    def _hold_memory(self) -> None:
+        """A killed run's states are nobody's: the next run of the same user on this machine would remove them."""
+        (strategy,), (seed,) = self.spec.strategies, self.spec.seeds
+        held, self._memory = (
+            self._memory,
+            SharedMemory(self.spec.run_folder / STUDIES / study_name(strategy.name, seed)),
+        )
+        if held is not None:
+            held.close()
+
+    def _start(self) -> Any:
+        spec = self.folder / "spec.yaml"
+        if (self.spec.run_folder / "spec.yaml").exists():
+            resume = ("resume", self.spec.name, *self.overrides, "--storage", str(self.folder))
+            return self.drivers.start(*resume, **{"PYTHONPATH": ROOT, **self.environment})
+        spec.write_text(yaml.safe_dump(dict(self.raw)))
+        return self.drivers.start("run", str(spec), **{"PYTHONPATH": ROOT, **self.environment})
+
+    def _bury(self, watched: Watched) -> None:
+        made = self.steps()
+        self._noted += len(made)
+        if made:
+            self.training_seconds += max(step.time for step in made) - min(step.time for step in made)
+        self.lives.append(Life(self.study(), tuple(watched.told), tuple(made), self._saved()))
+
+    def _saved(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for recipe in self.spec.run_folder.glob("studies/*/*/checkpoint_*/recipe.json"):
+            try:
+                epoch = float(json.loads(recipe.read_text())["segments"][-1][1])
+            except (ValueError, OSError):  # half written: no valid one
+                continue
+            trial = recipe.parts[-3]
+            found[trial] = max(epoch, found.get(trial, 0.0))
+        return found
+
+
+def after_reports(count: int, delay: float = 0.0, how: Fault | None = None) -> Kill:
+    """Once the driver has told `count` reports of this life, and `delay` seconds later."""
+
+    def kill(run: Run, watched: Watched) -> None:
+        if watched.wait_until(lambda: len(watched.told) >= count):
+            time.sleep(delay)
+        (how or driver_and_ray)(run, watched)
+
+    return kill
+
+
+def after_training(seconds: float, how: Fault | None = None) -> Kill:
+    """So long after the first epoch of this life has begun."""
+
+    def kill(run: Run, watched: Watched) -> None:
+        if watched.wait_until(lambda: bool(run.steps())):
+            begun = run.steps()[0].time
+            watched.wait_until(lambda: time.time() >= begun + seconds)
+        (how or driver_and_ray)(run, watched)
+
+    return kill
+
+
+def driver_and_ray(run: Run, watched: Watched) -> None:
+    """kill -9 of the driver, then of its Ray; what Ray had in its temporary folder goes."""
+    if watched.process.poll() is None:
+        watched.process.kill()
+    run.drivers.pull_the_plug()
+    run.drivers.clear()
+
+
+def driver_alone(run: Run, watched: Watched) -> None:
+    """kill -9 of the driver; its Ray finds out by itself. What has not ended soon is killed, as a new boot would."""
+    watched.process.kill()
+    watched.process.wait()
+    until = time.monotonic() + ORPHANS_SECONDS
+    while run.drivers.alive() and time.monotonic() < until:
+        time.sleep(POLL)
+    driver_and_ray(run, watched)
+
+
+def machine(run: Run, watched: Watched) -> None:
+    """All processes at once, and the shared memory: what was not on storage is gone."""
+    run.drivers.pull_the_plug()
+    run.drivers.clear()
+    for study in (run.spec.run_folder / STUDIES).glob("*"):
+        with contextlib.closing(SharedMemory(study)) as memory:
+            shutil.rmtree(memory.folder)
+
+
+def asked(number: signal.Signals) -> Fault:
+    """A signal, to which the driver reacts: it saves what it has and ends."""
+
+    def fault(run: Run, watched: Watched) -> None:
+        if watched.process.poll() is None:
+            watched.process.send_signal(number)
+        watched.end()
+        run.drivers.clear()
+
+    return fault
+
+
+def slot(run: Run, watched: Watched) -> None:
+    """kill -9 of one trial's process: the driver starts another, and the run goes on."""
+    slots = sorted(pid for pid, command in run.drivers.alive().items() if "Slot" in command)
+    for pid in slots[:1]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    driver_and_ray_later(run, watched)
+
+
+def ray_alone(run: Run, watched: Watched) -> None:
+    """kill -9 of the raylet, under a driver that lives: it ends with an error, or is killed when it does not."""
+    for pid, command in run.drivers.alive().items():
+        if "/raylet " in command:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    driver_and_ray_later(run, watched)
+
+
+def driver_and_ray_later(run: Run, watched: Watched) -> None:
+    """The same as `driver_and_ray`, a while later."""
+    until = time.monotonic() + LATER_SECONDS
+    while watched.process.poll() is None and time.monotonic() < until:
+        time.sleep(POLL)
+    driver_and_ray(run, watched)
+
+
+FAULTS: dict[str, Fault] = {
+    "driver and Ray killed": driver_and_ray,
+    "driver killed": driver_alone,
+    "machine lost": machine,
+    "SIGINT": asked(signal.SIGINT),
+    "SIGTERM": asked(signal.SIGTERM),
+    "slot killed": slot,
+    "raylet killed": ray_alone,
+}
+
+
+def every(low: float, high: float, rng: random.Random) -> Iterator[Kill]:
+    """Without end, each after a time of training drawn from between the two."""
+    while True:
+        yield after_training(rng.uniform(low, high))
+
+
+def run_through(place: Path, strategy: str, kills: Iterable[Kill] = (), **options: Any) -> Run:
+    """One experiment in a new folder below `place`, through all `kills`; what it has left on the disk is deleted.
+
+    Args:
+        options: as `experiment`.
+
+    Raises:
+        DriverFailed: a driver failed by itself.
+    """
+    with tempfile.TemporaryDirectory(dir=place, prefix=f"{strategy}-") as folder, drivers_in(Path(folder)) as drivers:
+        run = Run(drivers, experiment(Path(folder), strategy, **options))
+        try:
+            run.to_the_end(kills)
+        finally:
+            run.close()
+    return run

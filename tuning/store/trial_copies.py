@@ -1,0 +1,66 @@
+"""Copies of recorded trials in Optuna's storage, which never changes a trial that has ended: its own retry of failed
+trials copies them, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tuning.store.signed import signed
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+    from trainables.spec import Params
+
+
+def reopened(storage: RDBStorage, study_id: int, optuna_id: int) -> int:
+    """The number of a running copy of the ended trial `optuna_id`, under the same id of ours."""
+    from optuna.trial import TrialState
+
+    old = storage.get_trial(optuna_id)
+    attributes = {name: value for name, value in old.user_attrs.items() if name != "error"}
+    return _copied(storage, study_id, old, TrialState.RUNNING, attributes, {"continues": old.number})
+
+
+def set_aside(storage: RDBStorage, study_id: int, optuna_id: int, error: str) -> None:
+    """Keep the trial `optuna_id` as a failed one under an id of its own: another one takes over that which it has."""
+    from optuna.trial import TrialState
+
+    old = storage.get_trial(optuna_id)
+    name = f"{old.user_attrs['trial_id']}-{old.number}"
+    _copied(storage, study_id, old, TrialState.FAIL, {**old.user_attrs, "trial_id": name, "error": error}, {})
+
+
+def new_trial(storage: RDBStorage, study_id: int, trial_id: str, plain: Params, searched: Mapping[str, Any]) -> int:
+    """The number of a new running trial.
+
+    Args:
+        plain: its params, as JSON takes them.
+        searched: the distributions of those that the dashboard draws.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    template = create_trial(
+        state=TrialState.RUNNING,
+        params={name: plain[name] for name in searched},
+        distributions=dict(searched),
+        user_attrs={"trial_id": trial_id, "params": signed(dict(plain))},
+    )
+    return storage.create_new_trial(study_id, template)
+
+
+def _copied(
+    storage: RDBStorage, study_id: int, old: Any, state: Any, user: Mapping[str, Any], system: Mapping[str, Any]
+) -> int:
+    from optuna.trial import create_trial
+
+    copy = create_trial(
+        state=state,
+        params=old.params,
+        distributions=old.distributions,
+        user_attrs=dict(user),
+        system_attrs=dict(system),
+        intermediate_values=old.intermediate_values,
+    )
+    return storage.create_new_trial(study_id, copy)
