@@ -232,10 +232,10 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: 
     try:
         print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
         sys.stdout.flush()
-    except OSError as error:
+    except (OSError, SystemExit):  # the second is rich's, for a pipe that was closed
         _drop_output()
         _tell(
-            f"the run is complete; its comparison could not be written ({error}): `tunefleet compare {spec.resumed_as}`"
+            f"the run is complete; its comparison could not be written: `tunefleet compare {spec.resumed_as}` shows it"
         )
         return UNREAD
     return SUCCESS if tell_failures(outcome) else FAILED
