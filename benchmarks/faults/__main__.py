@@ -25,6 +25,7 @@ from benchmarks.faults.row import Row, Settings
 from benchmarks.machine import machine
 
 ALL = "all"
+MOST_TOLD = 300  # characters of an error in the table
 HEADINGS = ("point", "what was done", "tunefleet", "raw Ray")
 
 
@@ -83,7 +84,7 @@ def _measured(point: ModuleType, options: argparse.Namespace, place: Path) -> Ro
     try:
         row: Row = point.measure(settings)
     except Exception as problem:  # the other points go on
-        told = f"{type(problem).__name__}: {problem}"
+        told = " ".join(f"{type(problem).__name__}: {problem}".split())[:MOST_TOLD]
         return Row(point.__name__.rpartition(".")[2], "could not be measured", told, "", False, {})
     return row
 

@@ -83,6 +83,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._known = 0  # how many of Tune's trials have been looked at
         self._living: dict[str, Trial] = {}  # those that have not ended
         self._loads: dict[str, str] = {}  # by living trial: the path that Tune would start it from
+        self._parting: deque[set[str]] = deque([set()], maxlen=2)  # of trials whose end no snapshot may know yet
         self._resumed: set[str] = set()  # trials that have not gone on yet: they may ask for what a killed run has left
         with self._failing():
             for trial in study.trials:
@@ -137,6 +138,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
     def get_state(self) -> None:
         """Tune takes a snapshot of the experiment now. There is nothing of the keeper's to save in it."""
         self._snapshots.append(set(self._loads.values()))
+        self._parting.append(set())
 
     def finish(self, study: str) -> None:
         """The study has ended: below Tune's folder of it only the best checkpoints stay, and of them the weights.
@@ -196,6 +198,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
     def _end(self, trials: list[Trial], trial: Trial) -> None:
         self._look(trials)
         self._forget(trial.trial_id)
+        if trial.checkpoint is not None:
+            self._parting[-1].add(trial.checkpoint.path)  # a driver that dies now leaves a trial that has to end again
         self._drop()
 
     def _forget(self, trial_id: str) -> None:
@@ -221,7 +225,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         named, best = list(dict.fromkeys(self._loads.values())), self._kept.best(self._keep_best)
         saved = set(named).union(self._pins(), *self._snapshots)
         bases = {entry.path for entry in self._copied_bases(saved)}
-        needed = saved | bases | {entry.path for entry in best}
+        needed = (saved | bases | {entry.path for entry in best}).union(*self._parting)
         if self._states is not None:
             for entry in best:
                 if entry.recipe is not None and entry.path not in bases and self._is_copied(entry):
