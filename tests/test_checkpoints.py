@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from outcomes import report, study, trial
 
+from trainables.checksums import write_checksums
 from tuning.finish.final import choose
 from tuning.outcome import TrialOutcome, TrialState
 from tuning.states.checkpoints import CheckpointKeeper
@@ -61,6 +63,7 @@ def recorded(folder: Path, number: int, scores: list[float], state: TrialState =
     for r in reports:
         path = folder_of(folder, outcome.id, int(r.epoch))
         path.mkdir(parents=True)
+        write_checksums(path)
         outcome = _with_checkpoint(outcome, r.epoch, path)
     return outcome
 
@@ -195,7 +198,7 @@ def test_a_trial_that_was_set_back_replaces_its_later_checkpoints(tmp_path: Path
 
 def test_a_deletion_that_was_not_recorded_before_a_crash_is_recorded_now(tmp_path: Path) -> None:
     before = recorded(tmp_path, 0, [0.1, 0.9])
-    folder_of(tmp_path, "t0", 1).rmdir()
+    shutil.rmtree(folder_of(tmp_path, "t0", 1))
     kept = Study(tmp_path, [before])
     kept.keeper.finish(str(tmp_path))
     assert kept.dropped == [("t0", 1.0)]

@@ -145,7 +145,7 @@ class Run:
 class Endless:
     """A study without a budget."""
 
-    budget_spent = False
+    budget_spent = stopping = False
 
     def positions(self) -> dict[str, int]:
         return {}

@@ -55,7 +55,7 @@ class Recipe:
     node: str | None  # Ray's id of the node in whose shared memory the state was put; None: it was written here
     segments: tuple[Segment, ...]
     bases: tuple[Base, ...]  # oldest first; the last is this state itself if it has moments
-    result: Mapping[str, Any] | None = None  # what the slot told Tune of it; None: by an older version
+    result: Mapping[str, Any] | None = None  # what the slot told Tune of it; None: nothing
 
     @property
     def epoch(self) -> float:

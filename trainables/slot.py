@@ -181,6 +181,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._params = {**self._spec.fixed, **config}
         self._epoch = 0.0
         self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
+        self._told: Mapping[str, Any] | None = None  # what it has reported of where it stands
         self._looks = self._states.looks
         self._left: Path | None = None  # one of them, told and not loaded yet
         with working():
@@ -248,7 +249,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         with working():
             self._past = self._states.load(Path(checkpoint), self._training)
         self._epoch = pulse.epoch = self._past.epoch
-        self._looks, self._left = self._states.looks, None
+        self._looks, self._left, self._told = self._states.looks, None, None
 
 
 def _actor() -> str:

@@ -81,12 +81,12 @@ class States:
         past: Recipe | None,
         params: Params,
         epoch: float,
-        result: Mapping[str, Any],
+        result: Mapping[str, Any] | None,
     ) -> Recipe:
         """Write the recipe into `folder`, and the state into shared memory if there is room, else beside the recipe.
 
         Args:
-            result: what Tune was told of it.
+            result: what Tune was told of it; None: nothing.
         """
         moments = self._keeping.moments_due(past.bases[-1].epoch if past and past.bases else 0.0, epoch)
         shared = self._shared if free_memory() > self._largest else None
