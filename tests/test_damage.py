@@ -16,7 +16,7 @@ import pytest
 from outcomes import study, trial
 from test_states import CURVE, A, saved, slot_of
 
-from benchmarks.faults_damage import damage, interrupted, outcome, resume
+from benchmarks.faults.damaging import damage, interrupted, outcome, resume
 from trainables import checksums
 from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve

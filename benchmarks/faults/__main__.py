@@ -80,7 +80,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 def _measured(point: ModuleType, options: argparse.Namespace, place: Path) -> Row:
     say = functools.partial(print, flush=True)
     seeds, strategies = range(options.seeds), options.strategies.split(",")
-    settings = Settings(place, seeds, strategies, options.kill_points, options.minutes, say)
+    settings = Settings(place, seeds, strategies, options.kill_points, options.cases, options.minutes, say)
     try:
         row: Row = point.measure(settings)
     except Exception as problem:  # the other points go on
@@ -95,6 +95,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="of moments, per strategy (default: %(default)s)")
     parser.add_argument("--strategies", default=",".join(STRATEGIES), help="default: %(default)s")
     parser.add_argument("--kill-points", type=int, default=10, help="of decisions, per strategy (default: %(default)s)")
+    parser.add_argument("--cases", type=int, default=100, help="of damage (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=30.0, help="of the soak (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args(argv)

@@ -18,6 +18,7 @@ class Settings:
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     strategies: Sequence[str] = ("grid", "hyperopt_asha", "pbt")
     kill_points: int = 10
+    cases: int = 100  # of damage
     minutes: float = 30.0
     say: Callable[[str], None] = print
 

@@ -1,4 +1,4 @@
-"""One file of an interrupted run is damaged, then the run is resumed: `python -m benchmarks.faults_damage --cases 100`.
+"""One file of an interrupted run is damaged, then the run is resumed.
 
 The machine "goes down" in the middle of a study; its run folder and what lies in shared memory are kept aside. For each
 case they are put back, one file of them is cut off or has bits flipped (which, where and how: drawn from the seed), and
@@ -12,17 +12,12 @@ case they are put back, one file of them is cut off or has bits flipped (which, 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +25,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from benchmarks.machine import machine
 from benchmarks.process_tree import descendants
 from trainables.shared_memory import SharedMemory
 from tuning.store.study_store import StudyStore, sqlite_url
@@ -207,42 +201,3 @@ def _run_until(folder: Path, reports: int, *arguments: str) -> None:
             except ProcessLookupError:
                 continue
     assert seen == reports, "the driver has ended by itself"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the cases, print and write what became of each; the exit status is 1 if one went wrong."""
-    given = sys.argv[1:] if argv is None else argv
-    options = _parse(given)
-    verdicts: list[Verdict] = []
-    with tempfile.TemporaryDirectory(prefix="tfb-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        runs = [interrupted(strategy, Path(folder, strategy)) for strategy in options.strategies]
-        for verdict in cases(runs, options.cases, options.seed):
-            verdicts.append(verdict)
-            told = f"{verdict.strategy}, {verdict.kind}: {verdict.file} ({verdict.how}): {verdict.said or '-'}"
-            print(f"{len(verdicts):3d}  {verdict.verdict:15s} {told}", flush=True)
-        for run in runs:
-            run.forget()
-    counts = Counter((verdict.kind, verdict.verdict) for verdict in verdicts)
-    for (kind, became), count in sorted(counts.items()):
-        print(f"{kind:16s} {became:15s} {count}")
-    wrong = sum(verdict.verdict == WRONG for verdict in verdicts)
-    print(f"{len(verdicts)} cases, {wrong} wrong")
-    command = shlex.join(["python", "-m", "benchmarks.faults_damage", *given])
-    found = {"command": command, "machine": machine(), "cases": [verdict._asdict() for verdict in verdicts]}
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
-    return int(wrong > 0)
-
-
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults_damage", description=__doc__)
-    parser.add_argument("--cases", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=["hyperopt_asha", "pbt"])
-    parser.add_argument("--out", type=Path, help="a JSON file for all of it")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

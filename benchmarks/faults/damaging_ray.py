@@ -1,7 +1,7 @@
-"""The peer of `faults_damage`: Ray Tune by itself, with the same strategy, curve, slot and damage. Its own way to go on
-is `Tuner.restore`.
+"""The peer of the point `damage`: Ray Tune by itself, with the same strategy, curve, slot and damage. Its own way to
+go on is `Tuner.restore`.
 
-    python -m benchmarks.faults_damage_ray --cases 20 --seed 0
+    python -m benchmarks.faults.damaging_ray --cases 20 --seed 0
 
 Ray has no words for what it does, so what comes out is told from the trials: the same as undisturbed, fewer or other
 ones, and the exit status of a script that does what Ray's documentation shows.
@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults_damage import SECONDS, damage
+from benchmarks.faults.damaging import SECONDS, damage
 from benchmarks.process_tree import descendants
 
 REPORTS = 9  # after which the machine goes down
@@ -91,7 +91,7 @@ def search(folder: Path, seconds: float, *, restore: bool) -> None:
 
 def _command(folder: Path, seconds: float, *, restore: bool) -> list[str]:
     call = f"search(Path({str(folder)!r}), {seconds}, restore={restore})"
-    program = f"from pathlib import Path; from benchmarks.faults_damage_ray import search; {call}"
+    program = f"from pathlib import Path; from benchmarks.faults.damaging_ray import search; {call}"
     return [sys.executable, "-c", program]
 
 
@@ -133,7 +133,7 @@ def judged(status: int, found: Any, expected: Any) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the cases, print what became of each."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults_damage_ray", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.damaging_ray", description=__doc__)
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)

@@ -1,0 +1,33 @@
+"""One file of an interrupted run is cut off or has bits flipped, then the run is resumed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from benchmarks.faults.damaging import AS_UNDISTURBED, REFUSED, WRONG, cases, interrupted
+from benchmarks.faults.row import Row, Settings
+
+NUMBER = 7
+
+
+def measure(settings: Settings) -> Row:
+    """The cases are drawn from the seed 0, strategies and kinds of file in turn."""
+    runs = [interrupted(strategy, settings.place / strategy) for strategy in settings.strategies]
+    found = []
+    for verdict in cases(runs, settings.cases, seed=0):
+        found.append(verdict)
+        settings.say(f"damage {len(found)}: {verdict.verdict}: {verdict.kind}: {verdict.file} ({verdict.how})")
+    for run in runs:
+        run.forget()
+    count = Counter(verdict.verdict for verdict in found)
+    return Row(
+        "corruption",
+        f"{len(found)} cases: a snapshot, Tune's own files, a recipe, a state, the study store or the spec of a run "
+        "whose machine went down, cut off or with 1 to 16 bits flipped; `tunefleet resume` in a process of its own",
+        f"{count[AS_UNDISTURBED]} end as the undisturbed run, {count[REFUSED]} are refused with the file's name, "
+        f"{count[WRONG]} are wrong",
+        "FINDINGS: a truncated experiment_state starts a new experiment of ONE trial, exit status 0; a corrupt newest "
+        "checkpoint burns every retry",
+        not count[WRONG],
+        {"cases": [verdict._asdict() for verdict in found]},
+    )
