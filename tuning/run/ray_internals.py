@@ -1,8 +1,8 @@
 """The private parts of Ray Tune that the population and the controller need; everything else here uses public ones.
 
-Read against ray 2.60. `tests/test_pbt.py`, `test_nodes.py`, `test_hang.py`, `test_memory_deaths.py` and `test_faults.py`
-drive the functions here in real runs; `tests/test_ray_internals.py` fails when Ray changes what they were read against, with
-the issue at Ray's where one is known.
+Read against ray 2.60. Of the tests `test_pbt`, `test_nodes`, `test_hang`, `test_memory_deaths` and `test_faults` drive
+the functions here in real runs; `test_ray_internals` fails when Ray changes what they were read against, with the issue
+at Ray's where one is known.
 A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial` and little more.
 """
 
