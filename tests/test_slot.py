@@ -83,6 +83,23 @@ def test_what_a_killed_driver_has_left_is_told_again_as_it_was_and_not_computed(
     assert run(whole)[-1]["metrics"] == slot._told["metrics"]
 
 
+@pytest.mark.parametrize("damaged", ["recipe*.json", "state-*/*", "state-*"])
+def test_of_what_was_left_nothing_damaged_is_told(tmp_path: Path, damaged: str) -> None:
+    """The second one: the first is told, the second computed again, with the same result."""
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    for path in sorted((tmp_path / "study" / "a" / "checkpoint_000001").glob(damaged)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+    slot = killed.resumed()
+    assert slot.step() == killed.told[0]
+    told = slot.step()
+    assert (told["metrics"], slot._training.computed) == (killed.told[1]["metrics"], [1.0])
+    # A state that is gone need not be damage: the driver drops those that nobody needs any more.
+    assert ["damaged" in line for line in told.get("said", [])] == ([] if damaged == "state-*" else [True])
+
+
 def test_it_is_told_from_the_checkpoint_on_that_tune_knows(tmp_path: Path) -> None:
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
     slot = killed.resumed()

@@ -650,3 +650,17 @@ def test_one_that_is_proposed_again_with_other_values_is_another_and_the_first_i
     assert (trial.id, trial.params["learning_rate"], trial.state) == ("a", 0.2, TrialState.RUNNING)
     assert (aside.params["learning_rate"], aside.state, len(aside.reports)) == (0.1, TrialState.FAILED, 1)
     assert "lost in an interruption" in (aside.error or "")
+
+
+def test_a_store_in_which_a_trial_was_set_back_has_lost_nothing(store: StudyStore) -> None:
+    """A snapshot says how many events there were; a trial that starts again from an older checkpoint has fewer."""
+    writer = open_study(store)
+    begin(writer, "a", 0.1)
+    for epoch in (1.0, 2.0, 3.0):
+        writer.add_report("a", report(epoch, 0.5))
+    writer.add_report("a", report(2.0, 0.5))
+    again = open_study(store)
+    assert again.positions() == {"a": 2}
+    again.check_holds({"a": 3})
+    with pytest.raises(StoreError, match="holds 3 events, and 4 were recorded"):
+        again.check_holds({"a": 4})

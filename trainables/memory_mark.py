@@ -141,13 +141,15 @@ _mark: MemoryMark | None = None  # of this process, which computes one trial at 
 
 
 def mark_memory() -> None:
-    """A trial begins in this process, which is an actor of Ray's; nothing where there is no place for a mark."""
+    """A trial begins in this process; nothing where it is no actor of Ray's, or there is no place for a mark."""
     global _mark
     if _mark is not None:
         _mark.begin()
         return
     import ray
 
+    if not ray.is_initialized():
+        return  # the context would start one
     actor = ray.get_runtime_context().get_actor_id()
     if actor is not None:
         with contextlib.suppress(OSError):

@@ -2,8 +2,8 @@
 
 A trial whose node is lost goes on elsewhere from its newest checkpoint, and that is not its own failure: `max_failures`
 is for what trials do. Ray says so only of nodes that a cloud takes back with notice. A process that ends without an
-error is therefore looked into first: its node's death may be known only after seconds (a power cut) or a minute (a
-network that swallows everything).
+error is therefore looked into first (`run.ended_process`): its node's death may be known only after seconds (a power
+cut) or a minute (a network that swallows everything).
 
 Trials keep their places in Tune's list, by which callbacks know them; a trial that starts again would become the last.
 A process that is being started is left to start: Ray gives its trial the process of whichever trial ends meanwhile and
@@ -34,10 +34,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError
 from ray.tune import tune as tune_module
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
@@ -45,37 +44,22 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.tune_config import ResumeConfig
 
 from trainables.heartbeat import Heartbeat
-from trainables.memory_mark import read_mark
 from tuning.outcome import NodeLoss
 from tuning.run import hung, ray_internals
+from tuning.run.ended_process import EndedProcess, Fate
 from tuning.run.folder import RunFolderError
 from tuning.run.full_disk import full_disk
-from tuning.run.memory_deaths import OutOfMemory, by_kernel
 from tuning.run.retries import Retries
 from tuning.run.snapshots import Snapshots, forget_restored
+from tuning.run.time_share import TimeShare
 from tuning.search.population import PopulationScheduler
-from tuning.states.durable import begun_on_node
 
-LOOK = 1.0  # seconds between two looks at what became of a process
-UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
-ASKING = 30.0  # seconds for a node to answer what its kernel has killed
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
 SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
 SNAPSHOT_BURST = 1.0  # seconds of it that can be saved up: events come in bursts, and each is followed by a snapshot
 FOLLOW = 5.0  # seconds between two looks at how many trials the cluster holds
 
 logger = logging.getLogger(__name__)
-
-
-class Ended(NamedTuple):
-    """A trial whose process has ended, nobody knows why."""
-
-    trial: Trial
-    error: RayActorError
-    since: float  # on the monotonic clock
-    mark: Any = None  # Ray's reference to what the process has left on its node; None: not asked for yet
-    asked: float = 0.0  # on the monotonic clock
-    address: str = ""  # of its node, which lives, once it is asked
 
 
 class Record(Protocol):
@@ -127,14 +111,14 @@ class Controller(TuneController):  # type: ignore[misc]
         self._snapshots, self._name_trial = snapshots, name_trial
         self._unresumed: Exception | None = None
         self._followed = time.monotonic()
-        self._ended: list[Ended] = []
+        self._ended: list[EndedProcess] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
         self._retries = Retries()
         self._full: Exception | None = None  # a trial could not write to the storage
         self._watch = None if heartbeat is None else hung.Watch(heartbeat.seconds)
         self._hung: dict[str, hung.Hung] = {}  # by actor: killed for it
-        self._snapshot_seconds, self._earned_until = SNAPSHOT_BURST, time.monotonic()  # what snapshots may take now
+        self._snapshot_time = TimeShare(SNAPSHOT_SHARE, SNAPSHOT_BURST)
         super().__init__(*arguments, **options)
         if self._unresumed is not None:
             raise RunFolderError(
@@ -161,8 +145,7 @@ class Controller(TuneController):  # type: ignore[misc]
             "_watch",
             "_hung",
             "_name_trial",
-            "_snapshot_seconds",
-            "_earned_until",
+            "_snapshot_time",
             "_fixed_members",
         }
         return {name: value for name, value in super().__getstate__().items() if name not in own}
@@ -186,10 +169,10 @@ class Controller(TuneController):  # type: ignore[misc]
             raise self._full
         ended, self._ended = self._ended, []
         for one in ended:
-            if time.monotonic() - one.since < LOOK:
+            if (fate := one.fate()) is None:
                 self._ended.append(one)
             else:
-                self._look_into(one)
+                self._settle(one.trial, fate)
         if self._watch is not None and self._watch.due(time.monotonic()):
             self._kill_hung(self._watch)
         if self._record.budget_spent and not self._ends_by_itself():
@@ -198,7 +181,7 @@ class Controller(TuneController):  # type: ignore[misc]
             self.checkpoint(force=True, wait=True)  # or a resume would not know which trials have failed
 
     def _kill_hung(self, watch: hung.Watch) -> None:
-        """Processes without progress. What Tune is told of their ends comes back to `_look_into`."""
+        """Processes without progress. What Tune is told of their ends comes back to `_settle`."""
         actors = ray_internals.actors_of(self)
         beats = ray_internals.beats_of(actors.keys() - self._hung.keys())
         for one in watch.look(time.monotonic(), beats):
@@ -273,7 +256,7 @@ class Controller(TuneController):  # type: ignore[misc]
         driver is killed. A report whose checkpoint is still to come changes nothing for that. Each snapshot holds every
         trial: those of a large study wait until they have their share of the time again.
         """
-        if not force and (all(trial.is_saving for trial in self._trials_to_cache) or not self._affords_snapshot()):
+        if not force and (all(trial.is_saving for trial in self._trials_to_cache) or not self._snapshot_time.left):
             return
         taken = ray_internals.snapshots_of(self)
         before, started = taken._last_save_time, time.monotonic()
@@ -282,13 +265,7 @@ class Controller(TuneController):  # type: ignore[misc]
         if wait:
             self._snapshots.settle()
         if taken._last_save_time != before:
-            self._snapshot_seconds -= time.monotonic() - started
-
-    def _affords_snapshot(self) -> bool:
-        now = time.monotonic()
-        earned = SNAPSHOT_SHARE * (now - self._earned_until)
-        self._snapshot_seconds, self._earned_until = min(SNAPSHOT_BURST, self._snapshot_seconds + earned), now
-        return self._snapshot_seconds > 0
+            self._snapshot_time.spend(time.monotonic() - started)
 
     def _update_trial_queue(self, *arguments: Any, **options: Any) -> bool:
         """Trials are named by their place: one that a killed driver had begun after its last snapshot is proposed again
@@ -312,7 +289,7 @@ class Controller(TuneController):  # type: ignore[misc]
         if any(known.trial is trial for known in self._ended):
             return
         if isinstance(exception, RayActorError) and not exception.actor_init_failed:
-            self._ended.append(Ended(trial, exception, time.monotonic()))
+            self._ended.append(EndedProcess(trial, exception))
         elif one is not None:
             self._restart_hung(trial, one)
         else:
@@ -328,11 +305,8 @@ class Controller(TuneController):  # type: ignore[misc]
         if resume_config.errored == ResumeConfig.ResumeType.RESUME:
             ray_internals.take_up_again(self, failed)
 
-    def _look_into(self, ended: Ended) -> None:
-        address, lost = self._fate_of(ended)
-        if lost is None or (not lost and self._asks_for_mark(ended, address)):
-            return  # looked into again
-        trial, error = ended.trial, ended.error if lost else self._with_mark(ended, address)
+    def _settle(self, trial: Trial, fate: Fate) -> None:
+        address, lost, error = fate
         self._settled.add(str(error.actor_id))
         result = trial.last_result or {}
         reports = int(result.get("training_iteration", 0))
@@ -350,43 +324,6 @@ class Controller(TuneController):  # type: ignore[misc]
         trial.temporary_state.restoring_from = None  # nor does a restore that was cut off count
         error._preempted = True  # so Ray says it of a node that was taken back: not counted
         self._process_trial_failure(trial, exception=error)
-
-    def _fate_of(self, ended: Ended) -> tuple[str, bool | None]:
-        """The address of the node that `ended` was on, and whether that is lost; None: it is not known yet."""
-        if isinstance(ended.error, OutOfMemory) or ended.mark is not None:
-            return ended.address, False  # the node has said so itself, or it is known
-        address, lost = ray_internals.fate_of(ended.error)
-        if ended.error.preempted or (lost is None and time.monotonic() - ended.since >= UNCLEAR):
-            lost = True
-        if lost is None:
-            self._ended.append(ended)
-        return address, lost
-
-    def _asks_for_mark(self, ended: Ended, address: str) -> bool:
-        """Whether the node is still to say what the process has left there; then it is looked into again."""
-        if ended.mark is None:
-            node = ray_internals.node_of(ended.error)
-            if node is None or isinstance(ended.error, OutOfMemory):
-                return False
-            mark = begun_on_node(node, read_mark, str(ended.error.actor_id))
-            ended = ended._replace(mark=mark, asked=time.monotonic(), address=address)
-        elif ray.wait([ended.mark], timeout=0)[0] or time.monotonic() - ended.asked > ASKING:
-            return False
-        self._ended.append(ended)
-        return True
-
-    def _with_mark(self, ended: Ended, address: str) -> RayActorError:
-        """The error, as one of memory where there is evidence."""
-        if ended.mark is None or not ray.wait([ended.mark], timeout=0)[0]:
-            return ended.error
-        try:
-            death = ray.get(ended.mark)
-        except RayError as error:
-            logger.warning("%s: what its process has left cannot be read: %s", ended.trial.trial_id, error)
-            return ended.error
-        if death is None or not death.killed:
-            return ended.error
-        return by_kernel(str(ended.error.actor_id), address, death, ended.error)
 
     def _restart_hung(self, trial: Trial, one: hung.Hung) -> None:
         """Its own failure, also while it was being restored: the checkpoint is not to blame."""

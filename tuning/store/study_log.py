@@ -63,6 +63,11 @@ def decode(attributes: Mapping[str, Any]) -> History:
     return History(events, take)
 
 
+def written(attributes: Mapping[str, Any]) -> int:
+    """How many events a trial's attributes hold, those too that do not count any more: it never shrinks."""
+    return sum(name.startswith(PREFIX) for name in attributes)
+
+
 def _event(stored: Mapping[str, Any]) -> Event:
     if "exploit" in stored:
         return Exploit(**stored["exploit"])

@@ -33,7 +33,7 @@ from tuning.store.database import told
 from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
 from tuning.store.signed import signed, verified
 from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
-from tuning.store.study_log import REPLACED, Event, decode, encode, kept, key, plain_params, reports_of
+from tuning.store.study_log import REPLACED, Event, decode, encode, kept, key, plain_params, reports_of, written
 from tuning.store.trial_copies import new_trial, reopened, set_aside
 from tuning.store.url import StoreError, masked
 
@@ -60,6 +60,7 @@ class _Record:
     events: list[Event] = field(default_factory=list)
     take: int = 1
     position: int = 0  # the next event goes here; below len(events) only after a rewind
+    written: int = 0  # events that were found, those of before a rewind too
     checkpoints: list[tuple[float, int, str]] = field(default_factory=list)  # epoch, reports before it, folder
     error: str | None = None  # of a failed trial
 
@@ -100,7 +101,7 @@ class StudyWriter:
         StoreError: a snapshot of Tune's was taken when there was more.
         """
         for trial_id, position in positions.items():
-            there = len(self._records[trial_id].events) if trial_id in self._records else 0
+            there = self._records[trial_id].written if trial_id in self._records else 0
             if trial_id not in self._records or there < position:
                 raise StoreError(
                     f"study store {masked(self._storage.url)}: damaged, or an older copy: of trial {trial_id} of "
@@ -376,6 +377,7 @@ def _restored(frozen: FrozenTrial) -> _Record:
         events,
         max(take, 1),
         len(events),
+        written(frozen.user_attrs),
         error=frozen.user_attrs.get("error"),
     )
 

@@ -1,0 +1,88 @@
+"""What became of a trial's process that has ended without an error: its node is lost, its node's kernel has killed it
+for want of memory, or it has died by itself."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayError
+from ray.tune.experiment import Trial
+
+from trainables.memory_mark import read_mark
+from tuning.run import ray_internals
+from tuning.run.memory_deaths import OutOfMemory, by_kernel
+from tuning.states.durable import begun_on_node
+
+LOOK = 1.0  # seconds between two looks at what became of a process
+UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
+ASKING = 30.0  # seconds for a node to answer what its kernel has killed
+
+logger = logging.getLogger(__name__)
+
+
+class Fate(NamedTuple):
+    """What became of it."""
+
+    address: str  # of its node
+    lost: bool  # with its node
+    error: RayActorError  # one of memory where there is evidence
+
+
+class EndedProcess:
+    """Looked into until its fate is known.
+
+    Its node's death may be known only after seconds; a node that lives is asked what the process has left there.
+
+    Args:
+        trial: that it computed.
+        error: with which Ray has told its end.
+    """
+
+    def __init__(self, trial: Trial, error: RayActorError) -> None:
+        self.trial, self.error = trial, error
+        self._since = self._looked = time.monotonic()
+        self._address = ""
+        self._mark: Any = None  # Ray's reference to what the process has left on its node; None: not asked for yet
+        self._asked = 0.0  # on the monotonic clock
+
+    def fate(self) -> Fate | None:
+        """None: it is not known yet, or it is too early to ask."""
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return None
+        self._looked = now
+        if isinstance(self.error, OutOfMemory):  # the node has said so itself
+            return Fate(self._address, False, self.error)
+        if self._mark is not None:
+            done = self._is_answered() or now - self._asked > ASKING
+            return Fate(self._address, False, self._with_mark()) if done else None
+        self._address, lost = ray_internals.fate_of(self.error)
+        if self.error.preempted or (lost is None and now - self._since >= UNCLEAR):
+            lost = True
+        if lost is None:
+            return None
+        if lost:
+            return Fate(self._address, True, self.error)
+        if (node := ray_internals.node_of(self.error)) is None:
+            return Fate(self._address, False, self.error)
+        self._mark, self._asked = begun_on_node(node, read_mark, str(self.error.actor_id)), now
+        return None
+
+    def _is_answered(self) -> bool:
+        return bool(ray.wait([self._mark], timeout=0)[0])
+
+    def _with_mark(self) -> RayActorError:
+        """The error, as one of memory where there is evidence."""
+        if not self._is_answered():
+            return self.error
+        try:
+            death = ray.get(self._mark)
+        except RayError as error:
+            logger.warning("%s: what its process has left cannot be read: %s", self.trial.trial_id, error)
+            return self.error
+        if death is None or not death.killed:
+            return self.error
+        return by_kernel(str(self.error.actor_id), self._address, death, self.error)
