@@ -128,7 +128,7 @@ def test_a_driver_that_dies_at_the_limit_leaves_a_study_that_gets_no_more(ray_se
     before = the_study(run_experiment(spec, progress=False))
     storage = StudyStore(spec.store_url)._open()
     (stored,) = storage.get_all_studies()
-    storage.set_study_user_attr(stored._study_id, "state", "running")
+    storage.set_study_user_attr(stored._study_id, "state", signed("running"))
     after = the_study(run_experiment(spec, progress=False, resume=True))
     assert (after.state, after.trials, after.budget) == (StudyState.FINISHED, before.trials, before.budget)
 
