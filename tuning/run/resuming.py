@@ -39,7 +39,8 @@ def to_go_on_from(study: Study, snapshots: Snapshots, writer: StudyWriter) -> bo
             return False
         writer.check_holds(found.positions)
         if said:
-            logger.warning("%s: %s: %d reports are trained again", name, said, writer.reports_after(found.positions))
+            told = "%s: %s: %d reports are told again, where their checkpoints are whole, or trained again"
+            logger.warning(told, name, said, writer.reports_after(found.positions))
         snapshots.restore(found)
     except RunFolderError as error:
         raise RunFolderError(f"{name}: {error}") from None
