@@ -21,6 +21,7 @@ from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.run.runner import Interrupted
 from tuning.run.spending import Spending
 from tuning.spec import ExperimentSpec
+from tuning.store.signed import signed
 from tuning.store.study_store import StoreError, StudyStore
 
 EPOCHS = 10.0  # what each study may train
