@@ -78,6 +78,20 @@ def test_silence_and_standing_still_both_count() -> None:
     assert hung_after(Watch(60), [beat(n, n % 50) for n in range(1000)]) is None
 
 
+def test_a_process_that_is_stopped_right_after_its_report_has_begun_though_no_beat_says_so() -> None:
+    old = beat(1, 0.0, begun=False)
+    told = Watch(4.0)
+    told.look(0.0, {"actor": {0: old}})
+    told.reported("actor")
+    (found,) = [one for now in range(1, 6) for one in told.look(now, {"actor": {0: old}})][:1]
+    assert found.describe(2.0) == "no progress for 4 s in epoch 3, step 0 (process stopped or hung)"
+    reset = Watch(4.0)  # the process gets another trial: its newer beats count
+    reset.look(0.0, {"actor": {0: old}})
+    reset.reported("actor")
+    newer = [beat(number, float(number - 4), begun=False) for number in range(4, 20)]
+    assert hung_after(reset, [*newer]) is None
+
+
 def test_before_the_first_step_there_is_more_time() -> None:
     assert hung_after(Watch(60), [None] * 1000) == 600
     assert hung_after(Watch(120), [beat(n, float(n), begun=False) for n in range(2000)]) == 1200

@@ -274,6 +274,8 @@ class Controller(TuneController):  # type: ignore[misc]
             return bool(super()._update_trial_queue(*arguments, **options))
 
     def _process_trial_results(self, trial: Trial, results: Any) -> None:
+        if self._watch is not None and (actor := ray_internals.actor_of(trial)) is not None:
+            self._watch.reported(actor)
         super()._process_trial_results(trial, results)
         ray_internals.forget_statistics(trial)
 

@@ -20,6 +20,7 @@ from tuning.run import ray_internals
 from tuning.spec import ExperimentSpec
 
 AUTO = 600.0  # seconds; a step of a fine-tuning that takes longer is not sensible, a user's function may take any time
+UNSEEN = 2  # beats that a process may have sent since the last one that was seen
 STARTING = 10  # times as long, and AUTO at least: imports, a first CUDA context, compilation, a download
 
 
@@ -33,6 +34,7 @@ class Hung(NamedTuple):
     actor: str  # Ray's id
     seconds: float  # without progress
     beat: Beat | None  # the last of the process that hangs; None: it never had one
+    begun: bool = False  # its trial has made a step in it
 
     def describe(self, reported: float = 0.0) -> str:
         """In one sentence.
@@ -41,11 +43,11 @@ class Hung(NamedTuple):
             reported: the trial's last epoch; a process that was stopped just then has not told it.
         """
         told = f"no progress for {self.seconds:.0f} s"
-        if self.beat is None:
-            return f"{told} since its process was asked for (process stopped or hung)"
-        if not self.beat.begun:
-            return f"{told} before its first step (process stopped or hung)"
-        epoch, steps = (reported, 0) if reported > self.beat.epoch else (self.beat.epoch, self.beat.steps)
+        if not self.begun:
+            since = "since its process was asked for" if self.beat is None else "before its first step"
+            return f"{told} {since} (process stopped or hung)"
+        newer = self.beat is not None and self.beat.epoch >= reported
+        epoch, steps = (self.beat.epoch, self.beat.steps) if self.beat is not None and newer else (reported, 0)
         return f"{told} in epoch {int(epoch) + 1}, step {steps} (process stopped or hung)"
 
 
@@ -72,7 +74,14 @@ class Watch:
         self._seconds, self._starting = seconds, max(STARTING * seconds, AUTO)
         self.seen: set[str] = set()
         self._known: dict[str, dict[int, _Process]] = {}  # by actor and rank
+        self._reported: dict[str, int] = {}  # by actor: the number of the beat that was known when its trial reported
         self._looked: float | None = None
+
+    def reported(self, actor: str) -> None:
+        """The trial of `actor` has told a result. So it has made a step, though the last beat before may not know it, and
+        a process that is stopped just then sends no other."""
+        first = self._known.get(actor, {}).get(0)
+        self._reported[actor] = first.beat.number if first is not None and first.beat is not None else 0
 
     def due(self, now: float) -> bool:
         """Whether it is time for a look; `now` on the monotonic clock."""
@@ -95,16 +104,22 @@ class Watch:
                 process = processes.setdefault(rank, _Process())
                 if process.beat is None or beat.number != process.beat.number:
                     process.beat, process.quiet = beat, beat.quiet - passed
-            hung = [one for one in processes.values() if self._is_hung(one, passed)]
+            for process in processes.values():
+                process.quiet += passed
+            hung = [process for process in processes.values() if process.quiet >= self._limit(actor, process)]
             if hung:
                 worst = max(hung, key=lambda one: one.quiet)
-                found.append(Hung(actor, worst.quiet, worst.beat))
+                found.append(Hung(actor, worst.quiet, worst.beat, self._has_begun(actor, worst)))
         return found
 
-    def _is_hung(self, process: _Process, passed: float) -> bool:
-        process.quiet += passed
-        begun = process.beat is not None and process.beat.begun
-        return process.quiet >= (self._seconds if begun else self._starting)
+    def _limit(self, actor: str, process: _Process) -> float:
+        return self._seconds if self._has_begun(actor, process) else self._starting
+
+    def _has_begun(self, actor: str, process: _Process) -> bool:
+        reported = self._reported.get(actor)
+        if process.beat is None:
+            return reported is not None
+        return process.beat.begun or (reported is not None and process.beat.number <= reported + UNSEEN)
 
 
 def heartbeat_of(spec: ExperimentSpec) -> Heartbeat | None:

@@ -277,6 +277,12 @@ def actors_of(controller: TuneController) -> dict[str, Trial]:
     return {str(handle._actor_id.hex()): trial for handle, trial in found}
 
 
+def actor_of(trial: Trial) -> str | None:
+    """Ray's id of the actor that computes `trial`; None: it has none now."""
+    handle = trial.temporary_state.ray_actor
+    return None if handle is None else str(handle._actor_id.hex())
+
+
 def kill_actor(controller: TuneController, trial: Trial) -> None:
     """Kill the process of a trial of which no more is known. One that does not react ends after five seconds."""
     import ray
