@@ -74,7 +74,7 @@ class Watch:
         self._seconds, self._starting = seconds, max(STARTING * seconds, AUTO)
         self.seen: set[str] = set()
         self._known: dict[str, dict[int, _Process]] = {}  # by actor and rank
-        self._reported: dict[str, int] = {}  # by actor: the number of the beat that was known when its trial reported
+        self._reported: dict[str, int] = {}  # by actor: the beat's number that was known when its trial reported last
         self._looked: float | None = None
 
     def reported(self, actor: str) -> None:
