@@ -78,8 +78,8 @@ class Watch:
         self._looked: float | None = None
 
     def reported(self, actor: str) -> None:
-        """The trial of `actor` has told a result. So it has made a step, though the last beat before may not know it, and
-        a process that is stopped just then sends no other."""
+        """The trial of `actor` has told a result. So it has made a step, though the last beat before may not know it,
+        and a process that is stopped just then sends no other."""
         first = self._known.get(actor, {}).get(0)
         self._reported[actor] = first.beat.number if first is not None and first.beat is not None else 0
 
