@@ -15,7 +15,7 @@ import pytest
 import yaml
 from outcomes import known_to_tune
 
-from benchmarks.faults.drivers import Drivers, drivers_in
+from benchmarks.faults.drivers import Drivers, drivers_in, reports_seen
 from trainables.shared_memory import SharedMemory
 from trainables.spec import Objective
 from tuning import load_spec, run_experiment
@@ -59,13 +59,7 @@ def drivers(tmp_path: Path) -> Iterator[Drivers]:
 
 def stop_after(driver: subprocess.Popen[str], reports: int, how: signal.Signals | None, drivers: Drivers) -> str:
     """Wait for that many reports, stop the driver, and return what it said on standard error."""
-    assert driver.stdout is not None
-    seen = 0
-    for line in driver.stdout:
-        seen += "  epoch " in line
-        if seen == reports:
-            break
-    if seen < reports:
+    if (seen := reports_seen(driver, reports)) < reports:
         pytest.fail(f"the driver ended after {seen} reports: {driver.communicate()[1]}")
     if how is None:
         drivers.pull_the_plug()

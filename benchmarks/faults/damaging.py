@@ -12,10 +12,8 @@ case they are put back, one file of them is cut off or has bits flipped (which, 
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,11 +23,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from benchmarks.process_tree import descendants
+from benchmarks.faults.drivers import run_until_power_cut
 from trainables.shared_memory import SharedMemory
 from tuning.store.study_store import StudyStore, sqlite_url
 
 NAME = "damaged"
+COMMAND = (sys.executable, "-m", "tuning.cli")
 STRATEGIES: dict[str, tuple[dict[str, Any], int]] = {  # and after how many reports the machine goes down
     "hyperopt_asha": ({"kind": "hyperopt_asha", "trials": 8, "initial_random": 4}, 9),
     "pbt": ({"kind": "pbt", "population": 3, "quantile": 0.34}, 8),
@@ -102,7 +101,7 @@ def interrupted(strategy: str, storage: Path, seconds_per_epoch: float = 0.25) -
         specs[name].write_text(yaml.safe_dump(_spec(plug_in, storage / name, seconds)))
     whole = _command(storage, "run", str(specs["whole"]))
     assert whole.returncode == 0, whole.stderr
-    _run_until(storage, reports, "run", str(specs["stopped"]))
+    run_until_power_cut([*COMMAND, "run", str(specs["stopped"])], reports, storage)
     folder = storage / "stopped" / NAME
     memory = SharedMemory(folder / "studies" / f"{strategy}-seed0")
     memory.close()
@@ -181,23 +180,6 @@ def cases(runs: Sequence[Interrupted], number: int, seed: int) -> Iterator[Verdi
 
 
 def _command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tuning.cli", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-
-
-def _run_until(folder: Path, reports: int, *arguments: str) -> None:
-    """The machine goes down after so many reports: the driver and all that it has started."""
-    command = [sys.executable, "-m", "tuning.cli", *arguments]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
-        assert driver.stdout is not None
-        seen = 0
-        for line in driver.stdout:
-            seen += "  epoch " in line
-            if seen == reports:
-                break
-        for pid in (driver.pid, *descendants(driver.pid)):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-    assert seen == reports, "the driver has ended by itself"
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+    )

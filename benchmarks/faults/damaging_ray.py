@@ -14,7 +14,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.damaging import SECONDS, damage
-from benchmarks.process_tree import descendants
+from benchmarks.faults.drivers import run_until_power_cut
 
 REPORTS = 9  # after which the machine goes down
 EPOCHS, TRIALS = 4, 8
@@ -103,23 +102,6 @@ def attempt(folder: Path, seconds: float, *, restore: bool) -> tuple[int, Any]:
     return done.returncode, json.loads(told[-1].partition(" ")[2]) if told else None
 
 
-def interrupt(folder: Path, seconds: float) -> None:
-    """Until the machine goes down."""
-    command = _command(folder, seconds, restore=False)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
-        assert driver.stdout is not None
-        seen = 0
-        for line in driver.stdout:
-            seen += "  epoch " in line
-            if seen == REPORTS:
-                break
-        for pid in (driver.pid, *descendants(driver.pid)):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-
-
 def judged(status: int, found: Any, expected: Any) -> str:
     """In words."""
     if found is None:
@@ -141,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="tfb-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
         folder, aside = Path(scratch, "run"), Path(scratch, "aside")
         _, expected = attempt(Path(scratch, "whole"), 0.25, restore=False)
-        interrupt(folder, 0.25)
+        run_until_power_cut(_command(folder, 0.25, restore=False), REPORTS, folder)
         folder.rename(aside)
         for case in range(options.cases):
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,10 +13,11 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
+
+from benchmarks.process_tree import descendants
 
 SECONDS = 240.0  # that a driver may take to its first report, between two, or to its end, on a busy machine
 POLL = 0.02
@@ -86,7 +88,7 @@ class Drivers:
         self.temp.mkdir(exist_ok=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def drivers_in(folder: Path) -> Iterator[Drivers]:
     """Nothing of them is left at the end."""
     drivers = Drivers(folder)
@@ -161,3 +163,29 @@ class Watched:
         """Until all that it said is read."""
         for reader in self._readers:
             reader.join(timeout=10)
+
+
+def reports_seen(driver: subprocess.Popen[str], most: int) -> int:
+    """Read what `driver` prints until it has told of so many epochs, or has ended; how many it has."""
+    assert driver.stdout is not None
+    seen = 0
+    for line in driver.stdout:
+        seen += "  epoch " in line
+        if seen == most:
+            break
+    return seen
+
+
+def run_until_power_cut(command: Sequence[str], reports: int, folder: Path) -> None:
+    """Run `command` in `folder`; after so many reports it is killed, with all that it has started.
+
+    Raises:
+        DriverFailed: it has ended by itself before.
+    """
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        seen = reports_seen(driver, reports)
+        for pid in (driver.pid, *descendants(driver.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    if seen < reports:
+        raise DriverFailed(f"{' '.join(command)}: ended by itself after {seen} of {reports} reports")
