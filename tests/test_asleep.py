@@ -44,7 +44,7 @@ def woken(ray_session: None, drivers: Drivers, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "clock").mkdir()
     (tmp_path / "clock/sitecustomize.py").write_text(CLOCK)
     monkeypatch.setenv("SET_BACK", str(tmp_path / "set-back"))
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'clock'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "clock"), prepend=os.pathsep)
     spec_file, raw = tmp_path / "spec.yaml", spec_of(tmp_path, "grid", 0.4)
     raw["cluster"]["heartbeat_seconds"] = HEARTBEAT
     spec_file.write_text(yaml.safe_dump(raw))

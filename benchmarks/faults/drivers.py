@@ -21,6 +21,7 @@ from benchmarks.process_tree import descendants
 
 SECONDS = 240.0  # that a driver may take to its first report, between two, or to its end, on a busy machine
 POLL = 0.02
+ROOT = str(Path(__file__).parents[2])  # a driver and its workers import trainables from here
 REPORT = re.compile(r"  trial (\d+)  epoch ([\d.]+)/[\d.]+  accuracy (\S+)  (.*)  best ")
 
 
@@ -48,6 +49,7 @@ class Drivers:
         """`tunefleet` with these arguments."""
         name, _, value = self.mark.partition("=")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("TUNE_")}
+        inherited["PYTHONPATH"] = os.pathsep.join(filter(None, (inherited.get("PYTHONPATH"), ROOT)))
         return subprocess.Popen(
             [sys.executable, *self.program, *arguments],
             env={**inherited, **environment, name: value, "TMPDIR": str(self.temp)},

@@ -27,7 +27,6 @@ from tuning.spec import STUDIES, ExperimentSpec, load_spec, study_name
 from tuning.store.study_store import StoreError, StudyStore
 
 MOST_LIVES = 60
-ROOT = str(Path(__file__).parents[2])  # workers import the trainable from here
 ORPHANS_SECONDS, LATER_SECONDS = 5.0, 4.0
 Fault = Callable[["Run", Watched], None]  # returns when every process is gone, or the driver has ended
 Kill = Callable[["Run", Watched], None]  # waits for its moment, and returns when every process is gone
@@ -123,9 +122,9 @@ class Run:
         spec = self.folder / "spec.yaml"
         if (self.spec.run_folder / "spec.yaml").exists():
             resume = ("resume", self.spec.name, *self.overrides, "--storage", str(self.folder))
-            return self.drivers.start(*resume, **{"PYTHONPATH": ROOT, **self.environment})
+            return self.drivers.start(*resume, **self.environment)
         spec.write_text(yaml.safe_dump(dict(self.raw)))
-        return self.drivers.start("run", str(spec), **{"PYTHONPATH": ROOT, **self.environment})
+        return self.drivers.start("run", str(spec), **self.environment)
 
     def _bury(self, watched: Watched) -> None:
         made = self.steps()
