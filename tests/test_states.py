@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from trainables import states
 from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
 from trainables.recipe import MOMENTS, RECIPE, SPARE, Recipe, full, weights
-from trainables.shared_memory import ROOT, SharedMemory, remove_abandoned
+from trainables.shared_memory import ABANDONED, ROOT, SharedMemory
 from trainables.slot import Slot
 from trainables.spec import FineTuneSpec, Objective, Subset
 from trainables.states import Keeping, make_again, scorable
@@ -212,7 +214,13 @@ time.sleep(600)
 """
 
 
-def test_what_a_killed_run_left_is_removed_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_may_be_resumed_for_a_while_and_what_a_living_one_holds_stays(tmp_path: Path) -> None:
+    def old(folder: Path) -> None:
+        os.utime(folder, (time.time() - ABANDONED - 1,) * 2)
+
+    def another_run() -> None:
+        SharedMemory(tmp_path / "other").remove()
+
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
@@ -220,12 +228,17 @@ def test_what_a_killed_run_left_is_removed_and_what_a_living_one_holds_is_not(tm
         here = SharedMemory(tmp_path)
         folder = here.folder
         here.close()
-        remove_abandoned()
+        old(folder)
+        another_run()
         assert (folder / "state-x" / "a").is_file()
     finally:
         holder.kill()
         holder.communicate()
-    remove_abandoned()
+    os.utime(folder)
+    another_run()
+    assert (folder / "state-x" / "a").is_file()
+    old(folder)
+    another_run()
     assert not folder.exists()
     assert not folder.with_suffix(".lock").exists()
 
@@ -242,8 +255,6 @@ def test_a_state_that_could_not_be_written_whole_is_not_there(study: Path) -> No
 
 
 def test_the_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     from trainables import shared_memory
 
     monkeypatch.setattr(shared_memory, "ROOT", tmp_path)

@@ -4,7 +4,7 @@
     /dev/shm/tunefleet-<uid>/<key>.lock        held (flock) by every process that uses the folder
 
 The key follows from the study's folder, so a run that is resumed on the same machine finds what a killed one left. What
-no living process holds is removed by the next run of the same user.
+no living process has held for an hour is removed by the next process of the same user that opens a folder here.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import hashlib
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path("/dev/shm")
+ABANDONED = 3600.0  # seconds for which a killed run may be resumed with what it left here
 SPARED = 0.5  # of the free memory that states may take at most: what lies in shared memory is memory
 
 
@@ -37,6 +39,9 @@ class SharedMemory:
         self.folder = root / hashlib.sha256(str(study.absolute()).encode()).hexdigest()[:16]
         self._lock: int | None = _locked(self.folder.with_suffix(".lock"), fcntl.LOCK_SH)
         self.folder.mkdir(exist_ok=True)
+        os.utime(self.folder)
+        with contextlib.suppress(FileNotFoundError):  # another process does the same
+            _remove_abandoned(root)
 
     def put(self, name: str, write: Callable[[Path], None]) -> None:
         """`write` is given an empty folder; the state is there under `name` when it returns."""
@@ -82,12 +87,15 @@ def free_memory() -> int:
     return min(shutil.disk_usage(ROOT).free, int(_available() * SPARED))
 
 
-def remove_abandoned() -> None:
-    """Remove the folders of runs that no process holds any more (killed, or their machine went down in between)."""
-    for path in own_root().glob("*.lock"):
+def _remove_abandoned(root: Path) -> None:
+    """Remove the folders of runs that were killed, or whose machine went down, and that nobody has resumed."""
+    for path in root.glob("*.lock"):
+        folder = path.with_suffix("")
+        if folder.exists() and time.time() - folder.stat().st_mtime < ABANDONED:  # it changes with every state
+            continue
         with contextlib.suppress(BlockingIOError):
             lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             path.unlink()
             os.close(lock)
 

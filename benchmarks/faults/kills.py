@@ -23,7 +23,7 @@ from benchmarks.faults.drivers import POLL, DriverFailed, Drivers, Watched, driv
 from benchmarks.faults.experiments import experiment, journal
 from trainables.shared_memory import SharedMemory
 from tuning.outcome import StudyOutcome
-from tuning.spec import STUDIES, ExperimentSpec, load_spec, study_name
+from tuning.spec import STUDIES, ExperimentSpec, load_spec
 from tuning.store.study_store import StoreError, StudyStore
 
 MOST_LIVES = 60
@@ -45,7 +45,6 @@ class Run:
     environment: Mapping[str, str] = field(default_factory=dict)  # of its drivers
     started: float = 0.0  # when the last driver was; seconds since 1970
     _noted: int = 0  # steps in the journal that earlier lives made
-    _memory: SharedMemory | None = None
 
     @property
     def spec(self) -> ExperimentSpec:
@@ -67,7 +66,6 @@ class Run:
         Raises:
             DriverFailed: the driver ended with an error, before its kill.
         """
-        self._hold_memory()
         begun, self.started = time.monotonic(), time.time()
         watched = Watched(self._start())
         if kill is not None:
@@ -94,8 +92,8 @@ class Run:
 
     def close(self) -> None:
         """Give back what its killed drivers have left in memory."""
-        if self._memory is not None:
-            self._memory.remove()
+        for study in (self.spec.run_folder / STUDIES).glob("*"):
+            SharedMemory(study).remove()
 
     def study(self) -> StudyOutcome | None:
         """What is recorded now."""
@@ -107,16 +105,6 @@ class Run:
         finally:
             store.close()
         return study
-
-    def _hold_memory(self) -> None:
-        """A killed run's states are nobody's: the next run of the same user on this machine would remove them."""
-        (strategy,), (seed,) = self.spec.strategies, self.spec.seeds
-        held, self._memory = (
-            self._memory,
-            SharedMemory(self.spec.run_folder / STUDIES / study_name(strategy.name, seed)),
-        )
-        if held is not None:
-            held.close()
 
     def _start(self) -> Any:
         spec = self.folder / "spec.yaml"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from trainables.model_files import weight_bytes
 from trainables.recipe import Recipe, token_of
-from trainables.shared_memory import SharedMemory, remove_abandoned
+from trainables.shared_memory import SharedMemory
 from trainables.slot import is_training
 from trainables.states import Keeping
 from trainables.storage import Storage
@@ -146,9 +146,7 @@ def _opened(study: Path, storage: Storage) -> StudyStates | None:
     import ray
 
     try:
-        states = StudyStates(study, str(ray.get_runtime_context().get_node_id()), storage)
+        return StudyStates(study, str(ray.get_runtime_context().get_node_id()), storage)
     except OSError as error:
         logger.warning("no shared memory here (%s): states of checkpoints go straight to the storage", error)
         return None
-    remove_abandoned()
-    return states
