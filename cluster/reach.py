@@ -33,8 +33,10 @@ def source_of(name: str) -> Path:
         ClusterError: it is not found here.
     """
     found = importlib.util.find_spec(name)
-    if found is None or found.origin is None:
-        raise ClusterError(f"trainable: module {name!r} is not found on this machine. Is its folder on PYTHONPATH?")
+    if found is None:
+        raise ClusterError(f"trainable: no module {name!r} on this machine; put its folder on PYTHONPATH")
+    if found.origin is None:  # a package without an __init__.py: on a node that has it itself, beside what was brought
+        return Path(next(iter(found.submodule_search_locations or ())))
     origin = Path(found.origin)
     return origin.parent if origin.name == "__init__.py" else origin
 

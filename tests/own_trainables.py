@@ -88,6 +88,15 @@ class Hog(LearningCurve):
             return len(file.readlines()) == 1
 
 
+class HogsTogether(Hog):
+    """In several processes; the last of them is the hog."""
+
+    divides_rows = True
+
+    def advance(self, epochs: float) -> Evaluation:
+        return super().advance(epochs) if _is_last() else LearningCurve.advance(self, epochs)
+
+
 class Hangs(LearningCurve):
     """After its second epoch it is stopped (2e-3), as a frozen container is, or waits for what never comes (3e-3); not
     a second time: files beside `model.hung` tell."""
@@ -100,6 +109,21 @@ class Hangs(LearningCurve):
                 os.kill(os.getpid(), signal.SIGSTOP)
             time.sleep(10_000)
         return super().advance(epochs)
+
+
+class HangsTogether(Hangs):
+    """In several processes; the last of them hangs."""
+
+    divides_rows = True
+
+    def advance(self, epochs: float) -> Evaluation:
+        return super().advance(epochs) if _is_last() else LearningCurve.advance(self, epochs)
+
+
+def _is_last() -> bool:
+    import torch.distributed as replicas
+
+    return replicas.get_rank() == replicas.get_world_size() - 1
 
 
 def hangs(params: Params, *, spec: FineTuneSpec) -> None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from cluster import ClusterSpec
 from cluster.capacity import ClusterError, Node, trial_resources
+from cluster.reach import source_of
 from cluster.session import Session
 from cluster.spec import TrialResources
 
@@ -467,6 +468,16 @@ def test_a_process_that_uses_ray_already_keeps_it(ray_session: None, tmp_path: P
         connect(ClusterSpec(address="elsewhere:6379"), run_folder=tmp_path),
     ):
         pass
+
+
+def test_a_package_is_brought_to_other_machines_without_an_init_py_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_package").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert source_of("own_package") == tmp_path / "own_package"
+    with pytest.raises(ClusterError, match="no module 'no_package' on this machine"):
+        source_of("no_package")
 
 
 @pytest.mark.ray

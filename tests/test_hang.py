@@ -34,6 +34,21 @@ def run(folder: Path, trainable: str, rates: list[float], **changed: Any) -> Stu
 
 
 @pytest.mark.ray
+def test_one_process_of_several_that_hangs_is_found(
+    ray_session: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = {"address": "auto", "storage": str(tmp_path), "gpus_per_trial": 2, "max_concurrent": 1}
+    cluster["heartbeat_seconds"] = HEARTBEAT
+    study = run(tmp_path, "HangsTogether", [2e-3, 3e-3], max_failures=1, cluster=cluster)
+    assert len(list(tmp_path.glob("hung-*"))) == 2
+    assert [[report.epoch for report in trial.reports] for trial in study.trials] == [[1, 2, 3, 4]] * 2
+    told = [record.getMessage() for record in caplog.records if record.name == "tuning.run.controller"]
+    assert len(told) == 2
+    for message in told:
+        assert "in epoch 3, step 0 (process stopped or hung); restarted from epoch 2" in message
+
+
+@pytest.mark.ray
 def test_a_process_that_hangs_is_found_and_its_trial_goes_on_from_its_checkpoint(
     ray_session: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

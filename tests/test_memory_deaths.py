@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from benchmarks.raylets import ray_nodes
 from tuning import load_spec
 from tuning.outcome import StudyOutcome, TrialState
 from tuning.store.study_store import StudyStore
@@ -51,11 +52,18 @@ def cgroup() -> Iterator[Path]:
     folder.rmdir()  # whatever ran there has ended
 
 
-def run(folder: Path, temp: Path, cgroup: Path | None = None, **settings: str) -> tuple[StudyOutcome, str]:
+def run(
+    folder: Path,
+    temp: Path,
+    cgroup: Path | None = None,
+    trainable: str = "Hog",
+    cluster: Mapping[str, Any] | None = None,
+    **settings: str,
+) -> tuple[StudyOutcome, str]:
     """A grid of four, one of which is a hog and one of which is it once; what came of it, and what was told."""
     spec: dict[str, Any] = {
         "name": "hogs",
-        "trainable": "tests.own_trainables:Hog",
+        "trainable": f"tests.own_trainables:{trainable}",
         "task": "reviews",
         "epochs": 2,
         "objective": {"metric": "accuracy", "mode": "max"},
@@ -63,7 +71,7 @@ def run(folder: Path, temp: Path, cgroup: Path | None = None, **settings: str) -
         "fixed": {"model.hog": json.dumps([ALWAYS, ONCE]), "model.most": MOST, "model.lives": str(folder / "lives")},
         "strategies": [{"kind": "grid"}],
         "max_failures": 5,
-        "cluster": {"storage": str(folder), "gpus_per_trial": 0, "max_concurrent": 1},
+        "cluster": {"storage": str(folder), "gpus_per_trial": 0, "max_concurrent": 1, **(cluster or {})},
         "test": False,
     }
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
@@ -84,14 +92,14 @@ def run(folder: Path, temp: Path, cgroup: Path | None = None, **settings: str) -
     return study, done.stderr
 
 
-def check(study: StudyOutcome, told: str, reason: str) -> None:
+def check(study: StudyOutcome, told: str, reason: str, kind: str = "OutOfMemory") -> None:
     """The hog has failed after one retry, with the reason, the figures and what to change; the others are complete."""
     trials = {trial.params["learning_rate"]: trial for trial in study.trials}
     hog = trials.pop(ALWAYS)
     assert [trial.state for trial in trials.values()] == [TrialState.COMPLETED] * 3, told
     assert hog.state is TrialState.FAILED
     assert hog.error is not None
-    assert hog.error.startswith(f"OutOfMemory: {reason}"), hog.error
+    assert hog.error.startswith(f"{kind}: {reason}"), hog.error
     assert "out of memory, also when started once more" in hog.error
     assert "cluster.max_concurrent" in hog.error
     assert told.count(f"{hog.id}: {reason}") == 1  # and once more is started, also with max_failures: 5
@@ -106,6 +114,19 @@ def test_a_trial_that_the_kernel_kills_is_started_once_more_and_the_others_finis
     check(study, told, "the kernel killed its process: it held ")
     (error,) = (trial.error for trial in study.trials if trial.error)
     assert "of 1.50 GiB that its cgroup may have" in error
+
+
+def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_told_as_well(
+    tmp_path: Path, temp: Path, cgroup: Path
+) -> None:
+    with ray_nodes(temp, RAY_AUTH_MODE="disabled") as nodes:
+        head = nodes.start("head", cpus=4, gpus=2)
+        for process in head.processes():  # what they start from now on is limited
+            (cgroup / "cgroup.procs").write_text(str(process.pid))
+        cluster = {"address": head.address, "allow_unauthenticated": True, "gpus_per_trial": 2}
+        study, told = run(tmp_path, temp, trainable="HogsTogether", cluster=cluster, RAY_AUTH_MODE="disabled")
+    reason = "worker 1 of this trial's 2 died (rank, from 0): the kernel killed its process: it held "
+    check(study, told, reason, "WorkerOutOfMemory")
 
 
 def test_a_trial_that_rays_memory_monitor_kills_does_not_end_the_experiment(tmp_path: Path, temp: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from ray.tune.schedulers import FIFOScheduler
 from cluster.capacity import ClusterError
 from trainables.model_files import ModelError, weight_bytes
 from tuning import load_spec, run_experiment
-from tuning.spec import CheckpointSpec, ConfirmSpec
-from tuning.states.room import confirming_copies, refuse_too_little, room_of
+from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
+from tuning.states.room import claimed_room, confirming_copies, refuse_too_little, room_of
 from tuning.strategies import Plan
 
 MODEL = 100  # bytes
@@ -48,10 +49,41 @@ def test_confirmations_keep_the_best_configuration_of_each_study_and_what_the_sl
     assert confirming_copies(ConfirmSpec(top=3, seeds=5), studies=4, slots=100) == 4 * 3 * 5
 
 
+def curve_in(folder: Path) -> ExperimentSpec:
+    return load_spec(
+        {
+            "name": "run",
+            "trainable": "learning_curve",
+            "task": "reviews",
+            "epochs": 10,
+            "space": {"learning_rate": {"choice": [1e-3]}},
+            "strategies": [{"kind": "grid"}],
+            "cluster": {"storage": str(folder)},
+        }
+    )
+
+
 def test_too_little_room_is_refused_with_path_need_free_and_next_step(tmp_path: Path) -> None:
-    refuse_too_little(tmp_path / "not/there/yet", 1)
+    spec = curve_in(tmp_path / "not/there/yet")
+    refuse_too_little(spec, 1)
     with pytest.raises(ClusterError, match=r"cluster.storage: .*/run has .* free, .* up to 1000000000.0 GB.*another"):
-        refuse_too_little(tmp_path / "run", 10**18)
+        refuse_too_little(spec, 10**18)
+
+
+def test_what_is_recorded_needs_room_also_where_the_size_of_checkpoints_is_not_known(tmp_path: Path) -> None:
+    one_mb, few, many = tmp_path / "disk", plan(1, weights_only=True), plan(100, weights_only=True)
+    one_mb.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(one_mb)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        assert claimed_room(curve_in(one_mb), [few], slots=1) == ""
+        with pytest.raises(ClusterError, match=r"has 1 MB free, checkpoints and records .* up to 14 MB"):
+            claimed_room(curve_in(one_mb), [many], slots=1)
+    finally:
+        subprocess.run(["umount", str(one_mb)], check=True)
 
 
 def with_header(path: Path, header: object) -> None:
@@ -93,6 +125,6 @@ def test_a_run_whose_checkpoints_do_not_fit_is_refused_before_anything_is_traine
         "strategies": [{"kind": "grid"}],
         "cluster": {"storage": str(tmp_path), "gpus_per_trial": 0},
     }
-    with pytest.raises(ClusterError, match=r"large has .* free, checkpoints of this experiment take up to"):
+    with pytest.raises(ClusterError, match=r"large has .* free, checkpoints and records of this experiment take up to"):
         run_experiment(load_spec(raw), progress=False)
     assert not (tmp_path / "large").exists()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from trainables.shared_memory import own_root
 EVERY = 0.2  # seconds between two looks at what the process holds
 DIGITS = 20
 ABANDONED = 3600.0  # seconds after which the mark of a process that is gone has no reader any more
+GIB = 2**30
 UNLIMITED = 2**63  # bytes
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
@@ -34,6 +36,12 @@ class MemoryDeath(NamedTuple):
     held: int  # bytes that the process held when it last looked
     limit: int  # bytes that it might have had, with all others of its cgroup or its machine
     limited_by: str  # "cgroup" or "machine"
+
+    def describe(self, address: str) -> str:
+        """What the kernel has done, in words; `address`: of its node."""
+        of = "its cgroup may have" if self.limited_by == "cgroup" else f"node {address} has"
+        held = f"it held {self.held / GIB:.2f} GiB when last looked at, of {self.limit / GIB:.2f} GiB that {of}"
+        return f"the kernel killed its process: {held}"
 
 
 class Counter(NamedTuple):
@@ -135,6 +143,20 @@ def read_mark(name: str) -> MemoryDeath | None:
     except OSError:  # its cgroup has gone with it
         killed = False
     return MemoryDeath(killed, int(text[:DIGITS]), where.limit, where.limited_by)
+
+
+def killed_by_monitor(actor_id: str, told: str) -> str:
+    """What Ray's memory monitor has done, in words.
+
+    Args:
+        actor_id: Ray's id of the process.
+        told: Ray's error as text; it runs to thousands of characters: of this process, and of all others.
+    """
+    own = re.search(rf"Actor\({actor_id}\).*?actual memory used=([\d.]+)GB", told)
+    node = re.search(r"IP: ([^,]+),.*? was ([\d.]+)GB used / ([\d.]+)GB limit", told)
+    held = f"it held {own[1]} GiB" if own else "what it held is not known"
+    where = f"node {node[1]} used {node[2]} of {node[3]} GiB" if node else "its node was nearly full"
+    return f"Ray's memory monitor killed its process: {held}, and {where}"
 
 
 _mark: MemoryMark | None = None  # of this process, which computes one trial at a time

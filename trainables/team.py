@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.heartbeat import Heartbeat, pulse, waiting, working
+from trainables.memory_mark import killed_by_monitor, mark_memory, read_mark
 from trainables.slot import Evaluation, Scores, Training, build, load_trainable
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
 
@@ -32,6 +33,10 @@ GRACE = 5.0  # seconds for the reason of a failure to arrive: those that waited 
 
 class WorkerDied(RuntimeError):
     """A process of a trial ended in the middle of it."""
+
+
+class WorkerOutOfMemory(WorkerDied):
+    """It was killed for want of memory."""
 
 
 def workers_for(trainable: str, gpus: float) -> int:
@@ -63,6 +68,7 @@ class Team:
     def __init__(self, size: int, heartbeat: Heartbeat | None = None) -> None:
         self.size, self._heartbeat = size, heartbeat
         self._workers: list[Any] = []  # by rank
+        self._ids: list[str] = []  # Ray's, of these actors
         self._folder: tempfile.TemporaryDirectory[str] | None = None  # where they have met
         self._numbers = itertools.count()
 
@@ -76,8 +82,8 @@ class Team:
             self._start()
         return Together(self, next(self._numbers), params, spec)
 
-    def call(self, method: str, *args: Any) -> Any:
-        """Call `method` of every worker; returns what rank 0 does.
+    def call(self, method: str, *args: Any) -> list[Any]:
+        """Call `method` of every worker; returns what each does, by rank.
 
         Raises:
             WorkerDied: one of them has.
@@ -93,7 +99,8 @@ class Team:
                 errors = {ready[0]: error} | {answer: e for answer in late if (e := _error(answer)) is not None}
                 self.end()  # those that are left wait for the one that failed
                 raise self._reason({answers.index(answer): e for answer, e in errors.items()})
-        return ray.get(answers[0])
+        results: list[Any] = ray.get(answers)
+        return results
 
     def forget(self, number: int) -> None:
         """The trial of that number has gone; returns at once."""
@@ -132,14 +139,25 @@ class Team:
                 "scheduling_strategy": placed,
             }
             self._workers.append(ray.remote(Worker).options(**options).remote(rank))
-        self.call("join", self.size, Path(self._folder.name), self._heartbeat, _leader())
+        self._ids = self.call("join", self.size, Path(self._folder.name), self._heartbeat, _leader())
+
+    def _short_of_memory(self, rank: int, error: Exception) -> str | None:
+        """How a worker was killed for want of memory; None: it was not. It lived on the leader's node."""
+        if not self._ids:  # it died before it was one
+            return None
+        if isinstance(error, OutOfMemoryError):
+            return killed_by_monitor(self._ids[rank], str(error))
+        death = read_mark(self._ids[rank])
+        return death.describe(ray.util.get_node_ip_address()) if death is not None and death.killed else None
 
     def _reason(self, errors: Mapping[int, Exception]) -> Exception:
         """What to raise: a death before the complaints of those that noticed it, else the first error."""
         for rank, error in errors.items():
             if not isinstance(error, RayTaskError):
-                reason = " ".join(str(error).split())
-                died = WorkerDied(f"worker {rank} of this trial's {self.size} died (rank, from 0): {reason}")
+                who = f"worker {rank} of this trial's {self.size} died (rank, from 0)"
+                short = self._short_of_memory(rank, error)
+                told = " ".join(str(error).split())
+                died = WorkerOutOfMemory(f"{who}: {short}") if short else WorkerDied(f"{who}: {told}")
                 died.__cause__ = error
                 return died
         error = next(iter(errors.values()))
@@ -171,7 +189,7 @@ class Together:
         weakref.finalize(self, team.forget, number).atexit = False
         self.horizon: float
         self.provenance: Mapping[str, Value]
-        self.horizon, self.provenance = team.call("build", number, params, spec)
+        self.horizon, self.provenance = team.call("build", number, params, spec)[0]
 
     def advance(self, epochs: float) -> Evaluation:
         """Every worker trains on its rows; the scores are over all of them."""
@@ -192,7 +210,7 @@ class Together:
         self._call("restore", folder, moments=moments)
 
     def _call(self, verb: str, *args: Any, **options: Any) -> Any:
-        return self._team.call("call", self._number, verb, args, options)
+        return self._team.call("call", self._number, verb, args, options)[0]
 
 
 class Worker:
@@ -202,19 +220,21 @@ class Worker:
         self._rank = rank
         self._trainings: dict[int, Training] = {}  # the slot's own; a second while a lost state is made again
 
-    def join(self, size: int, folder: Path, heartbeat: Heartbeat | None, leader: str) -> None:
-        """Meet the others. `leader`: Ray's id of their leader's actor."""
+    def join(self, size: int, folder: Path, heartbeat: Heartbeat | None, leader: str) -> str:
+        """Meet the others. `leader`: Ray's id of their leader's actor. Returns that of this one."""
         from trainables.replicas import join  # torch: in the workers, not in the slot
 
         if heartbeat is not None:
             pulse.beat(heartbeat, leader, self._rank + 1)
         with working():
             join(self._rank, size, folder)
+        return str(ray.get_runtime_context().get_actor_id())
 
     def build(self, number: int, params: Params, spec: FineTuneSpec) -> tuple[float, dict[str, Value]]:
         """Its horizon and its provenance."""
         with working():
             pulse.begin()
+            mark_memory()
             training = self._trainings[number] = build(params, spec)
         return training.horizon, dict(training.provenance)
 

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.result import EXPR_ERROR_FILE
 
 from trainables.reporting import NonFiniteScore
+from trainables.team import WorkerOutOfMemory
 from tuning.run.memory_deaths import ADVICE, OutOfMemory
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Raised(NamedTuple):
     @property
     def out_of_memory(self) -> bool:
         """Whether the machine's memory was short: a neighbour's need may have been the reason, or the trial's own."""
-        if self.type is not None and issubclass(self.type, OutOfMemory | MemoryError):
+        if self.type is not None and issubclass(self.type, OutOfMemory | WorkerOutOfMemory | MemoryError):
             return True
         return "DefaultCPUAllocator: can't allocate memory" in self.message  # torch's RuntimeError on a CPU
 
