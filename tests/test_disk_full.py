@@ -6,7 +6,6 @@ import contextlib
 import errno
 import pickle
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 from ray.exceptions import RayTaskError
 from test_resume import SECONDS, Drivers, drivers, outcomes, study_of
 
+from benchmarks.faults import disks
 from tuning import load_spec, run_experiment
 from tuning.outcome import StudyState, TrialState
 from tuning.run.full_disk import full_disk
@@ -30,12 +30,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("mount") else None
-    if mounted is None or mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip() if mounted else 'no mount'}")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(disks.small_disk(disk, SIZE))
+        except disks.NoDisk as problem:
+            pytest.skip(f"no file system can be mounted here: {problem}")
+        yield disk
 
 
 def spec_of(folder: Path, trainable: str, seconds_per_epoch: float) -> dict[str, Any]:
@@ -53,16 +53,6 @@ def spec_of(folder: Path, trainable: str, seconds_per_epoch: float) -> dict[str,
     }
 
 
-def fill(disk: Path) -> Path:
-    """Take all the room that is left."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 1024)
-    assert shutil.disk_usage(disk).free < 4096
-    return ballast
-
-
 @pytest.mark.ray
 @pytest.mark.parametrize("trainable", ["learning_curve", "tests.own_trainables:train"])
 def test_a_full_disk_ends_the_run_and_a_resume_goes_on(
@@ -77,7 +67,8 @@ def test_a_full_disk_ends_the_run_and_a_resume_goes_on(
     for line in driver.stdout:
         if "  epoch " in line and (seen := seen + 1) == 4:
             break
-    ballast = fill(small_disk)
+    ballast = disks.fill(small_disk)
+    assert shutil.disk_usage(small_disk).free < 4096
     _, told = driver.communicate(timeout=SECONDS)
     assert driver.returncode == 1, told
     assert "No space left on device" in told or "database or disk is full" in told

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from ray.tune.schedulers import FIFOScheduler
 
+from benchmarks.faults.disks import NoDisk, small_disk
 from cluster.capacity import ClusterError
 from trainables.model_files import ModelError, weight_bytes
 from tuning import load_spec, run_experiment
@@ -71,19 +72,16 @@ def test_too_little_room_is_refused_with_path_need_free_and_next_step(tmp_path: 
 
 
 def test_what_is_recorded_needs_room_also_where_the_size_of_checkpoints_is_not_known(tmp_path: Path) -> None:
-    one_mb, few, many = tmp_path / "disk", plan(1, weights_only=True), plan(100, weights_only=True)
-    one_mb.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(one_mb)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    try:
-        assert claimed_room(curve_in(one_mb), [few], slots=1) == ""
+    disk, few, many = tmp_path / "disk", plan(1, weights_only=True), plan(100, weights_only=True)
+    disk.mkdir()
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(small_disk(disk, 10**6))
+        except NoDisk as problem:
+            pytest.skip(f"no file system can be mounted here: {problem}")
+        assert claimed_room(curve_in(disk), [few], slots=1) == ""
         with pytest.raises(ClusterError, match=r"has 1 MB free, checkpoints and records .* up to 14 MB"):
-            claimed_room(curve_in(one_mb), [many], slots=1)
-    finally:
-        subprocess.run(["umount", str(one_mb)], check=True)
+            claimed_room(curve_in(disk), [many], slots=1)
 
 
 def with_header(path: Path, header: object) -> None:

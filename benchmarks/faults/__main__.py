@@ -1,6 +1,7 @@
 """Runs that are killed, and what they lost: `python -m benchmarks.faults all`, or one point by its name.
 
-Each point is a file in `points`. A result replaces that point's row of an earlier one, the other rows stay.
+Each point is a file in `points`; one that says ALONE is measured alone. A result replaces that point's row of an
+earlier one, the other rows stay.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import pkgutil
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +27,7 @@ from benchmarks.faults.row import Row, Settings
 from benchmarks.machine import machine
 
 ALL = "all"
+AT_A_TIME = 2  # points whose seconds do not count
 MOST_TOLD = 300  # characters of an error in the table
 HEADINGS = ("point", "what was done", "tunefleet", "raw Ray")
 
@@ -39,9 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"points": {}}
     command = shlex.join(["python", "-m", "benchmarks.faults", *given])
     passed = True
-    for name in names:
-        with tempfile.TemporaryDirectory(prefix="tff-", dir="/tmp", ignore_cleanup_errors=True) as place:
-            row = _measured(found[name], options, Path(place))
+    for name, row in _rows({name: found[name] for name in names}, options):
         passed &= row.passed
         load = round(os.getloadavg()[0], 2)
         result["points"][name] = {
@@ -77,15 +78,27 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _measured(point: ModuleType, options: argparse.Namespace, place: Path) -> Row:
+def _rows(named: Mapping[str, ModuleType], options: argparse.Namespace) -> Iterator[tuple[str, Row]]:
+    """As they are done: those whose seconds count one after the other, then the rest, two at a time."""
+    alone = {name: point for name, point in named.items() if getattr(point, "ALONE", False)}
+    for name, point in alone.items():
+        yield name, _measured(point, options)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        others = {pool.submit(_measured, point, options): name for name, point in named.items() if name not in alone}
+        for done in as_completed(others):
+            yield others[done], done.result()
+
+
+def _measured(point: ModuleType, options: argparse.Namespace) -> Row:
     say = functools.partial(print, flush=True)
     seeds, strategies = range(options.seeds), options.strategies.split(",")
-    settings = Settings(place, seeds, strategies, options.kill_points, options.cases, options.minutes, say)
-    try:
-        row: Row = point.measure(settings)
-    except Exception as problem:  # the other points go on
-        told = " ".join(f"{type(problem).__name__}: {problem}".split())[:MOST_TOLD]
-        return Row(point.__name__.rpartition(".")[2], "could not be measured", told, "", False, {})
+    with tempfile.TemporaryDirectory(prefix="tff-", dir="/tmp", ignore_cleanup_errors=True) as place:
+        settings = Settings(Path(place), seeds, strategies, options.kill_points, options.cases, options.minutes, say)
+        try:
+            row: Row = point.measure(settings)
+        except Exception as problem:  # the other points go on
+            told = " ".join(f"{type(problem).__name__}: {problem}".split())[:MOST_TOLD]
+            return Row(point.__name__.rpartition(".")[2], "could not be measured", told, "", False, {})
     return row
 
 

@@ -11,20 +11,28 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "pbt": {"kind": "pbt", "population": 4},
 }
 PLANNED = {"grid": 4, "hyperopt_asha": 8, "pbt": 4}
-MOST_FAILURES = 3  # of one trial: a process that is killed counts as its failure
+MOST_FAILURES = 10  # of one trial: a process that is killed counts as its failure
 SPACE = {"learning_rate": {"loguniform": [1e-5, 1e-2]}, "weight_decay": {"uniform": [0, 0.3]}}
 
 
 def experiment(
-    folder: Path, strategy: str, *, seconds: float, slots: int = 1, epochs: int = 4, seed: int = 0
+    folder: Path,
+    strategy: str,
+    *,
+    seconds: float,
+    slots: int = 1,
+    epochs: int = 4,
+    seed: int = 0,
+    heartbeat: float | None = None,
 ) -> dict[str, Any]:
     """One study.
 
     Args:
-        folder: for its run folder and its journal.
+        folder: for its storage and its journal.
         seconds: that an epoch takes.
         slots: with one, the outcome does not depend on who is faster.
         seed: of the search.
+        heartbeat: seconds; None: nobody looks whether a trial hangs.
     """
     return {
         "name": "killed",
@@ -38,7 +46,7 @@ def experiment(
         "strategies": [STRATEGIES[strategy]],
         "checkpoint": {"every_epochs": 1},
         "max_failures": MOST_FAILURES,
-        "cluster": {"storage": str(folder), "max_concurrent": slots},
+        "cluster": {"storage": str(storage(folder)), "max_concurrent": slots, "heartbeat_seconds": heartbeat},
         "test": False,
         "wandb": {"mode": "disabled"},
     }
@@ -47,3 +55,8 @@ def experiment(
 def journal(folder: Path) -> Path:
     """Where the trials below `folder` write down what they compute."""
     return folder / "journal.jsonl"
+
+
+def storage(folder: Path) -> Path:
+    """Where the run folder lies."""
+    return folder / "storage"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,17 +16,19 @@ import yaml
 
 from benchmarks.faults.checker import Life
 from benchmarks.faults.curve import Step, steps
-from benchmarks.faults.drivers import POLL, DriverFailed, Drivers, Watched, drivers_in
-from benchmarks.faults.experiments import experiment, journal
+from benchmarks.faults.disks import small_disk
+from benchmarks.faults.drivers import DriverFailed, Drivers, Watched, drivers_in
+from benchmarks.faults.experiments import experiment, journal, storage
+from benchmarks.faults.happenings import Fault, driver_and_ray
+from benchmarks.raylets import RayNode
 from trainables.shared_memory import SharedMemory
 from tuning.outcome import StudyOutcome
 from tuning.spec import STUDIES, ExperimentSpec, load_spec
 from tuning.store.study_store import StoreError, StudyStore
 
 MOST_LIVES = 60
-ORPHANS_SECONDS, LATER_SECONDS = 5.0, 4.0
-Fault = Callable[["Run", Watched], None]  # returns when every process is gone, or the driver has ended
-Kill = Callable[["Run", Watched], None]  # waits for its moment, and returns when every process is gone
+NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # on this machine alone
+Kill = Callable[["Run", Watched], None]  # waits for its moment; the driver ends by it, or by itself
 
 
 @dataclass
@@ -109,7 +108,7 @@ class Run:
     def _start(self) -> Any:
         spec = self.folder / "spec.yaml"
         if (self.spec.run_folder / "spec.yaml").exists():
-            resume = ("resume", self.spec.name, *self.overrides, "--storage", str(self.folder))
+            resume = ("resume", self.spec.name, *self.overrides, "--storage", str(storage(self.folder)))
             return self.drivers.start(*resume, **self.environment)
         spec.write_text(yaml.safe_dump(dict(self.raw)))
         return self.drivers.start("run", str(spec), **self.environment)
@@ -156,101 +155,39 @@ def after_training(seconds: float, how: Fault | None = None) -> Kill:
     return kill
 
 
-def driver_and_ray(run: Run, watched: Watched) -> None:
-    """kill -9 of the driver, then of its Ray; what Ray had in its temporary folder goes."""
-    if watched.process.poll() is None:
-        watched.process.kill()
-    run.drivers.pull_the_plug()
-    run.drivers.clear()
-
-
-def driver_alone(run: Run, watched: Watched) -> None:
-    """kill -9 of the driver; its Ray finds out by itself. What has not ended soon is killed, as a new boot would."""
-    watched.process.kill()
-    watched.process.wait()
-    until = time.monotonic() + ORPHANS_SECONDS
-    while run.drivers.alive() and time.monotonic() < until:
-        time.sleep(POLL)
-    driver_and_ray(run, watched)
-
-
-def machine(run: Run, watched: Watched) -> None:
-    """All processes at once, and the shared memory: what was not on storage is gone."""
-    run.drivers.pull_the_plug()
-    run.drivers.clear()
-    for study in (run.spec.run_folder / STUDIES).glob("*"):
-        with contextlib.closing(SharedMemory(study)) as memory:
-            shutil.rmtree(memory.folder)
-
-
-def asked(number: signal.Signals) -> Fault:
-    """A signal, to which the driver reacts: it saves what it has and ends."""
-
-    def fault(run: Run, watched: Watched) -> None:
-        if watched.process.poll() is None:
-            watched.process.send_signal(number)
-        watched.end()
-        run.drivers.clear()
-
-    return fault
-
-
-def slot(run: Run, watched: Watched) -> None:
-    """kill -9 of one trial's process: the driver starts another, and the run goes on."""
-    slots = sorted(pid for pid, command in run.drivers.alive().items() if "Slot" in command)
-    for pid in slots[:1]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    driver_and_ray_later(run, watched)
-
-
-def ray_alone(run: Run, watched: Watched) -> None:
-    """kill -9 of the raylet, under a driver that lives: it ends with an error, or is killed when it does not."""
-    for pid, command in run.drivers.alive().items():
-        if "/raylet " in command:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    driver_and_ray_later(run, watched)
-
-
-def driver_and_ray_later(run: Run, watched: Watched) -> None:
-    """The same as `driver_and_ray`, a while later."""
-    until = time.monotonic() + LATER_SECONDS
-    while watched.process.poll() is None and time.monotonic() < until:
-        time.sleep(POLL)
-    driver_and_ray(run, watched)
-
-
-FAULTS: dict[str, Fault] = {
-    "driver and Ray killed": driver_and_ray,
-    "driver killed": driver_alone,
-    "machine lost": machine,
-    "SIGINT": asked(signal.SIGINT),
-    "SIGTERM": asked(signal.SIGTERM),
-    "slot killed": slot,
-    "raylet killed": ray_alone,
-}
-
-
-def every(low: float, high: float, rng: random.Random) -> Iterator[Kill]:
+def every(low: float, high: float, rng: random.Random, how: Fault | None = None) -> Iterator[Kill]:
     """Without end, each after a time of training drawn from between the two."""
     while True:
-        yield after_training(rng.uniform(low, high))
+        yield after_training(rng.uniform(low, high), how)
 
 
-def run_through(place: Path, strategy: str, kills: Iterable[Kill] = (), **options: Any) -> Run:
+def run_through(
+    place: Path,
+    strategy: str,
+    kills: Iterable[Kill] = (),
+    disk: int | None = None,
+    head: RayNode | None = None,
+    **options: Any,
+) -> Run:
     """One experiment in a new folder below `place`, through all `kills`; what it has left on the disk is deleted.
 
     Args:
+        disk: bytes that its storage has; None: it is not on a disk of its own.
+        head: of a cluster that lives longer than its drivers; None: each of them starts its own Ray.
         options: as `experiment`.
 
     Raises:
         DriverFailed: a driver failed by itself.
     """
-    with tempfile.TemporaryDirectory(dir=place, prefix=f"{strategy}-") as folder, drivers_in(Path(folder)) as drivers:
-        run = Run(drivers, experiment(Path(folder), strategy, **options))
-        try:
-            run.to_the_end(kills)
-        finally:
-            run.close()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=place, prefix=f"{strategy}-")))
+        storage(folder).mkdir()
+        if disk is not None:
+            stack.enter_context(small_disk(storage(folder), disk))
+        raw = experiment(folder, strategy, **options)
+        if head is not None:
+            raw["cluster"] |= {"address": head.address, "allow_unauthenticated": True}
+        run = Run(stack.enter_context(drivers_in(folder)), raw, environment={} if head is None else NO_TOKEN)
+        stack.callback(run.close)
+        run.to_the_end(kills)
     return run

@@ -6,6 +6,7 @@ from benchmarks.faults.by_tests import checked
 from benchmarks.faults.row import Row, Settings
 
 NUMBER = 6
+ALONE = True  # seconds count
 
 
 def measure(settings: Settings) -> Row:

@@ -10,15 +10,16 @@ from typing import Any
 from benchmarks.faults.checker import complaints, repeated
 from benchmarks.faults.drivers import Watched, drivers_in
 from benchmarks.faults.experiments import PLANNED, experiment
-from benchmarks.faults.kills import Run, after_reports, driver_and_ray, run_through
+from benchmarks.faults.happenings import driver_and_ray
+from benchmarks.faults.kills import NO_TOKEN, Run, after_reports, run_through
 from benchmarks.faults.row import Row, Settings, Tally
 from benchmarks.raylets import RayNode, ray_nodes
 
 NUMBER = 3
+ALONE = True  # seconds count
 SECONDS = 0.5  # of an epoch
 REPORTS = 7
 MOST_SECONDS = 60.0  # from the start of the resume to the first new epoch
-NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # on this machine alone
 
 
 def measure(settings: Settings) -> Row:

@@ -6,6 +6,7 @@ from benchmarks.faults.by_tests import checked
 from benchmarks.faults.row import Row, Settings
 
 NUMBER = 4
+ALONE = True  # a full memory is felt by all
 
 
 def measure(settings: Settings) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import time
@@ -9,8 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from benchmarks.faults.checker import complaints, repeated
+from benchmarks.faults.drivers import Watched
 from benchmarks.faults.experiments import PLANNED
-from benchmarks.faults.kills import FAULTS, Kill, after_training, run_through
+from benchmarks.faults.happenings import FAULTS
+from benchmarks.faults.kills import Kill, Run, after_training, run_through
 from benchmarks.faults.row import Row, Settings, Tally
 
 NUMBER = 14
@@ -18,6 +21,8 @@ SECONDS = 0.5  # of an epoch
 EPOCHS = 6
 SLOTS = (1, 2)
 LONGEST = 5.0  # seconds of training before a fault
+HEARTBEAT = 2.0  # seconds
+DISK = 16 << 20  # bytes of the storage
 
 
 def measure(settings: Settings) -> Row:
@@ -28,34 +33,41 @@ def measure(settings: Settings) -> Row:
         if time.monotonic() >= until:
             break
         rng = random.Random(f"soak/{number}")
-        drawn: list[str] = []
+        hit: list[str] = []
         run = run_through(
             settings.place,
             strategy,
-            _drawn(rng, drawn),
+            _drawn(rng, hit),
+            disk=DISK,
             seconds=SECONDS,
             epochs=EPOCHS,
             slots=rng.choice(SLOTS),
             seed=number,
+            heartbeat=HEARTBEAT,
         )
-        counts.update(drawn)
+        counts.update(hit)
         found = complaints(run.lives, PLANNED[strategy])
-        tally.add(run, repeated(run.lives), found, strategy=strategy, number=number, faults=drawn)
+        tally.add(run, repeated(run.lives), found, strategy=strategy, number=number, faults=hit)
         settings.say(f"soak: {tally.figures[-1]}")
     return Row(
         "soak",
-        f"{settings.minutes:g} minutes of faults drawn at random: {', '.join(FAULTS)}; one or two slots",
+        f"{settings.minutes:g} minutes of faults drawn at random, after 0 to {LONGEST:g} s of training each: "
+        f"{', '.join(FAULTS)}; one or two slots",
         f"{sum(counts.values())} faults in {tally.runs} runs ({', '.join(f'{n} {c}' for n, c in counts.items())}), "
-        f"{tally.repeated} epochs repeated; {tally.told()}",
+        f"{tally.repeated} epochs computed twice; {tally.told()}",
         "not run: its restored studies lose trials and rungs, see points 1 and 2",
         not tally.complaints,
         {"runs": tally.figures},
     )
 
 
-def _drawn(rng: random.Random, drawn: list[str]) -> Iterator[Kill]:
-    """Without end; the names of the faults that were asked for are added to `drawn`."""
+def _drawn(rng: random.Random, hit: list[str]) -> Iterator[Kill]:
+    """Without end; the names of the faults that met a driver that still ran are added to `hit`."""
     while True:
-        name = rng.choice(list(FAULTS))
-        drawn.append(name)
-        yield after_training(rng.uniform(0, LONGEST), FAULTS[name])
+        yield after_training(rng.uniform(0, LONGEST), functools.partial(_happen, rng.choice(list(FAULTS)), hit))
+
+
+def _happen(name: str, hit: list[str], run: Run, watched: Watched) -> None:
+    if watched.process.poll() is None:
+        hit.append(name)
+    FAULTS[name](run, watched)

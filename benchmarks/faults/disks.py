@@ -1,0 +1,41 @@
+"""A disk that is soon full."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class NoDisk(RuntimeError):
+    """No file system can be mounted here; the message says why."""
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """In the block, `folder` is a file system of its own of `size` bytes.
+
+    Raises:
+        NoDisk: that is not permitted.
+    """
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None:
+        raise NoDisk("no `mount`")
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        raise NoDisk(mounted.stderr.strip())
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room that is left, in a file; give it back by deleting that."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 1024)
+    return ballast

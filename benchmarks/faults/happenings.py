@@ -1,0 +1,139 @@
+"""What can happen to a run at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from benchmarks.faults.curve import raising
+from benchmarks.faults.damaging import damage
+from benchmarks.faults.disks import fill
+from benchmarks.faults.drivers import POLL, DriverFailed, Watched
+from benchmarks.faults.experiments import journal, storage
+from benchmarks.raylets import RayNode
+from trainables.shared_memory import SharedMemory
+from tuning.spec import STUDIES
+
+if TYPE_CHECKING:
+    from benchmarks.faults.kills import Run
+
+ORPHANS_SECONDS, LATER_SECONDS, ENDING_SECONDS = 5.0, 4.0, 30.0
+Fault = Callable[["Run", Watched], None]  # returns when every process is gone, or the driver has ended
+
+
+def driver_and_ray(run: Run, watched: Watched) -> None:
+    """kill -9 of the driver, then of its Ray; what Ray had in its temporary folder goes."""
+    if watched.process.poll() is None:
+        watched.process.kill()
+    run.drivers.pull_the_plug()
+    run.drivers.clear()
+
+
+def driver_alone(run: Run, watched: Watched) -> None:
+    """kill -9 of the driver; its Ray finds out by itself. What has not ended soon is killed, as a new boot would."""
+    watched.process.kill()
+    watched.process.wait()
+    until = time.monotonic() + ORPHANS_SECONDS
+    while run.drivers.alive() and time.monotonic() < until:
+        time.sleep(POLL)
+    driver_and_ray(run, watched)
+
+
+def driver_of(head: RayNode) -> Fault:
+    """kill -9 of the driver; its cluster lives on, and ends what the driver has begun there."""
+
+    def fault(run: Run, watched: Watched) -> None:
+        watched.process.kill()
+        watched.process.wait()
+        run.drivers.pull_the_plug()
+        until = time.monotonic() + ENDING_SECONDS
+        while head.trials():
+            if time.monotonic() > until:
+                raise DriverFailed(f"trials of a dead driver still run after {ENDING_SECONDS:g} s")
+            time.sleep(POLL)
+
+    return fault
+
+
+def machine(run: Run, watched: Watched) -> None:
+    """All processes at once, and the shared memory: what was not on storage is gone."""
+    run.drivers.pull_the_plug()
+    run.drivers.clear()
+    for study in (run.spec.run_folder / STUDIES).glob("*"):
+        with contextlib.closing(SharedMemory(study)) as memory:
+            shutil.rmtree(memory.folder)
+
+
+def asked(number: signal.Signals) -> Fault:
+    """A signal, to which the driver reacts: it saves what it has and ends."""
+
+    def fault(run: Run, watched: Watched) -> None:
+        if watched.process.poll() is None:
+            watched.process.send_signal(number)
+        watched.end()
+        run.drivers.clear()
+
+    return fault
+
+
+def one_process(mark: str, number: signal.Signals) -> Fault:
+    """A signal to the first process whose command has `mark` in it; a while later driver and Ray are killed."""
+
+    def fault(run: Run, watched: Watched) -> None:
+        for pid in sorted(pid for pid, command in run.drivers.alive().items() if mark in command)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        driver_and_ray_later(run, watched)
+
+    return fault
+
+
+def exception(run: Run, watched: Watched) -> None:
+    """The next epoch of any trial raises what may be chance: the trial is started again."""
+    raising(journal(run.folder)).touch()
+    driver_and_ray_later(run, watched)
+
+
+def damaged_snapshot(run: Run, watched: Watched) -> None:
+    """As `driver_and_ray`, and the newest snapshot is cut off or has bits flipped: the one before is taken."""
+    driver_and_ray(run, watched)
+    rng = random.Random(len(run.lives))
+    for study in (run.spec.run_folder / STUDIES).glob("*/snapshots"):
+        damage(max(study.iterdir()), rng)
+
+
+def full_disk(run: Run, watched: Watched) -> None:
+    """No room is left on the storage, which is a small one of its own: the driver ends with an error. Then there is."""
+    ballast = fill(storage(run.folder))
+    watched.end()
+    ballast.unlink()
+    run.drivers.clear()
+
+
+def driver_and_ray_later(run: Run, watched: Watched) -> None:
+    """The same as `driver_and_ray`, a while later."""
+    until = time.monotonic() + LATER_SECONDS
+    while watched.process.poll() is None and time.monotonic() < until:
+        time.sleep(POLL)
+    driver_and_ray(run, watched)
+
+
+FAULTS: dict[str, Fault] = {
+    "driver and Ray killed": driver_and_ray,
+    "driver killed": driver_alone,
+    "machine lost": machine,
+    "SIGINT": asked(signal.SIGINT),
+    "SIGTERM": asked(signal.SIGTERM),
+    "slot killed": one_process("Slot", signal.SIGKILL),
+    "slot stopped": one_process("Slot", signal.SIGSTOP),
+    "raylet killed": one_process("/raylet ", signal.SIGKILL),
+    "exception": exception,
+    "snapshot damaged": damaged_snapshot,
+    "disk full": full_disk,
+}
