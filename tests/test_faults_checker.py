@@ -53,7 +53,7 @@ def steps(rate: float, begun: int, ended: int) -> list[Step]:
 def killed() -> list[Life]:
     """A driver was killed when its first trial had ended and its second had two reports, and one checkpoint of each."""
     before = study(trial(0, 1e-3, 4), trial(1, 1e-4, 2, TrialState.RUNNING), state=StudyState.RUNNING)
-    told = [Told(r.epoch, f"{r.metrics['accuracy']:.4f}", "") for t in before.trials for r in t.reports]
+    told = [Told(r.epoch, f"{r.metrics['accuracy']:.4f}", t.id, t.number) for t in before.trials for r in t.reports]
     first = Life(before, told, steps(1e-3, 0, 4) + steps(1e-4, 0, 2), {"t0": 4.0, "t1": 1.0})
     return [first, Life(study(trial(0, 1e-3, 4), trial(1, 1e-4, 4)), [], steps(1e-4, 1, 4))]
 
@@ -77,6 +77,13 @@ def test_a_run_that_lost_nothing_is_not_complained_of_and_what_it_did_twice_is_c
 
 
 PLANTED: dict[str, tuple[Callable[[list[Life]], list[Life]], str]] = {
+    "a trial told under two numbers": (
+        lambda lives: [
+            lives[0],
+            replace(lives[1], told=[Told(3.0, f"{reports(1e-4, 4)[2].metrics['accuracy']:.4f}", "t1", 0)]),
+        ],
+        "the trial with t1 is told as [0, 1]",
+    ),
     "a report lost": (lambda lives: with_second(lives, reports=reports(1e-4, 1)), "t1 has lost"),
     "a report doubled": (
         lambda lives: with_second(lives, reports=(*reports(1e-4, 4), reports(1e-4, 4)[-1])),

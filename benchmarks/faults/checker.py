@@ -3,6 +3,7 @@
 - Whatever a driver has told is in the store when it is dead, and stays there, with the same values, once.
 - A trial that had ended stays as it was and computes nothing more.
 - A trial goes on from its newest valid checkpoint, or a later one; so do all together repeat little.
+- A trial has one number in all that is told.
 - There are as many trials as the strategy plans, and all have ended.
 - The lineage of a population leads from every final score back to first values, and comes to that score again.
 """
@@ -57,6 +58,8 @@ def complaints(lives: Sequence[Life], planned: int, undisturbed: StudyOutcome | 
             found += _kept(life.study, final, number)
             found += _ended_for_good(life.study, following.steps, number)
             found += _restarted(life, following.steps, number)
+    if not any(trial.lineage for trial in final.trials):  # whose values change
+        found += _renumbered(lives)
     found += lineage_complaints(final)
     if undisturbed is not None and (differences := differing(final, undisturbed)):
         found += [f"not as undisturbed: {difference}" for difference in differences]
@@ -113,6 +116,17 @@ def _acknowledged(life: Life, number: int) -> Iterator[str]:
         same = (score for epoch, score in recorded if epoch == told.epoch)
         if not any(math.isclose(score, float(told.accuracy), rel_tol=PRINTED, abs_tol=PRINTED) for score in same):
             yield f"life {number}: epoch {told.epoch:g} with accuracy {told.accuracy} was told and is not recorded"
+
+
+def _renumbered(lives: Sequence[Life]) -> Iterator[str]:
+    """Trials, known by their values, that are told under several numbers."""
+    numbers: dict[str, set[int]] = {}
+    for life in lives:
+        for told in life.told:
+            numbers.setdefault(told.params, set()).add(told.trial)
+    for params, found in numbers.items():
+        if len(found) > 1:
+            yield f"the trial with {params} is told as {sorted(found)}"
 
 
 def _kept(before: StudyOutcome, final: StudyOutcome, kill: int) -> Iterator[str]:

@@ -35,6 +35,7 @@ class Told(NamedTuple):
     epoch: float
     accuracy: str  # as printed, four digits
     params: str
+    trial: int = 0  # its number
 
 
 class Drivers:
@@ -122,7 +123,7 @@ class Watched:
         for line in output:
             self.lines.append(line)
             if line.endswith("\n") and (found := REPORT.search(line)):  # a killed driver's last line may be torn
-                self.told.append(Told(float(found[2]), found[3], found[4]))
+                self.told.append(Told(float(found[2]), found[3], found[4], int(found[1])))
 
     def _keep_errors(self, output: IO[str]) -> None:
         self._errors += output

@@ -306,6 +306,8 @@ class Controller(TuneController):  # type: ignore[misc]
         super()._requeue_restored_trials(trials, resume_config)
         if resume_config.errored == ResumeConfig.ResumeType.RESUME:
             ray_internals.take_up_again(self, failed)
+        places = {self._name_trial(number): number for number in range(len(self._trials))}
+        self._trials.sort(key=lambda trial: places[trial.trial_id])  # Ray has put the last one to report first
 
     def _settle(self, trial: Trial, fate: Fate) -> None:
         address, lost, error = fate
