@@ -89,7 +89,7 @@ def test_an_ended_trial_keeps_nothing_but_the_best_of_the_study(tmp_path: Path) 
     kept.save("b", 1, 0.5)
     assert kept.left == ["a1", "b1"]
     kept.end("b")
-    for _ in range(2):  # its end is in a snapshot that is on storage
+    for _ in range(3):  # its end is in a snapshot that is on storage
         kept.keeper.get_state()
     kept.save("c", 1, 0.1)
     assert kept.left == ["a1", "c1"]
@@ -137,7 +137,10 @@ def test_an_ended_trials_last_checkpoint_stays_until_a_snapshot_knows_of_the_end
     assert kept.left == ["a1", "b1", "b2"]  # the snapshot that knows may not have arrived yet
     kept.keeper.get_state()
     kept.save("b", 3, 0.2)
-    assert kept.left == ["b1", "b2", "b3"]
+    assert kept.left == ["a1", "b1", "b2", "b3"]  # or be damaged
+    kept.keeper.get_state()
+    kept.save("b", 4, 0.2)
+    assert kept.left == ["b1", "b2", "b3", "b4"]
 
 
 def test_what_a_report_costs_does_not_grow_with_the_trials_that_have_ended(tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_what_a_report_costs_does_not_grow_with_the_trials_that_have_ended(tmp_p
         kept.save(trial_id, 1, 0.5)
         kept.end(trial_id)
         kept.trials[trial_id].is_finished = lambda ended=trial_id: asked.append(ended) or True
-    for _ in range(2):  # the ends are in a snapshot that is on storage
+    for _ in range(3):  # the ends are in a snapshot that is on storage
         kept.keeper.get_state()
     kept.save("g", 1, 0.4)
     assert asked == []
@@ -186,14 +189,27 @@ def test_a_trial_that_has_ended_but_not_for_tune_can_still_be_started_from_its_c
     assert "t01" in kept.left
 
 
-def test_a_trial_that_was_set_back_replaces_its_later_checkpoints(tmp_path: Path) -> None:
+def test_the_later_checkpoints_of_a_trial_that_was_set_back_wait_for_it_and_are_none_of_the_study_until_then(
+    tmp_path: Path,
+) -> None:
     """Epoch 3 was the best of the lost stretch; computed again, or not at all, it must not be what is kept."""
     kept = Study(tmp_path, [recorded(tmp_path, 0, [0.1, 0.2, 0.9])])
     kept.save("t0", 2, 0.3)
-    assert kept.left == ["t01", "t02"]
+    assert kept.left == ["t01", "t02", "t03"]
     kept.end("t0")
+    assert kept.dropped == [("t0", 3.0)]
     kept.keeper.finish(str(tmp_path))
     assert kept.left == ["t02"]
+
+
+def test_a_trial_that_was_set_back_comes_to_its_later_checkpoints_again(tmp_path: Path) -> None:
+    kept = Study(tmp_path, [recorded(tmp_path, 0, [0.1, 0.2, 0.9, 0.4])])
+    kept.save("t0", 2, 0.2)
+    kept.save("t0", 3, 0.9)
+    kept.end("t0")
+    assert kept.dropped == [("t0", 4.0)]
+    kept.keeper.finish(str(tmp_path))
+    assert kept.left == ["t03"]
 
 
 def test_a_deletion_that_was_not_recorded_before_a_crash_is_recorded_now(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
         self._told: Mapping[str, Any] | None = None  # what it has reported of where it stands
         self._looks = self._states.looks
-        self._left: Path | None = None  # one of them, told and not loaded yet
+        self._ahead: Path | None = None  # the checkpoint at which it stands, if that is not loaded yet
         with working():
             pulse.begin()
             self._training = self._make(self._params, self._spec)
@@ -205,9 +205,9 @@ class Slot(tune.Trainable):  # type: ignore[misc]
                 assert self._past.result is not None
                 pulse.epoch = self._epoch
                 return self._with_said(self._past.result)
-            if self._left is not None:
-                self._states.load(self._left, self._training)
-                self._left = None
+            if self._ahead is not None:
+                self._states.load(self._ahead, self._training)
+                self._ahead = None
             epoch, metrics, params = self._training.advance(self._spec.report_every_epochs)
         pulse.report(epoch)
         self._epoch = epoch
@@ -231,14 +231,14 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         found = self._states.left(self.trial_id, self._past, self._params, due)
         self._looks = found is not None
         if found is not None:
-            self._past, self._left = found
+            self._past, self._ahead = found
             self._epoch = self._past.epoch
         return self._looks
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""
         folder = Path(checkpoint_dir)
-        if self._left is not None and self._past is not None:
+        if self._ahead is not None and self._past is not None:
             self._past.write(folder)  # its state is where it was
             return
         with working():
@@ -246,10 +246,13 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""
-        with working():
-            self._past = self._states.load(Path(checkpoint), self._training)
+        self._looks, self._ahead, self._told = self._states.looks, None, None
+        if self._looks:  # a later one may have been left: then nobody needs the state of this one
+            self._past, self._ahead = Recipe.read(Path(checkpoint)), Path(checkpoint)
+        else:
+            with working():
+                self._past = self._states.load(Path(checkpoint), self._training)
         self._epoch = pulse.epoch = self._past.epoch
-        self._looks, self._left, self._told = self._states.looks, None, None
 
 
 def _actor() -> str:

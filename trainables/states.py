@@ -115,7 +115,8 @@ class States:
 
     def left(self, trial: str, past: Recipe | None, params: Params, epoch: float) -> tuple[Recipe, Path] | None:
         """The checkpoint of `trial` at `epoch`, its next report, with its folder: there if a driver was killed before
-        Tune had saved that it exists. One that is damaged, or whose state is, is none.
+        Tune had saved that it exists. One that is damaged is none; its state may be gone: it is not needed to tell what
+        it scored, nor where the trial ends with it.
 
         Args:
             trial: its id, which its folder is called by.
@@ -128,24 +129,9 @@ class States:
             except DamagedCheckpoint as error:
                 self._said.append(f"{error}: not used")
                 continue
-            if recipe is None or recipe.result is None or not recipe.follows(past, params, epoch):
-                continue
-            if self._has_state(recipe, path):
+            if recipe is not None and recipe.result is not None and recipe.follows(past, params, epoch):
                 return recipe, Path(path)
         return None
-
-    def _has_state(self, recipe: Recipe, path: str) -> bool:
-        """Whether the state of the checkpoint `path` is here or on the storage, and whole; one in the memory of another
-        node that lives is not looked at."""
-        if recipe.node in _other_nodes():
-            return True
-        storage, shared = self._keeping.storage, self._shared
-        with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-            for place in _places(recipe, path, Path(scratch), storage, shared):
-                if (why := damage(place, optional=() if recipe.moments else (MOMENTS,))) is None:
-                    return True
-                self._said.append(f"{why}: not used")
-        return False
 
     def load(self, folder: Path, training: Training) -> Recipe:
         """Let `training` go on from the checkpoint in `folder`, its own or a donor's; the recipe of that."""
@@ -180,17 +166,6 @@ class States:
             if there or not elsewhere or time.monotonic() >= until:
                 return None
             time.sleep(POLL)
-
-
-def _places(recipe: Recipe, path: str, scratch: Path, storage: Storage, shared: SharedMemory | None) -> Iterator[Path]:
-    """Where the state of the checkpoint `path` lies, with moments if it has them."""
-    if recipe.moments:
-        yield from copies(recipe.token, Path(path), scratch, storage, shared, anywhere=True)
-        return
-    if shared is not None and (place := shared.find(recipe.state)) is not None:
-        yield place
-    if (place := storage.scorable(path, recipe, scratch)) is not None:
-        yield place
 
 
 def in_memory(token: str, shared: SharedMemory | None) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import tempfile
 import time
@@ -21,6 +20,8 @@ from benchmarks.faults.drivers import DriverFailed, Drivers, Watched, drivers_in
 from benchmarks.faults.experiments import experiment, journal, storage
 from benchmarks.faults.happenings import Fault, driver_and_ray
 from benchmarks.raylets import RayNode
+from trainables.checksums import DamagedCheckpoint
+from trainables.recipe import Recipe
 from trainables.shared_memory import SharedMemory
 from tuning.outcome import StudyOutcome
 from tuning.spec import STUDIES, ExperimentSpec, load_spec
@@ -121,14 +122,14 @@ class Run:
         self.lives.append(Life(self.study(), tuple(watched.told), tuple(made), self._saved()))
 
     def _saved(self) -> dict[str, float]:
+        """By trial: the epoch of its newest checkpoint whose state is there, in memory or on the storage."""
         found: dict[str, float] = {}
-        for recipe in self.spec.run_folder.glob("studies/*/*/checkpoint_*/recipe.json"):
-            try:
-                epoch = float(json.loads(recipe.read_text())["segments"][-1][1])
-            except (ValueError, OSError):  # half written: no valid one
-                continue
-            trial = recipe.parts[-3]
-            found[trial] = max(epoch, found.get(trial, 0.0))
+        for folder in self.spec.run_folder.glob("studies/*/*/checkpoint_*"):
+            with contextlib.suppress(OSError, DamagedCheckpoint):  # half written: no valid one
+                recipe = Recipe.read(folder)
+                with contextlib.closing(SharedMemory(folder.parents[1])) as memory:
+                    if memory.find(recipe.state) or (folder / recipe.state).is_dir():
+                        found[folder.parent.name] = max(recipe.epoch, found.get(folder.parent.name, 0.0))
         return found
 
 

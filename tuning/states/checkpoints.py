@@ -14,6 +14,7 @@ the last copy on the way to it stays.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -83,8 +84,9 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._known = 0  # how many of Tune's trials have been looked at
         self._living: dict[str, Trial] = {}  # those that have not ended
         self._loads: dict[str, str] = {}  # by living trial: the path that Tune would start it from
-        self._parting: deque[set[str]] = deque([set()], maxlen=2)  # of trials whose end no snapshot may know yet
-        self._resumed: set[str] = set()  # trials that have not gone on yet: they may ask for what a killed run has left
+        self._parting: deque[set[str]] = deque([set()], maxlen=SNAPSHOTS)  # of ends that not all snapshots know
+        self._resumed: set[str] = set()  # trials that may ask for what a killed run has left
+        self._ahead: dict[str, list[Kept]] = {}  # by such a trial: beyond where it stands again
         with self._failing():
             for trial in study.trials:
                 self._recall(trial)
@@ -104,9 +106,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             self._look(trials)
             if trial.trial_id in self._living:
                 self._loads[trial.trial_id] = path
-            # A trial that was resumed from an older checkpoint overwrites the later ones, one by one, under the same
-            # names.
-            self._delete(entry for entry in self._kept.of(trial.trial_id) if entry.path > path)
+            self._set_back(trial.trial_id, path)
             score = self._sign * report["metrics"][self._metric]
             entry = Kept.at(path, self._storage, trial.trial_id, float(report["epoch"]), score)
             self._kept.add(entry)
@@ -115,7 +115,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                 self._storage.delete_other_states(path, entry.recipe)
                 if self._states is not None:
                     self._states.arrived(entry.recipe)
-            self._resumed.discard(trial.trial_id)
+            if not self._ahead[trial.trial_id]:
+                self._resumed.discard(trial.trial_id)
             self._drop()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -190,6 +191,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             elif epoch in scores:
                 newest = Kept.at(path, self._storage, trial.id, epoch, scores[epoch])
                 self._kept.add(newest)
+            elif trial.state is TrialState.RUNNING:  # its report was taken back, to be told again
+                self._ahead.setdefault(trial.id, []).append(Kept.at(path, self._storage, trial.id, epoch, -math.inf))
         if newest is not None and trial.state is TrialState.RUNNING:
             self._loads[trial.id] = newest.path
             if newest.recipe is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
@@ -202,7 +205,17 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             self._parting[-1].add(trial.checkpoint.path)  # a driver that dies now leaves a trial that has to end again
         self._drop()
 
+    def _set_back(self, trial_id: str, path: str) -> None:
+        """A trial that was resumed from an older checkpoint comes to the later ones again, one by one under the same
+        names, and writes into their folders or tells what it finds there. Until then they are none of the study's."""
+        ahead = [entry for entry in self._kept.of(trial_id) if entry.path > path]
+        for entry in ahead:
+            self._kept.discard(entry)
+        known = self._ahead.get(trial_id, [])
+        self._ahead[trial_id] = [entry for entry in (*known, *ahead) if entry.path > path]
+
     def _forget(self, trial_id: str) -> None:
+        self._delete(self._ahead.pop(trial_id, []))
         self._living.pop(trial_id, None)
         self._resumed.discard(trial_id)
         self._loads.pop(trial_id, None)

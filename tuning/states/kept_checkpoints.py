@@ -56,8 +56,8 @@ class KeptCheckpoints:
         self._by_path[entry.path] = entry
 
     def discard(self, entry: Kept) -> None:
-        """It was deleted."""
-        del self._by_path[entry.path]
+        """It is none of the study's any more."""
+        self._by_path.pop(entry.path, None)
 
     def of(self, trial: str) -> list[Kept]:
         """Those of one trial, the newest last."""
