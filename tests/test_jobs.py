@@ -31,7 +31,7 @@ from cluster.capacity import ClusterError
 from cluster.dashboard import dashboard_url, open_dashboard
 from cluster.jobs import Jobs
 from tuning import cli
-from tuning.jobs.submission import prepare, send
+from tuning.jobs.submission import Submission, prepare, send
 
 TOKEN = "0123456789abcdef" * 4
 DATA = "text,label\nfine,1\n"
@@ -160,12 +160,7 @@ def test_ten_equal_submissions_are_one_job_that_stops_in_order_and_goes_on_where
     assert sum(new for _, new in sent) == 1
     assert {record.id for record, _ in sent} == {submission.id}
 
-    epochs = cluster.home / "runs/.uploads" / Path(submission.uploads[0].target).parent / "epochs"
-    epochs.unlink(missing_ok=True)  # of the test before, which uploaded the same file
-    while not epochs.is_file() or len(epochs.read_text().splitlines()) < 4:
-        assert not doors[0][0].get(submission.id).over, doors[0][0].log(submission.id)
-        time.sleep(0.2)
-    assert cli.main(["stop", "long", "--address", cluster.url]) == 0
+    epochs = stopped_after_four_epochs(cluster, submission)
     assert "stopped after" in capsys.readouterr().out
     log = doors[0][0].log(submission.id)
     assert "stopped with 0 of 2 trials ended; everything is kept; go on with the same `tunefleet submit`" in log
@@ -182,6 +177,34 @@ def test_ten_equal_submissions_are_one_job_that_stops_in_order_and_goes_on_where
         assert sum(passes[f"{rate} {epoch}"] for epoch in range(1, 13)) <= 13  # one epoch repeated at most
     assert submit(cluster, *overrides, "--resume") == 0
     assert f"{submission.id}-r1: already submitted; succeeded" in capsys.readouterr().out
+
+
+def stopped_after_four_epochs(cluster: Cluster, submission: Submission) -> Path:
+    """Stop the job that was just submitted; the file in which its trials write down their epochs."""
+    epochs = cluster.home / "runs/.uploads" / Path(submission.uploads[0].target).parent / "epochs"
+    epochs.unlink(missing_ok=True)  # of the test before, which uploaded the same file
+    while not epochs.is_file() or len(epochs.read_text().splitlines()) < 4:
+        assert not jobs_of(cluster).get(submission.id).over, jobs_of(cluster).log(submission.id)
+        time.sleep(0.2)
+    assert cli.main(["stop", submission.spec.name, "--address", cluster.url]) == 0
+    return epochs
+
+
+@pytest.mark.ray
+def test_other_code_goes_on_with_a_stopped_job_only_by_force(
+    cluster: Cluster, laptop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["name=edited", "epochs=12"]
+    assert submit(cluster, *overrides) == 0
+    epochs = stopped_after_four_epochs(cluster, prepare("spec.yaml", overrides, []))
+    with (laptop / "own_job.py").open("a") as code:
+        code.write("# in another way\n")
+    assert submit(cluster, *overrides, "--resume", "--wait") != 0
+    told = capsys.readouterr()
+    assert "--force" in told.out + told.err
+    assert submit(cluster, *overrides, "--resume", "--force", "--wait") == 0
+    assert "2/0/0" in capsys.readouterr().out
+    assert 24 <= len(epochs.read_text().splitlines()) <= 26  # one epoch of each trial repeated at most
 
 
 @pytest.mark.ray

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,14 @@ def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
     assert after.test.metrics == expected.test.metrics
     assert [str(path) for path in studies.glob("*/*/checkpoint_*")] == [after.test.checkpoint]
     assert not list(memory_of(studies / f"{strategy}-seed0").iterdir())
+
+
+def test_a_driver_that_is_started_without_standard_streams_runs_to_its_end(tmp_path: Path) -> None:
+    spec_file = tmp_path / "spec.yaml"
+    spec_file.write_text(yaml.safe_dump(spec_of(tmp_path, "grid", 0.0)))
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "tuning.cli", "run", str(spec_file)]
+    assert subprocess.run(command, cwd=tmp_path, timeout=SECONDS, check=False).returncode == 0
+    assert study_of(load_spec(spec_file)).state is StudyState.FINISHED
 
 
 def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, graceful: bool) -> None:

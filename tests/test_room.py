@@ -15,10 +15,11 @@ from cluster.capacity import ClusterError
 from trainables.model_files import ModelError, weight_bytes
 from tuning import load_spec, run_experiment
 from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
-from tuning.states.room import claimed_room, confirming_copies, refuse_too_little, room_of
+from tuning.states.room import claimed_room, confirming_copies, refuse_too_little, room_of, settled
 from tuning.strategies import Plan
 
 MODEL = 100  # bytes
+WEIGHTS = CheckpointSpec(every_epochs=None)
 
 
 def plan(trials: int, *, weights_only: bool) -> Plan:
@@ -26,8 +27,11 @@ def plan(trials: int, *, weights_only: bool) -> Plan:
 
 
 def test_without_moments_memory_takes_the_best_and_one_per_slot_and_storage_the_best() -> None:
-    assert room_of(MODEL, plan(50, weights_only=True), 4, CheckpointSpec()) == ((1 + 4 + 1) * 100, 2 * 100)
-    assert room_of(MODEL, plan(50, weights_only=True), 4, CheckpointSpec(keep_best=3)) == ((3 + 4 + 1) * 100, 4 * 100)
+    assert room_of(MODEL, plan(50, weights_only=True), 4, WEIGHTS) == ((1 + 4 + 1) * 100, 2 * 100)
+    assert room_of(MODEL, plan(50, weights_only=True), 4, CheckpointSpec(every_epochs=None, keep_best=3)) == (
+        (3 + 4 + 1) * 100,
+        4 * 100,
+    )
 
 
 def test_a_population_takes_a_state_with_moments_per_member() -> None:
@@ -40,8 +44,19 @@ def test_moments_of_long_trials_take_room_for_those_that_run() -> None:
     assert room == ((2 + 2 + 1 + 1) * 300, (2 * 2 + 1) * 300 + 2 * 100)
 
 
+def test_states_that_nobody_has_asked_for_are_written_where_there_is_room_and_their_size_is_known(
+    tmp_path: Path,
+) -> None:
+    spec, trials = curve_in(tmp_path), plan(50, weights_only=True)
+    assert settled(spec, MODEL, trials, 2).every_epochs == "auto"
+    assert settled(spec, 10**15, trials, 2).every_epochs is None
+    assert settled(spec, None, trials, 2).every_epochs is None
+    asked = spec.model_copy(update={"checkpoint": CheckpointSpec(every_epochs=2)})
+    assert settled(asked, 10**15, trials, 2).every_epochs == 2
+
+
 def test_without_shared_memory_all_is_on_storage() -> None:
-    assert room_of(MODEL, plan(8, weights_only=True), 2, CheckpointSpec(), in_memory=False) == (0, (6 + 4 + 1) * 100)
+    assert room_of(MODEL, plan(8, weights_only=True), 2, WEIGHTS, in_memory=False) == (0, (6 + 4 + 1) * 100)
 
 
 def test_confirmations_keep_the_best_configuration_of_each_study_and_what_the_slots_have_begun() -> None:

@@ -177,6 +177,21 @@ def test_moments_are_written_once_in_so_many_epochs(study: Path) -> None:
     assert [[base.epoch for base in recipe.bases] for recipe in found] == [[], [2], [2], [2, 4]]
 
 
+def test_a_trial_that_has_trained_for_long_writes_moments_unless_it_has_ended(study: Path) -> None:
+    slot = slot_of({"learning_rate": 1e-3}, Keeping(study, weights_only=True, every_seconds=60))
+    found = []
+    for number in range(4):
+        if number != 0:
+            slot._trained += 40  # as if it had taken so long
+        slot.step()
+        found.append(Recipe.read(saved(slot, study, "a", number)))
+    assert [recipe.moments for recipe in found] == [False, False, True, False]
+    slot = slot_of({"learning_rate": 1e-3}, Keeping(study, weights_only=True, every_seconds=0))
+    for _ in range(4):
+        slot.step()
+    assert not Recipe.read(saved(slot, study, "b", 0)).moments
+
+
 def test_without_room_in_memory_the_state_lies_beside_its_recipe(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slot = slot_of({"learning_rate": 1e-3}, Keeping(study, state_bytes=2**62))
     slot.step()

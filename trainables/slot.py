@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -182,6 +183,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._epoch = 0.0
         self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
         self._told: Mapping[str, Any] | None = None  # what it has reported of where it stands
+        self._trained = 0.0  # seconds since its last state with moments, in this process
         self._looks = self._states.looks
         self._ahead: Path | None = None  # the checkpoint at which it stands, if that is not loaded yet
         with working():
@@ -215,6 +217,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         metrics = checked(metrics, self._spec.objective.metric, epoch, params)
         now = time.monotonic()
         seconds, self._charged_until = now - self._charged_until, now
+        self._trained += seconds
         result = Report(epoch, metrics, params, seconds * self._devices, time.time()).to_result()
         finished = epoch >= self._training.horizon - 1e-9
         provenance = dict(self._training.provenance)
@@ -242,7 +245,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             self._past.write(folder)  # its state is where it was
             return
         with working():
-            self._past = self._states.save(folder, self._training, self._past, self._params, self._epoch, self._told)
+            trained = math.inf if self._told is not None and self._told["finished"] else self._trained
+            self._past = self._states.save(
+                folder, self._training, self._past, self._params, self._epoch, self._told, trained
+            )
+        self._trained = 0.0 if self._past.moments else self._trained
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""

@@ -7,6 +7,7 @@ more, segment by segment, with the values of each. What is on a CPU the same bit
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,14 +42,21 @@ class Keeping:
     study: Path | None = None  # names the study in the nodes' shared memory, where its states go first
     weights_only: bool = False  # no trial goes on from a state: it needs no moments
     every_epochs: float | None = None  # and yet moments, once in so many epochs
+    every_seconds: float | None = None  # or when a trial that is to go on has trained so long since it had them last
     state_bytes: int = 0  # of one state as far as known before the first
     storage: Storage = FOLDERS  # where copies of states are found
     left_in: str | None = None  # Tune's folder of a study that is resumed
 
-    def moments_due(self, before: float, now: float) -> bool:
-        """Whether the state at epoch `now` has moments, if the last one that has is of epoch `before`."""
+    def moments_due(self, before: float, now: float, trained: float) -> bool:
+        """Whether the state at epoch `now` has moments, if the last one that has is of epoch `before`.
+
+        Args:
+            trained: seconds since then; infinity where nothing follows.
+        """
         if not self.weights_only:
             return True
+        if self.every_seconds is not None:
+            return self.every_seconds <= trained < math.inf
         every = self.every_epochs
         return every is not None and int(now / every + ROUNDING) > int(before / every + ROUNDING)
 
@@ -82,13 +90,15 @@ class States:
         params: Params,
         epoch: float,
         result: Mapping[str, Any] | None,
+        trained: float = 0.0,
     ) -> Recipe:
         """Write the recipe into `folder`, and the state into shared memory if there is room, else beside the recipe.
 
         Args:
             result: what Tune was told of it; None: nothing.
+            trained: seconds since the last state with moments; infinity: the trial has ended.
         """
-        moments = self._keeping.moments_due(past.bases[-1].epoch if past and past.bases else 0.0, epoch)
+        moments = self._keeping.moments_due(past.bases[-1].epoch if past and past.bases else 0.0, epoch, trained)
         shared = self._shared if free_memory() > self._largest else None
         if self._shared is not None and shared is None:
             logger.warning("no room in shared memory: the state at epoch %g goes straight to the storage path", epoch)

@@ -59,10 +59,11 @@ class WandbSpec(Frozen):
 class CheckpointSpec(Frozen):
     """Which states of trials are written. What PBT hands from donor to clone is always."""
 
-    every_epochs: Epochs | None = Field(
-        None,
+    every_epochs: Epochs | Literal["auto"] | None = Field(
+        "auto",
         description="a trial that failed or was interrupted goes on from its last optimizer state, written once in so "
-        "many epochs; null: it is trained again from its start",
+        "many epochs; auto: at a report after five minutes of training or more, where there is room; null: it is "
+        "trained again from its start",
     )
     keep_best: PositiveInt = Field(1, description="how many of a study's best weights stay")
 

@@ -119,6 +119,8 @@ class Controller(TuneController):  # type: ignore[misc]
         self._watch = None if heartbeat is None else hung.Watch(heartbeat.seconds)
         self._hung: dict[str, hung.Hung] = {}  # by actor: killed for it
         self._snapshot_time = TimeShare(SNAPSHOT_SHARE, SNAPSHOT_BURST)
+        self._fixed_members = False  # no trial comes to take a free process
+        self._own = {*vars(self), "_own"}
         super().__init__(*arguments, **options)
         if self._unresumed is not None:
             raise RunFolderError(
@@ -126,29 +128,11 @@ class Controller(TuneController):  # type: ignore[misc]
                 "Was it made with another version of Ray, or other code?"
             ) from self._unresumed
         ray_internals.hand_on_as_actor_errors(self)
-        self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)  # no trial comes to take a free one
+        self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has other listeners and other nodes."""
-        own = {
-            "_record",
-            "_on_loss",
-            "_limit",
-            "_snapshots",
-            "_unresumed",
-            "_followed",
-            "_ended",
-            "_losses",
-            "_settled",
-            "_retries",
-            "_full",
-            "_watch",
-            "_hung",
-            "_name_trial",
-            "_snapshot_time",
-            "_fixed_members",
-        }
-        return {name: value for name, value in super().__getstate__().items() if name not in own}
+        return {name: value for name, value in super().__getstate__().items() if name not in self._own}
 
     def on_step_begin(self) -> None:
         """Tune's step begins: the limit, if it is time."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tuning.strategies import Plan
 
 WITH_MOMENTS = 3
+SPARED = 0.5  # of the free storage that states may take which nobody has asked for
 # Bytes on the storage path beside checkpoints: the study store with its log, Tune's own files, and three snapshots of a
 # study. Measured at their largest: 0.4 MB for 8 trials with 17 reports, 1.5 MB for 40 with 108, 0.9 MB for 6 with 96.
 PER_STUDY, PER_TRIAL, PER_REPORT = 2**19, 2**15, 10_000
@@ -55,6 +56,22 @@ def room_of(weights: int, plan: Plan, slots: int, checkpoint: CheckpointSpec, *,
     return Room((living + slots + best + 1) * state, (2 * living + 1) * state + (best + 1) * weights)
 
 
+def settled(spec: ExperimentSpec, weights: int | None, plan: Plan, slots: int) -> CheckpointSpec:
+    """What `checkpoint.every_epochs: auto` comes to for a study: null, unless memory and storage surely have the room.
+
+    Args:
+        weights: as `room_of`; None: unknown.
+    """
+    checkpoint = spec.checkpoint
+    if checkpoint.every_epochs != "auto" or not plan.weights_only:
+        return checkpoint
+    if weights is not None:
+        room, free = room_of(weights, plan, slots, checkpoint), _free(spec)
+        if room.memory <= free_memory() and (free is None or room.storage <= free * SPARED):
+            return checkpoint
+    return checkpoint.model_copy(update={"every_epochs": None})
+
+
 def fits_memory(weights: int | None, plan: Plan, slots: int, checkpoint: CheckpointSpec) -> bool:
     """Whether this node's shared memory can take the whole study; of an unknown size each slot finds out by itself."""
     free = free_memory()
@@ -85,8 +102,9 @@ def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
         refuse_too_little(spec, records)
         unknown = f"size of {spec.model} unknown until it is loaded: room for checkpoints not checked"
         return unknown if spec.trainable == "finetune" else ""
-    fits = [fits_memory(weights, plan, slots, spec.checkpoint) for plan in plans]
-    rooms = [room_of(weights, p, slots, spec.checkpoint, in_memory=fit) for p, fit in zip(plans, fits, strict=True)]
+    kept = [settled(spec, weights, plan, slots) for plan in plans]
+    fits = [fits_memory(weights, plan, slots, keep) for plan, keep in zip(plans, kept, strict=True)]
+    rooms = [room_of(weights, p, slots, k, in_memory=fit) for p, k, fit in zip(plans, kept, fits, strict=True)]
     # One study runs at a time; of those before it the best weights stay.
     best = spec.checkpoint.keep_best * weights
     studies = len(spec.strategies) * len(spec.seeds)
@@ -114,16 +132,21 @@ def refuse_too_little(spec: ExperimentSpec, needed: int) -> None:
     Raises:
         ClusterError: the file system of the run folder has less than `needed` bytes free.
     """
-    if is_uri(spec.cluster.storage):
-        return
-    folder = spec.run_folder
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
+    free = _free(spec)
+    if free is not None and free < needed:
         raise ClusterError(
-            f"cluster.storage: {folder} has {shown(free)} free, checkpoints and records of this experiment take up to "
-            f"{shown(needed)}. Make room, name another folder (cluster.storage=FOLDER), or search with fewer trials."
+            f"cluster.storage: {spec.run_folder} has {shown(free)} free, checkpoints and records of this experiment "
+            f"take up to {shown(needed)}. Make room, name another folder (cluster.storage=FOLDER), or search with "
+            "fewer trials."
         )
+
+
+def _free(spec: ExperimentSpec) -> int | None:
+    """Bytes where the run folder lies, or will; None: a bucket."""
+    if is_uri(spec.cluster.storage):
+        return None
+    folder = spec.run_folder
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
 
 
 def shown(size: int) -> str:

@@ -19,11 +19,13 @@ from trainables.slot import is_training
 from trainables.states import Keeping
 from trainables.storage import Storage
 from tuning.states.durable import Copier, Copy, alive, begun_on_node, drop, on_node, remove
-from tuning.states.room import fits_memory
+from tuning.states.room import fits_memory, settled
 
 if TYPE_CHECKING:
-    from tuning.spec import ExperimentSpec
+    from tuning.spec import CheckpointSpec, ExperimentSpec
     from tuning.strategies import Plan
+
+EVERY_SECONDS = 300.0  # of a trial's training between two states that nobody has asked for
 
 logger = logging.getLogger(__name__)
 
@@ -132,14 +134,21 @@ def open_states(
     itself.
     """
     size = weight_bytes(spec.model, spec.revision) if spec.trainable == "finetune" else None
-    fits = is_training(spec.trainable) and fits_memory(size, plan, slots, spec.checkpoint)
+    checkpoint = settled(spec, size, plan, slots)
+    fits = is_training(spec.trainable) and fits_memory(size, plan, slots, checkpoint)
     states = _opened(study, storage) if fits else None
     place = None if states is None else study
     try:
-        yield states, Keeping(place, plan.weights_only, spec.checkpoint.every_epochs, size or 0, storage, left_in)
+        yield states, Keeping(place, plan.weights_only, *_moments(checkpoint), size or 0, storage, left_in)
     finally:
         if states is not None:
             states.close()
+
+
+def _moments(checkpoint: CheckpointSpec) -> tuple[float | None, float | None]:
+    """Once in so many epochs, or in so many seconds."""
+    every = checkpoint.every_epochs
+    return (None, EVERY_SECONDS) if every == "auto" else (every, None)
 
 
 def _opened(study: Path, storage: Storage) -> StudyStates | None:
