@@ -28,6 +28,7 @@ PORTS = (  # of one node, after the two of a head
     "metrics-export-port",
 )
 PORTS_PER_NODE = 60
+TRIALS = ("ray::Slot", "ray::_Inner")  # titles of the processes of trials: while one waits, and while it computes
 START_SECONDS = 90.0  # on a busy machine
 TRIES = 4
 OTHER_MACHINE = 'hostname "$1" && mount -t tmpfs -o size=25% none /dev/shm && shift && exec "$@"'
@@ -101,7 +102,7 @@ class RayNode:
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
                 names.append(process.name())
-        return sum("Slot" in name for name in names)
+        return sum(name.startswith(TRIALS) for name in names)
 
     def signal(self, number: int) -> None:
         """To every process of the node, the node's own first: SIGKILL is a power cut, SIGSTOP a silent partition."""

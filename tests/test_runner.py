@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from benchmarks.raylets import TRIALS
+from trainables.recipe import Recipe
 from tuning import load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
 from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.spec import ExperimentSpec
+from tuning.states import study_states
 
 STRATEGIES = [
     {"kind": "grid", "points": 3},
@@ -174,6 +181,48 @@ def test_a_failed_trial_goes_on_from_its_checkpoint_as_often_as_allowed(ray_sess
     study = run_experiment(spec_of(tmp_path, name="strict", **changed), progress=False).study("grid", 0)
     assert [trial.state for trial in study.trials] == [TrialState.FAILED, *[TrialState.COMPLETED] * 2]
     assert (study.trials[0].error or "").startswith("RuntimeError: out of luck")
+
+
+def test_a_long_trial_of_a_grid_whose_process_dies_goes_on_from_its_last_optimizer_state(
+    ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_states, "EVERY_SECONDS", 0.0)  # every epoch is a long one
+    spec = spec_of(
+        tmp_path,
+        trainable="finetune",
+        task="text_classification",
+        data={"path": str(tiny_data), "text": ["text"], "label": "label", "max_length": 32},
+        model=str(tiny_model),
+        epochs=6,
+        space={"learning_rate": {"choice": [3e-3]}},
+        strategies=[{"kind": "grid"}],
+        max_failures=1,
+        test=False,
+    )
+    found: list[Recipe] = []
+    killed: list[int] = []
+
+    def kill_after_second_epoch() -> None:
+        while not (folders := list(spec.run_folder.glob("studies/*/*/checkpoint_000001/recipe.json"))):
+            time.sleep(0.02)
+        found.append(Recipe.read(folders[0].parent))
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith(TRIALS):
+                    process.kill()
+                    killed.append(process.pid)
+
+    killer = threading.Thread(target=kill_after_second_epoch)
+    killer.start()
+    (study,) = run_experiment(spec, progress=False).studies
+    killer.join()
+    assert killed
+    (trial,) = study.trials
+    assert [report.epoch for report in trial.reports] == [1, 2, 3, 4, 5, 6]
+    (kept,) = folders_of_checkpoints(spec, study)
+    assert found[0].moments
+    assert found[0].bases[0] in Recipe.read(kept).bases  # trained again from its start it would have others
+    assert not list(kept.glob("state-*"))
 
 
 def test_a_function_of_the_users_own_runs_under_every_strategy(ray_session: None, tmp_path: Path) -> None:

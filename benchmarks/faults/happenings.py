@@ -16,7 +16,7 @@ from benchmarks.faults.damaging import damage
 from benchmarks.faults.disks import fill
 from benchmarks.faults.drivers import POLL, DriverFailed, Watched
 from benchmarks.faults.experiments import journal, storage
-from benchmarks.raylets import RayNode
+from benchmarks.raylets import TRIALS, RayNode
 from trainables.shared_memory import SharedMemory
 from tuning.spec import STUDIES
 
@@ -51,8 +51,9 @@ def driver_of(head: RayNode) -> Fault:
     def fault(run: Run, watched: Watched) -> None:
         watched.process.kill()
         watched.process.wait()
+        run.died = time.monotonic()
         run.drivers.pull_the_plug()
-        until = time.monotonic() + ENDING_SECONDS
+        until = run.died + ENDING_SECONDS
         while head.trials():
             if time.monotonic() > until:
                 raise DriverFailed(f"trials of a dead driver still run after {ENDING_SECONDS:g} s")
@@ -82,11 +83,12 @@ def asked(number: signal.Signals) -> Fault:
     return fault
 
 
-def one_process(mark: str, number: signal.Signals) -> Fault:
-    """A signal to the first process whose command has `mark` in it; a while later driver and Ray are killed."""
+def one_process(titles: tuple[str, ...], number: signal.Signals) -> Fault:
+    """A signal to the first process that has one of `titles`; a while later driver and Ray are killed."""
 
     def fault(run: Run, watched: Watched) -> None:
-        for pid in sorted(pid for pid, command in run.drivers.alive().items() if mark in command)[:1]:
+        alive = run.drivers.alive().items()
+        for pid in sorted(pid for pid, command in alive if any(title in command for title in titles))[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         driver_and_ray_later(run, watched)
@@ -130,9 +132,9 @@ FAULTS: dict[str, Fault] = {
     "machine lost": machine,
     "SIGINT": asked(signal.SIGINT),
     "SIGTERM": asked(signal.SIGTERM),
-    "slot killed": one_process("Slot", signal.SIGKILL),
-    "slot stopped": one_process("Slot", signal.SIGSTOP),
-    "raylet killed": one_process("/raylet ", signal.SIGKILL),
+    "slot killed": one_process(TRIALS, signal.SIGKILL),
+    "slot stopped": one_process(TRIALS, signal.SIGSTOP),
+    "raylet killed": one_process(("/raylet ",), signal.SIGKILL),
     "exception": exception,
     "snapshot damaged": damaged_snapshot,
     "disk full": full_disk,

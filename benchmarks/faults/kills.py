@@ -39,7 +39,8 @@ class Run:
     drivers: Drivers
     raw: Mapping[str, Any]
     lives: list[Life] = field(default_factory=list)
-    seconds: float = 0.0  # of all lives, start-up included
+    seconds: float = 0.0  # of all lives, from the start of each driver to its end
+    died: float | None = None  # when the last driver was killed, by the monotonic clock; None: when its life was over
     training_seconds: float = 0.0  # of each life from its first epoch's begin on
     overrides: Sequence[str] = ()  # key=value, of the resumes from now on
     environment: Mapping[str, str] = field(default_factory=dict)  # of its drivers
@@ -66,12 +67,12 @@ class Run:
         Raises:
             DriverFailed: the driver ended with an error, before its kill.
         """
-        begun, self.started = time.monotonic(), time.time()
+        begun, self.started, self.died = time.monotonic(), time.time(), None
         watched = Watched(self._start())
         if kill is not None:
             kill(self, watched)
         status = watched.end()
-        self.seconds += time.monotonic() - begun
+        self.seconds += (self.died or time.monotonic()) - begun
         if kill is None and status != 0:
             raise DriverFailed(f"exit status {status}: {''.join(watched.lines[-5:])}{watched.errors}")
         self._bury(watched)
