@@ -11,6 +11,7 @@ import pytest
 from outcomes import report, study, trial
 
 from trainables.checksums import write_checksums
+from trainables.recipe import Recipe
 from tuning.finish.final import choose
 from tuning.outcome import TrialOutcome, TrialState
 from tuning.states.checkpoints import CheckpointKeeper
@@ -189,11 +190,28 @@ def test_a_trial_that_has_ended_but_not_for_tune_can_still_be_started_from_its_c
     assert "t01" in kept.left
 
 
+def test_a_function_that_was_set_back_replaces_its_later_checkpoints(tmp_path: Path) -> None:
+    """Epoch 3 was the best of the lost stretch; computed again, or not at all, it must not be what is kept."""
+    kept = Study(tmp_path, [recorded(tmp_path, 0, [0.1, 0.2, 0.9])])
+    kept.save("t0", 2, 0.3)
+    assert kept.left == ["t01", "t02"]
+    kept.end("t0")
+    kept.keeper.finish(str(tmp_path))
+    assert kept.left == ["t02"]
+
+
+def with_recipes(folder: Path, scores: list[float]) -> TrialOutcome:
+    """As `recorded`; a slot has written them."""
+    outcome = recorded(folder, 0, scores)
+    for epoch, path in outcome.checkpoints.items():
+        Recipe.after(None, {"learning_rate": 1e-3}, epoch, moments=False, node=None).write(Path(path))
+    return outcome
+
+
 def test_the_later_checkpoints_of_a_trial_that_was_set_back_wait_for_it_and_are_none_of_the_study_until_then(
     tmp_path: Path,
 ) -> None:
-    """Epoch 3 was the best of the lost stretch; computed again, or not at all, it must not be what is kept."""
-    kept = Study(tmp_path, [recorded(tmp_path, 0, [0.1, 0.2, 0.9])])
+    kept = Study(tmp_path, [with_recipes(tmp_path, [0.1, 0.2, 0.9])])
     kept.save("t0", 2, 0.3)
     assert kept.left == ["t01", "t02", "t03"]
     kept.end("t0")
@@ -203,7 +221,7 @@ def test_the_later_checkpoints_of_a_trial_that_was_set_back_wait_for_it_and_are_
 
 
 def test_a_trial_that_was_set_back_comes_to_its_later_checkpoints_again(tmp_path: Path) -> None:
-    kept = Study(tmp_path, [recorded(tmp_path, 0, [0.1, 0.2, 0.9, 0.4])])
+    kept = Study(tmp_path, [with_recipes(tmp_path, [0.1, 0.2, 0.9, 0.4])])
     kept.save("t0", 2, 0.2)
     kept.save("t0", 3, 0.9)
     kept.end("t0")

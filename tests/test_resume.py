@@ -108,10 +108,7 @@ def lose_the_states(study: Path) -> None:
         ("pbt", signal.SIGINT, 5, False),
         ("pbt", None, 5, True),
         ("hyperopt_asha", None, 9, False),
-        pytest.param("hyperopt_asha", signal.SIGINT, 9, False, marks=pytest.mark.slow),
-        pytest.param("grid", None, 6, True, marks=pytest.mark.slow),
-        pytest.param("pbt", None, 5, False, marks=pytest.mark.slow),
-    ],
+    ],  # more moments: `python -m benchmarks.faults decisions`
 )
 def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
     ray_session: None,

@@ -192,7 +192,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                 newest = Kept.at(path, self._storage, trial.id, epoch, scores[epoch])
                 self._kept.add(newest)
             elif trial.state is TrialState.RUNNING:  # its report was taken back, to be told again
-                self._ahead.setdefault(trial.id, []).append(Kept.at(path, self._storage, trial.id, epoch, -math.inf))
+                entry = Kept.at(path, self._storage, trial.id, epoch, -math.inf)
+                self._ahead[trial.id] = [*self._ahead.get(trial.id, []), entry]
         if newest is not None and trial.state is TrialState.RUNNING:
             self._loads[trial.id] = newest.path
             if newest.recipe is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
@@ -207,12 +208,14 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def _set_back(self, trial_id: str, path: str) -> None:
         """A trial that was resumed from an older checkpoint comes to the later ones again, one by one under the same
-        names, and writes into their folders or tells what it finds there. Until then they are none of the study's."""
-        ahead = [entry for entry in self._kept.of(trial_id) if entry.path > path]
+        names: it tells what it finds there, or writes into their folders. Until then they are none of the study's.
+        """
+        later = [entry for entry in self._kept.of(trial_id) if entry.path > path]
+        self._delete(entry for entry in later if entry.recipe is None)  # a function's own: its files would be mixed
+        ahead = [*self._ahead.get(trial_id, []), *(entry for entry in later if entry.recipe is not None)]
         for entry in ahead:
             self._kept.discard(entry)
-        known = self._ahead.get(trial_id, [])
-        self._ahead[trial_id] = [entry for entry in (*known, *ahead) if entry.path > path]
+        self._ahead[trial_id] = [entry for entry in ahead if entry.path > path]
 
     def _forget(self, trial_id: str) -> None:
         self._delete(self._ahead.pop(trial_id, []))
