@@ -275,7 +275,7 @@ class Controller(TuneController):  # type: ignore[misc]
         if any(known.trial is trial for known in self._ended):
             return
         if isinstance(exception, RayActorError) and not exception.actor_init_failed:
-            self._ended.append(EndedProcess(trial, exception))
+            self._ended.append(EndedProcess(trial, exception, killed=one is not None))
         elif one is not None:
             self._restart_hung(trial, one)
         else:

@@ -39,10 +39,11 @@ class EndedProcess:
     Args:
         trial: that it computed.
         error: with which Ray has told its end.
+        killed: by us. Unless its node is lost as well there is nothing to ask.
     """
 
-    def __init__(self, trial: Trial, error: RayActorError) -> None:
-        self.trial, self.error = trial, error
+    def __init__(self, trial: Trial, error: RayActorError, *, killed: bool = False) -> None:
+        self.trial, self.error, self._killed = trial, error, killed
         self._since = self._looked = time.monotonic()
         self._address = ""
         self._mark: Any = None  # Ray's reference to what the process has left on its node; None: not asked for yet
@@ -66,7 +67,7 @@ class EndedProcess:
             return None
         if lost:
             return Fate(self._address, True, self.error)
-        if (node := ray_internals.node_of(self.error)) is None:
+        if self._killed or (node := ray_internals.node_of(self.error)) is None:
             return Fate(self._address, False, self.error)
         self._mark, self._asked = begun_on_node(node, read_mark, str(self.error.actor_id)), now
         return None
