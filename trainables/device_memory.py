@@ -25,6 +25,9 @@ def cap_device_memory() -> None:
         return
     import ray
 
+    if not ray.is_initialized():
+        return  # the context would start one
+
     share = float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
     if 0 < share < 1:
         total = torch.cuda.get_device_properties(0).total_memory
