@@ -1,7 +1,5 @@
-"""The peer of the point `damage`: Ray Tune by itself, with the same strategy, curve, slot and damage. Its own way to
+"""The peer in the point `damage`: Ray Tune by itself, with the same strategy, curve, slot and damage. Its own way to
 go on is `Tuner.restore`.
-
-    python -m benchmarks.faults.damaging_ray --cases 20 --seed 0
 
 Ray has no words for what it does, so what comes out is told from the trials: the same as undisturbed, fewer or other
 ones, and the exit status of a script that does what Ray's documentation shows.
@@ -9,7 +7,6 @@ ones, and the exit status of a script that does what Ray's documentation shows.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -18,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +26,9 @@ REPORTS = 9  # after which the machine goes down
 EPOCHS, TRIALS = 4, 8
 KINDS = {
     "nothing": "",
-    "trials": "experiment_state-*.json",
+    "experiment state": "experiment_state-*.json",
     "searcher": "searcher-state-*.pkl",
-    "checkpoint": "*/checkpoint_*/*",
+    "newest checkpoint": "*/checkpoint_*/*",
 }
 
 
@@ -113,19 +111,15 @@ def judged(status: int, found: Any, expected: Any) -> str:
     return f"exit status {status} with {number} trials (of {TRIALS}), {failed} failed; another outcome"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the cases, print what became of each."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.damaging_ray", description=__doc__)
-    parser.add_argument("--cases", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(argv)
-    rng, counts = random.Random(options.seed), Counter[tuple[str, str]]()
+def outcomes(number: int, seed: int, say: Callable[[str], None]) -> Counter[tuple[str, str]]:
+    """How often of `number` cases which damage came to which end; without damage, too."""
+    rng, counts = random.Random(seed), Counter[tuple[str, str]]()
     with tempfile.TemporaryDirectory(prefix="tfb-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
         folder, aside = Path(scratch, "run"), Path(scratch, "aside")
         _, expected = attempt(Path(scratch, "whole"), 0.25, restore=False)
-        run_until_power_cut(_command(folder, 0.25, restore=False), REPORTS, folder)
+        run_until_power_cut(_command(folder, 0.25, restore=False), REPORTS, Path(scratch))
         folder.rename(aside)
-        for case in range(options.cases):
+        for case in range(number):
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(aside, folder)
             kind = list(KINDS)[case % len(KINDS)]
@@ -134,11 +128,5 @@ def main(argv: list[str] | None = None) -> int:
             how = "" if file is None else f"{file.name} {damage(file, rng)}"
             verdict = judged(*attempt(folder, 0.25, restore=True), expected)
             counts[kind, verdict] += 1
-            print(f"{case + 1:3d}  {kind}: {how}: {verdict}", flush=True)
-    for (kind, verdict), count in sorted(counts.items()):
-        print(f"{kind:12s} {count:3d}  {verdict}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            say(f"raw Ray {case + 1}: {verdict}: {kind}: {how}")
+    return counts
