@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import NamedTuple
 
 from benchmarks.faults.by_tests import checked
 from benchmarks.faults.checker import complaints, repeated
+from benchmarks.faults.curve import Step
 from benchmarks.faults.drivers import Watched
 from benchmarks.faults.experiments import PLANNED
 from benchmarks.faults.kills import Run, run_through
@@ -22,14 +24,21 @@ EPOCHS = 6
 REPORTS = (3, 7)  # after which a process is stopped
 
 
+class Delay(NamedTuple):
+    """Seconds from the stop of a process to the first step of a new process, and of its trial in another one."""
+
+    slot: float
+    trial: float
+
+
 def measure(settings: Settings) -> Row:
     """Two stops in a run of each strategy, with seconds; endless sleeps as the tests do it."""
     tests = checked("", "", "", ["tests/test_hang.py"], "the others are unharmed, also of several processes of a trial")
-    tally, found = Tally(), list[float]()
+    tally, found = Tally(), list[Delay]()
     for strategy in settings.strategies:
-        delays: list[float] = []
+        delays: list[Delay] = []
 
-        def stops(run: Run, watched: Watched, delays: list[float] = delays) -> None:
+        def stops(run: Run, watched: Watched, delays: list[Delay] = delays) -> None:
             for reports in REPORTS:
                 if watched.wait_until(lambda reports=reports: len(watched.told) >= reports):  # type: ignore[misc]
                     delays.append(_stopped_for(run, watched))
@@ -38,41 +47,44 @@ def measure(settings: Settings) -> Row:
             settings.place, strategy, [stops], seconds=SECONDS, epochs=EPOCHS, slots=2, heartbeat=HEARTBEAT
         )
         complained = complaints(run.lives, PLANNED[strategy])
-        complained += [f"{delay:.1f} s until it went on" for delay in delays if delay > HEARTBEAT + MOST_MORE]
-        tally.add(run, repeated(run.lives), complained, strategy=strategy, seconds_to_go_on=delays)
+        late = [delay.slot for delay in delays if delay.slot > HEARTBEAT + MOST_MORE]
+        complained += [f"{seconds:g} s until another process was at work" for seconds in late]
+        tally.add(run, repeated(run.lives), complained, strategy=strategy, delays=[*map(Delay._asdict, delays)])
         found += delays
         settings.say(f"hang: {tally.figures[-1]}")
     return Row(
         "hung step",
         f"SIGSTOP of the process that computes a trial, {len(REPORTS)} times in a run of each strategy, two slots, "
         f"heartbeat of {HEARTBEAT:g} s; an endless sleep, and one process of a trial's two",
-        f"{len(found)} found; at most {max(found):.1f} s from the stop to the trial's next step in a new process "
-        f"({HEARTBEAT + MOST_MORE:g} s are allowed), {tally.repeated} epochs computed twice; {tally.told()}; "
-        f"{tests.tunefleet}",
+        f"{len(found)} found; at most {max(delay.slot for delay in found):.1f} s from the stop to the first step of a "
+        f"new process ({HEARTBEAT + MOST_MORE:g} s are allowed), {max(delay.trial for delay in found):.1f} s to that "
+        f"of the same trial, for a trial that waits may get the process before it; {tally.repeated} epochs computed "
+        f"twice; {tally.told()}; {tests.tunefleet}",
         "no heartbeat: Tune waits for ever (read, not measured)",
         tests.passed and len(found) == len(REPORTS) * len(settings.strategies) and not tally.complaints,
         {"runs": tally.figures, **tests.figures},
     )
 
 
-def _stopped_for(run: Run, watched: Watched) -> float:
-    """Stop the process that has just begun an epoch; seconds until its trial begins one in another process."""
+def _stopped_for(run: Run, watched: Watched) -> Delay:
+    """Stop the process that has just begun an epoch, until its trial begins one in another process."""
     begun = len(run.steps())
     watched.wait_until(lambda: any(not step.ended for step in run.steps()[begun:]))
     last = next(step for step in run.steps()[begun:] if not step.ended)
     os.kill(last.process, signal.SIGSTOP)
     stopped = time.time()
+    before = {step.process for step in run.steps()}
 
-    def next_step() -> float | None:
-        times = (
-            step.time
-            for step in run.steps()
-            if (step.rate, step.decay) == (last.rate, last.decay) and step.process != last.process
-        )
-        return next((moment for moment in times if moment >= stopped), None)
+    def new() -> list[Step]:
+        return [step for step in run.steps() if step.process not in before]
 
-    if not watched.wait_until(lambda: next_step() is not None):
+    def its_own() -> list[Step]:
+        values = last.rate, last.decay
+        return [
+            s for s in run.steps() if s.time >= stopped and s.process != last.process and (s.rate, s.decay) == values
+        ]
+
+    if not watched.wait_until(lambda: bool(its_own())):
         raise RuntimeError(f"the driver ended, and the trial of {last} has not gone on")
-    moment = next_step()
-    assert moment is not None
-    return round(moment - stopped, 2)
+    first = min(step.time for step in (*new(), *its_own()))
+    return Delay(round(first - stopped, 2), round(its_own()[0].time - stopped, 2))
