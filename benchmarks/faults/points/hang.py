@@ -19,8 +19,9 @@ NUMBER = 8
 ALONE = True  # seconds count
 HEARTBEAT = 2.0  # seconds
 MOST_MORE = 5.0  # seconds beyond it
-SECONDS = 0.5  # of an epoch
-EPOCHS = 6
+SECONDS = 1.5  # of an epoch
+INTO = 0.8  # seconds into an epoch: a beat has told that the trial has begun; before its first step it has ten minutes
+EPOCHS = 4
 REPORTS = (3, 7)  # after which a process is stopped
 
 
@@ -71,6 +72,7 @@ def _stopped_for(run: Run, watched: Watched) -> Delay:
     begun = len(run.steps())
     watched.wait_until(lambda: any(not step.ended for step in run.steps()[begun:]))
     last = next(step for step in run.steps()[begun:] if not step.ended)
+    time.sleep(INTO)
     os.kill(last.process, signal.SIGSTOP)
     stopped = time.time()
     before = {step.process for step in run.steps()}
