@@ -185,6 +185,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._told: Mapping[str, Any] | None = None  # what it has reported of where it stands
         self._trained = 0.0  # seconds since its last state with moments, in this process
         self._looks = self._states.looks
+        self._left: tuple[Recipe, Path] | None = None  # a checkpoint that is to be told next
         self._ahead: Path | None = None  # the checkpoint at which it stands, if that is not loaded yet
         with working():
             pulse.begin()
@@ -202,13 +203,15 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         What was computed before a kill, and Tune has not saved that it was, is told again as it was told then.
         """
         with working():
-            if self._looks and self._finds_left():
-                assert self._past is not None
+            self._left = self._left or self._look()
+            if self._left is not None:
+                (self._past, self._ahead), self._left = self._left, None
                 assert self._past.result is not None
-                pulse.epoch = self._epoch
+                self._epoch = pulse.epoch = self._past.epoch
                 return self._with_said(self._past.result)
             if self._ahead is not None:
-                self._states.load(self._ahead, self._training)
+                assert self._past is not None
+                self._states.load(self._past, self._ahead, self._training)
                 self._ahead = None
             epoch, metrics, params = self._training.advance(self._spec.report_every_epochs)
         pulse.report(epoch)
@@ -229,14 +232,14 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         said = self._states.take_said()
         return {**result, "said": said} if said else dict(result)
 
-    def _finds_left(self) -> bool:
+    def _look(self) -> tuple[Recipe, Path] | None:
+        """For what was left of the next report."""
+        if not self._looks:
+            return None
         due = next_position(self._epoch, self._spec.report_every_epochs, self._training.horizon)
         found = self._states.left(self.trial_id, self._past, self._params, due)
         self._looks = found is not None
-        if found is not None:
-            self._past, self._ahead = found
-            self._epoch = self._past.epoch
-        return self._looks
+        return found
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""
@@ -254,12 +257,12 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""
         self._looks, self._ahead, self._told = self._states.looks, None, None
-        if self._looks:  # a later one may have been left: then nobody needs the state of this one
-            self._past, self._ahead = Recipe.read(Path(checkpoint)), Path(checkpoint)
-        else:
-            with working():
-                self._past = self._states.load(Path(checkpoint), self._training)
+        self._past = Recipe.read(Path(checkpoint))
         self._epoch = pulse.epoch = self._past.epoch
+        self._left = self._look()
+        if self._left is None:  # else nobody needs the state of this one
+            with working():
+                self._states.load(self._past, Path(checkpoint), self._training)
 
 
 def _actor() -> str:

@@ -143,9 +143,8 @@ class States:
                 return recipe, Path(path)
         return None
 
-    def load(self, folder: Path, training: Training) -> Recipe:
-        """Let `training` go on from the checkpoint in `folder`, its own or a donor's; the recipe of that."""
-        recipe = Recipe.read(folder)
+    def load(self, recipe: Recipe, folder: Path, training: Training) -> None:
+        """Let `training` go on from the checkpoint of `recipe` in `folder`, its own or a donor's."""
         with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
             place = self._find(recipe, folder, Path(scratch)) if recipe.moments else None
             if place is None:
@@ -154,7 +153,6 @@ class States:
                 storage = self._keeping.storage
                 place = make_again(recipe, folder, self._make, self._spec, apart, storage, self._shared, self._said)
             training.restore(place)
-        return recipe
 
     def take_said(self) -> list[str]:
         """What users have to know of the states that were loaded since this was asked last, each once."""
