@@ -170,8 +170,9 @@ class Controller(TuneController):  # type: ignore[misc]
         beats = ray_internals.beats_of(actors.keys() - self._hung.keys())
         for one in watch.look(time.monotonic(), beats):
             if ray_internals.actor_alive(one.actor):
-                self._hung[one.actor] = one
-                if not hung.kill(list(beats[one.actor].values())):
+                told = list(beats[one.actor].values())
+                self._hung[one.actor] = one._replace(here=hung.all_here(told))
+                if not hung.kill(told):
                     ray_internals.kill_actor(self, actors[one.actor])
 
     def _ends_by_itself(self) -> bool:
@@ -274,7 +275,10 @@ class Controller(TuneController):  # type: ignore[misc]
         self._resetting_trials.discard(trial)  # Ray does not, and would wait for ever for the reset to end
         if any(known.trial is trial for known in self._ended):
             return
-        if isinstance(exception, RayActorError) and not exception.actor_init_failed:
+        if one is not None and one.here:
+            self._settled.add(one.actor)
+            self._restart_hung(trial, one)
+        elif isinstance(exception, RayActorError) and not exception.actor_init_failed:
             self._ended.append(EndedProcess(trial, exception, killed=one is not None))
         elif one is not None:
             self._restart_hung(trial, one)

@@ -35,6 +35,7 @@ class Hung(NamedTuple):
     seconds: float  # without progress
     beat: Beat | None  # the last of the process that hangs; None: it never had one
     begun: bool = False  # its trial has made a step in it
+    here: bool = False  # its processes are on the driver's node, which is not lost
 
     def describe(self, reported: float = 0.0) -> str:
         """In one sentence.
@@ -130,6 +131,14 @@ def heartbeat_of(spec: ExperimentSpec) -> Heartbeat | None:
     return None if seconds is None else Heartbeat(seconds, ray_internals.send_beat)
 
 
+def all_here(beats: Sequence[Beat]) -> bool:
+    """Whether those that have told these, one at least, are on this node."""
+    import ray
+
+    here = str(ray.get_runtime_context().get_node_id())
+    return bool(beats) and all(beat.node == here for beat in beats)
+
+
 def kill(beats: Sequence[Beat]) -> bool:
     """End the processes that have told these, at once: Ray would first ask them, and wait for five seconds.
 
@@ -140,7 +149,7 @@ def kill(beats: Sequence[Beat]) -> bool:
 
     from tuning.states.durable import begun_on_node
 
-    here = ray.get_runtime_context().get_node_id()
+    here = str(ray.get_runtime_context().get_node_id())
     for beat in beats:
         if beat.node == here:
             kill_process(beat.process)
