@@ -55,6 +55,19 @@ def test_states_that_nobody_has_asked_for_are_written_where_there_is_room_and_th
     assert settled(asked, 10**15, trials, 2).every_epochs == 2
 
 
+def test_it_is_said_where_there_is_no_room_for_states_that_nobody_has_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_header(tmp_path / "model.safetensors", {"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}})
+    spec = curve_in(tmp_path).model_copy(update={"trainable": "finetune", "model": str(tmp_path)})
+    trials, said = [plan(3, weights_only=True)], "begins anew (checkpoint.every_epochs)"
+    assert said not in claimed_room(spec, trials, 1)
+    monkeypatch.setattr("tuning.states.room.free_memory", lambda: 0)
+    assert said in claimed_room(spec, trials, 1)
+    assert said not in claimed_room(spec.model_copy(update={"checkpoint": WEIGHTS}), trials, 1)
+    assert said not in claimed_room(spec, [plan(3, weights_only=False)], 1)
+
+
 def test_without_shared_memory_all_is_on_storage() -> None:
     assert room_of(MODEL, plan(8, weights_only=True), 2, WEIGHTS, in_memory=False) == (0, (6 + 4 + 1) * 100)
 

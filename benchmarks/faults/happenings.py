@@ -107,7 +107,8 @@ def damaged_snapshot(run: Run, watched: Watched) -> None:
     driver_and_ray(run, watched)
     rng = random.Random(len(run.lives))
     for study in (run.spec.run_folder / STUDIES).glob("*/snapshots"):
-        damage(max(study.iterdir()), rng)
+        if (newest := max(study.iterdir(), default=None)) is not None:
+            damage(newest, rng)
 
 
 def full_disk(run: Run, watched: Watched) -> None:

@@ -101,7 +101,7 @@ def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
     if weights is None:
         refuse_too_little(spec, records)
         unknown = f"size of {spec.model} unknown until it is loaded: room for checkpoints not checked"
-        return unknown if spec.trainable == "finetune" else ""
+        return f"{unknown}{_without_states(spec, plans, None, slots)}" if spec.trainable == "finetune" else ""
     kept = [settled(spec, weights, plan, slots) for plan in plans]
     fits = [fits_memory(weights, plan, slots, keep) for plan, keep in zip(plans, kept, strict=True)]
     rooms = [room_of(weights, p, slots, k, in_memory=fit) for p, k, fit in zip(plans, kept, fits, strict=True)]
@@ -115,7 +115,16 @@ def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
     memory = max(room.memory for room in rooms)
     straight = "" if all(fits) else f"; too little shared memory ({shown(free_memory())} free) for some: straight there"
     where = spec.cluster.storage if is_uri(spec.cluster.storage) else spec.run_folder
-    return f"checkpoints: at most {shown(memory)} of memory and {shown(storage)} in {where}{straight}"
+    unsaved = _without_states(spec, plans, weights, slots)
+    return f"checkpoints: at most {shown(memory)} of memory and {shown(storage)} in {where}{straight}{unsaved}"
+
+
+def _without_states(spec: ExperimentSpec, plans: list[Plan], weights: int | None, slots: int) -> str:
+    """Said where `checkpoint.every_epochs: auto` comes to null."""
+    kept = (settled(spec, weights, plan, slots).every_epochs for plan in plans if plan.weights_only)
+    if spec.checkpoint.every_epochs != "auto" or all(every is not None for every in kept):
+        return ""
+    return "; no room is sure for optimizer states: a trial that is cut off begins anew (checkpoint.every_epochs)"
 
 
 def confirming_copies(confirm: ConfirmSpec | None, studies: int, slots: int) -> int:
