@@ -110,7 +110,7 @@ def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(ray_sess
     *whole, _, failed, _, dead = one.confirmations
     assert all(c.validation and c.error is None for c in whole)
     assert (failed.validation, failed.error) == (None, "RuntimeError: out of luck")
-    assert (dead.validation, (dead.error or "").partition(":")[0]) == (None, "WorkerCrashedError")
+    assert (dead.validation, (dead.error or "").partition(":")[0]) == (None, "ActorDiedError")
 
     winner = one.confirmed()
     assert [(c.rank, c.seed) for c in winner] == [(2, 1000), (2, 1001)]  # not the lucky one

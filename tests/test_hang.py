@@ -73,6 +73,27 @@ def test_a_function_that_hangs_and_may_not_fail_says_why_it_has(ray_session: Non
     assert "in epoch 3, step 0 (process stopped or hung); not restarted: max_failures is 0" in error
 
 
+@pytest.mark.ray
+def test_trainings_that_hang_after_the_search_are_found_and_start_once_more(
+    ray_session: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    confirm = {"top": 2, "seeds": 2}
+    fixed = {"model.seconds_per_epoch": 1.2, "model.hung": str(tmp_path / "hung")}  # a beat tells of the first epoch
+    study = run(tmp_path, "HangsAfterwards", [1e-3, 3e-3], epochs=2, fixed=fixed, confirm=confirm, test=True)
+    *whole, failed = sorted(study.confirmations, key=lambda c: c.error is not None)
+    assert failed.seed == 1001
+    assert failed.schedule[0].params["learning_rate"] == 3e-3
+    assert (failed.error or "").startswith("NoProgress: no progress for ")
+    assert "in epoch 2, step 0 (process stopped or hung)" in (failed.error or "")
+    assert all(c.validation and c.error is None for c in whole)
+    assert all(c.device_seconds > HEARTBEAT for c in whole if c.seed == 1000)  # the time in which they hung, too
+    assert [(c.seed, c.test is not None) for c in study.confirmed()] == [(1000, True), (1001, True)]
+    told = [record.getMessage() for record in caplog.records if record.name == "tuning.finish.side_by_side"]
+    assert len(told) == 4  # two were stopped, one waited in vain, one did so at the test split
+    assert sum(message.startswith("test of grid, seed 0, no. ") for message in told) == 1
+    assert all("(process stopped or hung). It starts again" in message for message in told)
+
+
 def beat(number: int, quiet: float, *, begun: bool = True) -> Beat:
     return Beat(number, "node", 1, quiet, begun, 1.0, 14)
 

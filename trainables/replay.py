@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.epochs import ROUNDING
+from trainables.heartbeat import pulse
 from trainables.recipe import Segment
 from trainables.spec import FineTuneSpec, Params
 
@@ -54,5 +55,6 @@ def replay(
         while epoch < segment.until - ROUNDING:
             evaluation = training.advance(spec.report_every_epochs)
             epoch = evaluation.epoch
+            pulse.report(epoch)
     assert training is not None
     return training, evaluation

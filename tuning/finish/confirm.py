@@ -17,6 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ray.exceptions import RayError
+
 from trainables.checksums import damage, write_checksums
 from trainables.device_memory import cap_device_memory
 from trainables.errors import InputError
@@ -30,6 +32,7 @@ from tuning.finish.candidates import Candidate, candidates, training_seeds, trai
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Ended, Job, side_by_side
 from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
+from tuning.run.failures import Raised
 from tuning.spec import ExperimentSpec, study_name
 
 if TYPE_CHECKING:
@@ -85,6 +88,10 @@ class Confirming:
     def name(self) -> str:
         """Of the study, for people."""
         return f"{self.study.strategy}, seed {self.study.seed}"
+
+    def title(self, rank: int, seed: int) -> str:
+        """Of one of its trainings, for people."""
+        return f"{self.name}, no. {rank}, training seed {seed}"
 
     @property
     def looked(self) -> bool:
@@ -147,17 +154,17 @@ def confirm_studies(
 
 def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
     """All that is missing, of all studies, as one queue."""
-    jobs = [
-        Job((one, candidate, seed), train, (training_spec(spec, one.study, seed), one.kept(candidate.rank, seed)))
-        for one in ours
-        for candidate, seed in one.missing()
-    ]
-    with side_by_side(jobs, spec.trainable, session) as ended:
+    jobs = []
+    for one in ours:
+        for candidate, seed in one.missing():
+            given = training_spec(spec, one.study, seed), one.kept(candidate.rank, seed)
+            jobs.append(Job((one, candidate, seed), one.title(candidate.rank, seed), train, given))
+    with side_by_side(jobs, spec, session) as ended:
         for number, job in enumerate(ended, start=1):
             one, candidate, seed = job.key
             trained = _outcome(job)
             one.writer.note(trained.provenance)
-            cost = trained.seconds * session.devices_per_trial
+            cost = (trained.seconds + job.lost) * session.devices_per_trial
             confirmation = Confirmation(
                 *candidate, seed, cost, time.time(), validation=trained.validation, error=trained.error
             )
@@ -171,19 +178,15 @@ def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: 
 
 
 def _outcome(job: Ended[Any]) -> Trained:
-    """What has come of a training. One whose process has died has failed, too.
+    """What has come of a training. One whose process has died, again and again, has failed, too.
 
     Raises:
         OSError, InputError: not the configuration's fault.
     """
-    import ray
-
     try:
-        trained: Trained = ray.get(job.answer)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause or error from error
-    except ray.exceptions.RayError as error:
-        return Trained(job.seconds, error=described(error))
+        trained: Trained = job.result()
+    except RayError as error:
+        return Trained(job.seconds - job.lost, error=Raised.of(error).line)
     return trained
 
 
@@ -222,20 +225,19 @@ def described(error: Exception) -> str:
 
 def _look_at_test(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
     """Score each winner's models; a study's scores are recorded together, once all are there."""
-    import ray
-
     jobs = []
     for number, one in enumerate(ours):
         trainings = one.study.confirmed()
         if not trainings:
             say(f"{one.name}: no configuration was trained with all its seeds, so none is scored on test")
         for c in trainings:
-            jobs.append(Job((number, c), score, (training_spec(spec, one.study, c.seed), one.kept(c.rank, c.seed))))
+            given = training_spec(spec, one.study, c.seed), one.kept(c.rank, c.seed)
+            jobs.append(Job((number, c), f"test of {one.title(c.rank, c.seed)}", score, given))
     seen: dict[int, list[Confirmation]] = {}
-    with side_by_side(jobs, spec.trainable, session) as ended:
+    with side_by_side(jobs, spec, session) as ended:
         for job in ended:
             number, winner = job.key
-            scores: Scores = ray.get(job.answer)
+            scores: Scores = job.result()
             rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
             scored = seen.setdefault(number, [])
             scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=time.time()))

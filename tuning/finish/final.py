@@ -60,10 +60,8 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
 
     Raises:
         StoreError: the study store cannot be read or written.
-        ray.exceptions.RayTaskError: a checkpoint cannot be loaded or evaluated.
+        Exception: what loading or evaluating a checkpoint raised; RayError: its process died, again and again.
     """
-    import ray
-
     if not is_training(spec.trainable):
         return
     jobs = []
@@ -73,11 +71,12 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
         if (choice := choose(study)) is not None:
             storage = place.storage(study_name(study.strategy, study.seed))
             given = (spec.trial_spec(study.seed), dict(choice.report.params), choice.checkpoint, storage)
-            jobs.append(Job((study, choice), score_checkpoint, given))
-    with side_by_side(jobs, spec.trainable, session) as ended:
+            title = f"test of {study.strategy}, seed {study.seed}"
+            jobs.append(Job((study, choice), title, score_checkpoint, given))
+    with side_by_side(jobs, spec, session) as ended:
         for job in ended:
             study, (trial, report, checkpoint) = job.key
-            scores, said = ray.get(job.answer)
+            scores, said = job.result()
             for line in said:
                 logger.warning("%s, seed %s: %s", study.strategy, study.seed, line)
             rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())

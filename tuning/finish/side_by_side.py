@@ -1,20 +1,38 @@
-"""Trainings outside Tune: each a Ray task that holds what a trial holds, as many side by side as there are slots."""
+"""Trainings outside Tune: each in a process that holds what a trial holds, as many side by side as there are slots.
+
+A process that has done a job gets the next one; one whose job has raised is replaced. It goes by the rules of trials: a
+process without progress is killed, one that has died is looked into, and a job whose node is lost starts again without
+that being its failure. A job whose process dies by itself, for want of memory or of progress, starts once more.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from trainables.heartbeat import Heartbeat, pulse, working
+from trainables.memory_mark import mark_memory
 from trainables.team import builder, workers_for
+from tuning.run import hung, ray_internals
+from tuning.run.ended_process import LOOK, EndedProcess, Fate
+from tuning.run.failures import Raised
+from tuning.spec import ExperimentSpec
 
 if TYPE_CHECKING:
     from cluster.session import Session
 
-RETRIES = 1  # of a job whose process has died; its node may be lost
+RETRIES = 1  # of a job whose process has died by itself
+NODES = 3  # that a job may lose: it may be what brings them down
 
+logger = logging.getLogger(__name__)
 K = TypeVar("K")
 
 
@@ -23,6 +41,7 @@ class Job(Generic[K]):
     """One call in a worker's process: `function(*given, make)`, where `make` builds a Training there."""
 
     key: K
+    title: str  # for people
     function: Callable[..., Any]
     given: tuple[Any, ...]
 
@@ -32,56 +51,184 @@ class Ended(Generic[K]):
     """A job that has ended, one way or the other."""
 
     key: K
-    answer: Any  # `ray.get` returns it, or raises what the job ended in
     seconds: float  # since it was handed to Ray
+    lost: float  # of those, in processes that have died
+    value: Any = None
+    error: Exception | None = None
+
+    def result(self) -> Any:
+        """What its function has returned.
+
+        Raises:
+            RayError: its process has died, again and again.
+            Exception: what the function raised.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Process:
+    """Computes jobs, one after the other: a Ray actor."""
+
+    def __init__(self, make: Any, heartbeat: Heartbeat | None) -> None:
+        self._make = make
+        if heartbeat is not None:
+            pulse.beat(heartbeat, str(ray.get_runtime_context().get_actor_id()))
+
+    def do(self, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+        """One job."""
+        with working():
+            pulse.begin()
+            mark_memory()
+            return function(*given, self._make)
 
 
 @contextlib.contextmanager
-def side_by_side(jobs: Iterable[Job[K]], trainable: str, session: Session) -> Iterator[Iterator[Ended[K]]]:
+def side_by_side(jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session) -> Iterator[Iterator[Ended[K]]]:
     """Run `jobs`, started in their order; each is told as it ends. What still runs when the block ends is cancelled.
 
     Args:
-        trainable: decides how many processes compute one job.
+        spec: says what computes them, and how long a process may go without progress.
     """
-    import ray
-
-    workers = workers_for(trainable, session.resources.gpus)
-    running: dict[Any, tuple[K, Any, float]] = {}  # by answer: key, placement group, start
-
-    def end(answer: Any) -> Ended[K]:
-        key, group, begun = running.pop(answer)
-        if group is not None:
-            ray.util.remove_placement_group(group)
-        return Ended(key, answer, time.monotonic() - begun)
-
-    def ended() -> Iterator[Ended[K]]:
-        left = iter(jobs)
-        while True:
-            while len(running) < session.limit and (job := next(left, None)) is not None:
-                answer, group = _started(job, workers, session)
-                running[answer] = (job.key, group, time.monotonic())
-            if not running:
-                return
-            (first, *_), _ = ray.wait(list(running))
-            yield end(first)
-
+    queue = _Queue(jobs, spec, session)
     try:
-        yield ended()
+        yield queue.ended()
     finally:
-        for answer in list(running):
-            ray.cancel(answer, force=True)
-            end(answer)
+        queue.close()
 
 
-def _started(job: Job[Any], workers: int, session: Session) -> tuple[Any, Any]:
-    """The answer to come, and the placement group of a job that several processes compute."""
-    import ray
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+class _Slot:
+    """A process, and what it holds."""
 
-    resources, group = session.resources, None
-    options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
-    if workers > 1:
-        group = resources.to_ray(workers).to_placement_group()
-        options = {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(group)}
-    remote = ray.remote(job.function).options(max_retries=RETRIES, **options)
-    return remote.remote(*job.given, builder(workers)), group
+    def __init__(self, workers: int, session: Session, heartbeat: Heartbeat | None) -> None:
+        resources, self._group = session.resources, None
+        options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+        if workers > 1:
+            self._group = resources.to_ray(workers).to_placement_group()
+            options = {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(self._group)}
+        self.process = ray.remote(Process).options(**options).remote(builder(workers, heartbeat), heartbeat)
+        self.id = str(self.process._actor_id.hex())
+
+    def close(self) -> None:
+        """End the process, and give back what it held."""
+        ray.kill(self.process)
+        if self._group is not None:
+            ray.util.remove_placement_group(self._group)
+
+
+@dataclass
+class _Begun(Generic[K]):
+    """A job on its way."""
+
+    job: Job[K]
+    since: float  # when it was handed to Ray first; these on the monotonic clock
+    slot: _Slot
+    started: float  # when it was handed to this slot
+    lost: float = 0.0  # seconds in slots before
+    deaths: int = 0
+    nodes: int = 0
+    hung: hung.Hung | None = None  # killed for it, in this slot
+
+    def ended(self, value: Any = None, error: Exception | None = None) -> Ended[K]:
+        return Ended(self.job.key, time.monotonic() - self.since, self.lost, value, error)
+
+
+class _Queue(Generic[K]):
+    """Jobs to come, jobs on their way, and the slots."""
+
+    def __init__(self, jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session) -> None:
+        self._left, self._session = iter(jobs), session
+        self._workers, self._heartbeat = workers_for(spec.trainable, session.resources.gpus), hung.heartbeat_of(spec)
+        self._watch = None if self._heartbeat is None else hung.Watch(self._heartbeat.seconds)
+        self._free: list[_Slot] = []
+        self._running: dict[Any, _Begun[K]] = {}  # by Ray's reference to what comes of it
+        self._died: list[tuple[_Begun[K], EndedProcess]] = []
+
+    def ended(self) -> Iterator[Ended[K]]:
+        """Each job as it ends."""
+        while True:
+            while len(self._running) + len(self._died) < self._session.limit and (job := next(self._left, None)):
+                slot, now = self._free.pop() if self._free else self._new_slot(), time.monotonic()
+                self._hand_over(_Begun(job, now, slot, now))
+            if not self._running and not self._died:
+                return
+            for answer in self._answers():
+                if (end := self._answered(self._running.pop(answer), answer)) is not None:
+                    yield end
+            died, self._died = self._died, []
+            for begun, looked_into in died:
+                if (fate := looked_into.fate()) is None:
+                    self._died.append((begun, looked_into))
+                elif (end := self._settled(begun, fate)) is not None:
+                    yield end
+            self._kill_hung()
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+        for slot in (*self._free, *(begun.slot for begun in self._running.values())):
+            slot.close()
+        if self._watch is not None:
+            ray_internals.forget_beats(self._watch.seen)
+
+    def _new_slot(self) -> _Slot:
+        return _Slot(self._workers, self._session, self._heartbeat)
+
+    def _hand_over(self, begun: _Begun[K]) -> None:
+        self._running[begun.slot.process.do.remote(begun.job.function, begun.job.given)] = begun
+
+    def _answers(self) -> list[Any]:
+        """Of those that have ended now, or in a moment."""
+        if not self._running:
+            time.sleep(LOOK)
+            return []
+        patience = LOOK if self._watch is None else min(LOOK, self._watch.period)
+        ready, _ = ray.wait(list(self._running), timeout=patience)
+        return list(ready)
+
+    def _answered(self, begun: _Begun[K], answer: Any) -> Ended[K] | None:
+        """None: its process has died, which has to be looked into."""
+        try:
+            value = ray.get(answer)
+        except RayTaskError as error:  # a device may be of no use after it
+            begun.slot.close()
+            raised: Exception = error
+            if isinstance(error.cause, Exception):
+                raised = error.cause
+                raised.__cause__ = error  # the traceback in the process, as a text
+            return begun.ended(error=raised)
+        except RayError as error:
+            begun.slot.close()
+            as_actors = ray_internals.as_actor_error(begun.slot.id, error)
+            self._died.append((begun, EndedProcess(begun.job.title, as_actors, killed=begun.hung is not None)))
+            return None
+        self._free.append(begun.slot)
+        return begun.ended(value)
+
+    def _settled(self, begun: _Begun[K], fate: Fate) -> Ended[K] | None:
+        """None: it starts again."""
+        if fate.lost and begun.nodes < NODES:
+            begun.nodes += 1
+            told = f"node {fate.address} is lost"
+        else:
+            error = fate.error if begun.hung is None else hung.NoProgress(error_msg=begun.hung.describe())
+            if begun.deaths == RETRIES or fate.lost:
+                return begun.ended(error=error)
+            begun.deaths += 1
+            told = Raised.of(error).line
+        logger.warning("%s: %s. It starts again", begun.job.title, told)
+        now = time.monotonic()
+        begun.lost += now - begun.started
+        begun.slot, begun.started, begun.hung = self._new_slot(), now, None
+        self._hand_over(begun)
+        return None
+
+    def _kill_hung(self) -> None:
+        """Those that make no progress. One that has not told anything yet may still wait for its slot."""
+        if self._watch is None or not self._watch.due(time.monotonic()):
+            return
+        busy = {begun.slot.id: begun for begun in self._running.values() if begun.hung is None}
+        beats = {actor: told for actor, told in ray_internals.beats_of(busy).items() if told}
+        for one in self._watch.look(time.monotonic(), beats):
+            busy[one.actor].hung = one
+            hung.kill(list(beats[one.actor].values()))

@@ -122,21 +122,16 @@ def train_final(
         OSError: the disk cannot be written.
         Exception: what the training ended in.
     """
-    import ray
-
     epochs = f"{winner.candidate.epoch:g} epochs"
     say(
         f"training the configuration of {winner.study.strategy}, seed {winner.study.seed}, trial "
         f"{winner.candidate.trial} for {epochs} on training and validation rows, training seed {seed}"
     )
     shared = training_spec(spec, winner.study, seed)
-    job = Job(None, build, (shared, segments_of(winner.candidate.schedule)))
-    with side_by_side([job], spec.trainable, session) as ended:
+    job = Job(None, "the final training", build, (shared, segments_of(winner.candidate.schedule)))
+    with side_by_side([job], spec, session) as ended:
         (done,) = ended
-        try:
-            built: Built = ray.get(done.answer)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause or error from error
+    built: Built = done.result()
     writer = store.writer(spec.name, winner.study)
     fingerprint = built.provenance["data_fingerprint"]
     writer.note({"data_fingerprint": fingerprint})
@@ -147,7 +142,7 @@ def train_final(
         seed=seed,
         metrics=built.scores.metrics,
         rows=built.scores.rows,
-        device_seconds=built.seconds * session.devices_per_trial,
+        device_seconds=(built.seconds + done.lost) * session.devices_per_trial,
         time=time.time(),
     )
     looks = sum(len(study.finals) for study in outcome.studies)

@@ -111,7 +111,7 @@ class Controller(TuneController):  # type: ignore[misc]
         self._snapshots, self._name_trial = snapshots, name_trial
         self._unresumed: Exception | None = None
         self._followed = time.monotonic()
-        self._ended: list[EndedProcess] = []
+        self._ended: list[tuple[Trial, EndedProcess]] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
         self._retries = Retries()
@@ -152,11 +152,11 @@ class Controller(TuneController):  # type: ignore[misc]
         if self._full is not None:
             raise self._full
         ended, self._ended = self._ended, []
-        for one in ended:
+        for trial, one in ended:
             if (fate := one.fate()) is None:
-                self._ended.append(one)
+                self._ended.append((trial, one))
             else:
-                self._settle(one.trial, fate)
+                self._settle(trial, fate)
         if self._watch is not None and self._watch.due(time.monotonic()):
             self._kill_hung(self._watch)
         if self._record.budget_spent and not self._ends_by_itself():
@@ -184,7 +184,7 @@ class Controller(TuneController):  # type: ignore[misc]
         )
 
     def _saves(self, trial: Trial) -> bool:
-        return bool(trial.is_saving) and all(ended.trial is not trial for ended in self._ended)
+        return bool(trial.is_saving) and all(ended is not trial for ended, _ in self._ended)
 
     def _end_study(self) -> None:
         self._record.reach_limit()
@@ -273,13 +273,13 @@ class Controller(TuneController):  # type: ignore[misc]
             return  # the study ends with this step; a trial that is recorded as failed would not go on
         one = self._hung.get(str(exception.actor_id)) if isinstance(exception, RayActorError) else None
         self._resetting_trials.discard(trial)  # Ray does not, and would wait for ever for the reset to end
-        if any(known.trial is trial for known in self._ended):
+        if any(ended is trial for ended, _ in self._ended):
             return
         if one is not None and one.here:
             self._settled.add(one.actor)
             self._restart_hung(trial, one)
         elif isinstance(exception, RayActorError) and not exception.actor_init_failed:
-            self._ended.append(EndedProcess(trial, exception, killed=one is not None))
+            self._ended.append((trial, EndedProcess(trial.trial_id, exception, killed=one is not None)))
         elif one is not None:
             self._restart_hung(trial, one)
         else:

@@ -1,4 +1,4 @@
-"""What became of a trial's process that has ended without an error: its node is lost, its node's kernel has killed it
+"""What became of a process that has ended without an error: its node is lost, its node's kernel has killed it
 for want of memory, or it has died by itself."""
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayActorError, RayError
-from ray.tune.experiment import Trial
 
 from trainables.memory_mark import read_mark
 from tuning.run import ray_internals
@@ -37,13 +36,13 @@ class EndedProcess:
     Its node's death may be known only after seconds; a node that lives is asked what the process has left there.
 
     Args:
-        trial: that it computed.
+        name: of what it computed, for people.
         error: with which Ray has told its end.
         killed: by us. Unless its node is lost as well there is nothing to ask.
     """
 
-    def __init__(self, trial: Trial, error: RayActorError, *, killed: bool = False) -> None:
-        self.trial, self.error, self._killed = trial, error, killed
+    def __init__(self, name: str, error: RayActorError, *, killed: bool = False) -> None:
+        self.error, self._name, self._killed = error, name, killed
         self._since = self._looked = time.monotonic()
         self._address = ""
         self._mark: Any = None  # Ray's reference to what the process has left on its node; None: not asked for yet
@@ -82,7 +81,7 @@ class EndedProcess:
         try:
             death = ray.get(self._mark)
         except RayError as error:
-            logger.warning("%s: what its process has left cannot be read: %s", self.trial.trial_id, error)
+            logger.warning("%s: what its process has left cannot be read: %s", self._name, error)
             return self.error
         if death is None or not death.killed:
             return self.error

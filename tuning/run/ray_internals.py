@@ -19,7 +19,6 @@ from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
 from cluster.fork_server import Imports
 from cluster.head import open_channel
-from trainables import warm
 from trainables.heartbeat import Beat
 from tuning.run.memory_deaths import by_monitor
 
@@ -132,6 +131,8 @@ def slot_environment() -> dict[str, Any]:
 
 def slot_imports() -> Imports:
     """What those processes have imported before they have a trial."""
+    from trainables import warm  # in a slot, which comes here for `send_beat`, it would import torch at once
+
     return Imports(warm.EARLY, warm.__name__)
 
 
@@ -197,7 +198,10 @@ def hand_on_as_actor_errors(controller: TuneController) -> None:
 
     def handed_on(tracked: Any, error: Exception) -> Exception:
         held = manager._live_actors_to_ray_actors_resources.get(tracked)
-        return _as_actor_error(held[0]._actor_id.hex() if held else None, error)
+        if held is None or isinstance(error, RayTaskError) or not isinstance(error, RayError):
+            return error
+        died: Exception = as_actor_error(held[0]._actor_id.hex(), error)
+        return died
 
     def on_task(tracked_actor_task: Any, exception: Exception) -> None:
         task_failed(tracked_actor_task, handed_on(tracked_actor_task._tracked_actor, exception))
@@ -208,13 +212,14 @@ def hand_on_as_actor_errors(controller: TuneController) -> None:
     manager._actor_task_failed, manager._actor_start_failed = on_task, on_start
 
 
-def _as_actor_error(actor_id: str | None, error: Exception) -> Exception:
-    if actor_id is None or isinstance(error, RayActorError | RayTaskError) or not isinstance(error, RayError):
+def as_actor_error(actor_id: str, error: RayError) -> RayActorError:
+    """What has ended that process, as an error of its actor, whatever Ray calls it."""
+    if isinstance(error, RayActorError):
         return error
     if isinstance(error, OutOfMemoryError):
-        killed: Exception = by_monitor(actor_id, error)
+        killed: RayActorError = by_monitor(actor_id, error)
         return killed
-    made: Exception = RayActorError(actor_id, f"{type(error).__name__}: {error}")
+    made = RayActorError(actor_id, f"{type(error).__name__}: {error}")
     made.__cause__ = error
     return made
 
