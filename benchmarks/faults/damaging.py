@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from benchmarks.faults.drivers import run_until_power_cut
+from benchmarks.faults.drivers import own_environment, run_until_power_cut
 from trainables.shared_memory import SharedMemory
 from tuning.store.study_store import StudyStore, sqlite_url
 
@@ -180,6 +180,7 @@ def cases(runs: Sequence[Interrupted], number: int, seed: int) -> Iterator[Verdi
 
 
 def _command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command, environment = [*COMMAND, *arguments], own_environment()
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
     )

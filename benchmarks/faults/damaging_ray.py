@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.damaging import SECONDS, damage
-from benchmarks.faults.drivers import run_until_power_cut
+from benchmarks.faults.drivers import own_environment, run_until_power_cut
 
 REPORTS = 9  # after which the machine goes down
 EPOCHS, TRIALS = 4, 8
@@ -95,7 +95,8 @@ def _command(folder: Path, seconds: float, *, restore: bool) -> list[str]:
 def attempt(folder: Path, seconds: float, *, restore: bool) -> tuple[int, Any]:
     """Exit status, and the trials at the end."""
     command = _command(folder, seconds, restore=restore)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    environment = own_environment()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
     told = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
     return done.returncode, json.loads(told[-1].partition(" ")[2]) if told else None
 

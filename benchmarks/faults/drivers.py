@@ -25,6 +25,12 @@ ROOT = str(Path(__file__).parents[2])  # a driver and its workers import trainab
 REPORT = re.compile(r"  trial (\d+)  epoch ([\d.]+)/[\d.]+  accuracy (\S+)  (.*)  best ")
 
 
+def own_environment() -> dict[str, str]:
+    """This process's, where its children import our packages from ROOT, whatever is installed."""
+    paths = filter(None, (ROOT, os.environ.get("PYTHONPATH")))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 class DriverFailed(RuntimeError):
     """A driver did not do what it was started for; the message is what it said."""
 
@@ -49,8 +55,7 @@ class Drivers:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """`tunefleet` with these arguments."""
         name, _, value = self.mark.partition("=")
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("TUNE_")}
-        inherited["PYTHONPATH"] = os.pathsep.join(filter(None, (inherited.get("PYTHONPATH"), ROOT)))
+        inherited = {key: value for key, value in own_environment().items() if not key.startswith("TUNE_")}
         return subprocess.Popen(
             [sys.executable, *self.program, *arguments],
             env={**inherited, **environment, name: value, "TMPDIR": str(self.temp)},
@@ -185,7 +190,10 @@ def run_until_power_cut(command: Sequence[str], reports: int, folder: Path) -> N
     Raises:
         DriverFailed: it has ended by itself before.
     """
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
+    environment = own_environment()
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as driver:
         seen = reports_seen(driver, reports)
         for pid in (driver.pid, *descendants(driver.pid)):
             with contextlib.suppress(ProcessLookupError):
