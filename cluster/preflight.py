@@ -15,7 +15,7 @@ import importlib.util
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,6 +57,7 @@ def check_nodes(
     *,
     modules: Sequence[str] = (),
     reads: Sequence[str] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Ask all of them.
 
@@ -65,15 +66,19 @@ def check_nodes(
         folder: the run folder there; it exists.
         modules: top-level names of the user's own modules that trials import.
         reads: local files and folders that trials read.
+        meanwhile: called once all are asked.
 
     Raises:
         ClusterError: the table of what is wrong where; or this machine itself cannot write the folder.
     """
     probe = f"{folder}/.probe-{uuid.uuid4().hex}"
     asked = Asked((*PACKAGES, *modules), tuple(map(str, reads)), filesystem, probe)
-    own = Found(installed(), digests_of(asked.modules), {}, None, 0)
     with _written(filesystem, probe):
-        answers = _answers(nodes, asked)
+        pending = _ask(nodes, asked)
+        own = Found(installed(), digests_of(asked.modules), {}, None, 0)
+        if meanwhile is not None:
+            meanwhile()
+        answers = _answers(pending)
         table = [(node, problem) for node in nodes for problem in _judged(node, own, answers[node.id], asked)]
     if table:
         raise ClusterError(_drawn(table, nodes))
@@ -203,8 +208,8 @@ def _written(filesystem: FileSystem, probe: str) -> Iterator[None]:
         filesystem.delete_file(probe)
 
 
-def _answers(nodes: Sequence[Node], asked: Asked) -> dict[str, Found | str]:
-    """By node; a text says why there is no answer."""
+def _ask(nodes: Sequence[Node], asked: Asked) -> dict[Any, str]:
+    """The id of each node, by Ray's reference to its answer."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -214,6 +219,13 @@ def _answers(nodes: Sequence[Node], asked: Asked) -> dict[str, Found | str]:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         answer = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(asked, node.id)
         pending[answer] = node.id
+    return pending
+
+
+def _answers(pending: Mapping[Any, str]) -> dict[str, Found | str]:
+    """By node; a text says why there is no answer."""
+    import ray
+
     answered, silent = ray.wait(list(pending), num_returns=len(pending), timeout=ANSWER_SECONDS)
     found: dict[str, Found | str] = {}
     for answer in answered:

@@ -7,7 +7,7 @@ at an address is joined and left, never stopped.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,7 @@ def connect(
     modules: Sequence[str] = (),
     imports: Imports | None = None,
     reads: Sequence[str] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> Iterator[Session]:
     """Ray for one run; left (or, if it was started here, stopped) when the block ends, however it ends.
 
@@ -141,6 +142,7 @@ def connect(
         modules: top-level names of the user's own modules that workers import, shipped to a cluster that is joined.
         imports: what workers of a local Ray have as they start.
         reads: local files and folders that trials read.
+        meanwhile: called while the nodes of a cluster look at themselves.
 
     Raises:
         ClusterError: the cluster is unreachable, refuses us or cannot hold a trial; or nodes of it cannot run trials:
@@ -151,7 +153,7 @@ def connect(
     if ray.is_initialized():
         session = _session(spec, run_folder, _address_in_use(spec))
         if not _made_by_this_process():
-            _check(session, spec, run_folder, modules, reads)
+            _check(session, spec, run_folder, modules, reads, meanwhile)
         yield session
     elif spec.address is None:
         with local_ray(spec, imports) as daemon:
@@ -160,7 +162,7 @@ def connect(
         head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated)
         with _joined(head, modules) as address:
             session = _session(spec, run_folder, address)
-            _check(session, spec, run_folder, modules, reads)
+            _check(session, spec, run_folder, modules, reads, meanwhile)
             yield session
 
 
@@ -171,14 +173,21 @@ def _session(spec: ClusterSpec, run_folder: Path, address: str | None) -> Sessio
     return session
 
 
-def _check(session: Session, spec: ClusterSpec, run_folder: Path, modules: Sequence[str], reads: Sequence[str]) -> None:
+def _check(
+    session: Session,
+    spec: ClusterSpec,
+    run_folder: Path,
+    modules: Sequence[str],
+    reads: Sequence[str],
+    meanwhile: Callable[[], None] | None,
+) -> None:
     """Every node, before the first trial."""
     from pyarrow.fs import LocalFileSystem
 
     from cluster.storage import is_uri, open_bucket
 
     place = open_bucket(spec.storage) if is_uri(spec.storage) else (LocalFileSystem(), str(run_folder))
-    check_nodes(session.nodes, *place, modules=modules, reads=reads)
+    check_nodes(session.nodes, *place, modules=modules, reads=reads, meanwhile=meanwhile)
 
 
 def _made_by_this_process() -> bool:

@@ -17,8 +17,8 @@ from tuning import load_spec, run_experiment
 from tuning.budget import BudgetSpec, Limit, Price
 from tuning.cli import main
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+from tuning.run.ends import Interrupted
 from tuning.run.folder import RunFolderError, claim_run_folder
-from tuning.run.runner import Interrupted
 from tuning.run.spending import Spending
 from tuning.spec import ExperimentSpec
 from tuning.store.signed import signed

@@ -13,7 +13,8 @@ import pytest
 from trainables.reporting import NonFiniteScore
 from tuning import load_spec, run_experiment
 from tuning.outcome import StudyOutcome, StudyState, TrialState
-from tuning.run.alike import FailedAlike, failed_alike
+from tuning.run.alike import failed_alike
+from tuning.run.ends import FailedAlike
 from tuning.run.failures import Raised, blanked
 from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore

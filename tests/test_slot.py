@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
 import shutil
 import time
@@ -17,7 +18,7 @@ from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
 from trainables.recipe import Recipe
 from trainables.reporting import NonFiniteScore
-from trainables.slot import Evaluation, Slot, load_trainable
+from trainables.slot import Evaluation, Slot, load_trainable, make_trainable
 from trainables.spec import DataSpec, FineTuneSpec, Objective, Params, Subset
 from trainables.states import Keeping
 
@@ -81,6 +82,29 @@ def test_what_a_killed_driver_has_left_is_told_again_as_it_was_and_not_computed(
     assert slot._training.computed == [2.0]
     whole = slot_of({"learning_rate": 1e-4})
     assert run(whole)[-1]["metrics"] == slot._told["metrics"]
+
+
+@pytest.mark.ray
+def test_a_checkpoint_is_on_the_disk_before_tune_hears_of_it(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.train._internal.storage import StorageContext
+
+    synced, fsync = set(), os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    storage = StorageContext(str(tmp_path), "study", trial_dir_name="a")
+    storage.storage_filesystem.create_dir(storage.trial_fs_path)
+    slot = make_trainable(CURVE, devices=1)(config={"learning_rate": 1e-4}, storage=storage)
+    slot.train()
+    checkpoint = Path(slot.save().checkpoint.path)
+    assert checkpoint == tmp_path / "study" / "a" / "checkpoint_000000"
+    assert (checkpoint / "recipe.json").is_file()
+    assert {str(path) for path in (checkpoint, checkpoint.parent, *checkpoint.rglob("*"))} <= synced
 
 
 def test_of_what_was_left_nothing_damaged_is_told(tmp_path: Path) -> None:

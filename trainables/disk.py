@@ -38,6 +38,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_folder(folder: Path) -> None:
+    """The same for a folder, with all that is in it and its own name."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        sync(path)
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Put `data` at `path`: a reader finds all of it or what was there before, also after a crash of the machine."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")

@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from pyarrow.fs import LocalFileSystem
 from ray import tune
 
 from trainables.device_memory import cap_device_memory
+from trainables.disk import sync_folder
 from trainables.epochs import next_position
 from trainables.heartbeat import Heartbeat, pulse, working
 from trainables.memory_mark import mark_memory
@@ -253,6 +255,15 @@ class Slot(tune.Trainable):  # type: ignore[misc]
                 folder, self._training, self._past, self._params, self._epoch, self._told, trained
             )
         self._trained = 0.0 if self._past.moments else self._trained
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Tune's, which calls `save_checkpoint` and copies the folder to the storage path, but leaves it to the system
+        when that is on the disk. It is when this returns: a report may be told of a checkpoint that a power cut kept.
+        """
+        result = super().save(checkpoint_dir)
+        if isinstance(result.checkpoint.filesystem, LocalFileSystem):
+            sync_folder(Path(result.checkpoint.path))
+        return result
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""

@@ -205,10 +205,8 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: 
         force: see `run_experiment`.
         go_on: how its user resumes it, where that is not `tunefleet resume`.
     """
-    from tuning.comparison import compare
-    from tuning.report import print_comparison
-    from tuning.run.alike import FailedAlike
-    from tuning.run.runner import Interrupted, run_experiment
+    from tuning.run.ends import FailedAlike, Interrupted
+    from tuning.run.runner import run_experiment
     from tuning.spec import SPEC_FILE
 
     next_step = f"go on with {go_on or f'`tunefleet resume {spec.resumed_as}`'}"
@@ -229,6 +227,9 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: 
         if (spec.run_folder / SPEC_FILE).is_file():
             error.add_note(f"what was recorded before is kept; {next_step}")
         raise
+    from tuning.comparison import compare
+    from tuning.report import print_comparison
+
     try:
         print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
         sys.stdout.flush()

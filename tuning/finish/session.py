@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tuning.run.ray_internals import slot_imports
+from tuning.run.slot_imports import slot_imports
 from tuning.run.stopping import stoppable
 from tuning.spec import ExperimentSpec
 

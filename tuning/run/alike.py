@@ -19,10 +19,6 @@ from tuning.run.failures import MEMORY_TWICE, blanked
 BY_VALUES = ("NonFiniteScore:", "DeviceMemoryError:")
 
 
-class FailedAlike(RuntimeError):
-    """The run has stopped: the first trials of a study have failed alike. `resume` runs them again."""
-
-
 def failed_alike(trials: Iterable[tuple[TrialState, int, str | None]], most: int) -> str | None:
     """What is to be told of the failures, by the rule above; None: the study goes on.
 

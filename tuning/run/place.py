@@ -6,10 +6,8 @@ resume on another machine makes again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-
-from ray.tune import Callback
 
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri
@@ -21,7 +19,7 @@ from tuning.states.durable import StorageError
 from tuning.store.url import sqlite_url
 
 if TYPE_CHECKING:
-    from ray.tune.experiment import Trial
+    from ray.tune import Callback
 
 STATES = "states"  # beside `STUDIES`: what trials would go on from, while a study runs
 BUCKET_SNAPSHOT = 10.0  # seconds between two snapshots of Tune's at least: each uploads its files and the store
@@ -113,6 +111,8 @@ class BucketPlace:
 
     def callbacks(self) -> list[Callback]:
         """See `RunPlace`."""
+        from tuning.run.store_copies import StoreCopies
+
         return [StoreCopies(self)]
 
     def save(self) -> None:
@@ -131,31 +131,3 @@ class BucketPlace:
         except ClusterError as error:
             raise StorageError(f"{error} Then go on with `tunefleet resume {self._bucket.uri}`.") from error
         self._saved = (found.st_mtime_ns, found.st_size)
-
-
-class StoreCopies(Callback):  # type: ignore[misc]
-    """Copies the store before Tune uploads a snapshot: a resume finds no trial that the store has not heard of."""
-
-    def __init__(self, place: BucketPlace) -> None:
-        self._place = place
-        self._failure: StorageError | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles callbacks with the experiment; a resumed run makes new ones."""
-        return {}
-
-    def get_state(self) -> None:
-        """Tune takes a snapshot now. What is raised here Tune would swallow."""
-        try:
-            self._place.save()
-        except StorageError as error:
-            self._failure = error
-
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """The end of Tune's step.
-
-        Raises:
-            StorageError: the last copy could not be written.
-        """
-        if self._failure is not None:
-            raise self._failure

@@ -17,7 +17,6 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from ray.tune.experiment import Trial
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
-from cluster.fork_server import Imports
 from cluster.head import open_channel
 from trainables.heartbeat import Beat
 from tuning.run.memory_deaths import by_monitor
@@ -127,13 +126,6 @@ def slot_environment() -> dict[str, Any]:
     from ray.tune.execution.class_cache import _ActorClassCache
 
     return dict(_ActorClassCache().get(Trainable)._default_options["runtime_env"])
-
-
-def slot_imports() -> Imports:
-    """What those processes have imported before they have a trial."""
-    from trainables import warm  # in a slot, which comes here for `send_beat`, it would import torch at once
-
-    return Imports(warm.EARLY, warm.__name__)
 
 
 def fate_of(error: RayActorError) -> tuple[str, bool | None]:

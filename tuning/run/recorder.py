@@ -19,7 +19,8 @@ from ray.tune import Callback
 from trainables.reporting import Report
 from trainables.storage import FOLDERS, Storage
 from tuning.outcome import Exploit, NodeLoss, TrialState
-from tuning.run.alike import FailedAlike, failed_alike
+from tuning.run.alike import failed_alike
+from tuning.run.ends import FailedAlike
 from tuning.run.failures import cause
 from tuning.run.spending import Spending
 from tuning.space import Space

@@ -1,55 +1,32 @@
-"""product(strategy, seed) -> Tuner: runs an experiment, study by study, and leaves everything in the study store.
+"""Runs an experiment, study by study, and leaves everything in the study store.
 
 Nothing flows backward: what a study leaves behind is in the store and in the run folder, and compare, report and the
-final scoring start from there.
+final scoring start from there. Ray Tune takes a second to import; that is done while the nodes of a cluster are asked.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import posixpath
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
-from trainables.slot import is_training, make_trainable
+from cluster.session import connect
 from trainables.spec import TRAININGS
-from trainables.states import Keeping
-from trainables.team import builder, workers_for
 from tuning.outcome import ExperimentOutcome, StudyState
-from tuning.run.alike import FailedAlike
-from tuning.run.controller import following
 from tuning.run.folder import claim_run_folder, unclaimed_if_unused
-from tuning.run.hung import heartbeat_of
 from tuning.run.only_driver import only_driver
-from tuning.run.packing import packed, sharing_record
-from tuning.run.place import RunPlace, place_of
-from tuning.run.progress import Progress
+from tuning.run.packing import packed
+from tuning.run.place import place_of
 from tuning.run.provenance import made_with, refuse_others
-from tuning.run.ray_internals import slot_environment, slot_imports
-from tuning.run.recorder import Recorder
-from tuning.run.resuming import recorded_studies, to_go_on_from
-from tuning.run.snapshots import Snapshots
-from tuning.run.spending import Spending
-from tuning.run.stopping import stoppable, stopped_during
+from tuning.run.resuming import recorded_studies
+from tuning.run.slot_imports import slot_imports
+from tuning.run.stopping import stoppable
 from tuning.run.study import Study
-from tuning.run.tune_settings import snapshot_period, tune_settings
-from tuning.search.population import PopulationScheduler
+from tuning.run.tune_settings import tune_settings
 from tuning.spec import ExperimentSpec
-from tuning.states.checkpoints import CheckpointKeeper
 from tuning.states.room import claimed_room
-from tuning.states.study_states import open_states
-from tuning.store.study_store import StudyStore, StudyWriter
-from tuning.strategies import Plan
+from tuning.store.study_store import StudyStore
 from tuning.tracking.tracking import Tracking
-
-if TYPE_CHECKING:
-    from cluster.session import Session
-
-
-class Interrupted(Exception):
-    """The run was stopped from outside (Ctrl-C, SIGTERM); everything is kept and `resume` goes on."""
 
 
 def run_experiment(
@@ -84,9 +61,6 @@ def run_experiment(
 def _run_claimed(
     spec: ExperimentSpec, tracking: Tracking, *, progress: bool, resume: bool, force: bool
 ) -> ExperimentOutcome:
-    from cluster.session import connect
-    from tuning.finish.final import finish_studies
-
     store, place = StudyStore(spec.store_url), place_of(spec)
     recorded = recorded_studies(store, spec.name) if resume else ()
     if not force:
@@ -99,10 +73,18 @@ def _run_claimed(
         tune_settings(),
         stoppable(),  # while Ray starts
         connect(
-            spec.cluster, run_folder=spec.run_folder, modules=modules, imports=imports, reads=spec.local_inputs
+            spec.cluster,
+            run_folder=spec.run_folder,
+            modules=modules,
+            imports=imports,
+            reads=spec.local_inputs,
+            meanwhile=_import_tune,
         ) as joined,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
+        from tuning.finish.final import finish_studies
+        from tuning.run.searching import run_studies, turns
+
         asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
         studies = [Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished]
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
@@ -110,22 +92,18 @@ def _run_claimed(
             _say(spec.name, f"{session.describe()}; {tracking.describe()}")
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
         if progress:
-            for line in filter(None, (room, *_turns(studies, session.slots))):
+            for line in filter(None, (room, *turns(studies, session.slots))):
                 _print(line)
-        workers = workers_for(spec.trainable, session.resources.gpus)
-        for study in studies:
-            session.warm_up(study.most_trials, slot_environment(), workers)
-            run_study(study, session, store, place, tracking, progress=progress, new=not resume)
+        run_studies(spec, studies, session, store, place, tracking, progress=progress, new=not resume)
         finish_studies(spec, session, store, place, functools.partial(_say, spec.name) if progress else _keep_quiet)
         place.save()
     return store.load(spec.name)
 
 
-def _turns(studies: Sequence[Study], slots: int) -> Iterator[str]:
-    """A line for each strategy whose population leaves slots waiting."""
-    for name, scheduler in {study.strategy.name: study.plan.scheduler for study in studies}.items():
-        if isinstance(scheduler, PopulationScheduler) and (told := scheduler.turns(slots)):
-            yield f"{name}: {told}"
+def _import_tune() -> None:
+
+    import tuning.finish.final
+    import tuning.run.searching  # noqa: F401
 
 
 def _say(name: str, line: str) -> None:
@@ -140,174 +118,3 @@ def _print(line: str) -> None:
 
 def _keep_quiet(line: str) -> None:
     """For callers that want no progress."""
-
-
-def trial_folder(trial: Any) -> str:
-    """The name of a trial's folder below the study's."""
-    return str(trial.trial_id)
-
-
-def run_study(
-    study: Study,
-    session: Session,
-    store: StudyStore,
-    place: RunPlace,
-    tracking: Tracking,
-    *,
-    progress: bool,
-    new: bool = False,
-) -> None:
-    """Run or continue one study (unless it has to be `new`); returns when every trial has ended.
-
-    Raises:
-        StoreError: the store cannot be written, or holds a study that should be new.
-        FailedAlike: its first trials have failed alike; a resume runs them again.
-        Interrupted: stopped before that.
-        RunFolderError: there is something to continue, but it is damaged, or Tune cannot go on from it.
-    """
-    session = session if session.address is None else session.refreshed()
-    storage, folder = place.storage(study.name), place.tune_folder(study.name)
-    writer = _open(study, session, store, new=new)
-    snapshots = Snapshots(storage, folder)
-    resume = to_go_on_from(study, snapshots, writer)
-    before = store.load(study.spec.name).study(study.strategy.name, study.seed)
-    plan, trial = study.plan, study.trial
-    assert trial.objective is not None
-    spending = Spending(study.spec.budget.limit, session.slots, session.devices_per_trial, before)
-    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending, study.spec.alike_failures)
-    drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective, spending=spending)
-    concurrency: int | None = session.limit
-    if isinstance(plan.scheduler, PopulationScheduler):
-        # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
-        plan.scheduler.max_concurrent, concurrency = concurrency, None
-        plan.scheduler.on_exploit = recorder.record_exploit
-    limit = _limit(session, plan, spending)
-    left_in = None if new else folder
-    with open_states(study.spec, plan, study.folder, storage, session.slots, left_in) as (states, keeping):
-        keeper = CheckpointKeeper(
-            before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
-        )
-        tracked = tracking.callbacks(study.strategy.name, study.seed)
-        callbacks: list[Any] = [recorder, keeper, *place.callbacks(), *tracked]
-        try:
-            with contextlib.ExitStack() as stack:
-                if progress:
-                    callbacks.append(stack.enter_context(contextlib.closing(drawn)))
-                again = writer.stopped_for_failures
-                tune = functools.partial(
-                    _tune, study, session, folder, callbacks, concurrency, keeping, resume=resume, again=again
-                )
-                stack.enter_context(contextlib.closing(snapshots))
-                followed = following(
-                    record=recorder,
-                    on_loss=recorder.record_loss,
-                    limit=limit,
-                    snapshots=snapshots,
-                    name_trial=writer.name_trial,
-                    heartbeat=heartbeat_of(study.spec),
-                )
-                with snapshot_period(plan.trials, place.snapshot_seconds), followed:
-                    stopped = stopped_during(tune)
-            if stopped or not (spending.reached or recorder.ended >= study.most_trials):
-                planned = "" if plan.trials is None else f" of {plan.trials}"
-                raise Interrupted(
-                    f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended}{planned} trials ended; "
-                    "everything is kept"
-                )
-        except FailedAlike as error:
-            keeper.suspend()
-            raise FailedAlike(f"{study.strategy.name}, seed {study.seed}: {error}; all logs: {folder}") from None
-        except Exception:
-            keeper.suspend()
-            raise
-        recorder.end_unsaved()
-        keeper.finish(folder)
-    writer.finish()
-    place.save()
-
-
-def _limit(session: Session, plan: Plan, spending: Spending) -> Callable[[], int | None] | None:
-    """Tells how many trials the cluster takes now, also everybody else; None for a local Ray, which stays as it is.
-
-    A population keeps to it by itself; Tune is then told None.
-    """
-
-    def limit() -> int | None:
-        now = session.refreshed()
-        spending.slots = now.slots
-        if not isinstance(plan.scheduler, PopulationScheduler):
-            return now.limit
-        plan.scheduler.max_concurrent = now.limit
-        return None
-
-    return None if session.address is None else limit
-
-
-def _tune(
-    study: Study,
-    session: Session,
-    folder: str,
-    callbacks: list[Any],
-    concurrency: int | None,
-    keeping: Keeping,
-    *,
-    resume: bool,
-    again: bool,
-) -> None:
-    """`tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state.
-
-    Args:
-        again: failed trials of the snapshot run again.
-    """
-    from ray import tune
-    from ray.tune.tune_config import ResumeConfig
-
-    plan, trial = study.plan, study.trial
-    by_class = is_training(trial.trainable)
-    workers, heartbeat = workers_for(trial.trainable, session.resources.gpus), heartbeat_of(study.spec)
-    make = builder(workers, heartbeat)
-    tune.run(
-        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping, make=make, heartbeat=heartbeat),
-        name=study.name,
-        storage_path=posixpath.dirname(folder),
-        storage_filesystem=keeping.storage.filesystem,
-        config=dict(plan.param_space),
-        num_samples=study.most_trials,
-        search_alg=plan.searcher,
-        scheduler=plan.scheduler,
-        max_concurrent_trials=concurrency,
-        resources_per_trial=session.resources.to_ray(workers),
-        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=int(by_class), checkpoint_at_end=by_class),
-        # A function that has told its last epoch has not returned yet: PBT would still take it for a living member.
-        stop=None if by_class else {"finished": True},
-        max_failures=study.spec.max_failures,
-        raise_on_failed_trial=False,
-        reuse_actors=True,
-        trial_dirname_creator=trial_folder,
-        resume=resume,
-        resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if resume and again else None,
-        callbacks=callbacks,
-        verbose=0,
-    )
-
-
-def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> StudyWriter:
-    spec, objective = study.spec, study.trial.objective
-    assert objective is not None
-    return store.open_study(
-        experiment=spec.name,
-        digest=spec.digest(),
-        strategy=study.strategy.name,
-        kind=study.strategy.kind,
-        seed=study.seed,
-        objective=objective,
-        slots=session.slots,
-        devices_per_trial=session.devices_per_trial,
-        device=session.device,
-        attributes=sharing_record(session) | study.seeds(),
-        made_with=made_with(spec),
-        spec_yaml=spec.to_yaml(),
-        limit=spec.budget.limit,
-        price=spec.budget.price.price if spec.budget.price else None,
-        new=new,
-    )
