@@ -79,13 +79,13 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _rows(named: Mapping[str, ModuleType], options: argparse.Namespace) -> Iterator[tuple[str, Row]]:
-    """As they are done: those whose seconds count one after the other, then the rest, two at a time, the last (the soak,
-    which takes longest) first."""
+    """As they are done: those whose seconds count one after the other, then the rest, two at a time, from the last on,
+    the soak, which takes longest."""
     alone = {name: point for name, point in named.items() if getattr(point, "ALONE", False)}
     for name, point in alone.items():
         yield name, _measured(point, options)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        left = [(name, point) for name, point in reversed(named.items()) if name not in alone]
+        left = [(name, point) for name, point in [*named.items()][::-1] if name not in alone]
         others = {pool.submit(_measured, point, options): name for name, point in left}
         for done in as_completed(others):
             yield others[done], done.result()
