@@ -28,7 +28,8 @@ PORTS = (  # of one node, after the two of a head
     "metrics-export-port",
 )
 PORTS_PER_NODE = 60
-TRIALS = ("ray::Slot", "ray::_Inner")  # titles of the processes of trials: while one waits, and while it computes
+# Titles of the processes of trials, while one waits and while it computes, and of trainings after the search.
+TRIALS = ("ray::Slot", "ray::_Inner", "ray::Process")
 START_SECONDS = 90.0  # on a busy machine
 TRIES = 4
 OTHER_MACHINE = 'hostname "$1" && mount -t tmpfs -o size=25% none /dev/shm && shift && exec "$@"'

@@ -50,6 +50,10 @@ class Found(NamedTuple):
     cuda: int | str  # how many devices CUDA finds, or why none
 
 
+def nothing() -> None:
+    """Is done meanwhile."""
+
+
 def check_nodes(
     nodes: Sequence[Node],
     filesystem: FileSystem,
@@ -57,7 +61,7 @@ def check_nodes(
     *,
     modules: Sequence[str] = (),
     reads: Sequence[str] = (),
-    meanwhile: Callable[[], None] | None = None,
+    meanwhile: Callable[[], None] = nothing,
 ) -> None:
     """Ask all of them.
 
@@ -76,8 +80,7 @@ def check_nodes(
     with _written(filesystem, probe):
         pending = _ask(nodes, asked)
         own = Found(installed(), digests_of(asked.modules), {}, None, 0)
-        if meanwhile is not None:
-            meanwhile()
+        meanwhile()
         answers = _answers(pending)
         table = [(node, problem) for node in nodes for problem in _judged(node, own, answers[node.id], asked)]
     if table:

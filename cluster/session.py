@@ -20,7 +20,7 @@ from cluster.head import AUTH_MODE, Head, find_head
 from cluster.local import local_ray
 from cluster.mps import Daemon, share_on
 from cluster.packing import Packing
-from cluster.preflight import check_nodes
+from cluster.preflight import check_nodes, nothing
 from cluster.reach import make_folder, shipped
 from cluster.spec import ClusterSpec, TrialResources
 from cluster.warmup import prestart
@@ -131,7 +131,7 @@ def connect(
     modules: Sequence[str] = (),
     imports: Imports | None = None,
     reads: Sequence[str] = (),
-    meanwhile: Callable[[], None] | None = None,
+    prepare: Callable[[], None] = nothing,
 ) -> Iterator[Session]:
     """Ray for one run; left (or, if it was started here, stopped) when the block ends, however it ends.
 
@@ -142,7 +142,7 @@ def connect(
         modules: top-level names of the user's own modules that workers import, shipped to a cluster that is joined.
         imports: what workers of a local Ray have as they start.
         reads: local files and folders that trials read.
-        meanwhile: called while the nodes of a cluster look at themselves.
+        prepare: called once, before a local Ray starts, or while the nodes of a cluster look at themselves.
 
     Raises:
         ClusterError: the cluster is unreachable, refuses us or cannot hold a trial; or nodes of it cannot run trials:
@@ -152,17 +152,20 @@ def connect(
 
     if ray.is_initialized():
         session = _session(spec, run_folder, _address_in_use(spec))
-        if not _made_by_this_process():
-            _check(session, spec, run_folder, modules, reads, meanwhile)
+        if _made_by_this_process():
+            prepare()
+        else:
+            _check(session, spec, run_folder, modules, reads, prepare)
         yield session
     elif spec.address is None:
+        prepare()
         with local_ray(spec, imports) as daemon:
             yield replace(_session(spec, run_folder, None), daemon=daemon)
     else:
         head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated)
         with _joined(head, modules) as address:
             session = _session(spec, run_folder, address)
-            _check(session, spec, run_folder, modules, reads, meanwhile)
+            _check(session, spec, run_folder, modules, reads, prepare)
             yield session
 
 
@@ -179,7 +182,7 @@ def _check(
     run_folder: Path,
     modules: Sequence[str],
     reads: Sequence[str],
-    meanwhile: Callable[[], None] | None,
+    prepare: Callable[[], None],
 ) -> None:
     """Every node, before the first trial."""
     from pyarrow.fs import LocalFileSystem
@@ -187,7 +190,7 @@ def _check(
     from cluster.storage import is_uri, open_bucket
 
     place = open_bucket(spec.storage) if is_uri(spec.storage) else (LocalFileSystem(), str(run_folder))
-    check_nodes(session.nodes, *place, modules=modules, reads=reads, meanwhile=meanwhile)
+    check_nodes(session.nodes, *place, modules=modules, reads=reads, meanwhile=prepare)
 
 
 def _made_by_this_process() -> bool:

@@ -135,6 +135,12 @@ def test_before_the_first_step_there_is_more_time() -> None:
     assert hung_after(Watch(60), [*slow, *(beat(500 + n, 0.0) for n in range(100))]) is None
 
 
+def test_a_process_that_is_stopped_before_its_first_step_is_found_by_its_silence() -> None:
+    last = beat(2, 0.0, begun=False)
+    assert hung_after(Watch(2), [beat(1, 0.0, begun=False), *[last] * 1000]) == 61
+    assert hung_after(Watch(120), [beat(1, 0.0, begun=False), *[last] * 1000]) == 121
+
+
 def test_a_driver_that_was_asleep_itself_does_not_blame_the_trials() -> None:
     watch = Watch(60)
     assert watch.look(0.0, {"actor": {0: beat(1, 0.0)}}) == []

@@ -24,7 +24,7 @@ from tuning.store.study_store import StudyStore
 pytestmark = pytest.mark.ray
 
 RATES = [1e-3, 3e-3, 1e-4, 3e-4]
-ALWAYS, ONCE = RATES[:2]
+ALWAYS, ONCE, AFTERWARDS = RATES[:3]
 LIMIT = 3 * 2**29  # bytes, for Ray, its workers and the driver; they take half of it
 MONITORED = 2**32  # bytes beyond what the machine uses as the test begins: what else runs there may come to need some
 MOST = 2**33  # bytes that a hog takes if nobody stops it
@@ -60,7 +60,8 @@ def run(
     cluster: Mapping[str, Any] | None = None,
     **settings: str,
 ) -> tuple[StudyOutcome, str]:
-    """A grid of four, one of which is a hog and one of which is it once; what came of it, and what was told."""
+    """A grid of four, one of which is a hog, one is it once, and one in its confirmation; what came of it, and what was
+    told."""
     spec: dict[str, Any] = {
         "name": "hogs",
         "trainable": f"tests.own_trainables:{trainable}",
@@ -68,9 +69,10 @@ def run(
         "epochs": 2,
         "objective": {"metric": "accuracy", "mode": "max"},
         "space": {"learning_rate": {"choice": RATES}},
-        "fixed": {"model.hog": json.dumps([ALWAYS, ONCE]), "model.most": MOST, "model.lives": str(folder / "lives")},
+        "fixed": {"model.hog": json.dumps(RATES[:3]), "model.most": MOST, "model.lives": str(folder / "lives")},
         "strategies": [{"kind": "grid"}],
         "max_failures": 5,
+        "confirm": {"top": 3, "seeds": 1},
         "cluster": {"storage": str(folder), "gpus_per_trial": 0, "max_concurrent": 1, **(cluster or {})},
         "test": False,
     }
@@ -105,6 +107,12 @@ def check(study: StudyOutcome, told: str, reason: str, kind: str = "OutOfMemory"
     assert told.count(f"{hog.id}: {reason}") == 1  # and once more is started, also with max_failures: 5
     assert told.count("it is started once more") == 2  # the other is the hog of one life
     assert [report.epoch for report in trials[ONCE].reports] == [1, 2]
+    (short,) = [one for one in study.confirmations if one.error is not None]
+    assert short.schedule[0].params["learning_rate"] == AFTERWARDS
+    assert str(short.error).startswith(f"{kind}: {reason}")
+    assert "out of memory, also when started once more" in str(short.error)
+    assert told.count("It starts again") == 1
+    assert len(study.confirmations) == 3
 
 
 def test_a_trial_that_the_kernel_kills_is_started_once_more_and_the_others_finish(

@@ -168,6 +168,39 @@ def test_a_node_that_joins_later_gets_trials_and_the_cost_follows_the_slots(run:
     assert any("slots in use on average" in line for line in run.lines)
 
 
+def test_a_training_after_the_search_whose_node_is_lost_starts_again_and_has_not_failed(
+    run: Run, nodes: RayNodes, tmp_path: Path
+) -> None:
+    spec = {
+        "name": "confirmed",
+        "trainable": "learning_curve",
+        "task": "reviews",
+        "epochs": 2,
+        "space": {"learning_rate": {"choice": [1e-3, 1e-4]}},
+        "fixed": {"model.seconds_per_epoch": 1.0},
+        "strategies": [{"kind": "grid"}],
+        "confirm": {"top": 2, "seeds": 4},
+        "cluster": {"storage": str(tmp_path), "address": nodes.nodes[0].address},
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    nodes.start("d", cpus=2, gpus=2)
+    lines: list[str] = []
+    with driver(tmp_path / "spec.yaml", nodes) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "confirming 1/8" in line:
+                assert wait_for_trials_on(nodes.nodes[-1])
+                nodes.nodes[-1].kill()
+    told = "".join(lines)
+    assert process.returncode == 0, told
+    assert "is lost. It starts again" in told
+    loaded = load_spec(tmp_path / "spec.yaml")
+    (grid,) = StudyStore(loaded.store_url).load("confirmed").studies
+    assert [one.error for one in grid.confirmations] == [None] * 8
+    assert sum(one.test is not None for one in grid.confirmations) == 4
+
+
 def test_a_process_that_dies_on_a_node_that_lives_is_the_trials_own_failure(ray_session: None, tmp_path: Path) -> None:
     spec = {
         "name": "dies",

@@ -22,12 +22,14 @@ from ray.exceptions import RayError
 from trainables.checksums import damage, write_checksums
 from trainables.device_memory import cap_device_memory
 from trainables.errors import InputError
+from trainables.heartbeat import waiting
 from trainables.recipe import MOMENTS, Recipe
 from trainables.replay import replay
 from trainables.reporting import checked
 from trainables.slot import Scores, Training
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.storage import Storage
+from trainables.team import WorkerDied
 from tuning.finish.candidates import Candidate, candidates, training_seeds, training_spec
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Ended, Job, side_by_side
@@ -185,7 +187,7 @@ def _outcome(job: Ended[Any]) -> Trained:
     """
     try:
         trained: Trained = job.result()
-    except RayError as error:
+    except (RayError, WorkerDied) as error:
         return Trained(job.seconds - job.lost, error=Raised.of(error).line)
     return trained
 
@@ -194,7 +196,7 @@ def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec],
     """On a worker: train along the schedule, score on validation, keep the weights.
 
     Raises:
-        OSError, InputError: not the configuration's fault.
+        OSError, InputError, WorkerDied: not the configuration's fault.
     """
     begun = time.monotonic()
     assert spec.objective is not None
@@ -207,14 +209,15 @@ def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec],
             training, evaluation = replay(kept.recipe.segments, make, spec, states)
             values = kept.recipe.segments[-1].params
             metrics = checked(evaluation.metrics, spec.objective.metric, evaluation.epoch, values)
-        except (OSError, InputError):
+        except (OSError, InputError, WorkerDied):
             raise
         except Exception as error:  # the same values fail again: it is recorded, and the others go on
             return Trained(time.monotonic() - begun, error=described(error))
         training.save(weights, moments=False)
         write_checksums(weights)
         kept.drop()  # of a training that ended, and was not recorded
-        kept.put(weights)
+        with waiting():  # an upload may take any time
+            kept.put(weights)
     return Trained(time.monotonic() - begun, metrics, dict(training.provenance))
 
 

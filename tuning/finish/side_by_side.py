@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.heartbeat import Heartbeat, pulse, working
 from trainables.memory_mark import mark_memory
-from trainables.team import builder, workers_for
+from trainables.team import WorkerDied, builder, workers_for
 from tuning.run import hung, ray_internals
 from tuning.run.ended_process import LOOK, EndedProcess, Fate
 from tuning.run.failures import Raised
@@ -60,7 +60,7 @@ class Ended(Generic[K]):
         """What its function has returned.
 
         Raises:
-            RayError: its process has died, again and again.
+            RayError, WorkerDied: its process has died, again and again; or one of those that compute it together.
             Exception: what the function raised.
         """
         if self.error is not None:
@@ -190,13 +190,13 @@ class _Queue(Generic[K]):
         """None: its process has died, which has to be looked into."""
         try:
             value = ray.get(answer)
-        except RayTaskError as error:  # a device may be of no use after it
-            begun.slot.close()
+        except RayTaskError as error:
+            begun.slot.close()  # a device may be of no use after it
             raised: Exception = error
             if isinstance(error.cause, Exception):
                 raised = error.cause
                 raised.__cause__ = error  # the traceback in the process, as a text
-            return begun.ended(error=raised)
+            return self._died_by_itself(begun, raised) if isinstance(raised, WorkerDied) else begun.ended(error=raised)
         except RayError as error:
             begun.slot.close()
             as_actors = ray_internals.as_actor_error(begun.slot.id, error)
@@ -207,21 +207,30 @@ class _Queue(Generic[K]):
 
     def _settled(self, begun: _Begun[K], fate: Fate) -> Ended[K] | None:
         """None: it starts again."""
-        if fate.lost and begun.nodes < NODES:
-            begun.nodes += 1
-            told = f"node {fate.address} is lost"
-        else:
-            error = fate.error if begun.hung is None else hung.NoProgress(error_msg=begun.hung.describe())
-            if begun.deaths == RETRIES or fate.lost:
-                return begun.ended(error=error)
-            begun.deaths += 1
-            told = Raised.of(error).line
-        logger.warning("%s: %s. It starts again", begun.job.title, told)
+        if not fate.lost:
+            hangs = begun.hung
+            error = fate.error if hangs is None else hung.NoProgress(error_msg=hangs.describe())
+            return self._died_by_itself(begun, error)
+        if begun.nodes == NODES:
+            return begun.ended(error=fate.error)
+        begun.nodes += 1
+        self._start_again(begun, f"node {fate.address} is lost")
+        return None
+
+    def _died_by_itself(self, begun: _Begun[K], error: Exception) -> Ended[K] | None:
+        """None: it starts again."""
+        if begun.deaths == RETRIES:
+            return begun.ended(error=error)
+        begun.deaths += 1
+        self._start_again(begun, Raised.of(error).line)
+        return None
+
+    def _start_again(self, begun: _Begun[K], why: str) -> None:
+        logger.warning("%s: %s. It starts again", begun.job.title, why)
         now = time.monotonic()
         begun.lost += now - begun.started
         begun.slot, begun.started, begun.hung = self._new_slot(), now, None
         self._hand_over(begun)
-        return None
 
     def _kill_hung(self) -> None:
         """Those that make no progress. One that has not told anything yet may still wait for its slot."""

@@ -22,6 +22,7 @@ from tuning.spec import ExperimentSpec
 AUTO = 600.0  # seconds; a step of a fine-tuning that takes longer is not sensible, a user's function may take any time
 UNSEEN = 2  # beats that a process may have sent since the last one that was seen
 STARTING = 10  # times as long, and AUTO at least: imports, a first CUDA context, compilation, a download
+SILENT = 60.0  # seconds, or as long, without any beat meanwhile: one that works at those tells so
 
 
 class NoProgress(RayActorError):  # type: ignore[misc]
@@ -58,6 +59,7 @@ class _Process:
     def __init__(self) -> None:
         self.beat: Beat | None = None
         self.quiet = 0.0
+        self.silent = 0.0  # since the beat
 
 
 class Watch:
@@ -72,7 +74,7 @@ class Watch:
 
     def __init__(self, seconds: float) -> None:
         self.period = min(1.0, seconds / 4)  # between two looks
-        self._seconds, self._starting = seconds, max(STARTING * seconds, AUTO)
+        self._seconds, self._starting, self._silent = seconds, max(STARTING * seconds, AUTO), max(seconds, SILENT)
         self.seen: set[str] = set()
         self._known: dict[str, dict[int, _Process]] = {}  # by actor and rank
         self._reported: dict[str, int] = {}  # by actor: the beat's number that was known when its trial reported last
@@ -104,17 +106,21 @@ class Watch:
             for rank, beat in told.items():
                 process = processes.setdefault(rank, _Process())
                 if process.beat is None or beat.number != process.beat.number:
-                    process.beat, process.quiet = beat, beat.quiet - passed
+                    process.beat, process.quiet, process.silent = beat, beat.quiet - passed, -passed
             for process in processes.values():
                 process.quiet += passed
-            hung = [process for process in processes.values() if process.quiet >= self._limit(actor, process)]
+                process.silent += passed
+            hung = [process for process in processes.values() if self._hangs(actor, process)]
             if hung:
                 worst = max(hung, key=lambda one: one.quiet)
                 found.append(Hung(actor, worst.quiet, worst.beat, self._has_begun(actor, worst)))
         return found
 
-    def _limit(self, actor: str, process: _Process) -> float:
-        return self._seconds if self._has_begun(actor, process) else self._starting
+    def _hangs(self, actor: str, process: _Process) -> bool:
+        if self._has_begun(actor, process):
+            return process.quiet >= self._seconds
+        stopped = process.beat is not None and process.silent >= self._silent
+        return stopped or process.quiet >= self._starting
 
     def _has_begun(self, actor: str, process: _Process) -> bool:
         reported = self._reported.get(actor)

@@ -1,7 +1,8 @@
 """Runs an experiment, study by study, and leaves everything in the study store.
 
 Nothing flows backward: what a study leaves behind is in the store and in the run folder, and compare, report and the
-final scoring start from there. Ray Tune takes a second to import; that is done while the nodes of a cluster are asked.
+final scoring start from there. Ray Tune takes a second to import; that is done while the nodes of a cluster look at
+themselves.
 """
 
 from __future__ import annotations
@@ -62,14 +63,26 @@ def _run_claimed(
     spec: ExperimentSpec, tracking: Tracking, *, progress: bool, resume: bool, force: bool
 ) -> ExperimentOutcome:
     store, place = StudyStore(spec.store_url), place_of(spec)
-    recorded = recorded_studies(store, spec.name) if resume else ()
-    if not force:
-        refuse_others(recorded, made_with(spec))
-    finished = {(study.strategy, study.seed) for study in recorded if study.state is StudyState.FINISHED}
+    studies: list[Study] = []
+
+    def prepare() -> None:
+        """What needs no Ray that runs, and takes a second or two: libraries are imported."""
+        import ray.air.integrations.wandb  # noqa: F401 - `tune.run` looks for it among the callbacks
+
+        import tuning.finish.final
+        import tuning.run.searching  # noqa: F401
+
+        recorded = recorded_studies(store, spec.name) if resume else ()
+        if not force:
+            refuse_others(recorded, made_with(spec))
+        finished = {(study.strategy, study.seed) for study in recorded if study.state is StudyState.FINISHED}
+        asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
+        studies.extend(Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished)
+
     imports = slot_imports() if spec.trainable == "finetune" else None
     modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
     with (
-        unclaimed_if_unused(spec),
+        contextlib.nullcontext() if resume else unclaimed_if_unused(spec),
         tune_settings(),
         stoppable(),  # while Ray starts
         connect(
@@ -78,15 +91,13 @@ def _run_claimed(
             modules=modules,
             imports=imports,
             reads=spec.local_inputs,
-            meanwhile=_import_tune,
+            prepare=prepare,
         ) as joined,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
         from tuning.finish.final import finish_studies
         from tuning.run.searching import run_studies, turns
 
-        asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
-        studies = [Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished]
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
         if progress:
             _say(spec.name, f"{session.describe()}; {tracking.describe()}")
@@ -98,12 +109,6 @@ def _run_claimed(
         finish_studies(spec, session, store, place, functools.partial(_say, spec.name) if progress else _keep_quiet)
         place.save()
     return store.load(spec.name)
-
-
-def _import_tune() -> None:
-
-    import tuning.finish.final
-    import tuning.run.searching  # noqa: F401
 
 
 def _say(name: str, line: str) -> None:

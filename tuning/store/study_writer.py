@@ -9,30 +9,23 @@ computed again, a state that is told again change nothing that they should not (
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
-from trainables.spec import Params, Value
+from trainables.spec import Params
 from tuning.outcome import (
-    Confirmation,
     Exploit,
-    FinalModel,
-    NodeLoss,
     StudyState,
-    TestScore,
     TrialState,
     epochs_trained,
 )
-from tuning.store.database import told
-from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
 from tuning.store.signed import signed, verified
 from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
+from tuning.store.study_facts import StudyFacts
 from tuning.store.study_log import REPLACED, Event, decode, encode, kept, key, plain_params, reports_of, written
 from tuning.store.trial_copies import new_trial, reopened, set_aside
 from tuning.store.url import StoreError, masked
@@ -65,32 +58,21 @@ class _Record:
     error: str | None = None  # of a failed trial
 
 
-class StudyWriter:
+class StudyWriter(StudyFacts):
     """Made by `StudyStore.open_study` or `StudyStore.reopen`. The only writer of its study at any time."""
 
     def __init__(self, storage: RDBStorage, study_id: int, name: str, metric: str, mode: Literal["max", "min"]) -> None:
-        self.name = name
-        self._storage, self._study_id = storage, study_id
+        super().__init__(storage, study_id, name)
         self._metric, self._best = metric, max if mode == "max" else min
-        with self._told("read what is recorded"):
+        with self._told("read the trials"):
             attributes = study_attributes(storage, study_id)
-            records = {
+            self._records = {
                 frozen.user_attrs["trial_id"]: _restored(frozen)  # a trial that was opened again: the later holds all
                 for frozen in storage.get_all_trials(study_id, deepcopy=False)
             }
-        self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
-        self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
-        self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
-        self._stopped_for_failures = bool(attributes.get("stopped_for_failures", False))
-        self._names = str(attributes.get("names", ""))  # where the trials' ids come from
-        self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
         self._unwritten: set[str] = set()  # trials whose checkpoints have changed
-        self._records = records
-        for trial_id, record in records.items():
+        for trial_id, record in self._records.items():
             record.checkpoints = [(e, n, path) for e, n, path in attributes.get(f"checkpoints:{trial_id}", [])]
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"the writer of {self.name} holds a connection and maybe a password: it is never pickled")
 
     def running(self) -> tuple[str, ...]:
         """The ids of the trials that have begun and not ended."""
@@ -116,17 +98,6 @@ class StudyWriter:
         """The ids of the trials that have ended."""
         return frozenset(self._records.keys() - set(self.running()))
 
-    @property
-    def stopped_for_failures(self) -> bool:
-        """Whether the run has stopped, or the one before, because the trials had failed alike: they run again."""
-        return self._stopped_for_failures
-
-    @stopped_for_failures.setter
-    def stopped_for_failures(self, stopped: bool) -> None:
-        if stopped != self._stopped_for_failures:
-            self._set("stopped_for_failures", stopped)
-            self._stopped_for_failures = stopped
-
     def states(self) -> Iterator[tuple[TrialState, int, str | None]]:
         """Of each trial: where it stands, how many reports it has, and why it failed."""
         for record in self._records.values():
@@ -150,13 +121,6 @@ class StudyWriter:
         record = self._known(trial_id)
         events = record.events[: record.position]
         return epochs_trained(reports_of(events), [event for event in events if isinstance(event, Exploit)])
-
-    def name_trial(self, number: int) -> str:
-        """The id of the study's trial of that number (0, 1, ...): the same one in every run, and no other study's."""
-        if not self._names:
-            self._names = uuid.uuid4().hex
-            self._set("names", self._names)
-        return uuid.uuid5(uuid.UUID(self._names), str(number)).hex[:8]
 
     def begin_trial(
         self, trial_id: str, params: Params, distributions: Mapping[str, BaseDistribution], *, again: bool = False
@@ -264,58 +228,6 @@ class StudyWriter:
                 set_study_attributes(self._storage, self._study_id, changed)
         self._unwritten.clear()
 
-    def note(self, provenance: Mapping[str, Value]) -> None:
-        """What the trials' scores rest on, as a worker found it; told with every report, written when it is new.
-
-        Raises:
-            StoreError: the data are not those of the study's earlier trials; their scores would not compare.
-        """
-        before, now = (p.get("data_fingerprint") for p in (self._provenance, provenance))
-        if None not in (before, now) and before != now:
-            raise StoreError(
-                f"{self.name}: the data have changed (fingerprint {before} before, {now} now); "
-                "bring the old ones back, or start under another name"
-            )
-        if new := {name: value for name, value in provenance.items() if name not in self._provenance}:
-            self._provenance |= new
-            self._set("provenance", self._provenance)
-
-    def set_test(self, score: TestScore) -> None:
-        """The one look at the test split."""
-        self._set("test", encode_test(score))
-
-    def set_confirmations(self, *confirmations: Confirmation) -> None:
-        """Trainings of the study's best configurations, all in one transaction. One of the same rank and seed is
-        replaced: by itself, with its test score."""
-        attributes = {confirmation_key(one): encode_confirmation(one) for one in confirmations}
-        with self._told("write confirmations"):
-            set_study_attributes(self._storage, self._study_id, attributes)
-
-    def add_final(self, model: FinalModel) -> None:
-        """A model was trained of the study's configuration, and has had its look at the test split."""
-        with self._told("read the final models"):
-            before = study_attributes(self._storage, self._study_id).get("finals", [])
-        self._set("finals", [*before, encode_final(model)])
-
-    def add_loss(self, loss: NodeLoss) -> None:
-        """A trial goes on elsewhere."""
-        self._node_losses.append([loss.trial, loss.node, loss.reported, loss.epoch, loss.time])
-        self._set("node_losses", self._node_losses)
-
-    def held_for(self, seconds: float, slot_seconds: float | None = None) -> None:
-        """The study has gone on for `seconds` since this writer was made, besides the runs before.
-
-        Args:
-            slot_seconds: the slots that it held then, summed over time; None: those of its start all the time.
-        """
-        self._set("wall_seconds", self._wall_seconds + seconds)
-        if slot_seconds is not None:
-            self._set("slot_seconds", self._slot_seconds + slot_seconds)
-
-    def reach_limit(self) -> None:
-        """The study's budget is spent: from now on its trials are ended, also in a later run."""
-        self._set("limit_reached", True)
-
     def finish(self) -> None:
         """All trials have ended."""
         self.write_checkpoints()
@@ -359,13 +271,6 @@ class StudyWriter:
     def _set_checkpoints(self, trial_id: str, entries: list[tuple[float, int, str]]) -> None:
         self._known(trial_id).checkpoints = entries
         self._unwritten.add(trial_id)
-
-    def _set(self, name: str, value: Any) -> None:
-        with self._told(f"write {name}"):
-            set_study_attributes(self._storage, self._study_id, {name: value})
-
-    def _told(self, action: str) -> AbstractContextManager[None]:
-        return told(self._storage.url, f"{action} in {self.name}")
 
 
 def _restored(frozen: FrozenTrial) -> _Record:

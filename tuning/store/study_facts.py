@@ -1,0 +1,114 @@
+"""What is recorded of a study as a whole: attributes of Optuna's study, which may change when its trials have ended."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from trainables.spec import Value
+from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
+from tuning.store.database import told
+from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
+from tuning.store.statements import set_study_attributes, study_attributes
+from tuning.store.url import StoreError
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+
+class StudyFacts:
+    """Of one study, read and written. Each method's change is on disk when it returns."""
+
+    def __init__(self, storage: RDBStorage, study_id: int, name: str) -> None:
+        self.name = name
+        self._storage, self._study_id = storage, study_id
+        with self._told("read what is recorded"):
+            attributes = study_attributes(storage, study_id)
+        self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
+        self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
+        self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
+        self._stopped_for_failures = bool(attributes.get("stopped_for_failures", False))
+        self._names = str(attributes.get("names", ""))  # where the trials' ids come from
+        self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"the writer of {self.name} holds a connection and maybe a password: it is never pickled")
+
+    @property
+    def stopped_for_failures(self) -> bool:
+        """Whether the run has stopped, or the one before, because the trials had failed alike: they run again."""
+        return self._stopped_for_failures
+
+    @stopped_for_failures.setter
+    def stopped_for_failures(self, stopped: bool) -> None:
+        if stopped != self._stopped_for_failures:
+            self._set("stopped_for_failures", stopped)
+            self._stopped_for_failures = stopped
+
+    def name_trial(self, number: int) -> str:
+        """The id of the study's trial of that number (0, 1, ...): the same one in every run, and no other study's."""
+        if not self._names:
+            self._names = uuid.uuid4().hex
+            self._set("names", self._names)
+        return uuid.uuid5(uuid.UUID(self._names), str(number)).hex[:8]
+
+    def note(self, provenance: Mapping[str, Value]) -> None:
+        """What the trials' scores rest on, as a worker found it; told with every report, written when it is new.
+
+        Raises:
+            StoreError: the data are not those of the study's earlier trials; their scores would not compare.
+        """
+        before, now = (p.get("data_fingerprint") for p in (self._provenance, provenance))
+        if None not in (before, now) and before != now:
+            raise StoreError(
+                f"{self.name}: the data have changed (fingerprint {before} before, {now} now); "
+                "bring the old ones back, or start under another name"
+            )
+        if new := {name: value for name, value in provenance.items() if name not in self._provenance}:
+            self._provenance |= new
+            self._set("provenance", self._provenance)
+
+    def set_test(self, score: TestScore) -> None:
+        """The one look at the test split."""
+        self._set("test", encode_test(score))
+
+    def set_confirmations(self, *confirmations: Confirmation) -> None:
+        """Trainings of the study's best configurations, all in one transaction. One of the same rank and seed is
+        replaced: by itself, with its test score."""
+        attributes = {confirmation_key(one): encode_confirmation(one) for one in confirmations}
+        with self._told("write confirmations"):
+            set_study_attributes(self._storage, self._study_id, attributes)
+
+    def add_final(self, model: FinalModel) -> None:
+        """A model was trained of the study's configuration, and has had its look at the test split."""
+        with self._told("read the final models"):
+            before = study_attributes(self._storage, self._study_id).get("finals", [])
+        self._set("finals", [*before, encode_final(model)])
+
+    def add_loss(self, loss: NodeLoss) -> None:
+        """A trial goes on elsewhere."""
+        self._node_losses.append([loss.trial, loss.node, loss.reported, loss.epoch, loss.time])
+        self._set("node_losses", self._node_losses)
+
+    def held_for(self, seconds: float, slot_seconds: float | None = None) -> None:
+        """The study has gone on for `seconds` since this writer was made, besides the runs before.
+
+        Args:
+            slot_seconds: the slots that it held then, summed over time; None: those of its start all the time.
+        """
+        self._set("wall_seconds", self._wall_seconds + seconds)
+        if slot_seconds is not None:
+            self._set("slot_seconds", self._slot_seconds + slot_seconds)
+
+    def reach_limit(self) -> None:
+        """The study's budget is spent: from now on its trials are ended, also in a later run."""
+        self._set("limit_reached", True)
+
+    def _set(self, name: str, value: Any) -> None:
+        with self._told(f"write {name}"):
+            set_study_attributes(self._storage, self._study_id, {name: value})
+
+    def _told(self, action: str) -> AbstractContextManager[None]:
+        return told(self._storage.url, f"{action} in {self.name}")
