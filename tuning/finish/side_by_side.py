@@ -1,8 +1,9 @@
 """Trainings outside Tune: each in a process that holds what a trial holds, as many side by side as there are slots.
 
-A process that has done a job gets the next one; one whose job has raised is replaced. It goes by the rules of trials: a
-process without progress is killed, one that has died is looked into, and a job whose node is lost starts again without
-that being its failure. A job whose process dies by itself, for want of memory or of progress, starts once more.
+A process that has done a job gets the next one, or ends: on a cluster that has lost nodes others may wait for what it
+holds. One whose job has raised is replaced. It goes by the rules of trials: a process without progress is killed, one
+that has died is looked into, and a job whose node is lost starts again without that being its failure. A job whose
+process dies by itself, for want of memory or of progress, starts once more.
 """
 
 from __future__ import annotations
@@ -141,7 +142,6 @@ class _Queue(Generic[K]):
         self._left, self._session = iter(jobs), session
         self._workers, self._heartbeat = workers_for(spec.trainable, session.resources.gpus), hung.heartbeat_of(spec)
         self._watch = None if self._heartbeat is None else hung.Watch(self._heartbeat.seconds)
-        self._free: list[_Slot] = []
         self._running: dict[Any, _Begun[K]] = {}  # by Ray's reference to what comes of it
         self._died: list[tuple[_Begun[K], EndedProcess]] = []
 
@@ -149,8 +149,7 @@ class _Queue(Generic[K]):
         """Each job as it ends."""
         while True:
             while len(self._running) + len(self._died) < self._session.limit and (job := next(self._left, None)):
-                slot, now = self._free.pop() if self._free else self._new_slot(), time.monotonic()
-                self._hand_over(_Begun(job, now, slot, now))
+                self._begin(job, self._new_slot())
             if not self._running and not self._died:
                 return
             for answer in self._answers():
@@ -166,13 +165,17 @@ class _Queue(Generic[K]):
 
     def close(self) -> None:
         """Nothing of it is left."""
-        for slot in (*self._free, *(begun.slot for begun in self._running.values())):
-            slot.close()
+        for begun in self._running.values():
+            begun.slot.close()
         if self._watch is not None:
             ray_internals.forget_beats(self._watch.seen)
 
     def _new_slot(self) -> _Slot:
         return _Slot(self._workers, self._session, self._heartbeat)
+
+    def _begin(self, job: Job[K], slot: _Slot) -> None:
+        now = time.monotonic()
+        self._hand_over(_Begun(job, now, slot, now))
 
     def _hand_over(self, begun: _Begun[K]) -> None:
         self._running[begun.slot.process.do.remote(begun.job.function, begun.job.given)] = begun
@@ -202,7 +205,10 @@ class _Queue(Generic[K]):
             as_actors = ray_internals.as_actor_error(begun.slot.id, error)
             self._died.append((begun, EndedProcess(begun.job.title, as_actors, killed=begun.hung is not None)))
             return None
-        self._free.append(begun.slot)
+        if (job := next(self._left, None)) is None:
+            begun.slot.close()
+        else:
+            self._begin(job, begun.slot)
         return begun.ended(value)
 
     def _settled(self, begun: _Begun[K], fate: Fate) -> Ended[K] | None:
