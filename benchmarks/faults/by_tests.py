@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.faults.drivers import own_environment
 from benchmarks.faults.row import Row
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,8 @@ def checked(title: str, done: str, raw_ray: str, tests: Sequence[str], reached: 
     with tempfile.TemporaryDirectory(prefix="tff-", dir="/tmp") as folder:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
-        done_tests = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        environment = own_environment()
+        done_tests = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if not report.exists():
             raise RuntimeError(f"pytest has written no report: {done_tests.stdout[-300:]}{done_tests.stderr[-300:]}")
         cases = [*ElementTree.parse(report).iter("testcase")]  # our own file

@@ -55,6 +55,7 @@ def train(config: dict[str, Any]) -> None:
 def search(folder: Path, seconds: float, *, restore: bool) -> None:
     """In a process of its own: as the documentation shows it; prints the trials at the end."""
     os.environ |= {"TUNE_GLOBAL_CHECKPOINT_S": "1", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ["RAY_DEDUP_LOGS"] = "0"  # or equal lines of two trials are told as one
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.hyperopt import HyperOptSearch

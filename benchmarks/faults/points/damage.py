@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 
 from benchmarks.faults import damaging_ray
 from benchmarks.faults.damaging import AS_UNDISTURBED, REFUSED, WRONG, cases, interrupted
+from benchmarks.faults.drivers import DriverFailed
 from benchmarks.faults.row import Row, Settings
 
 NUMBER = 7
@@ -22,15 +24,19 @@ def measure(settings: Settings) -> Row:
     for run in runs:
         run.forget()
     count = Counter(verdict.verdict for verdict in found)
-    rays = damaging_ray.outcomes(RAYS_CASES, 0, settings.say)
-    told = (f"{kind}: {number} x {verdict}" for (kind, verdict), number in sorted(rays.items()))
+    rays, told = Counter[tuple[str, str]](), ""
+    try:
+        rays = damaging_ray.outcomes(RAYS_CASES, 0, settings.say)
+    except (DriverFailed, subprocess.TimeoutExpired) as problem:  # ours has been measured
+        told = f"could not be measured: {problem}"
+    told = told or "; ".join(f"{kind}: {number} x {verdict}" for (kind, verdict), number in sorted(rays.items()))
     return Row(
         "corruption",
         f"{len(found)} cases: a snapshot, Tune's own files, a recipe, a state, the study store or the spec of a run "
         "whose machine went down, cut off or with 1 to 16 bits flipped; `tunefleet resume` in a process of its own",
         f"{count[AS_UNDISTURBED]} end as the undisturbed run, {count[REFUSED]} are refused with the file's name, "
         f"{count[WRONG]} are wrong",
-        f"measured, Tuner.restore after the same, {RAYS_CASES} cases: {'; '.join(told)}. FINDINGS: a truncated "
+        f"measured, Tuner.restore after the same, {RAYS_CASES} cases: {told}. FINDINGS: a truncated "
         "experiment_state starts a new experiment of ONE trial, exit status 0; a corrupt newest checkpoint burns every "
         "retry",
         not count[WRONG],
