@@ -80,9 +80,11 @@ def check_nodes(
     with _written(filesystem, probe):
         pending = _ask(nodes, asked)
         own = Found(installed(), digests_of(asked.modules), {}, None, 0)
-        meanwhile()
-        answers = _answers(pending)
-        table = [(node, problem) for node in nodes for problem in _judged(node, own, answers[node.id], asked)]
+        try:
+            meanwhile()
+        finally:  # also where that fails: what the nodes have written has to go
+            answers = _answers(pending)
+            table = [(node, problem) for node in nodes for problem in _judged(node, own, answers[node.id], asked)]
     if table:
         raise ClusterError(_drawn(table, nodes))
 

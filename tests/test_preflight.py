@@ -1,14 +1,17 @@
-"""What is said of a node before the first trial: from what it has answered, without Ray."""
+"""What is said of a node before the first trial: from what it has answered."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 from cluster.capacity import ClusterError, Node
-from cluster.preflight import Found, digests_of, installed, problems_of
+from cluster.growth import living_nodes
+from cluster.preflight import Found, check_nodes, digests_of, installed, problems_of
 from cluster.reach import make_folder
+from cluster.spec import ClusterSpec
 
 OWN = Found({"python": "3.11", "torch": "2.13.0+cpu", "ray": "2.60.0"}, {"tuning": "a", "mine": "b"}, {}, None, 0)
 PLAIN = Node("n", "10.0.0.1", cpus=4, gpus=0, accelerator=None)
@@ -83,3 +86,13 @@ def test_a_run_folder_that_cannot_be_written_is_refused_before_any_node_is_asked
         make_folder(tmp_path / "file" / "run")
     make_folder(tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.ray
+def test_what_fails_while_the_nodes_look_is_raised_and_no_probe_stays(ray_session: None, tmp_path: Path) -> None:
+    def fails() -> None:
+        raise RuntimeError("made with other versions")
+
+    with pytest.raises(RuntimeError, match="made with other versions"):
+        check_nodes(living_nodes(ClusterSpec()), LocalFileSystem(), str(tmp_path), meanwhile=fails)
+    assert list(tmp_path.iterdir()) == []
