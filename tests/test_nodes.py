@@ -179,26 +179,28 @@ def test_a_training_after_the_search_whose_node_is_lost_starts_again_and_has_not
         "space": {"learning_rate": {"choice": [1e-3, 1e-4]}},
         "fixed": {"model.seconds_per_epoch": 1.0},
         "strategies": [{"kind": "grid"}],
-        "confirm": {"top": 2, "seeds": 4},
+        "confirm": {"top": 2, "seeds": 8},
         "cluster": {"storage": str(tmp_path), "address": nodes.nodes[0].address},
     }
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
     nodes.start("d", cpus=2, gpus=2)
     lines: list[str] = []
+    killed = False
     with driver(tmp_path / "spec.yaml", nodes) as process:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
-            if "confirming 1/8" in line:
-                assert wait_for_trials_on(nodes.nodes[-1])
+            if not killed and "confirming " in line and nodes.nodes[-1].trials():  # on a busy machine it comes late
                 nodes.nodes[-1].kill()
+                killed = True
     told = "".join(lines)
     assert process.returncode == 0, told
+    assert killed, told
     assert "is lost. It starts again" in told
     loaded = load_spec(tmp_path / "spec.yaml")
     (grid,) = StudyStore(loaded.store_url).load("confirmed").studies
-    assert [one.error for one in grid.confirmations] == [None] * 8
-    assert sum(one.test is not None for one in grid.confirmations) == 4
+    assert [one.error for one in grid.confirmations] == [None] * 16
+    assert sum(one.test is not None for one in grid.confirmations) == 8
 
 
 def test_a_process_that_dies_on_a_node_that_lives_is_the_trials_own_failure(ray_session: None, tmp_path: Path) -> None:

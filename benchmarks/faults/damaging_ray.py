@@ -19,11 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.damaging import SECONDS, damage
+from benchmarks.faults.damaging import damage
 from benchmarks.faults.drivers import own_environment, run_until_power_cut
 
 REPORTS = 9  # after which the machine goes down
 EPOCHS, TRIALS = 4, 8
+PATIENCE = 120.0  # seconds that a run may take; undisturbed it takes 15
 KINDS = {
     "nothing": "",
     "experiment state": "experiment_state-*.json",
@@ -93,17 +94,21 @@ def _command(folder: Path, seconds: float, *, restore: bool) -> list[str]:
     return [sys.executable, "-c", program]
 
 
-def attempt(folder: Path, seconds: float, *, restore: bool) -> tuple[int, Any]:
-    """Exit status, and the trials at the end."""
-    command = _command(folder, seconds, restore=restore)
-    environment = own_environment()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+def attempt(folder: Path, seconds: float, *, restore: bool) -> tuple[int | None, Any]:
+    """Exit status (None: it had not ended after `PATIENCE`), and the trials at the end."""
+    command, environment = _command(folder, seconds, restore=restore), own_environment()
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return None, None
     told = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
     return done.returncode, json.loads(told[-1].partition(" ")[2]) if told else None
 
 
-def judged(status: int, found: Any, expected: Any) -> str:
+def judged(status: int | None, found: Any, expected: Any) -> str:
     """In words."""
+    if status is None:
+        return f"no end within {PATIENCE:g} s"
     if found is None:
         return f"an exception, exit status {status}"
     if found == expected:
