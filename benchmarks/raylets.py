@@ -29,7 +29,8 @@ PORTS = (  # of one node, after the two of a head
 )
 PORTS_PER_NODE = 60
 # Titles of the processes of trials, while one waits and while it computes, and of trainings after the search.
-TRIALS = ("ray::Slot", "ray::_Inner", "ray::Process")
+TRAINING = "ray::Process"
+TRIALS = ("ray::Slot", "ray::_Inner", TRAINING)
 START_SECONDS = 90.0  # on a busy machine
 TRIES = 4
 OTHER_MACHINE = 'hostname "$1" && mount -t tmpfs -o size=25% none /dev/shm && shift && exec "$@"'
@@ -99,11 +100,15 @@ class RayNode:
 
     def trials(self) -> int:
         """Processes there that compute trials now."""
+        return self.computes(TRIALS)
+
+    def computes(self, titles: str | tuple[str, ...]) -> int:
+        """Processes there with titles that begin so."""
         names = []
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
                 names.append(process.name())
-        return sum(name.startswith(TRIALS) for name in names)
+        return sum(name.startswith(titles) for name in names)
 
     def signal(self, number: int) -> None:
         """To every process of the node, the node's own first: SIGKILL is a power cut, SIGSTOP a silent partition."""
@@ -134,6 +139,7 @@ class RayNodes:
     disguised: bool = False
     address: str = "127.0.0.1"
     nodes: list[RayNode] = field(default_factory=list)
+    _base: int = 0  # the first port of the last node
 
     def start(self, name: str, *, cpus: int, gpus: int, cable: Cable | None = None, **environment: str) -> RayNode:
         """The head first, then workers; returns when the node says that it runs.
@@ -151,7 +157,8 @@ class RayNodes:
         return self._start(name, cpus, gpus, cable, environment)
 
     def _start(self, name: str, cpus: int, gpus: int, cable: Cable | None, environment: Mapping[str, str]) -> RayNode:
-        base = first_of_free_ports(PORTS_PER_NODE)
+        # Never a dead node's ports: the head waits ever longer before it asks there again, and takes the new one for dead.
+        base = self._base = first_of_free_ports(PORTS_PER_NODE, above=self._base)
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
         command += [f"--{port}={base + offset}" for offset, port in enumerate(PORTS, start=2)]
         command += [f"--min-worker-port={base + 10}", f"--max-worker-port={base + PORTS_PER_NODE - 1}"]
@@ -230,10 +237,10 @@ def cables_are_permitted() -> bool:
     return False
 
 
-def first_of_free_ports(count: int) -> int:
+def first_of_free_ports(count: int, above: int = 0) -> int:
     """The first of `count` consecutive ports that are all free now, below the range for outgoing connections."""
     for base in range(20000, 32000, count):
-        if all(_is_free(port) for port in range(base, base + count)):
+        if base > above and all(_is_free(port) for port in range(base, base + count)):
             return base
     raise NodeFailed(f"no {count} consecutive free ports between 20000 and 32000")
 

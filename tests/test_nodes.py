@@ -14,13 +14,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import yaml
 
-from benchmarks.raylets import RayNode, RayNodes, ray_nodes
+from benchmarks.raylets import TRAINING, RayNode, RayNodes, ray_nodes
 from trainables.learning_curve import LearningCurve
 from trainables.spec import Params
 from tuning import compare, load_spec, run_experiment
@@ -183,20 +184,17 @@ def test_a_training_after_the_search_whose_node_is_lost_starts_again_and_has_not
         "cluster": {"storage": str(tmp_path), "address": nodes.nodes[0].address},
     }
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
-    nodes.start("d", cpus=2, gpus=2)
-    lines: list[str] = []
-    killed = False
-    with driver(tmp_path / "spec.yaml", nodes) as process:
+    node = nodes.start("d", cpus=2, gpus=2)
+    with driver(tmp_path / "spec.yaml", nodes) as process, ThreadPoolExecutor(1) as reader:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if not killed and "confirming " in line and nodes.nodes[-1].trials():  # on a busy machine it comes late
-                nodes.nodes[-1].kill()
-                killed = True
-    told = "".join(lines)
-    assert process.returncode == 0, told
-    assert killed, told
-    assert "is lost. It starts again" in told
+        told = reader.submit(process.stdout.read)  # or it would wait for us
+        while process.poll() is None and not node.computes(TRAINING):  # on a busy machine that comes late
+            time.sleep(0.05)
+        killed = process.poll() is None
+        node.kill()
+    assert process.returncode == 0, told.result()
+    assert killed, told.result()
+    assert "is lost. It starts again" in told.result()
     loaded = load_spec(tmp_path / "spec.yaml")
     (grid,) = StudyStore(loaded.store_url).load("confirmed").studies
     assert [one.error for one in grid.confirmations] == [None] * 16
