@@ -157,7 +157,7 @@ class RayNodes:
         return self._start(name, cpus, gpus, cable, environment)
 
     def _start(self, name: str, cpus: int, gpus: int, cable: Cable | None, environment: Mapping[str, str]) -> RayNode:
-        # Never a dead node's ports: the head waits ever longer before it asks there again, and takes the new one for dead.
+        # Never a dead node's ports: the head asks there ever more rarely, and would take the new node for dead, too.
         base = self._base = first_of_free_ports(PORTS_PER_NODE, above=self._base)
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
         command += [f"--{port}={base + offset}" for offset, port in enumerate(PORTS, start=2)]

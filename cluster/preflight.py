@@ -82,11 +82,19 @@ def check_nodes(
         own = Found(installed(), digests_of(asked.modules), {}, None, 0)
         try:
             meanwhile()
-        finally:  # also where that fails: what the nodes have written has to go
-            answers = _answers(pending)
-            table = [(node, problem) for node in nodes for problem in _judged(node, own, answers[node.id], asked)]
+        except BaseException:
+            with contextlib.suppress(Exception):  # what the nodes have written has to go, but that is the error to tell
+                _compared(nodes, own, pending, asked)
+            raise
+        table = _compared(nodes, own, pending, asked)
     if table:
         raise ClusterError(_drawn(table, nodes))
+
+
+def _compared(nodes: Sequence[Node], own: Found, pending: Mapping[Any, str], asked: Asked) -> list[tuple[Node, str]]:
+    """What is wrong where, once all have answered; what they have written is deleted."""
+    answers = _answers(pending)
+    return [(node, problem) for node in nodes for problem in _judged(node, own, answers[node.id], asked)]
 
 
 def look(asked: Asked, node: str) -> Found:
@@ -209,8 +217,11 @@ def _written(filesystem: FileSystem, probe: str) -> Iterator[None]:
         ) from error
     try:
         yield
-    finally:
-        filesystem.delete_file(probe)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            filesystem.delete_file(probe)
+        raise
+    filesystem.delete_file(probe)
 
 
 def _ask(nodes: Sequence[Node], asked: Asked) -> dict[Any, str]:

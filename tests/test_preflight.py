@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,17 @@ def test_what_fails_while_the_nodes_look_is_raised_and_no_probe_stays(ray_sessio
     with pytest.raises(RuntimeError, match="made with other versions"):
         check_nodes(living_nodes(ClusterSpec()), LocalFileSystem(), str(tmp_path), meanwhile=fails)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fails_while_the_nodes_look_is_raised_also_where_the_storage_is_lost(
+    ray_session: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def fails() -> None:
+        shutil.rmtree(folder)
+        raise RuntimeError("made with other versions")
+
+    with pytest.raises(RuntimeError, match="made with other versions"):
+        check_nodes(living_nodes(ClusterSpec()), LocalFileSystem(), str(folder), meanwhile=fails)
