@@ -238,11 +238,18 @@ def cables_are_permitted() -> bool:
 
 
 def first_of_free_ports(count: int, above: int = 0) -> int:
-    """The first of `count` consecutive ports that are all free now, below the range for outgoing connections."""
-    for base in range(20000, 32000, count):
-        if base > above and all(_is_free(port) for port in range(base, base + count)):
+    """The first of `count` consecutive ports that are all free now, below the range for outgoing connections.
+
+    Args:
+        above: what an earlier call returned; the ports are others.
+
+    Raises:
+        NodeFailed: there are none.
+    """
+    for base in range(max(20000, above + count), 32000, count):
+        if all(_is_free(port) for port in range(base, base + count)):
             return base
-    raise NodeFailed(f"no {count} consecutive free ports between 20000 and 32000")
+    raise NodeFailed(f"no {count} consecutive free ports between {max(20000, above + count)} and 32000")
 
 
 def _is_free(port: int) -> bool:
