@@ -64,7 +64,7 @@ def measure(options: argparse.Namespace, folder: Path, *, disguised: bool, cable
     health = {name: value for name, _, value in (entry.partition("=") for entry in options.health)}
     cable = Cable.between(os.getpid()) if cabled else None
     try:
-        with ray_nodes(folder, disguised=disguised, RAY_AUTH_MODE="disabled", HOME=str(folder), **health) as nodes:
+        with ray_nodes(folder, disguised=disguised, HOME=str(folder), **health) as nodes:
             if cable:
                 nodes.address = cable.here
             head = nodes.start("head", cpus=GPUS, gpus=GPUS)

@@ -1,7 +1,8 @@
 """A Ray cluster of several nodes on this one machine, some of them killed, frozen or cut off while it runs.
 
-Each node is a `ray start --block` with its own ports. Where namespaces are permitted a node is as good as another
-machine: its own host name, its own shared memory and, cut off from the network when asked, its own end of a cable.
+Each node is a `ray start --block` with its own ports, or a `tunefleet cluster start`, which becomes one. Where
+namespaces are permitted a node is as good as another machine: its own host name, its own shared memory and, cut off
+from the network when asked, its own end of a cable.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ TRAINING = "ray::Process"
 TRIALS = ("ray::Slot", "ray::_Inner", TRAINING)
 START_SECONDS = 90.0  # on a busy machine
 TRIES = 4
+NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # on this machine alone
+TOKEN = Path(".ray", "auth_token")  # in the home folder
 OTHER_MACHINE = 'hostname "$1" && mount -t tmpfs -o size=25% none /dev/shm && shift && exec "$@"'
 
 
@@ -90,6 +93,12 @@ class RayNode:
     name: str
     address: str  # host:port of the head that it is or has joined
     process: subprocess.Popen[str]
+    access: Mapping[str, str]  # what the environment of a driver must hold
+
+    @property
+    def is_open(self) -> bool:
+        """To everybody on this machine."""
+        return self.access == NO_TOKEN
 
     def processes(self) -> list[psutil.Process]:
         """All that belong to it: the node's own and its workers'."""
@@ -132,12 +141,14 @@ class RayNodes:
         environment: of every node, besides what this process has that is not Ray's.
         disguised: each worker gets a host name and shared memory of its own; see `can_disguise`.
         address: of this machine, as the nodes reach it.
+        closed: started by `tunefleet cluster start`, with a token below `folder`.
     """
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     disguised: bool = False
     address: str = "127.0.0.1"
+    closed: bool = False
     nodes: list[RayNode] = field(default_factory=list)
     _base: int = 0  # the first port of the last node
 
@@ -159,13 +170,21 @@ class RayNodes:
     def _start(self, name: str, cpus: int, gpus: int, cable: Cable | None, environment: Mapping[str, str]) -> RayNode:
         # Never a dead node's ports: the head asks there ever more rarely, and would take the new node for dead, too.
         base = self._base = first_of_free_ports(PORTS_PER_NODE, above=self._base)
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--disable-usage-stats"]
+        if self.closed:
+            command = [sys.executable, "-m", "tuning.cli", "cluster", "start", *([] if self.nodes else ["--head"])]
+            command += [f"--address={self.nodes[0].address}"] if self.nodes else []
+            command += ["--"]
+        elif self.nodes:
+            command += [f"--address={self.nodes[0].address}"]
+        else:
+            command += ["--head"]
+        command += ["--block"]
         command += [f"--{port}={base + offset}" for offset, port in enumerate(PORTS, start=2)]
         command += [f"--min-worker-port={base + 10}", f"--max-worker-port={base + PORTS_PER_NODE - 1}"]
         command += [f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--object-store-memory={100 * 2**20}"]
         if self.nodes:
             address = self.nodes[0].address
-            command += [f"--address={address}"]
             command += [f"--node-ip-address={cable.there if cable else self.address}"]
             if self.disguised:
                 command = ["unshare", "--uts", "--mount", "sh", "-c", OTHER_MACHINE, "sh", name, *command]
@@ -174,16 +193,18 @@ class RayNodes:
         else:
             address = f"{self.address}:{base}"
             command += [f"--node-ip-address={self.address}"]
-            command += ["--head", "--include-dashboard=false", f"--port={base}", f"--ray-client-server-port={base + 1}"]
+            command += ["--include-dashboard=false", f"--port={base}", f"--ray-client-server-port={base + 1}"]
             command += [f"--temp-dir={self.folder / 'ray'}"]
+        mode = {"HOME": str(self.folder)} if self.closed else NO_TOKEN
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_"))}
         log = self.folder / f"{name}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
                 command, stdout=output, stderr=output, text=True, start_new_session=True,
-                env={**inherited, "RAY_worker_niceness": "0", **self.environment, **environment},
+                env={**inherited, **mode, "RAY_worker_niceness": "0", **self.environment, **environment},
             )  # fmt: skip
-        node = RayNode(name, address, process)
+        access = {"RAY_AUTH_TOKEN_PATH": str(self.folder / TOKEN)} if self.closed else NO_TOKEN
+        node = RayNode(name, address, process, access)
         until = time.monotonic() + START_SECONDS
         while "Ray runtime started" not in log.read_text():
             if process.poll() is not None or time.monotonic() > until:
@@ -208,9 +229,9 @@ class RayNodes:
 
 
 @contextmanager
-def ray_nodes(folder: Path, *, disguised: bool = False, **environment: str) -> Iterator[RayNodes]:
+def ray_nodes(folder: Path, *, disguised: bool = False, closed: bool = False, **environment: str) -> Iterator[RayNodes]:
     """A cluster without a node yet; all that are started are stopped at the end."""
-    nodes = RayNodes(folder, environment, disguised)
+    nodes = RayNodes(folder, environment, disguised, closed=closed)
     try:
         yield nodes
     finally:

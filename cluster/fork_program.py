@@ -1,9 +1,14 @@
-"""The two programs of `cluster.fork_server`, which says what they are for; run as a file, by path.
+"""The program of `cluster.fork_server`, which says what it is for: processes that have imported, and fork.
 
-    fork_program.py serve FD SOCKET IMPORTS    the server: forks a worker for each launcher that asks
-    fork_program.py --...                      the launcher, as Ray starts it in place of its own `setup_worker.py`
+    fork_program.py FD SOCKET TOLD
 
-It imports none of ours: a launcher has to be up in a moment, and the server imports what it is told.
+The *base* has imported all that does not import ray. Ray reads whose job it is as its library is loaded; so each job
+gets a *template*, forked from the base, that imports the rest, forks the job's workers and ends soon after the last.
+
+    launcher ---what the worker is to be---> base ---the same, and the launcher's socket---> template --forks--> worker
+    launcher <--"F", and the worker's exit status------------------------------------------- template
+
+Run as a file, by path: it imports none of ours, but what it is told. What launchers say is in `cluster.fork_launcher`.
 """
 
 from __future__ import annotations
@@ -19,34 +24,115 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-SOCKET = "TUNEFLEET_FORK_SERVER"  # in the environment of the raylet, and so of launchers: the server's
-RAYS_OWN = "TUNEFLEET_SETUP_WORKER"  # there, too: what Ray would have started
-SERVE = "serve"
+FORKED, REFUSED, STATUS, LENGTH = b"F", b"R", struct.Struct("!i"), struct.Struct("!Q")
 STREAMS = 3  # standard input, output, error
-# Ray reads these once, when it is imported; with one driver and one node all workers have the same.
-ONE_SESSION = ("RAY_JOB_ID", "RAY_RAYLET_PID")
+OF_THE_JOB = ("RAY_JOB_ID", "RAY_RAYLET_PID")  # what Ray reads as its library is loaded
 GRACE_SECONDS = 5.0  # for workers to end by themselves after their driver
 ASKING_SECONDS = 10.0  # for a launcher to say what it wants
-REFUSED = -1000  # no exit status
+IDLE_SECONDS = 60.0  # of a template without a worker
 
 
-class Server:
-    """Forks a worker for each launcher that asks, and tells it how the worker ended.
+class Told(NamedTuple):
+    """By whoever starts this program."""
 
-    Args:
-        prepare: called before the first fork, with the variables of `ONE_SESSION` in the environment.
-    """
+    early: list[str]  # modules that the base imports
+    late: list[str]  # those of a template
+    paths: list[str]  # sys.path for both
+    outlives: bool  # any one driver: what is installed may change meanwhile
 
-    def __init__(self, listening: socket.socket, prepare: Callable[[], None]) -> None:
-        self._listening, self._prepare = listening, prepare
-        self._session: dict[str, str] | None = None
-        self._launchers: dict[int, socket.socket] = {}  # by the pid of the worker
+
+@dataclass
+class Request:
+    """What a worker is to be."""
+
+    program: list[str]  # with its arguments
+    environment: dict[str, str]  # the launcher's
+    variables: dict[str, str]  # those of its runtime environment
+    folder: str  # to work in
+    badness: str  # /proc/self/oom_score_adj
+    sockets: list[int]  # standard streams, and where it has been handed on the launcher's socket
+
+    @property
+    def folders(self) -> list[str]:
+        """Of its PYTHONPATH."""
+        return folders(self.variables.get("PYTHONPATH") or self.environment.get("PYTHONPATH"))
+
+    @property
+    def job(self) -> tuple[str, ...]:
+        """Whose workers it is of; they import the same."""
+        return (*(self.environment.get(name, "") for name in OF_THE_JOB), *self.folders)
+
+    @classmethod
+    def received(cls, sender: socket.socket) -> Request:
+        """As `send` sends it.
+
+        Raises:
+            EOFError: the sender has ended.
+        """
+        head, sockets, _, _ = socket.recv_fds(sender, LENGTH.size, STREAMS + 1)
+        while len(head) < LENGTH.size:
+            head += _some(sender, LENGTH.size - len(head))
+        (length,) = LENGTH.unpack(head)
+        body = b""
+        while len(body) < length:
+            body += _some(sender, length - len(body))
+        return cls(**json.loads(body), sockets=list(sockets))
+
+    def send(self, template: socket.socket, launcher: socket.socket) -> None:
+        """Hand it on."""
+        body = json.dumps({name: value for name, value in vars(self).items() if name != "sockets"}).encode()
+        socket.send_fds(template, [LENGTH.pack(len(body))], [*self.sockets, launcher.fileno()])
+        template.sendall(body)
+
+    def close(self) -> None:
+        """Whoever hands it on, or forks for it, keeps none of them."""
+        for number in self.sockets[:STREAMS]:
+            os.close(number)
+
+    def become(self, own: list[str]) -> None:
+        """As `setup_worker.py` does it, but that this interpreter is the worker's.
+
+        Args:
+            own: the folders of this interpreter's PYTHONPATH, instead of which the worker's stand.
+        """
+        import runpy
+
+        from ray._private.utils import update_envs
+
+        for number, stream in enumerate(self.sockets[:STREAMS]):
+            os.dup2(stream, number)
+        self.close()
+        os.environ.clear()
+        os.environ.update(self.environment)
+        update_envs(self.variables)
+        os.chdir(self.folder)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write(self.badness)
+        others = [path for path in sys.path if path not in own]
+        sys.argv, sys.path[:] = self.program, [os.path.dirname(self.program[0]), *self.folders, *others]
+        runpy.run_path(self.program[0], run_name="__main__")
+
+
+def _some(sender: socket.socket, most: int) -> bytes:
+    data = sender.recv(min(most, 1 << 20))
+    if not data:
+        raise EOFError
+    return data
+
+
+def folders(variable: str | None) -> list[str]:
+    """Those of a PYTHONPATH, as they stand in sys.path."""
+    return [os.path.abspath(path) for path in (variable or "").split(os.pathsep) if path]
+
+
+class Parent:
+    """Waits for what comes in, and for its children to end."""
+
+    def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listening, selectors.EVENT_READ)
-        self._selector.register(sys.stdin, selectors.EVENT_READ)
         self._wake, self._woken = socket.socketpair()
         for end in (self._wake, self._woken):
             end.setblocking(False)
@@ -54,60 +140,179 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._selector.register(self._woken, selectors.EVENT_READ)
 
-    def serve(self) -> Request | None:
-        """Until the driver has ended: None. In a worker: what it was asked to be."""
-        while True:
-            for key, _ in self._selector.select():
-                if key.fileobj is sys.stdin:
-                    self._end()
-                    return None
-                if key.fileobj is self._listening:
-                    if (request := self._fork()) is not None:
-                        return request
-                elif key.fileobj is self._woken:
-                    self._woken.recv(4096)
-                    self._reap()
-                else:
-                    self._lost(key.fileobj)
+    def came(self, seconds: float | None = None) -> list[Any]:
+        """Those of the registered that can be read; the children that have ended by then are reaped."""
+        readable = [key.fileobj for key, _ in self._selector.select(seconds)]
+        if self._woken in readable:
+            readable.remove(self._woken)
+            self._woken.recv(4096)
+            self.reap()
+        return readable
 
-    def _fork(self) -> Request | None:
-        launcher, _ = self._listening.accept()
-        launcher.settimeout(ASKING_SECONDS)
-        try:
-            request = Request.received(launcher)
-        except (OSError, ValueError, EOFError):  # the launcher was killed while it asked
-            launcher.close()
-            return None
-        session = {name: request.environment.get(name, "") for name in ONE_SESSION}
-        if self._session is None:
-            self._session = session
-            os.environ.update(session)
-            self._prepare()
-        if session != self._session:
-            with launcher, contextlib.suppress(OSError):
-                launcher.sendall(struct.pack("!i", REFUSED))
-            request.close()
-            return None
-        if (pid := os.fork()) == 0:
-            for held in (*self._launchers.values(), launcher, self._listening, self._wake, self._woken):
-                held.close()
-            self._selector.close()
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            return request
-        request.close()
-        self._launchers[pid] = launcher
-        self._selector.register(launcher, selectors.EVENT_READ)
-        return None
-
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """The children that have ended."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = ended
-                if (launcher := self._launchers.pop(pid, None)) is not None:
-                    self._selector.unregister(launcher)
-                    with launcher, contextlib.suppress(OSError):
-                        launcher.sendall(struct.pack("!i", os.waitstatus_to_exitcode(status)))
+                self.ended(pid, os.waitstatus_to_exitcode(status))
+
+    def ended(self, pid: int, status: int) -> None:
+        """A child has."""
+        raise NotImplementedError
+
+    def let_go(self) -> None:
+        """In a child: of what is its parent's."""
+        for end in (self._wake, self._woken):
+            end.close()
+        self._selector.close()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+class Base(Parent):
+    """Hands each request on to the template of its job."""
+
+    def __init__(self, listening: socket.socket, told: Told, own: list[str]) -> None:
+        super().__init__()
+        self._listening, self._own = listening, own
+        self._templates: dict[tuple[str, ...], tuple[int, socket.socket]] = {}  # pid, and where it listens
+        self._names = {name.partition(".")[0] for name in sys.modules}
+        files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} if told.outlives else ()
+        self._files = {file: _written(file) for file in files if file}
+        self._selector.register(listening, selectors.EVENT_READ)
+        self._selector.register(sys.stdin, selectors.EVENT_READ)
+
+    def serve(self) -> tuple[Request, socket.socket] | None:
+        """Until whoever started it has ended: None. In a template: its first request, and where others come from."""
+        while True:
+            readable = self.came()
+            if sys.stdin in readable:
+                self._end()
+                return None
+            if self._listening in readable and (born := self._accept()) is not None:
+                return born
+
+    def _end(self) -> None:
+        """With all templates."""
+        self._selector.unregister(sys.stdin)
+        self._selector.unregister(self._listening)
+        for _, control in self._templates.values():
+            control.close()
+        while self._templates:
+            self.came()
+
+    def _accept(self) -> tuple[Request, socket.socket] | None:
+        launcher, _ = self._listening.accept()
+        launcher.settimeout(ASKING_SECONDS)
+        with launcher, contextlib.suppress(OSError, ValueError, EOFError):  # the launcher was killed while it asked
+            request = Request.received(launcher)
+            try:
+                if request.job not in self._templates:
+                    if self._is_hindered(request):
+                        launcher.sendall(REFUSED)
+                        return None
+                    if (born := self._fork(request)) is not None:
+                        launcher.close()
+                        return born
+                request.send(self._templates[request.job][1], launcher)
+            finally:
+                request.close()
+        return None
+
+    def _fork(self, request: Request) -> tuple[Request, socket.socket] | None:
+        ours, its = socket.socketpair()
+        if (pid := os.fork()) == 0:
+            for held in (self._listening, ours, *(control for _, control in self._templates.values())):
+                held.close()
+            self.let_go()
+            return request, its
+        its.close()
+        self._templates[request.job] = pid, ours
+        return None
+
+    def ended(self, pid: int, status: int) -> None:
+        """A template: its job has no worker any more, or it could not import."""
+        for job, (its, control) in list(self._templates.items()):
+            if its == pid:
+                control.close()
+                del self._templates[job]
+
+    def _is_hindered(self, request: Request) -> bool:
+        """Whether a process that imports by itself would import something else."""
+        added = [folder for folder in request.folders if folder not in self._own and os.path.isdir(folder)]
+        names = {name.partition(".")[0] for folder in added for name in os.listdir(folder)}
+        if not self._names.isdisjoint(names):
+            return True
+        changed = [file for file, written in self._files.items() if _written(file) != written]
+        if changed:
+            print(
+                f"tunefleet: {len(changed)} files have changed since this node was started, such as {changed[0]}. The "
+                f"workers of job {request.job[0]} import by themselves; start the node again, and they are forked.",
+                file=sys.stderr,
+                flush=True,
+            )
+        return bool(changed)
+
+
+def _written(file: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+class Template(Parent):
+    """Forks a worker for each launcher that the base hands on, and tells it how the worker ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        super().__init__()
+        self._control = control
+        self._launchers: dict[int, socket.socket] = {}  # by the pid of the worker
+        self._idle_until = time.monotonic() + IDLE_SECONDS
+        self._selector.register(control, selectors.EVENT_READ)
+
+    def serve(self) -> Request | None:
+        """Until the base has ended, or there was no worker for a while: None. In a worker: what it is to be."""
+        while True:
+            left = self._idle_until - time.monotonic()
+            readable = self.came(None if self._launchers else max(0.0, left))
+            if not self._launchers and not readable and left <= 0:
+                return None
+            for one in readable:
+                if one is not self._control:
+                    self._lost(one)
+                    continue
+                try:
+                    request = Request.received(self._control)
+                except (OSError, EOFError):
+                    self._end()
+                    return None
+                if self._fork(request):
+                    return request
+
+    def _fork(self, request: Request) -> bool:
+        """Whether this is the worker."""
+        launcher = socket.socket(fileno=request.sockets[STREAMS])
+        if (pid := os.fork()) == 0:
+            for held in (*self._launchers.values(), launcher, self._control):
+                held.close()
+            self.let_go()
+            return True
+        request.close()
+        self._launchers[pid] = launcher
+        self._selector.register(launcher, selectors.EVENT_READ)
+        with contextlib.suppress(OSError):  # it was killed meanwhile, which is read next
+            launcher.sendall(FORKED)
+        return False
+
+    def ended(self, pid: int, status: int) -> None:
+        """A worker."""
+        self._idle_until = time.monotonic() + IDLE_SECONDS
+        if (launcher := self._launchers.pop(pid, None)) is not None:
+            self._selector.unregister(launcher)
+            with launcher, contextlib.suppress(OSError):
+                launcher.sendall(STATUS.pack(status))
 
     def _lost(self, launcher: Any) -> None:
         """The launcher has ended; it is Ray's word that the worker should."""
@@ -125,143 +330,43 @@ class Server:
         deadline = time.monotonic() + GRACE_SECONDS
         while self._launchers and time.monotonic() < deadline:
             time.sleep(0.05)
-            self._reap()
+            self.reap()
         for pid in self._launchers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
-class Request:
-    """What a launcher was started with: its arguments, its environment, its working directory, its streams."""
-
-    def __init__(self, arguments: list[str], environment: dict[str, str], folder: str, streams: list[int]) -> None:
-        self.arguments, self.environment, self.folder, self.streams = arguments, environment, folder, streams
-
-    @classmethod
-    def received(cls, launcher: socket.socket) -> Request:
-        """As `send` sends it.
-
-        Raises:
-            EOFError: the launcher has ended.
-        """
-        head, streams, _, _ = socket.recv_fds(launcher, 8, STREAMS)
-        while len(head) < 8:
-            head += _some(launcher, 8 - len(head))
-        (length,) = struct.unpack("!Q", head)
-        body = b""
-        while len(body) < length:
-            body += _some(launcher, length - len(body))
-        arguments, environment, folder = json.loads(body)
-        return cls(arguments, environment, folder, list(streams))
-
-    @staticmethod
-    def send(server: socket.socket) -> None:
-        """This process's own."""
-        body = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
-        socket.send_fds(server, [struct.pack("!Q", len(body))], list(range(STREAMS)))
-        server.sendall(body)
-
-    def close(self) -> None:
-        """The server keeps none of them."""
-        for stream in self.streams:
-            os.close(stream)
-
-    def take(self) -> None:
-        """Make this process the one that was asked for."""
-        for number, stream in enumerate(self.streams):
-            os.dup2(stream, number)
-        self.close()
-        os.environ.clear()
-        os.environ.update(self.environment)
-        os.chdir(self.folder)
-
-
-def _some(launcher: socket.socket, most: int) -> bytes:
-    data = launcher.recv(min(most, 1 << 20))
-    if not data:
-        raise EOFError
-    return data
-
-
-def _become_worker(request: Request) -> None:
-    """As `setup_worker.py` does it, but that this interpreter is the worker's."""
-    import runpy
-
-    from ray._private.utils import update_envs
-
-    request.take()
-    context, program = _parsed(request.arguments)
-    update_envs(context.get("env_vars"))
-    sys.argv, sys.path[:0] = program, [os.path.dirname(program[0])]
-    runpy.run_path(program[0], run_name="__main__")
-
-
-def _parsed(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The runtime environment that Ray has made, and the worker's program with its arguments."""
-    named, program = {"--serialized-runtime-env-context": "{}", "--language": ""}, []
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name in named:
-            named[name] = value
-        else:
-            program.append(argument)
-    return json.loads(named["--serialized-runtime-env-context"] or "{}"), program
-
-
-def _can_be_forked(arguments: list[str]) -> bool:
-    """Whether the worker is to run in this very Python, as it is."""
-    context, program = _parsed(arguments)
-    other = [context.get("command_prefix"), context.get("override_worker_entrypoint"), context.get("java_jars")]
-    same_python = context.get("py_executable") in (None, sys.executable)
-    return same_python and not any(other) and bool(program) and program[0].endswith(".py")
-
-
-def launch() -> int:
-    """The exit status of the worker; or this process becomes what Ray would have started."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as server:
-        if _can_be_forked(sys.argv[1:]):
-            server.connect(os.environ[SOCKET])
-            Request.send(server)
-            if (status := _status(server)) != REFUSED:
-                return status
-    return os.execv(sys.executable, [sys.executable, os.environ[RAYS_OWN], *sys.argv[1:]])
-
-
-def _status(server: socket.socket) -> int:
-    try:
-        answer = server.recv(4)
-    except OSError:
-        answer = b""
-    if len(answer) < 4:
-        return 1  # the server has ended, and the worker with it
-    (status,) = struct.unpack("!i", answer)
-    return int(status)
+def import_all(modules: list[str], paths: list[str]) -> None:
+    """With these paths, which are none of a worker's."""
+    before, sys.path[:] = list(sys.path), paths
+    for module in modules:
+        importlib.import_module(module)
+    sys.path[:] = before
+    gc.collect()
+    gc.freeze()  # or a child's first collection writes on every page that it shares with this process
 
 
 def main() -> None:
-    """Either program."""
+    """The base; a template; a worker."""
     del sys.path[0]  # the folder of this file, whose modules are no top-level ones
-    if sys.argv[1:2] != [SERVE]:
-        sys.exit(launch())
-    _, _, fd, _, told = sys.argv
-    early, last, paths = json.loads(told)
-
-    def import_all(*modules: str) -> None:
-        own, sys.path[:] = list(sys.path), paths
-        for module in modules:
-            importlib.import_module(module)
-        sys.path[:] = own
-        gc.collect()
-        gc.freeze()  # or a worker's first collection writes on every page that it shares with the server
-
+    _, fd, place, last = sys.argv
+    told, own = Told(*json.loads(last)), folders(os.environ.get("PYTHONPATH"))
     # Ctrl-C is the driver's; workers get this from their raylet.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    import_all(*early)
+    import_all(told.early, told.paths)
     os.write(sys.stdout.fileno(), b".")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on
-    request = Server(socket.socket(fileno=int(fd)), lambda: import_all("ray", last)).serve()
+    born = Base(socket.socket(fileno=int(fd)), told, own).serve()
+    if born is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)
+        return
+    first, control = born
+    os.environ.update({name: first.environment.get(name, "") for name in OF_THE_JOB})
+    import_all(told.late, [*(folder for folder in first.folders if folder not in own), *told.paths])
+    request = Template(control).serve()
     if request is not None:
-        _become_worker(request)
+        request.become(own)
 
 
 if __name__ == "__main__":

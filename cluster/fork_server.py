@@ -1,17 +1,18 @@
-"""Worker processes of a local Ray by fork, from one process that has done the imports: a moment, not seconds.
+"""Worker processes by fork, from one process that has done the imports: a moment, not seconds.
 
 Ray starts every worker as a fresh interpreter, which imports ray twice and then torch and transformers: five
 CPU-seconds and, on a machine whose disk or cores are slow, much longer by the clock; each study pays that for each of
-its slots. On Linux the driver starts one *fork server* that imports them once, before it has a thread or a device.
-Where Ray would start an interpreter it starts a *launcher*, which hands its arguments, environment and standard
-streams to the fork server and waits for the process that this forks; that one becomes Ray's worker.
+its slots. On Linux a local Ray, and each node of `tunefleet cluster start`, has a *fork server* that imports them once,
+before it has a thread or a device. Where Ray would start an interpreter it starts a *launcher*, which hands its
+arguments, environment and standard streams to the fork server and waits for the process that this forks; that one
+becomes Ray's worker.
 
-    driver --starts--> fork server --forks--> worker
-    raylet --starts--> launcher ----asks---> fork server;  the launcher ends when its worker does, with its status
+    driver, or `ray start` --starts--> fork server --forks--> worker
+    raylet ------------------starts--> launcher ---asks-----> fork server;  it ends when its worker does, as that did
 
-A launcher that is killed takes its worker along. The fork server ends with the driver, however that ends. Where none
-answers, the launcher becomes what Ray would have started. Ray allows for workers that are no children of its own, as
-in containers: it knows them by a token among their arguments. Read against ray 2.60: `RayParams.setup_worker_path`,
+A launcher that is killed takes its worker along. The fork server ends with whoever started it, however that ends. Where
+none answers, the launcher becomes what Ray would have started. Ray allows for workers that are no children of its own,
+as in containers: it knows them by a token among their arguments. Read against ray 2.60: `RayParams.setup_worker_path`,
 `ray/_private/workers/setup_worker.py`. Elsewhere than on Linux there is none: a fork after imports is not safe on
 macOS.
 """
@@ -27,8 +28,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster import fork_program
-from cluster.fork_program import RAYS_OWN, SERVE, SOCKET
+from cluster import fork_launcher, fork_program
+from cluster.fork_launcher import MARKED_ONLY, RAYS_OWN, SOCKET
 from cluster.hangups import hangups_held
 
 # What a slot imports, which Tune marks by the first; and without a question to CUDA, or no child could use a device.
@@ -38,16 +39,16 @@ BACKLOG = 512  # launchers that may wait while the server imports
 logger = logging.getLogger(__name__)
 
 
-def fork_server_of(folder: str, imports: Imports) -> ForkServer | None:
-    """The one for a local Ray that works in `folder`; None on a system without."""
-    return ForkServer(Path(folder) / "forks", imports) if sys.platform == "linux" else None
-
-
 class Imports(NamedTuple):
     """What workers need, as names of modules. They must start no thread and touch no device."""
 
-    early: tuple[str, ...]  # without ray: while Ray starts
-    last: str  # with ray, when the first worker is asked for
+    early: tuple[str, ...]  # while Ray starts; none of ours, which a job brings, and none that imports ray
+    late: tuple[str, ...]  # when the first worker of a job is asked for
+
+
+def can_fork() -> bool:
+    """Whether it is safe on this system."""
+    return sys.platform == "linux"
 
 
 class ForkServer:
@@ -55,12 +56,14 @@ class ForkServer:
 
     Args:
         place: of its socket; the folder is nobody else's.
+        shared: by all drivers of a node, which come and go: only workers of ours are forked, those whose runtime
+            environment has the mark, and none any more once an imported file has changed.
     """
 
-    launcher = fork_program.__file__  # for Ray: in place of its own `setup_worker.py`
+    launcher = fork_launcher.__file__  # for Ray: in place of its own `setup_worker.py`
 
-    def __init__(self, place: Path, imports: Imports) -> None:
-        self._place, self._imports = place, imports
+    def __init__(self, place: Path, imports: Imports, *, shared: bool = False) -> None:
+        self._place, self._imports, self._shared = place, imports, shared
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,7 +72,8 @@ class ForkServer:
         import ray
 
         own = Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py"
-        return {SOCKET: str(self._place), RAYS_OWN: str(own)}
+        marked = {MARKED_ONLY: "1"} if self._shared else {}
+        return {SOCKET: str(self._place), RAYS_OWN: str(own), **marked}
 
     @property
     def pid(self) -> int | None:
@@ -82,14 +86,14 @@ class ForkServer:
             listening.bind(str(self._place))
             listening.listen(BACKLOG)
             # It listens before it has imported anything: a launcher that comes early waits.
-            fd, told = listening.fileno(), json.dumps([*self._imports, sys.path])
+            fd, told = listening.fileno(), json.dumps([*self._imports, sys.path, self._shared])
             with hangups_held():
                 self._process = subprocess.Popen(
-                    [sys.executable, self.launcher, SERVE, str(fd), str(self._place), told],
-                    stdin=subprocess.PIPE,  # closed by the system when the driver ends
+                    [sys.executable, fork_program.__file__, str(fd), str(self._place), told],
+                    stdin=subprocess.PIPE,  # closed by the system when this process ends
                     stdout=subprocess.PIPE,  # a byte when it has imported
                     pass_fds=[fd],
-                    env=os.environ | IMPORTING,
+                    env={"OMP_NUM_THREADS": "1", **os.environ, **IMPORTING},  # or numpy starts threads
                 )
         return self
 
@@ -101,7 +105,7 @@ class ForkServer:
             logger.warning(
                 "The process that workers are forked from has ended, with status %s; why stands above. Each worker now "
                 "imports %s by itself, which takes it some seconds.",
-                self._process.wait(), ", ".join((*self._imports.early, self._imports.last)),
+                self._process.wait(), ", ".join(self._imports.early + self._imports.late),
             )  # fmt: skip
 
     def end(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cluster.capacity import ClusterError
 from cluster.dashboard import Dashboard
 from cluster.environment import environment
+from cluster.fork_launcher import MARK
 from cluster.head import AUTH_MODE
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Jobs:
                 lambda: self._client.submit_job(
                     submission_id=job.id,
                     entrypoint=job.command,
-                    runtime_env={"working_dir": str(job.archive), "env_vars": dict(STOP_GRACEFULLY)},
+                    runtime_env={"working_dir": str(job.archive), "env_vars": {**STOP_GRACEFULLY, MARK: "1"}},
                     metadata=dict(job.metadata),
                 )
             )

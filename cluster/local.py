@@ -14,11 +14,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS, environment
-from cluster.fork_server import ForkServer, Imports, fork_server_of
+from cluster.fork_server import ForkServer, Imports, can_fork
 from cluster.hangups import hangups_held
 from cluster.head import AUTH_MODE
 from cluster.mps import Daemon
@@ -49,7 +50,7 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
         "OMP_NUM_THREADS": str(max(1, int(spec.cpus_per_trial))),
     }
     if imports is not None:
-        settings["RAY_preload_python_modules"] = imports.last
+        settings["RAY_preload_python_modules"] = ",".join(imports.late)
     if os.environ.get(AUTH_MODE, "token").lower() != "token":
         del settings["RAY_AUTH_TOKEN"]  # switched off by the user's own RAY_AUTH_MODE, which stays
     with (
@@ -117,11 +118,10 @@ def litter_in(folder: str) -> dict[str, str]:
 @contextlib.contextmanager
 def _forking(folder: str, imports: Imports | None) -> Iterator[ForkServer | None]:
     """Workers are forked from a process that has made these imports; None where there is none."""
-    server = None if imports is None else fork_server_of(folder, imports)
-    if server is None:
+    if imports is None or not can_fork():
         yield None
         return
-    with server, environment({}, always=server.settings):
+    with ForkServer(Path(folder) / "forks", imports) as server, environment({}, always=server.settings):
         yield server
 
 

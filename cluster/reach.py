@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.capacity import ClusterError
+from cluster.fork_launcher import MARK
 
 PACKAGES = ("cluster", "trainables", "tuning")
 
@@ -23,7 +24,7 @@ def shipped(modules: Sequence[str]) -> dict[str, Any] | None:
     """
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         return None
-    return {"py_modules": [str(source_of(name)) for name in (*PACKAGES, *modules)]}
+    return {"py_modules": [str(source_of(name)) for name in (*PACKAGES, *modules)], "env_vars": {MARK: "1"}}
 
 
 def source_of(name: str) -> Path:

@@ -16,16 +16,17 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS
+from cluster.fork_server import Imports, can_fork
 from cluster.head import AUTH_MODE, machines_of, own_token
 from cluster.private import TokenSource, ray_folder, token_source
+from cluster.start_hook import hooked
 
 START_SECONDS = 120.0  # a cold file system: Ray's processes import for a while
 STOP_SECONDS = 60.0  # the leader drains its node and ends the others
-HOOK = "RAY_START_HOOK"
 # Exporters of metrics answer everybody. Ray has a switch for one of them; the two of the head give up, with a traceback
 # in their log, where their port is none.
 NO_METRICS = {
@@ -36,6 +37,7 @@ NO_METRICS = {
 # A node that is gone is noticed after five failed checks: 10 s, where Ray's own 3 s between two make it 15.
 HEALTH = {"RAY_health_check_period_ms": "2000"}
 CLIENT_PORT, DASHBOARD_HOST, BLOCK = "--ray-client-server-port", "--dashboard-host", "--block"
+ISOLATION = "--enable-resource-isolation"  # in cgroups, which Ray moves the processes into that it has started itself
 OURS = ("--head", "--address")
 
 
@@ -48,19 +50,20 @@ class Node(NamedTuple):
     log: Path
 
 
-def start_node(head: str | None, options: Sequence[str]) -> Node:
+def start_node(head: str | None, options: Sequence[str], imports: Imports | None) -> Node:
     """Start Ray on this machine, in the background; with `--block` among the options, become it and never return.
 
     Args:
         head: host:port of the head to join; None: be the head.
         options: further options of `ray start`.
+        imports: what our workers on this node have as they start; None: each is a fresh interpreter.
 
     Raises:
         ClusterError: no token or one that others can read, a head that refuses it or asks for none, or Ray says no.
     """
     _refuse_options(options)
     token = token_source(make=head is None)
-    environment = _environment(is_head=head is None, options=options)
+    environment = _environment(head is None, options, imports)
     if head is not None:
         _refuse_head(head)
     command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *_arguments(head), *options]
@@ -96,12 +99,6 @@ def exposed_dashboard(options: Sequence[str]) -> str | None:
     return next((host for host in hosts if host not in ("127.0.0.1", "::1", "localhost")), None)
 
 
-def without_ray_client(parameters: Any, is_head: bool) -> None:
-    """Ray's start hook: no server for ray:// clients, which tunefleet never is. Ray has no option that says so."""
-    if is_head:
-        parameters.ray_client_server_port = None
-
-
 def _refuse_options(options: Sequence[str]) -> None:
     names = [option.partition("=")[0] for option in options]
     for name in OURS:
@@ -114,13 +111,14 @@ def _refuse_options(options: Sequence[str]) -> None:
         )
 
 
-def _environment(*, is_head: bool, options: Sequence[str]) -> dict[str, str]:
+def _environment(is_head: bool, options: Sequence[str], imports: Imports | None) -> dict[str, str]:
     """What Ray's processes get, and with them the trials: the token itself only where the user has put it there."""
     settings: Mapping[str, str] = {**SETTINGS, **NO_METRICS, AUTH_MODE: "token"}
     if is_head:
         settings = {**settings, **HEALTH}
-    if is_head and not any(option.startswith(CLIENT_PORT) for option in options):
-        settings = {**settings, HOOK: f"{__name__}.{without_ray_client.__name__}"}
+    named = [option.partition("=")[0] for option in options]
+    forks = can_fork() and ISOLATION not in named
+    settings = {**settings, **hooked(ray_client=CLIENT_PORT in named, imports=imports if forks else None)}
     return {**settings, **os.environ}
 
 
@@ -186,8 +184,10 @@ def stop_nodes() -> int:
         try:
             process = psutil.Process(written["pid"])
             if abs(process.create_time() - written["began"]) < 1:
+                below = process.children(recursive=True)
                 process.terminate()
                 process.wait(STOP_SECONDS)
+                psutil.wait_procs(below, timeout=STOP_SECONDS)  # the fork server, which ends with the leader
                 stopped += 1
                 record.with_suffix(".log").unlink(missing_ok=True)
         except psutil.NoSuchProcess:

@@ -12,10 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.fork_program import RAYS_OWN, SOCKET
+from cluster.fork_launcher import MARK, MARKED_ONLY, RAYS_OWN, SOCKET
 from cluster.fork_server import ForkServer, Imports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork after imports is only made on Linux")
+
+BADNESS = 700
 
 WORKER = """
 import json, os, signal, sys, time
@@ -25,6 +27,7 @@ print(json.dumps({
     "input": sys.stdin.read(),
     "own": os.environ.get("OWN"), "expanded": os.environ.get("EXPANDED"), "left": os.environ.get("PL_DISABLE_FORK"),
     "imported": [name for name in ("ray", "colorsys", "antigravity") if name in sys.modules], "beside": sys.path[0],
+    "job": os.environ.get("RAY_JOB_ID"), "path": sys.path,
     "main": hasattr(__main__, "WAITS"), "deaf": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()),
 }), flush=True)
 WAITS = float(sys.argv[1])
@@ -35,8 +38,16 @@ sys.exit(int(sys.argv[2]))
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    with ForkServer(tmp_path_factory.mktemp("s") / "forks", Imports(("colorsys",), "json")) as started:
+    with ForkServer(tmp_path_factory.mktemp("s") / "forks", Imports(("colorsys",), ("ray",))) as started:
         yield started
+
+
+@pytest.fixture
+def rays_own(tmp_path: Path) -> Path:
+    """In place of Ray's program; it tells its pid."""
+    program = tmp_path / "setup_worker.py"
+    program.write_text("import os; print(os.getpid())")
+    return program
 
 
 def launched(
@@ -47,14 +58,28 @@ def launched(
     program.write_text(WORKER)
     told = [f"--serialized-runtime-env-context={json.dumps(context or {})}", "--language=PYTHON"]
     environment = {**os.environ, **server.settings, "RAY_JOB_ID": "01", "RAY_RAYLET_PID": "7", **variables}
+    badness = ["sh", "-c", f'echo {BADNESS} > /proc/self/oom_score_adj; exec "$0" "$@"']  # as the raylet sets it
     return subprocess.Popen(
-        [sys.executable, server.launcher, *told, str(program), *arguments],
+        [*badness, sys.executable, server.launcher, *told, str(program), *arguments],
         env=environment,
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def told_by(launcher: subprocess.Popen[str]) -> dict[str, object]:
+    """What its worker says, which has ended."""
+    out, _ = launcher.communicate("typed", timeout=60)
+    found: dict[str, object] = json.loads(out)
+    return found
+
+
+def is_forked(launcher: subprocess.Popen[str]) -> bool:
+    """And not Ray's own program, which the launcher has become."""
+    out, _ = launcher.communicate(timeout=60)
+    return out.split() != [str(launcher.pid)]
 
 
 def worker_of(launcher: subprocess.Popen[str]) -> psutil.Process:
@@ -69,16 +94,49 @@ def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_pa
     launcher = launched(
         server, tmp_path, "0", "3", "--x=y z", context={"env_vars": {"EXPANDED": "${OWN}!"}}, OWN="a value"
     )
-    out, _ = launcher.communicate("typed", timeout=60)
+    found = told_by(launcher)
     assert launcher.returncode == 3
-    found = json.loads(out)
     assert found["pid"] != launcher.pid
-    assert found["parent"] == server.pid
     assert (found["arguments"], found["input"]) == (["0", "3", "--x=y z"], "typed")
     assert (found["folder"], found["beside"]) == (str(tmp_path), str(tmp_path))
     assert (found["own"], found["expanded"], found["left"]) == ("a value", "a value!", None)
     assert found["imported"] == ["ray", "colorsys"]
     assert found["deaf"]  # Ctrl-C in a terminal reaches every process of a run
+
+
+def test_the_workers_of_a_job_are_forked_from_one_process_and_those_of_another_from_another(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    jobs = [told_by(launched(server, tmp_path, "0", "0", RAY_JOB_ID=job)) for job in ("01", "01", "02")]
+    one, again, other = (found["parent"] for found in jobs)
+    assert one == again != other
+    assert [found["job"] for found in jobs] == ["01", "01", "02"]
+    assert psutil.Process(server.pid).children() != []
+    assert {one, other} <= {child.pid for child in psutil.Process(server.pid).children()}
+
+
+def test_a_worker_imports_from_what_its_job_brings_and_works_in_the_jobs_folder(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    brought = tmp_path / "with space" / "antigravity.py"
+    brought.parent.mkdir()
+    brought.write_text("WHERE = __file__")
+    context = {
+        "command_prefix": ["cd", f"'{brought.parent}'", "&&"],
+        "env_vars": {"PYTHONPATH": f"{brought.parent}{os.pathsep}/nowhere"},
+    }
+    found = told_by(launched(server, tmp_path, "0", "0", context=context))
+    assert found["folder"] == str(brought.parent)
+    assert found["path"][:3] == [str(tmp_path), str(brought.parent), "/nowhere"]  # type: ignore[index]
+
+
+def test_the_kernel_is_to_kill_the_worker_and_not_its_launcher(server: ForkServer, tmp_path: Path) -> None:
+    launcher = launched(server, tmp_path, "600", "0")
+    worker = worker_of(launcher)
+    assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text().strip() == str(BADNESS)
+    assert Path(f"/proc/{launcher.pid}/oom_score_adj").read_text() == Path("/proc/self/oom_score_adj").read_text()
+    launcher.kill()
+    launcher.wait()
 
 
 def test_a_launcher_that_is_killed_takes_its_worker_along(server: ForkServer, tmp_path: Path) -> None:
@@ -100,20 +158,58 @@ def test_a_worker_that_is_killed_ends_its_launcher(server: ForkServer, tmp_path:
     [
         ({"py_executable": "/another/python"}, {}),
         ({"command_prefix": ["source", "environment", "&&"]}, {}),
-        ({}, {"RAY_JOB_ID": "02"}),
+        ({"env_vars": {"PYTHONPATH": "{hiding}"}}, {}),
         ({}, {SOCKET: "/nowhere/forks"}),
+        ({}, {MARKED_ONLY: "1"}),
+        ({"env_vars": {MARK: "1", "TOKENIZERS_PARALLELISM": "false"}}, {MARKED_ONLY: "1"}),
     ],
-    ids=["another Python", "a prefix", "another driver", "no server"],
+    ids=["another Python", "a prefix", "another module", "no server", "another's job", "a variable of its own"],
 )
 def test_a_worker_that_the_server_cannot_make_is_started_by_rays_own_program(
-    server: ForkServer, tmp_path: Path, context: dict[str, object], variables: dict[str, str]
+    server: ForkServer, tmp_path: Path, rays_own: Path, context: dict[str, object], variables: dict[str, str]
 ) -> None:
-    launched(server, tmp_path, "0", "0").communicate("", timeout=60)  # the server knows its driver
-    rays_own = tmp_path / "setup_worker.py"
-    rays_own.write_text("import os, sys; print(os.getpid(), len(sys.argv))")
-    launcher = launched(server, tmp_path, "0", "0", context=context, **{RAYS_OWN: str(rays_own), **variables})
-    out, _ = launcher.communicate(timeout=60)
-    assert out.split() == [str(launcher.pid), "6"]
+    hiding = tmp_path / "colorsys.py"
+    hiding.write_text("")
+    filled = json.loads(json.dumps(context).replace("{hiding}", str(tmp_path)))
+    assert not is_forked(launched(server, tmp_path, "0", "0", context=filled, **{RAYS_OWN: str(rays_own), **variables}))
+
+
+def test_only_workers_of_ours_are_forked_on_a_node_for_everybody(server: ForkServer, tmp_path: Path) -> None:
+    context: dict[str, object] = {"env_vars": {MARK: "1", "PL_DISABLE_FORK": "1"}}
+    assert is_forked(launched(server, tmp_path, "0", "0", context=context, **{MARKED_ONLY: "1"}))
+
+
+def test_no_worker_of_a_new_job_is_forked_once_an_imported_file_has_changed(
+    tmp_path: Path, rays_own: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = tmp_path / "upgraded_later.py"
+    module.write_text("VERSION = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    context: dict[str, object] = {"env_vars": {MARK: "1"}}
+    old = {RAYS_OWN: str(rays_own), "RAY_JOB_ID": "01"}
+    with ForkServer(tmp_path / "forks", Imports(("upgraded_later",), ("ray",)), shared=True) as server:
+        running = launched(server, tmp_path, "600", "0", context=context, **old)
+        worker_of(running)
+        module.write_text("VERSION = 2, and longer")
+        assert is_forked(
+            launched(server, tmp_path, "0", "0", context=context, **old)
+        )  # as the driver of this job has it
+        assert not is_forked(launched(server, tmp_path, "0", "0", context=context, **old | {"RAY_JOB_ID": "02"}))
+        running.kill()
+        running.wait()
+    assert f"1 files have changed since this node was started, such as {module}" in capfd.readouterr().err
+
+
+def test_a_template_ends_soon_after_its_last_worker() -> None:
+    program = """
+import socket
+from cluster import fork_program
+fork_program.IDLE_SECONDS = 0.2
+base, template = socket.socketpair()
+print(fork_program.Template(template).serve())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.strip() == "None"
 
 
 def test_server_and_workers_end_with_the_driver_however_that_ends(tmp_path: Path) -> None:
@@ -125,7 +221,7 @@ def test_server_and_workers_end_with_the_driver_however_that_ends(tmp_path: Path
 import os, time
 from pathlib import Path
 from cluster.fork_server import ForkServer, Imports
-with ForkServer(Path({str(tmp_path)!r}) / "forks", Imports((), "json")) as server:
+with ForkServer(Path({str(tmp_path)!r}) / "forks", Imports((), ())) as server:
     print(server.pid, flush=True)
     time.sleep(600)
 """,
@@ -135,7 +231,7 @@ with ForkServer(Path({str(tmp_path)!r}) / "forks", Imports((), "json")) as serve
     )
     assert driver.stdout is not None
     server = psutil.Process(int(driver.stdout.readline()))
-    beside = ForkServer(tmp_path / "forks", Imports((), "json"))  # knows the place; starts nothing
+    beside = ForkServer(tmp_path / "forks", Imports((), ()))  # knows the place; starts nothing
     launcher = launched(beside, tmp_path, "600", "0")
     worker = worker_of(launcher)
     driver.kill()
@@ -145,13 +241,17 @@ with ForkServer(Path({str(tmp_path)!r}) / "forks", Imports((), "json")) as serve
 
 
 def test_a_server_that_cannot_import_says_so_and_leaves_workers_to_ray(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, rays_own: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rays_own = tmp_path / "setup_worker.py"
-    rays_own.write_text("import os; print(os.getpid())")
-    with ForkServer(tmp_path / "forks", Imports(("no_such_module",), "json")) as server:
+    with ForkServer(tmp_path / "forks", Imports(("no_such_module",), ())) as server:
         server.wait()
-        launcher = launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)})
-        assert launcher.communicate(timeout=60)[0].split() == [str(launcher.pid)]
+        assert not is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)}))
     assert "has ended, with status 1" in caplog.text
     assert "no_such_module" in caplog.text
+
+
+def test_a_job_whose_imports_fail_is_left_to_ray(tmp_path: Path, rays_own: Path) -> None:
+    with ForkServer(tmp_path / "forks", Imports((), ("no_such_module",))) as server:
+        server.wait()
+        for _ in range(2):
+            assert not is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)}))

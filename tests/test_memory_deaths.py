@@ -127,7 +127,7 @@ def test_a_trial_that_the_kernel_kills_is_started_once_more_and_the_others_finis
 def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_told_as_well(
     tmp_path: Path, temp: Path, cgroup: Path
 ) -> None:
-    with ray_nodes(temp, RAY_AUTH_MODE="disabled") as nodes:
+    with ray_nodes(temp) as nodes:
         head = nodes.start("head", cpus=4, gpus=2)
         for process in head.processes():  # what they start from now on is limited
             (cgroup / "cgroup.procs").write_text(str(process.pid))

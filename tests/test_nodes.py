@@ -40,7 +40,7 @@ def nodes() -> Iterator[RayNodes]:
     """A head that holds no trial, and two workers with two slots each."""
     with (
         tempfile.TemporaryDirectory(prefix="tfn", dir="/tmp", ignore_cleanup_errors=True) as folder,
-        ray_nodes(Path(folder), RAY_AUTH_MODE="disabled", HOME=folder, **SOON) as made,
+        ray_nodes(Path(folder), HOME=folder, **SOON) as made,
     ):
         made.start("head", cpus=0, gpus=0)
         for name in ("a", "b"):

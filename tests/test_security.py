@@ -260,10 +260,10 @@ def test_a_dashboard_that_others_reach_is_seen_in_either_spelling(options: list[
 
 def test_what_would_undo_the_defaults_is_refused_by_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ClusterError, match="--address: after `--` stand only other options"):
-        start_node(None, ["--address=head:6379"])
+        start_node(None, ["--address=head:6379"], None)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(ClusterError, match="RAY_AUTH_MODE: disabled, but `tunefleet cluster start` starts only what"):
-        start_node(None, [])
+        start_node(None, [], None)
     assert list(home.iterdir()) == []
 
 
@@ -289,7 +289,7 @@ def test_a_head_looks_for_lost_nodes_more_often_than_rays_own_unless_told_otherw
         if given is not None:
             monkeypatch.setenv("RAY_health_check_period_ms", given)
         with pytest.raises(Started):
-            start_node(None, ["--block"])
+            start_node(None, ["--block"], None)
     assert [environment["RAY_health_check_period_ms"] for environment in started] == ["2000", "500"]
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pyarrow.fs import LocalFileSystem
 from ray import tune
 
+from trainables.cores import take_cores
 from trainables.device_memory import cap_device_memory
 from trainables.disk import sync_folder
 from trainables.epochs import next_position
@@ -108,6 +109,7 @@ def is_training(name: str) -> bool:
 
 def build(params: Params, spec: FineTuneSpec) -> Training:
     """The Training that `spec.trainable` names, imported where it computes: a driver needs no torch."""
+    take_cores()
     training: Training = load_trainable(spec.trainable)(params, spec)
     return training
 
@@ -154,6 +156,7 @@ def _call(
     with working():
         pulse.begin()
         begin_function_trial(params, spec, devices)
+        take_cores()
         cap_device_memory()
         target(params, spec=spec)
 

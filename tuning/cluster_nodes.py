@@ -31,6 +31,12 @@ def add_nodes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     role.add_argument("--head", action="store_true", help="as the head of a new cluster")
     role.add_argument("--address", metavar="HOST:PORT", help="as a worker of the head there")
     start.add_argument(
+        "--no-fork-server",
+        action="store_true",
+        help="keep no process ready (about 530 MB) from which the processes of trials are forked: each then imports "
+        "torch and transformers by itself, seconds of a core",
+    )
+    start.add_argument(
         "options",
         metavar="-- OPTION",
         nargs="*",
@@ -41,6 +47,7 @@ def add_nodes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _start(arguments: argparse.Namespace) -> int:
     from cluster.start import exposed_dashboard, start_node
+    from tuning.run.slot_imports import slot_imports
 
     host = exposed_dashboard(arguments.options)
     if host is not None:
@@ -49,7 +56,8 @@ def _start(arguments: argparse.Namespace) -> int:
             "token in the clear; leave it on 127.0.0.1 and use `ssh -L`, or put an HTTPS proxy before it",
             file=sys.stderr,
         )
-    node = start_node(None if arguments.head else arguments.address, arguments.options)
+    imports = None if arguments.no_fork_server else slot_imports()
+    node = start_node(None if arguments.head else arguments.address, arguments.options, imports)
     print(_head_runs(node) if arguments.head else f"A worker of {node.address} runs here.")
     print("End it with `tunefleet cluster stop`.")
     return SUCCESS

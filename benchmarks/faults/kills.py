@@ -28,7 +28,6 @@ from tuning.spec import STUDIES, ExperimentSpec, load_spec
 from tuning.store.study_store import StoreError, StudyStore
 
 MOST_LIVES = 60
-NO_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # on this machine alone
 Kill = Callable[["Run", Watched], None]  # waits for its moment; the driver ends by it, or by itself
 
 
@@ -188,8 +187,8 @@ def run_through(
             stack.enter_context(small_disk(storage(folder), disk))
         raw = experiment(folder, strategy, **options)
         if head is not None:
-            raw["cluster"] |= {"address": head.address, "allow_unauthenticated": True}
-        run = Run(stack.enter_context(drivers_in(folder)), raw, environment={} if head is None else NO_TOKEN)
+            raw["cluster"] |= {"address": head.address, "allow_unauthenticated": head.is_open}
+        run = Run(stack.enter_context(drivers_in(folder)), raw, environment={} if head is None else head.access)
         stack.callback(run.close)
         run.to_the_end(kills)
     return run

@@ -8,4 +8,4 @@ from trainables import warm
 
 def slot_imports() -> Imports:
     """Those of the fine-tuning."""
-    return Imports(warm.EARLY, warm.__name__)
+    return Imports(warm.EARLY, ("ray", warm.__name__))

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.faults.checker import complaints, repeated
 from benchmarks.faults.experiments import PLANNED
 from benchmarks.faults.happenings import driver_of
-from benchmarks.faults.kills import NO_TOKEN, Run, after_training, every, run_through
+from benchmarks.faults.kills import Run, after_training, every, run_through
 from benchmarks.faults.row import Row, Settings, Tally
 from benchmarks.raylets import RayNode, ray_nodes
 
@@ -25,12 +25,13 @@ MOST_TIME = 2.5  # times the undisturbed run
 
 
 def measure(settings: Settings) -> Row:
-    """Every strategy and seed: killed again and again; and killed early, once. On one cluster, which stays."""
+    """Every strategy and seed: killed again and again; and killed early, once. On one cluster of ours, which stays."""
     with (
         tempfile.TemporaryDirectory(dir=settings.place, prefix="h") as folder,
-        ray_nodes(Path(folder), disguised=False, **NO_TOKEN) as nodes,
+        ray_nodes(Path(folder), closed=True) as nodes,
     ):
         head = nodes.start("head", cpus=2, gpus=0)
+        run_through(settings.place, settings.strategies[0], head=head, seconds=SECONDS)  # such a cluster is not cold
         return _measured(settings, head)
 
 
@@ -52,7 +53,8 @@ def _measured(settings: Settings, head: RayNode) -> Row:
             settings.say(f"driver: {strategy}, seed {seed}: {tally.figures[-2:]}")
     return Row(
         "driver killed",
-        f"kill -9 of the driver after every {LOW:g} to {HIGH:g} s of training, on a cluster that stays; also once "
+        f"kill -9 of the driver after every {LOW:g} to {HIGH:g} s of training, its cluster (`tunefleet cluster start`) "
+        "stays; also once "
         f"within {EARLY:g} s; {len(settings.seeds)} seeds x {len(settings.strategies)} strategies, {SLOTS} slots, "
         f"epochs of {SECONDS:g} s",
         f"{tally.kills} kills in {tally.runs} runs, {tally.repeated} epochs computed twice, at most {slowest:.2f} x "

@@ -11,9 +11,9 @@ from benchmarks.faults.checker import complaints, repeated
 from benchmarks.faults.drivers import Watched, drivers_in
 from benchmarks.faults.experiments import PLANNED, experiment
 from benchmarks.faults.happenings import driver_and_ray
-from benchmarks.faults.kills import NO_TOKEN, Run, after_reports, run_through
+from benchmarks.faults.kills import Run, after_reports, run_through
 from benchmarks.faults.row import Row, Settings, Tally
-from benchmarks.raylets import RayNode, ray_nodes
+from benchmarks.raylets import NO_TOKEN, RayNode, ray_nodes
 
 NUMBER = 3
 ALONE = True  # seconds count
@@ -56,12 +56,12 @@ def _two_heads(place: Path, strategy: str) -> tuple[Run, float]:
     ):
         environment = {**NO_TOKEN, "HOME": folder}
         raw: dict[str, Any] = experiment(Path(folder), strategy, seconds=SECONDS)
-        with ray_nodes(Path(first), disguised=False, **environment) as nodes:
+        with ray_nodes(Path(first), HOME=folder) as nodes:
             head = nodes.start("head", cpus=2, gpus=0)
             raw["cluster"] |= {"address": head.address, "allow_unauthenticated": True}
             run = Run(drivers, raw, environment=environment)
             run.live(after_reports(REPORTS, how=lambda run, watched: _lose(head, Path(first), run, watched)))
-        with ray_nodes(Path(second), disguised=False, **environment) as nodes:
+        with ray_nodes(Path(second), HOME=folder) as nodes:
             run.overrides = [f"cluster.address={nodes.start('head', cpus=2, gpus=0).address}"]
             run.live()
         run.close()
