@@ -195,7 +195,7 @@ class RayNodes:
             command += [f"--node-ip-address={self.address}"]
             command += ["--include-dashboard=false", f"--port={base}", f"--ray-client-server-port={base + 1}"]
             command += [f"--temp-dir={self.folder / 'ray'}"]
-        mode = {"HOME": str(self.folder)} if self.closed else NO_TOKEN
+        mode = {"HOME": str(self.folder), "RAY_AUTH_MODE": "token"} if self.closed else NO_TOKEN
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "TUNE_"))}
         log = self.folder / f"{name}.log"
         with log.open("w") as output:
@@ -203,7 +203,8 @@ class RayNodes:
                 command, stdout=output, stderr=output, text=True, start_new_session=True,
                 env={**inherited, **mode, "RAY_worker_niceness": "0", **self.environment, **environment},
             )  # fmt: skip
-        access = {"RAY_AUTH_TOKEN_PATH": str(self.folder / TOKEN)} if self.closed else NO_TOKEN
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.folder / TOKEN)}
+        access = token if self.closed else NO_TOKEN
         node = RayNode(name, address, process, access)
         until = time.monotonic() + START_SECONDS
         while "Ray runtime started" not in log.read_text():

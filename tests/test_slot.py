@@ -6,6 +6,8 @@ import math
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -311,3 +313,22 @@ def test_a_trainable_that_is_none_is_refused_with_the_rule(name: str, rule: str)
 def test_scores_are_plain_finite_floats() -> None:
     for result in run(slot_of({"learning_rate": 1e-3})):
         assert all(type(value) is float and math.isfinite(value) for value in result["metrics"].values())
+
+
+def test_a_forked_process_computes_on_the_cores_that_ray_gives_it_later() -> None:
+    program = """
+import os, sys
+from trainables.cores import take_cores
+os.environ["OMP_NUM_THREADS"] = "1"
+take_cores()
+assert "torch" not in sys.modules
+import torch
+told = [torch.get_num_threads()]
+for cores in ("2", "", "all", "0", "3,2"):
+    os.environ["OMP_NUM_THREADS"] = cores
+    take_cores()
+    told.append(torch.get_num_threads())
+print(told)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stdout.strip() == "[1, 2, 2, 2, 2, 3]"
