@@ -13,6 +13,7 @@ Run as a file, by path: it imports none of ours, but what it is told. What launc
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import gc
 import importlib
@@ -128,7 +129,7 @@ def folders(variable: str | None) -> list[str]:
     return [os.path.abspath(path) for path in (variable or "").split(os.pathsep) if path]
 
 
-class Parent:
+class Parent(abc.ABC):
     """Waits for what comes in, and for its children to end."""
 
     def __init__(self) -> None:
@@ -156,9 +157,9 @@ class Parent:
                 pid, status = ended
                 self.ended(pid, os.waitstatus_to_exitcode(status))
 
+    @abc.abstractmethod
     def ended(self, pid: int, status: int) -> None:
         """A child has."""
-        raise NotImplementedError
 
     def let_go(self) -> None:
         """In a child: of what is its parent's."""

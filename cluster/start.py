@@ -23,7 +23,7 @@ from cluster.environment import SETTINGS
 from cluster.fork_server import Imports, can_fork
 from cluster.head import AUTH_MODE, machines_of, own_token
 from cluster.private import TokenSource, ray_folder, token_source
-from cluster.start_hook import hooked
+from cluster.start_hook import HOOK, hooked
 
 START_SECONDS = 120.0  # a cold file system: Ray's processes import for a while
 STOP_SECONDS = 60.0  # the leader drains its node and ends the others
@@ -108,6 +108,11 @@ def _refuse_options(options: Sequence[str]) -> None:
         raise ClusterError(
             f"{AUTH_MODE}: {mode}, but `tunefleet cluster start` starts only what asks for a token. Unset it, or use "
             "`ray start` on a network that is closed to everybody else."
+        )
+    if (hook := os.environ.get(HOOK)) is not None:
+        raise ClusterError(
+            f"{HOOK}: {hook}, but `tunefleet cluster start` closes ports and forks workers by a hook of its own, and Ray "
+            "calls one. Unset it, or use `ray start`."
         )
 
 

@@ -264,6 +264,10 @@ def test_what_would_undo_the_defaults_is_refused_by_name(home: Path, monkeypatch
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(ClusterError, match="RAY_AUTH_MODE: disabled, but `tunefleet cluster start` starts only what"):
         start_node(None, [], None)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_START_HOOK", "theirs.hook")
+    with pytest.raises(ClusterError, match="RAY_START_HOOK: theirs.hook, but `tunefleet cluster start` closes ports"):
+        start_node(None, [], None)
     assert list(home.iterdir()) == []
 
 
