@@ -111,8 +111,8 @@ def _refuse_options(options: Sequence[str]) -> None:
         )
     if (hook := os.environ.get(HOOK)) is not None:
         raise ClusterError(
-            f"{HOOK}: {hook}, but `tunefleet cluster start` closes ports and forks workers by a hook of its own, and Ray "
-            "calls one. Unset it, or use `ray start`."
+            f"{HOOK}: {hook}, but `tunefleet cluster start` closes ports and forks workers by a hook of its own, and "
+            "Ray calls one. Unset it, or use `ray start`."
         )
 
 

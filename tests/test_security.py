@@ -266,7 +266,7 @@ def test_what_would_undo_the_defaults_is_refused_by_name(home: Path, monkeypatch
         start_node(None, [], None)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_START_HOOK", "theirs.hook")
-    with pytest.raises(ClusterError, match="RAY_START_HOOK: theirs.hook, but `tunefleet cluster start` closes ports"):
+    with pytest.raises(ClusterError, match=r"RAY_START_HOOK: theirs\.hook, but `tunefleet cluster start` closes ports"):
         start_node(None, [], None)
     assert list(home.iterdir()) == []
 
