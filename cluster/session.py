@@ -17,6 +17,7 @@ from cluster.environment import SETTINGS, environment
 from cluster.fork_server import Imports
 from cluster.growth import living_nodes, may_grow
 from cluster.head import AUTH_MODE, Head, find_head
+from cluster.leaks import give_back
 from cluster.local import local_ray
 from cluster.mps import Daemon, share_on
 from cluster.packing import Packing
@@ -184,12 +185,13 @@ def _check(
     reads: Sequence[str],
     prepare: Callable[[], None],
 ) -> None:
-    """Every node, before the first trial."""
+    """Every node, before the first trial; and what drivers that were killed have left on them."""
     from pyarrow.fs import LocalFileSystem
 
     from cluster.storage import is_uri, open_bucket
 
     place = open_bucket(spec.storage) if is_uri(spec.storage) else (LocalFileSystem(), str(run_folder))
+    give_back()
     check_nodes(session.nodes, *place, modules=modules, reads=reads, meanwhile=prepare)
 
 

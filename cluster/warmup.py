@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.capacity import ClusterError
-from cluster.head import ANSWER_SECONDS, open_channel, own_token
+from cluster.raylet import raylet_of
 
 KEPT_SECONDS = 120  # a worker that no actor has taken by then may be stopped
 
@@ -26,10 +25,9 @@ def prestart(count: int, environment: Mapping[str, Any]) -> None:
     Raises:
         ClusterError: the node does not answer.
     """
-    import grpc  # type: ignore[import-untyped]
     import ray
     from ray._private.utils import get_runtime_env_info
-    from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
+    from ray.core.generated import common_pb2, node_manager_pb2
     from ray.runtime_env import RuntimeEnv
 
     request = node_manager_pb2.PrestartWorkersRequest(
@@ -41,13 +39,5 @@ def prestart(count: int, environment: Mapping[str, Any]) -> None:
     env_info = get_runtime_env_info(RuntimeEnv(**environment))
     request.runtime_env_info.ParseFromString(env_info.SerializeToString())
     (node,) = ray.nodes()
-    address, secret = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", own_token()
-    metadata = () if secret is None else (("authorization", f"Bearer {secret}"),)
-    with open_channel(address) as to_node:
-        stub = node_manager_pb2_grpc.NodeManagerServiceStub(to_node)
-        try:
-            stub.PrestartWorkers(request, metadata=metadata, timeout=ANSWER_SECONDS)
-        except grpc.RpcError as error:
-            raise ClusterError(
-                f"The local Ray does not answer at {address} ({error.code().name.lower()}). Start the run again."
-            ) from error
+    with raylet_of(node) as raylet:
+        raylet.ask("PrestartWorkers", request)

@@ -233,7 +233,11 @@ def train(
         with (
             contextlib.closing(Snapshots(FOLDERS, str(folder / "study"))) as snapshots,
             following(
-                record=Endless(), on_loss=losses.append, limit=None, snapshots=snapshots, name_trial="m{}".format
+                record=Endless(),
+                on_loss=losses.append,
+                limit=lambda: None,
+                snapshots=snapshots,
+                name_trial="m{}".format,
             ),
         ):
             results = tuner.fit()

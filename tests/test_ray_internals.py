@@ -43,6 +43,7 @@ NAMES = Mend(
     "a trial that a killed driver began after its last snapshot is another one after the resume", "controller", ""
 )
 SLOTS = Mend("a process that is being started is stopped for a free one", "controller", "")
+LEAKS = Mend("a placement group that goes while it is made stays reserved on its node", "cluster.leaks", "#64693")
 BUDGET = Mend("a Stopper ends trials without telling callbacks", "controller", "")
 
 READ: dict[str, tuple[str, Mend]] = {
@@ -73,6 +74,8 @@ READ: dict[str, tuple[str, Mend]] = {
     "ray.train._internal.session:_TrainingResult": ("db96cef157544d1c", POPULATION),
     "ray.tune.experiment.trial:Trial.handle_error": ("e54c71898b7ca8f8", LOSSES),
     "ray.tune.execution.experiment_state:_ExperimentCheckpointManager": ("eec24599ddf8e512", SNAPSHOTS),
+    "ray.util.placement_group:placement_group_table": ("b880fc32538d2aae", LEAKS),
+    "ray._private.state:GlobalState._gen_placement_group_info": ("8a609f9f15facdb3", LEAKS),
     "ray.tune.experiment.trial:Trial.generate_id": ("becff5a71a4d17d4", NAMES),
 }
 

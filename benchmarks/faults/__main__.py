@@ -15,6 +15,7 @@ import pkgutil
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -41,14 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = options.out / "faults.json"
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"points": {}}
     command = shlex.join(["python", "-m", "benchmarks.faults", *given])
-    passed = True
-    for name, row in _rows({name: found[name] for name in names}, options):
+    passed, begun = True, time.monotonic()
+    for name, row, seconds in _rows({name: found[name] for name in names}, options):
         passed &= row.passed
+        print(f"{name}: {seconds / 60:.1f} min, {'passed' if row.passed else 'NOT passed'}", flush=True)
         load = round(os.getloadavg()[0], 2)
         result["points"][name] = {
             "number": found[name].NUMBER,
             **row._asdict(),
             "command": command,
+            "minutes": round(seconds / 60, 1),
             "machine": machine(),
             "load_after": load,
         }
@@ -56,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         file.write_text(json.dumps(result, indent=1) + "\n")
         file.with_suffix(".md").write_text(table(result["points"]))
     print(table({name: result["points"][name] for name in names}))
+    print(f"{(time.monotonic() - begun) / 60:.1f} min in all")
     return 0 if passed else 1
 
 
@@ -78,21 +82,21 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(named: Mapping[str, ModuleType], options: argparse.Namespace) -> Iterator[tuple[str, Row]]:
-    """As they are done: those whose seconds count one after the other, then the rest, two at a time, from the last on,
-    the soak, which takes longest."""
+def _rows(named: Mapping[str, ModuleType], options: argparse.Namespace) -> Iterator[tuple[str, Row, float]]:
+    """As they are done, each with the seconds that it took: those whose seconds count one after the other, then the
+    rest, two at a time, from the last on, the soak, which takes longest."""
     alone = {name: point for name, point in named.items() if getattr(point, "ALONE", False)}
     for name, point in alone.items():
-        yield name, _measured(point, options)
+        yield name, *_measured(point, options)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         left = [(name, point) for name, point in [*named.items()][::-1] if name not in alone]
         others = {pool.submit(_measured, point, options): name for name, point in left}
         for done in as_completed(others):
-            yield others[done], done.result()
+            yield others[done], *done.result()
 
 
-def _measured(point: ModuleType, options: argparse.Namespace) -> Row:
-    say = functools.partial(print, flush=True)
+def _measured(point: ModuleType, options: argparse.Namespace) -> tuple[Row, float]:
+    say, begun = functools.partial(print, flush=True), time.monotonic()
     seeds, strategies = range(options.seeds), options.strategies.split(",")
     with tempfile.TemporaryDirectory(prefix="tff-", dir="/tmp", ignore_cleanup_errors=True) as place:
         settings = Settings(Path(place), seeds, strategies, options.kill_points, options.cases, options.minutes, say)
@@ -100,8 +104,8 @@ def _measured(point: ModuleType, options: argparse.Namespace) -> Row:
             row: Row = point.measure(settings)
         except Exception as problem:  # the other points go on
             told = " ".join(f"{type(problem).__name__}: {problem}".split())[:MOST_TOLD]
-            return Row(point.__name__.rpartition(".")[2], "could not be measured", told, "", False, {})
-    return row
+            row = Row(point.__name__.rpartition(".")[2], "could not be measured", told, "", False, {})
+    return row, time.monotonic() - begun
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

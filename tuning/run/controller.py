@@ -86,8 +86,8 @@ class Controller(TuneController):  # type: ignore[misc]
     Args:
         record: asked at each of Tune's steps: a tenth of a second, or less.
         on_loss: told before the trial starts again.
-        limit: how many trials may run at a time, asked again and again; it may answer None: Tune keeps no limit. None
-            in its place: the limit does not change.
+        limit: how many trials may run at a time, asked again and again; None: the limit that Tune keeps, if it keeps
+            one, does not change.
         snapshots: seal what Tune saves.
         name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run.
         heartbeat: that the trials' processes have; None: they may take any time.
@@ -101,7 +101,7 @@ class Controller(TuneController):  # type: ignore[misc]
         *arguments: Any,
         record: Record,
         on_loss: Callable[[NodeLoss], None],
-        limit: Callable[[], int | None] | None,
+        limit: Callable[[], int | None],
         snapshots: Snapshots,
         name_trial: Callable[[int], str],
         heartbeat: Heartbeat | None = None,
@@ -137,7 +137,7 @@ class Controller(TuneController):  # type: ignore[misc]
     def on_step_begin(self) -> None:
         """Tune's step begins: the limit, if it is time."""
         super().on_step_begin()
-        if self._limit is not None and time.monotonic() - self._followed >= FOLLOW:
+        if time.monotonic() - self._followed >= FOLLOW:
             self._followed = time.monotonic()
             if (most := self._limit()) is not None:
                 ray_internals.limit_trials(self, most)
@@ -345,7 +345,7 @@ def following(
     *,
     record: Record,
     on_loss: Callable[[NodeLoss], None],
-    limit: Callable[[], int | None] | None,
+    limit: Callable[[], int | None],
     snapshots: Snapshots,
     name_trial: Callable[[int], str],
     heartbeat: Heartbeat | None = None,

@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cluster.leaks import Leaks
 from trainables.slot import is_training, make_trainable
 from trainables.states import Keeping
 from trainables.team import builder, workers_for
@@ -147,13 +148,18 @@ def run_study(
     place.save()
 
 
-def _limit(session: Session, plan: Plan, spending: Spending) -> Callable[[], int | None] | None:
-    """Tells how many trials the cluster takes now, also everybody else; None for a local Ray, which stays as it is.
+def _limit(session: Session, plan: Plan, spending: Spending) -> Callable[[], int | None]:
+    """Tells how many trials the cluster takes now, also everybody else; None where that stays as it is: of a local Ray.
 
-    A population keeps to it by itself; Tune is then told None.
+    A population keeps to it by itself; Tune is then told None. Now and then the nodes are looked at for `leaks`: Tune,
+    too, drops placement groups while they are made.
     """
+    leaks = Leaks()
 
     def limit() -> int | None:
+        leaks.look()
+        if session.address is None:
+            return None
         now = session.refreshed()
         spending.slots = now.slots
         if not isinstance(plan.scheduler, PopulationScheduler):
@@ -161,7 +167,7 @@ def _limit(session: Session, plan: Plan, spending: Spending) -> Callable[[], int
         plan.scheduler.max_concurrent = now.limit
         return None
 
-    return None if session.address is None else limit
+    return limit
 
 
 def _tune(
