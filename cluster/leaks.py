@@ -19,7 +19,8 @@ from cluster.capacity import ClusterError
 from cluster.raylet import raylet_of
 
 LISTED = ("CPU", "GPU")
-PERIOD = 60.0  # seconds between two looks in a run: a few RPCs
+PERIOD = 60.0  # seconds between two looks in a run, at least
+SHARE = 0.01  # of the driver's time at most: the list of groups grows with a cluster's life, 30 ms per 1,000
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +29,18 @@ class Leaks:
     """Looked for during a run, which makes and drops groups, too.
 
     Args:
-        period: seconds between two looks.
+        period: seconds between two looks, at least.
     """
 
     def __init__(self, period: float = PERIOD) -> None:
-        self._period, self._looked = period, time.monotonic()
+        self._period, self._next = period, time.monotonic() + period
 
     def look(self) -> None:
         """`give_back`, if it is time."""
-        if time.monotonic() - self._looked >= self._period:
-            self._looked = time.monotonic()
+        if (begun := time.monotonic()) >= self._next:
             give_back()
+            now = time.monotonic()
+            self._next = now + max(self._period, (now - begun) / SHARE)
 
 
 def give_back() -> dict[str, float]:

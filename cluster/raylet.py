@@ -33,7 +33,8 @@ class Raylet:
             return getattr(self._stub, call)(request, metadata=self._metadata, timeout=ANSWER_SECONDS)
         except grpc.RpcError as error:
             raise ClusterError(
-                f"The Ray at {self.address} does not answer ({error.code().name.lower()}). Start the run again."
+                f"The Ray at {self.address} does not answer ({error.code().name.lower()}). "
+                "If that stays so, start the run again."
             ) from error
 
 

@@ -230,6 +230,21 @@ def test_a_trial_that_was_set_back_comes_to_its_later_checkpoints_again(tmp_path
     assert kept.left == ["t03"]
 
 
+def test_the_later_checkpoints_of_a_trial_that_was_set_back_stay_however_long_it_waits_for_a_slot(
+    tmp_path: Path,
+) -> None:
+    """One slot: the others of a population come first, each with a snapshot."""
+    kept = Study(tmp_path, [with_recipes(tmp_path, [0.1, 0.2, 0.3])])
+    kept.known("t0").checkpoint = SimpleNamespace(path=str(folder_of(tmp_path, "t0", 2)))
+    for epoch in range(1, 7):
+        kept.save("t1", epoch, 0.9)
+        kept.keeper.get_state()
+    assert [name for name in kept.left if name.startswith("t0")] == ["t01", "t02", "t03"]
+    kept.save("t0", 3, 0.3)
+    kept.save("t0", 4, 0.3)
+    assert [name for name in kept.left if name.startswith("t0")] == ["t02", "t04"]  # a snapshot names the former
+
+
 def test_a_deletion_that_was_not_recorded_before_a_crash_is_recorded_now(tmp_path: Path) -> None:
     before = recorded(tmp_path, 0, [0.1, 0.9])
     shutil.rmtree(folder_of(tmp_path, "t0", 1))

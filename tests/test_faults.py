@@ -10,6 +10,7 @@ import pytest
 from benchmarks.faults.__main__ import find_points, table
 from benchmarks.faults.checker import complaints, repeated
 from benchmarks.faults.experiments import PLANNED, experiment
+from benchmarks.faults.happenings import damaged_snapshot
 from benchmarks.faults.kills import after_reports, run_through
 from benchmarks.faults.row import Row
 from tuning import load_spec, run_experiment
@@ -25,6 +26,15 @@ def test_a_population_that_was_killed_twice_is_the_undisturbed_one(ray_session: 
     assert complaints(run.lives, PLANNED["pbt"], undisturbed) == []
     assert repeated(run.lives) <= 2
     assert any(trial.lineage for trial in undisturbed.trials)
+
+
+@pytest.mark.ray
+def test_a_population_set_back_to_an_older_snapshot_repeats_nothing_whose_checkpoint_is_there(tmp_path: Path) -> None:
+    """One slot: members wait for it, and the others' snapshots come and go."""
+    killed = after_reports(5, how=damaged_snapshot)
+    run = run_through(tmp_path, "pbt", [killed], seconds=0.3, epochs=5, seed=3)
+    assert len(run.lives) == 2
+    assert complaints(run.lives, PLANNED["pbt"]) == []
 
 
 def test_every_point_has_a_number_of_its_own_and_says_how_it_is_measured() -> None:

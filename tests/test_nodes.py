@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +32,7 @@ from tuning.store.study_store import StudyStore
 pytestmark = pytest.mark.ray
 
 EPOCHS = 4
+CLI = (sys.executable, "-m", "tuning.cli")
 SOON = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "2000"}
 
 
@@ -78,7 +79,7 @@ def run(nodes: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Run:
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
     lines: list[str] = []
     used = False
-    with driver(folder / "spec.yaml", nodes) as process:
+    with driver(nodes, "run", str(folder / "spec.yaml")) as process:
         assert process.stdout is not None
         killed, joined = False, threading.Thread(target=nodes.start, args=("c",), kwargs={"cpus": 2, "gpus": 2})
         stopped = False
@@ -99,10 +100,10 @@ def run(nodes: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(loaded, StudyStore(loaded.store_url).load("shaken"), lines, used)
 
 
-def driver(spec: Path, nodes: RayNodes) -> subprocess.Popen[str]:
+def driver(nodes: RayNodes, *arguments: str, program: Sequence[str] = CLI) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "tuning.cli", "run", str(spec)],
+        [*program, *arguments],
         env={**environment, "HOME": str(nodes.folder), "RAY_AUTH_MODE": "disabled"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -169,9 +170,13 @@ def test_a_node_that_joins_later_gets_trials_and_the_cost_follows_the_slots(run:
     assert any("slots in use on average" in line for line in run.lines)
 
 
-def test_a_training_after_the_search_whose_node_is_lost_starts_again_and_has_not_failed(
-    run: Run, nodes: RayNodes, tmp_path: Path
-) -> None:
+IMPATIENT = (
+    "import sys; from tuning import cli; from tuning.finish import side_by_side; side_by_side.NODES = 0; cli.main()"
+)
+
+
+def confirm_and_lose_a_node(nodes: RayNodes, folder: Path, program: Sequence[str] = CLI) -> tuple[int, str]:
+    """What it ended with, and what it said."""
     spec = {
         "name": "confirmed",
         "trainable": "learning_curve",
@@ -181,24 +186,52 @@ def test_a_training_after_the_search_whose_node_is_lost_starts_again_and_has_not
         "fixed": {"model.seconds_per_epoch": 1.0},
         "strategies": [{"kind": "grid"}],
         "confirm": {"top": 2, "seeds": 8},
-        "cluster": {"storage": str(tmp_path), "address": nodes.nodes[0].address},
+        "cluster": {"storage": str(folder), "address": nodes.nodes[0].address},
     }
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
-    node = nodes.start("d", cpus=2, gpus=2)
-    with driver(tmp_path / "spec.yaml", nodes) as process, ThreadPoolExecutor(1) as reader:
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    node = nodes.start(folder.name[-8:], cpus=2, gpus=2)
+    with driver(nodes, "run", str(folder / "spec.yaml"), program=program) as process, ThreadPoolExecutor(1) as reader:
         assert process.stdout is not None
         told = reader.submit(process.stdout.read)  # or it would wait for us
         while process.poll() is None and not node.computes(TRAINING):  # on a busy machine that comes late
             time.sleep(0.05)
         killed = process.poll() is None
         node.kill()
-    assert process.returncode == 0, told.result()
     assert killed, told.result()
-    assert "is lost. It starts again" in told.result()
-    loaded = load_spec(tmp_path / "spec.yaml")
-    (grid,) = StudyStore(loaded.store_url).load("confirmed").studies
-    assert [one.error for one in grid.confirmations] == [None] * 16
+    return process.returncode, told.result()
+
+
+def all_confirmed(folder: Path) -> bool:
+    (grid,) = StudyStore(load_spec(folder / "spec.yaml").store_url).load("confirmed").studies
     assert sum(one.test is not None for one in grid.confirmations) == 8
+    return [one.error for one in grid.confirmations] == [None] * 16
+
+
+def test_a_training_after_the_search_whose_node_is_lost_starts_again_and_has_not_failed(
+    run: Run, nodes: RayNodes, tmp_path: Path
+) -> None:
+    status, told = confirm_and_lose_a_node(nodes, tmp_path)
+    assert status == 0, told
+    assert "is lost. It starts again" in told
+    assert all_confirmed(tmp_path)
+
+
+def test_a_training_that_loses_too_many_nodes_is_left_to_a_resume_and_the_others_end(
+    run: Run, nodes: RayNodes, tmp_path: Path
+) -> None:
+    status, told = confirm_and_lose_a_node(nodes, tmp_path, [sys.executable, "-c", IMPATIENT])
+    assert status == 1, told
+    assert "lost 1 nodes, at last" in told
+    assert "go on with `tunefleet resume confirmed`" in told
+    (grid,) = StudyStore(load_spec(tmp_path / "spec.yaml").store_url).load("confirmed").studies
+    kept = {(one.rank, one.seed): one.time for one in grid.confirmations if one.error is None}
+    assert 14 <= len(kept) == len(grid.confirmations) < 16  # it had two slots
+    with driver(nodes, "resume", "confirmed", "--storage", str(tmp_path)) as process:
+        told = process.communicate()[0]
+    assert process.returncode == 0, told
+    (grid,) = StudyStore(load_spec(tmp_path / "spec.yaml").store_url).load("confirmed").studies
+    assert kept.items() <= {(one.rank, one.seed): one.time for one in grid.confirmations}.items()
+    assert all_confirmed(tmp_path)
 
 
 def test_a_process_that_dies_on_a_node_that_lives_is_the_trials_own_failure(ray_session: None, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -226,7 +227,13 @@ def test_a_long_trial_of_a_grid_whose_process_dies_goes_on_from_its_last_optimiz
 
 
 def test_a_function_of_the_users_own_runs_under_every_strategy(ray_session: None, tmp_path: Path) -> None:
+    def copies() -> set[Path]:
+        made = Path(tempfile.gettempdir())
+        return {*made.glob("checkpoint_tmp_*"), *made.glob("tunefleet-*/*/curve.json")}
+
+    before = copies()
     outcome = run_experiment(spec_of(tmp_path, trainable="tests.own_trainables:train"), progress=False)
+    assert copies() <= before
     assert [len(study.trials) for study in outcome.studies] == [3, 6, 4]
     for study in outcome.studies:
         assert study.count(TrialState.FAILED) == 0

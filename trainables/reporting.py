@@ -6,10 +6,12 @@ here, so the names of the keys are written once.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, NamedTuple
 
 from trainables.checksums import DamagedCheckpoint, damage, write_checksums
@@ -88,9 +90,9 @@ def checked(metrics: Mapping[str, float], objective: str, epoch: float, params: 
 class _FunctionTrial:
     """What `report()` adds to what a custom function tells of itself."""
 
-    def __init__(self, params: Params, spec: FineTuneSpec, devices: float) -> None:
+    def __init__(self, params: Params, spec: FineTuneSpec, devices: float, scratch: Path) -> None:
         assert spec.objective is not None
-        self.params = params
+        self.params, self.scratch = params, scratch
         self.objective = spec.objective.metric
         self.horizon = horizon_of(params, spec)
         self._devices = devices
@@ -106,10 +108,13 @@ class _FunctionTrial:
 _function_trial: _FunctionTrial | None = None  # of this process, which runs one at a time
 
 
-def begin_function_trial(params: Params, spec: FineTuneSpec, devices: float) -> None:
-    """From now on `report()` in this process speaks for a trial with `params` that holds `devices`."""
+@contextlib.contextmanager
+def function_trial(params: Params, spec: FineTuneSpec, devices: float) -> Iterator[None]:
+    """In the block `report()` in this process speaks for a trial with `params` that holds `devices`."""
     global _function_trial
-    _function_trial = _FunctionTrial(params, spec, devices)
+    with TemporaryDirectory(prefix="tunefleet-") as scratch:
+        _function_trial = _FunctionTrial(params, spec, devices, Path(scratch))
+        yield
 
 
 def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path | None = None) -> None:
@@ -129,9 +134,7 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     from ray import tune
     from ray.tune import Checkpoint
 
-    trial = _function_trial
-    if trial is None:
-        raise RuntimeError("trainables.report() was called outside a trial; run the spec with `tunefleet run`")
+    trial = _own_trial()
     values = checked(metrics, trial.objective, epoch, trial.params)
     now = time.time()
     result = Report(epoch, values, trial.params, trial.charge(), now).to_result()
@@ -143,10 +146,19 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
         tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
 
 
+def _own_trial() -> _FunctionTrial:
+    if _function_trial is None:
+        raise RuntimeError("trainables: called outside a trial; run the spec with `tunefleet run`")
+    return _function_trial
+
+
 def restored_checkpoint() -> Path | None:
     """The local folder to go on from (after an exploit or a restart), or None for a fresh start.
 
+    A copy, which is deleted when the trial's function ends.
+
     Raises:
+        RuntimeError: called outside a trial.
         DamagedCheckpoint: a file of it is not what was reported.
     """
     from ray import tune
@@ -154,7 +166,7 @@ def restored_checkpoint() -> Path | None:
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:
         return None
-    folder = Path(checkpoint.to_directory())
+    folder = Path(checkpoint.to_directory(mkdtemp(dir=_own_trial().scratch)))
     if (why := damage(folder)) is not None:
         raise DamagedCheckpoint(why)
     return folder

@@ -25,7 +25,7 @@ from trainables.epochs import next_position
 from trainables.heartbeat import Heartbeat, pulse, working
 from trainables.memory_mark import mark_memory
 from trainables.recipe import Recipe
-from trainables.reporting import Report, begin_function_trial, checked
+from trainables.reporting import Report, checked, function_trial
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
 from trainables.states import BESIDE_THE_RECIPE, Keeping, States
 
@@ -153,9 +153,8 @@ def _call(
     """One trial of a function. Found by its name where it runs: what `train_function` itself names is copied there."""
     if heartbeat is not None:
         pulse.beat(heartbeat, _actor())
-    with working():
+    with working(), function_trial(params, spec, devices):
         pulse.begin()
-        begin_function_trial(params, spec, devices)
         take_cores()
         cap_device_memory()
         target(params, spec=spec)

@@ -1,7 +1,7 @@
 """Runs that are killed, and what they lost: `python -m benchmarks.faults all`, or one point by its name.
 
-Each point is a file in `points`; one that says ALONE is measured alone. A result replaces that point's row of an
-earlier one, the other rows stay.
+Each point is a file in `points`; one that says ALONE is measured alone, one that takes long says its MINUTES. A result
+replaces that point's row of an earlier one, the other rows stay.
 """
 
 from __future__ import annotations
@@ -84,12 +84,13 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _rows(named: Mapping[str, ModuleType], options: argparse.Namespace) -> Iterator[tuple[str, Row, float]]:
     """As they are done, each with the seconds that it took: those whose seconds count one after the other, then the
-    rest, two at a time, from the last on, the soak, which takes longest."""
+    rest, two at a time, the long ones first."""
     alone = {name: point for name, point in named.items() if getattr(point, "ALONE", False)}
     for name, point in alone.items():
         yield name, *_measured(point, options)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        left = [(name, point) for name, point in [*named.items()][::-1] if name not in alone]
+        left = [(name, point) for name, point in named.items() if name not in alone]
+        left.sort(key=lambda item: -getattr(item[1], "MINUTES", 0))
         others = {pool.submit(_measured, point, options): name for name, point in left}
         for done in as_completed(others):
             yield others[done], *done.result()

@@ -24,7 +24,7 @@ from benchmarks.faults.drivers import own_environment, run_until_power_cut
 
 REPORTS = 9  # after which the machine goes down
 EPOCHS, TRIALS = 4, 8
-PATIENCE = 120.0  # seconds that a run may take; undisturbed it takes 15
+PATIENCE = 60.0  # seconds that a run may take; undisturbed it takes 15
 KINDS = {
     "nothing": "",
     "experiment state": "experiment_state-*.json",

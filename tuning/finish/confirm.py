@@ -32,7 +32,7 @@ from trainables.storage import Storage
 from trainables.team import WorkerDied
 from tuning.finish.candidates import Candidate, candidates, training_seeds, training_spec
 from tuning.finish.schedules import segments_of
-from tuning.finish.side_by_side import Ended, Job, side_by_side
+from tuning.finish.side_by_side import Ended, Job, NodesLost, side_by_side
 from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
 from tuning.run.failures import Raised
 from tuning.spec import ExperimentSpec, study_name
@@ -143,6 +143,7 @@ def confirm_studies(
     Raises:
         StoreError: the study store cannot be read or written, or the data are not those of the search.
         OSError: weights cannot be written or read, on any node.
+        NodesLost: a training or a look at the test split has lost node after node; a resume begins it again.
         InputError: model or data cannot be had any more.
     """
     finished = [s for s in store.load(spec.name).studies if s.state is StudyState.FINISHED and s.trials]
@@ -155,8 +156,12 @@ def confirm_studies(
 
 
 def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
-    """All that is missing, of all studies, as one queue."""
-    jobs = []
+    """All that is missing, of all studies, as one queue.
+
+    Raises:
+        NodesLost: by one or more, which are missing still; all others have ended.
+    """
+    jobs, lost = [], []
     for one in ours:
         for candidate, seed in one.missing():
             given = training_spec(spec, one.study, seed), one.kept(candidate.rank, seed)
@@ -164,7 +169,11 @@ def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: 
     with side_by_side(jobs, spec, session) as ended:
         for number, job in enumerate(ended, start=1):
             one, candidate, seed = job.key
-            trained = _outcome(job)
+            try:
+                trained = _outcome(job)
+            except NodesLost as error:
+                lost.append(error)
+                continue
             one.writer.note(trained.provenance)
             cost = (trained.seconds + job.lost) * session.devices_per_trial
             confirmation = Confirmation(
@@ -177,13 +186,15 @@ def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: 
                 f"confirming {number}/{len(jobs)}: {one.name}, no. {candidate.rank} (trial {candidate.trial}, searched "
                 f"{candidate.searched:.4f}), training seed {seed}: {told}"
             )
+    if lost:
+        raise lost[0]
 
 
 def _outcome(job: Ended[Any]) -> Trained:
     """What has come of a training. One whose process has died, again and again, has failed, too.
 
     Raises:
-        OSError, InputError: not the configuration's fault.
+        OSError, InputError, NodesLost: not the configuration's fault.
     """
     try:
         trained: Trained = job.result()

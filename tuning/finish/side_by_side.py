@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster.capacity import ClusterError
 from trainables.heartbeat import Heartbeat, pulse, working
 from trainables.memory_mark import mark_memory
 from trainables.team import WorkerDied, builder, workers_for
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
     from cluster.session import Session
 
 RETRIES = 1  # of a job whose process has died by itself
-NODES = 3  # that a job may lose: it may be what brings them down
+NODES = 3  # that a job may lose in one run: it may be what brings them down
 
 logger = logging.getLogger(__name__)
 K = TypeVar("K")
+
+
+class NodesLost(ClusterError):
+    """A job has lost one node after the other. Whether it is what brings them down, nobody knows: it has not failed."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Ended(Generic[K]):
         """What its function has returned.
 
         Raises:
+            NodesLost: it has not failed; a resume begins it again.
             RayError, WorkerDied: its process has died, again and again; or one of those that compute it together.
             Exception: what the function raised.
         """
@@ -139,7 +145,7 @@ class _Queue(Generic[K]):
     """Jobs to come, jobs on their way, and the slots."""
 
     def __init__(self, jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session) -> None:
-        self._left, self._session = iter(jobs), session
+        self._left, self._session, self._name = iter(jobs), session, spec.name
         self._workers, self._heartbeat = workers_for(spec.trainable, session.resources.gpus), hung.heartbeat_of(spec)
         self._watch = None if self._heartbeat is None else hung.Watch(self._heartbeat.seconds)
         self._running: dict[Any, _Begun[K]] = {}  # by Ray's reference to what comes of it
@@ -218,7 +224,11 @@ class _Queue(Generic[K]):
             error = fate.error if hangs is None else hung.NoProgress(error_msg=hangs.describe())
             return self._died_by_itself(begun, error)
         if begun.nodes == NODES:
-            return begun.ended(error=fate.error)
+            told = (
+                f"{begun.job.title}: lost {NODES + 1} nodes, at last {fate.address}. Does it need more memory than a "
+                f"node has? What has ended is kept: go on with `tunefleet resume {self._name}` (a train-final: again)"
+            )
+            return begun.ended(error=NodesLost(told))
         begun.nodes += 1
         self._start_again(begun, f"node {fate.address} is lost")
         return None
