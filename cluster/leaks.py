@@ -5,7 +5,7 @@ that is killed at that moment is enough, stays reserved there for as long as the
 the bundles that were made, and there are none (`GcsPlacementGroupScheduler::CommitAllBundles`;
 https://github.com/ray-project/ray/issues/64693 is its neighbour). Every later run is short of that slot. The head
 still lists such a group, as removed and never made, with its node, and that gives up what it has reserved when asked.
-Read against ray 2.60. `tests/test_leaks.py` makes such leaks.
+Read against ray 2.60; `tests/test_leaks.py` makes such leaks.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def give_back() -> dict[str, float]:
             total[name] = total.get(name, 0.0) + amount
         if back:
             told = ", ".join(f"{amount:g} {name}" for name, amount in back.items())
-            logger.warning("%s gives back %s, which Ray held for nobody", alive[place]["NodeManagerAddress"], told)
+            where = alive[place]["NodeManagerAddress"]
+            logger.warning("%s has %s more, as it was asked for what Ray holds for nobody", where, told)
     return total
 
 
@@ -81,26 +82,13 @@ def _places(group: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _give_back(node: Mapping[str, Any], place: str, groups: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    from ray.core.generated import common_pb2, node_manager_pb2
-
     with raylet_of(node) as raylet:
-
-        def free() -> Mapping[str, float]:
-            told = raylet.ask("GetResourceLoad", node_manager_pb2.GetResourceLoadRequest())
-            return dict(told.resources.resources_available)
-
-        before = free()
+        before = raylet.free()
         for group in groups:
-            key = bytes.fromhex(group["placement_group_id"])
-            bundles = [
-                common_pb2.Bundle(
-                    bundle_id=common_pb2.Bundle.BundleIdentifier(placement_group_id=key, bundle_index=int(index)),
-                    unit_resources=group["bundles"][index],
-                )
-                for index, found in group["bundles_to_node_id"].items()
-                if found == place
-            ]
-            request = node_manager_pb2.RemovePlacementGroupBundlesRequest(placement_group_id=key, bundle_specs=bundles)
-            raylet.ask("RemovePlacementGroupBundles", request)
-        after = free()
+            here = {
+                int(index): group["bundles"][index] for index, at in group["bundles_to_node_id"].items() if at == place
+            }
+            if here:
+                raylet.give_up(group["placement_group_id"], here)
+        after = raylet.free()
     return {name: more for name in LISTED if (more := after.get(name, 0.0) - before.get(name, 0.0)) > 0}

@@ -2,7 +2,7 @@
 
 Ray starts a worker when an actor needs one, and that one then imports: seconds in which nothing else happens. A node
 can be asked to start them earlier. It gives such a worker to an actor only if both have the same runtime environment.
-Read against ray 2.60: `NodeManagerService.PrestartWorkers` and the setting `preload_python_modules`.
+Read against ray 2.60: the setting `preload_python_modules`, and what `raylet` names.
 """
 
 from __future__ import annotations
@@ -26,18 +26,7 @@ def prestart(count: int, environment: Mapping[str, Any]) -> None:
         ClusterError: the node does not answer.
     """
     import ray
-    from ray._private.utils import get_runtime_env_info
-    from ray.core.generated import common_pb2, node_manager_pb2
-    from ray.runtime_env import RuntimeEnv
 
-    request = node_manager_pb2.PrestartWorkersRequest(
-        language=common_pb2.Language.PYTHON,
-        job_id=bytes.fromhex(ray.get_runtime_context().get_job_id()),
-        num_workers=count,
-        keep_alive_duration_secs=KEPT_SECONDS,
-    )
-    env_info = get_runtime_env_info(RuntimeEnv(**environment))
-    request.runtime_env_info.ParseFromString(env_info.SerializeToString())
     (node,) = ray.nodes()
     with raylet_of(node) as raylet:
-        raylet.ask("PrestartWorkers", request)
+        raylet.prestart(count, environment, KEPT_SECONDS)

@@ -132,5 +132,5 @@ def test_a_run_gets_the_slots_that_a_killed_driver_has_cost_its_cluster(head: Ra
     raw["cluster"]["address"] = head.address
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(raw))
     ended = run([sys.executable, "-m", "tuning.cli", "run", str(tmp_path / "spec.yaml")], head)
-    assert f"gives back {left['leaked']:g} CPU, which Ray held for nobody" in ended.stderr
+    assert f"has {left['leaked']:g} CPU more, as it was asked for what Ray holds for nobody" in ended.stderr
     assert drive(head, "clean") == {"idle": {}, "free": CPUS}

@@ -97,6 +97,27 @@ def test_what_a_mend_was_read_against_is_as_it_was(name: str) -> None:
     assert digest(name) == known, told
 
 
+NODE_CALLS = {  # the fields that `cluster.raylet` sends, and those of the answer that it reads
+    "GetResourceLoad": ((), ("resources",)),
+    "RemovePlacementGroupBundles": (("placement_group_id", "bundle_specs"), ()),
+    "PrestartWorkers": (
+        ("language", "job_id", "num_workers", "keep_alive_duration_secs", "runtime_env_info"),
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("call", NODE_CALLS)
+def test_a_node_takes_the_calls_that_are_made_of_it(call: str) -> None:
+    from ray.core.generated import node_manager_pb2
+
+    sent, read = NODE_CALLS[call]
+    method = node_manager_pb2.DESCRIPTOR.services_by_name["NodeManagerService"].methods_by_name[call]
+    told = f"{call} is another one in ray {ray.__version__}: read cluster.raylet again {LEAKS.issue}"
+    assert {*sent} <= {*method.input_type.fields_by_name}, told
+    assert {*read} <= {*method.output_type.fields_by_name}, told
+
+
 def test_a_digest_tells_another_source() -> None:
     assert digest(f"{TUNE}.checkpoint") != digest(f"{TUNE}.save_to_dir")
 
