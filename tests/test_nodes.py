@@ -170,9 +170,13 @@ def test_a_node_that_joins_later_gets_trials_and_the_cost_follows_the_slots(run:
     assert any("slots in use on average" in line for line in run.lines)
 
 
-IMPATIENT = (
-    "import sys; from tuning import cli; from tuning.finish import side_by_side; side_by_side.NODES = 0; cli.main()"
-)
+IMPATIENT = """
+import sys
+from tuning import cli
+from tuning.finish import side_by_side
+side_by_side.NODES = 0
+sys.exit(cli.main())
+"""
 
 
 def confirm_and_lose_a_node(nodes: RayNodes, folder: Path, program: Sequence[str] = CLI) -> tuple[int, str]:
