@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from ray.exceptions import RayTaskError
+from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 from test_resume import SECONDS, Drivers, drivers, outcomes, study_of
 
 from benchmarks.faults import disks
 from tuning import load_spec, run_experiment
 from tuning.outcome import StudyState, TrialState
 from tuning.run.full_disk import full_disk
+from tuning.run.tune_settings import tune_settings
 
 __all__ = ["drivers"]
 
@@ -93,6 +97,28 @@ def test_a_full_disk_ends_the_run_and_a_resume_goes_on(
     assert after.state is StudyState.FINISHED
     whole = load_spec(spec_of(tmp_path / "whole", trainable, 0.0))
     assert outcomes(after) == outcomes(run_experiment(whole, progress=False).studies[0])
+
+
+def test_tunes_own_complaint_is_not_beside_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """Which is the first to meet the full disk is chance: the study store, our snapshot or Tune's copy of its state."""
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+
+    syncer = SimpleNamespace(wait=full, sync_up=lambda *_: True)
+    folders = {"experiment_driver_staging_path": "/runs/full", "experiment_fs_path": "/runs/full"}
+    saving = _ExperimentCheckpointManager(storage=SimpleNamespace(syncer=syncer, **folders), checkpoint_period=0)
+    logger = logging.getLogger(_ExperimentCheckpointManager.__module__)
+    logger.addHandler(caplog.handler)  # Ray's loggers may hand nothing on
+    try:
+        saving.sync_up_experiment_state(lambda: None, force=True)
+        assert "Error writing bytes to file" in caplog.text
+        caplog.clear()
+        with tune_settings():
+            saving.sync_up_experiment_state(lambda: None, force=True)
+        assert caplog.text == ""
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 def test_only_a_full_disk_of_the_storage_is_nobodys_failure() -> None:
