@@ -145,7 +145,7 @@ class _Queue(Generic[K]):
     """Jobs to come, jobs on their way, and the slots."""
 
     def __init__(self, jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session) -> None:
-        self._left, self._session, self._name = iter(jobs), session, spec.name
+        self._left, self._session = iter(jobs), session
         self._workers, self._heartbeat = workers_for(spec.trainable, session.resources.gpus), hung.heartbeat_of(spec)
         self._watch = None if self._heartbeat is None else hung.Watch(self._heartbeat.seconds)
         self._running: dict[Any, _Begun[K]] = {}  # by Ray's reference to what comes of it
@@ -224,10 +224,7 @@ class _Queue(Generic[K]):
             error = fate.error if hangs is None else hung.NoProgress(error_msg=hangs.describe())
             return self._died_by_itself(begun, error)
         if begun.nodes == NODES:
-            told = (
-                f"{begun.job.title}: lost {NODES + 1} nodes, at last {fate.address}. Does it need more memory than a "
-                f"node has? What has ended is kept: go on with `tunefleet resume {self._name}` (a train-final: again)"
-            )
+            told = f"{begun.job.title}: lost {NODES + 1} nodes, at last {fate.address}: too large for a node?"
             return begun.ended(error=NodesLost(told))
         begun.nodes += 1
         self._start_again(begun, f"node {fate.address} is lost")
