@@ -10,7 +10,7 @@ from benchmarks.faults.kills import after_reports, run_through
 from benchmarks.faults.row import Row, Settings, Tally
 
 NUMBER = 2
-MINUTES = 10  # about
+MINUTES = 16  # about
 SECONDS = 0.3  # of an epoch
 LINEAGE_KILLS = 3
 
