@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import socket
 import struct
 import sys
@@ -36,7 +37,8 @@ BADNESS = "/proc/{}/oom_score_adj"  # of whom the kernel kills first for want of
 
 def launch(arguments: list[str]) -> int:
     """The exit status of the worker; or this process becomes another program."""
-    asked = _asked(arguments)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which its raylet may be shielded from
+    asked = _asked(arguments) if SOCKET in os.environ else None
     if asked is not None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as server:
             server.connect(os.environ[SOCKET])

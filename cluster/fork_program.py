@@ -106,6 +106,7 @@ class Request:
         for number, stream in enumerate(self.sockets[:STREAMS]):
             os.dup2(stream, number)
         self.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # by which its raylet ends it
         os.environ.clear()
         os.environ.update(self.environment)
         update_envs(self.variables)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from typing import NamedTuple
 
 from cluster import fork_launcher, fork_program
 from cluster.fork_launcher import MARKED_ONLY, RAYS_OWN, SOCKET
-from cluster.hangups import hangups_held
+from cluster.shield import shielded
 
 # What a slot imports, which Tune marks by the first; and without a question to CUDA, or no child could use a device.
 IMPORTING = {"PL_DISABLE_FORK": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
@@ -44,6 +45,16 @@ class Imports(NamedTuple):
 
     early: tuple[str, ...]  # while Ray starts; none of ours, which a job brings, and none that imports ray
     late: tuple[str, ...]  # when the first worker of a job is asked for
+
+
+LAUNCHER = fork_launcher.__file__  # for Ray: in place of its own `setup_worker.py`
+
+
+def launching() -> dict[str, str]:
+    """What the environment of a raylet that starts launchers must hold, also without a fork server."""
+    import ray
+
+    return {RAYS_OWN: str(Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py")}
 
 
 def can_fork() -> bool:
@@ -60,8 +71,6 @@ class ForkServer:
             environment has the mark, and none any more once an imported file has changed.
     """
 
-    launcher = fork_launcher.__file__  # for Ray: in place of its own `setup_worker.py`
-
     def __init__(self, place: Path, imports: Imports, *, shared: bool = False) -> None:
         self._place, self._imports, self._shared = place, imports, shared
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,11 +78,8 @@ class ForkServer:
     @property
     def settings(self) -> dict[str, str]:
         """What the environment of the raylet must hold."""
-        import ray
-
-        own = Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py"
         marked = {MARKED_ONLY: "1"} if self._shared else {}
-        return {SOCKET: str(self._place), RAYS_OWN: str(own), **marked}
+        return {SOCKET: str(self._place), **launching(), **marked}
 
     @property
     def pid(self) -> int | None:
@@ -87,7 +93,7 @@ class ForkServer:
             listening.listen(BACKLOG)
             # It listens before it has imported anything: a launcher that comes early waits.
             fd, told = listening.fileno(), json.dumps([*self._imports, sys.path, self._shared])
-            with hangups_held():
+            with shielded(signal.SIGHUP, signal.SIGTERM):
                 self._process = subprocess.Popen(
                     [sys.executable, fork_program.__file__, str(fd), str(self._place), told],
                     stdin=subprocess.PIPE,  # closed by the system when this process ends

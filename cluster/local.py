@@ -11,6 +11,7 @@ import functools
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,10 +20,11 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS, environment
-from cluster.fork_server import ForkServer, Imports, can_fork
-from cluster.hangups import hangups_held
+from cluster.fork_server import LAUNCHER, ForkServer, Imports, can_fork, launching
 from cluster.head import AUTH_MODE
 from cluster.mps import Daemon
+from cluster.raylet import raylet_of
+from cluster.shield import shielded
 from cluster.spec import ClusterSpec
 
 if TYPE_CHECKING:
@@ -56,11 +58,11 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
     with (
         _temporary_folder() as folder,
         Daemon(folder, wanted=spec.mps) as daemon,
-        environment(settings | litter_in(folder), always={"TMPDIR": folder, **daemon.settings}),
+        environment(settings | litter_in(folder), always={"TMPDIR": folder, **launching(), **daemon.settings}),
         _forking(folder, imports) as server,
     ):
         try:
-            with hangups_held(), _without_services({"setup_worker_path": server.launcher} if server else {}):
+            with shielded(signal.SIGHUP, signal.SIGTERM), _without_services({"setup_worker_path": LAUNCHER}):
                 ray.init(
                     address="local",  # not None: that would join what RAY_ADDRESS names
                     num_cpus=_cores(),
@@ -69,11 +71,27 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
                     logging_level="warning",
                     _temp_dir=f"{folder}/ray",  # Ray makes it writable for every account; the one around it is closed
                 )
+            _end_without_sigterm()
             if server:
                 server.wait()
             yield daemon
         finally:
             _shut_down(folder, server)
+
+
+def _end_without_sigterm() -> None:
+    """Ray ends servers by SIGTERM, which ours are shielded from: a raylet has a call for it, the head keeps nothing."""
+    import ray
+    from ray._private.worker import _global_node
+
+    (node,) = ray.nodes()
+
+    def end_raylet() -> None:
+        with contextlib.suppress(ClusterError), raylet_of(node) as raylet:  # Ray kills one that does not answer
+            raylet.shut_down()
+
+    (raylet,), (head,) = (_global_node.all_processes[kind] for kind in ("raylet", "gcs_server"))
+    raylet.process.terminate, head.process.terminate = end_raylet, head.process.kill
 
 
 def _shut_down(folder: str, server: ForkServer | None) -> None:

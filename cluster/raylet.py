@@ -66,6 +66,12 @@ class Raylet:
         request.runtime_env_info.ParseFromString(info.SerializeToString())
         self._ask("PrestartWorkers", request)
 
+    def shut_down(self) -> None:
+        """It ends as by a SIGTERM, its workers before it; returns when it has begun to."""
+        from ray.core.generated import node_manager_pb2
+
+        self._ask("ShutdownRaylet", node_manager_pb2.ShutdownRayletRequest(graceful=True))
+
     def _ask(self, call: str, request: Any) -> Any:
         import grpc  # type: ignore[import-untyped]
 

@@ -7,7 +7,7 @@ import os
 import secrets
 from typing import Any
 
-from cluster.fork_server import ForkServer, Imports
+from cluster.fork_server import LAUNCHER, ForkServer, Imports
 from cluster.private import ray_folder
 
 HOOK = "RAY_START_HOOK"
@@ -41,5 +41,5 @@ def change(parameters: Any, is_head: bool) -> None:
         place = ray_folder(make=True).parent / f"forks-{secrets.token_hex(4)}"
         server = ForkServer(place, Imports(*map(tuple, imports)), shared=True).__enter__()
         _kept.append(server)
-        parameters.setup_worker_path = server.launcher
+        parameters.setup_worker_path = LAUNCHER
         os.environ.update(server.settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import psutil
 import pytest
 
 from cluster.fork_launcher import MARK, MARKED_ONLY, RAYS_OWN, SOCKET
-from cluster.fork_server import ForkServer, Imports
+from cluster.fork_server import LAUNCHER, ForkServer, Imports
+from cluster.shield import shielded
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork after imports is only made on Linux")
 
@@ -28,7 +30,8 @@ print(json.dumps({
     "own": os.environ.get("OWN"), "expanded": os.environ.get("EXPANDED"), "left": os.environ.get("PL_DISABLE_FORK"),
     "imported": [name for name in ("ray", "colorsys", "antigravity") if name in sys.modules], "beside": sys.path[0],
     "job": os.environ.get("RAY_JOB_ID"), "path": sys.path,
-    "main": hasattr(__main__, "WAITS"), "deaf": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+    "main": hasattr(__main__, "WAITS"),
+    "deaf": sorted(signal.Signals(number).name for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())),
 }), flush=True)
 WAITS = float(sys.argv[1])
 time.sleep(WAITS)
@@ -60,7 +63,7 @@ def launched(
     environment = {**os.environ, **server.settings, "RAY_JOB_ID": "01", "RAY_RAYLET_PID": "7", **variables}
     badness = ["sh", "-c", f'echo {BADNESS} > /proc/self/oom_score_adj; exec "$0" "$@"']  # as the raylet sets it
     return subprocess.Popen(
-        [*badness, sys.executable, server.launcher, *told, str(program), *arguments],
+        [*badness, sys.executable, LAUNCHER, *told, str(program), *arguments],
         env=environment,
         cwd=folder,
         stdin=subprocess.PIPE,
@@ -101,7 +104,18 @@ def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_pa
     assert (found["folder"], found["beside"]) == (str(tmp_path), str(tmp_path))
     assert (found["own"], found["expanded"], found["left"]) == ("a value", "a value!", None)
     assert found["imported"] == ["ray", "colorsys"]
-    assert found["deaf"]  # Ctrl-C in a terminal reaches every process of a run
+    # A closed terminal and Ctrl-C reach every process of a run; by SIGTERM the raylet ends it.
+    assert found["deaf"] == ["SIGHUP", "SIGINT"]
+
+
+def test_a_worker_that_imports_by_itself_ends_by_sigterm_also_where_its_raylet_does_not(tmp_path: Path) -> None:
+    own = tmp_path / "setup_worker.py"
+    own.write_text("import signal; print(*signal.pthread_sigmask(signal.SIG_BLOCK, ()))")
+    with shielded(signal.SIGTERM, signal.SIGHUP):
+        done = subprocess.run(
+            [sys.executable, LAUNCHER], env={RAYS_OWN: str(own)}, stdout=subprocess.PIPE, text=True, check=True
+        )
+    assert done.stdout.split() == [str(int(signal.SIGHUP))]
 
 
 def test_the_workers_of_a_job_are_forked_from_one_process_and_those_of_another_from_another(

@@ -104,6 +104,7 @@ NODE_CALLS = {  # the fields that `cluster.raylet` sends, and those of the answe
         ("language", "job_id", "num_workers", "keep_alive_duration_secs", "runtime_env_info"),
         (),
     ),
+    "ShutdownRaylet": (("graceful",), ()),
 }
 
 

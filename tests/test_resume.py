@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from offline_runs import rows_of
 from outcomes import known_to_tune
 
 from benchmarks.faults.drivers import Drivers, drivers_in, reports_seen
@@ -153,6 +155,48 @@ def test_a_stopped_run_goes_on_and_ends_as_if_nothing_had_happened(
     assert after.test.metrics == expected.test.metrics
     assert [str(path) for path in studies.glob("*/*/checkpoint_*")] == [after.test.checkpoint]
     assert not list(memory_of(studies / f"{strategy}-seed0").iterdir())
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_a_signal_to_all_processes_of_a_run_is_one_to_its_driver(
+    drivers: Drivers, tmp_path: Path, everybody: bool
+) -> None:
+    """To the group, with Ray's servers, as `timeout` and a shell's `kill %1` send it; or also to the trials and W&B's
+    processes, as a batch system or a service manager does."""
+    spec_file = tmp_path / "spec.yaml"
+    longer = {"epochs": 25, "wandb": {"mode": "offline"}}  # than a writer takes to start
+    spec_file.write_text(yaml.safe_dump(spec_of(tmp_path, "grid", 0.2) | longer))
+    spec = load_spec(spec_file)
+    driver = drivers.start("run", str(spec_file))
+    assert reports_seen(driver, 1) == 1
+    written = spec.run_folder.joinpath("wandb").glob
+    while not any(written("offline-run-*/*.wandb")):
+        assert driver.poll() is None
+        time.sleep(0.1)
+    if everybody:
+        for pid in drivers.alive():
+            os.kill(pid, signal.SIGTERM)
+    else:
+        os.killpg(driver.pid, signal.SIGTERM)
+    _, told = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == 130
+    assert "go on with `tunefleet resume stopped`" in told
+    assert "not uploaded" not in told  # as of a W&B run that waits in vain to be told its end
+    assert (drivers.alive(), list(drivers.temp.iterdir())) == ({}, [])
+    before = study_of(spec)
+    for trial in before.trials:
+        (file,) = written(f"offline-run-*-{trial.id}/*.wandb")
+        rows = [row["epoch"] for row in rows_of(file)]
+        assert rows == [report.epoch for report in trial.reports][: len(rows) if everybody else None]
+    if not everybody:
+        return
+
+    resumed = drivers.start("resume", "stopped", "--storage", str(tmp_path))
+    _, told = resumed.communicate(timeout=SECONDS)
+    assert resumed.returncode == 0, told
+    after = study_of(spec)
+    check_nothing_was_repeated(before, after, graceful=True)
+    assert after.count(TrialState.FAILED) == 0
 
 
 def test_a_driver_that_is_started_without_standard_streams_runs_to_its_end(tmp_path: Path) -> None:

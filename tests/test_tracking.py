@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import pickle
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from offline_runs import records, rows_of
 
 from tuning.spec import WandbSpec
 from tuning.tracking import tracking
@@ -86,23 +86,6 @@ def run_driver(tmp_path: Path, temporary: Path, mode: str, key_file: str = "", *
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
-
-
-def records(path: Path) -> Iterator[object]:
-    """The records of a .wandb file: a 7-byte header, then LevelDB's log format in blocks of 32 KiB."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, at, whole = path.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-            continue
-        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        whole += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or last part
-            yield Record.FromString(whole)
-            whole = b""
 
 
 def test_without_a_key_it_is_disabled_and_says_how_to_change_that(tmp_path: Path) -> None:
@@ -196,11 +179,7 @@ def test_an_offline_run_per_trial_holds_params_in_force_and_metrics(tmp_path: Pa
         (run,) = (record.run for record in held if record.HasField("run"))  # type: ignore[attr-defined]
         assert run.run_group == "exp/pbt/seed7"
         assert run.run_id.startswith("exp-pbt-seed7-")
-        rows = [
-            {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}  # type: ignore[attr-defined]
-            for record in held
-            if record.HasField("history")  # type: ignore[attr-defined]
-        ]
+        rows = list(rows_of(file))
         assert [row["epoch"] for row in rows] == [1, 2, 3]
         assert {row["params/lr_scheduler_type"] for row in rows} == {"cosine"}
         assert all(0 < row["metrics/accuracy"] < 1 for row in rows)

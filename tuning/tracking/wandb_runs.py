@@ -98,7 +98,9 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
         self._temporary = tempfile.mkdtemp(prefix="tunefleet-wandb-")  # short: it holds sockets
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Called by Tune last: wait for uploads."""
+        """Called by Tune last: wait for uploads, also of the trials that have not ended: the study was stopped."""
+        for trial in self._trial_queues:
+            self._signal_logging_actor_stop(trial)
         super().on_experiment_end(trials, **info)
         shutil.rmtree(self._temporary, ignore_errors=True)
 

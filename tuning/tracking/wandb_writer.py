@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ class RunWriter:
             place = Path(folder, "wandb", name.lower())
             place.mkdir(parents=True, exist_ok=True)
             os.environ[f"WANDB_{name}_DIR"] = str(place)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the driver ends by it, and then has the run written to its end
         os.environ["TMPDIR"] = tempfile.tempdir = temporary  # wandb makes folders there as soon as it is imported
         from ray.air.integrations.wandb import _WandbLoggingActor
 
