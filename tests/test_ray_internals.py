@@ -44,6 +44,7 @@ NAMES = Mend(
 )
 SLOTS = Mend("a process that is being started is stopped for a free one", "controller", "")
 LEAKS = Mend("a placement group that goes while it is made stays reserved on its node", "cluster.leaks", "#64693")
+COUNTING = Mend("statistics that are switched off import wandb", "ray_internals.uncounted_callbacks", "")
 BUDGET = Mend("a Stopper ends trials without telling callbacks", "controller", "")
 
 READ: dict[str, tuple[str, Mend]] = {
@@ -76,6 +77,7 @@ READ: dict[str, tuple[str, Mend]] = {
     "ray.tune.execution.experiment_state:_ExperimentCheckpointManager": ("eec24599ddf8e512", SNAPSHOTS),
     "ray.util.placement_group:placement_group_table": ("b880fc32538d2aae", LEAKS),
     "ray._private.state:GlobalState._gen_placement_group_info": ("8a609f9f15facdb3", LEAKS),
+    "ray.air._internal.usage:tag_callbacks": ("c9fae62f56e51c32", COUNTING),
     "ray.tune.experiment.trial:Trial.generate_id": ("becff5a71a4d17d4", NAMES),
 }
 

@@ -158,6 +158,18 @@ def test_wandb_is_imported_only_when_it_is_used() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_run_that_is_not_tracked_imports_no_wandb() -> None:
+    code = (
+        "import sys; import tuning.run.searching, tuning.finish.final; from ray.tune import Callback, tune\n"
+        "from tuning.run.ray_internals import uncounted_callbacks\n"
+        "with uncounted_callbacks(): tune.air_usage.tag_callbacks([Callback()])\n"
+        "assert 'wandb' not in sys.modules\n"
+        "tune.air_usage.tag_callbacks([Callback()])\n"
+        "assert 'wandb' in sys.modules  # or there is nothing to avoid"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_run_ids_are_stable_distinct_and_short_enough() -> None:
     from tuning.tracking.wandb_runs import run_id
 

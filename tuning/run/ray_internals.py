@@ -103,6 +103,20 @@ def forget_statistics(trial: Trial) -> None:
 
 
 @contextlib.contextmanager
+def uncounted_callbacks() -> Iterator[None]:
+    """In the block `tune.run` does not count which callbacks are Ray's own. It does so for its statistics, which are
+    switched off here, and imports wandb for it: half a second."""
+    from ray.air._internal import usage
+
+    counting = usage.tag_callbacks
+    usage.tag_callbacks = lambda callbacks: False
+    try:
+        yield
+    finally:
+        usage.tag_callbacks = counting
+
+
+@contextlib.contextmanager
 def next_trial_called(name: str) -> Iterator[None]:
     """In the block Tune's searches give a new trial this id. They draw one themselves, and tell it to the searcher
     before anybody else hears of the trial; there is no option for it.

@@ -67,8 +67,6 @@ def _run_claimed(
 
     def prepare() -> None:
         """What needs no Ray that runs, and takes a second or two: libraries are imported."""
-        import ray.air.integrations.wandb  # noqa: F401 - `tune.run` looks for it among the callbacks
-
         import tuning.finish.final
         import tuning.run.searching  # noqa: F401
 

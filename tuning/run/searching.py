@@ -19,7 +19,7 @@ from tuning.run.packing import sharing_record
 from tuning.run.place import RunPlace
 from tuning.run.progress import Progress
 from tuning.run.provenance import made_with
-from tuning.run.ray_internals import slot_environment
+from tuning.run.ray_internals import slot_environment, uncounted_callbacks
 from tuning.run.recorder import Recorder
 from tuning.run.resuming import to_go_on_from
 from tuning.run.snapshots import Snapshots
@@ -128,7 +128,7 @@ def run_study(
                     name_trial=writer.name_trial,
                     heartbeat=heartbeat_of(study.spec),
                 )
-                with snapshot_period(plan.trials, place.snapshot_seconds), followed:
+                with snapshot_period(plan.trials, place.snapshot_seconds), followed, uncounted_callbacks():
                     stopped = stopped_during(tune)
             if stopped or not (spending.reached or recorder.ended >= study.most_trials):
                 planned = "" if plan.trials is None else f" of {plan.trials}"

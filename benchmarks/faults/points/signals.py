@@ -12,7 +12,8 @@ def measure(settings: Settings) -> Row:
     """As the tests do it."""
     return checked(
         "signals and clocks",
-        "SIGINT, SIGTERM and SIGHUP in the middle of a study, then a resume; all processes stopped for 6 s, "
+        "SIGINT, SIGTERM and SIGHUP in the middle of a study, to the driver, its group or all processes, then "
+        "a resume; all processes stopped for 6 s, "
         "the clock set back by an hour, the output closed",
         "FINDINGS: SIGTERM saves nothing",
         ["tests/test_resume.py", "tests/test_asleep.py"],
