@@ -106,6 +106,7 @@ class Request:
         for number, stream in enumerate(self.sockets[:STREAMS]):
             os.dup2(stream, number)
         self.close()
+        os.setpgid(0, 0)  # as Ray does with those that it starts: a signal to the driver's group is not theirs
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # by which its raylet ends it
         os.environ.clear()
         os.environ.update(self.environment)

@@ -25,8 +25,8 @@ WORKER = """
 import json, os, signal, sys, time
 import __main__
 print(json.dumps({
-    "pid": os.getpid(), "parent": os.getppid(), "arguments": sys.argv[1:], "folder": os.getcwd(),
-    "input": sys.stdin.read(),
+    "pid": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0), "arguments": sys.argv[1:],
+    "folder": os.getcwd(), "input": sys.stdin.read(),
     "own": os.environ.get("OWN"), "expanded": os.environ.get("EXPANDED"), "left": os.environ.get("PL_DISABLE_FORK"),
     "imported": [name for name in ("ray", "colorsys", "antigravity") if name in sys.modules], "beside": sys.path[0],
     "job": os.environ.get("RAY_JOB_ID"), "path": sys.path,
@@ -106,6 +106,7 @@ def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_pa
     assert found["imported"] == ["ray", "colorsys"]
     # A closed terminal and Ctrl-C reach every process of a run; by SIGTERM the raylet ends it.
     assert found["deaf"] == ["SIGHUP", "SIGINT"]
+    assert found["group"] == found["pid"]
 
 
 def test_a_worker_that_imports_by_itself_ends_by_sigterm_also_where_its_raylet_does_not(tmp_path: Path) -> None:
