@@ -73,8 +73,9 @@ class ClusterSpec(BaseModel):
     heartbeat_seconds: Annotated[float, Field(ge=1)] | Literal["auto"] | None = Field(
         "auto",
         description="Seconds. A trial whose process makes no step for so long (it hangs, or was stopped) is killed and "
-        "has failed: it starts again from its checkpoint while `max_failures` allows. Before the first step it has ten "
-        "times as long, ten minutes at least, as long as it shows every minute that it is alive. auto: 600 for the "
+        "has failed: it starts again from its checkpoint, once in any case, then while `max_failures` allows. Before "
+        "the first step it has ten times as long, ten minutes at least, as long as it shows every minute that it is "
+        "alive. auto: 600 for the "
         "trainables of this package, null for your own, of which nothing is known between two reports "
         "(`trainables.step_done()` tells more); null: it may take any time. A training of `confirm` or `train-final` "
         "and a look at test have the same heartbeat, and start once more.",

@@ -105,11 +105,11 @@ class HogsTogether(Hog):
 
 class Hangs(LearningCurve):
     """After its second epoch it is stopped (2e-3), as a frozen container is, or waits for what never comes (3e-3); not
-    a second time: files beside `model.hung` tell."""
+    a second time: files beside `model.hung` tell. With 4e-3 it waits there always."""
 
     def advance(self, epochs: float) -> Evaluation:
         marker = Path(f"{self.params['model.hung']}-{self.rate}")
-        if self.epoch == 2 and self.rate in (2e-3, 3e-3) and not marker.exists():
+        if self.epoch == 2 and (self.rate == 4e-3 or (self.rate in (2e-3, 3e-3) and not marker.exists())):
             marker.touch()
             if self.rate == 2e-3:
                 os.kill(os.getpid(), signal.SIGSTOP)

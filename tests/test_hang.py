@@ -52,7 +52,7 @@ def test_one_process_of_several_that_hangs_is_found(
 def test_a_process_that_hangs_is_found_and_its_trial_goes_on_from_its_checkpoint(
     ray_session: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    study = run(tmp_path, "Hangs", [1e-3, 2e-3, 3e-3], max_failures=1)
+    study = run(tmp_path, "Hangs", [1e-3, 2e-3, 3e-3])  # once, that needs no max_failures
     assert len(list(tmp_path.glob("hung-*"))) == 2
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETED] * 3
     for trial in study.trials:
@@ -64,13 +64,18 @@ def test_a_process_that_hangs_is_found_and_its_trial_goes_on_from_its_checkpoint
 
 
 @pytest.mark.ray
-def test_a_function_that_hangs_and_may_not_fail_says_why_it_has(ray_session: None, tmp_path: Path) -> None:
-    study = run(tmp_path, "hangs", [1e-3, 3e-3], max_failures=0)
+@pytest.mark.parametrize(("allowed", "times"), [(0, 2), (1, 3)])
+def test_a_function_that_hangs_again_says_why_it_has_failed(
+    ray_session: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, allowed: int, times: int
+) -> None:
+    study = run(tmp_path, "hangs", [1e-3, 4e-3], max_failures=allowed)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETED, TrialState.FAILED]
     error = study.trials[1].error
     assert error is not None
     assert error.startswith("NoProgress: no progress for ")
-    assert "in epoch 3, step 0 (process stopped or hung); not restarted: max_failures is 0" in error
+    told = "in epoch 3, step 0 (process stopped or hung)"
+    assert f"{told}; not restarted again: that is for max_failures to allow" in error
+    assert sum(told in record.getMessage() for record in caplog.records) == times
 
 
 @pytest.mark.ray

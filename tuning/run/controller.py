@@ -322,8 +322,10 @@ class Controller(TuneController):  # type: ignore[misc]
         trial.temporary_state.restoring_from = None
         saved = trial.latest_checkpoint_result
         epoch = float(saved.metrics["epoch"]) if saved else 0.0
-        again = trial.run_metadata.num_failures < trial.max_failures or trial.max_failures < 0
-        outcome = f"restarted from epoch {epoch:g}" if again else f"not restarted: max_failures is {trial.max_failures}"
+        again = self._retries.hung(trial)
+        outcome = (
+            f"restarted from epoch {epoch:g}" if again else "not restarted again: that is for max_failures to allow"
+        )
         told = f"{one.describe(float((trial.last_result or {}).get('epoch', 0.0)))}; {outcome}"
         logger.warning("%s: %s", trial.trial_id, told)
         super()._trial_task_failure(trial, hung.NoProgress(error_msg=told))

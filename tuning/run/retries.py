@@ -2,7 +2,8 @@
 
 `max_failures` bounds what chance may mend. What the same code, values and seed raise again is not tried again. A trial
 that ran out of memory is, once at most, whatever `max_failures` is: a neighbour's need may have been the reason, and a
-second time it is the trial's own. Node losses are not failures, see `controller`.
+second time it is the trial's own. One that hangs is, too, for the first time: mostly it was the machine, a network or a
+lock. Node losses are not failures, see `controller`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,18 @@ logger = logging.getLogger(__name__)
 
 
 class Retries:
-    """Of one study, in this run: after a resume a trial may run out of memory once more."""
+    """Of one study, in this run: after a resume a trial may run out of memory, or hang, once more."""
 
     def __init__(self) -> None:
         self._out_of_memory: set[str] = set()
+        self._hung: set[str] = set()
+
+    def hung(self, trial: Trial) -> bool:
+        """Told of each time, before its failure; whether it is started again."""
+        if trial.trial_id not in self._hung:
+            self._hung.add(trial.trial_id)
+            trial.max_failures += 1  # for good, as below
+        return bool(trial.run_metadata.num_failures < trial.max_failures)
 
     @contextlib.contextmanager
     def deciding(self, trial: Trial, error: Exception) -> Iterator[None]:
