@@ -74,7 +74,7 @@ def test_a_function_that_hangs_again_says_why_it_has_failed(
     assert error is not None
     assert error.startswith("NoProgress: no progress for ")
     told = "in epoch 3, step 0 (process stopped or hung)"
-    assert f"{told}; not restarted again: that is for max_failures to allow" in error
+    assert f"{told}; not restarted again: raise max_failures to allow that" in error
     assert sum(told in record.getMessage() for record in caplog.records) == times
 
 

@@ -221,7 +221,7 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: 
             _tell(f"interrupted; {next_step}")
         return INTERRUPTED
     except FailedAlike as error:
-        _tell(f"{error}; fix it and {next_step}")
+        _tell(f"{error}; fix it and {next_step} (--force, where that changes your code)")
         return FAILED
     except (ClusterError, StoreError, OSError) as error:
         if (spec.run_folder / SPEC_FILE).is_file():

@@ -324,7 +324,7 @@ class Controller(TuneController):  # type: ignore[misc]
         epoch = float(saved.metrics["epoch"]) if saved else 0.0
         again = self._retries.hung(trial)
         outcome = (
-            f"restarted from epoch {epoch:g}" if again else "not restarted again: that is for max_failures to allow"
+            f"restarted from epoch {epoch:g}" if again else "not restarted again: raise max_failures to allow that"
         )
         told = f"{one.describe(float((trial.last_result or {}).get('epoch', 0.0)))}; {outcome}"
         logger.warning("%s: %s", trial.trial_id, told)
