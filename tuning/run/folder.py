@@ -46,7 +46,7 @@ def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
     if text == sealed(text.partition("\n")[2]):
         return
     try:
-        differing = differing_keys(recorded(), text)
+        differing = differing_keys(recorded(), text, apart_from="cluster.storage")  # where a resume has found it
     except (StoreError, ValueError):  # nothing is recorded yet, or it is no YAML any more
         differing = ""
     raise RunFolderError(

@@ -260,8 +260,8 @@ def _mixed(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
     return "; ".join(filter(None, (before.get(MIXED), *changed)))
 
 
-def differing_keys(recorded: str, now: str) -> str:
-    """': epochs, space.learning_rate differ', of two specs as YAML; empty if none does.
+def differing_keys(recorded: str, now: str, *, apart_from: str = "") -> str:
+    """': epochs, space.learning_rate differ', of two specs as YAML; empty if none but the key `apart_from` does.
 
     Raises:
         ValueError: one of them is no YAML.
@@ -270,7 +270,7 @@ def differing_keys(recorded: str, now: str) -> str:
         old, new = _flat(yaml.safe_load(recorded)), _flat(yaml.safe_load(now))
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
-    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    keys = sorted(key for key in (old.keys() | new.keys()) - {apart_from} if old.get(key) != new.get(key))
     return f": {', '.join(keys[:5])}{' and more' if len(keys) > 5 else ''} differ" if keys else ""
 
 
