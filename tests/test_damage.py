@@ -287,6 +287,10 @@ def test_a_spec_that_is_not_as_it_was_written_is_told_with_what_differs(copied: 
         run_experiment(spec, progress=False, resume=True)
     with pytest.raises(RunFolderError, match=r"is of another spec \(different: epochs\)"):  # of what decides: never
         run_experiment(spec, progress=False, resume=True, force=True)
+    edited, as_read = kept.read_text(), load_spec(kept, [f"cluster.storage={copied.parent}"])
+    with pytest.raises(StoreError, match=r"recorded in .* under another spec .*: epochs differ"):
+        run_experiment(as_read, progress=False, resume=True, force=True)
+    assert kept.read_text() == edited
 
 
 # Other versions, other code.

@@ -79,6 +79,7 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False)
     Raises:
         RunFolderError: it is another spec's, or there already, or not there to be resumed.
         ClusterError: it lies in a bucket that cannot be used from here.
+        StoreError: with `force`, what is recorded is of another spec.
     """
     bucket = None
     if is_uri(spec.cluster.storage):
@@ -89,9 +90,9 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False)
     if resume:
         if not kept.is_file():
             raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; start it with `tunefleet run`")
-        if not force:
-            from tuning.store.study_store import StudyStore
+        from tuning.store.study_store import StudyStore
 
+        if not force:
             refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
         if (before := load_spec(kept)).digest() != spec.digest():
             old, new = before.decisive(), spec.decisive()
@@ -101,6 +102,9 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False)
                 "resume without changes, or choose another name for a new experiment"
             )
         if force:
+            with contextlib.closing(StudyStore(spec.store_url)) as store:
+                store.check()
+                store.refuse_other_spec(spec.name, before.digest(), before.to_yaml())
             write_whole(kept, sealed(before.to_yaml()).encode())
         return
     if kept.exists():

@@ -130,7 +130,7 @@ class StudyStore:
         """
         storage = self._open(create=True)
         name = study_name(experiment, strategy, seed)
-        self._refuse_other_spec(experiment, digest, spec_yaml)
+        self.refuse_other_spec(experiment, digest, spec_yaml)
         described = {**plain_params(attributes), **(made_with or {})}
         identity = {
             "layout": LAYOUT,
@@ -213,13 +213,18 @@ class StudyStore:
                 f"(layout {layout}, this one reads {LAYOUT}); {step}"
             )
 
-    def _refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
+    def refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
+        """Look whether what is recorded of `experiment` is of this spec, in all that decides results.
+
+        Raises:
+            StoreError: it is not; which keys differ.
+        """
         for study in self._studies():
             recorded = study.identity
             if recorded["experiment"] == experiment and recorded["digest"] != digest:
                 with told(self._url, f"read {study.name}"):
                     attributes = study_attributes(self._open(), study.id)
-                differing = differing_keys(attributes.get("spec", ""), spec_yaml)
+                differing = differing_keys(attributes.get("spec", ""), spec_yaml, apart_from="cluster.storage")
                 raise StoreError(
                     f"experiment {experiment!r}: recorded in {self.shown} under another spec "
                     f"(digest {recorded['digest']}, now {digest}){differing}; "
