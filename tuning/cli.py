@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tuning.spec import ExperimentSpec
 
 SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
+YOUNG_OBJECTS = 100_000  # before garbage is searched for: Python's 700 does so 600 times during the imports
 WRONG_INPUTS = (SpecError, InputError, UnknownExperiment, RunFolderError)
 EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError, HubError)
 
@@ -49,6 +50,7 @@ class Refused(InputError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name. Returns the exit status."""
+    gc.set_threshold(YOUNG_OBJECTS)
     _open_what_is_closed()
     arguments = _parse(argv)
     if (here := os.getcwd()) not in sys.path:  # a spec may name a trainable of the user's own; Ray does it for workers
