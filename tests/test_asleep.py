@@ -34,6 +34,7 @@ class Woken(NamedTuple):
 
     status: int
     told: str  # on standard error
+    run_folder: Path
     took: float  # seconds in all
     study: StudyOutcome
     expected: StudyOutcome  # undisturbed
@@ -68,7 +69,7 @@ def woken(ray_session: None, drivers: Drivers, tmp_path: Path, monkeypatch: pyte
     status = driver.wait(timeout=SECONDS)
     took = time.monotonic() - begun
     expected = run_experiment(load_spec(spec_of(tmp_path / "whole", "grid", 0.0)), progress=False).studies[0]
-    yield Woken(status, told, took, study_of(load_spec(spec_file)), expected)
+    yield Woken(status, told, load_spec(spec_file).run_folder, took, study_of(load_spec(spec_file)), expected)
     assert drivers.alive() == {}
 
 
@@ -91,7 +92,7 @@ def test_the_run_ends_as_if_nothing_had_happened_and_says_what_could_not_be_show
     assert "Traceback" not in woken.told, woken.told
     assert woken.status == 141, woken.told
     assert "the run is complete; its comparison could not be written" in woken.told
-    assert "`tunefleet compare stopped`" in woken.told
+    assert f"`tunefleet compare {woken.run_folder}`" in woken.told
     # Costs come from a clock that nobody sets. What was stopped has held its devices: that counts.
     assert ASLEEP < woken.study.wall_seconds < woken.took
     costs = [report.device_seconds for trial in woken.study.trials for report in trial.reports]

@@ -77,7 +77,7 @@ def test_a_full_disk_ends_the_run_and_a_resume_goes_on(
     assert driver.returncode == 1, told
     assert "No space left on device" in told or "database or disk is full" in told
     assert str(small_disk) in told
-    assert "go on with `tunefleet resume full`" in told
+    assert f"go on with `tunefleet resume {spec.run_folder}`" in told
     assert "Traceback" not in told, told
     assert drivers.alive() == {}
     before = study_of(spec)

@@ -226,7 +226,7 @@ def test_a_training_that_loses_too_many_nodes_is_left_to_a_resume_and_the_others
     status, told = confirm_and_lose_a_node(nodes, tmp_path, [sys.executable, "-c", IMPATIENT])
     assert status == 1, told
     assert "lost 1 nodes, at last" in told
-    assert "go on with `tunefleet resume confirmed`" in told
+    assert f"go on with `tunefleet resume {tmp_path}/confirmed`" in told
     (grid,) = StudyStore(load_spec(tmp_path / "spec.yaml").store_url).load("confirmed").studies
     kept = {(one.rank, one.seed): one.time for one in grid.confirmations if one.error is None}
     assert 14 <= len(kept) == len(grid.confirmations) < 16  # it had two slots

@@ -119,7 +119,8 @@ def test_resuming_a_finished_experiment_runs_and_scores_nothing_again(
 
 def test_running_into_an_experiment_that_exists_is_refused(whole: tuple[ExperimentSpec, ExperimentOutcome]) -> None:
     spec, _ = whole
-    with pytest.raises(RunFolderError, match=r"holds an experiment already; go on with `tunefleet resume whole`"):
+    go_on = f"go on with `tunefleet resume {spec.run_folder}`"
+    with pytest.raises(RunFolderError, match=rf"holds an experiment already; {go_on}"):
         run_experiment(spec, progress=False)
 
 

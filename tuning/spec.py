@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -156,9 +157,11 @@ class ExperimentSpec(FineTuneSpec):
 
     @property
     def resumed_as(self) -> str:
-        """What `tunefleet resume` is given: the name, or the URI of a run in a bucket."""
-        storage = self.cluster.storage
-        return below(storage, self.name) if is_uri(storage) else self.name
+        """What `tunefleet resume` is given: the name, where that is enough from here, else the run folder or URI."""
+        if is_uri(self.cluster.storage):
+            return below(self.cluster.storage, self.name)
+        by_name = self.run_folder == ClusterSpec().run_folder(self.name)
+        return self.name if by_name else shlex.quote(str(self.run_folder))
 
     @property
     def store_url(self) -> str:
