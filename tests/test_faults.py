@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults.__main__ import find_points, table
+from benchmarks.faults.__main__ import command_of, find_points, table
 from benchmarks.faults.checker import complaints, repeated
 from benchmarks.faults.experiments import PLANNED, experiment
 from benchmarks.faults.happenings import damaged_snapshot
@@ -54,3 +54,8 @@ def test_the_table_has_a_row_per_point_in_order_and_marks_what_has_not_passed() 
         "| 1 driver killed | killed | **not passed:** 2 complaints | never ends |",
         "| 3 head lost | killed \\| twice | fine | lost |",
     ]
+
+
+def test_the_command_that_is_recorded_names_no_folder_of_this_machine() -> None:
+    assert command_of(["damage", "--out", "/a/b", "--cases", "3"]) == "python -m benchmarks.faults damage --cases 3"
+    assert command_of(["all", "--out=/a/b"]) == "python -m benchmarks.faults all"

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [*found] if options.point == ALL else [options.point]
     file = options.out / "faults.json"
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"points": {}}
-    command = shlex.join(["python", "-m", "benchmarks.faults", *given])
+    command = command_of(given)
     passed, begun = True, time.monotonic()
     for name, row, seconds in _rows({name: found[name] for name in names}, options):
         passed &= row.passed
@@ -107,6 +107,13 @@ def _measured(point: ModuleType, options: argparse.Namespace) -> tuple[Row, floa
             told = " ".join(f"{type(problem).__name__}: {problem}".split())[:MOST_TOLD]
             row = Row(point.__name__.rpartition(".")[2], "could not be measured", told, "", False, {})
     return row, time.monotonic() - begun
+
+
+def command_of(given: Sequence[str]) -> str:
+    """For whoever repeats it: without the folder for the results, which is this machine's."""
+    place = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    place.add_argument("--out")
+    return shlex.join(["python", "-m", "benchmarks.faults", *place.parse_known_args(given)[1]])
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
