@@ -56,7 +56,7 @@ def test_without_confirmations_the_best_of_the_search_wins_with_a_caveat() -> No
 def test_an_unknown_strategy_and_an_experiment_without_scores_are_refused() -> None:
     with pytest.raises(InputError, match=r"--strategy: 'gird': is none of x; did you mean grid\?"):
         winner_of(ExperimentOutcome("x", "d", (one("grid", 0.9, []),)), "gird")
-    with pytest.raises(InputError, match="has no score yet"):
+    with pytest.raises(InputError, match=r"has no score yet.*tunefleet resume`, with the EXPERIMENT and --storage"):
         winner_of(ExperimentOutcome("x", "d", (study("grid", []),)))
 
 

@@ -47,7 +47,8 @@ def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: 
         return Winner(study, candidate, trainings, tuple(caveats))
     scored = [(study, found[0]) for study in studies if (found := candidates(study, top=1))]
     if not scored:
-        raise InputError("EXPERIMENT", outcome.name, "has no score yet", f"tunefleet resume {outcome.name}")
+        step = "go on with its run: `tunefleet resume`, with the EXPERIMENT and --storage of this command"
+        raise InputError("EXPERIMENT", outcome.name, "has no score yet", step)
     study, best = max(scored, key=lambda pair: _sign(pair[0]) * pair[1].searched)
     caveats.append(
         "The configuration was not confirmed: it was chosen by the best validation score of its search, which is too "
