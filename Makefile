@@ -1,5 +1,6 @@
 # make quickstart   a fresh machine to a finished comparison: virtual environment, install, the main job
-# make test         every test that this machine can run
+# make test         format, lint, types, and the tests in their tiers: of `system` one of each kind (tests/README.md)
+# make test-all     every test that this machine can run
 # make check        formatting, lint, types
 # make benchmark    tunefleet against its peers; wants a quiet machine and most of an hour
 
@@ -8,14 +9,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SPEC ?= quickstart
 
-.PHONY: quickstart test check benchmark install install-dev
+TIERS ?=
+
+.PHONY: quickstart test test-all check benchmark install install-dev
 
 # A second call goes on where the first was stopped, or shows its comparison again.
 quickstart: install
 	if [ -e runs/$(SPEC)/spec.yaml ]; then $(BIN)/tunefleet resume $(SPEC); else $(BIN)/tunefleet run $(SPEC); fi
 
 test: install-dev check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.run $(TIERS)
+
+test-all: install-dev check
+	$(BIN)/python -m tests.run --all $(TIERS)
 
 check: install-dev
 	$(BIN)/ruff format --check .

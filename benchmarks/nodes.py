@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import machine
-from benchmarks.raylets import Cable, RayNode, cables_are_permitted, can_disguise, ray_nodes
 from cluster.start import HEALTH
+from tests.support.raylets import Cable, RayNode, cables_are_permitted, can_disguise, ray_nodes
 
 if TYPE_CHECKING:
     from tuning.outcome import StudyOutcome

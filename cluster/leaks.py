@@ -5,7 +5,7 @@ that is killed at that moment is enough, stays reserved there for as long as the
 the bundles that were made, and there are none (`GcsPlacementGroupScheduler::CommitAllBundles`;
 https://github.com/ray-project/ray/issues/64693 is its neighbour). Every later run is short of that slot. The head
 still lists such a group, as removed and never made, with its node, and that gives up what it has reserved when asked.
-Read against ray 2.60; `tests/test_leaks.py` makes such leaks.
+Read against ray 2.60; `tests/cluster/ray_compat/test_leaks.py` makes such leaks.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def _without_services(options: Mapping[str, str]) -> Iterator[None]:
 
     `include_dashboard=False` leaves all three on, and `ray.init` has no option for them. They cost 3 CPU-seconds, delay
     the start and take a second to end, and a run on one machine uses none. Read against ray 2.60;
-    `tests/test_warm_slots.py` lists what runs.
+    `tests/tuning/study/test_warm_slots.py` lists what runs.
     """
     from ray._private import node, parameter
 

@@ -1,6 +1,6 @@
 """The daemon that Ray runs on each node, asked directly: for what Ray has no public call for.
 
-Read against ray 2.60: `NodeManagerService`; `tests/test_ray_internals.py` holds the calls and their fields.
+Read against ray 2.60: `NodeManagerService`; `tests/cluster/ray_compat` holds the calls and their fields.
 """
 
 from __future__ import annotations

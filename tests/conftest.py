@@ -20,9 +20,10 @@ os.environ["TUNEFLEET_CACHE"] = tempfile.mkdtemp(prefix="tunefleet-tests-")  # t
 
 import pytest
 
-if TYPE_CHECKING:
-    from postgres_server import PostgresServer
+from tests import tiers
 
+if TYPE_CHECKING:
+    from tests.support.postgres_server import PostgresServer
     from trainables.spec import FineTuneSpec
 
 
@@ -44,7 +45,7 @@ def ray_session() -> Iterator[None]:
 def postgres() -> Iterator[PostgresServer]:
     """One PostgreSQL server for the whole test run; each test makes a database of its own in it."""
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[dev]'")
-    from postgres_server import running_server, server_programs
+    from tests.support.postgres_server import running_server, server_programs
 
     programs = server_programs()
     if programs is None:
@@ -114,13 +115,30 @@ def tiny_spec(tiny_model: Path, tiny_data: Path) -> FineTuneSpec:
     )
 
 
+_times = tiers.Times()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A test starts no more than its tier allows."""
+    with tiers.kept_to_its_tier(item):
+        return (yield)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """For the table of what took how long."""
+    _times.add(report)
+
+
 def pytest_unconfigure() -> None:
     """The tokenised data of this run go with it."""
+    _times.write()
     shutil.rmtree(os.environ["TUNEFLEET_CACHE"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` are skipped, and only they, where there is no device."""
+    """Each test is of one tier; those marked `gpu` are skipped, and only they, where there is no device."""
+    tiers.check(items)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
         import torch

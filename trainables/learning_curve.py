@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from pathlib import Path
 from typing import Literal
 
+from trainables import clock
 from trainables.epochs import horizon_of, next_position
 from trainables.heartbeat import step_done
 from trainables.slot import Evaluation, Scores
@@ -43,7 +43,7 @@ class LearningCurve:
         epochs = target - self.epoch
         if self.seconds_per_epoch:
             for _ in range(STEPS):
-                time.sleep(self.seconds_per_epoch * epochs / STEPS)
+                clock.sleep(self.seconds_per_epoch * epochs / STEPS)
                 step_done()
         decades_off = math.log10(self.rate / BEST_LEARNING_RATE)
         speed = math.exp(-(decades_off**2)) * (1 - 0.5 * self.decay)

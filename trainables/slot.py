@@ -11,7 +11,6 @@ import gc
 import importlib
 import inspect
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pyarrow.fs import LocalFileSystem
 from ray import tune
 
+from trainables import clock
 from trainables.cores import take_cores
 from trainables.device_memory import cap_device_memory
 from trainables.disk import sync_folder
@@ -194,7 +194,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def _start(self, config: dict[str, Any]) -> None:
         mark_memory()
-        self._charged_until = time.monotonic()
+        self._charged_until = clock.monotonic()
         self._params = {**self._spec.fixed, **config}
         self._epoch = 0.0
         self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
@@ -234,10 +234,10 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._epoch = epoch
         assert self._spec.objective is not None  # load_spec fills it in from the task
         metrics = checked(metrics, self._spec.objective.metric, epoch, params)
-        now = time.monotonic()
+        now = clock.monotonic()
         seconds, self._charged_until = now - self._charged_until, now
         self._trained += seconds
-        result = Report(epoch, metrics, params, seconds * self._devices, time.time()).to_result()
+        result = Report(epoch, metrics, params, seconds * self._devices, clock.time()).to_result()
         finished = epoch >= self._training.horizon - 1e-9
         provenance = dict(self._training.provenance)
         self._told = {**result, "provenance": provenance, "finished": finished, "done": finished}

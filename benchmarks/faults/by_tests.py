@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.faults.drivers import own_environment
 from benchmarks.faults.row import Row
+from tests.support.drivers import own_environment
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.faults.curve import Step
-from benchmarks.faults.drivers import Told
+from tests.support.drivers import Told
 from trainables.learning_curve import LearningCurve
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Params

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from benchmarks.faults.drivers import own_environment, run_until_power_cut
+from tests.support.drivers import own_environment, run_until_power_cut
 from trainables.shared_memory import SharedMemory
 from tuning.store.study_store import StudyStore, sqlite_url
 

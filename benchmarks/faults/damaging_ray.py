@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.damaging import damage
-from benchmarks.faults.drivers import own_environment, run_until_power_cut
+from tests.support.drivers import own_environment, run_until_power_cut
 
 REPORTS = 9  # after which the machine goes down
 EPOCHS, TRIALS = 4, 8

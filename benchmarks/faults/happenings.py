@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from benchmarks.faults.curve import raising
 from benchmarks.faults.damaging import damage
-from benchmarks.faults.disks import fill
-from benchmarks.faults.drivers import POLL, DriverFailed, Watched
 from benchmarks.faults.experiments import journal, storage
-from benchmarks.raylets import TRIALS, RayNode
+from tests.support.disks import fill
+from tests.support.drivers import POLL, DriverFailed, Watched
+from tests.support.raylets import TRIALS, RayNode
 from trainables.shared_memory import SharedMemory
 from tuning.spec import STUDIES
 

@@ -15,11 +15,11 @@ import yaml
 
 from benchmarks.faults.checker import Life
 from benchmarks.faults.curve import Step, steps
-from benchmarks.faults.disks import small_disk
-from benchmarks.faults.drivers import DriverFailed, Drivers, Watched, drivers_in
 from benchmarks.faults.experiments import experiment, journal, storage
 from benchmarks.faults.happenings import Fault, driver_and_ray
-from benchmarks.raylets import RayNode
+from tests.support.disks import small_disk
+from tests.support.drivers import DriverFailed, Drivers, Watched, drivers_in
+from tests.support.raylets import RayNode
 from trainables.checksums import DamagedCheckpoint
 from trainables.recipe import Recipe
 from trainables.shared_memory import SharedMemory

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from trainables import clock
 from trainables.reporting import Report
 from trainables.slot import Scores, Training, build, is_training
 from trainables.spec import FineTuneSpec, Params
@@ -81,7 +81,7 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
                 logger.warning("%s, seed %s: %s", study.strategy, study.seed, line)
             rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
             score = TestScore(
-                *(trial.id, report.epoch, report.params, scores.metrics, scores.rows, checkpoint, time.time()), rows
+                *(trial.id, report.epoch, report.params, scores.metrics, scores.rows, checkpoint, clock.time()), rows
             )
             store.writer(spec.name, study).set_test(score)
 

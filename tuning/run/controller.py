@@ -22,7 +22,7 @@ callbacks, and loses a checkpoint that is being written; `stop_trial` tells sear
 What Tune saves is sealed (`run.snapshots`). If it cannot go on from what it is given, the run ends: Tune would begin
 anew.
 
-Read against ray 2.60: `TuneController` and what `ray_internals` names. `tests/test_nodes.py` drives it.
+Read against ray 2.60: `TuneController` and what `ray_internals` names. `tests/tuning/supervision/test_nodes.py` drives it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,6 +42,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.tune_config import ResumeConfig
 
+from trainables import clock
 from trainables.heartbeat import Heartbeat
 from tuning.outcome import NodeLoss
 from tuning.run import hung, ray_internals
@@ -110,7 +110,7 @@ class Controller(TuneController):  # type: ignore[misc]
         self._record, self._on_loss, self._limit = record, on_loss, limit
         self._snapshots, self._name_trial = snapshots, name_trial
         self._unresumed: Exception | None = None
-        self._followed = time.monotonic()
+        self._followed = clock.monotonic()
         self._ended: list[tuple[Trial, EndedProcess]] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
@@ -137,8 +137,8 @@ class Controller(TuneController):  # type: ignore[misc]
     def on_step_begin(self) -> None:
         """Tune's step begins: the limit, if it is time."""
         super().on_step_begin()
-        if time.monotonic() - self._followed >= FOLLOW:
-            self._followed = time.monotonic()
+        if clock.monotonic() - self._followed >= FOLLOW:
+            self._followed = clock.monotonic()
             if (most := self._limit()) is not None:
                 ray_internals.limit_trials(self, most)
 
@@ -157,7 +157,7 @@ class Controller(TuneController):  # type: ignore[misc]
                 self._ended.append((trial, one))
             else:
                 self._settle(trial, fate)
-        if self._watch is not None and self._watch.due(time.monotonic()):
+        if self._watch is not None and self._watch.due(clock.monotonic()):
             self._kill_hung(self._watch)
         if self._record.budget_spent and not self._ends_by_itself():
             self._end_study()
@@ -168,7 +168,7 @@ class Controller(TuneController):  # type: ignore[misc]
         """Processes without progress. What Tune is told of their ends comes back to `_settle`."""
         actors = ray_internals.actors_of(self)
         beats = ray_internals.beats_of(actors.keys() - self._hung.keys())
-        for one in watch.look(time.monotonic(), beats):
+        for one in watch.look(clock.monotonic(), beats):
             if ray_internals.actor_alive(one.actor):
                 told = list(beats[one.actor].values())
                 self._hung[one.actor] = one._replace(here=hung.all_here(told))
@@ -244,13 +244,13 @@ class Controller(TuneController):  # type: ignore[misc]
         if not force and (all(trial.is_saving for trial in self._trials_to_cache) or not self._snapshot_time.left):
             return
         taken = ray_internals.snapshots_of(self)
-        before, started = taken._last_save_time, time.monotonic()
+        before, started = taken._last_save_time, clock.monotonic()
         wait = wait or not self._storage.custom_fs_provided  # of milliseconds; an upload goes on beside the trials
         super().checkpoint(force=force, wait=wait)
         if wait:
             self._snapshots.settle()
         if taken._last_save_time != before:
-            self._snapshot_time.spend(time.monotonic() - started)
+            self._snapshot_time.spend(clock.monotonic() - started)
 
     def _update_trial_queue(self, *arguments: Any, **options: Any) -> bool:
         """Trials are named by their place: one that a killed driver had begun after its last snapshot is proposed again
@@ -312,7 +312,7 @@ class Controller(TuneController):  # type: ignore[misc]
         saved = trial.latest_checkpoint_result
         epoch = float(saved.metrics["epoch"]) if saved else 0.0
         logger.warning("%s: node %s is lost; it goes on elsewhere, from epoch %g", trial.trial_id, address, epoch)
-        self._on_loss(NodeLoss(trial.trial_id, address, float(result.get("epoch", 0.0)), epoch, time.time()))
+        self._on_loss(NodeLoss(trial.trial_id, address, float(result.get("epoch", 0.0)), epoch, clock.time()))
         trial.temporary_state.restoring_from = None  # nor does a restore that was cut off count
         error._preempted = True  # so Ray says it of a node that was taken back: not counted
         self._process_trial_failure(trial, exception=error)

@@ -4,12 +4,12 @@ for want of memory, or it has died by itself."""
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from trainables import clock
 from trainables.memory_mark import read_mark
 from tuning.run import ray_internals
 from tuning.run.memory_deaths import OutOfMemory, by_kernel
@@ -43,14 +43,14 @@ class EndedProcess:
 
     def __init__(self, name: str, error: RayActorError, *, killed: bool = False) -> None:
         self.error, self._name, self._killed = error, name, killed
-        self._since = self._looked = time.monotonic()
+        self._since = self._looked = clock.monotonic()
         self._address = ""
         self._mark: Any = None  # Ray's reference to what the process has left on its node; None: not asked for yet
         self._asked = 0.0  # on the monotonic clock
 
     def fate(self) -> Fate | None:
         """None: it is not known yet, or it is too early to ask."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now - self._looked < LOOK:
             return None
         self._looked = now

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from trainables import clock
 from trainables.reporting import Report
 from trainables.spec import Objective
 from tuning.outcome import TrialState
@@ -71,13 +71,13 @@ class Progress(Callback):  # type: ignore[misc]
         self._live: Live | None = None
         self._drawing = True
         self._drawn = 0.0
-        self._counted = time.monotonic()
+        self._counted = clock.monotonic()
         self._trials, self._epochs = trials, epochs
         self._state = self._fresh_state()
 
     def _fresh_state(self) -> ProgressState:
         spent = self._spending.share
-        return ProgressState(self._trials, self._epochs, self.objective, started=time.monotonic(), spent_before=spent)
+        return ProgressState(self._trials, self._epochs, self.objective, started=clock.monotonic(), spent_before=spent)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks to disk; a terminal stays where it is."""
@@ -117,8 +117,8 @@ class Progress(Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Many times a second; the time left goes down between reports, too."""
         self._count(trials)
-        if self._live is not None and time.monotonic() - self._drawn > SECONDS_BETWEEN_DRAWINGS:
-            self._drawn = time.monotonic()
+        if self._live is not None and clock.monotonic() - self._drawn > SECONDS_BETWEEN_DRAWINGS:
+            self._drawn = clock.monotonic()
             self._draw(self._live.refresh)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
@@ -136,7 +136,7 @@ class Progress(Callback):  # type: ignore[misc]
             self._draw(live.stop)
 
     def _count(self, trials: list[Any]) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         if now - self._counted >= SECONDS_BETWEEN_COUNTS:
             running = sum(trial.status == "RUNNING" for trial in trials)
             self._state.use(running, self._spending.slots, now - self._counted)
@@ -205,7 +205,7 @@ class Progress(Callback):  # type: ignore[misc]
         return f"{self.study}-seed{self.seed}"
 
     def _position(self) -> str:
-        state, now = self._state, time.monotonic()
+        state, now = self._state, clock.monotonic()
         state.spent = self._spending.share
         left = state.seconds_left(now)
         ending = "" if left is None else f", {duration(left)} left"

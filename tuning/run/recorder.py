@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
+from trainables import clock
 from trainables.reporting import Report
 from trainables.storage import FOLDERS, Storage
 from tuning.outcome import Exploit, NodeLoss, TrialState
@@ -139,7 +139,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """Before the first trial."""
         with self._writing():
             self._spending.start()
-            self._beat = time.monotonic()
+            self._beat = clock.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Once: what a killed driver had begun after Tune's last snapshot. Tune will propose these trials again."""
@@ -204,7 +204,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """The end of Tune's step: time, and failures that an earlier hook could not make heard."""
         self._trials = trials
         self._write_exploits()
-        if time.monotonic() - self._beat >= HEARTBEAT:
+        if clock.monotonic() - self._beat >= HEARTBEAT:
             self._write_time()
         if self._failure is not None:
             raise self._failure
@@ -261,7 +261,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def _write_time(self) -> None:
         if not self._spending.running:
             return
-        self._beat = time.monotonic()
+        self._beat = clock.monotonic()
         self._spending.advance()
         with self._writing() as writer:
             writer.held_for(self._spending.seconds, self._spending.slot_seconds)

@@ -22,6 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from trainables import clock
 from trainables.storage import Storage
 from tuning.run.folder import RunFolderError
 from tuning.states.durable import StorageError
@@ -142,7 +143,7 @@ class Snapshots:
         files = {path.name.replace(session, "{}"): path.read_bytes() for path in sorted(staged.glob(f"*-{session}.*"))}
         self._number += 1
         path = f"{self._folder}/{NAME}{self._number:06d}"
-        self._writing = self._writer.submit(self._write, path, Snapshot(time.time(), positions, files))
+        self._writing = self._writer.submit(self._write, path, Snapshot(clock.time(), positions, files))
         if not self._whole:
             self.settle()
 

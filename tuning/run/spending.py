@@ -5,8 +5,7 @@ The recorder tells time and reports; Tune's controller asks at each of its steps
 
 from __future__ import annotations
 
-import time
-
+from trainables import clock
 from trainables.epochs import ROUNDING
 from tuning.budget import Limit
 from tuning.outcome import StudyOutcome
@@ -51,13 +50,13 @@ class Spending:
 
     def start(self) -> None:
         """The clock goes from now on."""
-        self._now = time.monotonic()
+        self._now = clock.monotonic()
 
     def advance(self) -> None:
         """Count the time up to now."""
         if self._now is None:
             return
-        before, self._now = self._now, time.monotonic()
+        before, self._now = self._now, clock.monotonic()
         self.seconds += self._now - before
         self.slot_seconds += self.slots * (self._now - before)
 

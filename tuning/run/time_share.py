@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from trainables import clock
 
 
 class TimeShare:
@@ -15,12 +15,12 @@ class TimeShare:
 
     def __init__(self, share: float, burst: float) -> None:
         self._share, self._burst = share, burst
-        self._seconds, self._earned_until = burst, time.monotonic()
+        self._seconds, self._earned_until = burst, clock.monotonic()
 
     @property
     def left(self) -> bool:
         """Whether anything is left at this moment. What is begun then may take more: it is earned later."""
-        now = time.monotonic()
+        now = clock.monotonic()
         earned = self._share * (now - self._earned_until)
         self._seconds, self._earned_until = min(self._burst, self._seconds + earned), now
         return self._seconds > 0

@@ -11,7 +11,6 @@ survive a crash is small: `state()`. Tune's snapshots carry it through `tuning.s
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from trainables import clock
 from trainables.epochs import ROUNDING
 from trainables.spec import Objective
 from tuning.outcome import Exploit
@@ -241,7 +241,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
             donor=donor.trial_id,
             old=member.params,
             new=params,
-            time=time.time(),
+            time=clock.time(),
             reports=_reports(trial),
             donor_reports=_reports(source),
         )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ray.tune import Callback
 
+from trainables import clock
 from trainables.checksums import DamagedCheckpoint, damage
 from trainables.storage import FOLDERS, Storage
 from tuning.outcome import TrialState
@@ -121,7 +121,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The end of Tune's step: what has become due with time, and failures, which Tune swallows elsewhere."""
-        if self._failure is None and time.monotonic() - self._looked > PAUSE:
+        if self._failure is None and clock.monotonic() - self._looked > PAUSE:
             with self._failing():
                 self._look(trials)
                 self._drop()
@@ -237,7 +237,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                 self._loads[trial_id] = trial.checkpoint.path
 
     def _drop(self) -> None:
-        self._looked = time.monotonic()
+        self._looked = clock.monotonic()
         named, best = list(dict.fromkeys(self._loads.values())), self._kept.best(self._keep_best)
         saved = set(named).union(self._pins(), *self._snapshots)
         bases = {entry.path for entry in self._copied_bases(saved)}
@@ -260,7 +260,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.states.room`.
         room = COPIES * len(named) + 1 - sum(map(self._is_copied, self._kept))
         moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
-        stood = [entry for entry in waiting if time.monotonic() - entry.since > STOOD]
+        stood = [entry for entry in waiting if clock.monotonic() - entry.since > STOOD]
         states.decide(in_memory, [*moments[: max(room, 0)], *(entry.copy(weights_only=True) for entry in stood)])
 
     def _copied_bases(self, paths: set[str]) -> Iterator[Kept]:

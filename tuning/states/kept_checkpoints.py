@@ -5,10 +5,10 @@ Their number stays near that of the living trials, however many have ended: what
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from trainables import clock
 from trainables.recipe import Recipe
 from trainables.storage import Storage
 from tuning.states.durable import Copy
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
     @classmethod
     def at(cls, path: str, storage: Storage, trial: str, epoch: float, score: float) -> Kept:
         """The checkpoint `path`, found in `storage` now."""
-        return cls(trial, epoch, score, path, storage.recipe(path), time.monotonic())
+        return cls(trial, epoch, score, path, storage.recipe(path), clock.monotonic())
 
     def copy(self, *, weights_only: bool) -> Copy:
         """Of its state."""

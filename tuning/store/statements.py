@@ -1,7 +1,7 @@
 """What is read from and written into Optuna's tables without its objects, because it is done often or to many rows at
 once. Each function is one transaction, in the dialect of SQLite or PostgreSQL.
 
-`tests/test_store.py` reads what is written here with Optuna's own methods, on both databases.
+`tests/tuning/store` reads what is written here with Optuna's own methods, on both databases.
 """
 
 from __future__ import annotations

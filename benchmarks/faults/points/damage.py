@@ -6,8 +6,8 @@ from collections import Counter
 
 from benchmarks.faults import damaging_ray
 from benchmarks.faults.damaging import AS_UNDISTURBED, REFUSED, WRONG, cases, interrupted
-from benchmarks.faults.drivers import DriverFailed
 from benchmarks.faults.row import Row, Settings
+from tests.support.drivers import DriverFailed
 
 NUMBER = 7
 MINUTES = 29  # about

@@ -12,7 +12,7 @@ from benchmarks.faults.experiments import PLANNED
 from benchmarks.faults.happenings import driver_of
 from benchmarks.faults.kills import Run, after_training, every, run_through
 from benchmarks.faults.row import Row, Settings, Tally
-from benchmarks.raylets import RayNode, ray_nodes
+from tests.support.raylets import RayNode, ray_nodes
 
 NUMBER = 1
 ALONE = True  # seconds count
@@ -61,7 +61,7 @@ def _measured(settings: Settings, head: RayNode) -> Row:
         f"the time of the undisturbed run, starts of drivers included; {tally.told()}",
         "FINDINGS: never finishes with Tune's own 10 s between snapshots (18 kills, 16 distinct iterations); with 1 s: "
         "2.2 x, 18 of 82 iterations repeated. A placement group "
-        "that goes while it is made, as by a kill, costs its node the cores or GPUs for good (tests/test_leaks.py)",
+        "that goes while it is made, as by a kill, costs its node the cores or GPUs for good (tests/cluster/ray_compat/test_leaks.py)",
         not tally.complaints,
         {"runs": tally.figures},
     )

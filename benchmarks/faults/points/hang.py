@@ -10,10 +10,10 @@ from typing import NamedTuple
 from benchmarks.faults.by_tests import checked
 from benchmarks.faults.checker import complaints, repeated
 from benchmarks.faults.curve import Step
-from benchmarks.faults.drivers import Watched
 from benchmarks.faults.experiments import PLANNED
 from benchmarks.faults.kills import Run, run_through
 from benchmarks.faults.row import Row, Settings, Tally
+from tests.support.drivers import Watched
 
 NUMBER = 8
 ALONE = True  # seconds count

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.checker import complaints, repeated
-from benchmarks.faults.drivers import Watched, drivers_in
 from benchmarks.faults.experiments import PLANNED, experiment
 from benchmarks.faults.happenings import driver_and_ray
 from benchmarks.faults.kills import Run, after_reports, run_through
 from benchmarks.faults.row import Row, Settings, Tally
-from benchmarks.raylets import NO_TOKEN, RayNode, ray_nodes
+from tests.support.drivers import Watched, drivers_in
+from tests.support.raylets import NO_TOKEN, RayNode, ray_nodes
 
 NUMBER = 3
 ALONE = True  # seconds count

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from benchmarks.faults.checker import complaints, repeated
-from benchmarks.faults.drivers import Watched
 from benchmarks.faults.experiments import PLANNED
 from benchmarks.faults.happenings import FAULTS
 from benchmarks.faults.kills import Kill, Run, after_training, run_through
 from benchmarks.faults.row import Row, Settings, Tally
+from tests.support.drivers import Watched
 
 NUMBER = 14
 MINUTES = 32  # about

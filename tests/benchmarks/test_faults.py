@@ -1,0 +1,64 @@
+"""The quick part of `python -m benchmarks.faults`: a population that is killed twice, and the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults.__main__ import command_of, find_points, table
+from benchmarks.faults.checker import complaints, repeated
+from benchmarks.faults.experiments import PLANNED, experiment
+from benchmarks.faults.happenings import damaged_snapshot
+from benchmarks.faults.kills import after_reports, run_through
+from benchmarks.faults.row import Row
+from tuning import load_spec, run_experiment
+
+
+@pytest.mark.ray
+def test_a_population_that_was_killed_twice_is_the_undisturbed_one(ray_session: None, tmp_path: Path) -> None:
+    run = run_through(tmp_path, "pbt", [after_reports(5), after_reports(6, 0.1)], seconds=0.2)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    undisturbed = run_experiment(load_spec(experiment(whole, "pbt", seconds=0)), progress=False).studies[0]
+    assert len(run.lives) == 3
+    assert complaints(run.lives, PLANNED["pbt"], undisturbed) == []
+    assert repeated(run.lives) <= 2
+    assert any(trial.lineage for trial in undisturbed.trials)
+
+
+@pytest.mark.system
+def test_a_population_set_back_to_an_older_snapshot_repeats_nothing_whose_checkpoint_is_there(tmp_path: Path) -> None:
+    """One slot: members wait for it, and the others' snapshots come and go."""
+    killed = after_reports(5, how=damaged_snapshot)
+    run = run_through(tmp_path, "pbt", [killed], seconds=0.3, epochs=5, seed=3)
+    assert len(run.lives) == 2
+    assert complaints(run.lives, PLANNED["pbt"]) == []
+
+
+@pytest.mark.unit
+def test_every_point_has_a_number_of_its_own_and_says_how_it_is_measured() -> None:
+    points = find_points()
+    numbers = [point.NUMBER for point in points.values()]
+    assert {"driver", "decisions", "head", "soak"} <= points.keys()
+    assert len({*numbers}) == len(numbers)
+    assert all(callable(point.measure) for point in points.values())
+
+
+@pytest.mark.unit
+def test_the_table_has_a_row_per_point_in_order_and_marks_what_has_not_passed() -> None:
+    rows = {
+        "head": {"number": 3, **Row("head lost", "killed | twice", "fine", "lost", True, {})._asdict()},
+        "driver": {"number": 1, **Row("driver killed", "killed", "2 complaints", "never ends", False, {})._asdict()},
+    }
+    assert table(json.loads(json.dumps(rows))).splitlines()[2:] == [
+        "| 1 driver killed | killed | **not passed:** 2 complaints | never ends |",
+        "| 3 head lost | killed \\| twice | fine | lost |",
+    ]
+
+
+@pytest.mark.unit
+def test_the_command_that_is_recorded_names_no_folder_of_this_machine() -> None:
+    assert command_of(["damage", "--out", "/a/b", "--cases", "3"]) == "python -m benchmarks.faults damage --cases 3"
+    assert command_of(["all", "--out=/a/b"]) == "python -m benchmarks.faults all"

@@ -1,0 +1,156 @@
+"""What the README shows is run: its commands, its Python, its spec, its strategy, its training loop."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuning.cli import parser
+from tuning.spec import load_spec
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+TEXTS = "\n".join(["text,label", *(f"row {i} {('bad,neg', 'good,pos')[i % 2]}" for i in range(60))])
+# Run in test_jobs.py, test_security.py and test_train_final.py.
+ELSEWHERE = ("submit", "jobs", "fetch", "cluster", "train-final")
+# A formula, in place of hours.
+QUICK = ["trainable=learning_curve", "space={learning_rate: {loguniform: [1e-4, 1e-2]}}"]
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of that language, in order; "" for those that name none."""
+    fenced = (block.partition("\n") for block in README.split("```")[1::2])
+    return [text for first, _, text in fenced if first == language]
+
+
+def commands(program: str) -> list[list[str]]:
+    """The words after `program` of each of its lines in the bash blocks, comments left out."""
+    lines = "\n".join(blocks("bash")).splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{program} ")]
+
+
+def tunefleet(*words: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "tuning.cli", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def execute(code: str) -> dict[str, Any]:
+    """What `code` defines, run as a module of its own."""
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(code, "README.md", "exec", dont_inherit=True), names)
+    return names
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the files that the README takes for granted."""
+    (tmp_path / "texts.csv").write_text(TEXTS)
+    rte = tmp_path / "data" / "rte"
+    rte.mkdir(parents=True)
+    pairs = [f"premise {i},hypothesis {i},{i % 2}" for i in range(80)]
+    (rte / "train.csv").write_text("\n".join(["sentence1,sentence2,label", *pairs]))
+    work = tmp_path / "data" / "work"
+    work.mkdir()
+    (work / "texts.csv").write_text(TEXTS)
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.mark.unit
+def test_the_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for words in commands("make"):
+        assert re.search(rf"^{words[0]}:", makefile, flags=re.MULTILINE)
+
+
+@pytest.mark.system
+def test_every_tunefleet_command_does_what_it_says(folder: Path) -> None:
+    """In the README's order. `run` computes a formula instead of training, with the README's own overrides."""
+    ran = 0
+    for words in commands("tunefleet"):
+        if words[0] in ELSEWHERE:
+            parser().parse_args(words)
+        elif words[0] != "run":
+            tunefleet(*words, cwd=folder)
+        elif words[1] == "experiment.yaml":
+            drop_spaces(folder / words[1])
+            tunefleet(*words, *QUICK, cwd=folder)
+            ran += 1
+        else:
+            tunefleet("validate", *words[1:], cwd=folder)  # hours of training: as far as a spec can be checked
+    assert ran == 1
+
+
+def drop_spaces(path: Path) -> None:
+    """The starter's grid has a space of its own for a real model."""
+    import yaml
+
+    spec = yaml.safe_load(path.read_text())
+    for strategy in spec["strategies"]:
+        strategy.pop("space", None)
+    path.write_text(yaml.safe_dump(spec))
+
+
+@pytest.mark.ray
+def test_the_python_example_runs(ray_session: None, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = next(block for block in blocks("python") if "run_experiment" in block)
+    names = {"epochs=1": ["epochs=4", *QUICK, "fixed={}", "strategies=[{kind: grid}, {kind: pbt, population: 3}]"]}
+    for old, new in names.items():
+        code = code.replace(f'"{old}"', ", ".join(map(repr, new)))
+    execute(code)
+    assert "No " in capsys.readouterr().out.splitlines()[-1]  # a closed form has no test rows: no verdict
+
+
+@pytest.mark.unit
+def test_the_example_spec_is_valid(folder: Path) -> None:
+    import yaml
+
+    spec = load_spec(yaml.safe_load(blocks("yaml")[0]))
+    assert [strategy.kind for strategy in spec.strategies] == ["grid", "hyperopt_asha", "pbt"]
+
+
+@pytest.mark.unit
+def test_the_example_strategy_keeps_the_contract() -> None:
+    from trainables.spec import Objective
+    from tuning.space import Space
+
+    names = execute(next(block for block in blocks("python") if "class RandomSearch" in block))
+    space = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1e-3]}})
+    objective = Objective(metric="accuracy", mode="max")
+    first, again, other = (names["RandomSearch"](trials=3).plan(space, objective, 2, seed) for seed in (0, 0, 1))
+    proposals = [[plan.searcher.suggest(str(i)) for i in range(3)] for plan in (first, again, other)]
+    assert proposals[0] == proposals[1] != proposals[2]
+    assert all(space.contains(params) for params in proposals[0])
+
+
+@pytest.mark.system
+def test_the_example_training_loop_is_tuned_by_pbt(folder: Path) -> None:
+    """In a process of its own: its module lies in the working directory, as a user's does."""
+    (folder / "my_module.py").write_text(next(block for block in blocks("python") if "def train(" in block))
+    out = tunefleet(
+        "run", "quickstart", "name=own", "trainable=my_module:train", "epochs=3", "fixed={}",
+        "space={learning_rate: {loguniform: [1e-4, 1e-2]}}", "strategies=[{kind: pbt, population: 3}]",
+        cwd=folder,
+    )  # fmt: skip
+    assert "pbt" in out
+    results = tunefleet("results", "own", "--json", cwd=folder)
+    assert '"donor"' in results
+
+
+@pytest.mark.unit
+def test_the_file_tree_names_files_that_exist() -> None:
+    tree = next(block for block in blocks("") if "finetune.py" in block)
+    package, missing = "", []
+    for line in tree.splitlines():
+        package = line.split("/")[0] if not line.startswith(" ") else package
+        missing += [name for name in re.findall(r"\b\w+\.py\b", line) if not any((ROOT / package).rglob(name))]
+    assert not missing

@@ -1,0 +1,18 @@
+"""The real trial, with a note of the process that it is in. Apart from `stamped`, because this module imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.stamped import stamp
+from trainables.finetune import FineTuning
+from trainables.spec import FineTuneSpec, Params
+
+
+class StampedFineTuning(FineTuning):
+    """Notes its params and its process in places.log beside the data."""
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        super().__init__(params, spec)
+        assert spec.data.path is not None
+        stamp(str(Path(spec.data.path).with_suffix(".log")), rate=params["learning_rate"])

@@ -1,0 +1,96 @@
+"""The CUDA side of a trial. Run on a machine with a GPU: `pytest -m gpu`; skipped elsewhere."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from trainables.finetune import FineTuning
+from trainables.spec import FineTuneSpec
+
+pytestmark = [pytest.mark.gpu, pytest.mark.system]
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_spec: FineTuneSpec) -> FineTuneSpec:
+    return tiny_spec.model_copy(update={"precision": "auto"})
+
+
+def test_a_trial_trains_on_one_device_in_bf16_where_it_has_it(spec: FineTuneSpec) -> None:
+    training = FineTuning({"learning_rate": 3e-3}, spec)
+    training.advance(1)
+    assert training.model.device.type == "cuda"
+    assert training.trainer.args.n_gpu == 1
+    assert training.trainer.args.bf16 == torch.cuda.is_bf16_supported()
+    assert next(training.model.parameters()).dtype == torch.float32  # autocast: the master weights stay in fp32
+    assert training.provenance["device_name"] == torch.cuda.get_device_name()
+
+
+def test_a_clone_takes_state_and_keeps_its_values_on_the_device(spec: FineTuneSpec, tmp_path: Path) -> None:
+    donor = FineTuning({"learning_rate": 3e-3, "weight_decay": 0.2}, spec)
+    score = donor.advance(1).metrics
+    donor.save(tmp_path)
+    clone = FineTuning({"learning_rate": 1e-3, "weight_decay": 0.1, "per_device_train_batch_size": 8}, spec)
+    clone.restore(tmp_path)
+    assert clone.score("validation").metrics["loss"] == pytest.approx(score["loss"], rel=1e-3)
+    assert {state["exp_avg"].device.type for state in clone.optimizer.state.values()} == {"cuda"}
+    assert clone.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * 3 / 4)
+    assert clone.optimizer.param_groups[0]["weight_decay"] == 0.1
+    assert clone.advance(1).epoch == 2
+
+
+def test_no_step_waits_for_the_device(spec: FineTuneSpec) -> None:
+    training = FineTuning({"per_device_train_batch_size": 8, "label_smoothing_factor": 0.1}, spec)
+    training.advance(0.25)
+    step = training.trainer.training_step
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        torch.cuda.set_sync_debug_mode("error")  # from the first forward to the last optimizer step
+        return step(*args, **kwargs)
+
+    class Quiet(TrainerCallback):  # type: ignore[misc]
+        def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+            torch.cuda.set_sync_debug_mode("default")
+
+    training.trainer.training_step = watched
+    training.trainer.add_callback(Quiet())
+    try:
+        training.advance(0.5)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_device_that_really_runs_out_is_left_with_smaller_batches(spec: FineTuneSpec) -> None:
+    spec = spec.model_copy(update={"model": "minilm"})  # most of what it takes are activations
+
+    def trained(rows: int) -> tuple[dict[str, Any], int]:
+        """Metrics of one epoch, and the most bytes that the process held for it."""
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        metrics = dict(FineTuning({"per_device_train_batch_size": rows}, spec).advance(1).metrics)
+        return metrics, torch.cuda.max_memory_reserved()
+
+    expected, whole = trained(256)
+    _, part = trained(16)
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((whole + part) / 2 / total)
+    try:
+        found, _ = trained(256)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert found.pop("micro_batch_size") < 256
+    assert found["loss"] == pytest.approx(expected["loss"], rel=0.05)  # other dropout masks
+
+
+def test_thirty_trials_in_one_process_leave_no_memory_behind(spec: FineTuneSpec) -> None:
+    FineTuning({}, spec).advance(0.25)
+    before = torch.cuda.memory_allocated()
+    for _ in range(30):
+        FineTuning({}, spec).advance(0.25)
+    assert torch.cuda.memory_allocated() <= before * 1.05 + 2**20

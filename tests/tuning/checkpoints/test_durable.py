@@ -1,0 +1,299 @@
+"""Copies of states on the storage path: which are made, that they are whole, and what happens when they cannot be."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.outcomes import study as study_of
+from trainables.recipe import MOMENTS, Recipe, full, weights
+from trainables.shared_memory import ROOT, SharedMemory
+from trainables.storage import FOLDERS, Storage
+from tuning.states import checkpoints
+from tuning.states.checkpoints import CheckpointKeeper
+from tuning.states.durable import Copier, Copy, StorageError, make_copy, on_node
+from tuning.states.study_states import StudyStates
+
+HERE = "this node"
+
+pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="no shared memory on this system")
+
+
+class Run:
+    """A study as keeper and slots see it: each report leaves a recipe on storage and a state in memory."""
+
+    def __init__(self, folder: Path, *, weights_only: bool, keep_best: int = 1) -> None:
+        self.folder, self._weights_only = folder, weights_only
+        self.memory = SharedMemory(folder)
+        self.states = StudyStates(folder, HERE, FOLDERS)
+        self.keeper = CheckpointKeeper(study_of("grid", []), None, lambda *told: None, self.states, keep_best)
+        self.trials: dict[str, Any] = {}
+        self.past: dict[str, Recipe] = {}
+
+    def report(self, trial_id: str, epoch: int, accuracy: float, *, settled: bool = True) -> Recipe:
+        fresh = SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None, is_finished=lambda: False)
+        trial = self.trials.setdefault(trial_id, fresh)
+        trial.last_result = {"epoch": epoch, "metrics": {"accuracy": accuracy}}
+        recipe = Recipe.after(self.past.get(trial_id), {}, epoch, moments=not self._weights_only, node=HERE)
+        self.past[trial_id] = recipe
+        self.memory.put(recipe.state, lambda place: write(place, recipe))
+        path = self.folder / trial_id / f"checkpoint_{epoch:06d}"
+        path.mkdir(parents=True)
+        recipe.write(path)
+        arrived = SimpleNamespace(path=str(path))
+        self.keeper.on_checkpoint(0, self.listed, trial, arrived)
+        trial.checkpoint = arrived
+        if settled:
+            self.settle()
+        return recipe
+
+    def settle(self) -> None:
+        """Until the copies that are wanted now are made and Tune's step has ended."""
+        self.states._copier.wait()
+        self.keeper._looked = 0.0
+        self.keeper.on_step_end(0, self.listed)
+
+    def end(self, trial_id: str) -> None:
+        self.keeper.on_trial_complete(0, self.listed, self.trials[trial_id])
+        self.trials[trial_id].is_finished = lambda: True
+
+    @property
+    def listed(self) -> list[Any]:
+        return list(self.trials.values())
+
+    @property
+    def copied(self) -> set[str]:
+        return {path.name for path in self.folder.glob("*/checkpoint_*/*") if path.is_dir()}
+
+
+def write(place: Path, recipe: Recipe) -> None:
+    (place / "weights").write_text(recipe.token)
+    if recipe.moments:
+        (place / MOMENTS).write_text(recipe.token)
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Iterator[Run]:
+    """Trials that may be cloned."""
+    run = Run(tmp_path / "study", weights_only=False)
+    yield run
+    run.states.close()
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Iterator[Run]:
+    run = Run(tmp_path / "study", weights_only=True, keep_best=2)
+    yield run
+    run.states.close()
+
+
+@pytest.mark.unit
+def test_in_a_short_study_nothing_is_copied_before_its_end_and_then_the_best_weights(grid: Run) -> None:
+    best, second, third = (grid.report("a", 1, 0.9), grid.report("b", 1, 0.8), grid.report("c", 1, 0.7))
+    assert grid.copied == set()
+    assert grid.memory.names() == {best.state, second.state}
+    for trial in ("a", "b", "c"):
+        grid.end(trial)
+    grid.keeper.finish(str(grid.folder))
+    assert grid.copied == {weights(best.token), weights(second.token)}
+    assert not (grid.folder / "c").exists() or not list((grid.folder / "c").iterdir())
+    assert third.state not in grid.memory.names()
+
+
+@pytest.mark.unit
+def test_the_best_weights_are_copied_when_they_have_stood_for_a_while(
+    grid: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = grid.report("a", 1, 0.5)
+    assert grid.copied == set()
+    monkeypatch.setattr(checkpoints, "STOOD", 0.0)
+    grid.settle()
+    grid.settle()
+    assert grid.copied == {weights(first.token)}
+    assert grid.memory.names() == set()  # what is copied is not needed in memory
+
+
+@pytest.mark.unit
+def test_a_members_newest_state_is_copied_with_its_moments_and_the_one_before_goes_after_it(members: Run) -> None:
+    first, second = members.report("a", 1, 0.9), members.report("a", 2, 0.5)
+    assert members.memory.names() == {second.state}
+    assert members.copied >= {full(second.token)}
+    (copy,) = members.folder.glob(f"*/*/{full(second.token)}")
+    assert sorted(path.name for path in copy.iterdir()) == sorted(["weights", MOMENTS])
+    # The best one is not gone on from any more: its weights are enough.
+    assert full(first.token) not in members.copied
+    assert weights(first.token) in members.copied
+
+
+@pytest.mark.unit
+def test_until_a_newer_state_is_copied_the_last_copy_stays(members: Run) -> None:
+    first = members.report("a", 1, 0.1)
+    members.states._copier.close()  # as slow as a storage can be
+    members.report("a", 2, 0.9, settled=False)
+    members.report("a", 3, 0.95, settled=False)
+    assert members.copied == {full(first.token)}
+
+
+@pytest.mark.unit
+def test_what_a_snapshot_names_stays_with_its_copy(members: Run) -> None:
+    first = members.report("a", 1, 0.1)
+    members.keeper.get_state()
+    second = members.report("a", 2, 0.9)
+    assert members.copied == {full(first.token), full(second.token)}
+    for _ in range(3):
+        members.keeper.get_state()
+    members.settle()
+    assert members.copied == {full(second.token)}
+
+
+@pytest.mark.unit
+def test_a_donors_state_stays_in_memory_until_its_clone_has_one_of_its_own(members: Run) -> None:
+    donated = members.report("donor", 1, 0.9)
+    members.report("clone", 1, 0.1)
+    members.trials["clone"].checkpoint = members.trials["donor"].checkpoint  # as an exploit leaves it
+    members.past["clone"] = members.past["donor"]
+    onward = members.report("donor", 2, 0.95)
+    assert members.memory.names() == {donated.state, onward.state}
+    own = members.report("clone", 2, 0.8)
+    assert members.memory.names() == {own.state, onward.state}
+
+
+@pytest.mark.unit
+def test_an_interrupted_study_leaves_copies_of_what_it_goes_on_from(members: Run) -> None:
+    newest = members.report("a", 1, 0.9)
+    shutil.rmtree(members.folder / "a/checkpoint_000001" / full(newest.token))
+    members.states._durable.clear()
+    members.keeper.suspend()
+    assert members.copied >= {full(newest.token)}
+
+
+@pytest.mark.unit
+def test_at_the_end_the_best_weights_stay_without_moments(members: Run) -> None:
+    best = members.report("a", 1, 0.9)
+    members.end("a")
+    members.keeper.finish(str(members.folder))
+    (copy,) = members.folder.glob(f"*/*/{weights(best.token)}")
+    assert [path.name for path in copy.iterdir()] == ["weights"]
+    members.states.close()
+    assert not members.memory.folder.exists()
+    FOLDERS.strip(str(copy.parent), best)  # told again after a crash in between
+    assert copy.is_dir()
+
+
+@pytest.mark.unit
+def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(members: Run) -> None:
+    members.report("a", 1, 0.9)
+    place = members.folder / "a" / "checkpoint_000002"
+    recipe = Recipe.after(None, {}, 2, moments=True, node=HERE)
+    members.memory.put(recipe.state, lambda folder: write(folder, recipe))
+    members.states.arrived(recipe)
+    with pytest.raises(StorageError, match=r"cluster.storage: .*cannot be copied .*go on with `tunefleet resume`"):
+        members.states.flush([Copy(recipe, str(place), weights_only=False)])  # a folder that is not there
+    members.keeper._looked = 0.0
+    with pytest.raises(StorageError):
+        members.keeper.on_step_end(0, members.listed)
+
+
+@pytest.mark.unit
+def test_a_copy_is_whole_or_absent(tmp_path: Path) -> None:
+    source, recipe = tmp_path / "state-a", Recipe.after(None, {}, 1, moments=True, node=HERE)
+    source.mkdir()
+    (source / "first").write_text("1")
+    (source / "second").symlink_to(tmp_path / "nothing")  # cannot be read
+    with pytest.raises(FileNotFoundError):
+        FOLDERS.put(source, str(tmp_path), recipe, weights_only=False)
+    assert not FOLDERS.holds(str(tmp_path), recipe, weights_only=True)
+    (source / "second").unlink()
+    FOLDERS.put(source, str(tmp_path), recipe, weights_only=False)  # over what the first attempt left
+    assert [path.name for path in (tmp_path / full(recipe.token)).iterdir()] == ["first"]
+
+
+@pytest.mark.unit
+def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> None:
+    memory, copier = SharedMemory(tmp_path), Copier(tmp_path, HERE, FOLDERS)
+    recipes = [Recipe.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2)]
+    for recipe in recipes:
+        memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
+    old, new = (Copy(recipe, str(tmp_path), weights_only=False) for recipe in recipes)
+    with copier._changed:  # the thread cannot begin
+        copier.want([old])
+        copier.want([new])
+    copier.wait()
+    copier.close()
+    assert [(tmp_path / full(recipe.token)).is_dir() for recipe in recipes] == [False, True]
+    memory.remove()
+
+
+@pytest.mark.unit
+def test_a_node_whose_copy_hangs_holds_up_no_other(tmp_path: Path) -> None:
+    class Disk(Storage):
+        """Hangs for one path."""
+
+        goes_on = threading.Event()
+
+        def holds(self, *_: Any, **__: Any) -> bool:
+            return False
+
+        def put(self, source: Path, path: str, *_: Any, **__: Any) -> None:
+            if path == "far":
+                assert self.goes_on.wait(60)
+
+    memory, disk = SharedMemory(tmp_path), Disk()
+    copier = Copier(tmp_path, HERE, disk)
+    recipes = {node: Recipe.after(None, {}, 1, moments=True, node=node) for node in ("far", HERE)}
+    for recipe in recipes.values():
+        memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
+    copier.want([Copy(recipe, node, weights_only=False) for node, recipe in recipes.items()])
+    made: set[tuple[str, bool]] = set()
+    until = time.monotonic() + 60
+    while not made and time.monotonic() < until:
+        made = copier.take_made()
+        time.sleep(0.01)
+    assert made == {(recipes[HERE].token, False)}
+    assert not copier.withdraw(recipes["far"].token)  # under way
+    disk.goes_on.set()
+    copier.wait()
+    copier.close()
+    assert copier.take_made() == {(recipes["far"].token, False)}
+    memory.remove()
+
+
+@pytest.mark.unit
+def test_a_state_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
+    copier = Copier(tmp_path, HERE, FOLDERS)
+    lost = Copy(Recipe.after(None, {}, 1, moments=True, node="a node of before"), str(tmp_path), weights_only=False)
+    copier.want([lost])
+    copier.wait()
+    copier.close()
+    assert not copier.take_made()
+    SharedMemory(tmp_path).remove()
+
+
+@pytest.mark.ray
+def test_a_state_on_another_node_is_copied_there_and_its_errors_are_told_here(
+    ray_session: None, tmp_path: Path
+) -> None:
+    import ray
+
+    node = str(ray.get_runtime_context().get_node_id())
+    memory, recipe = SharedMemory(tmp_path), Recipe.after(None, {}, 1, moments=True, node=node)
+    memory.put(recipe.state, lambda place: write(place, recipe))
+    lost = Recipe.after(None, {}, 1, moments=True, node=node)
+
+    def copy(path: Path, recipe: Recipe = recipe, node: str = node) -> Any:
+        return on_node(node, make_copy, tmp_path, FOLDERS, Copy(recipe, str(path), weights_only=False))
+
+    assert copy(tmp_path)
+    assert (tmp_path / full(recipe.token) / MOMENTS).read_text() == recipe.token
+    assert not copy(tmp_path, lost)
+    with pytest.raises(FileNotFoundError):
+        copy(tmp_path / "no" / "folder")
+    assert copy(tmp_path, node="0" * len(node)) is None  # the node is gone
+    memory.remove()

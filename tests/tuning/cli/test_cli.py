@@ -1,0 +1,314 @@
+"""The command line: what it prints, where, with which exit status, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.outcomes import population, report, study, trial
+from tests.support.specs import GOOD
+from trainables.spec import Objective
+from tuning import cli
+from tuning.outcome import ExperimentOutcome, TrialState
+from tuning.run.folder import sealed
+from tuning.space import Space
+from tuning.spec import ExperimentSpec, load_spec
+from tuning.spec_file import presets
+from tuning.store.study_store import StudyStore, sqlite_url
+from tuning.strategies import find_strategies
+
+HEAVY = ("ray", "torch", "transformers", "datasets", "optuna", "hyperopt", "wandb", "pandas", "scipy", "sklearn")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUNEFLEET_STORE", raising=False)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> ExperimentSpec:
+    """A run folder as a finished run leaves it: two studies of the experiment `mine`."""
+    spec = load_spec(GOOD)
+    spec.run_folder.mkdir(parents=True)
+    (spec.run_folder / "spec.yaml").write_text(sealed(spec.to_yaml()))
+    _record(StudyStore(spec.store_url), spec)
+    return spec
+
+
+def _record(store: StudyStore, spec: ExperimentSpec) -> None:
+    rates = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1.0]}}).to_optuna()
+    for strategy, best in (("grid", 0.75), ("pbt", 0.875)):
+        writer = store.open_study(
+            experiment=spec.name, digest=spec.digest(), strategy=strategy, kind=strategy, seed=0,
+            objective=Objective(metric="accuracy", mode="max"), slots=1, devices_per_trial=1.0, device="CPU core",
+            attributes={}, spec_yaml=spec.to_yaml(),
+        )  # fmt: skip
+        writer.begin_trial("a", {"learning_rate": 0.1}, rates)
+        writer.add_report("a", report(1, best))
+        writer.end_trial("a", TrialState.COMPLETED)
+        writer.held_for(10.0)
+        writer.finish()
+    store.close()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["run", "--help"], ["ls"], ["validate", "quickstart"], ["init"]]
+)
+def test_quick_commands_import_no_heavy_library(arguments: list[str]) -> None:
+    """Seen from inside the process at its end: a time would depend on the machine."""
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('modules:', *sys.modules))\n"
+        "from tuning.cli import main\n"
+        f"sys.exit(main({arguments!r}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stderr == ""
+    modules = told.stdout.partition("modules:")[2].split()
+    assert "tuning.cli" in modules
+    assert set(HEAVY).isdisjoint(modules)
+
+
+@pytest.mark.system
+def test_the_installed_command_tells_its_commands() -> None:
+    told = subprocess.run([sys.executable, "-m", "tuning.cli", "--help"], capture_output=True, text=True, check=True)
+    for command in ("run", "validate", "init", "ls", "results", "compare", "export", "resume"):
+        assert f"\n    {command} " in told.stdout
+
+
+@pytest.mark.unit
+def test_ls_names_every_strategy_task_and_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ls"]) == 0
+    told = capsys.readouterr().out
+    for name in (*find_strategies(), *presets(), "reviews", "rte", "imdb", "text_classification"):
+        assert f"\n  {name} " in told
+    assert cli.main(["ls", "presets"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("csv  ")
+
+
+@pytest.mark.unit
+def test_validate_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["validate", "quickstart", "seeds=[0, 1]", "name=two"]) == 0
+    told = capsys.readouterr()
+    assert "two: valid" in told.out
+    assert "6 studies" in told.out
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.unit
+def test_mistakes_go_to_standard_error_with_status_2_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["validate", "quickstart", "task=revews", "epochs=0"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "2 mistakes in quickstart:" in told.err
+    assert "  task: 'revews': is no known task; did you mean reviews?" in told.err
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.unit
+def test_debug_shows_where_an_error_came_from() -> None:
+    with pytest.raises(ValueError, match="did you mean quickstart"):
+        cli.main(["validate", "--debug", "quikstart"])
+
+
+@pytest.mark.system
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "tuning.cli", "ls"], stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.unit
+def test_options_and_overrides_stand_in_any_order() -> None:
+    assert cli.main(["validate", "quickstart", "--debug", "name=later", "epochs=3"]) == 0
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["ls", "--store", "x", "epochs=3"])
+    assert stop.value.code == 2
+
+
+@pytest.mark.unit
+def test_init_writes_a_spec_that_validates_and_overwrites_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["init", "own.yaml"]) == 0
+    assert cli.main(["validate", "own.yaml"]) == 0
+    written = Path("own.yaml").read_text()
+    assert written.startswith("name: my-experiment")
+    Path("own.yaml").write_text("mine")
+    assert cli.main(["init", "own.yaml"]) == 2
+    assert Path("own.yaml").read_text() == "mine"
+    assert "exists already; choose another name" in capsys.readouterr().err
+    assert cli.main(["init", "no/such/folder.yaml"]) == 2
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("by", ["name", "folder", "store"])
+def test_results_are_found_by_name_by_folder_and_by_store(
+    recorded: ExperimentSpec,
+    by: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = {
+        "name": ["mine"],
+        "folder": [str(recorded.run_folder)],
+        "store": ["mine", "--store", recorded.store_url],
+    }[by]
+    if by != "name":
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path / "empty")
+    assert cli.main(["results", *arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["name"] == "mine"
+    assert [s["strategy"] for s in told["studies"]] == ["grid", "pbt"]
+
+
+@pytest.mark.unit
+def test_a_run_folder_that_was_moved_keeps_its_results(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("archive").mkdir()
+    recorded.run_folder.rename("archive/mine")
+    assert cli.main(["results", "mine", "--storage", "archive"]) == 0
+    assert "grid, seed 0: finished" in capsys.readouterr().out
+
+
+@pytest.mark.unit
+def test_compare_prints_a_table_markdown_and_json(recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", "mine"]) == 0
+    assert "learning_rate: 0.1" in capsys.readouterr().out
+    assert cli.main(["compare", "mine", "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.startswith("## mine")
+    assert cli.main(["compare", "mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["experiment"] == "mine"
+
+
+@pytest.mark.unit
+def test_compare_takes_a_target_and_a_price_and_writes_csv(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compare", "mine", "--target", "0.8", "--price", "36"]) == 0
+    told = capsys.readouterr().out
+    assert "device-s to reach 0.8" in told
+    assert "> 10" in told  # the grid did not
+    assert "0.10" in told  # ten device-seconds at 36 per hour
+    assert cli.main(["compare", "mine", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("strategy,kind,seed,validation,")
+
+
+@pytest.mark.unit
+def test_export_writes_tables_and_refuses_to_do_so_twice_without_force(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["export", "mine", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.split() == [f"mine-export/{name}.csv" for name in ("studies", "trials", "reports")]
+    assert cli.main(["export", "mine", "--format", "csv"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert cli.main(["export", "mine", "--format", "csv", "--force"]) == 0
+    assert cli.main(["export", "mine", "--to", "elsewhere"]) == 0
+    assert Path("elsewhere/trials.parquet").is_file()
+
+
+@pytest.mark.unit
+def test_ls_studies_shows_what_was_run(recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = ["mine", "pbt", "0", "finished", "1", "accuracy", "0.8750"]
+    for arguments in ([], ["--store", recorded.store_url]):
+        assert cli.main(["ls", "studies", *arguments]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].split() == expected
+
+
+@pytest.mark.unit
+def test_ls_studies_passes_over_a_run_that_has_recorded_nothing(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = load_spec(GOOD, ["name=other"])
+    other.run_folder.mkdir()
+    (other.run_folder / "spec.yaml").write_text(other.to_yaml())
+    assert cli.main(["ls", "studies"]) == 0
+    told = capsys.readouterr()
+    assert "mine" in told.out
+    assert "other" in told.err
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("command", ["results", "compare", "export", "resume"])
+def test_an_unknown_experiment_is_told_with_the_nearest_one(
+    recorded: ExperimentSpec, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command, "mime"]) == 2
+    assert "did you mean mine?" in capsys.readouterr().err
+
+
+@pytest.mark.unit
+def test_a_store_that_is_not_there_is_an_error_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["results", "mine", "--store", sqlite_url("nothing.db")]) == 1
+    told = capsys.readouterr().err
+    assert "nothing.db" in told
+    assert "Traceback" not in told
+    assert not Path("nothing.db").exists()
+
+
+@pytest.mark.unit
+def test_run_onto_an_existing_run_folder_is_refused(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.yaml").write_text(recorded.to_yaml())
+    assert cli.main(["run", "mine.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "tunefleet resume mine" in told
+    assert "choose another name" in told
+
+
+@pytest.mark.unit
+def test_resume_of_another_spec_is_refused_with_what_differs(
+    recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["resume", "mine", "epochs=2"]) == 2
+    assert "different: epochs" in capsys.readouterr().err
+
+
+@pytest.mark.unit
+def test_a_run_has_failed_when_every_trial_of_a_study_has(capsys: pytest.CaptureFixture[str]) -> None:
+    fine = study("pbt", [*population(), trial(2, [], TrialState.FAILED, error="CUDA out of memory")])
+    lost = study("grid", [trial(0, [], TrialState.FAILED, error="CUDA out of memory")])
+    assert cli.tell_failures(ExperimentOutcome("mine", "d", (fine,)))
+    assert capsys.readouterr().err == ""
+    assert not cli.tell_failures(ExperimentOutcome("mine", "d", (fine, lost)))
+    assert "grid, seed 0: every trial failed; the first: CUDA out of memory" in capsys.readouterr().err
+
+
+@pytest.mark.system
+def test_a_run_that_its_cluster_refuses_leaves_nothing_in_the_way_of_the_next_try() -> None:
+    arguments = ["run", "quickstart", "trainable=learning_curve", "cluster.address=127.0.0.1:1"]
+    # A process of its own: this one may use a Ray already.
+    command = [sys.executable, "-m", "tuning.cli", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "no Ray head answers at 127.0.0.1:1" in run.stderr
+    assert not Path("runs/quickstart").exists()
+
+
+@pytest.mark.unit
+def test_ls_studies_says_where_it_found_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ls", "studies", "--storage", "elsewhere"]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "no experiment in elsewhere" in told.err
+
+
+@pytest.mark.unit
+def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith("the following arguments are required: SPEC\n")

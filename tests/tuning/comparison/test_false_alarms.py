@@ -1,0 +1,31 @@
+"""Where no strategy is better, the comparison says so: the quick form of `tests/support/no_difference.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support.no_difference import SETTINGS, Setting, claimed, simulated
+
+pytestmark = pytest.mark.unit
+
+COUNT = 120
+MOST = 0.09  # 5 % of 120 and twice the error of such a count
+
+
+@pytest.mark.parametrize("name", ["five seeds that differ much", "five seeds, each strategy its own rows"])
+def test_at_most_one_in_twenty_experiments_without_a_difference_claims_one(name: str) -> None:
+    assert claimed(SETTINGS[name]._replace(rows=150), COUNT) <= MOST
+
+
+def test_one_seed_never_claims_a_difference_though_its_models_differ_more_often_than_not() -> None:
+    """A test over rows alone is right about the models and would be wrong about the strategies."""
+    rng = np.random.default_rng(0)
+    found = [simulated(rng, Setting(1, 277, 0.5)) for _ in range(40)]
+    assert not any(pair.shown for pairs in found for pair in pairs)
+    assert sum(any((pair.corrected or 1) <= 0.05 for pair in pairs) for pairs in found) > 20
+
+
+def test_a_planted_difference_is_found_more_often_the_larger_it_is() -> None:
+    small, large = (claimed(Setting(5, 150, 0.1, ahead=ahead), 25) for ahead in (0.2, 1.5))
+    assert large > 0.9 > small

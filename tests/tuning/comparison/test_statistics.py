@@ -1,0 +1,239 @@
+"""The statistics of a comparison against textbook values, published tables, and statsmodels, scipy and scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tuning.comparison.pairs import holm, mcnemar, pairs_of, sign_flip
+from tuning.comparison.power import power, seeds_needed
+from tuning.comparison.resampling import DRAWS, METRICS, resampled
+from tuning.comparison.scores import Scored, Spread, interval_of, mean_of, same_rows, wilson, with_draws
+from tuning.outcome import ScoredRows
+
+pytestmark = pytest.mark.unit
+
+
+def over_seeds(*scores: float, rows: int = 0) -> list[Scored | None]:
+    return [Scored(seed, (score,), rows) for seed, score in enumerate(scores)]
+
+
+def model(labels: np.ndarray, right: np.ndarray, seed: int = 0) -> Scored:
+    """Predicts where `right` says so the label, else the other class."""
+    said = np.where(right, labels, 1 - labels)
+    return Scored(seed, (float(right.mean()),), len(labels), (ScoredRows(tuple(labels), tuple(said)),))
+
+
+def test_wilson_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    for right, rows in ((0, 20), (7, 9), (213, 277), (2500, 2500)):
+        assert wilson(right / rows, rows)[:2] == pytest.approx(proportion_confint(right, rows, method="wilson"))
+
+
+def test_holm_agrees_with_the_textbook_and_statsmodels_and_leaves_out_what_was_not_tested() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    found = [0.2, 0.001, 0.6, 0.02, 0.02]
+    assert holm(found) == pytest.approx(multipletests(found, method="holm")[1])
+    assert holm([0.04, None, 0.03]) == pytest.approx([0.06, None, 0.06])
+
+
+def test_mcnemar_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.contingency_tables import mcnemar as of_table
+
+    for one, other in ((10, 2), (3, 3), (0, 6), (40, 22)):
+        assert mcnemar(one, other) == pytest.approx(of_table([[5, one], [other, 7]], exact=True).pvalue)
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(0, 6) == pytest.approx(2 / 64)
+
+
+def test_the_sign_flip_test_gives_fishers_p_for_darwins_maize() -> None:
+    """Fisher (1935), section 21: of 2^15 assignments 1,726 reach the sum of Darwin's 15 differences: p = 0.05267."""
+    darwin = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48])
+    assert sign_flip(darwin) == pytest.approx(1726 / 2**15)
+
+
+def test_the_sign_flip_test_agrees_with_scipy_and_goes_on_beyond_what_can_be_gone_through() -> None:
+    from scipy.stats import permutation_test
+
+    differences = np.random.default_rng(1).normal(0.4, 1.0, 9)
+    exact = permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip(differences) == pytest.approx(exact.pvalue)
+    assert sign_flip(np.full(6, 0.1)) == 2 / 64
+    assert sign_flip(np.full(30, 0.1)) < 0.001
+
+
+def test_the_paired_test_over_seeds_is_students_where_nothing_is_known_of_rows() -> None:
+    from scipy.stats import ttest_rel
+
+    a, b = (0.71, 0.74, 0.69, 0.75, 0.73), (0.70, 0.71, 0.70, 0.71, 0.70)
+    (pair,) = pairs_of({"b": over_seeds(*b), "a": over_seeds(*a)}, "score", "max")
+    known = ttest_rel(a, b)
+    assert (pair.first, pair.second, pair.about, pair.seeds) == ("a", "b", "strategies", 5)
+    assert pair.p == pytest.approx(known.pvalue)
+    assert pair.interval is not None
+    assert pair.interval[:2] == pytest.approx(tuple(known.confidence_interval()))
+    assert pair.permutation == pytest.approx(6 / 32)
+
+
+def test_only_seeds_in_common_make_a_pair() -> None:
+    both = {"a": over_seeds(0.7, 0.8, 0.9), "b": [None, Scored(1, (0.5,), 0), Scored(7, (0.1,), 0)]}
+    (pair,) = pairs_of(both, "score", "max")
+    assert (pair.seeds, pair.about, pair.p, pair.difference) == (1, "models", None, pytest.approx(0.3))
+    assert pairs_of({"a": over_seeds(0.7), "b": [None]}, "score", "max") == ()
+
+
+def test_a_lower_score_is_the_first_of_its_pair_when_the_mode_is_min() -> None:
+    (pair,) = pairs_of({"a": over_seeds(0.7, 0.8), "b": over_seeds(0.5, 0.7)}, "mse", "min")
+    assert (pair.first, pair.difference) == ("b", pytest.approx(-0.15))
+
+
+def test_equal_differences_are_left_to_the_signs_of_the_seeds() -> None:
+    """A t-test has nothing to divide by; five equal seeds are one in sixteen by chance."""
+    for seeds, p in ((5, 2 / 32), (7, 2 / 128)):
+        (pair,) = pairs_of({"a": over_seeds(*[0.8] * seeds), "b": over_seeds(*[0.7] * seeds)}, "score", "max")
+        assert (pair.p, pair.shown) == (p, p < 0.05)
+    (with_rows,) = pairs_of(
+        {"a": over_seeds(*[0.8] * 5, rows=5000), "b": over_seeds(*[0.7] * 5, rows=5000)}, "accuracy", "max"
+    )
+    assert (with_rows.p, with_rows.shown, with_rows.seeds_needed) == (2 / 32, False, 6)  # rows say nothing of seeds
+    (tie,) = pairs_of({"a": over_seeds(*[0.8] * 7), "b": over_seeds(*[0.8] * 7)}, "score", "max")
+    assert (tie.p, tie.shown) == (1.0, False)
+
+
+def test_two_seeds_are_too_few_whatever_they_say() -> None:
+    (pair,) = pairs_of({"a": over_seeds(0.9, 0.9001), "b": over_seeds(0.1, 0.1)}, "score", "max")
+    assert pair.p is not None
+    assert (pair.p < 0.001, pair.shown) == (True, False)
+
+
+def test_one_model_each_is_mcnemars_case() -> None:
+    labels = np.zeros(100)
+    first, second = np.arange(100) < 90, np.arange(100) < 78
+    (pair,) = pairs_of(
+        with_draws({"a": [model(labels, first)], "b": [model(labels, second)]}, "accuracy"), "accuracy", "max"
+    )
+    assert (pair.about, pair.test, pair.rows) == ("models", "McNemar's exact test", 100)
+    assert pair.p == mcnemar(12, 0)
+    assert not pair.shown
+
+
+def test_the_power_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.power import TTestPower
+
+    known = TTestPower()
+    for size, seeds in ((0.5, 20), (1.0, 6), (2.0, 4)):
+        at = Spread(1.0 / seeds, seeds - 1, 0.0)
+        assert power(size, at, seeds, 0.05) == pytest.approx(known.power(size, seeds, 0.05), abs=1e-6)
+    assert seeds_needed(0.5, Spread(1.0 / 5, 4, 0.0), 5, 0.05) == (
+        34,
+        False,
+        False,
+    )  # Cohen's d of 0.5, Cohen (1988)
+
+
+def test_some_differences_need_more_than_a_hundred_seeds_and_some_no_number_of_them() -> None:
+    assert seeds_needed(0.1, Spread(1.0 / 5, 4, 0.0), 5, 0.05) == (None, True, False)
+    assert seeds_needed(0.01, Spread(1e-9, 4, 0.01**2), 5, 0.05) == (None, True, True)  # the rows alone hide it
+    assert seeds_needed(0.0, Spread(1.0, 4, 0.0), 5, 0.05) == (None, True, False)
+    assert seeds_needed(0.1, Spread(0.0, 4, 0.0), 5, 0.05) == (6, False, False)  # equal differences: 2/2^6 is below 5 %
+
+
+def test_every_metric_on_rows_is_the_tasks_own() -> None:
+    from trainables.tasks import find_task
+
+    rng = np.random.default_rng(0)
+    for classes in (2, 3):
+        labels, predictions = rng.integers(classes, size=60), rng.integers(classes, size=(2, 60))
+        predictions[0, :40] = labels[:40]
+        for said, place in zip(predictions, (0, 1), strict=True):
+            expected = find_task("text_classification").metrics(np.eye(classes)[said], labels)
+            for name in ("accuracy", "f1", "matthews_correlation"):
+                found = resampled(name, labels.astype(float), predictions.astype(float))
+                assert found is not None
+                assert found[0][place] == pytest.approx(expected[name]), name
+    values, said = rng.integers(6, size=60).astype(float), rng.normal(size=60).round(1)
+    expected = find_task("text_regression").metrics(said[:, None], values)
+    for name in ("pearson", "spearman", "mse"):
+        found = resampled(name, values, said[None])
+        assert found is not None
+        assert found[0][0] == pytest.approx(expected[name]), name
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_a_draw_of_rows_scores_as_those_rows_do(metric: str) -> None:
+    """Rows that are drawn twice count twice: also for ranks and classes."""
+    rng = np.random.default_rng(3)
+    labels, predictions = rng.integers(3, size=40).astype(float), rng.integers(3, size=(1, 40)).astype(float)
+    drawn = rng.integers(40, size=40)
+    weights = np.bincount(drawn, minlength=40).astype(float)[None]
+    by_weight = METRICS[metric](weights, labels, predictions)
+    one_by_one = METRICS[metric](np.ones((1, 40)), labels[drawn], predictions[:, drawn])
+    assert by_weight == pytest.approx(one_by_one)
+
+
+def test_the_bootstrap_over_rows_has_the_known_standard_error_of_a_share() -> None:
+    labels = np.zeros(400)
+    (test,) = with_draws({"a": [model(labels, np.arange(400) < 300)]}, "accuracy")["a"]
+    assert test is not None
+    assert test.drawn is not None
+    assert len(test.drawn) == DRAWS
+    assert test.drawn.std() == pytest.approx((0.75 * 0.25 / 400) ** 0.5, rel=0.05)
+
+
+def test_rows_that_do_not_give_the_recorded_score_are_not_used() -> None:
+    labels = np.zeros(50)
+    honest = model(labels, np.arange(50) < 40)
+    other = Scored(0, (0.5,), 50, honest.said)
+    drawn = with_draws({"a": [honest], "b": [other]}, "accuracy")
+    assert [test.drawn is None for tests in drawn.values() for test in tests if test] == [False, True]
+    assert with_draws({"a": [honest]}, "a metric of one's own")["a"] == [honest]
+
+
+def test_models_that_predicted_other_rows_are_not_paired_by_row() -> None:
+    one, other = model(np.zeros(50), np.arange(50) < 40), model(np.ones(50), np.arange(50) < 40)
+    drawn = with_draws({"a": [one], "b": [other]}, "accuracy")
+    tests = [test for found in drawn.values() for test in found if test]
+    assert all(test.drawn is not None for test in tests)
+    assert not same_rows(tests)
+
+
+def test_the_interval_over_seeds_and_rows_covers_the_truth_as_often_as_it_says() -> None:
+    """500 experiments of 5 seeds x 200 rows, seeds and rows both drawn: the mean over all of either is in 95 % of them,
+    within the simulation's own error; the interval of seeds alone would hold it less often."""
+    rng = np.random.default_rng(5)
+    truth, held = 0.0, 0
+    for _ in range(500):
+        labels = rng.normal(size=200)
+        hard, seeds = rng.normal(size=200) * 0.5, rng.normal(size=5) * 0.02
+        said = labels + np.sqrt(np.abs(1 + hard + seeds[:, None] + rng.normal(size=(5, 200)) * 0.1))
+        scores = ((said - labels) ** 2).mean(axis=1)
+        tests = [
+            Scored(i, (float(score),), 200, (ScoredRows(tuple(labels), tuple(row)),))
+            for i, (score, row) in enumerate(zip(scores, said, strict=True))
+        ]
+        found = mean_of([t for t in with_draws({"a": tests}, "mse")["a"] if t], "mse").interval
+        assert found is not None
+        truth = 1.0
+        held += found.low <= truth <= found.high
+    assert 0.92 <= held / 500 <= 0.985
+
+
+def test_the_interval_of_one_study_is_of_rows_and_with_several_trainings_of_those_too() -> None:
+    one = interval_of(Scored(0, (0.8,), 100), "accuracy")
+    assert one == wilson(0.8, 100)
+    several = interval_of(Scored(0, (0.80, 0.82, 0.78), 100), "accuracy")
+    assert several is not None
+    assert several.covers == ("rows", "trainings")
+    assert several.high - several.low > one.high - one.low
+    assert interval_of(Scored(0, (0.8,), 0), "accuracy") is None
+
+
+def test_over_seeds_without_rows_the_interval_is_students() -> None:
+    estimate = mean_of([test for test in over_seeds(0.1, 0.2, 0.3, 0.4) if test], "loss")
+    assert estimate.value == pytest.approx(0.25)
+    assert estimate.interval is not None
+    assert estimate.interval.covers == ("seeds",)
+    assert estimate.interval.high - 0.25 == pytest.approx(3.182 * 0.1291 / 2, abs=1e-4)

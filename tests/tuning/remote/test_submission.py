@@ -1,0 +1,179 @@
+"""From a spec to a job, without a cluster: its id, the files that go along, what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.capacity import ClusterError
+from cluster.jobs import UPLOAD_LIMIT
+from trainables.errors import InputError
+from tuning import load_spec
+from tuning.checks.mistakes import SpecError
+from tuning.jobs.submission import code, prepare
+from tuning.jobs.uploads import UPLOADS, take_over, write_archive
+
+pytestmark = pytest.mark.unit
+
+ROWS = "text,label\n" + "".join(f"row {i},{i % 2}\n" for i in range(40))
+SPEC: dict[str, Any] = {
+    "name": "mine",
+    "task": "text_classification",
+    "model": "some/hub-id",
+    "data": {"text": ["text"], "label": "label"},
+    "epochs": 1,
+    "space": {"learning_rate": {"choice": [1e-4, 1e-3]}},
+    "strategies": [{"kind": "grid"}],
+}
+
+
+@pytest.fixture(autouse=True)
+def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with data in all the ways that a spec may name them."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("rows.csv", "split/train.csv", "split/dev.csv", "split/notes.md", "other/dev.csv"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(ROWS.replace("row", name))
+    return tmp_path
+
+
+def written(**sections: Any) -> str:
+    data = {**SPEC["data"], **sections.pop("data", {})}
+    Path("spec.yaml").write_text(yaml.safe_dump({**SPEC, "data": data, **sections}))
+    return "spec.yaml"
+
+
+@pytest.mark.parametrize(
+    ("data", "files"),
+    [
+        ({"path": "rows.csv"}, {"train": "rows.csv"}),
+        ({"path": "rows.csv", "validation": "split/dev.csv"}, {"train": "rows.csv", "validation": "split/dev.csv"}),
+        ({"path": "split"}, {"train": "split/train.csv", "validation": "split/dev.csv"}),
+        (
+            {"path": "split", "validation": "../other/dev.csv"},
+            {"train": "split/train.csv", "validation": "other/dev.csv"},
+        ),
+        ({"train": "rows.csv", "test": "other/dev.csv"}, {"train": "rows.csv", "test": "other/dev.csv"}),
+    ],
+)
+def test_the_cluster_reads_the_same_rows_from_its_own_copy(
+    data: Mapping[str, str], files: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables.tasks import find_task
+    from trainables.tasks.files import locate
+
+    submission = prepare(written(data=data, cluster={"storage": str(tmp_path / "storage")}), [], [])
+    for upload in submission.uploads:
+        target = tmp_path / "job" / upload.target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(upload.source.read_bytes())
+    expected = {split: Path(name).read_text() for split, name in files.items()}
+    take_over(tmp_path / "job", tmp_path / "storage")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    there = load_spec(yaml.safe_load(submission.spec.to_yaml()))
+    found = locate(find_task(there.task).options(there.data))
+    assert {split: path.read_text() for split, (path,) in found.items()} == expected
+    assert all(path.is_relative_to(tmp_path / "storage" / UPLOADS) for (path,) in found.values())
+
+
+def test_a_local_model_goes_along_with_all_its_files(tiny_model: Path) -> None:
+    submission = prepare(written(data={"path": "rows.csv"}, model=str(tiny_model)), [], [])
+    sent = {upload.source.name for upload in submission.uploads if upload.source.parent == tiny_model}
+    assert sent == {path.name for path in tiny_model.iterdir()}
+    assert submission.spec.model.startswith("~/runs/.uploads/")
+    assert submission.spec.model.endswith(tiny_model.name)
+
+
+def test_the_id_is_the_experiments_and_changes_with_what_changes_it() -> None:
+    def identify(*overrides: str) -> str:
+        return prepare(written(data={"path": "rows.csv"}), overrides, []).id
+
+    first = identify()
+    assert first.startswith("mine-")
+    assert len(first) == len("mine-") + 12
+    assert identify("max_failures=2", "wandb.mode=disabled") == first  # how it is run, not what comes out
+    Path("rows.csv").rename("moved.csv")
+    Path("rows.csv").write_bytes(Path("moved.csv").read_bytes())
+    assert identify() == first
+    others = {identify("epochs=2"), identify("name=yours"), identify("cluster.storage=/elsewhere")}
+    Path("rows.csv").write_text(ROWS + "one more,1\n")
+    assert len({first, *others, identify()}) == 5
+
+
+def test_equal_submissions_are_equal_archives(tmp_path: Path) -> None:
+    for name in ("a.zip", "b.zip"):
+        write_archive(tmp_path / name, [("x/rows.csv", Path("rows.csv")), ("spec.yaml", b"name: mine"), *code()])
+        os.utime("rows.csv", (1e9, 1e9))
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        archive.extractall(tmp_path / "out")
+    assert (tmp_path / "out/x/rows.csv").read_text() == Path("rows.csv").read_text()
+    assert (tmp_path / "out/tuning/examples/quickstart.yaml").is_file()
+    assert (tmp_path / "out/cluster/__init__.py").is_file()
+
+
+def test_too_much_for_an_upload_is_refused_with_the_largest_files_and_what_to_do() -> None:
+    with Path("split/train.csv").open("a") as file:
+        file.truncate(UPLOAD_LIMIT)  # a sparse file
+    with pytest.raises(InputError) as caught:
+        prepare(written(data={"path": "split"}, trainable="json:loads"), [], [])
+    told = str(caught.value)
+    assert "100 MiB" in told
+    assert "split/train.csv (100 MiB)" in told
+    assert "--on-cluster data" in told
+
+
+def test_paths_of_the_cluster_are_left_as_they_are() -> None:
+    submission = prepare(written(data={"path": "/shared/rows"}, model="/shared/model"), [], ["data", "model"])
+    assert (submission.spec.data.path, submission.spec.model) == ("/shared/rows", "/shared/model")
+    assert submission.uploads == ()
+    with pytest.raises(SpecError, match="no such file or folder"):
+        prepare("spec.yaml", [], ["model"])
+
+
+def test_what_only_the_cluster_can_know_refuses_nothing_here() -> None:
+    overrides = ["cluster.storage=/proc/no/such", "wandb.key_file=/secrets/wandb", "wandb.mode=online"]
+    submission = prepare(written(data={"path": "rows.csv"}), [*overrides, "cluster.gpus_per_trial=1"], [])
+    assert submission.spec.cluster.address == "auto"
+    assert submission.run_folder == "/proc/no/such/mine"
+
+
+@pytest.mark.parametrize(
+    ("declared", "there"), [("runs", "~/runs"), ("./a/b/", "~/a/b"), ("~/x", "~/x"), ("/data/runs", "/data/runs")]
+)
+def test_a_relative_storage_lies_in_the_home_of_the_clusters_account(declared: str, there: str) -> None:
+    spec = written(data={"path": "rows.csv"}, cluster={"storage": declared})
+    assert prepare(spec, [], []).spec.cluster.storage == there
+
+
+def test_an_uploaded_file_that_is_there_already_is_not_written_again(tmp_path: Path) -> None:
+    source = tmp_path / "job/0123/rows.csv"
+    source.parent.mkdir(parents=True)
+    source.write_text(ROWS)
+    take_over(tmp_path / "job", tmp_path / "storage")
+    target = tmp_path / "storage" / UPLOADS / "0123/rows.csv"
+    before = target.stat()
+    take_over(tmp_path / "job", tmp_path / "storage")
+    assert target.stat().st_ino == before.st_ino
+    target.write_text("half")  # as a full disk would leave it, without the rename
+    take_over(tmp_path / "job", tmp_path / "storage")
+    assert target.read_text() == ROWS
+    assert [path.name for path in target.parent.iterdir()] == ["rows.csv"]
+
+
+def test_a_refusal_by_the_server_is_told_in_the_users_terms() -> None:
+    from cluster.jobs import explained
+
+    assert isinstance(
+        explained("http://head", "Request failed with status code 404: Job x does not exist."), ClusterError
+    )
+    assert "--on-cluster" in str(explained("http://head", "Request failed with status code 413: Payload too large."))
+    text = "Request failed with status code 500: Traceback\n  File x\nValueError: no agent."
+    assert "ValueError: no agent." in str(explained("http://head", text))

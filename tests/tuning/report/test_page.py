@@ -1,0 +1,228 @@
+"""The page's numbers: what each figure computes before it is drawn, and that hostile texts stay texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from tests.support.outcomes import population, report, scored, study, trial
+from tests.support.page_outcomes import HOSTILE, asha, everything, pbt, spec_text
+from tuning.budget import BudgetUse
+from tuning.comparison import compare
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.page.anytime import anytime_info
+from tuning.page.confirmed import seed_info
+from tuning.page.document import Content, all_figures, content_of, page
+from tuning.page.figure import PALETTE, STATE_COLOURS, Figure
+from tuning.page.hyperparameters import hyperparameter_figures, scored_trials
+from tuning.page.learning import trial_curves
+from tuning.page.lineage import Clone, lineage_info
+from tuning.page.recorded_spec import RecordedSpec
+from tuning.page.rungs import milestones, rungs
+from tuning.page.schedules import schedule_info
+from tuning.page.slots import timeline, utilisation, utilisation_table
+
+pytestmark = pytest.mark.unit
+
+SPEC = RecordedSpec.parse(spec_text())
+
+
+@pytest.fixture(scope="module")
+def content() -> Content:
+    return content_of(everything(), spec_text())
+
+
+@pytest.fixture(scope="module")
+def html(content: Content) -> str:
+    return page(content)
+
+
+def figures(*studies: StudyOutcome) -> dict[str, Figure]:
+    outcome = ExperimentOutcome("e", "d", studies)
+    return {figure.id: figure for figure in all_figures(outcome, compare(outcome), SPEC)}
+
+
+def test_an_anytime_line_begins_where_half_of_the_seeds_have_a_score() -> None:
+    seeds = [study("grid", [trial(0, [report(90 + 4 * i, 0.5 + i / 10)])], seed=i, wall=100.0) for i in range(3)]
+    info = anytime_info(compare(ExperimentOutcome("e", "d", tuple(seeds))).rows[0].anytime)
+    assert info.seeds == 3
+    assert {score for _, score in info.median} <= {0.5, 0.6}
+    assert info.median[-1] == (100.0, 0.6)
+    assert info.band[-1] == (100.0, 0.5, 0.7)
+    assert info.ends == ((100.0, 0.5), (100.0, 0.6), (100.0, 0.7))
+    assert len(info.band) <= len(info.median) < 201
+
+
+def test_a_learning_curve_breaks_where_a_member_took_over_weights() -> None:
+    _, member = trial_curves(study("pbt", list(population())))
+    assert member.pieces == (((1, 0.1), (2, 0.2)), ((2, 0.7), (3, 0.8)))
+
+
+def test_a_trial_counts_with_its_best_score_and_the_values_in_force_then() -> None:
+    donor, member = scored_trials([study("pbt", list(population()))])
+    assert (donor.params, donor.score) == ({"learning_rate": 0.2}, 0.65)
+    assert (member.params, member.score) == ({"learning_rate": 0.4}, 0.8)
+
+
+def test_importances_put_the_hyperparameter_that_matters_first() -> None:
+    found = {figure.id: figure for figure in hyperparameter_figures(everything(), SPEC)}["importances"]
+    ranked = [name for strategy, name, _ in found.table.rows if strategy == "hyperopt_asha"]
+    assert ranked[0] == "learning_rate"
+    assert len(ranked) == 4
+
+
+def test_lineage_tells_who_cloned_whom_and_which_way_the_best_weights_went() -> None:
+    info = lineage_info(study("pbt", list(population())))
+    assert info.clones == (Clone(member=1, donor=0, left=2.0, taken=1.0),)
+    assert info.winner == ((0, 1), (1, 2), (1, 3))
+
+
+def test_a_schedule_is_what_the_best_weights_were_trained_with() -> None:
+    info = schedule_info(study("pbt", list(population())))
+    assert info.schedule == {"learning_rate": ((1, 0.2), (2, 0.4), (3, 0.4))}
+    assert (1, 2, 0.9) in info.values["learning_rate"]
+
+
+def test_rungs_lie_at_the_grace_epochs_and_each_reduction_factor_later() -> None:
+    assert milestones({"grace_epochs": 1, "reduction_factor": 3}, 27) == [1, 3, 9]
+
+
+def test_a_rung_counts_who_reached_it_who_was_stopped_and_what_that_saved() -> None:
+    stopped = trial(0, [report(1, 0.5, seconds=10)], TrialState.STOPPED)
+    longer = trial(1, [report(1, 0.5, seconds=10), report(2, 0.6, seconds=10)], TrialState.STOPPED)
+    done = trial(2, [report(e, 0.7, seconds=10) for e in (1, 2, 3, 4)])
+    first, second = rungs([stopped, longer, done], [1, 2], SPEC)
+    assert (first.reached, first.stopped, first.device_seconds, first.saved) == (3, 1, 10, 30)
+    assert (second.reached, second.stopped, second.device_seconds, second.saved) == (2, 1, 20, 20)
+
+
+def test_a_trial_that_a_spent_budget_stopped_between_rungs_counts_at_none() -> None:
+    cut = trial(0, [report(e, 0.5) for e in (1, 2, 3)], TrialState.STOPPED)
+    assert [rung.stopped for rung in rungs([cut], [1, 2], SPEC)] == [0, 0]
+
+
+def test_what_a_study_left_of_its_budget_is_told() -> None:
+    limited = replace(study("grid", [trial(0, [report(1, 0.5)])]), budget=BudgetUse("epochs", 24.0, 18.0, False))
+    assert utilisation_table([limited]).rows[0][-2:] == ("24 epochs", 6.0)
+
+
+def test_trials_lie_in_the_first_row_that_is_free_and_a_pause_parts_a_trial() -> None:
+    one = trial(0, [report(1, 0.5, seconds=10, time=110), report(2, 0.6, seconds=10, time=150)])
+    other = trial(1, [report(1, 0.5, seconds=10, time=115)])
+    line = timeline(replace(study("grid", [one, other], wall=50), devices_per_trial=1.0))
+    assert [(s.trial, s.row, s.start, s.end) for s in line.spans] == [
+        ("t0", 0, 0, 10),
+        ("t1", 1, 5, 15),
+        ("t0", 0, 40, 50),
+    ]
+    assert line.rows == 2
+    assert utilisation(line) == pytest.approx(0.3)
+
+
+def test_a_seed_tells_what_the_search_promised_and_what_was_confirmed() -> None:
+    (row, *_) = compare(everything()).rows
+    info = seed_info(row, row.studies[0])
+    assert info is not None
+    assert len(info.confirmed) == 5
+    assert info.mean == pytest.approx(sum(info.confirmed) / 5)
+    assert info.gap == pytest.approx(info.searched - info.mean)
+
+
+def test_a_figure_without_data_says_why_and_is_not_drawn() -> None:
+    found = figures(study("grid", [trial(0, [report(1, 0.5)])]))
+    assert {id for id, figure in found.items() if figure.missing} == {
+        "parallel", "importances", "slices", "lineage", "schedules", "rungs",
+    }  # fmt: skip
+    assert "20 trials" in str(found["importances"].missing)
+
+
+def test_an_experiment_without_a_report_has_a_page() -> None:
+    empty = ExperimentOutcome("e", "d", (study("hyperopt_asha", [trial(0, [], TrialState.RUNNING)]),))
+    made = content_of(empty, spec_text())
+    assert not made.figures
+    assert "Not shown: no trial has reported a score yet." in made.body
+
+
+def test_every_figure_of_the_full_experiment_is_drawn(content: Content) -> None:
+    assert list(content.figures) == [
+        "anytime", "learning", "parallel", "importances", "slices", "lineage", "schedules", "rungs", "slots", "seeds",
+    ]  # fmt: skip
+    for figure in content.figures.values():
+        assert all(len(row) == len(figure["columns"]) for row in figure["rows"])
+        assert figure["rows"]
+
+
+def test_a_score_that_is_not_finite_is_null_for_the_script() -> None:
+    odd = study("grid", [trial(0, [report(1, 0.5)])], test=scored("t0", 1, float("nan")))
+    made = content_of(ExperimentOutcome("e", "d", (odd,)), spec_text())
+    assert json.loads(made.to_json(), parse_constant=pytest.fail)["figures"]["seeds"]["rows"][0][-1] is None
+
+
+class Scripts(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_hostile_texts_stay_texts(html: str) -> None:
+    """In the error of a trial, which stands in a table; and in names, which stand in the data of the script too."""
+    parser = Scripts()
+    parser.feed(html)
+    assert [tag for tag, _ in parser.tags].count("script") == 3
+    assert not [tag for tag, attrs in parser.tags if tag == "img" or any(name.startswith("on") for name in attrs)]
+    assert "&lt;/script&gt;&lt;img" in html
+
+
+def test_hostile_names_cannot_end_the_script_that_holds_them() -> None:
+    named = study(HOSTILE, [trial(0, [report(1, 0.5)])])
+    text = page(content_of(ExperimentOutcome(HOSTILE, "d", (named,)), spec_text()))
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert json.loads(data)["figures"]["learning"]["views"][0]["label"] == HOSTILE
+    parser = Scripts()
+    parser.feed(text)
+    assert [tag for tag, _ in parser.tags].count("img") == 0
+
+
+def test_the_page_holds_everything_in_less_than_six_megabytes(html: str) -> None:
+    assert len(html.encode()) < 6e6
+    parser = Scripts()
+    parser.feed(html)
+    assert not [attrs for _, attrs in parser.tags if "src" in attrs]
+    assert all((attrs.get("href") or "#").startswith(("#", "data:")) for _, attrs in parser.tags)
+
+
+def test_headings_come_in_order_and_no_id_stands_twice(html: str) -> None:
+    parser = Scripts()
+    parser.feed(html)
+    levels = [int(tag[1]) for tag, _ in parser.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    ids = [attrs["id"] for _, attrs in parser.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#14171c"])
+def test_every_colour_of_a_figure_stands_out_from_the_light_and_the_dark_ground(ground: str) -> None:
+    for colour in (*PALETTE, *STATE_COLOURS.values()):
+        light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+
+
+def test_the_version_changes_with_the_content_and_only_with_it() -> None:
+    first, again = (content_of(ExperimentOutcome("e", "d", (pbt(0),)), spec_text()) for _ in range(2))
+    other = content_of(ExperimentOutcome("e", "d", (asha(0),)), spec_text())
+    assert first.version == again.version != other.version

@@ -1,0 +1,322 @@
+"""Live progress: the figures without Ray, the lines and the table through Tune's own callback calls."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from trainables.reporting import Report
+from trainables.spec import Objective, Params
+from tuning.outcome import TrialState
+from tuning.run.progress import Progress, Screen, render
+from tuning.run.progress_state import ProgressState, duration, short_params
+
+pytestmark = pytest.mark.unit
+
+ACCURACY = Objective(metric="accuracy", mode="max")
+LOSS = Objective(metric="loss", mode="min")
+
+
+def state(trials: int = 2, epochs: float = 4, objective: Objective = ACCURACY) -> ProgressState:
+    return ProgressState(trials, epochs, objective, started=100.0)
+
+
+def test_work_is_counted_in_epochs_of_all_trials() -> None:
+    study = state()
+    assert (study.epochs_done, study.epochs_total, study.share) == (0, 8, 0)
+    study.start(0, {})
+    study.report(0, 1.0, 0.5, {})
+    study.report(0, 2.0, 0.6, {})
+    assert (study.epochs_done, study.epochs_total, study.share) == (2, 8, 0.25)
+
+
+def test_the_time_left_follows_the_pace_so_far() -> None:
+    study = state()
+    assert study.seconds_left(now=110.0) is None
+    study.start(0, {})
+    study.report(0, 2.0, 0.5, {})
+    assert study.seconds_left(now=110.0) == pytest.approx(30.0)
+
+
+def test_a_trial_that_ends_early_gives_its_epochs_back() -> None:
+    study = state()
+    study.start(0, {})
+    study.report(0, 1.0, 0.5, {})
+    study.end(0)
+    assert study.epochs_total == 5
+    assert study.row(0).state is TrialState.STOPPED
+
+
+def test_a_trial_with_a_horizon_of_its_own_is_complete_there() -> None:
+    study = state()
+    study.start(0, {"num_train_epochs": 2})
+    assert study.epochs_total == 6
+    study.report(0, 2.0, 0.5, {})
+    study.end(0)
+    assert study.row(0).state is TrialState.COMPLETED
+
+
+def test_a_failed_trial_is_told_as_failed_wherever_it_stood() -> None:
+    study = state()
+    study.start(0, {})
+    study.end(0, failed=True)
+    study.start(1, {})
+    study.report(1, 4.0, 0.5, {})
+    study.end(1, failed=True)
+    assert study.counts() == {TrialState.FAILED: 2}
+    assert study.epochs_total == 4
+    assert study.share == 1.0
+
+
+def test_work_that_an_earlier_run_did_does_not_flatter_the_pace() -> None:
+    study = state(trials=1)
+    study.start(0, {}, epoch=3.0)
+    study.report(0, 3.5, 0.5, {})
+    assert study.seconds_left(now=110.0) == pytest.approx(10.0)
+
+
+def test_an_exploit_back_to_an_earlier_epoch_costs_time_again() -> None:
+    study = state(trials=1)
+    study.start(0, {})
+    study.report(0, 2.0, 0.5, {})
+    study.start(0, {}, epoch=1.0)
+    study.report(0, 2.0, 0.6, {})
+    assert study.epochs_done == 2
+    assert study.seconds_left(now=103.0) == pytest.approx(2.0)  # 3 epochs were trained, 2 are left
+
+
+@pytest.mark.parametrize(("objective", "best"), [(ACCURACY, 0.9), (LOSS, 0.2)])
+def test_best_follows_the_objectives_direction(objective: Objective, best: float) -> None:
+    study = state(objective=objective)
+    study.start(0, {})
+    for epoch, score in enumerate((0.2, 0.9, 0.5), start=1):
+        study.report(0, epoch, score, {})
+    assert study.best == study.row(0).best == best
+    assert study.row(0).last == 0.5
+
+
+def test_the_rows_hold_all_running_trials_then_the_best_and_the_newest() -> None:
+    study = state(trials=20)
+    for number in range(10):
+        study.start(number, {})
+        study.report(number, 4.0, number / 10, {})
+        study.end(number)
+    study.start(10, {})
+    study.start(11, {})
+    study.report(11, 1.0, 0.05, {})
+    assert [row.number for row in study.rows(6)] == [9, 8, 7, 6, 11, 10]
+    assert len(study.rows(100)) == 12
+
+
+def test_names_are_short_and_numbers_have_four_digits() -> None:
+    params: Params = {"learning_rate": 5.123456e-5, "per_device_train_batch_size": 16, "model.hidden_dropout_prob": 0.1}
+    assert short_params(params) == "lr=5.123e-05 bs=16 hidden_dropout_prob=0.1"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.4, "0 s"), (40, "40 s"), (89, "89 s"), (120, "2 min"), (5400, "1 h 30 min"), (11100, "3 h 5 min")],
+)
+def test_durations_are_told_in_the_unit_that_fits(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+@dataclass
+class Trial:
+    """What Tune hands to a callback, as far as it is read."""
+
+    config: dict[str, Any]
+    last_result: dict[str, Any] = field(default_factory=dict)
+    status: str = "PENDING"
+    error_file: str | None = None
+
+    def is_finished(self) -> bool:
+        return self.status in ("TERMINATED", "ERROR")
+
+
+def result(epoch: float, accuracy: float, rate: float = 5e-5) -> dict[str, Any]:
+    return Report(epoch, {"accuracy": accuracy}, {"learning_rate": rate}, 1.0, 0.0).to_result()
+
+
+def drawn(console: Screen) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def run_two_trials(progress: Progress) -> None:
+    """Tune's calls for a trial that completes and one that is stopped."""
+    first, second = Trial({"learning_rate": 5e-5}), Trial({"learning_rate": 1e-4})
+    trials = [first, second]
+    progress.setup()
+    for step, trial in enumerate(trials):
+        progress.on_trial_start(step, trials, trial)
+    for epoch in (1, 2):
+        progress.on_trial_result(2, trials, first, result(epoch, 0.7 + epoch / 100))
+    progress.on_trial_complete(3, trials, first)
+    progress.on_trial_result(4, trials, second, result(1, 0.6, 1e-4))
+    progress.on_trial_complete(5, trials, second)
+    progress.on_experiment_end(trials)
+
+
+def test_without_a_terminal_each_report_is_one_plain_line() -> None:
+    console = Screen(file=io.StringIO(), force_terminal=False)
+    run_two_trials(Progress("grid", 0, 2, 2, ACCURACY, console))
+    lines = drawn(console).splitlines()
+    assert len(lines) == 4
+    assert lines[1].startswith("grid-seed0  trial 0  epoch 2/2  accuracy 0.7200  lr=5e-05  best 0.7200  [2/4 ")
+    assert lines[1].endswith(" left]")
+    assert lines[2].startswith("grid-seed0  trial 1  epoch 1/2  accuracy 0.6000  lr=0.0001  best 0.7200  [3/4 ")
+    assert lines[3] == "grid-seed0  trial 1  stopped at epoch 1/2"
+
+
+def test_values_in_force_are_shown_not_those_of_the_start() -> None:
+    console = Screen(file=io.StringIO(), force_terminal=False)
+    progress, trial = Progress("pbt", 0, 1, 2, ACCURACY, console), Trial({"learning_rate": 1.0})
+    progress.setup()
+    progress.on_trial_start(0, [trial], trial)
+    progress.on_trial_result(1, [trial], trial, result(1, 0.5, rate=0.25))
+    assert "lr=0.25 " in drawn(console)
+
+
+def test_on_a_terminal_the_last_picture_is_the_table_with_the_bar() -> None:
+    console = Screen(file=io.StringIO(), force_terminal=True, width=120, height=30, color_system=None)
+    run_two_trials(Progress("grid", 3, 2, 2, ACCURACY, console))
+    told = drawn(console)
+    assert "grid, seed 3" in told
+    last = told[told.rindex("grid, seed 3") :]
+    assert "0.7200" in last
+    assert "1 completed, 1 stopped of 2 trials; best 0.7200" in last
+    assert "3/3 epochs, took 0 s" in last
+
+
+def test_only_the_parameters_give_way_on_a_narrow_terminal() -> None:
+    study = state(trials=1)
+    study.start(0, {f"model.a_long_name_{i}": 0.123456 for i in range(9)})
+    study.report(0, 4.0, 0.12345, {})
+    study.end(0)
+    console = Screen(file=io.StringIO(), width=70, color_system=None)
+    console.print(render(study, "grid, seed 0", ""))
+    (row,) = [line for line in drawn(console).splitlines() if "…" in line]
+    assert row.split()[:5] == ["0", "completed", "4/4", "0.1235", "0.1235"]
+
+
+def test_the_picture_keeps_its_shape_and_fits_80_columns_from_the_first_report_to_the_last() -> None:
+    study = state(trials=3, epochs=10)
+    shapes = []
+    study.start(0, {"learning_rate": 5e-5})
+    for epoch, position in ((1.0, "1/30 epochs"), (10.0, "10/30 epochs, 23 h 12 min left")):
+        study.report(0, epoch, 0.5 + epoch / 100, {"learning_rate": 5e-5})
+        console = Screen(file=io.StringIO(), width=80, color_system=None)
+        console.print(render(study, "hyperopt_asha, seed 0", position))
+        lines = drawn(console).splitlines()
+        shapes.append((len(lines), next(line.index("parameters") for line in lines if "parameters" in line)))
+        assert any(line.rstrip().endswith(position) for line in lines)
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(("height", "rows"), [(5, 4), (24, 16), (40, 30)])
+def test_the_table_fits_the_height_of_the_terminal(height: int, rows: int) -> None:
+    console = Screen(file=io.StringIO(), force_terminal=True, width=80, height=height, color_system=None)
+    trials = [Trial({"learning_rate": float(number)}) for number in range(50)]
+    progress = Progress("grid", 0, 50, 2, ACCURACY, console)
+    progress.setup()
+    for trial in trials:
+        progress.on_trial_start(0, trials, trial)
+    assert "first trials are starting" in drawn(console)
+    progress.on_experiment_end(trials)
+    assert drawn(console).rpartition("parameters")[2].count("running  ") == rows
+
+
+@pytest.mark.parametrize(
+    ("score", "told"), [(None, "-"), (0.0, "0.0000"), (0.5, "0.5000"), (-0.25, "-0.2500"), (2e-5, "2.000e-05")]
+)
+def test_scores_have_four_decimals_where_those_say_something(score: float | None, told: str) -> None:
+    study = state()
+    study.start(0, {})
+    if score is not None:
+        study.report(0, 1.0, score, {})
+    console = Screen(file=io.StringIO(), width=80, color_system=None)
+    console.print(render(study, "grid, seed 0", ""))
+    assert drawn(console).rstrip().endswith(f"best {told}")
+
+
+def test_values_that_are_the_same_for_all_trials_are_not_shown() -> None:
+    study = state()
+    study.start(0, {"learning_rate": 0.5})
+    study.report(0, 1.0, 0.5, {"learning_rate": 0.25, "weight_decay": 0.0, "optim": "sgd"})
+    assert study.row(0).params == "lr=0.25"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_that_goes_away_is_said_once_and_ends_nothing(
+    terminal: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError("nobody reads")
+
+    before = sys.stdout
+    run_two_trials(Progress("grid", 0, 2, 2, ACCURACY, Screen(file=Gone(), force_terminal=terminal)))
+    assert [record.message for record in caplog.records] == [
+        "Live progress of grid stops: nobody reads. The run goes on."
+    ]
+    assert sys.stdout is before
+
+
+def test_trials_that_an_earlier_run_finished_count_as_done() -> None:
+    console = Screen(file=io.StringIO(), force_terminal=False)
+    done = Trial({}, result(2, 0.9), "TERMINATED")
+    failed, next_ = Trial({}, {}, "ERROR"), Trial({})
+    trials = [done, failed, next_]
+    progress = Progress("grid", 0, 3, 2, ACCURACY, console)
+    progress.setup()
+    progress.on_trial_start(0, trials, next_)
+    progress.on_trial_result(1, trials, next_, result(1, 0.5))
+    assert "trial 2  epoch 1/2  accuracy 0.5000" in drawn(console)
+    assert "best 0.9000  [3/4 epochs, " in drawn(console)
+    assert drawn(console).startswith("grid-seed0  goes on after 1 completed, 1 failed\n")
+
+
+def test_a_trial_that_fails_before_it_ever_starts_is_told() -> None:
+    console = Screen(file=io.StringIO(), force_terminal=False)
+    trials = [Trial({"learning_rate": 5e-5}), Trial({"learning_rate": 1e-4})]
+    progress = Progress("grid", 0, 2, 2, ACCURACY, console)
+    progress.setup()
+    for trial in trials:
+        trial.status = "ERROR"  # Tune sets it first
+        progress.on_trial_error(0, trials, trial)
+    assert drawn(console).splitlines() == [f"grid-seed0  trial {n}  failed at epoch 0/2" for n in (0, 1)]
+
+
+def test_a_bug_is_not_taken_for_a_drawing_problem() -> None:
+    progress, trial = Progress("grid", 0, 1, 2, LOSS, Screen(file=io.StringIO())), Trial({})
+    progress.setup()
+    progress.on_trial_start(0, [trial], trial)
+    with pytest.raises(KeyError, match="loss"):
+        progress.on_trial_result(1, [trial], trial, result(1, 0.5))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_it_can_be_pickled_in_the_middle_of_a_run_and_starts_afresh(terminal: bool) -> None:
+    progress = Progress("grid", 0, 2, 2, ACCURACY, Screen(file=io.StringIO(), force_terminal=terminal))
+    trial = Trial({})
+    progress.setup()
+    progress.on_trial_start(0, [trial], trial)
+    progress.on_trial_result(1, [trial], trial, result(1, 0.5))
+    copy = pickle.loads(pickle.dumps(progress))
+    progress.close()
+    run_two_trials(copy)
+
+
+def test_close_gives_the_terminal_back_and_may_be_called_twice() -> None:
+    console = Screen(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    progress = Progress("grid", 0, 2, 2, ACCURACY, console)
+    progress.setup()
+    progress.close()
+    progress.close()
+    assert "\x1b[?25h" in drawn(console)  # the cursor is shown again

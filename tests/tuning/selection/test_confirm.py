@@ -1,0 +1,165 @@
+"""Confirmations: the best configurations trained anew with seeds of their own; the winner alone is scored, once."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.outcomes import population, report, study, trial
+from tuning import SpecError, load_spec, run_experiment
+from tuning.finish.candidates import candidates, training_seeds
+from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, TrialState
+from tuning.spec import ExperimentSpec
+
+
+def spec_of(folder: Path, **changed: Any) -> ExperimentSpec:
+    raw = {
+        "name": "confirmed",
+        "trainable": "tests.support.own_trainables:Lucky",
+        "task": "reviews",
+        "epochs": 2,
+        "fixed": {"model.log": str(folder / "log")},
+        "strategies": [{"kind": "grid", "space": {"learning_rate": {"choice": [1e-3, 1e-2, 1e-5, 3e-4]}}}],
+        "confirm": {"top": 3, "seeds": 2},
+        "cluster": {"storage": str(folder), "max_concurrent": 2},
+    }
+    return load_spec({**raw, **changed})
+
+
+def noted(folder: Path, what: str) -> list[tuple[int, float]]:
+    """Seed and rate of what was done after the search, in order."""
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    return [(seed, rate) for done, seed, rate in lines if done == what and seed >= 1000]
+
+
+def grid(outcome: ExperimentOutcome) -> StudyOutcome:
+    return outcome.study("grid", 0)
+
+
+# What is confirmed
+
+
+@pytest.mark.unit
+def test_the_best_of_distinct_trials_are_confirmed_without_failed_ones() -> None:
+    trials = [
+        trial(0, [report(1, 0.5, 0.1), report(2, 0.4, 0.1)]),
+        trial(1, [report(1, 0.9, 0.2)], TrialState.FAILED),
+        trial(2, [report(1, 0.8, 0.3)], TrialState.STOPPED),
+        trial(3, [report(1, 0.5, 0.1)]),  # what the first is
+        trial(4, [report(1, 0.2, 0.4)]),
+    ]
+    found = candidates(study("asha", trials), top=3)
+    assert [(c.rank, c.trial, c.epoch, c.searched) for c in found] == [
+        (1, "t2", 1, 0.8), (2, "t0", 1, 0.5), (3, "t4", 1, 0.2),
+    ]  # fmt: skip
+
+
+@pytest.mark.unit
+def test_of_a_population_the_schedule_behind_the_report_is_confirmed() -> None:
+    (best, *_) = candidates(study("pbt", list(population())), top=1)
+    assert (best.trial, best.epoch) == ("t1", 3)
+    assert best.schedule == (Stretch(0, 1, {"learning_rate": 0.2}), Stretch(1, 3, {"learning_rate": 0.4}))
+
+
+@pytest.mark.unit
+def test_training_seeds_are_none_of_the_search(tmp_path: Path) -> None:
+    spec = spec_of(
+        tmp_path,
+        seed=1,
+        seeds=[0, 1000, 1001],
+        strategies=[{"kind": "grid", "space": {"learning_rate": {"choice": [1, 0.1]}}}],
+    )
+    assert training_seeds(spec, 3) == (1000, 1003, 1004)  # the search had 1, 1001, 1002
+
+
+def confirmed(rank: int, seed: int, accuracy: float | None) -> Confirmation:
+    validation = None if accuracy is None else {"accuracy": accuracy}
+    return Confirmation(rank, f"t{rank}", 1.0, (), 0.5, seed, 1.0, 0.0, validation)
+
+
+@pytest.mark.unit
+def test_the_winner_has_the_best_mean_and_all_its_seeds() -> None:
+    made = [confirmed(1, 0, 0.6), confirmed(1, 1, 0.6), confirmed(2, 0, 0.9), confirmed(2, 1, 0.5)]
+    failed = [confirmed(3, 0, 0.99), confirmed(3, 1, None), confirmed(4, 0, 0.99)]
+    one = StudyOutcome("grid", "grid", 0, study("a", []).state, "accuracy", "max", confirmations=(*made, *failed))
+    assert [(c.rank, c.seed) for c in one.confirmed()] == [(2, 0), (2, 1)]
+    assert study("grid", []).confirmed() == ()
+
+
+@pytest.mark.unit
+def test_a_function_of_the_users_own_cannot_be_confirmed(tmp_path: Path) -> None:
+    with pytest.raises(
+        SpecError, match=r"confirm: tests\.support\.own_trainables:train is a function, which runs inside a search"
+    ):
+        spec_of(tmp_path, trainable="tests.support.own_trainables:train", fixed={})
+
+
+# Whole runs
+
+
+@pytest.mark.ray
+def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(ray_session: None, tmp_path: Path) -> None:
+    """By mean validation over new seeds. One configuration fails with a seed, one takes its process along: both out."""
+    fixed = {"model.log": str(tmp_path / "log"), "model.fails": 1e-2, "model.dies": 1e-5}
+    spec = spec_of(tmp_path, fixed=fixed, confirm={"top": 4, "seeds": 2})
+    outcome = run_experiment(spec, progress=False)
+    one = grid(outcome)
+    best, _ = one.best() or pytest.fail("no best")
+    assert best.params["learning_rate"] == 1e-3
+    assert [(c.rank, c.seed) for c in one.confirmations] == [(r, s) for r in (1, 2, 3, 4) for s in (1000, 1001)]
+    assert all(c.device_seconds > 0 and c.time > 0 for c in one.confirmations)
+    *whole, _, failed, _, dead = one.confirmations
+    assert all(c.validation and c.error is None for c in whole)
+    assert (failed.validation, failed.error) == (None, "RuntimeError: out of luck")
+    assert (dead.validation, (dead.error or "").partition(":")[0]) == (None, "ActorDiedError")
+
+    winner = one.confirmed()
+    assert [(c.rank, c.seed) for c in winner] == [(2, 1000), (2, 1001)]  # not the lucky one
+    assert winner[0].schedule == (Stretch(0, 2, one.trials[3].reports[-1].params),)
+    assert [c.rank for c in one.confirmations if c.test is not None] == [2, 2]
+    assert [c.rows.predictions for c in winner if c.rows] == [(0, 1, 0), (0, 1, 1)]
+    assert all((c.tested_at or 0) > max(x.time for x in one.confirmations) for c in winner)
+    assert one.test is None
+    assert sorted(noted(tmp_path, "test")) == [(1000, 3e-4), (1001, 3e-4)]
+    assert not list(tmp_path.glob("**/weights-*-*"))
+
+    assert run_experiment(spec, progress=False, resume=True) == outcome
+    assert len(noted(tmp_path, "test")) == 2
+    plain = json.loads(json.dumps(outcome.to_json(), allow_nan=False))["studies"][0]["confirmations"]
+    assert (plain[2]["rows"], plain[2]["schedule"][0]["end"], plain[0]["rows"]) == (3, 2.0, None)
+
+
+@pytest.mark.ray
+def test_a_stopped_driver_loses_the_running_trainings_at_most(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.store.study_store import StudyStore
+    from tuning.store.study_writer import StudyWriter
+
+    written: list[Confirmation] = []
+    write = StudyWriter.set_confirmations
+
+    def interrupted(writer: StudyWriter, *confirmations: Confirmation) -> None:
+        write(writer, *confirmations)
+        written.extend(confirmations)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    spec = spec_of(tmp_path, cluster={"storage": str(tmp_path), "max_concurrent": 1})
+    with monkeypatch.context() as patched:
+        patched.setattr(StudyWriter, "set_confirmations", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(spec, progress=False)
+    before = grid(StudyStore(spec.store_url).load(spec.name))
+    assert len(before.confirmations) == 3
+    assert not any(c.test for c in before.confirmations)
+    after = grid(run_experiment(spec, progress=False, resume=True))
+    assert len(after.confirmations) == 6
+    assert [c for c in after.confirmations if c.rank == 1] == [c for c in before.confirmations if c.rank == 1]
+    assert len(noted(tmp_path, "built")) <= 6 + 1 + 2  # one that was running, and two to be scored
+    assert math.isfinite(sum((c.test or {"accuracy": 0})["accuracy"] for c in after.confirmations))
+    assert len(noted(tmp_path, "test")) == 2

@@ -1,0 +1,237 @@
+"""The model to keep: whose configuration, trained on which rows, in a folder that transformers loads by itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.support.outcomes import report, study, trial
+from trainables.errors import InputError
+from trainables.spec import FineTuneSpec
+from tuning import cli, load_spec, run_experiment
+from tuning.finish.schedules import segments_of
+from tuning.finish.train_final import Target
+from tuning.finish.winner import winner_of
+from tuning.outcome import Confirmation, ExperimentOutcome, StudyOutcome, StudyState
+from tuning.spec import ConfirmSpec, ExperimentSpec
+from tuning.store.study_store import StudyStore
+
+# Whose configuration
+
+
+def one(strategy: str, searched: float, confirmed: list[float], **changed: Any) -> StudyOutcome:
+    made = tuple(
+        Confirmation(1, "t0", 1.0, (), searched, seed, 1.0, 0.0, {"accuracy": accuracy}, {"accuracy": 1 - accuracy})
+        for seed, accuracy in enumerate(confirmed)
+    )
+    return replace(study(strategy, [trial(0, [report(1, searched)])]), confirmations=made, **changed)
+
+
+@pytest.mark.unit
+def test_the_best_confirmed_mean_wins_whatever_the_search_and_the_test_say() -> None:
+    outcome = ExperimentOutcome(
+        "x", "d", (one("grid", 0.9, [0.5, 0.6]), one("pbt", 0.7, [0.6, 0.6]), one("asha", 1.0, []))
+    )
+    winner = winner_of(outcome)
+    assert (winner.study.strategy, len(winner.confirmations)) == ("pbt", 2)
+    assert winner.caveats == ("Only 2 of 3 studies are confirmed; the others had no say.",)
+    assert winner_of(outcome, "grid").study.strategy == "grid"
+    more = winner_of(outcome, "pbt", ConfirmSpec(top=1, seeds=3))
+    assert more.caveats == ("The confirmation was not over: pbt seed 0.",)
+
+
+@pytest.mark.unit
+def test_without_confirmations_the_best_of_the_search_wins_with_a_caveat() -> None:
+    outcome = ExperimentOutcome("x", "d", (one("grid", 0.9, []), one("pbt", 0.7, [], state=StudyState.RUNNING)))
+    winner = winner_of(outcome)
+    assert (winner.study.strategy, winner.candidate.searched) == ("grid", 0.9)
+    assert winner.caveats[0] == "The search was not over: pbt seed 0."
+    assert "was not confirmed" in winner.caveats[1]
+
+
+@pytest.mark.unit
+def test_an_unknown_strategy_and_an_experiment_without_scores_are_refused() -> None:
+    with pytest.raises(InputError, match=r"--strategy: 'gird': is none of x; did you mean grid\?"):
+        winner_of(ExperimentOutcome("x", "d", (one("grid", 0.9, []),)), "gird")
+    with pytest.raises(InputError, match=r"has no score yet.*tunefleet resume`, with the EXPERIMENT and --storage"):
+        winner_of(ExperimentOutcome("x", "d", (study("grid", []),)))
+
+
+# Where to
+
+
+@pytest.mark.unit
+def test_a_folder_appears_whole_and_replaces_only_its_like(tmp_path: Path) -> None:
+    files = {"best.yaml": b"a", "README.md": b"b", "model.safetensors": b"c"}
+    target = Target(tmp_path / "new" / "model")
+    target.write(files)
+    assert {path.name: path.read_bytes() for path in target.folder.iterdir()} == files
+    assert list(target.folder.parent.iterdir()) == [target.folder]
+    with pytest.raises(InputError, match=r"holds a model already; .*--force"):
+        target.check()
+    Target(target.folder, replace=True).write({**files, "model.safetensors": b"d"})
+    assert (target.folder / "model.safetensors").read_bytes() == b"d"
+    with pytest.raises(InputError, match="holds something that train-final has not written"):
+        Target(tmp_path, replace=True).check()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("trainable", "rule"),
+    [("learning_curve", "is a formula"), ("tests.support.own_trainables:train", "is code of your own")],
+)
+def test_what_makes_no_model_for_transformers_is_refused(
+    tmp_path: Path, trainable: str, rule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = {
+        "name": "formula",
+        "trainable": trainable,
+        "task": "reviews",
+        "epochs": 1,
+        "space": {"learning_rate": {"choice": [0.1, 0.2]}},
+        "strategies": [{"kind": "grid"}],
+        "cluster": {"storage": str(tmp_path)},
+    }
+    (tmp_path / "formula").mkdir()
+    (tmp_path / "formula" / "spec.yaml").write_text(yaml.safe_dump(raw))
+    assert cli.main(["train-final", "formula", "--storage", str(tmp_path)]) == 2
+    assert rule in capsys.readouterr().err
+
+
+# The rows
+
+
+@pytest.mark.unit
+def test_what_was_said_to_the_test_rows_is_in_the_order_of_the_split(tiny_spec: FineTuneSpec) -> None:
+    from trainables.finetune import FineTuning
+
+    by_length = []
+    for tokens in (8, 32):
+        training = FineTuning({"data.max_length": tokens}, tiny_spec)
+        labels = training.data.source.rows.test["label"]
+        scores = training.score("test")
+        assert scores.labels == tuple(labels)
+        assert scores.predictions is not None
+        assert np.mean(np.equal(scores.predictions, labels)) == pytest.approx(scores.metrics["accuracy"])
+        assert training.score("validation").labels is None
+        by_length.append(training.data.test["labels"])
+    assert by_length[0] != by_length[1]
+
+
+@pytest.mark.unit
+def test_a_final_training_sees_training_and_validation_rows_and_judges_on_neither(tiny_spec: FineTuneSpec) -> None:
+    from trainables.final_training import FinalTraining
+    from trainables.finetune import FineTuning
+
+    plain, final = FineTuning({}, tiny_spec), FinalTraining({}, tiny_spec)
+    train, validation = len(plain.data.train), len(plain.data.validation)
+    assert len(final.data.train) == train + validation
+    assert final.data.train[train]["input_ids"] == plain.data.validation[0]["input_ids"]
+    epoch, metrics, _ = final.advance(1)
+    assert (epoch, final.examples, metrics) == (1, train + validation, {})
+    assert sorted(final.trainer.segment) == list(range(train + validation))
+    with pytest.raises(ValueError, match="were trained on"):
+        final.score("validation")
+    assert final.score("test").rows == len(plain.data.test)
+
+
+# From a search to a folder
+
+
+@pytest.fixture(scope="module")
+def searched(
+    ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ExperimentSpec, ExperimentOutcome]:
+    """A population whose best model changed its values on the way, confirmed."""
+    storage = tmp_path_factory.mktemp("runs")
+    spec = load_spec(
+        {
+            "name": "places",
+            "task": "text_classification",
+            "data": {"path": str(tiny_data), "text": ["text"], "label": "label", "max_length": 32},
+            "model": str(tiny_model),
+            "precision": "fp32",
+            "epochs": 3,
+            "objective": {"metric": "loss", "mode": "min"},  # has no ties
+            "space": {"learning_rate": {"loguniform": [3e-5, 3e-3]}, "weight_decay": {"uniform": [0, 0.3]}},
+            "fixed": {"per_device_train_batch_size": 32},
+            "strategies": [
+                {"kind": "pbt", "population": 2, "quantile": 0.5, "factors": [4.0], "resample_probability": 0}
+            ],
+            "confirm": {"top": 1, "seeds": 2},
+            "cluster": {"storage": str(storage), "max_concurrent": 2, "gpus_per_trial": 0},
+        }
+    )
+    return spec, run_experiment(spec, progress=False)
+
+
+@pytest.mark.ray
+def test_a_replayed_schedule_is_the_way_that_the_member_took(
+    searched: tuple[ExperimentSpec, ExperimentOutcome], tmp_path: Path
+) -> None:
+    from trainables.replay import replay
+    from trainables.slot import build
+
+    spec, outcome = searched
+    winner = winner_of(outcome)
+    assert len(winner.candidate.schedule) > 1
+    trial_of = next(t for t in winner.study.trials if t.id == winner.candidate.trial)
+    reported = next(r for r in trial_of.reports[::-1] if r.epoch == winner.candidate.epoch)
+    _, evaluation = replay(segments_of(winner.candidate.schedule), build, spec.trial_spec(0), tmp_path)
+    assert evaluation.metrics == pytest.approx(reported.metrics, rel=1e-6)  # a slot has fewer threads than this process
+    assert evaluation.params == reported.params
+
+
+@pytest.mark.ray
+def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of_it(
+    searched: tuple[ExperimentSpec, ExperimentOutcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import ModelCard
+    from transformers import pipeline
+
+    spec, outcome = searched
+    (confirmed,) = outcome.studies
+    folder = tmp_path / "model"
+    words = ["train-final", "places", "--storage", spec.cluster.storage, "--out", str(folder)]
+    assert cli.main(words) == 0, capsys.readouterr().err
+    classify = pipeline("text-classification", str(folder))
+    assert {classify(text)[0]["label"] for text in ("wave salt boat", "tree moss deer", "shop tram")} <= {
+        "sea",
+        "town",
+        "wood",
+    }
+    assert json.loads((folder / "config.json").read_text())["label2id"] == {"sea": 0, "town": 1, "wood": 2}
+    assert {"model.safetensors", "tokenizer.json", "best.yaml", "README.md"} <= {path.name for path in folder.iterdir()}
+
+    (model,) = StudyStore(spec.store_url).load("places").studies[0].finals
+    assert (model.folder, model.seed, model.rows) == (str(folder), 1000, len(confirmed.confirmed()[0].rows.labels))
+    card = ModelCard.load(folder / "README.md")
+    (told,) = [r for r in card.data.eval_results if r.metric_type == "accuracy"]
+    assert (told.metric_value, told.dataset_split, card.data.license) == (model.metrics["accuracy"], "test", None)
+    for words_of_card in (
+        str(confirmed.attributes["data_fingerprint"]),
+        "replayed in flight",
+        "2 training seeds",
+        "- pbt: learning_rate: loguniform [3e-05, 0.003], weight_decay: uniform [0",
+        "tunefleet train-final places --strategy pbt --seed 1000",
+        "transformers 5",
+        f"| accuracy | {model.metrics['accuracy']:.4f} | 0.",
+    ):
+        assert words_of_card in card.text
+    assert "was not confirmed" not in card.text
+
+    best = load_spec(folder / "best.yaml")
+    assert (best.name, best.fixed, best.epochs) == ("places-best", spec.fixed, 3)
+    (values,) = best.space.grid(1)
+    assert values == {n: confirmed.confirmed()[0].schedule[-1].params[n] for n in ("learning_rate", "weight_decay")}
+    assert "# It is a schedule" in (folder / "best.yaml").read_text()
+
+    assert cli.main(words) == 2
+    assert "holds a model already" in capsys.readouterr().err
+    assert len(StudyStore(spec.store_url).load("places").studies[0].finals) == 1

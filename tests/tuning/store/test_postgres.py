@@ -1,0 +1,181 @@
+"""The study store on a real PostgreSQL server: what a team meets that one user with a file does not.
+
+What the store itself promises is in test_store.py, on both databases.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.experiments import spec_of
+from tests.support.outcomes import report
+from tests.support.stores import begin, open_study
+from tuning import compare, run_experiment
+from tuning.outcome import StudyState
+from tuning.spec import STORE_VARIABLE
+from tuning.store import database as database_module
+from tuning.store.study_store import StoreError, StudyStore
+
+if TYPE_CHECKING:
+    from tests.support.postgres_server import PostgresServer
+
+pytestmark = [pytest.mark.postgres, pytest.mark.system]
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    return postgres.new_database()
+
+
+def at_once(count: int, work: Callable[[int], object]) -> None:
+    """`work(0)` to `work(count - 1)` in threads that begin together."""
+    together = threading.Barrier(count)
+
+    def started(number: int) -> None:
+        together.wait()
+        work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(started, range(count)))
+
+
+def test_drivers_that_open_a_new_database_at_once_all_record_their_own_experiment(
+    postgres: PostgresServer, url: str
+) -> None:
+    def drive(number: int) -> None:
+        writer = open_study(StudyStore(url), experiment=f"mine-{number}", new=True)
+        begin(writer, "a")
+        for epoch in range(1, 11):
+            writer.add_report("a", report(epoch, number / 10))
+
+    at_once(6, drive)
+    store = StudyStore(url)
+    assert sorted(store.experiments()) == [f"mine-{number}" for number in range(6)]
+    for number in range(6):
+        (trial,) = store.load(f"mine-{number}").studies[0].trials
+        assert [(r.epoch, r.metrics["accuracy"]) for r in trial.reports] == [(e, number / 10) for e in range(1, 11)]
+    assert len(postgres.sql("select * from alembic_version", url.rpartition("/")[2])) == 1
+
+
+def test_of_drivers_that_start_one_experiment_at_once_all_but_one_are_refused(url: str) -> None:
+    refused = []
+
+    def drive(number: int) -> None:
+        try:
+            begin(open_study(StudyStore(url), new=True), f"trial-{number}")
+        except StoreError as error:
+            refused.append(str(error))
+
+    at_once(4, drive)
+    assert len(StudyStore(url).load("reviews").studies[0].trials) == 1
+    assert len(refused) == 3
+    assert all("another run has recorded reviews/pbt/seed-3" in message for message in refused)
+
+
+@pytest.fixture
+def stoppable(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """The server, which runs again after the test."""
+    yield postgres
+    postgres.start()
+
+
+def test_a_server_that_is_restarted_between_two_reports_costs_nothing(stoppable: PostgresServer, url: str) -> None:
+    store = StudyStore(url)
+    writer = open_study(store)
+    begin(writer, "a")
+    writer.add_report("a", report(1, 0.5))
+    stoppable.stop()
+    back = threading.Timer(1.0, stoppable.start)
+    back.start()
+    writer.add_report("a", report(2, 0.6))
+    begin(writer, "b")
+    back.join()
+    assert [r.epoch for r in store.load("reviews").studies[0].trials[0].reports] == [1, 2]
+
+
+def test_a_server_that_stays_away_is_told_with_what_to_do(
+    stoppable: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "RECONNECT", 0.1)
+    writer = open_study(StudyStore(url))
+    begin(writer, "a")
+    stoppable.stop()
+    with pytest.raises(
+        StoreError, match=r"cannot record report of trial a .*is the server up.*tunefleet resume"
+    ) as told:
+        writer.add_report("a", report(1, 0.5))
+    assert_no_password(str(told.value), stoppable)
+
+
+def assert_no_password(text: str, server: PostgresServer) -> None:
+    password = server.password
+    assert password not in text
+    assert quote(password, safe=" ") not in text
+    assert quote(password, safe="") not in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"password": "wrong-one"}, r"password authentication failed.*TUNEFLEET_STORE"),
+        ({"user": "stranger"}, r'authentication failed for user "stranger"'),
+        ({"database": "nowhere"}, r'database "nowhere" does not exist; make it on the server \(createdb'),
+    ],
+)
+def test_a_server_that_refuses_is_told_without_the_password(
+    postgres: PostgresServer, changed: dict[str, str], problem: str
+) -> None:
+    url = postgres.url(**{"database": "postgres", **changed})
+    with pytest.raises(StoreError, match=rf"study store postgresql://.*{problem}") as told:
+        open_study(StudyStore(url))
+    assert_no_password(str(told.value), postgres)
+    assert "wrong-one" not in str(told.value)
+
+
+def test_an_empty_database_holds_no_studies_and_reading_makes_no_tables(postgres: PostgresServer, url: str) -> None:
+    with pytest.raises(StoreError, match="holds no studies"):
+        StudyStore(url).experiments()
+    assert postgres.sql("select * from pg_tables where schemaname = 'public'", url.rpartition("/")[2]) == []
+
+
+def test_a_missing_driver_is_told_with_what_to_install(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "psycopg"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"psycopg is not installed; pip install 'tunefleet\[postgres\]'"):
+        StudyStore(url).experiments()
+
+
+def test_a_whole_run_is_recorded_resumed_and_compared_and_leaves_no_password_on_disk(
+    ray_session: None, postgres: PostgresServer, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STORE_VARIABLE, url)
+    spec = spec_of(tmp_path / "here")
+    started = time.monotonic()
+    outcome = run_experiment(spec, progress=False)
+    assert {s.strategy: len(s.trials) for s in outcome.studies} == {"grid": 3, "hyperopt_asha": 6, "pbt": 4}
+    assert all(
+        s.state is StudyState.FINISHED and s.test and s.wall_seconds < time.monotonic() - started
+        for s in outcome.studies
+    )
+    assert StudyStore(url).load("whole") == outcome
+    assert compare(outcome).verdict
+    assert run_experiment(spec, progress=False, resume=True) == outcome
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
+        assert_no_password(path.read_text(errors="replace"), postgres)
+    assert not list(tmp_path.rglob("*.db"))
+
+    elsewhere = spec_of(tmp_path / "there")
+    with pytest.raises(StoreError, match=r"another run has recorded whole/grid/seed-0 .*choose another name"):
+        run_experiment(elsewhere, progress=False)
+    assert not elsewhere.run_folder.exists()
+    assert StudyStore(url).load("whole") == outcome

@@ -1,0 +1,135 @@
+"""PBT that perturbs: inside a real Ray run, read off the optimizer, the loader and the model, not off the config."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables.schedule import Schedule
+from trainables.spec import TUNABLES
+from tuning import load_spec, run_experiment
+from tuning.outcome import Exploit, StudyOutcome
+
+pytestmark = pytest.mark.ray
+
+
+EPOCHS = 3
+
+
+class Run:
+    """A finished PBT study of a small BERT and all that its trials saw."""
+
+    def __init__(self, study: StudyOutcome, events: list[dict[str, Any]]) -> None:
+        self.study, self.events = study, events
+        self.rows = len(next(e["rows"] for e in events if e["event"] == "advanced"))
+
+    def exploits(self) -> list[Exploit]:
+        return [exploit for trial in self.study.trials for exploit in trial.lineage]
+
+    def find(self, kind: str, params: Any, **facts: Any) -> dict[str, Any]:
+        """The first event of that kind of a trial with exactly these values in force."""
+        for event in (e for e in self.events if e["event"] == kind):
+            in_force = all(event["params"][name] == value for name, value in params.items())
+            if in_force and all(event[key] == value for key, value in facts.items()):
+                return event
+        raise AssertionError(f"no event {kind} with {dict(params)} and {facts}")
+
+
+@pytest.fixture(scope="module")
+def run(ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("pbt")
+    data = shutil.copy(tiny_data, folder / "places.csv")
+    spec = load_spec(
+        {
+            "name": "perturb",
+            "trainable": "tests.support.probes:ProbedFineTuning",
+            "task": "text_classification",
+            "data": {"path": str(data), "text": ["text"], "label": "label", "max_length": 32},
+            "model": str(tiny_model),
+            "epochs": EPOCHS,
+            "precision": "fp32",
+            "space": {
+                "learning_rate": {"loguniform": [1e-4, 1e-2]},
+                "weight_decay": {"uniform": [0.0, 0.3]},
+                "adam_beta1": {"uniform": [0.8, 0.95]},
+                "adam_beta2": {"uniform": [0.9, 0.999]},
+                "per_device_train_batch_size": {"choice": [4, 8, 16, 32]},
+                "model.hidden_dropout_prob": {"uniform": [0.0, 0.3]},
+            },
+            "fixed": {"model.attention_probs_dropout_prob": 0.0},
+            "strategies": [{"kind": "pbt", "population": 4, "quantile": 0.5, "resample_probability": 0.0}],
+            "seeds": [3],
+            "cluster": {"storage": str(folder), "max_concurrent": 2, "gpus_per_trial": 0},
+        }
+    )
+    outcome = run_experiment(spec, progress=False)
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return Run(outcome.study("pbt", 3), events)
+
+
+def test_the_bottom_half_is_replaced_after_every_generation_but_the_last(run: Run) -> None:
+    assert sorted(exploit.epoch for exploit in run.exploits()) == [1, 1, 2, 2]
+    assert all(trial.epochs == EPOCHS for trial in run.study.trials)
+
+
+def test_every_exploit_proposes_other_values_than_the_donors(run: Run) -> None:
+    for exploit in run.exploits():
+        donor = run.find("advanced", {}, epoch=exploit.epoch, weights=run.find("restored", exploit.new)["weights"])
+        assert exploit.new["learning_rate"] != donor["params"]["learning_rate"]
+        assert exploit.new["per_device_train_batch_size"] != donor["params"]["per_device_train_batch_size"]
+
+
+def test_weights_and_moments_are_the_donors_and_so_is_the_score(run: Run) -> None:
+    for exploit in run.exploits():
+        restored = run.find("restored", exploit.new, epoch=exploit.epoch)
+        donor = next(trial for trial in run.study.trials if trial.id == exploit.donor)
+        report = next(report for report in donor.reports if report.epoch == exploit.epoch)
+        saved = run.find("advanced", report.params, epoch=exploit.epoch)
+        assert restored["weights"] == saved["weights"]
+        assert restored["moments"] == saved["moments"]
+        assert restored["metrics"] == saved["metrics"] == dict(report.metrics)
+
+
+def test_the_first_step_after_an_exploit_uses_the_members_own_values(run: Run) -> None:
+    defaults = {name: tunable.default for name, tunable in TUNABLES.items()}
+    for exploit in run.exploits():
+        new = exploit.new
+        step = run.find("stepping", new, start=round(exploit.epoch * run.rows))
+        batch = new["per_device_train_batch_size"]
+        schedule = Schedule.of({**defaults, **new}, total=EPOCHS * run.rows, step=int(batch))
+        assert step["rates"] == pytest.approx([schedule.rate(exploit.epoch * run.rows)] * 2, rel=1e-12)
+        assert step["rates"][0] == pytest.approx(new["learning_rate"] * (1 - exploit.epoch / EPOCHS))
+        assert step["decay"] == [new["weight_decay"], 0.0]
+        assert step["betas"] == [new["adam_beta1"], new["adam_beta2"]]
+        assert step["batch"] == batch
+        assert step["dropout"] == sorted({0.0, new["model.hidden_dropout_prob"]})
+
+
+def test_no_row_is_skipped_or_repeated_when_the_batch_size_changes(run: Run) -> None:
+    changed = 0
+    for exploit in run.exploits():
+        size = exploit.new["per_device_train_batch_size"]
+        changed += size != exploit.old["per_device_train_batch_size"]
+        trained = run.find("trained", exploit.new, start=round(exploit.epoch * run.rows))
+        assert trained["steps"] == math.ceil(run.rows / size)
+        assert trained["examples"] == round((exploit.epoch + 1) * run.rows)
+    assert changed
+    for event in run.events:
+        if event["event"] == "advanced":
+            assert event["rows"] == list(range(run.rows))
+
+
+def test_reports_carry_the_values_that_earned_the_score(run: Run) -> None:
+    for trial in run.study.trials:
+        values = dict(trial.params)
+        exploits = {exploit.reports: exploit for exploit in trial.lineage}
+        for number, report in enumerate(trial.reports):
+            if number in exploits:
+                values = dict(exploits[number].new)
+            assert {name: report.params[name] for name in values} == values
+            assert run.find("advanced", report.params, epoch=report.epoch)["metrics"] == dict(report.metrics)

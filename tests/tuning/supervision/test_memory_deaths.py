@@ -1,0 +1,151 @@
+"""Trials that take more memory than there is: killed by the kernel, in a cgroup with a limit, or by Ray's monitor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.raylets import ray_nodes
+from tuning import load_spec
+from tuning.outcome import StudyOutcome, TrialState
+from tuning.store.study_store import StudyStore
+
+pytestmark = pytest.mark.system
+
+
+RATES = [1e-3, 3e-3, 1e-4, 3e-4]
+ALWAYS, ONCE, AFTERWARDS = RATES[:3]
+LIMIT = 3 * 2**29  # bytes, for Ray, its workers and the driver; they take half of it
+MONITORED = 2**32  # bytes beyond what the machine uses as the test begins: what else runs there may come to need some
+MOST = 2**33  # bytes that a hog takes if nobody stops it
+SECONDS = 180  # that a driver may take on a busy machine
+
+
+@pytest.fixture
+def temp() -> Iterator[Path]:
+    """Short: Ray puts its sockets there."""
+    folder = Path(tempfile.mkdtemp(prefix="tm", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A memory cgroup with a limit."""
+    folder = Path("/sys/fs/cgroup/memory") / f"tunefleet-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(LIMIT))
+    except OSError as error:
+        pytest.skip(f"no cgroup with a limit can be made here (version 1, as root): {error}")
+    yield folder
+    folder.rmdir()  # whatever ran there has ended
+
+
+def run(
+    folder: Path,
+    temp: Path,
+    cgroup: Path | None = None,
+    trainable: str = "Hog",
+    cluster: Mapping[str, Any] | None = None,
+    **settings: str,
+) -> tuple[StudyOutcome, str]:
+    """A grid of four, one of which is a hog, one is it once, and one in its confirmation; what came of it, and what was
+    told."""
+    spec: dict[str, Any] = {
+        "name": "hogs",
+        "trainable": f"tests.support.own_trainables:{trainable}",
+        "task": "reviews",
+        "epochs": 2,
+        "objective": {"metric": "accuracy", "mode": "max"},
+        "space": {"learning_rate": {"choice": RATES}},
+        "fixed": {"model.hog": json.dumps(RATES[:3]), "model.most": MOST, "model.lives": str(folder / "lives")},
+        "strategies": [{"kind": "grid"}],
+        "max_failures": 5,
+        "confirm": {"top": 3, "seeds": 1},
+        "cluster": {"storage": str(folder), "gpus_per_trial": 0, "max_concurrent": 1, **(cluster or {})},
+        "test": False,
+    }
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    command = [sys.executable, "-m", "tuning.cli", "run", str(folder / "spec.yaml")]
+    if cgroup is not None:
+        command = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs && exec "$@"', "sh", *command]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        command,
+        env={**environment, **settings, "TMPDIR": str(temp)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (study,) = StudyStore(load_spec(folder / "spec.yaml").store_url).load("hogs").studies
+    return study, done.stderr
+
+
+def check(study: StudyOutcome, told: str, reason: str, kind: str = "OutOfMemory") -> None:
+    """The hog has failed after one retry, with the reason, the figures and what to change; the others are complete."""
+    trials = {trial.params["learning_rate"]: trial for trial in study.trials}
+    hog = trials.pop(ALWAYS)
+    assert [trial.state for trial in trials.values()] == [TrialState.COMPLETED] * 3, told
+    assert hog.state is TrialState.FAILED
+    assert hog.error is not None
+    assert hog.error.startswith(f"{kind}: {reason}"), hog.error
+    assert "out of memory, also when started once more" in hog.error
+    assert "cluster.max_concurrent" in hog.error
+    assert told.count(f"{hog.id}: {reason}") == 1  # and once more is started, also with max_failures: 5
+    assert told.count("it is started once more") == 2  # the other is the hog of one life
+    assert [report.epoch for report in trials[ONCE].reports] == [1, 2]
+    (short,) = [one for one in study.confirmations if one.error is not None]
+    assert short.schedule[0].params["learning_rate"] == AFTERWARDS
+    assert str(short.error).startswith(f"{kind}: {reason}")
+    assert "out of memory, also when started once more" in str(short.error)
+    assert told.count("It starts again") == 1
+    assert len(study.confirmations) == 3
+
+
+def test_a_trial_that_the_kernel_kills_is_started_once_more_and_the_others_finish(
+    tmp_path: Path, temp: Path, cgroup: Path
+) -> None:
+    study, told = run(tmp_path, temp, cgroup)
+    check(study, told, "the kernel killed its process: it held ")
+    (error,) = (trial.error for trial in study.trials if trial.error)
+    assert "of 1.50 GiB that its cgroup may have" in error
+
+
+def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_told_as_well(
+    tmp_path: Path, temp: Path, cgroup: Path
+) -> None:
+    with ray_nodes(temp) as nodes:
+        head = nodes.start("head", cpus=4, gpus=2)
+        for process in head.processes():  # what they start from now on is limited
+            (cgroup / "cgroup.procs").write_text(str(process.pid))
+        cluster = {"address": head.address, "allow_unauthenticated": True, "gpus_per_trial": 2}
+        study, told = run(tmp_path, temp, trainable="HogsTogether", cluster=cluster, RAY_AUTH_MODE="disabled")
+    reason = "worker 1 of this trial's 2 died (rank, from 0): the kernel killed its process: it held "
+    check(study, told, reason, "WorkerOutOfMemory")
+
+
+def test_a_trial_that_rays_memory_monitor_kills_does_not_end_the_experiment(tmp_path: Path, temp: Path) -> None:
+    memory = {
+        line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()
+    }
+    total = memory["MemTotal"]
+    if memory["MemAvailable"] < 2 * MONITORED:
+        pytest.skip("too little memory is free")
+    threshold = (total - memory["MemAvailable"] + MONITORED) / total
+    settings = {"RAY_memory_usage_threshold": str(threshold), "RAY_memory_monitor_refresh_ms": "100"}
+    study, told = run(tmp_path, temp, **settings)
+    check(study, told, "Ray's memory monitor killed its process: it held ")
