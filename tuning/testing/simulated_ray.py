@@ -56,10 +56,15 @@ class SimulatedNode:
     gpus: float = 0.0
     alive: bool = True
 
+    @property
+    def id(self) -> str:
+        """As Ray's ids of nodes are: 56 hexadecimal digits."""
+        return self.name.encode().hex().ljust(56, "0")
+
     def to_ray(self) -> dict[str, Any]:
         """An entry of `ray.nodes()`."""
         return {
-            "NodeID": self.name,
+            "NodeID": self.id,
             "Alive": self.alive,
             "Resources": {"CPU": self.cpus, "GPU": self.gpus} if self.alive else {},
             "NodeManagerAddress": self.name,
@@ -428,7 +433,7 @@ class SimulatedRay:
         actor = self._running
         node = self.nodes[0] if actor is None else actor.node
         return SimpleNamespace(
-            get_node_id=lambda: node.name,
+            get_node_id=lambda: node.id,
             get_actor_id=lambda: None if actor is None else actor.id,
             get_job_id=lambda: "01000000",
             gcs_address="simulated:1",
@@ -449,7 +454,7 @@ class SimulatedRay:
     def state_of(self, actor_id: str) -> dict[str, Any]:
         """In place of `ray._private.state.actors` of one actor."""
         (actor,) = [one for one in self.actors if one.id == actor_id]
-        return {"State": "ALIVE" if actor.alive else "DEAD", "Address": {"NodeID": actor.node.name}}
+        return {"State": "ALIVE" if actor.alive else "DEAD", "Address": {"NodeID": actor.node.id}}
 
     def answers(self, address: str, port: int) -> bool:
         """Whether the node of that address would answer."""
@@ -477,7 +482,7 @@ class SimulatedRay:
                 told = actor.hung_since if actor.frozen and actor.hung_since is not None else now
                 quiet = 0.0 if actor.hung_since is None else told - actor.hung_since
                 number = int((told - self.beginning) / BEAT) + 1
-                beat = Beat(number, actor.node.name, actor.process, quiet, actor.begun, actor.epoch, 0)
+                beat = Beat(number, actor.node.id, actor.process, quiet, actor.begun, actor.epoch, 0)
                 self._table[namespace, f"{actor.id}/0"] = json.dumps(beat).encode()
 
     def kv_put(self, key: str | bytes, value: str | bytes, overwrite: bool = True, namespace: bytes = b"") -> bool:
@@ -614,8 +619,8 @@ def _replaced(simulation: SimulatedRay, session: str) -> dict[str, Any]:
         # What asks nodes directly, and what a process does to itself.
         "tuning.run.ray_internals._told_dead": lambda actor_id: simulation.state_of(actor_id)["State"] == "DEAD",
         "tuning.run.ray_internals._answers": simulation.answers,
-        "tuning.run.ended_process.read_mark": simulation.left_mark,
-        "tuning.run.hung.kill_process": simulation.kill_process,
+        "tuning.run.ended_process.read_mark": lambda actor_id: simulation.left_mark(actor_id),
+        "tuning.run.hung.kill_process": lambda process: simulation.kill_process(process),
         "trainables.slot.mark_memory": lambda: None,
         "trainables.heartbeat.Pulse.beat": lambda *_: simulation.beat(),
     }
