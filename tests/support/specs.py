@@ -1,9 +1,12 @@
-"""The spec that the tests of reading, checking and running start from."""
+"""The small specs that tests read, check and run: stated here, and changed where a test needs another one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from tuning.spec import ExperimentSpec, load_spec
 
 GOOD: Mapping[str, Any] = {
     "name": "mine",
@@ -19,3 +22,34 @@ GOOD: Mapping[str, Any] = {
         {"kind": "pbt", "population": 4},
     ],
 }
+
+# Small, and each with enough trials for what it is: points of a grid, a search that stops some, members that clone.
+GRID: Mapping[str, Any] = {"kind": "grid", "points": 3}
+HYPEROPT_ASHA: Mapping[str, Any] = {"kind": "hyperopt_asha", "trials": 6, "initial_random": 3}
+PBT: Mapping[str, Any] = {"kind": "pbt", "population": 4}
+
+
+def curve_fields(folder: Path | str, **changed: Any) -> dict[str, Any]:
+    """The fields of the experiment that tests run whole: the closed-form trial, 4 epochs, three strategies, two slots.
+
+    Args:
+        folder: its storage.
+        changed: top-level fields in place of these, or besides; those of `cluster` one by one (`cluster={"address":
+            ...}` keeps the storage), all others whole.
+    """
+    cluster = {"storage": str(folder), "max_concurrent": 2, **changed.pop("cluster", {})}
+    return {
+        "name": "whole",
+        "trainable": "learning_curve",
+        "task": "reviews",
+        "epochs": 4,
+        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
+        "strategies": [dict(GRID), dict(HYPEROPT_ASHA), dict(PBT)],
+        "cluster": cluster,
+        **changed,
+    }
+
+
+def curve_experiment(folder: Path | str, **changed: Any) -> ExperimentSpec:
+    """The same, read and checked."""
+    return load_spec(curve_fields(folder, **changed))
