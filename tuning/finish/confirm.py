@@ -9,7 +9,6 @@ split, once. Each training is recorded as it ends: a crash loses those that ran.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ray.exceptions import RayError
 
+from trainables import clock
 from trainables.checksums import damage, write_checksums
 from trainables.device_memory import cap_device_memory
 from trainables.errors import InputError
@@ -177,7 +177,7 @@ def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: 
             one.writer.note(trained.provenance)
             cost = (trained.seconds + job.lost) * session.devices_per_trial
             confirmation = Confirmation(
-                *candidate, seed, cost, time.time(), validation=trained.validation, error=trained.error
+                *candidate, seed, cost, clock.time(), validation=trained.validation, error=trained.error
             )
             one.record(confirmation)
             scores = confirmation.validation
@@ -209,7 +209,7 @@ def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec],
     Raises:
         OSError, InputError, WorkerDied: not the configuration's fault.
     """
-    begun = time.monotonic()
+    begun = clock.monotonic()
     assert spec.objective is not None
     with TemporaryDirectory(prefix="tunefleet-") as scratch:
         states, weights = Path(scratch, "states"), Path(scratch, "weights")
@@ -223,13 +223,13 @@ def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec],
         except (OSError, InputError, WorkerDied):
             raise
         except Exception as error:  # the same values fail again: it is recorded, and the others go on
-            return Trained(time.monotonic() - begun, error=described(error))
+            return Trained(clock.monotonic() - begun, error=described(error))
         training.save(weights, moments=False)
         write_checksums(weights)
         kept.drop()  # of a training that ended, and was not recorded
         with waiting():  # an upload may take any time
             kept.put(weights)
-    return Trained(time.monotonic() - begun, metrics, dict(training.provenance))
+    return Trained(clock.monotonic() - begun, metrics, dict(training.provenance))
 
 
 def described(error: Exception) -> str:
@@ -254,7 +254,7 @@ def _look_at_test(spec: ExperimentSpec, ours: list[Confirming], session: Session
             scores: Scores = job.result()
             rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
             scored = seen.setdefault(number, [])
-            scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=time.time()))
+            scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=clock.time()))
             one = ours[number]
             if len(scored) == len(one.seeds):
                 one.writer.set_confirmations(*scored)

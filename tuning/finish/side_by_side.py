@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -20,6 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.capacity import ClusterError
+from trainables import clock
 from trainables.heartbeat import Heartbeat, pulse, working
 from trainables.memory_mark import mark_memory
 from trainables.team import WorkerDied, builder, workers_for
@@ -138,7 +138,7 @@ class _Begun(Generic[K]):
     hung: hung.Hung | None = None  # killed for it, in this slot
 
     def ended(self, value: Any = None, error: Exception | None = None) -> Ended[K]:
-        return Ended(self.job.key, time.monotonic() - self.since, self.lost, value, error)
+        return Ended(self.job.key, clock.monotonic() - self.since, self.lost, value, error)
 
 
 class _Queue(Generic[K]):
@@ -180,7 +180,7 @@ class _Queue(Generic[K]):
         return _Slot(self._workers, self._session, self._heartbeat)
 
     def _begin(self, job: Job[K], slot: _Slot) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         self._hand_over(_Begun(job, now, slot, now))
 
     def _hand_over(self, begun: _Begun[K]) -> None:
@@ -189,7 +189,7 @@ class _Queue(Generic[K]):
     def _answers(self) -> list[Any]:
         """Of those that have ended now, or in a moment."""
         if not self._running:
-            time.sleep(LOOK)
+            clock.sleep(LOOK)
             return []
         patience = LOOK if self._watch is None else min(LOOK, self._watch.period)
         ready, _ = ray.wait(list(self._running), timeout=patience)
@@ -240,17 +240,17 @@ class _Queue(Generic[K]):
 
     def _start_again(self, begun: _Begun[K], why: str) -> None:
         logger.warning("%s: %s. It starts again", begun.job.title, why)
-        now = time.monotonic()
+        now = clock.monotonic()
         begun.lost += now - begun.started
         begun.slot, begun.started, begun.hung = self._new_slot(), now, None
         self._hand_over(begun)
 
     def _kill_hung(self) -> None:
         """Those that make no progress. One that has not told anything yet may still wait for its slot."""
-        if self._watch is None or not self._watch.due(time.monotonic()):
+        if self._watch is None or not self._watch.due(clock.monotonic()):
             return
         busy = {begun.slot.id: begun for begun in self._running.values() if begun.hung is None}
         beats = {actor: told for actor, told in ray_internals.beats_of(busy).items() if told}
-        for one in self._watch.look(time.monotonic(), beats):
+        for one in self._watch.look(clock.monotonic(), beats):
             busy[one.actor].hung = one
             hung.kill(list(beats[one.actor].values()))

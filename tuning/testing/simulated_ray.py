@@ -95,7 +95,7 @@ class SimulatedActor:
 
     id: str
     process: int
-    node: SimulatedNode
+    node: SimulatedNode | None  # None: none has room for it yet
     cls: type
     held: Mapping[str, float]
     instance: Any = None
@@ -180,6 +180,9 @@ class SimulatedRay:
         self._watchers: list[Callable[[SimulatedActor, str, Any], None]] = []
         self._memory_deaths: dict[str, MemoryDeath] = {}
         self._unreachable: set[str] = set()
+        self._unanswered: list[tuple[str, Reference]] = []  # calls to nodes that are lost
+        self._slept_at = self._woke_at = float("-inf")
+        self._unplaced: list[tuple[SimulatedActor, Callable[[], None]]] = []  # processes that no node has room for yet
 
     # The clock
 
@@ -192,8 +195,14 @@ class SimulatedRay:
         return EPOCH + self.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """See `trainables.clock.Clock`: what runs now takes longer by these."""
-        self._ahead += seconds
+        """See `trainables.clock.Clock`: the call that runs now takes longer by these; the driver waits for them."""
+        if self._running is not None:
+            self._ahead += seconds
+            return
+        until = self._now + seconds
+        while self._queue and self._queue[0][0] <= until:
+            self._run_next()
+        self._now = until
 
     @property
     def seconds(self) -> float:
@@ -221,36 +230,57 @@ class SimulatedRay:
                 return actor
         raise LookupError(f"no process computes {trial!r}")
 
-    def kill(self, actor: SimulatedActor, *, memory: MemoryDeath | None = None) -> None:
+    def kill(self, actor: SimulatedActor, *, memory: MemoryDeath | None = None, error: Exception | None = None) -> None:
         """End a process at once, as SIGKILL does.
 
         Args:
             memory: what its mark on the node says, if it is the kernel that kills it for want of memory.
+            error: what Ray says of it, such as the OutOfMemoryError of its memory monitor.
         """
         from ray.exceptions import RayActorError
 
         if memory is not None:
             self._memory_deaths[actor.id] = memory
-        self._end(actor, RayActorError(actor.id, "The actor died unexpectedly before finishing this task."))
+        told = RayActorError(actor.id, "The actor died unexpectedly before finishing this task.")
+        self._end(actor, error or told)
 
     def lose(self, node: str, *, noticed_after: float = 0.0) -> None:
         """Cut the power of a node. Its processes end now; Ray knows of the node's end after `noticed_after` seconds."""
-        (lost,) = [one for one in self.nodes if one.name == node]
-        self._unreachable.add(node)
+        lost, there = self._unreachable_from_now(node)
 
         def noticed() -> None:
             lost.alive = False
+            self._end_calls_to(lost)
 
-        for actor in [actor for actor in self.actors if actor.node is lost and actor.alive]:
+        for actor in there:
             self.kill(actor)
         if noticed_after:
             self._later(self._now + noticed_after, noticed)
         else:
             noticed()
 
+    def cut_off(self, node: str, *, noticed_after: float) -> None:
+        """Let the network swallow all that a node tells and is told. Ray takes it for lost after `noticed_after`."""
+        _, there = self._unreachable_from_now(node)
+        for actor in there:
+            self.hang(actor, frozen=True)
+        self._later(self._now + noticed_after, lambda: self.lose(node))
+
+    def _unreachable_from_now(self, name: str) -> tuple[SimulatedNode, list[SimulatedActor]]:
+        (node,) = [one for one in self.nodes if one.name == name]
+        self._unreachable.add(name)
+        return node, [actor for actor in self.actors if actor.node is node and actor.alive]
+
+    def suspend(self, seconds: float) -> None:
+        """Let the driver and all processes stand still for so long, as on a laptop whose lid is shut."""
+        self._slept_at, self._now = self._now, self._now + seconds
+        self._woke_at = self._now
+        self._queue = [(when + seconds, order, what) for when, order, what in self._queue]
+
     def add(self, node: SimulatedNode) -> None:
         """Let a node join."""
         self.nodes.append(node)
+        self._place()
 
     def hang(self, actor: SimulatedActor, *, frozen: bool = False) -> None:
         """From now on the process makes no progress; it tells so, unless it is `frozen`, as by SIGSTOP."""
@@ -274,10 +304,11 @@ class SimulatedRay:
         self._now = max(self._now, when)
         what()
 
-    def _create(self, cls: type, arguments: Sequence[Any], options: Mapping[str, Any], node: SimulatedNode,
-                held: Mapping[str, float]) -> _Handle:  # fmt: skip
+    def _create(
+        self, cls: type, arguments: Sequence[Any], options: Mapping[str, Any], held: Mapping[str, float]
+    ) -> _Handle:
         number = next(self._numbers)
-        actor = SimulatedActor(f"{number:032x}", FIRST_PROCESS + number, node, cls, held)
+        actor = SimulatedActor(f"{number:032x}", FIRST_PROCESS + number, None, cls, held)
         self.actors.append(actor)
         given = _copied((tuple(arguments), dict(options)))
 
@@ -291,8 +322,19 @@ class SimulatedRay:
             actor.instance, actor.started = value, True
             self._finish_after(self._ahead_of_call, lambda: self._go_on(actor))
 
-        self._later(self._now + self._start_seconds, start)
+        self._unplaced.append((actor, start))
+        self._place()
         return _Handle(self, actor)
+
+    def _place(self) -> None:
+        """Start the processes that wait for a node, in their order, where there is room."""
+        waiting, self._unplaced = [one for one in self._unplaced if one[0].alive], []
+        for actor, start in waiting:
+            actor.node = self.fitting(actor.held)
+            if actor.node is None:
+                self._unplaced.append((actor, start))
+            else:
+                self._later(self._now + self._start_seconds, start)
 
     def _submit(
         self, actor: SimulatedActor, method: str, arguments: tuple[Any, ...], options: Mapping[str, Any]
@@ -379,6 +421,7 @@ class SimulatedRay:
     def _end(self, actor: SimulatedActor, error: Exception) -> None:
         if actor.alive:
             actor.alive, actor.error = False, error
+            self._place()
             if not actor.busy:
                 self._fail(actor)
             else:
@@ -431,7 +474,7 @@ class SimulatedRay:
     def context(self) -> Any:
         """In place of `ray.get_runtime_context`: of the actor that computes now, else of the driver."""
         actor = self._running
-        node = self.nodes[0] if actor is None else actor.node
+        node = self.nodes[0] if actor is None or actor.node is None else actor.node
         return SimpleNamespace(
             get_node_id=lambda: node.id,
             get_actor_id=lambda: None if actor is None else actor.id,
@@ -447,14 +490,39 @@ class SimulatedRay:
             free = {"CPU": node.cpus, "GPU": node.gpus}
             for one in held:
                 free = {kind: amount - one.get(kind, 0.0) for kind, amount in free.items()}
-            if node.alive and all(free.get(kind, 0.0) >= amount - 1e-6 for kind, amount in wanted.items()):
+            if self._can_be_used(node) and all(free.get(kind, 0.0) >= amount - 1e-6 for kind, amount in wanted.items()):
                 return node
         return None
+
+    def _can_be_used(self, node: SimulatedNode) -> bool:
+        return node.alive and node.name not in self._unreachable
+
+    def call_task(self, function: Callable[[], Any], node: str) -> Reference:
+        """Call `function` on the node of that id, now. One that is cut off answers with its loss."""
+        from ray.exceptions import NodeDiedError
+
+        reference = Reference()
+        if any(one.id == node and not self._can_be_used(one) for one in self.nodes):
+            self._unanswered.append((node, reference))
+            reference.error = NodeDiedError("the task's node is lost")
+            reference.ready = any(one.id == node and not one.alive for one in self.nodes)
+            return reference
+        reference.ready = True
+        try:
+            reference.value = function()
+        except Exception as error:
+            reference.error = error
+        return reference
+
+    def _end_calls_to(self, node: SimulatedNode) -> None:
+        for where, reference in self._unanswered:
+            reference.ready = reference.ready or where == node.id
 
     def state_of(self, actor_id: str) -> dict[str, Any]:
         """In place of `ray._private.state.actors` of one actor."""
         (actor,) = [one for one in self.actors if one.id == actor_id]
-        return {"State": "ALIVE" if actor.alive else "DEAD", "Address": {"NodeID": actor.node.id}}
+        node = "" if actor.node is None else actor.node.id
+        return {"State": "ALIVE" if actor.alive else "DEAD", "Address": {"NodeID": node}}
 
     def answers(self, address: str, port: int) -> bool:
         """Whether the node of that address would answer."""
@@ -477,8 +545,9 @@ class SimulatedRay:
 
     def _tell_beats(self, namespace: bytes) -> None:
         now = self.monotonic()
+        now = self._slept_at if now - self._woke_at < BEAT else now  # of those just awake the newest beats are old
         for actor in self.actors:
-            if actor.beats and actor.alive:
+            if actor.beats and actor.alive and actor.node is not None:
                 told = actor.hung_since if actor.frozen and actor.hung_since is not None else now
                 quiet = 0.0 if actor.hung_since is None else told - actor.hung_since
                 number = int((told - self.beginning) / BEAT) + 1
@@ -583,19 +652,14 @@ def _replaced(simulation: SimulatedRay, session: str) -> dict[str, Any]:
     def create(cls: Any, args: Any = None, kwargs: Any = None, **options: Any) -> _Handle:
         held = {"CPU": options.get("num_cpus") or 0.0, "GPU": options.get("num_gpus") or 0.0}
         held = {kind: amount for kind, amount in held.items() if amount}
-        node = simulation.fitting(held)
-        assert node is not None, "Tune starts an actor for which there is no room"
-        modified = cls.__ray_metadata__.modified_class
-        return simulation._create(modified, args or (), kwargs or {}, node, held)
+        return simulation._create(cls.__ray_metadata__.modified_class, args or (), kwargs or {}, held)
 
     def call(function: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Reference:
-        reference = Reference()
-        reference.ready = True
-        try:
-            reference.value = function._function(*args or (), **kwargs or {})
-        except Exception as error:
-            reference.error = error
-        return reference
+        where = getattr(options.get("scheduling_strategy"), "node_id", "")
+        return simulation.call_task(lambda: function._function(*args or (), **kwargs or {}), where)
+
+    def no_mark(name: str) -> None:
+        raise OSError("a simulated process holds no memory")
 
     return {
         "ray.is_initialized": lambda: True,
@@ -619,8 +683,9 @@ def _replaced(simulation: SimulatedRay, session: str) -> dict[str, Any]:
         # What asks nodes directly, and what a process does to itself.
         "tuning.run.ray_internals._told_dead": lambda actor_id: simulation.state_of(actor_id)["State"] == "DEAD",
         "tuning.run.ray_internals._answers": simulation.answers,
-        "tuning.run.ended_process.read_mark": lambda actor_id: simulation.left_mark(actor_id),
-        "tuning.run.hung.kill_process": lambda process: simulation.kill_process(process),
-        "trainables.slot.mark_memory": lambda: None,
+        # A task is made of a function, never of a method.
+        "tuning.run.ended_process.read_mark": lambda actor_id: simulation.left_mark(actor_id),  # noqa: PLW0108
+        "tuning.run.hung.kill_process": lambda process: simulation.kill_process(process),  # noqa: PLW0108
+        "trainables.memory_mark.MemoryMark": no_mark,
         "trainables.heartbeat.Pulse.beat": lambda *_: simulation.beat(),
     }
