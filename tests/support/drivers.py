@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from benchmarks.process_tree import descendants
+import psutil
 
 SECONDS = 240.0  # that a driver may take to its first report, between two, or to its end, on a busy machine
 POLL = 0.02
@@ -195,7 +195,8 @@ def run_until_power_cut(command: Sequence[str], reports: int, folder: Path) -> N
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as driver:
         seen = reports_seen(driver, reports)
-        for pid in (driver.pid, *descendants(driver.pid)):
+        below = [child.pid for child in psutil.Process(driver.pid).children(recursive=True)]
+        for pid in (driver.pid, *below):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     if seen < reports:

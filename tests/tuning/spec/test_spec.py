@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,8 @@ from trainables.spec import FineTuneSpec, Objective
 from tuning.spec import load_spec
 from tuning.spec_file import dump, parse, split_path
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +24,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNEFLEET_STORE", raising=False)
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -57,13 +55,11 @@ def test_scalars_are_read_by_the_core_schema_of_yaml_1_2(text: str, value: objec
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12)
 
 
-@pytest.mark.unit
 @given(st.dictionaries(st.text(max_size=5), SCALARS | st.lists(SCALARS, max_size=3), max_size=4))
 def test_what_is_written_is_read_back_with_the_same_types(raw: dict[str, Any]) -> None:
     assert repr(parse(dump(raw), "a file")) == repr(raw)
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize(
     ("key", "steps"),
     [
@@ -80,7 +76,6 @@ def test_names_of_tunables_keep_their_dots_in_overrides(key: str, steps: list[st
     assert list(split_path(key)) == steps
 
 
-@pytest.mark.unit
 def test_overrides_reach_every_level() -> None:
     spec = load_spec(
         GOOD,
@@ -101,27 +96,23 @@ def test_overrides_reach_every_level() -> None:
     assert spec.run_folder == Path("elsewhere/mine").absolute()
 
 
-@pytest.mark.unit
 def test_overrides_leave_the_callers_mapping_as_it_was() -> None:
     raw = copy.deepcopy(dict(GOOD))
     load_spec(raw, ["space.learning_rate=1e-4", "strategies.0.label=all"])
     assert raw == GOOD
 
 
-@pytest.mark.unit
 def test_a_file_a_preset_and_a_mapping_are_read_alike(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(dump(GOOD))
     assert load_spec("mine.yaml") == load_spec(tmp_path / "mine.yaml") == load_spec(GOOD)
     assert load_spec("quickstart").name == "quickstart"
 
 
-@pytest.mark.unit
 def test_a_file_goes_before_a_preset_of_the_same_name(tmp_path: Path) -> None:
     (tmp_path / "quickstart").write_text(dump(GOOD))
     assert load_spec("quickstart").name == "mine"
 
 
-@pytest.mark.unit
 def test_the_resolved_spec_reads_back_equal(tmp_path: Path) -> None:
     spec = load_spec(GOOD, ["strategies.0.space={learning_rate: {choice: [1e-4]}}", "fixed.lr_scheduler_type=cosine"])
     (tmp_path / "spec.yaml").write_text(spec.to_yaml())
@@ -130,7 +121,6 @@ def test_the_resolved_spec_reads_back_equal(tmp_path: Path) -> None:
     assert again.digest() == spec.digest()
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize(
     "override",
     [
@@ -147,7 +137,6 @@ def test_the_digest_changes_with_what_changes_results(override: str) -> None:
     assert load_spec(GOOD, [override]).digest() != load_spec(GOOD).digest()
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize(
     "override",
     ["name=other", "cluster.max_concurrent=1", "store=sqlite:///a.db", "wandb.mode=disabled", "max_failures=3"],
@@ -156,14 +145,6 @@ def test_the_digest_stays_where_only_the_place_changes(override: str) -> None:
     assert load_spec(GOOD, [override]).digest() == load_spec(GOOD).digest()
 
 
-@pytest.mark.system
-def test_the_digest_is_the_same_in_another_process() -> None:
-    code = "import sys; from tuning.spec import load_spec; print(load_spec('quickstart').digest())"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == load_spec("quickstart").digest()
-
-
-@pytest.mark.unit
 def test_trials_of_another_search_seed_have_another_seed_and_the_tasks_objective() -> None:
     spec = load_spec(GOOD, ["seed=10", "seeds=[0, 2]"])
     trial = spec.trial_spec(2)
@@ -175,7 +156,6 @@ def test_trials_of_another_search_seed_have_another_seed_and_the_tasks_objective
     )
 
 
-@pytest.mark.unit
 def test_the_seeds_of_order_and_head_follow_the_trials_unless_they_are_set() -> None:
     assert load_spec(GOOD, ["seed=10"]).trial_spec(2).training_seeds == (12, 12)
     held = load_spec(GOOD, ["seed=10", "data_order_seed=0", "seeds=[0, 1]"])
@@ -183,7 +163,6 @@ def test_the_seeds_of_order_and_head_follow_the_trials_unless_they_are_set() -> 
     assert load_spec(GOOD, ["head_seed=4"]).trial_spec(3).training_seeds == (3, 4)
 
 
-@pytest.mark.unit
 def test_a_strategys_space_replaces_the_experiments() -> None:
     spec = load_spec(GOOD, ["strategies.0.space={weight_decay: {choice: [0, 0.1]}}"])
     assert [spec.space_of(strategy).names for strategy in spec.strategies] == [
@@ -193,7 +172,6 @@ def test_a_strategys_space_replaces_the_experiments() -> None:
     ]
 
 
-@pytest.mark.unit
 def test_the_store_is_the_specs_then_the_environments_then_a_file_in_the_run_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -206,7 +184,6 @@ def test_the_store_is_the_specs_then_the_environments_then_a_file_in_the_run_fol
     assert load_spec(GOOD, ["store=sqlite:///a.db"]).store_url == "sqlite:///a.db"
 
 
-@pytest.mark.unit
 def test_a_custom_trainable_is_found_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_training.py").write_text("raise RuntimeError('validate must not run it')\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -214,16 +191,6 @@ def test_a_custom_trainable_is_found_by_its_module(tmp_path: Path, monkeypatch: 
     assert spec.trainable == "my_training:train"
 
 
-@pytest.mark.system
-@pytest.mark.parametrize("source", ["quickstart", "rte-reference"])
-def test_reading_a_preset_imports_no_heavy_library(source: str) -> None:
-    heavy = ("ray", "torch", "transformers", "datasets", "optuna", "hyperopt", "wandb", "pandas", "scipy", "sklearn")
-    code = f"import sys; from tuning.spec import load_spec; load_spec({source!r}); print(*sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
-    assert set(heavy).isdisjoint(told.stdout.split())
-
-
-@pytest.mark.unit
 def test_a_spec_cannot_be_changed() -> None:
     spec = load_spec(GOOD)
     with pytest.raises(ValueError, match="frozen"):
