@@ -1,0 +1,123 @@
+"""A local Ray of one run: closed to everybody else, and gone with all its files however the run ends."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support.joining import drive
+
+pytestmark = pytest.mark.system
+
+ENDINGS = ("end", "interrupt", "error on a busy machine")
+# One process starts a local Ray once per ending, and prints what it saw of each.
+DRIVER = """
+import psutil, signal
+import ray
+import cluster.raylet
+from cluster.head import machines_of
+from ray._private.node import Node
+from ray._private.worker import _global_node
+
+cluster.raylet.ANSWER_SECONDS = 2.0  # for a raylet that is stopped and will not answer
+kill = Node.kill_all_processes
+
+def on_a_busy_machine(node, **options):
+    (raylet,) = (process for process in psutil.Process().children() if process.name() == "raylet")
+    raylet.send_signal(signal.SIGSTOP)  # it cannot end within Ray's patience and is killed, with its agents alive
+    return kill(node, **options)
+
+def working_in(folder):  # Ray's processes overwrite their arguments and variables, not their open files
+    for process in psutil.process_iter():
+        try:
+            if any(os.readlink(link).startswith(folder) for link in Path(f"/proc/{process.pid}/fd").iterdir()):
+                yield process.name()
+        except (OSError, psutil.NoSuchProcess):
+            continue
+
+@ray.remote
+def niceness():
+    return os.nice(0)
+
+@ray.remote
+class Busy:
+    def work(self):
+        time.sleep(1000)
+
+for ending in sys.argv[3:]:
+    Node.kill_all_processes = on_a_busy_machine if "error" in ending else kill
+    before = dict(os.environ)
+    try:
+        with connect(spec, run_folder=folder) as session:
+            closed = Path(ray._private.worker._global_node.get_temp_dir_path()).parent
+            head = ray.get_runtime_context().gcs_address
+            seen = {
+                "header": session.describe(),
+                "niceness": ray.get(niceness.remote()),
+                "auth mode": os.environ["RAY_AUTH_MODE"],
+                "open to others": closed.stat().st_mode & 0o077,
+                "lets in without the token": [t for t in (None, "f" * 64) if machines_of(head, t) is not None],
+            }
+            busy = Busy.remote()
+            working = busy.work.remote()
+            if ending != "end":
+                raise KeyboardInterrupt if ending == "interrupt" else ValueError
+    except (ValueError, KeyboardInterrupt):
+        pass
+    names = before.keys() | os.environ
+    seen["changed variables"] = sorted(name for name in names if before.get(name) != os.environ.get(name))
+    seen["files left"] = list(map(str, Path(os.environ["TMPDIR"]).iterdir()))
+    seen["processes left"] = list(working_in(str(closed)))
+    print(json.dumps(seen), flush=True)
+"""
+
+
+class Ended(NamedTuple):
+    """What was seen of each ending, and the folders that the driver was given."""
+
+    seen: Mapping[str, Mapping[str, Any]]
+    home: Path
+    temporary: Path
+    run: Path
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
+    folder = tmp_path_factory.mktemp("local")
+    (folder / "home").mkdir()
+    with tempfile.TemporaryDirectory(prefix="tft", dir="/tmp") as short:  # Ray's sockets have long names
+        environment = {"HOME": str(folder / "home"), "TMPDIR": short, "RAY_ADDRESS": "10.0.0.1:1"}
+        lines = drive(DRIVER, "", folder / "run", *ENDINGS, **environment).splitlines()
+        seen = dict(zip(ENDINGS, map(json.loads, lines), strict=True))
+        yield Ended(seen, folder / "home", Path(short), folder / "run")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_local_ray_leaves_no_process_and_no_file(ended: Ended, ending: str) -> None:
+    seen = ended.seen[ending]
+    assert seen["processes left"] == []
+    assert seen["files left"] == []
+    assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_worker_niceness"} & set(seen["changed variables"])
+
+
+def test_a_local_ray_writes_neither_into_the_home_folder_nor_into_the_run_folder(ended: Ended) -> None:
+    for folder in (ended.home, ended.temporary, ended.run):
+        assert list(folder.rglob("*")) == []
+
+
+def test_a_local_ray_lets_nobody_else_in(ended: Ended) -> None:
+    for seen in ended.seen.values():
+        assert seen["auth mode"] == "token"
+        assert seen["open to others"] == 0, "another account can reach Ray's sockets and its code"
+        assert seen["lets in without the token"] == []
+
+
+def test_a_local_ray_does_not_step_back_behind_other_processes(ended: Ended) -> None:
+    for seen in ended.seen.values():
+        assert seen["header"].startswith("local Ray: ")
+        assert seen["niceness"] == 0
