@@ -16,6 +16,7 @@ import os
 import shutil
 import stat
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ SPARED = 0.5  # of the free memory that states may take at most: what lies in sh
 
 
 class SharedMemory:
-    """Opened by the driver and by every slot; the lock is given up with `close` or the end of the process.
+    """Opened by the driver and by every slot; the lock is given up with `close`, or when nobody holds this any more.
 
     Args:
         study: the study's folder on the storage path.
@@ -37,7 +38,7 @@ class SharedMemory:
     def __init__(self, study: Path) -> None:
         root = own_root()
         self.folder = root / hashlib.sha256(str(study.absolute()).encode()).hexdigest()[:16]
-        self._lock: int | None = _locked(self.folder.with_suffix(".lock"), fcntl.LOCK_SH)
+        self._unlock = weakref.finalize(self, os.close, _locked(self.folder.with_suffix(".lock"), fcntl.LOCK_SH))
         self.folder.mkdir(exist_ok=True)
         os.utime(self.folder)
         with contextlib.suppress(FileNotFoundError):  # another process does the same
@@ -75,9 +76,7 @@ class SharedMemory:
 
     def close(self) -> None:
         """Give up the lock; what lies there stays for a run that is resumed."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._unlock()
 
 
 def free_memory() -> int:
