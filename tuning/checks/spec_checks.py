@@ -18,14 +18,15 @@ from trainables.tasks import find_task, find_tasks
 from tuning.checks import machine_checks, store_checks
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
+from tuning.checks.versions import unsupported
 from tuning.space import unknown_name
 from tuning.spec import folder_name
 
 
 def mistakes_in(draft: Draft) -> list[Mistake]:
-    """All mistakes that the checks find, in the order of `CHECKS`."""
+    """Releases of libraries that are not supported, and all mistakes that the checks find, in the order of `CHECKS`."""
     checks = (check for check, reads in CHECKS if draft.broken.isdisjoint(reads))
-    return [mistake for check in checks for mistake in check(draft)]
+    return [*unsupported(), *(mistake for check in checks for mistake in check(draft))]
 
 
 def _task(draft: Draft) -> Iterator[Mistake]:
