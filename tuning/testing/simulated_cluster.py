@@ -64,10 +64,18 @@ class Reference:
         order: among all that are ready; None: not ready yet.
     """
 
-    def __init__(self) -> None:
-        self.order: int | None = None
-        self.value: Any = None
-        self.error: Exception | None = None
+    def __init__(self, order: int | None = None, value: Any = None, error: Exception | None = None) -> None:
+        self.order, self.value, self.error = order, value, error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Reference, (self.order, self.value, self.error)
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        """What `isinstance` sees, by which Tune tells what it has asked for from what it has got."""
+        from ray import ObjectRef
+
+        return ObjectRef  # type: ignore[no-any-return]
 
 
 @dataclass(eq=False)

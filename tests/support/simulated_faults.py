@@ -1,0 +1,63 @@
+"""Faults that befall one process of a simulated study, at a moment of its trial that has a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tuning.testing.simulated_ray import SimulatedActor, SimulatedRay
+
+COSTS = {"save": 10.0, "restore": 10.0, "reset": 10.0}  # for `simulated_ray`: so that each of them can be interrupted
+
+
+class Moment(NamedTuple):
+    """While the process of a trial that has reported `epoch` computes `method`; None: whatever it has reported."""
+
+    method: str
+    epoch: float | None = None
+
+
+MOMENTS = {
+    "as it starts": Moment("__init__"),
+    "in the first epoch": Moment("train", 0),
+    "at the first checkpoint": Moment("save", 1),
+    "in the third epoch": Moment("train", 2),
+    "at the third checkpoint": Moment("save", 3),
+    "in the last epoch": Moment("train", 3),
+    "at the last checkpoint": Moment("save", 4),
+}
+
+
+def befall(
+    ray: SimulatedRay,
+    moment: Moment,
+    happens: Callable[[SimulatedActor], None],
+    *,
+    times: int = 1,
+    seconds: float = 2.0,
+) -> list[str]:
+    """Let `happens(process)` come true the first `times` that one trial comes to `moment`, `seconds` into it.
+
+    The trial is the first that comes there; a process that only starts has no trial yet, so there it may be another one
+    each time.
+
+    Returns:
+        The trial's id as often as it has happened; it fills while the simulation runs.
+    """
+    reported: dict[str, float] = {}
+    befallen: list[str] = []
+
+    def told(actor: SimulatedActor, method: str, value: object) -> None:
+        if method == "train" and isinstance(value, dict):
+            reported[actor.trial] = value["epoch"]
+
+    def begins(actor: SimulatedActor, method: str) -> None:
+        if method != moment.method or len(befallen) == times or (befallen and befallen[0] != actor.trial):
+            return
+        if moment.epoch is None or reported.get(actor.trial, 0.0) == moment.epoch:
+            befallen.append(actor.trial)
+            ray.at(ray.seconds + seconds, lambda: happens(actor))
+
+    ray.after(told)
+    ray.before(begins)
+    return befallen
