@@ -70,8 +70,8 @@ class Reference:
     def __reduce__(self) -> tuple[Any, ...]:
         return Reference, (self.order, self.value, self.error)
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         """What `isinstance` sees, by which Tune tells what it has asked for from what it has got."""
         from ray import ObjectRef
 
@@ -134,6 +134,7 @@ class SimulatedCluster:
     """The cluster and its clock. It is a `trainables.clock.Clock`.
 
     Args:
+        start_seconds, tick, costs, passed: as of `simulated_ray`.
         folder: an empty one, for what is in the memory of nodes that are not the driver's.
 
     Attributes:
@@ -148,12 +149,14 @@ class SimulatedCluster:
         tick: float,
         costs: Mapping[str, float],
         folder: Path,
+        passed: float = 0.0,
     ) -> None:
         self.nodes = [replace(node) for node in nodes]
         self.actors: list[SimulatedActor] = []
         self.calls: list[tuple[float, str, str]] = []
         self._now, self._ahead = BEGINNING, 0.0  # `_ahead`: of the call that is computed now
         self._start_seconds, self._tick, self._costs, self._folder = start_seconds, tick, dict(costs), folder
+        self._passed = passed
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._numbers = itertools.count(1)
@@ -165,6 +168,7 @@ class SimulatedCluster:
         self._table: dict[tuple[bytes, str], bytes] = {}  # of keys and values, by namespace and key
         self._memory_deaths: dict[str, MemoryDeath] = {}
         self._unreachable: set[str] = set()  # names of nodes without power
+        self._unanswered: list[tuple[SimulatedNode, Reference]] = []  # calls to such nodes
         self._kept: list[KeptRun] = []
         self._cut = False  # by `end_driver`
 
@@ -176,7 +180,7 @@ class SimulatedCluster:
 
     def time(self) -> float:
         """See `trainables.clock.Clock`."""
-        return EPOCH + self.monotonic()
+        return EPOCH + self._passed + self.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """See `trainables.clock.Clock`. A call takes longer by these; while the driver sleeps, others go on."""
@@ -236,13 +240,16 @@ class SimulatedCluster:
         self._end(actor, error or told)
 
     def lose(self, node: str, *, noticed_after: float = 0.0) -> None:
-        """Cut the power of a node that is not the driver's. Its processes end now, and its memory is lost; Ray knows of
-        the node's end after `noticed_after` seconds."""
+        """Cut the power of a node. Its processes end now, and its memory is lost unless it is the driver's; Ray knows
+        of the node's end after `noticed_after` seconds."""
         (lost,) = [one for one in self.nodes if one.name == node]
         self._unreachable.add(node)
 
         def noticed() -> None:
             lost.alive = False
+            for where, reference in self._unanswered:
+                if where is lost and reference.order is None:
+                    self._deliver(reference, error=node_died())
 
         for actor in [actor for actor in self.actors if actor.node is lost and actor.alive]:
             self.kill(actor)
@@ -340,7 +347,11 @@ class SimulatedCluster:
             held = [actor.held for actor in self.actors if actor.alive and actor.node is node]
             free = {"CPU": node.cpus, "GPU": node.gpus}
             free = {kind: amount - sum(one.get(kind, 0.0) for one in held) for kind, amount in free.items()}
-            if node.alive and all(free.get(kind, 0.0) >= amount - 1e-6 for kind, amount in wanted.items()):
+            if (
+                node.alive
+                and self._reachable(node)
+                and all(free.get(kind, 0.0) >= amount - 1e-6 for kind, amount in wanted.items())
+            ):
                 return node
         return None
 
@@ -488,6 +499,14 @@ def as_task_error(name: str, error: Exception, actor_id: str | None = None) -> E
     made = RayTaskError(name, traceback.format_exc(), error, "simulated", 1, "127.0.0.1", actor_id=actor_id)
     as_cause: Exception = made.as_instanceof_cause()
     return as_cause
+
+
+def node_died() -> Exception:
+    """What Ray says of a task whose node is lost."""
+    from ray.exceptions import NodeDiedError
+
+    died: Exception = NodeDiedError("the task's node is lost")
+    return died
 
 
 def _failed_to_start(actor_id: str, error: Exception) -> Exception:

@@ -44,6 +44,7 @@ from tuning.testing.simulated_cluster import (
     SimulatedNode,
     as_task_error,
     copied,
+    node_died,
 )
 
 __all__ = ["PowerCut", "SimulatedActor", "SimulatedNode", "SimulatedRay", "simulated_ray"]
@@ -124,10 +125,13 @@ class SimulatedRay(SimulatedCluster):
         return _Handle(self, self._create(lambda: modified(*given, **named), held))
 
     def call(self, function: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Reference:
-        """In place of `RemoteFunction.remote`. It takes no time; of a node that has no power nothing ever comes."""
+        """In place of `RemoteFunction.remote`. It takes no time; a node that is cut off answers with its loss."""
         reference, pinned = Reference(), getattr(options.get("scheduling_strategy"), "node_id", self.nodes[0].id)
         (node,) = [one for one in self.nodes if one.id == pinned]
         if not self._reachable(node):
+            self._unanswered.append((node, reference))
+            if not node.alive:
+                self._deliver(reference, error=node_died())
             return reference
         before, self._here.node = self._here.node, node
         try:
@@ -228,7 +232,11 @@ def _text(key: str | bytes) -> str:
 
 @contextlib.contextmanager
 def simulated_ray(
-    *nodes: SimulatedNode, start_seconds: float = 5.0, tick: float = 5.0, costs: Mapping[str, float] | None = None
+    *nodes: SimulatedNode,
+    start_seconds: float = 5.0,
+    tick: float = 5.0,
+    costs: Mapping[str, float] | None = None,
+    passed: float = 0.0,
 ) -> Iterator[SimulatedRay]:
     """In the block this process uses a simulated Ray, and `trainables.clock` is its clock.
 
@@ -236,8 +244,9 @@ def simulated_ray(
         nodes: of the cluster as it begins; by default one of 4 logical cores.
         start_seconds: that the process of an actor takes to come up.
         tick: seconds that Tune waits at most, in one of its steps, for something to happen: a budget is overrun by
-            so much at most.
+            so much at most. The less it is, the more often the time of a study is recorded.
         costs: seconds that a call of an actor's method takes besides what it sleeps, by its name: `{"save": 2.0}`.
+        passed: seconds that lie between the first simulation of a test and this one, which resumes what that has left.
 
     Raises:
         AssertionError: at the end, if something that the simulation was asked for (`at`) has never happened.
@@ -246,7 +255,7 @@ def simulated_ray(
         folder, session = Path(place, "nodes"), Path(place, "session")
         folder.mkdir()
         session.mkdir()
-        simulation = SimulatedRay(nodes or (SimulatedNode(),), start_seconds, tick, costs or {}, folder)
+        simulation = SimulatedRay(nodes or (SimulatedNode(),), start_seconds, tick, costs or {}, folder, passed)
         try:
             with contextlib.ExitStack() as stack:
                 for target, value in _replaced(simulation, session).items():
@@ -301,6 +310,9 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
     def read_mark(actor_id: str) -> MemoryDeath | None:
         return simulation.left_mark(actor_id)
 
+    def no_mark(name: str) -> None:
+        raise OSError("a simulated process holds no memory")
+
     def kill_process(process: int) -> None:
         simulation.kill_process(process)
 
@@ -330,8 +342,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
         "tuning.run.ray_internals._answers": simulation.answers,
         "tuning.run.ended_process.read_mark": read_mark,
         "tuning.run.hung.kill_process": kill_process,
-        "trainables.slot.mark_memory": lambda: None,
-        "tuning.finish.side_by_side.mark_memory": lambda: None,
+        "trainables.memory_mark.MemoryMark": no_mark,
         "trainables.heartbeat.Pulse.beat": lambda *_: simulation.beat(),
         "trainables.shared_memory.own_root": lambda: simulation.shared_memory(own_root()),
     }
