@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -16,10 +17,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +27,15 @@ import pytest
 import yaml
 
 from cluster.capacity import ClusterError
-from cluster.dashboard import dashboard_url, open_dashboard
+from cluster.dashboard import open_dashboard
 from cluster.jobs import Jobs
-from tests.support.heads import NODE_PORTS, clean_environment, free_ports
+from tests.support.drivers import Watched
+from tests.support.joining import account, clean_environment
+from tests.support.raylets import PORTS, first_of_free_ports
 from tuning import cli
-from tuning.jobs.submission import Submission, prepare, send
+from tuning.jobs.submission import prepare, send
+
+pytestmark = pytest.mark.system
 
 TOKEN = "0123456789abcdef" * 4
 DATA = "text,label\nfine,1\n"
@@ -59,9 +63,9 @@ def cluster() -> Iterator[Cluster]:
     """Two logical GPUs, a token, and a PATH that does not lead to the interpreter that Ray runs on."""
     folder = Path(tempfile.mkdtemp(prefix="tfj", dir="/tmp"))
     (folder / "home").mkdir()
-    base = free_ports(100)
+    base = first_of_free_ports(100)
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-    command += [f"--{name}={base + offset}" for offset, name in enumerate(NODE_PORTS, start=3)]
+    command += [f"--{name}={base + offset}" for offset, name in enumerate(PORTS, start=3)]
     command += [f"--port={base}", f"--ray-client-server-port={base + 1}", f"--dashboard-port={base + 2}"]
     command += [f"--min-worker-port={base + 10}", f"--max-worker-port={base + 99}", f"--temp-dir={folder / 'r'}"]
     command += ["--num-cpus=4", "--num-gpus=2"]
@@ -72,11 +76,11 @@ def cluster() -> Iterator[Cluster]:
         )
     url = f"http://127.0.0.1:{base + 2}"
     try:
-        until = time.monotonic() + 120
-        while not _answers(url):
+        until = time.monotonic() + 180
+        while not takes_jobs(url):
             assert process.poll() is None, (folder / "head.log").read_text()
-            assert time.monotonic() < until, (folder / "head.log").read_text()
-            time.sleep(0.5)
+            assert time.monotonic() < until, f"{url} takes no jobs: {(folder / 'head.log').read_text()}"
+            time.sleep(0.2)
         yield Cluster(url, folder / "home", folder / "r" / "session_latest" / "logs")
     finally:
         process.terminate()
@@ -86,32 +90,49 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _answers(url: str) -> bool:
+def takes_jobs(url: str) -> bool:
     """Whether a job could be submitted now: the head's agent is up, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    with account(RAY_AUTH_TOKEN=TOKEN):
         try:
             return open_dashboard(url).python() != "python"
         except ClusterError:
             return False
 
 
-@pytest.fixture(autouse=True)
-def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a spec, its data and its trainable; no part of the checkout, and no part of the cluster's home."""
-    folder = tmp_path / "laptop"
+def sit_down(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """In a folder with a spec, its data and its trainable; no part of the checkout or of the cluster's home."""
     folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    patch.chdir(folder)
+    patch.syspath_prepend(str(folder))
+    patch.setenv("HOME", str(folder.parent))
+    patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    patch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
     for name in ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
+        patch.delenv(name, raising=False)
     (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     (folder / "rows.csv").write_text(DATA)
     shutil.copy(Path(__file__).parents[2] / "support" / "own_job.py", folder)
-    return folder
+
+
+@pytest.fixture(autouse=True)
+def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    sit_down(tmp_path / "laptop", monkeypatch)
+    return tmp_path / "laptop"
+
+
+@pytest.fixture(scope="module")
+def finished(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The experiment `own` has been sent there and has run to its end; what that said on either stream."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        sit_down(tmp_path_factory.mktemp("first") / "laptop", patch)
+        patch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # Ray's own client would go there instead
+        status = submit(cluster, "--wait")
+    assert status == 0, out.getvalue() + err.getvalue()
+    return out.getvalue(), err.getvalue()
 
 
 def submit(cluster: Cluster, *words: str) -> int:
@@ -122,15 +143,13 @@ def jobs_of(cluster: Cluster) -> Jobs:
     return Jobs(open_dashboard(cluster.url))
 
 
-@pytest.mark.system
+@pytest.mark.smoke
 def test_an_experiment_goes_there_with_its_data_and_code_and_comes_back_with_its_weights(
-    cluster: Cluster, laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, finished: tuple[str, str], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # Ray's own client would go there instead
-    assert submit(cluster, "--wait") == 0
-    told = capsys.readouterr()
-    assert "2/0/0" in told.out  # both trials, as the run itself printed it
-    assert "succeeded" in told.err
+    out, err = finished
+    assert "2/0/0" in out  # both trials, as the run itself printed it
+    assert "succeeded" in err
     assert (cluster.home / "runs/own/study.db").is_file()
     assert cli.main(["fetch", "own", "--address", cluster.url, "--to", "mine"]) == 0
     assert {path.name for path in (laptop / "mine").iterdir()} == {"own"}
@@ -145,22 +164,35 @@ def test_an_experiment_goes_there_with_its_data_and_code_and_comes_back_with_its
     assert [len(trial["reports"]) for trial in there["studies"][0]["trials"]] == [2, 2]
     assert there == json.loads((laptop / "mine/own/results.json").read_text())
     assert cli.main(["jobs", "--address", cluster.url]) == 0
-    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["STATE", "succeeded"]
+    states = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
+    assert [state for job, state in states.items() if job.startswith("own-")] == ["succeeded"]
+    assert not [job for job in states if job.startswith("fetch-")]
 
 
-@pytest.mark.system
-def test_ten_equal_submissions_are_one_job_that_stops_in_order_and_goes_on_where_it_was(
+def test_ten_equal_submissions_are_one_job_that_outlives_its_client_stops_in_order_and_goes_on_where_it_was(
     cluster: Cluster, laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = ["name=long", "epochs=12"]
     submission = prepare("spec.yaml", overrides, [])
-    doors = [(jobs_of(cluster), laptop / f"{number}.zip") for number in range(10)]
-    with ThreadPoolExecutor(10) as pool:
-        sent = list(pool.map(lambda door: send(submission, *door, resume=False, say=print), doors))
-    assert sum(new for _, new in sent) == 1
-    assert {record.id for record, _ in sent} == {submission.id}
+    beside = cluster.home / "runs/.uploads" / Path(submission.uploads[0].target).parent
+    beside.mkdir(parents=True, exist_ok=True)
+    gate, epochs = beside / "gate", beside / "epochs"
+    epochs.unlink(missing_ok=True)  # of another job, which uploaded the same file
+    gate.write_text("4")
+    try:
+        doors = [(jobs_of(cluster), laptop / f"{number}.zip") for number in range(10)]
+        with ThreadPoolExecutor(10) as pool:
+            sent = list(pool.map(lambda door: send(submission, *door, resume=False, say=print), doors))
+        assert sum(new for _, new in sent) == 1
+        assert {record.id for record, _ in sent} == {submission.id}
 
-    epochs = stopped_after_four_epochs(cluster, submission)
+        assert_ctrl_c_ends_the_waiting_alone(cluster, overrides)
+        assert cli.main(["status", "long", "--address", cluster.url]) == 0
+        assert ": running" in capsys.readouterr().out
+        wait_for_epochs(cluster, submission.id, epochs, 8)  # then either trial waits at the gate
+        assert cli.main(["stop", "long", "--address", cluster.url]) == 0
+    finally:
+        gate.unlink()
     assert "stopped after" in capsys.readouterr().out
     log = doors[0][0].log(submission.id)
     assert "stopped with 0 of 2 trials ended; everything is kept; go on with the same `tunefleet submit`" in log
@@ -179,73 +211,58 @@ def test_ten_equal_submissions_are_one_job_that_stops_in_order_and_goes_on_where
     assert f"{submission.id}-r1: already submitted; succeeded" in capsys.readouterr().out
 
 
-def stopped_after_four_epochs(cluster: Cluster, submission: Submission) -> Path:
-    """Stop the job that was just submitted; the file in which its trials write down their epochs."""
-    epochs = cluster.home / "runs/.uploads" / Path(submission.uploads[0].target).parent / "epochs"
-    epochs.unlink(missing_ok=True)  # of the test before, which uploaded the same file
-    while not epochs.is_file() or len(epochs.read_text().splitlines()) < 4:
-        assert not jobs_of(cluster).get(submission.id).over, jobs_of(cluster).log(submission.id)
-        time.sleep(0.2)
-    assert cli.main(["stop", submission.spec.name, "--address", cluster.url]) == 0
-    return epochs
+def assert_ctrl_c_ends_the_waiting_alone(cluster: Cluster, overrides: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "tuning.cli", "submit", "spec.yaml", "--address", cluster.url, *overrides]
+    with subprocess.Popen([*command, "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        client = Watched(process)
+        assert client.wait_until(lambda: any(" epoch " in line for line in client.lines))  # the job's log has arrived
+        process.send_signal(signal.SIGINT)
+        assert client.end() == 130
+    assert "goes on without us" in client.errors
+    assert "Traceback" not in client.errors
 
 
-@pytest.mark.system
-def test_other_code_goes_on_with_a_stopped_job_only_by_force(
-    cluster: Cluster, laptop: Path, capsys: pytest.CaptureFixture[str]
+def wait_for_epochs(cluster: Cluster, job: str, epochs: Path, count: int) -> None:
+    until = time.monotonic() + 240
+    while not epochs.is_file() or len(epochs.read_text().splitlines()) < count:
+        assert not jobs_of(cluster).get(job).over, jobs_of(cluster).log(job)
+        assert time.monotonic() < until, f"{job} has not trained {count} epochs: {jobs_of(cluster).log(job)}"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def https(cluster: Cluster, laptop: Path) -> Iterator[tuple[str, Path]]:
+    """The address of the cluster behind a proxy that speaks TLS, and the certificate of that."""
+    certificate, key = laptop / "certificate.pem", laptop / "key.pem"
+    certify("localhost", certificate, key)
+    with behind_tls(cluster.url, certificate, key) as port:
+        yield f"https://localhost:{port}", certificate
+
+
+def test_over_https_a_run_whose_trials_all_failed_is_a_failed_job_with_the_runs_own_exit_status(
+    https: tuple[str, Path], laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = ["name=edited", "epochs=12"]
-    assert submit(cluster, *overrides) == 0
-    epochs = stopped_after_four_epochs(cluster, prepare("spec.yaml", overrides, []))
-    with (laptop / "own_job.py").open("a") as code:
-        code.write("# in another way\n")
-    assert submit(cluster, *overrides, "--resume", "--wait") != 0
-    told = capsys.readouterr()
-    assert "--force" in told.out + told.err
-    assert submit(cluster, *overrides, "--resume", "--force", "--wait") == 0
-    assert "2/0/0" in capsys.readouterr().out
-    assert 24 <= len(epochs.read_text().splitlines()) <= 26  # one epoch of each trial repeated at most
-
-
-@pytest.mark.system
-def test_a_run_whose_trials_all_failed_is_a_failed_job_with_the_runs_own_exit_status(
-    cluster: Cluster, laptop: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    url, certificate = https
     (laptop / "rows.csv").write_text("nothing")
-    assert submit(cluster, "name=lost", "--wait") == 1
+    assert cli.main(["submit", "spec.yaml", "--address", url, "name=lost"]) == 1
+    assert "certificate" in capsys.readouterr().err
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert cli.main(["submit", "spec.yaml", "--address", url, "name=lost", "--wait"]) == 1
     told = capsys.readouterr()
     assert "every trial failed" in told.out
     assert "failed, exit status 1" in told.err
+    assert "plain" not in told.err
 
 
-@pytest.mark.system
-def test_a_run_some_of_whose_trials_failed_is_a_success_with_a_caveat(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+def test_over_https_an_experiment_comes_back(
+    https: tuple[str, Path], finished: tuple[str, str], laptop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert submit(cluster, "name=half", "space.learning_rate={choice: [0.1, 1.0]}", "--wait") == 0
-    told = capsys.readouterr()
-    assert "1 of 2 trials failed" in told.out
-    assert "succeeded" in told.err
+    url, certificate = https
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert cli.main(["fetch", "own", "--address", url]) == 0
+    assert (laptop / "runs/own/results.json").is_file()
 
 
-@pytest.mark.system
-def test_ctrl_c_ends_the_waiting_and_not_the_job(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, "-m", "tuning.cli", "submit", "spec.yaml", "--address", cluster.url]
-    command += ["name=watched", "epochs=200", "--wait"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
-        assert client.stdout is not None
-        assert any(" epoch " in line for line in client.stdout)  # the job's own log has arrived
-        client.send_signal(signal.SIGINT)
-        _, error = client.communicate(timeout=60)
-    assert client.returncode == 130
-    assert "goes on without us" in error
-    assert "Traceback" not in error
-    assert cli.main(["status", "watched", "--address", cluster.url]) == 0
-    assert ": running" in capsys.readouterr().out
-    assert cli.main(["stop", "watched", "--address", cluster.url]) == 0
-
-
-@pytest.mark.system
 def test_more_than_the_head_takes_is_told_when_it_says_so(
     cluster: Cluster, laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,26 +272,6 @@ def test_more_than_the_head_takes_is_told_when_it_says_so(
     assert "takes at most 100 MiB in one upload" in capsys.readouterr().err
 
 
-@pytest.mark.system
-def test_over_https_a_job_goes_there_and_back_without_a_warning(
-    cluster: Cluster, laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    certificate, key = laptop / "certificate.pem", laptop / "key.pem"
-    certify("localhost", certificate, key)
-    with behind_tls(cluster.url, certificate, key) as port:
-        there = ["--address", f"https://localhost:{port}"]
-        assert cli.main(["submit", "spec.yaml", *there, "name=sealed"]) == 1
-        assert "certificate" in capsys.readouterr().err
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        assert cli.main(["submit", "spec.yaml", *there, "name=sealed", "--wait"]) == 0
-        told = capsys.readouterr()
-        assert "2/0/0" in told.out
-        assert "plain" not in told.err
-        assert cli.main(["fetch", "sealed", *there]) == 0
-    assert (laptop / "runs/sealed/results.json").is_file()
-
-
-@pytest.mark.system
 @pytest.mark.parametrize(
     ("token", "told"),
     [("f" * 64, "refused the token that was found"), (None, "wants a token and there is none")],
@@ -296,7 +293,6 @@ def test_a_refused_token_is_told_from_a_missing_one(
     assert "f" * 64 not in error
 
 
-@pytest.mark.system
 def test_a_trial_that_no_node_can_hold_is_refused_before_anything_is_sent(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -305,7 +301,6 @@ def test_a_trial_that_no_node_can_hold_is_refused_before_anything_is_sent(
     assert "large" not in {job.metadata["experiment"] for job in jobs_of(cluster).list()}
 
 
-@pytest.mark.system
 def test_an_unknown_job_is_told_with_the_nearest_one(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("status", "logs", "stop", "fetch"):
         assert cli.main([command, "nothing", "--address", cluster.url]) == 1
@@ -364,101 +359,3 @@ def behind_tls(url: str, certificate: Path, key: Path) -> Iterator[int]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
-
-
-# Below: what stands at an address without being our cluster.
-
-
-@contextlib.contextmanager
-def standing_in(version: str | None, *, status: int = 200) -> Iterator[int]:
-    """The port of an HTTP server that answers /api/version as a Ray of that version does; None: as no Ray."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps({"ray_version": version}).encode() if version else b"<html>"
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
-
-
-def refusal(url: str) -> str:
-    with pytest.raises(ClusterError) as caught:
-        open_dashboard(url)
-    return str(caught.value)
-
-
-@pytest.mark.unit
-def test_another_ray_than_ours_is_told_before_anything_is_sent() -> None:
-    with standing_in("2.9.3") as port:
-        assert "runs Ray 2.9.3, this machine Ray" in refusal(f"http://127.0.0.1:{port}")
-
-
-@pytest.mark.unit
-def test_what_is_no_dashboard_is_told_as_such() -> None:
-    with standing_in(None) as port:
-        assert "is no Ray dashboard" in refusal(f"http://127.0.0.1:{port}")
-    assert f"no dashboard answers at http://127.0.0.1:{port}" in refusal(f"http://127.0.0.1:{port}")
-
-
-@pytest.mark.unit
-def test_a_cluster_of_others_that_lets_everybody_in_is_refused_unless_one_insists() -> None:
-    from importlib.metadata import version
-
-    with standing_in(version("ray")) as port:
-        here = f"http://{socket.gethostname()}:{port}"  # a name: nothing says that it is this machine alone
-        assert "insist with --allow-unauthenticated" in refusal(here)
-        assert open_dashboard(here, allow_unauthenticated=True).token is None
-        assert open_dashboard(f"http://127.0.0.1:{port}").headers == {}
-
-
-@pytest.mark.unit
-def test_a_login_that_would_be_sent_in_place_of_the_token_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from importlib.metadata import version
-
-    (tmp_path / "netrc").write_text("default login me password hunter2\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
-    with standing_in(version("ray"), status=401) as port:
-        assert "set NETRC=/dev/null" in refusal(f"http://127.0.0.1:{port}")
-        monkeypatch.setenv("NETRC", os.devnull)
-        assert "refused the token" in refusal(f"http://127.0.0.1:{port}")
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize(
-    ("address", "url"),
-    [
-        (None, "http://127.0.0.1:8265"),
-        ("head", "http://head:8265"),
-        ("http://head:80/", "http://head:80"),
-        ("https://ray.example.org/team", "https://ray.example.org:443/team"),
-        ("http://[::1]:8265", "http://[::1]:8265"),
-    ],
-)
-def test_an_address_is_completed(address: str | None, url: str) -> None:
-    assert dashboard_url(address) == url
-
-
-@pytest.mark.unit
-def test_the_address_may_come_from_rays_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://there:1")
-    assert dashboard_url(None) == "http://there:1"
-    assert dashboard_url("http://here:1") == "http://here:1"
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize("address", ["ray://head:10001", "http://", "http://me:secret@head:8265", "http://head:port"])
-def test_an_address_that_is_none_is_refused(address: str) -> None:
-    with pytest.raises(ClusterError) as caught:
-        dashboard_url(address)
-    assert "secret" not in str(caught.value)

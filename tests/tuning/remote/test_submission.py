@@ -12,8 +12,11 @@ import pytest
 import yaml
 
 from cluster.capacity import ClusterError
-from cluster.jobs import UPLOAD_LIMIT
+from cluster.dashboard import Dashboard
+from cluster.jobs import UPLOAD_LIMIT, explained
 from trainables.errors import InputError
+from trainables.tasks import find_task
+from trainables.tasks.files import locate
 from tuning import load_spec
 from tuning.checks.mistakes import SpecError
 from tuning.jobs.submission import code, prepare
@@ -65,9 +68,6 @@ def written(**sections: Any) -> str:
 def test_the_cluster_reads_the_same_rows_from_its_own_copy(
     data: Mapping[str, str], files: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables.tasks import find_task
-    from trainables.tasks.files import locate
-
     submission = prepare(written(data=data, cluster={"storage": str(tmp_path / "storage")}), [], [])
     for upload in submission.uploads:
         target = tmp_path / "job" / upload.target
@@ -117,6 +117,26 @@ def test_equal_submissions_are_equal_archives(tmp_path: Path) -> None:
     assert (tmp_path / "out/x/rows.csv").read_text() == Path("rows.csv").read_text()
     assert (tmp_path / "out/tuning/examples/quickstart.yaml").is_file()
     assert (tmp_path / "out/cluster/__init__.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("attempt", "force", "suffix", "words"),
+    [(0, False, "", "run"), (1, False, "-r1", "resume"), (2, True, "-r2", "resume --force")],
+)
+def test_what_goes_on_with_a_job_is_a_job_of_its_own_that_resumes(
+    attempt: int, force: bool, suffix: str, words: str, tmp_path: Path
+) -> None:
+    class Head(Dashboard):
+        """Does not have to be asked."""
+
+        def python(self) -> str:
+            return "/ray/bin/python"
+
+    submission = prepare(written(data={"path": "rows.csv"}), [], [])
+    job = submission.job(tmp_path / "job.zip", Head("http://head:8265", None), attempt, force=force)
+    assert job.id == submission.id + suffix
+    assert job.command == f"exec /ray/bin/python -m tuning.jobs.job {words}"
+    assert job.metadata["experiment"] == "mine"
 
 
 def test_too_much_for_an_upload_is_refused_with_the_largest_files_and_what_to_do() -> None:
@@ -169,8 +189,6 @@ def test_an_uploaded_file_that_is_there_already_is_not_written_again(tmp_path: P
 
 
 def test_a_refusal_by_the_server_is_told_in_the_users_terms() -> None:
-    from cluster.jobs import explained
-
     assert isinstance(
         explained("http://head", "Request failed with status code 404: Job x does not exist."), ClusterError
     )
