@@ -30,15 +30,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One local Ray for the whole test run: 4 logical CPUs, 4 logical GPUs, its own short temp dir."""
-    import ray
+    from tests.support.shared_ray import shared_ray
 
-    temp = tempfile.mkdtemp(prefix="tft", dir="/tmp")
-    ray.init(
-        num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=temp, logging_level="error"
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(temp, ignore_errors=True)
+    with shared_ray():
+        yield
 
 
 @pytest.fixture(scope="session")
