@@ -43,7 +43,7 @@ class Secret:
         raise TypeError("a Secret cannot be pickled or copied: it would end in a file")
 
 
-_taken: Secret | None = None
+kept_key: Secret | None = None  # that a run of this process has taken out of the environment
 
 
 def take_key(spec: WandbSpec) -> Secret | None:
@@ -54,12 +54,12 @@ def take_key(spec: WandbSpec) -> Secret | None:
     Raises:
         TrackingError: the key file is missing or empty.
     """
-    global _taken
+    global kept_key
     text = os.environ.pop(KEY_VARIABLE, "").strip()
     if text:
-        _taken = Secret(text)
-    if _taken is not None or spec.key_file is None:
-        return _taken
+        kept_key = Secret(text)
+    if kept_key is not None or spec.key_file is None:
+        return kept_key
     path = Path(spec.key_file).expanduser()
     try:
         text = path.read_text().strip()
@@ -72,7 +72,7 @@ def take_key(spec: WandbSpec) -> Secret | None:
 
 def has_key(spec: WandbSpec) -> bool:
     """Whether `take_key` would find a key; takes nothing."""
-    if _taken is not None or os.environ.get(KEY_VARIABLE, "").strip():
+    if kept_key is not None or os.environ.get(KEY_VARIABLE, "").strip():
         return True
     file = Path(spec.key_file).expanduser() if spec.key_file else None
     return file is not None and file.is_file() and bool(file.read_text().strip())
