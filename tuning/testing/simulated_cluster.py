@@ -510,8 +510,8 @@ def node_died() -> Exception:
 
 
 def _failed_to_start(actor_id: str, error: Exception) -> Exception:
-    from ray.exceptions import ActorDiedError
+    from ray.exceptions import ActorDiedError, RayTaskError
 
-    died: Exception = ActorDiedError(error)
-    died.actor_id = actor_id  # type: ignore[attr-defined]
+    cause = getattr(error, "cause", error)
+    died: Exception = ActorDiedError(RayTaskError("__init__", str(error), cause, "simulated", 1, "", actor_id=actor_id))
     return died
