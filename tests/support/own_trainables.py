@@ -29,8 +29,8 @@ class FailsOnce(LearningCurve):
 
 
 class Raises(LearningCurve):
-    """Fails as the file `model.script` says: by rate, or for all under `null`, where (built, advance, save) and with
-    which type of error. Each life adds a line to the file `model.lives`.
+    """Fails as the file `model.script` says: by rate, or for all under `null`, where (built, advance, save or restore)
+    and with which type of error. Each life adds a line to the file `model.lives`.
     """
 
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
@@ -46,6 +46,10 @@ class Raises(LearningCurve):
     def save(self, folder: Path, *, moments: bool = True) -> None:
         self._fail("save")
         super().save(folder, moments=moments)
+
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
+        self._fail("restore")
+        super().restore(folder, moments=moments)
 
     def _fail(self, now: str) -> None:
         script = json.loads(Path(str(self.params["model.script"])).read_text())
