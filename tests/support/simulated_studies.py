@@ -1,0 +1,84 @@
+"""Experiments on a simulated Ray, for the tests of the tier `tune`: run, cut where the power fails, and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.specs import curve_experiment
+from tuning import run_experiment
+from tuning.outcome import ExperimentOutcome, StudyOutcome
+from tuning.spec import ExperimentSpec
+from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedRay, simulated_ray
+
+MINUTE = 60.0  # seconds that an epoch takes
+TICK = 60.0  # a study of epochs that long need not record more often how long it has taken
+
+
+def long_experiment(folder: Path, **changed: Any) -> ExperimentSpec:
+    """The experiment that tests run whole, with epochs of a minute, and without a score on the test split."""
+    return curve_experiment(folder, **{"fixed": {"model.seconds_per_epoch": MINUTE}, "test": False, **changed})
+
+
+def run(spec: ExperimentSpec, *, resume: bool = False, **simulated: Any) -> tuple[ExperimentOutcome, SimulatedRay]:
+    """Run it on a simulated Ray of these arguments; its outcome, and what has happened there."""
+    with simulated_ray(**{"tick": TICK, **simulated}) as ray:
+        return run_experiment(spec, progress=False, resume=resume), ray
+
+
+def run_study(spec: ExperimentSpec, *, resume: bool = False, **simulated: Any) -> tuple[StudyOutcome, SimulatedRay]:
+    """The same of an experiment with one study."""
+    outcome, ray = run(spec, resume=resume, **simulated)
+    (study,) = outcome.studies
+    return study, ray
+
+
+def run_until_killed(
+    spec: ExperimentSpec, method: str, times: int, *, resume: bool = False, **simulated: Any
+) -> SimulatedRay:
+    """Run it until processes have ended the call `method` so many times: then the driver is killed, which has not heard
+    of the last one yet."""
+    left = times
+
+    def count(actor: SimulatedActor, called: str, value: object) -> None:
+        nonlocal left
+        left -= called == method
+        if not left:
+            ray.end_driver(keeping=spec.run_folder)
+
+    with simulated_ray(**{"tick": TICK, **simulated}) as ray:
+        ray.after(count)
+        with pytest.raises(PowerCut):
+            run_experiment(spec, progress=False, resume=resume)
+    return ray
+
+
+def history(study: StudyOutcome) -> list[tuple[Any, ...]]:
+    """What each trial was and did, and how it ended: all but when, and under which drawn name."""
+    numbers = {trial.id: trial.number for trial in study.trials}
+    return [
+        (
+            trial.number,
+            trial.state,
+            trial.error,
+            trial.params,
+            [(report.epoch, report.metrics, report.params) for report in trial.reports],
+            [(one.epoch, numbers[one.donor], one.new, one.reports, one.donor_reports) for one in trial.lineage],
+        )
+        for trial in study.trials
+    ]
+
+
+def times(study: StudyOutcome) -> tuple[Any, ...]:
+    """When all that happened, and what it cost."""
+    reports = [(report.time, report.device_seconds) for trial in study.trials for report in trial.reports]
+    exploits = [one.time for trial in study.trials for one in trial.lineage]
+    return reports, exploits, [loss.time for loss in study.node_losses], study.wall_seconds, study.device_seconds
+
+
+def most_at_once(study: StudyOutcome, since: float = 0.0) -> int:
+    """How many trials trained at the same time, at most, from `since` on (seconds since 1970)."""
+    ends = [report.time for trial in study.trials for report in trial.reports if report.time >= since]
+    return max(sum(end - MINUTE < other <= end for end in ends) for other in ends)

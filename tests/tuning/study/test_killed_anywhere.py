@@ -1,0 +1,69 @@
+"""A driver that is killed at any moment of a study: the resumed study ends as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.simulated_studies import history, long_experiment, run_study, run_until_killed
+from tests.support.specs import GRID, HYPEROPT_ASHA, PBT
+from tuning.outcome import StudyOutcome, StudyState
+from tuning.spec import ExperimentSpec
+
+pytestmark = pytest.mark.tune
+
+STRATEGIES = {
+    "grid": (GRID, 2),
+    "hyperopt_asha": (HYPEROPT_ASHA, 1),  # slots: with nobody beside it, no trial's fate depends on who is faster
+    "pbt": (PBT, 2),
+}
+# After which call the driver dies, before it hears of it. PBT's generations end with reports 4, 8 and 12.
+MOMENTS = {
+    "grid": [("train", 1), ("save", 2), ("train", 7), ("save", 11), ("train", 12), ("save", 12)],
+    "hyperopt_asha": [("train", 1), ("save", 2), ("train", 5), ("save", 9), ("train", 12), ("save", 13)],
+    "pbt": [("save", 3), ("train", 4), ("save", 4), ("restore", 1), ("train", 6), ("save", 8), ("save", 15)],
+}
+
+
+def spec_of(folder: Path, strategy: str) -> ExperimentSpec:
+    recipe, slots = STRATEGIES[strategy]
+    return long_experiment(folder, strategies=[dict(recipe)], cluster={"max_concurrent": slots})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyOutcome]:
+    return {name: run_study(spec_of(tmp_path_factory.mktemp(name), name))[0] for name in STRATEGIES}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "method", "times"), [(name, *moment) for name, moments in MOMENTS.items() for moment in moments]
+)
+def test_a_study_whose_driver_was_killed_goes_on_to_the_same_end(
+    undisturbed: dict[str, StudyOutcome], tmp_path: Path, strategy: str, method: str, times: int
+) -> None:
+    spec = spec_of(tmp_path, strategy)
+    killed = run_until_killed(spec, method, times)
+    study, _ = run_study(spec, resume=True, passed=killed.seconds)
+    assert study.state is StudyState.FINISHED
+    assert history(study) == history(undisturbed[strategy])
+
+
+def test_a_driver_that_is_killed_again_and_again_comes_to_the_same_end(
+    undisturbed: dict[str, StudyOutcome], tmp_path: Path
+) -> None:
+    """Also while it resumes, when it has told nothing yet."""
+    spec, passed = spec_of(tmp_path, "pbt"), 0.0
+    for resume, call in ((False, ("train", 3)), (True, ("save", 1)), (True, ("train", 5)), (True, ("restore", 1))):
+        passed += run_until_killed(spec, *call, resume=resume, passed=passed).seconds
+    study, _ = run_study(spec, resume=True, passed=passed)
+    assert history(study) == history(undisturbed["pbt"])
+
+
+def test_a_resume_trains_nothing_again_that_was_told(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "pbt")
+    killed = run_until_killed(spec, "save", 8)
+    _, ray = run_study(spec, resume=True, passed=killed.seconds)
+    trained: list[Any] = [method for _, _, method in (*killed.calls, *ray.calls) if method == "train"]
+    assert len(trained) <= 16 + 2  # of the two that were on their way
