@@ -14,32 +14,29 @@ from typing import Any
 import pytest
 
 from tests.support.drivers import Drivers, reports_seen
+from tests.support.specs import curve_fields
 from trainables.shared_memory import SharedMemory
-from tuning.outcome import StudyOutcome
+from tuning.outcome import StudyOutcome, TrialState
 from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore
 
-STRATEGIES: dict[str, dict[str, Any]] = {
+STRATEGIES: dict[str, dict[str, Any]] = {  # small ones, each with enough to decide
     "grid": {"kind": "grid", "points": 4},
+    "random": {"kind": "random", "trials": 4},
+    "random_asha": {"kind": "random_asha", "trials": 6},
+    "hyperopt": {"kind": "hyperopt", "trials": 4, "initial_random": 2},
     "hyperopt_asha": {"kind": "hyperopt_asha", "trials": 8, "initial_random": 4},
     "pbt": {"kind": "pbt", "population": 3, "quantile": 0.34},
 }
-PLANNED = {"grid": 4, "hyperopt_asha": 8, "pbt": 3}
+PLANNED = {"grid": 4, "random": 4, "random_asha": 6, "hyperopt": 4, "hyperopt_asha": 8, "pbt": 3}
 SECONDS = 120  # that a driver may take to its first reports, or to its end, on a busy machine
 
 
-def spec_of(folder: Path, strategy: str, seconds_per_epoch: float) -> dict[str, Any]:
+def spec_of(folder: Path | str, strategy: str, seconds_per_epoch: float, **changed: Any) -> dict[str, Any]:
     """One study in one slot: with nobody beside it, the outcome does not depend on who is faster."""
-    return {
-        "name": "stopped",
-        "trainable": "learning_curve",
-        "task": "reviews",
-        "epochs": 4,
-        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
-        "fixed": {"model.seconds_per_epoch": seconds_per_epoch},
-        "strategies": [STRATEGIES[strategy]],
-        "cluster": {"storage": str(folder), "max_concurrent": 1},
-    }
+    one = {"strategies": [STRATEGIES[strategy]], "fixed": {"model.seconds_per_epoch": seconds_per_epoch}}
+    cluster = {"max_concurrent": 1, **changed.pop("cluster", {})}
+    return curve_fields(folder, **{"name": "stopped", **one, "cluster": cluster, **changed})
 
 
 def stop_after(driver: subprocess.Popen[str], reports: int, how: signal.Signals | None, drivers: Drivers) -> str:
@@ -67,6 +64,21 @@ def outcomes(study: StudyOutcome) -> list[tuple[Any, ...]]:
         for t in study.trials
         if "lost in an interruption" not in (t.error or "")
     )
+
+
+def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, graceful: bool) -> None:
+    """What was recorded of an ended trial stands; after a graceful end so does all that a checkpoint was made of: the
+    last report of a running trial may be made again, and then replaces the first."""
+    by_id = {trial.id: trial for trial in after.trials}
+    assert not graceful or len(by_id) == PLANNED[after.strategy]
+    for trial in before.trials:
+        now = by_id[trial.id]
+        if trial.state is not TrialState.RUNNING:
+            assert (now.state, now.reports) == (trial.state, trial.reports)
+        elif graceful:
+            assert now.reports[: len(trial.reports) - 1] == trial.reports[:-1]
+    for trial in after.trials:
+        assert [report.epoch for report in trial.reports] == [n + 1 for n in range(len(trial.reports))]
 
 
 def memory_of(study: Path) -> Path:

@@ -1,0 +1,157 @@
+"""A study in virtual time whose power is cut: what lies on disk at each moment, and a resume from it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import sqlalchemy
+
+from tests.support.stopped_runs import memory_of
+from trainables.learning_curve import LearningCurve
+from trainables.recipe import Recipe
+from trainables.shared_memory import SharedMemory
+from trainables.slot import Evaluation
+from tuning import load_spec, run_experiment
+from tuning.outcome import ExperimentOutcome
+from tuning.spec import STUDIES, ExperimentSpec
+from tuning.store.study_store import StoreError, StudyStore
+from tuning.testing.simulated_ray import simulated_ray
+
+COSTS = {"save": 2.0}  # seconds: moments lie between a report and its checkpoint, too
+
+
+class Moment(NamedTuple):
+    """A copy of what lay on storage and in shared memory."""
+
+    number: int
+    before: str  # what was about to happen
+    folder: Path
+
+
+def in_virtual_time(spec: ExperimentSpec, *, resume: bool = False, force: bool = False) -> ExperimentOutcome:
+    """Run the experiment to its end, or go on with it, without a process."""
+    with simulated_ray(costs=COSTS):
+        return run_experiment(spec, progress=False, resume=resume, force=force)
+
+
+@dataclass
+class Film:
+    """An undisturbed run, and every so many moments a copy of its run folder and of its shared memory.
+
+    Args:
+        raw: its spec.
+        aside: where the copies go.
+        every: moments; there are about ten for each report.
+    """
+
+    raw: dict[str, Any]
+    aside: Path
+    every: int = 7
+    passed: int = 0  # moments
+    moments: list[Moment] = field(default_factory=list)
+    computed: list[tuple[float, float]] = field(default_factory=list)  # by the last resume: (rate, from which epoch)
+
+    @property
+    def spec(self) -> ExperimentSpec:
+        """As a driver reads it."""
+        return load_spec(self.raw)
+
+    @property
+    def studies(self) -> list[Path]:
+        """Folders of the studies."""
+        return [self.spec.run_folder / STUDIES / f"{one['kind']}-seed0" for one in self.raw["strategies"]]
+
+    def shoot(self) -> ExperimentOutcome:
+        """Run it. The moments: before each answer of a trial's process, and before each commit to the study store."""
+
+        def commits(_connection: sqlalchemy.Connection) -> None:
+            self._pass("a commit")
+
+        sqlalchemy.event.listen(sqlalchemy.Engine, "commit", commits)
+        try:
+            with simulated_ray(costs=COSTS) as ray:
+                ray.after(lambda actor, method, value: self._pass(f"the answer of {method}"))
+                return run_experiment(self.spec, progress=False)
+        finally:
+            sqlalchemy.event.remove(sqlalchemy.Engine, "commit", commits)
+
+    def spread(self, count: int) -> list[Moment]:
+        """So many of the copies, from the first to the last."""
+        assert len(self.moments) >= count
+        return [self.moments[place * (len(self.moments) - 1) // (count - 1)] for place in range(count)]
+
+    def bring_back(self, moment: Moment) -> ExperimentOutcome | None:
+        """What lay there then is there again; returns what was recorded, None where no study was."""
+        for place, kept in self._places(moment.folder):
+            shutil.rmtree(place, ignore_errors=True)
+            if kept.exists():
+                shutil.copytree(kept, place)
+        return self.recorded()
+
+    def recorded(self) -> ExperimentOutcome | None:
+        """What the study store holds now."""
+        store = StudyStore(self.spec.store_url)
+        try:
+            return store.load(self.spec.name)
+        except StoreError:
+            return None
+        finally:
+            store.close()
+
+    def lose_the_memory(self) -> None:
+        """As if the machine had gone: what was not on storage is lost."""
+        for study in self.studies:
+            shutil.rmtree(memory_of(study))
+
+    def saved(self) -> dict[str, float]:
+        """By trial, the epoch of its newest checkpoint whose state is there, in memory or on storage."""
+        found: dict[str, float] = {}
+        for study in self.studies:
+            for folder in study.glob("*/checkpoint_*"):
+                with contextlib.suppress(FileNotFoundError):  # it was being written
+                    recipe = Recipe.read(folder)
+                    if (memory_of(study) / recipe.state).is_dir() or (folder / recipe.state).is_dir():
+                        found[folder.parent.name] = max(recipe.epoch, found.get(folder.parent.name, 0.0))
+        return found
+
+    def resume(self, *, force: bool = False) -> ExperimentOutcome:
+        """Go on with what lies there; `computed` has every epoch that this trains."""
+        self.computed.clear()
+        advance = LearningCurve.advance
+
+        def noted(curve: LearningCurve, epochs: float) -> Evaluation:
+            self.computed.append((curve.rate, curve.epoch))
+            return advance(curve, epochs)
+
+        with mock.patch.object(LearningCurve, "advance", noted):
+            return in_virtual_time(self.spec, resume=True, force=force)
+
+    def forget(self) -> None:
+        """Give the shared memory back."""
+        for study in self.studies:
+            SharedMemory(study).remove()
+
+    def _pass(self, before: str) -> None:
+        self.passed += 1
+        if self.passed % self.every == 0:
+            moment = Moment(self.passed, before, self.aside / f"{self.passed:04d}")
+            for place, kept in self._places(moment.folder):
+                if place.exists():
+                    shutil.copytree(place, kept, copy_function=_copied)
+            self.moments.append(moment)
+
+    def _places(self, folder: Path) -> Iterator[tuple[Path, Path]]:
+        yield self.spec.run_folder, folder / "run"
+        for study in self.studies:
+            yield memory_of(study), folder / study.name
+
+
+def _copied(source: str, target: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # states are copied and given up behind the study
+        shutil.copy2(source, target)
