@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import pytest
 
 from cluster.capacity import ClusterError
 from cluster.dashboard import dashboard_url, open_dashboard
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.unit
 
@@ -40,10 +40,8 @@ def standing_in(version: str | None, *, status: int = 200) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(ThreadingHTTPServer(("", 0), Handler)) as server:
         yield server.server_port
-        server.shutdown()
 
 
 def refusal(url: str) -> str:

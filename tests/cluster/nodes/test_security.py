@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import urllib.request
 import uuid
 import zipfile
@@ -31,6 +30,7 @@ from tests.support.joining import account, clean_environment, driver_command
 from tests.support.port_table import WRONG, Row, ask, family, ports_of, table
 from tests.support.raylets import first_of_free_ports
 from tests.support.refusing_server import RefusingServer
+from tests.support.serving import serving
 from tuning import cli
 from tuning.run.slot_imports import slot_imports
 
@@ -72,10 +72,8 @@ with connect(spec, run_folder=folder) as session:
 
 @pytest.fixture(scope="module")
 def wandb_server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), RefusingServer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), RefusingServer)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")

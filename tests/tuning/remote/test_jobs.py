@@ -32,6 +32,7 @@ from cluster.jobs import Jobs
 from tests.support.drivers import Watched
 from tests.support.joining import account, clean_environment
 from tests.support.raylets import PORTS, first_of_free_ports
+from tests.support.serving import serving
 from tuning import cli
 from tuning.jobs.submission import prepare, send
 
@@ -354,8 +355,7 @@ def behind_tls(url: str, certificate: Path, key: Path) -> Iterator[int]:
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    with serving(server):
         yield server.server_address[1]
-        server.shutdown()

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import struct
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from tests.support.browser import chromium
-from tests.support.page_outcomes import HOSTILE, everything, spec_text
+from tests.support.page_outcomes import HOSTILE, asha, everything, grid, pbt, spec_text
+from tests.support.serving import serving
 from tuning.page import live
 from tuning.page.document import content_of, page
 from tuning.page.live import PageServer
@@ -101,6 +101,7 @@ def wide(browser: Browser, file: Path) -> Iterator[Opened]:
     opened.context.close()
 
 
+@pytest.mark.smoke
 def test_every_figure_has_marks_and_nobody_complains_or_asks_the_network(wide: Opened, file: Path) -> None:
     assert {id: wide.page.evaluate(MARKS, id) > 0 for id in FIGURES} == dict.fromkeys(FIGURES, True)
     assert wide.complaints == []
@@ -199,8 +200,7 @@ def test_a_live_page_takes_what_is_new_and_keeps_scroll_and_sort_order(
     monkeypatch.setattr(live, "REST", 0.0)
     whole = everything()
     now = [replace(whole, studies=whole.studies[:1])]
-    with PageServer(lambda: content_of(now[0], spec_text()), 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(PageServer(lambda: content_of(now[0], spec_text()), 0)) as server:
         opened = Opened(browser, server.url)
         opened.page.locator("#table-trials-sort-4").click()
         opened.page.evaluate("window.scrollTo({top: 900, behavior: 'instant'})")
@@ -212,7 +212,6 @@ def test_a_live_page_takes_what_is_new_and_keeps_scroll_and_sort_order(
         until(opened.page, "document.querySelector('#summary-seeds').textContent.startsWith('2 searches')")
         assert opened.complaints == []
         opened.context.close()
-        server.shutdown()
 
 
 def test_drawings_follow_the_dark_style_and_the_printer(wide: Opened) -> None:
@@ -227,14 +226,25 @@ def test_drawings_follow_the_dark_style_and_the_printer(wide: Opened) -> None:
     wide.page.emulate_media(color_scheme="light", media="screen")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_that_keeps_anybody_out(browser: Browser, tmp_path: Path, scheme: str) -> None:
-    """On one seed of each strategy: axe takes its time per row of a table."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    file, whole = tmp_path / "one-seed.html", everything()
-    one_seed = replace(whole, studies=whole.studies[::3])
-    file.write_text(page(content_of(one_seed, spec_text())), encoding="utf-8")
-    opened = Opened(browser, file.as_uri(), color_scheme=scheme, bypass_csp=True)
-    found = axe.Axe().run(opened.page)
+@pytest.fixture(scope="module")
+def small(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    """One seed of each strategy, with few trials: axe takes its time per row of a table."""
+    file = tmp_path_factory.mktemp("small") / "small.html"
+    few = replace(everything(), studies=(grid(0), asha(0, 12), pbt(0)))
+    file.write_text(page(content_of(few, spec_text())), encoding="utf-8")
+    opened = Opened(browser, file.as_uri(), bypass_csp=True)
+    yield opened
     opened.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_that_keeps_anybody_out(small: Opened, scheme: Literal["light", "dark"]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    small.page.emulate_media(color_scheme=scheme)
+    ground = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[scheme]
+    until(
+        small.page,
+        f"getComputedStyle(document.querySelector('#plot-anytime .main-svg')).backgroundColor === '{ground}'",
+    )
+    found = axe.Axe().run(small.page)
     assert found.response["violations"] == [], found.generate_report()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.outcomes import report
+from tests.support.serving import serving
 from tests.support.specs import GOOD
 from trainables.spec import Objective
 from tuning import cli
@@ -62,10 +62,8 @@ def server(spec: ExperimentSpec, writer: StudyWriter, monkeypatch: pytest.Monkey
         store = StudyStore(spec.store_url)
         return content_of(store.load(spec.name), store.spec(spec.name))
 
-    with PageServer(make, 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(PageServer(make, 0)) as server:
         yield server
-        server.shutdown()
 
 
 def get(url: str, **headers: str) -> HTTPResponse:

@@ -1,29 +1,18 @@
-"""Models on the way to the Hugging Face Hub: the real client in a process of its own, a stand-in of the server."""
+"""Models on the way to the Hugging Face Hub: the real client, and a stand-in of the server on this machine."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.hub_server import TOKEN, Hub, running_hub
-
-pytestmark = pytest.mark.system
-
-PUSH = """
-import sys
-from pathlib import Path
 from tuning.finish.hub import HubError, make_repo, push
-try:
-    repo = make_repo(sys.argv[1], private=sys.argv[2] == "private")
-    print(push(Path(sys.argv[3]), repo))
-except HubError as error:
-    sys.exit(str(error))
-"""
+
+pytestmark = pytest.mark.unit
+
+Settings = Callable[..., None]
 
 
 @pytest.fixture
@@ -42,51 +31,79 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def pushed(repo: str, model: Path, *, endpoint: str, visibility: str = "public", **variables: str) -> tuple[int, str]:
-    """Exit status, and what was said."""
-    settings = {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(model.parent / "home"),
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",  # the stand-in speaks Git LFS, the older of the hub's two ways
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        **variables,
-    }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | settings
-    command = [sys.executable, "-c", PUSH, repo, visibility, str(model)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
-    return done.returncode, (done.stdout + done.stderr).strip()
+@pytest.fixture(autouse=True)
+def client(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The client looks for the stand-in and for a token in `tmp_path`, and finds none; call it to set other variables.
+
+    The library reads most of its variables once, as it is imported.
+    """
+    from huggingface_hub import constants
+
+    home = tmp_path / "home"
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HOME", str(home))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the stand-in speaks Git LFS, the older way
+
+    def set_to(*, token: str | None = None, endpoint: str = hub.endpoint, offline: bool = False) -> None:
+        if token is not None:
+            monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+
+    set_to()
+    return set_to
 
 
-def test_a_model_is_uploaded_as_it_is_and_the_token_is_written_nowhere(hub: Hub, model: Path) -> None:
+def test_a_model_is_uploaded_as_it_is_and_the_token_is_written_nowhere(
+    hub: Hub, model: Path, client: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client(token=TOKEN)
     for _ in range(2):  # the repository may be there already
-        status, told = pushed("someone/mine", model, endpoint=hub.endpoint, visibility="private", HF_TOKEN=TOKEN)
-        assert (status, told) == (0, f"{hub.endpoint}/someone/mine")
+        assert push(model, make_repo("someone/mine", private=True)) == f"{hub.endpoint}/someone/mine"
     assert hub.private == {"someone/mine": True}
     assert hub.files["someone/mine"] == {path.name: path.read_bytes() for path in model.iterdir()}
     written = [path for path in model.parent.rglob("*") if path.is_file()]
     assert not [path for path in written if TOKEN.encode() in path.read_bytes()]
+    assert TOKEN not in "".join(capfd.readouterr())
+
+
+def test_a_repository_is_public_unless_it_is_to_be_private(hub: Hub, client: Settings) -> None:
+    client(token=TOKEN)
+    make_repo("mine", private=False)
+    assert hub.private == {"someone/mine": False}
 
 
 @pytest.mark.parametrize(
-    ("repo", "variables", "rule"),
+    ("repo", "settings", "rule"),
     [
-        ("someone/mine", {"HF_TOKEN": "hf_wrong"}, "HTTP 401; the token is missing or wrong: set HF_TOKEN"),
+        ("someone/mine", {"token": "hf_wrong"}, "HTTP 401; the token is missing or wrong: set HF_TOKEN"),
         ("someone/mine", {}, "the token is missing or wrong: set HF_TOKEN"),
-        ("others/mine", {"HF_TOKEN": TOKEN}, "HTTP 403; the token may not write there"),
-        ("a/b/c", {"HF_TOKEN": TOKEN}, "is no name of a repository"),
-        ("someone/mine", {"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}, "no connection to the hub"),
-        ("someone/mine", {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set; unset it"),
+        ("others/mine", {"token": TOKEN}, "HTTP 403; the token may not write there"),
+        ("a/b/c", {"token": TOKEN}, "is no name of a repository"),
+        ("someone/mine", {"token": TOKEN, "endpoint": "http://127.0.0.1:9"}, "no connection to the hub"),
+        ("someone/mine", {"token": TOKEN, "offline": True}, "HF_HUB_OFFLINE is set; unset it"),
     ],
 )
 def test_a_refusal_of_the_hub_is_one_line_with_a_next_step(
-    hub: Hub, model: Path, repo: str, variables: dict[str, str], rule: str
+    hub: Hub, client: Settings, repo: str, settings: dict[str, str | bool], rule: str
 ) -> None:
-    settings = {"endpoint": hub.endpoint, **{"endpoint" if k == "HF_ENDPOINT" else k: v for k, v in variables.items()}}
-    status, told = pushed(repo, model, **settings)
-    assert status == 1
+    client(**settings)
+    with pytest.raises(HubError) as refused:
+        make_repo(repo, private=False)
+    told = str(refused.value)
     assert told.startswith("--push-to-hub: ")
     assert rule in told
     assert len(told.splitlines()) == 1
     assert TOKEN not in told
     assert hub.files == {}
+
+
+def test_a_model_that_cannot_be_uploaded_is_told_with_how_to_do_it_later(
+    hub: Hub, model: Path, client: Settings
+) -> None:
+    client(token="hf_wrong")
+    with pytest.raises(HubError, match=f"cannot upload: HTTP 401.*`hf upload someone/mine {model}`.*stays in {model}"):
+        push(model, "someone/mine")

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.refusing_server import RefusingServer
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.system
 
@@ -81,9 +81,8 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
     RefusingServer.shown.clear()
     with (
         tempfile.TemporaryDirectory(prefix="tft", dir="/tmp") as temporary,  # Ray's sockets have long names
-        ThreadingHTTPServer(("127.0.0.1", 0), RefusingServer) as server,
+        serving(ThreadingHTTPServer(("127.0.0.1", 0), RefusingServer)) as server,
     ):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "WANDB_"))}
         own = {"HOME": str(folder / "home"), "TMPDIR": temporary, "WANDB_API_KEY": OF_VARIABLE}
         own |= {"WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}", "WANDB_INIT_TIMEOUT": "10"}
@@ -96,7 +95,6 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
             timeout=300,
             check=False,
         )
-        server.shutdown()
         assert done.returncode == 0, done.stderr
         yield Driven(done.stdout + done.stderr, set(RefusingServer.shown), folder, Path(temporary))
 
