@@ -228,10 +228,11 @@ def test_drawings_follow_the_dark_style_and_the_printer(wide: Opened) -> None:
 
 @pytest.fixture(scope="module")
 def small(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    """One seed of each strategy, with few trials: axe takes its time per row of a table."""
+    """One seed of each strategy, with as few trials as every figure needs: axe takes its time per row of a table."""
     file = tmp_path_factory.mktemp("small") / "small.html"
-    few = replace(everything(), studies=(grid(0), asha(0, 12), pbt(0)))
-    file.write_text(page(content_of(few, spec_text())), encoding="utf-8")
+    content = content_of(replace(everything(), studies=(grid(0), asha(0, 21), pbt(0))), spec_text())
+    assert list(content.figures) == FIGURES
+    file.write_text(page(content), encoding="utf-8")
     opened = Opened(browser, file.as_uri(), bypass_csp=True)
     yield opened
     opened.context.close()

@@ -5,25 +5,27 @@ What the store itself promises is in test_store.py, on both databases.
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
-from tests.support.experiments import spec_of
 from tests.support.outcomes import report
+from tests.support.specs import curve_experiment
 from tests.support.stores import begin, open_study
 from tuning import compare, run_experiment
 from tuning.outcome import StudyState
 from tuning.spec import STORE_VARIABLE
 from tuning.store import database as database_module
 from tuning.store.study_store import StoreError, StudyStore
+from tuning.testing.simulated_ray import simulated_ray
 
 if TYPE_CHECKING:
     from tests.support.postgres_server import PostgresServer
@@ -41,7 +43,7 @@ def at_once(count: int, work: Callable[[int], object]) -> None:
     together = threading.Barrier(count)
 
     def started(number: int) -> None:
-        together.wait()
+        together.wait(timeout=60)
         work(number)
 
     with ThreadPoolExecutor(count) as pool:
@@ -88,17 +90,34 @@ def stoppable(postgres: PostgresServer) -> Iterator[PostgresServer]:
     postgres.start()
 
 
+@contextmanager
+def started_again_once_asked(server: PostgresServer) -> Iterator[threading.Event]:
+    """In the block the server, which is stopped, comes back after somebody has asked for it in vain."""
+    asked = threading.Event()
+
+    def come_back() -> None:
+        with socket.create_server(("127.0.0.1", server.port)) as nobody:
+            nobody.settimeout(60)
+            nobody.accept()[0].close()
+        asked.set()
+        server.start()
+
+    with ThreadPoolExecutor(1) as pool:
+        back = pool.submit(come_back)
+        yield asked
+        back.result()
+
+
 def test_a_server_that_is_restarted_between_two_reports_costs_nothing(stoppable: PostgresServer, url: str) -> None:
     store = StudyStore(url)
     writer = open_study(store)
     begin(writer, "a")
     writer.add_report("a", report(1, 0.5))
     stoppable.stop()
-    back = threading.Timer(1.0, stoppable.start)
-    back.start()
-    writer.add_report("a", report(2, 0.6))
-    begin(writer, "b")
-    back.join()
+    with started_again_once_asked(stoppable) as asked:
+        writer.add_report("a", report(2, 0.6))
+        begin(writer, "b")
+    assert asked.is_set()
     assert [r.epoch for r in store.load("reviews").studies[0].trials[0].reports] == [1, 2]
 
 
@@ -155,27 +174,30 @@ def test_a_missing_driver_is_told_with_what_to_install(url: str, monkeypatch: py
         StudyStore(url).experiments()
 
 
+@pytest.mark.smoke
 def test_a_whole_run_is_recorded_resumed_and_compared_and_leaves_no_password_on_disk(
-    ray_session: None, postgres: PostgresServer, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(STORE_VARIABLE, url)
-    spec = spec_of(tmp_path / "here")
-    started = time.monotonic()
-    outcome = run_experiment(spec, progress=False)
-    assert {s.strategy: len(s.trials) for s in outcome.studies} == {"grid": 3, "hyperopt_asha": 6, "pbt": 4}
-    assert all(
-        s.state is StudyState.FINISHED and s.test and s.wall_seconds < time.monotonic() - started
-        for s in outcome.studies
+    spec, elsewhere = (
+        curve_experiment(tmp_path / place, fixed={"model.seconds_per_epoch": 60.0}) for place in ("here", "there")
     )
-    assert StudyStore(url).load("whole") == outcome
-    assert compare(outcome).verdict
-    assert run_experiment(spec, progress=False, resume=True) == outcome
+    with simulated_ray() as ray:
+        outcome = run_experiment(spec, progress=False)
+        assert {s.strategy: len(s.trials) for s in outcome.studies} == {"grid": 3, "hyperopt_asha": 6, "pbt": 4}
+        assert all(s.state is StudyState.FINISHED and s.test for s in outcome.studies)
+        assert 0 < sum(s.wall_seconds for s in outcome.studies) < ray.seconds
+        assert StudyStore(url).load("whole") == outcome
+        assert compare(outcome).verdict
+        assert run_experiment(spec, progress=False, resume=True) == outcome
     for path in filter(Path.is_file, tmp_path.rglob("*")):
         assert_no_password(path.read_text(errors="replace"), postgres)
     assert not list(tmp_path.rglob("*.db"))
 
-    elsewhere = spec_of(tmp_path / "there")
-    with pytest.raises(StoreError, match=r"another run has recorded whole/grid/seed-0 .*choose another name"):
+    with (
+        simulated_ray(),
+        pytest.raises(StoreError, match=r"another run has recorded whole/grid/seed-0 .*choose another name"),
+    ):
         run_experiment(elsewhere, progress=False)
     assert not elsewhere.run_folder.exists()
     assert StudyStore(url).load("whole") == outcome
