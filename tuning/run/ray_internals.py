@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
 from cluster.head import open_channel
@@ -100,6 +101,15 @@ def forget_statistics(trial: Trial) -> None:
     """
     trial.run_metadata.metric_analysis = {}
     trial.run_metadata.metric_n_steps = {}
+
+
+class NoProgressLines(TrialProgressCallback):  # type: ignore[misc]
+    """Takes the place of Tune's callback that prints: it tells of trials that end without a report at any verbosity."""
+
+    def on_trial_result(self, *args: Any, **info: Any) -> None:
+        """Nothing."""
+
+    on_trial_error = on_trial_complete = on_trial_result
 
 
 @contextlib.contextmanager

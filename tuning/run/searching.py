@@ -19,7 +19,7 @@ from tuning.run.packing import sharing_record
 from tuning.run.place import RunPlace
 from tuning.run.progress import Progress
 from tuning.run.provenance import made_with
-from tuning.run.ray_internals import slot_environment, uncounted_callbacks
+from tuning.run.ray_internals import NoProgressLines, slot_environment, uncounted_callbacks
 from tuning.run.recorder import Recorder
 from tuning.run.resuming import to_go_on_from
 from tuning.run.snapshots import Snapshots
@@ -110,7 +110,7 @@ def run_study(
             before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
         )
         tracked = tracking.callbacks(study.strategy.name, study.seed)
-        callbacks: list[Any] = [recorder, keeper, *place.callbacks(), *tracked]
+        callbacks: list[Any] = [recorder, keeper, *place.callbacks(), *tracked, NoProgressLines()]
         try:
             with contextlib.ExitStack() as stack:
                 if progress:
