@@ -413,6 +413,8 @@ class SimulatedCluster:
         if task.method == "__ray_terminate__":
             self.kill(actor)
             return
+        if task.method == "reset":
+            actor.begun, actor.epoch = False, 0.0
 
         def call() -> Any:
             if task.method == "__ray_ready__":
@@ -449,8 +451,6 @@ class SimulatedCluster:
     def _note(self, actor: SimulatedActor, method: str, value: Any) -> None:
         if method == "train":
             actor.begun, actor.epoch = True, float(value.get("epoch", 0.0))
-        elif method == "reset":
-            actor.begun, actor.epoch = False, 0.0
         self.calls.append((self.seconds, actor.trial, method))
         for told in self._watchers:
             told(actor, method, value)

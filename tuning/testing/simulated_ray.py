@@ -337,6 +337,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
         "ray.experimental.internal_kv._internal_kv_list": simulation.kv_list,
         "ray.experimental.internal_kv._internal_kv_del": simulation.kv_del,
         "ray.tune.execution.tune_controller.PlacementGroupResourceManager": Slots,
+        "ray.tune.execution.tune_controller.time": simulation,  # how long it waits for processes to end
         # What asks nodes directly, and what a process does to itself.
         "tuning.run.ray_internals._told_dead": told_dead,
         "tuning.run.ray_internals._answers": simulation.answers,
