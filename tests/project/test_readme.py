@@ -10,14 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tuning.cli import parser
+from trainables.spec import Objective
+from tuning.cli import main, parser
+from tuning.space import Space
 from tuning.spec import load_spec
+from tuning.store.study_store import StudyStore, sqlite_url
+from tuning.testing.simulated_ray import simulated_ray
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 TEXTS = "\n".join(["text,label", *(f"row {i} {('bad,neg', 'good,pos')[i % 2]}" for i in range(60))])
-# Run in test_jobs.py, test_security.py and test_train_final.py.
+# Run in tests/tuning/remote/test_jobs.py, tests/cluster/nodes/test_security.py and
+# tests/tuning/selection/test_train_final.py.
 ELSEWHERE = ("submit", "jobs", "fetch", "cluster", "train-final")
 # A formula, in place of hours.
 QUICK = ["trainable=learning_curve", "space={learning_rate: {loguniform: [1e-4, 1e-2]}}"]
@@ -33,14 +39,6 @@ def commands(program: str) -> list[list[str]]:
     """The words after `program` of each of its lines in the bash blocks, comments left out."""
     lines = "\n".join(blocks("bash")).splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{program} ")]
-
-
-def tunefleet(*words: str, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "tuning.cli", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def execute(code: str) -> dict[str, Any]:
@@ -72,57 +70,56 @@ def test_the_make_targets_exist() -> None:
         assert re.search(rf"^{words[0]}:", makefile, flags=re.MULTILINE)
 
 
-@pytest.mark.system
+@pytest.mark.tune
 def test_every_tunefleet_command_does_what_it_says(folder: Path) -> None:
     """In the README's order. `run` computes a formula instead of training, with the README's own overrides."""
     ran = 0
     for words in commands("tunefleet"):
         if words[0] in ELSEWHERE:
             parser().parse_args(words)
-        elif words[0] != "run":
-            tunefleet(*words, cwd=folder)
-        elif words[1] == "experiment.yaml":
+            continue
+        if words[0] == "run" and words[1] == "experiment.yaml":
             drop_spaces(folder / words[1])
-            tunefleet(*words, *QUICK, cwd=folder)
+            typed = [*words, *QUICK]
             ran += 1
+        elif words[0] == "run":
+            typed = ["validate", *words[1:]]  # hours of training: as far as a spec can be checked
         else:
-            tunefleet("validate", *words[1:], cwd=folder)  # hours of training: as far as a spec can be checked
+            typed = words
+        with simulated_ray():
+            assert main(typed) == 0, typed
     assert ran == 1
+    for written in ("runs/first/study.db", "first.html", "first-export/trials.csv"):
+        assert (folder / written).is_file()
 
 
 def drop_spaces(path: Path) -> None:
     """The starter's grid has a space of its own for a real model."""
-    import yaml
-
     spec = yaml.safe_load(path.read_text())
     for strategy in spec["strategies"]:
         strategy.pop("space", None)
     path.write_text(yaml.safe_dump(spec))
 
 
-@pytest.mark.ray
-def test_the_python_example_runs(ray_session: None, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.tune
+def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = next(block for block in blocks("python") if "run_experiment" in block)
     names = {"epochs=1": ["epochs=4", *QUICK, "fixed={}", "strategies=[{kind: grid}, {kind: pbt, population: 3}]"]}
     for old, new in names.items():
         code = code.replace(f'"{old}"', ", ".join(map(repr, new)))
-    execute(code)
+    with simulated_ray():
+        execute(code)
     assert "No " in capsys.readouterr().out.splitlines()[-1]  # a closed form has no test rows: no verdict
 
 
 @pytest.mark.unit
 def test_the_example_spec_is_valid(folder: Path) -> None:
-    import yaml
-
     spec = load_spec(yaml.safe_load(blocks("yaml")[0]))
     assert [strategy.kind for strategy in spec.strategies] == ["grid", "hyperopt_asha", "pbt"]
 
 
 @pytest.mark.unit
 def test_the_example_strategy_keeps_the_contract() -> None:
-    from trainables.spec import Objective
-    from tuning.space import Space
-
     names = execute(next(block for block in blocks("python") if "class RandomSearch" in block))
     space = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1e-3]}})
     objective = Objective(metric="accuracy", mode="max")
@@ -136,14 +133,18 @@ def test_the_example_strategy_keeps_the_contract() -> None:
 def test_the_example_training_loop_is_tuned_by_pbt(folder: Path) -> None:
     """In a process of its own: its module lies in the working directory, as a user's does."""
     (folder / "my_module.py").write_text(next(block for block in blocks("python") if "def train(" in block))
-    out = tunefleet(
+    command = [
         "run", "quickstart", "name=own", "trainable=my_module:train", "epochs=3", "fixed={}",
         "space={learning_rate: {loguniform: [1e-4, 1e-2]}}", "strategies=[{kind: pbt, population: 3}]",
-        cwd=folder,
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "tuning.cli", *command],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    assert "pbt" in out
-    results = tunefleet("results", "own", "--json", cwd=folder)
-    assert '"donor"' in results
+    assert done.returncode == 0, done.stderr
+    assert "pbt" in done.stdout
+    (study,) = StudyStore(sqlite_url(folder / "runs/own/study.db")).load("own").studies
+    assert any(trial.lineage for trial in study.trials)
 
 
 @pytest.mark.unit
