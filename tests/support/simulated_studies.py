@@ -11,7 +11,7 @@ from tests.support.specs import curve_experiment
 from tuning import run_experiment
 from tuning.outcome import ExperimentOutcome, StudyOutcome
 from tuning.spec import ExperimentSpec
-from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedRay, simulated_ray
+from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
 
 MINUTE = 60.0  # seconds that an epoch takes
 TICK = 60.0  # a study of epochs that long need not record more often how long it has taken
@@ -22,15 +22,19 @@ def long_experiment(folder: Path, **changed: Any) -> ExperimentSpec:
     return curve_experiment(folder, **{"fixed": {"model.seconds_per_epoch": MINUTE}, "test": False, **changed})
 
 
-def run(spec: ExperimentSpec, *, resume: bool = False, **simulated: Any) -> tuple[ExperimentOutcome, SimulatedRay]:
+def run(
+    spec: ExperimentSpec, *nodes: SimulatedNode, resume: bool = False, **simulated: Any
+) -> tuple[ExperimentOutcome, SimulatedRay]:
     """Run it on a simulated Ray of these arguments; its outcome, and what has happened there."""
-    with simulated_ray(**{"tick": TICK, **simulated}) as ray:
+    with simulated_ray(*nodes, **{"tick": TICK, **simulated}) as ray:
         return run_experiment(spec, progress=False, resume=resume), ray
 
 
-def run_study(spec: ExperimentSpec, *, resume: bool = False, **simulated: Any) -> tuple[StudyOutcome, SimulatedRay]:
+def run_study(
+    spec: ExperimentSpec, *nodes: SimulatedNode, resume: bool = False, **simulated: Any
+) -> tuple[StudyOutcome, SimulatedRay]:
     """The same of an experiment with one study."""
-    outcome, ray = run(spec, resume=resume, **simulated)
+    outcome, ray = run(spec, *nodes, resume=resume, **simulated)
     (study,) = outcome.studies
     return study, ray
 

@@ -134,7 +134,8 @@ class SimulatedCluster:
     """The cluster and its clock. It is a `trainables.clock.Clock`.
 
     Args:
-        start_seconds, tick, costs, passed: as of `simulated_ray`.
+        start_seconds: of one process after the other, in the order in which they get a node; the last for all others.
+        tick, costs, passed: as of `simulated_ray`.
         folder: an empty one, for what is in the memory of nodes that are not the driver's.
 
     Attributes:
@@ -145,7 +146,7 @@ class SimulatedCluster:
     def __init__(
         self,
         nodes: Sequence[SimulatedNode],
-        start_seconds: float,
+        start_seconds: Sequence[float],
         tick: float,
         costs: Mapping[str, float],
         folder: Path,
@@ -155,7 +156,7 @@ class SimulatedCluster:
         self.actors: list[SimulatedActor] = []
         self.calls: list[tuple[float, str, str]] = []
         self._now, self._ahead = BEGINNING, 0.0  # `_ahead`: of the call that is computed now
-        self._start_seconds, self._tick, self._costs, self._folder = start_seconds, tick, dict(costs), folder
+        self._start_seconds, self._tick, self._costs, self._folder = deque(start_seconds), tick, dict(costs), folder
         self._passed = passed
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -334,7 +335,10 @@ class SimulatedCluster:
         for actor in self.actors:
             if actor.alive and actor.node is None and (node := self._fitting(actor.held)) is not None:
                 actor.node = node
-                self._later(self._now + self._start_seconds, lambda actor=actor: self._start(actor))  # type: ignore[misc]
+                seconds = self._start_seconds[0]
+                if len(self._start_seconds) > 1:
+                    self._start_seconds.popleft()
+                self._later(self._now + seconds, lambda actor=actor: self._start(actor))  # type: ignore[misc]
                 self._tell_beginning(actor, "__init__")
 
     def _tell_beginning(self, actor: SimulatedActor, method: str) -> None:

@@ -233,7 +233,7 @@ def _text(key: str | bytes) -> str:
 @contextlib.contextmanager
 def simulated_ray(
     *nodes: SimulatedNode,
-    start_seconds: float = 5.0,
+    start_seconds: float | Sequence[float] = 5.0,
     tick: float = 5.0,
     costs: Mapping[str, float] | None = None,
     passed: float = 0.0,
@@ -242,7 +242,8 @@ def simulated_ray(
 
     Args:
         nodes: of the cluster as it begins; by default one of 4 logical cores.
-        start_seconds: that the process of an actor takes to come up.
+        start_seconds: that the process of an actor takes to come up; several: of one after the other, the last for all
+            that follow.
         tick: seconds that Tune waits at most, in one of its steps, for something to happen: a budget is overrun by
             so much at most. The less it is, the more often the time of a study is recorded.
         costs: seconds that a call of an actor's method takes besides what it sleeps, by its name: `{"save": 2.0}`.
@@ -251,11 +252,12 @@ def simulated_ray(
     Raises:
         AssertionError: at the end, if something that the simulation was asked for (`at`) has never happened.
     """
+    starts = [start_seconds] if isinstance(start_seconds, float | int) else start_seconds
     with tempfile.TemporaryDirectory(prefix="tunefleet-simulated-") as place:
         folder, session = Path(place, "nodes"), Path(place, "session")
         folder.mkdir()
         session.mkdir()
-        simulation = SimulatedRay(nodes or (SimulatedNode(),), start_seconds, tick, costs or {}, folder, passed)
+        simulation = SimulatedRay(nodes or (SimulatedNode(),), starts, tick, costs or {}, folder, passed)
         try:
             with contextlib.ExitStack() as stack:
                 for target, value in _replaced(simulation, session).items():

@@ -7,36 +7,25 @@ from typing import Any
 
 import pytest
 
-from tuning import Comparison, compare, load_spec, run_experiment
+from tests.support.simulated_studies import long_experiment, run
+from tuning import Comparison, compare
 
-pytestmark = pytest.mark.ray
-
+pytestmark = pytest.mark.tune
 
 NEAR = {"learning_rate": {"loguniform": [3e-4, 3e-3]}}  # around the best rate
 FAR = {"learning_rate": {"loguniform": [1e-6, 1e-5]}}  # decades below it
 SEEDS = (0, 1, 2)
 
 
-def run(folder: Path, **spaces: dict[str, Any]) -> Comparison:
+def comparison_of(folder: Path, **spaces: dict[str, Any]) -> Comparison:
     """One strategy per space, called as its keyword: two independent draws per seed."""
-    raw: dict[str, Any] = {
-        "name": "planted",
-        "trainable": "learning_curve",
-        "task": "reviews",
-        "epochs": 2,
-        "space": NEAR,
-        "strategies": [{"kind": "random", "label": name, "trials": 2, "space": s} for name, s in spaces.items()],
-        "seeds": list(SEEDS),
-        "cluster": {"storage": str(folder), "max_concurrent": 2},
-    }
-    spec = load_spec(raw)
-    return compare(run_experiment(spec, progress=False), spec=spec.model_dump(mode="json"))
+    strategies = [{"kind": "random", "label": name, "trials": 2, "space": space} for name, space in spaces.items()]
+    spec = long_experiment(folder, epochs=2, space=NEAR, strategies=strategies, seeds=list(SEEDS), test=True)
+    return compare(run(spec)[0], spec=spec.model_dump(mode="json"))
 
 
-def test_a_planted_difference_is_found_and_the_unequal_spaces_behind_it_are_told(
-    ray_session: None, tmp_path: Path
-) -> None:
-    comparison = run(tmp_path, far=FAR, near=NEAR)
+def test_a_planted_difference_is_found_and_the_unequal_spaces_behind_it_are_told(tmp_path: Path) -> None:
+    comparison = comparison_of(tmp_path, far=FAR, near=NEAR)
     assert comparison.verdict.startswith("near did better than far: test accuracy")
     (pair,) = comparison.pairs
     assert (pair.first, pair.seeds, pair.shown) == ("near", len(SEEDS), True)
@@ -54,9 +43,9 @@ def test_a_planted_difference_is_found_and_the_unequal_spaces_behind_it_are_told
         )
 
 
-def test_a_planted_tie_is_no_difference(ray_session: None, tmp_path: Path) -> None:
+def test_a_planted_tie_is_no_difference(tmp_path: Path) -> None:
     """The same draws from the same space under two names."""
-    comparison = run(tmp_path, one=NEAR, other=NEAR)
+    comparison = comparison_of(tmp_path, one=NEAR, other=NEAR)
     assert comparison.verdict.startswith("No difference shown")
     assert not comparison.pairs[0].shown
     assert not any("Unequal spaces" in caveat for caveat in comparison.caveats)
