@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ pytestmark = [
 ]
 
 BADNESS = 700
+PATIENCE = 60.0  # seconds for a process to say or do something on a busy machine
 
 WORKER = """
 import json, os, signal, sys, time
@@ -77,23 +79,29 @@ def launched(
 
 def told_by(launcher: subprocess.Popen[str]) -> dict[str, object]:
     """What its worker says, which has ended."""
-    out, _ = launcher.communicate("typed", timeout=60)
+    out, _ = launcher.communicate("typed", timeout=PATIENCE)
     found: dict[str, object] = json.loads(out)
     return found
 
 
 def is_forked(launcher: subprocess.Popen[str]) -> bool:
     """And not Ray's own program, which the launcher has become."""
-    out, _ = launcher.communicate(timeout=60)
+    out, _ = launcher.communicate(timeout=PATIENCE)
     return out.split() != [str(launcher.pid)]
 
 
 def worker_of(launcher: subprocess.Popen[str]) -> psutil.Process:
     """The process that it waits for, once that one runs."""
     assert launcher.stdin is not None
-    assert launcher.stdout is not None
     launcher.stdin.close()
-    return psutil.Process(json.loads(launcher.stdout.readline())["pid"])
+    return psutil.Process(json.loads(line_of(launcher))["pid"])
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    """The next that it says."""
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], PATIENCE)[0], f"it has said nothing for {PATIENCE:g} s"
+    return process.stdout.readline()
 
 
 def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_path: Path) -> None:
@@ -154,21 +162,21 @@ def test_the_kernel_is_to_kill_the_worker_and_not_its_launcher(server: ForkServe
     assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text().strip() == str(BADNESS)
     assert Path(f"/proc/{launcher.pid}/oom_score_adj").read_text() == Path("/proc/self/oom_score_adj").read_text()
     launcher.kill()
-    launcher.wait()
+    launcher.wait(PATIENCE)
 
 
 def test_a_launcher_that_is_killed_takes_its_worker_along(server: ForkServer, tmp_path: Path) -> None:
     launcher = launched(server, tmp_path, "600", "0")
     worker = worker_of(launcher)
     launcher.kill()
-    launcher.wait()
-    assert psutil.wait_procs([worker], timeout=30)[1] == []
+    launcher.wait(PATIENCE)
+    assert psutil.wait_procs([worker], timeout=PATIENCE)[1] == []
 
 
 def test_a_worker_that_is_killed_ends_its_launcher(server: ForkServer, tmp_path: Path) -> None:
     launcher = launched(server, tmp_path, "600", "0")
     worker_of(launcher).kill()
-    assert launcher.wait(timeout=30) != 0
+    assert launcher.wait(timeout=PATIENCE) != 0
 
 
 @pytest.mark.parametrize(
@@ -214,7 +222,7 @@ def test_no_worker_of_a_new_job_is_forked_once_an_imported_file_has_changed(
         )  # as the driver of this job has it
         assert not is_forked(launched(server, tmp_path, "0", "0", context=context, **old | {"RAY_JOB_ID": "02"}))
         running.kill()
-        running.wait()
+        running.wait(PATIENCE)
     assert f"1 files have changed since this node was started, such as {module}" in capfd.readouterr().err
 
 
@@ -226,7 +234,9 @@ fork_program.IDLE_SECONDS = 0.2
 base, template = socket.socketpair()
 print(fork_program.Template(template).serve())
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     assert ended.stdout.strip() == "None"
 
 
@@ -247,15 +257,14 @@ with ForkServer(Path({str(tmp_path)!r}) / "forks", Imports((), ())) as server:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert driver.stdout is not None
-    server = psutil.Process(int(driver.stdout.readline()))
+    server = psutil.Process(int(line_of(driver)))
     beside = ForkServer(tmp_path / "forks", Imports((), ()))  # knows the place; starts nothing
     launcher = launched(beside, tmp_path, "600", "0")
     worker = worker_of(launcher)
     driver.kill()
-    driver.wait()
-    assert psutil.wait_procs([server, worker], timeout=30)[1] == []
-    assert launcher.wait(timeout=30) == 1
+    driver.wait(PATIENCE)
+    assert psutil.wait_procs([server, worker], timeout=PATIENCE)[1] == []
+    assert launcher.wait(timeout=PATIENCE) == 1
 
 
 def test_a_server_that_cannot_import_says_so_and_leaves_workers_to_ray(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.outcomes import population, report, study, trial
 from tests.support.specs import GOOD
-from trainables.spec import Objective
+from tests.support.stores import open_study
 from tuning import cli
 from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.run.folder import sealed
@@ -42,10 +42,9 @@ def recorded(tmp_path: Path) -> ExperimentSpec:
 def _record(store: StudyStore, spec: ExperimentSpec) -> None:
     rates = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1.0]}}).to_optuna()
     for strategy, best in (("grid", 0.75), ("pbt", 0.875)):
-        writer = store.open_study(
-            experiment=spec.name, digest=spec.digest(), strategy=strategy, kind=strategy, seed=0,
-            objective=Objective(metric="accuracy", mode="max"), slots=1, devices_per_trial=1.0, device="CPU core",
-            attributes={}, spec_yaml=spec.to_yaml(),
+        writer = open_study(
+            store, experiment=spec.name, digest=spec.digest(), strategy=strategy, kind=strategy, seed=0, slots=1,
+            devices_per_trial=1.0, device="CPU core", attributes={}, spec_yaml=spec.to_yaml(),
         )  # fmt: skip
         writer.begin_trial("a", {"learning_rate": 0.1}, rates)
         writer.add_report("a", report(1, best))

@@ -14,7 +14,7 @@ import pytest
 from tests.support.outcomes import report
 from tests.support.serving import serving
 from tests.support.specs import GOOD
-from trainables.spec import Objective
+from tests.support.stores import open_study
 from tuning import cli
 from tuning.outcome import TrialState
 from tuning.page import live
@@ -43,10 +43,9 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentSpec:
 @pytest.fixture
 def writer(spec: ExperimentSpec) -> StudyWriter:
     """Of a run that goes on: one trial with one report."""
-    writer = StudyStore(spec.store_url).open_study(
-        experiment=spec.name, digest=spec.digest(), strategy="grid", kind="grid", seed=0,
-        objective=Objective(metric="accuracy", mode="max"), slots=1, devices_per_trial=1.0, device="CPU core",
-        attributes={"torch": "2.13"}, spec_yaml=spec.to_yaml(),
+    writer = open_study(
+        StudyStore(spec.store_url), experiment=spec.name, digest=spec.digest(), strategy="grid", kind="grid", seed=0,
+        slots=1, devices_per_trial=1.0, device="CPU core", spec_yaml=spec.to_yaml(),
     )  # fmt: skip
     writer.begin_trial("a", {"learning_rate": 0.1}, SPACE.to_optuna())
     writer.add_report("a", report(1, 0.5))
