@@ -19,6 +19,7 @@ class Moment(NamedTuple):
 
 MOMENTS = {
     "as it starts": Moment("__init__"),
+    "as it is handed another trial": Moment("reset"),
     "in the first epoch": Moment("train", 0),
     "at the first checkpoint": Moment("save", 1),
     "in the third epoch": Moment("train", 2),

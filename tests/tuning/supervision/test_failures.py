@@ -38,7 +38,17 @@ def test_failures_are_alike_whatever_numbers_and_ids_they_name() -> None:
         [failed("OutOfMemory: the kernel; out of memory, also when started once more: x")] * 3,
         [failed("DeviceMemoryError: CUDA out of memory")] * 3,
     ],
-    ids="two,type,message,one is complete,one was stopped,one has reported,diverged,memory,device memory".split(","),
+    ids=[
+        "two",
+        "type",
+        "message",
+        "one is complete",
+        "one was stopped",
+        "one has reported",
+        "diverged",
+        "memory",
+        "device memory",
+    ],
 )
 def test_the_study_goes_on(trials: list[tuple[TrialState, int, str | None]]) -> None:
     assert failed_alike(trials, 3) is None
