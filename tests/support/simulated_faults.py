@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ray.exceptions import OutOfMemoryError
+
+from trainables.memory_mark import MemoryDeath
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedRay
 
 COSTS = {"save": 10.0, "restore": 10.0, "reset": 10.0}  # for `simulated_ray`: so that each of them can be interrupted
@@ -62,3 +65,23 @@ def befall(
     ray.after(told)
     ray.before(begins)
     return befallen
+
+
+KERNEL = MemoryDeath(killed=True, held=3 * 2**30, limit=4 * 2**30, limited_by="cgroup")
+BY_KERNEL = "the kernel killed its process: it held 3.00 GiB when last looked at, of 4.00 GiB that its cgroup may have"
+BY_MONITOR = "Ray's memory monitor killed its process: it held 3.25 GiB, and node b used 60.80 of 64.00 GiB"
+
+
+def by_kernel(ray: SimulatedRay, actor: SimulatedActor) -> None:
+    """Its node's kernel kills a process for want of memory."""
+    ray.kill(actor, memory=KERNEL)
+
+
+def by_monitor(ray: SimulatedRay, actor: SimulatedActor) -> None:
+    """Ray's memory monitor does, and says so at length."""
+    told = (
+        "Memory on the node (IP: b, ID: 62) was 60.80GB used / 64.00GB limit (0.950000), which exceeds the threshold.\n"
+        f"Slot:Actor({actor.id}), pid={actor.process}, actual memory used=3.25GB, worker ID=77)\n"
+        "Actor(another), pid=7, actual memory used=9.99GB, worker ID=78)"
+    )
+    ray.kill(actor, error=OutOfMemoryError(told))
