@@ -1,8 +1,7 @@
 """The private parts of Ray Tune that the population and the controller need; everything else here uses public ones.
 
-Read against ray 2.60. Of the tests `test_pbt`, `test_nodes`, `test_hang`, `test_memory_deaths` and `test_faults` drive
-the functions here in real runs; `test_ray_internals` fails when Ray changes what they were read against, with the issue
-at Ray's where one is known.
+Read against ray 2.60; `tuning.checks.versions` refuses other minor releases at a run's start. The contract tests of
+`tests/tuning/tune_compat` ask each function here for what it promises, of Tune's own code and of Ray's processes.
 A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial` and little more.
 """
 
