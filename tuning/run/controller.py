@@ -22,7 +22,7 @@ callbacks, and loses a checkpoint that is being written; `stop_trial` tells sear
 What Tune saves is sealed (`run.snapshots`). If it cannot go on from what it is given, the run ends: Tune would begin
 anew.
 
-Read against ray 2.60: `TuneController` and what `ray_internals` names. `tests/tuning/supervision/test_nodes.py` drives it.
+Read against ray 2.60: `TuneController` and what `ray_internals` names. The tests of `supervision` drive it.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ HEARTBEAT = 5.0  # seconds between two records of the time that the study has ta
 
 
 class Recorder(Callback):  # type: ignore[misc]
-    """Tune's callback for one study. Pickles without its writer (a connection, maybe a password): a restored one waits
-    for `attach`.
+    """Tune's callback for one study. Pickles without its writer (a connection, maybe a password): Tune writes callbacks
+    into its snapshots. A resumed run makes a new one.
 
     Args:
         writer: of the study.
@@ -75,14 +75,15 @@ class Recorder(Callback):  # type: ignore[misc]
         Recorder.__init__(fresh, None, self._space, self._storage)  # type: ignore[arg-type]
         return dict(vars(fresh))
 
-    def attach(self, writer: StudyWriter) -> None:
-        """Give a recorder that came out of a pickle the study to write to."""
-        self._writer = writer
-
     @property
     def ended(self) -> int:
         """How many of Tune's trials have ended, in this run or before; those lost in an interruption are not Tune's."""
         return len(self._attached().ended() & {trial.trial_id for trial in self._trials})
+
+    @property
+    def failure(self) -> Exception | None:
+        """What has kept it from writing; None: nothing."""
+        return self._failure
 
     @property
     def budget_spent(self) -> bool:
@@ -268,7 +269,7 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def _attached(self) -> StudyWriter:
         if self._writer is None:
-            raise StoreError("this recorder was restored from a pickle and knows no study: attach a writer to it first")
+            raise StoreError("this recorder was restored from a pickle and knows no study")
         return self._writer
 
     @contextmanager

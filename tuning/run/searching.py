@@ -139,9 +139,11 @@ def run_study(
         except FailedAlike as error:
             keeper.suspend()
             raise FailedAlike(f"{study.strategy.name}, seed {study.seed}: {error}; all logs: {folder}") from None
-        except Exception:
+        except Exception as error:
             keeper.suspend()
-            raise
+            if (failure := recorder.failure) is None or failure is error:
+                raise
+            raise failure from failure.__cause__  # Tune makes an error of its own of it, with a traceback for a message
         recorder.end_unsaved()
         keeper.finish(folder)
     writer.finish()
