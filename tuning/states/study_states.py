@@ -106,6 +106,14 @@ class StudyStates:
             StorageError: one could not be written.
         """
         self._copier.want([copy for copy in copies if not self.durable(copy)])
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when every copy that is to be made now is on the storage.
+
+        Raises:
+            StorageError: one could not be written.
+        """
         self._copier.wait()
 
     def strip(self, path: str, recipe: Recipe) -> None:

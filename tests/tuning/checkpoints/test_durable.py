@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import study as study_of
+from trainables import clock
 from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import ROOT, SharedMemory
-from trainables.storage import FOLDERS, Storage
-from tuning.states import checkpoints
-from tuning.states.checkpoints import CheckpointKeeper
+from trainables.storage import FOLDERS, FolderStorage, Storage
+from tuning.states.checkpoints import STOOD, CheckpointKeeper
 from tuning.states.durable import Copier, Copy, StorageError, make_copy, on_node
 from tuning.states.study_states import StudyStates
 
@@ -26,13 +25,41 @@ HERE = "this node"
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="no shared memory on this system")
 
 
+class Watch:
+    """A clock that the test moves on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    time = monotonic
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class SlowStorage(FolderStorage):
+    """As slow as a storage can be, while `open` is not set; `begun` tells that somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.open, self.begun = threading.Event(), threading.Event()
+        self.open.set()
+
+    def put(self, *arguments: Any, **options: Any) -> None:
+        self.begun.set()
+        assert self.open.wait(60), "the test has never let the storage go on"
+        super().put(*arguments, **options)
+
+
 class Run:
     """A study as keeper and slots see it: each report leaves a recipe on storage and a state in memory."""
 
-    def __init__(self, folder: Path, *, weights_only: bool, keep_best: int = 1) -> None:
-        self.folder, self._weights_only = folder, weights_only
-        self.memory = SharedMemory(folder)
-        self.states = StudyStates(folder, HERE, FOLDERS)
+    def __init__(self, folder: Path, watch: Watch, *, weights_only: bool, keep_best: int = 1) -> None:
+        self.folder, self.watch, self._weights_only = folder, watch, weights_only
+        self.memory, self.storage = SharedMemory(folder), SlowStorage()
+        self.states = StudyStates(folder, HERE, self.storage)
         self.keeper = CheckpointKeeper(study_of("grid", []), None, lambda *told: None, self.states, keep_best)
         self.trials: dict[str, Any] = {}
         self.past: dict[str, Recipe] = {}
@@ -56,8 +83,12 @@ class Run:
 
     def settle(self) -> None:
         """Until the copies that are wanted now are made and Tune's step has ended."""
-        self.states._copier.wait()
-        self.keeper._looked = 0.0
+        self.states.wait()
+        self.step()
+
+    def step(self) -> None:
+        """Tune's step ends, a second later."""
+        self.watch.sleep(1.0)
         self.keeper.on_step_end(0, self.listed)
 
     def end(self, trial_id: str) -> None:
@@ -80,16 +111,24 @@ def write(place: Path, recipe: Recipe) -> None:
 
 
 @pytest.fixture
-def members(tmp_path: Path) -> Iterator[Run]:
+def watch() -> Iterator[Watch]:
+    watch = Watch()
+    with clock.use(watch):
+        yield watch
+
+
+@pytest.fixture
+def members(tmp_path: Path, watch: Watch) -> Iterator[Run]:
     """Trials that may be cloned."""
-    run = Run(tmp_path / "study", weights_only=False)
+    run = Run(tmp_path / "study", watch, weights_only=False)
     yield run
+    run.storage.open.set()
     run.states.close()
 
 
 @pytest.fixture
-def grid(tmp_path: Path) -> Iterator[Run]:
-    run = Run(tmp_path / "study", weights_only=True, keep_best=2)
+def grid(tmp_path: Path, watch: Watch) -> Iterator[Run]:
+    run = Run(tmp_path / "study", watch, weights_only=True, keep_best=2)
     yield run
     run.states.close()
 
@@ -108,13 +147,13 @@ def test_in_a_short_study_nothing_is_copied_before_its_end_and_then_the_best_wei
 
 
 @pytest.mark.unit
-def test_the_best_weights_are_copied_when_they_have_stood_for_a_while(
-    grid: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_weights_are_copied_when_they_have_stood_for_a_while(grid: Run, watch: Watch) -> None:
     first = grid.report("a", 1, 0.5)
+    watch.sleep(STOOD - 10)
+    grid.step()
     assert grid.copied == set()
-    monkeypatch.setattr(checkpoints, "STOOD", 0.0)
-    grid.settle()
+    watch.sleep(10)
+    grid.step()
     grid.settle()
     assert grid.copied == {weights(first.token)}
     assert grid.memory.names() == set()  # what is copied is not needed in memory
@@ -135,7 +174,7 @@ def test_a_members_newest_state_is_copied_with_its_moments_and_the_one_before_go
 @pytest.mark.unit
 def test_until_a_newer_state_is_copied_the_last_copy_stays(members: Run) -> None:
     first = members.report("a", 1, 0.1)
-    members.states._copier.close()  # as slow as a storage can be
+    members.storage.open.clear()
     members.report("a", 2, 0.9, settled=False)
     members.report("a", 3, 0.95, settled=False)
     assert members.copied == {full(first.token)}
@@ -167,11 +206,14 @@ def test_a_donors_state_stays_in_memory_until_its_clone_has_one_of_its_own(membe
 
 @pytest.mark.unit
 def test_an_interrupted_study_leaves_copies_of_what_it_goes_on_from(members: Run) -> None:
-    newest = members.report("a", 1, 0.9)
-    shutil.rmtree(members.folder / "a/checkpoint_000001" / full(newest.token))
-    members.states._durable.clear()
+    """Of a trial whose snapshots name three others the newest state has no room on the storage until then."""
+    for epoch in (1, 2, 3):
+        members.report("a", epoch, 0.9)
+        members.keeper.get_state()
+    newest = members.report("a", 4, 0.5)
+    assert full(newest.token) not in members.copied
     members.keeper.suspend()
-    assert members.copied >= {full(newest.token)}
+    assert full(newest.token) in members.copied
 
 
 @pytest.mark.unit
@@ -196,9 +238,8 @@ def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(membe
     members.states.arrived(recipe)
     with pytest.raises(StorageError, match=r"cluster.storage: .*cannot be copied .*go on with `tunefleet resume`"):
         members.states.flush([Copy(recipe, str(place), weights_only=False)])  # a folder that is not there
-    members.keeper._looked = 0.0
     with pytest.raises(StorageError):
-        members.keeper.on_step_end(0, members.listed)
+        members.step()
 
 
 @pytest.mark.unit
@@ -217,17 +258,21 @@ def test_a_copy_is_whole_or_absent(tmp_path: Path) -> None:
 
 @pytest.mark.unit
 def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> None:
-    memory, copier = SharedMemory(tmp_path), Copier(tmp_path, HERE, FOLDERS)
-    recipes = [Recipe.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2)]
+    memory, storage = SharedMemory(tmp_path), SlowStorage()
+    copier = Copier(tmp_path, HERE, storage)
+    recipes = [Recipe.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2, 3)]
     for recipe in recipes:
         memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
-    old, new = (Copy(recipe, str(tmp_path), weights_only=False) for recipe in recipes)
-    with copier._changed:  # the thread cannot begin
-        copier.want([old])
-        copier.want([new])
+    under_way, old, new = (Copy(recipe, str(tmp_path), weights_only=False) for recipe in recipes)
+    storage.open.clear()
+    copier.want([under_way])
+    assert storage.begun.wait(60), "the first copy never begins"
+    copier.want([old])
+    copier.want([new])
+    storage.open.set()
     copier.wait()
     copier.close()
-    assert [(tmp_path / full(recipe.token)).is_dir() for recipe in recipes] == [False, True]
+    assert [(tmp_path / full(recipe.token)).is_dir() for recipe in recipes] == [True, False, True]
     memory.remove()
 
 
