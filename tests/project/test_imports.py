@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 ROOT = Path(tuning.__file__).parents[1]
 HEAVY = {
     *("torch", "transformers", "datasets", "accelerate", "ray", "optuna", "hyperopt", "wandb", "scipy", "sklearn"),
-    "pandas",
+    *("numpy", "pandas"),
 }
 CLUSTER = sorted(f"cluster.{path.stem}" for path in (ROOT / "cluster").glob("[a-z]*.py"))
 # What reading, checking and listing experiments imports: none of it may wait for a heavy library.

@@ -1,0 +1,35 @@
+"""Contracts that a plug-in keeps, as classes of pytest tests: one line tests a strategy.
+
+    from tuning.testing import StrategyContract
+
+    class TestMine(StrategyContract):
+        strategy = Mine(trials=4)
+
+Pytest collects the contract's tests in the subclass. Each contract says in its docstring what a subclass states. A
+failure names the rule, what was seen, and what to do. pytest is needed by whoever imports a contract, and by nothing
+else of this package: it is no dependency of `pip install tunefleet`.
+
+`tuning.testing.simulated_ray` runs whole experiments without processes, in virtual time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuning.testing.strategy_contract import StrategyContract
+
+__all__ = ["StrategyContract"]
+
+_HOMES = {
+    "StrategyContract": "tuning.testing.strategy_contract",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a contract when it is first used: `simulated_ray` stands in this folder and needs no pytest."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tuning.testing' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,71 @@
+"""A strategy of every kind that is found: a new file, or an installed entry point, is tested by being there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuning.strategies import Plan, Strategy, find_strategies
+from tuning.testing.plan_contract import OBJECTIVE
+from tuning.testing.proposals import Proposer
+
+REQUIRED = 6  # of what has no default: trials, population
+RATE, OPTIMIZERS = {"learning_rate": {"loguniform": [1e-5, 1e-3]}}, {"optim": {"choice": ["adamw_torch", "sgd"]}}
+UNEQUAL = {"num_train_epochs": {"choice": [2, 3]}}
+FIXED = {"learning_rate": 1e-4}
+# A space, the epochs of a trial, and the path that the strategy names.
+REFUSED: Mapping[str, Sequence[tuple[dict[str, Any], float, str]]] = {
+    "random": [(FIXED, 4.0, "space")],
+    "hyperopt": [(FIXED, 4.0, "space")],
+    "random_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
+    "hyperopt_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
+    "pbt": [(RATE | OPTIMIZERS, 4.0, "space.optim"), (RATE, 1.0, "perturb_every_epochs")],
+}
+# As small as shows what it does: whole studies of it are run.
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "grid": {"points": 2},
+    "random": {"trials": 4},
+    "random_asha": {"trials": 5},
+    "hyperopt": {"trials": 5, "initial_random": 3},
+    "hyperopt_asha": {"trials": 5, "initial_random": 3},
+    "pbt": {"population": 4},
+}
+UNSEEDED = {"grid"}  # draws nothing
+
+
+def make(kind: str, **fields: Any) -> Strategy:
+    """The strategy with its defaults."""
+    strategy = find_strategies()[kind]
+    required = {name: REQUIRED for name, field in strategy.model_fields.items() if field.is_required()}
+    return strategy(**{**required, **fields})
+
+
+def proposals(plan: Plan) -> list[dict[str, Any]]:
+    """The values of all trials of a fresh plan."""
+    return Proposer(plan, OBJECTIVE).ask()
+
+
+def endless(kind: str) -> Strategy | None:
+    """One that proposes until a budget is spent; None of a kind that always has an end."""
+    fields = find_strategies()[kind].model_fields
+    if "trials" not in fields:
+        return None
+    return make(kind, trials=None, **({"initial_random": 4} if "initial_random" in fields else {}))
+
+
+def plan_contracts(contract: type) -> dict[str, type]:
+    """By name, a class of tests for each strategy with its defaults, and for each that can be without end."""
+    tested = {f"Test_{kind}": make(kind) for kind in find_strategies()}
+    tested |= {f"Test_{kind}_without_end": found for kind in find_strategies() if (found := endless(kind))}
+    return {name: type(name, (contract,), _stated(strategy)) for name, strategy in tested.items()}
+
+
+def study_contracts(contract: type) -> dict[str, type]:
+    """By name, a class of tests for each strategy, a small one."""
+    tested = {f"Test_{kind}": make(kind, **SMALL.get(kind, {})) for kind in find_strategies()}
+    return {name: type(name, (contract,), _stated(strategy)) for name, strategy in tested.items()}
+
+
+def _stated(strategy: Strategy) -> dict[str, Any]:
+    kind = strategy.kind
+    return {"strategy": strategy, "seeded": kind not in UNSEEDED, "refused": REFUSED.get(kind, ())}
