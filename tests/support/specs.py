@@ -53,3 +53,27 @@ def curve_fields(folder: Path | str, **changed: Any) -> dict[str, Any]:
 def curve_experiment(folder: Path | str, **changed: Any) -> ExperimentSpec:
     """The same, read and checked."""
     return load_spec(curve_fields(folder, **changed))
+
+
+def places_fields(folder: Path | str, data: Path | str, model: Path | str, /, **changed: Any) -> dict[str, Any]:
+    """The fields of an experiment with real trials on `tiny_data` and `tiny_model`: few rows, two epochs, no GPUs.
+
+    Args:
+        folder: its storage.
+        changed: as for `curve_fields`; the fields of `data` one by one as well.
+    """
+    rows = {"train": 48, "validation": 24, "test": 24}
+    real: dict[str, Any] = {
+        "name": "places",
+        "trainable": "finetune",
+        "task": "text_classification",
+        "data": {
+            "path": str(data), "text": ["text"], "label": "label", "max_length": 32, "subset": rows,
+            **changed.pop("data", {}),
+        },
+        "model": str(model),
+        "precision": "fp32",
+        "epochs": 2,
+        "cluster": {"gpus_per_trial": 0, **changed.pop("cluster", {})},
+    }  # fmt: skip
+    return curve_fields(folder, **{**real, **changed})

@@ -1,17 +1,18 @@
-"""Trainables that write down in which process and when they worked, for tests of slots: workers import it by name."""
+"""Trainables that write down in which process, when and on what they worked: workers import them by name."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
+from trainables import clock
 from trainables.learning_curve import LearningCurve
 from trainables.slot import Evaluation
 
-FAILS_AT = 0.25  # the learning rate of the trial that fails
+# The learning rates of trials that fail in their second epoch, and how.
+FAILS = {0.2: "error", 0.25: "memory", 0.3: "fault"}
 
 
 def stamp(log: str, **facts: Any) -> None:
@@ -29,27 +30,38 @@ class Stamped(LearningCurve):
     """Notes the process, the learning rate, begin and end of every epoch in the file `model.log`."""
 
     def advance(self, epochs: float) -> Evaluation:
-        begun = time.time()
+        begun = clock.time()
         evaluation = super().advance(epochs)
-        stamp(str(self.params["model.log"]), rate=self.rate, begun=begun, ended=time.time())
+        stamp(str(self.params["model.log"]), rate=self.rate, epoch=self.epoch, begun=begun, ended=clock.time())
         return evaluation
 
 
 class Failing(Stamped):
-    """As `model.failure` says, in the second epoch of the trial whose learning rate is FAILS_AT."""
+    """With a rate of `FAILS` it fails in its second epoch, each time."""
 
     def advance(self, epochs: float) -> Evaluation:
         evaluation = super().advance(epochs)
-        if self.rate == FAILS_AT and self.epoch == 2:
-            raise self._failure()
+        if self.rate in FAILS and self.epoch == 2:
+            raise failure(FAILS[self.rate])
         return evaluation
 
-    def _failure(self) -> Exception:
-        import torch
 
-        failures = {
-            "error": RuntimeError("out of luck"),
-            "memory": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
-            "fault": torch.AcceleratorError("CUDA error: device-side assert triggered"),
-        }
-        return failures[str(self.params["model.failure"])]
+def failure(kind: str) -> Exception:
+    """As a trial raises it: of its own code, of a device without memory, of a device that is lost to its process."""
+    import torch
+
+    failures = {
+        "error": RuntimeError("out of luck"),
+        "memory": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        "fault": torch.AcceleratorError("CUDA error: device-side assert triggered"),
+    }
+    return failures[kind]
+
+
+def at_once(noted: list[dict[str, Any]]) -> int:
+    """The largest number of epochs that were being computed at one moment."""
+    edges = sorted([(n["begun"], 1) for n in noted] + [(n["ended"], -1) for n in noted])
+    running = [0]
+    for _, step in edges:
+        running.append(running[-1] + step)
+    return max(running)

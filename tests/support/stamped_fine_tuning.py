@@ -1,4 +1,4 @@
-"""The real trial, with a note of the process that it is in. Apart from `stamped`, because this module imports torch."""
+"""The real trial, with a note of the process that it is in. Not in `stamped`, because this module imports torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from trainables.spec import FineTuneSpec, Params
 
 
 class StampedFineTuning(FineTuning):
-    """Notes its params and its process in places.log beside the data."""
+    """Notes its values and its process in a file beside the data, with the suffix .log."""
 
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
         super().__init__(params, spec)
         assert spec.data.path is not None
-        stamp(str(Path(spec.data.path).with_suffix(".log")), rate=params["learning_rate"])
+        stamp(str(Path(spec.data.path).with_suffix(".log")), params=dict(params))

@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.support.outcomes import population, report, scored, study, trial
-from tuning import cli, load_spec, run_experiment
 from tuning.budget import Price
 from tuning.comparison import Comparison, compare
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
@@ -25,7 +22,8 @@ from tuning.report import (
 )
 from tuning.results import print_results, results_json
 
-SPLITS = ("train", "validation", "test")
+pytestmark = pytest.mark.unit
+
 SNAPSHOT = """
 reviews: accuracy, higher is better; device: GPU
 
@@ -90,7 +88,6 @@ def printed(comparison: Comparison) -> str:
     return file.getvalue()
 
 
-@pytest.mark.unit
 def test_the_terminal_table_fits_80_columns_and_is_plain_text_in_a_file() -> None:
     text = printed(compare(outcome()))
     assert max(len(line.rstrip()) for line in text.splitlines() if not line.startswith("#")) <= 80
@@ -123,13 +120,11 @@ def several() -> Comparison:
     return compare(ExperimentOutcome("reviews", "abc", studies), price=Price(3.5, "USD"))
 
 
-@pytest.mark.unit
 def test_the_terminal_shows_scores_costs_pairs_verdict_and_caveats_in_80_columns() -> None:
     text = "\n".join(line.rstrip() for line in printed(several()).splitlines())
     assert text == SNAPSHOT.strip("\n")
 
 
-@pytest.mark.unit
 def test_the_csv_has_a_line_per_seed_and_one_over_them_of_plain_numbers() -> None:
     rows = list(csv.DictReader(io.StringIO(comparison_csv(several()))))
     assert [(row["strategy"], row["seed"]) for row in rows[:5]] == [
@@ -146,13 +141,11 @@ def test_the_csv_has_a_line_per_seed_and_one_over_them_of_plain_numbers() -> Non
     assert rows[0]["money"] == ""
 
 
-@pytest.mark.unit
 def test_the_last_lines_are_yaml_that_a_spec_takes_under_fixed() -> None:
     text = printed(compare(outcome()))
     assert yaml.safe_load(text[text.index("# best configuration") :]) == {"fixed": {"learning_rate": 0.4}}
 
 
-@pytest.mark.unit
 def test_a_schedule_is_told_as_one_with_the_values_per_epoch() -> None:
     text = best_configuration(compare(outcome()))
     assert "It is a schedule" in text
@@ -160,12 +153,10 @@ def test_a_schedule_is_told_as_one_with_the_values_per_epoch() -> None:
     assert "#   epochs 1 to 3: learning_rate=0.4" in text
 
 
-@pytest.mark.unit
 def test_a_constant_configuration_is_not_called_a_schedule() -> None:
     assert "schedule" not in best_configuration(compare(ExperimentOutcome("e", "d", outcome().studies[:1])))
 
 
-@pytest.mark.unit
 def test_defaults_are_left_out_unless_a_strategy_chose_them() -> None:
     """The real trainable reports every value in force."""
     in_force = {"learning_rate": 5e-5, "weight_decay": 0.0, "optim": "adamw_torch_fused", "adam_beta1": 0.95}
@@ -176,56 +167,15 @@ def test_defaults_are_left_out_unless_a_strategy_chose_them() -> None:
     assert "what is not named has its default" in text
 
 
-@pytest.mark.ray
-def test_the_best_configuration_pastes_into_a_spec_that_validates_and_trains(
-    ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From the printed text of a run with the real trainable to another run, of exactly those values."""
-    common: dict[str, Any] = {
-        "task": "text_classification",
-        "data": {
-            "path": str(tiny_data),
-            "text": ["text"],
-            "label": "label",
-            "subset": {"train": 32, "validation": 32, "test": 32},
-        },
-        "model": str(tiny_model),
-        "epochs": 1,
-        "test": False,
-        "cluster": {"storage": str(tmp_path), "gpus_per_trial": 0},
-    }
-    searched: dict[str, Any] = {
-        "fixed": {"model.hidden_dropout_prob": 0.2, "warmup_ratio": 0.1},
-        "space": {"learning_rate": {"choice": [1e-5, 3e-3]}},
-    }
-    grid = [{"kind": "grid"}]
-    first = run_experiment(load_spec({"name": "first", **common, **searched, "strategies": grid}), progress=False)
-    printed_text = printed(compare(first))
-    pasted = f"{yaml.safe_dump({'name': 'second', **common})}{printed_text[printed_text.index('# best') :]}"
-    path = tmp_path / "second.yaml"
-    path.write_text(f"{pasted}\nspace: {{adam_beta1: {{choice: [0.9]}}}}\nstrategies: [{{kind: grid}}]\n")
-
-    assert cli.main(["validate", str(path)]) == 0
-    assert "second: valid" in capsys.readouterr().out
-    second = run_experiment(load_spec(path), progress=False)
-    (best, at_best), (again, at_end) = first.studies[0].best() or (), second.studies[0].best() or ()
-    assert (best.state, again.state) == (TrialState.COMPLETED, TrialState.COMPLETED)
-    assert at_end.params == at_best.params
-    assert at_end.metrics == at_best.metrics
-
-
-@pytest.mark.unit
 def test_small_rates_stay_numbers_in_the_yaml() -> None:
     tiny = ExperimentOutcome("e", "d", (study("grid", [trial(0, [report(1, 0.5, 3e-05)])]),))
     assert yaml.safe_load(best_configuration(compare(tiny)))["fixed"]["learning_rate"] == 3e-05
 
 
-@pytest.mark.unit
 def test_an_experiment_without_scores_says_so() -> None:
     assert "no trial has reported" in printed(compare(ExperimentOutcome("e", "d", (study("grid", []),))))
 
 
-@pytest.mark.unit
 def test_every_seed_has_its_own_line_when_there_are_several() -> None:
     studies = (study("grid", [trial(0, [report(1, 0.5)])], seed=s) for s in (3, 4))
     text = printed(compare(ExperimentOutcome("e", "d", tuple(studies))))
@@ -233,7 +183,6 @@ def test_every_seed_has_its_own_line_when_there_are_several() -> None:
     assert "seed 4" in text
 
 
-@pytest.mark.unit
 def test_the_json_of_a_comparison_holds_every_number_by_name() -> None:
     plain = json.loads(comparison_json(compare(outcome())))
     assert plain["schema_version"] == 2
@@ -243,14 +192,12 @@ def test_the_json_of_a_comparison_holds_every_number_by_name() -> None:
     assert plain["verdict"].startswith("No difference shown")
 
 
-@pytest.mark.unit
 def test_the_markdown_has_a_row_per_strategy_and_the_yaml_fenced() -> None:
     text = comparison_markdown(compare(outcome()))
     assert "| hyperopt_asha | 0.8000 | 0.750 [0.722, 0.776] | 100 | 7 | 2/0/0 |" in text
     assert text.rstrip().endswith("```")
 
 
-@pytest.mark.unit
 def test_the_listing_of_trials_shows_states_scores_and_errors_as_they_are() -> None:
     file = io.StringIO()
     print_results(outcome(), file)
@@ -262,7 +209,6 @@ def test_the_listing_of_trials_shows_states_scores_and_errors_as_they_are() -> N
     assert "learning_rate=0.4" in text
 
 
-@pytest.mark.unit
 def test_the_schema_of_results_is_pinned() -> None:
     """A key that moves needs a new SCHEMA_VERSION and a line in the changelog."""
     plain = json.loads(results_json(outcome()))
@@ -283,7 +229,6 @@ def test_the_schema_of_results_is_pinned() -> None:
     assert member["lineage"][0].keys() == {"epoch", "donor", "old", "new", "time", "reports", "donor_reports"}
 
 
-@pytest.mark.unit
 def test_a_metric_that_is_not_finite_is_null_in_json() -> None:
     odd = report(1, 0.5)._replace(metrics={"accuracy": 0.5, "f1": float("nan")})
     plain = json.loads(results_json(ExperimentOutcome("e", "d", (study("grid", [trial(0, [odd])]),))))

@@ -1,10 +1,9 @@
-"""Slots on real Ray: one process serves trial after trial, all slots work at once, one that fails goes."""
+"""Slots: one process computes trial after trial, all of them at once and never more; one whose trial failed goes."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,49 +11,60 @@ from typing import Any
 
 import pytest
 
-from tests.support.stamped import FAILS_AT, stamps
-from tuning import load_spec, run_experiment
+from tests.support.specs import curve_experiment
+from tests.support.stamped import FAILS, at_once, stamps
+from tuning import run_experiment
 from tuning.outcome import StudyOutcome, TrialState
+from tuning.testing.simulated_ray import simulated_ray
 
 RATES = [1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3, 7e-3, 8e-3]
 
 
-def run(folder: Path, trainable: str, slots: int, **changed: Any) -> tuple[StudyOutcome, list[dict[str, Any]]]:
-    """One study of the closed form on so many slots, and what its trials noted."""
-    raw = {
-        "name": "slots",
+def run(folder: Path, trainable: str, rates: list[float], **changed: Any) -> tuple[StudyOutcome, list[dict[str, Any]]]:
+    """One study of the closed form, a grid by default, and what its trials noted."""
+    fields = {
         "trainable": f"tests.support.stamped:{trainable}",
-        "task": "reviews",
         "epochs": 3,
-        "fixed": {"model.log": str(folder / "log"), "model.seconds_per_epoch": 0.15},
-        "space": {"learning_rate": {"choice": RATES}},
+        "fixed": {"model.log": str(folder / "log"), "model.seconds_per_epoch": 0.1},
+        "space": {"learning_rate": {"choice": rates}},
         "strategies": [{"kind": "grid"}],
-        "cluster": {"storage": str(folder), "max_concurrent": slots},
         "test": False,
     }
-    fixed = {**raw["fixed"], **changed.pop("fixed", {})}  # type: ignore[dict-item]
-    (study,) = run_experiment(load_spec({**raw, **changed, "fixed": fixed}), progress=False).studies
+    (study,) = run_experiment(curve_experiment(folder, **{**fields, **changed}), progress=False).studies
     return study, stamps(folder / "log")
-
-
-def at_once(noted: list[dict[str, Any]]) -> int:
-    """The largest number of epochs that were being computed at one moment."""
-    edges = sorted([(n["begun"], 1) for n in noted] + [(n["ended"], -1) for n in noted])
-    running = [0]
-    for _, step in edges:
-        running.append(running[-1] + step)
-    return max(running)
 
 
 @pytest.mark.ray
 def test_a_grid_of_eight_trials_on_two_slots_lives_in_two_processes(ray_session: None, tmp_path: Path) -> None:
-    study, noted = run(tmp_path, "Stamped", slots=2)
+    study, noted = run(tmp_path, "Stamped", RATES)
     assert study.count(TrialState.COMPLETED) == 8
     assert len({note["process"] for note in noted}) == 2
     assert at_once(noted) == 2
 
 
 @pytest.mark.ray
+def test_a_process_in_which_a_trial_failed_computes_nothing_more(ray_session: None, tmp_path: Path) -> None:
+    """Whatever has failed, and also for the same trial when it is tried again; other trials share a process."""
+    rates = [*RATES]
+    for number, rate in enumerate(FAILS):
+        rates.insert(2 + 3 * number, rate)  # two that do not fail before each, and after it
+    study, noted = run(tmp_path, "Failing", rates, max_failures=1, cluster={"max_concurrent": 1})
+    failed = {trial.params["learning_rate"] for trial in study.trials if trial.state is TrialState.FAILED}
+    assert failed == FAILS.keys()
+    assert study.count(TrialState.COMPLETED) == len(rates) - len(FAILS)
+
+    failures = [at for at, note in enumerate(noted) if note["rate"] in FAILS and note["epoch"] == 2]
+    assert sorted({noted[at]["rate"] for at in failures}) == sorted(FAILS)
+    assert len(failures) > len(FAILS)  # some were tried again, and failed in the same way
+    for at in failures:
+        assert noted[at]["process"] not in {note["process"] for note in noted[at + 1 :]}
+    lives = {note["process"] for note in noted}
+    assert len(lives) == len(failures) + (noted[-1]["rate"] not in FAILS)
+    alone = [p for p in lives if len({note["rate"] for note in noted if note["process"] == p}) == 1]
+    assert len(alone) < len(lives)
+
+
+@pytest.mark.tune
 @pytest.mark.parametrize(
     "strategy",
     [
@@ -63,66 +73,15 @@ def test_a_grid_of_eight_trials_on_two_slots_lives_in_two_processes(ray_session:
         pytest.param({"kind": "pbt", "population": 5}, id="pbt-more-members-than-slots"),
     ],
 )
-def test_all_slots_work_at_the_same_time_and_never_more(
-    ray_session: None, tmp_path: Path, strategy: dict[str, Any]
-) -> None:
+def test_all_slots_work_at_the_same_time_and_never_more(tmp_path: Path, strategy: dict[str, Any]) -> None:
     space = {"learning_rate": {"loguniform": [1e-5, 1e-1]}}
-    _, noted = run(tmp_path, "Stamped", slots=2, strategies=[strategy], space=space)
+    fixed = {"model.log": str(tmp_path / "log"), "model.seconds_per_epoch": 60.0}
+    with simulated_ray(tick=60.0):
+        _, noted = run(tmp_path, "Stamped", [], strategies=[strategy], space=space, fixed=fixed)
     assert at_once(noted) == 2
     # Not only at the start: also in the second half, after stops and exploits.
     noted.sort(key=lambda note: note["begun"])
     assert at_once(noted[len(noted) // 2 :]) == 2
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize("failure", ["error", "memory", "fault"])
-def test_a_slot_whose_trial_failed_is_replaced(ray_session: None, tmp_path: Path, failure: str) -> None:
-    space = {"learning_rate": {"choice": [1e-3, FAILS_AT, 2e-3, 3e-3]}}
-    study, noted = run(tmp_path, "Failing", slots=1, space=space, fixed={"model.failure": failure})
-    states = [trial.state for trial in study.trials]
-    assert states == [TrialState.COMPLETED, TrialState.FAILED, TrialState.COMPLETED, TrialState.COMPLETED]
-    processes = {note["rate"]: note["process"] for note in noted}
-    assert processes[1e-3] == processes[FAILS_AT] != processes[2e-3] == processes[3e-3]
-
-
-@pytest.mark.ray
-def test_a_trial_that_is_tried_again_after_a_failure_gets_another_process(ray_session: None, tmp_path: Path) -> None:
-    space = {"learning_rate": {"choice": [FAILS_AT]}}
-    study, noted = run(tmp_path, "Failing", slots=1, space=space, fixed={"model.failure": "error"}, max_failures=1)
-    assert study.count(TrialState.FAILED) == 1  # it fails in the same way again
-    assert len({note["process"] for note in noted}) == 2
-
-
-@pytest.mark.ray
-def test_the_same_values_score_the_same_on_a_warm_slot_bit_for_bit(
-    ray_session: None, tmp_path: Path, tiny_model: Path, tiny_data: Path
-) -> None:
-    data = Path(shutil.copy(tiny_data, tmp_path))
-    subset = {"train": 48, "validation": 48, "test": 24}
-    spec = load_spec(
-        {
-            "name": "again",
-            "trainable": "tests.support.stamped_fine_tuning:StampedFineTuning",
-            "task": "text_classification",
-            "model": str(tiny_model),
-            "data": {"path": str(data), "text": ["text"], "label": "label", "max_length": 32, "subset": subset},
-            "epochs": 2,
-            "fixed": {"model.hidden_dropout_prob": 0.3},
-            # Two limits that no gradient reaches: A, B, A, B under different values.
-            "space": {"max_grad_norm": {"choice": [1e6, 1e9]}, "learning_rate": {"choice": [3e-3, 1e-3]}},
-            "strategies": [{"kind": "grid"}],
-            "cluster": {"storage": str(tmp_path), "max_concurrent": 1},
-            "test": False,
-        }
-    )
-    (study,) = run_experiment(spec, progress=False).studies
-    noted = stamps(data.with_suffix(".log"))
-    assert [note["rate"] for note in noted] == [3e-3, 1e-3, 3e-3, 1e-3]
-    assert len({note["process"] for note in noted}) == 1
-    a, b, again, _ = ([dict(report.metrics) for report in trial.reports] for trial in study.trials)
-    assert len(a) == 2
-    assert again == a
-    assert b != a
 
 
 WARM = """
@@ -152,7 +111,9 @@ def look(config):
 with tune_settings(), connect(ClusterSpec(), run_folder=Path(sys.argv[1]), imports=slot_imports()) as session:
     before, services = workers(), sorted(p.name() for p in psutil.Process().children())
     session.warm_up(1, slot_environment())
+    until = time.monotonic() + 120
     while not (warm := workers()):
+        assert time.monotonic() < until, "no worker was warmed up"
         time.sleep(0.1)
     from ray import tune
     each = session.resources.to_ray()
