@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.outcomes import population, report, study, trial
-from tuning import SpecError, load_spec, run_experiment
+from tests.support.specs import curve_experiment
+from tuning import SpecError, run_experiment
 from tuning.finish.candidates import candidates, training_seeds
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, TrialState
 from tuning.spec import ExperimentSpec
+from tuning.store.study_store import StudyStore
+from tuning.testing.simulated_ray import PowerCut, SimulatedActor, simulated_ray
 
 
 def spec_of(folder: Path, **changed: Any) -> ExperimentSpec:
-    raw = {
-        "name": "confirmed",
+    fields = {
         "trainable": "tests.support.own_trainables:Lucky",
-        "task": "reviews",
         "epochs": 2,
-        "fixed": {"model.log": str(folder / "log")},
-        "strategies": [{"kind": "grid", "space": {"learning_rate": {"choice": [1e-3, 1e-2, 1e-5, 3e-4]}}}],
+        "fixed": {"model.log": str(folder / "log"), "model.seconds_per_epoch": 60.0},
+        "space": {"learning_rate": {"choice": [1e-3, 1e-2, 1e-5, 3e-4]}},
+        "strategies": [{"kind": "grid"}],
         "confirm": {"top": 3, "seeds": 2},
-        "cluster": {"storage": str(folder), "max_concurrent": 2},
     }
-    return load_spec({**raw, **changed})
+    return curve_experiment(folder, **{**fields, **changed})
 
 
 def noted(folder: Path, what: str) -> list[tuple[int, float]]:
@@ -101,12 +101,22 @@ def test_a_function_of_the_users_own_cannot_be_confirmed(tmp_path: Path) -> None
 # Whole runs
 
 
-@pytest.mark.ray
-def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(ray_session: None, tmp_path: Path) -> None:
+@pytest.mark.tune
+def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(tmp_path: Path) -> None:
     """By mean validation over new seeds. One configuration fails with a seed, one takes its process along: both out."""
-    fixed = {"model.log": str(tmp_path / "log"), "model.fails": 1e-2, "model.dies": 1e-5}
-    spec = spec_of(tmp_path, fixed=fixed, confirm={"top": 4, "seeds": 2})
-    outcome = run_experiment(spec, progress=False)
+    spec = spec_of(tmp_path, confirm={"top": 4, "seeds": 2})
+    spec = spec.model_copy(update={"fixed": {**spec.fixed, "model.fails": 1e-2}})
+
+    def kill(actor: SimulatedActor, method: str) -> None:
+        if method == "do":
+            function, (training, kept) = actor.tasks[0].arguments
+            values = kept.recipe.segments[-1].params
+            if (function.__name__, values["learning_rate"], training.seed) == ("train", 1e-5, 1001):
+                ray.at(ray.seconds + 30.0, lambda: ray.kill(actor))
+
+    with simulated_ray(costs={"do": 1.0}) as ray:
+        ray.before(kill)
+        outcome = run_experiment(spec, progress=False)
     one = grid(outcome)
     best, _ = one.best() or pytest.fail("no best")
     assert best.params["learning_rate"] == 1e-3
@@ -115,7 +125,7 @@ def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(ray_sess
     *whole, _, failed, _, dead = one.confirmations
     assert all(c.validation and c.error is None for c in whole)
     assert (failed.validation, failed.error) == (None, "RuntimeError: out of luck")
-    assert (dead.validation, (dead.error or "").partition(":")[0]) == (None, "ActorDiedError")
+    assert (dead.validation, (dead.error or "").partition(":")[0]) == (None, "RayActorError")
 
     winner = one.confirmed()
     assert [(c.rank, c.seed) for c in winner] == [(2, 1000), (2, 1001)]  # not the lucky one
@@ -127,39 +137,39 @@ def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(ray_sess
     assert sorted(noted(tmp_path, "test")) == [(1000, 3e-4), (1001, 3e-4)]
     assert not list(tmp_path.glob("**/weights-*-*"))
 
-    assert run_experiment(spec, progress=False, resume=True) == outcome
+    with simulated_ray() as ray:
+        assert run_experiment(spec, progress=False, resume=True) == outcome
+    assert ray.actors == []
     assert len(noted(tmp_path, "test")) == 2
     plain = json.loads(json.dumps(outcome.to_json(), allow_nan=False))["studies"][0]["confirmations"]
     assert (plain[2]["rows"], plain[2]["schedule"][0]["end"], plain[0]["rows"]) == (3, 2.0, None)
 
 
-@pytest.mark.ray
-def test_a_stopped_driver_loses_the_running_trainings_at_most(
-    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tuning.store.study_store import StudyStore
-    from tuning.store.study_writer import StudyWriter
+@pytest.mark.tune
+@pytest.mark.parametrize("ended", [0, 3, 6])
+def test_a_killed_driver_loses_the_running_training_or_look_at_most(tmp_path: Path, ended: int) -> None:
+    """One at a time: six trainings, then two looks at the test split, of which so many are recorded."""
+    spec = spec_of(tmp_path, cluster={"max_concurrent": 1})
+    left = ended + 1
 
-    written: list[Confirmation] = []
-    write = StudyWriter.set_confirmations
+    def end(actor: SimulatedActor, method: str, value: Any) -> None:
+        nonlocal left
+        left -= method == "do"
+        if left == 0:
+            ray.end_driver(keeping=spec.run_folder)
 
-    def interrupted(writer: StudyWriter, *confirmations: Confirmation) -> None:
-        write(writer, *confirmations)
-        written.extend(confirmations)
-        if len(written) == 3:
-            raise KeyboardInterrupt
-
-    spec = spec_of(tmp_path, cluster={"storage": str(tmp_path), "max_concurrent": 1})
-    with monkeypatch.context() as patched:
-        patched.setattr(StudyWriter, "set_confirmations", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+    with simulated_ray() as ray:
+        ray.after(end)
+        with pytest.raises(PowerCut):
             run_experiment(spec, progress=False)
     before = grid(StudyStore(spec.store_url).load(spec.name))
-    assert len(before.confirmations) == 3
-    assert not any(c.test for c in before.confirmations)
-    after = grid(run_experiment(spec, progress=False, resume=True))
-    assert len(after.confirmations) == 6
-    assert [c for c in after.confirmations if c.rank == 1] == [c for c in before.confirmations if c.rank == 1]
-    assert len(noted(tmp_path, "built")) <= 6 + 1 + 2  # one that was running, and two to be scored
-    assert math.isfinite(sum((c.test or {"accuracy": 0})["accuracy"] for c in after.confirmations))
-    assert len(noted(tmp_path, "test")) == 2
+    assert len(before.confirmations) == ended
+
+    with simulated_ray():
+        after = grid(run_experiment(spec, progress=False, resume=True))
+    assert [(c.rank, c.seed) for c in after.confirmations] == [(r, s) for r in (1, 2, 3) for s in (1000, 1001)]
+    kept = {(c.rank, c.seed): c.time for c in before.confirmations}
+    assert {(c.rank, c.seed): c.time for c in after.confirmations if (c.rank, c.seed) in kept} == kept
+    assert [c.rank for c in after.confirmed()] == [c.rank for c in after.confirmations if c.test] == [2, 2]
+    assert len(noted(tmp_path, "built")) == 6 + 2 + 1  # once more the one that was running
+    assert len(noted(tmp_path, "test")) == 2 + (ended == 6)
