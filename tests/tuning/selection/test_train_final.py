@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.support.outcomes import report, study, trial
+from tests.support.specs import curve_fields, places_fields
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec
 from tuning import cli, load_spec, run_experiment
@@ -81,7 +82,7 @@ def test_a_folder_appears_whole_and_replaces_only_its_like(tmp_path: Path) -> No
         Target(tmp_path, replace=True).check()
 
 
-@pytest.mark.system
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("trainable", "rule"),
     [("learning_curve", "is a formula"), ("tests.support.own_trainables:train", "is code of your own")],
@@ -89,15 +90,7 @@ def test_a_folder_appears_whole_and_replaces_only_its_like(tmp_path: Path) -> No
 def test_what_makes_no_model_for_transformers_is_refused(
     tmp_path: Path, trainable: str, rule: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raw = {
-        "name": "formula",
-        "trainable": trainable,
-        "task": "reviews",
-        "epochs": 1,
-        "space": {"learning_rate": {"choice": [0.1, 0.2]}},
-        "strategies": [{"kind": "grid"}],
-        "cluster": {"storage": str(tmp_path)},
-    }
+    raw = curve_fields(tmp_path, name="formula", trainable=trainable)
     (tmp_path / "formula").mkdir()
     (tmp_path / "formula" / "spec.yaml").write_text(yaml.safe_dump(raw))
     assert cli.main(["train-final", "formula", "--storage", str(tmp_path)]) == 2
@@ -149,25 +142,18 @@ def searched(
     ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ExperimentSpec, ExperimentOutcome]:
     """A population whose best model changed its values on the way, confirmed."""
-    storage = tmp_path_factory.mktemp("runs")
-    spec = load_spec(
-        {
-            "name": "places",
-            "task": "text_classification",
-            "data": {"path": str(tiny_data), "text": ["text"], "label": "label", "max_length": 32},
-            "model": str(tiny_model),
-            "precision": "fp32",
-            "epochs": 3,
-            "objective": {"metric": "loss", "mode": "min"},  # has no ties
-            "space": {"learning_rate": {"loguniform": [3e-5, 3e-3]}, "weight_decay": {"uniform": [0, 0.3]}},
-            "fixed": {"per_device_train_batch_size": 32},
-            "strategies": [
-                {"kind": "pbt", "population": 2, "quantile": 0.5, "factors": [4.0], "resample_probability": 0}
-            ],
-            "confirm": {"top": 1, "seeds": 2},
-            "cluster": {"storage": str(storage), "max_concurrent": 2, "gpus_per_trial": 0},
-        }
+    raw = places_fields(
+        tmp_path_factory.mktemp("runs"),
+        tiny_data,
+        tiny_model,
+        epochs=3,
+        objective={"metric": "loss", "mode": "min"},  # has no ties
+        space={"learning_rate": {"loguniform": [3e-5, 3e-3]}, "weight_decay": {"uniform": [0, 0.3]}},
+        fixed={"per_device_train_batch_size": 16},
+        strategies=[{"kind": "pbt", "population": 2, "quantile": 0.5, "factors": [4.0], "resample_probability": 0}],
+        confirm={"top": 1, "seeds": 2},
     )
+    spec = load_spec(raw)
     return spec, run_experiment(spec, progress=False)
 
 

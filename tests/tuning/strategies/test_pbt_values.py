@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.specs import places_fields
 from trainables.schedule import Schedule
 from trainables.spec import TUNABLES
 from tuning import load_spec, run_experiment
@@ -44,30 +45,26 @@ class Run:
 def run(ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("pbt")
     data = shutil.copy(tiny_data, folder / "places.csv")
-    spec = load_spec(
-        {
-            "name": "perturb",
-            "trainable": "tests.support.probes:ProbedFineTuning",
-            "task": "text_classification",
-            "data": {"path": str(data), "text": ["text"], "label": "label", "max_length": 32},
-            "model": str(tiny_model),
-            "epochs": EPOCHS,
-            "precision": "fp32",
-            "space": {
-                "learning_rate": {"loguniform": [1e-4, 1e-2]},
-                "weight_decay": {"uniform": [0.0, 0.3]},
-                "adam_beta1": {"uniform": [0.8, 0.95]},
-                "adam_beta2": {"uniform": [0.9, 0.999]},
-                "per_device_train_batch_size": {"choice": [4, 8, 16, 32]},
-                "model.hidden_dropout_prob": {"uniform": [0.0, 0.3]},
-            },
-            "fixed": {"model.attention_probs_dropout_prob": 0.0},
-            "strategies": [{"kind": "pbt", "population": 4, "quantile": 0.5, "resample_probability": 0.0}],
-            "seeds": [3],
-            "cluster": {"storage": str(folder), "max_concurrent": 2, "gpus_per_trial": 0},
-        }
+    raw = places_fields(
+        folder,
+        data,
+        tiny_model,
+        trainable="tests.support.probes:ProbedFineTuning",
+        epochs=EPOCHS,
+        space={
+            "learning_rate": {"loguniform": [1e-4, 1e-2]},
+            "weight_decay": {"uniform": [0.0, 0.3]},
+            "adam_beta1": {"uniform": [0.8, 0.95]},
+            "adam_beta2": {"uniform": [0.9, 0.999]},
+            "per_device_train_batch_size": {"choice": [4, 8, 16, 32]},
+            "model.hidden_dropout_prob": {"uniform": [0.0, 0.3]},
+        },
+        fixed={"model.attention_probs_dropout_prob": 0.0},
+        strategies=[{"kind": "pbt", "population": 4, "quantile": 0.5, "resample_probability": 0.0}],
+        seeds=[3],
+        test=False,
     )
-    outcome = run_experiment(spec, progress=False)
+    outcome = run_experiment(load_spec(raw), progress=False)
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return Run(outcome.study("pbt", 3), events)
 
