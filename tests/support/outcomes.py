@@ -6,10 +6,9 @@ from types import SimpleNamespace
 
 from trainables.reporting import Report
 from tuning.outcome import Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome, TrialState
+from tuning.testing.recording import report
 
-
-def report(epoch: float, accuracy: float, rate: float = 0.1, *, seconds: float = 1.0, time: float = 0.0) -> Report:
-    return Report(epoch, {"accuracy": accuracy}, {"learning_rate": rate}, seconds, time or epoch)
+__all__ = ["known_to_tune", "population", "report", "scored", "study", "trial"]
 
 
 def trial(

@@ -1,4 +1,4 @@
-"""Contracts that a plug-in keeps, as classes of pytest tests: one line tests a strategy.
+"""Contracts that a plug-in keeps, as classes of pytest tests: one line tests a strategy or a store.
 
     from tuning.testing import StrategyContract
 
@@ -17,11 +17,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuning.testing.store_contract import StoreContract
     from tuning.testing.strategy_contract import StrategyContract
 
-__all__ = ["StrategyContract"]
+__all__ = ["StoreContract", "StrategyContract"]
 
 _HOMES = {
+    "StoreContract": "tuning.testing.store_contract",
     "StrategyContract": "tuning.testing.strategy_contract",
 }
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
+
 
 class RuleBroken(AssertionError):
     """A plug-in breaks a rule of its contract."""
@@ -22,3 +26,30 @@ def require(kept: object, rule: str, *, seen: object, step: str) -> None:
     __tracebackhide__ = True
     if not kept:
         raise RuleBroken(f"{rule}\n  seen: {seen}\n  next: {step}")
+
+
+def require_equal(found: object, expected: object, rule: str, *, step: str) -> None:
+    """Fail the test unless both are the same; `expected` is what the rule says.
+
+    Raises:
+        RuleBroken: they differ.
+    """
+    __tracebackhide__ = True
+    require(found == expected, rule, seen=f"{found!r}, and not {expected!r}", step=step)
+
+
+@contextlib.contextmanager
+def require_refused(error: type[Exception], message: str, rule: str, *, step: str) -> Iterator[None]:
+    """Fail the test unless the block raises `error` with a message in which the expression `message` is found.
+
+    Raises:
+        RuleBroken: it raises nothing, or with another message.
+    """
+    __tracebackhide__ = True
+    try:
+        yield
+    except error as raised:
+        found = re.search(message, str(raised), re.DOTALL)
+        require(found, rule, seen=f"{type(raised).__name__}: {raised}", step=f"{step}; the message says {message!r}")
+    else:
+        require(False, rule, seen="nothing was raised", step=step)

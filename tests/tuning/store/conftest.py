@@ -1,4 +1,4 @@
-"""Stores with and without a study in them, on SQLite and on PostgreSQL."""
+"""A store in a file, without and with a study in it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from tuning.store.study_store import StudyStore, StudyWriter, sqlite_url
 
 
 @pytest.fixture
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of an empty store: a file that is not there yet, or (`on_both`) a new database of a server."""
-    if getattr(request, "param", "sqlite") == "sqlite":
-        return sqlite_url(tmp_path / "new" / "folder" / "study.db")
-    database: str = request.getfixturevalue("postgres").new_database()
-    return database
+def store_url(tmp_path: Path) -> str:
+    """Of a file that is not there yet, nor is its folder."""
+    return sqlite_url(tmp_path / "new" / "folder" / "study.db")
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""The contract of study stores, in a file and on a PostgreSQL server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tuning.testing.store_contract import StoreContract
+
+if TYPE_CHECKING:
+    from tests.support.postgres_server import PostgresServer
+
+
+@pytest.mark.unit
+class TestSQLite(StoreContract):
+    """Its `store_url` is that of the other tests of stores."""
+
+
+@pytest.mark.system
+@pytest.mark.postgres
+class TestPostgreSQL(StoreContract):
+    @pytest.fixture
+    def store_url(self, postgres: PostgresServer) -> str:
+        return postgres.new_database()

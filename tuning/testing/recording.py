@@ -1,0 +1,44 @@
+"""A study as a run records it, for the tests of a store and of what reads one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainables.reporting import Report
+from trainables.spec import Objective
+from tuning.outcome import Exploit
+from tuning.space import Space
+from tuning.store.study_store import StudyStore, StudyWriter
+
+ACCURACY = Objective(metric="accuracy", mode="max")
+SPACE = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1.0]}, "optim": {"choice": ["sgd", "adafactor"]}})
+NAME = "reviews/pbt/seed-3"  # of Optuna's study
+
+
+def open_study(store: StudyStore, **changed: Any) -> StudyWriter:
+    """Open the study of strategy pbt and seed 3 of the experiment `reviews`, for a run.
+
+    Args:
+        changed: of what `StudyStore.open_study` takes.
+    """
+    told: dict[str, Any] = {
+        "experiment": "reviews", "digest": "d1", "strategy": "pbt", "kind": "pbt", "seed": 3, "objective": ACCURACY,
+        "slots": 2, "devices_per_trial": 0.5, "device": "GPU", "attributes": {"torch": "2.13"},
+        "spec_yaml": "epochs: 3\nstrategies:\n- kind: pbt\n",
+    }  # fmt: skip
+    return store.open_study(**{**told, **changed})
+
+
+def begin(writer: StudyWriter, trial: str, rate: float = 0.1, *, again: bool = False) -> None:
+    """Record that a trial begins."""
+    writer.begin_trial(trial, {"learning_rate": rate, "optim": "sgd"}, SPACE.to_optuna(), again=again)
+
+
+def report(epoch: float, accuracy: float, rate: float = 0.1, *, seconds: float = 1.0, time: float = 0.0) -> Report:
+    """A report of a trial."""
+    return Report(epoch, {"accuracy": accuracy}, {"learning_rate": rate}, seconds, time or epoch)
+
+
+def exploit(epoch: float, donor: str = "b") -> Exploit:
+    """A takeover, as the scheduler tells it: it does not know what is recorded of the two."""
+    return Exploit(epoch, donor, {"learning_rate": 0.1}, {"learning_rate": 0.4}, 5.0, reports=99, donor_reports=99)
