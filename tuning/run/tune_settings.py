@@ -16,12 +16,14 @@ ENVIRONMENT = {
 SNAPSHOT_SECONDS_PER_TRIAL = 0.004  # of a period; saving one trial takes about 0.15 ms of the driver: some 4 % of it
 UNKNOWN_TRIALS = 1000  # taken for a number that nobody knows
 # By logger, how the messages begin that mislead here: advice that `tunefleet resume` and the store make wrong,
-# complaints about the files that are switched off, one per trial, and the traceback of Tune's own copy of its state on
-# a full disk: a resume goes on from ours, and `run.snapshots` tells of that.
+# complaints about the files that are switched off, one per trial, and the tracebacks on a full disk: of Tune's own copy
+# of its state (a resume goes on from ours, and `run.snapshots` tells of that), and of a trial's end that cannot be
+# recorded (the run ends with that very error; of others the trial's error has the traceback).
 UNWANTED = {
     "ray.tune.tune": ("Stop signal received", "Experiment has been interrupted", "Trials did not complete"),
     "ray.tune.analysis.experiment_analysis": ("Failed to fetch metrics",),
     "ray.tune.execution.experiment_state": ("Saving experiment state to storage",),
+    "ray.tune.execution.tune_controller": ("Trial %s: Error stopping trial",),
 }
 
 

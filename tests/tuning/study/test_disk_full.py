@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import pickle
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy
 import yaml
 from ray.exceptions import RayTaskError
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 
-from tests.support import disks
-from tests.support.drivers import Drivers
-from tests.support.stopped_runs import SECONDS, outcomes, study_of
-from tuning import load_spec, run_experiment
+from tests.support import disks, gated
+from tests.support.drivers import Drivers, reports_seen
+from tests.support.power_cuts import Film, in_virtual_time
+from tests.support.stopped_runs import SECONDS, outcomes, spec_of, study_of
+from tuning import load_spec
 from tuning.outcome import StudyState, TrialState
+from tuning.run.folder import RunFolderError
 from tuning.run.full_disk import full_disk
 from tuning.run.tune_settings import tune_settings
+from tuning.states.durable import StorageError
+from tuning.store.study_store import StoreError
 
 SIZE = 4 << 20  # bytes of the disk
 
@@ -41,37 +48,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-def spec_of(folder: Path, trainable: str, seconds_per_epoch: float) -> dict[str, Any]:
-    return {
-        "name": "full",
-        "trainable": trainable,
-        "task": "reviews",
-        "epochs": 6,
-        "objective": {"metric": "accuracy", "mode": "max"},
-        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
-        "fixed": {"model.seconds_per_epoch": seconds_per_epoch},
-        "strategies": [{"kind": "grid", "points": 2}],
-        "cluster": {"storage": str(folder), "max_concurrent": 1},
-        "test": trainable == "learning_curve",
-    }
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize("trainable", ["learning_curve", "tests.support.own_trainables:train"])
+@pytest.mark.system
+@pytest.mark.parametrize("trainable", [gated.CURVE, gated.FUNCTION])
 def test_a_full_disk_ends_the_run_and_a_resume_goes_on(
-    ray_session: None, drivers: Drivers, small_disk: Path, tmp_path: Path, trainable: str
+    drivers: Drivers, small_disk: Path, tmp_path: Path, trainable: str
 ) -> None:
+    gate = gated.Gate(tmp_path / "gate", 4)
+    raw = spec_of(small_disk, "grid", 0.0, test=False, **gate.fields(trainable))
     spec_file = tmp_path / "spec.yaml"
-    spec_file.write_text(yaml.safe_dump(spec_of(small_disk, trainable, 0.5)))
+    spec_file.write_text(yaml.safe_dump(raw))
     spec = load_spec(spec_file)
     driver = drivers.start("run", str(spec_file))
-    assert driver.stdout is not None
-    seen = 0
-    for line in driver.stdout:
-        if "  epoch " in line and (seen := seen + 1) == 4:
-            break
+    assert reports_seen(driver, 4) == 4
     ballast = disks.fill(small_disk)
     assert shutil.disk_usage(small_disk).free < 4096
+    gate.open()
     _, told = driver.communicate(timeout=SECONDS)
     assert driver.returncode == 1, told
     assert "No space left on device" in told or "database or disk is full" in told
@@ -84,18 +75,71 @@ def test_a_full_disk_ends_the_run_and_a_resume_goes_on(
     assert not any(trial.state is TrialState.FAILED for trial in before.trials)
     assert sum(len(trial.reports) for trial in before.trials) >= 3
 
-    refused = drivers.start("resume", "full", "--storage", str(small_disk))
-    _, told = refused.communicate(timeout=SECONDS)
-    assert refused.returncode == 1, told
-    assert str(small_disk) in told
-    ballast.unlink()
-    resumed = drivers.start("resume", "full", "--storage", str(small_disk))
-    _, told = resumed.communicate(timeout=SECONDS)
-    assert resumed.returncode == 0, told
+    if trainable == gated.CURVE:
+        with pytest.raises((StorageError, StoreError, RunFolderError), match=str(small_disk)):
+            in_virtual_time(spec, resume=True)
+        ballast.unlink()
+        in_virtual_time(spec, resume=True)
+    else:  # a function runs in a thread of Tune's, which knows no virtual time
+        ballast.unlink()
+        resumed = drivers.start("resume", "stopped", "--storage", str(small_disk))
+        _, told = resumed.communicate(timeout=SECONDS)
+        assert resumed.returncode == 0, told
     after = study_of(spec)
     assert after.state is StudyState.FINISHED
-    whole = load_spec(spec_of(tmp_path / "whole", trainable, 0.0))
-    assert outcomes(after) == outcomes(run_experiment(whole, progress=False).studies[0])
+    (expected,) = in_virtual_time(load_spec(spec_of(tmp_path / "whole", "grid", 1.0, test=False))).studies
+    assert outcomes(after) == outcomes(expected)
+
+
+@pytest.mark.tune
+def test_a_store_whose_disk_is_full_from_any_write_on_ends_the_run_without_a_traceback_and_a_resume_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (expected,) = in_virtual_time(load_spec(spec_of(tmp_path / "whole", "grid", 10.0))).studies
+    for first in itertools.count(24, 12):  # writes; the study has begun by then
+        film = Film(spec_of(tmp_path / str(first), "grid", 10.0), tmp_path / "none")
+        with listened("ray.tune.execution.tune_controller", caplog), full_from(first) as refused:
+            try:
+                in_virtual_time(film.spec)
+            except StoreError as error:
+                assert "database or disk is full" in str(error), first
+        if not refused:
+            break
+        assert "Traceback" not in caplog.text, first
+        recorded = film.recorded()
+        assert recorded is not None
+        assert recorded.studies[0].state is StudyState.RUNNING, first
+        assert recorded.studies[0].count(TrialState.FAILED) == 0, first
+        assert outcomes(film.resume().studies[0]) == outcomes(expected), first
+    assert first > 100
+
+
+@contextlib.contextmanager
+def full_from(first: int) -> Iterator[list[str]]:
+    """In the block, SQLite refuses what changes anything, from that statement on; gives what it has refused."""
+    written, refused = itertools.count(1), list[str]()
+
+    def executes(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA")) and next(written) >= first:
+            refused.append(statement)
+            full = sqlite3.OperationalError("database or disk is full")
+            raise sqlalchemy.exc.OperationalError(statement, parameters, full)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", executes)
+    try:
+        yield refused
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", executes)
+
+
+@contextlib.contextmanager
+def listened(logger: str, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """In the block `caplog` hears it: Ray's loggers may hand nothing on."""
+    logging.getLogger(logger).addHandler(caplog.handler)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).removeHandler(caplog.handler)
 
 
 @pytest.mark.unit
@@ -108,17 +152,13 @@ def test_tunes_own_complaint_is_not_beside_ours(caplog: pytest.LogCaptureFixture
     syncer = SimpleNamespace(wait=full, sync_up=lambda *_: True)
     folders = {"experiment_driver_staging_path": "/runs/full", "experiment_fs_path": "/runs/full"}
     saving = _ExperimentCheckpointManager(storage=SimpleNamespace(syncer=syncer, **folders), checkpoint_period=0)
-    logger = logging.getLogger(_ExperimentCheckpointManager.__module__)
-    logger.addHandler(caplog.handler)  # Ray's loggers may hand nothing on
-    try:
+    with listened(_ExperimentCheckpointManager.__module__, caplog):
         saving.sync_up_experiment_state(lambda: None, force=True)
         assert "Error writing bytes to file" in caplog.text
         caplog.clear()
         with tune_settings():
             saving.sync_up_experiment_state(lambda: None, force=True)
         assert caplog.text == ""
-    finally:
-        logger.removeHandler(caplog.handler)
 
 
 @pytest.mark.unit
