@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.support.replicated import FITTING_ROWS, KILLED_ONCE, SHORT_OF_MEMORY, UNDISTURBED
+from tests.support.specs import places_fields
 from trainables.finetune import FineTuning
 from trainables.team import workers_for
 from tuning import load_spec, run_experiment
@@ -41,33 +42,26 @@ class Run(NamedTuple):
         return [e for e in self.events if (e["event"], e["rank"]) == (kind, rank) and wanted <= e["params"].items()]
 
 
-def run_on_two_gpus(folder: Path, data: Path, model: Path, strategy: dict[str, Any], **changed: Any) -> Run:
-    """One study on one slot of two logical GPUs."""
-    path = shutil.copy(data, folder / "places.csv")
-    subset = {"train": ROWS, "validation": 23, "test": 25}
-    raw = {
-        "name": "two",
+def run_on_two_gpus(folder: Path, data: Path, model: Path, *strategies: dict[str, Any], **changed: Any) -> list[Run]:
+    """A study of each strategy on one slot of two logical GPUs."""
+    fields = {
         "trainable": "tests.support.replicated:Replicated",
-        "task": "text_classification",
-        "model": str(model),
-        "data": {"path": str(path), "text": ["text"], "label": "label", "max_length": 32, "subset": subset},
-        "epochs": 2,
-        "precision": "fp32",
-        "strategies": [strategy],
+        "data": {"subset": {"train": ROWS, "validation": 23, "test": 25}},
+        "strategies": list(strategies),
         # auto: the GPUs of the Ray in use count, not those of this machine
-        "cluster": {"address": "auto", "storage": str(folder), "gpus_per_trial": 2, "max_concurrent": 1},
+        "cluster": {"address": "auto", "gpus_per_trial": 2, "max_concurrent": 1},
         "test": False,
     }
-    spec = load_spec(raw | changed)
-    (study,) = run_experiment(spec, progress=False).studies
+    spec = load_spec(places_fields(folder, shutil.copy(data, folder / "places.csv"), model, **{**fields, **changed}))
+    studies = run_experiment(spec, progress=False).studies
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    return Run(spec, study, events)
+    return [Run(spec, study, events) for study in studies]
 
 
 @pytest.fixture(scope="module")
 def grid(ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Six trials, one after the other, on one slot. Rank 1 of the fourth one is killed in its second epoch."""
-    return run_on_two_gpus(
+    (run,) = run_on_two_gpus(
         tmp_path_factory.mktemp("grid"),
         tiny_data,
         tiny_model,
@@ -85,6 +79,7 @@ def grid(ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path_factory:
         max_failures=1,
         test=True,
     )
+    return run
 
 
 @pytest.mark.ray
@@ -157,17 +152,29 @@ def test_no_process_of_a_trial_is_left(grid: Run) -> None:
     ]
 
 
+@pytest.fixture(scope="module")
+def searches(
+    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, Run]:
+    """A population of two, and ASHA over five trials."""
+    rates = {"learning_rate": {"loguniform": [1e-4, 1e-2]}}
+    space = {"weight_decay": {"uniform": [0.0, 0.3]}, "per_device_train_batch_size": {"choice": [4, 8, 16]}, **rates}
+    pbt, asha = run_on_two_gpus(
+        tmp_path_factory.mktemp("searches"),
+        tiny_data,
+        tiny_model,
+        {"kind": "pbt", "population": 2, "quantile": 0.5, "resample_probability": 0.0, "space": space},
+        {"kind": "hyperopt_asha", "trials": 5, "initial_random": 5},
+        space={"learning_rate": {"loguniform": [1e-6, 1e-2]}},
+        objective={"metric": "loss", "mode": "min"},
+        epochs=3,
+    )
+    return pbt, asha
+
+
 @pytest.mark.ray
-def test_the_values_of_an_exploit_are_in_force_in_both_processes(
-    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    space = {
-        "learning_rate": {"loguniform": [1e-4, 1e-2]},
-        "weight_decay": {"uniform": [0.0, 0.3]},
-        "per_device_train_batch_size": {"choice": [4, 8, 16]},
-    }
-    pbt = {"kind": "pbt", "population": 2, "quantile": 0.5, "resample_probability": 0.0}
-    run = run_on_two_gpus(tmp_path, tiny_data, tiny_model, pbt, space=space, epochs=3)
+def test_the_values_of_an_exploit_are_in_force_in_both_processes(searches: tuple[Run, Run]) -> None:
+    run, _ = searches
     exploits = [exploit for trial in run.study.trials for exploit in trial.lineage]
     assert [exploit.epoch for exploit in exploits] == [1, 2]
     for exploit in exploits:
@@ -183,20 +190,15 @@ def test_the_values_of_an_exploit_are_in_force_in_both_processes(
 
 
 @pytest.mark.ray
-def test_asha_stops_trials_of_two_processes(
-    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    space = {"learning_rate": {"loguniform": [1e-6, 1e-2]}}
-    asha = {"kind": "hyperopt_asha", "trials": 5, "initial_random": 5}
-    objective = {"metric": "loss", "mode": "min"}
-    run = run_on_two_gpus(tmp_path, tiny_data, tiny_model, asha, space=space, objective=objective)
+def test_asha_stops_trials_of_two_processes(searches: tuple[Run, Run]) -> None:
+    _, run = searches
     assert all(trial.state in (TrialState.COMPLETED, TrialState.STOPPED) for trial in run.study.trials)
     assert run.study.count(TrialState.STOPPED) >= 1
     for one, other in zip(run.of("advanced", 0), run.of("advanced", 1), strict=True):
         assert one["weights"] == other["weights"]
 
 
-@pytest.mark.system
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("trainable", "gpus", "workers"),
     [
