@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from ray import get_runtime_context
+
 from trainables import report, restored_checkpoint, step_done
 from trainables.learning_curve import LearningCurve
 from trainables.slot import Evaluation, Scores
@@ -121,6 +123,38 @@ class Hangs(LearningCurve):
         return super().advance(epochs)
 
 
+class Held(LearningCurve):
+    """Of two members of a population the first to come to epoch 2 tells its process and its actor in the file
+    `model.held` when it has saved that. The other one waits before epoch 2 for the file `model.go_on`, and dies as it
+    saves epoch 2; not a second time."""
+
+    def advance(self, epochs: float) -> Evaluation:
+        if self.epoch == 1:
+            self.first = self._is_new("first")
+            go_on, deadline = Path(str(self.params["model.go_on"])), time.monotonic() + 200
+            while not self.first and not go_on.exists():
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{go_on} does not come")
+                time.sleep(0.05)
+        return super().advance(epochs)
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        super().save(folder, moments=moments)
+        if self.epoch == 2 and self.first:
+            unfinished = Path(f"{self.params['model.held']}-unfinished")
+            unfinished.write_text(json.dumps([os.getpid(), get_runtime_context().get_actor_id()]))
+            unfinished.rename(str(self.params["model.held"]))
+        elif self.epoch == 2 and self._is_new("died"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _is_new(self, what: str) -> bool:
+        try:
+            Path(f"{self.params['model.held']}-{what}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
 class HangsTogether(Hangs):
     """In several processes; the last of them hangs."""
 
@@ -222,3 +256,11 @@ def train(params: Params, *, spec: FineTuneSpec) -> None:
 
 def reports_nothing(params: Params, *, spec: FineTuneSpec) -> None:
     """Ends without a word."""
+
+
+def train_without_checkpoints(params: Params, *, spec: FineTuneSpec) -> None:
+    """The same curve; nobody can go on from it."""
+    curve = LearningCurve(params, spec)
+    while curve.epoch < curve.horizon:
+        epoch, metrics, _ = curve.advance(1)
+        report(metrics, epoch=epoch)
