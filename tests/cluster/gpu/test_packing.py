@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,6 +104,10 @@ def test_ray_places_as_many_shares_on_one_gpu_and_no_more(count: int) -> None:
         def gpu(self) -> list[str]:
             return [str(gpu) for gpu in ray.get_runtime_context().get_accelerator_ids()["GPU"]]
 
+    until = time.monotonic() + 60
+    while ray.available_resources().get("GPU", 0) < 4:
+        assert time.monotonic() < until, f"tests before hold GPUs: {ray.available_resources()}"
+        time.sleep(0.05)
     held = [Held.remote() for _ in range(count + 1)]
     gpus = [gpu for (gpu,) in ray.get([one.gpu.remote() for one in held])]
     assert sorted(gpus.count(gpu) for gpu in set(gpus)) == [1, count]
