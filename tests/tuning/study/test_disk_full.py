@@ -95,23 +95,25 @@ def test_a_full_disk_ends_the_run_and_a_resume_goes_on(
 def test_a_store_whose_disk_is_full_from_any_write_on_ends_the_run_without_a_traceback_and_a_resume_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (expected,) = in_virtual_time(load_spec(spec_of(tmp_path / "whole", "grid", 10.0))).studies
+    few: dict[str, Any] = {"strategies": [{"kind": "grid", "points": 2}]}
+    (expected,) = in_virtual_time(load_spec(spec_of(tmp_path / "whole", "grid", 10.0, **few))).studies
     for first in itertools.count(24, 12):  # writes; the study has begun by then
-        film = Film(spec_of(tmp_path / str(first), "grid", 10.0), tmp_path / "none")
+        film = Film(spec_of(tmp_path / str(first), "grid", 10.0, **few), tmp_path / "none")
+        told = ""
         with listened("ray.tune.execution.tune_controller", caplog), full_from(first) as refused:
             try:
                 in_virtual_time(film.spec)
             except StoreError as error:
-                assert "database or disk is full" in str(error), first
+                told = str(error)
         if not refused:
             break
+        assert "database or disk is full" in told, first
         assert "Traceback" not in caplog.text, first
         recorded = film.recorded()
         assert recorded is not None
-        assert recorded.studies[0].state is StudyState.RUNNING, first
         assert recorded.studies[0].count(TrialState.FAILED) == 0, first
         assert outcomes(film.resume().studies[0]) == outcomes(expected), first
-    assert first > 100
+    assert first > 60
 
 
 @contextlib.contextmanager
