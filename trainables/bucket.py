@@ -52,8 +52,8 @@ class BucketStorage:
 
     def checkpoints_of(self, trial: str) -> list[str]:
         """See `Storage`."""
-        found = self.filesystem.get_file_info(FileSelector(trial, allow_not_found=True))
-        return sorted(info.path for info in found if info.base_name.startswith("checkpoint_"))
+        found = {name.partition("/")[0] for name in self._names(trial) if "/" in name}
+        return sorted(f"{trial}/{name}" for name in found if name.startswith("checkpoint_"))
 
     def files(self, folder: str, pattern: str) -> list[str]:
         """See `Storage`."""

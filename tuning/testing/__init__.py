@@ -1,4 +1,4 @@
-"""Contracts that a plug-in keeps, as classes of pytest tests: one line tests a strategy or a store.
+"""Contracts that a plug-in keeps, as classes of pytest tests: one line tests a strategy, a store or a storage.
 
     from tuning.testing import StrategyContract
 
@@ -17,12 +17,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuning.testing.storage_contract import StorageContract
     from tuning.testing.store_contract import StoreContract
     from tuning.testing.strategy_contract import StrategyContract
 
-__all__ = ["StoreContract", "StrategyContract"]
+__all__ = ["StorageContract", "StoreContract", "StrategyContract"]
 
 _HOMES = {
+    "StorageContract": "tuning.testing.storage_contract",
     "StoreContract": "tuning.testing.store_contract",
     "StrategyContract": "tuning.testing.strategy_contract",
 }

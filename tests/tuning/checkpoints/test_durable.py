@@ -243,20 +243,6 @@ def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(membe
 
 
 @pytest.mark.unit
-def test_a_copy_is_whole_or_absent(tmp_path: Path) -> None:
-    source, recipe = tmp_path / "state-a", Recipe.after(None, {}, 1, moments=True, node=HERE)
-    source.mkdir()
-    (source / "first").write_text("1")
-    (source / "second").symlink_to(tmp_path / "nothing")  # cannot be read
-    with pytest.raises(FileNotFoundError):
-        FOLDERS.put(source, str(tmp_path), recipe, weights_only=False)
-    assert not FOLDERS.holds(str(tmp_path), recipe, weights_only=True)
-    (source / "second").unlink()
-    FOLDERS.put(source, str(tmp_path), recipe, weights_only=False)  # over what the first attempt left
-    assert [path.name for path in (tmp_path / full(recipe.token)).iterdir()] == ["first"]
-
-
-@pytest.mark.unit
 def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> None:
     memory, storage = SharedMemory(tmp_path), SlowStorage()
     copier = Copier(tmp_path, HERE, storage)

@@ -1,18 +1,15 @@
-"""Runs in a bucket: what a URI may say, what is whole there, what another machine goes on from.
+"""Runs in a bucket: what a URI may say, what the probe tells, what another machine goes on from.
 
-On a server that speaks S3; what a storage promises also on one that speaks Google's protocol.
+On a server that speaks S3. What a storage promises is in tests/trainables/checkpoints/test_storages.py.
 """
 
 from __future__ import annotations
 
 import io
-import logging
 import os
 import pickle
 import shutil
-import socket
 import tarfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,17 +19,17 @@ import yaml
 
 from cluster.capacity import ClusterError
 from cluster.storage import PROOF, below, open_bucket, probe, reason, refusal, shown
+from tests.support.buckets import KEY, credentials, objects, s3_server, s3_storage, send
 from tests.support.drivers import Drivers
 from tests.support.slots import A, saved, slot_of, state_of
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of, stop_after
-from trainables.bucket import COMPLETE, BucketStorage
+from trainables.bucket import COMPLETE
 from trainables.checksums import CHECKSUMS
 from trainables.finetune import FineTuning
-from trainables.recipe import MOMENTS, RECIPE, SPARE, Recipe, full, weights
+from trainables.recipe import RECIPE, SPARE, Recipe, weights
 from trainables.shared_memory import SharedMemory
 from trainables.spec import FineTuneSpec, Subset
 from trainables.states import Keeping, scorable
-from trainables.storage import FOLDERS, Storage
 from tuning import load_spec, run_experiment
 from tuning.checks.mistakes import SpecError
 from tuning.experiments import find_store, names_in
@@ -40,50 +37,22 @@ from tuning.jobs.parcel import pack
 from tuning.outcome import StudyState
 from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.store.study_store import StudyStore
-
-moto = pytest.importorskip("moto.server", reason="moto is not installed")
-
-CANARY = "canary-of-the-secret-key"
-HERE = "this node"
+from tuning.testing.storage_contract import put_checkpoint
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Its URL; it has a bucket named `bucket`."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    send(f"{url}/bucket", "PUT")
-    yield url
-    server.stop()
-
-
-def send(url: str, method: str, data: bytes = b"") -> None:
-    headers = {"Content-Type": "text/plain"}
-    urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=30).close()
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture
 def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URI of an empty folder of the test's own; the environment has the credentials and the server."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):  # pyarrow reads the one, boto3 the other
-        monkeypatch.setenv(name, "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in credentials(server).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "machine"))
     return f"s3://bucket/{abs(hash(request.node.name))}"
-
-
-def objects(uri: str) -> list[str]:
-    """The names of all objects below, relative to it."""
-    from pyarrow.fs import FileSelector
-
-    filesystem, path = open_bucket(uri)
-    found = filesystem.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
-    return sorted(info.path.removeprefix(f"{path}/") for info in found if info.is_file)
 
 
 @pytest.mark.unit
@@ -126,7 +95,7 @@ def test_the_probe_leaves_nothing_behind_and_no_credential_is_pickled(bucket: st
     probe(bucket)
     assert objects(bucket) == []
     opened = pickle.dumps(open_bucket(bucket))
-    assert CANARY.encode() not in opened
+    assert KEY.encode() not in opened
     assert b"somebody" not in opened
 
 
@@ -174,184 +143,21 @@ def test_what_googles_client_says_without_credentials_is_understood() -> None:
     assert told.startswith(f"no valid credentials on this machine; give it {PROOF['gs']}")
 
 
-# What `Storage` promises, of both kinds.
-
-
-@pytest.fixture(params=["folder", "s3", "gs"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Storage, str]:
-    """A storage and Tune's folder of a study in it."""
-    if request.param == "folder":
-        return FOLDERS, str(tmp_path / "study")
-    if request.param == "s3":
-        return in_bucket(request.getfixturevalue("bucket"))
-    from pyarrow.fs import GcsFileSystem
-
-    files = GcsFileSystem(anonymous=True, scheme="http", endpoint_override=request.getfixturevalue("googles"))
-    run = f"bucket/{abs(hash(request.node.name))}"
-    return BucketStorage(
-        files, "gs://", f"{run}/studies/grid-seed0", f"{run}/states/grid-seed0"
-    ), f"{run}/studies/grid-seed0"
-
-
-@pytest.fixture(scope="module")
-def googles() -> Iterator[str]:
-    """Host and port of a server with a bucket named `bucket`."""
-    emulator = pytest.importorskip("gcp_storage_emulator.server", reason="gcp-storage-emulator is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop()
-
-
-def in_bucket(uri: str) -> tuple[BucketStorage, str]:
-    filesystem, path = open_bucket(uri)
-    study = f"{path}/studies/grid-seed0"
-    return BucketStorage(filesystem, "s3://", study, f"{path}/states/grid-seed0"), study
-
-
-def checkpoint(storage: Storage, study: str, trial: str, recipe: Recipe, source: Path) -> str:
-    """As Tune leaves it."""
-    from pyarrow.fs import LocalFileSystem, copy_files
-
-    path = f"{study}/{trial}/checkpoint_000001"
-    shutil.rmtree(source, ignore_errors=True)
-    source.mkdir()
-    recipe.write(source)
-    filesystem = storage.filesystem or LocalFileSystem()
-    filesystem.create_dir(path)
-    copy_files(str(source), path, destination_filesystem=filesystem)
-    return path
-
-
-def state(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "weights").write_text("w")
-    (folder / MOMENTS).write_text("m")
-    return folder
-
-
-@pytest.mark.unit
-def test_a_copy_can_be_gone_on_from_then_scored_and_goes_with_its_checkpoint(
-    place: tuple[Storage, str], tmp_path: Path
-) -> None:
-    storage, study = place
-    recipe = Recipe.after(None, {}, 1, moments=True, node=HERE)
-    path = checkpoint(storage, study, "a", recipe, tmp_path / "source")
-    assert storage.recipe(path) == recipe
-    assert storage.checkpoints(study) == [path]
-    assert not storage.holds(path, recipe, weights_only=True)
-    assert storage.find(recipe.token, tmp_path / "downloaded", tmp_path) is None
-
-    storage.put(state(tmp_path / "state"), path, recipe, weights_only=False)
-    assert storage.holds(path, recipe, weights_only=True)
-    found = storage.find(recipe.token, Path(path), tmp_path)
-    assert found is not None
-    assert {file.name for file in found.iterdir()} == {"weights", MOMENTS}
-
-    storage.strip(path, recipe)
-    storage.strip(path, recipe)  # told again after a crash in between
-    storage.finish()
-    assert not storage.holds(path, recipe, weights_only=False)
-    (scratch := tmp_path / "scratch").mkdir()
-    scored = storage.scorable(path, recipe, scratch)
-    assert scored is not None
-    assert [file.name for file in scored.iterdir() if file.name != COMPLETE] == ["weights"]
-
-    storage.delete(path, recipe)
-    storage.delete(path, recipe)
-    assert not storage.exists(path)
-    assert storage.checkpoints(study) == []
-    assert storage.recipe(path) is None
-
-
-@pytest.mark.unit
-def test_a_checkpoint_that_is_deleted_takes_the_copy_of_its_state_along(
-    place: tuple[Storage, str], tmp_path: Path
-) -> None:
-    storage, study = place
-    recipe = Recipe.after(None, {}, 1, moments=True, node=HERE)
-    path = checkpoint(storage, study, "a", recipe, tmp_path / "source")
-    storage.put(state(tmp_path / "state"), path, recipe, weights_only=False)
-    storage.delete(path, recipe)
-    assert not storage.holds(path, recipe, weights_only=True)
-    assert storage.find(recipe.token, Path(path), tmp_path, anywhere=True) is None
-
-
-@pytest.mark.unit
-def test_a_state_beside_its_recipe_is_found_by_other_trials_and_stripped(
-    place: tuple[Storage, str], tmp_path: Path
-) -> None:
-    """The slot's node had no shared memory: Tune has put it there."""
-    storage, study = place
-    recipe = Recipe.after(None, {}, 1, moments=True, node=None)
-    source = tmp_path / "source"
-    path = checkpoint(storage, study, "donor", recipe, source)
-    state(source / recipe.state)
-    if storage.filesystem is None:
-        shutil.copytree(source, path, dirs_exist_ok=True)
-    else:
-        from pyarrow.fs import copy_files
-
-        copy_files(str(source), path, destination_filesystem=storage.filesystem)
-    assert storage.holds(path, recipe, weights_only=False)
-    clone = Path(study) / "clone" / "checkpoint_000001"
-    (scratch := tmp_path / "scratch").mkdir()
-    assert storage.find(recipe.token, clone, scratch) is None
-    found = storage.find(recipe.token, clone, scratch, anywhere=True)
-    assert found is not None
-    assert (found / MOMENTS).read_text() == "m"
-    storage.strip(path, recipe)
-    (again := tmp_path / "again").mkdir()
-    scored = storage.scorable(path, recipe, again)
-    assert scored is not None
-    assert not (scored / MOMENTS).exists()
-
-
-@pytest.mark.unit
-def test_what_an_earlier_run_left_in_the_same_checkpoint_goes(place: tuple[Storage, str], tmp_path: Path) -> None:
-    storage, study = place
-    old, new = (Recipe.after(None, {}, 1, moments=False, node=HERE) for _ in range(2))
-    path = checkpoint(storage, study, "a", old, tmp_path / "source")
-    storage.put(state(tmp_path / "state"), path, old, weights_only=True)
-    checkpoint(storage, study, "a", new, tmp_path / "source")
-    storage.delete_other_states(path, new)
-    assert not storage.holds(path, old, weights_only=True)
-    assert storage.recipe(path) == new
-
-
-@pytest.mark.unit
-def test_an_upload_that_breaks_off_is_no_copy(bucket: str, tmp_path: Path) -> None:
-    storage, study = in_bucket(bucket)
-    recipe = Recipe.after(None, {}, 1, moments=True, node=HERE)
-    path = checkpoint(storage, study, "a", recipe, tmp_path / "source")
-    broken = state(tmp_path / "state")
-    (broken / "zz").symlink_to(tmp_path / "nothing")  # cannot be read; the others are there by then
-    with pytest.raises(FileNotFoundError):
-        storage.put(broken, path, recipe, weights_only=False)
-    assert f"states/grid-seed0/{full(recipe.token)}/weights" in objects(bucket)
-    assert not storage.holds(path, recipe, weights_only=True)
-    assert storage.find(recipe.token, tmp_path, tmp_path) is None
-    assert storage.scorable(path, recipe, tmp_path) is None
-
-
 @pytest.mark.system
 def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     bucket: str, tmp_path: Path, tiny_spec: FineTuneSpec
 ) -> None:
     subset = Subset(train=48, validation=24, test=24)
     spec = tiny_spec.model_copy(update={"data": tiny_spec.data.model_copy(update={"subset": subset})})
-    storage, tune = in_bucket(bucket)
+    storage, tune = s3_storage(bucket)
     study = tmp_path / "study"
     keeping = Keeping(study, storage=storage)
     donor = slot_of(A, keeping, spec, FineTuning)
     donor.step()
     folder = saved(donor, study, "donor", 0)  # as Tune would download it
     then, recipe = state_of(donor), Recipe.read(folder)
-    path = checkpoint(storage, tune, "donor", recipe, tmp_path / "source")
+    (scratch := tmp_path / "scratch").mkdir()
+    path = put_checkpoint(storage, tune, "donor", recipe, scratch)
     source = SharedMemory(study).find(recipe.state)
     assert source is not None
     storage.put(source, path, recipe, weights_only=False)
@@ -362,7 +168,6 @@ def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     storage.strip(path, recipe)
     storage.finish()
     assert f"studies/grid-seed0/donor/checkpoint_000001/{weights(recipe.token)}/weights.safetensors" in objects(bucket)
-    (scratch := tmp_path / "scratch").mkdir()
     scored = FineTuning(A, spec)
     scored.restore(scorable(path, storage, FineTuning, spec, scratch), moments=False)
     assert scored.score("validation").metrics == donor._training.score("validation").metrics
