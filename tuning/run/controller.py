@@ -306,7 +306,11 @@ class Controller(TuneController):  # type: ignore[misc]
         if not lost and (one := self._hung.pop(str(error.actor_id), None)) is not None:
             self._restart_hung(trial, one)
             return
-        if not lost or self._losses[trial.trial_id, reports] > IN_A_ROW:
+        if lost and self._losses[trial.trial_id, reports] > IN_A_ROW:
+            told = f"lost {IN_A_ROW + 1} nodes in a row, at last {address}: too large for a node?"
+            error = RayActorError(error.actor_id, told)
+            lost = False
+        if not lost:
             super()._trial_task_failure(trial, error)
             return
         saved = trial.latest_checkpoint_result
