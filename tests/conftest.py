@@ -97,12 +97,18 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_spec(tiny_model: Path, tiny_data: Path) -> FineTuneSpec:
-    """What a trial on the two needs; a second per epoch."""
-    from trainables.spec import DataSpec, FineTuneSpec, Objective
+    """What a trial on the two needs: few rows, six steps of 16 per epoch."""
+    from trainables.spec import DataSpec, FineTuneSpec, Objective, Subset
 
     return FineTuneSpec(
         task="text_classification",
-        data=DataSpec(path=str(tiny_data), text=("text",), label="label", max_length=32),
+        data=DataSpec(
+            path=str(tiny_data),
+            text=("text",),
+            label="label",
+            max_length=32,
+            subset=Subset(train=96, validation=48, test=48),
+        ),
         model=str(tiny_model),
         epochs=4,
         objective=Objective(metric="accuracy", mode="max"),
@@ -129,6 +135,12 @@ def pytest_unconfigure() -> None:
     """The tokenised data of this run go with it."""
     _times.write()
     shutil.rmtree(os.environ["TUNEFLEET_CACHE"], ignore_errors=True)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Test files without a test of the tier that is asked for are not imported."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if is_test and tiers.is_of_others(collection_path, str(config.option.markexpr)) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,6 +64,16 @@ def kept_to_its_tier(item: pytest.Item) -> Iterator[None]:
 def tier_of(item: pytest.Item) -> str:
     """The tier of a test that was collected."""
     return next(mark.name for mark in item.iter_markers() if mark.name in TIERS)
+
+
+def is_of_others(path: Path, expression: str) -> bool:
+    """Whether the test file holds no test of the one tier that `-m expression` asks for, as far as its text tells: it
+    need not be imported then. Many files import torch, which takes seconds. One that names no tier is collected, and
+    `check` tells.
+    """
+    asked = re.fullmatch(r"(\w+)( and (not )?\w+)*", expression.strip())
+    named = TIERS.keys() & set(re.findall(r"\bmark\.(\w+)", path.read_text())) if asked else set()
+    return asked is not None and asked[1] in TIERS and bool(named) and asked[1] not in named
 
 
 def check(items: Iterable[pytest.Item]) -> None:

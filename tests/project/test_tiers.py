@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -63,6 +64,27 @@ def test_what_is_caught_of_it_is_told_in_the_name_of_the_test(request: pytest.Fi
 def test_a_test_of_another_tier_may_start_processes(tier: str) -> None:
     with tiers.kept_to_its_tier(item("starts", tier)):
         assert os.system("true") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expression", "left_out"),
+    [
+        ("pytestmark = pytest.mark.system", "unit", True),
+        ("pytestmark = pytest.mark.system", "unit and not smoke", True),
+        ("pytestmark = pytest.mark.system", "system and smoke", False),
+        ("@pytest.mark.ray ... @pytest.mark.unit", "unit", False),
+        ("pytestmark = pytest.mark.system", "unit or system", False),
+        ("pytestmark = pytest.mark.system", "smoke", False),
+        ("pytestmark = pytest.mark.system", "", False),
+        ("pytestmark = pytest.mark.slow", "unit", False),  # its tests have no tier: it is collected, and that is told
+    ],
+)
+def test_files_without_a_test_of_the_tier_that_is_asked_for_are_not_imported(
+    tmp_path: Path, text: str, expression: str, left_out: bool
+) -> None:
+    file = tmp_path / "test_x.py"
+    file.write_text(text)
+    assert tiers.is_of_others(file, expression) is left_out
 
 
 def test_the_slowest_tests_are_told_with_their_tier_the_slowest_first() -> None:
