@@ -54,12 +54,12 @@ OTHER_THREAD = 0.005  # real seconds between two looks of a thread that waits fo
 
 
 class _Method:
-    def __init__(self, ray: SimulatedRay, actor: SimulatedActor, name: str) -> None:
-        self._ray, self._actor, self._name = ray, actor, name
+    def __init__(self, handle: _Handle, name: str) -> None:
+        self._handle, self._name = handle, name  # whoever holds a method holds the actor
 
     def remote(self, *arguments: Any, **options: Any) -> Reference:
         """Have it called when its turn comes."""
-        return self._ray._submit(self._actor, self._name, arguments, options)
+        return self._handle._ray._submit(self._handle._actor, self._name, arguments, options)
 
 
 class _Handle:
@@ -75,7 +75,7 @@ class _Handle:
     def __getattr__(self, name: str) -> _Method:
         if name.startswith("_") and name not in ("__ray_ready__", "__ray_terminate__"):
             raise AttributeError(name)
-        return _Method(self._ray, self._actor, name)
+        return _Method(self, name)
 
 
 class SimulatedRay(SimulatedCluster):
