@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tests.support.damage import damage, files_of
 from tests.support.drivers import own_environment, run_until_power_cut
 from trainables.shared_memory import SharedMemory
 from tuning.store.study_store import StudyStore, sqlite_url
@@ -72,22 +73,7 @@ class Interrupted:
 
     def files(self) -> dict[str, list[Path]]:
         """What can be damaged, by kind."""
-        study = self.folder / "studies" / f"{self.strategy}-seed0"
-        checkpoints = [max(trial.glob("checkpoint_*")) for trial in study.iterdir() if any(trial.glob("checkpoint_*"))]
-        files = {
-            "newest snapshot": [max((study / "snapshots").iterdir())],
-            "older snapshot": [min((study / "snapshots").iterdir())],
-            "Tune's own": [path for path in sorted(study.iterdir()) if path.is_file() and path.stat().st_size],
-            "study store": [self.folder / "study.db"],
-            "spec": [self.folder / "spec.yaml"],
-            "recipe": sorted(path for checkpoint in checkpoints for path in checkpoint.glob("recipe*.json")),
-            "state": sorted(
-                path
-                for place in (self.memory.glob("*/*"), *(checkpoint.glob("*/*") for checkpoint in checkpoints))
-                for path in place
-            ),
-        }
-        return {kind: found for kind, found in files.items() if found}
+        return files_of(self.folder / "studies" / f"{self.strategy}-seed0", self.memory)
 
 
 def interrupted(strategy: str, storage: Path, seconds_per_epoch: float = 0.25) -> Interrupted:
@@ -134,20 +120,6 @@ def outcome(folder: Path) -> list[Any]:
     ]
     test = study.test and [study.test.epoch, study.test.params["learning_rate"], study.test.metrics["accuracy"]]
     return [study.state.value, sorted(trials), test]
-
-
-def damage(file: Path, rng: random.Random) -> str:
-    """Cut `file` off or flip bits in it; says how."""
-    data = bytearray(file.read_bytes())
-    if rng.random() < 0.4:
-        size = rng.choice([0, rng.randrange(len(data)), len(data) - 1])
-        file.write_bytes(data[:size])
-        return f"cut off after {size} of {len(data)} bytes"
-    places = sorted({rng.randrange(len(data)) for _ in range(rng.choice([1, 1, 3, 16]))})
-    for place in places:
-        data[place] ^= 1 << rng.randrange(8)
-    file.write_bytes(data)
-    return f"a bit flipped at {', '.join(map(str, places))} of {len(data)} bytes"
 
 
 def resume(run: Interrupted) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.damaging import damage
+from tests.support.damage import damage
 from tests.support.drivers import own_environment, run_until_power_cut
 
 REPORTS = 9  # after which the machine goes down

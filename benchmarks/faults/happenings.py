@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from benchmarks.faults.curve import raising
-from benchmarks.faults.damaging import damage
 from benchmarks.faults.experiments import journal, storage
+from tests.support.damage import damage
 from tests.support.disks import fill
 from tests.support.drivers import POLL, DriverFailed, Watched
 from tests.support.raylets import TRIALS, RayNode

@@ -21,7 +21,7 @@ from tuning import load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome
 from tuning.spec import STUDIES, ExperimentSpec
 from tuning.store.study_store import StoreError, StudyStore
-from tuning.testing.simulated_ray import simulated_ray
+from tuning.testing.simulated_ray import PowerCut, SimulatedActor, simulated_ray
 
 COSTS = {"save": 2.0}  # seconds: moments lie between a report and its checkpoint, too
 
@@ -38,6 +38,20 @@ def in_virtual_time(spec: ExperimentSpec, *, resume: bool = False, force: bool =
     """Run the experiment to its end, or go on with it, without a process."""
     with simulated_ray(costs=COSTS):
         return run_experiment(spec, progress=False, resume=resume, force=force)
+
+
+def cut_off(spec: ExperimentSpec, epochs: int) -> None:
+    """Run the experiment until its trials have trained so many epochs, all together; the last is told nobody."""
+    with simulated_ray(costs=COSTS) as ray:
+
+        def trained(_actor: SimulatedActor, method: str, _value: Any) -> None:
+            if method == "train" and sum(call[2] == "train" for call in ray.calls) == epochs:
+                ray.end_driver()
+
+        ray.after(trained)
+        with contextlib.suppress(PowerCut):
+            run_experiment(spec, progress=False)
+            raise AssertionError(f"it has ended before {epochs} epochs")
 
 
 @dataclass

@@ -69,6 +69,6 @@ def _sources(module: str) -> Iterator[tuple[str, Path]]:
     if found.submodule_search_locations is None:
         yield module, Path(str(found.origin))
         return
-    for place in sorted(found.submodule_search_locations):
+    for place in sorted({str(Path(one).resolve()) for one in found.submodule_search_locations}):
         for path in sorted(Path(place).rglob("*.py")):
             yield f"{module}/{path.relative_to(place)}", path

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from ray.tune.schedulers import FIFOScheduler
 
 from cluster.capacity import ClusterError
+from tests.support.data_files import texts, write_csv
 from tests.support.disks import NoDisk, small_disk
 from trainables.model_files import ModelError, weight_bytes
 from tuning import load_spec, run_experiment
 from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
 from tuning.states.room import claimed_room, confirming_copies, refuse_too_little, room_of, settled
 from tuning.strategies import Plan
+from tuning.testing.simulated_ray import simulated_ray
 
 MODEL = 100  # bytes
 WEIGHTS = CheckpointSpec(every_epochs=None)
@@ -147,22 +148,26 @@ def test_the_size_of_a_model_that_is_on_the_hub_alone_is_unknown() -> None:
     assert weight_bytes("nobody/has-this-model") is None
 
 
-@pytest.mark.ray
-def test_a_run_whose_checkpoints_do_not_fit_is_refused_before_anything_is_trained(
-    ray_session: None, tiny_model: Path, tiny_data: Path, tmp_path: Path
-) -> None:
-    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    with_header(model / "more.safetensors", {"huge": {"dtype": "F32", "shape": [10**17], "data_offsets": [0, 1]}})
+@pytest.mark.tune
+def test_a_run_whose_checkpoints_do_not_fit_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    data = write_csv(tmp_path / "data.csv", {"text": texts(30), "label": [n % 2 for n in range(30)]})
+    with_header(model / "model.safetensors", {"huge": {"dtype": "F32", "shape": [10**17], "data_offsets": [0, 1]}})
     raw = {
         "name": "large",
         "task": "text_classification",
-        "data": {"path": str(tiny_data), "text": ["text"], "label": "label"},
+        "data": {"path": str(data), "text": ["text"], "label": "label"},
         "model": str(model),
         "epochs": 1,
         "space": {"learning_rate": {"choice": [1e-3]}},
         "strategies": [{"kind": "grid"}],
         "cluster": {"storage": str(tmp_path), "gpus_per_trial": 0},
     }
-    with pytest.raises(ClusterError, match=r"large has .* free, checkpoints and records of this experiment take up to"):
+    with (
+        simulated_ray(),
+        pytest.raises(ClusterError, match=r"large has .* free, checkpoints and records of this experiment take up to"),
+    ):
         run_experiment(load_spec(raw), progress=False)
     assert not (tmp_path / "large").exists()

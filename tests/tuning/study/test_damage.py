@@ -1,21 +1,16 @@
-"""What a resume finds: a damaged file is never used, and it is said; other versions and other code are asked about."""
+"""Snapshots, checkpoints and records that are damaged: none is used, and it is said."""
 
 from __future__ import annotations
 
 import contextlib
 import random
-import re
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks.faults.damaging import damage, interrupted, outcome, resume
-from tests.support.outcomes import study, trial
+from benchmarks.faults.damaging import damage
 from tests.support.slots import CURVE, A, saved, slot_of
 from trainables import checksums
 from trainables.checksums import DamagedCheckpoint, write_checksums
@@ -24,15 +19,11 @@ from trainables.recipe import RECIPE, SPARE, Recipe, full
 from trainables.shared_memory import ROOT, SharedMemory
 from trainables.states import Keeping, scorable
 from trainables.storage import FOLDERS
-from tuning import load_spec, run_experiment
-from tuning.comparison.mixtures import mixtures
-from tuning.outcome import StudyState
-from tuning.run.folder import RunFolderError, refuse_changed, sealed
-from tuning.run.provenance import made_with, refuse_others
+from tuning.run.folder import RunFolderError
 from tuning.run.snapshots import DamagedSnapshot, Snapshot, Snapshots
 from tuning.store.signed import DamagedRecord, signed, verified
-from tuning.store.statements import attribute_of_studies, set_study_attributes
-from tuning.store.study_store import IDENTITY, StoreError, StudyStore, sqlite_url
+
+pytestmark = pytest.mark.unit
 
 SNAPSHOT = Snapshot(
     0.0, {"a": 3, "b": 1}, {"experiment_state-{}.json": b"{}\n" * 50, "searcher-state-{}.pkl": b"\0\n" * 9}
@@ -60,7 +51,6 @@ def take(snapshots: Snapshots, folder: Path, number: int) -> None:
     snapshots.settle()
 
 
-@pytest.mark.unit
 def test_the_last_two_snapshots_stay_and_the_newest_is_put_where_tune_looks(
     snapshots: Snapshots, tmp_path: Path
 ) -> None:
@@ -78,7 +68,6 @@ def test_the_last_two_snapshots_stay_and_the_newest_is_put_where_tune_looks(
     }
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize("case", range(6))
 def test_a_damaged_snapshot_is_passed_over_and_it_is_said(snapshots: Snapshots, tmp_path: Path, case: int) -> None:
     for number in (1, 2):
@@ -94,7 +83,6 @@ def test_a_damaged_snapshot_is_passed_over_and_it_is_said(snapshots: Snapshots, 
     assert [path.name for path in sorted((tmp_path / "snapshots").iterdir())] == ["snapshot-000001", "snapshot-000003"]
 
 
-@pytest.mark.unit
 def test_without_a_whole_snapshot_nothing_is_begun_anew(snapshots: Snapshots, tmp_path: Path) -> None:
     assert snapshots.newest() == (None, "")
     take(snapshots, tmp_path, 1)
@@ -107,7 +95,6 @@ def test_without_a_whole_snapshot_nothing_is_begun_anew(snapshots: Snapshots, tm
         Snapshots(FOLDERS, str(tmp_path)).newest()
 
 
-@pytest.mark.unit
 def test_no_flipped_bit_and_no_missing_byte_passes() -> None:
     whole = SNAPSHOT.seal()
     assert Snapshot.open(whole) == SNAPSHOT
@@ -120,7 +107,6 @@ def test_no_flipped_bit_and_no_missing_byte_passes() -> None:
 # Checkpoints.
 
 
-@pytest.mark.unit
 @pytest.mark.parametrize("case", range(6))
 def test_of_a_state_no_damaged_file_is_used(tmp_path: Path, case: int) -> None:
     rng = random.Random(case)
@@ -134,7 +120,6 @@ def test_of_a_state_no_damaged_file_is_used(tmp_path: Path, case: int) -> None:
     assert str(tmp_path) in (checksums.damage(tmp_path) or "")
 
 
-@pytest.mark.unit
 def test_a_copy_without_moments_is_whole_and_one_without_weights_is_not(tmp_path: Path) -> None:
     for name in ("weights", "moments.pt"):
         (tmp_path / name).write_text(name)
@@ -146,7 +131,6 @@ def test_a_copy_without_moments_is_whole_and_one_without_weights_is_not(tmp_path
     assert checksums.damage(tmp_path, optional=["moments.pt"]) == f"{tmp_path}/weights is missing"
 
 
-@pytest.mark.unit
 def test_of_a_recipe_one_copy_may_be_damaged(tmp_path: Path) -> None:
     recipe = Recipe.after(None, {"learning_rate": 0.1}, 2.0, moments=True, node=None)
     recipe.write(tmp_path)
@@ -161,7 +145,6 @@ def test_of_a_recipe_one_copy_may_be_damaged(tmp_path: Path) -> None:
         FOLDERS.recipe(str(tmp_path))
 
 
-@pytest.mark.unit
 @in_memory
 def test_a_slot_makes_a_damaged_state_again_and_says_so(tmp_path: Path) -> None:
     place = tmp_path / "study"
@@ -195,173 +178,12 @@ def test_a_slot_makes_a_damaged_state_again_and_says_so(tmp_path: Path) -> None:
     memory.remove()
 
 
-# The store and the spec.
+# Records.
 
 
-@pytest.mark.unit
 def test_every_record_carries_a_checksum() -> None:
     kept = signed({"epochs": [1.5, None], 2: "x"})
     assert verified("it", kept) == {"epochs": [1.5, None], "2": "x"}
     for other in ({**kept, "value": {**kept["value"], "epochs": [1.25, None]}}, kept["value"], None, [kept]):
         with pytest.raises(DamagedRecord, match="the record it is damaged"):
             verified("it", other)
-
-
-@pytest.fixture(scope="module")
-def ended(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of an experiment that has ended, but does not know it of its last study."""
-    spec = load_spec(spec_of(tmp_path_factory.mktemp("ended")))
-    run_experiment(spec, progress=False)
-    store = StudyStore(spec.store_url)
-    storage = store._open()
-    (*_, last) = attribute_of_studies(storage, IDENTITY)
-    set_study_attributes(storage, last, {"state": StudyState.RUNNING.value})
-    store.close()
-    return spec.run_folder
-
-
-def spec_of(storage: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "name": "found",
-        "trainable": "learning_curve",
-        "task": "reviews",
-        "epochs": 2,
-        "space": {"learning_rate": {"loguniform": [1e-5, 1e-2]}},
-        "strategies": [{"kind": "grid", "points": 2}, {"kind": "random", "trials": 2}],
-        "cluster": {"storage": str(storage), "max_concurrent": 1},
-        **changes,
-    }
-
-
-@pytest.fixture
-def copied(ended: Path, tmp_path: Path) -> Path:
-    """A copy of it that may be damaged."""
-    shutil.copytree(ended, tmp_path / "found")
-    return tmp_path / "found"
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize("case", range(8))
-def test_a_damaged_store_is_named_or_says_the_same(ended: Path, copied: Path, case: int) -> None:
-    damage(copied / "study.db", random.Random(case))
-    store, whole = StudyStore(sqlite_url(copied / "study.db")), StudyStore(sqlite_url(ended / "study.db"))
-    try:
-        store.check()
-        found: object = store.load("found")
-    except StoreError as error:
-        found = str(error)
-    # Or the byte belongs to no record of ours.
-    assert "study.db" in found if isinstance(found, str) else found == whole.load("found")
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize(
-    ("table", "change"),
-    [
-        ("trial_user_attributes", "replace(value_json, '\"accuracy\": 0.', '\"accuracy\": 0.9')"),
-        ("trial_user_attributes", "replace(value_json, '\"learning_rate\": ', '\"learning_rate\": 1')"),
-        ("study_user_attributes", 'replace(value_json, \'"metric": "accuracy"\', \'"metric": "loss"\')'),
-        ("study_user_attributes", "replace(value_json, 'checkpoint_', 'checkpoimt_')"),
-    ],
-)
-def test_a_value_that_was_changed_in_a_sound_database_is_told(copied: Path, table: str, change: str) -> None:
-    with contextlib.closing(sqlite3.connect(copied / "study.db")) as database, database:
-        database.execute(f"update {table} set value_json = {change}")
-    store = StudyStore(sqlite_url(copied / "study.db"))
-    store.check()
-    with pytest.raises(StoreError, match=r"study\.db: cannot .* is damaged: its checksum differs\. Bring a good copy"):
-        store.load("found")
-
-
-@pytest.mark.ray
-def test_a_store_that_has_lost_what_a_snapshot_knows_is_refused(copied: Path) -> None:
-    (copied / "study.db").write_bytes(b"")
-    spec = load_spec(spec_of(copied.parent))
-    with pytest.raises(StoreError, match=r"study\.db: damaged, or an older copy: of trial .* holds 0 events, and 2"):
-        run_experiment(spec, progress=False, resume=True)
-
-
-@pytest.mark.ray
-def test_a_spec_that_is_not_as_it_was_written_is_told_with_what_differs(copied: Path) -> None:
-    kept, spec = copied / "spec.yaml", load_spec(spec_of(copied.parent))
-    refuse_changed(kept, lambda: "")
-    text = kept.read_text()
-    assert text == sealed(load_spec(kept).to_yaml())
-    for changed in (text.replace("epochs: 2", "epochs: 3"), text[:-1], text.partition("\n")[2], ""):
-        kept.write_text(changed)
-        with pytest.raises(RunFolderError, match=r"found/spec\.yaml is not as it was written.*--force"):
-            run_experiment(spec, progress=False, resume=True)
-    kept.write_text(text.replace("epochs: 2", "epochs: 3"))
-    with pytest.raises(RunFolderError, match=r"or was edited: epochs differ"):
-        run_experiment(spec, progress=False, resume=True)
-    with pytest.raises(RunFolderError, match=r"is of another spec \(different: epochs\)"):  # of what decides: never
-        run_experiment(spec, progress=False, resume=True, force=True)
-    edited, as_read = kept.read_text(), load_spec(kept, [f"cluster.storage={copied.parent}"])
-    with pytest.raises(StoreError, match=r"recorded in .* under another spec .*: epochs differ"):
-        run_experiment(as_read, progress=False, resume=True, force=True)
-    assert kept.read_text() == edited
-
-
-# Other versions, other code.
-
-
-@pytest.mark.ray
-def test_a_resume_with_other_versions_is_asked_for_and_then_said(copied: Path) -> None:
-    spec = load_spec(spec_of(copied.parent))
-    store = StudyStore(spec.store_url)
-    storage = store._open()
-    for number, (_, stored) in attribute_of_studies(storage, IDENTITY).items():
-        identity = verified(IDENTITY, stored)
-        identity["attributes"] |= {"torch": "1.0", "code": "0123456789ab"}
-        set_study_attributes(storage, number, {IDENTITY: identity})
-    store.close()
-    now = made_with(spec)
-    with pytest.raises(RunFolderError, match=r"torch 1\.0 before, .* now; code of tunefleet 0123"):
-        run_experiment(spec, progress=False, resume=True)
-    outcome = run_experiment(spec, progress=False, resume=True, force=True)
-    attributes = outcome.study("random", 0).attributes
-    assert attributes["mixed"] == f"torch 1.0, then {now['torch']}; code 0123456789ab, then {now['code']}"
-    assert "mixed" not in outcome.study("grid", 0).attributes  # it had ended
-    first, second = mixtures(outcome.studies)
-    assert first.startswith(f"random seed 0 was made with more than one version ({attributes['mixed']})")
-    assert f"torch 1.0 (grid seed 0), {now['torch']} (random seed 0)" in second
-
-
-@pytest.mark.unit
-def test_the_code_is_that_of_the_package_and_of_a_trainable_of_ones_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = (Path(__file__).parents[2] / "support" / "own_trainables.py").read_text()
-    (tmp_path / "mine.py").write_text(source)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    spec = load_spec(spec_of(tmp_path, trainable="mine:train"))
-    before = made_with(spec)
-    assert made_with(spec) == before
-    assert "trainable_code" not in made_with(load_spec(spec_of(tmp_path)))
-    (tmp_path / "mine.py").write_text(source + "\n# changed\n")
-    now = made_with(spec)
-    assert {name for name in now if now[name] != before[name]} == {"trainable_code"}
-    made = study("grid", [trial(0, [])])
-    refuse_others([replace(made, attributes={"slots": 2})], now)  # nothing is known of how it was made
-    with pytest.raises(RunFolderError, match=rf"\(code of your trainable {before['trainable_code']} before"):
-        refuse_others([replace(made, attributes=before)], now)
-
-
-# The command.
-
-
-@pytest.mark.system
-@in_memory
-def test_a_resume_beside_damaged_files_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    run = interrupted("pbt", tmp_path)
-    run.bring_back()
-    files = run.files()
-    for file in (*files["newest snapshot"], *files["recipe"][::2], *files["state"]):
-        damage(file, random.Random(0))
-    done = resume(run)
-    assert done.returncode == 0, done.stderr
-    assert outcome(run.folder) == run.expected
-    assert re.search(
-        r"pbt, seed 0: .*/snapshot-\d+ is damaged .*; going on from snapshot-\d+ of .* UTC: \d+ rep", done.stderr
-    )
-    run.forget()
