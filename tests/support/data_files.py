@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from trainables.spec import DataSpec
-from trainables.tasks import Task, TaskData
+from trainables.tasks import TaskError, find_task
+from tuning.testing.task_data import local_copy, rows_of, texts
 
-WORDS = ["fine", "dull", "bright", "slow", "warm", "cold", "sharp", "flat", "rich", "thin"]
-
-
-def texts(count: int, start: int = 0) -> list[str]:
-    """Distinct short texts."""
-    return [f"{WORDS[i % 10]} film number {i} {WORDS[i // 10 % 10]}" for i in range(start, start + count)]
+__all__ = ["five_classes", "local_copy", "rows_of", "texts", "two_columns", "unusable", "write_csv", "write_parquet"]
 
 
 def write_csv(path: Path, columns: dict[str, list[Any]]) -> Path:
@@ -39,21 +37,21 @@ def write_parquet(path: Path, columns: dict[str, list[Any]], class_names: list[s
     return path
 
 
-def local_copy(task: Task, folder: Path, rows: int = 60) -> DataSpec:
-    """Files in the schema of `task`: train and validation with labels, test with hidden ones."""
-    folder.mkdir(exist_ok=True)
-    columns = task.data.text or ("text",)
-    label = task.data.label or "label"
-    classes = len(getattr(task, "class_names", ())) or 2
-    for split, start, count in (("train", 0, rows), ("validation", 1000, 20), ("test", 2000, 20)):
-        data: dict[str, list[Any]] = {name: [f"{name}: {t}" for t in texts(count, start)] for name in columns}
-        hidden = [-1] * count if task.kind == "classification" else [-1.0] * count
-        shown = [i % classes if task.kind == "classification" else i % 6 / 2 for i in range(count)]
-        write_parquet(folder / f"{split}.parquet", data | {label: hidden if split == "test" else shown})
-    return DataSpec(path=str(folder), text=columns, label=label)
+def five_classes(folder: Path, rows: int = 100) -> DataSpec:
+    """One CSV file, five classes of unequal size, nothing else."""
+    labels = [("sport", "sport", "sport", "politics", "art", "science", "food")[i % 7] for i in range(rows)]
+    path = write_csv(folder / "news.csv", {"headline": texts(rows), "topic": labels})
+    return DataSpec(path=str(path), text=("headline",), label="topic")
 
 
-def rows_of(data: TaskData) -> list[set[tuple[str, ...]]]:
-    """The texts of each split."""
-    names = [name for name in ("text", "text_pair") if name in data.train.column_names]
-    return [set(zip(*(split[name] for name in names), strict=True)) for split in data[:3]]
+def two_columns(folder: Path, **columns: list[Any]) -> DataSpec:
+    """One CSV file of 40 rows, two classes; `columns` stand in place of these, or besides."""
+    write_csv(folder / "train.csv", {"text": texts(40), "label": [i % 2 for i in range(40)]} | columns)
+    return DataSpec(path=str(folder), text=("text",), label="label")
+
+
+def unusable(name: str, rule: str, task: str, options: DataSpec) -> None:
+    """`load` refuses the data with this option's name and these words."""
+    with pytest.raises(TaskError, match=f"^{re.escape(name)}: .*{rule}") as caught:
+        find_task(task).load(options)
+    assert caught.value.next_step

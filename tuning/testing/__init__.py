@@ -1,4 +1,4 @@
-"""Contracts that a plug-in keeps, as classes of pytest tests: one line tests a strategy, a store or a storage.
+"""Contracts that a plug-in keeps, as classes of pytest tests: one line tests a strategy, a task, a store or a storage.
 
     from tuning.testing import StrategyContract
 
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from tuning.testing.storage_contract import StorageContract
     from tuning.testing.store_contract import StoreContract
     from tuning.testing.strategy_contract import StrategyContract
+    from tuning.testing.task_contract import TaskContract
 
-__all__ = ["StorageContract", "StoreContract", "StrategyContract"]
+__all__ = ["StorageContract", "StoreContract", "StrategyContract", "TaskContract"]
 
 _HOMES = {
     "StorageContract": "tuning.testing.storage_contract",
     "StoreContract": "tuning.testing.store_contract",
     "StrategyContract": "tuning.testing.strategy_contract",
+    "TaskContract": "tuning.testing.task_contract",
 }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pickle import PicklingError
@@ -16,6 +14,7 @@ from trainables.spec import Objective
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy, find_strategies
 from tuning.testing.proposals import ENDLESS, Proposer
+from tuning.testing.random_states import random_states, random_states_kept, seed_all
 from tuning.testing.rules import require
 
 OBJECTIVE = Objective(metric="accuracy", mode="max")
@@ -208,12 +207,12 @@ class PlanContract:
         )
 
     def test_planning_leaves_the_global_random_states_alone(self) -> None:
-        with _random_states_kept():
-            _seed_all(1)
-            before = _random_states()
+        with random_states_kept():
+            seed_all(1)
+            before = random_states()
             self.plan()
             require(
-                _random_states() == before,
+                random_states() == before,
                 "planning changes no global random state: a training beside it would change with it",
                 seen="`random` or `numpy.random` is in another state",
                 step="draw from generators of its own",
@@ -221,9 +220,9 @@ class PlanContract:
 
     def test_global_random_states_do_not_reach_the_proposals(self) -> None:
         drawn = []
-        with _random_states_kept():
+        with random_states_kept():
             for state in (1, 2):
-                _seed_all(state)
+                seed_all(state)
                 drawn.append(self.proposed())
         require(
             drawn[0] == drawn[1],
@@ -316,30 +315,3 @@ def _difference(one: Sequence[object], other: Sequence[object]) -> str:
     if len(one) != len(other):
         return f"{len(one)} proposals and {len(other)}"
     return next((f"{a}, then {b}" for a, b in zip(one, other, strict=True) if a != b), "no difference")
-
-
-def _random_states() -> tuple[object, object]:
-    import numpy as np
-
-    state: Any = np.random.get_state(legacy=False)["state"]
-    return random.getstate(), (state["key"].tolist(), state["pos"])
-
-
-def _seed_all(seed: int) -> None:
-    import numpy as np
-
-    random.seed(seed)
-    np.random.seed(seed)
-
-
-@contextlib.contextmanager
-def _random_states_kept() -> Iterator[None]:
-    """In the block the global random states may change; after it they are as before."""
-    import numpy as np
-
-    states = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -31,7 +31,7 @@ BROKEN: list[tuple[str, FolderStorage]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "faulty"), BROKEN, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("rule", "faulty"), BROKEN, ids=[type(faulty).__name__ for _, faulty in BROKEN])
 def test_a_storage_that_breaks_a_rule_is_found(rule: str, faulty: FolderStorage, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     fixtures = {

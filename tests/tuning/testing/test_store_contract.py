@@ -63,7 +63,7 @@ BROKEN: list[tuple[str, type[StudyStore]]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "faulty"), BROKEN, ids=lambda value: getattr(value, "__name__", "rule"))
+@pytest.mark.parametrize(("rule", "faulty"), BROKEN, ids=[faulty.__name__ for _, faulty in BROKEN])
 def test_a_store_that_breaks_a_rule_is_found(rule: str, faulty: type[StudyStore], tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "study.db")
     store = faulty(url)

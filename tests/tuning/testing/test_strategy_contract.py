@@ -62,7 +62,7 @@ def nothing_left() -> Any:
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize(("rule", "strategy"), PLANS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("rule", "strategy"), PLANS, ids=[type(one).__name__ for _, one in PLANS])
 def test_a_plan_that_breaks_a_rule_is_found(rule: str, strategy: Strategy, tmp_path: Path, nothing_left: None) -> None:
     refused = [({"learning_rate": 1e-4}, 4.0, "space")]
     contract = contract_of(PlanContract, strategy, refused=refused)
@@ -71,7 +71,7 @@ def test_a_plan_that_breaks_a_rule_is_found(rule: str, strategy: Strategy, tmp_p
 
 
 @pytest.mark.tune
-@pytest.mark.parametrize(("rule", "strategy"), STUDIES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("rule", "strategy"), STUDIES, ids=[type(one).__name__ for _, one in STUDIES])
 def test_a_study_that_breaks_a_rule_is_found(rule: str, strategy: Strategy, tmp_path: Path) -> None:
     contract: Any = contract_of(StudyContract, strategy)
     fixtures = {"tmp_path": lambda: tmp_path, "whole": lambda: contract.run(tmp_path / "whole")}

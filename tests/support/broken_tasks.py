@@ -1,0 +1,190 @@
+"""Tasks that break one rule of their contract each; but for that they classify one text."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from trainables.spec import DataSpec, Objective
+from trainables.tasks import TaskData, TaskError
+from trainables.tasks.text_classification import TextClassification
+
+DATA = DataSpec(hub="me/mine", config="a", text=("text",), label="label")
+ACCURACY = Objective(metric="accuracy", mode="max")
+
+
+@dataclass(frozen=True)
+class Sound(TextClassification):
+    """Breaks none."""
+
+    name: str = "sound"
+    summary: str = "one text, two classes"
+    data: DataSpec = DATA
+    objective: Objective = ACCURACY
+
+
+class Changed(Sound):
+    """Its splits are what `change` makes of them."""
+
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        raise NotImplementedError
+
+    def load(self, data: DataSpec) -> TaskData:
+        return self.change(super().load(data), data)
+
+
+class FindsFaultWithAll(Sound):
+    def check(self, data: DataSpec) -> list[tuple[str, str]]:
+        return [("somewhere", "something is wrong")]
+
+
+class KeepsItsSource(Sound):
+    def options(self, data: DataSpec) -> DataSpec:
+        return super().options(data).model_copy(update={"hub": self.data.hub, "config": self.data.config})
+
+
+class ForgetsTheUser(Sound):
+    def options(self, data: DataSpec) -> DataSpec:
+        return super().options(data).model_copy(update={"text": self.data.text})
+
+
+class LosesAColumn(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        return loaded._replace(test=loaded.test.remove_columns("label"))
+
+
+class MiscountsLabels(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        return loaded._replace(num_labels=3)
+
+
+class ReordersTheTest(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        return loaded._replace(test=loaded.test.select(range(len(loaded.test))[::-1]))
+
+
+class TrainsOnTheTest(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        from datasets import concatenate_datasets
+
+        return loaded._replace(train=concatenate_datasets([loaded.train, loaded.test]))
+
+
+class HasAnotherDigestEachTime(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        return loaded._replace(fingerprint=uuid.uuid4().hex)
+
+
+class ShufflesAnew(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        order = sorted(range(len(loaded.train)), key=lambda _: uuid.uuid4().int)
+        return loaded._replace(train=loaded.train.select(order))
+
+
+class SortsByLabel(Changed):
+    """A part of it is then of one class."""
+
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        order = sorted(range(len(loaded.train)), key=loaded.train["label"][:].__getitem__)
+        half = loaded.train.select(order[: len(order) // 2])
+        return loaded._replace(train=half)
+
+
+class DrawsSubsetsAnew(Sound):
+    def load(self, data: DataSpec) -> TaskData:
+        loaded, wanted = super().load(data), data.subset.train
+        if wanted is None:
+            return loaded
+        whole = super().load(data.model_copy(update={"subset": DataSpec().subset})).train
+        return loaded._replace(train=whole.select(random.Random(wanted).sample(range(len(whole)), wanted)))
+
+
+class IgnoresTheSeed(Sound):
+    def load(self, data: DataSpec) -> TaskData:
+        return super().load(data.model_copy(update={"seed": 0}))
+
+
+class FollowsTheFirstRow(Sound):
+    def load(self, data: DataSpec) -> TaskData:
+        import pyarrow.parquet as pq
+
+        first = pq.read_table(Path(data.path or "") / "train.parquet")["text"][0].as_py()
+        return super().load(data.model_copy(update={"seed": sum(map(ord, first))}))
+
+
+class DigestsThePath(Sound):
+    def source(self, data: DataSpec) -> str:
+        return str(data.path)
+
+
+class WritesBesideTheData(Sound):
+    def load(self, data: DataSpec) -> TaskData:
+        (Path(data.path or "") / "cache").write_text("")
+        return super().load(data)
+
+
+class SeedsTheGlobalState(Sound):
+    def load(self, data: DataSpec) -> TaskData:
+        random.seed(data.seed)
+        return super().load(data)
+
+
+class Padded(Sound):
+    def tokenize(self, split: Any, tokenizer: Any, max_length: int) -> Any:
+        tokens = super().tokenize(split, tokenizer, max_length)
+        padded = [[*ids, *[0] * (max_length - len(ids))] for ids in tokens["input_ids"]]
+        return tokens.remove_columns("input_ids").add_column("input_ids", padded)
+
+
+class DropsTheLabels(Sound):
+    def tokenize(self, split: Any, tokenizer: Any, max_length: int) -> Any:
+        return super().tokenize(split, tokenizer, max_length).remove_columns("labels")
+
+
+class TokenisesTooMuch(Sound):
+    def tokenize(self, split: Any, tokenizer: Any, max_length: int) -> Any:
+        return super().tokenize(split, tokenizer, min(max_length, tokenizer.model_max_length))
+
+
+class ScoresUpsideDown(Sound):
+    def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        return super().metrics(-predictions, labels)
+
+
+class HidesDivergence(Sound):
+    def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        return super().metrics(np.nan_to_num(predictions), labels)
+
+
+class NamesAnotherOption(Sound):
+    def load(self, data: DataSpec) -> TaskData:
+        try:
+            return super().load(data)
+        except TaskError as error:
+            raise TaskError("data", error.value, error.rule, error.next_step) from None
+
+
+class LoadsAnything(Sound):
+    """Rows without a label are left out in silence."""
+
+    def encode(self, splits: Mapping[str, Any]) -> Any:
+        sound = {}
+        for name, split in splits.items():
+            kept = [i for i, label in enumerate(split.labels or ()) if label is not None]
+            texts, labels = [split.texts[i] for i in kept], [(split.labels or ())[i] for i in kept]
+            sound[name] = split._replace(texts=texts, labels=labels)
+        return super().encode(sound)
+
+
+class NoMetricOfItsOwn(Sound):
+    metric_names: ClassVar[tuple[str, ...]] = ("f1",)
+
+
+TAKES_ANOTHERS_NAME = Sound(name="imdb")
+TALKS_TOO_MUCH = replace(Sound(), summary="one text,\ntwo classes")

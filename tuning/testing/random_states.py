@@ -1,0 +1,37 @@
+"""The global random states of a process, which a plug-in neither reads nor changes."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+
+def random_states() -> tuple[object, object]:
+    """What `random` and `numpy.random` would draw next follows from these."""
+    import numpy as np
+
+    state: Any = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), (state["key"].tolist(), state["pos"])
+
+
+def seed_all(seed: int) -> None:
+    """Seed both."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+@contextlib.contextmanager
+def random_states_kept() -> Iterator[None]:
+    """In the block the global random states may change; after it they are as before."""
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
