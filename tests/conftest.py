@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 os.environ["TUNEFLEET_CACHE"] = tempfile.mkdtemp(prefix="tunefleet-tests-")  # this run's own tokenised data
+platform.processor()  # asks a process, `uname`, and keeps what that says: a real training tells it
 
 import pytest
 

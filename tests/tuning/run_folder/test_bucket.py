@@ -20,9 +20,11 @@ import yaml
 from cluster.capacity import ClusterError
 from cluster.storage import PROOF, below, open_bucket, probe, reason, refusal, shown
 from tests.support.buckets import KEY, credentials, objects, s3_server, s3_storage, send
-from tests.support.drivers import Drivers
+from tests.support.drivers import Drivers, reports_seen
+from tests.support.gated import Gate
+from tests.support.power_cuts import cut_off, in_virtual_time
 from tests.support.slots import A, saved, slot_of, state_of
-from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of, stop_after
+from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from trainables.bucket import COMPLETE
 from trainables.checksums import CHECKSUMS
 from trainables.finetune import FineTuning
@@ -30,12 +32,13 @@ from trainables.recipe import RECIPE, SPARE, Recipe, weights
 from trainables.shared_memory import SharedMemory
 from trainables.spec import FineTuneSpec, Subset
 from trainables.states import Keeping, scorable
-from tuning import load_spec, run_experiment
+from tuning import load_spec
 from tuning.checks.mistakes import SpecError
 from tuning.experiments import find_store, names_in
 from tuning.jobs.parcel import pack
 from tuning.outcome import StudyState
 from tuning.run.folder import RunFolderError, claim_run_folder
+from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore
 from tuning.testing.storage_contract import put_checkpoint
 
@@ -72,7 +75,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
 )
 def test_a_uri_that_cannot_be_a_storage_is_a_mistake_of_the_spec_and_shows_no_secret(uri: str, told: str) -> None:
     with pytest.raises(SpecError) as error:
-        load_spec({**spec_of(Path("runs"), "grid", 0.0), "cluster": {"storage": uri}})
+        load_spec({**spec_of("runs", "grid", 0.0), "cluster": {"storage": uri}})
     assert "cluster.storage" in str(error.value)
     assert told in str(error.value)
     assert "canary" not in str(error.value)
@@ -143,7 +146,7 @@ def test_what_googles_client_says_without_credentials_is_understood() -> None:
     assert told.startswith(f"no valid credentials on this machine; give it {PROOF['gs']}")
 
 
-@pytest.mark.system
+@pytest.mark.unit
 def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     bucket: str, tmp_path: Path, tiny_spec: FineTuneSpec
 ) -> None:
@@ -153,7 +156,7 @@ def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     study = tmp_path / "study"
     keeping = Keeping(study, storage=storage)
     donor = slot_of(A, keeping, spec, FineTuning)
-    donor.step()
+    scores = donor.step()["metrics"]
     folder = saved(donor, study, "donor", 0)  # as Tune would download it
     then, recipe = state_of(donor), Recipe.read(folder)
     (scratch := tmp_path / "scratch").mkdir()
@@ -170,24 +173,22 @@ def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     assert f"studies/grid-seed0/donor/checkpoint_000001/{weights(recipe.token)}/weights.safetensors" in objects(bucket)
     scored = FineTuning(A, spec)
     scored.restore(scorable(path, storage, FineTuning, spec, scratch), moments=False)
-    assert scored.score("validation").metrics == donor._training.score("validation").metrics
+    assert scored.score("validation").metrics == scores
     SharedMemory(study).remove()
 
 
-@pytest.mark.ray
-def test_a_run_that_the_cluster_refuses_leaves_nothing_in_the_way_of_the_next_try(
-    ray_session: None, bucket: str
-) -> None:
+@pytest.mark.tune
+def test_a_run_that_the_cluster_refuses_leaves_nothing_in_the_way_of_the_next_try(bucket: str) -> None:
     cluster = {"storage": bucket, "address": "auto", "cpus_per_trial": 1000}
     with pytest.raises(ClusterError, match="cpus_per_trial"):
-        run_experiment(load_spec({**spec_of(Path("runs"), "grid", 0.0), "cluster": cluster}), progress=False)
+        in_virtual_time(load_spec({**spec_of("runs", "grid", 0.0), "cluster": cluster}))
     assert objects(bucket) == []
 
 
 @pytest.mark.unit
 def test_a_place_that_is_taken_is_refused_and_a_spec_that_differs_is_not_resumed(bucket: str) -> None:
     def spec(**changed: Any) -> Any:
-        return load_spec({**spec_of(Path("runs"), "grid", 0.0), "cluster": {"storage": bucket}, **changed})
+        return load_spec({**spec_of("runs", "grid", 0.0), "cluster": {"storage": bucket}, **changed})
 
     with pytest.raises(RunFolderError, match=rf"nothing to resume in {bucket}/stopped"):
         claim_run_folder(spec(), resume=True)
@@ -201,42 +202,60 @@ def test_a_place_that_is_taken_is_refused_and_a_spec_that_differs_is_not_resumed
     claim_run_folder(spec(), resume=True)
 
 
-@pytest.mark.ray
-def test_a_run_whose_machine_is_lost_goes_on_from_the_bucket_and_ends_as_if_nothing_had_happened(
-    ray_session: None, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drivers = Drivers(tmp_path)
-    try:
-        spec_file = tmp_path / "spec.yaml"
-        spec_file.write_text(
-            yaml.safe_dump({**spec_of(tmp_path, "pbt", 0.5), "cluster": {"storage": bucket, "max_concurrent": 1}})
-        )
-        lost = load_spec(spec_file)
-        stop_after(drivers.start("run", str(spec_file)), 6, None, drivers)
-        assert {"spec.yaml", "study.db"} <= {name.partition("/")[2] for name in objects(bucket)}
-        shutil.rmtree(memory_of(lost.run_folder / "studies" / "pbt-seed0"), ignore_errors=True)
-        shutil.rmtree(tmp_path / "machine")
-        shutil.rmtree(drivers.temp)
-        drivers.temp.mkdir()
-        monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "another machine"))
+def in_the_bucket(bucket: str, seconds_per_epoch: float, **changed: Any) -> dict[str, Any]:
+    return {**spec_of("runs", "pbt", seconds_per_epoch, **changed), "cluster": {"storage": bucket, "max_concurrent": 1}}
 
-        resumed = drivers.start("resume", f"{bucket}/stopped")
-        _, told = resumed.communicate(timeout=SECONDS)
-        assert resumed.returncode == 0, told
-    finally:
-        drivers.pull_the_plug()
-        shutil.rmtree(drivers.temp)
+
+@pytest.mark.system
+def test_a_run_whose_machine_is_lost_goes_on_from_the_bucket_and_ends_as_if_nothing_had_happened(
+    drivers: Drivers, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own processes fill the bucket; what goes on from there, in virtual time, finds nothing else."""
+    gate = Gate(tmp_path / "gate", 6)
+    spec_file = tmp_path / "spec.yaml"
+    spec_file.write_text(yaml.safe_dump(in_the_bucket(bucket, 0.0, **gate.fields())))
+    lost = load_spec(spec_file)
+    driver = drivers.start("run", str(spec_file))
+    assert reports_seen(driver, 6) == 6
+    drivers.pull_the_plug()
+    driver.communicate(timeout=SECONDS)
+    assert {"spec.yaml", "study.db"} <= {name.partition("/")[2] for name in objects(bucket)}
+    lose_the_machine(lost, tmp_path, monkeypatch)
+    gate.open()
+    in_virtual_time(lost, resume=True)
+    check_that_all_is_there(bucket, tmp_path)
+
+
+@pytest.mark.tune
+@pytest.mark.parametrize("epochs", [1, 8])
+def test_wherever_a_machine_is_lost_its_run_goes_on_from_the_bucket(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    spec = load_spec(in_the_bucket(bucket, 10.0))
+    cut_off(spec, epochs)
+    lose_the_machine(spec, tmp_path, monkeypatch)
+    in_virtual_time(spec, resume=True)
+    check_that_all_is_there(bucket, tmp_path)
+
+
+def lose_the_machine(spec: ExperimentSpec, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is in the bucket is left."""
+    shutil.rmtree(memory_of(spec.run_folder / "studies" / "pbt-seed0"), ignore_errors=True)
+    shutil.rmtree(folder / "machine")
+    monkeypatch.setenv("TUNEFLEET_CACHE", str(folder / "another machine"))
+
+
+def check_that_all_is_there(bucket: str, folder: Path) -> None:
     (after,) = StudyStore(find_store("stopped", bucket)).load("stopped").studies
     assert after.state is StudyState.FINISHED
-    expected = run_experiment(load_spec(spec_of(tmp_path / "whole", "pbt", 0.0)), progress=False).studies[0]
+    (expected,) = in_virtual_time(load_spec(spec_of(folder / "whole", "pbt", 10.0))).studies
     assert outcomes(after) == outcomes(expected)
     assert after.test is not None
     assert expected.test is not None
     assert after.test.metrics == expected.test.metrics
-    manifest = pack("stopped", bucket, tmp_path)
-    with tarfile.open(
-        fileobj=io.BytesIO(b"".join((tmp_path / part.name).read_bytes() for part in manifest.parts))
-    ) as tar:
+    manifest = pack("stopped", bucket, folder)
+    parts = b"".join((folder / part.name).read_bytes() for part in manifest.parts)
+    with tarfile.open(fileobj=io.BytesIO(parts)) as tar:
         assert {"stopped/study.db", "stopped/spec.yaml", "stopped/best/curve.json"} <= set(tar.getnames())
     kept = after.test.checkpoint.removeprefix(f"{bucket}/stopped/")
     left = [name.removeprefix("stopped/") for name in objects(bucket) if "checkpoint_" in name or "states/" in name]

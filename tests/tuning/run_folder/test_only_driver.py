@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.support.stopped_runs import spec_of
+from tuning import load_spec, run_experiment
 from tuning.cli import main
+from tuning.outcome import StudyState, TrialState
 from tuning.run.folder import LOCK_FILE, RunFolderError
 from tuning.run.only_driver import only_driver
+from tuning.testing.simulated_ray import simulated_ray
 
 HOLD = """
 import sys, time
@@ -49,31 +53,22 @@ def test_a_folder_that_stays_empty_is_not_left_behind_and_another_is(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["used"]
 
 
-@pytest.mark.system
-def test_an_experiment_that_runs_cannot_be_resumed_beside_it(
+@pytest.mark.tune
+def test_an_experiment_that_runs_cannot_be_run_or_resumed_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "slow.yaml").write_text(
-        "{name: slow, task: reviews, trainable: learning_curve, epochs: 50, test: false, wandb: {mode: disabled},"
-        " fixed: {model.seconds_per_epoch: 1}, space: {learning_rate: {loguniform: [1e-5, 1e-2]}},"
-        " strategies: [{kind: grid, points: 2}], cluster: {gpus_per_trial: 0}}"
-    )
-    first = subprocess.Popen(
-        [sys.executable, "-m", "tuning.cli", "run", "slow.yaml"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert first.stdout is not None
-        next(line for line in first.stdout if " epoch " in line)
-        assert main(["resume", "slow"]) == 2
-        assert f"is in use by process {first.pid} of" in capsys.readouterr().err
-        assert main(["run", "slow.yaml"]) == 2
-        assert f"is in use by process {first.pid} of" in capsys.readouterr().err
-        assert first.poll() is None
-    finally:
-        os.kill(first.pid, signal.SIGINT)
-        first.communicate(timeout=120)
-    assert first.returncode == 130
+    (tmp_path / "slow.yaml").write_text(yaml.safe_dump(spec_of("runs", "grid", 10.0, name="slow")))
+    told: list[tuple[int, str]] = []
+
+    def both() -> None:
+        for command in (["resume", "slow"], ["run", "slow.yaml"]):
+            told.append((main(command), capsys.readouterr().err))
+
+    with simulated_ray() as ray:
+        ray.at(50.0, both)
+        (study,) = run_experiment(load_spec(tmp_path / "slow.yaml"), progress=False).studies
+    assert [status for status, _ in told] == [2, 2]
+    assert all(f"is in use by process {os.getpid()} of" in line for _, line in told), told
+    assert study.state is StudyState.FINISHED
+    assert study.count(TrialState.FAILED) == 0
