@@ -10,7 +10,7 @@ from ray.exceptions import OutOfMemoryError
 from trainables.memory_mark import MemoryDeath
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedRay
 
-COSTS = {"save": 10.0, "restore": 10.0, "reset": 10.0}  # for `simulated_ray`: so that each of them can be interrupted
+COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so that each of them can be interrupted
 
 
 class Moment(NamedTuple):

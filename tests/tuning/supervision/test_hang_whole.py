@@ -17,9 +17,11 @@ from tuning.testing.simulated_ray import SimulatedActor, SimulatedNode, Simulate
 
 pytestmark = pytest.mark.tune
 
-HEARTBEAT = 90.0
+EPOCH = 20.0  # seconds
+HEARTBEAT = 30.0
+SILENCE = 60.0  # seconds until a process that has not made its first step, and tells nothing more, counts as hung
 TICK = 2.0  # of the simulation, as the watch counts at most two seconds between two looks
-FIRST = 10 * HEARTBEAT  # seconds until a process that has not made its first step, and says so, counts as hung
+FIRST = 600.0  # seconds until a process that has not made its first step, and says so, counts as hung
 STRATEGIES = {strategy["kind"]: strategy for strategy in (GRID, HYPEROPT_ASHA, PBT)}
 ONE = {"kind": "grid", "points": 1}
 HERE = (SimulatedNode(),)
@@ -48,9 +50,9 @@ def run(
     nodes: tuple[SimulatedNode, ...] = HERE,
     **changed: Any,
 ) -> tuple[StudyOutcome, list[str], SimulatedRay]:
-    """A study whose trials take a minute per epoch, on a cluster where something happens so many times to one of them;
+    """A study on a cluster where something happens so many times to one of them;
     what has come of it, and the trial's id as often."""
-    fixed = {"model.seconds_per_epoch": 60.0}
+    fixed = {"model.seconds_per_epoch": EPOCH}
     cluster = {"heartbeat_seconds": HEARTBEAT}
     spec = curve_experiment(folder, strategies=[strategy or ONE], fixed=fixed, cluster=cluster, test=False, **changed)
     with simulated_ray(*nodes, costs=COSTS, tick=TICK) as ray:
@@ -75,7 +77,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
 
 @pytest.mark.parametrize(
     ("strategy", "happens"),
-    [("grid", stands_still), ("grid", is_stopped), ("hyperopt_asha", is_stopped), ("pbt", stands_still)],
+    [("grid", stands_still), ("hyperopt_asha", is_stopped), ("pbt", stands_still)],
 )
 @pytest.mark.parametrize("moment", [name for name in MOMENTS if name != "as it starts"])
 def test_a_process_that_hangs_is_found_and_its_trial_goes_on_from_its_checkpoint(
@@ -89,7 +91,7 @@ def test_a_process_that_hangs_is_found_and_its_trial_goes_on_from_its_checkpoint
     another = MOMENTS[moment].method == "reset"
     assert (trial_id == befallen) is not another  # it is the trial to come that waits in vain
     unbegun = another or MOMENTS[moment].epoch == 0
-    expected = FIRST if unbegun and happens is stands_still else HEARTBEAT
+    expected = (SILENCE if happens is is_stopped else FIRST) if unbegun else HEARTBEAT
     assert expected <= seconds <= expected + 2 * TICK
     assert (where == "before its first step") is unbegun
     assert does.startswith("restarted from epoch ")
@@ -143,8 +145,7 @@ def test_a_process_that_hangs_on_another_node_is_killed_there_and_the_node_is_no
     assert all(node.alive for node in ray.nodes)
 
 
-@pytest.mark.parametrize("noticed_after", [30.0, 200.0, 1000.0])
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(("noticed_after", "times"), [(10.0, 3), (100.0, 3), (500.0, 1)])
 def test_a_node_that_the_network_cuts_off_is_lost_and_its_trials_do_not_hang(
     tmp_path: Path, told: Told, noticed_after: float, times: int
 ) -> None:
@@ -177,8 +178,9 @@ def test_a_process_that_hangs_as_its_trial_is_restored_is_found_and_the_checkpoi
     assert strategy == "pbt" or {trial for trial, *_ in told()} == {befallen}
 
 
-@pytest.mark.parametrize("moment", ["in the first epoch", "in the third epoch", "at the third checkpoint"])
-@pytest.mark.parametrize("hours", [0.1, 1.0, 24.0])
+@pytest.mark.parametrize(
+    ("moment", "hours"), [("in the first epoch", 0.02), ("in the third epoch", 1.0), ("at the third checkpoint", 24.0)]
+)
 def test_a_driver_that_was_asleep_itself_does_not_blame_the_trials(
     tmp_path: Path, told: Told, moment: str, hours: float
 ) -> None:

@@ -61,8 +61,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "tuning.run.retries"]
 
 
-@pytest.mark.parametrize("killer", KILLERS)
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("strategy", "killer"), [("grid", "kernel"), ("hyperopt_asha", "kernel"), ("pbt", "monitor")])
 @pytest.mark.parametrize(
     "moment", ["as it starts", "in the first epoch", "at the third checkpoint", "in the last epoch"]
 )
