@@ -59,6 +59,12 @@ def run_until_killed(
     return ray
 
 
+def tear_the_newest_snapshot(spec: ExperimentSpec) -> None:
+    """As if the power had failed while it was written."""
+    newest = max(spec.run_folder.glob("studies/*/snapshots/snapshot-*"))
+    newest.write_bytes(newest.read_bytes()[:-100])
+
+
 def history(study: StudyOutcome) -> list[tuple[Any, ...]]:
     """What each trial was and did, and how it ended: all but when, and under which drawn name."""
     numbers = {trial.id: trial.number for trial in study.trials}

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.simulated_studies import history, long_experiment, run_study, run_until_killed
+from tests.support.simulated_studies import (
+    history,
+    long_experiment,
+    run_study,
+    run_until_killed,
+    tear_the_newest_snapshot,
+)
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT
 from tuning.outcome import StudyOutcome, StudyState
 from tuning.spec import ExperimentSpec
@@ -47,6 +53,20 @@ def test_a_study_whose_driver_was_killed_goes_on_to_the_same_end(
     killed = run_until_killed(spec, method, times)
     study, _ = run_study(spec, resume=True, passed=killed.seconds)
     assert study.state is StudyState.FINISHED
+    assert history(study) == history(undisturbed[strategy])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "method", "times"), [("grid", "save", 7), ("hyperopt_asha", "train", 9), ("pbt", "train", 6)]
+)
+def test_a_study_whose_newest_snapshot_is_torn_goes_on_from_the_one_before(
+    undisturbed: dict[str, StudyOutcome], tmp_path: Path, strategy: str, method: str, times: int
+) -> None:
+    """More is recorded than that one knows: it is taken back, and told again."""
+    spec = spec_of(tmp_path, strategy)
+    killed = run_until_killed(spec, method, times)
+    tear_the_newest_snapshot(spec)
+    study, _ = run_study(spec, resume=True, passed=killed.seconds)
     assert history(study) == history(undisturbed[strategy])
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.simulated_studies import MINUTE, history, long_experiment, run_study, run_until_killed, times
+from tests.support.simulated_studies import (
+    MINUTE,
+    history,
+    long_experiment,
+    run_study,
+    run_until_killed,
+    tear_the_newest_snapshot,
+    times,
+)
 from tests.support.specs import GRID
 from tuning import run_experiment
 from tuning.outcome import StudyOutcome, StudyState, TrialState
@@ -111,8 +119,7 @@ def test_a_resume_goes_on_from_the_snapshot_before_a_torn_one_and_says_so(
     def tear(folder: Path) -> tuple[StudyOutcome, SimulatedRay]:
         spec = grid(folder)
         killed = run_until_killed(spec, "train", 7)
-        newest = max(spec.run_folder.glob("studies/*/snapshots/snapshot-*"))
-        newest.write_bytes(newest.read_bytes()[:-100])
+        tear_the_newest_snapshot(spec)
         return run_study(spec, resume=True, passed=killed.seconds)
 
     with caplog.at_level(logging.WARNING):
