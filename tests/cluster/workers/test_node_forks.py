@@ -6,22 +6,25 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
-from benchmarks.faults.happenings import driver_of
-from benchmarks.faults.kills import Kill, Run, run_through
-from tests.support.drivers import Watched
+from tests.support.drivers import Drivers, Watched, drivers_in
+from tests.support.gated import Gate
 from tests.support.raylets import TRIALS, RayNode, ray_nodes
+from tests.support.specs import curve_fields
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(sys.platform != "linux", reason="a fork after imports is only made on Linux"),
 ]
 
+ENDING = 30.0  # seconds that processes may take to end whose driver or node is gone
 OTHERS = """
 import sys
 import psutil, ray
@@ -48,20 +51,31 @@ def parents(head: RayNode) -> set[int]:
 
 
 def test_the_slots_of_each_driver_are_forked_from_a_process_that_has_imported(head: RayNode, tmp_path: Path) -> None:
-    seen: list[set[int]] = []
+    gate = Gate(tmp_path / "gate", 1)
+    raw = curve_fields(
+        tmp_path, name="forked", strategies=[{"kind": "grid"}], cluster={"address": head.address}, **gate.fields()
+    )
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(raw))
+    with drivers_in(tmp_path) as drivers:
+        first = parents_once_seen(drivers, head, "run", str(tmp_path / "spec.yaml"))
+        gate.let(1)
+        second = parents_once_seen(drivers, head, "resume", "forked", "--storage", str(tmp_path))
+    assert first.isdisjoint(second)  # Ray reads whose job it is as it is imported
 
-    def killed_once_seen() -> Kill:
-        def kill(run: Run, watched: Watched) -> None:
-            watched.wait_until(lambda: len(watched.told) >= 2)
-            seen.append(parents(head))
-            driver_of(head)(run, watched)
 
-        return kill
-
-    run = run_through(tmp_path, "grid", [killed_once_seen(), killed_once_seen()], head=head, seconds=0.3, slots=2)
-    assert len(run.lives) == 3
-    (first,), (second,) = seen
-    assert first != second  # Ray reads whose job it is as it is imported
+def parents_once_seen(drivers: Drivers, head: RayNode, *command: str) -> set[int]:
+    """Of a driver that is killed once one of its trials has reported and the other is in an epoch."""
+    driver = Watched(drivers.start(*command, **head.access))
+    assert driver.wait_until(lambda: bool(driver.told) and head.trials() == 2), driver.errors
+    found = parents(head)
+    assert found
+    driver.process.kill()
+    driver.end()
+    until = time.monotonic() + ENDING
+    while head.trials():
+        assert time.monotonic() < until, f"trials of a dead driver still run after {ENDING:g} s"
+        time.sleep(0.05)
+    return found
 
 
 def test_a_worker_of_somebody_elses_job_is_started_by_ray(head: RayNode) -> None:
@@ -77,11 +91,10 @@ def test_a_worker_of_somebody_elses_job_is_started_by_ray(head: RayNode) -> None
     assert ended.stdout.split() == ["raylet", "False"]
 
 
-def test_all_of_it_ends_with_the_node() -> None:
-    with tempfile.TemporaryDirectory(prefix="tff", dir="/tmp") as folder, ray_nodes(Path(folder), closed=True) as nodes:
-        node = nodes.start("head", cpus=1, gpus=0)
-        servers = [one for one in node.processes() if "fork_program.py" in " ".join(one.cmdline())]
-        assert len(servers) == 1
-        node.process.kill()  # as nobody can react to
-        node.process.wait()
-        assert psutil.wait_procs(servers, timeout=30)[1] == []
+def test_all_of_it_ends_with_the_node(head: RayNode) -> None:
+    """The last test here: its node is gone."""
+    servers = [one for one in head.processes() if "fork_program.py" in " ".join(one.cmdline())]
+    assert servers
+    head.process.kill()  # as nobody can react to
+    head.process.wait()
+    assert psutil.wait_procs(servers, timeout=ENDING)[1] == []
