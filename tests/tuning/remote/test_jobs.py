@@ -50,6 +50,14 @@ SPEC = {
     "strategies": [{"kind": "grid"}],
 }
 
+# Of a terminal, also where this process was started in the background, whose children are deaf to Ctrl-C.
+CLIENT = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tuning.cli import main
+sys.exit(main())
+"""
+
 
 class Cluster(NamedTuple):
     """A head with its dashboard, as one account runs it."""
@@ -213,8 +221,8 @@ def test_ten_equal_submissions_are_one_job_that_outlives_its_client_stops_in_ord
 
 
 def assert_ctrl_c_ends_the_waiting_alone(cluster: Cluster, overrides: Sequence[str]) -> None:
-    command = [sys.executable, "-m", "tuning.cli", "submit", "spec.yaml", "--address", cluster.url, *overrides]
-    with subprocess.Popen([*command, "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", CLIENT, "submit", "spec.yaml", "--address", cluster.url, *overrides, "--wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         client = Watched(process)
         assert client.wait_until(lambda: any(" epoch " in line for line in client.lines))  # the job's log has arrived
         process.send_signal(signal.SIGINT)
