@@ -13,7 +13,7 @@ from typing import Literal
 
 from ray import get_runtime_context
 
-from trainables import report, restored_checkpoint, step_done
+from trainables import report, restored_checkpoint
 from trainables.learning_curve import LearningCurve
 from trainables.slot import Evaluation, Scores
 from trainables.spec import FineTuneSpec, Params
@@ -60,15 +60,6 @@ class Raises(LearningCurve):
             raise getattr(builtins, kind)(f"no column x in process {os.getpid()}")
 
 
-class Dies(LearningCurve):
-    """Its process is killed after the second epoch, each time."""
-
-    def advance(self, epochs: float) -> Evaluation:
-        if self.epoch == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().advance(epochs)
-
-
 BLOCK = 2**25  # bytes
 
 
@@ -111,11 +102,11 @@ class HogsTogether(Hog):
 
 class Hangs(LearningCurve):
     """After its second epoch it is stopped (2e-3), as a frozen container is, or waits for what never comes (3e-3); not
-    a second time: files beside `model.hung` tell. With 4e-3 it waits there always."""
+    a second time: files beside `model.hung` tell."""
 
     def advance(self, epochs: float) -> Evaluation:
         marker = Path(f"{self.params['model.hung']}-{self.rate}")
-        if self.epoch == 2 and (self.rate == 4e-3 or (self.rate in (2e-3, 3e-3) and not marker.exists())):
+        if self.epoch == 2 and self.rate in (2e-3, 3e-3) and not marker.exists():
             marker.touch()
             if self.rate == 2e-3:
                 os.kill(os.getpid(), signal.SIGSTOP)
@@ -168,38 +159,6 @@ def _is_last() -> bool:
     import torch.distributed as replicas
 
     return replicas.get_rank() == replicas.get_world_size() - 1
-
-
-class HangsAfterwards(LearningCurve):
-    """After the search, which has the seed 0: stopped in its second epoch, once, with the training seed 1000; with 1001
-    and the rate 3e-3 it waits there for what never comes, always; with 1000 its first look at test does, too."""
-
-    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
-        super().__init__(params, spec)
-        self.seed = spec.seed
-
-    def advance(self, epochs: float) -> Evaluation:
-        if self.epoch == 1 and self.seed == 1000 and _first(f"{self.params['model.hung']}-{self.rate}"):
-            os.kill(os.getpid(), signal.SIGSTOP)
-        if self.epoch == 1 and self.seed == 1001 and self.rate == 3e-3:
-            time.sleep(10_000)
-        return super().advance(epochs)
-
-    def score(self, split: Literal["validation", "test"]) -> Scores:
-        scores = super().score(split)
-        if split == "test" and self.seed == 1000 and _first(f"{self.params['model.hung']}-test"):
-            step_done()
-            time.sleep(10_000)
-        return scores
-
-
-def _first(marker: str) -> bool:
-    """Whether nobody has asked before."""
-    try:
-        Path(marker).touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
 
 
 def hangs(params: Params, *, spec: FineTuneSpec) -> None:
