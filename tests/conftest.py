@@ -16,6 +16,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  Ray's own spelling
 os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# As a slot has it. Small models gain nothing by threads, which wait for each other where other tests compute, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("WANDB_API_KEY", None)
 os.environ["TUNEFLEET_CACHE"] = tempfile.mkdtemp(prefix="tunefleet-tests-")  # this run's own tokenised data
 platform.processor()  # asks a process, `uname`, and keeps what that says: a real training tells it

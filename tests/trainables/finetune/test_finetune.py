@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from trainables.finetune import FineTuning
 from trainables.reporting import NonFiniteScore
-from trainables.spec import FineTuneSpec
+from trainables.spec import FineTuneSpec, Subset
 
 pytestmark = pytest.mark.unit
 
@@ -89,7 +89,8 @@ def test_the_order_of_rows_and_the_head_have_seeds_of_their_own(spec: FineTuneSp
 
 
 def test_a_trial_learns_and_reports_its_epochs(spec: FineTuneSpec) -> None:
-    training = FineTuning({"learning_rate": 3e-3, "per_device_train_batch_size": 8}, spec)
+    all_rows = spec.model_copy(update={"data": spec.data.model_copy(update={"subset": Subset()})})
+    training = FineTuning({"learning_rate": 3e-3, "per_device_train_batch_size": 8}, all_rows)
     reports = [training.advance(1) for _ in range(4)]
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
     assert reports[-1].metrics["accuracy"] > 0.9
