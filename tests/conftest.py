@@ -20,7 +20,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("WANDB_API_KEY", None)
 os.environ["TUNEFLEET_CACHE"] = tempfile.mkdtemp(prefix="tunefleet-tests-")  # this run's own tokenised data
-platform.processor()  # asks a process, `uname`, and keeps what that says: a real training tells it
 
 import pytest
 
@@ -29,6 +28,8 @@ from tests import tiers
 if TYPE_CHECKING:
     from tests.support.postgres_server import PostgresServer
     from trainables.spec import FineTuneSpec
+
+platform.processor()  # asks a process, `uname`, and keeps what that says: a real training tells it
 
 
 @pytest.fixture(scope="session")
