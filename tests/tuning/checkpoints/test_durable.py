@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import study as study_of
+from tests.support.watch import Watch
 from trainables import clock
 from trainables.recipe import MOMENTS, Recipe, full, weights
 from trainables.shared_memory import ROOT, SharedMemory
@@ -23,21 +24,6 @@ from tuning.states.study_states import StudyStates
 HERE = "this node"
 
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="no shared memory on this system")
-
-
-class Watch:
-    """A clock that the test moves on."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    time = monotonic
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class SlowStorage(FolderStorage):

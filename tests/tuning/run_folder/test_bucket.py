@@ -23,7 +23,7 @@ from tests.support.buckets import KEY, credentials, objects, s3_server, s3_stora
 from tests.support.drivers import Drivers, reports_seen
 from tests.support.gated import Gate
 from tests.support.power_cuts import cut_off, in_virtual_time
-from tests.support.slots import A, saved, slot_of, state_of
+from tests.support.slots import A, DrivenSlot, saved, state_of
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from trainables.bucket import COMPLETE
 from trainables.checksums import CHECKSUMS
@@ -155,7 +155,7 @@ def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     storage, tune = s3_storage(bucket)
     study = tmp_path / "study"
     keeping = Keeping(study, storage=storage)
-    donor = slot_of(A, keeping, spec, FineTuning)
+    donor = DrivenSlot(A, keeping, spec, FineTuning)
     scores = donor.step()["metrics"]
     folder = saved(donor, study, "donor", 0)  # as Tune would download it
     then, recipe = state_of(donor), Recipe.read(folder)
@@ -165,7 +165,7 @@ def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     assert source is not None
     storage.put(source, path, recipe, weights_only=False)
     SharedMemory(study).remove()
-    heir = slot_of(A, keeping, spec, FineTuning)
+    heir = DrivenSlot(A, keeping, spec, FineTuning)
     heir.load_checkpoint(str(folder))
     assert state_of(heir) == then
     storage.strip(path, recipe)

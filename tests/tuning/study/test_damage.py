@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.damaging import damage
-from tests.support.slots import CURVE, A, saved, slot_of
+from tests.support.slots import CURVE, A, DrivenSlot, saved
 from trainables import checksums
 from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve
@@ -148,7 +148,7 @@ def test_of_a_recipe_one_copy_may_be_damaged(tmp_path: Path) -> None:
 @in_memory
 def test_a_slot_makes_a_damaged_state_again_and_says_so(tmp_path: Path) -> None:
     place = tmp_path / "study"
-    slot = slot_of(A, Keeping(place), CURVE, LearningCurve)
+    slot = DrivenSlot(A, Keeping(place), CURVE, LearningCurve)
     for number in (0, 1):
         slot.step()
         folder = saved(slot, place, "a", number)
@@ -157,7 +157,7 @@ def test_a_slot_makes_a_damaged_state_again_and_says_so(tmp_path: Path) -> None:
     state = memory.find(full(recipe.token))
     assert state is not None
     (state / "curve.json").write_text('{"epoch": 2.0, "progress": 0.125}')  # as good a state as any but by its checksum
-    heir = slot_of(A, Keeping(place), CURVE, LearningCurve)
+    heir = DrivenSlot(A, Keeping(place), CURVE, LearningCurve)
     heir.load_checkpoint(str(folder))
     other = heir.step()
     assert other["metrics"] == slot.step()["metrics"]
