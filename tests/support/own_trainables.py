@@ -65,18 +65,12 @@ BLOCK = 2**25  # bytes
 
 class Hog(LearningCurve):
     """After its first epoch it takes memory until it is killed, if it has one of the rates `model.hog`: with the first
-    of them always, with the second once, of which the file `model.lives` keeps the count, with the third after the
-    search, which has the seed 0. `model.most`: bytes at most.
+    of them always, with the second once, of which the file `model.lives` keeps the count. `model.most`: bytes at most.
     """
 
-    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
-        super().__init__(params, spec)
-        self.seed = spec.seed
-
     def advance(self, epochs: float) -> Evaluation:
-        always, once, afterwards = json.loads(str(self.params["model.hog"]))
-        hogs = self.rate == always or (self.rate == afterwards and self.seed > 0)
-        if self.epoch == 1 and (hogs or (self.rate == once and self._first_life())):
+        always, once = json.loads(str(self.params["model.hog"]))
+        if self.epoch == 1 and (self.rate == always or (self.rate == once and self._first_life())):
             held = []
             while len(held) * BLOCK < int(str(self.params["model.most"])):
                 held.append(bytearray(b"x") * BLOCK)  # of zeros it would hold none

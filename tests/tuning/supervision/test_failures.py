@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from ray.exceptions import RayActorError
 
 from trainables.reporting import NonFiniteScore
+from trainables.team import WorkerDied, WorkerOutOfMemory
 from tuning.outcome import TrialState
 from tuning.run.alike import failed_alike
 from tuning.run.failures import Raised, blanked
+from tuning.run.memory_deaths import OutOfMemory
 
 pytestmark = pytest.mark.unit
 
@@ -74,3 +77,24 @@ def test_what_a_program_says_of_itself_is_repeated_and_what_the_world_does_to_it
     error: Exception, repeated: bool
 ) -> None:
     assert Raised.of(error).repeated is repeated
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (OutOfMemory("00ff", "the kernel killed its process", "all that Ray says"), True),
+        (WorkerOutOfMemory("worker 1 of this trial's 2 died"), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+            True,
+        ),
+        (WorkerDied("worker 1 of this trial's 2 died"), False),
+        (RuntimeError("CUDA error: unspecified launch failure"), False),
+        (RayActorError("00ff", "The actor died unexpectedly"), False),
+    ],
+)
+def test_a_machine_short_of_memory_is_known_by_the_error(error: Exception, short: bool) -> None:
+    raised = Raised.of(error)
+    assert raised.out_of_memory is short
+    assert ("take smaller batches" in raised.line) is short

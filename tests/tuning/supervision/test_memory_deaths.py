@@ -1,4 +1,5 @@
-"""Trials that take more memory than there is: killed by the kernel, in a cgroup with a limit, or by Ray's monitor."""
+"""Trials that really take more memory than there is: killed by the kernel, in a cgroup with a limit, or by Ray's
+monitor. How often they start again, and what else is told, is proved in `test_memory_whole`."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from tests.support.raylets import ray_nodes
+from tests.support.specs import curve_fields
 from tuning import load_spec
 from tuning.outcome import StudyOutcome, TrialState
 from tuning.store.study_store import StudyStore
@@ -24,8 +26,7 @@ from tuning.store.study_store import StudyStore
 pytestmark = pytest.mark.system
 
 
-RATES = [1e-3, 3e-3, 1e-4, 3e-4]
-ALWAYS, ONCE, AFTERWARDS = RATES[:3]
+ALWAYS, ONCE, NEVER = 1e-3, 3e-3, 1e-4  # how often a trial of that rate is a hog
 LIMIT = 3 * 2**29  # bytes, for Ray, its workers and the driver; they take half of it
 MONITORED = 2**32  # bytes beyond what the machine uses as the test begins: what else runs there may come to need some
 MOST = 2**33  # bytes that a hog takes if nobody stops it
@@ -56,27 +57,25 @@ def cgroup() -> Iterator[Path]:
 def run(
     folder: Path,
     temp: Path,
+    rates: list[float],
     cgroup: Path | None = None,
     trainable: str = "Hog",
     cluster: Mapping[str, Any] | None = None,
     **settings: str,
 ) -> tuple[StudyOutcome, str]:
-    """A grid of four, one of which is a hog, one is it once, and one in its confirmation; what came of it, and what was
-    told."""
-    spec: dict[str, Any] = {
-        "name": "hogs",
-        "trainable": f"tests.support.own_trainables:{trainable}",
-        "task": "reviews",
-        "epochs": 2,
-        "objective": {"metric": "accuracy", "mode": "max"},
-        "space": {"learning_rate": {"choice": RATES}},
-        "fixed": {"model.hog": json.dumps(RATES[:3]), "model.most": MOST, "model.lives": str(folder / "lives")},
-        "strategies": [{"kind": "grid"}],
-        "max_failures": 5,
-        "confirm": {"top": 3, "seeds": 1},
-        "cluster": {"storage": str(folder), "gpus_per_trial": 0, "max_concurrent": 1, **(cluster or {})},
-        "test": False,
-    }
+    """A grid of these rates, one after the other; what came of it, and what was told."""
+    hogs = {"model.hog": json.dumps([ALWAYS, ONCE]), "model.most": MOST, "model.lives": str(folder / "lives")}
+    spec = curve_fields(
+        folder,
+        trainable=f"tests.support.own_trainables:{trainable}",
+        epochs=2,
+        objective={"metric": "accuracy", "mode": "max"},
+        space={"learning_rate": {"choice": rates}},
+        fixed=hogs,
+        strategies=[{"kind": "grid"}],
+        cluster={"gpus_per_trial": 0, "max_concurrent": 1, **(cluster or {})},
+        test=False,
+    )
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
     command = [sys.executable, "-m", "tuning.cli", "run", str(folder / "spec.yaml")]
     if cgroup is not None:
@@ -91,38 +90,21 @@ def run(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (study,) = StudyStore(load_spec(folder / "spec.yaml").store_url).load("hogs").studies
+    (study,) = StudyStore(load_spec(folder / "spec.yaml").store_url).load(spec["name"]).studies
     return study, done.stderr
-
-
-def check(study: StudyOutcome, told: str, reason: str, kind: str = "OutOfMemory") -> None:
-    """The hog has failed after one retry, with the reason, the figures and what to change; the others are complete."""
-    trials = {trial.params["learning_rate"]: trial for trial in study.trials}
-    hog = trials.pop(ALWAYS)
-    assert [trial.state for trial in trials.values()] == [TrialState.COMPLETED] * 3, told
-    assert hog.state is TrialState.FAILED
-    assert hog.error is not None
-    assert hog.error.startswith(f"{kind}: {reason}"), hog.error
-    assert "out of memory, also when started once more" in hog.error
-    assert "cluster.max_concurrent" in hog.error
-    assert told.count(f"{hog.id}: {reason}") == 1  # and once more is started, also with max_failures: 5
-    assert told.count("it is started once more") == 2  # the other is the hog of one life
-    assert [report.epoch for report in trials[ONCE].reports] == [1, 2]
-    (short,) = [one for one in study.confirmations if one.error is not None]
-    assert short.schedule[0].params["learning_rate"] == AFTERWARDS
-    assert str(short.error).startswith(f"{kind}: {reason}")
-    assert "out of memory, also when started once more" in str(short.error)
-    assert told.count("It starts again") == 1
-    assert len(study.confirmations) == 3
 
 
 def test_a_trial_that_the_kernel_kills_is_started_once_more_and_the_others_finish(
     tmp_path: Path, temp: Path, cgroup: Path
 ) -> None:
-    study, told = run(tmp_path, temp, cgroup)
-    check(study, told, "the kernel killed its process: it held ")
-    (error,) = (trial.error for trial in study.trials if trial.error)
-    assert "of 1.50 GiB that its cgroup may have" in error
+    study, told = run(tmp_path, temp, [ALWAYS, NEVER], cgroup)
+    hog, other = study.trials
+    reason = "the kernel killed its process: it held "
+    assert (hog.state, other.state) == (TrialState.FAILED, TrialState.COMPLETED), told
+    assert str(hog.error).startswith(f"OutOfMemory: {reason}")
+    assert "of 1.50 GiB that its cgroup may have" in str(hog.error)
+    assert "out of memory, also when started once more" in str(hog.error)
+    assert told.count(f"{hog.id}: {reason}") == told.count("it is started once more") == 1
 
 
 def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_told_as_well(
@@ -133,9 +115,11 @@ def test_a_worker_of_a_trial_of_two_gpus_that_the_kernel_kills_is_told_as_well(
         for process in head.processes():  # what they start from now on is limited
             (cgroup / "cgroup.procs").write_text(str(process.pid))
         cluster = {"address": head.address, "allow_unauthenticated": True, "gpus_per_trial": 2}
-        study, told = run(tmp_path, temp, trainable="HogsTogether", cluster=cluster, RAY_AUTH_MODE="disabled")
+        study, told = run(tmp_path, temp, [ONCE], trainable="HogsTogether", cluster=cluster, RAY_AUTH_MODE="disabled")
+    (trial,) = study.trials
+    assert [report.epoch for report in trial.reports] == [1, 2], told
     reason = "worker 1 of this trial's 2 died (rank, from 0): the kernel killed its process: it held "
-    check(study, told, reason, "WorkerOutOfMemory")
+    assert told.count(f"{trial.id}: {reason}") == told.count("it is started once more") == 1
 
 
 def test_a_trial_that_rays_memory_monitor_kills_does_not_end_the_experiment(tmp_path: Path, temp: Path) -> None:
@@ -147,5 +131,8 @@ def test_a_trial_that_rays_memory_monitor_kills_does_not_end_the_experiment(tmp_
         pytest.skip("too little memory is free")
     threshold = (total - memory["MemAvailable"] + MONITORED) / total
     settings = {"RAY_memory_usage_threshold": str(threshold), "RAY_memory_monitor_refresh_ms": "100"}
-    study, told = run(tmp_path, temp, **settings)
-    check(study, told, "Ray's memory monitor killed its process: it held ")
+    study, told = run(tmp_path, temp, [ONCE, NEVER], **settings)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETED] * 2, told
+    reason = "Ray's memory monitor killed its process: it held "
+    assert told.count(f"{study.trials[0].id}: {reason}") == told.count("it is started once more") == 1
+    assert "GiB, and node " in told
