@@ -141,6 +141,12 @@ def prepare(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
     return _prepare(spec.model_copy(update=alike).model_dump_json(), tokens)
 
 
+def forget() -> None:
+    """Let go of all that this process has kept: the next `prepare` asks the node's store, as in a new process."""
+    for kept in (_prepare, _source, _tokenizer, _task_code):
+        kept.cache_clear()
+
+
 @lru_cache(maxsize=4)  # a search over data.max_length has a few of them
 def _prepare(key: str, max_length: int) -> PreparedTask:
     spec = FineTuneSpec.model_validate_json(key)

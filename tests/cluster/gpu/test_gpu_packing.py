@@ -13,7 +13,7 @@ import torch
 from cluster.packing import fitting, keeping_busy
 from trainables.finetune import FineTuning
 from trainables.footprint import measure
-from trainables.spec import FineTuneSpec
+from trainables.spec import FineTuneSpec, Subset
 
 pytestmark = [pytest.mark.gpu, pytest.mark.system]
 
@@ -22,7 +22,8 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def spec(tiny_spec: FineTuneSpec) -> FineTuneSpec:
-    return tiny_spec.model_copy(update={"precision": "auto"})
+    all_rows = tiny_spec.data.model_copy(update={"subset": Subset()})
+    return tiny_spec.model_copy(update={"precision": "auto", "data": all_rows})
 
 
 def in_a_process(code: str, *arguments: str) -> str:

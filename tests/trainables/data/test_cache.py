@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.support.data_files import local_copy, texts, write_csv
-from trainables import cache, tasks
-from trainables.cache import PreparedTask, prepare
+from trainables import tasks
+from trainables.cache import PreparedTask, forget, prepare
 from trainables.models import load_tokenizer
 from trainables.spec import DataSpec, FineTuneSpec, Subset
 from trainables.tasks import TaskData, TaskError, find_task, find_tasks, task_names
@@ -63,12 +63,6 @@ def spec(logged: Logged, tiny_model: Path, tmp_path: Path) -> FineTuneSpec:
     path = write_csv(tmp_path / "rows.csv", {"text": texts(60), "label": [i % 3 for i in range(60)]})
     data = DataSpec(path=str(path), text=("text",), label="label", max_length=16)
     return FineTuneSpec(task="logged", data=data, model=str(tiny_model), epochs=1)
-
-
-def forget() -> None:
-    """As in a process that has just started."""
-    for kept in (cache._prepare, cache._source, cache._tokenizer, cache._task_code):
-        kept.cache_clear()
 
 
 def prepare_anew(spec: FineTuneSpec, max_length: int | None = None) -> PreparedTask:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,6 @@ import pytest
 from trainables.cache_place import StoreError, store_folder, store_limit
 from trainables.disk import lock
 from trainables.token_store import Content, TokenStore
-
-pytestmark = pytest.mark.unit
 
 KEYS = [digit * 64 for digit in "abcde"]
 LARGE = int(1e9)
@@ -99,6 +98,7 @@ def left(store: TokenStore) -> list[str]:
     return sorted(path.name for path in store.folder.iterdir())
 
 
+@pytest.mark.unit
 def test_what_is_stored_is_read_as_it_was_with_its_facts(store: TokenStore) -> None:
     store.fetch(KEYS[0], content)
     entry = store.fetch(KEYS[0], no_build)
@@ -111,18 +111,21 @@ def test_what_is_stored_is_read_as_it_was_with_its_facts(store: TokenStore) -> N
     assert left(store) == [KEYS[0]]
 
 
+@pytest.mark.unit
 def test_a_selection_is_stored_in_its_order(store: TokenStore) -> None:
     order = [5, 3, 3, 19, 0]
     entry = store.fetch(KEYS[0], lambda: Content({"test": rows(20).select(order)}, {}))
     assert entry.splits["test"]["labels"][:] == order
 
 
+@pytest.mark.unit
 def test_the_splits_are_mapped_and_not_read_into_memory(store: TokenStore) -> None:
     entry = store.fetch(KEYS[0], content)
     files = [Path(file["filename"]) for split in entry.splits.values() for file in split.cache_files]
     assert files == [store.folder / KEYS[0] / "train.arrow", store.folder / KEYS[0] / "validation.arrow"]
 
 
+@pytest.mark.system
 def test_of_two_processes_that_ask_at_once_one_builds(asking: Callable[[], Any], tmp_path: Path) -> None:
     log = tmp_path / "log"
     processes = [asking(), asking()]
@@ -135,6 +138,7 @@ def test_of_two_processes_that_ask_at_once_one_builds(asking: Callable[[], Any],
     assert sorted(told) == ["asks", "asks", "builds", "got 50 49", "got 50 49"]
 
 
+@pytest.mark.system
 def test_a_process_that_waits_takes_over_when_the_builder_is_killed(
     asking: Callable[[], Any], store: TokenStore, tmp_path: Path
 ) -> None:
@@ -152,6 +156,7 @@ def test_a_process_that_waits_takes_over_when_the_builder_is_killed(
     assert left(store) == [KEYS[0]]
 
 
+@pytest.mark.system
 def test_the_next_builder_of_anything_removes_what_a_killed_one_left(
     asking: Callable[[], Any], store: TokenStore, tmp_path: Path
 ) -> None:
@@ -166,13 +171,21 @@ def test_the_next_builder_of_anything_removes_what_a_killed_one_left(
     assert left(store) == [KEYS[1], KEYS[2]]
 
 
+def waits_for(path: Path) -> bool:
+    """Whether somebody waits for its lock, as Linux tells: `1: -> FLOCK ADVISORY WRITE 4711 fe:00:590961 0 EOF`."""
+    waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if " -> " in line]
+    return str(path.stat().st_ino) in {words[-3].rpartition(":")[2] for words in waiting}
+
+
+@pytest.mark.unit
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/locks")
 def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "key.lock"
     first = lock(path, wait=True)
     assert first is not None
     with ThreadPoolExecutor() as pool:
         second = pool.submit(lock, path, wait=True)
-        time.sleep(0.2)  # until it waits; if that is not enough, there is nothing to see here
+        wait_for(lambda: waits_for(path))
         path.unlink()
         first.close()
         file = second.result(60)
@@ -181,6 +194,7 @@ def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path: Path
         assert lock(path, wait=False) is None
 
 
+@pytest.mark.unit
 def test_an_error_of_the_builder_passes_through_and_leaves_nothing(store: TokenStore) -> None:
     def fail() -> Content:
         raise ValueError("no such column")
@@ -190,6 +204,7 @@ def test_an_error_of_the_builder_passes_through_and_leaves_nothing(store: TokenS
     assert left(store) == []
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -219,6 +234,7 @@ def test_a_damaged_entry_is_built_again_and_logged(
     assert left(store) == [KEYS[0]]
 
 
+@pytest.mark.unit
 def test_an_entry_without_its_manifest_is_replaced(store: TokenStore) -> None:
     store.fetch(KEYS[0], content)
     (store.folder / KEYS[0] / "manifest.json").unlink()
@@ -237,6 +253,7 @@ def age(store: TokenStore, *keys: str) -> None:
         os.utime(store.folder / key, (i * 60.0, i * 60.0))
 
 
+@pytest.mark.unit
 def test_the_least_recently_used_entries_are_removed_above_the_limit(store: TokenStore) -> None:
     for key in KEYS[:3]:
         store.fetch(key, content)
@@ -247,6 +264,7 @@ def test_the_least_recently_used_entries_are_removed_above_the_limit(store: Toke
     assert left(store) == [KEYS[0], KEYS[3]]
 
 
+@pytest.mark.unit
 def test_an_entry_that_is_in_use_is_not_removed(store: TokenStore, caplog: pytest.LogCaptureFixture) -> None:
     held = store.fetch(KEYS[0], content)
     store.fetch(KEYS[1], content)
@@ -262,6 +280,7 @@ def test_an_entry_that_is_in_use_is_not_removed(store: TokenStore, caplog: pytes
     assert left(store) == [KEYS[3]]
 
 
+@pytest.mark.system
 def test_an_entry_in_use_by_another_process_is_not_removed(store: TokenStore, tmp_path: Path) -> None:
     store.fetch(KEYS[0], content)
     ready, gate = tmp_path / "ready", tmp_path / "gate"
@@ -287,6 +306,7 @@ def hold(folder: Path, ready: Path, gate: Path) -> None:
     del entry
 
 
+@pytest.mark.unit
 def test_files_of_others_in_the_folder_are_left_alone(store: TokenStore) -> None:
     (store.root / "notes.txt").write_text("mine")
     (store.folder / "notes.txt").write_text("mine")
@@ -300,18 +320,21 @@ def test_files_of_others_in_the_folder_are_left_alone(store: TokenStore) -> None
 # ---------------------------------------------------------------- where it is
 
 
+@pytest.mark.unit
 def test_the_folders_are_closed_to_other_users(store: TokenStore) -> None:
     store.fetch(KEYS[0], content)
     for folder in (store.root, store.folder, store.folder / KEYS[0]):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.unit
 def test_a_place_that_cannot_be_written_says_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"TUNEFLEET_CACHE: .*cannot hold the tokenised data: .*; set TUNEFLEET_CACHE"):
         TokenStore(tmp_path / "file" / "cache", LARGE)
 
 
+@pytest.mark.unit
 def test_the_place_is_the_variables_then_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE", "/scratch/tokens")
     assert store_folder() == Path("/scratch/tokens")
@@ -323,18 +346,21 @@ def test_the_place_is_the_variables_then_the_users_cache(monkeypatch: pytest.Mon
     assert store_folder() == Path("/home/somebody/.cache/tunefleet")
 
 
+@pytest.mark.unit
 def test_a_relative_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE", "tokens")
     with pytest.raises(StoreError, match="TUNEFLEET_CACHE: 'tokens': must be an absolute path"):
         store_folder()
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(("text", "expected"), [("", 20e9), ("0.5", 5e8), ("3", 3e9)])
 def test_the_limit_is_read_in_gigabytes(monkeypatch: pytest.MonkeyPatch, text: str, expected: float) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE_GB", text)
     assert store_limit() == expected
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("text", ["20GB", "0", "-1", "nan", "inf"])
 def test_a_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE_GB", text)

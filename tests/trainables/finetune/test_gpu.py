@@ -11,14 +11,15 @@ import torch
 from transformers import TrainerCallback
 
 from trainables.finetune import FineTuning
-from trainables.spec import FineTuneSpec
+from trainables.spec import FineTuneSpec, Subset
 
 pytestmark = [pytest.mark.gpu, pytest.mark.system]
 
 
 @pytest.fixture(scope="module")
 def spec(tiny_spec: FineTuneSpec) -> FineTuneSpec:
-    return tiny_spec.model_copy(update={"precision": "auto"})
+    all_rows = tiny_spec.data.model_copy(update={"subset": Subset()})
+    return tiny_spec.model_copy(update={"precision": "auto", "data": all_rows})
 
 
 def test_a_trial_trains_on_one_device_in_bf16_where_it_has_it(spec: FineTuneSpec) -> None:
