@@ -268,10 +268,12 @@ def first_of_free_ports(count: int, above: int = 0) -> int:
     Raises:
         NodeFailed: there are none.
     """
-    for base in range(max(20000, above + count), 32000, count):
+    # Each process looks from a place of its own: one that starts a node at the same moment has not opened its ports yet.
+    first = max(20000 + os.getpid() % 100 * 60, above + count)
+    for base in range(first, 32000, count):
         if all(_is_free(port) for port in range(base, base + count)):
             return base
-    raise NodeFailed(f"no {count} consecutive free ports between {max(20000, above + count)} and 32000")
+    raise NodeFailed(f"no {count} consecutive free ports between {first} and 32000")
 
 
 def _is_free(port: int) -> bool:
