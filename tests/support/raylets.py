@@ -268,7 +268,7 @@ def first_of_free_ports(count: int, above: int = 0) -> int:
     Raises:
         NodeFailed: there are none.
     """
-    # Each process looks from a place of its own: one that starts a node at the same moment has not opened its ports yet.
+    # Each process looks from a place of its own: another one that starts a node now has not opened its ports yet.
     first = max(20000 + os.getpid() % 100 * 60, above + count)
     for base in range(first, 32000, count):
         if all(_is_free(port) for port in range(base, base + count)):
