@@ -1,4 +1,4 @@
-"""The quick part of `python -m benchmarks.faults`: a population that is killed twice, and the table."""
+"""The quick part of `python -m benchmarks.faults`: a population that is killed once, and the table."""
 
 from __future__ import annotations
 
@@ -13,35 +13,29 @@ from benchmarks.faults.experiments import PLANNED, experiment
 from benchmarks.faults.happenings import damaged_snapshot
 from benchmarks.faults.kills import after_reports, run_through
 from benchmarks.faults.row import Row
-from tuning import load_spec, run_experiment
-
-
-@pytest.mark.ray
-def test_a_population_that_was_killed_twice_is_the_undisturbed_one(ray_session: None, tmp_path: Path) -> None:
-    run = run_through(tmp_path, "pbt", [after_reports(5), after_reports(6, 0.1)], seconds=0.2)
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    undisturbed = run_experiment(load_spec(experiment(whole, "pbt", seconds=0)), progress=False).studies[0]
-    assert len(run.lives) == 3
-    assert complaints(run.lives, PLANNED["pbt"], undisturbed) == []
-    assert repeated(run.lives) <= 2
-    assert any(trial.lineage for trial in undisturbed.trials)
+from tests.support.power_cuts import in_virtual_time
+from tuning import load_spec
 
 
 @pytest.mark.system
-def test_a_population_set_back_to_an_older_snapshot_repeats_nothing_whose_checkpoint_is_there(tmp_path: Path) -> None:
-    """One slot: members wait for it, and the others' snapshots come and go."""
-    killed = after_reports(5, how=damaged_snapshot)
-    run = run_through(tmp_path, "pbt", [killed], seconds=0.3, epochs=5, seed=3)
+def test_a_population_whose_newest_snapshot_is_damaged_as_its_driver_is_killed_is_the_undisturbed_one(
+    tmp_path: Path,
+) -> None:
+    run = run_through(tmp_path, "pbt", [after_reports(6, 0.1, damaged_snapshot)], seconds=0.2)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (undisturbed,) = in_virtual_time(load_spec(experiment(whole, "pbt", seconds=1))).studies
     assert len(run.lives) == 2
-    assert complaints(run.lives, PLANNED["pbt"]) == []
+    assert complaints(run.lives, PLANNED["pbt"], undisturbed) == []
+    assert repeated(run.lives) <= 1
+    assert any(trial.lineage for trial in undisturbed.trials)
 
 
 @pytest.mark.unit
 def test_every_point_has_a_number_of_its_own_and_says_how_it_is_measured() -> None:
     points = find_points()
     numbers = [point.NUMBER for point in points.values()]
-    assert {"driver", "decisions", "head", "soak"} <= points.keys()
+    assert {"driver", "decisions", "head", "damage", "hang", "soak"} == points.keys()
     assert len({*numbers}) == len(numbers)
     assert all(callable(point.measure) for point in points.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from unittest import mock
 import sqlalchemy
 
 from tests.support.stopped_runs import memory_of
+from trainables.checksums import damage
 from trainables.learning_curve import LearningCurve
 from trainables.recipe import Recipe
 from trainables.shared_memory import SharedMemory
@@ -124,13 +126,14 @@ class Film:
             shutil.rmtree(memory_of(study))
 
     def saved(self) -> dict[str, float]:
-        """By trial, the epoch of its newest checkpoint whose state is there, in memory or on storage."""
+        """By trial, the epoch of its newest checkpoint whose state is there and whole, in memory or on storage."""
         found: dict[str, float] = {}
         for study in self.studies:
             for folder in study.glob("*/checkpoint_*"):
                 with contextlib.suppress(FileNotFoundError):  # it was being written
                     recipe = Recipe.read(folder)
-                    if (memory_of(study) / recipe.state).is_dir() or (folder / recipe.state).is_dir():
+                    states = (memory_of(study) / recipe.state, folder / recipe.state)
+                    if any(state.is_dir() and damage(state) is None for state in states):
                         found[folder.parent.name] = max(recipe.epoch, found.get(folder.parent.name, 0.0))
         return found
 
@@ -156,8 +159,7 @@ class Film:
         if self.passed % self.every == 0:
             moment = Moment(self.passed, before, self.aside / f"{self.passed:04d}")
             for place, kept in self._places(moment.folder):
-                if place.exists():
-                    shutil.copytree(place, kept, copy_function=_copied)
+                _copy(place, kept)
             self.moments.append(moment)
 
     def _places(self, folder: Path) -> Iterator[tuple[Path, Path]]:
@@ -166,6 +168,11 @@ class Film:
             yield memory_of(study), folder / study.name
 
 
-def _copied(source: str, target: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # states are copied and given up behind the study
-        shutil.copy2(source, target)
+def _copy(place: Path, kept: Path) -> None:
+    """What goes meanwhile is left out: states are copied and given up behind the study."""
+    for folder, _, names in os.walk(place):
+        target = kept / Path(folder).relative_to(place)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(Path(folder, name), target / name)

@@ -81,6 +81,14 @@ def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, gra
         assert [report.epoch for report in trial.reports] == [n + 1 for n in range(len(trial.reports))]
 
 
+def check_no_saved_epoch_was_computed_again(
+    before: StudyOutcome, after: StudyOutcome, saved: dict[str, float], computed: int
+) -> None:
+    """An epoch whose checkpoint was there is told again at most."""
+    ended = {trial.id: float(len(trial.reports)) for trial in before.trials if trial.state is not TrialState.RUNNING}
+    assert computed <= sum(len(trial.reports) for trial in after.trials) - sum({**saved, **ended}.values())
+
+
 def memory_of(study: Path) -> Path:
     """Where the states of a study lie until they are copied."""
     memory = SharedMemory(study)

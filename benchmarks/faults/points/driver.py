@@ -60,8 +60,8 @@ def _measured(settings: Settings, head: RayNode) -> Row:
         f"{tally.kills} kills in {tally.runs} runs, {tally.repeated} epochs computed twice, at most {slowest:.2f} x "
         f"the time of the undisturbed run, starts of drivers included; {tally.told()}",
         "FINDINGS: never finishes with Tune's own 10 s between snapshots (18 kills, 16 distinct iterations); with 1 s: "
-        "2.2 x, 18 of 82 iterations repeated. A placement group "
-        "that goes while it is made, as by a kill, costs its node the cores or GPUs for good (tests/cluster/ray_compat/test_leaks.py)",
+        "2.2 x, 18 of 82 iterations repeated. A placement group that goes while it is made, as by a kill, costs its "
+        "node the cores or GPUs for good (tests/cluster/ray_compat/test_leaks.py)",
         not tally.complaints,
         {"runs": tally.figures},
     )

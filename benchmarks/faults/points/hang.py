@@ -1,4 +1,4 @@
-"""A step that hangs: a stopped process, a sleep that does not end."""
+"""A step that hangs: its process is stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import time
 from typing import NamedTuple
 
-from benchmarks.faults.by_tests import checked
 from benchmarks.faults.checker import complaints, repeated
 from benchmarks.faults.curve import Step
 from benchmarks.faults.experiments import PLANNED
@@ -33,8 +32,7 @@ class Delay(NamedTuple):
 
 
 def measure(settings: Settings) -> Row:
-    """Two stops in a run of each strategy, with seconds; endless sleeps as the tests do it."""
-    tests = checked("", "", "", ["tests/test_hang.py"], "the others are unharmed, also of several processes of a trial")
+    """Two stops in a run of each strategy, with seconds."""
     tally, found = Tally(), list[Delay]()
     for strategy in settings.strategies:
         delays: list[Delay] = []
@@ -56,14 +54,14 @@ def measure(settings: Settings) -> Row:
     return Row(
         "hung step",
         f"SIGSTOP of the process that computes a trial, {len(REPORTS)} times in a run of each strategy, two slots, "
-        f"heartbeat of {HEARTBEAT:g} s; an endless sleep, and one process of a trial's two",
+        f"heartbeat of {HEARTBEAT:g} s",
         f"{len(found)} found; at most {max(delay.slot for delay in found):.1f} s from the stop to the first step of a "
         f"new process ({HEARTBEAT + MOST_MORE:g} s are allowed), {max(delay.trial for delay in found):.1f} s to that "
         f"of the same trial, for a trial that waits may get the process before it; {tally.repeated} epochs computed "
-        f"twice; {tally.told()}; {tests.tunefleet}",
+        f"twice; {tally.told()}",
         "no heartbeat: Tune waits for ever (read, not measured)",
-        tests.passed and len(found) == len(REPORTS) * len(settings.strategies) and not tally.complaints,
-        {"runs": tally.figures, **tests.figures},
+        len(found) == len(REPORTS) * len(settings.strategies) and not tally.complaints,
+        {"runs": tally.figures},
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.support.damage import damage, files_of
 from tests.support.power_cuts import Film, Moment, cut_off, in_virtual_time
 from tests.support.specs import curve_fields
-from tests.support.stopped_runs import memory_of, outcomes, spec_of
+from tests.support.stopped_runs import check_no_saved_epoch_was_computed_again, memory_of, outcomes, spec_of
 from tuning import load_spec
 from tuning.outcome import StudyOutcome
 from tuning.run.folder import RunFolderError, refuse_changed, sealed
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.tune
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Film, Moment, StudyOutcome]]:
     """A population, a moment in its middle, and what it comes to undisturbed."""
     folder = tmp_path_factory.mktemp("filmed")
-    film = Film(spec_of(folder / "storage", "pbt", 10.0), folder / "aside", every=20)
+    film = Film(spec_of(folder / "storage", "pbt", 10.0, checkpoint={"every_epochs": 1}), folder / "aside", every=20)
     (expected,) = film.shoot().studies
     yield film, film.spread(5)[3], expected
     film.forget()
@@ -67,6 +67,20 @@ def test_a_resume_beside_one_damaged_file_ends_as_if_nothing_had_happened_or_nam
     except (RunFolderError, StoreError) as error:
         refused, found = str(error), []
     assert file.name in refused if refused else found == outcomes(expected), (file, how, refused)
+
+
+def test_a_study_set_back_to_an_older_snapshot_computes_no_epoch_again_whose_checkpoint_is_there(
+    filmed: tuple[Film, Moment, StudyOutcome],
+) -> None:
+    film, _, expected = filmed
+    for moment in film.spread(5)[2:4]:
+        recorded = film.bring_back(moment)
+        assert recorded is not None
+        damage(files_of(film.studies[0], memory_of(film.studies[0]))["newest snapshot"][0], random.Random(0))
+        saved = film.saved()
+        (after,) = film.resume().studies
+        assert outcomes(after) == outcomes(expected), moment
+        check_no_saved_epoch_was_computed_again(recorded.studies[0], after, saved, len(film.computed))
 
 
 # Two studies, of which one has ended.

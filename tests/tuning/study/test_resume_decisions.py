@@ -15,10 +15,18 @@ import pytest
 
 from tests.support.outcomes import known_to_tune
 from tests.support.power_cuts import COSTS, Film, in_virtual_time
-from tests.support.stopped_runs import PLANNED, STRATEGIES, check_nothing_was_repeated, memory_of, outcomes, spec_of
+from tests.support.stopped_runs import (
+    PLANNED,
+    STRATEGIES,
+    check_no_saved_epoch_was_computed_again,
+    check_nothing_was_repeated,
+    memory_of,
+    outcomes,
+    spec_of,
+)
 from trainables.spec import Objective
 from tuning import load_spec, run_experiment
-from tuning.outcome import StudyOutcome, StudyState, TrialState
+from tuning.outcome import StudyOutcome, StudyState
 from tuning.run.ends import Interrupted
 from tuning.space import Space
 from tuning.strategies import Plan, find_strategies
@@ -81,14 +89,6 @@ def check_as_undisturbed(study: StudyOutcome, expected: StudyOutcome) -> None:
     assert study.test is not None
     assert expected.test is not None
     assert study.test.metrics == expected.test.metrics
-
-
-def check_no_saved_epoch_was_computed_again(
-    before: StudyOutcome, after: StudyOutcome, saved: dict[str, float], computed: int
-) -> None:
-    """An epoch whose checkpoint was there is told again at most."""
-    ended = {trial.id: float(len(trial.reports)) for trial in before.trials if trial.state is not TrialState.RUNNING}
-    assert computed <= sum(len(trial.reports) for trial in after.trials) - sum({**saved, **ended}.values())
 
 
 @pytest.mark.parametrize(
