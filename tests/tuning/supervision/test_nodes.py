@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,22 +125,25 @@ def test_a_node_is_lost_in_the_middle_of_a_run_and_all_trials_are_complete(nodes
 def test_all_strategies_go_on_while_one_node_is_killed_and_one_cut_off(nodes: RayNodes, tmp_path: Path) -> None:
     """The grid loses one and gets one; the population loses that, silently; the search has what is left."""
     killed = nodes.start("killed too", cpus=2, gpus=2)
-    joined: list[RayNode] = []
+    joined: list[Future[RayNode]] = []
 
     def kill_and_join() -> None:
         lose(killed, killed.kill)
-        joined.append(nodes.start("joined", cpus=2, gpus=2))
+        joined.append(starter.submit(nodes.start, "joined", cpus=2, gpus=2))
 
-    happen = [
-        Once(kill_and_join, "grid-seed0", "epoch 1/"),
-        Once(lambda: lose(joined[0], lambda: joined[0].signal(signal.SIGSTOP)), "pbt-seed0", "epoch 1/"),
-    ]
-    _, outcome, lines = run(
-        nodes,
-        tmp_path,
-        lambda line: [act(line) for act in happen],
-        strategies=[{**GRID, "points": 4}, PBT, HYPEROPT_ASHA],
-    )
+    def cut_off() -> None:
+        node = joined[0].result(timeout=2 * PATIENCE)
+        lose(node, lambda: node.signal(signal.SIGSTOP))
+
+    happen = [Once(kill_and_join, "grid-seed0", "epoch 1/"), Once(cut_off, "pbt-seed0", "epoch 1/")]
+
+    def act(line: str) -> None:
+        for one in happen:
+            one(line)
+
+    strategies = [{**GRID, "points": 4}, PBT, HYPEROPT_ASHA]
+    with ThreadPoolExecutor(1) as starter:
+        _, outcome, lines = run(nodes, tmp_path, act, strategies=strategies)
     assert all(one.done for one in happen), lines
     for study in outcome.studies:
         assert {trial.error for trial in study.trials} == {None}, lines

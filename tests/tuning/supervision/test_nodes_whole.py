@@ -62,6 +62,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyOutc
         with simulated_ray(*workers("bcdefg", 2), costs=COSTS, tick=20.0):
             spec = experiment(tmp_path_factory.mktemp("undisturbed"), strategy)
             (found[name],) = run_experiment(spec, progress=False).studies
+    assert any(trial.lineage for trial in found["pbt"].trials)  # there is something that a loss could change
     return found
 
 
