@@ -121,8 +121,8 @@ def test_a_selection_is_stored_in_its_order(store: TokenStore) -> None:
 @pytest.mark.unit
 def test_the_splits_are_mapped_and_not_read_into_memory(store: TokenStore) -> None:
     entry = store.fetch(KEYS[0], content)
-    files = [Path(file["filename"]) for split in entry.splits.values() for file in split.cache_files]
-    assert files == [store.folder / KEYS[0] / "train.arrow", store.folder / KEYS[0] / "validation.arrow"]
+    files = {name: [Path(file["filename"]) for file in split.cache_files] for name, split in entry.splits.items()}
+    assert files == {name: [store.folder / KEYS[0] / f"{name}.arrow"] for name in ("train", "validation")}
 
 
 @pytest.mark.system
