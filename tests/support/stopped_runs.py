@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.drivers import Drivers, reports_seen
 from tests.support.specs import curve_fields
 from trainables.shared_memory import SharedMemory
 from tuning.outcome import StudyOutcome, TrialState
@@ -37,19 +31,6 @@ def spec_of(folder: Path | str, strategy: str, seconds_per_epoch: float, **chang
     one = {"strategies": [STRATEGIES[strategy]], "fixed": {"model.seconds_per_epoch": seconds_per_epoch}}
     cluster = {"max_concurrent": 1, **changed.pop("cluster", {})}
     return curve_fields(folder, **{"name": "stopped", **one, "cluster": cluster, **changed})
-
-
-def stop_after(driver: subprocess.Popen[str], reports: int, how: signal.Signals | None, drivers: Drivers) -> str:
-    """Wait for that many reports, stop the driver, and return what it said on standard error."""
-    if (seen := reports_seen(driver, reports)) < reports:
-        pytest.fail(f"the driver ended after {seen} reports: {driver.communicate()[1]}")
-    if how is None:
-        drivers.pull_the_plug()
-    elif how is signal.SIGHUP:
-        os.killpg(driver.pid, how)  # as a terminal does that is closed
-    else:
-        driver.send_signal(how)
-    return driver.communicate(timeout=SECONDS)[1]
 
 
 def study_of(spec: ExperimentSpec) -> StudyOutcome:

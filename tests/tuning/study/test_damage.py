@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults.damaging import damage
+from tests.support.damage import damage
 from tests.support.slots import CURVE, A, DrivenSlot, saved
 from trainables import checksums
 from trainables.checksums import DamagedCheckpoint, write_checksums
