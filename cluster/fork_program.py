@@ -25,6 +25,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -339,12 +340,40 @@ class Template(Parent):
                 os.kill(pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def rays_numbers_undrawn() -> Iterator[None]:
+    """Let nobody draw from Ray's random numbers in the block, so that processes forked after it draw different ones.
+
+    Ray's library seeds its generator when the first number is drawn, and a child inherits it. Ray names objects by such
+    numbers: of two workers that draw the same ones, the second to start ends at once ("Seal() called on an object
+    without a reference to it"), and Ray waits a minute before it starts another. What is imported draws one for each
+    class of actors in it. Read against ray 2.60: `ray.actor`, `WarmupStore`.
+    """
+    from ray import actor
+
+    rays = actor.ActorClassID
+
+    class SystemsNumbers:
+        @staticmethod
+        def from_random() -> Any:
+            return rays(os.urandom(rays.size()))
+
+    actor.ActorClassID = SystemsNumbers
+    try:
+        yield
+    finally:
+        actor.ActorClassID = rays
+
+
 def import_all(modules: list[str], paths: list[str]) -> None:
     """With these paths, which are none of a worker's."""
     before, sys.path[:] = list(sys.path), paths
     gc.disable()  # what is imported stays: to search it for garbage again and again takes a fifth longer
-    for module in modules:
-        importlib.import_module(module)
+    with contextlib.ExitStack() as undrawn:
+        for module in modules:
+            importlib.import_module(module)
+            if module == "ray":
+                undrawn.enter_context(rays_numbers_undrawn())
     gc.enable()
     sys.path[:] = before
     gc.collect()
