@@ -20,8 +20,15 @@ BOUND = ("ray", "transformers")  # whose private parts are used
 
 
 def supported() -> dict[str, SpecifierSet]:
-    """The releases of each library of `BOUND` that are supported."""
-    needed = [Requirement(line) for line in requires(OURS) or ()]
+    """The releases of each library of `BOUND` that are supported.
+
+    Empty where our code was brought without being installed, as a submitted job brings it: the machine that has sent it
+    was checked, and `submit` refuses a cluster with another Ray.
+    """
+    try:
+        needed = [Requirement(line) for line in requires(OURS) or ()]
+    except PackageNotFoundError:
+        return {}
     return {one.name: one.specifier for one in needed if one.name in BOUND and one.marker is None}
 
 

@@ -80,3 +80,9 @@ def test_the_supported_releases_are_those_of_pyproject_and_end_with_the_minor_re
         major, minor = version(name).split(".")[:2]
         assert releases.contains(f"{major}.{minor}.99"), name
         assert not releases.contains(f"{major}.{int(minor) + 1}.0"), name
+
+
+def test_code_that_a_job_has_brought_without_its_metadata_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.checks.versions.OURS", "brought-by-a-job")
+    assert supported() == {}
+    assert load_spec(GOOD).name == "mine"
