@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,12 @@ from tests import tiers
 if TYPE_CHECKING:
     from tests.support.postgres_server import PostgresServer
     from trainables.spec import FineTuneSpec
+
+# In the background, or under nohup, this process ignores what a terminal sends, and its children would inherit that. A
+# handler is not inherited: the drivers that tests start hear of it.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 platform.processor()  # asks a process, `uname`, and keeps what that says: a real training tells it
 
