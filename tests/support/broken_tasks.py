@@ -81,6 +81,11 @@ class HasAnotherDigestEachTime(Changed):
         return loaded._replace(fingerprint=uuid.uuid4().hex)
 
 
+class ForgetsTheSeedInItsDigest(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        return loaded._replace(fingerprint=f"of {loaded.source}")
+
+
 class ShufflesAnew(Changed):
     def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
         order = sorted(range(len(loaded.train)), key=lambda _: uuid.uuid4().int)

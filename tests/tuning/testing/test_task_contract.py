@@ -34,6 +34,7 @@ BROKEN: list[tuple[str, Task]] = [
     ("test_the_splits_are_stratified", broken.SortsByLabel()),
     ("test_a_smaller_subset_is_contained_in_a_larger_one", broken.DrawsSubsetsAnew()),
     ("test_another_seed_gives_other_splits", broken.IgnoresTheSeed()),
+    ("test_another_seed_gives_other_splits", broken.ForgetsTheSeedInItsDigest()),
     ("test_the_order_of_rows_changes_nothing", broken.FollowsTheFirstRow()),
     ("test_digests_follow_the_content_wherever_it_is", broken.DigestsThePath()),
     ("test_digests_follow_the_content_wherever_it_is", broken.HasAnotherDigestEachTime()),
