@@ -109,7 +109,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_spec(tiny_model: Path, tiny_data: Path) -> FineTuneSpec:
-    """What a trial on the two needs: few rows, six steps of 16 per epoch."""
+    """A trial's spec on `tiny_data` and `tiny_model`: few rows, six steps of 16 per epoch."""
     from trainables.spec import DataSpec, FineTuneSpec, Objective, Subset
 
     return FineTuneSpec(
@@ -139,7 +139,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """For the table of what took how long."""
+    """One phase of a test has ended: its seconds go into the table of tests and tiers."""
     _times.add(report)
 
 

@@ -31,7 +31,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def told(path: Path, module: str) -> str:
-    """As a breach of a rule is listed."""
+    """Names the file as the list of breaches shows it."""
     return f"{path.relative_to(ROOT)} imports {module}"
 
 

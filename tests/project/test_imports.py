@@ -72,7 +72,7 @@ def test_reading_a_preset_imports_nothing_heavy(loaded: dict[str, Any]) -> None:
 
 
 def test_the_cluster_imports_without_torch_and_without_what_trains(loaded: dict[str, Any]) -> None:
-    """That it does not import the other packages, `test_architecture` reads from its sources."""
+    """The cluster is imported without torch; that it imports no other package is read by `test_architecture`."""
     assert len(CLUSTER) > 1
     assert set(CLUSTER) <= set(loaded["cluster"])
     assert not packages(loaded["cluster"]) & {"torch", "transformers", "datasets"}

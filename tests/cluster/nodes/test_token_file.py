@@ -113,7 +113,7 @@ def test_a_head_looks_for_lost_nodes_more_often_than_rays_own_unless_told_otherw
     started: list[dict[str, str]] = []
 
     class Started(Exception):
-        """In place of becoming Ray's process."""
+        """Raised where the command would become Ray's process."""
 
     def become(path: str, command: list[str], environment: dict[str, str]) -> None:
         started.append(environment)

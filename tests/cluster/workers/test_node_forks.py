@@ -43,7 +43,7 @@ def head() -> Iterator[RayNode]:
 
 
 def parents(head: RayNode) -> set[int]:
-    """Of the processes that compute trials; each has forked them."""
+    """Returns the parents of the processes that compute trials; each has forked them."""
     slots = [process for process in head.processes() if process.name().startswith(TRIALS)]
     found = {parent.pid: parent for slot in slots if (parent := slot.parent()) is not None}
     assert all("fork_program.py" in " ".join(parent.cmdline()) for parent in found.values())
