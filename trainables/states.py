@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.checksums import DamagedCheckpoint, damage, write_checksums
 from trainables.epochs import ROUNDING
+from trainables.full_disk import is_full_disk, naming_the_disk
+from trainables.model_files import weight_bytes
 from trainables.recipe import MOMENTS, Recipe, full
 from trainables.replay import replay
 from trainables.shared_memory import SharedMemory, free_memory
@@ -30,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 WAIT = 60.0  # seconds for a copy of a state that lies on another node: the driver makes it at once
 POLL = 0.05  # seconds
+WITH_MOMENTS = 3  # a state with moments against one without: Adam keeps two numbers per weight
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Keeping:
     weights_only: bool = False  # no trial goes on from a state: it needs no moments
     every_epochs: float | None = None  # and yet moments, once in so many epochs
     every_seconds: float | None = None  # or when a trial that is to go on has trained so long since it had them last
-    state_bytes: int = 0  # of one state as far as known before the first
+    state_bytes: int = 0  # of the model's weights in float32; 0: not known before the model is loaded
     storage: Storage = FOLDERS  # where copies of states are found
     left_in: str | None = None  # Tune's folder of a study that is resumed
 
@@ -64,17 +68,34 @@ class Keeping:
 BESIDE_THE_RECIPE = Keeping()
 
 
+def other_nodes() -> set[str]:
+    """Ray's ids of the living nodes of the cluster besides this one; none outside Ray."""
+    import ray
+
+    nodes = ray.nodes() if ray.is_initialized() else []
+    return {str(node["NodeID"]) for node in nodes if node["Alive"]} - {_node()}
+
+
 class States:
-    """Of one slot.
+    """Writes, finds and makes again the states of one slot's trials.
 
     Args:
         make: builds a Training from params and spec.
+        others: the ids of the other living nodes, whose memory this process cannot look into; asked at each look.
     """
 
-    def __init__(self, keeping: Keeping, make: Callable[[Params, FineTuneSpec], Training], spec: FineTuneSpec) -> None:
-        self._keeping, self._make, self._spec = keeping, make, spec
-        self._largest = keeping.state_bytes
+    def __init__(
+        self,
+        keeping: Keeping,
+        make: Callable[[Params, FineTuneSpec], Training],
+        spec: FineTuneSpec,
+        others: Callable[[], set[str]] = other_nodes,
+    ) -> None:
+        self._keeping, self._make, self._spec, self._others = keeping, make, spec, others
+        self._weights: int | None = keeping.state_bytes or None
+        self._largest = 0  # bytes of a state that was written here
         self._said: list[str] = []
+        self._without_room = False  # it was told that memory had no room
         self._shared = None
         if keeping.study is not None:
             try:
@@ -99,24 +120,57 @@ class States:
             trained: seconds since the last state with moments; infinity: the trial has ended.
         """
         moments = self._keeping.moments_due(past.bases[-1].epoch if past and past.bases else 0.0, epoch, trained)
-        shared = self._shared if free_memory() > self._largest else None
-        if self._shared is not None and shared is None:
-            logger.warning("no room in shared memory: the state at epoch %g goes straight to the storage path", epoch)
-        node = _node() if shared else None
-        recipe = replace(Recipe.after(past, params, epoch, moments=moments, node=node), result=result)
-
-        def write(place: Path) -> None:
-            training.save(place, moments=moments)
-            write_checksums(place)
-            self._largest = max(self._largest, sum(file.stat().st_size for file in place.iterdir()))
-
-        if shared is not None:
-            shared.put(recipe.state, write)
-        else:
+        plain = replace(Recipe.after(past, params, epoch, moments=moments, node=None), result=result)
+        recipe = self._save_in_memory(plain, training)
+        if recipe is None:
+            recipe = plain
             (folder / recipe.state).mkdir()
-            write(folder / recipe.state)
+            self._write(folder / recipe.state, training, moments)
         recipe.write(folder)
         return recipe
+
+    def _save_in_memory(self, recipe: Recipe, training: Training) -> Recipe | None:
+        """The recipe of the state in this node's shared memory; None if there is no room: then nothing is left there.
+
+        Whether there is room is asked before, and may turn out otherwise: of other trials that write at the same time,
+        and of other programs, nothing is known.
+        """
+        if self._shared is None:
+            return None
+        if free_memory() <= self._needed(recipe.moments):
+            self._tell_no_room(self._shared)
+            return None
+        try:
+            self._shared.put(recipe.state, lambda place: self._write(place, training, recipe.moments))
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            self._tell_no_room(self._shared)
+            return None
+        return replace(recipe, node=_node())
+
+    def _write(self, place: Path, training: Training, moments: bool) -> None:
+        with naming_the_disk(place):
+            training.save(place, moments=moments)
+            write_checksums(place)
+        self._largest = max(self._largest, sum(file.stat().st_size for file in place.iterdir()))
+
+    def _needed(self, moments: bool) -> int:
+        """Bytes of the next state at most, as far as known. The size of a model from the Hub is, once it is loaded."""
+        if self._weights is None:
+            self._weights = (
+                (weight_bytes(self._spec.model, self._spec.revision) or 0) if self._spec.trainable == "finetune" else 0
+            )
+        return max(self._largest, self._weights * (WITH_MOMENTS if moments else 1))
+
+    def _tell_no_room(self, shared: SharedMemory) -> None:
+        """Once: the next states may find room again, and each looks for itself."""
+        if not self._without_room:
+            self._without_room = True
+            place = f"{shared.folder.parent} on {socket.gethostname()}"
+            told = f"{place} has no room for a state: states go straight to the storage; a larger /dev/shm is faster"
+            logger.warning(told)
+            self._said.append(told)
 
     @property
     def looks(self) -> bool:
@@ -164,7 +218,7 @@ class States:
         it is damaged."""
         until = time.monotonic() + WAIT
         while True:
-            elsewhere = recipe.node in _other_nodes()  # asked anew: that node may be lost meanwhile
+            elsewhere = recipe.node in self._others()  # asked anew: that node may be lost meanwhile
             there = False
             for place in copies(recipe.token, folder, scratch, self._keeping.storage, self._shared):
                 there = True
@@ -265,11 +319,3 @@ def _node() -> str:
     import ray
 
     return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
-
-
-def _other_nodes() -> set[str]:
-    """The living nodes of the cluster besides this one."""
-    import ray
-
-    nodes = ray.nodes() if ray.is_initialized() else []
-    return {str(node["NodeID"]) for node in nodes if node["Alive"]} - {_node()}

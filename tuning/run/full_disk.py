@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
+import shutil
+from pathlib import Path
 
-from ray.exceptions import RayTaskError
-
+from trainables.full_disk import FULL, causes, is_full_disk
 from tuning.states.durable import StorageError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+NEARLY_FULL = 1 << 26  # bytes: with less free, an error that names no file is taken for this disk's
 
 
 def full_disk(error: BaseException, folder: str) -> StorageError | None:
     """What to say, if `error` comes from a full disk below `folder`; else None.
 
     Args:
-        error: as Tune gets it from a trial. What Tune itself copies to the storage names no file.
+        error: as Tune gets it from a trial. What Tune itself copies to the storage names no file. Nor do errors that
+            say it in words alone (safetensors, torch.save): of them `folder` is asked how much room it has.
     """
-    for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in FULL and str(cause.filename or folder).startswith(folder):
-            return StorageError(
-                f"cluster.storage: a trial cannot write to {cause.filename or folder}: {cause}. Make room there."
-            )
+    named = [cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in FULL]
+    for cause in named:
+        if (place := str(cause.filename or folder)).startswith(folder):
+            return _told(place, cause)
+    if not named and is_full_disk(error) and _is_nearly_full(Path(folder)):
+        return _told(folder, error)
     return None
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.cause if isinstance(error, RayTaskError) else error.__cause__ or error.__context__
+def _told(place: str, cause: BaseException) -> StorageError:
+    words = " ".join(str(cause).split())
+    return StorageError(f"cluster.storage: a trial cannot write to {place}: {words}. Make room there.")
+
+
+def _is_nearly_full(folder: Path) -> bool:
+    return folder.is_dir() and shutil.disk_usage(folder).free < NEARLY_FULL

@@ -68,6 +68,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._unsaved: frozenset[str] | None = None  # recorded, and in no snapshot of Tune's; None: not looked yet
         self._trials: Sequence[Trial] = ()  # that Tune knows
         self._beat = 0.0
+        self._lines: set[str] = set()  # of what slots have to say: each is logged once
         self._begun = 0  # of Tune's list, from its beginning: trials that the writer knows
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,7 +163,9 @@ class Recorder(Callback):  # type: ignore[misc]
             writer.stopped_for_failures = False
             writer.add_report(trial.trial_id, Report.from_result(result))
             for line in result.get("said", ()):
-                logger.warning("%s: %s", trial.trial_id, line)
+                if line not in self._lines:
+                    logger.warning("%s: %s", trial.trial_id, line)
+                self._lines.add(line)
             self._spending.trained(trial.trial_id, writer.epochs_trained(trial.trial_id))
         self._write_exploits()
 

@@ -15,12 +15,12 @@ from cluster.capacity import ClusterError
 from cluster.storage import is_uri
 from trainables.model_files import weight_bytes
 from trainables.shared_memory import free_memory
+from trainables.states import WITH_MOMENTS
 
 if TYPE_CHECKING:
     from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
     from tuning.strategies import Plan
 
-WITH_MOMENTS = 3
 SPARED = 0.5  # of the free storage that states may take which nobody has asked for
 # Bytes on the storage path beside checkpoints: the study store with its log, Tune's own files, and three snapshots of a
 # study. Measured at their largest: 0.4 MB for 8 trials with 17 reports, 1.5 MB for 40 with 108, 0.9 MB for 6 with 96.

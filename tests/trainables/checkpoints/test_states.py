@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.support.disks import NoDisk, fill, small_disk
 from tests.support.slots import CURVE, A, B, DrivenSlot, saved, state_of
 from tests.support.watch import Watch
-from trainables import clock, states
+from trainables import clock, shared_memory
 from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
+from trainables.model_files import weight_bytes
 from trainables.recipe import MOMENTS, RECIPE, SPARE, Recipe, full, weights
 from trainables.shared_memory import ABANDONED, ROOT, SharedMemory
-from trainables.spec import FineTuneSpec, Subset
-from trainables.states import Keeping, make_again, scorable
+from trainables.spec import FineTuneSpec, Params, Subset
+from trainables.states import Keeping, States, make_again, scorable
 from trainables.storage import FOLDERS
 
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="no shared memory on this system")
@@ -237,8 +242,6 @@ def test_a_state_that_could_not_be_written_whole_is_not_there(study: Path) -> No
 
 @pytest.mark.unit
 def test_the_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainables import shared_memory
-
     monkeypatch.setattr(shared_memory, "ROOT", tmp_path)
     (tmp_path / f"tunefleet-{os.getuid()}").mkdir(mode=0o755)
     with pytest.raises(PermissionError, match="is not a folder that only user"):
@@ -249,9 +252,7 @@ def test_the_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.unit
-def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_there(
-    study: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_there(study: Path) -> None:
     slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study))
     slot.step()
     folder = saved(slot, study, "a", 0)
@@ -261,7 +262,7 @@ def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_t
     away = shutil.move(place, study / "another machine")  # which this one cannot look into
     looks = 0
 
-    def other_nodes() -> set[str]:
+    def others() -> set[str]:
         """Asked at each look; the copy is made between the third and the fourth."""
         nonlocal looks
         looks += 1
@@ -269,9 +270,164 @@ def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_t
             shutil.move(away, folder / recipe.state)
         return {"there"}
 
-    monkeypatch.setattr(states, "_other_nodes", other_nodes)
+    def never(params: Params, spec: FineTuneSpec) -> LearningCurve:
+        raise AssertionError("the state is made again")
+
+    heir = LearningCurve({"learning_rate": 1e-3}, CURVE)
+    States(Keeping(study), never, CURVE, others).load(recipe, folder, heir)
+    assert heir.progress == slot.training.progress
+    assert looks == 4
+
+
+@pytest.mark.unit
+def test_a_state_on_a_node_that_is_lost_is_not_waited_for_but_made_again(study: Path) -> None:
+    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study))
+    slot.step()
+    folder = saved(slot, study, "a", 0)
+    recipe = replace(Recipe.read(folder), node="there")
+    SharedMemory(study).drop(recipe.state)
+    heir = LearningCurve({"learning_rate": 1e-3}, CURVE)
+    states = States(Keeping(study), LearningCurve, CURVE, others=set)
+    states.load(recipe, folder, heir)
+    assert (heir.epoch, heir.progress) == (slot.training.epoch, slot.training.progress)
+    assert [line.partition(" is ")[2] for line in states.take_said()] == []
+
+
+# Memory that is full
+
+
+def by_safetensors(file: Path) -> None:
+    """It would replace the device by a file; these are its words on a full disk."""
+    from safetensors import SafetensorError
+
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def by_torch(file: Path) -> None:
+    import torch
+
+    torch.save({"weight": torch.zeros(1 << 16)}, file)
+
+
+def by_hand(file: Path) -> None:
+    file.write_bytes(bytes(1 << 16))
+
+
+class MeetsFullMemory(LearningCurve):
+    """Where it is to be saved in shared memory, it writes to a device that is always full."""
+
+    write: Callable[[Path], None]
+    meets: Path = ROOT
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        super().save(folder, moments=moments)
+        if folder.is_relative_to(self.meets):
+            (folder / "weights").symlink_to("/dev/full")
+            type(self).write(folder / "weights")
+
+
+WRITERS = [by_safetensors, by_torch, by_hand]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("writer", WRITERS)
+def test_memory_that_turns_out_to_be_full_fails_no_trial_and_is_told_once(
+    study: Path, writer: Callable[[Path], None]
+) -> None:
+    training = type("Meets", (MeetsFullMemory,), {"write": staticmethod(writer)})
+    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study), training=training)
+    told = []
+    for number in range(3):
+        told += slot.step().get("said", [])
+        folder = saved(slot, study, "a", number)
+        recipe = Recipe.read(folder)
+        assert recipe.node is None
+        assert (folder / full(recipe.token) / "curve.json").is_file()
+        assert list(SharedMemory(study).folder.iterdir()) == []
+    assert ["has no room for a state: states go straight to the storage" in line for line in told] == [True]
     heir = DrivenSlot({"learning_rate": 1e-3}, Keeping(study))
     heir.load_checkpoint(str(folder))
     assert heir.training.progress == slot.training.progress
-    assert heir.built == [heir.training]  # it was not made again
-    assert looks == 4
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_storage_that_is_full_is_an_error_with_its_number_and_its_place(
+    tmp_path: Path, writer: Callable[[Path], None]
+) -> None:
+    made = {"write": staticmethod(writer), "meets": tmp_path}
+    slot = DrivenSlot({"learning_rate": 1e-3}, training=type("Meets", (MeetsFullMemory,), made))
+    slot.step()
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        saved(slot, tmp_path, "a", 0)
+    assert refused.value.errno == errno.ENOSPC
+    assert str(refused.value.filename).startswith(str(tmp_path))
+
+
+@pytest.mark.unit
+def test_an_error_that_has_to_do_with_no_disk_is_not_taken_for_a_full_one(study: Path) -> None:
+    def broken(file: Path) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    made = {"write": staticmethod(broken)}
+    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study), training=type("Meets", (MeetsFullMemory,), made))
+    slot.step()
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        saved(slot, study, "a", 0)
+
+
+@pytest.mark.unit
+def test_a_model_whose_size_was_unknown_is_measured_before_its_first_state(
+    study: Path, small: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of the Hub is, which a driver has not in its cache: to fill the memory up would hurt others as well."""
+    size = weight_bytes(small.model)
+    assert size is not None
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size))
+    for weights_only, in_memory in ((False, False), (True, True)):  # with moments it takes three times as much
+        slot = DrivenSlot(A, Keeping(study, weights_only=weights_only), small, FineTuning)
+        slot.step()
+        recipe = Recipe.read(saved(slot, study, f"{weights_only}", 0))
+        assert (recipe.node is not None) is in_memory
+
+
+class FillsMemory(FineTuning):
+    """Other programs take all the room of the memory while its state is written there."""
+
+    memory: Path
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        if folder.is_relative_to(self.memory):
+            fill(self.memory)
+        super().save(folder, moments=moments)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("case", ["too small", "filled before", "filled while it is written"])
+def test_trials_go_on_where_shared_memory_is_a_disk_of_little_room(
+    tmp_path: Path, small: FineTuneSpec, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """As in a container, which has 64 MB for all."""
+    size = weight_bytes(small.model)
+    assert size is not None
+    (memory := tmp_path / "memory").mkdir()
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(small_disk(memory, size // 2 if case == "too small" else 8 * size))
+        except NoDisk as problem:
+            pytest.skip(f"no file system can be mounted here: {problem}")
+        monkeypatch.setattr(shared_memory, "ROOT", memory)
+        kind = type("Fills", (FillsMemory,), {"memory": memory}) if case.endswith("written") else FineTuning
+        slot = DrivenSlot(A, Keeping(tmp_path / "study"), small, kind)
+        slot.step()
+        if case == "filled before":
+            assert Recipe.read(saved(slot, tmp_path / "study", "a", 0)).node is not None
+            fill(memory)
+        folder = saved(slot, tmp_path / "study", "a", 1)
+        assert Recipe.read(folder).node is None
+        then = state_of(slot)
+        (line,) = slot.step()["said"]
+        assert str(memory) in line
+        heir = DrivenSlot(A, Keeping(tmp_path / "study"), small, FineTuning)
+        heir.load_checkpoint(str(folder))
+        assert state_of(heir) == then

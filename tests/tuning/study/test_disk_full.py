@@ -164,7 +164,7 @@ def test_tunes_own_complaint_is_not_beside_ours(caplog: pytest.LogCaptureFixture
 
 @pytest.mark.unit
 def test_only_a_full_disk_of_the_storage_is_nobodys_failure() -> None:
-    def told(error: OSError) -> str:
+    def told(error: Exception) -> str:
         failed = RayTaskError("save", "its traceback", error)
         return str(full_disk(pickle.loads(pickle.dumps(failed)), "/runs/full"))
 
@@ -172,3 +172,13 @@ def test_only_a_full_disk_of_the_storage_is_nobodys_failure() -> None:
     assert "/runs/full/a: [Errno 122]" in told(OSError(errno.EDQUOT, "quota", "/runs/full/a"))
     assert told(OSError(errno.ENOSPC, "full", "/var/elsewhere")) == "None"
     assert told(OSError(errno.EACCES, "denied", "/runs/full/a")) == "None"
+    # A library's words name no file; the disk of the storage, which is not there, has no want of room.
+    assert told(RuntimeError("No space left on device (os error 28)")) == "None"
+
+
+@pytest.mark.system
+def test_words_of_a_full_disk_count_where_the_storage_has_no_room(small_disk: Path) -> None:
+    words = "[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"  # torch.save's
+    failed = RayTaskError("step", "its traceback", RuntimeError(words))
+    assert f"{small_disk}: " in str(full_disk(failed, str(small_disk)))
+    assert full_disk(RayTaskError("step", "its traceback", RuntimeError("diverged")), str(small_disk)) is None
