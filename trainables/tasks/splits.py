@@ -12,10 +12,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
+
+
+class Drawn(NamedTuple):
+    """The splits, and what stood in the source more than once."""
+
+    splits: dict[str, Rows]  # train, validation, test
+    duplicates: int  # rows left out because their text stands in a split already
+    contradictions: int  # distinct texts that were published with more than one label
 
 
 class Rows(NamedTuple):
@@ -29,10 +38,8 @@ class Rows(NamedTuple):
         return Rows([self.texts[i] for i in indices], [self.labels[i] for i in indices])
 
 
-def draw_splits(
-    published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]
-) -> tuple[dict[str, Rows], int]:
-    """Train, validation and test, and the number of rows left out as duplicates.
+def draw_splits(published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]) -> Drawn:
+    """Train, validation and test, with what stood in the source more than once.
 
     Args:
         published: `train`, and `validation` and `test` where they have labels. What is missing is cut from train:
@@ -63,7 +70,14 @@ def draw_splits(
         if size is not None:
             _require_rows(rows, size, class_names, f"data.subset.{name}", size, keep=0)
             splits[name], _ = _draw(rows, size, options.seed, bool(class_names), keep=0)
-    return splits, duplicates
+    return Drawn(splits, duplicates, _contradictions(published))
+
+
+def _contradictions(published: Mapping[str, Rows]) -> int:
+    """How many distinct texts stand in the source with more than one label, over all splits."""
+    first: dict[tuple[str, ...], float] = {}
+    pairs = chain.from_iterable(zip(*rows, strict=True) for rows in published.values())
+    return len({text for text, label in pairs if first.setdefault(text, label) != label})
 
 
 def _without_duplicates(published: Mapping[str, Rows]) -> tuple[dict[str, Rows], int]:

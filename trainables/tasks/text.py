@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from trainables.data_summary import DataSummary, SplitSummary
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
-from trainables.tasks.sources import RawSplit, digest, file_errors, is_local, option_errors, read
+from trainables.tasks.sources import RawSplit, digest, file_errors, is_local, option_errors, read, where
 from trainables.tasks.splits import Rows, draw_splits
 
 if TYPE_CHECKING:
@@ -72,10 +75,17 @@ class TextTask(Task):
         for error in self._option_errors(data, options):
             raise error
         published, class_names = self.encode(_with_labels(read(options)))
-        splits, duplicates = draw_splits(published, options, class_names)
+        drawn = draw_splits(published, options, class_names)
+        splits = drawn.splits
         train, validation, test = (self._dataset(splits[name], class_names) for name in ("train", "validation", "test"))
         digest = fingerprint(self.kind, class_names, splits)
-        return TaskData(train, validation, test, len(class_names) or 1, class_names, digest, duplicates)
+        summary = DataSummary(
+            source=where(options),
+            splits={name: split_summary(splits[name], class_names) for name in ("train", "validation", "test")},
+            duplicates=drawn.duplicates,
+            contradictions=drawn.contradictions,
+        )
+        return TaskData(train, validation, test, len(class_names) or 1, class_names, digest, summary)
 
     def _dataset(self, rows: Rows, class_names: tuple[str, ...]) -> Dataset:
         from datasets import Dataset, Features, Value
@@ -113,6 +123,15 @@ def _with_labels(splits: Mapping[str, RawSplit]) -> dict[str, RawSplit]:
 def _hidden(split: RawSplit) -> bool:
     """No label column, or nothing but nulls and -1, the public data sets' sign for a label that is withheld."""
     return split.labels is None or all(label is None or str(label) in ("-1", "-1.0") for label in split.labels)
+
+
+def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:
+    """How many rows there are, of which class; or between which numbers their labels lie."""
+    if not class_names:
+        span = (min(rows.labels), fmean(rows.labels), max(rows.labels))
+        return SplitSummary(rows=len(rows.labels), value_range=span)
+    counts = Counter(rows.labels)
+    return SplitSummary(rows=len(rows.labels), classes={name: counts[i] for i, name in enumerate(class_names)})
 
 
 def fingerprint(kind: str, class_names: tuple[str, ...], splits: Mapping[str, Rows]) -> str:

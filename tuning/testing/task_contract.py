@@ -141,7 +141,7 @@ class TaskContract:
         loaded = self.task.load(data)
         rule = "a text that stands in two files is in one split: first in test, then in validation, then in train"
         self._require_disjoint(loaded, rule)
-        found = len(loaded.test), loaded.duplicates
+        found = len(loaded.test), loaded.summary.duplicates
         require_equal(found, (OTHERS, 10), f"{rule}; rows that are left out are counted", step=SPLITS)
 
     def test_the_splits_are_stratified(self, data: DataSpec) -> None:

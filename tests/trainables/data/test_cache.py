@@ -281,6 +281,6 @@ def same_as_in_memory(spec: FineTuneSpec, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert (facts.num_labels, facts.label_names) == (rows.num_labels, rows.label_names)
         assert (facts.fingerprint, facts.duplicates, facts.test_rows) == (
             rows.fingerprint,
-            rows.duplicates,
+            rows.summary.duplicates,
             len(rows.test),
         )

@@ -27,7 +27,7 @@ def test_reviews_hold_the_imdb_rows_too() -> None:
     subset = Subset(train=2000, validation=1000, test=1000)
     data = find_task("reviews").load(DataSpec(source="imdb", subset=subset))
     assert [len(split) for split in data[:3]] == [2000, 1000, 1000]
-    assert data.duplicates == 96
+    assert data.summary.duplicates == 96
     assert [sum(split["label"]) for split in data[:3]] == pytest.approx([1000, 500, 500], abs=2)
 
 
@@ -41,7 +41,7 @@ def test_real_rte_takes_its_public_validation_as_test(real_data: Path) -> None:
     assert data.test["text"][:] == public["sentence1"].to_pylist()
     assert data.test["label"][:] == public["label"].to_pylist()
     assert [len(split) for split in data[:3]] == [2239, 249, 277]
-    assert (data.label_names, data.duplicates) == (("entailment", "not_entailment"), 2)
+    assert (data.label_names, data.summary.duplicates) == (("entailment", "not_entailment"), 2)
     assert abs(np.mean(data.validation["label"]) - np.mean(data.train["label"])) < 0.005
 
 

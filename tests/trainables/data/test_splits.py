@@ -68,7 +68,7 @@ def test_one_text_never_stands_in_two_splits(tmp_path: Path) -> None:
     assert len(data.test) == 8  # the published test split stays whole
     assert len(data.validation) == 7  # three of its texts are in test
     assert len(data.train) == 33  # 40 distinct, 5 in validation, 2 in test
-    assert data.duplicates == 3 + 47
+    assert data.summary.duplicates == 3 + 47
 
 
 @pytest.mark.unit
