@@ -29,8 +29,14 @@ class InputError(ValueError):
         return f"{self.name}: {self.message}"
 
 
+def close_match(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name that is nearest to `name`, or None; `cutoff`: 1 where only an equal one is near enough."""
+    close = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=cutoff)
+    return close[0] if close else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """'did you mean X?' where a known name is near, else the list of all."""
     names = sorted(known)
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+    close = close_match(name, names)
+    return f"did you mean {close}?" if close else f"known: {', '.join(names)}"

@@ -10,13 +10,29 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
 
 Value: TypeAlias = bool | int | float | str | None
 Params: TypeAlias = Mapping[str, Value]  # the values of one trial, by tunable name
 Epochs = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # passes over the training split, whole or in part
+LARGEST_SEED = 2**32 - 1  # NumPy's generators take none beyond
+
+
+def whole_seed(raw: object) -> int:
+    """`raw` as a seed.
+
+    Raises:
+        ValueError: it is none: a fraction, true or false, a text, or outside what NumPy takes.
+    """
+    if isinstance(raw, bool) or not isinstance(raw, Integral) or not 0 <= int(raw) <= LARGEST_SEED:
+        raise ValueError(f"must be a whole number from 0 to {LARGEST_SEED}")
+    return int(raw)
+
+
+Seed = Annotated[int, BeforeValidator(whole_seed)]
 
 
 class Frozen(BaseModel):
@@ -173,7 +189,7 @@ class DataSpec(Frozen):
     subset: Subset = Subset()
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    seed: int = Field(0, ge=0, description="of the split and of the subset; the same for every trial")
+    seed: Seed = Field(0, description="of the split and of the subset; the same for every trial")
 
 
 class Objective(Frozen):
@@ -215,14 +231,12 @@ class FineTuneSpec(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the GPU has it, else fp32")
     fixed: dict[str, Value] = Field(default_factory=dict, description="tunables held at one value")
     objective: Objective | None = Field(None, description="null: the task's own (accuracy, matthews_correlation, ...)")
-    seed: int = Field(
-        0, ge=0, description="of the order of the rows, the model's head and dropout; moves with a study's"
+    seed: Seed = Field(0, description="of the order of the rows, the model's head and dropout; moves with a study's")
+    data_order_seed: Seed | None = Field(
+        None, description="of the order of the rows, the same in every study; null: `seed`"
     )
-    data_order_seed: int | None = Field(
-        None, ge=0, description="of the order of the rows, the same in every study; null: `seed`"
-    )
-    head_seed: int | None = Field(
-        None, ge=0, description="of the model's head and dropout, the same in every study; null: `seed`"
+    head_seed: Seed | None = Field(
+        None, description="of the model's head and dropout, the same in every study; null: `seed`"
     )
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cluster.spec import ClusterSpec
 from cluster.storage import is_uri
 from trainables.errors import nearest
 from tuning.run.bucket import RunBucket, bucket_names, split
@@ -35,13 +36,14 @@ def find_experiment(experiment: str, storage: str | Path) -> Path:
     """The absolute run folder; of an experiment in a bucket the working folder on this machine, with its spec.
 
     Args:
-        experiment: its name, or the path or the URI of its run folder.
+        experiment: its name, its spec file, or the path or the URI of its run folder.
         storage: where the run folders are, for a name.
 
     Raises:
         UnknownExperiment: there is none.
         ClusterError: it is in a bucket that cannot be read.
     """
+    given, (experiment, storage) = experiment, _by_name(experiment, storage)
     if (bucket := _bucket_of(experiment, storage)) is not None:
         if (text := bucket.spec()) is not None:
             bucket.folder.mkdir(parents=True, exist_ok=True)
@@ -54,12 +56,33 @@ def find_experiment(experiment: str, storage: str | Path) -> Path:
     place, name = split(experiment) if is_uri(experiment) else (storage, experiment)
     known = names_in(place)
     hint = nearest(name, known) if known else "there is none; give --storage where it is elsewhere"
-    raise UnknownExperiment(f"{name!r}: no experiment of that name in {place}; {hint}")
+    if given != experiment:
+        hint = f"`tunefleet run {given}` runs it; {hint}"
+    raise UnknownExperiment(f"{name!r}: no experiment of that name in {_looked_in(place)}; {hint}")
+
+
+def _looked_in(place: str | Path) -> str:
+    return str(place) if is_uri(str(place)) else str(Path(place).expanduser().absolute())
+
+
+def _by_name(experiment: str, storage: str | Path) -> tuple[str, str | Path]:
+    """`experiment` and `storage`; of a spec file the name in it, and its storage unless another is asked for."""
+    path = Path(experiment).expanduser()
+    if is_uri(experiment) or path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return experiment, storage
+    if path.name == SPEC_FILE:  # of a run folder
+        return str(path.absolute().parent), storage
+    raw = parse(read_text(path), experiment)
+    if not isinstance(name := raw.get("name"), str):
+        raise UnknownExperiment(f"{experiment!r}: is a file without the name of an experiment; give the name")
+    cluster = raw.get("cluster")
+    own = cluster.get("storage") if isinstance(cluster, dict) else None
+    return name, str(own) if own is not None and str(storage) == ClusterSpec().storage else storage
 
 
 def name_of(experiment: str) -> str:
-    """Of an experiment that is given by its name, or the path or the URI of its run folder."""
-    return split(experiment)[1] if is_uri(experiment) else Path(experiment).name
+    """The name of an experiment that is given by it, by its spec file, or by the path or the URI of its run folder."""
+    return split(experiment)[1] if is_uri(experiment) else Path(_by_name(experiment, "")[0]).name
 
 
 def found_in(experiment: str, storage: str | Path) -> str:
@@ -72,6 +95,7 @@ def found_in(experiment: str, storage: str | Path) -> str:
     folder = find_experiment(experiment, storage)
     if is_uri(experiment):
         return split(experiment)[0]
+    _, storage = _by_name(experiment, storage)
     return str(storage if is_uri(str(storage)) else folder.parent)
 
 
@@ -90,7 +114,7 @@ def find_store(experiment: str, storage: str | Path) -> str:
     raw = parse(read_text(folder / SPEC_FILE), str(folder / SPEC_FILE))
     if url := raw.get("store") or os.environ.get(STORE_VARIABLE):
         return str(url)
-    if (bucket := _bucket_of(experiment, storage)) is None:
+    if (bucket := _bucket_of(*_by_name(experiment, storage))) is None:
         return sqlite_url(folder / STORE_FILE)
     copy = folder / "read" / STORE_FILE  # not the working copy, which a run on this machine may be writing to
     bucket.fetch_store(copy)

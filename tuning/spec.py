@@ -29,10 +29,11 @@ from pydantic import (
 from cluster.spec import ClusterSpec
 from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
-from trainables.errors import nearest
-from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective
+from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective, Seed
 from tuning.budget import BudgetSpec
+from tuning.checks.known_names import strategy_instead
 from tuning.checks.mistakes import Mistake, SpecError, mistakes_of
+from tuning.checks.short_forms import spelled_out
 from tuning.space import Space
 from tuning.spec_file import dump, read_source
 from tuning.strategies import Strategy, find_strategies
@@ -108,7 +109,7 @@ def _plug_in(raw: object) -> Strategy:
         raise SpecError([Mistake("kind", "is missing", next_step=f"add one of {', '.join(sorted(known))}")])
     kind = str(raw["kind"])
     if kind not in known:
-        raise SpecError([Mistake("kind", "no such strategy", kind, nearest(kind, known))])
+        raise SpecError([Mistake("kind", "no such strategy", kind, strategy_instead(kind, known))])
     try:
         return known[kind].model_validate({key: value for key, value in raw.items() if key != "kind"})
     except ValidationError as error:
@@ -121,7 +122,7 @@ class ExperimentSpec(FineTuneSpec):
     name: Annotated[str, AfterValidator(folder_name)] = Field(description="of the experiment and of its run folder")
     space: Space = Field(Space({}), description="what to search: tunable name -> its values")
     strategies: tuple[Annotated[Strategy, BeforeValidator(_plug_in)], ...] = Field(min_length=1)
-    seeds: Annotated[tuple[NonNegativeInt, ...], AfterValidator(_distinct)] = Field(
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct)] = Field(
         (0,), min_length=1, description="of the search; every strategy runs once per seed"
     )
     budget: Annotated[BudgetSpec, BeforeValidator(_or_nothing)] = Field(
@@ -242,7 +243,7 @@ def load_spec(
     from tuning.checks.spec_checks import mistakes_in
 
     raw, label = read_source(source, overrides)
-    draft, mistakes = Draft.read(raw, ExperimentSpec)
+    draft, mistakes = Draft.read(spelled_out(raw), ExperimentSpec)
     mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))
     if mistakes:
         raise SpecError(mistakes, label)

@@ -118,9 +118,8 @@ def find_source(source: str | Path) -> Path:
     if preset.is_file() and preset.parent == EXAMPLES:
         return preset
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise SpecError(
-            [Mistake(str(source), "no such file", next_step="`tunefleet init FILE` writes one to start from")]
-        )
+        step = "`tunefleet init FILE` writes one to start from"
+        raise SpecError([Mistake(str(source), f"no such file, looked in {path.absolute().parent}", next_step=step)])
     raise SpecError([Mistake(str(source), "neither a file nor a preset", next_step=nearest(str(source), presets()))])
 
 

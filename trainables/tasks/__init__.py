@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Task", "TaskData", "TaskError", "find_task", "find_tasks", "task_names"]
 
+# Kinds of tasks that there are elsewhere and not here. Their names are near to those of ours, and mean something else.
+UNSUPPORTED = frozenset(
+    [
+        *("token_classification", "ner", "pos", "pos_tagging", "tagging", "sequence_labeling", "sequence_labelling"),
+        *("question_answering", "qa", "squad", "summarization", "translation", "seq2seq", "text2text_generation"),
+        *("text_generation", "causal_lm", "language_modeling", "masked_lm", "fill_mask", "multiple_choice", "swag"),
+        *("multi_label_classification", "multilabel_classification", "multilabel", "zero_shot_classification"),
+        *("feature_extraction", "sentence_similarity", "sentence_embedding", "reward_modeling", "dpo", "sft"),
+    ]
+)
+UNSUPPORTED_MODALITIES = ("image_classification", "audio_classification", "video_classification", "speech_recognition")
+ALIASES = {
+    **dict.fromkeys(("classification", "sequence_classification", "classify", "csv"), "text_classification"),
+    **dict.fromkeys(("sentiment", "sentiment_analysis", "nli", "text_pair_classification"), "text_classification"),
+    **dict.fromkeys(("regression", "sequence_regression", "scoring"), "text_regression"),
+    **{name: f"glue/{name}" for name in ("cola", "sst2", "mrpc", "qqp", "mnli", "qnli", "wnli", "stsb")},
+    **{"sst_2": "glue/sst2", "sts_b": "glue/stsb"},
+}
+
 
 class TaskError(InputError):
     """The data cannot be used: which option, its value, the rule, the next step."""
@@ -127,8 +146,13 @@ def find_task(name: str) -> Task:
     Raises:
         ValueError: there is none; names the nearest known one.
     """
-    try:
-        return find_tasks()[name]
-    except KeyError:
-        step = nearest(name, find_tasks())
-        raise TaskError("task", name, "is no known task", f"{step} (`tunefleet ls` shows all)") from None
+    known = find_tasks()
+    if name in known:
+        return known[name]
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    if plain in UNSUPPORTED or plain.endswith(UNSUPPORTED_MODALITIES):
+        step = f"known kinds are classes and numbers for a text or a pair of texts: {', '.join(task_names())}"
+        raise TaskError("task", name, "is not supported", step)
+    meant = ALIASES.get(plain, plain)
+    step = f"did you mean {meant}?" if meant in known else nearest(name, known)
+    raise TaskError("task", name, "is no known task", f"{step} (`tunefleet ls` shows all)")

@@ -80,7 +80,8 @@ def check_wandb(draft: Draft) -> Iterator[Mistake]:
     file = Path(wandb.key_file).expanduser() if wandb.key_file else None
     if file is not None and wandb.mode in ("auto", "online"):
         if not file.is_file():
-            yield Mistake("wandb.key_file", "no such file", wandb.key_file, "write the key into it, mode 0600")
+            rule = f"no such file, looked in {file.absolute().parent}"
+            yield Mistake("wandb.key_file", rule, wandb.key_file, "write the key into it, mode 0600")
             return
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             yield Mistake("wandb.key_file", "other users can read it", wandb.key_file, f"chmod 600 {wandb.key_file}")

@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from trainables.errors import nearest
+from tuning.checks.known_names import key_instead, section
+from tuning.checks.short_forms import right_form
+from tuning.strategies import Strategy
 
 NO_VALUE = object()  # the mistake is about a key, or about something that is not there
 
@@ -65,11 +67,13 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
         elif detail["type"] == "missing":
             found.append(Mistake(path, "is missing", next_step="add it"))
         elif detail["type"] == "extra_forbidden":
-            known = _keys_at(model, detail["loc"][:-1])
-            step = nearest(str(detail["loc"][-1]), known) if known else "remove it"
+            known, inside = _keys_at(model, detail["loc"][:-1]), "strategy" if issubclass(model, Strategy) else ""
+            step = key_instead(str(detail["loc"][-1]), known, inside=inside)
             found.append(Mistake(path, "unknown key", next_step=step))
         else:
-            found.append(Mistake(path, _rule(detail["msg"]), value=detail["input"]))
+            form = right_form(detail["loc"], detail["type"], detail["input"], model)
+            rule, step = form or (_rule(detail["msg"]), "")
+            found.append(Mistake(path, rule, detail["input"], step))
     return found
 
 
@@ -86,8 +90,8 @@ def _rule(message: str) -> str:
 def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> Collection[str]:
     """The keys that the (nested) model at `loc` takes."""
     for part in loc:
-        inner = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = section(model.model_fields[part].annotation) if part in model.model_fields else None
+        if inner is None:
             return ()
         model = inner
     return model.model_fields

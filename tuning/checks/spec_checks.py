@@ -13,7 +13,7 @@ from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
 from trainables.model_files import longest_input
 from trainables.models import check_model
-from trainables.spec import ADAM_ONLY, TRAININGS, find_tunable
+from trainables.spec import ADAM_ONLY, LARGEST_SEED, TRAININGS, find_tunable
 from trainables.tasks import find_task, find_tasks
 from tuning.checks import machine_checks, store_checks
 from tuning.checks.draft import Draft
@@ -231,6 +231,15 @@ def _budget(draft: Draft) -> Iterator[Mistake]:
         yield Mistake("budget.epochs", rule, epochs, step)
 
 
+def _seeds(draft: Draft) -> Iterator[Mistake]:
+    """The trials of a study are drawn from `seed` and the study's own together."""
+    spec = draft.spec
+    for position, own in enumerate(spec.seeds):
+        if spec.seed + own > LARGEST_SEED:
+            rule = f"with seed: {spec.seed} it is more than {LARGEST_SEED}, and trials are drawn from their sum"
+            yield Mistake(join("seeds", position), rule, own, "lower one of them")
+
+
 def _is_multiple(value: float, unit: float) -> bool:
     count = round(value / unit)
     return count >= 1 and abs(value - count * unit) < ROUNDING
@@ -251,6 +260,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_strategy_spaces, "strategies space space.* epochs"),
         (_epochs, "epochs report_every_epochs fixed"),
         (_endless, "strategies budget"),
+        (_seeds, "seed seeds"),
         (_budget, "budget report_every_epochs"),
         (_strategy_epochs, "strategies report_every_epochs"),
         (machine_checks.check_storage, "cluster"),

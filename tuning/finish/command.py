@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from trainables.spec import LARGEST_SEED, whole_seed
+
 SUCCESS = 0
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -66,9 +68,11 @@ def _train_final(arguments: argparse.Namespace) -> int:
 
 
 def _seed(text: str) -> int:
-    if (seed := int(text)) < 0:
-        raise ValueError(text)
-    return seed
+    try:
+        return whole_seed(int(text))
+    except ValueError as error:
+        rule = f"{text!r}: must be a whole number from 0 to {LARGEST_SEED}"
+        raise argparse.ArgumentTypeError(rule) from error
 
 
 def _say(line: str) -> None:

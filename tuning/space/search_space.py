@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
 
-from trainables.errors import nearest
-from trainables.spec import TUNABLES, Params, Value, find_tunable
+from trainables.spec import Params, Value, find_tunable
+from tuning.space.aliases import nearest_tunable
 from tuning.space.dimensions import Choice, Dimension, Fixed, plain_value
 from tuning.space.ranges import IntUniform, LogInt, LogUniform, Range, Uniform
 
@@ -54,7 +54,7 @@ def unknown_name(name: str) -> str | None:
     """Why `name` can stand neither in a space nor under `fixed:`, with the nearest known name; None if it can."""
     if find_tunable(name) is not None:
         return None
-    return f"nothing consumes a hyperparameter {name!r}; {nearest(name, [*TUNABLES, 'model.<key>'])}"
+    return f"nothing consumes a hyperparameter {name!r}; {nearest_tunable(name)}"
 
 
 class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValidator(parse_dimension)]]]):

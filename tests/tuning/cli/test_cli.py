@@ -104,8 +104,8 @@ def test_init_writes_a_spec_that_validates_and_overwrites_nothing(capsys: pytest
     assert cli.main(["init", "no/such/folder.yaml"]) == 2
 
 
-@pytest.mark.parametrize("by", ["name", "folder", "store"])
-def test_results_are_found_by_name_by_folder_and_by_store(
+@pytest.mark.parametrize("by", ["name", "folder", "store", "spec file", "spec file of the folder"])
+def test_results_are_found_by_name_by_folder_by_store_and_by_spec_file(
     recorded: ExperimentSpec,
     by: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -116,7 +116,11 @@ def test_results_are_found_by_name_by_folder_and_by_store(
         "name": ["mine"],
         "folder": [str(recorded.run_folder)],
         "store": ["mine", "--store", recorded.store_url],
+        "spec file": [str(tmp_path / "own.yaml")],
+        "spec file of the folder": [str(recorded.run_folder / "spec.yaml")],
     }[by]
+    storage = recorded.run_folder.parent
+    (tmp_path / "own.yaml").write_text(f"name: mine\ncluster: {{storage: {storage}}}\n")
     if by != "name":
         (tmp_path / "empty").mkdir()
         monkeypatch.chdir(tmp_path / "empty")
@@ -193,6 +197,18 @@ def test_an_unknown_experiment_is_told_with_the_nearest_one(
 ) -> None:
     assert cli.main([command, "mime"]) == 2
     assert "did you mean mine?" in capsys.readouterr().err
+
+
+def test_a_spec_file_that_was_not_run_is_told_by_its_name_and_where_was_looked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("good.yaml").write_text("name: mine\n")
+    assert cli.main(["results", "good.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert f"'mine': no experiment of that name in {tmp_path / 'runs'}; `tunefleet run good.yaml` runs it" in told
+    Path("other.yaml").write_text("task: reviews\n")
+    assert cli.main(["results", "other.yaml"]) == 2
+    assert "'other.yaml': is a file without the name of an experiment; give the name" in capsys.readouterr().err
 
 
 def test_a_store_that_is_not_there_is_an_error_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,24 @@
+"""Which way a metric gets better, by its name. Of a name that is not known nothing is said."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+MORE_IS_BETTER = (
+    *("accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "precision", "recall", "auc", "roc_auc"),
+    *("matthews_correlation", "mcc", "pearson", "spearman", "r2", "average_precision", "exact_match"),
+)
+LESS_IS_BETTER = ("loss", "mse", "rmse", "mae", "mean_squared_error", "mean_absolute_error", "perplexity", "error")
+
+
+def direction_of(metric: str) -> Literal["max", "min"] | None:
+    """'max' where more is better, 'min' where less is, None where the name does not tell.
+
+    `eval_loss`, `f1_macro` and `validation_accuracy` are told by the word they begin or end with.
+    """
+    name = metric.lower()
+    if any(name == known or name.endswith(f"_{known}") for known in LESS_IS_BETTER):
+        return "min"
+    if any(name == known or name.startswith(f"{known}_") or name.endswith(f"_{known}") for known in MORE_IS_BETTER):
+        return "max"
+    return None
