@@ -12,7 +12,8 @@ from trainables.errors import InputError
 from tuning.checks import machine
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake
-from tuning.tracking.tracking import has_key
+from tuning.tracking.environment import MODE_VARIABLE, MODES, unknown_mode
+from tuning.tracking.tracking import has_key, mode_in_force
 
 
 def check_storage(draft: Draft) -> Iterator[Mistake]:
@@ -85,6 +86,8 @@ def check_wandb(draft: Draft) -> Iterator[Mistake]:
             return
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             yield Mistake("wandb.key_file", "other users can read it", wandb.key_file, f"chmod 600 {wandb.key_file}")
-    if wandb.mode == "online" and not has_key(wandb):
+    if (unknown := unknown_mode()) is not None:
+        yield Mistake(MODE_VARIABLE, f"must be one of {', '.join(MODES)}", unknown, "set one of them, or unset it")
+    elif mode_in_force(wandb, key=False)[0] == "online" and not has_key(wandb):
         step = "set WANDB_API_KEY or wandb.key_file, or wandb.mode=offline"
         yield Mistake("wandb.mode", "no key is found", wandb.mode, step)

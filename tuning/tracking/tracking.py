@@ -1,5 +1,8 @@
 """Weights & Biases: whether it is used, where its key comes from, and the callback that feeds it.
 
+Of the spec's `wandb.mode` and of what W&B's own variables and settings ask for (`tuning.tracking.environment`), that
+which sends less is in force: an account that was set to offline sends nothing because a spec says online.
+
 The key comes from WANDB_API_KEY or from `wandb.key_file`, lives in the driver's memory, and is handed to the process
 that writes a run as an argument of a call on the same machine: it is in no file, log, pickle or runtime environment.
 The package wandb is imported only where it is used.
@@ -10,7 +13,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
+
+from tuning.tracking.environment import Mode, said_outside
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -18,6 +23,9 @@ if TYPE_CHECKING:
     from tuning.spec import ExperimentSpec, WandbSpec
 
 KEY_VARIABLE = "WANDB_API_KEY"
+PROJECT = "tunefleet"
+SENDS = ("disabled", "offline", "online")  # from nothing to everything
+NO_KEY = f"no {KEY_VARIABLE} and no wandb.key_file; set wandb.mode=offline to keep local runs"
 
 
 class TrackingError(RuntimeError):
@@ -78,6 +86,22 @@ def has_key(spec: WandbSpec) -> bool:
     return file is not None and file.is_file() and bool(file.read_text().strip())
 
 
+def mode_in_force(spec: WandbSpec, *, key: bool) -> tuple[Mode, str]:
+    """The mode, and who has decided it where that is not the spec; of `auto` what is said outside, else by the key.
+
+    Args:
+        key: whether there is one; without it nothing can be sent.
+    """
+    outside = said_outside()
+    if spec.mode != "auto":
+        if outside is None or SENDS.index(outside.mode) >= SENDS.index(spec.mode):
+            return spec.mode, ""
+        return outside.mode, f"{outside.source}, which goes before wandb.mode: {spec.mode}"
+    if outside is not None and (key or outside.mode != "online"):
+        return outside.mode, outside.source
+    return ("online", "") if key else ("disabled", NO_KEY)
+
+
 @dataclass(frozen=True)
 class Tracking:
     """How the runs of one experiment are tracked."""
@@ -85,7 +109,8 @@ class Tracking:
     wandb: WandbSpec
     experiment: str
     run_folder: Path
-    mode: Literal["online", "offline", "disabled"]
+    mode: Mode
+    why: str = ""  # who has decided the mode, where that is not the spec
     key: Secret | None = field(default=None, repr=False)
     told: set[str] = field(default_factory=set, repr=False, compare=False)  # warnings that were given
 
@@ -97,27 +122,34 @@ class Tracking:
             TrackingError: online without a key, or a key file that cannot be read.
         """
         key = take_key(spec.wandb)
-        wanted = spec.wandb.mode
-        if wanted == "online" and key is None:
+        mode, why = mode_in_force(spec.wandb, key=key is not None)
+        if mode == "online" and key is None:
             raise TrackingError(
                 f"wandb.mode: online needs a key, but {KEY_VARIABLE} is not set and wandb.key_file names no file. "
                 "Set one of them, or wandb.mode=offline to keep local runs."
             )
-        mode = ("disabled" if key is None else "online") if wanted == "auto" else wanted
-        return cls(spec.wandb, spec.name, spec.run_folder, mode, key if mode == "online" else None)
+        return cls(spec.wandb, spec.name, spec.run_folder, mode, why, key if mode == "online" else None)
+
+    @property
+    def project(self) -> str:
+        """The spec's, else WANDB_PROJECT's, else ours."""
+        return self.wandb.project or os.environ.get("WANDB_PROJECT") or PROJECT
+
+    @property
+    def entity(self) -> str | None:
+        """The spec's, else WANDB_ENTITY's, else None: the key's own."""
+        return self.wandb.entity or os.environ.get("WANDB_ENTITY") or None
 
     def describe(self) -> str:
         """One line for the header of a run."""
+        why = f" ({self.why})" if self.why else ""
+        project = "/".join(filter(None, (self.entity, self.project)))
         if self.mode == "disabled":
-            if self.wandb.mode == "disabled":
-                return "W&B: disabled"
-            return f"W&B: disabled (no {KEY_VARIABLE} and no wandb.key_file; set wandb.mode=offline to keep local runs)"
-        project = "/".join(filter(None, (self.wandb.entity, self.wandb.project)))
+            return f"W&B: disabled{why}"
         if self.mode == "offline":
-            return (
-                f"W&B: offline, project {project} (upload with `wandb sync {self.run_folder / 'wandb'}/offline-run-*`)"
-            )
-        return f"W&B: online, project {project}"
+            upload = f"upload with `wandb sync {self.run_folder / 'wandb'}/offline-run-*`"
+            return f"W&B: offline{why}, project {project} ({upload})"
+        return f"W&B: online{why}, project {project}"
 
     def callbacks(self, strategy: str, seed: int) -> list[Callback]:
         """What Tune calls to track one study: one W&B run per trial, all in the group experiment/strategy/seed."""
@@ -127,8 +159,8 @@ class Tracking:
 
         return [
             WandbRuns(
-                project=self.wandb.project,
-                entity=self.wandb.entity,
+                project=self.project,
+                entity=self.entity,
                 study=(self.experiment, strategy, seed),
                 mode=self.mode,
                 folder=self.run_folder,

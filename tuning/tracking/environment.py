@@ -1,0 +1,64 @@
+"""What W&B's own variables and settings files say of its mode. Reads them without importing wandb.
+
+WANDB_MODE as wandb itself reads it, WANDB_DISABLED as transformers' Trainer does, and the two files that
+`wandb offline` and `wandb disabled` write into. Of these the first that says something counts, in this order; but
+WANDB_DISABLED=true always does, as it was meant to.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Mode = Literal["online", "offline", "disabled"]
+MODE_VARIABLE, DISABLED_VARIABLE = "WANDB_MODE", "WANDB_DISABLED"
+MODES: dict[str, Mode] = {
+    **{"online": "online", "run": "online", "shared": "online"},
+    **{"offline": "offline", "dryrun": "offline", "disabled": "disabled"},
+}
+TRUE = ("1", "true", "yes", "on", "y", "t")
+
+
+class Said(NamedTuple):
+    """A mode, and who says so."""
+
+    mode: Mode
+    source: str  # such as WANDB_MODE=offline
+
+
+def said_outside() -> Said | None:
+    """The mode that variables and settings files ask for; None: they ask for none, or for one that there is not."""
+    if (value := os.environ.get(DISABLED_VARIABLE, "").strip()).lower() in TRUE:
+        return Said("disabled", f"{DISABLED_VARIABLE}={value}")
+    if value := os.environ.get(MODE_VARIABLE, "").strip():
+        return Said(MODES[value.lower()], f"{MODE_VARIABLE}={value}") if value.lower() in MODES else None
+    for file in _settings_files():
+        if (mode := MODES.get(_mode_in(file))) is not None:
+            return Said(mode, str(file))
+    return None
+
+
+def unknown_mode() -> str | None:
+    """The value of WANDB_MODE, if it is no mode."""
+    value = os.environ.get(MODE_VARIABLE, "").strip()
+    return value if value and value.lower() not in MODES else None
+
+
+def _settings_files() -> tuple[Path, ...]:
+    """Of the working directory, then of the account."""
+    base = Path(os.environ.get("WANDB_DIR") or ".")
+    folder = next((base / name for name in (".wandb", "wandb") if (base / name).is_dir()), base / "wandb")
+    account = Path(os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb").expanduser())
+    return folder.absolute() / "settings", account / "settings"
+
+
+def _mode_in(file: Path) -> str:
+    """As the file has it; empty where there is none, or it cannot be read: wandb then takes it for empty, too."""
+    parser = configparser.ConfigParser()
+    try:
+        parser.read_string(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, configparser.Error):
+        return ""
+    return parser.get("default", "mode", fallback="", raw=True).strip().lower()
