@@ -6,7 +6,6 @@ The token is shown to nobody who did not ask for one: the first question is aske
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import sys
@@ -19,6 +18,8 @@ from urllib.parse import urlsplit
 from cluster.capacity import ClusterError, Node
 from cluster.growth import may_grow
 from cluster.head import own_token
+from cluster.listeners import is_here, is_loopback
+from cluster.route import ask, origin
 
 if TYPE_CHECKING:
     from requests import Response
@@ -64,6 +65,7 @@ class Dashboard:
 
     url: str
     token: str | None = field(repr=False)  # None: it wants none
+    run_by: str | None = None  # the account that runs it on this machine, where it is neither this one nor root
 
     @property
     def headers(self) -> dict[str, str]:
@@ -137,24 +139,26 @@ class Dashboard:
     def _get(
         self, path: str, query: Mapping[str, str], *, seconds: float = ANSWER_SECONDS, stream: bool = False
     ) -> Response:
-        return _asked(f"{self.url}{path}", self.headers, query, seconds=seconds, stream=stream)
+        return _asked(f"{self.url}{path}", self.headers, query, self.run_by, seconds=seconds, stream=stream)
 
 
-def open_dashboard(url: str, *, allow_unauthenticated: bool = False) -> Dashboard:
+def open_dashboard(url: str, *, allow_unauthenticated: bool = False, run_by: str | None = None) -> Dashboard:
     """Knock at `url` (from `dashboard_url`): without a token, then with ours if one is wanted.
 
     Args:
         allow_unauthenticated: go on where another machine's dashboard lets everybody in.
+        run_by: the account that may listen at an address of this machine, beside this one and root.
 
     Raises:
         ClusterError: nobody answers, it is no Ray, it is another Ray than ours, it refuses our token, wants one that
-            there is not, or lets everybody in.
+            there is not, or lets everybody in; or another account listens there, or a proxy would read the token.
     """
-    answer = _asked(f"{url}/api/version", {}, {}, seconds=ANSWER_SECONDS)
+    host = urlsplit(url).hostname or ""
+    answer = _asked(f"{url}/api/version", {}, {}, run_by, seconds=ANSWER_SECONDS)
     if answer.status_code not in (401, 403):
-        found = Dashboard(url, None)
+        found = Dashboard(url, None, run_by)
         _refuse_other_versions(url, answer)
-        if not allow_unauthenticated and not _is_loopback(url):
+        if not allow_unauthenticated and not is_loopback(host):
             raise ClusterError(
                 f"{url} asks for no token: whoever reaches it runs code on that cluster. Start it with a token "
                 "(`tunefleet cluster start --head`), or, where the network is closed to everybody else, insist with "
@@ -167,15 +171,14 @@ def open_dashboard(url: str, *, allow_unauthenticated: bool = False) -> Dashboar
             f"{url} wants a token and there is none. Put the cluster's own into RAY_AUTH_TOKEN, into the file that "
             "RAY_AUTH_TOKEN_PATH names, or into ~/.ray/auth_token (mode 0600)."
         )
-    if url.startswith("http:") and not _is_loopback(url):
+    if url.startswith("http:") and not is_here(host):
         print(
             f"tunefleet: the token goes to {url} unencrypted: whoever listens on the way can use it. "
             "A tunnel (ssh -L 8265:localhost:8265 HEAD) or https:// hides it.",
             file=sys.stderr,
         )
-    _refuse_another_login(url)
-    found = Dashboard(url, token)
-    answer = _asked(f"{url}/api/version", found.headers, {}, seconds=ANSWER_SECONDS)
+    found = Dashboard(url, token, run_by)
+    answer = _asked(f"{url}/api/version", found.headers, {}, run_by, seconds=ANSWER_SECONDS)
     if answer.status_code in (401, 403):
         raise ClusterError(
             f"{url} refused the token that was found (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token): "
@@ -183,17 +186,6 @@ def open_dashboard(url: str, *, allow_unauthenticated: bool = False) -> Dashboar
         )
     _refuse_other_versions(url, answer)
     return found
-
-
-def _refuse_another_login(url: str) -> None:
-    """`requests`, Ray's client included, would send a login of ~/.netrc in place of the token."""
-    from requests.utils import get_netrc_auth
-
-    if get_netrc_auth(url) is not None:
-        raise ClusterError(
-            f"{url}: ~/.netrc (or $NETRC) has a login for that host, or a `default` one, which would be sent in place "
-            "of the token. Take it out, or set NETRC=/dev/null for this command."
-        )
 
 
 def _refuse_other_versions(url: str, answer: Response) -> None:
@@ -212,42 +204,31 @@ def _refuse_other_versions(url: str, answer: Response) -> None:
 
 
 def _asked(
-    url: str, headers: Mapping[str, str], query: Mapping[str, str], *, seconds: float, stream: bool = False
+    url: str,
+    headers: Mapping[str, str],
+    query: Mapping[str, str],
+    run_by: str | None,
+    *,
+    seconds: float,
+    stream: bool = False,
 ) -> Response:
     import requests
 
     try:
-        # A redirect could lead the token elsewhere.
-        return requests.get(
-            url, headers=dict(headers), params=dict(query), timeout=seconds, stream=stream, allow_redirects=False
-        )
+        return ask("GET", url, headers, seconds=seconds, run_by=run_by, params=dict(query), stream=stream)
     except requests.Timeout as error:
         raise ClusterError(
-            f"{_origin(url)} does not answer within {seconds:g} s. Is the head overloaded, or a firewall in between?"
+            f"{origin(url)} does not answer within {seconds:g} s. Is the head overloaded, or a firewall in between?"
         ) from error
     except requests.exceptions.SSLError as error:
         raise ClusterError(
-            f"{_origin(url)}: its certificate is not trusted here: {error}. "
-            "REQUESTS_CA_BUNDLE names your own authority."
+            f"{origin(url)}: its certificate is not trusted here: {error}. REQUESTS_CA_BUNDLE names your own authority."
         ) from error
     except requests.RequestException as error:
         raise ClusterError(
-            f"no dashboard answers at {_origin(url)}. Check host and port ({PORT} by default), start the head with "
+            f"no dashboard answers at {origin(url)}. Check host and port ({PORT} by default), start the head with "
             "--dashboard-host, or open a tunnel: ssh -L 8265:localhost:8265 HEAD"
         ) from error
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _as_ray_says(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from cluster.fork_launcher import MARK
 from cluster.head import AUTH_MODE
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobDetails, JobSubmissionClient
+    from ray.job_submission import JobDetails
+
+    from cluster.job_client import JobClient
 
 State = Literal["pending", "running", "succeeded", "failed", "stopped"]
 UPLOAD_LIMIT = 100 << 20  # bytes of one request that a dashboard takes: ray_constants.DASHBOARD_CLIENT_MAX_SIZE
@@ -83,7 +85,7 @@ class Jobs:
     """The jobs behind an open dashboard."""
 
     def __init__(self, dashboard: Dashboard) -> None:
-        from ray.job_submission import JobSubmissionClient
+        from cluster.job_client import JobClient
 
         for chatty in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
             logging.getLogger(chatty).setLevel(logging.WARNING)  # they tell of each upload and each closed connection
@@ -91,10 +93,8 @@ class Jobs:
         # Ray's client would take another address, or another token, out of the environment.
         own = {AUTH_MODE: "disabled", "RAY_API_SERVER_ADDRESS": dashboard.url}
         with environment({}, own):
-            self._client: JobSubmissionClient = self._told(
-                lambda: JobSubmissionClient(
-                    dashboard.url, headers=dashboard.headers, verify=_authorities(dashboard.url)
-                )
+            self._client: JobClient = self._told(
+                lambda: JobClient(dashboard.url, headers=dashboard.headers, run_by=dashboard.run_by)
             )
 
     def submit(self, job: Job) -> bool:
@@ -177,6 +177,8 @@ class Jobs:
             before, reason = told, "it ended"
             try:
                 asyncio.run(tail())
+            except ClusterError:
+                raise
             except Exception as error:  # aiohttp's, RuntimeError: a proxy or the head closed the connection
                 reason = str(error)
             record = self.get(job)
@@ -231,12 +233,6 @@ class Jobs:
             raise ClusterError(f"{url} does not answer any more: {error}. Jobs go on without us; try again.") from error
         except RuntimeError as error:
             raise explained(url, str(error)) from error
-
-
-def _authorities(url: str) -> str | bool:
-    """Whose certificates are believed, as `requests` finds it: Ray's client does not look for its log's connection."""
-    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return named if named and url.startswith("https:") else True
 
 
 class UnknownJob(ClusterError):

@@ -163,7 +163,7 @@ def connect(
         with local_ray(spec, imports) as daemon:
             yield replace(_session(spec, run_folder, None), daemon=daemon)
     else:
-        head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated)
+        head = find_head(spec.address, allow_unauthenticated=spec.allow_unauthenticated, run_by=spec.run_by)
         with _joined(head, modules) as address:
             session = _session(spec, run_folder, address)
             _check(session, spec, run_folder, modules, reads, prepare)

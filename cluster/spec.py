@@ -51,6 +51,11 @@ class ClusterSpec(BaseModel):
         False,
         description="Join other machines whose Ray asks for no token: whoever reaches its ports runs code there.",
     )
+    run_by: str | None = Field(
+        None,
+        description="On a machine that several accounts share: the account (name or number) whose Ray is joined, where "
+        "it is neither yours nor root's. That account then gets the cluster's token, and runs code as you.",
+    )
     cpus_per_trial: Annotated[float, Field(gt=0)] = Field(
         1.0, description="Cores; with several GPUs its processes share them alike, and one for each is sensible."
     )

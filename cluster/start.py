@@ -21,7 +21,7 @@ from typing import NamedTuple
 from cluster.capacity import ClusterError
 from cluster.environment import SETTINGS
 from cluster.fork_server import Imports, can_fork
-from cluster.head import AUTH_MODE, machines_of, own_token
+from cluster.head import AUTH_MODE, machines_of, own_token, refuse_foreign_head
 from cluster.private import TokenSource, ray_folder, token_source
 from cluster.start_hook import HOOK, hooked
 
@@ -136,6 +136,7 @@ def _arguments(head: str | None) -> list[str]:
 
 def _refuse_head(address: str) -> None:
     """Before anything starts: `ray start` itself would only say that it cannot connect."""
+    refuse_foreign_head("--address", address)
     if machines_of(address, token=None) is not None:
         raise ClusterError(
             f"--address: {address} asks for no token: whoever reaches its ports would run code here, too. Start the "

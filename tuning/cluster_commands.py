@@ -60,13 +60,19 @@ def _add_address(sub: argparse.ArgumentParser) -> None:
         help="the dashboard of the cluster's head (default: $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)",
     )
     sub.add_argument("--allow-unauthenticated", action="store_true", help="even if it lets everybody in")
+    sub.add_argument(
+        "--run-by",
+        metavar="ACCOUNT",
+        help="at an address of this machine: the account that runs the dashboard there, if neither you nor root",
+    )
 
 
 def _open(arguments: argparse.Namespace, *, insist: bool = False) -> Dashboard:
     from cluster.dashboard import dashboard_url, open_dashboard
 
     url = dashboard_url(arguments.address)
-    return open_dashboard(url, allow_unauthenticated=insist or arguments.allow_unauthenticated)
+    let_in = insist or arguments.allow_unauthenticated
+    return open_dashboard(url, allow_unauthenticated=let_in, run_by=arguments.run_by)
 
 
 def _submit(arguments: argparse.Namespace) -> int:

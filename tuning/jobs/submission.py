@@ -91,7 +91,8 @@ def prepare(source: str | Path, overrides: Sequence[str], on_cluster: Collection
         source, [*overrides, "cluster.address=auto"], elsewhere=[*CLUSTERS_OWN, *_packages_of_nodes(), *on_cluster]
     )
     storage = _storage(spec.cluster.storage)
-    spec = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"storage": storage})})
+    there = {"storage": storage, "run_by": None}  # accounts of this machine say nothing on the cluster's
+    spec = spec.model_copy(update={"cluster": spec.cluster.model_copy(update=there)})
     spec, uploads = collect(spec, on_cluster)
     _refuse_too_much([*(upload.source for upload in uploads), *(path for _, path in code(spec))])
     if uploads and "://" in storage:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
@@ -67,18 +65,6 @@ def test_a_cluster_of_others_that_lets_everybody_in_is_refused_unless_one_insist
         assert "insist with --allow-unauthenticated" in refusal(here)
         assert open_dashboard(here, allow_unauthenticated=True).token is None
         assert open_dashboard(f"http://127.0.0.1:{port}").headers == {}
-
-
-def test_a_login_that_would_be_sent_in_place_of_the_token_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "netrc").write_text("default login me password hunter2\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
-    with standing_in(version("ray"), status=401) as port:
-        assert "set NETRC=/dev/null" in refusal(f"http://127.0.0.1:{port}")
-        monkeypatch.setenv("NETRC", os.devnull)
-        assert "refused the token" in refusal(f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(
