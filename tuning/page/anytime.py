@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuning.comparison import Anytime, Comparison
-from tuning.page.figure import Figure, Table, View, number, plain, plot_of
+from tuning.page.figure import ALL, Figure, Table, View, number, plain, plot_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -27,7 +27,7 @@ def anytime_figure(comparison: Comparison, colours: Mapping[str, str], dashes: M
     found = [anytime_info(row.anytime) for row in comparison.rows]
     drawn = [info for info in found if info.median]
     metric, better = comparison.metric, "higher" if comparison.mode == "max" else "lower"
-    view = View("all strategies", _summary(drawn, metric), _draw(drawn, metric, colours, dashes))
+    view = View(ALL, _summary(drawn, metric), _draw(drawn, metric, colours, dashes))
     return Figure(
         id="anytime",
         title="Best so far over cost",

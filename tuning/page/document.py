@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from tuning.comparison import Comparison, compare
-from tuning.outcome import ExperimentOutcome, StudyState
+from tuning.outcome import ExperimentOutcome, StudyState, TrialState
 from tuning.page.anytime import anytime_figure
 from tuning.page.confirmed import confirmation_table, seed_figure
 from tuning.page.figure import Figure, Table, colours, dashes, number
@@ -26,12 +26,13 @@ from tuning.page.rungs import rung_figure
 from tuning.page.schedules import schedule_figure
 from tuning.page.slots import slot_figure, utilisation_table
 from tuning.page.tables import common_test, cost_table, pair_table, provenance_table, score_table, trial_table
+from tuning.page.winners import winners
 from tuning.report import best_configuration
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SCRIPTS = ("figures.js", "tables.js", "live.js", "start.js")
+SCRIPTS = ("figures.js", "tables.js", "trials.js", "live.js", "start.js")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
             running=[s for s in outcome.studies if s.state is StudyState.RUNNING],
             figures={figure.id: figure for figure in figures},
             tables=_tables(outcome, comparison),
+            states=[state.value for state in TrialState],
             pairs_tested=common_test(comparison),
             best=best_configuration(comparison),
             spec=spec_text,
@@ -86,11 +88,11 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
 
 def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: RecordedSpec) -> list[Figure]:
     """Every figure of the page, those without data too."""
-    colour = colours(outcome)
+    colour, dash, chosen = colours(outcome), dashes(outcome), winners(comparison)
     return [
-        anytime_figure(comparison, colour, dashes(outcome)),
-        learning_figure(outcome),
-        *hyperparameter_figures(outcome, spec),
+        anytime_figure(comparison, colour, dash),
+        learning_figure(outcome, chosen, colour, dash),
+        *hyperparameter_figures(outcome, spec, chosen, colour),
         lineage_figure(outcome),
         schedule_figure(outcome),
         rung_figure(outcome, spec),
@@ -128,7 +130,7 @@ def _tables(outcome: ExperimentOutcome, comparison: Comparison) -> dict[str, Tab
         "scores": score_table(comparison),
         "costs": cost_table(comparison),
         "pairs": pair_table(comparison),
-        "trials": trial_table(outcome),
+        "trials": trial_table(outcome, winners(comparison).overall),
         "provenance": provenance_table(outcome.studies),
         "utilisation": utilisation_table(outcome.studies),
         "confirmations": confirmation_table(outcome),

@@ -26,6 +26,8 @@ Cell = str | float | int | None
 # both. No figure tells by colour alone: dashes, symbols or labels say the same.
 PALETTE = ("#0b7dda", "#c4601d", "#2b8a57", "#9a5bd0", "#b8487c", "#857a14", "#00869a", "#c9485b")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+ALL = "all strategies"  # the view that shows every strategy together
+WINNER = "#c4601d"  # the colour of the winner's line, which is also the thickest
 # From the worst score to the best: no end fades into either ground, as those of the usual scales do.
 SCALE = ((0.0, "#c4601d"), (0.5, "#80808c"), (1.0, "#0b7dda"))
 STATE_COLOURS = {"completed": "#2b8a57", "stopped": "#857a14", "failed": "#c9485b", "running": "#0b7dda"}
@@ -36,6 +38,7 @@ class Table(NamedTuple):
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    marked: int | None = None  # the index of the row that is marked as the winner's
 
 
 EMPTY = Table((), ())
@@ -105,6 +108,12 @@ def number(value: float | None) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def wants_log(values: Sequence[Value]) -> bool:
+    """Whether an axis of these is better read in powers of ten: positive numbers over more than a factor of 20."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return len(numbers) == len(values) > 0 and min(numbers) > 0 and max(numbers) > 20 * min(numbers)
 
 
 def listed(names: Sequence[str]) -> str:

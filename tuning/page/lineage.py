@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import PALETTE, SCALE, Figure, Table, View, plot_of
+from tuning.page.figure import PALETTE, SCALE, WINNER, Figure, Table, View, plot_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
 
-WINNER = "#c4601d"
 MEMBER = "#7a828c"
 CLONE = PALETTE[0]
 NO_CLONES = "no strategy of this experiment has cloned a trial."

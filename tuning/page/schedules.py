@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from trainables.spec import Value
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import Figure, Table, View, cell, plot_of, shown
-from tuning.page.lineage import MEMBER, NO_CLONES, WINNER, populations
+from tuning.page.figure import WINNER, Figure, Table, View, cell, plot_of, shown, wants_log
+from tuning.page.lineage import MEMBER, NO_CLONES, populations
 
 
 class ScheduleInfo(NamedTuple):
@@ -113,7 +113,7 @@ def _axis(points: Sequence[tuple[int, float, Value]]) -> str:
     values = [value for _, _, value in points if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(values) < len(points):
         return "category"
-    return "log" if min(values) > 0 and max(values) > 20 * min(values) else "linear"
+    return "log" if wants_log(values) else "linear"
 
 
 def _summary(name: str, info: ScheduleInfo) -> str:

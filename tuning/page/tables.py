@@ -7,7 +7,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.page.figure import Cell, Table, number, shown
+from tuning.page.figure import Cell, Table, cell, number
+from tuning.page.winners import TrialKey
 
 if TYPE_CHECKING:
     from tuning.comparison import Comparison, Interval, Pair, StrategyRow
@@ -83,13 +84,17 @@ def common_test(comparison: Comparison) -> str | None:
     return tests.pop() if len(tests) == 1 else None
 
 
-def trial_table(outcome: ExperimentOutcome) -> Table:
-    """A row per trial of every study."""
+def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> Table:
+    """A row per trial of every study, a column per hyperparameter; the values are those in force at its best score."""
     metric = outcome.studies[0].metric
-    return Table(
-        ("strategy", "seed", "trial", "state", f"best {metric}", "at epoch", "epochs", "device-seconds", "values",
-         "error"),
-        tuple(
+    found = [
+        (study, trial, trial.best_report(metric, study.mode)) for study in outcome.studies for trial in study.trials
+    ]
+    names = list(dict.fromkeys(name for _, trial, _ in found for name in trial.params))
+    rows = []
+    for study, trial, best in found:
+        values = {**trial.params, **(best.params if best else {})}
+        rows.append(
             (
                 study.strategy,
                 study.seed,
@@ -99,15 +104,13 @@ def trial_table(outcome: ExperimentOutcome) -> Table:
                 best.epoch if best else None,
                 trial.epochs_trained,
                 trial.device_seconds,
-                ", ".join(f"{name} {shown(value)}" for name, value in (best.params if best else trial.params).items()
-                          if name in trial.params),
+                *(cell(values[name]) if name in values else None for name in names),
                 trial.error,
             )
-            for study in outcome.studies
-            for trial in study.trials
-            for best in [trial.best_report(metric, study.mode)]
-        ),
-    )  # fmt: skip
+        )
+    keys = [TrialKey(study.strategy, study.seed, trial.id) for study, trial, _ in found]
+    columns = ("strategy", "seed", "trial", "state", f"best {metric}", "at epoch", "epochs", "device-seconds")
+    return Table((*columns, *names, "error"), tuple(rows), keys.index(winner) if winner in keys else None)
 
 
 def provenance_table(studies: Iterable[StudyOutcome]) -> Table:

@@ -19,13 +19,15 @@ from tuning.page.anytime import anytime_info
 from tuning.page.confirmed import seed_info
 from tuning.page.document import Content, all_figures, content_of, page
 from tuning.page.figure import PALETTE, STATE_COLOURS, Figure
-from tuning.page.hyperparameters import hyperparameter_figures, scored_trials
 from tuning.page.learning import trial_curves
 from tuning.page.lineage import Clone, lineage_info
 from tuning.page.recorded_spec import RecordedSpec
 from tuning.page.rungs import milestones, rungs
 from tuning.page.schedules import schedule_info
+from tuning.page.scored import pooled_study, scored_trials
 from tuning.page.slots import timeline, utilisation, utilisation_table
+from tuning.page.tables import trial_table
+from tuning.page.winners import winners
 
 pytestmark = pytest.mark.unit
 
@@ -69,8 +71,79 @@ def test_a_trial_counts_with_its_best_score_and_the_values_in_force_then() -> No
     assert (member.params, member.score) == ({"learning_rate": 0.4}, 0.8)
 
 
+def test_a_failed_trial_is_drawn_by_itself_and_left_out_of_what_did_well() -> None:
+    """It broke off at the accuracy of chance: on one scale with the others it would flatten their lines."""
+    good = [trial(i, [report(1, 0.9 + i / 100, rate=i + 1.0), report(2, 0.95, rate=i + 1.0)]) for i in range(2)]
+    failed = trial(2, [report(1, 0.5, rate=9.0)], TrialState.FAILED, error="ValueError: no")
+    found = figures(study("grid", [*good, failed]))
+    grid, apart = found["learning"].views
+    assert (grid.label, apart.label) == ("grid", "failed trials")
+    scores = [y for trace in grid.plot["data"] for y in trace["y"] if y is not None]
+    assert min(scores) == 0.9
+    assert "1 failed trial is not drawn here" in grid.summary
+    assert [y for trace in apart.plot["data"] for y in trace["y"] if y is not None] == [0.5]
+    assert ("grid", 0, "t2", "failed", 1, 0.5) in found["learning"].table.rows
+    for id in ("parallel", "slices"):
+        assert [row[3] for row in found[id].table.rows] == [0.95, 0.95]
+        assert "1 failed trial is not drawn here" in found[id].views[0].summary
+
+
+def test_a_failed_trial_that_was_chosen_is_drawn_with_the_others() -> None:
+    failed = trial(1, [report(1, 0.97)], TrialState.FAILED, error="ValueError: no")
+    (view,) = figures(study("grid", [trial(0, [report(1, 0.9)]), failed]))["learning"].views
+    assert "Winner: trial t1 of grid, seed 0: 0.97 at epoch 1." in view.summary
+
+
+def test_the_winner_has_the_thickest_line_and_is_named() -> None:
+    found = figures(study("grid", [trial(i, [report(1, 0.8 + i / 10), report(2, 0.7 + i / 10)]) for i in range(2)]))
+    traces = found["learning"].views[0].plot["data"]
+    line, star = traces[-2:]
+    assert line["name"] == "winner: trial t1"
+    assert line["line"]["width"] > max(trace["line"]["width"] for trace in traces[:-2])
+    assert (star["marker"]["symbol"], star["x"], star["y"]) == ("star", [1], [0.9])
+
+
+def test_all_strategies_are_shown_together_first_where_there_are_several(content: Content) -> None:
+    for id in ("anytime", "learning", "parallel", "slices"):
+        assert content.figures[id]["views"][0]["label"] == "all strategies"
+    alone = figures(study("grid", [trial(i, [report(1, 0.8, rate=i + 1.0)]) for i in range(2)]))
+    assert [view.label for view in alone["learning"].views] == ["grid"]
+    assert [view.label for view in alone["parallel"].views] == ["grid"]
+
+
+def test_strategies_with_spaces_of_their_own_share_the_axes_that_they_have_in_common() -> None:
+    outcome = everything()
+    trials = scored_trials(outcome.studies)
+    pooled = pooled_study(trials, "max")
+    by_strategy = {trial.params["strategy"]: set(trial.params) for trial in pooled.trials}
+    assert by_strategy["pbt"] == {"strategy", "learning_rate", "weight_decay"}
+    assert by_strategy["grid"] == {"strategy", "learning_rate", "per_device_train_batch_size"}
+    assert [trial.value for trial in pooled.trials] == [trial.score for trial in trials]
+
+
+def test_the_table_of_trials_has_a_column_per_hyperparameter_and_marks_the_winner() -> None:
+    other = trial(0, [report(1, 0.8)])
+    bare = replace(
+        other, params={"weight_decay": 0.1}, reports=(report(1, 0.6)._replace(params={"weight_decay": 0.1}),)
+    )
+    outcome = ExperimentOutcome("e", "d", (study("grid", [bare]), study("pbt", list(population()))))
+    chosen = winners(compare(outcome))
+    table = trial_table(outcome, chosen.overall)
+    assert table.columns[8:] == ("weight_decay", "learning_rate", "error")
+    assert [row[8:10] for row in table.rows] == [(0.1, None), (None, 0.2), (None, 0.4)]
+    assert chosen.overall == ("pbt", 0, "t1")
+    assert table.marked == 2
+
+
+def test_one_row_of_the_page_is_the_winner_s(html: str) -> None:
+    parser = Scripts()
+    parser.feed(html)
+    assert [attrs.get("class") for tag, attrs in parser.tags if tag == "tr"].count("winner") == 1
+
+
 def test_importances_put_the_hyperparameter_that_matters_first() -> None:
-    found = {figure.id: figure for figure in hyperparameter_figures(everything(), SPEC)}["importances"]
+    outcome = everything()
+    found = {figure.id: figure for figure in all_figures(outcome, compare(outcome), SPEC)}["importances"]
     ranked = [name for strategy, name, _ in found.table.rows if strategy == "hyperopt_asha"]
     assert ranked[0] == "learning_rate"
     assert len(ranked) == 4

@@ -144,6 +144,106 @@ def test_a_table_is_sorted_by_keyboard_and_says_so(wide: Opened) -> None:
     assert "failed" in last.inner_text()  # what has no score stands last
 
 
+SHOWN = (
+    "() => [...document.querySelectorAll('#table-trials tbody tr:not([hidden])')].map((row) => row.cells[2].innerText)"
+)
+
+
+def values(page: Page, heading: str) -> list[float]:
+    """The numbers of one column of the table of trials, of the rows that are shown, in their order."""
+    cells = page.evaluate(
+        """(heading) => {
+          const table = document.getElementById('table-trials');
+          const column = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent.trim() === heading);
+          const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
+          return rows.map((row) => row.cells[column].dataset.value).filter(Boolean);
+        }""",
+        heading,
+    )
+    return [float(value) for value in cells]
+
+
+def test_trials_are_found_by_words_by_conditions_and_by_strategy_and_state(wide: Opened) -> None:
+    search, told = wide.page.locator("#find-trials"), wide.page.locator("#found-trials")
+    assert told.inner_text() == "198 of 198 trials"
+    search.fill("A0005")
+    assert wide.page.evaluate(SHOWN) == ["a0005"]
+    assert told.inner_text() == "1 of 198 trials"
+    search.fill("learning_rate<1e-4 accuracy>=0.85 cosine")
+    rates, scores = values(wide.page, "learning_rate"), values(wide.page, "best accuracy")
+    assert 0 < len(rates) == len(scores) < 198
+    assert max(rates) < 1e-4
+    assert min(scores) >= 0.85
+    search.fill("momentum>0")
+    assert told.inner_text() == '0 of 198 trials; no column is called "momentum"'
+    search.fill("")
+    wide.page.locator("#only-strategy").select_option("pbt")
+    assert told.inner_text() == "24 of 198 trials"
+    wide.page.locator("#only-state").select_option("failed")
+    assert told.inner_text() == "0 of 198 trials"
+    wide.page.locator("#only-strategy").select_option(label="all")
+    assert wide.page.evaluate(SHOWN) == ["a0005", "a1005", "a2005"]
+    with wide.page.expect_download() as download:
+        wide.page.locator("#csv-trials").click()
+    rows = list(csv.DictReader(download.value.path().read_text().splitlines()))
+    assert [(row["trial"], row["state"]) for row in rows] == [(f"a{i}005", "failed") for i in range(3)]
+    wide.page.locator("#only-state").select_option(label="all")
+    assert told.inner_text() == "198 of 198 trials"
+
+
+def test_trials_are_sorted_by_a_hyperparameter(wide: Opened) -> None:
+    heading = wide.page.locator("#table-trials thead th", has_text="weight_decay")
+    heading.locator("button").click()
+    decays = values(wide.page, "weight_decay")
+    assert decays == sorted(decays)
+    assert len(decays) == 3 * (48 + 8)
+    assert wide.page.evaluate(SHOWN)[-1].startswith("g")  # the grid had no such value
+
+
+def test_the_winner_is_found_in_the_table_and_in_the_drawing(wide: Opened) -> None:
+    (row,) = wide.page.locator("#table-trials tr.winner").all()
+    assert "★ winner" in row.inner_text()
+    name = row.locator("td").nth(1).inner_text()
+    assert f"winner: trial {name}" in str(wide.page.locator("#plot-learning .legend").text_content())
+
+
+def test_two_trials_stand_side_by_side_and_a_third_takes_the_place_of_the_first(wide: Opened) -> None:
+    def tick(trial: str) -> None:
+        wide.page.locator(f"[data-trial$=' {trial}']").focus()
+        wide.page.keyboard.press("Space")
+
+    panel = wide.page.locator("#compared")
+    tick("g0000")
+    assert not panel.is_visible()
+    tick("a0003")
+    assert panel.is_visible()
+    rows = [row.all_inner_texts() for row in (r.locator("td") for r in wide.page.locator("#table-compared tr").all())]
+    assert ["g0000", "a0003", ""] in rows
+    assert ["completed", "stopped", "differs"] in rows
+    until(wide.page, "document.querySelectorAll('#plot-compared .scatterlayer .trace').length === 2")
+    tick("p0001")
+    names = wide.page.locator("#table-compared tbody tr").nth(2).locator("td").all_inner_texts()
+    assert names[:2] == ["a0003", "p0001"]
+    assert not wide.page.locator("[data-trial$=' g0000']").is_checked()
+    tick("p0001")
+    tick("a0003")
+    assert not panel.is_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_is_wider_than_the_screen_says_that_it_scrolls(browser: Browser, file: Path, width: int) -> None:
+    """A scroll bar that hides itself, as on telephones, tells nobody that a drawing goes on."""
+    opened = Opened(browser, file.as_uri(), width)
+    shown = {id: opened.page.locator(f"#figure-{id} > .hint").is_visible() for id in ("learning", "parallel", "slices")}
+    assert shown == {"learning": False, "parallel": True, "slices": width == 390}
+    scrolls = (
+        "document.querySelector('#place-slices').scrollWidth > document.querySelector('#place-slices').clientWidth"
+    )
+    assert opened.page.evaluate(scrolls) is (width == 390)
+    assert opened.complaints == []
+    opened.context.close()
+
+
 def test_another_view_is_drawn_when_it_is_picked(wide: Opened) -> None:
     before = wide.page.locator("#summary-slots").inner_text()
     wide.page.locator("#pick-slots").select_option(label="pbt, seed 2")
@@ -203,9 +303,15 @@ def test_a_live_page_takes_what_is_new_and_keeps_scroll_and_sort_order(
     with serving(PageServer(lambda: content_of(now[0], spec_text()), 0)) as server:
         opened = Opened(browser, server.url)
         opened.page.locator("#table-trials-sort-4").click()
+        opened.page.locator("#find-trials").fill("g")
+        opened.page.locator("[data-trial='grid 0 g0001']").check()
+        opened.page.locator("[data-trial='grid 0 g0002']").check()
         opened.page.evaluate("window.scrollTo({top: 900, behavior: 'instant'})")
         now[0] = replace(whole, studies=whole.studies[:2])
         until(opened.page, "document.querySelectorAll('#table-trials tbody tr').length === 20")
+        until(opened.page, "document.querySelector('#found-trials').textContent === '20 of 20 trials'")
+        assert opened.page.locator("#find-trials").input_value() == "g"
+        assert opened.page.locator("#compared").is_visible()
         heading = opened.page.locator("#table-trials thead th").nth(4)
         assert heading.get_attribute("aria-sort") == "ascending"
         until(opened.page, "window.scrollY === 900")

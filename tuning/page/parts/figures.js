@@ -61,10 +61,23 @@ async function draw(id) {
   const { data, layout } = themed(view);
   await Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
   plot.style.minHeight = '';  // the place held for it before
+  if (!plot.dataset.drawn) plot.on('plotly_afterplot', showWhatScrolls);  // also when Plotly follows the window
   plot.dataset.drawn = 'true';
-  const place = plot.parentElement;  // a stop for the keyboard only where there is something to scroll
-  if (place.scrollWidth > place.clientWidth) place.tabIndex = 0;
-  else place.removeAttribute('tabindex');
+  showWhatScrolls();
+}
+
+// What is wider than its place says so in words, and is a stop for the keyboard; a drawing that fits is none.
+function showWhatScrolls() {
+  for (const place of document.querySelectorAll('.place, .scroll')) {
+    const scrolls = place.scrollWidth > place.clientWidth + 1;
+    const hint = place.previousElementSibling;
+    if (hint?.matches('.hint')) hint.hidden = !scrolls;
+    place.classList.toggle('cut', scrolls);
+    if (place.matches('.place')) {
+      if (scrolls) place.tabIndex = 0;
+      else place.removeAttribute('tabindex');
+    }
+  }
 }
 
 // CSS pixels between a figure and the screen: 0 for one that is seen.
@@ -89,7 +102,9 @@ async function drawAll() {
 
 // At once: the browser prints as soon as the listener returns.
 function drawNow() {
-  if (window.Plotly) Object.keys(page.figures).forEach(draw);
+  if (!window.Plotly) return;
+  Object.keys(page.figures).forEach(draw);
+  drawCompared();
 }
 
 function save(blob, name) {
@@ -119,8 +134,7 @@ function csvCell(value) {
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
-function saveCsv(id) {
-  const { columns, rows } = page.figures[id];
+function saveCsv(id, { columns, rows } = page.figures[id]) {
   const text = [columns, ...rows].map((row) => row.map(csvCell).join(',')).join('\r\n');
   save(new Blob([`${text}\r\n`], { type: 'text/csv' }), fileName(id, 'csv'));
 }

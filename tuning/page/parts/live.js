@@ -21,17 +21,25 @@ function replaceBlock(old, fresh) {
   for (const plot of old.querySelectorAll('.plot[data-drawn]')) {
     fresh.querySelector(`#${CSS.escape(plot.id)}`)?.replaceWith(plot);
   }
-  for (const kept of old.querySelectorAll('select, details')) {
+  for (const kept of old.querySelectorAll('select, details, input[type=search]')) {
     const twin = fresh.querySelector(`#${CSS.escape(kept.id)}`);
     if (!twin) continue;
     if (kept.matches('details')) twin.open = kept.open;
-    else if (kept.value < twin.options.length) twin.value = kept.value;
+    else if (kept.matches('input')) twin.value = kept.value;
+    else choose(twin, kept.selectedOptions[0]?.textContent);
   }
   old.replaceWith(fresh);
 }
 
+// By its name: with a second strategy there is a first view more, of all strategies.
+function choose(select, name) {
+  const found = [...select.options].find((option) => option.textContent === name);
+  if (found) found.selected = true;
+}
+
 async function update({ version, body, figures }) {
   const focused = document.activeElement?.id;
+  const caret = document.activeElement?.matches('input[type=search]') ? document.activeElement.selectionStart : null;
   const [x, y] = [window.scrollX, window.scrollY];
   page.version = version;
   page.figures = figures;
@@ -43,8 +51,12 @@ async function update({ version, body, figures }) {
   }
   document.querySelectorAll('figure details[open]').forEach((open) => fillData(open.id.replace('data-', '')));
   sortAgain();
+  filterTrials();
+  compareTrials();
   await drawAll();
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  const again = focused ? document.getElementById(focused) : null;
+  again?.focus({ preventScroll: true });
+  if (caret !== null) again?.setSelectionRange(caret, caret);
   window.scrollTo({ left: x, top: y, behavior: 'instant' });
 }
 

@@ -48,7 +48,9 @@ function element(name, attributes = {}, ...children) {
 function shownCell(value) {
   if (value === null) return '–';
   if (typeof value !== 'number') return value;
-  return Number.isInteger(value) ? value.toLocaleString('en') : String(Number(value.toPrecision(6)));
+  if (Number.isInteger(value)) return value.toLocaleString('en');
+  const short = Number(value.toPrecision(6));
+  return Math.abs(short) < 1e-4 ? Number(value.toPrecision(4)).toExponential() : String(short);
 }
 
 function dataCell(value) {
@@ -59,7 +61,7 @@ function dataCell(value) {
 function fillData(id) {
   const { title, columns, rows } = page.figures[id];
   const place = document.getElementById(`data-${id}`);
-  place.querySelector('.scroll')?.remove();
+  place.querySelectorAll('.scroll, .hint').forEach((old) => old.remove());
   const name = `table-data-${id}`;
   const cut = rows.length > MOST_ROWS ? `; the first ${MOST_ROWS} rows, the CSV has all` : '';
   const caption = element('caption', { id: `${name}-caption` },
@@ -69,6 +71,7 @@ function fillData(id) {
   const body = rows.slice(0, MOST_ROWS).map((row) => element('tr', {}, ...row.map(dataCell)));
   const table = element('table', { id: name, class: 'sortable' }, caption,
     element('thead', {}, element('tr', {}, ...columns.map(heading))), element('tbody', {}, ...body));
-  place.append(element('div',
+  place.append(element('p', { class: 'hint' }, 'Wider than its place: scroll it sideways →'), element('div',
     { class: 'scroll', tabindex: '0', role: 'region', 'aria-labelledby': `${name}-caption` }, table));
+  showWhatScrolls();
 }
