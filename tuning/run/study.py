@@ -35,7 +35,8 @@ class Study:
             return self.plan.trials
         limit = self.spec.budget.limit
         assert limit is not None  # the spec's checks refuse a strategy without any end
-        return limit.most_trials(self.spec.report_every_epochs)
+        most = limit.most_trials(self.spec.report_every_epochs)
+        return most if self.plan.most_trials is None else min(most, self.plan.most_trials)
 
     @property
     def name(self) -> str:

@@ -1,8 +1,7 @@
-"""Independent random draws from a space, for Tune. Imports Ray: strategies import it inside `plan`."""
+"""Random draws from a space, for Tune. Imports Ray: strategies import it inside `plan`."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from trainables.spec import Value
-from tuning.space import Space
+from tuning.space import Draws, Space
 
 
 class Drawn(Searcher):  # type: ignore[misc]
-    """Draws on and on, and learns nothing. How many are asked for is Tune's business.
+    """Draws on, none twice, until the space is used up, and learns nothing. How many are asked for is Tune's business.
 
     Its saved state carries the scheduler's, which Tune does not save: after a resume ASHA's rungs would be empty.
     """
@@ -24,12 +23,14 @@ class Drawn(Searcher):  # type: ignore[misc]
     def __init__(self, space: Space, seed: int, scheduler: TrialScheduler) -> None:
         super().__init__()
         self._space, self._seed, self._scheduler = space, seed, scheduler
-        self._rng, self._drawn = random.Random(seed), 0
+        self._draws, self._drawn = Draws(space, seed), 0
 
-    def suggest(self, trial_id: str) -> dict[str, Value]:
-        """The next draw."""
+    def suggest(self, trial_id: str) -> dict[str, Value] | str:
+        """The next draw, or FINISHED after the last one of a finite space."""
+        if (params := next(self._draws, None)) is None:
+            return str(Searcher.FINISHED)
         self._drawn += 1
-        return self._space.sample(self._rng)
+        return params
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Changes nothing."""
@@ -43,6 +44,6 @@ class Drawn(Searcher):  # type: ignore[misc]
         """Go on after the last saved draw. Called by Tune before it adds the trials of the snapshot."""
         state = cloudpickle.loads(Path(checkpoint_path).read_bytes())
         vars(self._scheduler).update(state["scheduler"])
-        self._rng, self._drawn = random.Random(self._seed), 0
+        self._draws, self._drawn = Draws(self._space, self._seed), 0
         for _ in range(state["drawn"]):
             self.suggest("")

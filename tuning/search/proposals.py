@@ -1,6 +1,6 @@
 """The keys of a strategy that proposes trials one by one, at random or with TPE. Imports no Ray by itself.
 
-For one seed the first proposals are the same ones, whoever makes them: draws of `Space.sample` from `random.Random`.
+For one seed the first proposals are the same ones, whoever makes them: those of `tuning.space.Draws`, none twice.
 TPE starts from as many of them as `initial_random` says, and a population of PBT are the first of them, too.
 """
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import Searcher
 
+    from tuning.strategies import Plan
+
 LEAST_RANDOM, RANDOM_WITHOUT_END = 4, 20  # the second is HyperOpt's own default
 
 
@@ -31,11 +33,30 @@ class Proposals(Frozen):
             return []
         return [("space", "every value is fixed, there is nothing to propose; give at least one range or choice")]
 
-    def drawn(self, space: Space, seed: int, scheduler: TrialScheduler) -> Searcher:
-        """Independent draws; the searcher's saved state carries the scheduler's."""
-        from tuning.search.drawn import Drawn
+    def planned_trials(self, space: Space) -> int | None:
+        """As many as are asked for."""
+        return self.trials
 
-        return Drawn(space, seed, scheduler)
+    def first_draws(self, space: Space) -> int:
+        """All of those that are known beforehand."""
+        return self.planned_trials(space) or 0
+
+
+class DrawnProposals(Proposals):
+    """Independent draws, none twice: in a finite space no more than it has configurations."""
+
+    def planned_trials(self, space: Space) -> int | None:
+        """As many as are asked for, or as the space has."""
+        return self.trials if self.trials is None or space.size is None else min(self.trials, space.size)
+
+    def drawn(self, space: Space, seed: int, scheduler: TrialScheduler) -> Plan:
+        """The plan; the searcher's saved state carries the scheduler's."""
+        from tuning.search.drawn import Drawn
+        from tuning.strategies import Plan
+
+        searcher, trials = Drawn(space, seed, scheduler), self.planned_trials(space)
+        most = space.size if trials is None else None
+        return Plan(scheduler, trials, searcher=searcher, most_trials=most, weights_only=True)
 
 
 class ModelledProposals(Proposals):
@@ -55,6 +76,18 @@ class ModelledProposals(Proposals):
         if self.initial_random is not None and self.trials is not None and self.initial_random > self.trials:
             raise ValueError(f"initial_random: {self.initial_random} must be at most trials: {self.trials}")
         return self
+
+    def first_draws(self, space: Space) -> int:
+        """Those before its model proposes any."""
+        return self.learns_after(space)
+
+    def learns_after(self, space: Space) -> int:
+        """The ones at random; of a finite space no more than it has configurations."""
+        return self._random_ones() if space.size is None else min(self._random_ones(), space.size)
+
+    def outline(self, space: Space) -> str:
+        """How many are not the model's own."""
+        return f"the first {self.learns_after(space)} at random, then TPE"
 
     def modelled(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Searcher:
         """TPE, after the first of those draws; its saved state carries the scheduler's, too."""

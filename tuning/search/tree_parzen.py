@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 from typing import Any
 
 from hyperopt import JOB_STATE_DONE, STATUS_FAIL
@@ -10,7 +10,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.hyperopt import HyperOptSearch
 
 from trainables.spec import Objective, Value
-from tuning.space import Space
+from tuning.space import Draws, Space
 
 
 class TreeParzen(HyperOptSearch):  # type: ignore[misc]
@@ -20,8 +20,9 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
     than any score; Ray leaves it out of the model, which then proposes its like again and again. One that ASHA stopped
     counts with its last score.
 
-    The random ones before it are draws of `Space.sample`, as other strategies make them, not HyperOpt's own: for one
-    seed all start from the same points. A cast value lies in its proxy, so it goes in as it is.
+    The random ones before it are those of `Draws`, as other strategies make them, not HyperOpt's own: for one seed all
+    start from the same points, none twice (TPE itself may propose one again). A cast value lies in its proxy, so it
+    goes in as it is.
 
     Its saved state carries the scheduler's: Tune saves the searcher in one step with the trials, but the scheduler not
     at all, so that after a resume ASHA's rungs would be empty (https://github.com/ray-project/ray/issues/30838).
@@ -30,14 +31,13 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
     def __init__(
         self, space: Space, objective: Objective, initial_random: int, seed: int, scheduler: TrialScheduler
     ) -> None:
-        rng = random.Random(seed)
-        first = [space.sample(rng) for _ in range(initial_random)]
+        first = list(itertools.islice(Draws(space, seed), initial_random))
         super().__init__(
             space.to_hyperopt(),
             points_to_evaluate=[{name: params[name] for name in space.searched} for params in first],
             metric=f"metrics/{objective.metric}",
             mode=objective.mode,
-            n_initial_points=initial_random,
+            n_initial_points=len(first),
             random_state_seed=seed,
         )
         self._declared = space

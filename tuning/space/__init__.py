@@ -1,5 +1,6 @@
 """The search space: one declaration, by tunable name, from which every strategy takes its view."""
 
+from tuning.space.draws import Draws
 from tuning.space.search_space import Space, unknown_name
 
-__all__ = ["Space", "unknown_name"]
+__all__ = ["Draws", "Space", "unknown_name"]

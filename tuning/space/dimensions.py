@@ -60,6 +60,11 @@ class Dimension(Frozen, ABC):
     def stated(self) -> Iterator[tuple[str, Value]]:
         """The values written in the declaration, each with its path below the dimension."""
 
+    @property
+    @abstractmethod
+    def count(self) -> int | None:
+        """How many values there are; None: without end, as in a range without a step."""
+
     @abstractmethod
     def contains(self, value: Value) -> bool:
         """Whether `value` belongs to the dimension."""
@@ -113,6 +118,11 @@ class Choice(Dimension):
         """All values."""
         return ((f"choice.{index}", value) for index, value in enumerate(self.values))
 
+    @property
+    def count(self) -> int:
+        """All values."""
+        return len(self.values)
+
     def contains(self, value: Value) -> bool:
         """Whether `value` is one of them."""
         return any(_same(value, known) for known in self.values)
@@ -161,6 +171,11 @@ class Fixed(Dimension):
     def stated(self) -> Iterator[tuple[str, Value]]:
         """The value, at the dimension's own path: it is usually written bare."""
         yield "", self.value
+
+    @property
+    def count(self) -> int:
+        """One."""
+        return 1
 
     def contains(self, value: Value) -> bool:
         """Whether it is the value."""

@@ -60,6 +60,11 @@ class Range(Dimension, ABC):
         low, high = self.bounds
         return 0 if self.step is None else int((Decimal(repr(high)) - Decimal(repr(low))) // Decimal(repr(self.step)))
 
+    @property
+    def count(self) -> int | None:
+        """The lattice points; None for a continuous range."""
+        return None if self.step is None else self.cells + 1
+
     def at(self, index: int) -> int | float:
         """Lattice point `index`."""
         return int(self._exactly(index)) if self.whole else float(self._exactly(index))

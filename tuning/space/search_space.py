@@ -13,6 +13,7 @@ PBT; all values plain Python, ints as ints.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,6 +81,12 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
     def searched(self) -> dict[str, Dimension]:
         """The dimensions that are not fixed."""
         return {name: dimension for name, dimension in self.items() if not isinstance(dimension, Fixed)}
+
+    @property
+    def size(self) -> int | None:
+        """How many configurations there are; None: without end."""
+        counts = [dimension.count for _, dimension in self.items()]
+        return None if None in counts else math.prod(count for count in counts if count is not None)
 
     def refusals(self, epochs: float | None = None) -> list[tuple[str, str]]:
         """What the tunables forbid: pairs of (path below the space, value, rule and next step).

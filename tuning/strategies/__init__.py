@@ -34,6 +34,7 @@ class Plan:
     trials: int | None  # exactly how many, but for what the experiment's budget cuts; None: until that is spent
     param_space: Mapping[str, Any] = field(default_factory=dict)  # empty when the searcher proposes every value
     searcher: Searcher | SearchAlgorithm | None = None
+    most_trials: int | None = None  # without a number of trials: the space has no more configurations
     weights_only: bool = False  # no trial is paused or cloned: checkpoints are for scoring and need no optimizer state
 
 
@@ -60,6 +61,23 @@ class Strategy(Frozen, ABC):
     def planned_epochs(self, space: Space, epochs: float) -> float | None:
         """Passes over the training split that its trials take together; None: it cannot be told beforehand."""
         return None
+
+    def planned_trials(self, space: Space) -> int | None:
+        """How many trials it starts at most; None: it cannot be told beforehand."""
+        return None
+
+    def first_draws(self, space: Space) -> int:
+        """How many of its first trials are the draws of `tuning.space.Draws`, which for one seed are the same ones in
+        every strategy that has such."""
+        return 0
+
+    def learns_after(self, space: Space) -> int | None:
+        """After how many trials a model of the scores proposes; None: it has none."""
+        return None
+
+    def outline(self, space: Space) -> str:
+        """What `tunefleet validate` says of its trials, such as how many values of a range; or nothing."""
+        return ""
 
     @abstractmethod
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
 from trainables.spec import Objective
 from tuning.space import Space
+from tuning.space.dimensions import Choice
 from tuning.strategies import Plan, Strategy
 
 
@@ -22,9 +24,20 @@ class Grid(Strategy):
 
     points: PositiveInt = Field(3, description="values per range, both ends included, evenly spaced on its scale")
 
+    def planned_trials(self, space: Space) -> int:
+        """All combinations."""
+        return math.prod(len(dimension.grid(self.points)) for _, dimension in space.items())
+
+    def outline(self, space: Space) -> str:
+        """How many values stand for a range: without `points` the user has not said it."""
+        counts = {name: len(dimension.grid(self.points)) for name, dimension in space.searched.items()}
+        ranges = [name for name, dimension in space.searched.items() if not isinstance(dimension, Choice)]
+        each = " x ".join(f"{count} of {name}" for name, count in counts.items())
+        return f"{each}{f' (points: {self.points} per range)' if ranges else ''}"
+
     def planned_epochs(self, space: Space, epochs: float) -> float:
         """All combinations, each to its end."""
-        return len(space.grid(self.points)) * epochs
+        return self.planned_trials(space) * epochs
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """First come, first served; nothing is stopped early."""

@@ -12,13 +12,13 @@ Source: Jaderberg et al., "Population Based Training of Neural Networks", 2017.
 
 from __future__ import annotations
 
-import random
+import itertools
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from trainables.spec import Epochs, Objective, find_tunable
-from tuning.space import Space
+from trainables.spec import Epochs, Objective, Params, find_tunable
+from tuning.space import Draws, Space
 from tuning.strategies import Plan, Strategy
 
 RESAMPLE_PROBABILITY, FACTORS = 0.25, (0.8, 1.2)
@@ -75,6 +75,14 @@ class Pbt(Strategy):
             found.append(("space", "no dimension may change, so pbt perturbs nothing; give it at least one to search"))
         return found
 
+    def planned_trials(self, space: Space) -> int:
+        """All members."""
+        return self.population
+
+    def first_draws(self, space: Space) -> int:
+        """The first values of all members."""
+        return self.population
+
     def planned_epochs(self, space: Space, epochs: float) -> float:
         """All members, each to its end."""
         return self.population * epochs
@@ -85,8 +93,9 @@ class Pbt(Strategy):
         from tuning.search.members import Members
         from tuning.search.population import PopulationScheduler
 
-        rng = random.Random(seed)
-        members = [space.sample(rng) for _ in range(self.population)]
+        members: list[Params] = []
+        while len(members) < self.population:  # more members than a finite space has configurations: those again
+            members += itertools.islice(Draws(space, seed), self.population - len(members))
         evolution = Evolution(space, seed, self.quantile, self.resample_probability, self.factors, self.explore)
         scheduler = PopulationScheduler(evolution, objective, self.perturb_every_epochs, self.population)
         return Plan(scheduler, self.population, searcher=Members(members, scheduler))

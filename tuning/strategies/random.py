@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trainables.spec import Objective
-from tuning.search.proposals import Proposals
+from tuning.search.proposals import DrawnProposals
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 
 
-class Random(Proposals, Strategy):
-    """Independent draws, each to its full epochs.
+class Random(DrawnProposals, Strategy):
+    """Independent draws, none twice, each to its full epochs; ends early where the space has no more configurations.
 
     Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
     """
@@ -24,11 +24,12 @@ class Random(Proposals, Strategy):
 
     def planned_epochs(self, space: Space, epochs: float) -> float | None:
         """All trials, each to its end."""
-        return None if self.trials is None else self.trials * epochs
+        trials = self.planned_trials(space)
+        return None if trials is None else trials * epochs
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """First come, first served; nothing is stopped early."""
         from ray.tune.schedulers import FIFOScheduler
 
         scheduler = FIFOScheduler()
-        return Plan(scheduler, self.trials, searcher=self.drawn(space, seed, scheduler), weights_only=True)
+        return self.drawn(space, seed, scheduler)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trainables.spec import Objective
-from tuning.search.proposals import Proposals
+from tuning.search.proposals import DrawnProposals
 from tuning.search.rungs import Rungs
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 
 
-class RandomAsha(Rungs, Proposals, Strategy):
+class RandomAsha(Rungs, DrawnProposals, Strategy):
     """Independent draws with asynchronous successive halving on epochs, as the paper has it.
 
     Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (arXiv 1810.05934).
@@ -26,4 +26,4 @@ class RandomAsha(Rungs, Proposals, Strategy):
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """The searcher's saved state carries ASHA's rungs."""
         scheduler = self.asha(objective, epochs)
-        return Plan(scheduler, self.trials, searcher=self.drawn(space, seed, scheduler), weights_only=True)
+        return self.drawn(space, seed, scheduler)
