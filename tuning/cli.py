@@ -152,6 +152,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also with other versions of libraries, other code, or a spec.yaml that was edited; both are recorded",
     )
+    sub.add_argument(
+        "--take-over",
+        action="store_true",
+        help="of a run in a bucket: also from a driver on another machine that may be alive; that one stops",
+    )
     _add_overrides(sub)
     _add_experiment(add_train_final(add))
     _add_overrides(add_job_commands(add))
@@ -197,14 +202,16 @@ def _resume(arguments: argparse.Namespace) -> int:
         refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
     here = f"cluster.storage={found_in(arguments.experiment, arguments.storage)}"
     spec = load_spec(folder / SPEC_FILE, [here, *arguments.overrides])
-    return run_spec(spec, resume=True, force=arguments.force)
+    return run_spec(spec, resume=True, force=arguments.force, take_over=arguments.take_over)
 
 
-def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: str = "") -> int:
+def run_spec(
+    spec: ExperimentSpec, *, resume: bool, force: bool = False, take_over: bool = False, go_on: str = ""
+) -> int:
     """Run or go on with an experiment, then print its comparison; the exit status.
 
     Args:
-        force: see `run_experiment`.
+        force, take_over: see `run_experiment`.
         go_on: how its user resumes it, where that is not `tunefleet resume`.
     """
     from tuning.run.ends import FailedAlike, Interrupted
@@ -214,7 +221,7 @@ def run_spec(spec: ExperimentSpec, *, resume: bool, force: bool = False, go_on: 
     next_step = f"go on with {go_on or f'`tunefleet resume {spec.resumed_as}`'}"
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
     try:
-        outcome = run_experiment(spec, resume=resume, force=force)
+        outcome = run_experiment(spec, resume=resume, force=force, take_over=take_over)
     except Interrupted as stop:
         _tell(f"{stop}; {next_step}")
         return INTERRUPTED

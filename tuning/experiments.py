@@ -117,7 +117,7 @@ def find_store(experiment: str, storage: str | Path) -> str:
     if (bucket := _bucket_of(*_by_name(experiment, storage))) is None:
         return sqlite_url(folder / STORE_FILE)
     copy = folder / "read" / STORE_FILE  # not the working copy, which a run on this machine may be writing to
-    bucket.fetch_store(copy)
+    bucket.store.fetch(copy)
     return sqlite_url(copy)
 
 

@@ -36,10 +36,12 @@ class Moment(NamedTuple):
     folder: Path
 
 
-def in_virtual_time(spec: ExperimentSpec, *, resume: bool = False, force: bool = False) -> ExperimentOutcome:
+def in_virtual_time(
+    spec: ExperimentSpec, *, resume: bool = False, force: bool = False, take_over: bool = False
+) -> ExperimentOutcome:
     """Run the experiment to its end, or go on with it, without a process."""
     with simulated_ray(costs=COSTS):
-        return run_experiment(spec, progress=False, resume=resume, force=force)
+        return run_experiment(spec, progress=False, resume=resume, force=force, take_over=take_over)
 
 
 def cut_off(spec: ExperimentSpec, epochs: int) -> None:

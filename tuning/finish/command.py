@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ def _train_final(arguments: argparse.Namespace) -> int:
     from tuning.finish.train_final import Target, refuse_unless_fine_tuning, train_final
     from tuning.finish.winner import winner_of
     from tuning.run.bucket import RunBucket
-    from tuning.run.place import place_of
+    from tuning.run.place import held_place, place_of
     from tuning.spec import SPEC_FILE, STORE_FILE, load_spec
     from tuning.store.study_store import StudyStore
 
@@ -50,17 +51,20 @@ def _train_final(arguments: argparse.Namespace) -> int:
     refuse_unless_fine_tuning(spec)
     target = Target(Path(arguments.out or f"{spec.name}-model").expanduser().absolute(), replace=arguments.force)
     target.check()
-    if is_uri(spec.cluster.storage):
-        RunBucket(spec.cluster.storage, spec.name).fetch_store(spec.run_folder / STORE_FILE)
-    store = StudyStore(arguments.store or spec.store_url)
-    outcome = store.load(spec.name)
-    winner = winner_of(outcome, arguments.strategy, spec.confirm)
-    seed = training_seeds(spec, 1)[0] if arguments.seed is None else arguments.seed
-    repo = make_repo(arguments.push_to_hub, private=arguments.private) if arguments.push_to_hub else None
-    with joined(spec) as session:
+    with contextlib.ExitStack() as stack:
+        place = place_of(spec)
+        if is_uri(spec.cluster.storage):  # the store is copied back there: no other driver may do so meanwhile
+            place = stack.enter_context(held_place(spec))
+            RunBucket(spec.cluster.storage, spec.name).store.follow(spec.run_folder / STORE_FILE)
+        store = StudyStore(arguments.store or spec.store_url)
+        outcome = store.load(spec.name)
+        winner = winner_of(outcome, arguments.strategy, spec.confirm)
+        seed = training_seeds(spec, 1)[0] if arguments.seed is None else arguments.seed
+        repo = make_repo(arguments.push_to_hub, private=arguments.private) if arguments.push_to_hub else None
+        session = stack.enter_context(joined(spec))
         _say(f"{spec.name}: {session.describe()}")
         train_final(spec, outcome, winner, seed, target, session, store, _say)
-        place_of(spec).save()
+        place.save()
     print(f"{target.folder}: the model, its tokenizer, best.yaml and README.md, the model card")
     if repo is not None:
         print(f"uploaded to {push(target.folder, repo)}")

@@ -1,7 +1,8 @@
 """What of a run lies in its bucket besides the checkpoints: the spec, which claims the place, and a copy of the store.
 
     s3://BUCKET/FOLDER/NAME/spec.yaml
-    s3://BUCKET/FOLDER/NAME/study.db     if the store is SQLite
+    s3://BUCKET/FOLDER/NAME/study.db     if the store is SQLite; see `run.bucket_store`
+    s3://BUCKET/FOLDER/NAME/driver.lease while a driver runs; see `run.lease`
     s3://BUCKET/FOLDER/.experiments/NAME empty; not every cloud lists folders
 
 A driver works in a folder of its own machine. All that another machine needs to go on is in the bucket.
@@ -9,19 +10,14 @@ A driver works in a folder of its own machine. All that another machine needs to
 
 from __future__ import annotations
 
-import os
 import posixpath
-import shutil
-import sqlite3
-import tempfile
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster.storage import below, open_bucket, told
-from tuning.spec import SPEC_FILE, STORE_FILE, working_folder
+from tuning.run.bucket_store import BucketStore
+from tuning.spec import SPEC_FILE, working_folder
 
 LIST = ".experiments"  # no experiment can have this name
-BLOCK = 1 << 24  # bytes that are copied at once
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -42,6 +38,7 @@ class RunBucket:
         self.uri = below(storage, name)
         self.folder = working_folder(storage, name)
         self.filesystem, self.path = open_bucket(self.uri)
+        self.store = BucketStore(self.filesystem, self.path, self.uri)
         self._listed = f"{posixpath.dirname(self.path)}/{LIST}/{name}"
 
     def spec(self) -> str | None:
@@ -66,36 +63,6 @@ class RunBucket:
         with told(self.uri, "be written"):
             self.filesystem.delete_file(f"{self.path}/{SPEC_FILE}")
             self.filesystem.delete_file(self._listed)
-
-    def save_store(self, store: Path) -> None:
-        """Copy the SQLite file as it is at this moment, whoever writes to it."""
-        with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-            copy = Path(scratch, STORE_FILE)
-            source, target = sqlite3.connect(store), sqlite3.connect(copy)
-            try:
-                source.backup(target)
-            finally:
-                source.close()
-                target.close()
-            path = f"{self.path}/{STORE_FILE}"
-            with told(self.uri, "be written"), copy.open("rb") as file, self.filesystem.open_output_stream(path) as out:
-                shutil.copyfileobj(file, out, BLOCK)
-
-    def fetch_store(self, target: Path) -> bool:
-        """Put the copy of the store at `target`, in one step; False if there is none."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-        with told(self.uri, "be read"):
-            try:
-                with (
-                    self.filesystem.open_input_stream(f"{self.path}/{STORE_FILE}") as source,
-                    unfinished.open("wb") as file,
-                ):
-                    shutil.copyfileobj(source, file, BLOCK)
-            except FileNotFoundError:
-                return False
-        unfinished.replace(target)
-        return True
 
 
 def bucket_names(storage: str) -> list[str]:

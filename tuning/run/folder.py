@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cluster.capacity import ClusterError
-from cluster.storage import is_uri, probe
+from cluster.storage import is_uri
 from trainables.disk import write_whole
 from tuning.run.bucket import RunBucket
 from tuning.spec import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
@@ -83,7 +83,6 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False)
     """
     bucket = None
     if is_uri(spec.cluster.storage):
-        probe(spec.cluster.storage)
         bucket = RunBucket(spec.cluster.storage, spec.name)
         _follow(bucket, resume=resume)
     kept, shown = spec.run_folder / SPEC_FILE, bucket.uri if bucket else str(spec.run_folder)
@@ -133,4 +132,4 @@ def _follow(bucket: RunBucket, *, resume: bool) -> None:
     bucket.folder.mkdir(parents=True, exist_ok=True)
     (bucket.folder / SPEC_FILE).write_text(text)
     if resume:
-        bucket.fetch_store(bucket.folder / STORE_FILE)
+        bucket.store.follow(bucket.folder / STORE_FILE)

@@ -16,15 +16,20 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 from tuning.run.folder import LOCK_FILE, RunFolderError
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; drawn anew at each start of the machine
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def only_driver(folder: Path, name: str) -> Iterator[None]:
-    """In the block no other process runs or resumes the experiment; a folder that is then empty is removed again.
+def only_driver(folder: Path, name: str) -> Iterator[str | None]:
+    """In the block no other process of this machine runs or resumes the experiment, nor one of another machine that has
+    the same folder; a folder that is then empty is removed again. Gives what only this lock is called as long as the
+    machine is up; None where the file system has no locks.
 
     Args:
         folder: its run folder; made if there is none.
@@ -36,8 +41,10 @@ def only_driver(folder: Path, name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / LOCK_FILE
     with place.open("a+", encoding="utf-8") as file:
+        lock: str | None = None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = _called(file.fileno())
         except BlockingIOError:
             raise RunFolderError(
                 f"name: {name}: {folder} is in use by {_holder(place)}. Wait for it, stop it (Ctrl-C there), or choose "
@@ -48,10 +55,10 @@ def only_driver(folder: Path, name: str) -> Iterator[None]:
                 "%s cannot be locked (%s): see to it that no second driver runs %s.", folder, error.strerror, name
             )
         file.truncate(0)
-        file.write(json.dumps(_own()))
+        file.write(json.dumps(this_driver()))
         file.flush()
         try:
-            yield
+            yield lock
         finally:
             file.truncate(0)
             with contextlib.suppress(OSError):
@@ -60,13 +67,29 @@ def only_driver(folder: Path, name: str) -> Iterator[None]:
                     folder.rmdir()
 
 
-def _own() -> dict[str, str | int]:
+class Driver(TypedDict):
+    """Who runs an experiment."""
+
+    process: int
+    host: str
+    user: str
+    since: str
+
+
+def this_driver() -> Driver:
+    """This process, for whoever is refused because of it."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
         user = str(os.getuid())
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     return {"process": os.getpid(), "host": socket.gethostname(), "user": user, "since": since}
+
+
+def _called(lock: int) -> str:
+    """The lock file, among all of this machine since it was started."""
+    found = os.fstat(lock)
+    return f"{BOOT.read_text().strip() if BOOT.exists() else socket.gethostname()}:{found.st_dev}:{found.st_ino}"
 
 
 def _holder(place: Path) -> str:

@@ -1,11 +1,15 @@
 """Where an experiment's run lies: in its run folder, or in a bucket with a working folder on the driver's machine.
 
 What the working folder has is never ahead of the bucket by more than the reports since Tune's last snapshot, which a
-resume on another machine makes again.
+resume on another machine makes again. One on the same machine goes on from its own store, unless another machine has
+gone on meanwhile.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -14,13 +18,14 @@ from cluster.storage import is_uri
 from trainables.bucket import BucketStorage
 from trainables.storage import FOLDERS, Storage
 from tuning.run.bucket import RunBucket
+from tuning.run.lease import Lease, leased
+from tuning.run.only_driver import only_driver
 from tuning.spec import STORE_FILE, STUDIES, ExperimentSpec
 from tuning.states.durable import StorageError
-from tuning.store.url import sqlite_url
+from tuning.store.url import StoreError, sqlite_url
 
 if TYPE_CHECKING:
     from ray.tune import Callback
-
 STATES = "states"  # beside `STUDIES`: what trials would go on from, while a study runs
 BUCKET_SNAPSHOT = 10.0  # seconds between two snapshots of Tune's at least: each uploads its files and the store
 
@@ -43,13 +48,16 @@ class RunPlace(Protocol):
         """Return when what is recorded would survive this machine."""
 
 
-def place_of(spec: ExperimentSpec) -> RunPlace:
+def place_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunPlace:
     """Where the run of `spec` lies.
+
+    Args:
+        lease: that this driver holds, if it is in a bucket.
 
     Raises:
         ClusterError: the bucket cannot be opened.
     """
-    return BucketPlace(spec) if is_uri(spec.cluster.storage) else FolderPlace(spec)
+    return BucketPlace(spec, lease) if is_uri(spec.cluster.storage) else FolderPlace(spec)
 
 
 def storage_at(storage: str, experiment: str, study: str) -> Storage:
@@ -64,6 +72,24 @@ def storage_at(storage: str, experiment: str, study: str) -> Storage:
 def _in_bucket(bucket: RunBucket, study: str) -> BucketStorage:
     scheme, path = urlsplit(bucket.uri).scheme, bucket.path
     return BucketStorage(bucket.filesystem, f"{scheme}://", f"{path}/{STUDIES}/{study}", f"{path}/{STATES}/{study}")
+
+
+@contextmanager
+def held_place(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[RunPlace]:
+    """Where the run of `spec` lies; in the block no other driver writes there, on this machine or another.
+
+    Args:
+        take_over: see `lease.Lease.take`.
+
+    Raises:
+        RunFolderError: another driver does; says which.
+        ClusterError: it is a bucket that cannot be used from here.
+    """
+    with (
+        only_driver(spec.run_folder, spec.name) as lock,
+        leased(spec.cluster.storage, spec.name, lock, take_over=take_over) as lease,
+    ):
+        yield place_of(spec, lease)
 
 
 class FolderPlace:
@@ -91,11 +117,16 @@ class FolderPlace:
 
 
 class BucketPlace:
-    """A folder in a bucket."""
+    """A folder in a bucket.
+
+    Args:
+        lease: renewed by each `save`; None: nobody else can be writing there.
+    """
 
     snapshot_seconds = BUCKET_SNAPSHOT
 
-    def __init__(self, spec: ExperimentSpec) -> None:
+    def __init__(self, spec: ExperimentSpec, lease: Lease | None = None) -> None:
+        self._lease = lease
         self._bucket = RunBucket(spec.cluster.storage, spec.name)
         store = spec.run_folder / STORE_FILE
         self._store = store if spec.store_url == sqlite_url(store) else None  # another database is elsewhere anyway
@@ -119,15 +150,20 @@ class BucketPlace:
         """See `RunPlace`. Copies the store unless it is as it was.
 
         Raises:
-            StorageError: the bucket cannot be written.
+            StorageError: the bucket cannot be written, another driver has taken the run over, or the store is damaged.
         """
-        if self._store is None or not self._store.is_file():
-            return
-        found = self._store.stat()
-        if (found.st_mtime_ns, found.st_size) == self._saved:
-            return
         try:
-            self._bucket.save_store(self._store)
-        except ClusterError as error:
+            if self._lease is not None:
+                self._lease.keep()
+            if self._store is not None and self._store.is_file():
+                self._save(self._store)
+        except StorageError:
+            raise
+        except (ClusterError, StoreError) as error:
             raise StorageError(f"{error} Then go on with `tunefleet resume {self._bucket.uri}`.") from error
+
+    def _save(self, store: Path) -> None:
+        found = store.stat()
+        if (found.st_mtime_ns, found.st_size) != self._saved:
+            self._bucket.store.save(store)
         self._saved = (found.st_mtime_ns, found.st_size)

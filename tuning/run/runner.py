@@ -15,9 +15,8 @@ from cluster.session import connect
 from trainables.spec import TRAININGS
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.run.folder import claim_run_folder, unclaimed_if_unused
-from tuning.run.only_driver import only_driver
 from tuning.run.packing import packed
-from tuning.run.place import place_of
+from tuning.run.place import RunPlace, held_place
 from tuning.run.provenance import made_with, refuse_others
 from tuning.run.resuming import recorded_studies
 from tuning.run.slot_imports import slot_imports
@@ -31,7 +30,12 @@ from tuning.tracking.tracking import Tracking
 
 
 def run_experiment(
-    spec: ExperimentSpec, *, progress: bool = True, resume: bool = False, force: bool = False
+    spec: ExperimentSpec,
+    *,
+    progress: bool = True,
+    resume: bool = False,
+    force: bool = False,
+    take_over: bool = False,
 ) -> ExperimentOutcome:
     """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split.
 
@@ -41,6 +45,7 @@ def run_experiment(
         resume: go on in a run folder that exists; finished studies and finished trials are not run again.
         force: with `resume`, go on also with other versions of libraries, other code, or a spec file that was edited;
             never with another space, metric, budget or other data: what decides results by the spec stays.
+        take_over: of a run in a bucket, go on also if a driver of another machine seems to be alive; it stops.
 
     Returns:
         All that was recorded; `compare` takes it.
@@ -54,15 +59,15 @@ def run_experiment(
         Interrupted: stopped from outside.
     """
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
-    with only_driver(spec.run_folder, spec.name):
+    with held_place(spec, take_over=take_over) as place:
         claim_run_folder(spec, resume=resume, force=force)
-        return _run_claimed(spec, tracking, progress=progress, resume=resume, force=force)
+        return _run_claimed(spec, place, tracking, progress=progress, resume=resume, force=force)
 
 
 def _run_claimed(
-    spec: ExperimentSpec, tracking: Tracking, *, progress: bool, resume: bool, force: bool
+    spec: ExperimentSpec, place: RunPlace, tracking: Tracking, *, progress: bool, resume: bool, force: bool
 ) -> ExperimentOutcome:
-    store, place = StudyStore(spec.store_url), place_of(spec)
+    store = StudyStore(spec.store_url)
     studies: list[Study] = []
 
     def prepare() -> None:

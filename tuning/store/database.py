@@ -111,13 +111,18 @@ def check_sqlite(url: str) -> None:
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database or not Path(parsed.database).is_file():
         return
+    if (why := damage_of_sqlite(Path(parsed.database))) is not None:
+        raise StoreError(f"study store {parsed.database}: damaged: {why}. {GOOD_COPY}")
+
+
+def damage_of_sqlite(file: Path) -> str | None:
+    """What is wrong with a SQLite file, by SQLite's own look through all of it; None if nothing is."""
     try:
-        with contextlib.closing(sqlite3.connect(parsed.database, timeout=LOCK_TIMEOUT)) as connection:
-            found = [row[0] for row in connection.execute("PRAGMA integrity_check(1)")]
+        with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT)) as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(1)")]
     except sqlite3.DatabaseError as error:
-        found = [str(error)]
-    if found != ["ok"]:
-        raise StoreError(f"study store {parsed.database}: damaged: {found[0]}. {GOOD_COPY}")
+        return str(error)
+    return None if found == ["ok"] else " ".join(found[0].split())
 
 
 def _opened(url: URL, *, create: bool) -> RDBStorage:

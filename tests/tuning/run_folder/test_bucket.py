@@ -222,7 +222,11 @@ def test_a_run_whose_machine_is_lost_goes_on_from_the_bucket_and_ends_as_if_noth
     assert {"spec.yaml", "study.db"} <= {name.partition("/")[2] for name in objects(bucket)}
     lose_the_machine(lost, tmp_path, monkeypatch)
     gate.open()
-    in_virtual_time(lost, resume=True)
+    with pytest.raises(
+        RunFolderError, match=rf"in use by process {driver.pid} of .*resume {bucket}/stopped --take-over"
+    ):
+        in_virtual_time(lost, resume=True)
+    in_virtual_time(lost, resume=True, take_over=True)
     check_that_all_is_there(bucket, tmp_path)
 
 

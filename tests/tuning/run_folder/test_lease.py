@@ -1,0 +1,158 @@
+"""One driver per run in a bucket, whatever machines they are on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.buckets import credentials, google_server, google_storage, objects, s3_server
+from tests.support.stopped_runs import spec_of
+from tuning import load_spec, run_experiment
+from tuning.cli import main
+from tuning.outcome import StudyState, TrialState
+from tuning.run.folder import RunFolderError
+from tuning.run.lease import Holder, Lease, leased
+from tuning.states.durable import StorageError
+from tuning.testing.simulated_ray import simulated_ray
+
+NAME = "mine"
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[str, str]]:
+    with s3_server() as s3, google_server() as google:
+        yield s3, google
+
+
+@pytest.fixture
+def bucket(
+    servers: tuple[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> str:
+    """The URI of an empty folder of the test's own."""
+    for name, value in credentials(servers[0]).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "machine"))
+    return f"s3://bucket/{abs(hash(request.node.name))}"
+
+
+@pytest.mark.unit
+def test_a_second_driver_is_told_who_holds_the_run_since_when_and_how_to_take_it_over(bucket: str) -> None:
+    who = rf"process {os.getpid()} of .+ on {socket.gethostname()}, since 20.+ UTC"
+    with leased(bucket, NAME, "lock of one machine"):
+        told = rf"name: mine: {bucket}/mine is in use by {who}\..*free in (299|300) s.*resume {bucket}/mine --take-over"
+        with pytest.raises(RunFolderError, match=told), leased(bucket, NAME, "lock of another"):
+            pass
+        with leased(bucket, "another", "lock of another"):
+            pass
+    assert objects(bucket) == []
+    with leased(bucket, NAME, "lock of another"):
+        assert objects(bucket) == ["mine/driver.lease"]
+
+
+@pytest.mark.unit
+def test_a_folder_wants_no_lease(tmp_path: Path) -> None:
+    with leased(str(tmp_path), NAME, None) as lease:
+        assert lease is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(params=["s3", "gs"])
+def cloud(request: pytest.FixtureRequest, bucket: str, servers: tuple[str, str], tmp_path: Path) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+
+    if request.param == "s3":
+        return FileSystem.from_uri(bucket)
+    return google_storage(servers[1], tmp_path.name)[0].filesystem, f"bucket/{tmp_path.name}"
+
+
+def lease(cloud: tuple[Any, str], lock: str | None, lasts: float = 300.0) -> Lease:
+    """Of a driver that holds the lock file of that name."""
+    return Lease(*cloud, "s3://bucket/runs/mine", Holder.here(lock, lasts))
+
+
+@pytest.mark.unit
+def test_a_driver_that_was_killed_keeps_nobody_out_of_its_own_machine_and_others_for_a_while(
+    cloud: tuple[Any, str],
+) -> None:
+    lease(cloud, "one").take(NAME)
+    with pytest.raises(RunFolderError, match="is in use"):
+        lease(cloud, "another").take(NAME)
+    with pytest.raises(RunFolderError, match="is in use"):  # file systems without locks cannot tell
+        lease(cloud, None).take(NAME)
+    lease(cloud, "one", lasts=-1.0).take(NAME)  # nobody else can hold that lock
+    lease(cloud, "another").take(NAME)  # and that one had not been renewed for too long
+    with pytest.raises(RunFolderError, match="is in use"):
+        lease(cloud, "one").take(NAME)
+
+
+@pytest.mark.unit
+def test_a_driver_whose_run_was_taken_over_writes_nothing_more(cloud: tuple[Any, str]) -> None:
+    first, second = lease(cloud, "one"), lease(cloud, "another")
+    first.take(NAME)
+    first.keep()
+    second.take(NAME, take_over=True)
+    with pytest.raises(StorageError, match=rf"was taken over by process {os.getpid()} of .*writes nothing more there"):
+        first.keep()
+    first.give_up()
+    second.keep()  # it is there still
+    second.give_up()
+    with pytest.raises(StorageError, match="was taken over by another driver, which has ended"):
+        first.keep()
+    lease(cloud, "a third").take(NAME)
+
+
+@pytest.mark.unit
+def test_half_a_lease_keeps_nobody_out(cloud: tuple[Any, str]) -> None:
+    filesystem, folder = cloud
+    with filesystem.open_output_stream(f"{folder}/driver.lease") as output:
+        output.write(b'{"token": "ab')
+    lease(cloud, "one").take(NAME)
+
+
+@pytest.mark.tune
+def test_an_experiment_in_a_bucket_cannot_be_resumed_elsewhere_beside_its_run_but_taken_over(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = {**spec_of("runs", "grid", 10.0, name="slow"), "cluster": {"storage": bucket, "max_concurrent": 1}}
+    (tmp_path / "slow.yaml").write_text(yaml.safe_dump(raw))
+    told: list[tuple[int, str]] = []
+    own = os.environ["TUNEFLEET_CACHE"]
+
+    def elsewhere() -> None:
+        monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "another machine"))
+        for command in (["resume", f"{bucket}/slow"], ["run", str(tmp_path / "slow.yaml")]):
+            told.append((main(command), capsys.readouterr().err))
+        monkeypatch.setenv("TUNEFLEET_CACHE", own)
+
+    with simulated_ray() as ray:
+        ray.at(50.0, elsewhere)
+        (study,) = run_experiment(load_spec(tmp_path / "slow.yaml"), progress=False).studies
+    assert [status for status, _ in told] == [2, 2]
+    assert all(f"is in use by process {os.getpid()} of" in line for _, line in told), told
+    assert study.state is StudyState.FINISHED
+    assert study.count(TrialState.FAILED) == 0
+    assert [name for name in objects(bucket) if "lease" in name or ".clock" in name] == []
+
+
+@pytest.mark.tune
+def test_a_driver_that_is_taken_over_stops_at_its_next_snapshot_and_the_other_one_ends_the_run(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = {**spec_of("runs", "grid", 10.0, name="slow"), "cluster": {"storage": bucket, "max_concurrent": 1}}
+    other = leased(bucket, "slow", "lock of another machine", take_over=True)
+    with simulated_ray() as ray:
+        ray.at(50.0, other.__enter__)
+        with pytest.raises(StorageError, match=r"was taken over by process"):
+            run_experiment(load_spec(raw), progress=False)
+    other.__exit__(None, None, None)
+    monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "another machine"))
+    with simulated_ray():
+        (study,) = run_experiment(load_spec(raw), progress=False, resume=True).studies
+    assert study.state is StudyState.FINISHED
+    assert study.count(TrialState.FAILED) == 0
