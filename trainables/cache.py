@@ -40,6 +40,7 @@ class Facts(NamedTuple):
     fingerprint: str  # see `TaskData`
     duplicates: int  # see `DataSummary`
     test_rows: int
+    positive: int | None  # of two classes, the id of the one whose F1 is `f1`
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,10 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
     def build() -> Content:
         rows = source.rows
         train, validation = (task.tokenize(split, tokenizer, max_length) for split in (rows.train, rows.validation))
-        facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, rows.summary.duplicates, len(rows.test))
+        positive = rows.label_names.index(rows.summary.positive) if rows.summary.positive else None
+        facts = Facts(
+            rows.num_labels, rows.label_names, rows.fingerprint, rows.summary.duplicates, len(rows.test), positive
+        )
         return Content({"train": train, "validation": validation.select(_by_length(validation))}, facts._asdict())
 
     entry = _store().fetch(_key("search", source, digest, max_length), build)

@@ -23,6 +23,8 @@ class FileRead(_Part):
     encoding: str | None = None  # such as utf-8 or cp1252; None for Parquet
     separator: str | None = None  # of CSV and TSV
     quoted: bool | None = None  # of CSV and TSV: whether a double quote begins a field that may hold separators
+    lines: int | None = None  # of CSV and TSV: those that hold rows; more than `rows` where texts go over several lines
+    shape: str | None = None  # of JSON: how the rows lie in it, in words
 
 
 class SplitSummary(_Part):

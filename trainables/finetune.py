@@ -138,7 +138,8 @@ class FineTuning:
         output = self.trainer.predict(rows.select(self.replicas.rows_to_score(len(rows))) if shared else rows)
         part = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
         predictions, labels = (self.replicas.joined(outputs, len(rows)) for outputs in (part, output.label_ids))
-        metrics = {**self.data.task.metrics(predictions, labels), "loss": self._loss(predictions, labels)}
+        scores = self.data.task.metrics(predictions, labels, self.data.facts.positive)
+        metrics = {**scores, "loss": self._loss(predictions, labels)}
         if split == "validation" or not np.isfinite(predictions).all():
             return Scores(metrics, len(rows))
         said = predictions.reshape(len(rows)) if self.data.regression else predictions.argmax(axis=-1)

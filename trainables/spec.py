@@ -35,6 +35,13 @@ def whole_seed(raw: object) -> int:
 Seed = Annotated[int, BeforeValidator(whole_seed)]
 
 
+def _as_text(name: object) -> object:
+    return str(name).lower() if isinstance(name, bool) else str(name) if isinstance(name, int) else name
+
+
+ClassName = Annotated[str | None, BeforeValidator(_as_text)]  # YAML's 1 and true name classes too
+
+
 class Frozen(BaseModel):
     """A part of a spec: immutable, and an unknown key is an error."""
 
@@ -172,7 +179,7 @@ class DataSpec(Frozen):
     """Where the rows come from and how they are prepared. Unset fields take the task preset's values."""
 
     path: str | None = Field(
-        None, description="a folder with train/validation/test files, or one file; CSV, TSV, JSON, JSONL, Parquet"
+        None, description="a folder with train/validation/test files, or one file; CSV, TSV, JSON, JSONL (.gz), Parquet"
     )
     train: str | None = Field(
         None, description="the training file, relative to `path` if that is set; with `hub`, the split"
@@ -184,6 +191,17 @@ class DataSpec(Frozen):
     revision: str | None = Field(None, description="a commit, tag or branch of the Hub data set")
     text: tuple[str, ...] | None = Field(None, description="one or two text columns", min_length=1, max_length=2)
     label: str | None = Field(None, description="the label column")
+    positive: ClassName = Field(
+        None, description="of two classes, the one whose F1 is `f1`; null: the rarer one in training, or as GLUE has it"
+    )
+    encoding: str | None = Field(None, description="of text files, such as cp1252; null: UTF-8, or as their mark says")
+    separator: str | None = Field(
+        None, description="of CSV and TSV: comma, semicolon, tab, pipe or a character; null: as the header shows"
+    )
+    quoted: bool | None = Field(
+        None, description="of CSV and TSV: whether fields may stand in double quotes; null: in CSV yes, in TSV as found"
+    )
+    drop_empty: bool = Field(False, description="leave out rows without a text, and count them; else they are refused")
     source: str | None = Field(None, description="reviews only: rotten_tomatoes or imdb")
     max_length: PositiveInt | None = Field(None, description="tokens; longer texts are truncated")
     subset: Subset = Subset()

@@ -64,6 +64,18 @@ class MiscountsLabels(Changed):
         return loaded._replace(num_labels=3)
 
 
+class MiscountsInItsSummary(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        train = loaded.summary.splits["train"].model_copy(update={"rows": 1})
+        splits = {**loaded.summary.splits, "train": train}
+        return loaded._replace(summary=loaded.summary.model_copy(update={"splits": splits}))
+
+
+class NamesNoPositiveClass(Changed):
+    def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
+        return loaded._replace(summary=loaded.summary.model_copy(update={"positive": None}))
+
+
 class ReordersTheTest(Changed):
     def change(self, loaded: TaskData, data: DataSpec) -> TaskData:
         return loaded._replace(test=loaded.test.select(range(len(loaded.test))[::-1]))
@@ -158,13 +170,13 @@ class TokenisesTooMuch(Sound):
 
 
 class ScoresUpsideDown(Sound):
-    def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        return super().metrics(-predictions, labels)
+    def metrics(self, predictions: np.ndarray, labels: np.ndarray, positive: int | None = None) -> dict[str, float]:
+        return super().metrics(-predictions, labels, positive)
 
 
 class HidesDivergence(Sound):
-    def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        return super().metrics(np.nan_to_num(predictions), labels)
+    def metrics(self, predictions: np.ndarray, labels: np.ndarray, positive: int | None = None) -> dict[str, float]:
+        return super().metrics(np.nan_to_num(predictions), labels, positive)
 
 
 class NamesAnotherOption(Sound):
@@ -182,9 +194,15 @@ class LoadsAnything(Sound):
         sound = {}
         for name, split in splits.items():
             kept = [i for i, label in enumerate(split.labels or ()) if label is not None]
-            texts, labels = [split.texts[i] for i in kept], [(split.labels or ())[i] for i in kept]
-            sound[name] = split._replace(texts=texts, labels=labels)
+            sound[name] = split.take(kept)
         return super().encode(sound)
+
+
+class ChecksNoRows(Sound):
+    """A run is the first to find out."""
+
+    def check(self, data: DataSpec) -> list[tuple[str, str]]:
+        return [] if super().check(data) and Path(data.path or "").is_dir() else super().check(data)
 
 
 class NoMetricOfItsOwn(Sound):

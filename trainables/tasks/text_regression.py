@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,7 +12,7 @@ from trainables.spec import DataSpec, Objective
 from trainables.tasks import TaskError
 from trainables.tasks.sources import RawSplit
 from trainables.tasks.splits import Rows
-from trainables.tasks.text import TextTask
+from trainables.tasks.text import Encoded, TextTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,16 +25,21 @@ class TextRegression(TextTask):
     kind: ClassVar[Literal["regression"]] = "regression"
     metric_names: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "mse")
 
-    def encode(self, splits: Mapping[str, RawSplit]) -> tuple[dict[str, Rows], tuple[str, ...]]:
+    def encode(self, splits: Mapping[str, RawSplit]) -> Encoded:
         """See `TextTask.encode`."""
-        rows = {
-            name: Rows(split.texts, [_number(label, split.origin, i) for i, label in enumerate(split.labels or ())])
-            for name, split in splits.items()
-        }
-        if len(set(rows["train"].labels)) < 2:
+        rows, errors = {}, []
+        for name, split in splits.items():
+            numbers = [_number(label) for label in split.labels or ()]
+            wrong = [i for i, number in enumerate(numbers) if number is None]
+            if wrong:
+                errors.append(_no_numbers(split, wrong))
+            usable = [i for i, number in enumerate(numbers) if number is not None]
+            rows[name] = Rows([split.texts[i] for i in usable], [n for n in numbers if n is not None])
+        seen, overall = set(rows["train"].labels), []
+        if len(seen) == 1 and not errors:
             step = "choose a label column that varies"
-            raise TaskError("data.label", rows["train"].labels[0], "is the only value of the training split", step)
-        return rows, ()
+            overall.append(TaskError("data.label", seen.pop(), "is the only value of the training split", step))
+        return Encoded(rows, (), False, errors, overall)
 
     def label_feature(self, class_names: tuple[str, ...]) -> Any:
         """See `TextTask.label_feature`."""
@@ -41,7 +47,7 @@ class TextRegression(TextTask):
 
         return Value("float64")
 
-    def metrics(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def metrics(self, predictions: np.ndarray, labels: np.ndarray, positive: int | None = None) -> dict[str, float]:
         """See `Task.metrics`; predictions (n, 1) or (n,)."""
         import numpy as np
         from scipy.stats import pearsonr, spearmanr
@@ -57,15 +63,26 @@ class TextRegression(TextTask):
         }
 
 
-def _number(label: Any, origin: str, row: int) -> float:
-    step = "correct the row or remove it; classes are task=text_classification"
+def _number(label: Any) -> float | None:
+    """A label as a finite number; None: it is none."""
+    if isinstance(label, bool):
+        return None
     try:
-        value = math.nan if isinstance(label, bool) or label is None else float(label)
-    except (TypeError, ValueError) as error:
-        raise TaskError("data.label", label, f"row {row} of {origin}: is no number", step) from error
-    if not math.isfinite(value):
-        raise TaskError("data.label", label, f"row {row} of {origin}: must be a finite number", step)
-    return value
+        value = float(label)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _no_numbers(split: RawSplit, rows: list[int]) -> TaskError:
+    labels = split.labels or []
+    many = f"{len(rows)} rows have" if len(rows) > 1 else "a row has"
+    rule = f"{many} a label that is no finite number: {split.places(rows)}"
+    step = "correct the row or remove it; classes are task=text_classification"
+    comma = [i for i in rows if isinstance(labels[i], str) and re.fullmatch(r"\s*-?\d+,\d+\s*", labels[i])]
+    if comma:
+        step = "write a decimal point instead of the comma"
+    return TaskError("data.label", labels[rows[0]], rule, step)
 
 
 TASKS = (

@@ -20,12 +20,15 @@ Array = npt.NDArray[np.float64]
 Metric = Callable[[Array, Array, Array], Array]
 
 
-def resampled(metric: str, labels: Array, predictions: Array) -> tuple[Array, Array] | None:
+def resampled(
+    metric: str, labels: Array, predictions: Array, recorded: Array | None = None
+) -> tuple[Array, Array] | None:
     """The scores of each model on the rows themselves, and on each draw of rows.
 
     Args:
         labels: (rows,), class numbers or values.
         predictions: (models, rows), the same.
+        recorded: (models,), the scores that were recorded. Which class's F1 `f1` is, they tell.
 
     Returns:
         Shapes (models,) and (DRAWS, models); None if `metric` is none of `METRICS`.
@@ -34,6 +37,11 @@ def resampled(metric: str, labels: Array, predictions: Array) -> tuple[Array, Ar
         return None
     score, rows = METRICS[metric], len(labels)
     own = score(np.ones((1, rows)), labels, predictions)[0]
+    if recorded is not None:
+        for other in OTHERS.get(metric, ()):
+            theirs = other(np.ones((1, rows)), labels, predictions)[0]
+            if np.isclose(theirs, recorded).sum() > np.isclose(own, recorded).sum():
+                score, own = other, theirs
     rng = np.random.default_rng(0)
     drawn, step = [], max(1, CELLS // rows)
     for start in range(0, DRAWS, step):
@@ -58,14 +66,18 @@ def _each(score: Metric) -> Metric:
     return of_all
 
 
-def _f1(weights: Array, labels: Array, predictions: Array) -> Array:
-    """As `trainables.tasks.text_classification`: of class 1 of two, else the mean over the classes that occur."""
-    right, said, true = _by_class(weights, labels, predictions)
-    occurrences = said + true
-    scores = np.divide(2 * right, occurrences, out=np.zeros_like(right), where=occurrences > 0)
-    if scores.shape[1] == 2:
-        return np.asarray(scores[:, 1])
-    return np.asarray(scores.sum(axis=1) / (occurrences > 0).sum(axis=1))
+def _f1(positive: int | None) -> Metric:
+    """As `trainables.tasks.text_classification`: of `positive` of two classes, else the mean over those that occur."""
+
+    def score(weights: Array, labels: Array, predictions: Array) -> Array:
+        right, said, true = _by_class(weights, labels, predictions)
+        occurrences = said + true
+        scores = np.divide(2 * right, occurrences, out=np.zeros_like(right), where=occurrences > 0)
+        if scores.shape[1] == 2 and positive is not None:
+            return np.asarray(scores[:, positive])
+        return np.asarray(scores.sum(axis=1) / (occurrences > 0).sum(axis=1))
+
+    return score
 
 
 def _matthews(weights: Array, labels: Array, predictions: Array) -> Array:
@@ -116,9 +128,13 @@ def _ranks(weights: Array, values: Array) -> Array:
 
 METRICS: Mapping[str, Metric] = {
     "accuracy": _accuracy,
-    "f1": _each(_f1),
+    "f1": _each(_f1(1)),
+    "macro_f1": _each(_f1(None)),
     "matthews_correlation": _each(_matthews),
     "pearson": _each(_pearson),
     "spearman": _each(_spearman),
     "mse": _mse,
 }
+# What the metric may be as well, by what the task made of the data: F1 of the first of two classes, or of more classes
+# than occur in the test rows.
+OTHERS: Mapping[str, tuple[Metric, ...]] = {"f1": (_each(_f1(0)), _each(_f1(None)))}

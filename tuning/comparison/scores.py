@@ -99,7 +99,8 @@ def with_draws(tests: Mapping[str, Sequence[Scored | None]], metric: str) -> dic
             by_labels.setdefault(test.said[0].labels, []).append(key)
     for labels, keys in by_labels.items():
         predictions = np.array([said.predictions for key in keys for said in found[key].said], dtype=float)
-        if (computed := resampled(metric, np.array(labels, dtype=float), predictions)) is None:
+        recorded = np.array([score for key in keys for score in found[key].scores], dtype=float)
+        if (computed := resampled(metric, np.array(labels, dtype=float), predictions, recorded)) is None:
             continue
         own, drawn = computed
         ends = np.cumsum([len(found[key].said) for key in keys])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 # As the hub spells them; the others are spelled alike.
-METRICS = {"pearson": "pearsonr", "spearman": "spearmanr"}
+METRICS = {"pearson": "pearsonr", "spearman": "spearmanr", "macro_f1": "f1"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def _front_matter(final: Final) -> ModelCardData:
             dataset_name=_named(final),
             dataset_split="test",
             metric_type=METRICS.get(name, name),
+            metric_name=name,
             metric_value=value,
         )
         for name, value in final.model.metrics.items()
@@ -88,7 +89,7 @@ def _front_matter(final: Final) -> ModelCardData:
         pipeline_tag="text-classification",
         base_model=final.spec.model if hub_model else None,
         datasets=[final.data.hub] if final.data.hub else None,
-        metrics=[METRICS.get(name, name) for name in final.task.metric_names],
+        metrics=list(dict.fromkeys(METRICS.get(name, name) for name in final.task.metric_names)),
         tags=["tunefleet", "hyperparameter-search"],
     )
 

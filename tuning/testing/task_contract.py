@@ -144,6 +144,24 @@ class TaskContract:
         found = len(loaded.test), loaded.summary.duplicates
         require_equal(found, (OTHERS, 10), f"{rule}; rows that are left out are counted", step=SPLITS)
 
+    def test_it_says_what_its_rows_came_to(self, data: DataSpec) -> None:
+        loaded = self.task.load(data)
+        rule = "the summary has the rows of each split, by class where there are classes, and their source"
+        for name, split in zip(("train", "validation", "test"), loaded[:3], strict=True):
+            told = loaded.summary.splits[name]
+            require_equal(told.rows, len(split), rule, step="fill in `TaskData.summary`")
+            counts = Counter(loaded.label_names[label] for label in split["label"]) if loaded.label_names else {}
+            seen = {label: count for label, count in told.classes.items() if count}
+            require_equal(seen, dict(counts), rule, step="fill in `SplitSummary.classes`")
+        require_equal(list(loaded.summary.splits["train"].classes), list(loaded.label_names), rule, step="order by id")
+        two = len(loaded.label_names) == 2
+        require(
+            (loaded.summary.positive in loaded.label_names) if two else loaded.summary.positive is None,
+            "of two classes, the summary names the one whose F1 is the score `f1`",
+            seen=loaded.summary.positive,
+            step="fill in `DataSummary.positive`",
+        )
+
     def test_the_splits_are_stratified(self, data: DataSpec) -> None:
         loaded = self.task.load(data.model_copy(update={"subset": Subset(train=30, validation=6, test=12)}))
         if self.task.kind == "regression":
@@ -298,7 +316,7 @@ class TaskContract:
 
     def test_data_that_cannot_be_used_are_refused_by_the_name_of_the_option(self, data: DataSpec) -> None:
         sound = {split: (Path(data.path or "") / f"{split}.parquet").read_bytes() for split in STARTS}
-        for (option, wrong), seen_by_check, options in self._unusable(data):
+        for (option, wrong), options in self._unusable(data):
             rule = f"{wrong} is refused by `{option}`, with the next step"
             try:
                 self.task.load(options)
@@ -306,34 +324,33 @@ class TaskContract:
                 require(error.name == option and error.next_step, rule, seen=error, step=READ)
             else:
                 require(False, rule, seen="it was loaded", step=READ)
-            if seen_by_check:
-                problems, early = self.task.check(options), f"{rule}, also by `check`, before a run starts"
-                require([path for path, _ in problems] == [option], early, seen=problems, step="mend `check`")
+            problems, early = self.task.check(options), f"{rule}, also by `check`, before a run starts"
+            require([path for path, _ in problems] == [option], early, seen=problems, step="mend `check`")
             for split, content in sound.items():
                 (Path(data.path or "") / f"{split}.parquet").write_bytes(content)
 
-    def _unusable(self, data: DataSpec) -> Iterator[tuple[tuple[str, str], bool, DataSpec]]:
-        """The option and what is wrong; whether `check`, which reads no rows, finds it; and such data."""
+    def _unusable(self, data: DataSpec) -> Iterator[tuple[tuple[str, str], DataSpec]]:
+        """The option and what is wrong; and such data."""
         task, folder = self.task, Path(data.path or "")
         sound = task_data.columns(task, "train", ROWS, 0)
         text, label = task_data.text_columns(task)[-1], task_data.label_column(task)
         names = (*task_data.text_columns(task)[:-1], "no_such_column")
-        yield ("data.path", "a folder that is not there"), True, data.model_copy(update={"path": f"{folder}-away"})
-        yield ("data.text", "a text column that is not there"), True, data.model_copy(update={"text": names})
-        yield ("data.label", "a label column that is not there"), True, data.model_copy(update={"label": "no_such"})
-        yield ("data.train", "a file that is not there"), True, data.model_copy(update={"train": "away.parquet"})
+        yield ("data.path", "a folder that is not there"), data.model_copy(update={"path": f"{folder}-away"})
+        yield ("data.text", "a text column that is not there"), data.model_copy(update={"text": names})
+        yield ("data.label", "a label column that is not there"), data.model_copy(update={"label": "no_such"})
+        yield ("data.train", "a file that is not there"), data.model_copy(update={"train": "away.parquet"})
         (folder / "train.parquet").write_bytes(b"no parquet")
-        yield ("data.path", "a file that cannot be read"), True, data
+        yield ("data.path", "a file that cannot be read"), data
         self._write(data, "train", {name: values[:0] for name, values in sound.items()})
-        yield ("data.train", "an empty training file"), False, data
+        yield ("data.train", "an empty training file"), data
         self._write(data, "train", {**sound, text: [None, *sound[text][1:]]})
-        yield ("data.text", "a row without a text"), False, data
+        yield ("data.text", "a row without a text"), data
         self._write(data, "train", {**sound, label: [None, *sound[label][1:]]})
-        yield ("data.label", "a training row without a label"), False, data
+        yield ("data.label", "a training row without a label"), data
         self._write(data, "train", {**sound, label: [sound[label][1]] * ROWS})
-        yield ("data.label", "a label that does not vary"), False, data
+        yield ("data.label", "a label that does not vary"), data
         larger = data.model_copy(update={"subset": Subset(validation=ROWS)})
-        yield ("data.subset.validation", "a subset larger than its split"), False, larger
+        yield ("data.subset.validation", "a subset larger than its split"), larger
 
     def _write(self, data: DataSpec, split: str, columns: dict[str, list[Any]]) -> None:
         task_data.write_columns(Path(data.path or "") / f"{split}.parquet", columns)

@@ -28,6 +28,7 @@ def test_scores_of_a_classification_are_those_of_scikit_learn_to_the_last_bit(cl
         assert find_task("text_classification").metrics(predictions, labels) == {
             "accuracy": accuracy_score(labels, chosen),
             "f1": f1,
+            "macro_f1": f1_score(labels, chosen, average="macro", zero_division=0.0),
             "matthews_correlation": matthews_corrcoef(labels, chosen),
         }
 

@@ -150,7 +150,7 @@ def test_every_metric_on_rows_is_the_tasks_own() -> None:
         predictions[0, :40] = labels[:40]
         for said, place in zip(predictions, (0, 1), strict=True):
             expected = find_task("text_classification").metrics(np.eye(classes)[said], labels)
-            for name in ("accuracy", "f1", "matthews_correlation"):
+            for name in ("accuracy", "f1", "macro_f1", "matthews_correlation"):
                 found = resampled(name, labels.astype(float), predictions.astype(float))
                 assert found is not None
                 assert found[0][place] == pytest.approx(expected[name]), name
@@ -160,6 +160,20 @@ def test_every_metric_on_rows_is_the_tasks_own() -> None:
         found = resampled(name, values, said[None])
         assert found is not None
         assert found[0][0] == pytest.approx(expected[name]), name
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_the_recorded_scores_tell_which_class_f1_is_of(positive: int) -> None:
+    from trainables.tasks import find_task
+
+    rng = np.random.default_rng(1)
+    labels, said = rng.integers(2, size=60), (rng.random(60) < 0.8).astype(int)
+    score = find_task("text_classification").metrics(np.eye(2)[said], labels, positive)["f1"]
+    test = Scored(0, (score,), 60, (ScoredRows(tuple(labels.tolist()), tuple(said.tolist())),))
+    (found,) = with_draws({"a": [test]}, "f1")["a"]
+    assert found is not None
+    assert found.drawn is not None
+    assert found.drawn.mean() == pytest.approx(score, abs=0.02)
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))

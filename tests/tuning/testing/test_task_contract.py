@@ -27,6 +27,8 @@ BROKEN: list[tuple[str, Task]] = [
     ("test_it_reads_files_in_its_own_columns", broken.LosesAColumn()),
     ("test_it_reads_files_in_its_own_columns", broken.MiscountsLabels()),
     ("test_the_public_validation_is_the_test_when_test_labels_are_hidden", broken.ReordersTheTest()),
+    ("test_it_says_what_its_rows_came_to", broken.MiscountsInItsSummary()),
+    ("test_it_says_what_its_rows_came_to", broken.NamesNoPositiveClass()),
     ("test_the_splits_are_disjoint_and_the_same_again", broken.TrainsOnTheTest()),
     ("test_the_splits_are_disjoint_and_the_same_again", broken.ShufflesAnew()),
     ("test_the_splits_are_disjoint_and_the_same_again", broken.HasAnotherDigestEachTime()),
@@ -47,6 +49,7 @@ BROKEN: list[tuple[str, Task]] = [
     ("test_a_diverged_model_scores_nan", broken.HidesDivergence()),
     ("test_data_that_cannot_be_used_are_refused_by_the_name_of_the_option", broken.NamesAnotherOption()),
     ("test_data_that_cannot_be_used_are_refused_by_the_name_of_the_option", broken.LoadsAnything()),
+    ("test_data_that_cannot_be_used_are_refused_by_the_name_of_the_option", broken.ChecksNoRows()),
 ]
 
 

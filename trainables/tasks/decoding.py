@@ -1,0 +1,152 @@
+"""From a file's bytes to its text: it is unpacked, its encoding found by its mark or by trying, and no text refused."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from trainables.tasks import TaskError
+
+MARKS = {  # the longer first: UTF-32's mark begins with that of UTF-16
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+NO_TEXT = {  # how files begin that are not what their name says
+    b"version https://git-lfs": ("is a Git LFS pointer, not the data themselves", "run `git lfs pull` where it lies"),
+    b"PK\x03\x04": ("is a ZIP archive or an Excel workbook", "unpack it, or export it as CSV (UTF-8)"),
+    b"PAR1": ("is a Parquet file", "name it .parquet"),
+    b"<!doctype html": ("is a web page, not data", "download the file itself (its raw form)"),
+    b"<html": ("is a web page, not data", "download the file itself (its raw form)"),
+}
+LATIN = 0.3  # at most this share of letters outside ASCII: a language in Latin script
+SCRIPTS = (  # encoding, and the characters that make up most of a text in it
+    ("cp932", "\u3040-\u30ff", 0.3),
+    ("euc_kr", "\uac00-\ud7a3", 0.6),
+    ("cp1251", "\u0430-\u044f", 0.75),
+    ("gb18030", "\u4e00-\u9fff", 0.7),
+)
+
+
+class Decoded(NamedTuple):
+    """A file's text, with its line ends as they are."""
+
+    text: str
+    encoding: str
+    complete: bool  # false: only the lines that begin it
+
+
+def read_text(path: Path, encoding: str | None, limit: int | None = None) -> Decoded:
+    """The text of a file, unpacked if it is compressed by gzip.
+
+    Args:
+        encoding: as Python names it; None: UTF-8, or what the mark at the file's beginning says.
+        limit: bytes to read at most; the text then ends with a whole line.
+
+    Raises:
+        TaskError: it is no text, or not in this encoding.
+        OSError: it cannot be read.
+    """
+    data, complete = _bytes(path, limit)
+    for start, (rule, step) in NO_TEXT.items():
+        if data[: len(start)].lower() == start.lower():
+            raise TaskError("data.path", str(path), rule, step)
+    name = encoding or next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    if encoding is not None and codecs.lookup(encoding).name == "utf-8":
+        name = "utf-8-sig"
+    try:
+        text = codecs.getincrementaldecoder(name)().decode(data, complete)
+    except UnicodeError as error:
+        raise _wrong_encoding(path, data, encoding, error) from None
+    _require_no_nul(path, data, text)
+    if not complete:
+        text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
+    return Decoded(text, name.removesuffix("-sig"), complete)
+
+
+def encoding_error(encoding: str | None) -> TaskError | None:
+    """What is wrong with the name of an encoding."""
+    try:
+        b"".decode(encoding or "utf-8")
+    except LookupError:
+        rule = "is no encoding that Python knows"
+        return TaskError("data.encoding", encoding, rule, "write utf-8, utf-16, cp1252, latin-1, gb18030, ...")
+    return None
+
+
+def _bytes(path: Path, limit: int | None) -> tuple[bytes, bool]:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    size = -1 if limit is None else limit + 1
+    try:
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            data: bytes = stream.read(size)
+    except EOFError as error:
+        raise OSError(f"the compressed file is cut off: {error}") from error
+    complete = limit is None or len(data) <= limit
+    return data if complete else data[:limit], complete
+
+
+def _wrong_encoding(path: Path, data: bytes, encoding: str | None, error: UnicodeError) -> TaskError:
+    place = ""
+    if isinstance(error, UnicodeDecodeError):
+        line = data.count(b"\n", 0, error.start) + 1
+        place = f": line {line} holds the byte 0x{data[error.start]:02x}"
+    if encoding is not None:
+        step = "set another data.encoding, or leave it out for UTF-8"
+        return TaskError("data.encoding", encoding, f"{path} is not in this encoding{place}", step)
+    likely = _likely(data)
+    wrong = [line for line in data.split(b"\n") if not _is_utf8(line)]
+    sample = re.sub(r"\s+", " ", wrong[0].decode(likely, "replace")).strip()[:60] if wrong else ""
+    rule = f"is not UTF-8{place}, and so are {len(wrong)} lines; as {likely} the first reads {sample!r}"
+    if len(wrong) == 1:
+        rule = f"is not UTF-8{place}; as {likely} it reads {sample!r}"
+    step = f"set data.encoding: {likely} (or what it was saved as), or save it as UTF-8"
+    return TaskError("data.path", str(path), rule, step)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _likely(data: bytes) -> str:
+    """The encoding that text outside UTF-8 most likely has: by how much of it is outside ASCII, and in what script."""
+    lines = [line for line in data[: 1 << 20].split(b"\n") if not line.isascii()]
+    sample = b"\n".join(lines)
+    letters = re.findall(rb"[A-Za-z\x80-\xff]", sample)
+    if sum(letter >= b"\x80" for letter in letters) > LATIN * len(letters):
+        for name, script, least in SCRIPTS:
+            try:
+                foreign = re.findall(r"[^\x00-\x7f]", sample.decode(name))
+            except UnicodeDecodeError:
+                continue
+            if len(re.findall(f"[{script}]", "".join(foreign))) >= least * len(foreign):
+                return name
+    try:
+        sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252"
+
+
+def _require_no_nul(path: Path, data: bytes, text: str) -> None:
+    place = text.find("\0")
+    if place < 0:
+        return
+    line = text.count("\n", 0, place) + 1
+    half = len(data) // 4  # of ASCII in UTF-16, every second byte is 0
+    for start, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if data[start::2].count(0) > half:
+            rule = f"is {name} without a mark that says so"
+            raise TaskError("data.path", str(path), rule, f"set data.encoding: {name}")
+    rule = f"holds {text.count(chr(0))} NUL bytes, the first in line {line}: it is damaged, or no text"
+    raise TaskError("data.path", str(path), rule, "write it anew, or set data.encoding if it is in UTF-16 or UTF-32")

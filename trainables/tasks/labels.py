@@ -1,0 +1,83 @@
+"""Class labels as they stand in a source, as plain text: what a class is called, whatever the format.
+
+A whole number is written alike in every format (1, and 1.0 of a column of floats); a text stays as it is, letter by
+letter: `01` is not `1`. A column of nothing but plain whole numbers is sorted by value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trainables.tasks import TaskError
+from trainables.tasks.sources import RawSplit
+
+WHOLE = re.compile(r"0|-?[1-9]\d*")
+WHOLE_FLOAT = re.compile(r"(0|-?[1-9]\d*)\.0+")  # as a column of floats is written into a CSV
+FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+MANY = 20  # distinct numbers with fractions: no classes any more
+
+REMEDY = "use whole numbers or texts for classes; numbers to predict are task=text_regression"
+
+
+class _Unusable(str):
+    """Why a label is none."""
+
+
+def plain_labels(splits: Mapping[str, RawSplit]) -> tuple[dict[str, list[str | None]], list[TaskError]]:
+    """The labels of each split as texts, None where a row has none that can be used, and an error for each such kind
+    of row."""
+    plain, errors = {}, []
+    for name, split in splits.items():
+        plain[name], found = _plain(split)
+        errors += found
+    values = {label for labels in plain.values() for label in set(labels) if label is not None}
+    if values and all(map(WHOLE_FLOAT.fullmatch, values)):
+        plain = {name: [label and label.partition(".")[0] for label in labels] for name, labels in plain.items()}
+    elif len(values) > MANY and all(map(FLOAT.fullmatch, values)) and not all(map(WHOLE.fullmatch, values)):
+        first = next(label for label in plain["train"] if label is not None)
+        rule = f"one of {len(values)} distinct numbers with fractions: these are no classes"
+        errors.append(TaskError("data.label", first, rule, "set task=text_regression, or choose another column"))
+    return plain, errors
+
+
+def sorted_classes(labels: Iterable[str]) -> list[str]:
+    """The distinct labels in order: whole numbers by value, if all are such, else by code point."""
+    distinct = set(labels)
+    return sorted(distinct, key=int) if all(map(WHOLE.fullmatch, distinct)) else sorted(distinct)
+
+
+def _plain(split: RawSplit) -> tuple[list[str | None], list[TaskError]]:
+    labels = split.labels or []
+    try:
+        meaning = {key: _meaning(key[1]) for key in set(zip(map(type, labels), labels, strict=True))}
+        found = [meaning[key] for key in zip(map(type, labels), labels, strict=True)]
+    except TypeError:  # a list or an object: it has no hash
+        found = [_meaning(label) for label in labels]
+    rows_of: dict[str | None, list[int]] = {}
+    for row, label in enumerate(found):
+        if label is None or isinstance(label, _Unusable):
+            rows_of.setdefault(label, []).append(row)
+    errors = []
+    for why, rows in rows_of.items():
+        many = f"{len(rows)} rows have" if len(rows) > 1 else "a row has"
+        if why is None:
+            rule, step = f"{many} no label: {split.places(rows)}", "fill it in or remove the row"
+        else:
+            rule, step = f"{many} what {why}: {split.places(rows)}", REMEDY
+        errors.append(TaskError("data.label", labels[rows[0]], rule, step))
+    return [None if isinstance(label, _Unusable) else label for label in found], errors
+
+
+def _meaning(label: Any) -> str | _Unusable | None:
+    """The class that a label means; None: it is missing."""
+    if label is None or label != label or (isinstance(label, str) and not label.strip()):
+        return None
+    if isinstance(label, bool):
+        return str(label).lower()
+    if isinstance(label, float):
+        return str(int(label)) if label.is_integer() else _Unusable("is no class id")
+    if isinstance(label, int):
+        return str(label)
+    return label if isinstance(label, str) else _Unusable("is no class id or text")

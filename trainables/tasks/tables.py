@@ -1,0 +1,37 @@
+"""What every kind of file is read into: columns, how they were found, and where each row stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Reading(NamedTuple):
+    """How a file was read; see `trainables.data_summary.FileRead`."""
+
+    encoding: str | None = None
+    separator: str | None = None
+    quoted: bool | None = None
+    shape: str | None = None
+    lines: int | None = None
+    complete: bool = True
+
+
+class Table(NamedTuple):
+    """Columns of equal length, and the class names of those that carry them (Parquet written by `datasets`)."""
+
+    columns: dict[str, list[Any]]  # those that were asked for
+    class_names: Mapping[str, tuple[str, ...]]
+    available: list[str]  # the names of all columns of the source
+    lines: Sequence[int] | None = None  # where each row begins, counted from 1 as an editor does; None: no text file
+    reading: Reading = Reading()
+    hint: str = ""  # why the columns may not be the expected ones
+
+
+def some(items: Iterable[object], limit: int = 3) -> str:
+    """The first few items in words: `3, 17, 18 and 5 more`."""
+    words = [str(item) for item in items]
+    rest = len(words) - limit
+    if rest > 0:
+        return f"{', '.join(words[:limit])} and {rest} more"
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
