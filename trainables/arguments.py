@@ -44,6 +44,7 @@ def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
         per_device_eval_batch_size=spec.eval_batch_size or EVAL_BATCH_SIZE[device],
         seed=spec.training_seeds.head,
         bf16=bf16,
+        label_names=["labels"],  # not every model's forward names them, and what it does not name is dropped
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
         accelerator_config={"non_blocking": cuda},  # copies from pinned memory overlap with the device's work

@@ -25,7 +25,9 @@ from trainables.arguments import padding_multiple, training_arguments, whole
 from trainables.cache import PreparedTask, prepare
 from trainables.compilation import compile_encoder
 from trainables.epochs import horizon_of, next_position
+from trainables.families import SEES_PADDING
 from trainables.heartbeat import part_done
+from trainables.loading import value_of
 from trainables.models import load_model
 from trainables.replicas import Replicas
 from trainables.reporting import NonFiniteScore
@@ -65,6 +67,7 @@ class FineTuning:
         set_seed(spec.training_seeds.head)
         self.model = load_model(
             spec,
+            self.data.tokenizer,
             num_labels=self.data.facts.num_labels,
             label_names=self.data.facts.label_names,
             regression=self.data.regression,
@@ -75,11 +78,17 @@ class FineTuning:
             always_mask(self.model)
         if spec.compile:
             compile_encoder(self.model)
+        alike = self.model.config.model_type in SEES_PADDING  # then each row is padded as much in any batch
         self.trainer = SegmentTrainer(
             model=self.model,
             args=training_arguments(spec, self.params),
             train_dataset=self.data.train,
-            data_collator=DataCollatorWithPadding(self.data.tokenizer, pad_to_multiple_of=multiple),
+            data_collator=DataCollatorWithPadding(
+                self.data.tokenizer,
+                padding="max_length" if alike else True,
+                max_length=self.data.max_length if alike else None,
+                pad_to_multiple_of=multiple,
+            ),
             position=self,
             replicas=self.replicas,
         )
@@ -184,7 +193,7 @@ class FineTuning:
             live["adam_beta1"], live["adam_beta2"] = decayed["betas"]
             live["adam_epsilon"] = decayed["eps"]
         live.update(
-            {k: getattr(self.model.config, k.removeprefix("model.")) for k in self.params if k.startswith("model.")}
+            {k: value_of(self.model.config, k.removeprefix("model.")) for k in self.params if k.startswith("model.")}
         )
         absent = ADAM_ONLY - live.keys()  # SGD and Adafactor have no such values
         return {name: live.get(name, value) for name, value in self.params.items() if name not in absent}

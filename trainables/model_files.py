@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 from pathlib import Path
 
-from trainables.errors import InputError
+from trainables.families import position_limit
+from trainables.weight_files import ModelError, read_json, shapes, weight_files
+
+__all__ = ["EMBEDDED", "ModelError", "longest_input", "resolve_model", "weight_bytes"]
 
 EMBEDDED = "minilm"
-
-
-class ModelError(InputError):
-    """The model cannot be used: which option, its value, the rule, the next step."""
+UNLIMITED = 10**9  # tokens; transformers writes 1e30 where a tokenizer states no length
 
 
 def resolve_model(name: str) -> str:
@@ -27,6 +26,9 @@ def resolve_model(name: str) -> str:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return str(folder)
+    if folder.is_file():
+        step = "name the folder that holds config.json, weights and tokenizer"
+        raise ModelError("model", name, "is a file, not the folder of a model", step)
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ModelError("model", name, "no such folder", "check the path, on every node that runs trials")
     return name
@@ -47,27 +49,33 @@ def longest_input(name: str) -> int | None:
     """Tokens that the model takes at most, from the files of its folder; None where they do not say, as of a Hub id.
 
     Raises:
-        ModelError: see `resolve_model`.
+        ModelError: see `resolve_model`; or a file of the folder cannot be read.
     """
     folder = Path(resolve_model(name))
-    stated = [
-        _key(folder / "tokenizer_config.json", "model_max_length"),
-        _key(folder / "config.json", "max_position_embeddings"),
-    ]
-    return min((int(tokens) for tokens in stated if isinstance(tokens, int | float) and tokens > 0), default=None)
+    config, tokenizer = folder / "config.json", folder / "tokenizer_config.json"
+    limits = [position_limit(read_json(config))] if config.is_file() else []
+    stated = read_json(tokenizer).get("model_max_length") if tokenizer.is_file() else None
+    if isinstance(stated, int | float) and 0 < stated < UNLIMITED:
+        limits.append(int(stated))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def weight_bytes(name: str, revision: str | None = None) -> int | None:
-    """Bytes of the model's weights in float32, as trials hold them, from the headers of its safetensors files; None for
-    a Hub id that is not in the local cache.
+    """Bytes of the model's weights in float32, as trials hold them, from the headers of the safetensors files that
+    transformers reads; None for a Hub id that is not, or not whole, in the local cache.
 
     Raises:
-        ModelError: see `resolve_model`.
+        ModelError: see `resolve_model`; or a file is missing or damaged.
     """
     folder: Path | None = Path(resolve_model(name))
-    if folder is not None and not folder.is_dir():
+    local = folder is not None and folder.is_dir()
+    if not local:
         folder = _cached(name, revision)
-    files = list(folder.glob("*.safetensors")) if folder else []
+    files = weight_files(folder) if folder else []
+    if absent := [file for file in files if not file.is_file()]:
+        if local:
+            raise ModelError("model", name, f"lacks {absent[0].name}", "copy or fetch the rest of the model there")
+        return None
     return sum(map(_float32_bytes, files)) if files else None
 
 
@@ -79,16 +87,4 @@ def _cached(hub_id: str, revision: str | None) -> Path | None:
 
 
 def _float32_bytes(file: Path) -> int:
-    """The format: eight bytes of length, then a JSON header with the shape of each tensor."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > file.stat().st_size:
-            step = "fetch it again; a pointer of Git LFS is not the file itself"
-            raise ModelError("model", str(file), "is no safetensors file", step)
-        header = json.loads(opened.read(length))
-    shapes: list[list[int]] = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
-    return 4 * sum(math.prod(shape) for shape in shapes)
-
-
-def _key(path: Path, key: str) -> object:
-    return json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
+    return 4 * sum(math.prod(shape) for shape in shapes(file).values())

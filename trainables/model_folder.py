@@ -26,8 +26,10 @@ def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: 
         ModelError: the base model cannot be reached.
     """
     data = prepare(spec, whole(params.get("data.max_length")))
+    tokenizer = load_tokenizer(spec)  # not the one of `data`: its use may have left marks in it
     model = load_model(
         spec,
+        tokenizer,
         num_labels=data.facts.num_labels,
         label_names=data.facts.label_names,
         regression=data.regression,
@@ -35,5 +37,5 @@ def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: 
     )
     checkpoint.restore(state, model)
     model.save_pretrained(folder)
-    load_tokenizer(spec).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return data.facts.label_names

@@ -6,16 +6,17 @@ Weights are read from safetensors only: the older `.bin` files are pickles, and 
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.errors import InputError, nearest
+from trainables.errors import nearest
+from trainables.loading import explained, known_keys, load_config, no_foreign_conversion, origin, part_with, quiet
 from trainables.model_files import ModelError, resolve_model
+from trainables.model_inspection import folder_errors
 from trainables.spec import FineTuneSpec, Value
+from trainables.tokenization import load_tokenizer, set_padding
+from trainables.weight_files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -37,36 +38,25 @@ def check_model(spec: FineTuneSpec, keys: Collection[str] = ()) -> list[tuple[st
         keys: the `<key>` of every `model.<key>` that the experiment sets or searches.
     """
     try:
-        return [(error.name, error.message) for error in _errors(spec, keys)]
+        return [(error.name, error.message) for error in _errors(spec, frozenset(keys))]
     except ModelError as error:
         return [(error.name, error.message)]
 
 
-def _errors(spec: FineTuneSpec, keys: Collection[str]) -> Iterator[ModelError]:
-    yield from (_reserved(key) for key in keys if key in RESERVED)
+def _errors(spec: FineTuneSpec, keys: Set[str]) -> Iterator[ModelError]:
+    yield from (_reserved(key) for key in sorted(keys) if key in RESERVED)
     place = Path(resolve_model(spec.model))
     if not place.is_dir():
         return
     if spec.revision is not None:
         step = "remove it, or name the model by its Hub id"
         yield ModelError("revision", spec.revision, f"{spec.model} is a local folder, which has no revisions", step)
-    yield from _folder_errors(spec.model, place)
-    if not (place / "config.json").is_file():
-        return
+    wrong = list(folder_errors(spec, place))
+    yield from wrong
     # Reading the class behind a configuration imports torch: only for what the file does not name.
-    if any(key not in json.loads((place / "config.json").read_text(encoding="utf-8")) for key in keys):
-        known = _known_keys(_load_config(spec))
-        yield from (_unknown(spec, key, known) for key in keys if key not in known and key not in RESERVED)
-
-
-def _folder_errors(name: str, folder: Path) -> Iterator[ModelError]:
-    if not (folder / "config.json").is_file():
-        yield ModelError("model", name, f"{folder} has no config.json", "save the model there with save_pretrained")
-    if not any(folder.glob("*.safetensors")):
-        bins = any(folder.glob("*.bin"))
-        rule = f"{folder} has {'only .bin weights, which are pickles' if bins else 'no weights'}"
-        step = "save the model there with save_pretrained, which writes safetensors"
-        yield ModelError("model", name, rule, step)
+    if not wrong and not keys <= read_json(place / "config.json").keys():
+        known = known_keys(load_config(spec))
+        yield from (_unknown(spec, key, known) for key in sorted(keys) if key not in known and key not in RESERVED)
 
 
 def _reserved(key: str) -> ModelError:
@@ -77,35 +67,9 @@ def _unknown(spec: FineTuneSpec, key: str, known: Collection[str]) -> ModelError
     return ModelError(f"model.{key}", key, f"is no key of {spec.model}'s configuration", nearest(key, known))
 
 
-def _known_keys(config: PreTrainedConfig) -> set[str]:
-    return {key for key in (*config.to_dict(), *config.attribute_map) if not key.startswith("_")}
-
-
-def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; its `model_max_length` is no more than the model has positions for.
-
-    One without a padding token (GPT's) pads with its end-of-text token.
-
-    Raises:
-        ModelError: there is none, or it cannot be reached.
-    """
-    from transformers import AutoTokenizer
-
-    with _explained(spec):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_model(spec.model), **_origin(spec))
-    positions = getattr(_load_config(spec), "max_position_embeddings", None)
-    if positions is not None and positions > 0:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            step = "add one to the tokenizer and save both, or name another model"
-            raise ModelError("model", spec.model, "its tokenizer has neither a padding nor an end-of-text token", step)
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def load_model(
     spec: FineTuneSpec,
+    tokenizer: PreTrainedTokenizerBase,
     num_labels: int,
     label_names: tuple[str, ...],
     regression: bool,
@@ -117,6 +81,7 @@ def load_model(
 
     Args:
         spec: its `model`, `revision` and `trust_remote_code`.
+        tokenizer: from `load_tokenizer` for this spec; the model tells padding by its padding token.
         num_labels: classes, or 1 for regression.
         label_names: by class id; empty for regression.
         regression: the loss is the squared error.
@@ -129,17 +94,15 @@ def load_model(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    config = _load_config(spec)
+    config = load_config(spec)
     _override(spec, config, config_overrides)
     config.num_labels = num_labels
     if label_names:
         config.id2label = dict(enumerate(label_names))
         config.label2id = {name: i for i, name in enumerate(label_names)}
     config.problem_type = "regression" if regression else "single_label_classification"
-    if config.pad_token_id is None:
-        eos = config.eos_token_id
-        config.pad_token_id = eos[0] if isinstance(eos, list) else eos
-    with _explained(spec), _quiet(), _no_foreign_conversion():
+    set_padding(config, tokenizer.pad_token_id)
+    with explained(spec), quiet(), no_foreign_conversion():
         model, info = AutoModelForSequenceClassification.from_pretrained(
             resolve_model(spec.model),
             config=config,
@@ -147,36 +110,23 @@ def load_model(
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # another task's head is replaced; anything else is refused below
             output_loading_info=True,
-            **_origin(spec),
+            **origin(spec),
         )
     _require_pretrained_encoder(spec, model, info)
     return model
 
 
-def _origin(spec: FineTuneSpec) -> dict[str, Any]:
-    revision = {} if spec.revision is None else {"revision": spec.revision}
-    return {"trust_remote_code": spec.trust_remote_code, **revision}
-
-
-def _load_config(spec: FineTuneSpec) -> PreTrainedConfig:
-    from transformers import AutoConfig
-
-    with _explained(spec):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(resolve_model(spec.model), **_origin(spec))
-    return config
-
-
 def _override(spec: FineTuneSpec, config: PreTrainedConfig, overrides: Mapping[str, Value]) -> None:
     from huggingface_hub.errors import StrictDataclassError
 
-    known = _known_keys(config)
+    known = known_keys(config)
     for key, value in overrides.items():
         if key in RESERVED:
             raise _reserved(key)
         if key not in known:
             raise _unknown(spec, key, known)
         try:
-            setattr(config, key, value)
+            setattr(part_with(config, key), key, value)
         except (StrictDataclassError, TypeError, ValueError) as error:
             rule = str(error).splitlines()[-1].strip()
             raise ModelError(f"model.{key}", value, rule, "give a value of the type that the model takes") from error
@@ -191,51 +141,3 @@ def _require_pretrained_encoder(spec: FineTuneSpec, model: PreTrainedModel, info
         rule = f"{len(encoder)} of its encoder's weights do not come from the checkpoint, such as {encoder[0]}"
         step = "remove values of model.<key> that shape weights, or choose a checkpoint of that shape"
         raise ModelError("model", spec.model, rule, step)
-
-
-@contextmanager
-def _explained(spec: FineTuneSpec) -> Iterator[None]:
-    """transformers' errors in the user's terms."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = " ".join(str(error).split())
-        yes = "check the name; without a network, name a local folder, or point HF_HOME to a cache that holds it"
-        step = f"{yes} and set HF_HUB_OFFLINE=1" if isinstance(error, OSError) else "name another model"
-        if isinstance(error, OSError) and "safetensors" in reason:
-            step = "convert its .bin weights with save_pretrained where you trust them, and name that folder"
-        raise ModelError("model", spec.model, f"cannot be loaded: {reason}", step) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bar and no report about the head's new weights: they are meant to be new."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-@contextmanager
-def _no_foreign_conversion() -> Iterator[None]:
-    """For a Hub model without safetensors, transformers would take them from a bot's open pull request: other weights
-    than the revision that was asked for."""
-    name = "DISABLE_SAFETENSORS_CONVERSION"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

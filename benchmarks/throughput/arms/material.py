@@ -19,7 +19,7 @@ def starting_point(spec: FineTuneSpec) -> tuple[PreparedTask, PreTrainedModel, D
     data = prepare(spec, None)
     set_seed(spec.seed)
     facts = data.facts
-    model = load_model(spec, facts.num_labels, facts.label_names, data.regression, {})
+    model = load_model(spec, data.tokenizer, facts.num_labels, facts.label_names, data.regression, {})
     return data, model, DataCollatorWithPadding(data.tokenizer)
 
 

@@ -19,7 +19,7 @@ def spec(**changes: Any) -> FineTuneSpec:
 
 
 def load(of: FineTuneSpec, labels: int = 2, **overrides: Any) -> Any:
-    return load_model(of, labels, tuple("abcdefg"[:labels]), False, overrides)
+    return load_model(of, load_tokenizer(of), labels, tuple("abcdefg"[:labels]), False, overrides)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_loading_says_nothing_about_the_new_head_and_leaves_the_verbosity(capfd:
 
 @pytest.mark.unit
 def test_regression_has_one_output_and_the_squared_error() -> None:
-    model = load_model(spec(), 1, (), True, {})
+    model = load_model(spec(), load_tokenizer(spec()), 1, (), True, {})
     inputs = load_tokenizer(spec())(["a film"], return_tensors="pt")
     output = model(**inputs, labels=torch.tensor([2.0]))
     assert output.loss.item() == pytest.approx((output.logits.item() - 2.0) ** 2, rel=1e-4)

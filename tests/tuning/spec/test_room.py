@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -149,12 +150,12 @@ def test_the_size_of_a_model_that_is_on_the_hub_alone_is_unknown() -> None:
 
 
 @pytest.mark.tune
-def test_a_run_whose_checkpoints_do_not_fit_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
+def test_a_run_whose_checkpoints_do_not_fit_is_refused_before_anything_is_trained(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
     data = write_csv(tmp_path / "data.csv", {"text": texts(30), "label": [n % 2 for n in range(30)]})
-    with_header(model / "model.safetensors", {"huge": {"dtype": "F32", "shape": [10**17], "data_offsets": [0, 1]}})
+    with_header(model / "model.safetensors", {"huge": {"dtype": "F32", "shape": [10**17], "data_offsets": [0, 0]}})
     raw = {
         "name": "large",
         "task": "text_classification",

@@ -1,0 +1,109 @@
+"""What every family of models has to keep: scores do not depend on the batch, what is saved is what was scored."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.tiny_models import FAMILIES, WORDS, Family, write_model
+from trainables.families import SEES_PADDING
+from trainables.finetune import FineTuning
+from trainables.model_folder import write_model_folder
+from trainables.models import check_model
+from trainables.spec import DataSpec, FineTuneSpec, Objective
+
+pytestmark = pytest.mark.unit
+
+PARAMS = {"learning_rate": 1e-3, "per_device_train_batch_size": 8}
+LONGEST = 40  # tokens
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of 60 rows of 1 to 60 words, three classes; some texts hold what looks like special tokens."""
+    rng = random.Random(0)
+    rows = ["text,label"]
+    for i in range(60):
+        text = rng.choices(WORDS, k=rng.choice((1, 2, 5, 20, 60)))
+        if i % 10 == 0:
+            text += ["</s>", "<|endoftext|>", "<pad>", "[PAD]"]
+        rows.append(f"{' '.join(text)} word{i},{'abc'[i % 3]}")
+    path = tmp_path_factory.mktemp("data") / "rows.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=str)
+def family(request: pytest.FixtureRequest) -> Family:
+    found: Family = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def spec(family: Family, data: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuneSpec:
+    return FineTuneSpec(
+        task="text_classification",
+        data=DataSpec(path=str(data), text=("text",), label="label", max_length=LONGEST),
+        model=str(write_model(family, tmp_path_factory.mktemp("model"))),
+        epochs=1,
+        objective=Objective(metric="accuracy", mode="max"),
+        precision="fp32",
+    )
+
+
+def scored(spec: FineTuneSpec, batch: int) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    """The logits of the test rows and the metrics of validation, with so many rows per batch."""
+    trial = FineTuning(PARAMS, spec.model_copy(update={"eval_batch_size": batch}))
+    return trial.trainer.predict(trial.data.test).predictions, dict(trial.score("validation").metrics)
+
+
+def test_a_folder_of_the_family_is_found_in_order(spec: FineTuneSpec) -> None:
+    assert check_model(spec) == []
+
+
+def test_the_score_does_not_depend_on_the_size_of_the_batch(spec: FineTuneSpec) -> None:
+    alone, metrics = scored(spec, 1)
+    assert np.ptp(alone, axis=0).max() > 0.01  # the rows do differ
+    for batch in (4, 16):
+        together, same = scored(spec, batch)
+        np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+        assert (together.argmax(-1) == alone.argmax(-1)).all()
+        assert same == pytest.approx(metrics, rel=1e-5)
+
+
+def test_what_is_trained_and_saved_scores_alike_in_plain_transformers(
+    family: Family, spec: FineTuneSpec, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    trial = FineTuning(PARAMS, spec)
+    before = [parameter.detach().clone() for parameter in trial.model.parameters()]
+    trial.train_on(8 / len(trial.data.train))
+    assert any(not torch.equal(old, new) for old, new in zip(before, trial.model.parameters(), strict=True))
+    state, folder = tmp_path / "state", tmp_path / "final"
+    state.mkdir()
+    folder.mkdir()
+    trial.save(state, moments=False)
+    write_model_folder(state, PARAMS, spec, folder)
+
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    saved = json.loads((folder / "config.json").read_text())
+    stated = {part["pad_token_id"] for part in (saved, saved.get("text_config", saved))}
+    assert stated == {tokenizer.pad_token_id} == {family.pads_with}
+    assert check_model(spec.model_copy(update={"model": str(folder)})) == []
+
+    texts = list(trial.data.source.rows.test["text"])
+    padding = "max_length" if family.model_type in SEES_PADDING else True
+    batch = tokenizer(texts, truncation=True, max_length=LONGEST, padding=padding, return_tensors="pt")
+    takes = trial.data.test.column_names
+    with torch.no_grad():
+        plain = model.eval()(**{name: values for name, values in batch.items() if name in takes}).logits.numpy()
+    own = np.empty_like(plain)
+    own[trial.data.test_order] = trial.trainer.predict(trial.data.test).predictions
+    np.testing.assert_allclose(plain, own, rtol=1e-4, atol=1e-5)

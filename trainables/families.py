@@ -1,0 +1,102 @@
+"""What families of models need that their configuration does not say; read from transformers' sources, by `model_type`.
+
+Each entry is held by `tests/trainables/finetune/test_families.py`, which builds all families that classify text.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Positions are counted from the padding token's id on: a table of 514 with padding 1 holds 512 tokens.
+POSITIONS_AFTER_PADDING = frozenset(
+    {
+        *("roberta", "roberta-prelayernorm", "camembert", "xlm-roberta", "xlm-roberta-xl", "xmod", "data2vec-text"),
+        *("ibert", "longformer", "luke", "lilt", "layoutlmv3", "markuplm", "mpnet", "esm"),
+    }
+)
+# Positions are relative without a table that ends: any length can be computed.
+UNLIMITED_POSITIONS = frozenset({"xlnet", "t5", "mt5", "umt5", "bloom", "falcon"})
+# They read the last token of a row as its summary: padding stands in front.
+PADDED_IN_FRONT = frozenset({"xlnet"})
+# Their layers mix neighbouring or all positions, and the attention mask does not keep padding out: the score of a row
+# depends on how much it is padded. All rows are padded to one length.
+SEES_PADDING = frozenset(
+    {"big_bird", "bigbird_pegasus", "canine", "convbert", "fnet", "funnel", "nystromformer", "t5gemma2", "yoso"}
+)
+# Their forward takes no attention mask.
+TAKES_NO_MASK = frozenset({"fnet"})
+# They read the state at the end-of-text token, and want equally many of these in all rows of a batch.
+READS_END_OF_TEXT = frozenset({"bart", "bigbird_pegasus", "mbart", "mvp", "plbart", "t5", "mt5", "umt5"})
+# Tokenizers of these read bytes or characters, and have no vocabulary in a file.
+WITHOUT_VOCABULARY = frozenset(
+    {"canine", "perceiver", "byt5", "CanineTokenizer", "PerceiverTokenizer", "ByT5Tokenizer"}
+)
+# They have a classifier, but not one of plain text, or not one of texts of any length.
+NOT_FOR_PLAIN_TEXT = {
+    "tapas": "reads tables, not texts",
+    "layoutlmv2": "reads scanned pages, not texts",
+    "layoutlmv3": "reads scanned pages, not texts",
+    "markuplm": "reads the markup of web pages, not texts",
+    "reformer": "is trained on texts of one length alone, the product of its axial_pos_shape",
+}
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
+
+
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a configuration (as in config.json) that describes the text model: itself, or what is nested."""
+    nested = config.get("text_config")
+    return nested if isinstance(nested, Mapping) else config
+
+
+def position_limit(config: Mapping[str, Any]) -> int | None:
+    """Tokens that a model of this configuration (as in config.json) has positions for; None: any number, or not said.
+
+    Special tokens count. Also for models that could compute more, such as those with rotary positions, it is the
+    length that they are made for.
+    """
+    part = text_part(config)
+    kind = part.get("model_type") or config.get("model_type")
+    if kind in UNLIMITED_POSITIONS or _is_relative(part):
+        return None
+    stated = (part.get(name) for name in POSITIONS)
+    limit = next((int(n) for n in stated if isinstance(n, int | float) and n > 0), None)
+    if limit is not None and kind in POSITIONS_AFTER_PADDING:
+        padding = part.get("pad_token_id")
+        limit -= 1 + (padding if isinstance(padding, int) else 1)
+    return limit
+
+
+def _is_relative(part: Mapping[str, Any]) -> bool:
+    """Whether a DeBERTa adds no absolute positions to its input, as those of the third version do not."""
+    return bool(part.get("relative_attention")) and part.get("position_biased_input") is False
+
+
+@functools.cache
+def text_classifiers() -> frozenset[str]:
+    """Every `model_type` for which the installed transformers has a sequence classifier.
+
+    Read from the source of its table: to import that would import torch.
+    """
+    return _names("modeling_auto.py", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES")
+
+
+@functools.cache
+def model_types() -> frozenset[str]:
+    """Every `model_type` that the installed transformers knows."""
+    return _names("auto_mappings.py", "CONFIG_MAPPING_NAMES") | text_classifiers()
+
+
+def _names(file: str, table: str) -> frozenset[str]:
+    found = importlib.util.find_spec("transformers")
+    assert found is not None
+    assert found.origin is not None
+    source = (Path(found.origin).parent / "models" / "auto" / file).read_text(encoding="utf-8")
+    match = re.search(rf"^{table} = OrderedDict\(\n(.*?)^\)", source, re.DOTALL | re.MULTILINE)
+    assert match is not None, f"transformers keeps {table} in another form"
+    return frozenset(name for name, _ in ast.literal_eval(match[1].strip()))
