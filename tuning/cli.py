@@ -265,6 +265,8 @@ def tell_failures(outcome: ExperimentOutcome) -> bool:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
+    from tuning.checks.cautions import cautions
+    from tuning.planned import planned_lines
     from tuning.spec import load_spec
 
     spec = load_spec(arguments.spec, arguments.overrides)
@@ -273,6 +275,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     print(f"{spec.name}: valid ({spec.digest()})")
     print(f"  {spec.task} with {spec.model}, {spec.epochs:g} epochs per trial, {objective.metric} ({objective.mode})")
     print(f"  {', '.join(s.name for s in spec.strategies)}; seeds {', '.join(map(str, spec.seeds))}: {studies} studies")
+    for line in planned_lines(spec):
+        print(f"    {line}")
     if (limit := spec.budget.limit) is not None:
         print(f"  each study ends at {limit.describe()}, whatever its strategy would still do")
         for strategy in spec.strategies if limit.unit == "epochs" else ():
@@ -280,6 +284,8 @@ def _validate(arguments: argparse.Namespace) -> int:
             if planned is not None and planned > limit.amount:
                 print(f"  {strategy.name} plans {planned:g} epochs: it is cut")
     print(f"  run folder {spec.run_folder}")
+    for caution in cautions(spec):
+        print(f"  note: {caution}")
     return SUCCESS
 
 

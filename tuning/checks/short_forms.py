@@ -49,6 +49,9 @@ def spelled_out(raw: Mapping[str, Any]) -> dict[str, Any]:
         full["strategies"] = _strategies(full["strategies"])
     if "objective" in full:
         full["objective"] = _objective(full["objective"], full)
+    for section_name in ("space", "fixed"):  # null takes a preset's entry out, as in fixed.warmup_ratio=null
+        if isinstance(entries := full.get(section_name), Mapping):
+            full[section_name] = {name: value for name, value in entries.items() if value is not None}
     if isinstance(data := full.get("data"), Mapping):
         full["data"] = _data(data)
     return full

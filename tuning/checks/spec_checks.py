@@ -15,7 +15,7 @@ from trainables.model_files import longest_input
 from trainables.models import check_model
 from trainables.spec import ADAM_ONLY, LARGEST_SEED, TRAININGS, find_tunable
 from trainables.tasks import find_task, find_tasks
-from tuning.checks import machine_checks, store_checks
+from tuning.checks import machine_checks, store_checks, value_checks
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
 from tuning.checks.versions import unsupported
@@ -263,6 +263,8 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_seeds, "seed seeds"),
         (_budget, "budget report_every_epochs"),
         (_strategy_epochs, "strategies report_every_epochs"),
+        (value_checks.check_direction, "objective task trainable"),
+        (value_checks.check_warmup, "data epochs fixed space strategies trainable space.* fixed.* strategies.*"),
         (machine_checks.check_storage, "cluster"),
         (machine_checks.check_tokens, "cluster trainable"),
         (machine_checks.check_packing, "cluster trainable"),

@@ -13,6 +13,7 @@ import re
 
 from cluster.session import connect
 from trainables.spec import TRAININGS
+from tuning.checks.cautions import cautions
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.run.folder import claim_run_folder, unclaimed_if_unused
 from tuning.run.packing import packed
@@ -106,7 +107,7 @@ def _run_claimed(
             _say(spec.name, f"{session.describe()}; {tracking.describe()}")
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
         if progress:
-            for line in filter(None, (room, *turns(studies, session.slots))):
+            for line in filter(None, (room, *turns(studies, session.slots), *cautions(spec))):
                 _print(line)
         run_studies(spec, studies, session, store, place, tracking, progress=progress, new=not resume)
         finish_studies(spec, session, store, place, functools.partial(_say, spec.name) if progress else _keep_quiet)

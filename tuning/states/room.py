@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.capacity import ClusterError
@@ -19,7 +20,7 @@ from trainables.states import WITH_MOMENTS
 
 if TYPE_CHECKING:
     from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
-    from tuning.strategies import Plan
+    from tuning.strategies import PlanShape
 
 SPARED = 0.5  # of the free storage that states may take which nobody has asked for
 # Bytes on the storage path beside checkpoints: the study store with its log, Tune's own files, and three snapshots of a
@@ -34,7 +35,7 @@ class Room(NamedTuple):
     storage: int  # below the study's folder, logs not counted
 
 
-def room_of(weights: int, plan: Plan, slots: int, checkpoint: CheckpointSpec, *, in_memory: bool = True) -> Room:
+def room_of(weights: int, plan: PlanShape, slots: int, checkpoint: CheckpointSpec, *, in_memory: bool = True) -> Room:
     """The bound that the keeper of checkpoints keeps to.
 
     Args:
@@ -56,7 +57,7 @@ def room_of(weights: int, plan: Plan, slots: int, checkpoint: CheckpointSpec, *,
     return Room((living + slots + best + 1) * state, (2 * living + 1) * state + (best + 1) * weights)
 
 
-def settled(spec: ExperimentSpec, weights: int | None, plan: Plan, slots: int) -> CheckpointSpec:
+def settled(spec: ExperimentSpec, weights: int | None, plan: PlanShape, slots: int) -> CheckpointSpec:
     """What `checkpoint.every_epochs: auto` comes to for a study: null, unless memory and storage surely have the room.
 
     Args:
@@ -72,19 +73,19 @@ def settled(spec: ExperimentSpec, weights: int | None, plan: Plan, slots: int) -
     return checkpoint.model_copy(update={"every_epochs": None})
 
 
-def fits_memory(weights: int | None, plan: Plan, slots: int, checkpoint: CheckpointSpec) -> bool:
+def fits_memory(weights: int | None, plan: PlanShape, slots: int, checkpoint: CheckpointSpec) -> bool:
     """Whether this node's shared memory can take the whole study; of an unknown size each slot finds out by itself."""
     free = free_memory()
     return free > 0 and (weights is None or room_of(weights, plan, slots, checkpoint).memory <= free)
 
 
-def records_of(plan: Plan, slots: int, epochs: int) -> int:
+def records_of(plan: PlanShape, slots: int, epochs: int) -> int:
     """Bytes of what is recorded of a study at most; of one whose budget alone ends it, of its first trials."""
     trials = slots if plan.trials is None else plan.trials
     return PER_STUDY + trials * (PER_TRIAL + epochs * PER_REPORT)
 
 
-def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
+def claimed_room(spec: ExperimentSpec, plans: Sequence[PlanShape], slots: int) -> str:
     """The bound of its checkpoints, for an experiment's header; empty where a trainable of the user's own knows their
     sizes alone: then there must be room for what is recorded.
 
@@ -119,7 +120,7 @@ def claimed_room(spec: ExperimentSpec, plans: list[Plan], slots: int) -> str:
     return f"checkpoints: at most {shown(memory)} of memory and {shown(storage)} in {where}{straight}{unsaved}"
 
 
-def _without_states(spec: ExperimentSpec, plans: list[Plan], weights: int | None, slots: int) -> str:
+def _without_states(spec: ExperimentSpec, plans: Sequence[PlanShape], weights: int | None, slots: int) -> str:
     """Said where `checkpoint.every_epochs: auto` comes to null."""
     kept = (settled(spec, weights, plan, slots).every_epochs for plan in plans if plan.weights_only)
     if spec.checkpoint.every_epochs != "auto" or all(every is not None for every in kept):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import SearchAlgorithm, Searcher
 
-__all__ = ["Plan", "Strategy", "find_strategies"]
+__all__ = ["Plan", "PlanShape", "PlannedShape", "Strategy", "find_strategies"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,25 @@ class Plan:
     weights_only: bool = False  # no trial is paused or cloned: checkpoints are for scoring and need no optimizer state
 
 
+class PlanShape(Protocol):
+    """What the room that a study takes depends on: a `Plan`, or what a strategy tells of it beforehand."""
+
+    @property
+    def trials(self) -> int | None:
+        """See `Plan`."""
+
+    @property
+    def weights_only(self) -> bool:
+        """See `Plan`."""
+
+
+class PlannedShape(NamedTuple):
+    """A plan's shape, told without making it: that imports Ray."""
+
+    trials: int | None
+    weights_only: bool
+
+
 class Strategy(Frozen, ABC):
     """A search strategy. The runner calls `refusals` once while the spec is read, then `plan` once per study.
 
@@ -45,6 +64,7 @@ class Strategy(Frozen, ABC):
     """
 
     kind: ClassVar[str]  # the plug-in's name in YAML; the file's name
+    weights_only: ClassVar[bool] = False  # as that of its plans, where it is the same for all; see `Plan`
 
     label: str | None = Field(None, description="its name in tables; needed when a kind stands twice")
     space: Space | None = Field(None, description="replaces the experiment's space for this strategy")
@@ -65,6 +85,10 @@ class Strategy(Frozen, ABC):
     def planned_trials(self, space: Space) -> int | None:
         """How many trials it starts at most; None: it cannot be told beforehand."""
         return None
+
+    def shape(self, space: Space) -> PlanShape:
+        """Of a plan over `space`, as far as room for its states goes."""
+        return PlannedShape(self.planned_trials(space), self.weights_only)
 
     def first_draws(self, space: Space) -> int:
         """How many of its first trials are the draws of `tuning.space.Draws`, which for one seed are the same ones in

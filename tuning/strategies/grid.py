@@ -21,6 +21,7 @@ class Grid(Strategy):
     """
 
     kind: ClassVar[str] = "grid"
+    weights_only: ClassVar[bool] = True
 
     points: PositiveInt = Field(3, description="values per range, both ends included, evenly spaced on its scale")
 

@@ -17,6 +17,7 @@ class HyperOpt(ModelledProposals, Strategy):
     """
 
     kind: ClassVar[str] = "hyperopt"
+    weights_only: ClassVar[bool] = True
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """Nothing to search."""

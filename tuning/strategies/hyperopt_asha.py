@@ -19,6 +19,7 @@ class HyperOptAsha(Rungs, ModelledProposals, Strategy):
     """
 
     kind: ClassVar[str] = "hyperopt_asha"
+    weights_only: ClassVar[bool] = True
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """Nothing to search, a first rung beyond the end, or schedules of unequal length at one rung."""

@@ -17,6 +17,7 @@ class Random(DrawnProposals, Strategy):
     """
 
     kind: ClassVar[str] = "random"
+    weights_only: ClassVar[bool] = True
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """Nothing to search."""

@@ -18,6 +18,7 @@ class RandomAsha(Rungs, DrawnProposals, Strategy):
     """
 
     kind: ClassVar[str] = "random_asha"
+    weights_only: ClassVar[bool] = True
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """Nothing to search, a first rung beyond the end, or schedules of unequal length at one rung."""

@@ -21,6 +21,13 @@ def test_only_strategies_that_stop_early_cannot_tell_the_epochs_beforehand() -> 
     assert {kind for kind, epochs in planned.items() if epochs is None} == {"hyperopt_asha", "random_asha"}
 
 
+@pytest.mark.parametrize("kind", find_strategies())
+def test_what_a_strategy_tells_without_a_plan_is_what_its_plan_says(kind: str) -> None:
+    for strategy in filter(None, (make(kind), endless(kind))):
+        plan, told = strategy.plan(SPACE, OBJECTIVE, EPOCHS, seed=0), strategy.shape(SPACE)
+        assert (told.trials, told.weights_only) == (plan.trials, plan.weights_only)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in find_strategies() if endless(kind)])
 def test_proposals_without_end_begin_with_those_of_a_search_that_has_one(kind: str) -> None:
     unending = endless(kind)

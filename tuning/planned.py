@@ -1,0 +1,97 @@
+"""What an experiment is going to do, as `tunefleet validate` shows it: trials and epochs by strategy, room for states.
+
+Nothing is started. Of a cluster elsewhere nobody knows how many trials it holds at a time; of a local Ray the devices of
+this machine tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cluster.capacity import ClusterError
+from trainables.errors import InputError
+from tuning.checks import machine
+from tuning.spec import ExperimentSpec
+from tuning.strategies import Strategy
+
+
+class PlannedStrategy(NamedTuple):
+    """One strategy of an experiment, per study."""
+
+    name: str
+    trials: int | None  # None: until the budget is spent, or as the strategy likes
+    epochs: float | None  # of all its trials together, at most; None: until the budget is spent
+    exact: bool  # false: it stops trials early, so it may take fewer epochs
+    outline: str
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, strategy: Strategy) -> PlannedStrategy:
+        """As the strategy tells it."""
+        space = spec.space_of(strategy)
+        trials, epochs = strategy.planned_trials(space), strategy.planned_epochs(space, spec.epochs)
+        exact = epochs is not None
+        if epochs is None and trials is not None:
+            epochs = trials * spec.epochs
+        limit = spec.budget.limit
+        if limit is not None and limit.unit == "epochs" and (epochs is None or epochs > limit.amount):
+            epochs, exact = limit.amount, False
+        return cls(strategy.name, trials, epochs, exact, strategy.outline(space))
+
+    def line(self) -> str:
+        """Trials, epochs, and what they are made of."""
+        trials = "trials until the budget is spent" if self.trials is None else _count(self.trials, "trial")
+        epochs = ""
+        if self.epochs is not None:
+            epochs = f", {'' if self.exact else 'at most '}{_count(self.epochs, 'epoch')}"
+        return f"{self.name}: {trials}{epochs}{f': {self.outline}' if self.outline else ''}"
+
+
+def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
+    """A line per strategy, the total of the search, what comes after it, and the room that states take."""
+    strategies = [PlannedStrategy.of(spec, strategy) for strategy in spec.strategies]
+    yield from (strategy.line() for strategy in strategies)
+    seeds, studies = len(spec.seeds), len(spec.strategies) * len(spec.seeds)
+    known = [(one.trials, one.epochs) for one in strategies if one.trials is not None and one.epochs is not None]
+    if len(known) == len(strategies):
+        trials, epochs = (sum(column) * seeds for column in zip(*known, strict=True))
+        most = "" if all(one.exact for one in strategies) else "at most "
+        yield f"search: {_count(studies, 'study')}, {_count(trials, 'trial')}, {most}{_count(epochs, 'epoch')}"
+    if spec.confirm is not None:
+        trainings = studies * spec.confirm.top * spec.confirm.seeds
+        yield f"then confirm: at most {_count(trainings, 'training')}, {_count(trainings * spec.epochs, 'epoch')}"
+    yield from _room(spec)
+
+
+def _room(spec: ExperimentSpec) -> Iterator[str]:
+    """As the header of a run has it, for so many trials at a time as this machine holds."""
+    slots = slots_here(spec)
+    if slots is None:
+        return
+    from tuning.states.room import claimed_room
+
+    plans = [strategy.shape(spec.space_of(strategy)) for strategy in spec.strategies for _ in spec.seeds]
+    try:
+        room = claimed_room(spec, plans, slots)
+    except (ClusterError, InputError) as error:
+        room = str(error)
+    if room:
+        yield f"with {_count(slots, 'trial')} at a time: {room}"
+
+
+def slots_here(spec: ExperimentSpec) -> int | None:
+    """How many trials a local Ray on this machine runs at a time; None: elsewhere, or measured when the run starts."""
+    cluster = spec.cluster
+    if cluster.address is not None or cluster.gpus_per_trial == "auto":
+        return None
+    gpus = machine.gpus()
+    each = float(cluster.gpus_per_trial if cluster.gpus_per_trial is not None else min(gpus, 1))
+    held = int(machine.cores() // cluster.cpus_per_trial)
+    if each:
+        held = min(held, int(gpus // each) if each >= 1 else int(1 / each) * gpus)
+    return max(1, held if cluster.max_concurrent is None else min(held, cluster.max_concurrent))
+
+
+def _count(number: float, noun: str) -> str:
+    plural = noun if number == 1 else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:g} {plural}"
