@@ -1,7 +1,7 @@
 """What an experiment is going to do, as `tunefleet validate` shows it: trials and epochs by strategy, room for states.
 
-Nothing is started. Of a cluster elsewhere nobody knows how many trials it holds at a time; of a local Ray the devices of
-this machine tell.
+Nothing is started. Of a cluster elsewhere nobody knows how many trials it holds at a time; of a local Ray the devices
+of this machine tell.
 """
 
 from __future__ import annotations
