@@ -27,7 +27,7 @@ NO_TEXT = {  # how files begin that are not what their name says
 LATIN = 0.3  # at most this share of letters outside ASCII: a language in Latin script
 SCRIPTS = (  # encoding, and the characters that make up most of a text in it
     ("cp932", "\u3040-\u30ff", 0.3),
-    ("euc_kr", "\uac00-\ud7a3", 0.6),
+    ("euc_kr", "\uac00-\ud7a3", 0.9),
     ("cp1251", "\u0430-\u044f", 0.75),
     ("gb18030", "\u4e00-\u9fff", 0.7),
 )
@@ -72,11 +72,22 @@ def read_text(path: Path, encoding: str | None, limit: int | None = None) -> Dec
 def encoding_error(encoding: str | None) -> TaskError | None:
     """What is wrong with the name of an encoding."""
     try:
-        b"".decode(encoding or "utf-8")
+        b"a".decode(encoding or "utf-8")
+    except UnicodeError:
+        return None  # a letter alone is no text in it, but it is an encoding
     except LookupError:
         rule = "is no encoding that Python knows"
         return TaskError("data.encoding", encoding, rule, "write utf-8, utf-16, cp1252, latin-1, gb18030, ...")
     return None
+
+
+def is_unicode(text: str) -> bool:
+    """False where a text holds half a character, as JSON can write it (a lone surrogate): nothing can encode it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _bytes(path: Path, limit: int | None) -> tuple[bytes, bool]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
+HEAD = 1 << 20  # characters among which the header is looked for
 LONGEST_NAME = 60  # characters; a longer field of the first line is a text
 
 
@@ -67,7 +68,7 @@ def read_delimited(path: Path, content: Decoded, usual: str, options: DataSpec, 
         TaskError: the separator is not the file's, the quotes do not add up, or rows have too many or too few fields.
     """
     text, skipped, declared = _without_sep_line(content.text)
-    if not text.strip():
+    if not text or text.isspace():
         raise TaskError("data.path", str(path), "is empty", "write a line of column names and at least one row")
     asked = None if options.separator is None else separator_of(options.separator)
     with _long_fields():
@@ -102,7 +103,7 @@ def _without_sep_line(text: str) -> tuple[str, int, str | None]:
 
 
 def _header(text: str, separator: str) -> list[str]:
-    for row in islice(_reader(text, separator, quoted=True, strict=False), 1000):
+    for row in islice(_reader(text[:HEAD], separator, quoted=True, strict=False), 1000):
         if row:
             return [name.strip() for name in row]
     return []

@@ -27,7 +27,7 @@ def read_json(path: Path, content: Decoded, texts: Sequence[str], label: str) ->
     Raises:
         TaskError: a line is no JSON, or the shape is none that rows can be read from.
     """
-    if not content.text.strip():
+    if not content.text or content.text.isspace():
         raise TaskError("data.path", str(path), "is empty", f"write {_wanted(texts, label)}")
     found = _found(path, content.text, texts, label) if content.complete else _beginning(content.text)
     if found is None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainables.tasks import TaskError
+from trainables.tasks.decoding import is_unicode
 from trainables.tasks.sources import RawSplit
 
 WHOLE = re.compile(r"0|-?[1-9]\d*")
@@ -80,4 +81,4 @@ def _meaning(label: Any) -> str | _Unusable | None:
         return str(int(label)) if label.is_integer() else _Unusable("is no class id")
     if isinstance(label, int):
         return str(label)
-    return label if isinstance(label, str) else _Unusable("is no class id or text")
+    return label if isinstance(label, str) and is_unicode(label) else _Unusable("is no class id or text")

