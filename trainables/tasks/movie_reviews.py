@@ -5,11 +5,23 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from trainables.spec import DataSpec
+from trainables.spec import DataSpec, Subset
 from trainables.tasks.files import read_table
 from trainables.tasks.tables import Table
 
 REVIEWS = ("rotten_tomatoes", "imdb")  # the sources inside the package
+# Rows that the splits of either have, if they are cut as the defaults say: within these, nothing is to be looked up.
+SURE = Subset(train=5000, validation=800, test=1600)
+
+
+def may_ask_too_much(options: DataSpec) -> bool:
+    """Whether the rows must be counted to know if they are as many as `options` asks for."""
+    if options.source is None or options.hub is not None:
+        return False
+    default, asked = DataSpec(), options.subset
+    if (options.validation_fraction, options.test_fraction) != (default.validation_fraction, default.test_fraction):
+        return True
+    return any((getattr(asked, name) or 0) > (getattr(SURE, name) or 0) for name in Subset.model_fields)
 
 
 def reviews_csv() -> Path | None:

@@ -15,6 +15,7 @@ from trainables.data_summary import DataSummary, SplitSummary
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
 from trainables.tasks.files import locate
+from trainables.tasks.movie_reviews import may_ask_too_much
 from trainables.tasks.positive import positive_class
 from trainables.tasks.sources import RawSplit, Sources, digest, is_local, option_errors, read, where
 from trainables.tasks.splits import Distinct, Rows, distinct, draw_splits, split_errors
@@ -77,9 +78,9 @@ class TextTask(Task):
         """See `Task.check`."""
         options = self.options(data)
         errors = self._option_errors(data, options)
-        if not errors and is_local(options):
+        if not errors and (is_local(options) or may_ask_too_much(options)):
             try:
-                errors = self._gathered(options, reading_limit(options)).errors
+                errors = self._gathered(options, reading_limit(options) if is_local(options) else None).errors
             except TaskError as error:  # there is no file
                 errors = [error]
         return [(error.name, error.message) for error in errors]

@@ -54,7 +54,12 @@ def with_texts(splits: Mapping[str, RawSplit], options: DataSpec) -> tuple[dict[
 def _unusable_texts(texts: Sequence[tuple[Any, ...]]) -> dict[tuple[str, str], list[int]]:
     """The rows of each kind that cannot be used; the kind is what is wrong and what to do."""
     flat = list(chain.from_iterable(texts))
-    if set(map(type, flat)) == {str} and "" not in flat and not any(map(str.isspace, flat)) and is_unicode("".join(flat)):
+    if (
+        set(map(type, flat)) == {str}
+        and "" not in flat
+        and not any(map(str.isspace, flat))
+        and is_unicode("".join(flat))
+    ):
         return {}  # which is seen faster at all of them than one by one
     found: dict[tuple[str, str], list[int]] = {}
     for i, cells in enumerate(texts):

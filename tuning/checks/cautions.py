@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from trainables.metrics import direction_of
 from trainables.spec import TRAININGS
+from trainables.tasks import find_task
 from tuning.checks.value_checks import fewest_steps, stated_of
 from tuning.spec import ExperimentSpec
 from tuning.strategies import Strategy
@@ -23,10 +24,16 @@ SENSIBLE = {
 
 def cautions(spec: ExperimentSpec) -> list[str]:
     """One sentence each, with what to do."""
-    found = [*_direction(spec), *_values(spec), *_warmup(spec)]
+    found = [*_unread(spec), *_direction(spec), *_values(spec), *_warmup(spec)]
     for strategy in spec.strategies:
         found += [*_used_up(spec, strategy), *_unmodelled(spec, strategy)]
     return found
+
+
+def _unread(spec: ExperimentSpec) -> Iterator[str]:
+    """Local files that are too large to be read through before a run."""
+    if spec.trainable == "finetune" and (told := find_task(spec.task).unchecked(spec.data)):
+        yield f"data: {told}"
 
 
 def _used_up(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
