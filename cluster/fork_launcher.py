@@ -4,7 +4,7 @@ It asks the fork server (`cluster.fork_program`, at the other end of the socket)
 that one. Where there is no server, or the worker is to be another Python than the server's, it becomes what Ray would
 have started.
 
-    launcher ---what it is, and its standard streams-----------------------------------> server
+    launcher ---version, what it is, and its standard streams-------------------------> server
     launcher <---"F" (forked), and 4 bytes of exit status when the worker ends; or "R" (refused)--- server
 
 Run as a file, by path: it imports none of ours, and has to be up in a moment.
@@ -31,6 +31,8 @@ LATE_ENOUGH = {MARK, "PYTHONPATH", "PL_DISABLE_FORK", "RAY_CHDIR_TO_TRIAL_DIR"}
 LATE_ENOUGH |= {"RAY_JOB_STOP_SIGNAL", "RAY_JOB_STOP_WAIT_TIME_S"}
 LATE_ENOUGH |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 FORKED, STATUS = b"F", struct.Struct("!i")
+# As in `cluster.fork_program`. A server of another version refuses: it is older than what is installed now.
+HEAD, MAGIC, VERSION = struct.Struct("!4sIQ"), b"tffk", 2
 STREAMS = 3  # standard input, output, error
 BADNESS = "/proc/{}/oom_score_adj"  # of whom the kernel kills first for want of memory
 
@@ -43,7 +45,7 @@ def launch(arguments: list[str]) -> int:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as server:
             server.connect(os.environ[SOCKET])
             body = json.dumps(asked).encode()
-            socket.send_fds(server, [struct.pack("!Q", len(body))], list(range(STREAMS)))
+            socket.send_fds(server, [HEAD.pack(MAGIC, VERSION, len(body))], list(range(STREAMS)))
             server.sendall(body)
             if server.recv(1) == FORKED:
                 _be_spared()

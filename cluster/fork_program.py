@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import errno
 import gc
 import importlib
 import json
@@ -29,11 +30,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-FORKED, REFUSED, STATUS, LENGTH = b"F", b"R", struct.Struct("!i"), struct.Struct("!Q")
+FORKED, REFUSED, STATUS = b"F", b"R", struct.Struct("!i")
+HEAD, MAGIC, VERSION = struct.Struct("!4sIQ"), b"tffk", 2  # of a request: the version, and the length of the JSON
+LONGEST = 1 << 24  # bytes of JSON; the system allows less for arguments and environment together
 STREAMS = 3  # standard input, output, error
 OF_THE_JOB = ("RAY_JOB_ID", "RAY_RAYLET_PID")  # what Ray reads as its library is loaded
 GRACE_SECONDS = 5.0  # for workers to end by themselves after their driver
-ASKING_SECONDS = 10.0  # for a launcher to say what it wants
+ASKING_SECONDS = 10.0  # for a launcher to say what it wants, all of it
 IDLE_SECONDS = 60.0  # of a template without a worker
 
 
@@ -44,6 +47,10 @@ class Told(NamedTuple):
     late: list[str]  # those of a template
     paths: list[str]  # sys.path for both
     outlives: bool  # any one driver: what is installed may change meanwhile
+
+
+class Refused(Exception):
+    """A request that this program does not answer with a worker; the message says why."""
 
 
 @dataclass
@@ -68,25 +75,42 @@ class Request:
         return (*(self.environment.get(name, "") for name in OF_THE_JOB), *self.folders)
 
     @classmethod
-    def received(cls, sender: socket.socket) -> Request:
-        """As `send` sends it.
+    def received(cls, sender: socket.socket, sockets: int, seconds: float | None = None) -> Request:
+        """As `send` sends it. Whatever is raised, none of the descriptors that came along stays open.
+
+        Args:
+            sockets: how many descriptors must come along.
+            seconds: for all of it.
 
         Raises:
             EOFError: the sender has ended.
+            TimeoutError: it has not said all of it in time.
+            Refused: it is no request that this program knows. All of it has been read, if its length was told.
         """
-        head, sockets, _, _ = socket.recv_fds(sender, LENGTH.size, STREAMS + 1)
-        while len(head) < LENGTH.size:
-            head += _some(sender, LENGTH.size - len(head))
-        (length,) = LENGTH.unpack(head)
-        body = b""
-        while len(body) < length:
-            body += _some(sender, length - len(body))
-        return cls(**json.loads(body), sockets=list(sockets))
+        until = None if seconds is None else time.monotonic() + seconds
+        came: list[int] = []
+        try:
+            sender.settimeout(seconds)
+            head, came, _, _ = socket.recv_fds(sender, HEAD.size, STREAMS + 1)
+            head += _read(sender, HEAD.size - len(head), until)
+            magic, version, length = HEAD.unpack(head)
+            if magic != MAGIC or length > LONGEST:
+                raise Refused("no request of a launcher")
+            body = _read(sender, length, until)
+            if version != VERSION:
+                raise Refused(f"a launcher speaks version {version} of the protocol, this program {VERSION}")
+            if len(came) != sockets:  # the system drops those for which this process has no room
+                raise Refused(f"{len(came)} of {sockets} descriptors came along")
+            return cls(**_checked(body), sockets=list(came))
+        except BaseException:
+            for number in came:
+                os.close(number)
+            raise
 
     def send(self, template: socket.socket, launcher: socket.socket) -> None:
         """Hand it on."""
         body = json.dumps({name: value for name, value in vars(self).items() if name != "sockets"}).encode()
-        socket.send_fds(template, [LENGTH.pack(len(body))], [*self.sockets, launcher.fileno()])
+        socket.send_fds(template, [HEAD.pack(MAGIC, VERSION, len(body))], [*self.sockets, launcher.fileno()])
         template.sendall(body)
 
     def close(self) -> None:
@@ -120,11 +144,69 @@ class Request:
         runpy.run_path(self.program[0], run_name="__main__")
 
 
-def _some(sender: socket.socket, most: int) -> bytes:
-    data = sender.recv(min(most, 1 << 20))
-    if not data:
-        raise EOFError
-    return data
+KINDS = {"program": list, "environment": dict, "variables": dict, "folder": str, "badness": str}
+
+
+def _checked(body: bytes) -> dict[str, Any]:
+    """The fields of a request, without its descriptors.
+
+    Raises:
+        Refused: they are others, or of other kinds.
+    """
+    try:
+        told = json.loads(body)
+    except ValueError as error:
+        raise Refused(f"a request that is no JSON ({error})") from None
+    if not isinstance(told, dict) or told.keys() != KINDS.keys():
+        raise Refused(f"a request of other fields than {', '.join(KINDS)}")
+    for name, kind in KINDS.items():
+        value = told[name]
+        parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+        if not isinstance(value, kind) or not all(isinstance(part, str) for part in parts):
+            raise Refused(f"a request whose {name} is not what it should be")
+    if not told["program"]:
+        raise Refused("a request without a program")
+    return told
+
+
+def _read(sender: socket.socket, length: int, until: float | None) -> bytes:
+    """Exactly so many bytes.
+
+    Raises:
+        EOFError: the sender has ended.
+        TimeoutError: it is later than `until`.
+    """
+    parts, left = [], length
+    while left:
+        if until is not None:
+            sender.settimeout(max(0.001, until - time.monotonic()))
+        data = sender.recv(min(left, 1 << 20))
+        if not data:
+            raise EOFError
+        parts.append(data)
+        left -= len(data)
+        if until is not None and left and time.monotonic() >= until:
+            raise TimeoutError
+    return b"".join(parts)
+
+
+def refuse(launcher: socket.socket, reason: object) -> None:
+    """Tell a launcher that Ray's own program is to be started, and whoever reads this program's log why."""
+    print(f"tunefleet: a worker is started by Ray itself, not forked: {reason}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        launcher.sendall(REFUSED)
+
+
+@contextlib.contextmanager
+def born_whole() -> Iterator[None]:
+    """In a child: it ends if it fails in the block, and is never a second one of its parent."""
+    try:
+        yield
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        os._exit(1)
 
 
 def folders(variable: str | None) -> list[str]:
@@ -179,7 +261,9 @@ class Base(Parent):
     def __init__(self, listening: socket.socket, told: Told, own: list[str]) -> None:
         super().__init__()
         self._listening, self._own = listening, own
+        self._spare = os.open(os.devnull, os.O_RDONLY)  # given up for a moment where there is no descriptor left
         self._templates: dict[tuple[str, ...], tuple[int, socket.socket]] = {}  # pid, and where it listens
+        self._asking: dict[socket.socket, float] = {}  # launchers that have still to say what they want, and until when
         self._names = {name.partition(".")[0] for name in sys.modules}
         files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} if told.outlives else ()
         self._files = {file: _written(file) for file in files if file}
@@ -189,46 +273,111 @@ class Base(Parent):
     def serve(self) -> tuple[Request, socket.socket] | None:
         """Until whoever started it has ended: None. In a template: its first request, and where others come from."""
         while True:
-            readable = self.came()
+            readable = self.came(ASKING_SECONDS if self._asking else None)
             if sys.stdin in readable:
                 self._end()
                 return None
-            if self._listening in readable and (born := self._accept()) is not None:
-                return born
+            if self._listening in readable:
+                self._accept()
+            for launcher in [one for one in readable if one in self._asking]:
+                if (born := self._hear(launcher)) is not None:
+                    return born
+            for launcher, until in list(self._asking.items()):
+                if time.monotonic() >= until:
+                    refuse(launcher, f"a launcher has said nothing in {ASKING_SECONDS:g} s")
+                    self._forget(launcher)
 
     def _end(self) -> None:
         """With all templates."""
         self._selector.unregister(sys.stdin)
         self._selector.unregister(self._listening)
+        for launcher in list(self._asking):
+            self._forget(launcher)
         for _, control in self._templates.values():
             control.close()
         while self._templates:
             self.came()
 
-    def _accept(self) -> tuple[Request, socket.socket] | None:
-        launcher, _ = self._listening.accept()
-        launcher.settimeout(ASKING_SECONDS)
-        with launcher, contextlib.suppress(OSError, ValueError, EOFError):  # the launcher was killed while it asked
-            request = Request.received(launcher)
+    def _accept(self) -> None:
+        try:
+            launcher, _ = self._listening.accept()
+        except OSError as error:  # it has ended; or there is no descriptor left
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._turn_away(error)
+            return
+        self._asking[launcher] = time.monotonic() + ASKING_SECONDS
+        self._selector.register(launcher, selectors.EVENT_READ)
+
+    def _forget(self, launcher: socket.socket) -> None:
+        del self._asking[launcher]
+        self._selector.unregister(launcher)
+        launcher.close()
+
+    def _hear(self, launcher: socket.socket) -> tuple[Request, socket.socket] | None:
+        """What a launcher asks for. Whatever it says, others are answered after it."""
+        try:
+            request = Request.received(launcher, STREAMS, ASKING_SECONDS)
             try:
-                if request.job not in self._templates:
-                    if self._is_hindered(request):
-                        launcher.sendall(REFUSED)
-                        return None
-                    if (born := self._fork(request)) is not None:
-                        launcher.close()
-                        return born
-                request.send(self._templates[request.job][1], launcher)
+                return self._answer(request, launcher)
             finally:
                 request.close()
+        except TimeoutError:
+            refuse(launcher, f"a launcher has said half of what it wants in {ASKING_SECONDS:g} s")
+        except EOFError:  # it was killed while it asked
+            pass
+        except Exception as error:
+            refuse(launcher, error)
+        finally:
+            if launcher in self._asking:
+                self._forget(launcher)
         return None
+
+    def _answer(self, request: Request, launcher: socket.socket) -> tuple[Request, socket.socket] | None:
+        """Hand it on; in a new template: what `serve` gives."""
+        if (template := self._templates.get(request.job)) is not None:
+            try:
+                request.send(template[1], launcher)
+                return None
+            except BrokenPipeError:  # it ended a moment ago
+                self.ended(template[0], 0)
+        if self._is_hindered(request):
+            launcher.sendall(REFUSED)
+            return None
+        if (born := self._fork(request)) is None:
+            request.send(self._templates[request.job][1], launcher)
+        return born
+
+    def _turn_away(self, error: OSError) -> None:
+        """A launcher that there is no descriptor for: with the one that is kept for it, or it would wait for ever."""
+        os.close(self._spare)
+        try:
+            with contextlib.suppress(OSError):
+                launcher, _ = self._listening.accept()
+                with launcher:
+                    refuse(launcher, error)
+        finally:
+            self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def _fork(self, request: Request) -> tuple[Request, socket.socket] | None:
         ours, its = socket.socketpair()
-        if (pid := os.fork()) == 0:
-            for held in (self._listening, ours, *(control for _, control in self._templates.values())):
-                held.close()
-            self.let_go()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            its.close()
+            raise
+        if pid == 0:
+            with born_whole():
+                for held in (
+                    self._listening,
+                    ours,
+                    *self._asking,
+                    *(control for _, control in self._templates.values()),
+                ):
+                    held.close()
+                self._asking.clear()
+                os.close(self._spare)
+                self.let_go()
             return request, its
         its.close()
         self._templates[request.job] = pid, ours
@@ -288,20 +437,30 @@ class Template(Parent):
                     self._lost(one)
                     continue
                 try:
-                    request = Request.received(self._control)
+                    request = Request.received(self._control, STREAMS + 1)
                 except (OSError, EOFError):
                     self._end()
                     return None
+                except Refused:  # its launcher finds nobody at the other end, which is an answer
+                    continue
                 if self._fork(request):
                     return request
 
     def _fork(self, request: Request) -> bool:
         """Whether this is the worker."""
         launcher = socket.socket(fileno=request.sockets[STREAMS])
-        if (pid := os.fork()) == 0:
-            for held in (*self._launchers.values(), launcher, self._control):
-                held.close()
-            self.let_go()
+        try:
+            pid = os.fork()
+        except OSError as error:  # as many processes as there may be, or no memory
+            request.close()
+            with launcher:
+                refuse(launcher, error)
+            return False
+        if pid == 0:
+            with born_whole():
+                for held in (*self._launchers.values(), launcher, self._control):
+                    held.close()
+                self.let_go()
             return True
         request.close()
         self._launchers[pid] = launcher
