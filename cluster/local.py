@@ -110,13 +110,34 @@ def _shut_down(folder: str, server: ForkServer | None) -> None:
     ray.shutdown(wait_for_processes=True)
     if server:
         server.end()
-    running = psutil.process_iter(["cmdline"])
-    below |= {process for process in running if folder in " ".join(process.info["cmdline"] or ())}  # started meanwhile
+    below |= _started_in(folder)  # meanwhile, or left behind by a trial
     _, left = psutil.wait_procs(below, timeout=GRACE_SECONDS)
     for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):  # ended meanwhile, or has become another account's
             process.kill()
     psutil.wait_procs(left, timeout=GRACE_SECONDS)
+
+
+def _started_in(folder: str) -> set[psutil.Process]:
+    """The processes of this account that Ray and its trials were started with, or have started: their environment has
+    `folder` for temporary files, as nobody else's. Nothing is concluded from a command line, which anybody may write.
+
+    Those that this process itself has started besides Ray (a library's, a notebook's) are not among them: they are its
+    own to end.
+    """
+    import psutil
+
+    others = {psutil.Process(), *_children(psutil.Process())}
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # ended meanwhile, or not ours to look at
+            if (
+                process not in others
+                and process.uids().real == os.getuid()
+                and process.environ().get("TMPDIR") == folder
+            ):
+                found.add(process)
+    return found
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
@@ -124,7 +145,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
     try:
         return process.children(recursive=True)
-    except psutil.NoSuchProcess:  # ended by itself meanwhile
+    except psutil.Error:  # ended by itself meanwhile
         return []
 
 

@@ -23,6 +23,7 @@ from cluster.environment import SETTINGS
 from cluster.fork_server import Imports, can_fork
 from cluster.head import AUTH_MODE, machines_of, own_token, refuse_foreign_head
 from cluster.private import TokenSource, ray_folder, token_source
+from cluster.processes import ProcessMark, find_process, mark_of
 from cluster.start_hook import HOOK, hooked
 
 START_SECONDS = 120.0  # a cold file system: Ray's processes import for a while
@@ -156,9 +157,7 @@ def _folder() -> Path:
 
 def _write_down(pid: int, log: Path) -> None:
     """The process and when it began: a number alone may be another process's by the time it is read."""
-    import psutil
-
-    log.with_suffix(".json").write_text(json.dumps({"pid": pid, "began": psutil.Process(pid).create_time()}))
+    log.with_suffix(".json").write_text(json.dumps(mark_of(pid)._asdict()))
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path) -> str:
@@ -186,10 +185,9 @@ def stop_nodes() -> int:
     records = sorted(_folder().glob(f"{socket.gethostname()}-*.json"), key=lambda path: path.stat().st_mtime)
     stopped = 0
     for record in reversed(records):
-        written = json.loads(record.read_text())
+        mark = ProcessMark(**{"boot": None, **json.loads(record.read_text())})
         try:
-            process = psutil.Process(written["pid"])
-            if abs(process.create_time() - written["began"]) < 1:
+            if (process := find_process(mark)) is not None:
                 below = process.children(recursive=True)
                 process.terminate()
                 process.wait(STOP_SECONDS)
@@ -200,7 +198,7 @@ def stop_nodes() -> int:
             pass  # it ended by itself; its log may say why
         except psutil.TimeoutExpired as error:
             raise ClusterError(
-                f"the node of process {written['pid']} still runs {STOP_SECONDS:g} s after it was asked to end. "
+                f"the node of process {mark.pid} still runs {STOP_SECONDS:g} s after it was asked to end. "
                 f"See {record.with_suffix('.log')}."
             ) from error
         record.unlink()

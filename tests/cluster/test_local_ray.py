@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -121,3 +122,44 @@ def test_a_local_ray_does_not_step_back_behind_other_processes(ended: Ended) -> 
     for seen in ended.seen.values():
         assert seen["header"].startswith("local Ray: ")
         assert seen["niceness"] == 0
+
+
+# Starts what others might have running, with the run's folder in their command lines, and what a trial leaves behind.
+BYSTANDERS = """
+import ray, subprocess
+
+def running(name, **options):
+    command = ["/bin/sh", "-c", "read _; :", name]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, cwd="/", **options)
+
+@ray.remote(max_calls=1)
+def leave_behind():  # a daemon: its parent has ended when the run does
+    code = "import os, subprocess; print(subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=2).pid)"
+    return int(subprocess.check_output([sys.executable, "-c", code]))
+
+with connect(spec, run_folder=folder) as session:
+    closed = str(Path(ray._private.worker._global_node.get_temp_dir_path()).parent)
+    elsewhere = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+    bystanders = {"one's own pager": running(f"{closed}/ray/log", env=elsewhere)}
+    bystanders["a child of the driver"] = running("library")
+    if os.getuid() == 0:
+        bystanders["another account's"] = running(f"{closed}/ray/log", user=65534, group=65534, extra_groups=[])
+    left = ray.get(leave_behind.remote())
+    assert os.path.exists(f"/proc/{left}")
+print(json.dumps({
+    "still running": [name for name, process in bystanders.items() if process.poll() is None],
+    "left behind": os.path.exists(f"/proc/{left}"),
+}))
+for process in bystanders.values():
+    process.kill()
+"""
+
+
+def test_the_end_of_a_run_ends_what_the_run_has_started_and_nothing_that_merely_names_its_folder(
+    tmp_path: Path,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="tft", dir="/tmp") as short:
+        seen = json.loads(drive(BYSTANDERS, "", tmp_path / "run", HOME=str(tmp_path), TMPDIR=short))
+    others = ["another account's"] if os.getuid() == 0 else []
+    assert seen["still running"] == ["one's own pager", "a child of the driver", *others]
+    assert seen["left behind"] is False

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import psutil
 import pytest
@@ -110,7 +111,11 @@ def cluster(wandb_server: str) -> Iterator[Cluster]:
             yield Cluster(address, f"http://127.0.0.1:{base + 1}", home, (temporary, workers), environment, token)
         finally:
             started = family(MARK, mark)
-            with account(**environment), contextlib.redirect_stdout(io.StringIO()) as stopped:
+            with (
+                mock.patch("psutil._pslinux.boot_time", return_value=1e9),  # the clock has been set since
+                account(**environment),
+                contextlib.redirect_stdout(io.StringIO()) as stopped,
+            ):
                 cli.main(["cluster", "stop"])
         assert stopped.getvalue() == "2 nodes stopped\n"
         assert len(started) > 15
