@@ -157,6 +157,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="of a run in a bucket: also from a driver on another machine that may be alive; that one stops",
     )
+    sub.add_argument(
+        "--trust-fetched",
+        action="store_true",
+        help="also what was fetched from a cluster, which may then run any code as you",
+    )
     _add_overrides(sub)
     _add_experiment(add_train_final(add))
     _add_overrides(add_job_commands(add))
@@ -192,26 +197,40 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from tuning.run.folder import refuse_changed
+    from tuning.run.folder import refuse_changed, refuse_fetched
     from tuning.spec import SPEC_FILE, load_spec
     from tuning.store.study_store import StudyStore
 
     folder = find_experiment(arguments.experiment, arguments.storage)
+    if not arguments.trust_fetched:
+        refuse_fetched(folder)
     if not arguments.force:  # before it is read: a damaged one may be no spec any more, or another experiment's
         store = functools.partial(find_store, arguments.experiment, arguments.storage)
         refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
     here = f"cluster.storage={found_in(arguments.experiment, arguments.storage)}"
     spec = load_spec(folder / SPEC_FILE, [here, *arguments.overrides])
-    return run_spec(spec, resume=True, force=arguments.force, take_over=arguments.take_over)
+    return run_spec(
+        spec,
+        resume=True,
+        force=arguments.force,
+        take_over=arguments.take_over,
+        trust_fetched=arguments.trust_fetched,
+    )
 
 
 def run_spec(
-    spec: ExperimentSpec, *, resume: bool, force: bool = False, take_over: bool = False, go_on: str = ""
+    spec: ExperimentSpec,
+    *,
+    resume: bool,
+    force: bool = False,
+    take_over: bool = False,
+    trust_fetched: bool = False,
+    go_on: str = "",
 ) -> int:
     """Run or go on with an experiment, then print its comparison; the exit status.
 
     Args:
-        force, take_over: see `run_experiment`.
+        force, take_over, trust_fetched: see `run_experiment`.
         go_on: how its user resumes it, where that is not `tunefleet resume`.
     """
     from tuning.run.ends import FailedAlike, Interrupted
@@ -221,7 +240,7 @@ def run_spec(
     next_step = f"go on with {go_on or f'`tunefleet resume {spec.resumed_as}`'}"
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
     try:
-        outcome = run_experiment(spec, resume=resume, force=force, take_over=take_over)
+        outcome = run_experiment(spec, resume=resume, force=force, take_over=take_over, trust_fetched=trust_fetched)
     except Interrupted as stop:
         _tell(f"{stop}; {next_step}")
         return INTERRUPTED

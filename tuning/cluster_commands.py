@@ -50,6 +50,11 @@ def add_job_commands(add: Add) -> argparse.ArgumentParser:
             sub.add_argument("--follow", action="store_true", help="until the job is over")
         if name == "fetch":
             sub.add_argument("--to", metavar="FOLDER", default="runs", help="for FOLDER/NAME (default: runs)")
+            sub.add_argument(
+                "--trust-cluster",
+                action="store_true",
+                help="also what may run code here: weights that are no safetensors, trust_remote_code of the spec",
+            )
     return submit
 
 
@@ -162,7 +167,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
     jobs = _jobs_of(_open(arguments))
     record = _find(jobs, arguments.id)
-    folder = fetch(jobs, record, Path(arguments.to), _tell)
+    folder = fetch(jobs, record, Path(arguments.to), _tell, trust_cluster=arguments.trust_cluster)
     print(f"{record.id}: {_described(record)}; fetched to {folder}")
     print(f"  next: tunefleet compare {folder.name} --storage {folder.parent}")
     return SUCCESS
@@ -176,7 +181,8 @@ def _jobs_of(dashboard: Dashboard) -> Jobs:
 
 def _experiments(jobs: Jobs) -> list[JobRecord]:
     """The jobs that run experiments, the oldest first."""
-    return [job for job in jobs.list() if "tunefleet" in job.metadata and "purpose" not in job.metadata]
+    ours = {"tunefleet", "experiment", "storage"}
+    return [job for job in jobs.list() if ours <= job.metadata.keys() and "purpose" not in job.metadata]
 
 
 def _find(jobs: Jobs, name: str) -> JobRecord:

@@ -1,15 +1,15 @@
 """`tunefleet fetch`: an experiment's parcel from a cluster to this machine, through the dashboard's port alone.
 
 A small job packs it there and keeps it until it is stopped; each part is verified as it comes, and the folder appears
-here with everything in it or not at all.
+here with everything in it or not at all. The cluster is not believed: see `tuning.jobs.unpacking`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,32 +24,41 @@ from trainables.errors import InputError
 from tuning.comparison import compare
 from tuning.jobs.parcel import MANIFEST, Manifest, Part, parcel_folder
 from tuning.jobs.submission import code, command, metadata
+from tuning.jobs.unpacking import MANIFEST_BYTES, ParcelError, close_spec, read_manifest, unpack
 from tuning.jobs.uploads import write_archive
+from tuning.outcome import ExperimentOutcome
 from tuning.report import comparison_json, comparison_markdown
 from tuning.results import results_json
-from tuning.spec import STORE_FILE
+from tuning.run.folder import ORIGIN
+from tuning.spec import SPEC_FILE, STORE_FILE, folder_name
 from tuning.store.study_store import StudyStore
 from tuning.store.url import sqlite_url
 
-ORIGIN = "fetched.json"  # in a folder that a fetch made: the next one may replace it
 PURPOSE = "fetch"  # in the metadata of the job that packs
 TRIES = 4  # of one part
 
 
-def fetch(jobs: Jobs, record: JobRecord, storage: Path, say: Callable[[str], None]) -> Path:
+def fetch(
+    jobs: Jobs, record: JobRecord, storage: Path, say: Callable[[str], None], *, trust_cluster: bool = False
+) -> Path:
     """Bring what the experiment of the job `record` has recorded to STORAGE/NAME.
 
+    An earlier fetch of it is replaced, save the looks at the test split that were recorded here since.
+
     Args:
-        say: told about sizes and what is missing.
+        say: told about sizes, what is missing and what was left out.
+        trust_cluster: also what may run code of the cluster's on this machine when it is loaded: weights of other kinds
+            than safetensors, and `trust_remote_code` in the spec.
 
     Raises:
-        InputError: STORAGE/NAME holds something that no fetch made.
+        InputError: STORAGE/NAME holds something that no fetch made, or its disk is too small.
+        ParcelError: the cluster sends what no parcel holds; nothing of it stays here.
         ClusterError: the cluster has nothing, or the connection broke for good.
         OSError: this disk cannot be written.
     """
-    name = record.metadata["experiment"]
+    name = _named(record)
     target = storage.expanduser().absolute() / name
-    if target.exists() and not (target / ORIGIN).is_file():
+    if os.path.lexists(target) and not (target / ORIGIN).is_file():
         step = "choose another folder with --to, or move it away"
         raise InputError("--to", str(target), "holds something that did not come from a cluster", step)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,10 +67,13 @@ def fetch(jobs: Jobs, record: JobRecord, storage: Path, say: Callable[[str], Non
     try:
         with _packing(jobs, record, scratch) as (node, job):
             manifest = _manifest(jobs, node, job, record)
+            _refuse_too_much(manifest, scratch)
             say(f"{sum(part.size for part in manifest.parts) / (1 << 20):,.1f} MiB in {len(manifest.parts)} parts")
             parts = [_part(jobs, node, job, part, scratch) for part in manifest.parts]
-        _unpack(parts, scratch)
         folder = scratch / name
+        left_out = unpack(_joined(parts, scratch / "parcel.tar"), name, scratch, trusted=trust_cluster)
+        opened = close_spec(folder / SPEC_FILE, name, trusted=trust_cluster)
+        _keep_looks(target, folder, name)
         _write_reports(folder, name)
         origin = {"job": record.id, "cluster": jobs.dashboard.url, "at": time.time(), "best": manifest.best}
         (folder / ORIGIN).write_text(json.dumps(origin))
@@ -69,7 +81,32 @@ def fetch(jobs: Jobs, record: JobRecord, storage: Path, say: Callable[[str], Non
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     say(f"best weights: {manifest.best}" if manifest.best else "no weights: none are on the cluster's storage yet")
+    insist = "the same with --trust-cluster, if you trust whoever runs that cluster with this account"
+    if left_out:
+        say(f"left out, since loading them may run code of the cluster's: {', '.join(sorted(left_out))}; {insist}")
+    if opened and not trust_cluster:
+        say(f"trust_remote_code is false in the spec that was fetched; {insist}, keeps it true")
     return target
+
+
+def _named(record: JobRecord) -> str:
+    """The experiment's name, as the cluster tells it.
+
+    Raises:
+        ParcelError: no experiment has such a name.
+    """
+    name = record.metadata["experiment"]
+    try:
+        return folder_name(name)
+    except ValueError as error:
+        raise ParcelError(f"{record.id}: its experiment is called {name!r}, which {error}") from error
+
+
+def _refuse_too_much(manifest: Manifest, scratch: Path) -> None:
+    wanted, free = 2 * sum(part.size for part in manifest.parts), shutil.disk_usage(scratch).free
+    if wanted > free:
+        sizes = f"{wanted / (1 << 20):,.0f} MiB are needed, {free / (1 << 20):,.0f} MiB are free"
+        raise InputError("--to", str(scratch.parent), f"has too little room: {sizes}", "choose a larger disk with --to")
 
 
 @contextmanager
@@ -96,7 +133,7 @@ def _manifest(jobs: Jobs, node: str, job: str, record: JobRecord) -> Manifest:
     manifest = None
     while manifest is None:
         try:
-            manifest = Manifest.parse(_bytes(jobs, node, job, MANIFEST) or b"")
+            manifest = read_manifest(_bytes(jobs, node, job, MANIFEST, MANIFEST_BYTES) or b"")
         except ValueError:  # not there yet, or not all of it came
             if (packing := jobs.get(job)).over:
                 raise ClusterError(f"{record.id}: the job that packs its results ended: {packing.message}") from None
@@ -109,7 +146,7 @@ def _manifest(jobs: Jobs, node: str, job: str, record: JobRecord) -> Manifest:
 def _part(jobs: Jobs, node: str, job: str, part: Part, folder: Path) -> Path:
     """Download one part; a broken one is asked for again."""
     for _ in range(TRIES):
-        data = _bytes(jobs, node, job, part.name)
+        data = _bytes(jobs, node, job, part.name, part.size)
         if data is not None and len(data) == part.size and hashlib.sha256(data).hexdigest() == part.sha256:
             (folder / part.name).write_bytes(data)
             return folder / part.name
@@ -117,17 +154,23 @@ def _part(jobs: Jobs, node: str, job: str, part: Part, folder: Path) -> Path:
     raise ClusterError(f"{part.name} of {job} did not arrive whole in {TRIES} tries. Fetch again.")
 
 
-def _bytes(jobs: Jobs, node: str, job: str, name: str) -> bytes | None:
-    """A file of the parcel; None if it is not there, or the connection broke."""
+def _bytes(jobs: Jobs, node: str, job: str, name: str, most: int) -> bytes | None:
+    """A file of the parcel; None if it is not there, or the connection broke.
+
+    Raises:
+        ParcelError: it is longer than `most` bytes.
+    """
+    data = bytearray()
     try:
-        return b"".join(jobs.dashboard.log_file(node, f"{parcel_folder(job)}/{name}"))
+        for piece in jobs.dashboard.log_file(node, f"{parcel_folder(job)}/{name}"):
+            data += piece
+            if len(data) > most:
+                raise ParcelError(f"{name} of {job} is longer than the {most:,} bytes that were announced")
+    except ParcelError:
+        raise
     except ClusterError:
         return None
-
-
-def _unpack(parts: list[Path], folder: Path) -> None:
-    with _joined(parts, folder / "parcel.tar").open("rb") as file, tarfile.open(fileobj=file) as tar:
-        tar.extractall(folder, filter="data")  # no path out of the folder, no link, no device
+    return bytes(data)
 
 
 def _joined(parts: list[Path], whole: Path) -> Path:
@@ -136,6 +179,35 @@ def _joined(parts: list[Path], whole: Path) -> Path:
             file.write(part.read_bytes())
             part.unlink()
     return whole
+
+
+def _keep_looks(before: Path, folder: Path, name: str) -> None:
+    """Record in what was fetched the looks at the test split that `train-final` has had here since the last fetch.
+
+    Raises:
+        InputError: the cluster does not know the study of one.
+    """
+    if not (before / STORE_FILE).is_file():
+        return
+    store = StudyStore(sqlite_url(folder / STORE_FILE))
+    known = {(study.strategy, study.seed): study for study in store.load(name).studies}
+    for study in _recorded(before, name).studies:
+        for model in study.finals:
+            now = known.get((study.strategy, study.seed))
+            if now is None:
+                rule = f"holds a look at the test split by {study.strategy}, seed {study.seed}, which the cluster lacks"
+                raise InputError("--to", str(before), rule, "choose another folder, or move it away")
+            if model not in now.finals:
+                store.writer(name, now).add_final(model)
+    store.close()
+
+
+def _recorded(folder: Path, name: str) -> ExperimentOutcome:
+    store = StudyStore(sqlite_url(folder / STORE_FILE))
+    try:
+        return store.load(name)
+    finally:
+        store.close()
 
 
 def _write_reports(folder: Path, name: str) -> None:

@@ -64,16 +64,6 @@ class Manifest:
     best: str | None = None  # which weights are in it
     error: str | None = None  # why there is no parcel
 
-    @classmethod
-    def parse(cls, text: bytes) -> Manifest:
-        """As `json` wrote it.
-
-        Raises:
-            ValueError: it is not whole.
-        """
-        raw = json.loads(text)
-        return cls(tuple(Part(**part) for part in raw.pop("parts")), **raw)
-
     def json(self) -> str:
         """One text."""
         return json.dumps(asdict(self))

@@ -6,6 +6,7 @@ resumed run finds them, and the spec that names them is the same whoever submits
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import os
 import zipfile
@@ -143,14 +144,15 @@ def write_archive(target: Path, files: Iterable[tuple[str, Path | bytes]]) -> No
 def take_over(uploads: Path, storage: Path) -> None:
     """On the cluster: bring what was uploaded, in a job's working directory, to STORAGE/.uploads, where it stays.
 
-    A file is there as a whole or not at all, also with several jobs at once; one that is there already is not written.
+    A file is there as a whole or not at all, also with several jobs at once; one that is there already, byte for byte,
+    is not written: what differs was damaged, or is not what was submitted.
 
     Raises:
         OSError: the storage cannot be written.
     """
     for source in sorted(path for path in uploads.rglob("*") if path.is_file()):
         target = storage / UPLOADS / PurePosixPath(source.relative_to(uploads).as_posix())
-        if target.is_file() and target.stat().st_size == source.stat().st_size:
+        if target.is_file() and filecmp.cmp(source, target, shallow=False):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f".{target.name}.{os.getpid()}")

@@ -19,6 +19,7 @@ from tuning.spec import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
 from tuning.store.url import StoreError
 
 SEAL = "# SHA-256 of what follows: "
+ORIGIN = "fetched.json"  # in a folder that `tunefleet fetch` has made
 LOCK_FILE = "driver.lock"  # held by the process that runs the experiment (`run.only_driver`)
 
 
@@ -29,6 +30,20 @@ class RunFolderError(ValueError):
 def sealed(spec: str) -> str:
     """The text of a spec with a checksum in front, in a comment: what is damaged or edited later can be told."""
     return f"{SEAL}{hashlib.sha256(spec.encode()).hexdigest()}\n{spec}"
+
+
+def refuse_fetched(folder: Path) -> None:
+    """Refuse to go on with what another machine has written: a resume imports and unpickles what its folder says.
+
+    Raises:
+        RunFolderError: a fetch made it.
+    """
+    if (folder / ORIGIN).is_file():
+        raise RunFolderError(
+            f"{folder} was fetched from a cluster, and to go on with it here runs what that cluster has written. Go on "
+            "there, with the same `tunefleet submit` and --resume; or, if you trust whoever runs it with this account, "
+            "here with --trust-fetched"
+        )
 
 
 def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
@@ -70,11 +85,12 @@ def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
         raise
 
 
-def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False) -> None:
+def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False, trust_fetched: bool = False) -> None:
     """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's.
 
     Args:
         force: go on also with a kept spec that is not as it was written.
+        trust_fetched: go on also with what was fetched from a cluster.
 
     Raises:
         RunFolderError: it is another spec's, or there already, or not there to be resumed.
@@ -91,6 +107,8 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False)
             raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; start it with `tunefleet run`")
         from tuning.store.study_store import StudyStore
 
+        if not trust_fetched:
+            refuse_fetched(spec.run_folder)
         if not force:
             refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
         if (before := load_spec(kept)).digest() != spec.digest():
@@ -105,6 +123,7 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False)
                 store.check()
                 store.refuse_other_spec(spec.name, before.digest(), before.to_yaml())
             write_whole(kept, sealed(before.to_yaml()).encode())
+        (spec.run_folder / ORIGIN).unlink(missing_ok=True)  # from now on it is this machine's: no fetch replaces it
         return
     if kept.exists():
         raise RunFolderError(

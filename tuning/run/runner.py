@@ -37,6 +37,7 @@ def run_experiment(
     resume: bool = False,
     force: bool = False,
     take_over: bool = False,
+    trust_fetched: bool = False,
 ) -> ExperimentOutcome:
     """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split.
 
@@ -47,13 +48,15 @@ def run_experiment(
         force: with `resume`, go on also with other versions of libraries, other code, or a spec file that was edited;
             never with another space, metric, budget or other data: what decides results by the spec stays.
         take_over: of a run in a bucket, go on also if a driver of another machine seems to be alive; it stops.
+        trust_fetched: with `resume`, go on also with what was fetched from a cluster, which may then run code here.
 
     Returns:
         All that was recorded; `compare` takes it.
 
     Raises:
         RunFolderError: the folder exists already (without `resume`), does not exist (with), is another spec's, is
-            damaged, was made with something else (without `force`), or another process runs the experiment.
+            damaged, was fetched (without `trust_fetched`), was made with something else (without `force`), or another
+            process runs the experiment.
         ClusterError: the cluster cannot be reached or cannot hold a trial.
         StoreError: the study store cannot be opened or written.
         FailedAlike: the first trials of a study failed alike; no other study was started.
@@ -61,7 +64,7 @@ def run_experiment(
     """
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     with held_place(spec, take_over=take_over) as place:
-        claim_run_folder(spec, resume=resume, force=force)
+        claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched)
         return _run_claimed(spec, place, tracking, progress=progress, resume=resume, force=force)
 
 
