@@ -9,11 +9,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 
@@ -97,6 +100,11 @@ class TrialOutcome:
         """What the trial's reports cost: training, evaluation, checkpoints."""
         return sum(report.device_seconds for report in self.reports)
 
+    def __repr__(self) -> str:
+        from tuning.notebook.shown import trial_line
+
+        return trial_line(self)
+
     def best_report(self, metric: str, mode: Literal["max", "min"]) -> Report | None:
         """The best report by `metric`, the earliest among equals; None before the first."""
         sign = 1 if mode == "max" else -1
@@ -117,6 +125,9 @@ class ScoredRows:
 
     labels: tuple[float, ...]  # class numbers; for a regression the true values
     predictions: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        return f"<ScoredRows: {len(self.labels)} rows>"
 
 
 @dataclass(frozen=True)
@@ -208,6 +219,11 @@ class StudyOutcome:
         """What its device-seconds cost, in `price.currency`; None without a price."""
         return None if self.price is None else self.price.of(self.device_seconds)
 
+    def __repr__(self) -> str:
+        from tuning.notebook.shown import study_line
+
+        return study_line(self)
+
     def best(self) -> tuple[TrialOutcome, Report] | None:
         """The trial and the report with the best validation score; ties go to the earlier trial."""
         sign = 1 if self.mode == "max" else -1
@@ -269,6 +285,38 @@ class ExperimentOutcome:
             if (study.strategy, study.seed) == (strategy, seed):
                 return study
         raise KeyError(f"{self.name}: no study of strategy {strategy!r} with seed {seed}")
+
+    @property
+    def best_params(self) -> dict[str, Value]:
+        """What the winner's strategy has chosen, by hyperparameter; the winner is that of `compare`.
+
+        Raises:
+            InputError: no trial has a score yet.
+        """
+        from tuning.comparison import compare
+
+        return compare(self).best_params
+
+    def to_dataframe(self, table: str = "trials") -> pd.DataFrame:
+        """A pandas frame of "trials", "reports", "studies" or "confirmations", with the columns of `tunefleet export`.
+
+        Raises:
+            InputError: there is no such table.
+        """
+        from tuning.notebook.frames import outcome_frame
+
+        return outcome_frame(self, table)
+
+    def __repr__(self) -> str:
+        from tuning.notebook.shown import outcome_line
+
+        return outcome_line(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tuning.notebook.shown import outcome_html
+
+        return outcome_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and texts; enumerations as their values, reports as mappings. What models

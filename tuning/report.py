@@ -189,4 +189,5 @@ def console_for(file: IO[str] | None) -> Console:
     """Plain text, 80 columns, where `file` is no terminal."""
     from rich.console import Console
 
-    return Console(file=file or sys.stdout, markup=False)  # brackets are intervals, not markup
+    # Brackets are intervals, not markup. In a notebook rich would show what is meant for `file` instead of writing it.
+    return Console(file=file or sys.stdout, markup=False, force_jupyter=None if file is None else False)

@@ -226,15 +226,18 @@ def working_folder(storage: str, name: str) -> Path:
 
 
 def load_spec(
-    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, elsewhere: Collection[str] = ()
+    source: str | Path | Mapping[str, Any] | ExperimentSpec,
+    overrides: str | Sequence[str] | Mapping[str, Any] = (),
+    *,
+    elsewhere: Collection[str] = (),
 ) -> ExperimentSpec:
     """Read, override and check an experiment.
 
     Args:
-        source: a YAML file, the name of a shipped preset, or a mapping as YAML would give it. Local paths in it are
-            relative to the working directory, not to the file, and absolute in what is returned.
+        source: a YAML file, the name of a shipped preset, a mapping as YAML would give it, or a spec that was loaded.
+            Local paths in it are relative to the working directory, not to the file, and absolute in what is returned.
         overrides: `key=value`, dotted, with list positions: `epochs=2`, `strategies.0.trials=8`,
-            `fixed.model.hidden_dropout_prob=0.1`. Values are YAML.
+            `fixed.model.hidden_dropout_prob=0.1`. Values are YAML. Or the same as a mapping: `{"epochs": 2}`.
         elsewhere: dotted paths (with all below them) whose values name things of another machine: not looked for on
             this one, and left as they are.
 
@@ -243,8 +246,13 @@ def load_spec(
     """
     from tuning.checks.draft import Draft
     from tuning.checks.spec_checks import mistakes_in
+    from tuning.given import override_texts, spec_source
 
-    raw, label = read_source(source, overrides)
+    texts = override_texts(overrides)
+    if isinstance(source, ExperimentSpec) and not texts:
+        return source
+    plain = source.model_dump(mode="json") if isinstance(source, ExperimentSpec) else spec_source(source)
+    raw, label = read_source(plain, texts)
     draft, mistakes = Draft.read(spelled_out(raw), ExperimentSpec)
     mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))
     if mistakes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.errors import InputError
 from tuning.budget import Price
 from tuning.comparison.anytime import band, curve_of, reach_of
 from tuning.comparison.caveats import caveats_of
@@ -16,6 +17,7 @@ from tuning.comparison.scores import Scored, mean_of, scored, with_draws
 from tuning.comparison.shapes import Anytime, Comparison, Curve, StrategyRow, StudyRow
 from tuning.comparison.studies import study_row
 from tuning.comparison.verdict import verdict_of
+from tuning.given import kind_of, short
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 
 
@@ -35,8 +37,12 @@ def compare(
         price: of a device-hour. Default: that of the experiment's budget.
 
     Raises:
+        InputError: `outcome` is something else than an outcome.
         ValueError: the outcome holds no study.
     """
+    if not isinstance(outcome, ExperimentOutcome):
+        step = "give what run_experiment returns, or tunefleet.load_outcome(NAME)"
+        raise InputError("outcome", short(outcome), f"{kind_of(outcome)} is no outcome of an experiment", step)
     if not outcome.studies:
         raise ValueError(f"experiment {outcome.name!r} holds no study: nothing to compare; run it first")
     first = outcome.studies[0]

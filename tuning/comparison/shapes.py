@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from trainables.spec import Params
+from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
 from tuning.outcome import Stretch
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Covers = Literal["rows", "trainings", "seeds"]  # what an interval would vary: test rows, trainings, whole searches
 
@@ -70,6 +73,9 @@ class Curve:
     steps: tuple[Step, ...]  # the first report and each better one after it; () before the first
     end: float  # device-seconds of the whole study; from the last step to here, and beyond, the best stays
 
+    def __repr__(self) -> str:
+        return f"<Curve of seed {self.seed}: {len(self.steps)} steps in {self.end:g} device-seconds>"
+
 
 @dataclass(frozen=True)
 class Anytime:
@@ -84,6 +90,9 @@ class Anytime:
     median: tuple[float | None, ...]  # one per cost
     low: tuple[float | None, ...]  # the worse quartile: of up to four seeds the worst
     high: tuple[float | None, ...]  # the better quartile: of up to four seeds the best
+
+    def __repr__(self) -> str:
+        return f"<Anytime of {self.strategy}: {len(self.curves)} seeds at {len(self.cost)} costs>"
 
 
 @dataclass(frozen=True)
@@ -184,3 +193,38 @@ class Comparison:
     price: Price | None  # of a device-hour; None: not known, so nothing is told in money
     verdict: str
     caveats: tuple[str, ...]
+
+    @property
+    def best_params(self) -> dict[str, Value]:
+        """What the strategy of `best` has chosen, by hyperparameter; along a schedule, the values at its end. What is
+        fixed in the spec, and defaults, are left out.
+
+        Raises:
+            InputError: no trial has a score yet.
+        """
+        from tuning.notebook.frames import best_params
+
+        return best_params(self)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A pandas frame with a row per strategy and seed, and one per strategy over its seeds (`seed` is "all")."""
+        from tuning.notebook.frames import comparison_frame
+
+        return comparison_frame(self)
+
+    def __repr__(self) -> str:
+        from tuning.notebook.shown import comparison_line
+
+        return comparison_line(self)
+
+    def __str__(self) -> str:
+        """What `tunefleet compare` prints."""
+        from tuning.notebook.shown import comparison_text
+
+        return comparison_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tuning.notebook.shown import comparison_html
+
+        return comparison_html(self)

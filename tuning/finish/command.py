@@ -30,6 +30,13 @@ def add_train_final(add: Add) -> argparse.ArgumentParser:
 
 
 def _train_final(arguments: argparse.Namespace) -> int:
+    keep_model(arguments)
+    return SUCCESS
+
+
+def keep_model(arguments: argparse.Namespace) -> Path:
+    """Obey the command `train-final`; returns the folder of the model. `arguments`: those of `add_train_final`, and
+    `experiment`, `storage` and `store`."""
     from cluster.storage import is_uri
     from tuning.experiments import find_experiment, found_in
     from tuning.finish.candidates import training_seeds
@@ -68,7 +75,7 @@ def _train_final(arguments: argparse.Namespace) -> int:
     print(f"{target.folder}: the model, its tokenizer, best.yaml and README.md, the model card")
     if repo is not None:
         print(f"uploaded to {push(target.folder, repo)}")
-    return SUCCESS
+    return target.folder
 
 
 def _seed(text: str) -> int:

@@ -1,4 +1,5 @@
-"""Live progress of a study: a table of trials and a bar on a terminal, one plain line per report elsewhere.
+"""Live progress of a study: a table of trials and a bar on a terminal or in a notebook, one plain line per report
+elsewhere.
 
 The runner gives each study's Tuner a fresh `Progress`. It only reads what Tune tells it; all figures come from
 `ProgressState`.
@@ -24,12 +25,14 @@ from trainables.reporting import Report
 from trainables.spec import Objective
 from tuning.outcome import TrialState
 from tuning.run.failures import cause
+from tuning.run.notebook_display import NotebookDisplay
 from tuning.run.progress_state import ProgressState, Row, duration
 from tuning.run.spending import Spending
 
 LINES_AROUND = 8  # title, heading, rules, bar, counts, and room for a warning
 FEWEST_ROWS, MOST_ROWS = 4, 30  # trials in the live table, however high the terminal is
 SECONDS_BETWEEN_DRAWINGS = 0.25
+SECONDS_BETWEEN_PAGES = 1.0  # in a notebook, where every drawing goes to the browser
 SECONDS_BETWEEN_COUNTS = 1.0  # of the trials that run; there may be thousands
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._spending = spending or Spending()
         self.study, self.seed, self.objective = study, seed, objective
         self._console = screen
-        self._live: Live | None = None
+        self._live: Live | NotebookDisplay | None = None
         self._drawing = True
         self._drawn = 0.0
         self._counted = clock.monotonic()
@@ -88,7 +91,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._state = self._fresh_state()
         if self._console is None:
             self._console = Screen()
-        if self._console.is_terminal:
+        if self._console.is_terminal or self._console.is_jupyter:
             self._draw(self._open)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -117,7 +120,8 @@ class Progress(Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Many times a second; the time left goes down between reports, too."""
         self._count(trials)
-        if self._live is not None and clock.monotonic() - self._drawn > SECONDS_BETWEEN_DRAWINGS:
+        rest = SECONDS_BETWEEN_PAGES if isinstance(self._live, NotebookDisplay) else SECONDS_BETWEEN_DRAWINGS
+        if self._live is not None and clock.monotonic() - self._drawn > rest:
             self._drawn = clock.monotonic()
             self._draw(self._live.refresh)
 
@@ -183,12 +187,16 @@ class Progress(Callback):  # type: ignore[misc]
 
     def _open(self) -> None:
         # Drawn only from Tune's own thread (`on_step_end`): no lock, and no error that nobody would see.
-        self._live = Live(get_renderable=self._screen, console=self._console, auto_refresh=False)
+        assert self._console is not None
+        if self._console.is_jupyter:
+            self._live = NotebookDisplay(self._screen)
+        else:
+            self._live = Live(get_renderable=self._screen, console=self._console, auto_refresh=False)
         self._live.start(refresh=True)
 
     def _print(self, line: str) -> None:
-        """Plain lines are for logs; a terminal shows the table instead."""
-        if self._console is not None and not self._console.is_terminal:
+        """Plain lines are for logs; a terminal or a notebook shows the table instead."""
+        if self._console is not None and not (self._console.is_terminal or self._console.is_jupyter):
             file = self._console.file
             self._draw(lambda: print(line, file=file, flush=True))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.progress_reporter import ProgressReporter, TrialProgressCallback
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
 from cluster.head import open_channel
@@ -109,6 +109,26 @@ class NoProgressLines(TrialProgressCallback):  # type: ignore[misc]
         """Nothing."""
 
     on_trial_error = on_trial_complete = on_trial_result
+
+
+class NoReporter(ProgressReporter):  # type: ignore[misc]
+    """Takes the place of Tune's reporter of progress."""
+
+    def should_report(self, *args: Any, **options: Any) -> bool:
+        """Never."""
+        return False
+
+    def report(self, *args: Any) -> None:
+        """Nothing."""
+
+
+def no_reporter() -> NoReporter | None:
+    """The reporter that `tune.run` is given. In a notebook Tune's own one empties the output of the cell at the start of
+    each study, at any verbosity: what earlier studies have shown is gone. Elsewhere Tune has none, and warns of any."""
+    from ray.tune.experimental.output import get_air_verbosity
+    from ray.tune.progress_reporter import IS_NOTEBOOK
+
+    return NoReporter() if IS_NOTEBOOK or get_air_verbosity(0) is None else None
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from tuning.run.packing import sharing_record
 from tuning.run.place import RunPlace
 from tuning.run.progress import Progress
 from tuning.run.provenance import made_with
-from tuning.run.ray_internals import NoProgressLines, slot_environment, uncounted_callbacks
+from tuning.run.ray_internals import NoProgressLines, no_reporter, slot_environment, uncounted_callbacks
 from tuning.run.recorder import Recorder
 from tuning.run.resuming import to_go_on_from
 from tuning.run.snapshots import Snapshots
@@ -216,6 +216,7 @@ def _tune(
         resume=resume,
         resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if resume and again else None,
         callbacks=callbacks,
+        progress_reporter=no_reporter(),
         verbose=0,
     )
 

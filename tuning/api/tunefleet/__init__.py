@@ -1,0 +1,76 @@
+"""Finds the hyperparameters of a Hugging Face fine-tuning, and compares search strategies; from a script or a notebook.
+
+import tunefleet
+
+outcome = tunefleet.run("quickstart", {"epochs": 1})  # a spec file, a preset, a dictionary or an ExperimentSpec
+outcome = tunefleet.load_outcome("quickstart")        # of a run that was made before, by its name or its folder
+comparison = tunefleet.compare(outcome)               # or by name: tunefleet.compare("quickstart")
+comparison.best_params                                # what the winner's search has chosen
+outcome.to_dataframe()                                # a row per trial; or "reports", "studies", "confirmations"
+tunefleet.report("quickstart")                        # the page as one HTML file
+tunefleet.train_final("quickstart")                   # the folder of the model to keep
+
+Names are imported when they are first used: `import tunefleet` loads neither Ray nor torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainables.errors import InputError as InputError
+    from tuning.comparison import Comparison as Comparison
+    from tuning.experiments import UnknownExperiment as UnknownExperiment
+    from tuning.notebook.commands import compare as compare
+    from tuning.notebook.commands import experiments as experiments
+    from tuning.notebook.commands import load_outcome as load_outcome
+    from tuning.notebook.commands import report as report
+    from tuning.notebook.commands import run as run
+    from tuning.notebook.commands import train_final as train_final
+    from tuning.outcome import ExperimentOutcome as ExperimentOutcome
+    from tuning.outcome import StudyOutcome as StudyOutcome
+    from tuning.outcome import TrialOutcome as TrialOutcome
+    from tuning.spec import ExperimentSpec as ExperimentSpec
+    from tuning.spec import SpecError as SpecError
+    from tuning.spec import load_spec as load_spec
+
+    __version__: str
+
+_HOMES = {
+    "Comparison": "tuning.comparison",
+    "ExperimentOutcome": "tuning.outcome",
+    "ExperimentSpec": "tuning.spec",
+    "InputError": "trainables.errors",
+    "SpecError": "tuning.spec",
+    "StudyOutcome": "tuning.outcome",
+    "TrialOutcome": "tuning.outcome",
+    "UnknownExperiment": "tuning.experiments",
+    "compare": "tuning.notebook.commands",
+    "experiments": "tuning.notebook.commands",
+    "load_outcome": "tuning.notebook.commands",
+    "load_spec": "tuning.spec",
+    "report": "tuning.notebook.commands",
+    "run": "tuning.notebook.commands",
+    "train_final": "tuning.notebook.commands",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tunefleet")
+    if name not in _HOMES:
+        from trainables.errors import nearest
+
+        raise AttributeError(f"module 'tunefleet' has no attribute {name!r}; {nearest(name, __all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What completion in a notebook offers."""
+    return sorted([*__all__, "__version__"])

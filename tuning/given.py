@@ -1,0 +1,101 @@
+"""What callers give: a wrong type is told with its name, the value, the rule and the next step."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import InputError
+
+LONGEST = 80  # characters of a value in a message
+
+
+def experiment_name(given: object) -> str:
+    """The name, path or URI of an experiment that was run.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if isinstance(given, str | Path) and str(given).strip():
+        return str(given)
+    step = 'give a name such as "quickstart", the path of a run folder, or what tunefleet.run returned'
+    raise InputError("experiment", short(given), f"{kind_of(given)} names no experiment", step)
+
+
+def score(name: str, given: object) -> float:
+    """A finite number.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given):
+        return float(given)
+    raise InputError(name, short(given), "must be a finite number", "such as 0.9")
+
+
+def positive(name: str, given: object) -> float:
+    """A finite number above 0.
+
+    Raises:
+        InputError: it is none.
+    """
+    number = score(name, given)
+    if number <= 0:
+        raise InputError(name, given, "must be above 0", "such as 2.1")
+    return number
+
+
+def kind_of(given: object) -> str:
+    """The type of `given` in words: 'a list', 'an int', 'None'."""
+    if given is None:
+        return "None"
+    name = type(given).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def short(given: object) -> object:
+    """`given`, or the beginning of its text where that is long."""
+    text = repr(given)
+    return given if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def spec_source(given: object) -> str | Path | Mapping[str, Any]:
+    """A path, the name of a preset, or a mapping.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if isinstance(given, Mapping) or (isinstance(given, str | Path) and str(given).strip()):
+        return given
+    step = 'give a YAML file or a preset such as "quickstart", a dictionary, or an ExperimentSpec'
+    raise InputError("spec", short(given), f"{kind_of(given)} is no spec of an experiment", step)
+
+
+def override_texts(given: object) -> list[str]:
+    """Overrides as `key=value`, from such texts, one of them, or a mapping.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Mapping):
+        return [f"{key}={_as_yaml(key, value)}" for key, value in given.items()]
+    if isinstance(given, Iterable):
+        texts = list(given)
+        if all(isinstance(text, str) for text in texts):
+            return texts
+    step = 'write {"epochs": 2} or ["epochs=2"]'
+    raise InputError("overrides", short(given), "must be a dictionary, or texts such as 'epochs=2'", step)
+
+
+def _as_yaml(key: object, value: object) -> str:
+    """JSON, which is YAML as well, on one line."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        step = "give numbers, texts, true, false, None, lists or dictionaries of them"
+        raise InputError(f"overrides[{key!r}]", short(value), "cannot be written into a spec", step) from error

@@ -1,0 +1,211 @@
+"""The functions of `tunefleet`: run an experiment, open one that was run, compare it, show it, keep its model.
+
+An experiment that was run is given by its outcome, or by its name, the path of its run folder, or s3://BUCKET/FOLDER/NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import InputError
+from tuning.comparison import Comparison
+from tuning.given import experiment_name, positive, score
+from tuning.outcome import ExperimentOutcome
+from tuning.spec import ExperimentSpec, load_spec
+
+if TYPE_CHECKING:
+    from tuning.store.study_store import StudyStore
+
+STORAGE = "runs"  # where the run folders are, as for the command line
+
+
+def run(
+    spec: str | Path | Mapping[str, Any] | ExperimentSpec,
+    overrides: str | Sequence[str] | Mapping[str, Any] = (),
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> ExperimentOutcome:
+    """Run an experiment to its end, and return all that was recorded.
+
+    Args:
+        spec: a YAML file, the name of a preset, a dictionary as YAML would give it, or an `ExperimentSpec`.
+        overrides: changes to it: `{"epochs": 2, "strategies.0.trials": 8}`, or texts such as `"epochs=2"`.
+        resume: go on with a run that was interrupted; what is finished is not run again.
+        force: with `resume`, go on also with other versions of libraries or other code; both are recorded.
+        progress: show each study while it runs: a live table in a notebook or a terminal, else one line per report.
+
+    Raises:
+        SpecError: every mistake in the spec, before anything is started.
+        RunFolderError: the experiment was run already (without `resume`), or was not (with).
+        ClusterError: the cluster cannot be reached or cannot hold a trial.
+    """
+    from tuning.run.runner import run_experiment
+
+    return run_experiment(load_spec(spec, overrides), resume=resume, force=force, progress=progress)
+
+
+def experiments(storage: str | Path = STORAGE) -> list[str]:
+    """The names of the experiments in `storage`, sorted.
+
+    Raises:
+        ClusterError: it is a bucket that cannot be read.
+    """
+    from tuning.experiments import names_in
+
+    return names_in(storage)
+
+
+def load_outcome(
+    experiment: str | Path, *, storage: str | Path = STORAGE, store: str | None = None
+) -> ExperimentOutcome:
+    """Everything that was recorded of an experiment, finished or not.
+
+    Args:
+        experiment: its name, its run folder, or its URI in a bucket.
+        storage: where the run folders are, for a name.
+        store: the URL of the study store, where it is not the run folder's own.
+
+    Raises:
+        UnknownExperiment: there is no such experiment.
+        StoreError: the store cannot be read.
+    """
+    outcome, _ = _recorded(experiment, storage, store)
+    return outcome
+
+
+def compare(
+    experiment: ExperimentOutcome | str | Path,
+    *,
+    target: float | None = None,
+    price: float | None = None,
+    storage: str | Path = STORAGE,
+    store: str | None = None,
+) -> Comparison:
+    """Which strategy was worth its cost; `print` shows the tables and the verdict.
+
+    Args:
+        experiment: an outcome, or an experiment's name, run folder or URI.
+        target: a validation score; what it cost each strategy to reach it is told.
+        price: of a device-hour; default: that of the experiment's budget.
+        storage, store: as in `load_outcome`.
+
+    Raises:
+        InputError: `experiment` is neither, or holds no study.
+        UnknownExperiment: there is no such experiment.
+    """
+    from tuning.budget import Price
+    from tuning.comparison import compare as compared
+
+    spec: Mapping[str, Any] | None = None
+    if isinstance(experiment, ExperimentOutcome):
+        outcome = experiment
+    else:
+        outcome, text = _recorded(experiment, storage, store)
+        spec = _plain(text)
+    if not outcome.studies:
+        raise InputError("experiment", outcome.name, "holds no study: there is nothing to compare", "run it first")
+    currency = next((study.price.currency for study in outcome.studies if study.price), "")
+    asked = None if price is None else Price(positive("price", price), currency)
+    return compared(outcome, spec=spec, target=None if target is None else score("target", target), price=asked)
+
+
+def report(
+    experiment: str | Path,
+    out: str | Path | None = None,
+    *,
+    target: float | None = None,
+    storage: str | Path = STORAGE,
+    store: str | None = None,
+) -> Path:
+    """Write an experiment as one HTML page that opens offline; returns the file.
+
+    Args:
+        experiment: its name, its run folder, or its URI in a bucket.
+        out: default: EXPERIMENT.html in the working directory.
+        target, storage, store: as in `compare`.
+
+    Raises:
+        InputError: the file cannot be written.
+        UnknownExperiment: there is no such experiment.
+    """
+    from tuning.page.document import content_of, page
+
+    outcome, spec_text = _recorded(experiment, storage, store)
+    file = Path(out or f"{outcome.name}.html").expanduser()
+    text = page(content_of(outcome, spec_text, target=None if target is None else score("target", target)))
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError("out", str(file), f"cannot be written: {error.strerror}", "choose another place") from error
+    return file
+
+
+def train_final(
+    experiment: ExperimentOutcome | str | Path,
+    *,
+    strategy: str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    address: str | None = None,
+    storage: str | Path = STORAGE,
+    store: str | None = None,
+) -> Path:
+    """Train the best configuration on the training and validation rows; returns the folder of the model.
+
+    Args:
+        experiment: its outcome, name, run folder or URI.
+        strategy: of this strategy; default: the best of all, by validation.
+        seed: of the training.
+        out: the folder; default: NAME-model.
+        force: replace a model that train_final has written there.
+        address: of another Ray than the spec's.
+        storage, store: as in `load_outcome`.
+
+    Raises:
+        InputError: the folder is taken, no trial has a score yet, or model or data cannot be had any more.
+        UnknownExperiment: there is no such experiment.
+        ClusterError: the cluster cannot be reached.
+    """
+    from tuning.finish.command import keep_model
+
+    name = experiment.name if isinstance(experiment, ExperimentOutcome) else experiment_name(experiment)
+    return keep_model(
+        argparse.Namespace(
+            experiment=name,
+            strategy=strategy,
+            seed=seed,
+            out=None if out is None else str(out),
+            force=force,
+            address=address,
+            storage=str(storage),
+            store=store,
+            push_to_hub=None,
+            private=False,
+        )
+    )
+
+
+def _recorded(experiment: str | Path, storage: str | Path, store_url: str | None) -> tuple[ExperimentOutcome, str]:
+    """The outcome, and the text of its spec."""
+    from tuning.experiments import find_store, name_of
+    from tuning.store.study_store import StudyStore
+
+    given = experiment_name(experiment)
+    store: StudyStore = StudyStore(store_url or find_store(given, storage))
+    try:
+        name = name_of(given)
+        return store.load(name), store.spec(name)
+    finally:
+        store.close()
+
+
+def _plain(text: str) -> Mapping[str, Any]:
+    import yaml
+
+    return yaml.safe_load(text) or {}
