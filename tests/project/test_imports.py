@@ -27,7 +27,7 @@ LIGHT = [
     *("cluster.spec", "cluster.capacity"),
     *("trainables.errors", "trainables.spec", "trainables.epochs", "trainables.models", "trainables.model_files"),
     *(f"trainables.tasks.{path.stem}" for path in sorted((ROOT / "trainables/tasks").glob("[a-z]*.py"))),
-    *("tuning.cli", "tuning.spec", "tuning.spec_file", "tuning.space"),
+    *("tunefleet", "tuning.cli", "tuning.spec", "tuning.spec_file", "tuning.space"),
     *("tuning.checks.spec_checks", "tuning.checks.machine"),
     *(f"tuning.strategies.{path.stem}" for path in sorted((ROOT / "tuning/strategies").glob("[a-z]*.py"))),
 ]
@@ -51,7 +51,7 @@ print(json.dumps(told))
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, Any]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tuning/api'}", "PYTHONSAFEPATH": "1"}
     environment.pop("TUNEFLEET_STORE", None)
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr

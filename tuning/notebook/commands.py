@@ -28,6 +28,7 @@ def run(
     *,
     resume: bool = False,
     force: bool = False,
+    take_over: bool = False,
     progress: bool = True,
 ) -> ExperimentOutcome:
     """Run an experiment to its end, and return all that was recorded.
@@ -37,6 +38,7 @@ def run(
         overrides: changes to it: `{"epochs": 2, "strategies.0.trials": 8}`, or texts such as `"epochs=2"`.
         resume: go on with a run that was interrupted; what is finished is not run again.
         force: with `resume`, go on also with other versions of libraries or other code; both are recorded.
+        take_over: of a run in a bucket, go on also if a driver of another machine seems to be alive; it stops.
         progress: show each study while it runs: a live table in a notebook or a terminal, else one line per report.
 
     Raises:
@@ -46,7 +48,8 @@ def run(
     """
     from tuning.run.runner import run_experiment
 
-    return run_experiment(load_spec(spec, overrides), resume=resume, force=force, progress=progress)
+    loaded = load_spec(spec, overrides)
+    return run_experiment(loaded, resume=resume, force=force, take_over=take_over, progress=progress)
 
 
 def experiments(storage: str | Path = STORAGE) -> list[str]:

@@ -123,8 +123,8 @@ class NoReporter(ProgressReporter):  # type: ignore[misc]
 
 
 def no_reporter() -> NoReporter | None:
-    """The reporter that `tune.run` is given. In a notebook Tune's own one empties the output of the cell at the start of
-    each study, at any verbosity: what earlier studies have shown is gone. Elsewhere Tune has none, and warns of any."""
+    """The reporter that `tune.run` is given. In a notebook Tune's own one empties the output of the cell when a study
+    begins, at any verbosity: what earlier studies have shown is gone. Elsewhere Tune has none, and warns of any."""
     from ray.tune.experimental.output import get_air_verbosity
     from ray.tune.progress_reporter import IS_NOTEBOOK
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from cluster.session import connect
 from trainables.spec import TRAININGS
@@ -24,14 +27,14 @@ from tuning.run.slot_imports import slot_imports
 from tuning.run.stopping import stoppable
 from tuning.run.study import Study
 from tuning.run.tune_settings import tune_settings
-from tuning.spec import ExperimentSpec
+from tuning.spec import ExperimentSpec, load_spec
 from tuning.states.room import claimed_room
 from tuning.store.study_store import StudyStore
 from tuning.tracking.tracking import Tracking
 
 
 def run_experiment(
-    spec: ExperimentSpec,
+    spec: ExperimentSpec | str | Path | Mapping[str, Any],
     *,
     progress: bool = True,
     resume: bool = False,
@@ -42,8 +45,8 @@ def run_experiment(
     """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split.
 
     Args:
-        spec: from `load_spec`.
-        progress: show a live table (a terminal) or one line per report (elsewhere) on standard output.
+        spec: from `load_spec`, or what that takes: a YAML file, the name of a preset, a mapping.
+        progress: show a live table (in a terminal or a notebook) or one line per report (elsewhere) on standard output.
         resume: go on in a run folder that exists; finished studies and finished trials are not run again.
         force: with `resume`, go on also with other versions of libraries, other code, or a spec file that was edited;
             never with another space, metric, budget or other data: what decides results by the spec stays.
@@ -54,6 +57,7 @@ def run_experiment(
         All that was recorded; `compare` takes it.
 
     Raises:
+        SpecError: all mistakes of a spec that had still to be loaded.
         RunFolderError: the folder exists already (without `resume`), does not exist (with), is another spec's, is
             damaged, was fetched (without `trust_fetched`), was made with something else (without `force`), or another
             process runs the experiment.
@@ -62,6 +66,7 @@ def run_experiment(
         FailedAlike: the first trials of a study failed alike; no other study was started.
         Interrupted: stopped from outside.
     """
+    spec = load_spec(spec)
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     with held_place(spec, take_over=take_over) as place:
         claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched)
