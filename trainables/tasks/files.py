@@ -108,7 +108,7 @@ def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table
     texts, label = options.text or (), str(options.label)
     try:
         if kind == ".parquet":
-            return _read_parquet(path, (*texts, label), limit)
+            return _read_parquet(path, (*texts, label), limit, options.encoding or "utf-8")
         content = read_text(path, options.encoding, limit)
     except (OSError, ValueError) as error:
         if isinstance(error, TaskError):
@@ -143,8 +143,7 @@ def _unknown_kind(path: Path) -> TaskError:
     return TaskError("data.path", str(path), f"a file type {path.suffix!r} cannot be read", step)
 
 
-def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None) -> Table:
-    """Texts that were written as bytes are taken for UTF-8."""
+def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None, encoding: str) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -163,10 +162,22 @@ def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None) -> Table
         columns: dict[str, list[Any]] = {}
         for name in names if all(available.count(name) == 1 for name in names) else ():
             column = file.read_row_groups(list(groups), columns=[name]).column(0)
-            if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-                column = column.cast(pa.large_string())
-            columns[name] = column.to_pylist()
+            cells = column.to_pylist()
+            binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+            columns[name] = _texts(path, name, cells, encoding) if any(is_(column.type) for is_ in binary) else cells
         return Table(columns, _class_names(schema.metadata), available, reading=Reading(complete=complete))
+
+
+def _texts(path: Path, column: str, cells: list[bytes | None], encoding: str) -> list[str | None]:
+    """A column of texts that was written as one of bytes."""
+    found: list[str | None] = []
+    for row, cell in enumerate(cells, 1):
+        try:
+            found.append(None if cell is None else cell.decode(encoding))
+        except UnicodeError as error:
+            rule = f"column {column}, row {row}, holds bytes that are no {encoding}"
+            raise TaskError("data.path", str(path), rule, "write it as a text, or set data.encoding") from error
+    return found
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:

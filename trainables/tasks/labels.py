@@ -6,8 +6,10 @@ letter: `01` is not `1`. A column of nothing but plain whole numbers is sorted b
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from trainables.tasks import TaskError
@@ -77,8 +79,8 @@ def _meaning(label: Any) -> str | _Unusable | None:
         return None
     if isinstance(label, bool):
         return str(label).lower()
-    if isinstance(label, float):
-        return str(int(label)) if label.is_integer() else _Unusable("is no class id")
+    if isinstance(label, float | Decimal):
+        return str(int(label)) if math.isfinite(label) and label == int(label) else _Unusable("is no class id")
     if isinstance(label, int):
         return str(label)
     return label if isinstance(label, str) and is_unicode(label) else _Unusable("is no class id or text")

@@ -124,6 +124,11 @@ class TextTask(Task):
         usable, empty, found = with_texts(shown, options)
         encoded = self.encode(usable)
         errors += [*found, *encoded.errors]
+        if not encoded.rows["train"].texts:
+            if not errors:
+                rule = "has no row with a text"
+                errors.append(TaskError("data.train", sources.splits["train"].origin, rule, "choose another column"))
+            return Gathered(sources, errors)
         published = distinct(encoded.rows)
         names, positive = encoded.class_names, None
         if sources.complete and not sources.errors:
@@ -131,7 +136,11 @@ class TextTask(Task):
             positive, wrong = positive_class(options.positive, names, encoded.known, published.splits["train"])
             errors += wrong
             if not encoded.overall:
-                errors += split_errors(published.splits, options, names)
+                note = (
+                    f" ({n} rows are left out, whose text stands there already)" if (n := published.duplicates) else ""
+                )
+                wrong = split_errors(published.splits, options, names)
+                errors += [TaskError(e.name, e.value, e.rule + note, e.next_step) for e in wrong]
         return Gathered(sources, errors, published, names, positive, empty)
 
     def source(self, data: DataSpec) -> str:

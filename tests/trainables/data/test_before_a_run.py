@@ -76,6 +76,19 @@ def test_classes_with_too_few_rows_are_told_together(tmp_path: Path) -> None:
     assert "(so have one, three and two)" in message
 
 
+def test_rows_that_repeat_each_other_are_told_with_what_they_leave(tmp_path: Path) -> None:
+    options = two_columns(tmp_path, text=texts(2) * 20)
+    assert all("(38 rows are left out, whose text stands there already)" in message for _, message in problems(options))
+    assert problems(options)
+
+
+def test_no_row_with_a_text_is_told_as_that(tmp_path: Path) -> None:
+    options = two_columns(tmp_path, text=[None] * 40).model_copy(update={"drop_empty": True})
+    assert problems(options) == [
+        ("data.train", f"'{tmp_path}/train.csv': has no row with a text; choose another column")
+    ]
+
+
 def test_a_free_text_column_as_label_is_told_shortly(tmp_path: Path) -> None:
     [*found] = problems(two_columns(tmp_path, label=texts(40, 500)))
     assert {path for path, _ in found} == {"data.label", "data.test_fraction"}

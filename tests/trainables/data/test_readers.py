@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.data_files import (
     five_classes,
+    generic,
+    labels_by_text,
+    read_as,
     rows_of,
     texts,
+    unusable,
     write_csv,
     write_parquet,
 )
@@ -45,6 +52,40 @@ def test_every_format_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
     assert set().union(*rows_of(data)) == {(text,) for text in columns["text"]}
     labels = {text: label for split in data[:3] for text, label in zip(split["text"], split["label"], strict=True)}
     assert labels == dict(zip(columns["text"], columns["label"], strict=True))
+
+
+TEXTS = texts(40)
+BYTES = [text.encode() for text in TEXTS]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("column", "labels"),
+    [
+        (pa.array(TEXTS).dictionary_encode(), pa.array(["0", "1"] * 20).dictionary_encode()),
+        (pa.array(TEXTS, pa.large_string()), pa.array([0, 1] * 20, pa.int8())),
+        (pa.array(TEXTS, pa.string_view()), pa.array([0, 1] * 20, pa.uint64())),
+        (pa.array(BYTES, pa.binary()), pa.array([0, 1] * 20, pa.float32())),
+        (pa.array(BYTES, pa.large_binary()), pa.array([Decimal(0), Decimal(1)] * 20)),
+    ],
+    ids=["dictionary", "large_string", "string_view", "binary", "large_binary"],
+)
+def test_a_parquet_column_may_be_of_any_type_that_holds_texts(
+    column: pa.Array, labels: pa.Array, tmp_path: Path
+) -> None:
+    folder = tmp_path / "language=en"  # which means a column where a whole data set is read
+    folder.mkdir()
+    pq.write_table(pa.table({"text": column, "label": labels}), folder / "train.parquet")
+    loaded = find_task("text_classification").load(generic(folder / "train.parquet"))
+    assert labels_by_text(loaded) == {text: str(i % 2) for i, text in enumerate(TEXTS)}
+
+
+@pytest.mark.unit
+def test_bytes_in_another_encoding_are_read_as_they_are_said_to_be(tmp_path: Path) -> None:
+    column = pa.array([f"caf\u00e9 {i}".encode("cp1252") for i in range(40)])
+    pq.write_table(pa.table({"text": column, "label": [0, 1] * 20}), tmp_path / "train.parquet")
+    unusable("data.path", "column text, row 1, holds bytes that are no utf-8", "imdb", generic(tmp_path))
+    assert "caf\u00e9 3" in read_as(generic(tmp_path).model_copy(update={"encoding": "cp1252"}))
 
 
 @pytest.mark.unit

@@ -33,6 +33,23 @@ def test_scores_of_a_classification_are_those_of_scikit_learn_to_the_last_bit(cl
         }
 
 
+@pytest.mark.parametrize("positive", [0, 1])
+def test_f1_is_that_of_the_positive_class(positive: int) -> None:
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(0, 2, 30), rng.normal(size=(30, 2))
+    found = find_task("text_classification").metrics(predictions, labels, positive)
+    assert found["f1"] == f1_score(labels, predictions.argmax(axis=-1), pos_label=positive)
+    assert found["macro_f1"] == f1_score(labels, predictions.argmax(axis=-1), average="macro")
+
+
+def test_guessing_the_frequent_class_finds_none_of_the_rare_one() -> None:
+    labels = np.array([0] * 16 + [1] * 144)
+    scores = find_task("text_classification").metrics(np.eye(2)[np.ones(160, int)], labels, 0)
+    assert (scores["accuracy"], scores["f1"], scores["matthews_correlation"]) == (0.9, 0.0, 0.0)
+
+
 def test_a_constant_regressor_correlates_with_nothing() -> None:
     scores = find_task("glue/stsb").metrics(np.ones((4, 1)), np.array([0.0, 1.0, 2.0, 3.0]))
     assert scores == {"pearson": 0.0, "spearman": 0.0, "mse": 1.5}

@@ -6,11 +6,13 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.support.data_files import texts, two_columns
 from trainables.epochs import ROUNDING, next_position
 from trainables.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
@@ -58,6 +60,20 @@ def test_parts_of_an_epoch_add_up_to_whole_epochs(parts: int, digits: int, epoch
         positions.append(position)
     assert len(positions) == parts * epochs
     assert positions[parts - 1 :: parts] == list(range(1, epochs + 1))
+
+
+@pytest.mark.parametrize(("asked", "positive"), [(None, "fraud"), ("legit", "legit")])
+def test_f1_of_a_trial_is_that_of_the_positive_class(
+    asked: str | None, positive: str, spec: FineTuneSpec, tmp_path: Path
+) -> None:
+    rows = two_columns(tmp_path, text=texts(60), label=["legit", "legit", "fraud"] * 20)
+    data = rows.model_copy(update={"max_length": 16, "positive": asked})
+    training = FineTuning({}, spec.model_copy(update={"data": data}))
+    scores = training.score("test")
+    said, labels = np.array(scores.predictions), np.array(scores.labels)
+    id_of = training.data.facts.label_names.index(positive)
+    right = ((said == id_of) & (labels == id_of)).sum()
+    assert scores.metrics["f1"] == pytest.approx(2 * right / ((said == id_of).sum() + (labels == id_of).sum()))
 
 
 def test_a_shorter_horizon_than_a_report_is_one_report() -> None:
