@@ -32,6 +32,7 @@ class SplitSummary(_Part):
 
     rows: int
     classes: dict[str, int] = {}  # rows by class name, in the order of the class ids; empty for regression
+    numeric_texts: int = 0  # rows whose text is a number: the column of an id, or of the label
     value_range: tuple[float, float, float] | None = None  # of regression's labels: lowest, mean, highest
 
 

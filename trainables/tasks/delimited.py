@@ -201,6 +201,8 @@ def _require_equal_lengths(
         + (f", see also line {some(starts[i] for i in wrong[1:])}" if len(wrong) > 1 else "")
     )
     step = "put double quotes around a text that holds the separator" + ("" if quoted else ", with data.quoted: true")
+    if all(len(row) == length + 1 for row in fields):
+        step = "name the first column too (of row names), or take away the separator that ends each row"
     raise TaskError("data.path", str(path), rule, step)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from trainables.tasks.usable_rows import with_labels, with_texts
 if TYPE_CHECKING:
     from datasets import Dataset
 
+NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
 SPLITS = ("train", "validation", "test")
 PACKED = 5  # how much larger than its file a compressed one is taken for
 TEXT_COLUMNS = ("text", "text_pair")
@@ -156,8 +158,10 @@ class TextTask(Task):
         for error in self._option_errors(data, options):
             raise error
         gathered = self._gathered(options)
-        for error in gathered.errors:
-            raise error
+        if gathered.errors:
+            first, *others = gathered.errors
+            also = f". Also: {'. Also: '.join(map(str, others))}" if others else ""
+            raise TaskError(first.name, first.value, first.rule, first.next_step + also)
         assert gathered.published is not None  # else there is an error
         names = gathered.class_names
         splits = draw_splits(gathered.published.splits, options, names)
@@ -211,11 +215,12 @@ def reading_limit(options: DataSpec) -> int | None:
 
 def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:
     """How many rows there are, of which class; or between which numbers their labels lie."""
+    numeric = sum(all(NUMBER.fullmatch(cell) for cell in text) for text in rows.texts)
+    facts: dict[str, Any] = {"rows": len(rows.labels), "numeric_texts": numeric}
     if not class_names:
-        span = (min(rows.labels), fmean(rows.labels), max(rows.labels))
-        return SplitSummary(rows=len(rows.labels), value_range=span)
+        return SplitSummary(**facts, value_range=(min(rows.labels), fmean(rows.labels), max(rows.labels)))
     counts = Counter(rows.labels)
-    return SplitSummary(rows=len(rows.labels), classes={name: counts[i] for i, name in enumerate(class_names)})
+    return SplitSummary(**facts, classes={name: counts[i] for i, name in enumerate(class_names)})
 
 
 def fingerprint(kind: str, class_names: tuple[str, ...], splits: Mapping[str, Rows]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.data_files import generic, texts, two_columns, write_csv
+from tests.support.data_files import generic, texts, two_columns, unusable, write_csv
 from tests.support.specs import GOOD
 from trainables.spec import DataSpec, Subset
 from trainables.tasks import find_task
@@ -41,6 +41,13 @@ def test_rows_subsets_and_labels_are_told_at_once(tmp_path: Path) -> None:
         strict=True,
     ):
         assert all(part in message for part in words_of_it), message
+
+
+def test_what_check_tells_is_told_by_a_run_too(tmp_path: Path) -> None:
+    """Of a Hub data set only a run reads rows."""
+    options = two_columns(tmp_path).model_copy(update={"subset": Subset(train=100, validation=80)})
+    told = "100: the train split has 28 rows; .* Also: data.subset.validation: 80: the validation split has 4 rows"
+    unusable("data.subset.train", told, "text_classification", options)
 
 
 def test_every_subset_that_is_too_large_is_told(tmp_path: Path) -> None:

@@ -173,6 +173,18 @@ def test_spaces_around_the_names_of_columns_mean_nothing(tmp_path: Path) -> None
     assert len(read_as(options)) == 40
 
 
+@pytest.mark.parametrize("row", ["{0},film {0},{1}", "film {0},{1},"])
+def test_a_column_that_only_rows_have_is_told_as_that(row: str, tmp_path: Path) -> None:
+    text = "\n".join(["text,label", *(row.format(i, i % 2) for i in range(40))])
+    rule = "40 rows have not as many fields .*; name the first column too"
+    unusable("data.path", rule, "text_classification", write(tmp_path / "train.csv", text))
+
+
+def test_a_tsv_whose_header_is_quoted_is_read_with_quoting(tmp_path: Path) -> None:
+    rows = ['"text"\t"label"', *(f'"film {i}"\t"{i % 2}"' for i in range(40))]
+    assert "film 3" in read_as(write(tmp_path / "train.tsv", "\n".join(rows)))
+
+
 def test_a_file_without_names_of_columns_is_told_as_such(tmp_path: Path) -> None:
     options = write(tmp_path / "train.csv", "\n".join(f"film {i},{i % 2}" for i in range(40)))
     unusable(

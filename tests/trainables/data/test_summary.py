@@ -64,6 +64,12 @@ def test_duplicates_and_contradictions_are_counted_over_all_splits(tmp_path: Pat
     assert told.contradictions == 4 + 1 + 2
 
 
+def test_texts_that_are_numbers_are_counted(tmp_path: Path) -> None:
+    words = [*map(str, range(30)), "-1.5", " 7 ", *texts(8)]
+    told = summary(two_columns(tmp_path, text=words))
+    assert sum(split.numeric_texts for split in told.splits.values()) == 32
+
+
 def test_a_contradictory_text_keeps_its_first_label(tmp_path: Path) -> None:
     words = texts(40)
     options = two_columns(tmp_path, text=[*words, *words], label=[*[0, 1] * 20, *[1, 0] * 20])
