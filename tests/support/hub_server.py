@@ -12,7 +12,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.serving import serving
 
@@ -27,6 +30,7 @@ class Hub:
         self.private: dict[str, bool] = {}
         self.files: dict[str, dict[str, bytes]] = {}
         self.objects: dict[str, bytes] = {}  # by SHA-256
+        self.read_only: set[str] = set()  # repositories that the user may read alone
         self.asked: list[str] = []
         self.endpoint = ""
 
@@ -77,7 +81,19 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def do_GET(self) -> None:
-        self._answer(404, {"error": "Repository not found"})
+        path = self.path.partition("?")[0]
+        repo, _, asked = path.removeprefix("/api/models/").partition("/auth-check")
+        if repo not in self.hub.private or (self.hub.private[repo] and not self._is_known()):
+            self._answer(404, {"error": "Repository not found"})
+        elif asked != "/write":
+            self._answer(200, {"id": repo, "private": self.hub.private[repo], "tags": [], "downloads": 0})
+        elif self._is_known() and repo.startswith(f"{USER}/") and repo not in self.hub.read_only:
+            self._answer(200, {})
+        else:
+            self._answer(403, {"error": "You have read access but not the required permissions for this operation"})
+
+    def _is_known(self) -> bool:
+        return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
     def do_PUT(self) -> None:
         content, oid = self._body(), self.path.rpartition("/")[2]
@@ -90,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body, path = self._body(), self.path.partition("?")[0]
         self.hub.asked.append(path)
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if not self._is_known():
             self._answer(401, {"error": "Invalid username or password."})
             return
         lines = [json.loads(line) for line in body.splitlines() if line.strip()]
@@ -117,3 +133,30 @@ def running_hub() -> Iterator[Hub]:
     hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     with serving(server):
         yield hub
+
+
+def use_hub(
+    monkeypatch: pytest.MonkeyPatch,
+    hub: Hub,
+    home: Path,
+    *,
+    token: str | None = None,
+    endpoint: str | None = None,
+    offline: bool = False,
+) -> None:
+    """Let the hub's own client talk to `hub`, with that token or none, and keep its files in `home`.
+
+    The library reads most of its variables once, as it is imported.
+    """
+    from huggingface_hub import constants
+
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
+        monkeypatch.delenv(name, raising=False)
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr(constants, "HF_HOME", str(home))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the stand-in speaks Git LFS, the older way
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint or hub.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)

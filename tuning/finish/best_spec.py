@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from trainables.spec import FineTuneSpec, Params, Value
+from tuning.finish.local_paths import local_places, scrubbed, without_places
 from tuning.finish.winner import Winner
 from tuning.outcome import Stretch
 from tuning.spec import ExperimentSpec
 from tuning.spec_file import dump
 
 FILE = "best.yaml"
+OWN = ("It names places of this machine; `train-final --push-to-hub` writes one that does not.",)
+OTHERS = ("Places of the machine that made it are left out. Put yours in for what stands there by its name alone:",)
 
 
-def best_spec(spec: ExperimentSpec, winner: Winner) -> str:
+def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False) -> str:
     """A grid of a single point, on the data and the model of `spec`, as YAML. A schedule stands in comments: a trial of
-    its own has the values of its end all the way, since only a population changes values in flight."""
+    its own has the values of its end all the way, since only a population changes values in flight.
+
+    Args:
+        for_others: leave of each path of this machine its last part alone, and say so in a comment.
+    """
     chosen = winner.candidate.schedule[-1].params
     trial = next(trial for trial in winner.study.trials if trial.id == winner.candidate.trial)
     # Not in force is what the chosen optimizer has no use for.
@@ -31,6 +38,12 @@ def best_spec(spec: ExperimentSpec, winner: Winner) -> str:
     if len(winner.candidate.schedule) > 1:
         lines.append("# It is a schedule: below are the values at its end. `train-final` replays what was in force:")
         lines += [f"#   {line}" for line in schedule_lines(winner.candidate.schedule)]
+    if places := local_places(raw):
+        lines += [f"# {line}" for line in (OTHERS if for_others else OWN)]
+        lines += [f"#   {key}" for key in places] if for_others else []
+    if for_others:
+        lines = [scrubbed(line, raw) for line in lines]
+        raw = without_places(raw, spec.data.path)
     return "\n".join([*lines, dump(raw)])
 
 

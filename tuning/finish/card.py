@@ -18,6 +18,7 @@ from trainables.tasks import Task, find_task
 from tuning.comparison.scores import Scored, interval_of, scored, with_draws
 from tuning.comparison.shapes import Interval
 from tuning.finish.best_spec import FILE, schedule_lines
+from tuning.finish.local_paths import scrubbed
 from tuning.finish.winner import Winner, mean
 from tuning.outcome import Confirmation, FinalModel, ScoredRows, TrialState
 from tuning.run.provenance import versions
@@ -60,9 +61,10 @@ class Final:
 
 
 def model_card(final: Final) -> str:
-    """Markdown with front matter."""
+    """Markdown with front matter. No path of this machine stands in it."""
     body = [line for part in (_what, _scores, _values, _search, _data, _again) for line in part(final)]
-    return f"---\n{_front_matter(final).to_yaml()}\n---\n\n" + "\n".join(body) + "\n"
+    text = f"---\n{_front_matter(final).to_yaml()}\n---\n\n" + "\n".join(body) + "\n"
+    return scrubbed(text, final.spec.model_dump(mode="json"))  # values that were searched may be paths, too
 
 
 def _front_matter(final: Final) -> ModelCardData:

@@ -24,8 +24,10 @@ def add_train_final(add: Add) -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="FOLDER", help="for the model (default: NAME-model)")
     sub.add_argument("--force", action="store_true", help="replace a model that train-final has written there")
     sub.add_argument("--address", metavar="HOST:PORT", help="of another Ray than the spec's; auto, or null: its own")
-    sub.add_argument("--push-to-hub", metavar="REPO", help="upload it to USER/NAME on the Hugging Face Hub")
-    sub.add_argument("--private", action="store_true", help="make that repository a private one")
+    sub.add_argument("--push-to-hub", metavar="REPO", help="upload it to USER/NAME on the Hugging Face Hub, private")
+    seen = sub.add_mutually_exclusive_group()
+    seen.add_argument("--private", action="store_true", help="only you, or your organisation, see it (the default)")
+    seen.add_argument("--public", action="store_true", help="everybody sees it")
     return sub
 
 
@@ -42,7 +44,7 @@ def keep_model(arguments: argparse.Namespace) -> Path:
     from tuning.finish.candidates import training_seeds
     from tuning.finish.hub import make_repo, push
     from tuning.finish.session import joined
-    from tuning.finish.train_final import Target, refuse_unless_fine_tuning, train_final
+    from tuning.finish.train_final import Target, model_bytes, refuse_unless_fine_tuning, train_final
     from tuning.finish.winner import winner_of
     from tuning.run.bucket import RunBucket
     from tuning.run.place import held_place, place_of
@@ -57,7 +59,7 @@ def keep_model(arguments: argparse.Namespace) -> Path:
     spec = load_spec(folder / SPEC_FILE, changed)
     refuse_unless_fine_tuning(spec)
     target = Target(Path(arguments.out or f"{spec.name}-model").expanduser().absolute(), replace=arguments.force)
-    target.check()
+    target.check(model_bytes(spec))
     with contextlib.ExitStack() as stack:
         place = place_of(spec)
         if is_uri(spec.cluster.storage):  # the store is copied back there: no other driver may do so meanwhile
@@ -67,10 +69,10 @@ def keep_model(arguments: argparse.Namespace) -> Path:
         outcome = store.load(spec.name)
         winner = winner_of(outcome, arguments.strategy, spec.confirm)
         seed = training_seeds(spec, 1)[0] if arguments.seed is None else arguments.seed
-        repo = make_repo(arguments.push_to_hub, private=arguments.private) if arguments.push_to_hub else None
+        repo = make_repo(arguments.push_to_hub, public=arguments.public) if arguments.push_to_hub else None
         session = stack.enter_context(joined(spec))
         _say(f"{spec.name}: {session.describe()}")
-        train_final(spec, outcome, winner, seed, target, session, store, _say)
+        train_final(spec, outcome, winner, seed, target, session, store, _say, for_others=repo is not None)
         place.save()
     print(f"{target.folder}: the model, its tokenizer, best.yaml and README.md, the model card")
     if repo is not None:

@@ -12,18 +12,28 @@ class HubError(Exception):
     """The hub cannot be used: why, and what to do."""
 
 
-def make_repo(repo: str, *, private: bool) -> str:
+def make_repo(repo: str, *, public: bool = False) -> str:
     """Make the model repository, or find it there; the full name of it.
 
-    To be called before hours of training: a token that may not write is told here.
+    To be called before hours of training: a token that may not write is told here, and a repository that everybody can
+    read where nobody has asked for that.
 
     Raises:
-        HubError: the hub refuses, or cannot be reached.
+        HubError: the hub refuses, or cannot be reached; or the repository is public, and `public` is false.
     """
     from huggingface_hub import HfApi
 
+    api = HfApi()
     with _told(repo, "make the repository", "then again"):
-        return str(HfApi().create_repo(repo, private=private, exist_ok=True).repo_id)
+        name = str(api.create_repo(repo, private=not public, exist_ok=True).repo_id)
+    with _told(name, "write to it", "then again"):
+        api.auth_check(name, write=True)
+        if not public and api.model_info(name).private is False:
+            raise HubError(
+                f"--push-to-hub: {name}: is public, and it was not asked for that; push there with --public, make it "
+                "private in its settings, or name another"
+            )
+    return name
 
 
 def push(folder: Path, repo: str) -> str:

@@ -13,11 +13,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.device_memory import cap_device_memory
 from trainables.errors import InputError
+from trainables.model_files import weight_bytes
 from trainables.recipe import Segment
 from trainables.replay import replay
 from trainables.slot import Scores, Training
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cluster.session import Session
     from tuning.store.study_store import StudyStore
 
+BESIDE_WEIGHTS = 1 << 25  # bytes: tokenizer, configuration, card
 CLASS = "trainables.final_training:FinalTraining"  # its `trainable`, imported on the worker: it needs torch
 
 
@@ -55,19 +57,58 @@ class Target:
     folder: Path
     replace: bool = False  # what an earlier train-final has written there
 
-    def check(self) -> None:
-        """Raises:
-        InputError: something is there.
+    def check(self, needed: int = 0) -> None:
+        """Look whether the folder could be written now: hours of training, and a look at test, hang on it.
+
+        Args:
+            needed: bytes that the model's files will take, as far as known.
+
+        Raises:
+            InputError: something is there, no folder can be made there, or the disk has not that much room.
         """
-        if not self.folder.exists():
-            return
-        name = str(self.folder)
-        if not (self.folder / best_spec.FILE).is_file() or not (self.folder / CARD).is_file():
-            raise InputError("--out", name, "holds something that train-final has not written", "choose another folder")
-        if not self.replace:
-            raise InputError(
-                "--out", name, "holds a model already", "choose another folder, or replace it with --force"
-            )
+        name, other = str(self.folder), "choose another folder (--out FOLDER)"
+        if self.folder.is_symlink():
+            raise InputError("--out", name, "is a symbolic link", "name the folder itself")
+        if self.folder.exists():
+            if not (self.folder / best_spec.FILE).is_file() or not (self.folder / CARD).is_file():
+                raise InputError("--out", name, "holds something that train-final has not written", other)
+            if not self.replace:
+                raise InputError(
+                    "--out", name, "holds a model already", "choose another folder, or replace it with --force"
+                )
+        existing = next(parent for parent in self.folder.parents if parent.exists())
+        try:
+            scratch = self._scratch(existing)
+            scratch.mkdir()
+            scratch.rmdir()
+            if self.folder.exists():  # it is to be emptied
+                with TemporaryFile(dir=self.folder):
+                    pass
+        except OSError as error:
+            rule = f"cannot be written: {existing}: {error.strerror}"
+            raise InputError("--out", name, rule, other) from error
+        if (free := shutil.disk_usage(existing).free) < needed:
+            rule = f"has {free / 1e6:,.0f} MB free on its disk, and the model takes about {needed / 1e6:,.0f} MB"
+            raise InputError("--out", name, rule, f"make room, or {other}")
+
+    def _scratch(self, parent: Path) -> Path:
+        return parent / f".{self.folder.name}.{uuid.uuid4().hex[:8]}"
+
+    def write_or_rescue(self, files: Mapping[str, bytes]) -> None:
+        """As `write`; what cannot be written there any more is kept in a temporary folder, and an error says where.
+
+        Raises:
+            OSError: the folder could not be written, and where the files are instead.
+        """
+        try:
+            self.write(files)
+        except (OSError, InputError) as error:
+            rescued = Path(mkdtemp(prefix="tunefleet-model-"), "model")
+            Target(rescued).write(files)
+            raise OSError(
+                f"--out: {self.folder}: {error}. The model is trained, its look at test recorded, and its files are in "
+                f"{rescued}: move them from there"
+            ) from error
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """All `files`, by name.
@@ -78,7 +119,7 @@ class Target:
         """
         self.check()
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex[:8]}")
+        scratch = self._scratch(self.folder.parent)
         try:
             scratch.mkdir()
             for name, content in files.items():
@@ -88,6 +129,13 @@ class Target:
             scratch.rename(self.folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def model_bytes(spec: ExperimentSpec) -> int:
+    """Bytes that the folder of the final model takes, a little more than less; 0 where the size of the model is unknown
+    until it is loaded."""
+    weights = weight_bytes(spec.model, spec.revision)
+    return 0 if weights is None else int(weights * 1.05) + BESIDE_WEIGHTS
 
 
 def refuse_unless_fine_tuning(spec: ExperimentSpec) -> None:
@@ -110,11 +158,14 @@ def train_final(
     session: Session,
     store: StudyStore,
     say: Callable[[str], None],
+    *,
+    for_others: bool = False,
 ) -> Final:
     """Train, score, record the look at the test split, write the folder.
 
     Args:
         seed: of the training: data order, head, dropout.
+        for_others: the folder will be published: nothing in it names a place of this machine.
 
     Raises:
         InputError: the folder is taken; or model or data cannot be had any more.
@@ -122,6 +173,9 @@ def train_final(
         OSError: the disk cannot be written.
         Exception: what the training ended in.
     """
+    target.check(model_bytes(spec))
+    writer = store.writer(spec.name, winner.study)
+    writer.begin_final()  # a store that cannot be written is found out before the look at test
     epochs = f"{winner.candidate.epoch:g} epochs"
     say(
         f"training the configuration of {winner.study.strategy}, seed {winner.study.seed}, trial "
@@ -132,7 +186,6 @@ def train_final(
     with side_by_side([job], spec, session) as ended:
         (done,) = ended
     built: Built = done.result()
-    writer = store.writer(spec.name, winner.study)
     fingerprint = built.provenance["data_fingerprint"]
     writer.note({"data_fingerprint": fingerprint})
     model = FinalModel(
@@ -149,8 +202,9 @@ def train_final(
     writer.add_final(model)
     say(f"test {winner.study.metric}, looked at once: {model.metrics[winner.study.metric]:.4f} ({model.rows:,} rows)")
     final = Final(spec, winner, model, built.scores, built.provenance, built.label_names, looks)
-    texts = {best_spec.FILE: best_spec.best_spec(spec, winner), CARD: model_card(final)}
-    target.write({**built.files, **{name: text.encode() for name, text in texts.items()}})
+    best = best_spec.best_spec(spec, winner, for_others=for_others)
+    texts = {best_spec.FILE: best, CARD: model_card(final)}
+    target.write_or_rescue({**built.files, **{name: text.encode() for name, text in texts.items()}})
     return final
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from trainables import clock
 from trainables.spec import Value
 from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
 from tuning.store.database import told
@@ -80,6 +81,10 @@ class StudyFacts:
         attributes = {confirmation_key(one): encode_confirmation(one) for one in confirmations}
         with self._told("write confirmations"):
             set_study_attributes(self._storage, self._study_id, attributes)
+
+    def begin_final(self) -> None:
+        """The training of a final model begins, which ends with a look at the test split."""
+        self._set("final_begun", clock.time())
 
     def add_final(self, model: FinalModel) -> None:
         """A model was trained of the study's configuration, and has had its look at the test split."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.hub_server import TOKEN, Hub, running_hub
+from tests.support.hub_server import TOKEN, Hub, running_hub, use_hub
 from tuning.finish.hub import HubError, make_repo, push
 
 pytestmark = pytest.mark.unit
@@ -33,25 +34,10 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def client(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The client looks for the stand-in and for a token in `tmp_path`, and finds none; call it to set other variables.
+    """The client looks for the stand-in, and for a token where there is none; call it to set other variables."""
 
-    The library reads most of its variables once, as it is imported.
-    """
-    from huggingface_hub import constants
-
-    home = tmp_path / "home"
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(constants, "HF_HOME", str(home))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
-    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the stand-in speaks Git LFS, the older way
-
-    def set_to(*, token: str | None = None, endpoint: str = hub.endpoint, offline: bool = False) -> None:
-        if token is not None:
-            monkeypatch.setenv("HF_TOKEN", token)
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    def set_to(**settings: Any) -> None:
+        use_hub(monkeypatch, hub, tmp_path / "home", **settings)
 
     set_to()
     return set_to
@@ -62,7 +48,7 @@ def test_a_model_is_uploaded_as_it_is_and_the_token_is_written_nowhere(
 ) -> None:
     client(token=TOKEN)
     for _ in range(2):  # the repository may be there already
-        assert push(model, make_repo("someone/mine", private=True)) == f"{hub.endpoint}/someone/mine"
+        assert push(model, make_repo("someone/mine")) == f"{hub.endpoint}/someone/mine"
     assert hub.private == {"someone/mine": True}
     assert hub.files["someone/mine"] == {path.name: path.read_bytes() for path in model.iterdir()}
     written = [path for path in model.parent.rglob("*") if path.is_file()]
@@ -70,10 +56,30 @@ def test_a_model_is_uploaded_as_it_is_and_the_token_is_written_nowhere(
     assert TOKEN not in "".join(capfd.readouterr())
 
 
-def test_a_repository_is_public_unless_it_is_to_be_private(hub: Hub, client: Settings) -> None:
+def test_a_repository_is_private_unless_it_was_asked_to_be_public(hub: Hub, client: Settings) -> None:
     client(token=TOKEN)
-    make_repo("mine", private=False)
-    assert hub.private == {"someone/mine": False}
+    assert make_repo("mine") == "someone/mine"
+    assert make_repo("shown", public=True) == "someone/shown"
+    assert hub.private == {"someone/mine": True, "someone/shown": False}
+
+
+def test_a_public_repository_that_is_there_already_is_not_pushed_to_unasked(hub: Hub, client: Settings) -> None:
+    client(token=TOKEN)
+    hub.private["someone/shown"] = False
+    with pytest.raises(HubError, match=r"someone/shown: is public, and it was not asked for that; .*--public, make it"):
+        make_repo("someone/shown")
+    assert make_repo("someone/shown", public=True) == "someone/shown"
+    hub.private["someone/mine"] = True
+    assert make_repo("someone/mine", public=True) == "someone/mine"  # it stays as private as it is
+
+
+def test_a_repository_that_may_be_read_alone_is_refused_before_the_training(hub: Hub, client: Settings) -> None:
+    client(token=TOKEN)
+    hub.private |= {"someone/mine": True, "others/shown": False}
+    hub.read_only.add("someone/mine")
+    for repo in ("someone/mine", "others/shown"):
+        with pytest.raises(HubError, match="cannot write to it: HTTP 403; the token may not write there"):
+            make_repo(repo, public=True)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +98,7 @@ def test_a_refusal_of_the_hub_is_one_line_with_a_next_step(
 ) -> None:
     client(**settings)
     with pytest.raises(HubError) as refused:
-        make_repo(repo, private=False)
+        make_repo(repo)
     told = str(refused.value)
     assert told.startswith("--push-to-hub: ")
     assert rule in told

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import shutil
+import sqlite3
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +16,20 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.support.hub_server import TOKEN, running_hub, use_hub
 from tests.support.outcomes import report, study, trial
 from tests.support.specs import curve_fields, places_fields
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec
 from tuning import cli, load_spec, run_experiment
+from tuning.finish.local_paths import local_places, scrubbed, without_places
 from tuning.finish.schedules import segments_of
 from tuning.finish.train_final import Target
 from tuning.finish.winner import winner_of
 from tuning.outcome import Confirmation, ExperimentOutcome, StudyOutcome, StudyState
 from tuning.spec import ConfirmSpec, ExperimentSpec
 from tuning.store.study_store import StudyStore
+from tuning.store.url import sqlite_url
 
 # Whose configuration
 
@@ -80,6 +88,68 @@ def test_a_folder_appears_whole_and_replaces_only_its_like(tmp_path: Path) -> No
     assert (target.folder / "model.safetensors").read_bytes() == b"d"
     with pytest.raises(InputError, match="holds something that train-final has not written"):
         Target(tmp_path, replace=True).check()
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("place", "needed", "rule"),
+    [
+        ("file/model", 0, "cannot be written: .*file: Not a directory"),
+        ("/proc/model", 0, "cannot be written: /proc: No such file or directory"),
+        ("m" * 250, 0, "cannot be written: .*File name too long"),
+        ("new/model", 1 << 60, r"has [\d,]+ MB free on its disk, and the model takes about 1,152,921,504,607 MB"),
+        ("link", 0, "is a symbolic link; name the folder itself"),
+        ("dangling", 0, "is a symbolic link; name the folder itself"),
+    ],
+)
+def test_a_folder_that_could_not_be_written_is_refused_beforehand(
+    tmp_path: Path, place: str, needed: int, rule: str
+) -> None:
+    (tmp_path / "file").touch()
+    made = Target(tmp_path / "made")
+    made.write({"best.yaml": b"a", "README.md": b"b"})
+    (tmp_path / "link").symlink_to(made.folder)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=rule):
+        Target(tmp_path / place, replace=True).check(needed)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.unit
+def test_a_model_that_cannot_be_written_after_its_training_is_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    target = Target(tmp_path / "model")
+    target.check()
+    target.folder.mkdir()  # by somebody, during the training
+    with pytest.raises(OSError, match="The model is trained, its look at test recorded, and its files are in ") as told:
+        target.write_or_rescue({"model.safetensors": b"c"})
+    (rescued,) = tmp_path.glob("tunefleet-model-*/model")
+    assert str(rescued) in str(told.value)
+    assert (rescued / "model.safetensors").read_bytes() == b"c"
+
+
+@pytest.mark.unit
+def test_what_is_published_names_no_place_of_the_machine() -> None:
+    raw = {
+        "model": "/home/ann/client/bert",
+        "data": {"path": "/home/ann/client", "train": "/home/ann/client/2024/churn.csv", "test": "~/held_out.csv"},
+        "task": "text_classification",
+        "space": {"model.x": {"choice": ["/srv/a/weights", "and/or", 3]}},
+        "seed": 1,
+    }
+    assert local_places(raw).keys() == {"model", "data.path", "data.train", "data.test", "space.model.x.choice.0"}
+    assert without_places(raw, "/home/ann/client") == {
+        "model": "bert",
+        "data": {"path": "client", "train": "2024/churn.csv", "test": "held_out.csv"},
+        "task": "text_classification",
+        "space": {"model.x": {"choice": ["weights", "and/or", 3]}},
+        "seed": 1,
+    }
+    text = "x=/srv/a/weights, y=/home/ann/client/2024/churn.csv"
+    assert scrubbed(text, raw) == "x=weights, y=churn.csv"
 
 
 @pytest.mark.unit
@@ -221,3 +291,67 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     assert cli.main(words) == 2
     assert "holds a model already" in capsys.readouterr().err
     assert len(StudyStore(spec.store_url).load("places").studies[0].finals) == 1
+
+
+@pytest.mark.ray
+def test_a_model_that_is_pushed_is_private_and_names_no_place_of_this_machine(
+    searched: tuple[ExperimentSpec, ExperimentOutcome],
+    tiny_model: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec, _ = searched
+    folder = tmp_path / "model"
+    words = ["train-final", "places", "--storage", spec.cluster.storage, "--out", str(folder)]
+    with running_hub() as hub:
+        use_hub(monkeypatch, hub, tmp_path / "home", token=TOKEN)
+        assert cli.main([*words, "--push-to-hub", "someone/places"]) == 0, capsys.readouterr().err
+    assert hub.private == {"someone/places": True}
+    pushed = hub.files["someone/places"]
+    assert pushed == {path.name: path.read_bytes() for path in folder.iterdir()}  # `hf upload` would send no more
+    places = {str(tiny_model), str(tiny_data), spec.cluster.storage, str(tmp_path), str(Path.home())}
+    for name, content in pushed.items():
+        if name.endswith((".yaml", ".md", ".json", ".txt")):
+            assert [place for place in places if re.search(rf"{place}\b", content.decode())] == [], name
+    best = yaml.safe_load(pushed["best.yaml"])
+    assert best["data"]["path"] == tiny_data.name
+    assert "# Places of the machine that made it are left out." in pushed["best.yaml"].decode()
+    assert "#   data.path\n" in pushed["best.yaml"].decode()
+
+
+@pytest.mark.ray
+def test_what_cannot_be_pushed_or_recorded_is_found_out_before_the_training_and_the_look_at_test(
+    searched: tuple[ExperimentSpec, ExperimentOutcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec, _ = searched
+    shutil.copytree(spec.run_folder, tmp_path / "places")
+    store = tmp_path / "places" / "study.db"
+    words = ["train-final", "places", "--storage", str(tmp_path), "--out", str(tmp_path / "model")]
+    before = len(StudyStore(sqlite_url(store)).load("places").studies[0].finals)
+
+    def refused(*more: str) -> str:
+        assert cli.main([*words, *more]) != 0
+        said = capsys.readouterr().err
+        assert "training the configuration of" not in said
+        return said
+
+    with running_hub() as hub:
+        use_hub(monkeypatch, hub, tmp_path / "home", token=TOKEN)
+        assert "others/places: cannot make the repository: HTTP 403" in refused("--push-to-hub", "others/places")
+        use_hub(monkeypatch, hub, tmp_path / "home")
+        assert "set HF_TOKEN or `hf auth login`" in refused("--push-to-hub", "someone/places")
+    assert "cannot be written: /proc" in refused("--out", "/proc/model")
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        for change in ("INSERT", "UPDATE"):
+            connection.execute(
+                f"CREATE TRIGGER no_{change} BEFORE {change} ON study_user_attributes "
+                "BEGIN SELECT RAISE(ABORT, 'attempt to write a readonly database'); END"
+            )
+    assert "attempt to write a readonly database" in refused()
+    assert len(StudyStore(sqlite_url(store)).load("places").studies[0].finals) == before
+    assert not (tmp_path / "model").exists()
