@@ -23,6 +23,7 @@ from trainables.cores import take_cores
 from trainables.device_memory import cap_device_memory
 from trainables.disk import sync_folder
 from trainables.epochs import next_position
+from trainables.errors import nearest
 from trainables.heartbeat import Heartbeat, pulse, working
 from trainables.memory_mark import mark_memory
 from trainables.recipe import Recipe
@@ -90,9 +91,16 @@ def load_trainable(name: str) -> Any:
         known = ", ".join(TRAININGS)
         raise ValueError(f"{name!r}: must be {known}, or package.module:function for your own")
     try:
-        target = getattr(_imported(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name!r}: {error}; is its folder on PYTHONPATH?") from error
+        module = _imported(module_name)
+    except ModuleNotFoundError as error:
+        own = error.name is not None and f"{module_name}.".startswith(f"{error.name}.")
+        step = "is its folder on PYTHONPATH?" if own else f"{module_name} imports it: install it, or remove the import"
+        raise ValueError(f"{name!r}: {error}; {step}") from error
+    except Exception as error:
+        raise ValueError(f"{name!r}: {module_name} cannot be imported: {type(error).__name__}: {error}") from error
+    if (target := getattr(module, attribute, None)) is None:
+        public = [known for known in vars(module) if not known.startswith("_")]
+        raise ValueError(f"{name!r}: {module_name} has no {attribute}; {nearest(attribute, public)}")
     if not callable(target) or "spec" not in inspect.signature(target).parameters:
         rule = "must be a function `def train(params, *, spec)` or a class `Class(params, spec)`"
         raise ValueError(f"{name!r}: {rule}, has no parameter `spec`")

@@ -35,7 +35,7 @@ from tuning.store.url import StoreError
 from tuning.tracking.tracking import TrackingError
 
 if TYPE_CHECKING:
-    from tuning.outcome import ExperimentOutcome
+    from tuning.outcome import ExperimentOutcome, StudyOutcome
     from tuning.spec import ExperimentSpec
 
 SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
@@ -271,24 +271,33 @@ def run_spec(
 
 
 def tell_failures(outcome: ExperimentOutcome) -> bool:
-    """Whether every study has a trial that did not fail; the first error of each that has none goes to stderr."""
+    """Whether every study has a trial that did not fail; the first error of those that have none goes to stderr, once
+    where it is the same in several."""
     from tuning.outcome import TrialState
+    from tuning.run.failures import blanked
 
     lost = [study for study in outcome.studies if study.count(TrialState.FAILED) == len(study.trials)]
+    alike: dict[str, list[StudyOutcome]] = {}
     for study in lost:
-        first = next((trial.error for trial in study.trials), "it has no trial")
-        print(
-            f"tunefleet: {study.strategy}, seed {study.seed}: every trial failed; the first: {first}", file=sys.stderr
-        )
+        first = next((trial.error or "" for trial in study.trials), "it has no trial")
+        alike.setdefault(blanked(first), []).append(study)
+    for cause, studies in alike.items():
+        names = "; ".join(f"{study.strategy}, seed {study.seed}" for study in studies)
+        errors = [trial.error or "" for study in studies for trial in study.trials] or ["it has no trial"]
+        times = sum(blanked(error) == cause for error in errors)
+        often = f", {times} times with the same error" if times > 1 else ""
+        _tell(f"{names}: every trial failed{often}; the first: {errors[0]}")
     return not lost
 
 
 def _validate(arguments: argparse.Namespace) -> int:
+    from tuning.checks.before_run import require_runnable
     from tuning.checks.cautions import cautions
     from tuning.planned import planned_lines
     from tuning.spec import load_spec
 
     spec = load_spec(arguments.spec, arguments.overrides)
+    require_runnable(spec)
     objective = spec.resolved_objective()
     studies = len(spec.strategies) * len(spec.seeds)
     print(f"{spec.name}: valid ({spec.digest()})")

@@ -6,16 +6,15 @@ mistake is told once and does not hide another.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 
 from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
 from trainables.model_files import longest_input
 from trainables.models import check_model
-from trainables.spec import ADAM_ONLY, LARGEST_SEED, TRAININGS, find_tunable
+from trainables.spec import ADAM_ONLY, LARGEST_SEED, find_tunable
 from trainables.tasks import find_task, find_tasks
-from tuning.checks import machine_checks, store_checks, value_checks
+from tuning.checks import machine_checks, store_checks, user_code, value_checks
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
 from tuning.checks.versions import unsupported
@@ -98,41 +97,6 @@ def _unread(draft: Draft) -> Iterator[Mistake]:
         rule = f"{', '.join(sorted(map(str, stated)))} has no such value, only the adamw optimizers do"
         for name in sorted(ADAM_ONLY & typed.keys()):
             yield Mistake(typed.pop(name), rule, next_step="remove it")
-
-
-def _trainable(draft: Draft) -> Iterator[Mistake]:
-    name = draft.spec.trainable
-    module, colon, function = name.partition(":")
-    if name in TRAININGS:
-        return
-    if not (colon and module and function):
-        step = nearest(name, TRAININGS) if not colon else "both sides of the colon are needed"
-        yield Mistake("trainable", f"must be {', '.join(TRAININGS)} or package.module:function", name, step)
-    elif not _is_module(module):
-        yield Mistake("trainable", f"no module {module}", name, "is its folder on PYTHONPATH?")
-
-
-def _confirm(draft: Draft) -> Iterator[Mistake]:
-    spec = draft.spec
-    if spec.confirm is None or spec.trainable in TRAININGS or not _is_module(spec.trainable.partition(":")[0]):
-        return  # a module that is not there is told by `_trainable`
-    from trainables.slot import is_training  # imports the user's module
-
-    try:
-        trains = is_training(spec.trainable)
-    except ValueError as error:
-        yield Mistake("trainable", str(error))
-        return
-    if not trains:
-        rule = f"{spec.trainable} is a function, which runs inside a search only"
-        yield Mistake("confirm", rule, next_step="remove it, or make the trainable a class (trainables.slot.Training)")
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _space(draft: Draft) -> Iterator[Mistake]:
@@ -249,8 +213,8 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
     (check, frozenset(reads.split()))
     for check, reads in (
         (_task, "task trainable"),
-        (_trainable, "trainable"),
-        (_confirm, "confirm trainable"),
+        (user_code.check_trainable, "trainable"),
+        (user_code.check_confirm, "confirm trainable"),
         (_model, "model revision trainable trust_remote_code"),
         (_max_length, "data fixed model space strategies trainable"),
         (_space, "space"),

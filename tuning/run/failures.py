@@ -27,6 +27,8 @@ REPEATED = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError),
     *(RecursionError, SyntaxError, TypeError, ValueError, NonFiniteScore),
 )
+FRAME = re.compile(r'\s+File ".*", line \d+')
+RAISED = re.compile(r"[A-Za-z_][\w.]*(: |:?$)")  # at the beginning of a line: the code of a frame is indented
 
 
 class Raised(NamedTuple):
@@ -42,8 +44,7 @@ class Raised(NamedTuple):
         if isinstance(error, RayTaskError) and error.cause is not None:
             error = error.cause
         if isinstance(error, RayActorError) and error.actor_init_failed:
-            # The trial's own error is the last line of a traceback that was made a text.
-            dotted, _, message = str(error).strip().splitlines()[-1].partition(": ")
+            dotted, message = raised_in(str(error))
             return cls(dotted.rpartition(".")[2], message, _type_named(dotted))
         return cls(type(error).__name__, error.reason if isinstance(error, OutOfMemory) else str(error), type(error))
 
@@ -83,6 +84,20 @@ def _raised(trial: Trial) -> Raised:
         reason = Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
         return Raised("TuneError", reason, None)
     return Raised.of(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+
+
+def raised_in(traceback: str) -> tuple[str, str]:
+    """The dotted type and the whole message, of one line or several, of the error that a traceback ends in.
+
+    Below its last frame (`  File ...` and what is indented there) stands `type: message`; of a message of several
+    lines the last one seldom says what is wrong.
+    """
+    lines = traceback.strip().splitlines()
+    frame = max((at for at, line in enumerate(lines) if FRAME.match(line)), default=-1)
+    below = [at for at in range(frame + 1, len(lines)) if RAISED.match(lines[at])]
+    start = below[0] if below else len(lines) - 1
+    dotted, _, message = "\n".join(lines[start:]).partition(":")
+    return dotted.strip(), message.strip()
 
 
 def _type_named(dotted: str) -> type[BaseException] | None:

@@ -24,7 +24,7 @@ from trainables import clock
 from trainables.reporting import Report
 from trainables.spec import Objective
 from tuning.outcome import TrialState
-from tuning.run.failures import cause
+from tuning.run.failures import blanked, cause
 from tuning.run.notebook_display import NotebookDisplay
 from tuning.run.progress_state import ProgressState, Row, duration
 from tuning.run.spending import Spending
@@ -56,6 +56,7 @@ class Progress(Callback):  # type: ignore[misc]
         objective: what `best` means.
         screen: where to draw; the default is standard output.
         spending: of the study: its slots, and how near it is to its limit; None: one slot, and no limit.
+        told: failures that were shown, with the trial that had each; shared by the studies of a run.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class Progress(Callback):  # type: ignore[misc]
         objective: Objective,
         screen: Screen | None = None,
         spending: Spending | None = None,
+        told: dict[str, str] | None = None,
     ) -> None:
-        self._spending = spending or Spending()
+        self._spending, self._told = spending or Spending(), {} if told is None else told
         self.study, self.seed, self.objective = study, seed, objective
         self._console = screen
         self._live: Live | NotebookDisplay | None = None
@@ -169,8 +171,14 @@ class Progress(Callback):  # type: ignore[misc]
         self._state.end(number, failed=failed)
         row = self._state.row(number)
         if row.state is not TrialState.COMPLETED:
-            why = f": {cause(trial)}" if failed and trial.error_file else ""
+            why = f": {self._cause(number, trial)}" if failed and trial.error_file else ""
             self._print(f"{self._name}  trial {number}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}{why}")
+
+    def _cause(self, number: int, trial: Any) -> str:
+        """Why it failed; of a failure that was shown already, whose it was."""
+        line = cause(trial)
+        first = self._told.setdefault(blanked(line), own := f"trial {number} of {self.study}, seed {self.seed}")
+        return line if first == own else f"as {first}"
 
     def _draw(self, action: Callable[[], None]) -> None:
         """A terminal that went away must not end the trials; it is said once, and drawing stops."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from cluster.session import connect
 from trainables.spec import TRAININGS
+from tuning.checks.before_run import require_runnable
 from tuning.checks.cautions import cautions
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.run.folder import claim_run_folder, unclaimed_if_unused
@@ -57,7 +58,8 @@ def run_experiment(
         All that was recorded; `compare` takes it.
 
     Raises:
-        SpecError: all mistakes of a spec that had still to be loaded.
+        SpecError: all mistakes of a spec that had still to be loaded; or a trainable of the user's own cannot be
+            imported, or a model may not be fetched.
         RunFolderError: the folder exists already (without `resume`), does not exist (with), is another spec's, is
             damaged, was fetched (without `trust_fetched`), was made with something else (without `force`), or another
             process runs the experiment.
@@ -68,6 +70,7 @@ def run_experiment(
     """
     spec = load_spec(spec)
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
+    require_runnable(spec)
     with held_place(spec, take_over=take_over) as place:
         claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched)
         return _run_claimed(spec, place, tracking, progress=progress, resume=resume, force=force)

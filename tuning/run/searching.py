@@ -52,9 +52,10 @@ def run_studies(
 ) -> None:
     """Run or continue `studies`, all of `spec`, in their order; see `run_study`."""
     workers = workers_for(spec.trainable, session.resources.gpus)
+    told: dict[str, str] = {}
     for study in studies:
         session.warm_up(study.most_trials, slot_environment(), workers)
-        run_study(study, session, store, place, tracking, progress=progress, new=new)
+        run_study(study, session, store, place, tracking, progress=progress, new=new, told=told)
 
 
 def turns(studies: Sequence[Study], slots: int) -> Iterator[str]:
@@ -78,8 +79,11 @@ def run_study(
     *,
     progress: bool,
     new: bool = False,
+    told: dict[str, str] | None = None,
 ) -> None:
     """Run or continue one study (unless it has to be `new`); returns when every trial has ended.
+
+    `told`: see `Progress`.
 
     Raises:
         StoreError: the store cannot be written, or holds a study that should be new.
@@ -97,7 +101,8 @@ def run_study(
     assert trial.objective is not None
     spending = Spending(study.spec.budget.limit, session.slots, session.devices_per_trial, before)
     recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending, study.spec.alike_failures)
-    drawn = Progress(study.strategy.name, study.seed, plan.trials, trial.epochs, trial.objective, spending=spending)
+    objective, name = trial.objective, study.strategy.name
+    drawn = Progress(name, study.seed, plan.trials, trial.epochs, objective, spending=spending, told=told)
     concurrency: int | None = session.limit
     if isinstance(plan.scheduler, PopulationScheduler):
         # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.

@@ -291,7 +291,7 @@ def test_reporting_outside_a_trial_says_how_to_run_it() -> None:
     [
         ("finetun", "must be finetune, learning_curve, or package.module:function"),
         ("no.such.module:train", "No module named 'no'.*PYTHONPATH"),
-        ("math:train", "no attribute 'train'"),
+        ("math:train", r"math has no train; did you mean tan\?"),
         ("math:floor", "must be a function `def train"),
         ("math:pi", "must be a function `def train"),
     ],

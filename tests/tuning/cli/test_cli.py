@@ -12,7 +12,7 @@ from tests.support.outcomes import population, report, study, trial
 from tests.support.specs import GOOD
 from tests.support.stores import open_study
 from tuning import cli
-from tuning.outcome import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.run.folder import sealed
 from tuning.space import Space
 from tuning.spec import ExperimentSpec, load_spec
@@ -243,6 +243,20 @@ def test_a_run_has_failed_when_every_trial_of_a_study_has(capsys: pytest.Capture
     assert capsys.readouterr().err == ""
     assert not cli.tell_failures(ExperimentOutcome("mine", "d", (fine, lost)))
     assert "grid, seed 0: every trial failed; the first: CUDA out of memory" in capsys.readouterr().err
+
+
+def test_a_failure_that_all_studies_have_is_told_once_with_how_often(capsys: pytest.CaptureFixture[str]) -> None:
+    def lost(strategy: str, *errors: str) -> StudyOutcome:
+        return study(strategy, [trial(n, [], TrialState.FAILED, error=error) for n, error in enumerate(errors)])
+
+    same = [f"TaskError: data.text: row {n} is empty (traceback: /runs/{n}/error.txt)" for n in range(4)]
+    studies = (lost("grid", *same[:2]), lost("random", same[2]), lost("pbt", "KeyError: 'x'"), lost("asha", same[3]))
+    assert not cli.tell_failures(ExperimentOutcome("mine", "d", studies))
+    assert capsys.readouterr().err.splitlines() == [
+        "tunefleet: grid, seed 0; random, seed 0; asha, seed 0: every trial failed, 4 times with the same error; "
+        f"the first: {same[0]}",
+        "tunefleet: pbt, seed 0: every trial failed; the first: KeyError: 'x'",
+    ]
 
 
 def test_a_run_that_its_cluster_refuses_leaves_nothing_in_the_way_of_the_next_try(

@@ -185,7 +185,9 @@ def test_the_store_is_the_specs_then_the_environments_then_a_file_in_the_run_fol
 
 
 def test_a_custom_trainable_is_found_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_training.py").write_text("raise RuntimeError('validate must not run it')\n")
+    (tmp_path / "my_training.py").write_text(
+        "def train(params, *, spec): ...\nraise RuntimeError('reading a spec must not run it')\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     spec = load_spec(GOOD, ["trainable=my_training:train", "objective={metric: whatever, mode: min}"])
     assert spec.trainable == "my_training:train"

@@ -9,7 +9,7 @@ from trainables.reporting import NonFiniteScore
 from trainables.team import WorkerDied, WorkerOutOfMemory
 from tuning.outcome import TrialState
 from tuning.run.alike import failed_alike
-from tuning.run.failures import Raised, blanked
+from tuning.run.failures import Raised, blanked, raised_in
 from tuning.run.memory_deaths import OutOfMemory
 
 pytestmark = pytest.mark.unit
@@ -98,3 +98,50 @@ def test_a_machine_short_of_memory_is_known_by_the_error(error: Exception, short
     raised = Raised.of(error)
     assert raised.out_of_memory is short
     assert ("take smaller batches" in raised.line) is short
+
+
+SEVERAL = """The actor died because of an error raised in its creation task, ray::Slot.__init__() (pid=1, ip=1.2.3.4)
+  File "/site-packages/ray/tune/trainable.py", line 161, in __init__
+    self.setup(copy.deepcopy(self.config))
+  File "/site-packages/transformers/utils/versions.py", line 44, in _compare_versions
+    raise ImportError(
+ImportError: tokenizers>=0.22.0,<=0.23.0 is required for a normal functioning, but found tokenizers==0.15.0.
+Try: `pip install transformers -U` or `pip install -e '.[dev]'` if you're working with git main"""
+
+
+@pytest.mark.parametrize(
+    ("traceback", "dotted", "begins", "ends"),
+    [
+        (SEVERAL, "ImportError", "tokenizers>=0.22.0", "git main"),
+        (
+            'x\n  File "a.py", line 3, in f\n    g()\ntrainables.errors.InputError: data.x: 3: bad',
+            "trainables.errors.InputError",
+            "data.x",
+            "bad",
+        ),
+        ('x\n  File "a.py", line 3, in f\n    g()\n    ^^^\nAssertionError', "AssertionError", "", ""),
+        (
+            "x\n  File \"a.py\", line 3\n    a = (\n        ^\nSyntaxError: '(' was never closed",
+            "SyntaxError",
+            "'('",
+            "closed",
+        ),
+        ("ValueError: one line", "ValueError", "one", "line"),
+        ("no traceback at all", "no traceback at all", "", ""),
+    ],
+    ids=["several lines", "dotted", "no message", "syntax", "alone", "none"],
+)
+def test_of_a_traceback_the_error_is_read_with_all_lines_of_its_message(
+    traceback: str, dotted: str, begins: str, ends: str
+) -> None:
+    name, message = raised_in(traceback)
+    assert name == dotted
+    assert message.startswith(begins)
+    assert message.endswith(ends)
+
+
+def test_of_an_error_of_several_lines_the_one_that_says_what_is_wrong_is_shown() -> None:
+    raised = Raised.of(RayActorError("00ff", SEVERAL, actor_init_failed=True))
+    assert raised.line.startswith("ImportError: tokenizers>=0.22.0,<=0.23.0 is required for a normal functioning,")
+    assert "but found tokenizers==0.15.0. Try: `pip install transformers -U`" in raised.line
+    assert raised.repeated

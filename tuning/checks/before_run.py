@@ -1,0 +1,60 @@
+"""What a run needs of this machine, found by importing and looking rather than by reading the spec: before Ray starts.
+
+`load_spec` leaves it out, as a spec is also read where it is not run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.errors import InputError
+from trainables.model_files import resolve_model, weight_bytes
+from trainables.spec import TRAININGS
+from tuning.checks.mistakes import Mistake, SpecError
+
+if TYPE_CHECKING:
+    from tuning.spec import ExperimentSpec
+
+OFFLINE, TRUE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads them
+
+
+def require_runnable(spec: ExperimentSpec) -> None:
+    """Import a trainable of the user's own as every trial will, and look for a model that may not be fetched.
+
+    Raises:
+        SpecError: all that is missing, or cannot be imported.
+    """
+    if mistakes := [*_trainable(spec), *_offline_model(spec)]:
+        raise SpecError(mistakes, spec.name)
+
+
+def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
+    if spec.trainable in TRAININGS:
+        return
+    from trainables.slot import load_trainable
+
+    try:
+        load_trainable(spec.trainable)
+    except ValueError as error:
+        yield Mistake("trainable", str(error))
+
+
+def _offline_model(spec: ExperimentSpec) -> Iterator[Mistake]:
+    """A Hub model that may not be fetched and is not there. Nodes of a cluster at an address have their own cache."""
+    variable = next((name for name in OFFLINE if os.environ.get(name, "").upper() in TRUE), None)
+    if variable is None or spec.trainable != "finetune" or spec.cluster.address is not None:
+        return
+    try:
+        if Path(resolve_model(spec.model)).is_dir() or weight_bytes(spec.model, spec.revision) is not None:
+            return
+    except InputError:
+        return  # told when the spec is read
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    revision = f", revision {spec.revision}" if spec.revision else ""
+    rule = f"is no folder here, and not whole in the Hub's cache {HF_HUB_CACHE}{revision}, which {variable} keeps to"
+    step = f"unset {variable}, point HF_HOME to a cache that holds it, or name a local folder"
+    yield Mistake("model", rule, spec.model, step)
