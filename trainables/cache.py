@@ -21,13 +21,16 @@ from datasets import Dataset, concatenate_datasets
 
 from trainables import tasks
 from trainables.cache_place import store_folder, store_limit
+from trainables.data_summary import DataSummary, TokenSummary
 from trainables.models import load_tokenizer
 from trainables.spec import DataSpec, FineTuneSpec
+from trainables.summarising import token_summary, with_tokens
 from trainables.tasks import Task, TaskData, TaskError, find_task
+from trainables.tasks.sources import where
 from trainables.token_store import Content, Entry, TokenStore
 
 DEFAULT_MAX_LENGTH = 128
-FORMAT = 2  # raise it when what this module writes changes
+FORMAT = 3  # raise it when what this module writes changes
 # Options that the key leaves out: the source's digest stands for its place, and the length goes by its own name.
 NOT_IN_KEY = {"path", "train", "validation", "test", "hub", "config", "revision", "source", "max_length"}
 
@@ -38,9 +41,13 @@ class Facts(NamedTuple):
     num_labels: int  # 1 for regression
     label_names: tuple[str, ...]  # by class id; empty for regression
     fingerprint: str  # see `TaskData`
-    duplicates: int  # see `DataSummary`
     test_rows: int
-    positive: int | None  # of two classes, the id of the one whose F1 is `f1`
+    summary: DataSummary  # with the tokens of train and validation
+
+    @property
+    def positive(self) -> int | None:
+        """Of two classes, the id of the one whose F1 is `f1`."""
+        return None if self.summary.positive is None else self.label_names.index(self.summary.positive)
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,22 @@ class PreparedTask:
         order: list[int] = self._test.facts["order"]
         return order
 
+    def summary(self, *, test: bool) -> DataSummary:
+        """What the data came to, in tokens too; those of the test split only if it is tokenised now (`test`)."""
+        tokens = dict(self.facts.summary.tokens)
+        if test:
+            tokens["test"] = TokenSummary.model_validate(self._test.facts["tokens"])
+        # The entry may have been built of a copy of the rows that lies elsewhere.
+        place = where(self.task.options(self.source.data))
+        return self.facts.summary.model_copy(update={"tokens": tokens, "source": place})
+
     @cached_property
     def _test(self) -> Entry:
         def build() -> Content:
             tokens = self.task.tokenize(self.source.rows.test, self.tokenizer, self.max_length)
             order = _by_length(tokens)
-            return Content({"test": tokens.select(order)}, {"order": order.tolist()})
+            counted = token_summary(tokens, self.tokenizer, self.max_length).model_dump(mode="json")
+            return Content({"test": _stored(tokens).select(order)}, {"order": order.tolist(), "tokens": counted})
 
         return _store().fetch(_key("test", self.source, self.tokenizer_digest, self.max_length), build)
 
@@ -158,14 +175,16 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
     def build() -> Content:
         rows = source.rows
         train, validation = (task.tokenize(split, tokenizer, max_length) for split in (rows.train, rows.validation))
-        positive = rows.label_names.index(rows.summary.positive) if rows.summary.positive else None
-        facts = Facts(
-            rows.num_labels, rows.label_names, rows.fingerprint, rows.summary.duplicates, len(rows.test), positive
+        summary = with_tokens(rows, {"train": train, "validation": validation}, tokenizer, max_length)
+        facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, len(rows.test), summary)
+        plain = facts._asdict() | {"summary": summary.model_dump(mode="json")}
+        return Content(
+            {"train": _stored(train), "validation": _stored(validation).select(_by_length(validation))}, plain
         )
-        return Content({"train": train, "validation": validation.select(_by_length(validation))}, facts._asdict())
 
     entry = _store().fetch(_key("search", source, digest, max_length), build)
-    facts = Facts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"])})
+    summary = DataSummary.model_validate(entry.facts["summary"])
+    facts = Facts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"]), "summary": summary})
     lengths = tuple(entry.splits["train"]["length"])
     return PreparedTask(task, tokenizer, max_length, facts, entry, lengths, source, digest)
 
@@ -217,6 +236,11 @@ def _digest(*parts: str | bytes) -> str:
 
 def _store() -> TokenStore:
     return TokenStore(store_folder(), store_limit())
+
+
+def _stored(tokens: Dataset) -> Dataset:
+    """Without what only the summary needs."""
+    return tokens.remove_columns("full_length")
 
 
 def _by_length(split: Dataset) -> npt.NDArray[np.int64]:

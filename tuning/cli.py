@@ -24,6 +24,7 @@ from trainables.errors import InputError
 from tuning.checks.mistakes import SpecError
 from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
+from tuning.doctor import add_doctor
 from tuning.experiments import UnknownExperiment, find_experiment, find_store, found_in
 from tuning.finish.command import add_train_final
 from tuning.finish.hub import HubError
@@ -163,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
         help="also what was fetched from a cluster, which may then run any code as you",
     )
     _add_overrides(sub)
+    _add_overrides(add_doctor(add))
     _add_experiment(add_train_final(add))
     _add_overrides(add_job_commands(add))
     add_nodes(commands)
@@ -293,6 +295,7 @@ def tell_failures(outcome: ExperimentOutcome) -> bool:
 def _validate(arguments: argparse.Namespace) -> int:
     from tuning.checks.before_run import require_runnable
     from tuning.checks.cautions import cautions
+    from tuning.data_block import data_lines, summary_here
     from tuning.planned import planned_lines
     from tuning.spec import load_spec
 
@@ -314,6 +317,10 @@ def _validate(arguments: argparse.Namespace) -> int:
     print(f"  run folder {spec.run_folder}")
     for caution in cautions(spec):
         print(f"  note: {caution}")
+    if (data := summary_here(spec)) is not None:
+        print(*data_lines(data), sep="\n")
+    elif spec.trainable == "finetune":
+        print(f"data: {spec.data.hub or spec.task} is looked at when a run starts")
     return SUCCESS
 
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from trainables.data_summary import DataSummary
+from trainables.data_warnings import warnings_of
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
@@ -202,6 +204,7 @@ class StudyOutcome:
     finals: tuple[FinalModel, ...] = ()  # in order of time
     budget: BudgetUse | None = None  # None: it had none
     price: Price | None = None
+    data: DataSummary | None = None  # None: a trainable that reads its own, or recorded by an older version
 
     @property
     def device_seconds(self) -> float:
@@ -287,6 +290,11 @@ class ExperimentOutcome:
         raise KeyError(f"{self.name}: no study of strategy {strategy!r} with seed {seed}")
 
     @property
+    def data(self) -> DataSummary | None:
+        """What the data came to: the same for all studies, so that of the first that has told it."""
+        return next((study.data for study in self.studies if study.data is not None), None)
+
+    @property
     def best_params(self) -> dict[str, Value]:
         """What the winner's strategy has chosen, by hyperparameter; the winner is that of `compare`.
 
@@ -325,6 +333,7 @@ class ExperimentOutcome:
         for study, plain_study in zip(self.studies, plain["studies"], strict=True):
             plain_study["device_seconds"] = study.device_seconds
             plain_study["money"] = study.money
+            del plain_study["data"]
             if study.test is not None:
                 plain_study["test"]["metrics"] = _finite(study.test.metrics)
                 del plain_study["test"]["scored"]
@@ -342,7 +351,11 @@ class ExperimentOutcome:
                     for report in trial.reports
                 ]
                 plain_trial["checkpoints"] = {f"{epoch:g}": path for epoch, path in trial.checkpoints.items()}
-        return {"schema_version": SCHEMA_VERSION, **plain}
+        return {"schema_version": SCHEMA_VERSION, **plain, "data": _plain_data(self.data)}
+
+
+def _plain_data(data: DataSummary | None) -> dict[str, Any] | None:
+    return None if data is None else {**data.model_dump(mode="json"), "warnings": list(warnings_of(data))}
 
 
 def _mean(confirmations: Collection[Confirmation], metric: str) -> float:

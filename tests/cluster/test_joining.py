@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -196,3 +197,23 @@ def test_another_machine_gets_the_code_and_must_see_the_run_folder(
     assert len(origins) == 2
     assert all("py_modules_files" in file for node in origins for file in node)
     assert f"cluster.storage: {hidden}/run is not visible from " in refusal
+
+
+def test_doctor_examines_each_node_of_a_cluster(head: RayNode, tmp_path: Path) -> None:
+    words = (f"cluster.address={head.address}", "cluster.allow_unauthenticated=true")  # other tests' node may be there
+    done = subprocess.run(
+        [sys.executable, "-m", "tuning.cli", "doctor", *words, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+        env=clean_environment(HOME=str(tmp_path), HF_HUB_OFFLINE="1"),
+    )
+    assert done.returncode == 0, done.stderr
+    places = json.loads(done.stdout)
+    assert list(places)[:2] == ["this machine", f"cluster {head.address}"]
+    assert "4 logical GPUs" in places[f"cluster {head.address}"][0]["found"]
+    nodes = [name for name in places if name.startswith("node ")]
+    assert nodes
+    assert {one["topic"] for one in places[nodes[0]]} >= {"versions", "memory", "/dev/shm", "other accounts"}

@@ -79,6 +79,12 @@ class LosesWhatFollows(StudyStore):
         return replace(outcome, studies=tuple(replace(s, finals=(), confirmations=()) for s in outcome.studies))
 
 
+class ForgetsTheData(StudyStore):
+    def load(self, experiment: str) -> ExperimentOutcome:
+        outcome = super().load(experiment)
+        return replace(outcome, studies=tuple(replace(study, data=None) for study in outcome.studies))
+
+
 class CountsTwice(StudyStore):
     def load(self, experiment: str) -> ExperimentOutcome:
         outcome = super().load(experiment)

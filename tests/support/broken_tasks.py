@@ -164,6 +164,14 @@ class DropsTheLabels(Sound):
         return super().tokenize(split, tokenizer, max_length).remove_columns("labels")
 
 
+class CountsWhatIsLeft(Sound):
+    """The tokens before truncation are those after it: nothing would ever seem to be cut."""
+
+    def tokenize(self, split: Any, tokenizer: Any, max_length: int) -> Any:
+        tokens = super().tokenize(split, tokenizer, max_length)
+        return tokens.remove_columns("full_length").add_column("full_length", tokens["length"][:])
+
+
 class TokenisesTooMuch(Sound):
     def tokenize(self, split: Any, tokenizer: Any, max_length: int) -> Any:
         return super().tokenize(split, tokenizer, min(max_length, tokenizer.model_max_length))

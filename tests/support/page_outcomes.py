@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import yaml
 
+from trainables.data_summary import DataSummary, FileRead, SplitSummary, TokenizerSummary, TokenSummary
 from trainables.reporting import Report
 from tuning.outcome import (
     Confirmation,
@@ -24,6 +25,20 @@ from tuning.outcome import (
 )
 
 HOSTILE = "ValueError: </script><img src=x onerror=\"document.body.dataset.hit='1'\"> & <b>bold</b> \u2028 ]]>"
+DATA = DataSummary(
+    source="reviews.csv",
+    files=(FileRead(path="reviews.csv", split="train", rows=10_090, encoding="cp1252", separator=";", quoted=True),),
+    splits={
+        "train": SplitSummary(rows=7000, classes={"neg": 6300, HOSTILE: 700}),
+        "validation": SplitSummary(rows=1000, classes={"neg": 900, HOSTILE: 100}),
+        "test": SplitSummary(rows=2000, classes={"neg": 1800, HOSTILE: 200}),
+    },
+    duplicates=90,
+    contradictions=4,
+    positive=HOSTILE,
+    tokens={"train": TokenSummary(median=180, longest=2100, cut_rows=3500, lost_share=0.42, unknown_share=0.001)},
+    tokenizer=TokenizerSummary(vocabulary=30522, max_length=128, pad_token="[PAD]", pad_id=0, padding_side="right"),
+)
 EPOCHS = 4
 BEGIN = 1_760_000_000.0  # seconds since 1970
 SPEC = {
@@ -191,5 +206,5 @@ def study(strategy: str, seed: int, trials: Sequence[TrialOutcome], slots: Slots
 
 def everything() -> ExperimentOutcome:
     """198 trials: three seeds each of a grid of 10, ASHA with 48, a population of 8; one of each ASHA fails."""
-    studies = tuple(make(seed) for make in (grid, asha, pbt) for seed in (0, 1, 2))
+    studies = tuple(replace(make(seed), data=DATA) for make in (grid, asha, pbt) for seed in (0, 1, 2))
     return ExperimentOutcome("everything", "0123456789abcdef", studies)

@@ -112,7 +112,8 @@ class Task(ABC):
     @abstractmethod
     def tokenize(self, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
         """`split` as a model takes it: `input_ids`, `attention_mask`, `token_type_ids` where the tokenizer makes them,
-        `labels` (int, or float for regression) and `length` (tokens). Truncated to `max_length`, not padded.
+        `labels` (int, or float for regression), `length` (tokens) and `full_length` (tokens before truncation).
+        Truncated to `max_length`, not padded.
 
         Raises:
             TaskError: `max_length` is more than the model can take.

@@ -196,9 +196,16 @@ class TextTask(Task):
         names = [name for name in TEXT_COLUMNS if name in split.column_names]
         chunks = []
         for rows in split.iter(batch_size=4096):
-            tokens = dict(tokenizer(*(rows[name] for name in names), truncation=True, max_length=max_length))
-            tokens |= {"labels": rows["label"], "length": [len(ids) for ids in tokens["input_ids"]]}
-            chunks.append(Dataset.from_dict(tokens))
+            texts = [rows[name] for name in names]
+            tokens = dict(tokenizer(*texts, verbose=False))  # its warning of rows that are too long is ours to give
+            full = [len(ids) for ids in tokens["input_ids"]]
+            if long := [i for i, length in enumerate(full) if length > max_length]:
+                of_long = [[column[i] for i in long] for column in texts]
+                for name, values in tokenizer(*of_long, truncation=True, max_length=max_length).items():
+                    for i, value in zip(long, values, strict=True):
+                        tokens[name][i] = value
+            lengths = [len(ids) for ids in tokens["input_ids"]]
+            chunks.append(Dataset.from_dict(tokens | {"labels": rows["label"], "length": lengths, "full_length": full}))
         return concatenate_datasets(chunks)
 
 

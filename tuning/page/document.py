@@ -13,10 +13,12 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from trainables.data_warnings import warnings_of
 from tuning.comparison import Comparison, compare
 from tuning.outcome import ExperimentOutcome, StudyState, TrialState
 from tuning.page.anytime import anytime_figure
 from tuning.page.confirmed import confirmation_table, seed_figure
+from tuning.page.data import data_facts, data_table
 from tuning.page.figure import Figure, Table, colours, dashes, number
 from tuning.page.hyperparameters import hyperparameter_figures
 from tuning.page.learning import learning_figure
@@ -64,7 +66,7 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
     Raises:
         ValueError: the outcome holds no study.
     """
-    spec = RecordedSpec.parse(spec_text)
+    spec, data = RecordedSpec.parse(spec_text), outcome.data
     comparison = compare(outcome, spec=spec.raw, target=target)
     figures = all_figures(outcome, comparison, spec)
     body = (
@@ -77,6 +79,8 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
             figures={figure.id: figure for figure in figures},
             tables=_tables(outcome, comparison),
             states=[state.value for state in TrialState],
+            data_facts=data_facts(data) if data else [],
+            data_warnings=warnings_of(data) if data else (),
             pairs_tested=common_test(comparison),
             best=best_configuration(comparison),
             spec=spec_text,
@@ -127,6 +131,7 @@ def page(content: Content, *, live: bool = False) -> str:
 
 def _tables(outcome: ExperimentOutcome, comparison: Comparison) -> dict[str, Table]:
     return {
+        **({"data": data_table(outcome.data)} if outcome.data else {}),
         "scores": score_table(comparison),
         "costs": cost_table(comparison),
         "pairs": pair_table(comparison),

@@ -14,6 +14,7 @@ from pathlib import Path
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri
 from trainables.disk import write_whole
+from trainables.errors import InputError
 from tuning.run.bucket import RunBucket
 from tuning.spec import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
 from tuning.store.url import StoreError
@@ -72,11 +73,11 @@ def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
 
 @contextlib.contextmanager
 def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
-    """A run that its cluster or its store refuses at the start leaves no spec in the way of the next try."""
+    """A run that its cluster, its store or its data refuse at the start leaves no spec in the way of the next try."""
     bucket = RunBucket(spec.cluster.storage, spec.name) if is_uri(spec.cluster.storage) else None
     try:
         yield
-    except (ClusterError, StoreError):
+    except (ClusterError, StoreError, InputError):
         kept = spec.run_folder / SPEC_FILE
         if {path.name for path in spec.run_folder.iterdir()} <= {SPEC_FILE, LOCK_FILE}:
             kept.unlink(missing_ok=True)

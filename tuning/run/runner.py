@@ -18,6 +18,7 @@ from cluster.session import connect
 from trainables.spec import TRAININGS
 from tuning.checks.before_run import require_runnable
 from tuning.checks.cautions import cautions
+from tuning.data_block import data_lines
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.run.folder import claim_run_folder, unclaimed_if_unused
 from tuning.run.packing import packed
@@ -111,8 +112,13 @@ def _run_claimed(
         stoppable(),  # and again: Ray has put its own handler in place
     ):
         from tuning.finish.final import finish_studies
+        from tuning.run.data_look import data_summary
         from tuning.run.searching import run_studies, turns
 
+        say = functools.partial(_say, spec.name) if progress else _keep_quiet
+        data = data_summary(spec, joined, say) if studies else None
+        for line in data_lines(data) if data is not None and progress else ():
+            _print(line)
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
         if progress:
             _say(spec.name, f"{session.describe()}; {tracking.describe()}")
@@ -120,8 +126,8 @@ def _run_claimed(
         if progress:
             for line in filter(None, (room, *turns(studies, session.slots), *cautions(spec))):
                 _print(line)
-        run_studies(spec, studies, session, store, place, tracking, progress=progress, new=not resume)
-        finish_studies(spec, session, store, place, functools.partial(_say, spec.name) if progress else _keep_quiet)
+        run_studies(spec, studies, session, store, place, tracking, data=data, progress=progress, new=not resume)
+        finish_studies(spec, session, store, place, say)
         place.save()
     return store.load(spec.name)
 

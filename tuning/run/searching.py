@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cluster.leaks import Leaks
+from trainables.data_summary import DataSummary
 from trainables.slot import is_training, make_trainable
 from trainables.states import Keeping
 from trainables.team import builder, workers_for
@@ -47,6 +48,7 @@ def run_studies(
     place: RunPlace,
     tracking: Tracking,
     *,
+    data: DataSummary | None = None,
     progress: bool,
     new: bool,
 ) -> None:
@@ -55,7 +57,7 @@ def run_studies(
     told: dict[str, str] = {}
     for study in studies:
         session.warm_up(study.most_trials, slot_environment(), workers)
-        run_study(study, session, store, place, tracking, progress=progress, new=new, told=told)
+        run_study(study, session, store, place, tracking, data=data, progress=progress, new=new, told=told)
 
 
 def turns(studies: Sequence[Study], slots: int) -> Iterator[str]:
@@ -77,13 +79,16 @@ def run_study(
     place: RunPlace,
     tracking: Tracking,
     *,
+    data: DataSummary | None = None,
     progress: bool,
     new: bool = False,
     told: dict[str, str] | None = None,
 ) -> None:
     """Run or continue one study (unless it has to be `new`); returns when every trial has ended.
 
-    `told`: see `Progress`.
+    Args:
+        data: what its data came to, for the record.
+        told: see `Progress`.
 
     Raises:
         StoreError: the store cannot be written, or holds a study that should be new.
@@ -94,6 +99,8 @@ def run_study(
     session = session if session.address is None else session.refreshed()
     storage, folder = place.storage(study.name), place.tune_folder(study.name)
     writer = _open(study, session, store, new=new)
+    if data is not None:
+        writer.set_data(data)
     snapshots = Snapshots(storage, folder)
     resume = to_go_on_from(study, snapshots, writer)
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)

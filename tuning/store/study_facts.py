@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainables import clock
+from trainables.data_summary import DataSummary
 from trainables.spec import Value
 from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
 from tuning.store.database import told
@@ -70,6 +71,10 @@ class StudyFacts:
         if new := {name: value for name, value in provenance.items() if name not in self._provenance}:
             self._provenance |= new
             self._set("provenance", self._provenance)
+
+    def set_data(self, summary: DataSummary) -> None:
+        """What the study's data came to, as it was before its trials."""
+        self._set("data", summary.model_dump(mode="json"))
 
     def set_test(self, score: TestScore) -> None:
         """The one look at the test split."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from trainables.data_summary import DataSummary
 from tuning.budget import BudgetUse, Limit, Price
 from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
@@ -54,6 +55,7 @@ def study_outcome(
         confirmations=decode_confirmations(attributes),
         finals=decode_finals(attributes.get("finals", [])),
         price=Price(**price) if price else None,
+        data=DataSummary.model_validate(attributes["data"]) if "data" in attributes else None,
     )
     return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from trainables.data_summary import DataSummary, SplitSummary
 from trainables.spec import Params
 from tuning.outcome import (
     Confirmation,
@@ -33,6 +34,11 @@ from tuning.testing.rules import require, require_equal, require_refused
 STATEMENT = "look at how this database runs the statements of tuning/store"
 MISTAKE = "refuse it with a StoreError that says what to do"
 MOST = 5_000  # characters of the record of 25,000 predictions
+DATA = DataSummary(
+    source="reviews.csv",
+    splits={"train": SplitSummary(rows=3, classes={"neg": 1, "pos": 2}), "test": SplitSummary(rows=1)},
+    duplicates=2,
+)
 NO_SCORE = TestScore("a", 1.0, {}, {"accuracy": 0.4}, 100, "/c", 7.0)
 
 
@@ -70,6 +76,7 @@ class StoreContract:
         writer.end_trial("b", TrialState.STOPPED)
         writer.end_trial("c", TrialState.FAILED, "ValueError: no")
         writer.set_test(NO_SCORE)
+        writer.set_data(DATA)
         writer.held_for(12.5)
         writer.finish()
 
@@ -84,7 +91,7 @@ class StoreContract:
         )
         study = StudyOutcome(
             "pbt", "pbt", 3, StudyState.FINISHED, "accuracy", "max", trials, 12.5, 2, 0.5, "GPU", NO_SCORE,
-            {"torch": "2.13"},
+            {"torch": "2.13"}, data=DATA,
         )  # fmt: skip
         rule = "everything that a run records comes out as it went in"
         require_equal((outcome.name, outcome.digest), ("reviews", "d1"), rule, step=STATEMENT)

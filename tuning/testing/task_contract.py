@@ -248,8 +248,8 @@ class TaskContract:
     def test_it_tokenises_to_what_a_model_takes(self, data: DataSpec, tokenizer: Any) -> None:
         split = self.task.load(data).validation
         short, long = (self.task.tokenize(split, tokenizer, length) for length in (SHORT, LONG))
-        columns = {"input_ids", "attention_mask", "token_type_ids", "labels", "length"}
-        rule = "tokens come with attention mask, token types, labels and length"
+        columns = {"input_ids", "attention_mask", "token_type_ids", "labels", "length", "full_length"}
+        rule = "tokens come with attention mask, token types, labels, length and full_length"
         require_equal(set(short.column_names), columns, rule, step="mend `tokenize`")
         rule = "a text is truncated to the length that is asked for, and not padded"
         for tokens, most in ((short, SHORT), (long, LONG)):
@@ -261,6 +261,8 @@ class TaskContract:
         names = [name for name in ("text", "text_pair") if name in split.column_names]
         expected = [tokenizer(*(row[name] for name in names))["input_ids"] for row in split]
         require_equal(long["input_ids"][:], expected, rule, step="tokenise text and text_pair, row by row")
+        rule = "`full_length` is the number of tokens before truncation"
+        require_equal(short["full_length"][:], list(map(len, expected)), rule, step="count them before truncating")
         rule = "labels are those of the split, in its order: whole numbers of classes, or numbers"
         require_equal(short["labels"][:], split["label"][:], rule, step="mend `tokenize`")
         wanted = float if self.task.kind == "regression" else int

@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.system
 
 HEAVY = {"ray", "torch", "transformers", "datasets", "optuna", "hyperopt", "wandb", "pandas", "scipy", "sklearn"}
-QUICK = (["--help"], ["--version"], ["run", "--help"], ["ls"], ["validate", "quickstart"], ["init"])
+QUICK = (["--help"], ["--version"], ["run", "--help"], ["ls"], ["init"])
 # One process obeys them one after the other, and says after each what it has imported by then.
 EACH = """
 import contextlib, io, json, sys

@@ -254,6 +254,17 @@ def test_hostile_texts_stay_texts(html: str) -> None:
     assert "&lt;/script&gt;&lt;img" in html
 
 
+def test_the_page_tells_what_the_data_came_to_and_what_is_suspicious(html: str) -> None:
+    section = html[html.index('<section id="splits"') :]
+    section = section[: section.index("</section>")]
+    for told in ("7,000", "neg 6,300", "3500", "42 %", "reviews.csv (train): 10,090 rows; cp1252, separator semicolon"):
+        assert told in section, told
+    assert "4 texts stand in the data with more than one label" in section
+    assert "tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in section
+    none = page(content_of(ExperimentOutcome("e", "d", (study("grid", [trial(0, [report(1, 0.5)])]),)), spec_text()))
+    assert "Nothing is recorded of the data" in none
+
+
 def test_hostile_names_cannot_end_the_script_that_holds_them() -> None:
     named = study(HOSTILE, [trial(0, [report(1, 0.5)])])
     text = page(content_of(ExperimentOutcome(HOSTILE, "d", (named,)), spec_text()))

@@ -212,7 +212,7 @@ def test_the_listing_of_trials_shows_states_scores_and_errors_as_they_are() -> N
 def test_the_schema_of_results_is_pinned() -> None:
     """A key that moves needs a new SCHEMA_VERSION and a line in the changelog."""
     plain = json.loads(results_json(outcome()))
-    assert plain.keys() == {"schema_version", "name", "digest", "studies"}
+    assert plain.keys() == {"schema_version", "name", "digest", "studies", "data"}
     assert plain["schema_version"] == 1
     pbt = plain["studies"][1]
     assert pbt.keys() == {

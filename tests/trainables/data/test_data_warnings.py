@@ -1,0 +1,105 @@
+"""What is said of data that are suspicious, and that nothing is said of data that are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainables.data_summary import DataSummary, SplitSummary, TokenizerSummary, TokenSummary
+from trainables.data_warnings import warnings_of
+
+pytestmark = pytest.mark.unit
+
+HOW = TokenizerSummary(vocabulary=30522, max_length=128, pad_token="[PAD]", pad_id=0, padding_side="right")
+
+
+def summary(**changed: object) -> DataSummary:
+    """Of data that are in order, but for what is changed."""
+    splits = {
+        "train": SplitSummary(rows=7000, classes={"neg": 3500, "pos": 3500}),
+        "validation": SplitSummary(rows=1000, classes={"neg": 500, "pos": 500}),
+        "test": SplitSummary(rows=2000, classes={"neg": 1000, "pos": 1000}),
+    }
+    return DataSummary.model_validate({"source": "reviews.csv", "splits": splits, "tokenizer": HOW, **changed})
+
+
+def with_classes(**classes: int) -> DataSummary:
+    split = SplitSummary(rows=sum(classes.values()), classes=classes)
+    return summary(splits=dict.fromkeys(("train", "validation", "test"), split))
+
+
+def tokens(**changed: float) -> dict[str, TokenSummary]:
+    plain = {"median": 23, "longest": 120, "cut_rows": 0, "lost_share": 0.0, "unknown_share": 0.001}
+    return {"train": TokenSummary.model_validate(plain | changed)}
+
+
+def test_nothing_is_said_of_data_that_are_in_order() -> None:
+    assert warnings_of(summary(tokens=tokens(cut_rows=20, lost_share=0.001), duplicates=12, empty=3)) == ()
+    numbers = SplitSummary(rows=900, value_range=(0.0, 2.5, 5.0))
+    assert warnings_of(summary(splits=dict.fromkeys(("train", "validation", "test"), numbers))) == ()
+
+
+def test_contradictory_labels_are_told_however_few() -> None:
+    (one,) = warnings_of(summary(contradictions=1))
+    assert one.startswith("1 text stands in the data with more than one label, and one of them is used")
+    (many,) = warnings_of(summary(contradictions=1040))
+    assert many.startswith("1,040 texts stand in the data")
+
+
+def test_many_duplicates_are_told_with_their_number_and_that_of_all_rows() -> None:
+    (told,) = warnings_of(summary(duplicates=90_000))
+    assert told.startswith("90,000 of 100,000 rows repeat a text")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("neg", "neg "), ("Positive", "positive"), ("1", "01"), ("1", "1.0"), ("not_spam", "not spam"), ("ﬁt", "fit")],
+)
+def test_class_names_that_look_alike_are_told(first: str, second: str) -> None:
+    (told,) = warnings_of(with_classes(**{first: 500, second: 500, "other": 500}))
+    assert f"{first!r}, {second!r} look alike" in told
+
+
+@pytest.mark.parametrize("name", ["NA", "nan", "null", "None", "n/a", "?", "unknown"])
+def test_a_class_that_may_stand_for_a_missing_label_is_told(name: str) -> None:
+    (told,) = warnings_of(with_classes(**{name: 500, "pos": 500}))
+    assert told.startswith(f"{name!r} is a class here")
+
+
+def test_accuracy_of_a_lopsided_split_is_put_into_proportion() -> None:
+    (told,) = warnings_of(with_classes(fraud=160, legit=1440))
+    assert told.startswith("90 % of the validation rows are 'legit'")
+    assert "matthews_correlation" in told
+
+
+def test_classes_with_too_few_rows_to_score_are_named_by_split() -> None:
+    told = warnings_of(with_classes(a=400, b=400, rare=3))
+    assert [one.partition(":")[0] for one in told] == ["validation", "test"]
+    assert "1 class with fewer than 5 rows (rare 3)" in told[0]
+    assert "data.validation_fraction" in told[0]
+
+
+def test_cut_rows_and_lost_tokens_are_told_with_the_longest_text() -> None:
+    (told,) = warnings_of(summary(tokens=tokens(cut_rows=3500, lost_share=0.42, longest=2100, median=180)))
+    assert told == (
+        "rows of more than 128 tokens are cut: train 3,500 (50 %; 42 % of its tokens). Raise data.max_length; the "
+        "longest row has 2,100 tokens"
+    )
+    (huge,) = warnings_of(summary(tokens=tokens(cut_rows=1, lost_share=0.7, longest=400_000)))
+    assert "train 1 (0.014 %; 70 % of its tokens)" in huge
+    assert "400,000" in huge
+
+
+def test_words_that_the_tokenizer_does_not_know_are_told_first() -> None:
+    told = warnings_of(summary(tokens=tokens(unknown_share=0.93), contradictions=2))
+    assert told[0].startswith("93 % of the train tokens are unknown to the model's tokenizer")
+
+
+def test_a_small_validation_split_is_told_with_the_worth_of_a_row() -> None:
+    splits = {name: SplitSummary(rows=30, classes={"a": 15, "b": 15}) for name in ("train", "validation", "test")}
+    (told,) = warnings_of(summary(splits=splits))
+    assert told.startswith("30 validation rows: one row is worth 0.0333 of accuracy")
+
+
+def test_files_that_were_not_read_are_named() -> None:
+    (told,) = warnings_of(summary(ignored=[f"part{i}.csv" for i in range(7)]))
+    assert told.startswith("not read: part0.csv, part1.csv, part2.csv, part3.csv, part4.csv and 2 more")

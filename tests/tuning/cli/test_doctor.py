@@ -1,0 +1,109 @@
+"""`tunefleet doctor`: what it tells of a machine, a spec and a cluster, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from tests.support.refusing_server import RefusingServer
+from tuning import cli
+
+CANARY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run folder, no network, no key of this machine's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in ("TUNEFLEET_STORE", "WANDB_API_KEY", "WANDB_MODE", "WANDB_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    RefusingServer.shown = set()
+    with ThreadingHTTPServer(("127.0.0.1", 0), RefusingServer) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_address[1]}"
+        httpd.shutdown()
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The exit status, and the findings of each place by topic."""
+    status = cli.main(["doctor", "--json", *words])
+    places = json.loads(capsys.readouterr().out)
+    return status, {place: {one["topic"]: one for one in findings} for place, findings in places.items()}
+
+
+@pytest.mark.unit
+def test_a_machine_alone_is_told_topic_by_topic(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status = cli.main(["doctor"])
+    out = capsys.readouterr().out
+    assert status == 0
+    assert out.startswith("this machine:\n")
+    for topic in ("versions", "memory", "/dev/shm", "storage", "cache", "store", "hub", "W&B"):
+        assert f"  {topic} " in out
+    assert "nothing is lacking" in out
+    assert list(tmp_path.iterdir()) == []  # nothing is made by looking
+
+
+@pytest.mark.unit
+def test_what_would_fail_a_run_is_lacking_and_ends_with_status_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    status, found = told(capsys, f"cluster.storage={tmp_path / 'file' / 'runs'}")
+    assert status == 1
+    assert found["this machine"]["spec"]["state"] == "lacking"
+    assert "is a file, not a folder" in found["this machine"]["spec"]["found"]
+    status, found = told(capsys, "quickstart", "task=revews", "epochs=0")
+    assert status == 1
+    assert "2 mistakes in quickstart" in found["this machine"]["spec"]["found"]
+
+
+@pytest.mark.unit
+def test_a_store_that_is_no_store_is_lacking(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "studies.db").write_text("this is no database")
+    monkeypatch.setenv("TUNEFLEET_STORE", f"sqlite:///{tmp_path / 'studies.db'}")
+    status, found = told(capsys)
+    assert status == 1
+    assert found["this machine"]["store"]["state"] == "lacking"
+    assert str(tmp_path / "studies.db") in found["this machine"]["store"]["found"]
+
+
+@pytest.mark.unit
+def test_servers_outside_are_asked_whether_they_answer_and_see_no_key(
+    capsys: pytest.CaptureFixture[str], server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", CANARY)
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    status, found = told(capsys)
+    here = found["this machine"]
+    assert status == 0  # a hub that cannot be reached matters only to who needs it
+    assert here["W&B"] == {"topic": "W&B", "state": "ok", "found": f"a key is there; {server} answers", "advice": ""}
+    assert RefusingServer.shown <= {""}
+    assert here["hub"]["state"] == "note"
+    assert "http://127.0.0.1:9 cannot be reached: no connection" in here["hub"]["found"]
+    assert "HF_HUB_OFFLINE=1" in here["hub"]["advice"]
+    assert CANARY not in json.dumps(found)
+
+
+@pytest.mark.unit
+def test_a_cluster_that_does_not_answer_is_lacking(capsys: pytest.CaptureFixture[str]) -> None:
+    status, found = told(capsys, "cluster.address=127.0.0.1:9")
+    assert status == 1
+    assert found["cluster 127.0.0.1:9"]["cluster"]["state"] == "lacking"
+    assert "127.0.0.1:9" in found["cluster 127.0.0.1:9"]["cluster"]["found"]

@@ -1,0 +1,72 @@
+"""What the data came to, as lines of text: of `tunefleet validate`, and before the first trial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.data_files import write_csv
+from tests.support.page_outcomes import DATA, everything
+from trainables.data_summary import DataSummary, SplitSummary
+from tuning import cli
+from tuning.data_block import data_lines, shortest
+from tuning.results import results_json
+from tuning.spec import load_spec
+
+pytestmark = pytest.mark.unit
+
+
+def test_the_block_tells_files_splits_tokens_what_was_left_out_and_what_is_suspicious() -> None:
+    lines = list(data_lines(DATA))
+    assert lines[0] == "data: reviews.csv"
+    assert lines[1] == "  reviews.csv (train): 10,090 rows; cp1252, separator semicolon, quoted"
+    assert lines[2].startswith("  train      7,000 rows: neg 6,300, ")
+    assert lines[3].strip() == "median 180 tokens, longest 2,100; 3,500 rows cut (50.0%), 42.0% of tokens lost"
+    assert "  left out: 90 rows with a text that stands in the data already" in lines
+    assert any(line.startswith("  f1 is that of the class ") for line in lines)
+    assert "  tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in lines
+    assert [line for line in lines if line.startswith("  WARNING 4 texts stand in the data with more than one label")]
+
+
+def test_many_classes_and_a_range_of_numbers_take_one_line() -> None:
+    many = SplitSummary(rows=300, classes={f"c{i}": 10 for i in range(30)})
+    numbers = SplitSummary(rows=90, value_range=(0.0, 2.5, 5.0))
+    splits = {"train": many, "validation": many, "test": numbers}
+    lines = list(data_lines(DataSummary(source="a", splits=splits)))
+    assert "c7 10, and 22 more classes" in lines[1]
+    assert lines[3].endswith("90 rows: 0 to 5, mean 2.5")
+
+
+def test_results_as_json_hold_the_data_once_with_the_warnings() -> None:
+    plain = json.loads(results_json(everything()))
+    assert plain["data"]["splits"]["train"]["classes"]["neg"] == 6300
+    assert any(one.startswith("4 texts stand in the data") for one in plain["data"]["warnings"])
+    assert DataSummary.model_validate({k: v for k, v in plain["data"].items() if k != "warnings"}) == DATA
+    assert all("data" not in study for study in plain["studies"])
+
+
+def test_validate_tells_what_local_data_come_to_without_a_run(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = [f"a plot of {i} good scenes " * 40 for i in range(300)]
+    labels = ["neg" if i % 3 else "pos" for i in range(300)]
+    # One contradiction, and three texts that are there already.
+    write_csv(tmp_path / "mine.csv", {"text": texts + texts[:3], "label": [*labels, "neg", *labels[1:3]]})
+    words = ["task=text_classification", "data.path=mine.csv", "data.text=text", "data.label=label", "data.subset={}"]
+    assert cli.main(["validate", "quickstart", f"model={tiny_model}", "data.source=null", *words]) == 0
+    told = capsys.readouterr().out
+    assert f"data: {tmp_path / 'mine.csv'}" in told
+    assert "left out: 3 rows with a text that stands in the data already" in told
+    assert "WARNING 1 text stands in the data with more than one label" in told
+    assert "tokenizer: " in told
+    assert "rows of more than" in told  # forty sentences are longer than the preset's rows
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
+
+
+def test_rows_are_looked_at_as_the_shortest_trials_cut_them() -> None:
+    assert shortest(load_spec("quickstart", ["data.max_length=64"])) == 64
+    searched = ["data.max_length=null", "space.data.max_length={choice: [96, 32]}", "strategies=[{kind: grid}]"]
+    assert shortest(load_spec("quickstart", searched)) == 32

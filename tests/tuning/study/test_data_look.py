@@ -1,0 +1,62 @@
+"""Before the first trial: the rows are read and tokenised once, where trials will run, and what cannot be used ends the
+run there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.session import connect
+from tests.support.specs import places_fields
+from trainables.cache import prepare
+from trainables.errors import InputError
+from trainables.tasks import TaskError
+from tuning import load_spec, run_experiment
+from tuning.run.data_look import data_summary
+from tuning.spec import ExperimentSpec
+from tuning.store.study_store import StudyStore
+
+pytestmark = pytest.mark.ray
+
+
+def experiment(folder: Path, data: Path, model: Path, **fields: object) -> ExperimentSpec:
+    return load_spec(places_fields(folder, data, model, strategies=[{"kind": "random", "trials": 1}], **fields))
+
+
+def keep_quiet(line: str) -> None:
+    """Nothing is said here."""
+
+
+def test_the_data_are_recorded_with_the_tokens_of_every_split_and_found_by_the_trials(
+    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = experiment(tmp_path, tiny_data, tiny_model, name="told")
+    outcome = run_experiment(spec)
+    data = outcome.data
+    assert data is not None
+    assert data == StudyStore(spec.store_url).load("told").data
+    assert data.tokens.keys() == {"train", "validation", "test"}
+    assert data.splits["validation"].rows == outcome.studies[0].attributes["validation_rows"]
+    assert data.source == str(tiny_data)
+    out = capsys.readouterr().out
+    assert out.index(f"data: {tiny_data}") < out.index("trial 0")
+    # As a trial finds it in the store of its node, entry by entry.
+    assert data == prepare(spec.trial_spec(0), None).summary(test=True)
+
+
+def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_words(
+    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "places.csv"
+    copy.write_text(tiny_data.read_text())
+    spec = experiment(tmp_path, copy, tiny_model, name="refused")
+    copy.write_text("text,label\n" + "\n".join(f"always the same {i},sea" for i in range(50)))  # since it was checked
+    with (
+        connect(spec.cluster, run_folder=spec.run_folder) as session,
+        pytest.raises(TaskError, match=r"data\.label: 'sea': is the only class"),
+    ):
+        data_summary(spec, session, keep_quiet)
+    with pytest.raises(InputError, match=r"is the only class"):
+        run_experiment(spec, progress=False)
+    assert not (spec.run_folder / "spec.yaml").exists()  # the name is free again

@@ -1,0 +1,150 @@
+"""What is suspicious in the data of an experiment, in sentences: each says what it is, and what to do about it.
+
+Pure: a `DataSummary` in, texts out. Nothing here refuses a run; what cannot work is refused where the rows are read.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from trainables.data_summary import DataSummary
+
+MANY_DUPLICATES = 0.1  # share of the rows
+MANY_CUT, MUCH_LOST = 0.05, 0.01  # share of a split's rows, and of its tokens
+MANY_UNKNOWN = 0.05  # share of a split's tokens
+FEW_ROWS = 5  # of a class in a split that scores
+FEW_TO_SCORE = 200  # rows of the validation split
+LOPSIDED = 0.8  # share of the most frequent class, from which on accuracy says little
+NO_VALUE = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "?", "unknown", "missing"}
+
+
+def warnings_of(summary: DataSummary) -> tuple[str, ...]:
+    """The warnings, the gravest first; empty where nothing is suspicious."""
+    found = (_unknown, _contradictions, _duplicates, _alike, _no_values, _lopsided, _few, _cut, _small, _left_over)
+    return tuple(warning for look in found for warning in look(summary))
+
+
+def _unknown(summary: DataSummary) -> Iterator[str]:
+    for name, tokens in summary.tokens.items():
+        if tokens.unknown_share > MANY_UNKNOWN:
+            yield (
+                f"{_percent(tokens.unknown_share)} of the {name} tokens are unknown to the model's tokenizer: is it "
+                "the right one for the model, and the model right for the language?"
+            )
+
+
+def _contradictions(summary: DataSummary) -> Iterator[str]:
+    if summary.contradictions:
+        yield (
+            f"{_count(summary.contradictions, 'text')} {_verb(summary.contradictions, 'stands', 'stand')} in the data "
+            "with more than one label, and one of them is used: correct the labels, or remove these rows"
+        )
+
+
+def _duplicates(summary: DataSummary) -> Iterator[str]:
+    rows = summary.duplicates + sum(split.rows for split in summary.splits.values())
+    if summary.duplicates > MANY_DUPLICATES * rows:
+        yield (
+            f"{summary.duplicates:,} of {rows:,} rows repeat a text that stands in the data already, and are left out: "
+            "check how the data were put together"
+        )
+
+
+def _alike(summary: DataSummary) -> Iterator[str]:
+    by_look: dict[str, list[str]] = {}
+    for name in _classes(summary):
+        by_look.setdefault(_look(name), []).append(name)
+    for names in by_look.values():
+        if len(names) > 1:
+            yield (
+                f"the classes {_listed(map(repr, names))} look alike, and are different classes: if they are one, "
+                "write them in one way"
+            )
+
+
+def _no_values(summary: DataSummary) -> Iterator[str]:
+    for name in _classes(summary):
+        if name.strip().casefold() in NO_VALUE:
+            yield f"{name!r} is a class here: if it stands for a label that is missing, remove these rows"
+
+
+def _lopsided(summary: DataSummary) -> Iterator[str]:
+    validation = summary.splits["validation"]
+    if len(validation.classes) < 2:
+        return
+    name, most = max(validation.classes.items(), key=lambda item: item[1])
+    if most >= LOPSIDED * validation.rows:
+        yield (
+            f"{_percent(most / validation.rows)} of the validation rows are {name!r}: who always says so has that "
+            "accuracy. Optimise matthews_correlation or f1 (objective)"
+        )
+
+
+def _few(summary: DataSummary) -> Iterator[str]:
+    for split in ("validation", "test"):
+        counts = {name: summary.splits[split].classes.get(name, 0) for name in _classes(summary)}
+        if few := [f"{name} {count}" for name, count in counts.items() if count < FEW_ROWS]:
+            yield (
+                f"{split}: {_count(len(few), 'class', 'classes')} with fewer than {FEW_ROWS} rows "
+                f"({_listed(few[:5])}{', ...' if len(few) > 5 else ''}), whose scores are chance: raise "
+                f"data.{split}_fraction, or add rows"
+            )
+
+
+def _cut(summary: DataSummary) -> Iterator[str]:
+    how = summary.tokenizer
+    cut = {}
+    for name, tokens in summary.tokens.items():
+        share = tokens.cut_rows / summary.splits[name].rows
+        if share > MANY_CUT or tokens.lost_share > MUCH_LOST:
+            cut[name] = f"{name} {tokens.cut_rows:,} ({_percent(share)}; {_percent(tokens.lost_share)} of its tokens)"
+    if how is not None and cut:
+        longest = max(tokens.longest for tokens in summary.tokens.values())
+        yield (
+            f"rows of more than {how.max_length} tokens are cut: {_listed(cut.values())}. Raise data.max_length; the "
+            f"longest row has {longest:,} tokens"
+        )
+
+
+def _small(summary: DataSummary) -> Iterator[str]:
+    rows = summary.splits["validation"].rows
+    if rows < FEW_TO_SCORE and _classes(summary):
+        yield (
+            f"{rows} validation rows: one row is worth {1 / rows:.3g} of accuracy, so that many configurations will "
+            "tie. Raise data.validation_fraction, or add rows"
+        )
+
+
+def _left_over(summary: DataSummary) -> Iterator[str]:
+    if summary.ignored:
+        shown = _listed(summary.ignored[:5])
+        more = f" and {len(summary.ignored) - 5} more" if len(summary.ignored) > 5 else ""
+        yield f"not read: {shown}{more}. If they belong to the data, name them (data.train, data.validation, data.test)"
+
+
+def _classes(summary: DataSummary) -> list[str]:
+    return list(dict.fromkeys(name for split in summary.splits.values() for name in split.classes))
+
+
+def _look(name: str) -> str:
+    """Equal for names that a person takes for the same: case, blanks, accents' spelling, 01 and 1 and 1.0."""
+    plain = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split())
+    return f"{float(plain):g}" if re.fullmatch(r"\d+(\.\d+)?", plain) else plain
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _verb(number: int, one: str, many: str) -> str:
+    return one if number == 1 else many
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,111 @@
+"""What the data of an experiment came to, as lines of text: for `tunefleet validate` and the header of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainables.data_summary import DataSummary, FileRead, SplitSummary, TokenSummary
+from trainables.data_warnings import warnings_of
+from trainables.model_files import resolve_model
+from trainables.tasks import find_task
+from tuning.spec import ExperimentSpec
+
+SHOWN_CLASSES, SHOWN_FILES = 8, 6
+
+
+def summary_here(spec: ExperimentSpec) -> DataSummary | None:
+    """What can be told of the data on this machine without a network: the rows where they are local, their tokens where
+    the model's folder is. None where the rows are not, or the trainable reads its own.
+
+    Raises:
+        TaskError, ModelError: the rows, or the model's tokenizer, cannot be used.
+    """
+    options = find_task(spec.task).options(spec.data)
+    if spec.trainable != "finetune" or options.hub is not None:
+        return None
+    from trainables.cache import DEFAULT_MAX_LENGTH
+    from trainables.summarising import summarise
+
+    if not Path(resolve_model(spec.model)).is_dir():
+        return find_task(spec.task).load(spec.data).summary
+    return summarise(spec, shortest(spec) or DEFAULT_MAX_LENGTH)
+
+
+def shortest(spec: ExperimentSpec) -> int | None:
+    """Tokens per row: the least that any trial may cut to; None: the default."""
+    fixed = spec.fixed.get("data.max_length", spec.data.max_length)
+    spaces = (spec.space_of(strategy).root.get("data.max_length") for strategy in spec.strategies)
+    stated = [value for space in spaces if space is not None for _, value in space.stated()]
+    lengths = [int(value) for value in (*stated, *([] if fixed is None else [fixed])) if isinstance(value, int | float)]
+    return min(lengths, default=None)
+
+
+def data_lines(summary: DataSummary) -> Iterator[str]:
+    """The block, line by line: where the rows are from, each split, what was left out, how texts become tokens, and
+    what is suspicious."""
+    yield f"data: {summary.source}"
+    for file in summary.files[:SHOWN_FILES]:
+        yield f"  {file_in_words(file)}"
+    if len(summary.files) > SHOWN_FILES:
+        yield f"  and {len(summary.files) - SHOWN_FILES} more files"
+    for name, split in summary.splits.items():
+        yield f"  {name:10} {split.rows:,} rows: {labels_in_words(split)}"
+        if name in summary.tokens:
+            yield f"  {'':10} {tokens_in_words(summary.tokens[name], split.rows)}"
+    if out := left_out(summary):
+        yield f"  left out: {out}"
+    if summary.positive is not None:
+        yield f"  f1 is that of the class {summary.positive!r} (data.positive)"
+    if how := tokenizer_in_words(summary):
+        yield f"  {how}"
+    for warning in warnings_of(summary):
+        yield f"  WARNING {warning}"
+
+
+def labels_in_words(split: SplitSummary) -> str:
+    """The classes with their rows, or the range of the numbers."""
+    if split.value_range is not None:
+        low, mean, high = split.value_range
+        return f"{low:g} to {high:g}, mean {mean:g}"
+    shown = [f"{name} {rows:,}" for name, rows in list(split.classes.items())[:SHOWN_CLASSES]]
+    more = len(split.classes) - len(shown)
+    return ", ".join([*shown, *([f"and {more} more classes"] if more else [])])
+
+
+def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
+    """How long the texts are, and what of them is cut."""
+    length = f"median {tokens.median:,} tokens, longest {tokens.longest:,}"
+    if not tokens.cut_rows:
+        return f"{length}; none is cut"
+    return (
+        f"{length}; {tokens.cut_rows:,} rows cut ({tokens.cut_rows / rows:.1%}), {tokens.lost_share:.1%} of tokens lost"
+    )
+
+
+def left_out(summary: DataSummary) -> str:
+    """Rows that stand in no split, and why; empty where there are none."""
+    counts = ((summary.duplicates, "with a text that stands in the data already"), (summary.empty, "without a text"))
+    return "; ".join(f"{rows:,} rows {why}" for rows, why in counts if rows)
+
+
+def tokenizer_in_words(summary: DataSummary) -> str | None:
+    """The vocabulary and the padding; None where no tokenizer is known yet."""
+    how = summary.tokenizer
+    if how is None:
+        return None
+    return (
+        f"tokenizer: {how.vocabulary:,} tokens, at most {how.max_length:,} per row; {how.padding_side} padding with "
+        f"{how.pad_token} ({how.pad_id})"
+    )
+
+
+def file_in_words(file: FileRead) -> str:
+    """A file and how it was read."""
+    quotes = {True: "quoted", False: "without quoting", None: None}[file.quoted]
+    separator = None if file.separator is None else f"separator {SEPARATORS.get(file.separator, file.separator)}"
+    how = ", ".join(part for part in (file.encoding, separator, quotes) if part)
+    return f"{file.path} ({file.split}): {file.rows:,} rows{f'; {how}' if how else ''}"
+
+
+SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}

@@ -1,0 +1,269 @@
+"""`tunefleet doctor`: what this machine, and the cluster of a spec, has and lacks for a run; each with what to do.
+
+In: a spec, or nothing. Out: findings by machine. Nothing is started or changed; a cluster is joined and asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.capacity import ClusterError
+from cluster.examination import Finding, State, examine_folder, examine_machine
+from cluster.storage import is_uri
+from trainables.cache_place import FOLDER_VARIABLE, store_folder
+from trainables.errors import InputError
+from tuning.checks.mistakes import SpecError
+from tuning.checks.network_disks import network_disk
+from tuning.checks.versions import unsupported
+
+if TYPE_CHECKING:
+    from cluster.capacity import Node
+    from tuning.spec import ExperimentSpec
+
+Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+HERE = "this machine"
+REACH_SECONDS = 5.0  # for one answer of a server outside
+SKEW_SECONDS = 5.0  # by which the clocks of two machines may differ: times of reports are compared
+ANSWER_SECONDS = 60.0  # for a node's examination
+WITHOUT_SPEC: Mapping[str, Any] = {  # what is looked at where no spec is given: no model, no data
+    "name": "doctor",
+    "task": "text_classification",
+    "trainable": "learning_curve",
+    "epochs": 1,
+    "space": {"learning_rate": {"loguniform": [1e-5, 1e-3]}},
+    "strategies": [{"kind": "random", "trials": 1}],
+}
+
+
+def add_doctor(add: Add) -> argparse.ArgumentParser:
+    """The subcommand, without the words of the spec."""
+    sub = add("doctor", _doctor, "tell what this machine, or a spec's cluster, has and lacks for a run")
+    sub.add_argument("spec", metavar="SPEC", nargs="?", help="a YAML file or a preset; without one: the machine alone")
+    sub.add_argument("--json", action="store_true", help="the findings as JSON")
+    return sub
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    source, overrides = arguments.spec, list(arguments.overrides)
+    if source is not None and "=" in source:
+        source, overrides = None, [source, *overrides]
+    found = examine(WITHOUT_SPEC if source is None else source, overrides)
+    if arguments.json:
+        print(json.dumps({place: [one.to_json() for one in findings] for place, findings in found.items()}, indent=2))
+    else:
+        print("\n".join(lines_of(found)))
+    lacking = any(one.state is State.LACKING for findings in found.values() for one in findings)
+    return 1 if lacking else 0
+
+
+def lines_of(found: Mapping[str, list[Finding]]) -> Iterator[str]:
+    """A line per finding, and its advice below it; a last line that counts them."""
+    width = max(len(one.topic) for findings in found.values() for one in findings)
+    for place, findings in found.items():
+        yield f"{place}:"
+        for one in findings:
+            first, *more = one.found.splitlines() or [""]
+            yield f"  {one.state:7}  {one.topic:{width}}  {first}"
+            indent = " " * (width + 13)
+            yield from (f"{indent}{line}" for line in more)
+            if one.advice:
+                yield f"{indent}-> {one.advice}"
+    states = [one.state for findings in found.values() for one in findings]
+    lacking, notes = states.count(State.LACKING), states.count(State.NOTE)
+    yield "nothing is lacking" if not lacking else f"{lacking} lacking: a run would fail"
+    if notes:
+        yield f"{notes} to note"
+
+
+def examine(source: str | Path | Mapping[str, Any], overrides: list[str]) -> dict[str, list[Finding]]:
+    """Findings by machine: this one, and each node of the spec's cluster.
+
+    Args:
+        source, overrides: as `load_spec` takes them.
+    """
+    from tuning.spec import load_spec
+
+    here = [*_versions(), *examine_machine()]
+    try:
+        spec = load_spec(source, overrides)
+    except SpecError as error:
+        mend = "mend it; `tunefleet validate` tells the same"
+        here.append(Finding("spec", State.LACKING, str(error), mend))
+        return {HERE: [*here, *_cache(), *_hub()]}
+    checks = (_storage(spec), _cache(), _store(spec), _hub(), _tracking(spec))
+    found = {HERE: [*here, *(finding for check in checks for finding in check)]}
+    if spec.cluster.address is not None:
+        found |= _cluster(spec)
+    return found
+
+
+def _versions() -> Iterator[Finding]:
+    for mistake in unsupported():
+        yield Finding(mistake.path, State.LACKING, f"{mistake.value}: {mistake.rule}", mistake.next_step)
+
+
+def _storage(spec: ExperimentSpec) -> Iterator[Finding]:
+    storage = spec.cluster.storage
+    if not is_uri(storage):
+        yield from examine_folder("storage", Path(storage).expanduser().absolute(), "set cluster.storage=FOLDER")
+        return
+    from cluster.storage import probe
+
+    try:
+        probe(storage)
+    except ClusterError as error:
+        yield Finding("storage", State.LACKING, str(error), "set cluster.storage to a place that can be written")
+        return
+    yield Finding("storage", State.FINE, f"{storage} can be written, read and deleted from")
+
+
+def _cache() -> Iterator[Finding]:
+    step = f"set {FOLDER_VARIABLE} to a folder of yours on a local disk"
+    try:
+        folder = store_folder()
+    except InputError as error:
+        yield Finding("cache", State.LACKING, f"{error.name}: {error.rule}", step)
+        return
+    if folder.exists() and folder.stat().st_uid != os.getuid():
+        yield Finding("cache", State.LACKING, f"{folder} belongs to account {folder.stat().st_uid}", step)
+    elif disk := network_disk(folder):
+        told = f"{folder} lies on a network disk ({disk}), where locks may not hold"
+        yield Finding("cache", State.NOTE, told, step)
+    else:
+        yield from examine_folder("cache", folder, step)
+
+
+def _store(spec: ExperimentSpec) -> Iterator[Finding]:
+    from tuning.store.study_store import StudyStore
+    from tuning.store.url import StoreError, masked
+
+    url = spec.store_url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///").partition("?")[0]).exists():
+        yield Finding("store", State.FINE, f"{masked(url)}, made by the first run")
+        return
+    store = StudyStore(url)
+    try:
+        names = store.experiments()
+    except StoreError as error:
+        yield Finding("store", State.LACKING, str(error), "mend the URL or the server (TUNEFLEET_STORE, store)")
+        return
+    finally:
+        with contextlib.suppress(StoreError):
+            store.close()
+    yield Finding("store", State.FINE, f"{masked(url)}: {len(names)} experiments")
+
+
+def _hub() -> Iterator[Finding]:
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    kept = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
+    held = f"{cache} holds {kept} models"
+    if constants.HF_HUB_OFFLINE:
+        yield Finding("hub", State.FINE, f"switched off (HF_HUB_OFFLINE); {held}")
+    elif why := _unreachable(constants.ENDPOINT):
+        advice = (
+            "name a local folder (model, data.path), or a cache that holds them (HF_HOME, with HF_HUB_OFFLINE=1); "
+            "behind a proxy set https_proxy; with a mirror set HF_ENDPOINT"
+        )
+        yield Finding("hub", State.NOTE, f"{constants.ENDPOINT} cannot be reached: {why}; {held}", advice)
+    else:
+        token = "a token is there" if _has_hub_token() else "no token: gated models and pushes need `hf auth login`"
+        yield Finding("hub", State.FINE, f"{constants.ENDPOINT} answers; {token}; {held}")
+
+
+def _has_hub_token() -> bool:
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def _tracking(spec: ExperimentSpec) -> Iterator[Finding]:
+    from tuning.tracking.tracking import has_key
+
+    mode = os.environ.get("WANDB_MODE") or spec.wandb.mode
+    key = "a key is there" if has_key(spec.wandb) else "no key"
+    if mode in ("offline", "disabled", "dryrun") or (mode == "auto" and not has_key(spec.wandb)):
+        yield Finding("W&B", State.FINE, f"{mode}, {key}: nothing is sent")
+        return
+    server = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+    if why := _unreachable(server):
+        advice = "set wandb.mode=offline and `wandb sync` later; behind a proxy set https_proxy"
+        yield Finding("W&B", State.NOTE, f"{key}; {server} cannot be reached: {why}", advice)
+    else:
+        yield Finding("W&B", State.FINE, f"{key}; {server} answers")
+
+
+def _unreachable(url: str) -> str | None:
+    """Why no server answers there, in a few words; None: one does, whatever it says."""
+    import requests
+
+    try:
+        requests.head(url, timeout=REACH_SECONDS, allow_redirects=False)
+    except requests.exceptions.ProxyError:
+        return "the proxy does not let it through"
+    except requests.exceptions.SSLError:
+        return "its certificate is not trusted here (behind a company's proxy: REQUESTS_CA_BUNDLE, SSL_CERT_FILE)"
+    except requests.exceptions.Timeout:
+        return f"no answer within {REACH_SECONDS:g} s"
+    except requests.exceptions.RequestException as error:
+        return f"no connection ({type(error).__name__})"
+    return None
+
+
+def _cluster(spec: ExperimentSpec) -> dict[str, list[Finding]]:
+    """Of each node of the spec's cluster, which is joined for that."""
+    from cluster.session import connect
+
+    place = f"cluster {spec.cluster.address}"
+    with contextlib.ExitStack() as stack:
+        folder = spec.run_folder.parent
+        try:
+            reads = spec.local_inputs
+            session = stack.enter_context(connect(spec.cluster, run_folder=folder, reads=reads))
+        except ClusterError as error:
+            return {place: [Finding("cluster", State.LACKING, str(error))]}
+        found = {place: [Finding("cluster", State.FINE, session.describe())]}
+        for node, findings in _examined(session.nodes):
+            found[f"node {node.address} ({node.id[:8]})"] = findings
+    return found
+
+
+def _examined(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding]]]:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(_look)
+    asked = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        asked[node] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
+    for node, answer in asked.items():
+        try:
+            clock, findings = ray.get(answer, timeout=ANSWER_SECONDS)
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError) as error:
+            told = str(error).strip().splitlines()[-1]
+            advice = "look at the node with `ray status`, or take it out of the cluster"
+            yield node, [Finding("answer", State.LACKING, told, advice)]
+            continue
+        yield node, [*findings, *_clock(clock)]
+
+
+def _look() -> tuple[float, list[Finding]]:
+    return time.time(), examine_machine()
+
+
+def _clock(there: float) -> Iterator[Finding]:
+    """Between this machine and a node; what the answer took counts in its favour."""
+    skew = abs(time.time() - there)
+    if skew > SKEW_SECONDS:
+        yield Finding(
+            "clock", State.NOTE, f"differs by {skew:.0f} s from this machine's", "synchronise it (chrony, NTP)"
+        )

@@ -1,0 +1,78 @@
+"""What the data of an experiment came to, asked of a node before the first trial starts there.
+
+One task reads and tokenises the rows where trials will run, and leaves them in that node's store: the first trials find
+them. What cannot be used is an error here, once, and not one of every trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cluster.capacity import ClusterError
+from trainables.data_summary import DataSummary
+from trainables.errors import InputError
+from trainables.spec import FineTuneSpec
+from tuning.data_block import shortest
+from tuning.spec import ExperimentSpec
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+
+SILENT_SECONDS = 3.0  # after which it is said that something is waited for
+READ_SECONDS = 3600.0  # a model and a data set may have to be downloaded
+
+
+def data_summary(spec: ExperimentSpec, session: Session, say: Callable[[str], None]) -> DataSummary | None:
+    """The summary, with the tokens of all splits; None for a trainable that reads its own data.
+
+    Args:
+        say: told when this takes a while.
+
+    Raises:
+        TaskError, ModelError: the rows, or the model's tokenizer, cannot be used.
+        ClusterError: no node could tell.
+    """
+    if spec.trainable != "finetune":
+        return None
+    import ray
+
+    options = _beside_trials(session)
+    asked = (
+        ray.remote(look)
+        .options(num_cpus=0, max_retries=1, **options)
+        .remote(spec.trial_spec(spec.seeds[0]), shortest(spec), spec.test)
+    )
+    done, _ = ray.wait([asked], timeout=SILENT_SECONDS)
+    if not done:
+        say("reading and tokenising the data")
+    try:
+        plain = ray.get(asked, timeout=READ_SECONDS)
+    except ray.exceptions.GetTimeoutError as error:
+        ray.cancel(asked, force=True)
+        raise ClusterError(
+            f"the data could not be read within {READ_SECONDS:g} s: is a download waiting for a network? "
+            "Try `tunefleet validate`, or fetch the model and the data set beforehand (HF_HOME)."
+        ) from error
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"the node that was to read the data does not answer: {error}") from error
+    return DataSummary.model_validate(plain)
+
+
+def look(spec: FineTuneSpec, max_length: int | None, test: bool) -> dict[str, Any]:
+    """On a node: the rows in its store, and what they came to."""
+    from trainables.cache import prepare
+
+    return prepare(spec, max_length).summary(test=test).model_dump(mode="json")
+
+
+def _beside_trials(session: Session) -> dict[str, Any]:
+    """A node that holds trials, so that they find the rows."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = next((node for node in session.nodes if node.holds(session.resources)), None)
+    return {} if there is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(there.id, soft=True)}
