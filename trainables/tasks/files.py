@@ -37,9 +37,8 @@ def locate(options: DataSpec) -> dict[str, list[Path]]:
     """
     base = Path(options.path).expanduser() if options.path is not None else Path()
     if not base.exists():
-        raise TaskError(
-            "data.path", str(base), "no such file or folder", "check the path, on every node that runs trials"
-        )
+        rule = f"no such file or folder, looked in {base.absolute().parent}"
+        raise TaskError("data.path", str(base), rule, "check the path, on every node that runs trials")
     found = {"train": [base]} if base.is_file() else {}
     folder = base.parent if base.is_file() else base
     for split, aliases in ALIASES.items():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from trainables.metrics import direction_of
 from trainables.spec import TRAININGS
 from trainables.tasks import find_task
+from tuning.checks.row_bounds import most_rows
 from tuning.checks.value_checks import fewest_steps, stated_of
 from tuning.spec import ExperimentSpec
 from tuning.strategies import Strategy
@@ -100,7 +101,7 @@ def _values(spec: ExperimentSpec) -> Iterator[str]:
 
 def _warmup(spec: ExperimentSpec) -> Iterator[str]:
     """Some trials whose learning rate never reaches its peak; where that holds for all of them, it is refused."""
-    rows = spec.data.subset.train
+    rows = most_rows(spec)
     if spec.trainable != "finetune" or rows is None:
         return
     fewest = fewest_steps(spec, rows)

@@ -11,6 +11,7 @@ from trainables.spec import TRAININGS, TUNABLES, Value
 from trainables.tasks import find_tasks
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
+from tuning.checks.row_bounds import most_rows
 from tuning.space import Space
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def check_direction(draft: Draft) -> Iterator[Mistake]:
 
 
 def check_warmup(draft: Draft) -> Iterator[Mistake]:
-    """A warm-up as long as the run. How many rows there are is known from `data.subset.train` alone here."""
+    """A warm-up as long as the run, judged by the rows that there are at most."""
     if draft.spec.trainable == "finetune":
-        yield from endless_warmups(draft.spec, draft.spec.data.subset.train)
+        yield from endless_warmups(draft.spec, most_rows(draft.spec))
 
 
 def endless_warmups(spec: ExperimentSpec, rows: int | None) -> Iterator[Mistake]:
@@ -53,7 +54,7 @@ def endless_warmups(spec: ExperimentSpec, rows: int | None) -> Iterator[Mistake]
         if value >= most:
             batch = min(_values(spec, "per_device_train_batch_size"))
             rule = (
-                f"a trial has at most {most} optimizer steps ({rows} rows, {spec.epochs:g} epochs, batches of "
+                f"a trial has at most {most} optimizer steps (at most {rows} rows, {spec.epochs:g} epochs, batches of "
                 f"{batch:g}), so the learning rate never reaches its peak"
             )
             yield Mistake(where, rule, value, "lower it, or use warmup_ratio (0.06 to 0.1 is usual)")

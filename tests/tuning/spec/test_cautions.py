@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.specs import GOOD
@@ -68,13 +71,30 @@ def test_the_metrics_of_a_trainable_of_ones_own_are_told_of_and_not_refused() ->
 def test_a_warmup_as_long_as_the_run_is_refused_with_the_number_of_its_steps() -> None:
     told = refused("fixed.warmup_steps=100000", "data.subset.train=112", "epochs=1", strategies="grid")
     assert told.startswith(
-        "fixed.warmup_steps: 100000: a trial has at most 7 optimizer steps (112 rows, 1 epochs, batches of 16), so"
+        "fixed.warmup_steps: 100000: a trial has at most 7 optimizer steps (at most 112 rows, 1 epochs, "
+        "batches of 16), so the learning rate never reaches its peak"
     )
     assert spec("fixed.warmup_steps=6", "data.subset.train=112", "epochs=1", strategies="grid")
     assert spec("fixed.warmup_steps=100000")  # how many rows there are is not known yet
     long = spec("fixed.warmup_steps=100000")
     assert [mistake.path for mistake in endless_warmups(long, rows=9000)] == ["fixed.warmup_steps"]
     assert list(endless_warmups(long, rows=10_000_000)) == list(endless_warmups(long, rows=None)) == []
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_of_local_files_the_rows_are_counted_for_it(kind: str) -> None:
+    rows = [{"text": f"row {number}", "label": str(number % 2)} for number in range(320)]
+    file = Path(f"rows.{kind}")
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif kind == "jsonl":
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    else:
+        file.write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in rows))
+    own = ["task=text_classification", f"data={{path: {file}, text: text, label: label}}", "epochs=1"]
+    told = refused(*own, "fixed.warmup_steps=100", strategies="grid", space={"learning_rate": {"choice": [1e-4, 1e-3]}})
+    assert told.startswith("fixed.warmup_steps: 100: a trial has at most 2")
+    assert spec(*own, "fixed.warmup_steps=10", strategies="grid").data.subset.train is None
 
 
 def test_a_searched_warmup_is_refused_where_no_trial_can_end_it_and_told_where_some_cannot() -> None:
