@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -84,7 +85,10 @@ def _inside(loc: Sequence[int | str], outer: Sequence[int | str]) -> bool:
 def _rule(message: str) -> str:
     """pydantic's sentence as a rule: 'Input should be greater than 0' -> 'must be greater than 0'."""
     message = message.removeprefix("Value error, ").replace("Input should be ", "must be ")
-    return message.replace("Input should have", "must have").replace("should have", "must have")
+    message = re.sub(r"^(Input|Tuple|List|Dictionary) should have", "must have", message).replace(
+        " after validation", ""
+    )
+    return message.replace("should have", "must have")
 
 
 def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> Collection[str]:

@@ -132,7 +132,8 @@ def _as_mapping(name: str, shell: str, value: object) -> str:
         return f"such as {name}: {{learning_rate: {dimension}}}"
     if name not in USUAL:
         return "write {key: value}"
-    example = value if number or (isinstance(value, str) and value) else "..."
+    text = isinstance(value, str) and value and name in ("data", "cluster", "wandb")
+    example = value if number or text else "..."
     return f"such as {name}: {{{USUAL[name]}: {example}}}" + (f", or {shell}.{USUAL[name]}={example}" if shell else "")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 KINDS: dict[str, type[Dimension]] = {
     kind.key: kind for kind in (Uniform, LogUniform, IntUniform, LogInt, Choice, Fixed)
 }
+CALLED = re.compile(r"\s*(?:tune\.|hp\.)?(\w+)\((.*)\)\s*")  # as one writes it in Python
 
 
 def parse_dimension(raw: object) -> Dimension:
@@ -43,11 +45,13 @@ def parse_dimension(raw: object) -> Dimension:
         return raw
     if isinstance(raw, list | tuple):
         raise ValueError("is a bare list; write {choice: [...]} or a range {uniform: [low, high]}")
+    if isinstance(raw, str) and (called := CALLED.fullmatch(raw)) is not None and called[1] in KINDS:
+        raise ValueError(f"is a text; write {{{called[1]}: [{called[2]}]}}")
     if not isinstance(raw, Mapping):
         return Fixed(fixed=plain_value(raw))
     kinds = [key for key in raw if key in KINDS]
     if len(kinds) != 1:
-        raise ValueError(f"must have exactly one of the keys {', '.join(KINDS)}")
+        raise ValueError(f"must have exactly one of the keys {', '.join(KINDS)}; such as {{loguniform: [1e-5, 1e-3]}}")
     return KINDS[kinds[0]].model_validate(raw)
 
 

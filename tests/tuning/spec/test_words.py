@@ -88,6 +88,10 @@ FORMS: dict[str, tuple[str, str]] = {
     "fixed": ("fixed=3", "fixed: {learning_rate: 1e-4}"),
     "one bound": ("space.learning_rate={loguniform: 1e-4}", "write {loguniform: [low, high]}, or a single value bare"),
     "one choice": ("space.per_device_train_batch_size={choice: 16}", "write {choice: [16, 32]}, or 16 alone"),
+    "a call": ("space.learning_rate=loguniform(1e-5, 1e-4)", "is a text; write {loguniform: [1e-5, 1e-4]}"),
+    "min and max": ("space.learning_rate={min: 1, max: 2}", "such as {loguniform: [1e-5, 1e-3]}"),
+    "no seeds": ("seeds=[]", "seeds: []: must have at least 1 item, not 0"),
+    "a budget in words": ("budget=1h", "such as budget: {epochs: ...}, or budget.epochs=..."),
     "one factor": ("strategies.2.factors=1.2", "strategies.2.factors: 1.2: must be a list; write factors: [0.8, 1.2]"),
     "a name of digits": (
         "name=2024",
