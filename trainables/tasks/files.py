@@ -127,7 +127,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def _unpacked_name(path: Path) -> str:
-    return path.name.removesuffix(".gz")
+    return path.name[:-3] if path.suffix.lower() == ".gz" else path.name
 
 
 def _unknown_kind(path: Path) -> TaskError:

@@ -16,8 +16,8 @@ from trainables.tasks import TaskError
 from trainables.tasks.decoding import is_unicode
 from trainables.tasks.sources import RawSplit
 
-WHOLE = re.compile(r"0|-?[1-9]\d*")
-WHOLE_FLOAT = re.compile(r"(0|-?[1-9]\d*)\.0+")  # as a column of floats is written into a CSV
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,99}")  # a longer one is no number that anybody counts with
+WHOLE_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,99})\.0+")  # as a column of floats is written into a CSV
 FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 MANY = 20  # distinct numbers with fractions: no classes any more
 

@@ -19,7 +19,7 @@ from trainables.spec import DataSpec
 from trainables.tasks import TaskError
 from trainables.tasks.decoding import encoding_error
 from trainables.tasks.delimited import separator_error
-from trainables.tasks.files import ignored, kind_of, locate, read_table
+from trainables.tasks.files import DELIMITED, ignored, kind_of, locate, read_table
 from trainables.tasks.hub_splits import load_hub, read_hub
 from trainables.tasks.movie_reviews import REVIEWS, read_reviews, reviews_csv
 from trainables.tasks.tables import Table, some
@@ -157,8 +157,10 @@ def read(options: DataSpec, limit: int | None = None) -> Sources:
 
 def _read_files(options: DataSpec, limit: int | None) -> Sources:
     parts: dict[str, list[tuple[str, Table]]] = {}
-    files, errors, used = [], [], set()
-    for split, paths in locate(options).items():
+    files, used = [], set()
+    located = locate(options)
+    errors = _no_effect(options, [path for paths in located.values() for path in paths])
+    for split, paths in located.items():
         for path in paths:
             used.add(path)
             try:
@@ -173,6 +175,15 @@ def _read_files(options: DataSpec, limit: int | None) -> Sources:
     return found._replace(
         files=tuple(files), ignored=ignored(options, used), complete=complete, errors=(*errors, *found.errors)
     )
+
+
+def _no_effect(options: DataSpec, paths: Sequence[Path]) -> list[TaskError]:
+    """Options about separated fields, where no file has any."""
+    if any(kind_of(path) in (*DELIMITED, None) for path in paths):
+        return []
+    given = {name: value for name in ("separator", "quoted") if (value := getattr(options, name)) is not None}
+    rule = f"says how CSV and its relatives are read, and {paths[0]} is none"
+    return [TaskError(f"data.{name}", value, rule, "remove it") for name, value in given.items()]
 
 
 def _file_read(path: Path, split: str, table: Table) -> FileRead:

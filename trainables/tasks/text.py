@@ -216,7 +216,7 @@ def reading_limit(options: DataSpec) -> int | None:
         TaskError: there is no training file.
     """
     paths = [path for paths in locate(options).values() for path in paths]
-    size = sum(path.stat().st_size * (PACKED if path.suffix == ".gz" else 1) for path in paths)
+    size = sum(path.stat().st_size * (PACKED if path.suffix.lower() == ".gz" else 1) for path in paths)
     return None if size <= WHOLE_UP_TO else max(1 << 20, BEGINNING // len(paths))
 
 

@@ -199,6 +199,14 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     unusable("data.label", r"2 columns of .*train\.csv have this name", "text_classification", options)
 
 
+def test_options_about_fields_are_refused_where_no_file_has_any(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("\n".join(f'{{"text": "film {i}", "label": {i % 2}}}' for i in range(40)))
+    options = generic(tmp_path).model_copy(update={"separator": "tab", "quoted": False})
+    found = find_task("text_classification").check(options)
+    assert [path for path, _ in found] == ["data.separator", "data.quoted"]
+    assert all("train.jsonl is none" in message for _, message in found)
+
+
 def test_options_about_files_are_refused_where_there_are_none() -> None:
     options = DataSpec(hub="me/mine", text=("text",), label="label", separator=";", quoted=True, encoding="cp1252")
     problems = dict(find_task("text_classification").check(options))

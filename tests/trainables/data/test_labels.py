@@ -44,6 +44,7 @@ def csv(folder: Path, *labels: str, rows: int = 60) -> DataSpec:
         (("neg", "neg ", "NA", "pos"), ("NA", "neg", "neg ", "pos")),
         (("Positive", "positive"), ("Positive", "positive")),
         (("12345678901234567890", "3"), ("3", "12345678901234567890")),
+        (("1" * 5000, "3"), ("1" * 5000, "3")),  # too long for a number
         (("1.5", "2.5", "3.0"), ("1.5", "2.5", "3.0")),
         (("e\u0301", "\u00e9"), ("e\u0301", "\u00e9")),  # two spellings of one letter: told, not merged
     ],
