@@ -160,8 +160,14 @@ def _one_process_each(why: str) -> ClusterError:
 
 
 def _for_us(pipes: str) -> bool:
-    """Whether the daemon behind `pipes` is ours or the system's: it serves one user at a time."""
-    return Path(pipes, "control").stat().st_uid in (os.getuid(), 0)
+    """Whether the daemon behind `pipes` is ours or the system's: it serves one user at a time.
+
+    So are the folder and a link that leads to it: who owns those could let the kernels of this account go to a daemon
+    of another one's making.
+    """
+    control = Path(pipes, "control")
+    owners = {path.lstat().st_uid for path in (Path(pipes), Path(pipes).resolve(), control)}
+    return owners <= {os.getuid(), 0} and not control.is_symlink()
 
 
 def _serves(pipes: str) -> bool:

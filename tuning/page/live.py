@@ -1,9 +1,12 @@
 """The page while a run goes on: served on loopback, made again from the store when somebody asks, not more often than
 every few seconds.
+
+Any account of the machine can connect to loopback, so the address holds a key, which only the terminal shows.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +17,7 @@ from tuning.page.document import Content, page
 LOOPBACK = "127.0.0.1"
 REMADE_EVERY = 4.0  # seconds, at most
 REST = 4.0  # times as long as the last making took: the run beside it needs the machine more
+SILENCE = 30.0  # seconds after which a connection that says nothing is closed
 POLICY = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
@@ -41,7 +45,7 @@ class Fresh:
 
 
 class PageServer(ThreadingHTTPServer):
-    """Answers `/` with the page and `/content` with what is new in it; this machine alone can ask."""
+    """Answers `/KEY/` with the page and `/KEY/content` with what is new in it, to who knows the key."""
 
     daemon_threads = True
 
@@ -55,16 +59,22 @@ class PageServer(ThreadingHTTPServer):
             OSError: the port is taken.
         """
         self.fresh = Fresh(make)
+        self.key = secrets.token_urlsafe(24)
         super().__init__((LOOPBACK, port), _Handler)
 
     @property
     def url(self) -> str:
-        """Where it listens."""
-        return f"http://{LOOPBACK}:{self.server_port}/"
+        """Where the page is, the key included."""
+        return f"http://{LOOPBACK}:{self.server_port}/{self.key}/"
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
+
+    def setup(self) -> None:
+        """As the base class, with a limit for those that connect and say nothing."""
+        self.timeout = SILENCE
+        super().setup()
 
     def do_GET(self) -> None:
         # A site that lets its name point to loopback would read the page through its visitor's browser.
@@ -72,19 +82,23 @@ class _Handler(BaseHTTPRequestHandler):
             f"{name}:{self.server.server_port}" for name in (LOOPBACK, "localhost")
         }:
             self._answer(403, "text/plain", "this address is not the page's")
-        elif self.path not in ("/", "/content"):
-            self._answer(404, "text/plain", "here are / and /content")
+            return
+        key, _, what = self.path.removeprefix("/").partition("/")
+        if not secrets.compare_digest(key.encode(), self.server.key.encode()):
+            self._answer(403, "text/plain", "open the whole address that the terminal shows: there is a key in it")
+        elif what not in ("", "content"):
+            self._answer(404, "text/plain", "here are the page and its content")
         else:
-            self._tell(self.path)
+            self._tell(what)
 
-    def _tell(self, path: str) -> None:
+    def _tell(self, what: str) -> None:
         try:
             content = self.server.fresh.get()
         except Exception as error:  # the reader's page tells it, and asks again: a store may be away for a moment
             self._answer(503, "text/plain", str(error))
             return
         tag = f'"{content.version}"'
-        if path == "/":
+        if not what:
             self._answer(200, "text/html", page(content, live=True))
         elif self.headers.get("If-None-Match") == tag:
             self._answer(304, "application/json", "")

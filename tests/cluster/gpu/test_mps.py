@@ -194,6 +194,30 @@ def test_the_daemon_of_another_user_is_not_used(tool: Tool, folder: Path, tmp_pa
 
 
 @pytest.mark.system
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("foreign", ["the folder", "a link to the folder", "a link to the socket"])
+def test_a_folder_of_another_user_that_leads_to_a_daemon_of_the_systems_is_not_used(
+    tool: Tool, folder: Path, tmp_path: Path, foreign: str
+) -> None:
+    tool(CONTROL, PROGRAM)
+    pipes, real = tmp_path / "nvidia-mps", tmp_path / "real"
+    real.mkdir()
+    (real / "control").touch()
+    if foreign == "a link to the folder":
+        pipes.symlink_to(real)
+    else:
+        pipes.mkdir()
+        (pipes / "control").symlink_to(real / "control")
+        if foreign == "the folder":
+            (pipes / "control").unlink()
+            (pipes / "control").touch()
+    if foreign != "a link to the socket":
+        os.lchown(pipes, 12345, 12345)
+    with Daemon(str(folder)) as daemon:
+        assert daemon.share() == f"in time slices, without MPS: another user's runs here ({pipes})"
+
+
+@pytest.mark.system
 def test_gpus_that_take_one_process_each_are_not_shared_without_it(tool: Tool, folder: Path) -> None:
     tool("nvidia-smi", "#!/bin/sh\necho Exclusive_Process\n")
     with Daemon(str(folder)) as daemon:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -124,6 +125,24 @@ def test_the_server_listens_on_loopback_and_to_its_own_name_alone(server: PageSe
     with pytest.raises(urllib.error.HTTPError) as unknown:
         get(f"{server.url}../study.db")
     assert unknown.value.code == 404
+
+
+def test_the_server_shows_nothing_to_who_does_not_know_the_key(server: PageServer) -> None:
+    here = f"http://127.0.0.1:{server.server_port}"
+    for path in ("/", "/content", "//content", f"/{'x' * 32}/", f"/{'x' * 32}/content", f"/{server.key[:-1]}/"):
+        with pytest.raises(urllib.error.HTTPError) as stranger:
+            get(here + path)
+        assert stranger.value.code == 403
+        assert b"learning_rate" not in stranger.value.read()
+    assert len(server.key) >= 32
+    assert b"learning_rate" in get(server.url).read()
+
+
+def test_a_connection_that_says_nothing_is_closed(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SILENCE", 0.05)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as silent:
+        silent.sendall(b"GET / HT")
+        assert silent.recv(1) == b""
 
 
 def test_a_store_that_is_away_for_a_moment_is_told_and_asked_again(server: PageServer, spec: ExperimentSpec) -> None:
