@@ -12,7 +12,9 @@ processes, as if all shares were alike; those of a batch of 7 rows are not.
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,9 +26,13 @@ import torch
 import torch.distributed as dist
 from transformers import set_seed
 
+from trainables.messages import seal, unseal
 from trainables.micro_batches import Batch
 
 T = TypeVar("T")
+SECRET = "secret"  # of the meeting
+_shared: bytes | None = None
+_numbers = itertools.count()  # of the messages; every process counts the same
 
 # A process that dies is noticed at once by `trainables.team`; this is for one that lives and does not answer. Compiling
 # the model, in one process earlier than in another, has to fit in.
@@ -75,9 +81,9 @@ class Replicas(NamedTuple):
         """The values of all processes, by rank."""
         if self.size == 1:
             return [value]
-        values: list[T | None] = [None] * self.size
-        dist.all_gather_object(values, value)
-        return values  # type: ignore[return-value]
+        number = next(_numbers)
+        messages = _gathered(seal(value, _secret(), sender=self.rank, number=number), self.size)
+        return [unseal(text, _secret(), sender=rank, number=number) for rank, text in enumerate(messages)]
 
     def rows_to_score(self, rows: int) -> list[int]:
         """Indices of this process's share; with fewer rows than processes, some are scored twice."""
@@ -91,6 +97,27 @@ class Replicas(NamedTuple):
         for rank, outputs in enumerate(self.gather(part)):
             whole[rank :: self.size] = outputs
         return whole[:rows]
+
+
+def _gathered(message: bytes, size: int) -> list[bytes]:
+    """The messages of all processes, by rank."""
+    device = torch.device("cuda", 0) if dist.get_backend() == "nccl" else torch.device("cpu")
+    length = torch.tensor([len(message)], device=device)
+    lengths = [torch.zeros_like(length) for _ in range(size)]
+    dist.all_gather(lengths, length)
+    sizes = [int(one) for one in lengths]
+    padded = torch.zeros(max(sizes), dtype=torch.uint8, device=device)
+    padded[: len(message)] = torch.frombuffer(bytearray(message), dtype=torch.uint8).to(device)
+    found = [torch.empty_like(padded) for _ in range(size)]
+    dist.all_gather(found, padded)
+    return [one[:size].cpu().numpy().tobytes() for one, size in zip(found, sizes, strict=True)]
+
+
+def _secret() -> bytes:
+    """What the processes of this trial share, and no other."""
+    if _shared is None:
+        raise RuntimeError("this process has joined no others")
+    return _shared
 
 
 def _buckets(parameters: Iterable[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
@@ -112,15 +139,19 @@ def join(rank: int, size: int, folder: Path) -> None:
     Nothing listens beyond this machine: they meet in a file and talk over the loopback interface, or from GPU to GPU.
 
     Args:
-        folder: the same empty one for all.
+        folder: the same empty one for all, closed to other accounts.
 
     Raises:
         torch.distributed.DistError: the others did not come, or cannot be reached.
     """
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
+    global _shared
     cuda = torch.cuda.is_available()
     store = dist.FileStore(str(folder / "meeting"), size)  # type: ignore[attr-defined]
+    if rank == 0:
+        store.set(SECRET, secrets.token_hex(32))
+    _shared = store.get(SECRET)
     dist.init_process_group(
         "nccl" if cuda else "gloo",
         store=store,

@@ -73,8 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         """As the base class, with a limit for those that connect and say nothing."""
-        self.timeout = SILENCE
         super().setup()
+        self.connection.settimeout(SILENCE)
 
     def do_GET(self) -> None:
         # A site that lets its name point to loopback would read the page through its visitor's browser.
