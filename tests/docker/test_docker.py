@@ -166,6 +166,20 @@ def test_the_gpu_file_adds_to_services_that_there_are() -> None:
 
 
 @pytest.mark.unit
+def test_optuna_dashboard_is_reached_through_its_password_alone() -> None:
+    dashboard = services()["optuna-dashboard"]
+    assert dashboard["command"][:2] == ["python", "/opt/guarded_dashboard.py"]
+    assert dashboard["command"][-1] == "/run/secrets/dashboard_password"
+    assert "dashboard_password" in dashboard["secrets"]
+    copied = [one.value for one in instructions() if one.word == "COPY"]
+    assert "docker/guarded_dashboard.py /opt/guarded_dashboard.py" in copied
+    for key, service in services().items():
+        assert key == "optuna-dashboard" or "optuna-dashboard" not in str(
+            service["command" if "command" in service else "image"]
+        )
+
+
+@pytest.mark.unit
 def test_every_container_is_read_only_and_without_privileges() -> None:
     for service in services().values():
         assert service["read_only"]
