@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from trainables.cache_place import FOLDER_VARIABLE, LIMIT_VARIABLE, StoreError
+from trainables.cache_place import FOLDER_VARIABLE, LIMIT_VARIABLE, StoreError, own_folder
 from trainables.disk import lock, measure, sync
 
 if TYPE_CHECKING:
@@ -68,16 +68,14 @@ class TokenStore:
     """The entries below `folder`, of which the least recently used are removed when they are more than `limit` bytes.
 
     Raises:
-        StoreError: the folder cannot be made.
+        StoreError: the folder cannot be made, or is not this account's alone.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.root, self.limit = folder, limit
         self.folder = folder / "tokens"
         with self._usable():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            for place in (folder, self.folder):
-                place.mkdir(mode=0o700, exist_ok=True)
+            own_folder(folder, self.folder.name)
 
     def fetch(self, key: str, build: Callable[[], Content]) -> Entry:
         """The entry of that key; where there is none, or a damaged one, `build` makes its content.

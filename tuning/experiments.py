@@ -46,8 +46,7 @@ def find_experiment(experiment: str, storage: str | Path) -> Path:
     given, (experiment, storage) = experiment, _by_name(experiment, storage)
     if (bucket := _bucket_of(experiment, storage)) is not None:
         if (text := bucket.spec()) is not None:
-            bucket.folder.mkdir(parents=True, exist_ok=True)
-            (bucket.folder / SPEC_FILE).write_text(text, encoding="utf-8")
+            (bucket.make_folder() / SPEC_FILE).write_text(text, encoding="utf-8")
             return bucket.folder
     else:
         for folder in (Path(storage).expanduser() / experiment, Path(experiment).expanduser()):

@@ -11,9 +11,11 @@ A driver works in a folder of its own machine. All that another machine needs to
 from __future__ import annotations
 
 import posixpath
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster.storage import below, open_bucket, told
+from trainables.cache_place import own_folder, store_folder
 from tuning.run.bucket_store import BucketStore
 from tuning.spec import SPEC_FILE, working_folder
 
@@ -40,6 +42,15 @@ class RunBucket:
         self.filesystem, self.path = open_bucket(self.uri)
         self.store = BucketStore(self.filesystem, self.path, self.uri)
         self._listed = f"{posixpath.dirname(self.path)}/{LIST}/{name}"
+
+    def make_folder(self) -> Path:
+        """The working folder on this machine, made if need be.
+
+        Raises:
+            InputError: somebody else's folder, or a symbolic link, is in its place; says which.
+        """
+        root = store_folder()
+        return own_folder(root, *self.folder.relative_to(root).parts)
 
     def spec(self) -> str | None:
         """The text of the spec that has claimed the place; None if none has."""

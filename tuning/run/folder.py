@@ -141,15 +141,14 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False,
 def _follow(bucket: RunBucket, *, resume: bool) -> None:
     """Make the working folder what the bucket says. A run of this machine may have left an older state, or one that the
     bucket has not got any more."""
-    text = bucket.spec()
+    text, folder = bucket.spec(), bucket.make_folder()
     if text is None:
-        for path in bucket.folder.iterdir() if bucket.folder.is_dir() else ():
-            if path.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name != LOCK_FILE:
                 path.unlink()
         return
-    bucket.folder.mkdir(parents=True, exist_ok=True)
-    (bucket.folder / SPEC_FILE).write_text(text)
+    (folder / SPEC_FILE).write_text(text)
     if resume:
-        bucket.store.follow(bucket.folder / STORE_FILE)
+        bucket.store.follow(folder / STORE_FILE)

@@ -84,7 +84,10 @@ def held_place(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[Run
     Raises:
         RunFolderError: another driver does; says which.
         ClusterError: it is a bucket that cannot be used from here.
+        InputError: the working folder of this machine is somebody else's, or a symbolic link.
     """
+    if is_uri(spec.cluster.storage):
+        RunBucket(spec.cluster.storage, spec.name).make_folder()
     with (
         only_driver(spec.run_folder, spec.name) as lock,
         leased(spec.cluster.storage, spec.name, lock, take_over=take_over) as lease,

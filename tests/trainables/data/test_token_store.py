@@ -335,6 +335,56 @@ def test_a_place_that_cannot_be_written_says_what_to_set(tmp_path: Path) -> None
 
 
 @pytest.mark.unit
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder for another account")
+@pytest.mark.parametrize("place", [".", "tokens"])
+def test_a_folder_that_another_account_has_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folder = tmp_path / "cache"
+    TokenStore(folder, LARGE)
+    os.chown(folder / place, 65534, 65534)
+    rule = (
+        rf"{folder / place} belongs to another account \(uid 65534\), .*; set TUNEFLEET_CACHE to a folder of your own"
+    )
+    with pytest.raises(StoreError, match=rule):
+        TokenStore(folder, LARGE)
+    monkeypatch.setenv("TUNEFLEET_CACHE", str(folder))
+    if place == ".":
+        with pytest.raises(StoreError, match=rule):
+            store_folder()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    TokenStore(link, LARGE)  # one's own, to a larger disk
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(StoreError, match=rf"{link} belongs to another account"):  # it leads somebody into his own files
+        TokenStore(link, LARGE)
+
+
+@pytest.mark.unit
+def test_a_folder_that_all_can_write_into_is_refused_and_a_sticky_one_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(StoreError, match=rf"every account can write into {folder} \(mode 0777\); `chmod o-w {folder}`"):
+        TokenStore(folder, LARGE)
+    folder.chmod(0o1777)  # as /tmp is: what lies in it is its owner's
+    TokenStore(folder, LARGE)
+    (folder / "tokens").chmod(0o777)
+    with pytest.raises(StoreError, match=r"every account can write into .*tokens"):
+        TokenStore(folder, LARGE)
+
+
+@pytest.mark.unit
+def test_a_link_in_the_place_of_the_tokens_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "tokens").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match=r"tokens is a symbolic link, .*; remove the link"):
+        TokenStore(tmp_path / "cache", LARGE)
+
+
+@pytest.mark.unit
 def test_the_place_is_the_variables_then_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE", "/scratch/tokens")
     assert store_folder() == Path("/scratch/tokens")

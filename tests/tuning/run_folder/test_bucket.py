@@ -27,12 +27,13 @@ from tests.support.slots import A, DrivenSlot, saved, state_of
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from trainables.bucket import COMPLETE
 from trainables.checksums import CHECKSUMS
+from trainables.errors import InputError
 from trainables.finetune import FineTuning
 from trainables.recipe import RECIPE, SPARE, Recipe, weights
 from trainables.shared_memory import SharedMemory
 from trainables.spec import FineTuneSpec, Subset
 from trainables.states import Keeping, scorable
-from tuning import load_spec
+from tuning import load_spec, run_experiment
 from tuning.checks.mistakes import SpecError
 from tuning.experiments import find_store, names_in
 from tuning.jobs.parcel import pack
@@ -200,6 +201,40 @@ def test_a_place_that_is_taken_is_refused_and_a_spec_that_differs_is_not_resumed
     with pytest.raises(RunFolderError, match="different: epochs"):
         claim_run_folder(spec(epochs=8), resume=True)
     claim_run_folder(spec(), resume=True)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_link_in_the_place_of_the_working_folder_is_refused_and_what_it_leads_to_is_not_emptied(
+    bucket: str, tmp_path: Path, depth: int
+) -> None:
+    spec = load_spec({**spec_of("runs", "grid", 0.0), "cluster": {"storage": bucket}})
+    (precious := tmp_path / "precious").mkdir()
+    for name in ("thesis.tex", "stopped/thesis.tex", f"{spec.run_folder.parent.name}/stopped/thesis.tex"):
+        (precious / name).parent.mkdir(parents=True, exist_ok=True)
+        (precious / name).write_text("years")
+    place = [spec.run_folder, *spec.run_folder.parents][depth]
+    place.parent.mkdir(parents=True)
+    place.symlink_to(precious)
+    before = sorted(precious.rglob("*"))
+    for resume in (False, True):
+        with pytest.raises(InputError, match=rf"{place} is a symbolic link, and what it leads to would be .*emptied"):
+            claim_run_folder(spec, resume=resume)
+        with pytest.raises(InputError, match="is a symbolic link"):
+            run_experiment(spec, resume=resume, progress=False)
+    assert sorted(precious.rglob("*")) == before
+
+
+@pytest.mark.unit
+def test_a_link_in_the_working_folder_is_removed_alone(bucket: str, tmp_path: Path) -> None:
+    spec = load_spec({**spec_of("runs", "grid", 0.0), "cluster": {"storage": bucket}})
+    (precious := tmp_path / "precious").mkdir()
+    (precious / "thesis.tex").write_text("years")
+    spec.run_folder.mkdir(parents=True)
+    (spec.run_folder / "studies").symlink_to(precious)
+    claim_run_folder(spec, resume=False)
+    assert [path.name for path in spec.run_folder.iterdir()] == ["spec.yaml"]
+    assert (precious / "thesis.tex").read_text() == "years"
 
 
 def in_the_bucket(bucket: str, seconds_per_epoch: float, **changed: Any) -> dict[str, Any]:
