@@ -16,7 +16,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
@@ -32,6 +31,7 @@ from tuning.listing import LISTED, list_what
 from tuning.reading_commands import add_compare, add_export, recorded
 from tuning.report_command import add_report
 from tuning.run.folder import RunFolderError
+from tuning.starting.command import add_init
 from tuning.store.url import StoreError
 from tuning.tracking.tracking import TrackingError
 
@@ -43,10 +43,6 @@ SUCCESS, FAILED, WRONG_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 YOUNG_OBJECTS = 100_000  # before garbage is searched for: Python's 700 does so 600 times during the imports
 WRONG_INPUTS = (SpecError, InputError, UnknownExperiment, RunFolderError)
 EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError, HubError)
-
-
-class Refused(InputError):
-    """The command cannot be obeyed as it was given."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,8 +131,7 @@ def parser() -> argparse.ArgumentParser:
         sub = add(name, command, summary)
         sub.add_argument("spec", metavar="SPEC", help="a YAML file, or a preset (tunefleet ls presets)")
         _add_overrides(sub)
-    sub = add("init", _init, "write a commented spec to start from")
-    sub.add_argument("file", metavar="FILE", nargs="?", default="experiment.yaml", help="default: %(default)s")
+    add_init(add)
     sub = add("ls", list_what, "list strategies, tasks, presets; or the studies that were run")
     sub.add_argument("what", nargs="?", choices=LISTED, help="default: all but the studies")
     _add_place(sub)
@@ -321,22 +316,6 @@ def _validate(arguments: argparse.Namespace) -> int:
         print(*data_lines(data), sep="\n")
     elif spec.trainable == "finetune":
         print(f"data: {spec.data.hub or spec.task} is looked at when a run starts")
-    return SUCCESS
-
-
-def _init(arguments: argparse.Namespace) -> int:
-    from tuning.spec_file import EXAMPLES
-
-    target, text = Path(arguments.file), (EXAMPLES / "starter.yaml").read_text(encoding="utf-8")
-    _, _, rest = text.partition("\n")  # the first line describes the preset, not the user's own file
-    try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(rest)
-    except FileExistsError:
-        raise Refused("FILE", str(target), "exists already", "choose another name") from None
-    except OSError as error:
-        raise Refused("FILE", str(target), f"cannot be written: {error.strerror}", "choose another place") from error
-    print(f"{target} is written. Next: edit it, tunefleet validate {target}, tunefleet run {target}")
     return SUCCESS
 
 

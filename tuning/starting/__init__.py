@@ -1,0 +1,1 @@
+"""From a user's data to a first spec that runs: `tunefleet init --data FILE`."""
