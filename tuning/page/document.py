@@ -100,7 +100,7 @@ def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: Record
         lineage_figure(outcome),
         schedule_figure(outcome),
         rung_figure(outcome, spec),
-        slot_figure(outcome),
+        slot_figure(outcome, colour),
         seed_figure(comparison, colour),
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
-from tuning.outcome import ExperimentOutcome, StudyOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.page.figure import PALETTE, SCALE, WINNER, Figure, Table, View, plot_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Point(NamedTuple):
     member: int
     epoch: float
     score: float
+    failed: bool = False  # its trial failed: the score is told, and does not stretch the scale of the colours
 
 
 class Clone(NamedTuple):
@@ -75,7 +76,11 @@ def lineage_info(study: StudyOutcome) -> LineageInfo:
     best = study.best()
     return LineageInfo(
         members=len(study.trials),
-        points=tuple(Point(t.number, r.epoch, r.metrics[study.metric]) for t in study.trials for r in t.reports),
+        points=tuple(
+            Point(t.number, r.epoch, r.metrics[study.metric], t.state is TrialState.FAILED)
+            for t in study.trials
+            for r in t.reports
+        ),
         clones=tuple(
             Clone(trial.number, numbers[x.donor], trial.reports[x.reports - 1].epoch if x.reports else 0.0, x.epoch)
             for trial in study.trials
@@ -106,6 +111,7 @@ def _draw(info: LineageInfo) -> dict[str, Any]:
         hoverinfo="skip",
     )
     _add_arrows(drawing, info.clones)
+    shown = [point.score for point in info.points if not point.failed] or [point.score for point in info.points]
     drawing.add_scatter(
         x=[point.epoch for point in info.points],
         y=[point.member for point in info.points],
@@ -114,6 +120,9 @@ def _draw(info: LineageInfo) -> dict[str, Any]:
         marker={
             "size": 11,
             "color": [point.score for point in info.points],
+            "symbol": ["x" if point.failed else "circle" for point in info.points],
+            "cmin": min(shown, default=0.0),
+            "cmax": max(shown, default=1.0),
             "colorscale": SCALE,
             "line": {"width": 1, "color": MEMBER},
             "colorbar": {"title": {"text": "score"}, "thickness": 12},

@@ -6,28 +6,29 @@ ran on is not recorded: trials are put side by side, into the first row that is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tuning.budget import Limit
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome
-from tuning.page.figure import STATE_COLOURS, Figure, Table, View, number, plain, plot_of
+from tuning.page.figure import ALL, STATE_COLOURS, Figure, Table, View, number, plain, plot_of
 
 SLACK = 0.05  # seconds by which one report's span may overlap the next one's: clocks of two processes
 
 
 class Span(NamedTuple):
-    """A trial at work without a pause. Seconds since the study's first sign of life."""
+    """A trial at work without a pause. Seconds since the first sign of life of what is shown."""
 
     row: int
     start: float
     end: float
     trial: str
     state: str
+    strategy: str
 
 
 class Timeline(NamedTuple):
-    """What one study's slots did."""
+    """What the slots of one study did, or those of several together."""
 
     spans: tuple[Span, ...]
     rows: int
@@ -35,19 +36,25 @@ class Timeline(NamedTuple):
     held: float  # device-seconds of the whole allocation
 
 
-def slot_figure(outcome: ExperimentOutcome) -> Figure:
-    """One view per study."""
+def slot_figure(outcome: ExperimentOutcome, colours: Mapping[str, str]) -> Figure:
+    """A view of all strategies where there are several, and one per study."""
     found = {
         f"{study.strategy}, seed {study.seed}": (study, line)
         for study in outcome.studies
         if (line := timeline(study)).spans
     }
+    views = [View(name, _summary(name, study, line), _draw(line)) for name, (study, line) in found.items()]
+    if len({study.strategy for study, _ in found.values()}) > 1:
+        together = timeline(*(study for study, _ in found.values()))
+        end = max(span.end for span in together.spans)
+        told = f"{ALL}: {len(found)} studies in {number(round(end, 1))} seconds; a colour for each strategy."
+        views.insert(0, View(ALL, told, _draw(together, colours)))
     return Figure(
         id="slots",
         title="Timeline of the slots",
         about="Each bar is a trial at work; what is empty was idle: starting, saving, waiting for the next proposal. "
         "Rows are filled from the top; they are not device numbers.",
-        views=tuple(View(name, _summary(name, study, line), _draw(line)) for name, (study, line) in found.items()),
+        views=tuple(views),
         table=Table(
             ("strategy", "seed", "row", "trial", "state", "start (s)", "end (s)"),
             tuple(
@@ -60,22 +67,27 @@ def slot_figure(outcome: ExperimentOutcome) -> Figure:
     )
 
 
-def timeline(study: StudyOutcome) -> Timeline:
-    """The spans of one study, in order of start."""
-    devices = study.devices_per_trial
+def timeline(*studies: StudyOutcome) -> Timeline:
+    """The spans of one study, or of several, in order of start."""
     pieces = sorted(
-        ((start, end, trial) for trial in study.trials for start, end in _spans(trial, devices) if end > start),
+        (
+            (start, end, trial, study.strategy)
+            for study in studies
+            for trial in study.trials
+            for start, end in _spans(trial, study.devices_per_trial)
+            if end > start
+        ),
         key=lambda piece: piece[:2],
     )
     begin = pieces[0][0] if pieces else 0.0
     free: list[float] = []  # when each row is free again
     spans = []
-    for start, end, trial in pieces:
+    for start, end, trial, strategy in pieces:
         row = next((i for i, time in enumerate(free) if time <= start + SLACK), len(free))
         free[row : row + 1] = [end]
-        spans.append(Span(row, start - begin, end - begin, trial.id, trial.state.value))
-    busy = sum(trial.device_seconds for trial in study.trials)
-    return Timeline(tuple(spans), len(free), busy, study.device_seconds)
+        spans.append(Span(row, start - begin, end - begin, trial.id, trial.state.value, strategy))
+    busy = sum(trial.device_seconds for study in studies for trial in study.trials)
+    return Timeline(tuple(spans), len(free), busy, sum(study.device_seconds for study in studies))
 
 
 def _spans(trial: TrialOutcome, devices: float) -> list[tuple[float, float]]:
@@ -90,19 +102,21 @@ def _spans(trial: TrialOutcome, devices: float) -> list[tuple[float, float]]:
     return merged
 
 
-def _draw(line: Timeline) -> dict[str, Any]:
+def _draw(line: Timeline, colours: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Coloured by state, or with `colours` by strategy."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()
-    for state in dict.fromkeys(span.state for span in line.spans):
-        own = [span for span in line.spans if span.state == state]
+    kinds = [span.state if colours is None else span.strategy for span in line.spans]
+    for kind in dict.fromkeys(kinds):
+        own = [span for span, its in zip(line.spans, kinds, strict=True) if its == kind]
         drawing.add_bar(
             orientation="h",
             y=[span.row + 1 for span in own],
             base=[span.start for span in own],
             x=[span.end - span.start for span in own],
-            name=state,
-            marker={"color": STATE_COLOURS[state], "line": {"width": 1, "color": "#ffffff"}},
+            name=plain(kind),
+            marker={"color": (colours or STATE_COLOURS)[kind], "line": {"width": 1, "color": "#ffffff"}},
             customdata=[[plain(span.trial), span.start, span.end] for span in own],
             hovertemplate="trial %{customdata[0]}: %{customdata[1]:.1f} to %{customdata[2]:.1f} s<extra></extra>",
         )

@@ -112,13 +112,15 @@ class Column:
             return ""
         if self.numbers is not None:
             return "numbers" if distinct > MOST_CLASSES else "classes"
-        few = distinct <= min(MOST_NAMES, max(2, len(self.texts) // 2))
+        few = distinct < len(self.texts) and distinct <= min(MOST_NAMES, max(2, len(self.texts) // 2))
         return "classes" if few and self.words <= LABEL_WORDS else ""
 
     def describe(self) -> str:
         """In a few words, for messages."""
         if not self.texts:
             return f"{self.name} (empty)"
+        if not self.is_plain:
+            return f"{self.name} (lists or objects: one label per row is what a task has)"
         return f"{self.name} ({len(self.counts)} distinct, {self.words:.3g} words each)"
 
 

@@ -104,7 +104,7 @@ def test_the_winner_has_the_thickest_line_and_is_named() -> None:
 
 
 def test_all_strategies_are_shown_together_first_where_there_are_several(content: Content) -> None:
-    for id in ("anytime", "learning", "parallel", "slices"):
+    for id in ("anytime", "learning", "parallel", "slices", "slots"):
         assert content.figures[id]["views"][0]["label"] == "all strategies"
     alone = figures(study("grid", [trial(i, [report(1, 0.8, rate=i + 1.0)]) for i in range(2)]))
     assert [view.label for view in alone["learning"].views] == ["grid"]
@@ -153,6 +153,21 @@ def test_lineage_tells_who_cloned_whom_and_which_way_the_best_weights_went() -> 
     info = lineage_info(study("pbt", list(population())))
     assert info.clones == (Clone(member=1, donor=0, left=2.0, taken=1.0),)
     assert info.winner == ((0, 1), (1, 2), (1, 3))
+
+
+def test_a_failed_member_does_not_stretch_the_scale_of_the_colours() -> None:
+    failed = trial(2, [report(1, 0.01, 0.3)], TrialState.FAILED, error="ValueError: no")
+    found = figures(study("pbt", [*population(), failed]))
+    (marks,) = [trace for trace in found["lineage"].views[0].plot["data"] if "colorscale" in trace.get("marker", {})]
+    assert (marks["marker"]["cmin"], marks["marker"]["cmax"]) == (0.1, 0.8)
+    assert marks["marker"]["symbol"].count("x") == 1
+
+
+def test_studies_that_ran_one_after_the_other_share_a_timeline() -> None:
+    first = study("grid", [trial(0, [report(1, 0.5, seconds=10, time=110)])], wall=20)
+    second = study("random", [trial(0, [report(1, 0.6, seconds=10, time=130)])], wall=20)
+    line = timeline(*(replace(one, devices_per_trial=1.0) for one in (first, second)))
+    assert [(s.strategy, s.row, s.start, s.end) for s in line.spans] == [("grid", 0, 0, 10), ("random", 0, 20, 30)]
 
 
 def test_a_schedule_is_what_the_best_weights_were_trained_with() -> None:

@@ -203,6 +203,10 @@ REFUSED = {
     "no such label": (["--data", "ok.csv", "--label", "stars"], "--label: 'stars': no such column; known: label, text"),
     "no such text": (["--data", "ok.csv", "--text", "texts"], "--text: 'texts': no such column; did you mean text?"),
     "no label": (["--data", "bare.csv"], "has no column that looks like a label: text (60 distinct, 9 words each)"),
+    "several labels per row": (
+        ["--data", "lists.jsonl"],
+        "tags (lists or objects: one label per row is what a task has)",
+    ),
     "no text": (["--data", "numbers.csv"], "has no column that looks like a text"),
     "no names": (["--data", "headless.csv"], "its first line looks like a row"),
     "no rows": (["--data", "empty.csv"], "is empty; write a line of column names and at least one row"),
@@ -220,6 +224,7 @@ def test_what_cannot_be_meant_is_refused_with_the_ways_out_and_writes_nothing(
     write("bare.csv", rows_of(text=sentence))
     write("numbers.csv", rows_of(a=lambda i: i * 0.5, b=lambda i: i % 2))
     Path("headless.csv").write_text("".join(f"{sentence(i, 20)},{i % 2}\n" for i in range(20)))
+    write("lists.jsonl", rows_of(text=sentence, tags=lambda i: ["a", "b"][: 1 + i % 2]))
     Path("empty.csv").write_text("")
     Path("names.csv").write_text("text,label\n")
     Path("table.xlsx").write_text("")
