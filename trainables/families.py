@@ -27,7 +27,18 @@ PADDED_IN_FRONT = frozenset({"xlnet"})
 # Their layers mix neighbouring or all positions, and the attention mask does not keep padding out: the score of a row
 # depends on how much it is padded. All rows are padded to one length.
 SEES_PADDING = frozenset(
-    {"big_bird", "bigbird_pegasus", "canine", "convbert", "fnet", "funnel", "nystromformer", "t5gemma2", "yoso"}
+    {
+        "big_bird",
+        "bigbird_pegasus",
+        "canine",
+        "convbert",
+        "fnet",
+        "funnel",
+        "nystromformer",
+        "t5gemma",
+        "t5gemma2",
+        "yoso",
+    }
 )
 # Their forward takes no attention mask.
 TAKES_NO_MASK = frozenset({"fnet"})
@@ -68,7 +79,7 @@ def position_limit(config: Mapping[str, Any]) -> int | None:
     limit = next((int(n) for n in stated if isinstance(n, int | float) and n > 0), None)
     if limit is not None and kind in POSITIONS_AFTER_PADDING:
         padding = part.get("pad_token_id")
-        limit -= 1 + (padding if isinstance(padding, int) else 1)
+        limit -= 1 + (padding if isinstance(padding, int) and kind != "mpnet" else 1)
     return limit
 
 
@@ -92,11 +103,30 @@ def model_types() -> frozenset[str]:
     return _names("auto_mappings.py", "CONFIG_MAPPING_NAMES") | text_classifiers()
 
 
-def _names(file: str, table: str) -> frozenset[str]:
+def is_tokenizer_class(name: str) -> bool:
+    """Whether the installed transformers has a tokenizer of that class, under this name or as an older one of it.
+
+    Older names are those of a family, such as ElectraTokenizer for what is a BertTokenizer today.
+    """
+    name = name.removesuffix("Fast")
+    family = name.removesuffix("Tokenizer").lower()
+    if any(folder.name.replace("_", "") == family for folder in _models().iterdir()):
+        return True
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    files = (*_models().glob("*/tokenization_*.py"), *_models().parent.glob("tokenization_*.py"))
+    return any(word.search(path.read_text(encoding="utf-8")) for path in files)
+
+
+def _models() -> Path:
+    """The folder of transformers' models."""
     found = importlib.util.find_spec("transformers")
     assert found is not None
     assert found.origin is not None
-    source = (Path(found.origin).parent / "models" / "auto" / file).read_text(encoding="utf-8")
+    return Path(found.origin).parent / "models"
+
+
+def _names(file: str, table: str) -> frozenset[str]:
+    source = (_models() / "auto" / file).read_text(encoding="utf-8")
     match = re.search(rf"^{table} = OrderedDict\(\n(.*?)^\)", source, re.DOTALL | re.MULTILINE)
     assert match is not None, f"transformers keeps {table} in another form"
     return frozenset(name for name, _ in ast.literal_eval(match[1].strip()))

@@ -60,8 +60,12 @@ def value_of(config: PreTrainedConfig, key: str) -> Any:
 
 
 @contextmanager
-def explained(spec: FineTuneSpec) -> Iterator[None]:
-    """transformers' errors, and those of the libraries below it, in the user's terms."""
+def explained(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
+    """transformers' errors, and those of the libraries below it, in the user's terms.
+
+    Args:
+        part: what is loaded, such as `its tokenizer `; empty for the model itself.
+    """
     try:
         yield
     except (InputError, MemoryError):
@@ -72,7 +76,7 @@ def explained(spec: FineTuneSpec) -> Iterator[None]:
         step = f"{yes} and set HF_HUB_OFFLINE=1" if isinstance(error, OSError) else "name another model"
         if isinstance(error, OSError) and "safetensors" in reason:
             step = "convert its .bin weights with save_pretrained where you trust them, and name that folder"
-        raise ModelError("model", spec.model, f"cannot be loaded: {reason}", step) from error
+        raise ModelError("model", spec.model, f"{part}cannot be loaded: {reason}", step) from error
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
     options: dict[str, Any] = {**origin(spec), "padding_side": side}
     if config.model_type in READS_END_OF_TEXT:
         options["split_special_tokens"] = True
-    with explained(spec):
+    with explained(spec, "its tokenizer "):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_model(spec.model), **options)
     if config.model_type in READS_END_OF_TEXT:
         _ignore_ends_within_texts(tokenizer)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trainables.families import WITHOUT_VOCABULARY, text_part
+from trainables.families import WITHOUT_VOCABULARY, is_tokenizer_class, text_part
 from trainables.spec import FineTuneSpec
 from trainables.weight_files import FETCH_AGAIN, FETCH_POINTER, POINTER, ModelError, read_json
 
@@ -40,6 +41,11 @@ def tokenizer_errors(spec: FineTuneSpec, folder: Path, config: Mapping[str, Any]
     yield from _file_errors(spec.model, folder)
     if (folder / FAST).is_file():
         yield from _fast_errors(spec, folder / FAST, config)
+        return
+    name = stated.get("tokenizer_class")
+    if isinstance(name, str) and not is_tokenizer_class(name):
+        rule = f"its tokenizer_config.json names the class {name}, which transformers {version('transformers')} lacks"
+        yield ModelError("model", spec.model, rule, f"save the tokenizer where it can be loaded, which writes {FAST}")
 
 
 def vocabulary_error(name: str, ids: Mapping[str, int], plain: set[str], rows: object) -> ModelError | None:
