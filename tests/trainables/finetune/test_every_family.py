@@ -90,9 +90,13 @@ def test_positions_that_begin_after_the_padding_end_where_the_limit_says(kind: s
         logits(model, [[*row[:-1], 10, END]], limit + 1)
 
 
-@pytest.mark.parametrize("kind", sorted(UNLIMITED_POSITIONS))
+# As DeBERTa's third version is published.
+RELATIVE = {"relative_attention": True, "position_biased_input": False, "position_buckets": 16, "pos_att_type": ["p2c"]}
+
+
+@pytest.mark.parametrize("kind", [*sorted(UNLIMITED_POSITIONS), "deberta-v2"])
 def test_families_without_a_limit_take_longer_texts_than_any_number_in_their_configuration(kind: str) -> None:
-    model = small_classifier(kind)
+    model = small_classifier(kind, **(RELATIVE if kind == "deberta-v2" else {}))
     assert position_limit(model.config.to_dict()) is None
     row = [1, *(10 + n % 80 for n in range(POSITIONS * 2)), END]
     assert logits(model, [row], len(row)).isfinite().all()
