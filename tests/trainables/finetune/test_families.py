@@ -107,3 +107,20 @@ def test_what_is_trained_and_saved_scores_alike_in_plain_transformers(
     own = np.empty_like(plain)
     own[trial.data.test_order] = trial.trainer.predict(trial.data.test).predictions
     np.testing.assert_allclose(plain, own, rtol=1e-4, atol=1e-5)
+
+
+def test_a_key_of_a_nested_configuration_is_set_where_it_stands(tmp_path: Path, data: Path) -> None:
+    gemma = next(family for family in FAMILIES if family.model_type == "gemma3")
+    spec = FineTuneSpec(
+        task="text_classification",
+        data=DataSpec(path=str(data), text=("text",), label="label", max_length=LONGEST),
+        model=str(write_model(gemma, tmp_path)),
+        epochs=1,
+        objective=Objective(metric="accuracy", mode="max"),
+        precision="fp32",
+    )
+    assert check_model(spec, ["attention_dropout"]) == []
+    assert [path for path, _ in check_model(spec, ["atention_dropout"])] == ["model.atention_dropout"]
+    trial = FineTuning({**PARAMS, "model.attention_dropout": 0.25}, spec)
+    assert trial.model.config.text_config.attention_dropout == 0.25
+    assert trial.in_force()["model.attention_dropout"] == 0.25
