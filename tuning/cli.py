@@ -288,7 +288,7 @@ def tell_failures(outcome: ExperimentOutcome) -> bool:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from tuning.checks.before_run import require_runnable
+    from tuning.checks.before_run import require_ending_warmups, require_runnable
     from tuning.checks.cautions import cautions
     from tuning.data_block import data_lines, summary_here
     from tuning.planned import planned_lines
@@ -296,6 +296,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 
     spec = load_spec(arguments.spec, arguments.overrides)
     require_runnable(spec)
+    require_ending_warmups(spec, data := summary_here(spec))
     objective = spec.resolved_objective()
     studies = len(spec.strategies) * len(spec.seeds)
     print(f"{spec.name}: valid ({spec.digest()})")
@@ -312,7 +313,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     print(f"  run folder {spec.run_folder}")
     for caution in cautions(spec):
         print(f"  note: {caution}")
-    if (data := summary_here(spec)) is not None:
+    if data is not None:
         print(*data_lines(data), sep="\n")
     elif spec.trainable == "finetune":
         print(f"data: {spec.data.hub or spec.task} is looked at when a run starts")

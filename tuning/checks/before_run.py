@@ -14,8 +14,10 @@ from trainables.errors import InputError
 from trainables.model_files import resolve_model, weight_bytes
 from trainables.spec import TRAININGS
 from tuning.checks.mistakes import Mistake, SpecError
+from tuning.checks.value_checks import endless_warmups
 
 if TYPE_CHECKING:
+    from trainables.data_summary import DataSummary
     from tuning.spec import ExperimentSpec
 
 OFFLINE, TRUE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads them
@@ -28,6 +30,17 @@ def require_runnable(spec: ExperimentSpec) -> None:
         SpecError: all that is missing, or cannot be imported.
     """
     if mistakes := [*_trainable(spec), *_offline_model(spec)]:
+        raise SpecError(mistakes, spec.name)
+
+
+def require_ending_warmups(spec: ExperimentSpec, data: DataSummary | None) -> None:
+    """Judge warm-ups by the rows that there are, once they were read; before that only their most are known.
+
+    Raises:
+        SpecError: in no trial the learning rate would reach its peak.
+    """
+    rows = data.splits["train"].rows if data is not None and "train" in data.splits else None
+    if rows is not None and (mistakes := list(endless_warmups(spec, rows))):
         raise SpecError(mistakes, spec.name)
 
 

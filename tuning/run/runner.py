@@ -16,7 +16,7 @@ from typing import Any
 
 from cluster.session import connect
 from trainables.spec import TRAININGS
-from tuning.checks.before_run import require_runnable
+from tuning.checks.before_run import require_ending_warmups, require_runnable
 from tuning.checks.cautions import cautions
 from tuning.data_block import data_lines
 from tuning.outcome import ExperimentOutcome, StudyState
@@ -117,6 +117,7 @@ def _run_claimed(
 
         say = functools.partial(_say, spec.name) if progress else _keep_quiet
         data = data_summary(spec, joined, say) if studies else None
+        require_ending_warmups(spec, data)
         for line in data_lines(data) if data is not None and progress else ():
             _print(line)
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)

@@ -97,6 +97,25 @@ def test_of_local_files_the_rows_are_counted_for_it(kind: str) -> None:
     assert spec(*own, "fixed.warmup_steps=10", strategies="grid").data.subset.train is None
 
 
+def test_a_warmup_that_only_the_rows_themselves_show_to_be_endless_is_refused_by_validate(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nine of ten rows are duplicates, which the number of lines does not tell."""
+    rows = "".join(f"row {number % 40},{number % 2}\n" for number in range(400))
+    Path("rows.csv").write_text("text,label\n" + rows)
+    own = spec(
+        "task=text_classification",
+        "data={path: rows.csv, text: text, label: label}",
+        "fixed.warmup_steps=20",
+        strategies="grid",
+        space={"learning_rate": {"choice": [1e-4, 1e-3]}},
+        epochs=1,
+    )
+    Path("mine.yaml").write_text(own.to_yaml())
+    assert cli.main(["validate", "mine.yaml"]) == 2
+    assert "fixed.warmup_steps: 20: a trial has at most 2 optimizer steps (at most 28 rows" in capsys.readouterr().err
+
+
 def test_a_searched_warmup_is_refused_where_no_trial_can_end_it_and_told_where_some_cannot() -> None:
     rows = ["data.subset.train=640"]  # 4 epochs in batches of 16 or 32: 160 or 80 steps
     assert refused(*rows, "space.warmup_steps={int: [160, 500]}").startswith("space.warmup_steps: 160: ")
