@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import re
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,8 +98,8 @@ def _bytes(path: Path, limit: int | None) -> tuple[bytes, bool]:
     try:
         with gzip.open(path) if packed else path.open("rb") as stream:
             data: bytes = stream.read(size)
-    except EOFError as error:
-        raise OSError(f"the compressed file is cut off: {error}") from error
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"the compressed file is cut off or damaged: {error}") from error
     complete = limit is None or len(data) <= limit
     return data if complete else data[:limit], complete
 

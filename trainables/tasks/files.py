@@ -96,7 +96,7 @@ def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table
     """Those of the columns for texts and label that the file has.
 
     Args:
-        limit: bytes to read at most; of JSON that is no object per line, and of Parquet, what is over it whole.
+        limit: bytes to read at most, whole rows of them; of Parquet, at least a group of rows.
 
     Raises:
         TaskError: the file cannot be read.
@@ -109,10 +109,10 @@ def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table
         if kind == ".parquet":
             return _read_parquet(path, (*texts, label), limit, options.encoding or "utf-8")
         content = read_text(path, options.encoding, limit)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, TaskError):
             raise
-        reason = str(error).splitlines()[0]  # Arrow's errors are ValueErrors
+        reason = (str(error) or type(error).__name__).splitlines()[0]  # Arrow's errors are of these types
         rule = f"cannot be read as {kind.removeprefix('.')}: {reason}"
         raise TaskError("data.path", str(path), rule, "repair or replace it") from error
     if kind in DELIMITED:

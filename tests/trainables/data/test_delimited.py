@@ -152,8 +152,10 @@ def test_a_file_may_be_compressed(tmp_path: Path) -> None:
     loaded = find_task("text_classification").load(generic(tmp_path))
     assert loaded.test["text"][:] == ["new"]
     assert len(loaded.train) + len(loaded.validation) == 40
-    (tmp_path / "train.csv.gz").write_bytes((tmp_path / "train.csv.gz").read_bytes()[:-40])
-    unusable("data.path", "cut off", "text_classification", generic(tmp_path))
+    packed = (tmp_path / "train.csv.gz").read_bytes()
+    for damaged in (packed[:-40], packed[:60] + bytes(60) + packed[120:], packed[:-8] + bytes(8)):
+        (tmp_path / "train.csv.gz").write_bytes(damaged)
+        unusable("data.path", "cannot be read as csv: ", "text_classification", generic(tmp_path))
 
 
 def test_a_text_may_be_a_book(tmp_path: Path) -> None:
