@@ -39,6 +39,7 @@ class SplitSummary(_Part):
 class TokenSummary(_Part):
     """The texts of one split in tokens."""
 
+    rows: int  # that were tokenised: all of the split, or some of a large one
     median: int  # tokens per row, before cutting
     longest: int  # tokens of the longest row, before cutting
     cut_rows: int  # rows longer than `max_length`
@@ -51,6 +52,7 @@ class TokenizerSummary(_Part):
 
     vocabulary: int  # tokens that the tokenizer knows
     max_length: int  # tokens per row at most
+    limit: int  # tokens per row that the model can take
     pad_token: str
     pad_id: int
     padding_side: str  # left or right

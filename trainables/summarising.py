@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from trainables.tasks import TaskData
 
 
-def summarise(spec: FineTuneSpec, max_length: int) -> DataSummary:
-    """Read and tokenise the rows of `spec`, all three splits, in memory; nothing is kept on disk.
+def summarise(spec: FineTuneSpec, max_length: int, *, most: int) -> DataSummary:
+    """Read the rows of `spec` and tokenise some of each split, in memory; nothing is kept on disk.
 
     Args:
         spec: its task, data and model.
         max_length: tokens per row at most.
+        most: rows of each split that are tokenised, its first ones.
 
     Raises:
         TaskError: the data cannot be read or are not what the task needs.
@@ -33,7 +34,8 @@ def summarise(spec: FineTuneSpec, max_length: int) -> DataSummary:
     task, tokenizer = find_task(spec.task), load_tokenizer(spec)
     rows = task.load(spec.data)
     splits = {name: getattr(rows, name) for name in ("train", "validation", "test")}
-    tokens = {name: task.tokenize(split, tokenizer, max_length) for name, split in splits.items()}
+    some = {name: split.select(range(min(len(split), most))) for name, split in splits.items()}
+    tokens = {name: task.tokenize(split, tokenizer, max_length) for name, split in some.items()}
     return with_tokens(rows, tokens, tokenizer, max_length)
 
 
@@ -49,6 +51,7 @@ def tokenizer_summary(tokenizer: Any, max_length: int) -> TokenizerSummary:
     return TokenizerSummary(
         vocabulary=len(tokenizer),
         max_length=max_length,
+        limit=int(tokenizer.model_max_length),
         pad_token=str(tokenizer.pad_token),
         pad_id=int(tokenizer.pad_token_id),
         padding_side=str(tokenizer.padding_side),
@@ -66,6 +69,7 @@ def token_summary(split: Dataset, tokenizer: Any, max_length: int) -> TokenSumma
     ids = np.concatenate([chunk.flatten().to_numpy() for chunk in split.data.column("input_ids").chunks])
     unknown = 0 if tokenizer.unk_token_id is None else int((ids == tokenizer.unk_token_id).sum())
     return TokenSummary(
+        rows=len(split),
         median=int(np.median(full)),
         longest=int(full.max()),
         cut_rows=int((full > max_length).sum()),

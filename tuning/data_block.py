@@ -12,6 +12,7 @@ from trainables.tasks import find_task
 from tuning.spec import ExperimentSpec
 
 SHOWN_CLASSES, SHOWN_FILES = 8, 6
+MOST_ROWS = 2000  # of each split that `validate` tokenises: a second's work
 
 
 def summary_here(spec: ExperimentSpec) -> DataSummary | None:
@@ -29,7 +30,7 @@ def summary_here(spec: ExperimentSpec) -> DataSummary | None:
 
     if not Path(resolve_model(spec.model)).is_dir():
         return find_task(spec.task).load(spec.data).summary
-    return summarise(spec, shortest(spec) or DEFAULT_MAX_LENGTH)
+    return summarise(spec, shortest(spec) or DEFAULT_MAX_LENGTH, most=MOST_ROWS)
 
 
 def shortest(spec: ExperimentSpec) -> int | None:
@@ -74,13 +75,13 @@ def labels_in_words(split: SplitSummary) -> str:
 
 
 def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
-    """How long the texts are, and what of them is cut."""
-    length = f"median {tokens.median:,} tokens, longest {tokens.longest:,}"
+    """How long the texts of a split of `rows` rows are, and what of them is cut."""
+    of = "" if tokens.rows == rows else f" (of its first {tokens.rows:,} rows)"
+    length = f"median {tokens.median:,} tokens, longest {tokens.longest:,}{of}"
     if not tokens.cut_rows:
         return f"{length}; none is cut"
-    return (
-        f"{length}; {tokens.cut_rows:,} rows cut ({tokens.cut_rows / rows:.1%}), {tokens.lost_share:.1%} of tokens lost"
-    )
+    share = tokens.cut_rows / tokens.rows
+    return f"{length}; {tokens.cut_rows:,} rows cut ({share:.1%}), {tokens.lost_share:.1%} of tokens lost"
 
 
 def left_out(summary: DataSummary) -> str:

@@ -36,8 +36,12 @@ DATA = DataSummary(
     duplicates=90,
     contradictions=4,
     positive=HOSTILE,
-    tokens={"train": TokenSummary(median=180, longest=2100, cut_rows=3500, lost_share=0.42, unknown_share=0.001)},
-    tokenizer=TokenizerSummary(vocabulary=30522, max_length=128, pad_token="[PAD]", pad_id=0, padding_side="right"),
+    tokens={
+        "train": TokenSummary(rows=7000, median=180, longest=2100, cut_rows=3500, lost_share=0.42, unknown_share=0.001)
+    },
+    tokenizer=TokenizerSummary(
+        vocabulary=30522, max_length=128, limit=512, pad_token="[PAD]", pad_id=0, padding_side="right"
+    ),
 )
 EPOCHS = 4
 BEGIN = 1_760_000_000.0  # seconds since 1970

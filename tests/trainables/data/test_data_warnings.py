@@ -9,7 +9,7 @@ from trainables.data_warnings import warnings_of
 
 pytestmark = pytest.mark.unit
 
-HOW = TokenizerSummary(vocabulary=30522, max_length=128, pad_token="[PAD]", pad_id=0, padding_side="right")
+HOW = TokenizerSummary(vocabulary=30522, max_length=128, limit=512, pad_token="[PAD]", pad_id=0, padding_side="right")
 
 
 def summary(**changed: object) -> DataSummary:
@@ -28,7 +28,7 @@ def with_classes(**classes: int) -> DataSummary:
 
 
 def tokens(**changed: float) -> dict[str, TokenSummary]:
-    plain = {"median": 23, "longest": 120, "cut_rows": 0, "lost_share": 0.0, "unknown_share": 0.001}
+    plain = {"rows": 7000, "median": 23, "longest": 120, "cut_rows": 0, "lost_share": 0.0, "unknown_share": 0.001}
     return {"train": TokenSummary.model_validate(plain | changed)}
 
 
@@ -87,6 +87,9 @@ def test_cut_rows_and_lost_tokens_are_told_with_the_longest_text() -> None:
     (huge,) = warnings_of(summary(tokens=tokens(cut_rows=1, lost_share=0.7, longest=400_000)))
     assert "train 1 (0.014 %; 70 % of its tokens)" in huge
     assert "400,000" in huge
+    at_most = HOW.model_copy(update={"limit": 128})
+    (told,) = warnings_of(summary(tokens=tokens(cut_rows=3500, lost_share=0.42), tokenizer=at_most))
+    assert "The model takes no more: choose one for longer texts" in told
 
 
 def test_words_that_the_tokenizer_does_not_know_are_told_first() -> None:

@@ -11,7 +11,7 @@ from tests.support.data_files import write_csv
 from tests.support.page_outcomes import DATA, everything
 from trainables.data_summary import DataSummary, SplitSummary
 from tuning import cli
-from tuning.data_block import data_lines, shortest
+from tuning.data_block import data_lines, shortest, tokens_in_words
 from tuning.results import results_json
 from tuning.spec import load_spec
 
@@ -28,6 +28,13 @@ def test_the_block_tells_files_splits_tokens_what_was_left_out_and_what_is_suspi
     assert any(line.startswith("  f1 is that of the class ") for line in lines)
     assert "  tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in lines
     assert [line for line in lines if line.startswith("  WARNING 4 texts stand in the data with more than one label")]
+
+
+def test_figures_of_a_part_of_a_split_say_so() -> None:
+    part = DATA.tokens["train"].model_copy(update={"rows": 2000, "cut_rows": 500})
+    assert tokens_in_words(part, 7000) == (
+        "median 180 tokens, longest 2,100 (of its first 2,000 rows); 500 rows cut (25.0%), 42.0% of tokens lost"
+    )
 
 
 def test_many_classes_and_a_range_of_numbers_take_one_line() -> None:
