@@ -14,6 +14,7 @@ from trainables.data_summary import DataSummary
 MANY_DUPLICATES = 0.1  # share of the rows
 MANY_CUT, MUCH_LOST = 0.05, 0.01  # share of a split's rows, and of its tokens
 MANY_UNKNOWN = 0.05  # share of a split's tokens
+MANY_NUMBERS = 0.5  # share of a split's texts that are a number and nothing else
 FEW_ROWS = 5  # of a class in a split that scores
 FEW_TO_SCORE = 200  # rows of the validation split
 LOPSIDED = 0.8  # share of the most frequent class, from which on accuracy says little
@@ -22,7 +23,19 @@ NO_VALUE = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "?", "unknown", 
 
 def warnings_of(summary: DataSummary) -> tuple[str, ...]:
     """The warnings, the gravest first; empty where nothing is suspicious."""
-    found = (_unknown, _contradictions, _duplicates, _alike, _no_values, _lopsided, _few, _cut, _small, _left_over)
+    found = (
+        _unknown,
+        _numbers,
+        _contradictions,
+        _duplicates,
+        _alike,
+        _no_values,
+        _lopsided,
+        _few,
+        _cut,
+        _small,
+        _left_over,
+    )
     return tuple(warning for look in found for warning in look(summary))
 
 
@@ -33,6 +46,16 @@ def _unknown(summary: DataSummary) -> Iterator[str]:
                 f"{_percent(tokens.unknown_share)} of the {name} tokens are unknown to the model's tokenizer: is it "
                 "the right one for the model, and the model right for the language?"
             )
+
+
+def _numbers(summary: DataSummary) -> Iterator[str]:
+    for name, split in summary.splits.items():
+        if split.numeric_texts > MANY_NUMBERS * split.rows:
+            yield (
+                f"{split.numeric_texts:,} of {split.rows:,} {name} texts are a number and nothing else: is data.text the "
+                "column that the model should read?"
+            )
+            return
 
 
 def _contradictions(summary: DataSummary) -> Iterator[str]:

@@ -105,8 +105,9 @@ def file_in_words(file: FileRead) -> str:
     """A file and how it was read."""
     quotes = {True: "quoted", False: "without quoting", None: None}[file.quoted]
     separator = None if file.separator is None else f"separator {SEPARATORS.get(file.separator, file.separator)}"
-    how = ", ".join(part for part in (file.encoding, separator, quotes) if part)
-    return f"{file.path} ({file.split}): {file.rows:,} rows{f'; {how}' if how else ''}"
+    how = ", ".join(part for part in (file.encoding, separator, quotes, file.shape) if part)
+    several = f" on {file.lines:,} lines" if file.lines not in (None, file.rows) else ""
+    return f"{file.path} ({file.split}): {file.rows:,} rows{several}{f'; {how}' if how else ''}"
 
 
 SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}

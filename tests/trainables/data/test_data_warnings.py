@@ -97,6 +97,12 @@ def test_words_that_the_tokenizer_does_not_know_are_told_first() -> None:
     assert told[0].startswith("93 % of the train tokens are unknown to the model's tokenizer")
 
 
+def test_a_column_of_numbers_for_texts_is_told_once() -> None:
+    ids = SplitSummary(rows=1000, classes={"a": 500, "b": 500}, numeric_texts=998)
+    (told,) = warnings_of(summary(splits=dict.fromkeys(("train", "validation", "test"), ids)))
+    assert told.startswith("998 of 1,000 train texts are a number and nothing else: is data.text the column")
+
+
 def test_a_small_validation_split_is_told_with_the_worth_of_a_row() -> None:
     splits = {name: SplitSummary(rows=30, classes={"a": 15, "b": 15}) for name in ("train", "validation", "test")}
     (told,) = warnings_of(summary(splits=splits))

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.data_files import write_csv
 from tests.support.page_outcomes import DATA, everything
-from trainables.data_summary import DataSummary, SplitSummary
+from trainables.data_summary import DataSummary, FileRead, SplitSummary
 from tuning import cli
-from tuning.data_block import data_lines, shortest, tokens_in_words
+from tuning.data_block import data_lines, file_in_words, shortest, tokens_in_words
 from tuning.results import results_json
 from tuning.spec import load_spec
 
@@ -28,6 +28,15 @@ def test_the_block_tells_files_splits_tokens_what_was_left_out_and_what_is_suspi
     assert any(line.startswith("  f1 is that of the class ") for line in lines)
     assert "  tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in lines
     assert [line for line in lines if line.startswith("  WARNING 4 texts stand in the data with more than one label")]
+
+
+def test_a_file_is_told_with_all_that_was_found_out_about_it() -> None:
+    plain = FileRead(path="a.parquet", split="test", rows=5)
+    assert file_in_words(plain) == "a.parquet (test): 5 rows"
+    long = FileRead(path="a.tsv", split="train", rows=5, encoding="utf-8", separator="\t", quoted=False, lines=9)
+    assert file_in_words(long) == "a.tsv (train): 5 rows on 9 lines; utf-8, separator tab, without quoting"
+    shaped = FileRead(path="a.json", split="train", rows=5, encoding="utf-8", shape="one list below data")
+    assert file_in_words(shaped) == "a.json (train): 5 rows; utf-8, one list below data"
 
 
 def test_figures_of_a_part_of_a_split_say_so() -> None:
