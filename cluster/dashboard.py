@@ -19,7 +19,7 @@ from cluster.capacity import ClusterError, Node
 from cluster.growth import may_grow
 from cluster.head import own_token
 from cluster.listeners import is_here, is_loopback
-from cluster.route import ask, origin
+from cluster.route import ask, origin, printable
 
 if TYPE_CHECKING:
     from requests import Response
@@ -117,7 +117,9 @@ class Dashboard:
         answer = self._get("/api/v0/logs/file", query, seconds=STREAM_SECONDS, stream=True)
         try:
             if answer.status_code != 200:
-                raise ClusterError(f"{self.url}: no file {name} in the logs of node {node}: {answer.text[:200]}")
+                raise ClusterError(
+                    f"{self.url}: no file {name} in the logs of node {node}: {printable(answer.text[:200])}"
+                )
             yield from answer.iter_content(CHUNK)
         except requests.RequestException as error:
             raise ClusterError(
@@ -133,7 +135,9 @@ class Dashboard:
     def _json(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         answer = self._get(path, query or {})
         if answer.status_code != 200:
-            raise ClusterError(f"{self.url}{path}: HTTP {answer.status_code}: {answer.text[:200]}. Is the head well?")
+            raise ClusterError(
+                f"{self.url}{path}: HTTP {answer.status_code}: {printable(answer.text[:200])}. Is the head well?"
+            )
         return cast("dict[str, Any]", answer.json())
 
     def _get(
@@ -193,7 +197,11 @@ def _refuse_other_versions(url: str, answer: Response) -> None:
         theirs = answer.json()["ray_version"]
     except (ValueError, KeyError, TypeError):
         where = answer.headers.get("Location")
-        step = f"It points to {where}: give that address." if where else f"The dashboard's port is {PORT} by default."
+        step = (
+            f"It points to {printable(where)}: give that address."
+            if where
+            else f"The dashboard's port is {PORT} by default."
+        )
         raise ClusterError(f"{url} answers (HTTP {answer.status_code}), but is no Ray dashboard. {step}") from None
     ours = version("ray")
     if theirs != ours:

@@ -20,6 +20,7 @@ from cluster.dashboard import Dashboard
 from cluster.environment import environment
 from cluster.fork_launcher import MARK
 from cluster.head import AUTH_MODE
+from cluster.route import printable
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -70,10 +71,10 @@ class JobRecord:
         if state == "failed" and details.driver_exit_code == INTERRUPTED:
             state = "stopped"
         return cls(
-            id=str(details.submission_id),
+            id=printable(str(details.submission_id)),
             state=state,
-            metadata=details.metadata or {},
-            message=details.message or "",
+            metadata={printable(key): printable(value) for key, value in (details.metadata or {}).items()},
+            message=printable(details.message or ""),
             exit_status=details.driver_exit_code,
             node=details.driver_node_id,
             started=details.start_time / 1000 if details.start_time else None,
@@ -242,7 +243,7 @@ class UnknownJob(ClusterError):
 def explained(url: str, text: str) -> ClusterError:
     """The RuntimeError of Ray's client, whose text is 'Request failed with status code N: BODY'."""
     found = re.match(r"Request failed with status code (\d+): (.*)", text, re.DOTALL)
-    status, body = (int(found.group(1)), found.group(2)) if found else (0, text)
+    status, body = (int(found.group(1)), printable(found.group(2))) if found else (0, printable(text))
     if status == 404:
         return UnknownJob(f"{url}: {body.strip(' .')}; `tunefleet jobs` lists those that are known")
     if status == 413:

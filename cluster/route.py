@@ -116,6 +116,11 @@ def ask(
     return answer
 
 
+def printable(text: str) -> str:
+    """What a server says, without the signs that a terminal obeys; lines stay lines."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
+
+
 def authorities(url: str) -> str | bool:
     """Whose certificates are believed: of the file or folder that the environment names, else the public ones."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")

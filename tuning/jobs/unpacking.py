@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from cluster.capacity import ClusterError
+from cluster.route import printable
 from tuning.jobs.parcel import BEST, PART_BYTES, TEXTS, Manifest, Part
 from tuning.run.folder import sealed
 from tuning.spec import SPEC_FILE, STORE_FILE
@@ -74,10 +75,7 @@ def _part(number: int, raw: Mapping[str, Any]) -> Part:
 
 
 def _told(text: Any) -> str | None:
-    """Without what a terminal would obey."""
-    if text is None:
-        return None
-    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in str(text))
+    return None if text is None else printable(str(text))
 
 
 def unpack(whole: Path, name: str, folder: Path, *, trusted: bool) -> list[str]:

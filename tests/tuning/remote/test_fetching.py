@@ -307,3 +307,16 @@ def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
         assert fetched(HeadServer(parcel(tarred(honest)))) == 0, capsys.readouterr().err
         assert recorded(lambda store: store.load("reviews").studies[0].finals) == tuple(looks)
     assert json.loads((laptop / "runs/reviews/results.json").read_text())["studies"][0]["finals"] != []
+
+
+def test_what_a_cluster_says_reaches_no_terminal_as_a_command(laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wiped = "\x1b[2J\x1b]0;title\x07"
+    head = HeadServer({"manifest.json": json.dumps({"parts": [], "error": f"none{wiped}"}).encode()})
+    assert fetched(head) == 1
+    with serving(HeadServer({}, name=f"reviews{wiped}")) as other:
+        for words in (["jobs"], ["status", "first"], ["fetch", "first"]):
+            cli.main([*words, "--address", other.url])
+    said = "".join(capsys.readouterr())
+    assert "reviews" in said
+    assert "\x1b" not in said
+    assert "\x07" not in said
