@@ -56,9 +56,10 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
         import aiohttp
 
         proxy = look_ahead(self._address, self._headers, self._run_by)
-        async with aiohttp.ClientSession(headers=self._headers) as session:
+        async with aiohttp.ClientSession() as session:  # its own headers would go to the proxy as well
             socket = await session.ws_connect(
                 f"{self._address}/api/jobs/{job_id}/logs/tail",
+                headers=self._headers,
                 ssl=_context(authorities(self._address)),
                 proxy=None if proxy is None else proxy.url,
             )

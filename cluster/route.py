@@ -32,7 +32,7 @@ class Proxy:
     source: str  # the variable
 
     def __str__(self) -> str:
-        parts = urlsplit(self.url if "://" in self.url else f"http://{self.url}")
+        parts = urlsplit(self.url)
         return f"the proxy {parts.scheme}://{parts.netloc.rpartition('@')[2]} ({self.source})"
 
 
@@ -48,7 +48,7 @@ def proxy_for(url: str) -> Proxy | None:
         return None
     names = [f"{kind}_proxy" for kind in (parts.scheme, "all")]
     known = (name for name in (*names, *map(str.upper, names)) if os.environ.get(name))
-    return Proxy(found, next(known, "of the system"))
+    return Proxy(found if "://" in found else f"http://{found}", next(known, "of the system"))
 
 
 def look_ahead(url: str, headers: Mapping[str, str], run_by: str | None) -> Proxy | None:
@@ -109,7 +109,7 @@ def ask(
                 allow_redirects=False,
                 **more,
             )
-        except requests.exceptions.ProxyError as error:
+        except (requests.exceptions.ProxyError, requests.exceptions.InvalidSchema) as error:  # or one of a kind unknown
             raise _of_a_proxy(url, proxy, _innermost(error)) from error
     if proxy is not None and url.startswith("http:") and answer.status_code in A_PROXYS_OWN:
         raise _of_a_proxy(url, proxy, f"it answers HTTP {answer.status_code} {answer.reason}")

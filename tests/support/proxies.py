@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -15,10 +17,14 @@ DEAD = "http://127.0.0.1:9"  # nothing listens there
 
 
 class Proxy(ThreadingHTTPServer):
-    """Answers every request with `status`, whatever host is asked for, and keeps what it saw."""
+    """Answers every request with `status`, whatever host is asked for, and keeps what it saw.
 
-    def __init__(self, status: int) -> None:
-        self.status = status
+    Args:
+        behind: the local port that CONNECT leads to, whatever host it names; None: it leads nowhere.
+    """
+
+    def __init__(self, status: int, behind: int | None = None) -> None:
+        self.status, self.behind = status, behind
         self.seen: list[str] = []  # the requests' first lines and headers
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -38,16 +44,36 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_POST = do_PUT = do_DELETE = do_CONNECT = do_GET
+    do_POST = do_PUT = do_DELETE = do_GET
+
+    def do_CONNECT(self) -> None:
+        if self.server.behind is None:
+            self.do_GET()
+            return
+        self.server.seen.append(f"{self.requestline}\n{self.headers}")
+        with socket.create_connection(("127.0.0.1", self.server.behind)) as inside:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=self._pass_on, args=(inside, self.connection), daemon=True)
+            back.start()
+            self._pass_on(self.connection, inside)
+            back.join()
+        self.close_connection = True
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                self.server.seen.append(data.decode("latin-1"))
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
 
     def log_message(self, *_: object) -> None:
         """No lines on standard error."""
 
 
 @contextmanager
-def proxy_that_answers(status: int) -> Iterator[Proxy]:
+def proxy_that_answers(status: int, behind: int | None = None) -> Iterator[Proxy]:
     """In the block it listens."""
-    with serving(Proxy(status)) as proxy:
+    with serving(Proxy(status, behind)) as proxy:
         yield proxy
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from cluster.dashboard import open_dashboard
 from cluster.head import Machine, machines_of
 from cluster.jobs import Job, Jobs
 from cluster.raylet import raylet_of
+from tests.support.certificates import certify
 from tests.support.drivers import own_environment
 from tests.support.proxies import DEAD, name_proxy, proxy_that_answers
 from tests.support.serving import serving
@@ -192,9 +194,38 @@ def test_what_a_proxy_refuses_is_told_as_the_proxys_word(status: int, monkeypatc
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy"])
+def test_through_a_proxy_https_carries_every_request_and_the_log_and_the_proxy_reads_no_token(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certify("head.invalid", certificate, key)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    server = Head()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server) as head, proxy_that_answers(403, behind=head.server_port) as proxy:
+        name_proxy(monkeypatch, variable, proxy.url)
+        jobs = Jobs(open_dashboard("https://head.invalid:8265"))
+        assert jobs.list() == []
+        with pytest.raises(ClusterError, match="not known"):
+            jobs.follow("one", print)
+        assert "GET /api/jobs/one/logs/tail" in head.asked
+    assert {line for line in proxy.seen if line.startswith("CONNECT")} != set()
+    assert TOKEN not in "".join(proxy.seen)
+
+
+@pytest.mark.unit
 def test_a_proxy_that_is_not_there_is_told_with_the_variable_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     name_proxy(monkeypatch, "ALL_PROXY", DEAD)
     with pytest.raises(ClusterError, match=r"the proxy http://127.0.0.1:9 \(ALL_PROXY\) stands in the way.*refused"):
+        open_dashboard("http://head.invalid:8265")
+    name_proxy(monkeypatch, "http_proxy", "127.0.0.1:9")  # as some write it
+    with pytest.raises(ClusterError, match=r"the proxy http://127.0.0.1:9 \(http_proxy\) stands in the way.*refused"):
+        open_dashboard("http://head.invalid:8265")
+    name_proxy(monkeypatch, "all_proxy", "socks5://127.0.0.1:9")
+    with pytest.raises(ClusterError, match=r"the proxy socks5://127.0.0.1:9 \(all_proxy\) stands in the way.*SOCKS"):
         open_dashboard("http://head.invalid:8265")
     monkeypatch.setenv("no_proxy", "head.invalid")
     with pytest.raises(ClusterError, match=r"no dashboard answers at http://head\.invalid:8265"):

@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ import yaml
 from cluster.capacity import ClusterError
 from cluster.dashboard import open_dashboard
 from cluster.jobs import Jobs
+from tests.support.certificates import certify
 from tests.support.drivers import Watched
 from tests.support.joining import account, clean_environment
 from tests.support.raylets import PORTS, first_of_free_ports
@@ -314,28 +314,6 @@ def test_an_unknown_job_is_told_with_the_nearest_one(cluster: Cluster, capsys: p
     for command in ("status", "logs", "stop", "fetch"):
         assert cli.main([command, "nothing", "--address", cluster.url]) == 1
         assert "ID: nothing: no such job" in capsys.readouterr().err
-
-
-def certify(name: str, certificate: Path, key: Path) -> None:
-    """A certificate of `name` for a day, signed by itself, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    secret = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(subject, subject, secret.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(secret, hashes.SHA256())
-    )
-    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8
-    key.write_bytes(secret.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
 
 
 @contextlib.contextmanager
