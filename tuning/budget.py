@@ -41,6 +41,15 @@ class Limit(NamedTuple):
         return f"{self.amount:g} {words[self.unit]}"
 
 
+class Held(NamedTuple):
+    """What a study had held up to a moment, in the runs before an interruption too."""
+
+    wall_seconds: float = 0.0
+    slot_seconds: float = 0.0  # slots, summed over time
+    device_seconds: float = 0.0  # its cost
+    time: float = 0.0  # of the moment; seconds since 1970 (UTC)
+
+
 @dataclass(frozen=True)
 class Price:
     """What a device costs."""

@@ -104,6 +104,7 @@ def _reports(trial: TrialOutcome) -> Iterator[Row]:
             "epoch": report.epoch,
             "time": report.time,
             "device_seconds": report.device_seconds,
+            "study_device_seconds": trial.costs_of_reports[index],
             **_flat("metrics", report.metrics),
             **_flat("params", report.params),
         }

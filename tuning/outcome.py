@@ -86,6 +86,8 @@ class TrialOutcome:
     lineage: tuple[Exploit, ...] = ()
     checkpoints: Mapping[float, str] = field(default_factory=dict)  # epoch -> folder; only those that still exist
     error: str | None = None  # one line; the traceback is in the trial's folder
+    costs: tuple[float | None, ...] = ()  # one per report: device-seconds that the whole study had cost by then, in the
+    # runs before an interruption too; None, or (): recorded by a version that did not tell
 
     @property
     def epochs(self) -> float:
@@ -106,6 +108,11 @@ class TrialOutcome:
         from tuning.notebook.shown import trial_line
 
         return trial_line(self)
+
+    @property
+    def costs_of_reports(self) -> tuple[float | None, ...]:
+        """`costs`, one per report also where nothing is recorded of them."""
+        return self.costs or (None,) * len(self.reports)
 
     def best_report(self, metric: str, mode: Literal["max", "min"]) -> Report | None:
         """The best report by `metric`, the earliest among equals; None before the first."""
@@ -205,10 +212,13 @@ class StudyOutcome:
     budget: BudgetUse | None = None  # None: it had none
     price: Price | None = None
     data: DataSummary | None = None  # None: a trainable that reads its own, or recorded by an older version
+    cost: float | None = None  # device-seconds, as recorded; None: by a version that recorded slots and time alone
 
     @property
     def device_seconds(self) -> float:
-        """The cost: all devices of all slots, for as long as the study held them, busy or idle."""
+        """The cost: all devices of all slots, for as long as the study held them, busy or idle, in all its runs."""
+        if self.cost is not None:
+            return self.cost
         held = self.wall_seconds * self.slots if self.slot_seconds is None else self.slot_seconds
         return held * self.devices_per_trial
 
@@ -332,6 +342,7 @@ class ExperimentOutcome:
         plain = asdict(replace(self, studies=tuple(map(_without_rows, self.studies))))
         for study, plain_study in zip(self.studies, plain["studies"], strict=True):
             plain_study["device_seconds"] = study.device_seconds
+            del plain_study["cost"]
             plain_study["money"] = study.money
             del plain_study["data"]
             if study.test is not None:
@@ -347,9 +358,15 @@ class ExperimentOutcome:
             for trial, plain_trial in zip(study.trials, plain_study["trials"], strict=True):
                 plain_trial["epochs_trained"] = trial.epochs_trained
                 plain_trial["reports"] = [
-                    {**report._asdict(), "metrics": _finite(report.metrics), "params": dict(report.params)}
-                    for report in trial.reports
+                    {
+                        **report._asdict(),
+                        "metrics": _finite(report.metrics),
+                        "params": dict(report.params),
+                        "study_device_seconds": cost,
+                    }
+                    for report, cost in zip(trial.reports, trial.costs_of_reports, strict=True)
                 ]
+                del plain_trial["costs"]
                 plain_trial["checkpoints"] = {f"{epoch:g}": path for epoch, path in trial.checkpoints.items()}
         return {"schema_version": SCHEMA_VERSION, **plain, "data": _plain_data(self.data)}
 

@@ -47,6 +47,11 @@ class LosesErrors(TrialsChanged):
         return [replace(trial, error=None)]
 
 
+class LosesCosts(TrialsChanged):
+    def change(self, trial: TrialOutcome) -> list[TrialOutcome]:
+        return [replace(trial, costs=())]
+
+
 class LosesCheckpoints(TrialsChanged):
     def change(self, trial: TrialOutcome) -> list[TrialOutcome]:
         return [replace(trial, checkpoints={})]

@@ -1,9 +1,10 @@
 """Anytime curves: the best validation score so far against what the study had cost by then.
 
 The cost of a moment is the whole study's, not the sum of its reports: all devices of all slots since the study began,
-starts, checkpoints and idle slots included. What is recorded is when each report came and how long the study held its
-slots in all; so a report's place is counted back from the study's end, and every second costs the study's average. Time
-in which an interrupted study did not run is no cost: it is taken out of the longest silences between reports.
+starts, checkpoints and idle slots included, in the runs before an interruption too. It is recorded with each report.
+Older versions recorded only when each report came and how long the study held its slots in all: there a report's place
+is counted back from the study's end, and every second costs the study's average. Time in which such a study did not run
+is no cost: it is taken out of the longest silences between reports.
 """
 
 from __future__ import annotations
@@ -21,31 +22,39 @@ GRID = 201  # costs that a band is given at
 
 def curve_of(study: StudyOutcome) -> Curve:
     """The curve of one study: its first report, and each report that was better than all before."""
-    reports = sorted((report for trial in study.trials for report in trial.reports), key=lambda report: report.time)
+    told = [one for trial in study.trials for one in zip(trial.costs_of_reports, trial.reports, strict=True)]
+    known = sorted(((c, r) for c, r in told if c is not None), key=lambda one: (one[0], one[1].time))
+    unknown = sorted((report for cost, report in told if cost is None), key=lambda report: report.time)
+    end = known[0][0] - known[0][1].device_seconds if known else study.device_seconds
     sign = 1 if study.mode == "max" else -1
     steps: list[Step] = []
-    for cost, report in zip(_costs(study, reports), reports, strict=True):
+    for cost, report in (*zip(_estimated(study, unknown, end), unknown, strict=True), *known):
         score = report.metrics[study.metric]
         if not steps or sign * score > sign * steps[-1].score:
             steps.append(Step(cost, score))
     return Curve(study.seed, tuple(steps), study.device_seconds)
 
 
-def _costs(study: StudyOutcome, reports: Sequence[Report]) -> list[float]:
-    """Device-seconds of the study at each of its reports, which are in order of time."""
-    if not reports:
-        return []
+def _estimated(study: StudyOutcome, reports: Sequence[Report], end: float) -> list[float]:
+    """Device-seconds of the study at each of `reports`, which are in order of time, where nothing is recorded of them.
+
+    Args:
+        end: what it had cost when the last of them had come.
+    """
+    rate = study.device_seconds / study.wall_seconds if study.wall_seconds else 0.0
+    if not reports or not rate:
+        return [0.0] * len(reports)
     times = np.array([report.time for report in reports])
     silences = np.diff(times)
-    excess = times[-1] - times[0] - study.wall_seconds
+    first = reports[0].device_seconds / (study.devices_per_trial or 1.0)  # seconds: it did not come at once
+    excess = times[-1] - times[0] - max(0.0, end / rate - first)
     while excess > 0 and silences.any():  # it was interrupted
         longest = int(silences.argmax())
         taken = min(excess, silences[longest])
         silences[longest] -= taken
         excess -= taken
     before_end = np.append(np.cumsum(silences[::-1])[::-1], 0.0)
-    rate = study.device_seconds / study.wall_seconds if study.wall_seconds else 0.0
-    return np.clip((study.wall_seconds - before_end) * rate, 0.0, study.device_seconds).tolist()  # type: ignore[no-any-return]
+    return np.clip(end - before_end * rate, 0.0, max(0.0, end)).tolist()  # type: ignore[no-any-return]
 
 
 def band(strategy: str, curves: Sequence[Curve], mode: str, end: float) -> Anytime:

@@ -22,7 +22,7 @@ from tuning.outcome import Exploit, NodeLoss, TrialState
 from tuning.run.alike import failed_alike
 from tuning.run.ends import FailedAlike
 from tuning.run.failures import cause
-from tuning.run.spending import Spending
+from tuning.run.spending import HEARTBEAT, Spending
 from tuning.space import Space
 from tuning.store.study_log import LOST
 from tuning.store.url import StoreError
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from tuning.store.study_writer import StudyWriter
 
 logger = logging.getLogger(__name__)
-
-HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
 
 
 class Recorder(Callback):  # type: ignore[misc]
@@ -141,7 +139,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """Before the first trial."""
         with self._writing():
             self._spending.start()
-            self._beat = clock.monotonic()
+            self._write_time()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Once: what a killed driver had begun after Tune's last snapshot. Tune will propose these trials again."""
@@ -161,7 +159,10 @@ class Recorder(Callback):  # type: ignore[misc]
         with self._writing() as writer:
             writer.note(result.get("provenance", {}))  # a custom function tells none
             writer.stopped_for_failures = False
-            writer.add_report(trial.trial_id, Report.from_result(result))
+            report = Report.from_result(result)
+            self._spending.tell(report)
+            self._spending.advance()
+            writer.add_report(trial.trial_id, report, self._spending.held)
             for line in result.get("said", ()):
                 if line not in self._lines:
                     logger.warning("%s: %s", trial.trial_id, line)
@@ -220,7 +221,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._trials = trials
         if self._failure is None:
             self._write_exploits()
-            self._write_time()
+            self._write_time(ended=True)
             with self._writing() as writer:
                 # At the limit also those that were recorded for a later one's sake, and had no process yet.
                 for trial_id in writer.running() if self._spending.reached else ():
@@ -262,13 +263,13 @@ class Recorder(Callback):  # type: ignore[misc]
             for trial_id, exploit in exploits:
                 writer.add_exploit(trial_id, exploit)
 
-    def _write_time(self) -> None:
+    def _write_time(self, *, ended: bool = False) -> None:
         if not self._spending.running:
             return
         self._beat = clock.monotonic()
         self._spending.advance()
         with self._writing() as writer:
-            writer.held_for(self._spending.seconds, self._spending.slot_seconds)
+            writer.hold(self._spending.held, ended=ended)
 
     def _attached(self) -> StudyWriter:
         if self._writer is None:

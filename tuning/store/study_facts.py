@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from trainables import clock
 from trainables.data_summary import DataSummary
 from trainables.spec import Value
+from tuning.budget import Held
 from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
 from tuning.store.database import told
 from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
@@ -29,8 +30,7 @@ class StudyFacts:
         with self._told("read what is recorded"):
             attributes = study_attributes(storage, study_id)
         self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
-        self._wall_seconds = float(attributes.get("wall_seconds", 0.0))  # of the runs before
-        self._slot_seconds = float(attributes.get("slot_seconds", 0.0))
+        self._last_sign, self._ended = recorded_time(attributes)
         self._stopped_for_failures = bool(attributes.get("stopped_for_failures", False))
         self._names = str(attributes.get("names", ""))  # where the trials' ids come from
         self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
@@ -102,23 +102,44 @@ class StudyFacts:
         self._node_losses.append([loss.trial, loss.node, loss.reported, loss.epoch, loss.time])
         self._set("node_losses", self._node_losses)
 
-    def held_for(self, seconds: float, slot_seconds: float | None = None) -> None:
-        """The study has gone on for `seconds` since this writer was made, besides the runs before.
+    @property
+    def cut_off(self) -> float | None:
+        """The last sign of the run before, in seconds since 1970 (UTC), where that run never said that it had ended."""
+        return None if self._ended else self._last_sign
+
+    def hold(self, held: Held, *, ended: bool = False) -> None:
+        """The study has held so much up to now, in all its runs.
 
         Args:
-            slot_seconds: the slots that it held then, summed over time; None: those of its start all the time.
+            ended: the run says good-bye: it holds nothing any more.
         """
-        self._set("wall_seconds", self._wall_seconds + seconds)
-        if slot_seconds is not None:
-            self._set("slot_seconds", self._slot_seconds + slot_seconds)
+        wall_seconds, slot_seconds, device_seconds, time = held
+        self._set_all(
+            {
+                "wall_seconds": wall_seconds,
+                "slot_seconds": slot_seconds,
+                "device_seconds": device_seconds,
+                "last_sign": [time, ended],
+            }
+        )
 
     def reach_limit(self) -> None:
         """The study's budget is spent: from now on its trials are ended, also in a later run."""
         self._set("limit_reached", True)
 
     def _set(self, name: str, value: Any) -> None:
-        with self._told(f"write {name}"):
-            set_study_attributes(self._storage, self._study_id, {name: value})
+        self._set_all({name: value})
+
+    def _set_all(self, values: Mapping[str, Any]) -> None:
+        with self._told(f"write {', '.join(values)}"):
+            set_study_attributes(self._storage, self._study_id, values)
 
     def _told(self, action: str) -> AbstractContextManager[None]:
         return told(self._storage.url, f"{action} in {self.name}")
+
+
+def recorded_time(attributes: Mapping[str, Any]) -> tuple[float | None, bool]:
+    """The last sign of the study's newest run, in seconds since 1970 (UTC), and whether the run then said that it had
+    ended. None where nothing is recorded of it, by an older version for one."""
+    time, ended = attributes.get("last_sign", (None, True))
+    return time, bool(ended)

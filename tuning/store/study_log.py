@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Value
+from tuning.budget import Held
 from tuning.outcome import Exploit
 from tuning.store.signed import verified
 
@@ -29,6 +30,7 @@ class History(NamedTuple):
 
     events: list[Event]
     take: int
+    held: list[Held | None]  # one per event: what the study had held when it was recorded; None: not told
 
 
 def key(index: int) -> str:
@@ -36,13 +38,17 @@ def key(index: int) -> str:
     return f"{PREFIX}{index + 1:04d}"
 
 
-def encode(event: Event, take: int) -> dict[str, Any]:
-    """An event as JSON. A metric that is not finite becomes a text: JSON has no word for it."""
+def encode(event: Event, take: int, held: Held | None = None) -> dict[str, Any]:
+    """An event as JSON, with what its study had held by then.
+
+    A metric that is not finite becomes a text: JSON has no word for it.
+    """
     if isinstance(event, Exploit):
         plain = asdict(event)
         return {"take": take, "exploit": {**plain, "old": plain_params(event.old), "new": plain_params(event.new)}}
     metrics = {name: float(v) if math.isfinite(v) else str(float(v)) for name, v in event.metrics.items()}
-    return {"take": take, "report": {**event._asdict(), "metrics": metrics, "params": plain_params(event.params)}}
+    told = {"take": take, "report": {**event._asdict(), "metrics": metrics, "params": plain_params(event.params)}}
+    return told if held is None else {**told, "held": held}
 
 
 def decode(attributes: Mapping[str, Any]) -> History:
@@ -53,6 +59,7 @@ def decode(attributes: Mapping[str, Any]) -> History:
     """
     numbered = sorted((int(name.removeprefix(PREFIX)), name) for name in attributes if name.startswith(PREFIX))
     events: list[Event] = []
+    held: list[Held | None] = []
     take = 0
     for _, name in numbered:
         stored = verified(name, attributes[name])
@@ -60,12 +67,22 @@ def decode(attributes: Mapping[str, Any]) -> History:
             break  # left over from before a rewind
         take = stored["take"]
         events.append(_event(stored))
-    return History(events, take)
+        held.append(_held(stored))
+    return History(events, take, held)
+
+
+def most_held(held: Iterable[Held | None]) -> Held | None:
+    """The most that a study had held by any of its events; None: not told."""
+    return max((one for one in held if one is not None), default=None)
 
 
 def written(attributes: Mapping[str, Any]) -> int:
     """How many events a trial's attributes hold, those too that do not count any more: it never shrinks."""
     return sum(name.startswith(PREFIX) for name in attributes)
+
+
+def _held(stored: Mapping[str, Any]) -> Held | None:
+    return Held(*stored["held"]) if "held" in stored else None
 
 
 def _event(stored: Mapping[str, Any]) -> Event:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainables.data_summary import DataSummary
-from tuning.budget import BudgetUse, Limit, Price
+from trainables.reporting import Report
+from tuning.budget import BudgetUse, Held, Limit, Price
 from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
 from tuning.store.signed import verified
-from tuning.store.study_log import decode, reports_of
+from tuning.store.study_log import Event, History, decode, most_held, reports_of
 from tuning.store.study_writer import OPTUNA_STATES
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def study_outcome(
     """
     latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
     price = identity.get("price")
+    histories = {trial_id: decode(frozen.user_attrs) for trial_id, frozen in latest.items()}
+    newest = most_held(held for history in histories.values() for held in history.held)
+    wall_seconds, slot_seconds, cost = _held(attributes, newest or Held())
     outcome = StudyOutcome(
         strategy=identity["strategy"],
         kind=identity["kind"],
@@ -41,23 +45,36 @@ def study_outcome(
         metric=identity["metric"],
         mode=identity["mode"],
         trials=tuple(
-            _trial_outcome(frozen, number, attributes.get(f"checkpoints:{trial_id}", []), identity)
+            _trial_outcome(frozen, histories[trial_id], number, attributes.get(f"checkpoints:{trial_id}", []), identity)
             for number, (trial_id, frozen) in enumerate(latest.items())
         ),
-        wall_seconds=float(attributes.get("wall_seconds", 0.0)),
+        wall_seconds=wall_seconds,
         slots=identity["slots"],
         devices_per_trial=identity["devices_per_trial"],
         device=identity["device"],
         test=decode_test(attributes.get("test")),
         attributes={**identity["attributes"], **attributes.get("provenance", {})},
         node_losses=tuple(NodeLoss(*loss) for loss in attributes.get("node_losses", [])),
-        slot_seconds=attributes.get("slot_seconds"),
+        slot_seconds=slot_seconds,
+        cost=cost,
         confirmations=decode_confirmations(attributes),
         finals=decode_finals(attributes.get("finals", [])),
         price=Price(**price) if price else None,
         data=DataSummary.model_validate(attributes["data"]) if "data" in attributes else None,
     )
     return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))
+
+
+def _held(attributes: Mapping[str, Any], newest: Held) -> tuple[float, float | None, float | None]:
+    """Wall, slot- and device-seconds of all its runs; None: not told by the version that recorded it.
+
+    Args:
+        newest: what came with a report: of a driver that was killed it may be more than what was written since.
+    """
+    wall_seconds = float(attributes.get("wall_seconds", 0.0))
+    if newest.wall_seconds > wall_seconds:
+        return newest.wall_seconds, newest.slot_seconds, newest.device_seconds
+    return wall_seconds, attributes.get("slot_seconds"), attributes.get("device_seconds")
 
 
 def _budget_use(study: StudyOutcome, limit: list[Any] | None, reached: bool) -> BudgetUse | None:
@@ -73,9 +90,13 @@ def _budget_use(study: StudyOutcome, limit: list[Any] | None, reached: bool) -> 
 
 
 def _trial_outcome(
-    frozen: FrozenTrial, number: int, checkpoints: list[tuple[float, int, str]], identity: Mapping[str, Any]
+    frozen: FrozenTrial,
+    history: History,
+    number: int,
+    checkpoints: list[tuple[float, int, str]],
+    identity: Mapping[str, Any],
 ) -> TrialOutcome:
-    events = decode(frozen.user_attrs).events
+    events, _, held = history
     reports = reports_of(events)
     sign = 1 if identity["mode"] == "max" else -1
 
@@ -93,4 +114,15 @@ def _trial_outcome(
         # After an exploit a trial may pass an epoch a second time: the better of the two is the one that is asked for.
         checkpoints={entry[0]: entry[2] for entry in sorted(checkpoints, key=score)},
         error=frozen.user_attrs.get("error"),
+        costs=_costs(events, held),
     )
+
+
+def _costs(events: Sequence[Event], held: Sequence[Held | None]) -> tuple[float | None, ...]:
+    """Device-seconds of the study by each report; () where nothing is told of any."""
+    costs = tuple(
+        None if then is None else then.device_seconds
+        for event, then in zip(events, held, strict=True)
+        if isinstance(event, Report)
+    )
+    return () if set(costs) <= {None} else costs

@@ -17,16 +17,23 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params
-from tuning.outcome import (
-    Exploit,
-    StudyState,
-    TrialState,
-    epochs_trained,
-)
+from tuning.budget import Held
+from tuning.outcome import Exploit, StudyState, TrialState, epochs_trained
 from tuning.store.signed import signed, verified
 from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
 from tuning.store.study_facts import StudyFacts
-from tuning.store.study_log import REPLACED, Event, decode, encode, kept, key, plain_params, reports_of, written
+from tuning.store.study_log import (
+    REPLACED,
+    Event,
+    decode,
+    encode,
+    kept,
+    key,
+    most_held,
+    plain_params,
+    reports_of,
+    written,
+)
 from tuning.store.trial_copies import new_trial, reopened, set_aside
 from tuning.store.url import StoreError, masked
 
@@ -56,6 +63,7 @@ class _Record:
     written: int = 0  # events that were found, those of before a rewind too
     checkpoints: list[tuple[float, int, str]] = field(default_factory=list)  # epoch, reports before it, folder
     error: str | None = None  # of a failed trial
+    held: list[Held | None] = field(default_factory=list)  # one per event: what the study had held by then
 
 
 class StudyWriter(StudyFacts):
@@ -70,6 +78,9 @@ class StudyWriter(StudyFacts):
                 frozen.user_attrs["trial_id"]: _restored(frozen)  # a trial that was opened again: the later holds all
                 for frozen in storage.get_all_trials(study_id, deepcopy=False)
             }
+        newest = most_held(held for record in self._records.values() for held in record.held)
+        if newest is not None and self._last_sign is not None:
+            self._last_sign = max(self._last_sign, newest.time)
         self._unwritten: set[str] = set()  # trials whose checkpoints have changed
         for trial_id, record in self._records.items():
             record.checkpoints = [(e, n, path) for e, n, path in attributes.get(f"checkpoints:{trial_id}", [])]
@@ -148,9 +159,14 @@ class StudyWriter(StudyFacts):
             made = new_trial(self._storage, self._study_id, trial_id, plain, searched)
         self._records[trial_id] = _Record(made, plain)
 
-    def add_report(self, trial_id: str, report: Report) -> None:
-        """One evaluation. An epoch that was computed again after a crash replaces the one recorded before."""
-        self._append(trial_id, report)
+    def add_report(self, trial_id: str, report: Report, held: Held | None = None) -> None:
+        """One evaluation. An epoch that was computed again after a crash replaces the one recorded before.
+
+        Args:
+            held: what the study has held up to now, in all its runs. Of a report that is recorded already, and is told
+                again as it was, what is recorded of that stays.
+        """
+        self._append(trial_id, report, held)
 
     def add_exploit(self, trial_id: str, exploit: Exploit) -> None:
         """The trial takes over the donor's checkpoint, after its own last report. What `exploit` says of the numbers of
@@ -233,7 +249,7 @@ class StudyWriter(StudyFacts):
         self.write_checkpoints()
         self._set("state", StudyState.FINISHED.value)
 
-    def _append(self, trial_id: str, event: Event) -> None:
+    def _append(self, trial_id: str, event: Event, held: Held | None = None) -> None:
         """Write `event`, unless it is one that an ended trial computed again."""
         record = self._known(trial_id)
         index = kept(record.events, record.position, event)
@@ -243,15 +259,17 @@ class StudyWriter(StudyFacts):
             return
         record = self._writable(trial_id)
         take = record.take + again
+        if again and record.events[index] == event:
+            held = record.held[index]
         number = len(reports_of(record.events[:index])) + 1
         with self._told(f"record {type(event).__name__.lower()} of trial {trial_id} at epoch {event.epoch:g}"):
-            name, text = key(index), encode(event, take)
+            name, text = key(index), encode(event, take, held)
             if isinstance(event, Report):
                 value = event.metrics[self._metric]
                 set_attribute_and_value(self._storage, record.optuna_id, name, text, number, value)
             else:
                 self._storage.set_trial_user_attr(record.optuna_id, name, signed(text))
-        record.events[index:] = [event]
+        record.events[index:], record.held[index:] = [event], [held]
         record.take, record.position = take, index + 1
 
     def _writable(self, trial_id: str) -> _Record:
@@ -274,7 +292,7 @@ class StudyWriter(StudyFacts):
 
 
 def _restored(frozen: FrozenTrial) -> _Record:
-    events, take = decode(frozen.user_attrs)
+    events, take, held = decode(frozen.user_attrs)
     return _Record(
         frozen._trial_id,
         verified("params", frozen.user_attrs["params"]),
@@ -284,6 +302,7 @@ def _restored(frozen: FrozenTrial) -> _Record:
         len(events),
         written(frozen.user_attrs),
         error=frozen.user_attrs.get("error"),
+        held=held,
     )
 
 

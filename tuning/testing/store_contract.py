@@ -13,6 +13,7 @@ import pytest
 
 from trainables.data_summary import DataSummary, SplitSummary
 from trainables.spec import Params
+from tuning.budget import Held
 from tuning.outcome import (
     Confirmation,
     Exploit,
@@ -77,7 +78,7 @@ class StoreContract:
         writer.end_trial("c", TrialState.FAILED, "ValueError: no")
         writer.set_test(NO_SCORE)
         writer.set_data(DATA)
-        writer.held_for(12.5)
+        writer.hold(Held(12.5, 25.0, 12.5, 1000.0))
         writer.finish()
 
         outcome = store.load("reviews")
@@ -97,7 +98,7 @@ class StoreContract:
         require_equal((outcome.name, outcome.digest), ("reviews", "d1"), rule, step=STATEMENT)
         (found,) = outcome.studies
         require_equal(found.trials, trials, rule, step=STATEMENT)
-        require_equal(replace(found, slot_seconds=None), study, rule, step=STATEMENT)
+        require_equal(replace(found, slot_seconds=None, cost=None), study, rule, step=STATEMENT)
         require_equal(found.device_seconds, 12.5 * 2 * 0.5, rule, step=STATEMENT)
 
     def test_what_models_said_to_25_000_rows_comes_out_and_takes_little_room(
@@ -332,14 +333,28 @@ class StoreContract:
         require_equal(_trials(store)[0].checkpoints, {2: "/own"}, rule, step=STATEMENT)
 
     def test_the_time_of_a_killed_run_counts_until_its_last_sign(self, store: StudyStore, writer: StudyWriter) -> None:
-        writer.held_for(5.0)
-        writer.held_for(10.0)
-        rule = "the time of a killed run counts until its last sign, and the next run's is added"
-        require_equal(store.load("reviews").studies[0].wall_seconds, 10.0, rule, step=STATEMENT)
+        begin(writer, "a")
+        writer.hold(Held(5.0, 10.0, 5.0, 1005.0))
+        writer.add_report("a", report(1, 0.5), Held(8.0, 16.0, 8.0, 1008.0))
+        rule = "the time of a killed run counts until its last sign, a report for one"
+        (killed,) = store.load("reviews").studies
+        held = (killed.wall_seconds, killed.slot_seconds, killed.device_seconds, killed.trials[0].costs)
+        require_equal(held, (8.0, 16.0, 8.0, (8.0,)), rule, step=STATEMENT)
+        require_equal(open_study(store).cut_off, 1008.0, rule, step=STATEMENT)
+        writer.hold(Held(9.0, 18.0, 9.0, 1009.0), ended=True)
+        rule = "a run that says that it ends was not cut off"
+        require_equal(open_study(store).cut_off, None, rule, step=STATEMENT)
+
+    def test_what_a_trial_had_cost_stays_when_it_is_told_again(self, store: StudyStore, writer: StudyWriter) -> None:
+        begin(writer, "a")
+        writer.add_report("a", report(1, 0.5), Held(8.0, 16.0, 8.0, 1008.0))
+        writer.add_report("a", report(2, 0.6), Held(9.0, 18.0, 9.0, 1009.0))
         resumed = open_study(store)
-        resumed.held_for(3.0)
-        resumed.held_for(4.0)
-        require_equal(store.load("reviews").studies[0].wall_seconds, 14.0, rule, step=STATEMENT)
+        resumed.rewind("a", 0)
+        resumed.add_report("a", report(1, 0.5), Held(20.0, 40.0, 20.0, 2008.0))
+        resumed.add_report("a", report(2, 0.6, time=2009.0), Held(21.0, 42.0, 21.0, 2009.0))  # computed again
+        rule = "a report that was known keeps what it had cost, and one that was computed again has its own"
+        require_equal(store.load("reviews").studies[0].trials[0].costs, (8.0, 21.0), rule, step=STATEMENT)
 
     def test_a_finished_study_opened_again_is_running_and_one_only_written_to_is_not(
         self, store: StudyStore, writer: StudyWriter

@@ -12,6 +12,7 @@ from tests.support.outcomes import population, report, study, trial
 from tests.support.specs import GOOD
 from tests.support.stores import open_study
 from tuning import cli
+from tuning.budget import Held
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.run.folder import sealed
 from tuning.space import Space
@@ -49,7 +50,7 @@ def _record(store: StudyStore, spec: ExperimentSpec) -> None:
         writer.begin_trial("a", {"learning_rate": 0.1}, rates)
         writer.add_report("a", report(1, best))
         writer.end_trial("a", TrialState.COMPLETED)
-        writer.held_for(10.0)
+        writer.hold(Held(10.0, 10.0, 10.0))
         writer.finish()
     store.close()
 

@@ -28,11 +28,27 @@ def test_slots_that_came_later_make_every_second_cost_the_average() -> None:
 
 
 def test_the_time_of_an_interruption_is_no_cost() -> None:
-    """An hour between the second and the third report, of which the study held its slots for 100 s in all."""
+    """An hour between the second and the third report, of which the study held its slots for 100 s in all. An older
+    version has recorded it. The first report took two seconds itself."""
     times = (1000, 1040, 4640, 4650)
     reports = [report(i + 1, 0.1 * i, time=time) for i, time in enumerate(times)]
     steps = curve_of(study("grid", [trial(0, reports)])).steps
-    assert [step.cost for step in steps] == [0.0, 40.0, 90.0, 100.0]
+    assert [step.cost for step in steps] == [2.0, 42.0, 90.0, 100.0]
+
+
+def test_a_report_costs_what_the_study_had_cost_when_it_was_recorded() -> None:
+    """Whatever its clock says, and however long an interruption was."""
+    first = dataclasses.replace(trial(0, [report(1, 0.5, time=10), report(2, 0.8, time=9000)]), costs=(9.0, 60.0))
+    second = dataclasses.replace(trial(1, [report(1, 0.7, time=5)]), costs=(45.0,))
+    steps = curve_of(study("grid", [first, second])).steps
+    assert steps == (Step(9.0, 0.5), Step(45.0, 0.7), Step(60.0, 0.8))
+
+
+def test_what_an_older_version_recorded_came_before_what_this_one_did() -> None:
+    """A study that was begun by that one: its first report at 10 s of 100, one a second and no device-second more."""
+    reports = [report(1, 0.5, time=10), report(2, 0.6, time=40), report(3, 0.7, time=7000)]
+    mixed = dataclasses.replace(trial(0, reports), costs=(None, None, 80.0))
+    assert [step.cost for step in curve_of(study("grid", [mixed])).steps] == [49.0, 79.0, 80.0]
 
 
 def test_a_lower_score_is_the_better_one_when_the_mode_is_min() -> None:

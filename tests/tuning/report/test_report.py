@@ -225,7 +225,9 @@ def test_the_schema_of_results_is_pinned() -> None:
     assert member.keys() == {
         "id", "number", "state", "params", "reports", "lineage", "checkpoints", "error", "epochs_trained",
     }  # fmt: skip
-    assert member["reports"][0].keys() == {"epoch", "metrics", "params", "device_seconds", "time"}
+    assert member["reports"][0].keys() == {
+        "epoch", "metrics", "params", "device_seconds", "time", "study_device_seconds",
+    }  # fmt: skip
     assert member["lineage"][0].keys() == {"epoch", "donor", "old", "new", "time", "reports", "donor_reports"}
 
 

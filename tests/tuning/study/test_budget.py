@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.support.outcomes import study as study_of
 from tuning.budget import BudgetSpec, Limit
 from tuning.cli import main
 from tuning.run.folder import RunFolderError, claim_run_folder
-from tuning.run.spending import Spending
+from tuning.run.spending import HEARTBEAT, Spending
 from tuning.testing.simulated_ray import simulated_ray
 
 pytestmark = pytest.mark.unit
@@ -96,7 +97,27 @@ def test_time_costs_all_slots_that_are_there() -> None:
         spending.slots = 1
         time.sleep(10.0)
         spending.advance()
-    assert (spending.seconds, spending.spent) == (20.0, 80.0)
+        assert (spending.held.wall_seconds, spending.held.slot_seconds, spending.spent) == (20.0, 40.0, 80.0)
+
+
+def test_what_earlier_runs_held_costs_what_it_cost_then_whatever_a_trial_holds_now() -> None:
+    before = dataclasses.replace(study_of("grid", [], wall=30.0), slot_seconds=60.0, cost=240.0)
+    assert Spending(slots=1, devices_per_trial=0.5, before=before).spent == 240.0
+
+
+def test_a_run_that_was_cut_off_counts_up_to_what_its_trials_have_left() -> None:
+    """Its last sign came 100 s ago; 40 s after it a trial had computed a report that nobody heard of."""
+    with simulated_ray() as time:
+        last_sign = time.time()
+        time.sleep(100.0)
+        spending = Spending(slots=2, devices_per_trial=0.5, cut_off=last_sign)
+        assert spending.spent == HEARTBEAT
+        spending.tell(report(1, 0.5, seconds=30.0, time=last_sign + 40.0))  # half a device for a minute
+        assert spending.spent == 40.0
+        spending.tell(report(1, 0.5, seconds=5.0, time=last_sign + 99.0))  # by a clock that is far ahead
+        assert spending.spent == 50.0
+        spending.tell(report(2, 0.5, seconds=30.0, time=last_sign + 150.0))  # of this run
+        assert spending.spent == 50.0
 
 
 def test_without_a_number_of_trials_there_is_an_end_even_if_all_fail() -> None:

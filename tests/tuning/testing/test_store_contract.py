@@ -42,6 +42,7 @@ BROKEN: list[tuple[str, type[StudyStore]]] = [
     ("test_a_dropped_checkpoint_is_forgotten_even_after_the_trials_end", broken.LosesCheckpoints),
     ("test_of_two_checkpoints_of_one_epoch_the_better_reports_is_named", broken.LosesCheckpoints),
     ("test_the_time_of_a_killed_run_counts_until_its_last_sign", broken.CountsTwice),
+    ("test_what_a_trial_had_cost_stays_when_it_is_told_again", broken.LosesCosts),
     ("test_a_finished_study_opened_again_is_running_and_one_only_written_to_is_not", broken.FinishesEverything),
     ("test_a_writer_for_a_study_that_is_not_there_is_refused", broken.FindsAnything),
     ("test_another_spec_under_the_same_name_is_refused_with_the_keys_that_differ", broken.FindsAnything),

@@ -1,0 +1,81 @@
+"""What a study that was interrupted tells, against what it tells undisturbed: equal but for ids, times and costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tuning.comparison import compare
+from tuning.export import tables_of
+from tuning.outcome import ExperimentOutcome
+from tuning.report import comparison_json
+from tuning.results import results_json
+from tuning.spec import ExperimentSpec
+
+TIMES = frozenset({"time", "tested_at"})
+COSTS = frozenset(
+    {"device_seconds", "study_device_seconds", "wall_seconds", "slot_seconds", "money", "spent", "confirming"}
+)
+REACH = frozenset({"costs", "median", "at_least"})  # what it cost to reach the target
+ROUNDING = 1e-6  # seconds
+
+
+def told(outcome: ExperimentOutcome, spec: ExperimentSpec) -> dict[str, Any]:
+    """All that compare, results and export say of `outcome`, with numbers in place of the ids that were drawn."""
+    comparison = compare(outcome, spec=spec.model_dump(mode="json"))
+    everything = {
+        "comparison": json.loads(comparison_json(comparison)),
+        "results": json.loads(results_json(outcome)),
+        "export": tables_of(outcome),
+    }
+    for row in everything["export"]["trials"]:
+        row["lineage"] = json.loads(row["lineage"] or "[]")
+    text = json.dumps(everything).replace(str(spec.run_folder), "RUN")
+    for study in outcome.studies:
+        for trial in study.trials:
+            text = text.replace(trial.id, f"trial-{trial.number}")
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
+def differences(before: Any, after: Any, *path: str, saving: float = 0.0) -> Iterator[str]:
+    """What differs that should not: anything but a time or a cost, and a cost that is lower `after`.
+
+    Args:
+        saving: device-seconds that a checkpoint takes. Of a report they are in the cost of the next one by the same
+            process; where that one was killed they are in what the study cost alone.
+    """
+    name, where = (path[-1] if path else ""), ".".join(path)
+    if name == "anytime":
+        for old, new in zip(before["curves"], after["curves"], strict=True):
+            yield from _cheaper(old, new, where)
+    elif isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        for key in before:
+            yield from differences(before[key], after[key], *path, key, saving=saving)
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from differences(old, new, *path, str(index), saving=saving)
+    elif (name in COSTS or ("reach" in path and REACH & {*path})) and None not in (before, after):
+        own = name == "device_seconds" and {"trials", "reports"} & {*path}
+        if after < before - (saving if own else 0.0) - ROUNDING:
+            yield f"{where}: {before} became {after}"
+    elif name not in TIMES and before != after:
+        yield f"{where}: {before!r} became {after!r}"
+
+
+def _cheaper(before: Any, after: Any, where: str) -> Iterator[str]:
+    """Each score that was reached has cost at least as much, the same best is reached, and the end is no cheaper."""
+    for step in after["steps"]:
+        reached = _cost(before["steps"], step["score"])
+        if reached is None or step["cost"] < reached - ROUNDING:
+            yield f"{where}: {step['score']} is reached at {step['cost']}, undisturbed at {reached}"
+    if before["steps"][-1]["score"] != after["steps"][-1]["score"]:
+        yield f"{where}: another best"
+    if after["end"] < before["end"] - ROUNDING:
+        yield f"{where}: the study ends at {after['end']}, undisturbed at {before['end']}"
+
+
+def _cost(steps: Sequence[dict[str, float]], score: float) -> float | None:
+    """Of the first step at least as good: all that is compared here has scores of which the higher is the better."""
+    return next((step["cost"] for step in steps if step["score"] >= score), None)
