@@ -29,6 +29,7 @@ from tuning.finish.command import add_train_final
 from tuning.finish.hub import HubError
 from tuning.listing import LISTED, list_what
 from tuning.reading_commands import add_compare, add_export, recorded
+from tuning.removal_command import add_remove
 from tuning.report_command import add_report
 from tuning.run.folder import RunFolderError
 from tuning.starting.command import add_init
@@ -130,6 +131,12 @@ def parser() -> argparse.ArgumentParser:
     ):
         sub = add(name, command, summary)
         sub.add_argument("spec", metavar="SPEC", help="a YAML file, or a preset (tunefleet ls presets)")
+        if name == "run":
+            sub.add_argument(
+                "--fresh",
+                action="store_true",
+                help="begin anew where an experiment of this name was run before; that one is removed",
+            )
         _add_overrides(sub)
     add_init(add)
     sub = add("ls", list_what, "list strategies, tasks, presets; or the studies that were run")
@@ -160,6 +167,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_overrides(sub)
     _add_overrides(add_doctor(add))
+    _add_experiment(add_remove(add))
     _add_experiment(add_train_final(add))
     _add_overrides(add_job_commands(add))
     add_nodes(commands)
@@ -190,7 +198,7 @@ def _add_place(sub: argparse.ArgumentParser, *, store: bool = True) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from tuning.spec import load_spec
 
-    return run_spec(load_spec(arguments.spec, arguments.overrides), resume=False)
+    return run_spec(load_spec(arguments.spec, arguments.overrides), resume=False, fresh=arguments.fresh)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -222,22 +230,26 @@ def run_spec(
     force: bool = False,
     take_over: bool = False,
     trust_fetched: bool = False,
+    fresh: bool = False,
     go_on: str = "",
 ) -> int:
     """Run or go on with an experiment, then print its comparison; the exit status.
 
     Args:
-        force, take_over, trust_fetched: see `run_experiment`.
+        force, take_over, trust_fetched, fresh: see `run_experiment`.
         go_on: how its user resumes it, where that is not `tunefleet resume`.
     """
     from tuning.run.ends import FailedAlike, Interrupted
+    from tuning.run.folder import nothing_scored
     from tuning.run.runner import run_experiment
     from tuning.spec import SPEC_FILE
 
     next_step = f"go on with {go_on or f'`tunefleet resume {spec.resumed_as}`'}"
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
     try:
-        outcome = run_experiment(spec, resume=resume, force=force, take_over=take_over, trust_fetched=trust_fetched)
+        outcome = run_experiment(
+            spec, resume=resume, force=force, take_over=take_over, trust_fetched=trust_fetched, fresh=fresh
+        )
     except Interrupted as stop:
         _tell(f"{stop}; {next_step}")
         return INTERRUPTED
@@ -246,7 +258,8 @@ def run_spec(
             _tell(f"interrupted; {next_step}")
         return INTERRUPTED
     except FailedAlike as error:
-        _tell(f"{error}; fix it and {next_step} (--force, where that changes your code)")
+        anew = "with a corrected spec `tunefleet run` begins anew; " if nothing_scored(spec) else ""
+        _tell(f"{error}; {anew}where it was your code or your data, mend that and {next_step} (--force for other code)")
         return FAILED
     except (ClusterError, StoreError, OSError) as error:
         if (spec.run_folder / SPEC_FILE).is_file():

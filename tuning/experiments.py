@@ -98,6 +98,16 @@ def found_in(experiment: str, storage: str | Path) -> str:
     return str(storage if is_uri(str(storage)) else folder.parent)
 
 
+def run_of(experiment: str, storage: str | Path) -> tuple[Path, RunBucket | None]:
+    """The run folder, as `find_experiment` gives it, and the place in a bucket of a run that lies in one.
+
+    Raises:
+        UnknownExperiment: there is no such experiment.
+        ClusterError: it is in a bucket that cannot be read.
+    """
+    return find_experiment(experiment, storage), _bucket_of(*_by_name(experiment, storage))
+
+
 def find_store(experiment: str, storage: str | Path) -> str:
     """The URL of the store that the run of `experiment` records into. May hold a password.
 

@@ -19,6 +19,7 @@ from trainables.cache_place import own_folder, store_folder
 from tuning.run.bucket_store import BucketStore
 from tuning.spec import SPEC_FILE, working_folder
 
+LEASE = "driver.lease"  # who drives the run; see `run.lease`
 LIST = ".experiments"  # no experiment can have this name
 
 
@@ -74,6 +75,18 @@ class RunBucket:
         with told(self.uri, "be written"):
             self.filesystem.delete_file(f"{self.path}/{SPEC_FILE}")
             self.filesystem.delete_file(self._listed)
+
+    def clear(self) -> None:
+        """Take everything of the run away, the spec last; the lease is its holder's."""
+        from pyarrow.fs import FileSelector
+
+        with told(self.uri, "be written"):
+            found = self.filesystem.get_file_info(FileSelector(self.path, allow_not_found=True, recursive=True))
+            paths = [info.path for info in found if info.is_file and info.base_name != LEASE]
+            for path in sorted(paths, key=lambda path: path == f"{self.path}/{SPEC_FILE}"):
+                self.filesystem.delete_file(path)
+            if self.filesystem.get_file_info(self._listed).is_file:
+                self.filesystem.delete_file(self._listed)
 
 
 def bucket_names(storage: str) -> list[str]:

@@ -10,14 +10,19 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri
 from trainables.disk import write_whole
 from trainables.errors import InputError
+from tuning.checks.mistakes import SpecError
 from tuning.run.bucket import RunBucket
 from tuning.spec import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
 from tuning.store.url import StoreError
+
+if TYPE_CHECKING:
+    from tuning.run.removal import Remains
 
 SEAL = "# SHA-256 of what follows: "
 ORIGIN = "fetched.json"  # in a folder that `tunefleet fetch` has made
@@ -86,12 +91,24 @@ def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
         raise
 
 
-def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False, trust_fetched: bool = False) -> None:
+def claim_run_folder(
+    spec: ExperimentSpec,
+    *,
+    resume: bool,
+    force: bool = False,
+    trust_fetched: bool = False,
+    fresh: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
     """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's.
+
+    What a run before has left there is removed if no trial of it ever reported a score.
 
     Args:
         force: go on also with a kept spec that is not as it was written.
         trust_fetched: go on also with what was fetched from a cluster.
+        fresh: without `resume`, remove also what holds scores.
+        say: is told what is removed, a line at a time.
 
     Raises:
         RunFolderError: it is another spec's, or there already, or not there to be resumed.
@@ -113,11 +130,9 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False,
         if not force:
             refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
         if (before := load_spec(kept)).digest() != spec.digest():
-            old, new = before.decisive(), spec.decisive()
-            keys = ", ".join(key for key in {**new, **old} if old.get(key) != new.get(key))
+            keys = _different(before, spec)
             raise RunFolderError(
-                f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
-                "resume without changes, or choose another name for a new experiment"
+                f"name: {spec.name}: {kept} is of another spec (different: {keys}); {_ways_out(spec, bucket)}"
             )
         if force:
             with contextlib.closing(StudyStore(spec.store_url)) as store:
@@ -127,15 +142,70 @@ def claim_run_folder(spec: ExperimentSpec, *, resume: bool, force: bool = False,
         (spec.run_folder / ORIGIN).unlink(missing_ok=True)  # from now on it is this machine's: no fetch replaces it
         return
     if kept.exists():
-        raise RunFolderError(
-            f"name: {spec.name}: {shown} holds an experiment already; "
-            f"go on with `tunefleet resume {spec.resumed_as}`, or choose another name (name=...)"
-        )
+        _remove_what_was_left(spec, bucket, shown, fresh=fresh, say=say)
     spec.run_folder.mkdir(parents=True, exist_ok=True)
     text = sealed(spec.to_yaml())
     write_whole(kept, text.encode())
     if bucket is not None:
         bucket.claim(text)
+
+
+def _remove_what_was_left(
+    spec: ExperimentSpec, bucket: RunBucket | None, shown: str, *, fresh: bool, say: Callable[[str], None]
+) -> None:
+    remains = _remains(spec, bucket)
+    if not fresh and remains.scored:
+        raise RunFolderError(
+            f"name: {spec.name}: {shown} holds an experiment already{_differing(spec)}; go on with "
+            f"`tunefleet resume {spec.resumed_as}`, begin anew with `tunefleet run --fresh`, which removes what is "
+            "there, or choose another name (name=...)"
+        )
+    say("begins anew; removed:" if remains.scored else "nothing was trained before; begins anew; removed:")
+    for line in remains.lines():
+        say(f"  {line}")
+    remains.remove()
+
+
+def _remains(spec: ExperimentSpec, bucket: RunBucket | None) -> Remains:
+    from tuning.run.removal import Remains
+
+    if bucket is not None:
+        bucket.store.follow(spec.run_folder / STORE_FILE)
+    return Remains.of(spec.name, spec.run_folder, bucket)
+
+
+def nothing_scored(spec: ExperimentSpec) -> bool:
+    """Whether a run of `spec` has left nothing behind that a new one would not simply replace."""
+    from tuning.run.removal import Remains
+
+    return not Remains.of(spec.name, spec.run_folder).scored
+
+
+def _differing(spec: ExperimentSpec) -> str:
+    """' (of another spec: epochs, data)'; nothing where it is of this one, or cannot be read any more."""
+    try:
+        keys = _different(load_spec(spec.run_folder / SPEC_FILE), spec)
+    except (SpecError, InputError):  # its data may be gone, or it is damaged
+        return ""
+    return f" (of another spec; different: {keys})" if keys else ""
+
+
+def _different(before: ExperimentSpec, now: ExperimentSpec) -> str:
+    old, new = before.decisive(), now.decisive()
+    return ", ".join(key for key in {**new, **old} if old.get(key) != new.get(key))
+
+
+def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:
+    """Of a resume whose spec is not the one that the run began with."""
+    if not _remains(spec, bucket).scored:
+        return (
+            "nothing was trained yet, so `tunefleet run` with the new spec begins anew; or resume without changes, or "
+            "choose another name for a new experiment (`tunefleet run` with name=...)"
+        )
+    return (
+        "resume without changes, begin anew with `tunefleet run --fresh` and the new spec, which removes what is "
+        "there, or choose another name for a new experiment (`tunefleet run` with name=...)"
+    )
 
 
 def _follow(bucket: RunBucket, *, resume: bool) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri, probe, shown, told
-from tuning.run.bucket import RunBucket
+from tuning.run.bucket import LEASE, RunBucket
 from tuning.run.folder import RunFolderError
 from tuning.run.only_driver import this_driver
 from tuning.states.durable import StorageError
@@ -27,7 +27,6 @@ from tuning.states.durable import StorageError
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-LEASE = "driver.lease"
 LASTS = 300.0  # seconds without a renewal after which a driver counts as dead
 RENEWED = 60.0  # seconds between two renewals at most
 

@@ -43,6 +43,7 @@ def run_experiment(
     force: bool = False,
     take_over: bool = False,
     trust_fetched: bool = False,
+    fresh: bool = False,
 ) -> ExperimentOutcome:
     """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split.
 
@@ -52,6 +53,8 @@ def run_experiment(
         resume: go on in a run folder that exists; finished studies and finished trials are not run again.
         force: with `resume`, go on also with other versions of libraries, other code, or a spec file that was edited;
             never with another space, metric, budget or other data: what decides results by the spec stays.
+        fresh: without `resume`, begin anew where an experiment of this name was run before: all that is left of that
+            one, in the run folder and in the store, is removed. What never had a score is, without it, too.
         take_over: of a run in a bucket, go on also if a driver of another machine seems to be alive; it stops.
         trust_fetched: with `resume`, go on also with what was fetched from a cluster, which may then run code here.
 
@@ -61,9 +64,9 @@ def run_experiment(
     Raises:
         SpecError: all mistakes of a spec that had still to be loaded; or a trainable of the user's own cannot be
             imported, or a model may not be fetched.
-        RunFolderError: the folder exists already (without `resume`), does not exist (with), is another spec's, is
-            damaged, was fetched (without `trust_fetched`), was made with something else (without `force`), or another
-            process runs the experiment.
+        RunFolderError: the folder exists already (without `resume` and `fresh`), does not exist (with `resume`), is
+            another spec's, is damaged, was fetched (without `trust_fetched`), was made with something else (without
+            `force`), or another process runs the experiment.
         ClusterError: the cluster cannot be reached or cannot hold a trial.
         StoreError: the study store cannot be opened or written.
         FailedAlike: the first trials of a study failed alike; no other study was started.
@@ -73,7 +76,8 @@ def run_experiment(
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     require_runnable(spec)
     with held_place(spec, take_over=take_over) as place:
-        claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched)
+        say = functools.partial(_say, spec.name) if progress else _keep_quiet
+        claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=say)
         return _run_claimed(spec, place, tracking, progress=progress, resume=resume, force=force)
 
 

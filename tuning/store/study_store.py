@@ -153,7 +153,8 @@ class StudyStore:
             if new and not created:
                 raise StoreError(
                     f"experiment {experiment!r}: another run has recorded {name} in {self.shown}; choose another name "
-                    "(name=...), or `tunefleet resume` where that run's folder is"
+                    "(name=...), `tunefleet resume` where that run's folder is, or, if nobody needs what is recorded, "
+                    f"`tunefleet rm {experiment} --store URL`"
                 )
             known = (one.identity["attributes"] for one in self._studies() if one.name == name)
             if mixed := _mixed(next(known, {}), made_with or {}):
@@ -173,6 +174,17 @@ class StudyStore:
         if stored is None:
             raise StoreError(f"study {name}: not in the study store {self.shown}")
         return StudyWriter(self._open(), stored.id, name, study.metric, study.mode)
+
+    def remove(self, experiment: str) -> None:
+        """Take all studies of `experiment` out of the database; other experiments' are let be. Unknown: nothing.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        ours = [study for study in self._studies() if study.identity["experiment"] == experiment]
+        with told(self._url, f"remove {experiment}"):
+            for study in ours:
+                self._open().delete_study(study.id)
 
     def check(self) -> None:
         """Look through the whole of a SQLite file for damage, before anything is added to it; make it if there is none.
@@ -228,7 +240,8 @@ class StudyStore:
                 raise StoreError(
                     f"experiment {experiment!r}: recorded in {self.shown} under another spec "
                     f"(digest {recorded['digest']}, now {digest}){differing}; "
-                    "give the experiment another name, or resume it with the spec that it was started with"
+                    "resume it with the spec that it was started with, begin anew with `tunefleet run --fresh`, which "
+                    "removes what is recorded, or choose another name (name=...)"
                 )
 
 

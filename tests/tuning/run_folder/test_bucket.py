@@ -23,6 +23,7 @@ from tests.support.buckets import KEY, credentials, objects, s3_server, s3_stora
 from tests.support.drivers import Drivers, reports_seen
 from tests.support.gated import Gate
 from tests.support.power_cuts import cut_off, in_virtual_time
+from tests.support.recorded_runs import record
 from tests.support.slots import A, DrivenSlot, saved, state_of
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from trainables.bucket import COMPLETE
@@ -35,9 +36,11 @@ from trainables.spec import FineTuneSpec, Subset
 from trainables.states import Keeping, scorable
 from tuning import load_spec, run_experiment
 from tuning.checks.mistakes import SpecError
+from tuning.cli import main
 from tuning.experiments import find_store, names_in
 from tuning.jobs.parcel import pack
 from tuning.outcome import StudyState
+from tuning.run.bucket import RunBucket
 from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore
@@ -195,6 +198,8 @@ def test_a_place_that_is_taken_is_refused_and_a_spec_that_differs_is_not_resumed
         claim_run_folder(spec(), resume=True)
     claim_run_folder(spec(), resume=False)
     assert names_in(bucket) == ["stopped"]
+    record(spec(), (0.5,))
+    RunBucket(bucket, "stopped").store.save(spec().run_folder / "study.db")
     shutil.rmtree(os.environ["TUNEFLEET_CACHE"])  # another machine
     with pytest.raises(RunFolderError, match=rf"holds an experiment already; .*tunefleet resume {bucket}/stopped"):
         claim_run_folder(spec(), resume=False)
@@ -235,6 +240,26 @@ def test_a_link_in_the_working_folder_is_removed_alone(bucket: str, tmp_path: Pa
     claim_run_folder(spec, resume=False)
     assert [path.name for path in spec.run_folder.iterdir()] == ["spec.yaml"]
     assert (precious / "thesis.tex").read_text() == "years"
+
+
+@pytest.mark.unit
+def test_what_lies_in_a_bucket_is_removed_there_and_what_was_never_scored_is_replaced(
+    bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spec(**changed: Any) -> Any:
+        return load_spec({**spec_of("runs", "grid", 0.0), "cluster": {"storage": bucket}, **changed})
+
+    claim_run_folder(spec(), resume=False)
+    record(spec(), ())
+    RunBucket(bucket, "stopped").store.save(spec().run_folder / "study.db")
+    shutil.rmtree(os.environ["TUNEFLEET_CACHE"])  # another machine
+    claim_run_folder(spec(epochs=8), resume=False)
+    assert sorted(objects(bucket)) == [".experiments/stopped", "stopped/spec.yaml"]
+    assert main(["rm", f"{bucket}/stopped"]) == 2
+    assert names_in(bucket) == ["stopped"]
+    assert main(["rm", f"{bucket}/stopped", "--yes"]) == 0
+    assert f"{bucket}/stopped, with its checkpoints and records" in capsys.readouterr().out
+    assert (objects(bucket), spec().run_folder.exists()) == ([], False)
 
 
 def in_the_bucket(bucket: str, seconds_per_epoch: float, **changed: Any) -> dict[str, Any]:
