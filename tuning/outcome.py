@@ -74,6 +74,11 @@ def epochs_trained(reports: Sequence[Report], lineage: Sequence[Exploit]) -> flo
     return trained
 
 
+def trial_name(number: int, trial_id: str) -> str:
+    """A trial as people are told of it, everywhere: '0 (a8e2fb5c)'."""
+    return f"{number} ({trial_id})"
+
+
 @dataclass(frozen=True)
 class TrialOutcome:
     """One trial: every report, in order, and how it ended."""
@@ -88,6 +93,11 @@ class TrialOutcome:
     error: str | None = None  # one line; the traceback is in the trial's folder
     costs: tuple[float | None, ...] = ()  # one per report: device-seconds that the whole study had cost by then, in the
     # runs before an interruption too; None, or (): recorded by a version that did not tell
+
+    @property
+    def name(self) -> str:
+        """As people are told of it: '0 (a8e2fb5c)'."""
+        return trial_name(self.number, self.id)
 
     @property
     def epochs(self) -> float:
@@ -256,6 +266,18 @@ class StudyOutcome:
         sign = 1 if self.mode == "max" else -1
         best = max(whole, key=lambda group: sign * _mean(group, self.metric), default=None)
         return tuple(best or ())
+
+    def number_of(self, trial_id: str) -> int:
+        """The number of the trial of this study whose id is given.
+
+        Raises:
+            KeyError: it has no such trial.
+        """
+        return {trial.id: trial.number for trial in self.trials}[trial_id]
+
+    def name_of(self, trial_id: str) -> str:
+        """A trial of this study as people are told of it: '0 (a8e2fb5c)'; of an unknown one the id."""
+        return next((trial.name for trial in self.trials if trial.id == trial_id), trial_id)
 
     def count(self, state: TrialState) -> int:
         """How many trials are in `state`."""

@@ -31,9 +31,13 @@ COMPARISON_VERSION = 2  # of the JSON; moves when a key does
 
 
 def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
-    """The tables, the verdict, what to beware of, and the best configuration ready to copy. 80 columns are enough."""
+    """Which configuration to use, the tables, the verdict, what to beware of, and the configuration ready to copy.
+
+    80 columns are enough.
+    """
     console = console_for(file)
     console.print(f"{comparison.experiment}: {_scores_in(comparison)}", highlight=False)
+    console.print(comparison.advice, highlight=False, style="bold")
     for table in tables_of(comparison):
         console.print(_drawn(table))
     console.print(comparison.verdict, highlight=False, style="bold")
@@ -46,7 +50,7 @@ def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> Non
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The same as Markdown."""
-    lines = [f"## {comparison.experiment}", "", f"{_scores_in(comparison)}.", ""]
+    lines = [f"## {comparison.experiment}", "", f"{_scores_in(comparison)}.", "", f"**{comparison.advice}**", ""]
     for table in tables_of(comparison):
         lines += [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
         lines += [f"| {' | '.join(line.cells)} |" for line in table.lines]
@@ -84,7 +88,7 @@ def best_configuration(comparison: Comparison) -> str:
         return "# no trial has reported a score yet"
     confirmed = row.best.confirmed
     chosen = row.best.chosen if confirmed is None else confirmed.configuration
-    origin = f"{row.strategy}, seed {row.best.seed}, trial {chosen.trial} after epoch {chosen.epoch:g}"
+    origin = f"{row.strategy}, seed {row.best.seed}, trial {chosen.name} after epoch {chosen.epoch:g}"
     again = "" if confirmed is None else f", confirmed {confirmed.mean:.4f} over {len(confirmed.seeds)} trainings"
     lines = [
         f"# best configuration: {origin}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import IO
 
-from tuning.outcome import ExperimentOutcome, Exploit, TrialState
+from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, TrialState
 from tuning.report import console_for, empty_table, shown_params
 
 
@@ -29,13 +29,14 @@ def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None) -> No
             best = trial.best_report(study.metric, study.mode)
             score = "-" if best is None else f"{best.metrics[study.metric]:.4f} @ {best.epoch:g}"
             told = shown_params(trial.params)
-            told += "".join(f"\n{_shown_exploit(exploit)}" for exploit in trial.lineage)
+            told += "".join(f"\n{_shown_exploit(study, exploit)}" for exploit in trial.lineage)
             if trial.state is TrialState.FAILED:
                 told += f"\n{trial.error}"
-            table.add_row(trial.id, trial.state.value, f"{trial.epochs_trained:g}", score, told)
+            table.add_row(trial.name, trial.state.value, f"{trial.epochs_trained:g}", score, told)
         console.print(table)
 
 
-def _shown_exploit(exploit: Exploit) -> str:
+def _shown_exploit(study: StudyOutcome, exploit: Exploit) -> str:
     changed = {name: value for name, value in exploit.new.items() if value != exploit.old.get(name)}
-    return f"from {exploit.donor} at epoch {exploit.epoch:g} on: {shown_params(changed) or 'the same values'}"
+    values = shown_params(changed) or "the same values"
+    return f"from {study.name_of(exploit.donor)} at epoch {exploit.epoch:g} on: {values}"

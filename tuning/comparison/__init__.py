@@ -20,6 +20,7 @@ from tuning.comparison.shapes import (
     Reach,
     StrategyRow,
     StudyRow,
+    Ties,
 )
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "Reach",
     "StrategyRow",
     "StudyRow",
+    "Ties",
     "compare",
 ]

@@ -190,8 +190,9 @@ def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list
             continue
         if (study.test.trial, study.test.epoch) != (best[0].id, best[1].epoch):
             found.append(
-                f"{study.strategy} seed {study.seed}: the test score is of trial {study.test.trial} at epoch "
-                f"{study.test.epoch:g}, not of the best validation score (trial {best[0].id}, epoch {best[1].epoch:g})."
+                f"{study.strategy} seed {study.seed}: the test score is of trial {study.name_of(study.test.trial)} at "
+                f"epoch {study.test.epoch:g}, not of the best validation score (trial {best[0].name}, epoch "
+                f"{best[1].epoch:g})."
             )
     missing = [row.strategy for row in rows if any(study.test is None for study in row.studies)]
     if missing and any(study.test is not None for row in rows for study in row.studies):

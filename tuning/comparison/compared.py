@@ -9,6 +9,7 @@ import numpy as np
 
 from trainables.errors import InputError
 from tuning.budget import Price
+from tuning.comparison.advice import advice_of
 from tuning.comparison.anytime import band, curve_of, reach_of
 from tuning.comparison.caveats import caveats_of
 from tuning.comparison.pairs import pairs_of
@@ -16,6 +17,7 @@ from tuning.comparison.ranks import ranks_of
 from tuning.comparison.scores import Scored, mean_of, scored, with_draws
 from tuning.comparison.shapes import Anytime, Comparison, Curve, StrategyRow, StudyRow
 from tuning.comparison.studies import study_row
+from tuning.comparison.ties import tied, ties_of
 from tuning.comparison.verdict import verdict_of
 from tuning.given import kind_of, short
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
@@ -60,6 +62,8 @@ def compare(
         for name, studies in by_strategy.items()
     )
     pairs = pairs_of(tests, first.metric, first.mode)
+    best = _best(rows, first.mode)
+    ties = None if best is not None and best.best is not None and best.best.confirmed else ties_of(outcome.studies)
     ranks, ranked_by = ranks_of(rows, first.mode)
     return Comparison(
         experiment=outcome.name,
@@ -67,14 +71,16 @@ def compare(
         mode=first.mode,
         device=first.device,
         rows=rows,
-        best=_best(rows, first.mode),
+        best=best,
         target=target,
         pairs=pairs,
         ranks=ranks,
         ranked_by=ranked_by,
         price=price,
+        ties=ties,
+        advice=advice_of(best, rows, first.metric, first.mode),
         verdict=verdict_of(rows, pairs, first.metric),
-        caveats=caveats_of(rows, pairs, outcome.studies, spec),
+        caveats=(*tied(ties, first.metric, spec or {}), *caveats_of(rows, pairs, outcome.studies, spec)),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
-from tuning.outcome import Stretch
+from tuning.outcome import Stretch, trial_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +36,18 @@ class Estimate(NamedTuple):
 class Chosen:
     """A configuration with the score that it was chosen by."""
 
-    trial: str
+    trial: str  # trial id
+    number: int  # of the trial, within its study
     epoch: float
     validation: float
     params: Params  # in force at the end
     searched: tuple[str, ...]  # names among them that the strategy chose; the others are fixed, or defaults
     schedule: tuple[Stretch, ...]  # one stretch, unless an exploit changed the values on the way
+
+    @property
+    def name(self) -> str:
+        """The trial, as people are told of it."""
+        return trial_name(self.number, self.trial)
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,17 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Ties:
+    """Configurations that the validation split cannot tell apart, of all studies together."""
+
+    best: float  # validation score
+    equal: int  # configurations that have it
+    within: int  # those, and those that lie within one row of it
+    rows: int | None  # of the validation split; None: not told
+    row: float | None  # what one row is worth; None: not known, or the metric is no share of rows
+
+
+@dataclass(frozen=True)
 class Rank:
     """A strategy's ranks, one per seed that all strategies have; 1 is the best, ties share their mean."""
 
@@ -191,7 +208,9 @@ class Comparison:
     ranks: tuple[Rank, ...]  # the best first; () with one strategy
     ranked_by: Literal["test", "validation"]
     price: Price | None  # of a device-hour; None: not known, so nothing is told in money
-    verdict: str
+    ties: Ties | None  # None: the best configuration stands alone
+    advice: str  # which configuration to use, chosen by what, and its test score
+    verdict: str  # what the test split says of the strategies
     caveats: tuple[str, ...]
 
     @property

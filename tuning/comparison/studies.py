@@ -49,8 +49,15 @@ def _confirmed(study: StudyOutcome) -> Confirmed | None:
 def _configuration(study: StudyOutcome, confirmation: Confirmation) -> Chosen:
     """What was trained again."""
     searched = next((tuple(trial.params) for trial in study.trials if trial.id == confirmation.trial), ())
-    end = confirmation.schedule[-1].params
-    return Chosen(confirmation.trial, confirmation.epoch, confirmation.searched, end, searched, confirmation.schedule)
+    return Chosen(
+        trial=confirmation.trial,
+        number=study.number_of(confirmation.trial),
+        epoch=confirmation.epoch,
+        validation=confirmation.searched,
+        params=confirmation.schedule[-1].params,
+        searched=searched,
+        schedule=confirmation.schedule,
+    )
 
 
 def _chosen(study: StudyOutcome) -> Chosen | None:
@@ -59,7 +66,15 @@ def _chosen(study: StudyOutcome) -> Chosen | None:
         return None
     trial, report = best
     schedule = _stretches(study.history(trial, report))
-    return Chosen(trial.id, report.epoch, report.metrics[study.metric], report.params, tuple(trial.params), schedule)
+    return Chosen(
+        trial=trial.id,
+        number=trial.number,
+        epoch=report.epoch,
+        validation=report.metrics[study.metric],
+        params=report.params,
+        searched=tuple(trial.params),
+        schedule=schedule,
+    )
 
 
 def _stretches(history: Iterable[Report]) -> tuple[Stretch, ...]:

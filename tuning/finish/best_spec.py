@@ -33,7 +33,7 @@ def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False)
         "space": {name: {"choice": [chosen[name]]} for name in searched},
         "strategies": [{"kind": "grid"}],
     }
-    origin = f"{winner.study.strategy}, seed {winner.study.seed}, trial {winner.candidate.trial}"
+    origin = f"{winner.study.strategy}, seed {winner.study.seed}, trial {trial.name}"
     lines = [f"# The best configuration of {spec.name}: {origin} after epoch {winner.candidate.epoch:g}."]
     if len(winner.candidate.schedule) > 1:
         lines.append("# It is a schedule: below are the values at its end. `train-final` replays what was in force:")

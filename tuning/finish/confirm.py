@@ -183,8 +183,9 @@ def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: 
             scores = confirmation.validation
             told = f"failed: {confirmation.error}" if scores is None else f"{scores[one.study.metric]:.4f}"
             say(
-                f"confirming {number}/{len(jobs)}: {one.name}, no. {candidate.rank} (trial {candidate.trial}, searched "
-                f"{candidate.searched:.4f}), training seed {seed}: {told}"
+                f"confirming {number}/{len(jobs)}: {one.name}, no. {candidate.rank} (trial "
+                f"{one.study.name_of(candidate.trial)}, searched {candidate.searched:.4f}), training seed {seed}: "
+                f"{told}"
             )
     if lost:
         raise lost[0]

@@ -98,10 +98,10 @@ def choose(study: StudyOutcome) -> Choice | None:
     choice = max(choices, key=lambda c: sign * c.report.metrics[study.metric], default=None)
     best = study.best()
     if best is not None and (choice is None or choice.report.metrics[study.metric] != best[1].metrics[study.metric]):
-        instead = "nothing" if choice is None else f"trial {choice.trial.id} at epoch {choice.report.epoch:g}"
+        instead = "nothing" if choice is None else f"trial {choice.trial.name} at epoch {choice.report.epoch:g}"
         logger.warning(
             "%s, seed %s: the best report (trial %s at epoch %g) has no checkpoint; %s is scored on test instead.",
-            study.strategy, study.seed, best[0].id, best[1].epoch, instead,
+            study.strategy, study.seed, best[0].name, best[1].epoch, instead,
         )  # fmt: skip
     return choice
 

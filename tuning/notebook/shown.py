@@ -71,6 +71,7 @@ def comparison_html(comparison: Comparison) -> str:
     """The same tables, verdict, caveats and best configuration."""
     better = "higher" if comparison.mode == "max" else "lower"
     parts = [f"<p><b>{_text(comparison.experiment)}</b>: {_text(comparison.metric)}, {better} is better</p>"]
+    parts.append(f"<p><b>{_text(comparison.advice)}</b></p>")
     parts += [_table(table.columns, [line.cells for line in table.lines]) for table in tables_of(comparison)]
     parts.append(f"<p><b>{_text(comparison.verdict)}</b></p>")
     if comparison.caveats:

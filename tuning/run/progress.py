@@ -23,7 +23,7 @@ from rich.text import Text
 from trainables import clock
 from trainables.reporting import Report
 from trainables.spec import Objective
-from tuning.outcome import TrialState
+from tuning.outcome import TrialState, trial_name
 from tuning.run.failures import blanked, cause
 from tuning.run.notebook_display import NotebookDisplay
 from tuning.run.progress_state import ProgressState, Row, duration
@@ -109,7 +109,7 @@ class Progress(Callback):  # type: ignore[misc]
         """One report."""
         number = trials.index(trial)
         self._report(number, result)
-        self._print(self._line(number))
+        self._print(self._line(number, trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Complete, or stopped by the strategy."""
@@ -172,12 +172,16 @@ class Progress(Callback):  # type: ignore[misc]
         row = self._state.row(number)
         if row.state is not TrialState.COMPLETED:
             why = f": {self._cause(number, trial)}" if failed and trial.error_file else ""
-            self._print(f"{self._name}  trial {number}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}{why}")
+            self._print(
+                f"{self._name}  trial {_named(number, trial)}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}{why}"
+            )
 
     def _cause(self, number: int, trial: Any) -> str:
         """Why it failed; of a failure that was shown already, whose it was."""
         line = cause(trial)
-        first = self._told.setdefault(blanked(line), own := f"trial {number} of {self.study}, seed {self.seed}")
+        first = self._told.setdefault(
+            blanked(line), own := f"trial {_named(number, trial)} of {self.study}, seed {self.seed}"
+        )
         return line if first == own else f"as {first}"
 
     def _draw(self, action: Callable[[], None]) -> None:
@@ -208,11 +212,11 @@ class Progress(Callback):  # type: ignore[misc]
             file = self._console.file
             self._draw(lambda: print(line, file=file, flush=True))
 
-    def _line(self, number: int) -> str:
+    def _line(self, number: int, trial: Any) -> str:
         row, metric = self._state.row(number), self.objective.metric
         return (
-            f"{self._name}  trial {number}  epoch {row.epoch:g}/{row.horizon:g}  {metric} {_score(row.last)}  "
-            f"{row.params}  best {_score(self._state.best)}  [{self._position()}]"
+            f"{self._name}  trial {_named(number, trial)}  epoch {row.epoch:g}/{row.horizon:g}  "
+            f"{metric} {_score(row.last)}  {row.params}  best {_score(self._state.best)}  [{self._position()}]"
         )
 
     @property
@@ -236,6 +240,11 @@ class Progress(Callback):  # type: ignore[misc]
         assert self._console is not None
         rows = max(FEWEST_ROWS, min(MOST_ROWS, self._console.height - LINES_AROUND))
         return render(self._state, f"{self.study}, seed {self.seed}", self._position(), rows)
+
+
+def _named(number: int, trial: Any) -> str:
+    """A Tune trial as people are told of it; the live table has room for the number alone."""
+    return trial_name(number, trial.trial_id)
 
 
 def _epoch(trial: Any) -> float:

@@ -13,7 +13,7 @@ from tuning.budget import BudgetUse, Held, Limit, Price
 from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
 from tuning.store.signed import verified
-from tuning.store.study_log import Event, History, decode, most_held, reports_of
+from tuning.store.study_log import REPLACED, Event, History, decode, most_held, reports_of
 from tuning.store.study_writer import OPTUNA_STATES
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def study_outcome(
         DamagedRecord: of a trial something else is there than was written.
     """
     latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
+    # What an interruption has set aside comes last: the others keep the numbers that the log tells.
+    latest = dict(sorted(latest.items(), key=lambda one: str(one[1].user_attrs.get("error")).startswith(REPLACED)))
     price = identity.get("price")
     histories = {trial_id: decode(frozen.user_attrs) for trial_id, frozen in latest.items()}
     newest = most_held(held for history in histories.values() for held in history.held)

@@ -148,7 +148,7 @@ def test_sound_data_leave_only_the_caveat_of_the_validation_score() -> None:
 
 def test_a_test_score_of_another_trial_than_the_best_is_told() -> None:
     other = dataclasses.replace(grid(), test=scored("t1", 2, 0.5))
-    assert any("the test score is of trial t1" in caveat for caveat in compared(other).caveats)
+    assert any("the test score is of trial 1 (t1)" in caveat for caveat in compared(other).caveats)
 
 
 def test_a_study_without_a_report_has_a_row_without_scores() -> None:

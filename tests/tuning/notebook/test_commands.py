@@ -61,7 +61,7 @@ def test_an_experiment_runs_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     file.write_text(yaml.safe_dump(fields(tmp_path / "runs", name="mine")))
     outcome = tunefleet.run(str(file))
     assert outcome.name == "mine"
-    assert "grid-seed0  trial 2  epoch 2/2" in capsys.readouterr().out
+    assert "grid-seed0  trial 2 (" in capsys.readouterr().out
 
 
 def test_an_unknown_experiment_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ class Trial:
     last_result: dict[str, Any] = field(default_factory=dict)
     status: str = "PENDING"
     error_file: str | None = None
+    trial_id: str = "a8e2fb5c"
 
     def is_finished(self) -> bool:
         return self.status in ("TERMINATED", "ERROR")
@@ -168,10 +169,14 @@ def test_without_a_terminal_each_report_is_one_plain_line() -> None:
     run_two_trials(Progress("grid", 0, 2, 2, ACCURACY, console))
     lines = drawn(console).splitlines()
     assert len(lines) == 4
-    assert lines[1].startswith("grid-seed0  trial 0  epoch 2/2  accuracy 0.7200  lr=5e-05  best 0.7200  [2/4 ")
+    assert lines[1].startswith(
+        "grid-seed0  trial 0 (a8e2fb5c)  epoch 2/2  accuracy 0.7200  lr=5e-05  best 0.7200  [2/4 "
+    )
     assert lines[1].endswith(" left]")
-    assert lines[2].startswith("grid-seed0  trial 1  epoch 1/2  accuracy 0.6000  lr=0.0001  best 0.7200  [3/4 ")
-    assert lines[3] == "grid-seed0  trial 1  stopped at epoch 1/2"
+    assert lines[2].startswith(
+        "grid-seed0  trial 1 (a8e2fb5c)  epoch 1/2  accuracy 0.6000  lr=0.0001  best 0.7200  [3/4 "
+    )
+    assert lines[3] == "grid-seed0  trial 1 (a8e2fb5c)  stopped at epoch 1/2"
 
 
 def test_values_in_force_are_shown_not_those_of_the_start() -> None:
@@ -277,7 +282,7 @@ def test_trials_that_an_earlier_run_finished_count_as_done() -> None:
     progress.setup()
     progress.on_trial_start(0, trials, next_)
     progress.on_trial_result(1, trials, next_, result(1, 0.5))
-    assert "trial 2  epoch 1/2  accuracy 0.5000" in drawn(console)
+    assert "trial 2 (a8e2fb5c)  epoch 1/2  accuracy 0.5000" in drawn(console)
     assert "best 0.9000  [3/4 epochs, " in drawn(console)
     assert drawn(console).startswith("grid-seed0  goes on after 1 completed, 1 failed\n")
 
@@ -290,7 +295,7 @@ def test_a_trial_that_fails_before_it_ever_starts_is_told() -> None:
     for trial in trials:
         trial.status = "ERROR"  # Tune sets it first
         progress.on_trial_error(0, trials, trial)
-    assert drawn(console).splitlines() == [f"grid-seed0  trial {n}  failed at epoch 0/2" for n in (0, 1)]
+    assert drawn(console).splitlines() == [f"grid-seed0  trial {n} (a8e2fb5c)  failed at epoch 0/2" for n in (0, 1)]
 
 
 def test_a_bug_is_not_taken_for_a_drawing_problem() -> None:

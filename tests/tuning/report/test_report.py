@@ -26,6 +26,8 @@ pytestmark = pytest.mark.unit
 
 SNAPSHOT = """
 reviews: accuracy, higher is better; device: GPU
+Use the configuration of hyperopt_asha, seed 2, trial 0 (t0) after epoch 2: it
+has the best validation accuracy, 0.7700; test accuracy 0.808 [0.807, 0.809].
 
  strategy      validation test [95 %]          device-s epochs done/stop/fail
  ────────────────────────────────────────────────────────────────────────────
@@ -67,7 +69,7 @@ difference of 0.066 [0.049, 0.082] (paired t-test over seeds and test rows, p =
 - Validation scores are the best of many looks at the rows that they are
 reported on (hyperopt_asha 6, grid 6, random_asha 6): too high.
 
-# best configuration: hyperopt_asha, seed 2, trial t0 after epoch 2
+# best configuration: hyperopt_asha, seed 2, trial 0 (t0) after epoch 2
 # validation accuracy 0.7700; what is not named has its default
 fixed:
   learning_rate: 0.1
@@ -205,7 +207,7 @@ def test_the_listing_of_trials_shows_states_scores_and_errors_as_they_are() -> N
     assert "failed" in text
     assert "[no] such" in text  # brackets are no markup
     assert "0.7500 @ 2" in text
-    assert "from t0 at epoch 1 on:" in text
+    assert "from 0 (t0) at epoch 1 on:" in text
     assert "learning_rate=0.4" in text
 
 

@@ -1,0 +1,75 @@
+"""Ties: which configurations the validation split cannot tell apart, and what is said of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from tests.support.outcomes import report, study, trial
+from tuning.comparison import Comparison, Ties, compare
+from tuning.outcome import ExperimentOutcome, StudyOutcome
+
+pytestmark = pytest.mark.unit
+
+
+def searched(*scores: float, rows: int | None = 30, metric: str = "accuracy", strategy: str = "grid") -> StudyOutcome:
+    """A study with a trial of its own values per score."""
+    trials = [
+        trial(number, [report(1, score, rate=0.1 * (number + 1))._replace(metrics={metric: score})])
+        for number, score in enumerate(scores)
+    ]
+    attributes = {} if rows is None else {"validation_rows": rows}
+    return dataclasses.replace(study(strategy, trials, metric=metric), attributes=attributes)
+
+
+def compared(*studies: StudyOutcome, **spec: Any) -> Comparison:
+    return compare(ExperimentOutcome("e", "d", studies), spec=spec)
+
+
+def test_six_configurations_that_share_the_best_score_are_told_with_the_worth_of_a_row_and_what_to_raise() -> None:
+    comparison = compared(searched(*[29 / 30] * 6), data={"subset": {"validation": 30}})
+    assert comparison.ties == Ties(29 / 30, 6, 6, 30, 1 / 30)
+    assert comparison.caveats[0] == (
+        "Tied: 6 configurations share the best validation accuracy, 0.9667; one of 30 validation rows is worth 0.0333. "
+        "The first of the best was chosen. To tell them apart, raise data.subset.validation."
+    )
+
+
+def test_those_within_one_row_of_the_best_count_as_well_and_those_further_away_do_not() -> None:
+    comparison = compared(searched(0.93, 0.9, 0.9, 0.86, rows=30), data={"path": "films.csv"})
+    assert comparison.ties == Ties(0.93, 1, 3, 30, 1 / 30)
+    assert "Nearly tied: 3 configurations lie within one row of the best validation accuracy" in comparison.caveats[0]
+    assert comparison.caveats[0].endswith("validation rows (data.validation_fraction, where they are cut from train).")
+    both = compared(searched(0.93, 0.93, 0.9), data={"path": "films", "validation": "val.csv"}).caveats[0]
+    assert both.startswith("Tied: 2 configurations share the best validation accuracy, 0.9300, and 1 more lie within")
+    assert both.endswith("raise the number of validation rows.")
+
+
+def test_one_that_stands_alone_is_no_tie() -> None:
+    assert compared(searched(0.9, 0.8)).ties is None
+    assert compared(searched(0.901, 0.9, rows=1000)).ties == Ties(0.901, 1, 2, 1000, 0.001)
+    assert compared(searched(0.902, 0.9, rows=1000)).ties is None
+    assert not [caveat for caveat in compared(searched(0.9, 0.8)).caveats if "tied" in caveat.lower()]
+    assert compared(study("grid", [])).ties is None
+
+
+def test_the_same_configuration_tried_twice_is_no_tie_and_one_of_another_strategy_is() -> None:
+    same = searched(0.9)
+    assert compared(same, dataclasses.replace(same, seed=1)).ties is None
+    other = searched(0.5, 0.9, strategy="random")
+    assert compared(same, other).ties == Ties(0.9, 2, 2, 30, 1 / 30)
+
+
+@pytest.mark.parametrize(("metric", "rows"), [("f1", 30), ("accuracy", None)])
+def test_where_the_worth_of_a_row_is_not_known_only_equal_scores_are_tied(metric: str, rows: int | None) -> None:
+    assert compared(searched(0.9, 0.88, metric=metric, rows=rows)).ties is None
+    comparison = compared(searched(0.9, 0.9, metric=metric, rows=rows))
+    assert comparison.ties == Ties(0.9, 2, 2, rows, None)
+    assert "is worth" not in comparison.caveats[0]
+
+
+def test_of_a_loss_the_lowest_is_the_best() -> None:
+    losses = dataclasses.replace(searched(0.2, 0.2, 0.4, metric="loss"), mode="min")
+    assert compared(losses).ties == Ties(0.2, 2, 2, 30, None)

@@ -1,0 +1,52 @@
+"""Which configuration to use, in one sentence: chosen by what, and what the test split says of it.
+
+It is chosen by validation, never by test, so the strategy that stands first on test may be another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuning.comparison.shapes import StrategyRow, StudyRow
+from tuning.comparison.verdict import shown_interval
+
+
+def advice_of(best: StrategyRow | None, rows: Sequence[StrategyRow], metric: str, mode: str) -> str:
+    """The sentence; a second one where another strategy stands first on test.
+
+    Args:
+        best: whose configuration is the one to use; None: no trial has a score.
+        rows: all strategies.
+    """
+    if best is None or best.best is None or best.best.chosen is None:
+        return "No configuration to use yet: no trial has reported a score."
+    study, confirmed = best.best, best.best.confirmed
+    chosen = study.chosen if confirmed is None else confirmed.configuration
+    assert chosen is not None
+    if confirmed is None:
+        by = f"it has the best validation {metric}, {chosen.validation:.4f}"
+    else:
+        by = f"its mean validation {metric} over {len(confirmed.seeds)} trainings is the best, {confirmed.mean:.4f}"
+    running = "" if all(one.finished for row in rows for one in row.studies) else " so far"
+    told = (
+        f"Use the configuration of {best.strategy}, seed {study.seed}, trial {chosen.name} after epoch "
+        f"{chosen.epoch:g}: {by}{running}; {_test(study, metric)}."
+    )
+    first = _first_on_test(rows, mode)
+    if first is None or first == best.strategy:
+        return told
+    return f"{told} On test {first} stands first, which compares the strategies and chooses nothing."
+
+
+def _test(study: StudyRow, metric: str) -> str:
+    if study.test is None:
+        return "it has no test score"
+    interval = "" if study.interval is None else f" {shown_interval(study.interval)}"
+    return f"test {metric} {study.test:.3f}{interval}"
+
+
+def _first_on_test(rows: Sequence[StrategyRow], mode: str) -> str | None:
+    sign = 1 if mode == "max" else -1
+    tested = [(sign * row.test.value, row.strategy) for row in rows if row.test is not None]
+    best = max(tested, key=lambda one: one[0], default=None)
+    return None if best is None else best[1]

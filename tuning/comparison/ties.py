@@ -1,0 +1,78 @@
+"""Configurations that the validation split cannot tell apart: their scores are the best, or within one row of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuning.comparison.scores import PROPORTIONS
+from tuning.comparison.shapes import Ties
+from tuning.outcome import StudyOutcome
+
+SAME = 1e-6  # scores nearer than this are equal: some were rounded to float32
+
+
+def ties_of(studies: Sequence[StudyOutcome]) -> Ties | None:
+    """The configurations of all `studies` that share the best validation score, or lie within one row of it.
+
+    None: one stands alone, or nothing has a score.
+    """
+    metric, sign = studies[0].metric, 1 if studies[0].mode == "max" else -1
+    scores = _by_configuration(studies, sign)
+    if not scores:
+        return None
+    best = max(scores.values())
+    rows = _validation_rows(studies)
+    row = 1 / rows if rows and metric in PROPORTIONS else None
+    equal = sum(best - score <= SAME for score in scores.values())
+    within = sum(best - score <= (row or 0.0) + SAME for score in scores.values())
+    return Ties(sign * best, equal, within, rows, row) if within > 1 else None
+
+
+def tied(ties: Ties | None, metric: str, spec: Mapping[str, Any]) -> list[str]:
+    """What a reader has to know of `ties`.
+
+    Args:
+        spec: the resolved spec, as its YAML has it: it says what to raise.
+    """
+    if ties is None:
+        return []
+    what = "configurations" if ties.within > 1 else "configuration"
+    if ties.equal > 1:
+        more = f", and {ties.within - ties.equal} more lie within one row of it" if ties.within > ties.equal else ""
+        told = f"Tied: {ties.equal} {what} share the best validation {metric}, {ties.best:.4f}{more}"
+    else:
+        told = f"Nearly tied: {ties.within} {what} lie within one row of the best validation {metric}, {ties.best:.4f}"
+    worth = f"; one of {ties.rows:,} validation rows is worth {ties.row:.4f}" if ties.row is not None else ""
+    return [f"{told}{worth}. The first of the best was chosen. To tell them apart, raise {_what_to_raise(spec)}."]
+
+
+def _by_configuration(studies: Sequence[StudyOutcome], sign: int) -> dict[tuple[tuple[str, str], ...], float]:
+    """The best score of each configuration, times `sign`; one that was tried twice is one."""
+    scores: dict[tuple[tuple[str, str], ...], float] = {}
+    for study in studies:
+        for trial in study.trials:
+            if (best := trial.best_report(study.metric, study.mode)) is not None:
+                values = tuple(
+                    sorted((name, repr(best.params.get(name, value))) for name, value in trial.params.items())
+                )
+                score = sign * best.metrics[study.metric]
+                scores[values] = max(score, scores.get(values, score))
+    return scores
+
+
+def _validation_rows(studies: Sequence[StudyOutcome]) -> int | None:
+    """As the trials found them; None: not told, or not the same for all."""
+    found = {study.attributes.get("validation_rows") for study in studies}
+    rows = found.pop() if len(found) == 1 else None
+    return rows if isinstance(rows, int) and rows > 0 else None
+
+
+def _what_to_raise(spec: Mapping[str, Any]) -> str:
+    data = spec.get("data") or {}
+    if (data.get("subset") or {}).get("validation"):
+        return "data.subset.validation"
+    cut = data and not data.get("validation")
+    return "the number of validation rows" + (
+        " (data.validation_fraction, where they are cut from train)" if cut else ""
+    )
