@@ -82,7 +82,7 @@ def serve(experiment: str, storage: str) -> int:
     for abandoned in folder.parent.glob(f"{PARCEL}*"):  # of a job that was killed
         if time.time() - abandoned.stat().st_mtime > LEASE_SECONDS:
             shutil.rmtree(abandoned, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(mode=0o700)  # below plain `ray start` every account of the node can read the logs
     try:
         try:
             manifest = pack(experiment, storage, folder)

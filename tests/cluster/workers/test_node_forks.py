@@ -16,6 +16,7 @@ import yaml
 
 from tests.support.drivers import Drivers, Watched, drivers_in
 from tests.support.gated import Gate
+from tests.support.proxies import DEAD
 from tests.support.raylets import TRIALS, RayNode, ray_nodes
 from tests.support.specs import curve_fields
 
@@ -37,7 +38,17 @@ print(*ray.get(look.remote()))
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[RayNode]:
+def behind_a_dead_proxy() -> Iterator[None]:
+    """The node, and every driver that joins it, as where a company's proxy is named in every way."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
+            patch.setenv(name, DEAD)
+            patch.setenv(name.upper(), DEAD)
+        yield
+
+
+@pytest.fixture(scope="module")
+def head(behind_a_dead_proxy: None) -> Iterator[RayNode]:
     with tempfile.TemporaryDirectory(prefix="tff", dir="/tmp") as folder, ray_nodes(Path(folder), closed=True) as nodes:
         yield nodes.start("head", cpus=2, gpus=0)
 
