@@ -96,7 +96,7 @@ class PreparedTask:
     @cached_property
     def _test(self) -> Entry:
         def build() -> Content:
-            tokens = self.task.tokenize(self.source.rows.test, self.tokenizer, self.max_length)
+            tokens = _tokens(self.task, self.source.rows.test, self.tokenizer, self.max_length)
             order = _by_length(tokens)
             counted = token_summary(tokens, self.tokenizer, self.max_length).model_dump(mode="json")
             return Content({"test": _stored(tokens).select(order)}, {"order": order.tolist(), "tokens": counted})
@@ -174,7 +174,7 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
 
     def build() -> Content:
         rows = source.rows
-        train, validation = (task.tokenize(split, tokenizer, max_length) for split in (rows.train, rows.validation))
+        train, validation = (_tokens(task, split, tokenizer, max_length) for split in (rows.train, rows.validation))
         summary = with_tokens(rows, {"train": train, "validation": validation}, tokenizer, max_length)
         facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, len(rows.test), summary)
         plain = facts._asdict() | {"summary": summary.model_dump(mode="json")}
@@ -187,6 +187,20 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
     facts = Facts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"]), "summary": summary})
     lengths = tuple(entry.splits["train"]["length"])
     return PreparedTask(task, tokenizer, max_length, facts, entry, lengths, source, digest)
+
+
+def _tokens(task: Task, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
+    """The split as the model takes it.
+
+    Raises:
+        TaskError: a text becomes no token at all, which no model takes.
+    """
+    tokens = task.tokenize(split, tokenizer, max_length)
+    if empty := [row for row, length in enumerate(tokens["length"]) if not length]:
+        rule = f"{len(empty)} of {len(split)} texts, of which this is the first, become no token with this model"
+        step = "remove them, or name a model whose tokenizer knows their words"
+        raise TaskError("data.text", split[empty[0]]["text"], rule, step)
+    return tokens
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ from trainables.finetune import FineTuning
 from trainables.model_folder import write_model_folder
 from trainables.models import check_model
 from trainables.spec import DataSpec, FineTuneSpec, Objective
+from trainables.tasks import TaskError
 
 pytestmark = pytest.mark.unit
 
@@ -124,3 +125,23 @@ def test_a_key_of_a_nested_configuration_is_set_where_it_stands(tmp_path: Path, 
     trial = FineTuning({**PARAMS, "model.attention_dropout": 0.25}, spec)
     assert trial.model.config.text_config.attention_dropout == 0.25
     assert trial.in_force()["model.attention_dropout"] == 0.25
+
+
+def test_texts_that_become_no_token_are_refused_with_how_many(tmp_path: Path) -> None:
+    """A tokenizer of words without one for unknown words leaves nothing of a text in another language."""
+    gpt = next(family for family in FAMILIES if family.model_type == "gpt2")
+    model = write_model(gpt, tmp_path / "model")
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["model"] = {"type": "BPE", "vocab": tokenizer["model"]["vocab"], "merges": [], "unk_token": None}
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    rows = "".join(f"{'一二三四' if n < 40 else '<|endoftext|>'} {n},{'ab'[n % 2]}\n" for n in range(60))
+    (tmp_path / "rows.csv").write_text(f"text,label\n{rows}")
+    spec = FineTuneSpec(
+        task="text_classification",
+        data=DataSpec(path=str(tmp_path / "rows.csv"), text=("text",), label="label", max_length=LONGEST),
+        model=str(model),
+        epochs=1,
+        objective=Objective(metric="accuracy", mode="max"),
+    )
+    with pytest.raises(TaskError, match=r"data\.text: '.*': \d+ of \d+ texts, .* become no token with this model"):
+        FineTuning(PARAMS, spec)
