@@ -85,7 +85,7 @@ def refusal(uri: str) -> tuple[str, str] | None:
         return "trials write there, which nobody may do anonymously", f"use {PROOF[parts.scheme]}"
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", parts.netloc):
         return "names no bucket", f"write {parts.scheme}://BUCKET/FOLDER"
-    if parts.fragment or "//" in parts.path or "#" in uri:
+    if parts.fragment or "//" in parts.path or "#" in uri or {".", ".."} & set(parts.path.split("/")):
         return "must be a bucket and plain folder names", f"write {parts.scheme}://BUCKET/FOLDER"
     if unknown := sorted(options.keys() - OPTIONS[parts.scheme]):
         return f"has an unknown option {unknown[0]}", f"options are {', '.join(sorted(OPTIONS[parts.scheme]))}"

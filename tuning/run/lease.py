@@ -150,7 +150,13 @@ class Lease:
 
 @contextlib.contextmanager
 def leased(
-    storage: str, name: str, lock: str | None, *, take_over: bool = False, lasts: float = LASTS
+    storage: str,
+    name: str,
+    lock: str | None,
+    *,
+    take_over: bool = False,
+    lasts: float = LASTS,
+    renewed: float = RENEWED,
 ) -> Iterator[Lease | None]:
     """In the block no driver of another machine runs or resumes the experiment; None where `storage` is a folder.
 
@@ -158,6 +164,7 @@ def leased(
         lock: see `only_driver`, which keeps out those of this machine.
         take_over: see `Lease.take`.
         lasts: seconds without a renewal after which others may take it.
+        renewed: seconds between two renewals at most, also where the run itself has nothing to save.
 
     Raises:
         RunFolderError: another driver does.
@@ -171,7 +178,7 @@ def leased(
     lease = Lease(bucket.filesystem, bucket.path, bucket.uri, Holder.here(lock, lasts))
     lease.take(name, take_over=take_over)
     ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(lease, ended), name="lease", daemon=True)
+    renewing = threading.Thread(target=_renew, args=(lease, ended, renewed), name="lease", daemon=True)
     renewing.start()
     try:
         yield lease
@@ -184,9 +191,9 @@ def leased(
             logger.warning("%s Others find this run in use for %g s more.", error, lasts)
 
 
-def _renew(lease: Lease, ended: threading.Event) -> None:
+def _renew(lease: Lease, ended: threading.Event, seconds: float) -> None:
     """Until the run ends, or has lost it: that the driver hears when it saves the next time."""
-    while not ended.wait(RENEWED):
+    while not ended.wait(seconds):
         try:
             lease.keep()
         except StorageError:

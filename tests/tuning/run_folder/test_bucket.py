@@ -73,6 +73,8 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
         ("s3://", "names no bucket"),
         ("s3://My Bucket/runs", "names no bucket"),
         ("s3://bucket//runs", "plain folder names"),
+        ("s3://bucket/runs/..", "plain folder names"),
+        ("gs://bucket/./runs", "plain folder names"),
         ("s3://bucket/runs?regoin=eu-central-1", "unknown option regoin"),
         ("ftp://host/runs", "must be a folder that every node reaches, s3://BUCKET/FOLDER"),
     ],

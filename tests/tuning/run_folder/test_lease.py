@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.storage import open_bucket
 from tests.support.buckets import credentials, google_server, google_storage, objects, s3_server
 from tests.support.stopped_runs import spec_of
 from tuning import load_spec, run_experiment
@@ -105,6 +107,21 @@ def test_a_driver_whose_run_was_taken_over_writes_nothing_more(cloud: tuple[Any,
     with pytest.raises(StorageError, match="was taken over by another driver, which has ended"):
         first.keep()
     lease(cloud, "a third").take(NAME)
+
+
+@pytest.mark.unit
+def test_a_driver_that_takes_no_snapshot_for_hours_keeps_its_lease(bucket: str) -> None:
+    """As while it confirms, or in a long epoch."""
+    filesystem, folder = open_bucket(bucket)
+
+    def written() -> Any:
+        return filesystem.get_file_info(f"{folder}/{NAME}/driver.lease").mtime
+
+    until = time.monotonic() + 60
+    with leased(bucket, NAME, "lock", renewed=0.05):
+        first = written()
+        while written() == first:  # a bucket's clock counts seconds
+            assert time.monotonic() < until
 
 
 @pytest.mark.unit
