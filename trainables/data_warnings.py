@@ -52,8 +52,8 @@ def _numbers(summary: DataSummary) -> Iterator[str]:
     for name, split in summary.splits.items():
         if split.numeric_texts > MANY_NUMBERS * split.rows:
             yield (
-                f"{split.numeric_texts:,} of {split.rows:,} {name} texts are a number and nothing else: is data.text the "
-                "column that the model should read?"
+                f"{split.numeric_texts:,} of {split.rows:,} {name} texts are a number and nothing else: is data.text "
+                "the column that the model should read?"
             )
             return
 
