@@ -118,7 +118,7 @@ function compareTrials() {
 function comparedRow(name, ...cells) {
   const [first, second] = cells.map(cellValue);
   const numbers = typeof first === 'number' && typeof second === 'number';
-  const difference = NAMES.includes(name) || first === second ? '' : numbers ? shownCell(second - first) : 'differs';
+  const difference = NAMES.includes(name) || first === second ? '' : numbers ? shownCell(Number((second - first).toPrecision(4))) : 'differs';
   const shown = (cell) => (cell.matches('th') ? cell.dataset.value : cell.textContent);
   return element('tr', first === second ? {} : { class: 'differs' }, element('th', { scope: 'row' }, name),
     ...[...cells.map(shown), difference].map((text) => element('td', { class: 'short' }, text)));
