@@ -69,7 +69,7 @@ def confirmation_table(outcome: ExperimentOutcome) -> Table:
                 study.strategy,
                 study.seed,
                 c.rank,
-                c.trial,
+                study.name_of(c.trial),
                 c.seed,
                 c.searched,
                 c.validation.get(metric) if c.validation else None,

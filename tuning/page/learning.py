@@ -98,7 +98,7 @@ def trial_curves(study: StudyOutcome) -> list[TrialCurve]:
         TrialCurve(
             study.strategy,
             study.seed,
-            trial.id,
+            trial.name,
             trial.state,
             tuple(tuple((r.epoch, r.metrics[study.metric]) for r in piece) for piece in unbroken(trial)),
         )

@@ -44,7 +44,7 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
         (study, trial, report)
         for study in studies
         for trial in study.trials
-        if TrialKey(study.strategy, study.seed, trial.id) not in apart
+        if TrialKey(study.strategy, study.seed, trial.name) not in apart
         and (report := trial.best_report(study.metric, study.mode)) is not None
     ]
     names = dict.fromkeys(name for _, trial, _ in best for name in trial.params)
@@ -54,7 +54,7 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
         ScoredTrial(
             study.strategy,
             study.seed,
-            trial.id,
+            trial.name,
             {n: params[n] for n in moving if n in params},
             report.metrics[study.metric],
         )

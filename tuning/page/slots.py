@@ -85,7 +85,7 @@ def timeline(*studies: StudyOutcome) -> Timeline:
     for start, end, trial, strategy in pieces:
         row = next((i for i, time in enumerate(free) if time <= start + SLACK), len(free))
         free[row : row + 1] = [end]
-        spans.append(Span(row, start - begin, end - begin, trial.id, trial.state.value, strategy))
+        spans.append(Span(row, start - begin, end - begin, trial.name, trial.state.value, strategy))
     busy = sum(trial.device_seconds for study in studies for trial in study.trials)
     return Timeline(tuple(spans), len(free), busy, sum(study.device_seconds for study in studies))
 

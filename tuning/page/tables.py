@@ -98,7 +98,7 @@ def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> T
             (
                 study.strategy,
                 study.seed,
-                trial.id,
+                trial.name,
                 trial.state.value,
                 best.metrics[metric] if best else None,
                 best.epoch if best else None,
@@ -108,7 +108,7 @@ def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> T
                 trial.error,
             )
         )
-    keys = [TrialKey(study.strategy, study.seed, trial.id) for study, trial, _ in found]
+    keys = [TrialKey(study.strategy, study.seed, trial.name) for study, trial, _ in found]
     columns = ("strategy", "seed", "trial", "state", f"best {metric}", "at epoch", "epochs", "device-seconds")
     return Table((*columns, *names, "error"), tuple(rows), keys.index(winner) if winner in keys else None)
 

@@ -13,7 +13,7 @@ class TrialKey(NamedTuple):
 
     strategy: str
     seed: int
-    trial: str
+    trial: str  # as people are told of it: '0 (a8e2fb5c)'
 
 
 class Winners(NamedTuple):
@@ -34,7 +34,7 @@ def _chosen(row: StrategyRow) -> TrialKey | None:
     if best is None or best.chosen is None:
         return None
     chosen = best.chosen if best.confirmed is None else best.confirmed.configuration
-    return TrialKey(row.strategy, best.seed, chosen.trial)
+    return TrialKey(row.strategy, best.seed, chosen.name)
 
 
 def failed_apart(outcome: ExperimentOutcome, chosen: Winners) -> frozenset[TrialKey]:
@@ -42,7 +42,7 @@ def failed_apart(outcome: ExperimentOutcome, chosen: Winners) -> frozenset[Trial
     result: on one scale with the others it would press their lines together, so figures show these by themselves.
     """
     failed = {
-        TrialKey(study.strategy, study.seed, trial.id)
+        TrialKey(study.strategy, study.seed, trial.name)
         for study in outcome.studies
         for trial in study.trials
         if trial.state is TrialState.FAILED and trial.reports

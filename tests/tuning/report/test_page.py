@@ -82,7 +82,7 @@ def test_a_failed_trial_is_drawn_by_itself_and_left_out_of_what_did_well() -> No
     assert min(scores) == 0.9
     assert "1 failed trial is not drawn here" in grid.summary
     assert [y for trace in apart.plot["data"] for y in trace["y"] if y is not None] == [0.5]
-    assert ("grid", 0, "t2", "failed", 1, 0.5) in found["learning"].table.rows
+    assert ("grid", 0, "2 (t2)", "failed", 1, 0.5) in found["learning"].table.rows
     for id in ("parallel", "slices"):
         assert [row[3] for row in found[id].table.rows] == [0.95, 0.95]
         assert "1 failed trial is not drawn here" in found[id].views[0].summary
@@ -91,14 +91,14 @@ def test_a_failed_trial_is_drawn_by_itself_and_left_out_of_what_did_well() -> No
 def test_a_failed_trial_that_was_chosen_is_drawn_with_the_others() -> None:
     failed = trial(1, [report(1, 0.97)], TrialState.FAILED, error="ValueError: no")
     (view,) = figures(study("grid", [trial(0, [report(1, 0.9)]), failed]))["learning"].views
-    assert "Winner: trial t1 of grid, seed 0: 0.97 at epoch 1." in view.summary
+    assert "Winner: trial 1 (t1) of grid, seed 0: 0.97 at epoch 1." in view.summary
 
 
 def test_the_winner_has_the_thickest_line_and_is_named() -> None:
     found = figures(study("grid", [trial(i, [report(1, 0.8 + i / 10), report(2, 0.7 + i / 10)]) for i in range(2)]))
     traces = found["learning"].views[0].plot["data"]
     line, star = traces[-2:]
-    assert line["name"] == "winner: trial t1"
+    assert line["name"] == "winner: trial 1 (t1)"
     assert line["line"]["width"] > max(trace["line"]["width"] for trace in traces[:-2])
     assert (star["marker"]["symbol"], star["x"], star["y"]) == ("star", [1], [0.9])
 
@@ -131,7 +131,7 @@ def test_the_table_of_trials_has_a_column_per_hyperparameter_and_marks_the_winne
     table = trial_table(outcome, chosen.overall)
     assert table.columns[8:] == ("weight_decay", "learning_rate", "error")
     assert [row[8:10] for row in table.rows] == [(0.1, None), (None, 0.2), (None, 0.4)]
-    assert chosen.overall == ("pbt", 0, "t1")
+    assert chosen.overall == ("pbt", 0, "1 (t1)")
     assert table.marked == 2
 
 
@@ -204,9 +204,9 @@ def test_trials_lie_in_the_first_row_that_is_free_and_a_pause_parts_a_trial() ->
     other = trial(1, [report(1, 0.5, seconds=10, time=115)])
     line = timeline(replace(study("grid", [one, other], wall=50), devices_per_trial=1.0))
     assert [(s.trial, s.row, s.start, s.end) for s in line.spans] == [
-        ("t0", 0, 0, 10),
-        ("t1", 1, 5, 15),
-        ("t0", 0, 40, 50),
+        ("0 (t0)", 0, 0, 10),
+        ("1 (t1)", 1, 5, 15),
+        ("0 (t0)", 0, 40, 50),
     ]
     assert line.rows == 2
     assert utilisation(line) == pytest.approx(0.3)

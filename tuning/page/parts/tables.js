@@ -7,7 +7,7 @@ function compareCells(a, b) {
   const [left, right] = [a.dataset.value, b.dataset.value];
   if (left === '' || right === '') return (left === '') - (right === '');  // what is missing stands last
   const [x, y] = [Number(left), Number(right)];
-  return Number.isNaN(x) || Number.isNaN(y) ? left.localeCompare(right) : x - y;
+  return Number.isNaN(x) || Number.isNaN(y) ? left.localeCompare(right, 'en', { numeric: true }) : x - y;
 }
 
 function sortTable(table, column, direction) {
