@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
+from cluster.storage import is_uri
 from trainables.errors import InputError
 from tuning.checks.mistakes import SpecError
 from tuning.cluster_commands import add_job_commands
@@ -139,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
             )
         _add_overrides(sub)
     add_init(add)
-    sub = add("ls", list_what, "list strategies, tasks, presets; or the studies that were run")
+    sub = add("ls", list_what, "list the experiments that were run, and the strategies, tasks and presets")
     sub.add_argument("what", nargs="?", choices=LISTED, help="default: all but the studies")
     _add_place(sub)
     sub = add("results", _results, "show every trial of an experiment")
@@ -266,6 +267,7 @@ def run_spec(
             error.add_note(f"what was recorded before is kept; {next_step}")
         raise
     from tuning.comparison import compare
+    from tuning.next_steps import after_run
     from tuning.report import print_comparison
 
     try:
@@ -277,7 +279,11 @@ def run_spec(
             f"the run is complete; its comparison could not be written: `tunefleet compare {spec.resumed_as}` shows it"
         )
         return UNREAD
-    return SUCCESS if tell_failures(outcome) else FAILED
+    if not tell_failures(outcome):
+        return FAILED
+    if not go_on:  # a job's user is on another machine, and fetches it first
+        print(after_run(spec), flush=True)
+    return SUCCESS
 
 
 def tell_failures(outcome: ExperimentOutcome) -> bool:
@@ -304,6 +310,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from tuning.checks.before_run import require_ending_warmups, require_runnable
     from tuning.checks.cautions import cautions
     from tuning.data_block import data_lines, summary_here
+    from tuning.next_steps import after_validate
     from tuning.planned import planned_lines
     from tuning.spec import load_spec
 
@@ -330,6 +337,7 @@ def _validate(arguments: argparse.Namespace) -> int:
         print(*data_lines(data), sep="\n")
     elif spec.trainable == "finetune":
         print(f"data: {spec.data.hub or spec.task} is looked at when a run starts")
+    print(after_validate(arguments.spec, arguments.overrides))
     return SUCCESS
 
 
@@ -340,7 +348,11 @@ def _results(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(results_json(outcome))
     else:
-        print_results(outcome)
+        from tuning.standing import driver_of
+
+        here = None if arguments.store else find_experiment(arguments.experiment, arguments.storage)
+        storage = arguments.experiment if is_uri(arguments.experiment) else arguments.storage
+        print_results(outcome, driver=None if here is None else driver_of(here, storage))
     return SUCCESS
 
 

@@ -1,19 +1,31 @@
-"""`tunefleet ls`: what there is to choose from, and the studies that were run."""
+"""`tunefleet ls`: the experiments and studies that were run, and what there is to choose from."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tuning.experiments import find_store, names_in
+from trainables import clock
+from tuning.experiments import find_experiment, find_store, names_in
 from tuning.store.url import StoreError
 
 if TYPE_CHECKING:
     from tuning.outcome import StudyOutcome
 
-LISTED = ("strategies", "tasks", "presets", "studies")
+LISTED = ("experiments", "studies", "strategies", "tasks", "presets")
+
+
+class _Run(NamedTuple):
+    """An experiment as it was found."""
+
+    name: str
+    studies: tuple[StudyOutcome, ...]
+    planned: int  # studies that its spec asks for
+    driver: bool | None  # whether one runs it now; None: its run folder is not here
+    began: float | None  # seconds since 1970, where nothing newer is recorded
 
 
 def list_what(arguments: argparse.Namespace) -> int:
@@ -24,6 +36,8 @@ def list_what(arguments: argparse.Namespace) -> int:
 
     if arguments.what == "studies":
         return _ls_studies(arguments)
+    if arguments.what in (None, "experiments"):
+        _ls_experiments(arguments, indent=2 if arguments.what is None else 0)
     listings: dict[str, Iterable[tuple[str, str]]] = {
         "strategies": ((kind, (found.__doc__ or "").partition("\n")[0]) for kind, found in find_strategies().items()),
         "tasks": ((name, task.summary) for name, task in find_tasks().items()),
@@ -37,33 +51,107 @@ def list_what(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ls_studies(arguments: argparse.Namespace) -> int:
-    from tuning.store.study_store import StudyStore
-
-    if arguments.store:
-        names = StudyStore(arguments.store).experiments()
-        stores = dict.fromkeys(names, arguments.store)
+def _ls_experiments(arguments: argparse.Namespace, indent: int) -> None:
+    if rows := [_experiment_row(run) for run in _runs(arguments)]:
+        if indent:
+            print("experiments:")
+        print_columns([("EXPERIMENT", "STATE", "STUDIES", "TRIALS", "BEST", "LAST SIGN"), *rows], indent=indent)
+    elif not indent:
+        _tell_none(arguments)
     else:
-        stores = {name: find_store(name, arguments.storage) for name in names_in(arguments.storage)}
-    outcomes = []
-    for name, url in stores.items():
-        try:
-            outcomes.append(StudyStore(url).load(name))
-        except StoreError as error:  # a run that was stopped before its first trial has recorded nothing yet
-            print(f"tunefleet: {name}: {error}", file=sys.stderr)
-    rows = [_study_row(outcome.name, study) for outcome in outcomes for study in outcome.studies]
+        print("experiments:\n  none yet; start one with `tunefleet run quickstart`")
+
+
+def _ls_studies(arguments: argparse.Namespace) -> int:
+    runs = list(_runs(arguments))
+    rows = [_study_row(run, study) for run in runs for study in run.studies]
     if rows:
         print_columns([("EXPERIMENT", "STRATEGY", "SEED", "STATE", "TRIALS", "BEST"), *rows])
-    elif not stores:
-        where = "in this store" if arguments.store else f"in {arguments.storage} (--storage names another folder)"
-        print(f"tunefleet: no experiment {where}; start one with `tunefleet run`", file=sys.stderr)
+    elif not runs:
+        _tell_none(arguments)
     return 0
 
 
-def _study_row(experiment: str, study: StudyOutcome) -> tuple[str, ...]:
-    best = study.best()
-    score = "-" if best is None else f"{study.metric} {best[1].metrics[study.metric]:.4f}"
-    return experiment, study.strategy, str(study.seed), str(study.state), str(len(study.trials)), score
+def _tell_none(arguments: argparse.Namespace) -> None:
+    where = "in this store" if arguments.store else f"in {arguments.storage} (--storage names another folder)"
+    print(f"tunefleet: no experiment {where}; start one with `tunefleet run`", file=sys.stderr)
+
+
+def _runs(arguments: argparse.Namespace) -> Iterator[_Run]:
+    """Every experiment below the storage, or in the store that was named. One whose store cannot be read is told."""
+    from tuning.standing import driver_of
+    from tuning.store.study_store import StudyStore
+
+    if arguments.store:
+        store = StudyStore(arguments.store)
+        for name in store.experiments():
+            studies = store.load(name).studies
+            yield _Run(name, studies, len(studies), None, None)
+        return
+    for name in names_in(arguments.storage):
+        folder = find_experiment(name, arguments.storage)
+        try:
+            url = find_store(name, arguments.storage)
+            store = StudyStore(url)
+            studies = store.load(name).studies if name in store.experiments() else ()
+        except StoreError as error:  # a run that was stopped before its first trial has recorded nothing yet
+            print(f"tunefleet: {name}: {error}", file=sys.stderr)
+            studies = ()
+        yield _Run(name, studies, _planned(folder), driver_of(folder, arguments.storage), _began(folder))
+
+
+def _planned(folder: Path) -> int:
+    from tuning.spec import SPEC_FILE
+    from tuning.spec_file import parse, read_text
+
+    raw: Mapping[str, Any] = parse(read_text(folder / SPEC_FILE), SPEC_FILE)
+    return len(raw.get("strategies") or ()) * len(raw.get("seeds") or (0,))
+
+
+def _began(folder: Path) -> float | None:
+    from tuning.spec import SPEC_FILE
+
+    return (folder / SPEC_FILE).stat().st_mtime
+
+
+def _experiment_row(run: _Run) -> tuple[str, ...]:
+    from tuning.outcome import StudyState
+    from tuning.standing import standing_of_experiment
+
+    times = [report.time for study in run.studies for trial in study.trials for report in trial.reports]
+    last = max(times, default=run.began)
+    finished = sum(study.state is StudyState.FINISHED for study in run.studies)
+    return (
+        run.name,
+        str(standing_of_experiment(run.studies, run.planned, run.driver)),
+        f"{finished} of {run.planned}",
+        str(sum(len(study.trials) for study in run.studies)),
+        _best(run.studies),
+        "-" if last is None else f"{age(clock.time() - last)} ago",
+    )
+
+
+def _study_row(run: _Run, study: StudyOutcome) -> tuple[str, ...]:
+    from tuning.standing import standing_of_study
+
+    state = str(standing_of_study(study, run.driver))
+    return run.name, study.strategy, str(study.seed), state, str(len(study.trials)), _best([study])
+
+
+def _best(studies: Sequence[StudyOutcome]) -> str:
+    """The best validation score of `studies`, which share a metric."""
+    scores = [best[1].metrics[study.metric] for study in studies if (best := study.best()) is not None]
+    if not scores:
+        return "-"
+    return f"{studies[0].metric} {(max if studies[0].mode == 'max' else min)(scores):.4f}"
+
+
+def age(seconds: float) -> str:
+    """'40 s', '12 min', '5 h', '3 days'."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def print_columns(rows: Sequence[Sequence[str]], indent: int = 0) -> None:

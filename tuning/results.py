@@ -7,6 +7,7 @@ from typing import IO
 
 from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, TrialState
 from tuning.report import console_for, empty_table, shown_params
+from tuning.standing import standing_of_study
 
 
 def results_json(outcome: ExperimentOutcome) -> str:
@@ -14,12 +15,16 @@ def results_json(outcome: ExperimentOutcome) -> str:
     return json.dumps(outcome.to_json(), indent=2, allow_nan=False)
 
 
-def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None) -> None:
-    """Every trial of every study: state, epochs, best score, params at the start, error."""
+def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, driver: bool | None = None) -> None:
+    """Every trial of every study: state, epochs, best score, params at the start, error.
+
+    Args:
+        driver: whether a driver runs the experiment now; None: nobody can tell.
+    """
     console = console_for(file)
     for study in outcome.studies:
         console.print(
-            f"{study.strategy}, seed {study.seed}: {study.state.value}; "
+            f"{study.strategy}, seed {study.seed}: {standing_of_study(study, driver)}; "
             f"{study.device_seconds:,.0f} device-seconds ({study.device}s)",
             style="bold",
             highlight=False,

@@ -75,6 +75,7 @@ def keep_model(arguments: argparse.Namespace) -> Path:
         train_final(spec, outcome, winner, seed, target, session, store, _say, for_others=repo is not None)
         place.save()
     print(f"{target.folder}: the model, its tokenizer, best.yaml and README.md, the model card")
+    print(f"Next: {target.folder / 'README.md'} says how to load the model and what it scored")
     if repo is not None:
         print(f"uploaded to {push(target.folder, repo)}")
     return target.folder

@@ -1,0 +1,36 @@
+"""What to do next, in one line at the end of a command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cluster.spec import ClusterSpec
+from cluster.storage import is_uri
+
+if TYPE_CHECKING:
+    from tuning.spec import ExperimentSpec
+
+
+def after_run(spec: ExperimentSpec) -> str:
+    """After a run that has come to its end."""
+    named = _named(spec)
+    commands = [f"tunefleet report {named}"]
+    if spec.trainable == "finetune":  # others make no model that could be kept
+        commands.append(f"tunefleet train-final {named}")
+    return f"Next: {', '.join(commands)}"
+
+
+def after_validate(source: str, overrides: Sequence[str]) -> str:
+    """After a spec was found to be valid, as it was given."""
+    return f"Next: {shlex.join(['tunefleet', 'run', source, *overrides])}"
+
+
+def _named(spec: ExperimentSpec) -> str:
+    """The experiment, as the commands that read it find it from here."""
+    if is_uri(storage := spec.cluster.storage):
+        return f"{spec.name} --storage {shlex.quote(storage)}"
+    if spec.run_folder == ClusterSpec().run_folder(spec.name):
+        return spec.name
+    return f"{spec.name} --storage {shlex.quote(str(spec.run_folder.parent))}"
