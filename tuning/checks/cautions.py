@@ -51,15 +51,13 @@ def _used_up(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
             f"{strategy.name}: {planned} trials over a space of {has}: at least {planned - space.size} begin with "
             "values that another has had; widen the space, or lower their number"
         )
-    elif asked is None and planned is None and strategy.learns_after(space) is not None:
-        yield f"{strategy.name}: its space has {has}; once they are used up it trains them again; widen the space"
 
 
 def _unmodelled(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
     """A model of the scores that never proposes anything, so that the trials are those of random search."""
     space = spec.space_of(strategy)
     after, trials = strategy.learns_after(space), strategy.planned_trials(space)
-    if after is None or trials is None or trials > after:
+    if after is None or trials is None or trials > after or trials == space.size:  # the last is told by `_used_up`
         return
     same = [
         one.name for one in spec.strategies if one is not strategy and _draws(spec, one) and _alike(spec, one, space)

@@ -34,8 +34,16 @@ class Proposals(Frozen):
         return [("space", "every value is fixed, there is nothing to propose; give at least one range or choice")]
 
     def planned_trials(self, space: Space) -> int | None:
-        """As many as are asked for."""
-        return self.trials
+        """As many as are asked for, or as a finite space has configurations: none is proposed twice."""
+        return self.trials if self.trials is None or space.size is None else min(self.trials, space.size)
+
+    def planned(self, space: Space, searcher: Searcher, scheduler: TrialScheduler) -> Plan:
+        """The plan of a searcher that proposes nothing twice, and a scheduler that pauses and clones nothing."""
+        from tuning.strategies import Plan
+
+        trials = self.planned_trials(space)
+        most = space.size if trials is None else None
+        return Plan(scheduler, trials, searcher=searcher, most_trials=most, weights_only=True)
 
     def first_draws(self, space: Space) -> int:
         """All of those that are known beforehand."""
@@ -43,20 +51,13 @@ class Proposals(Frozen):
 
 
 class DrawnProposals(Proposals):
-    """Independent draws, none twice: in a finite space no more than it has configurations."""
-
-    def planned_trials(self, space: Space) -> int | None:
-        """As many as are asked for, or as the space has."""
-        return self.trials if self.trials is None or space.size is None else min(self.trials, space.size)
+    """Independent draws, none twice."""
 
     def drawn(self, space: Space, seed: int, scheduler: TrialScheduler) -> Plan:
         """The plan; the searcher's saved state carries the scheduler's."""
         from tuning.search.drawn import Drawn
-        from tuning.strategies import Plan
 
-        searcher, trials = Drawn(space, seed, scheduler), self.planned_trials(space)
-        most = space.size if trials is None else None
-        return Plan(scheduler, trials, searcher=searcher, most_trials=most, weights_only=True)
+        return self.planned(space, Drawn(space, seed, scheduler), scheduler)
 
 
 class ModelledProposals(Proposals):
@@ -89,11 +90,11 @@ class ModelledProposals(Proposals):
         """How many are not the model's own."""
         return f"the first {self.learns_after(space)} at random, then TPE"
 
-    def modelled(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Searcher:
-        """TPE, after the first of those draws; its saved state carries the scheduler's, too."""
+    def modelled(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Plan:
+        """The plan of TPE after the first of those draws; its saved state carries the scheduler's, too."""
         from tuning.search.tree_parzen import TreeParzen
 
-        return TreeParzen(space, objective, self._random_ones(), seed, scheduler)
+        return self.planned(space, TreeParzen(space, objective, self._random_ones(), seed, scheduler), scheduler)
 
     def _random_ones(self) -> int:
         if self.initial_random is not None:

@@ -7,10 +7,12 @@ from typing import Any
 
 from hyperopt import JOB_STATE_DONE, STATUS_FAIL
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
 from ray.tune.search.hyperopt import HyperOptSearch
 
 from trainables.spec import Objective, Value
 from tuning.space import Draws, Space
+from tuning.space.dimensions import Choice
 
 
 class TreeParzen(HyperOptSearch):  # type: ignore[misc]
@@ -21,8 +23,10 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
     counts with its last score.
 
     The random ones before it are those of `Draws`, as other strategies make them, not HyperOpt's own: for one seed all
-    start from the same points, none twice (TPE itself may propose one again). A cast value lies in its proxy, so it
-    goes in as it is.
+    start from the same points. A cast value lies in its proxy, so it goes in as it is.
+
+    In a finite space nothing is proposed twice: training is the same for the same values and seed, so a repeat would
+    tell nothing. Where TPE would repeat, the next draw that is new takes its place, and TPE learns from that.
 
     Its saved state carries the scheduler's: Tune saves the searcher in one step with the trials, but the scheduler not
     at all, so that after a resume ASHA's rungs would be empty (https://github.com/ray-project/ray/issues/30838).
@@ -41,13 +45,32 @@ class TreeParzen(HyperOptSearch):  # type: ignore[misc]
             random_state_seed=seed,
         )
         self._declared = space
+        self._draws, self._proposed = Draws(space, seed), set[str]()  # read and filled in a finite space alone
         self._failed: dict[str, Any] = {}  # what HyperOpt knows a failed trial by, should it run again
         self._scheduler = scheduler
 
-    def suggest(self, trial_id: str) -> dict[str, Value] | None:
-        """Legal params, the fixed ones included."""
+    def suggest(self, trial_id: str) -> dict[str, Value] | str | None:
+        """Legal params, the fixed ones included; FINISHED when a finite space is used up."""
+        if len(self._proposed) == self._declared.size:
+            return str(Searcher.FINISHED)
         raw = super().suggest(trial_id)
-        return None if raw is None else self._declared.from_hyperopt(raw)
+        if raw is None:
+            return None
+        params = self._declared.from_hyperopt(raw)
+        if self._declared.size is None:
+            return params
+        if repr(params) in self._proposed:
+            params = next(new for new in self._draws if repr(new) not in self._proposed)
+            self._replace(trial_id, params)
+        self._proposed.add(repr(params))
+        return params
+
+    def _replace(self, trial_id: str, params: dict[str, Value]) -> None:
+        """Have HyperOpt's record of the proposal hold `params`: its score then counts for them."""
+        values = self._get_hyperopt_trial(trial_id)["misc"]["vals"]
+        for name, dimension in self._declared.searched.items():
+            values[name] = [dimension.values.index(params[name]) if isinstance(dimension, Choice) else params[name]]
+        self._hpopt_trials.refresh()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """HyperOpt takes a trial that is done and has no loss for an infinite one."""

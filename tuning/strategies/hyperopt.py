@@ -25,12 +25,12 @@ class HyperOpt(ModelledProposals, Strategy):
 
     def planned_epochs(self, space: Space, epochs: float) -> float | None:
         """All trials, each to its end."""
-        return None if self.trials is None else self.trials * epochs
+        trials = self.planned_trials(space)
+        return None if trials is None else trials * epochs
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """First come, first served."""
         from ray.tune.schedulers import FIFOScheduler
 
         scheduler = FIFOScheduler()
-        searcher = self.modelled(space, objective, seed, scheduler)
-        return Plan(scheduler, self.trials, searcher=searcher, weights_only=True)
+        return self.modelled(space, objective, seed, scheduler)

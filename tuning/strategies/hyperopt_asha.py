@@ -28,5 +28,4 @@ class HyperOptAsha(Rungs, ModelledProposals, Strategy):
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """The searcher's saved state carries ASHA's rungs."""
         scheduler = self.asha(objective, epochs)
-        searcher = self.modelled(space, objective, seed, scheduler)
-        return Plan(scheduler, self.trials, searcher=searcher, weights_only=True)
+        return self.modelled(space, objective, seed, scheduler)

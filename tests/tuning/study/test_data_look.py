@@ -13,6 +13,7 @@ from trainables.cache import prepare
 from trainables.errors import InputError
 from trainables.tasks import TaskError
 from tuning import load_spec, run_experiment
+from tuning.checks.mistakes import SpecError
 from tuning.run.data_look import data_summary
 from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore
@@ -60,3 +61,18 @@ def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_
     with pytest.raises(InputError, match=r"is the only class"):
         run_experiment(spec, progress=False)
     assert not (spec.run_folder / "spec.yaml").exists()  # the name is free again
+
+
+def test_a_warmup_that_only_the_rows_show_to_be_endless_ends_the_run_before_a_trial(
+    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "places.csv"
+    copy.write_text(tiny_data.read_text())
+    many = copy.read_text() + "".join(f"again {number % 3},sea\n" for number in range(2000))
+    copy.write_text(many)  # lines enough for the warm-up, rows not: most are duplicates
+    fixed, data = {"warmup_steps": 200}, {"path": str(copy), "subset": {}}
+    one = [{"kind": "random", "trials": 1}]
+    spec = load_spec(places_fields(tmp_path, copy, tiny_model, name="endless", strategies=one, fixed=fixed, data=data))
+    with pytest.raises(SpecError, match=r"fixed\.warmup_steps: 200: a trial has at most \d\d optimizer steps"):
+        run_experiment(spec, progress=False)
+    assert not (spec.run_folder / "spec.yaml").exists()
