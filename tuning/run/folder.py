@@ -82,7 +82,7 @@ def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
     bucket = RunBucket(spec.cluster.storage, spec.name) if is_uri(spec.cluster.storage) else None
     try:
         yield
-    except (ClusterError, StoreError, InputError):
+    except (ClusterError, StoreError, InputError, SpecError):
         kept = spec.run_folder / SPEC_FILE
         if {path.name for path in spec.run_folder.iterdir()} <= {SPEC_FILE, LOCK_FILE}:
             kept.unlink(missing_ok=True)
