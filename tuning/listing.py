@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables import clock
+from tuning.checks.mistakes import SpecError
 from tuning.experiments import find_experiment, find_store, names_in
 from tuning.store.url import StoreError
 
@@ -85,19 +86,20 @@ def _runs(arguments: argparse.Namespace) -> Iterator[_Run]:
     if arguments.store:
         store = StudyStore(arguments.store)
         for name in store.experiments():
-            studies = store.load(name).studies
-            yield _Run(name, studies, len(studies), None, None)
+            recorded = store.load(name).studies
+            yield _Run(name, recorded, len(recorded), None, None)
         return
     for name in names_in(arguments.storage):
         folder = find_experiment(name, arguments.storage)
+        studies: tuple[StudyOutcome, ...] = ()
+        planned = 1
         try:
-            url = find_store(name, arguments.storage)
-            store = StudyStore(url)
+            planned = _planned(folder)
+            store = StudyStore(find_store(name, arguments.storage))
             studies = store.load(name).studies if name in store.experiments() else ()
-        except StoreError as error:  # a run that was stopped before its first trial has recorded nothing yet
+        except (SpecError, StoreError) as error:  # damaged; or a run was stopped before it had recorded anything
             print(f"tunefleet: {name}: {error}", file=sys.stderr)
-            studies = ()
-        yield _Run(name, studies, _planned(folder), driver_of(folder, arguments.storage), _began(folder))
+        yield _Run(name, studies, planned, driver_of(folder, arguments.storage), _began(folder))
 
 
 def _planned(folder: Path) -> int:

@@ -80,6 +80,26 @@ def test_of_a_store_alone_nobody_can_tell_whether_a_driver_is_at_work(
     assert listed(capsys, "experiments", "--store", shared)["whole"][0] == "unfinished"
 
 
+def test_an_experiment_whose_spec_or_store_cannot_be_read_hides_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, damaged in (("one", "spec.yaml"), ("two", "study.db"), ("well", "")):
+        spec = run_left(tmp_path, name=name, strategies=GRID, scores=(0.5,), finished=True)
+        if damaged:
+            (spec.run_folder / damaged).write_bytes(b"\xff{" * 1000)
+    assert cli.main(["ls", "experiments", "--storage", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert [line.split()[:2] for line in told.out.splitlines()[1:]] == [
+        ["one", "interrupted"],
+        ["two", "interrupted"],
+        ["well", "finished"],
+    ]
+    assert [line.split(":")[1].strip() for line in told.err.splitlines() if line.startswith("tunefleet: ")] == [
+        "one",
+        "two",
+    ]
+
+
 def test_results_say_where_a_study_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = run_left(tmp_path, strategies=GRID, scores=(0.5,))
     assert cli.main(["results", str(spec.run_folder)]) == 0

@@ -76,7 +76,7 @@ def test_the_page_is_one_file_named_after_the_experiment(
     assert cli.main(["report", spec.name]) == 0
     text = Path(f"{spec.name}.html").read_text()
     assert f"{spec.name}.html is written" in capsys.readouterr().out
-    assert "still running: 1 of 1 studies" in text
+    assert "not finished: 1 of 1 studies" in text
     assert "learning_rate: 0.1" in text  # the best configuration
     assert "strategies:" in text  # the full spec
     assert "2.13" in text
@@ -106,7 +106,7 @@ def test_an_unknown_experiment_is_told_before_anything_is_served(
 def test_the_server_tells_what_is_new_and_nothing_when_nothing_is(server: PageServer, writer: StudyWriter) -> None:
     first = get(f"{server.url}content")
     tag, content = first.headers["ETag"], json.load(first)
-    assert content["figures"]["learning"]["rows"] == [["grid", 0, "a", "running", 1, 0.5]]
+    assert content["figures"]["learning"]["rows"] == [["grid", 0, "0 (a)", "running", 1, 0.5]]
     with pytest.raises(urllib.error.HTTPError) as same:
         get(f"{server.url}content", **{"If-None-Match": tag})
     assert same.value.code == 304
