@@ -113,7 +113,7 @@ def test_the_server_tells_what_is_new_and_nothing_when_nothing_is(server: PageSe
     writer.add_report("a", report(2, 0.75))
     writer.end_trial("a", TrialState.COMPLETED)
     newer = get(f"{server.url}content", **{"If-None-Match": tag})
-    assert json.load(newer)["figures"]["learning"]["rows"][-1] == ["grid", 0, "a", "completed", 2, 0.75]
+    assert json.load(newer)["figures"]["learning"]["rows"][-1] == ["grid", 0, "0 (a)", "completed", 2, 0.75]
 
 
 def test_the_server_listens_on_loopback_and_to_its_own_name_alone(server: PageServer) -> None:
