@@ -11,7 +11,7 @@ from tests.support.simulated_studies import long_experiment, run, run_until_kill
 from tests.support.specs import curve_experiment
 from tuning import cli, load_spec
 from tuning.outcome import StudyState
-from tuning.run.folder import RunFolderError, claim_run_folder
+from tuning.run.folder import ORIGIN, RunFolderError, claim_run_folder
 from tuning.run.only_driver import only_driver
 from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore, sqlite_url
@@ -146,6 +146,17 @@ def test_rm_takes_the_studies_of_a_run_folder_that_is_gone(tmp_path: Path, capsy
     assert StudyStore(shared).experiments() == ()
     assert cli.main(["rm", "whole", "--storage", str(tmp_path), "--store", shared, "--yes"]) == 2
     assert "'whole': neither in" in capsys.readouterr().err
+
+
+@pytest.mark.unit
+def test_a_fetched_run_folder_that_names_a_store_of_ours_takes_nothing_out_of_it(tmp_path: Path) -> None:
+    """Its spec came from a cluster, which may be anybody's."""
+    ours = sqlite_url(tmp_path / "ours.db")
+    spec = run_left(tmp_path, store=ours, scores=(0.5,))
+    (spec.run_folder / ORIGIN).write_text("{}")
+    assert cli.main(["rm", str(spec.run_folder), "--yes"]) == 0
+    assert not spec.run_folder.exists()
+    assert StudyStore(ours).experiments() == ("whole",)
 
 
 @pytest.mark.unit
