@@ -395,7 +395,7 @@ def test_a_server_without_a_descriptor_left_leaves_workers_to_ray_and_forks_agai
         server.wait()
         assert server.pid is not None
         most = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-        held = psutil.Process(server.pid).num_fds()
+        held = files_of(server)  # it serves by then
         for room in range(4):  # for the connection, and some of what comes along
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (held + room, most[1]))
             assert not is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)}))
