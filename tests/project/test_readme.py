@@ -73,7 +73,7 @@ def test_the_make_targets_exist() -> None:
 @pytest.mark.tune
 def test_every_tunefleet_command_does_what_it_says(folder: Path) -> None:
     """In the README's order. `run` computes a formula instead of training, with the README's own overrides."""
-    ran = 0
+    ran, recorded = 0, "runs/first/study.db"
     for words in commands("tunefleet"):
         if words[0] in ELSEWHERE:
             parser().parse_args(words)
@@ -86,11 +86,13 @@ def test_every_tunefleet_command_does_what_it_says(folder: Path) -> None:
             typed = ["validate", *words[1:]]  # hours of training: as far as a spec can be checked
         else:
             typed = words
+        if words[0] == "rm":
+            assert all((folder / name).is_file() for name in (recorded, "first.html", "first-export/trials.csv"))
         with simulated_ray():
             assert main(typed) == 0, typed
     assert ran == 1
-    for written in ("runs/first/study.db", "first.html", "first-export/trials.csv"):
-        assert (folder / written).is_file()
+    assert (folder / "texts.yaml").is_file()
+    assert not (folder / recorded).exists()
 
 
 def drop_spaces(path: Path) -> None:
@@ -103,10 +105,15 @@ def drop_spaces(path: Path) -> None:
 
 @pytest.mark.tune
 def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = next(block for block in blocks("python") if "run_experiment" in block)
-    names = {"epochs=1": ["epochs=4", *QUICK, "fixed={}", "strategies=[{kind: grid}, {kind: pbt, population: 3}]"]}
-    for old, new in names.items():
-        code = code.replace(f'"{old}"', ", ".join(map(repr, new)))
+    code = next(block for block in blocks("python") if "import tunefleet" in block)
+    closed = {
+        "trainable": "learning_curve",
+        "space": {"learning_rate": {"loguniform": [1e-4, 1e-2]}},
+        "fixed": {},
+        "strategies": [{"kind": "grid"}, {"kind": "pbt", "population": 3}],
+    }
+    assert '"epochs": 1' in code
+    code = code.replace('"epochs": 1', f'"epochs": 4, **{closed}')
     with simulated_ray():
         execute(code)
     assert "No " in capsys.readouterr().out.splitlines()[-1]  # a closed form has no test rows: no verdict

@@ -277,7 +277,9 @@ def test_the_best_report_that_has_a_checkpoint_is_chosen_and_a_better_one_withou
     choice = choose(study("grid", [good, died]))
     assert choice is not None
     assert (choice.trial.id, choice.report.epoch, choice.checkpoint) == ("t0", 2, good.checkpoints[2])
-    assert "the best report (trial 1 (t1) at epoch 1) has no checkpoint; trial 0 (t0) at epoch 2 is scored" in caplog.text
+    assert (
+        "the best report (trial 1 (t1) at epoch 1) has no checkpoint; trial 0 (t0) at epoch 2 is scored" in caplog.text
+    )
 
 
 def test_nothing_is_chosen_and_nothing_said_where_no_trial_has_reported(caplog: pytest.LogCaptureFixture) -> None:
