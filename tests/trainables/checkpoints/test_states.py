@@ -317,7 +317,7 @@ class MeetsFullMemory(LearningCurve):
     """Where it is to be saved in shared memory, it writes to a device that is always full."""
 
     write: Callable[[Path], None]
-    meets: Path = ROOT
+    meets: Path  # the folder below which it is full
 
     def save(self, folder: Path, *, moments: bool = True) -> None:
         super().save(folder, moments=moments)
@@ -334,7 +334,8 @@ WRITERS = [by_safetensors, by_torch, by_hand]
 def test_memory_that_turns_out_to_be_full_fails_no_trial_and_is_told_once(
     study: Path, writer: Callable[[Path], None]
 ) -> None:
-    training = type("Meets", (MeetsFullMemory,), {"write": staticmethod(writer)})
+    made = {"write": staticmethod(writer), "meets": SharedMemory(study).folder}
+    training = type("Meets", (MeetsFullMemory,), made)
     slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study), training=training)
     told = []
     for number in range(3):
@@ -369,7 +370,7 @@ def test_an_error_that_has_to_do_with_no_disk_is_not_taken_for_a_full_one(study:
     def broken(file: Path) -> None:
         raise RuntimeError("shapes do not fit")
 
-    made = {"write": staticmethod(broken)}
+    made = {"write": staticmethod(broken), "meets": SharedMemory(study).folder}
     slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study), training=type("Meets", (MeetsFullMemory,), made))
     slot.step()
     with pytest.raises(RuntimeError, match="shapes do not fit"):
