@@ -112,7 +112,7 @@ def _few(summary: DataSummary) -> Iterator[str]:
             yield (
                 f"{split}: {_count(len(few), 'class', 'classes')} with fewer than {FEW_ROWS} rows "
                 f"({_listed(few[:5])}{', ...' if len(few) > 5 else ''}), whose scores are chance: raise "
-                f"data.{split}_fraction, or add rows"
+                f"data.subset.{split} or data.{split}_fraction, or add rows"
             )
 
 
@@ -139,7 +139,7 @@ def _small(summary: DataSummary) -> Iterator[str]:
     if rows < FEW_TO_SCORE and _classes(summary):
         yield (
             f"{rows} validation rows: one row is worth {1 / rows:.3g} of accuracy, so that many configurations will "
-            "tie. Raise data.validation_fraction, or add rows"
+            "tie. Raise data.subset.validation or data.validation_fraction, or add rows"
         )
 
 
