@@ -119,15 +119,25 @@ def find_store(experiment: str, storage: str | Path) -> str:
         SpecError: its spec is no YAML.
         ClusterError: it is in a bucket that cannot be read.
     """
+    place = store_place(experiment, storage)
+    return sqlite_url(place) if isinstance(place, Path) else place
+
+
+def store_place(experiment: str, storage: str | Path) -> str | Path:
+    """The store that `find_store` gives: the file of the run's own, named without an import, or the URL of another.
+
+    Raises:
+        UnknownExperiment, SpecError, ClusterError: see `find_store`.
+    """
     folder = find_experiment(experiment, storage)
     raw = parse(read_text(folder / SPEC_FILE), str(folder / SPEC_FILE))
     if url := raw.get("store") or os.environ.get(STORE_VARIABLE):
         return str(url)
     if (bucket := _bucket_of(*_by_name(experiment, storage))) is None:
-        return sqlite_url(folder / STORE_FILE)
+        return folder / STORE_FILE
     copy = folder / "read" / STORE_FILE  # not the working copy, which a run on this machine may be writing to
     bucket.store.fetch(copy)
-    return sqlite_url(copy)
+    return copy
 
 
 def _bucket_of(experiment: str, storage: str | Path) -> RunBucket | None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables import clock
 from tuning.checks.mistakes import SpecError
-from tuning.experiments import find_experiment, find_store, names_in
+from tuning.experiments import find_experiment, names_in, store_place
 from tuning.store.url import StoreError
 
 if TYPE_CHECKING:
-    from tuning.outcome import StudyOutcome
+    from tuning.store.summaries import StudySummary
 
 LISTED = ("experiments", "studies", "strategies", "tasks", "presets")
 
@@ -23,7 +23,7 @@ class _Run(NamedTuple):
     """An experiment as it was found."""
 
     name: str
-    studies: tuple[StudyOutcome, ...]
+    studies: tuple[StudySummary, ...]
     planned: int  # studies that its spec asks for
     driver: bool | None  # whether one runs it now; None: its run folder is not here
     began: float | None  # seconds since 1970, where nothing newer is recorded
@@ -81,22 +81,23 @@ def _tell_none(arguments: argparse.Namespace) -> None:
 def _runs(arguments: argparse.Namespace) -> Iterator[_Run]:
     """Every experiment below the storage, or in the store that was named. One whose store cannot be read is told."""
     from tuning.standing import driver_of
-    from tuning.store.study_store import StudyStore
+    from tuning.store.summaries import summaries
 
     if arguments.store:
-        store = StudyStore(arguments.store)
-        for name in store.experiments():
-            recorded = store.load(name).studies
-            yield _Run(name, recorded, len(recorded), None, None)
+        by_name: dict[str, list[StudySummary]] = {}
+        for study in summaries(arguments.store):
+            by_name.setdefault(study.experiment, []).append(study)
+        for name, recorded in by_name.items():
+            yield _Run(name, tuple(recorded), len(recorded), None, None)
         return
     for name in names_in(arguments.storage):
         folder = find_experiment(name, arguments.storage)
-        studies: tuple[StudyOutcome, ...] = ()
+        studies: tuple[StudySummary, ...] = ()
         planned = 1
         try:
             planned = _planned(folder)
-            store = StudyStore(find_store(name, arguments.storage))
-            studies = store.load(name).studies if name in store.experiments() else ()
+            found = summaries(store_place(name, arguments.storage))
+            studies = tuple(study for study in found if study.experiment == name)
         except (SpecError, StoreError) as error:  # damaged; or a run was stopped before it had recorded anything
             print(f"tunefleet: {name}: {error}", file=sys.stderr)
         yield _Run(name, studies, planned, driver_of(folder, arguments.storage), _began(folder))
@@ -120,29 +121,28 @@ def _experiment_row(run: _Run) -> tuple[str, ...]:
     from tuning.outcome import StudyState
     from tuning.standing import standing_of_experiment
 
-    times = [report.time for study in run.studies for trial in study.trials for report in trial.reports]
-    last = max(times, default=run.began)
+    last = max((study.last_report for study in run.studies if study.last_report is not None), default=run.began)
     finished = sum(study.state is StudyState.FINISHED for study in run.studies)
     return (
         run.name,
         str(standing_of_experiment(run.studies, run.planned, run.driver)),
         f"{finished} of {run.planned}",
-        str(sum(len(study.trials) for study in run.studies)),
+        str(sum(study.trials for study in run.studies)),
         _best(run.studies),
         "-" if last is None else f"{age(clock.time() - last)} ago",
     )
 
 
-def _study_row(run: _Run, study: StudyOutcome) -> tuple[str, ...]:
+def _study_row(run: _Run, study: StudySummary) -> tuple[str, ...]:
     from tuning.standing import standing_of_study
 
     state = str(standing_of_study(study, run.driver))
-    return run.name, study.strategy, str(study.seed), state, str(len(study.trials)), _best([study])
+    return run.name, study.strategy, str(study.seed), state, str(study.trials), _best([study])
 
 
-def _best(studies: Sequence[StudyOutcome]) -> str:
+def _best(studies: Sequence[StudySummary]) -> str:
     """The best validation score of `studies`, which share a metric."""
-    scores = [best[1].metrics[study.metric] for study in studies if (best := study.best()) is not None]
+    scores = [study.best for study in studies if study.best is not None]
     if not scores:
         return "-"
     return f"{studies[0].metric} {(max if studies[0].mode == 'max' else min)(scores):.4f}"

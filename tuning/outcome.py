@@ -283,6 +283,11 @@ class StudyOutcome:
         """How many trials are in `state`."""
         return sum(trial.state is state for trial in self.trials)
 
+    @property
+    def all_failed(self) -> bool:
+        """True if it has trials, and every one of them has failed."""
+        return bool(self.trials) and self.count(TrialState.FAILED) == len(self.trials)
+
     def history(self, trial: TrialOutcome, report: Report) -> tuple[Report, ...]:
         """What the weights behind `report` went through, in order: the trial's own reports and, before an exploit,
         its donor's. Epochs grow along it; the params of each report were in force up to its epoch.

@@ -9,9 +9,10 @@ import fcntl
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from cluster.storage import is_uri
-from tuning.outcome import StudyOutcome, StudyState, TrialState
+from tuning.outcome import StudyState
 from tuning.run.folder import LOCK_FILE
 
 
@@ -25,8 +26,20 @@ class Standing(StrEnum):
     UNFINISHED = "unfinished"  # running or interrupted: its run folder is not here, so nobody can tell
 
 
+class Recorded(Protocol):
+    """A study as it is recorded, whole or in a few figures."""
+
+    @property
+    def state(self) -> StudyState:
+        """Running also where its driver was killed."""
+
+    @property
+    def all_failed(self) -> bool:
+        """True if it has trials, and every one of them has failed."""
+
+
 def driven(folder: Path) -> bool:
-    """Whether a driver of this machine runs the experiment of that run folder now, or one that shares its lock.
+    """True if a driver of this machine, or one that shares its lock, runs the experiment of that run folder now.
 
     Nothing is waited for, and nothing written. The lock is tried only where a driver has left its name: one that has
     ended by itself has wiped it out.
@@ -44,22 +57,29 @@ def driven(folder: Path) -> bool:
 
 
 def driver_of(folder: Path, storage: str) -> bool | None:
-    """As `driven`; None of a run in a bucket that no driver of this machine runs: another machine's may."""
+    """True if a driver runs the experiment of that run folder now; None where nobody can tell.
+
+    Nobody can of a run in a bucket that no driver of this machine runs: another machine's may.
+
+    Args:
+        storage: where the run folders are.
+    """
     return driven(folder) or (None if is_uri(storage) else False)
 
 
-def standing_of_study(study: StudyOutcome, driver: bool | None) -> Standing:
+def standing_of_study(study: Recorded, driver: bool | None) -> Standing:
     """Where a study stands.
 
     Args:
         driver: whether a driver runs its experiment now; None: nobody can tell.
     """
-    if study.trials and study.count(TrialState.FAILED) == len(study.trials) and not (driver and not _ended(study)):
+    ended = study.state is StudyState.FINISHED
+    if study.all_failed and (ended or not driver):
         return Standing.FAILED
-    return Standing.FINISHED if _ended(study) else _unfinished(driver)
+    return Standing.FINISHED if ended else _unfinished(driver)
 
 
-def standing_of_experiment(studies: Iterable[StudyOutcome], planned: int, driver: bool | None) -> Standing:
+def standing_of_experiment(studies: Iterable[Recorded], planned: int, driver: bool | None) -> Standing:
     """Where an experiment stands.
 
     Args:
@@ -73,10 +93,6 @@ def standing_of_experiment(studies: Iterable[StudyOutcome], planned: int, driver
     if Standing.FAILED in found:
         return Standing.FAILED
     return Standing.FINISHED if found.count(Standing.FINISHED) >= max(planned, 1) else _unfinished(driver)
-
-
-def _ended(study: StudyOutcome) -> bool:
-    return study.state is StudyState.FINISHED
 
 
 def _unfinished(driver: bool | None) -> Standing:

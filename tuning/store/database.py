@@ -68,7 +68,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         step = "pip install 'tunefleet[postgres]'"
         raise StoreError(f"{place}: the PostgreSQL driver psycopg is not installed; {step}") from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        raise StoreError(f"{place}: {_reason(error)}") from None
+        raise StoreError(f"{place}: {reason(error)}") from None
     except RuntimeError as error:  # the schema check's own type
         raise StoreError(f"{place}: {error}") from None
     if not sqlite:
@@ -90,7 +90,7 @@ def told(url: str, action: str) -> Iterator[None]:
         ) from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise StoreError(
-            f"study store {masked(url)}: cannot {action}: {_reason(error)}. "
+            f"study store {masked(url)}: cannot {action}: {reason(error)}. "
             "What was acknowledged before is safe; mend it, then `tunefleet resume`."
         ) from None
     except (
@@ -162,7 +162,7 @@ def _wait_for_server(storage: RDBStorage) -> None:
                 if time.monotonic() > deadline:
                     raise
                 if not warned:
-                    log.warning("study store %s: %s; trying for %g s", masked(storage.url), _reason(error), RECONNECT)
+                    log.warning("study store %s: %s; trying for %g s", masked(storage.url), reason(error), RECONNECT)
                 warned = True
                 time.sleep(0.5)
 
@@ -188,7 +188,7 @@ def _make_writable(path: Path) -> None:
         raise StoreError(f"study store {path}: cannot be written; choose another path or mend the permissions")
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The database's own first line, from below SQLAlchemy's and Optuna's wrapping, and what to do about it."""
     while error.__cause__ is not None:
         error = error.__cause__

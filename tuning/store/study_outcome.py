@@ -12,9 +12,9 @@ from trainables.reporting import Report
 from tuning.budget import BudgetUse, Held, Limit, Price
 from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
+from tuning.store.layout import OPTUNA_STATES
 from tuning.store.signed import verified
 from tuning.store.study_log import REPLACED, Event, History, decode, most_held, reports_of
-from tuning.store.study_writer import OPTUNA_STATES
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -19,6 +19,7 @@ from tuning.budget import Limit, Price
 from tuning.made_with import MIXED
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.store.database import check_sqlite, connect, told
+from tuning.store.layout import IDENTITY, LAYOUT, refuse_other_layout
 from tuning.store.signed import verified
 from tuning.store.statements import attribute_of_studies, set_study_attributes, study_attributes
 from tuning.store.study_log import plain_params
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 __all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
-
-LAYOUT = 2  # of the attributes; moves when an older version could not read them
-IDENTITY = "tunefleet"  # the attribute that makes a study ours: what `open_study` was given
 
 
 class StudyStore:
@@ -213,17 +211,8 @@ class StudyStore:
         with told(self._url, "list the studies"):
             known = attribute_of_studies(storage, IDENTITY)
             for name, stored in known.values():
-                self._refuse_other_layout(name, stored)
+                refuse_other_layout(name, stored, self.shown)
             return [_Known(i, name, verified(IDENTITY, stored)) for i, (name, stored) in known.items()]
-
-    def _refuse_other_layout(self, study: str, stored: Mapping[str, Any]) -> None:
-        layout = stored.get("layout") or stored.get("value", {}).get("layout", LAYOUT)
-        if layout != LAYOUT:
-            age, step = ("a newer", "pip install -U tunefleet") if layout > LAYOUT else ("an older", "use that version")
-            raise StoreError(
-                f"study {study} in {self.shown}: written by {age} tunefleet "
-                f"(layout {layout}, this one reads {LAYOUT}); {step}"
-            )
 
     def refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
         """Look whether what is recorded of `experiment` is of this spec, in all that decides results.

@@ -19,6 +19,7 @@ from trainables.reporting import Report
 from trainables.spec import Params
 from tuning.budget import Held
 from tuning.outcome import Exploit, StudyState, TrialState, epochs_trained
+from tuning.store.layout import OPTUNA_STATES
 from tuning.store.signed import signed, verified
 from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
 from tuning.store.study_facts import StudyFacts
@@ -41,13 +42,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
-
-OPTUNA_STATES = {
-    "RUNNING": TrialState.RUNNING,
-    "COMPLETE": TrialState.COMPLETED,
-    "PRUNED": TrialState.STOPPED,
-    "FAIL": TrialState.FAILED,
-}
 
 
 @dataclass

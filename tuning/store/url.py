@@ -25,6 +25,18 @@ def sqlite_url(path: str | Path) -> str:
     return URL.create("sqlite", database=str(absolute)).render_as_string()
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The absolute path of the file behind the URL of a SQLite store; None: it is another database.
+
+    Raises:
+        StoreError: not a URL, or of a database that is not supported.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return Path(parsed.database).expanduser().absolute()
+
+
 def masked(url: str) -> str:
     """`url` without its password, for messages."""
     from sqlalchemy.engine import make_url

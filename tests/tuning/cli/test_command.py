@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.recorded_runs import run_left
+
 pytestmark = pytest.mark.system
 
 HEAVY = {"ray", "torch", "transformers", "datasets", "optuna", "hyperopt", "wandb", "pandas", "scipy", "sklearn"}
@@ -30,6 +32,7 @@ for words in json.loads(sys.argv[1]):
 
 def test_quick_commands_import_no_heavy_library(tmp_path: Path) -> None:
     """A time would depend on the machine."""
+    run_left(tmp_path / "runs", strategies=[{"kind": "grid", "points": 2}], scores=(0.5,))
     command = [sys.executable, "-c", EACH, json.dumps(QUICK)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)
     assert told.stderr == ""

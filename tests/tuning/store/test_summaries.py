@@ -1,0 +1,109 @@
+"""What `tunefleet ls` is told of a store is what loading all of it tells."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.support.outcomes import report
+from tests.support.stores import begin, exploit, open_study
+from tuning.outcome import StudyState, TrialState
+from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
+from tuning.store.summaries import StudySummary, summaries
+from tuning.store.url import sqlite_file
+
+pytestmark = pytest.mark.unit
+
+
+def loaded(store: StudyStore) -> list[StudySummary]:
+    return [StudySummary.of(name, study) for name in store.experiments() for study in store.load(name).studies]
+
+
+def test_a_study_with_every_turn_is_told_as_it_is_loaded(store: StudyStore, store_url: str) -> None:
+    writer = open_study(store)
+    for trial in ("good", "rewound", "clone", "failed", "reopened", "replaced", "silent"):
+        begin(writer, trial)
+    for epoch, score in enumerate((0.5, 0.7, 0.6), 1):
+        writer.add_report("good", report(epoch, score, time=100.0 + epoch))
+    for epoch, score in enumerate((0.1, 0.9, 0.95), 1):  # the last two are left over from before a crash
+        writer.add_report("rewound", report(epoch, score, time=200.0 + epoch))
+    writer = open_study(store)
+    writer.rewind("rewound", 1)
+    writer.add_report("rewound", report(1.5, 0.2, time=150.0))
+    writer.add_report("clone", report(1, 0.3))
+    writer.add_exploit("clone", exploit(2, "good"))
+    writer.add_report("clone", report(3, 0.4))
+    writer.end_trial("failed", TrialState.FAILED, "ValueError: no")
+    writer.add_report("reopened", report(1, 0.2))
+    writer.end_trial("reopened", TrialState.FAILED, "RuntimeError: lost")
+    writer.reopen_failed("reopened")
+    writer.begin_trial("replaced", {"lr": 0.9}, {}, again=True)
+    found = summaries(store_url)
+    assert found == loaded(store)
+    (study,) = found
+    assert (study.state, study.trials, study.failed) == (StudyState.RUNNING, 8, 2)
+    assert (study.best, study.last_report) == (0.7, 201.0)
+
+
+def test_all_studies_of_all_experiments_are_told_in_order(store: StudyStore, store_url: str) -> None:
+    for name in ("second", "first"):
+        for seed in (0, 1):
+            writer = open_study(store, experiment=name, seed=seed)
+            begin(writer, "a")
+            writer.add_report("a", report(1, 0.5 + seed / 4))
+            writer.end_trial("a", TrialState.COMPLETED)
+            writer.finish()
+    found = summaries(store_url)
+    assert found == loaded(store)
+    assert [(one.experiment, one.seed, one.best) for one in found] == [
+        ("second", 0, 0.5),
+        ("second", 1, 0.75),
+        ("first", 0, 0.5),
+        ("first", 1, 0.75),
+    ]
+
+
+def test_a_score_that_is_not_finite_and_a_study_without_trials_are_told(
+    store: StudyStore, writer: StudyWriter, store_url: str
+) -> None:
+    assert [(one.trials, one.best, one.last_report, one.all_failed) for one in summaries(store_url)] == [
+        (0, None, None, False)
+    ]
+    begin(writer, "a")
+    writer.add_report("a", report(1, float("-inf")))
+    assert summaries(store_url)[0].best == float("-inf")
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"none\.db: no such file"):
+        summaries(tmp_path / "none.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("UPDATE study_user_attributes SET value_json = '{' WHERE key = 'tunefleet'", "Bring a good copy back"),
+        ("UPDATE study_user_attributes SET value_json = replace(value_json, 'reviews', 'r') WHERE key = 'tunefleet'",
+         "checksum differs"),
+        ("UPDATE study_user_attributes SET value_json = replace(value_json, '\"layout\": 2', '\"layout\": 3')",
+         "written by a newer tunefleet"),
+        ("DROP TABLE trials", "holds no studies"),
+    ],
+)  # fmt: skip
+def test_a_store_that_cannot_be_read_is_told(writer: StudyWriter, store_url: str, damage: str, told: str) -> None:
+    file = sqlite_file(store_url)
+    assert file is not None
+    with sqlite3.connect(file) as connection:
+        connection.execute(damage)
+    connection.close()
+    with pytest.raises(StoreError, match=told):
+        summaries(file)
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("hello " * 1000)
+    with pytest.raises(StoreError, match="not a database"):
+        summaries(sqlite_url(tmp_path / "study.db"))
