@@ -1,12 +1,10 @@
 """The text of a spec: YAML files, the presets that ship with the package, and `key=value` overrides. No models here.
 
-YAML is read by the core schema of version 1.2: `1e-5` is a number, `no` and `on` are texts, `010` is ten; and a key
-that stands twice is a mistake.
+How YAML is read: `tuning.core_yaml`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,51 +13,12 @@ import yaml
 
 from trainables.errors import nearest
 from tuning.checks.mistakes import Mistake, SpecError, join
+from tuning.core_yaml import Dumper, load, plain
 
 EXAMPLES = Path(__file__).parent / "examples"
 FREE_KEYS = ("space", "fixed")  # below these stand names of tunables, which may have a dot of their own
 NAME_GROUPS = ("model", "data")
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the core schema of YAML 1.2 and without duplicate keys."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-    def construct_core_int(self, node: yaml.ScalarNode) -> int:
-        text = self.construct_scalar(node)
-        return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
-
-
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", "~nN"),
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
-    ("merge", r"<<", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first, ""])
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_core_int)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes exactly the texts that `_Loader` would read as something else."""
-
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+LONGEST = 1_000_000  # bytes of a spec file; the longest of ours has 2,000
 
 
 def presets() -> dict[str, str]:
@@ -83,7 +42,7 @@ def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
         SpecError: no such file or preset, not YAML, not a mapping, or overrides that lead nowhere.
     """
     if isinstance(source, Mapping):
-        raw, label = _copy(source), "the spec"
+        raw, label = _plain(source, "the spec"), "the spec"
     else:
         path = find_source(source)
         raw, label = parse(read_text(path), str(source)), str(source)
@@ -100,7 +59,12 @@ def read_text(path: Path) -> str:
         SpecError: it is none.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            read = file.read(LONGEST + 1)
+        if len(read) > LONGEST:
+            rule = f"longer than {LONGEST:,} bytes, which no spec is"
+            raise SpecError([Mistake(str(path), rule, next_step="name the spec's YAML file")])
+        return read.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SpecError([Mistake(str(path), f"not text in UTF-8: {error.reason} at byte {error.start}")]) from error
 
@@ -130,7 +94,7 @@ def parse(text: str, label: str) -> dict[str, Any]:
         SpecError: it is something else; with line and column.
     """
     try:
-        raw = _load(text)
+        raw = load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
@@ -140,26 +104,20 @@ def parse(text: str, label: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         step = "`tunefleet init` shows the keys that an experiment has"
         raise SpecError([Mistake(label, "must be a mapping of keys to values", next_step=step)])
-    return {str(key): _copy(item) for key, item in raw.items()}
+    return _plain(raw, label)
 
 
 def dump(raw: Mapping[str, Any]) -> str:
     """YAML that `parse` reads back to the same values. ASCII: PyYAML writes some of Unicode's line breaks unescaped."""
-    return yaml.dump(dict(raw), Dumper=_Dumper, sort_keys=False, width=120)
+    return yaml.dump(dict(raw), Dumper=Dumper, sort_keys=False, width=120)
 
 
-def _load(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # _Loader is a SafeLoader
-
-
-def _copy(value: Any) -> Any:
-    """Plain dictionaries and lists all the way down; overrides then change no object of the caller's.
-
-    Keys become texts: a spec has no others, and `1: x` is then told as the unknown key '1'.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
+def _plain(raw: Mapping[Any, Any], label: str) -> dict[str, Any]:
+    try:
+        copied: dict[str, Any] = plain(raw)
+    except yaml.YAMLError as error:
+        raise SpecError([Mistake(label, f"no spec: {error}")]) from error
+    return copied
 
 
 def _apply_all(raw: dict[str, Any], overrides: Sequence[str]) -> Iterator[Mistake]:
@@ -169,7 +127,7 @@ def _apply_all(raw: dict[str, Any], overrides: Sequence[str]) -> Iterator[Mistak
             yield Mistake(override, "an override must be key=value", next_step="such as epochs=2")
             continue
         try:
-            value = _copy(_load(text))
+            value = plain(load(text))
         except yaml.YAMLError:
             yield Mistake(key, "not valid YAML", text, "quote it, as in name='a: b'")
             continue
