@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import zlib
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 
@@ -27,6 +29,33 @@ def lock(path: Path, *, wait: bool) -> BinaryIO | None:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()
+
+
+def make_closed(folder: Path) -> None:
+    """Make a folder that no other account may enter, where there is none: who may read a file may hold its locks, too.
+
+    In a folder with the setgid bit, by which a group shares what is made there, the group has what the umask leaves it.
+    Folders on the way to it can be written by no account outside the group, whatever the umask.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for parent in [parent for parent in folder.parents if not parent.exists()][::-1]:
+        parent.mkdir(mode=0o775, exist_ok=True)
+    shared = folder.parent.stat().st_mode & stat.S_ISGID
+    folder.mkdir(mode=0o770 if shared else 0o700, exist_ok=True)
+
+
+def owner_of(folder: Path) -> int | None:
+    """The account that a folder belongs to; None: this one, or root. Accounts are the file system's own: a network
+    disk may call root another.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with TemporaryFile(dir=folder) as file:
+        own = os.fstat(file.fileno()).st_uid
+    return None if (owner := folder.stat().st_uid) in (own, 0) else owner
 
 
 def sync(path: Path) -> None:

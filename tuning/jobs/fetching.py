@@ -20,6 +20,7 @@ import yaml
 
 from cluster.capacity import ClusterError
 from cluster.jobs import POLL_SECONDS, Job, JobRecord, Jobs
+from trainables.disk import make_closed
 from trainables.errors import InputError
 from tuning.comparison import compare
 from tuning.jobs.parcel import MANIFEST, Manifest, Part, parcel_folder
@@ -63,14 +64,14 @@ def fetch(
         raise InputError("--to", str(target), "holds something that did not come from a cluster", step)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.parent / f".{name}.{uuid.uuid4().hex[:8]}"
-    scratch.mkdir()
+    scratch.mkdir(mode=0o700)
     try:
         with _packing(jobs, record, scratch) as (node, job):
             manifest = _manifest(jobs, node, job, record)
             _refuse_too_much(manifest, scratch)
             say(f"{sum(part.size for part in manifest.parts) / (1 << 20):,.1f} MiB in {len(manifest.parts)} parts")
             parts = [_part(jobs, node, job, part, scratch) for part in manifest.parts]
-        folder = scratch / name
+        make_closed(folder := scratch / name)
         left_out = unpack(_joined(parts, scratch / "parcel.tar"), name, scratch, trusted=trust_cluster)
         opened = close_spec(folder / SPEC_FILE, name, trusted=trust_cluster)
         _keep_looks(target, folder, name)

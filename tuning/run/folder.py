@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri
-from trainables.disk import write_whole
+from trainables.disk import make_closed, owner_of, write_whole
 from trainables.errors import InputError
 from tuning.checks.mistakes import SpecError
 from tuning.run.bucket import RunBucket
@@ -49,6 +49,24 @@ def refuse_fetched(folder: Path) -> None:
             f"{folder} was fetched from a cluster, and to go on with it here runs what that cluster has written. Go on "
             "there, with the same `tunefleet submit` and --resume; or, if you trust whoever runs it with this account, "
             "here with --trust-fetched"
+        )
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a run folder of another account, which may put there what a run or a resume then unpickles.
+
+    Raises:
+        RunFolderError: it belongs neither to this account nor to root.
+    """
+    try:
+        owner = owner_of(folder)
+    except OSError:  # it cannot be written: told by whoever writes first
+        return
+    if owner is not None:
+        raise RunFolderError(
+            f"{folder} belongs to another account (uid {owner}), and to run there is to run what that account puts "
+            "there. Run as that account, or choose another name (name=...) or place (cluster.storage); or, if you "
+            "trust whoever has that account with this one, go on there with `tunefleet resume --trust-fetched`"
         )
 
 
@@ -126,6 +144,7 @@ def claim_run_folder(
         from tuning.store.study_store import StudyStore
 
         if not trust_fetched:
+            refuse_foreign(spec.run_folder)
             refuse_fetched(spec.run_folder)
         if not force:
             refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
@@ -143,7 +162,9 @@ def claim_run_folder(
         return
     if kept.exists():
         _remove_what_was_left(spec, bucket, shown, fresh=fresh, say=say)
-    spec.run_folder.mkdir(parents=True, exist_ok=True)
+    make_closed(spec.run_folder)
+    if not trust_fetched:
+        refuse_foreign(spec.run_folder)
     text = sealed(spec.to_yaml())
     write_whole(kept, text.encode())
     if bucket is not None:

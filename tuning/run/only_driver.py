@@ -7,6 +7,7 @@ refused: it holds nothing that is read back.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import getpass
 import json
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from trainables.disk import make_closed
 from tuning.run.folder import LOCK_FILE, RunFolderError
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; drawn anew at each start of the machine
@@ -32,15 +34,15 @@ def only_driver(folder: Path, name: str) -> Iterator[str | None]:
     machine is up; None where the file system has no locks.
 
     Args:
-        folder: its run folder; made if there is none.
+        folder: its run folder; made, closed to other accounts, if there is none.
         name: of the experiment.
 
     Raises:
         RunFolderError: another process does; says which.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_closed(folder)
     place = folder / LOCK_FILE
-    with place.open("a+", encoding="utf-8") as file:
+    with open(place, "a+", encoding="utf-8", opener=_no_link) as file:
         lock: str | None = None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,6 +67,18 @@ def only_driver(folder: Path, name: str) -> Iterator[str | None]:
                 if list(folder.iterdir()) == [place]:
                     place.unlink()
                     folder.rmdir()
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Opens the lock; who can write the folder could have made it a link to a file that is then emptied."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o660)  # who may read it may hold the lock
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise RunFolderError(
+            f"{path} is a symbolic link, and what it leads to would be emptied. See who made it, and remove it"
+        ) from error
 
 
 class Driver(TypedDict):
