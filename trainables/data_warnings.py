@@ -122,15 +122,15 @@ def _cut(summary: DataSummary) -> Iterator[str]:
     for name, tokens in summary.tokens.items():
         share = tokens.cut_rows / tokens.rows
         if share > MANY_CUT or tokens.lost_share > MUCH_LOST:
-            cut[name] = f"{name} {tokens.cut_rows:,} ({_percent(share)}; {_percent(tokens.lost_share)} of its tokens)"
+            cut[name] = f"{name} {_percent(share)}"
     if how is not None and cut:
         longest = max(tokens.longest for tokens in summary.tokens.values())
         step = "Raise data.max_length"
         if how.max_length >= how.limit:
             step = "The model takes no more: choose one for longer texts, or shorten them"
         yield (
-            f"rows of more than {how.max_length} tokens are cut: {_listed(cut.values())}. {step}; the longest row has "
-            f"{longest:,} tokens"
+            f"rows of more than {how.max_length} tokens are cut ({_listed(cut.values())}; the longest has {longest:,}). "
+            f"{step}"
         )
 
 

@@ -318,10 +318,11 @@ def _validate(arguments: argparse.Namespace) -> int:
     require_runnable(spec)
     require_ending_warmups(spec, data := summary_here(spec))
     objective = spec.resolved_objective()
-    studies = len(spec.strategies) * len(spec.seeds)
-    print(f"{spec.name}: valid ({spec.digest()})")
-    print(f"  {spec.task} with {spec.model}, {spec.epochs:g} epochs per trial, {objective.metric} ({objective.mode})")
-    print(f"  {', '.join(s.name for s in spec.strategies)}; seeds {', '.join(map(str, spec.seeds))}: {studies} studies")
+    better = "higher" if objective.mode == "max" else "lower"
+    epochs = "1 epoch" if spec.epochs == 1 else f"{spec.epochs:g} epochs"
+    seeds = f"seed{'' if len(spec.seeds) == 1 else 's'} {', '.join(map(str, spec.seeds))}"
+    print(f"{spec.name}: valid")
+    print(f"  {spec.task} with {spec.model}; {objective.metric}, {better} is better; {epochs} per trial; {seeds}")
     for line in planned_lines(spec):
         print(f"    {line}")
     if (limit := spec.budget.limit) is not None:
@@ -334,7 +335,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     for caution in cautions(spec):
         print(f"  note: {caution}")
     if data is not None:
-        print(*data_lines(data), sep="\n")
+        print(*data_lines(data, objective.metric), sep="\n")
     elif spec.trainable == "finetune":
         print(f"data: {spec.data.hub or spec.task} is looked at when a run starts")
     print(after_validate(arguments.spec, arguments.overrides))

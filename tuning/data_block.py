@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,22 +43,30 @@ def shortest(spec: ExperimentSpec) -> int | None:
     return min(lengths, default=None)
 
 
-def data_lines(summary: DataSummary) -> Iterator[str]:
+def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
     """The block, line by line: where the rows are from, each split, what was left out, how texts become tokens, and
-    what is suspicious."""
-    yield f"data: {summary.source}"
-    for file in summary.files[:SHOWN_FILES]:
+    what is suspicious.
+
+    Args:
+        metric: the objective's; of which class f1 is, is told where it is that.
+    """
+    source, files = _short(summary.source), [_short_file(file) for file in summary.files]
+    if [file.path for file in files] == [source]:
+        yield f"data: {file_in_words(files.pop())}"
+    else:
+        yield f"data: {source}"
+    for file in files[:SHOWN_FILES]:
         yield f"  {file_in_words(file)}"
     if len(summary.files) > SHOWN_FILES:
         yield f"  and {len(summary.files) - SHOWN_FILES} more files"
     for name, split in summary.splits.items():
-        yield f"  {name:10} {split.rows:,} rows: {labels_in_words(split)}"
+        yield f"  {name:10} {_rows(split.rows)}: {labels_in_words(split)}"
         if name in summary.tokens:
             yield f"  {'':10} {tokens_in_words(summary.tokens[name], split.rows)}"
     if out := left_out(summary):
         yield f"  left out: {out}"
-    if summary.positive is not None:
-        yield f"  f1 is that of the class {summary.positive!r} (data.positive)"
+    if summary.positive is not None and metric == "f1":
+        yield f"  f1 is that of the class {summary.positive!r}; data.positive names another"
     if how := tokenizer_in_words(summary):
         yield f"  {how}"
     for warning in warnings_of(summary):
@@ -68,7 +77,7 @@ def labels_in_words(split: SplitSummary) -> str:
     """The classes with their rows, or the range of the numbers."""
     if split.value_range is not None:
         low, mean, high = split.value_range
-        return f"{low:g} to {high:g}, mean {mean:g}"
+        return f"{low:g} to {high:g}, mean {mean:.4g}"
     shown = [f"{name} {rows:,}" for name, rows in list(split.classes.items())[:SHOWN_CLASSES]]
     more = len(split.classes) - len(shown)
     return ", ".join([*shown, *([f"and {more} more classes"] if more else [])])
@@ -81,13 +90,13 @@ def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
     if not tokens.cut_rows:
         return f"{length}; none is cut"
     share = tokens.cut_rows / tokens.rows
-    return f"{length}; {tokens.cut_rows:,} rows cut ({share:.1%}), {tokens.lost_share:.1%} of tokens lost"
+    return f"{length}; {_rows(tokens.cut_rows)} cut ({share:.1%}), {tokens.lost_share:.1%} of tokens lost"
 
 
 def left_out(summary: DataSummary) -> str:
     """Rows that stand in no split, and why; empty where there are none."""
     counts = ((summary.duplicates, "with a text that stands in the data already"), (summary.empty, "without a text"))
-    return "; ".join(f"{rows:,} rows {why}" for rows, why in counts if rows)
+    return "; ".join(f"{_rows(rows)} {why}" for rows, why in counts if rows)
 
 
 def tokenizer_in_words(summary: DataSummary) -> str | None:
@@ -107,7 +116,24 @@ def file_in_words(file: FileRead) -> str:
     separator = None if file.separator is None else f"separator {SEPARATORS.get(file.separator, file.separator)}"
     how = ", ".join(part for part in (file.encoding, separator, quotes, file.shape) if part)
     several = f" on {file.lines:,} lines" if file.lines not in (None, file.rows) else ""
-    return f"{file.path} ({file.split}): {file.rows:,} rows{several}{f'; {how}' if how else ''}"
+    return f"{file.path} ({file.split}): {_rows(file.rows)}{several}{f'; {how}' if how else ''}"
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"
+
+
+def _short_file(file: FileRead) -> FileRead:
+    return file.model_copy(update={"path": _short(file.path)})
+
+
+def _short(place: str) -> str:
+    """A path as a person would write it here: without `..`, and without this folder in front."""
+    if not Path(place).is_absolute():
+        return place
+    plain = os.path.normpath(place)
+    here = os.path.relpath(plain)
+    return here if len(here) < len(plain) else plain
 
 
 SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}

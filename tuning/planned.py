@@ -56,7 +56,7 @@ def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
     if len(known) == len(strategies):
         trials, epochs = (sum(column) * seeds for column in zip(*known, strict=True))
         most = "" if all(one.exact for one in strategies) else "at most "
-        yield f"search: {_count(studies, 'study')}, {_count(trials, 'trial')}, {most}{_count(epochs, 'epoch')}"
+        yield f"together: {_count(studies, 'study')}, {_count(trials, 'trial')}, {most}{_count(epochs, 'epoch')}"
     if spec.confirm is not None:
         trainings = studies * spec.confirm.top * spec.confirm.seeds
         yield f"then confirm: at most {_count(trainings, 'training')}, {_count(trainings * spec.epochs, 'epoch')}"
@@ -76,7 +76,7 @@ def _room(spec: ExperimentSpec) -> Iterator[str]:
     except (ClusterError, InputError) as error:
         room = str(error)
     if room:
-        yield f"with {_count(slots, 'trial')} at a time: {room}"
+        yield f"{_count(slots, 'trial')} at a time; {room}"
 
 
 def slots_here(spec: ExperimentSpec) -> int | None:

@@ -122,7 +122,7 @@ def _run_claimed(
         say = functools.partial(_say, spec.name) if progress else _keep_quiet
         data = data_summary(spec, joined, say) if studies else None
         require_ending_warmups(spec, data)
-        for line in data_lines(data) if data is not None and progress else ():
+        for line in data_lines(data, spec.resolved_objective().metric) if data is not None and progress else ():
             _print(line)
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
         if progress:

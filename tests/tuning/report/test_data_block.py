@@ -19,13 +19,13 @@ pytestmark = pytest.mark.unit
 
 
 def test_the_block_tells_files_splits_tokens_what_was_left_out_and_what_is_suspicious() -> None:
-    lines = list(data_lines(DATA))
-    assert lines[0] == "data: reviews.csv"
-    assert lines[1] == "  reviews.csv (train): 10,090 rows; cp1252, separator semicolon, quoted"
-    assert lines[2].startswith("  train      7,000 rows: neg 6,300, ")
-    assert lines[3].strip() == "median 180 tokens, longest 2,100; 3,500 rows cut (50.0%), 42.0% of tokens lost"
+    lines = list(data_lines(DATA, "f1"))
+    assert lines[0] == "data: reviews.csv (train): 10,090 rows; cp1252, separator semicolon, quoted"
+    assert lines[1].startswith("  train      7,000 rows: neg 6,300, ")
+    assert lines[2].strip() == "median 180 tokens, longest 2,100; 3,500 rows cut (50.0%), 42.0% of tokens lost"
     assert "  left out: 90 rows with a text that stands in the data already" in lines
     assert any(line.startswith("  f1 is that of the class ") for line in lines)
+    assert not any("f1 is that" in line for line in data_lines(DATA, "accuracy"))  # nobody has asked
     assert "  tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in lines
     assert [line for line in lines if line.startswith("  WARNING 4 texts stand in the data with more than one label")]
 
@@ -39,6 +39,22 @@ def test_a_file_is_told_with_all_that_was_found_out_about_it() -> None:
     assert file_in_words(shaped) == "a.json (train): 5 rows; utf-8, one list below data"
 
 
+def test_one_row_is_no_rows_and_paths_are_those_that_a_person_would_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    around = str(tmp_path / "here" / ".." / "a.csv")
+    one = FileRead(path=around, split="train", rows=1)
+    split = SplitSummary(rows=1, classes={"a": 1})
+    summary = DataSummary(source=around, files=(one,), splits={"train": split, "validation": split, "test": split})
+    told = list(data_lines(summary, "accuracy"))
+    assert told[0] == f"data: {Path('..') / 'a.csv'} (train): 1 row"
+    assert told[1] == "  train      1 row: a 1"
+    cut = DATA.tokens["train"].model_copy(update={"cut_rows": 1})
+    assert "; 1 row cut (" in tokens_in_words(cut, 7000)
+
+
 def test_figures_of_a_part_of_a_split_say_so() -> None:
     part = DATA.tokens["train"].model_copy(update={"rows": 2000, "cut_rows": 500})
     assert tokens_in_words(part, 7000) == (
@@ -50,7 +66,7 @@ def test_many_classes_and_a_range_of_numbers_take_one_line() -> None:
     many = SplitSummary(rows=300, classes={f"c{i}": 10 for i in range(30)})
     numbers = SplitSummary(rows=90, value_range=(0.0, 2.5, 5.0))
     splits = {"train": many, "validation": many, "test": numbers}
-    lines = list(data_lines(DataSummary(source="a", splits=splits)))
+    lines = list(data_lines(DataSummary(source="a", splits=splits), "accuracy"))
     assert "c7 10, and 22 more classes" in lines[1]
     assert lines[3].endswith("90 rows: 0 to 5, mean 2.5")
 
@@ -74,7 +90,8 @@ def test_validate_tells_what_local_data_come_to_without_a_run(
     words = ["task=text_classification", "data.path=mine.csv", "data.text=text", "data.label=label", "data.subset={}"]
     assert cli.main(["validate", "quickstart", f"model={tiny_model}", "data.source=null", *words]) == 0
     told = capsys.readouterr().out
-    assert f"data: {tmp_path / 'mine.csv'}" in told
+    assert "data: mine.csv (train): 303 rows; utf-8, separator comma, quoted" in told
+    assert str(tmp_path / "mine.csv") not in told
     assert "left out: 3 rows with a text that stands in the data already" in told
     assert "WARNING 1 text stands in the data with more than one label" in told
     assert "tokenizer: " in told

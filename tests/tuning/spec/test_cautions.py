@@ -195,9 +195,9 @@ def test_the_plan_names_trials_and_epochs_of_each_strategy_and_the_points_of_a_g
     )
     assert model == "hyperopt_asha: 8 trials, at most 32 epochs: the first 4 at random, then TPE"
     assert members == "pbt: 4 trials, 16 epochs"
-    assert search == "search: 6 studies, 36 trials, at most 144 epochs"
+    assert search == "together: 6 studies, 36 trials, at most 144 epochs"
     assert confirm == "then confirm: at most 36 trainings, 144 epochs"
-    assert room.startswith("with 1 trial at a time: checkpoints: at most ")
+    assert room.startswith("1 trial at a time; checkpoints: at most ")
 
 
 def test_a_budget_of_epochs_bounds_what_a_strategy_takes() -> None:
