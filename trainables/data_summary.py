@@ -69,5 +69,7 @@ class DataSummary(_Part):
     contradictions: int = 0  # distinct texts that stand in the source with more than one label
     empty: int = 0  # rows left out because their text is empty (`data.drop_empty`)
     positive: str | None = None  # the class whose F1 is `f1`, where there are two classes
+    unlabelled: dict[str, int] = {}  # rows of a published split without labels, which are left out
+    instead: str | None = None  # where the test rows come from then: validation or train
     tokens: dict[str, TokenSummary] = {}  # by split; empty until the splits are tokenised
     tokenizer: TokenizerSummary | None = None  # None until a model's tokenizer is known

@@ -129,8 +129,8 @@ def _cut(summary: DataSummary) -> Iterator[str]:
         if how.max_length >= how.limit:
             step = "The model takes no more: choose one for longer texts, or shorten them"
         yield (
-            f"rows of more than {how.max_length} tokens are cut ({_listed(cut.values())}; the longest has {longest:,}). "
-            f"{step}"
+            f"rows of more than {how.max_length} tokens are cut ({_listed(cut.values())}; the longest has "
+            f"{longest:,}). {step}"
         )
 
 

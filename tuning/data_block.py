@@ -96,7 +96,11 @@ def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
 def left_out(summary: DataSummary) -> str:
     """Rows that stand in no split, and why; empty where there are none."""
     counts = ((summary.duplicates, "with a text that stands in the data already"), (summary.empty, "without a text"))
-    return "; ".join(f"{_rows(rows)} {why}" for rows, why in counts if rows)
+    told = [f"{_rows(rows)} {why}" for rows, why in counts if rows]
+    for split, rows in summary.unlabelled.items():
+        instead = f": test rows are from {summary.instead}" if split == "test" else ""
+        told.append(f"{_rows(rows)} of {split} without labels{instead}")
+    return "; ".join(told)
 
 
 def tokenizer_in_words(summary: DataSummary) -> str | None:

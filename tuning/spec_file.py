@@ -18,6 +18,7 @@ from tuning.core_yaml import Dumper, load, plain
 EXAMPLES = Path(__file__).parent / "examples"
 FREE_KEYS = ("space", "fixed")  # below these stand names of tunables, which may have a dot of their own
 NAME_GROUPS = ("model", "data")
+DATA_FILES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet", ".gz", ".xlsx")  # endings that no spec has
 LONGEST = 1_000_000  # bytes of a spec file; the longest of ours has 2,000
 
 
@@ -77,6 +78,9 @@ def find_source(source: str | Path) -> Path:
     """
     path = Path(source).expanduser()
     if path.is_file():
+        if path.suffix.lower() in DATA_FILES:
+            step = f"`tunefleet init --data {source}` writes a spec for it"
+            raise SpecError([Mistake(str(source), "is a file of data by its name, not a spec", next_step=step)])
         return path
     preset = EXAMPLES / f"{source}.yaml"
     if preset.is_file() and preset.parent == EXAMPLES:

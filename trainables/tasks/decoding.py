@@ -115,7 +115,7 @@ def _wrong_encoding(path: Path, data: bytes, encoding: str | None, error: Unicod
     likely = _likely(data)
     wrong = [line for line in data.split(b"\n") if not _is_utf8(line)]
     sample = re.sub(r"\s+", " ", wrong[0].decode(likely, "replace")).strip()[:60] if wrong else ""
-    rule = f"is not UTF-8{place}, and so are {len(wrong)} lines; as {likely} the first reads {sample!r}"
+    rule = f"is not UTF-8{place}; {len(wrong)} lines are not. As {likely} the first reads {sample!r}"
     if len(wrong) == 1:
         rule = f"is not UTF-8{place}; as {likely} it reads {sample!r}"
     step = f"set data.encoding: {likely} (or what it was saved as), or save it as UTF-8"

@@ -50,8 +50,24 @@ def locate(options: DataSpec) -> dict[str, list[Path]]:
     found = {split: paths for split, paths in found.items() if paths}
     if "train" not in found:
         step = f"name it train.csv (or {', '.join(SUFFIXES[1:])}), or set data.train"
+        step = _other_layout(folder) or step
         raise TaskError("data.path", str(base), f"has no training file; it holds {_listing(folder)}", step)
     return found
+
+
+def _other_layout(folder: Path) -> str | None:
+    """What to do with a folder of texts per class, or what `datasets` has saved; None: it is neither."""
+    if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+        return (
+            "it is what save_to_disk writes: load_from_disk it, and write each split with to_parquet('train.parquet')"
+        )
+    folders = [inner for inner in (folder, folder / "train") if any(inner.glob("*/*.txt"))]
+    if folders:
+        return (
+            f"{folders[0]} holds a folder of texts per class: write one table with a row per text, such as train.csv "
+            "with the columns text,label"
+        )
+    return None
 
 
 def _named(split: str, folder: Path, name: str) -> Path:
@@ -139,6 +155,10 @@ def _unknown_kind(path: Path) -> TaskError:
         step = "write it as Parquet or CSV, such as pandas' to_parquet"
     elif suffix in (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar"):
         step = "unpack it (.gz alone is unpacked here)"
+    elif not suffix:
+        return TaskError(
+            "data.path", str(path), "has no ending that tells how to read it", f"rename it; endings: {step[11:]}"
+        )
     return TaskError("data.path", str(path), f"a file type {path.suffix!r} cannot be read", step)
 
 

@@ -20,7 +20,7 @@ from trainables.tasks.movie_reviews import may_ask_too_much
 from trainables.tasks.positive import positive_class
 from trainables.tasks.sources import RawSplit, Sources, digest, is_local, option_errors, read, where
 from trainables.tasks.splits import Distinct, Rows, distinct, draw_splits, split_errors
-from trainables.tasks.usable_rows import with_labels, with_texts
+from trainables.tasks.usable_rows import is_hidden, with_labels, with_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -175,6 +175,7 @@ class TextTask(Task):
             contradictions=gathered.published.contradictions,
             empty=gathered.empty,
             positive=gathered.positive,
+            **_without_labels(gathered.sources.splits),
         )
         digest = fingerprint(self.kind, names, splits)
         return TaskData(train, validation, test, len(names) or 1, names, digest, summary)
@@ -218,6 +219,16 @@ def reading_limit(options: DataSpec) -> int | None:
     paths = [path for paths in locate(options).values() for path in paths]
     size = sum(path.stat().st_size * (PACKED if path.suffix.lower() == ".gz" else 1) for path in paths)
     return None if size <= WHOLE_UP_TO else max(1 << 20, BEGINNING // len(paths))
+
+
+def _without_labels(published: Mapping[str, RawSplit]) -> dict[str, Any]:
+    """The published splits whose labels are withheld, and where the test rows come from instead."""
+    shown = with_labels(published)
+    hidden = {name: len(split.texts) for name, split in published.items() if name != "train" and is_hidden(name, split)}
+    instead = None
+    if "test" in hidden:
+        instead = "validation" if "test" in shown else "train"
+    return {"unlabelled": hidden, "instead": instead}
 
 
 def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:

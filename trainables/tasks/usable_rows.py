@@ -19,13 +19,13 @@ HALF = ("half a character (a lone surrogate)", "write it anew: a text was cut in
 
 def with_labels(splits: Mapping[str, RawSplit]) -> dict[str, RawSplit]:
     """The splits that can be scored. Where the test labels are hidden, the public validation split is the test."""
-    shown = {name: split for name, split in splits.items() if not _hidden(name, split)}
+    shown = {name: split for name, split in splits.items() if not is_hidden(name, split)}
     if "test" in splits and "test" not in shown and "validation" in shown:
         shown["test"] = shown.pop("validation")
     return shown
 
 
-def _hidden(name: str, split: RawSplit) -> bool:
+def is_hidden(name: str, split: RawSplit) -> bool:
     """No label column, or nothing but nulls; or, where it is not for training, nothing but -1, the public data sets'
     sign for a label that is withheld."""
     if split.labels is None or all(label is None for label in split.labels):

@@ -92,6 +92,11 @@ def _label(rows: Rows, texts: Sequence[Column], unsure: list[str]) -> Column:
     if others and _rank(best.name, LABELS) >= len(LABELS):
         names = ", ".join(column.name for column in others)
         unsure.append(f"The label could also be {names}: --label names another column.")
+    elif best.counts.keys() <= {"0", "1"}:
+        flags = [c.name for c in rows.columns if c in others and c.counts.keys() <= {"0", "1"}]
+        if flags:
+            names = ", ".join(flags)
+            unsure.append(f"{names} hold 0 and 1, too: a row has one label here; --label names another column.")
     return best
 
 

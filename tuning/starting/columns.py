@@ -119,6 +119,8 @@ class Column:
         """In a few words, for messages."""
         if not self.texts:
             return f"{self.name} (empty)"
+        if not self.is_plain and all(isinstance(cell, list) and len(cell) == 1 for cell in self.cells):
+            return f"{self.name} (lists of one element: write the element alone, and it can be the label)"
         if not self.is_plain:
             return f"{self.name} (lists or objects: one label per row is what a task has)"
         return f"{self.name} ({len(self.counts)} distinct, {self.words:.3g} words each)"
@@ -159,13 +161,20 @@ def read_rows(path: Path, encoding: str | None = None) -> Rows:
     )
     if not columns or not columns[0].cells:
         raise InputError("--data", str(path), "has no rows", "write a line of column names and at least a few rows")
-    if "looks like a row" in first.hint:
+    if "looks like a row" in first.hint or _first_line_is_a_row(columns):
         step = "write the names of the columns above it, such as text,label"
         raise InputError(
             "--data", str(path), "its first line looks like a row, not like the names of the columns", step
         )
     splits = {split: tuple(file.name for file in files) for split, files in found.items()}
     return Rows(path, columns, splits, all(table.reading.complete for table in tables))
+
+
+def _first_line_is_a_row(columns: Sequence[Column]) -> bool:
+    """Whether the names are a row of their own: one is a class of its column, and another a text of several words."""
+    classes = [column for column in columns if column.holds == "classes" and column.name in column.counts]
+    texts = [column for column in columns if column.holds_text and len(column.name.split()) > TEXT_WORDS]
+    return bool(classes and texts) or (bool(texts) and len(columns) == 1)
 
 
 def _only_file(path: Path) -> Path:

@@ -10,6 +10,7 @@ from tests.support.data_files import generic, texts, two_columns, unusable, writ
 from trainables.data_summary import DataSummary
 from trainables.spec import DataSpec
 from trainables.tasks import find_task
+from tuning.data_block import left_out
 from tuning.testing.task_data import local_copy
 
 pytestmark = pytest.mark.unit
@@ -37,6 +38,19 @@ def test_files_and_splits_are_told(tmp_path: Path) -> None:
         "test": {"no": 2, "yes": 6},
     }
     assert DataSummary.model_validate_json(told.model_dump_json()) == told
+
+
+def test_a_split_without_labels_is_told_with_where_the_test_rows_are_from(tmp_path: Path) -> None:
+    options = two_columns(tmp_path, label=["no", "yes"] * 20)
+    assert summary(options).unlabelled == {}
+    write_csv(tmp_path / "test.csv", {"text": texts(9, 100)})  # as a competition publishes it
+    told = summary(options)
+    assert (told.unlabelled, told.instead) == ({"test": 9}, "train")
+    assert "9 rows of test without labels: test rows are from train" in left_out(told)
+    write_csv(tmp_path / "dev.csv", {"text": texts(4, 200), "label": ["no", "yes"] * 2})
+    told = summary(options)
+    assert (told.unlabelled, told.instead) == ({"test": 9}, "validation")
+    assert told.splits["test"].rows == 4
 
 
 def test_the_range_of_a_regressions_numbers_is_told(tmp_path: Path) -> None:

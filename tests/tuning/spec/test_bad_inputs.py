@@ -321,6 +321,13 @@ def test_a_file_that_is_no_spec_is_told_with_its_name(tmp_path: Path, text: str,
     assert rule in str(mistake)
 
 
+@pytest.mark.parametrize("name", ["texts.csv", "texts.TSV", "texts.jsonl", "texts.parquet", "texts.csv.gz"])
+def test_a_data_file_in_the_place_of_a_spec_is_told_with_the_command_for_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"text,label\n\x96 good,1\n")
+    with pytest.raises(SpecError, match=rf"{name}: is a file of data by its name.*`tunefleet init --data {name}`"):
+        load_spec(name)
+
+
 def test_a_repeated_key_is_told_with_line_and_column(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: a\nspace:\n  learning_rate: 1\n  learning_rate: 2\n")
     with pytest.raises(SpecError, match=r"mine\.yaml:4:3: not valid YAML: the key 'learning_rate' stands twice"):

@@ -209,6 +209,13 @@ REFUSED = {
     ),
     "no text": (["--data", "numbers.csv"], "has no column that looks like a text"),
     "no names": (["--data", "headless.csv"], "its first line looks like a row"),
+    "no names, a class first": (["--data", "spam.tsv"], "its first line looks like a row"),
+    "no names, one column": (["--data", "lines.txt"], "its first line looks like a row"),
+    "no ending": (["--data", "Collection"], "has no ending that tells how to read it; rename it; endings: .csv, .tsv,"),
+    "lists of one": (["--data", "ones.jsonl"], "label (lists of one element: write the element alone, and it can be"),
+    "a folder per class": (["--data", "aclImdb"], "holds a folder of texts per class: write one table with a row per"),
+    "a class folder": (["--data", "aclImdb/train"], "holds a folder of texts per class: write one table"),
+    "save_to_disk": (["--data", "saved"], "it is what save_to_disk writes: load_from_disk it"),
     "no rows": (["--data", "empty.csv"], "is empty; write a line of column names and at least one row"),
     "only names": (["--data", "names.csv"], "has no rows"),
     "a sheet": (["--data", "table.xlsx"], "cannot be read; export the sheet as CSV"),
@@ -225,6 +232,14 @@ def test_what_cannot_be_meant_is_refused_with_the_ways_out_and_writes_nothing(
     write("numbers.csv", rows_of(a=lambda i: i * 0.5, b=lambda i: i % 2))
     Path("headless.csv").write_text("".join(f"{sentence(i, 20)},{i % 2}\n" for i in range(20)))
     write("lists.jsonl", rows_of(text=sentence, tags=lambda i: ["a", "b"][: 1 + i % 2]))
+    spam = "".join(f"{'ham' if i % 5 else 'spam'}\t{sentence(i)}\n" for i in range(1, 60))
+    Path("spam.tsv").write_text(spam)
+    Path("Collection").write_text(spam)
+    Path("lines.txt").write_text("".join(f"__label__{i % 2} {sentence(i)}\n" for i in range(60)))
+    write("ones.jsonl", rows_of(text=sentence, label=lambda i: ["ab"[i % 2]]))
+    write("aclImdb/train/pos/0_9.txt", [{"text": "good"}])
+    for name in ("dataset_info.json", "state.json"):
+        write(f"saved/{name}", [{"features": 1}])
     Path("empty.csv").write_text("")
     Path("names.csv").write_text("text,label\n")
     Path("table.xlsx").write_text("")
@@ -232,6 +247,19 @@ def test_what_cannot_be_meant_is_refused_with_the_ways_out_and_writes_nothing(
     assert cli.main(["init", *words]) == 2
     assert told in capsys.readouterr().err
     assert sorted(here.iterdir()) == before
+
+
+def test_a_column_called_like_one_of_its_classes_is_no_row(capsys: pytest.CaptureFixture[str]) -> None:
+    write("mail.csv", rows_of(text=sentence, spam=lambda i: ("ham", "spam")[i % 2]))
+    assert cli.main(["init", "--data", "mail.csv"]) == 0
+    assert "label 'spam' (2 classes)" in capsys.readouterr().out
+
+
+def test_several_columns_of_flags_are_told_for_a_row_has_one_label(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = {"toxic": lambda i: i % 2, "threat": lambda i: i % 3 // 2, "insult": lambda i: i % 5 // 4}
+    write("comments.csv", rows_of(comment_text=sentence, **flags))
+    assert cli.main(["init", "--data", "comments.csv"]) == 0
+    assert "unsure: threat, insult hold 0 and 1, too: a row has one label here" in capsys.readouterr().out
 
 
 def test_a_file_without_yaml_in_its_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
