@@ -225,6 +225,8 @@ def _cluster(spec: ExperimentSpec) -> dict[str, list[Finding]]:
     place = f"cluster {spec.cluster.address}"
     with contextlib.ExitStack() as stack:
         folder = spec.run_folder.parent
+        if not folder.exists():
+            stack.callback(_remove_if_empty, folder)  # it is made to see whether every node can write to it
         try:
             reads = spec.local_inputs
             session = stack.enter_context(connect(spec.cluster, run_folder=folder, reads=reads))
@@ -234,6 +236,11 @@ def _cluster(spec: ExperimentSpec) -> dict[str, list[Finding]]:
         for node, findings in _examined(session.nodes):
             found[f"node {node.address} ({node.id[:8]})"] = findings
     return found
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _examined(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding]]]:

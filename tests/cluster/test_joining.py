@@ -217,3 +217,4 @@ def test_doctor_examines_each_node_of_a_cluster(head: RayNode, tmp_path: Path) -
     nodes = [name for name in places if name.startswith("node ")]
     assert nodes
     assert {one["topic"] for one in places[nodes[0]]} >= {"versions", "memory", "/dev/shm", "other accounts"}
+    assert not (tmp_path / "runs").exists()  # nothing is left by looking
