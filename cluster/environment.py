@@ -8,6 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
+# Exporters of metrics answer everybody. Ray has a switch for one of them; the two of the head give up, with a traceback
+# in their log, where their port is none.
+NO_METRICS = {
+    "RAY_enable_metrics_collection": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
+}
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
-from cluster.environment import SETTINGS, environment
+from cluster.environment import NO_METRICS, SETTINGS, environment
 from cluster.fork_server import LAUNCHER, ForkServer, Imports, can_fork, launching
 from cluster.head import AUTH_MODE
 from cluster.mps import Daemon
@@ -42,6 +42,7 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
 
     settings = {
         **SETTINGS,
+        **NO_METRICS,
         AUTH_MODE: "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # Workers are nice 15 by default: any other process would starve the trials.

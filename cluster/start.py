@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.capacity import ClusterError
-from cluster.environment import SETTINGS
+from cluster.environment import NO_METRICS, SETTINGS
 from cluster.fork_server import Imports, can_fork
 from cluster.head import AUTH_MODE, machines_of, own_token, refuse_foreign_head
 from cluster.private import TokenSource, ray_folder, token_source
@@ -28,13 +28,6 @@ from cluster.start_hook import HOOK, hooked
 
 START_SECONDS = 120.0  # a cold file system: Ray's processes import for a while
 STOP_SECONDS = 60.0  # the leader drains its node and ends the others
-# Exporters of metrics answer everybody. Ray has a switch for one of them; the two of the head give up, with a traceback
-# in their log, where their port is none.
-NO_METRICS = {
-    "RAY_enable_metrics_collection": "0",
-    "AUTOSCALER_METRIC_PORT": "-1",
-    "DASHBOARD_METRIC_PORT": "-1",
-}
 # A node that is gone is noticed after five failed checks: 10 s, where Ray's own 3 s between two make it 15.
 HEALTH = {"RAY_health_check_period_ms": "2000"}
 CLIENT_PORT, DASHBOARD_HOST, BLOCK = "--ray-client-server-port", "--dashboard-host", "--block"
@@ -151,7 +144,8 @@ def _refuse_head(address: str) -> None:
 
 def _folder() -> Path:
     folder = Path.home() / ".ray" / "tunefleet"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in (folder.parent, folder):  # the token lies in the first: no umask may open it
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 

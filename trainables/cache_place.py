@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from trainables.disk import make_parents
 from trainables.errors import InputError
 
 FOLDER_VARIABLE, LIMIT_VARIABLE = "TUNEFLEET_CACHE", "TUNEFLEET_CACHE_GB"
@@ -45,7 +46,7 @@ def own_folder(root: Path, *names: str) -> Path:
         StoreError: one of them is another account's, or open to all, or (below `root`) a symbolic link.
         OSError: it cannot be made.
     """
-    root.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(root)
     root.mkdir(mode=0o700, exist_ok=True)
     _refuse_others(root, own={os.getuid(), 0})
     folder = root

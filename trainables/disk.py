@@ -35,15 +35,24 @@ def make_closed(folder: Path) -> None:
     """Make a folder that no other account may enter, where there is none: who may read a file may hold its locks, too.
 
     In a folder with the setgid bit, by which a group shares what is made there, the group has what the umask leaves it.
-    Folders on the way to it can be written by no account outside the group, whatever the umask.
 
     Raises:
         OSError: it cannot be made.
     """
-    for parent in [parent for parent in folder.parents if not parent.exists()][::-1]:
-        parent.mkdir(mode=0o775, exist_ok=True)
+    make_parents(folder)
     shared = folder.parent.stat().st_mode & stat.S_ISGID
     folder.mkdir(mode=0o770 if shared else 0o700, exist_ok=True)
+
+
+def make_parents(path: Path) -> None:
+    """Make the folders on the way to `path`; none is writable for all, whatever the umask: who can write into one could
+    put something else in the place of what lies there.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    for parent in [parent for parent in path.parents if not parent.exists()][::-1]:
+        parent.mkdir(mode=0o775, exist_ok=True)
 
 
 def owner_of(folder: Path) -> int | None:

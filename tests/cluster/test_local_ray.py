@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 ENDINGS = ("end", "interrupt", "error on a busy machine")
 # One process starts a local Ray once per ending, and prints what it saw of each.
 DRIVER = """
-import psutil, signal
+import contextlib, http.client, psutil, signal
 import ray
 import cluster.raylet
 from cluster.head import machines_of
@@ -40,6 +40,25 @@ def working_in(folder):  # Ray's processes overwrite their arguments and variabl
                 yield process.name()
         except (OSError, psutil.NoSuchProcess):
             continue
+
+def answers():  # of every port of Ray's, to somebody who has no token; asked until both agents are there
+    until = time.monotonic() + 60
+    while True:
+        found, listening = {}, set()
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                for one in process.net_connections():
+                    if one.status == psutil.CONN_LISTEN and one.laddr:
+                        listening.add(process.name())
+                        host = one.laddr.ip if one.laddr.ip not in ("0.0.0.0", "::") else "127.0.0.1"
+                        with contextlib.suppress(OSError, http.client.HTTPException):
+                            asked = http.client.HTTPConnection(host, one.laddr.port, timeout=5)
+                            asked.request("GET", "/metrics")
+                            found[f"{process.name()} {one.laddr.port}"] = asked.getresponse().status
+        agents = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}  # the first, on port 52365, may find it taken
+        if (agents <= listening and found) or time.monotonic() > until:
+            return {"agents": sorted(agents & listening), "status": found}
+        time.sleep(0.1)
 
 @ray.remote
 def niceness():
@@ -64,6 +83,8 @@ for ending in sys.argv[3:]:
                 "open to others": closed.stat().st_mode & 0o077,
                 "lets in without the token": [t for t in (None, "f" * 64) if machines_of(head, t) is not None],
             }
+            if ending == "end":
+                seen["answers"] = answers()
             busy = Busy.remote()
             working = busy.work.remote()
             if ending != "end":
@@ -116,6 +137,12 @@ def test_a_local_ray_lets_nobody_else_in(ended: Ended) -> None:
         assert seen["auth mode"] == "token"
         assert seen["open to others"] == 0, "another account can reach Ray's sockets and its code"
         assert seen["lets in without the token"] == []
+
+
+def test_a_local_ray_answers_no_request_of_who_has_no_token(ended: Ended) -> None:
+    answers = ended.seen["end"]["answers"]
+    assert answers["agents"] == ["ray::DashboardAgent", "ray::RuntimeEnvAgent"]
+    assert set(answers["status"].values()) == {401}, "an exporter of metrics answers everybody"
 
 
 def test_a_local_ray_does_not_step_back_behind_other_processes(ended: Ended) -> None:

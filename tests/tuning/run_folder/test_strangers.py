@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.specs import GOOD
 from tests.support.strangers import NOBODY, needs_root
+from trainables.cache_place import own_folder
 from tuning.run.folder import LOCK_FILE, RunFolderError, claim_run_folder
 from tuning.run.only_driver import only_driver
 from tuning.spec import ExperimentSpec, load_spec
@@ -48,6 +49,14 @@ def test_a_run_folder_is_closed_whatever_the_umask_and_nobody_can_put_another_in
     assert mode(folder) == 0o700
     assert all(not mode(parent) & stat.S_IWOTH for parent in (folder.parent, folder.parent.parent))
     assert mode(folder / LOCK_FILE) & 0o007 == 0
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("umask", [0o000], indirect=True)
+def test_no_folder_on_the_way_to_the_cache_is_writable_for_all(tmp_path: Path) -> None:
+    cache = own_folder(tmp_path / "home" / ".cache" / "tunefleet", "tokens")
+    for folder in (cache, *cache.parents[:3]):
+        assert not mode(folder) & stat.S_IWOTH, folder
 
 
 @pytest.mark.parametrize("umask", [0o002], indirect=True)
