@@ -71,7 +71,5 @@ def _held(name: str, folder: Path | None, uri: str) -> Iterator[None]:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        raise NotAsked(
-            "--yes", False, "is not given, and there is no terminal to ask at", "add --yes to remove all of it"
-        )
+        raise NotAsked("--yes", "not given", "without a terminal nobody can be asked", "add --yes to remove all of it")
     return input("Remove all of this? It cannot be undone. [y/N] ").strip().lower() in ("y", "yes")

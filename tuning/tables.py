@@ -27,8 +27,8 @@ class Table(NamedTuple):
 def tables_of(comparison: Comparison) -> list[Table]:
     """The strategies with their scores and costs; with several of them what it took, and every pair."""
     tables = [strategies_table(comparison)]
-    if len(comparison.rows) > 1:
-        tables.append(_evidence_table(comparison))
+    if len(comparison.rows) > 1 and len((evidence := _evidence_table(comparison)).columns) > 1:
+        tables.append(evidence)
     if len(comparison.pairs) > 1:
         tables.append(_pairs_table(comparison))
     return tables

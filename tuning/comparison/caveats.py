@@ -26,6 +26,8 @@ def caveats_of(
     Args:
         spec: the resolved spec, as its YAML has it. Without it what the strategies were given cannot be compared.
     """
+    if all(row.best is None for row in rows):  # there is nothing to be misled by
+        return (*_unfinished(studies), *_failures(rows), *_lost_nodes(studies))
     return (
         *_unfinished(studies),
         *mixtures(studies),
@@ -52,7 +54,8 @@ def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
     single = [name for name, count in counts.items() if count == 1]
     found = []
     if single:
-        found.append(f"One seed only for {names(single)}: another seed may turn the order around.")
+        order = "find another configuration" if len(rows) == 1 else "turn the order around"
+        found.append(f"One seed only for {names(single)}: another seed may {order}.")
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         found.append(f"Unequal numbers of seeds ({told}): only those in common are compared in pairs.")

@@ -13,6 +13,10 @@ def verdict_of(rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str) 
     """A few sentences. A difference between strategies is claimed of at least three seeds alone, and only where the
     corrected p is at most 5 %."""
     scored = [row for row in rows if row.best is not None]
+    if len(rows) == 1 and scored:
+        return "No verdict: one strategy alone, so there is nothing to compare it with."
+    if not scored:
+        return "No verdict: no strategy has a score."
     if len(scored) < 2:
         return "No verdict: fewer than two strategies have a score, so there is nothing to compare."
     unscored = [row.strategy for row in scored if row.test is None and not any(s.test is not None for s in row.studies)]

@@ -176,10 +176,11 @@ def train_final(
     target.check(model_bytes(spec))
     writer = store.writer(spec.name, winner.study)
     writer.begin_final()  # a store that cannot be written is found out before the look at test
-    epochs = f"{winner.candidate.epoch:g} epochs"
+    epochs = "1 epoch" if winner.candidate.epoch == 1 else f"{winner.candidate.epoch:g} epochs"
+    trial = next(trial for trial in winner.study.trials if trial.id == winner.candidate.trial)
     say(
         f"training the configuration of {winner.study.strategy}, seed {winner.study.seed}, trial "
-        f"{winner.candidate.trial} for {epochs} on training and validation rows, training seed {seed}"
+        f"{trial.name} for {epochs} on training and validation rows, training seed {seed}"
     )
     shared = training_spec(spec, winner.study, seed)
     job = Job(None, "the final training", build, (shared, segments_of(winner.candidate.schedule)))

@@ -172,9 +172,10 @@ class Progress(Callback):  # type: ignore[misc]
         row = self._state.row(number)
         if row.state is not TrialState.COMPLETED:
             why = f": {self._cause(number, trial)}" if failed and trial.error_file else ""
-            self._print(
-                f"{self._name}  trial {_named(number, trial)}  {row.state} at epoch {row.epoch:g}/{row.horizon:g}{why}"
-            )
+            ended = f"{row.state} at epoch {row.epoch:g}/{row.horizon:g}{why}"
+            if not failed and row.epoch == 0:
+                ended = "ended without a report"
+            self._print(f"{self._name}  trial {_named(number, trial)}  {ended}")
 
     def _cause(self, number: int, trial: Any) -> str:
         """Why it failed; of a failure that was shown already, whose it was."""

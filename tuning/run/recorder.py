@@ -27,6 +27,8 @@ from tuning.space import Space
 from tuning.store.study_log import LOST
 from tuning.store.url import StoreError
 
+NO_REPORT = "ended without a report; a trainable calls trainables.report at least once"
+
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
@@ -189,8 +191,8 @@ class Recorder(Callback):  # type: ignore[misc]
                 if self._spending.reached:
                     writer.end_trial(trial.trial_id, TrialState.STOPPED)
                     return
-                reason = "ended without a report; a trainable reports at least once, see trainables.reporting.report"
-                writer.end_trial(trial.trial_id, TrialState.FAILED, reason)
+                writer.end_trial(trial.trial_id, TrialState.FAILED, NO_REPORT)
+                self._look_for_alike(writer)
             elif trial.last_result.get("finished"):
                 writer.end_trial(trial.trial_id, TrialState.COMPLETED)
             else:
@@ -201,9 +203,12 @@ class Recorder(Callback):  # type: ignore[misc]
         with self._writing() as writer:
             self._begin(writer, trials, trial)
             writer.end_trial(trial.trial_id, TrialState.FAILED, cause(trial))
-            if self._most_alike and (one := failed_alike(writer.states(), self._most_alike)) is not None:
-                writer.stopped_for_failures = True
-                self._alike = FailedAlike(one)
+            self._look_for_alike(writer)
+
+    def _look_for_alike(self, writer: StudyWriter) -> None:
+        if self._most_alike and (one := failed_alike(writer.states(), self._most_alike)) is not None:
+            writer.stopped_for_failures = True
+            self._alike = FailedAlike(one)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The end of Tune's step: time, and failures that an earlier hook could not make heard."""

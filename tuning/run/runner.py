@@ -126,7 +126,8 @@ def _run_claimed(
             _print(line)
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
         if progress:
-            _say(spec.name, f"{session.describe()}; {tracking.describe()}")
+            _say(spec.name, session.describe())
+            _print(tracking.describe())
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
         if progress:
             for line in filter(None, (room, *turns(studies, session.slots), *cautions(spec))):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "WANDB_API_KEY"
 PROJECT = "tunefleet"
 SENDS = ("disabled", "offline", "online")  # from nothing to everything
-NO_KEY = f"no {KEY_VARIABLE} and no wandb.key_file; set wandb.mode=offline to keep local runs"
+NO_KEY = f"no {KEY_VARIABLE}, no wandb.key_file; wandb.mode=offline keeps local runs"
 
 
 class TrackingError(RuntimeError):

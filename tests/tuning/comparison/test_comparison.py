@@ -11,6 +11,7 @@ from tuning.budget import BudgetUse, Price
 from tuning.comparison import compare
 from tuning.comparison.scores import wilson
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
+from tuning.tables import tables_of
 
 pytestmark = pytest.mark.unit
 
@@ -108,7 +109,22 @@ def test_without_a_test_score_there_is_no_verdict() -> None:
 
 
 def test_one_strategy_alone_has_no_verdict() -> None:
-    assert compared(grid()).verdict.startswith("No verdict: fewer than two strategies")
+    alone = compared(grid())
+    assert alone.verdict.startswith("No verdict: one strategy alone")
+    assert "One seed only for grid: another seed may find another configuration." in alone.caveats
+
+
+def test_where_nothing_has_a_score_only_what_failed_is_told() -> None:
+    failed = trial(0, [], TrialState.FAILED, error="ValueError: x")
+    lost = [dataclasses.replace(one, trials=(failed,), test=None) for one in (grid(wall=300.0), pbt())]
+    nothing = compared(*lost)
+    assert nothing.verdict == "No verdict: no strategy has a score."
+    assert list(nothing.caveats) == [
+        f"{name}: 1 of 1 trials failed; they cost time and gave no configuration." for name in ("grid", "pbt")
+    ]
+    assert [len(table.columns) > 1 for table in tables_of(nothing)] == [True]  # none that has names alone
+    one_scored = compared(lost[0], pbt())
+    assert one_scored.verdict.startswith("No verdict: fewer than two strategies")
 
 
 def test_a_metric_that_is_no_share_of_rows_gets_no_interval_and_no_verdict() -> None:

@@ -179,6 +179,15 @@ def test_without_a_terminal_each_report_is_one_plain_line() -> None:
     assert lines[3] == "grid-seed0  trial 1 (a8e2fb5c)  stopped at epoch 1/2"
 
 
+def test_a_trial_that_ends_by_itself_and_has_said_nothing_is_not_told_as_stopped() -> None:
+    console = Screen(file=io.StringIO(), force_terminal=False)
+    progress, trial = Progress("grid", 0, 1, 2, ACCURACY, console), Trial({"learning_rate": 1.0})
+    progress.setup()
+    progress.on_trial_start(0, [trial], trial)
+    progress.on_trial_complete(1, [trial], trial)
+    assert drawn(console).splitlines() == ["grid-seed0  trial 0 (a8e2fb5c)  ended without a report"]
+
+
 def test_values_in_force_are_shown_not_those_of_the_start() -> None:
     console = Screen(file=io.StringIO(), force_terminal=False)
     progress, trial = Progress("pbt", 0, 1, 2, ACCURACY, console), Trial({"learning_rate": 1.0})

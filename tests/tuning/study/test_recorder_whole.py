@@ -12,6 +12,7 @@ import pytest
 from tests.support.simulated_studies import MINUTE, long_experiment, run_study, run_until_killed
 from tuning import run_experiment
 from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
+from tuning.run.ends import FailedAlike
 from tuning.spec import STORE_FILE
 from tuning.store.study_store import StoreError, StudyStore
 from tuning.testing.simulated_ray import simulated_ray
@@ -95,6 +96,11 @@ def test_a_function_that_reports_nothing_has_failed_whatever_tune_says(ray_sessi
     (study,) = run_experiment(spec, progress=False).studies
     (trial,) = study.trials
     assert (trial.state, (trial.error or "")[:22]) == (TrialState.FAILED, "ended without a report")
+    four = spec.model_copy(
+        update={"name": "four", "strategies": (spec.strategies[0].model_copy(update={"points": 4}),)}
+    )
+    with pytest.raises(FailedAlike, match="the first 3 trials failed alike: ended without a report; a trainable calls"):
+        run_experiment(four, progress=False)
 
 
 @pytest.mark.tune

@@ -39,7 +39,7 @@ def test_without_a_key_it_is_disabled_and_says_how_to_change_that(tmp_path: Path
     assert tracked.mode == "disabled"
     assert tracked.callbacks("grid", 0) == []
     assert tracked.describe() == (
-        "W&B: disabled (no WANDB_API_KEY and no wandb.key_file; set wandb.mode=offline to keep local runs)"
+        "W&B: disabled (no WANDB_API_KEY, no wandb.key_file; wandb.mode=offline keeps local runs)"
     )
 
 
