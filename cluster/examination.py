@@ -1,4 +1,4 @@
-"""What a machine has for trials, and what it lacks: for `tunefleet doctor`, here or as a task on a cluster's nodes.
+"""Looks at what a machine has for trials, and what it lacks; for `tunefleet doctor`, here or on a cluster's nodes.
 
 In: nothing, or a folder. Out: findings, each a fact and, where something is amiss, what to do. Imports no torch, and
 asks nothing of any network.
@@ -32,7 +32,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 
 
 class State(StrEnum):
-    """How a finding stands. Lacking: a run here will fail, or could not start."""
+    """The state of a finding. If it is lacking, a run here would fail, or could not start."""
 
     FINE = "ok"
     NOTE = "note"
@@ -49,19 +49,19 @@ class Finding:
     advice: str = ""  # what to do; empty where it is fine
 
     def to_json(self) -> dict[str, Any]:
-        """Plain texts."""
+        """The finding as a dictionary of texts, for JSON."""
         return {"topic": self.topic, "state": str(self.state), "found": self.found, "advice": self.advice}
 
 
 def examine_machine() -> list[Finding]:
-    """What this machine has: versions, cores, memory, devices, disks for temporary files, limits, ports, proxies, and
+    """Look at this machine: versions, cores, memory, devices, disks for temporary files, limits, ports, proxies, and
     what other accounts have put in the way."""
     found = (_versions, _cores, _memory, _devices, _shared_memory, _temporary, _open_files, _ports, _proxies, _folders)
     return [finding for look in found for finding in look()]
 
 
 def examine_folder(topic: str, folder: Path, advice: str) -> Iterator[Finding]:
-    """Whether files can be written to `folder` (which need not exist yet), and how much room there is.
+    """Look whether files can be written to `folder` (which need not exist yet), and how much room there is.
 
     Args:
         advice: how its user names another one.
@@ -225,7 +225,7 @@ def _without_password(url: str) -> str:
 
 
 def _folders() -> Iterator[Finding]:
-    """Folders that every account may make in the system's temporary one, under a name that we would use."""
+    """Look for folders of other accounts under a name that we would use in the system's temporary folder."""
     try:
         folder = ray_folder(make=False).parent
     except ClusterError as error:

@@ -76,7 +76,7 @@ class Request:
 
     @classmethod
     def received(cls, sender: socket.socket, sockets: int, seconds: float | None = None) -> Request:
-        """As `send` sends it. Whatever is raised, none of the descriptors that came along stays open.
+        """Receive a request, as `send` writes it. If that fails, none of the descriptors that came along stays open.
 
         Args:
             sockets: how many descriptors must come along.
@@ -199,7 +199,7 @@ def refuse(launcher: socket.socket, reason: object) -> None:
 
 @contextlib.contextmanager
 def born_whole() -> Iterator[None]:
-    """In a child: it ends if it fails in the block, and is never a second one of its parent."""
+    """End a forked child if it fails in the block: it must never go on as a second one of its parent."""
     try:
         yield
     except BaseException:
@@ -314,7 +314,7 @@ class Base(Parent):
         launcher.close()
 
     def _hear(self, launcher: socket.socket) -> tuple[Request, socket.socket] | None:
-        """What a launcher asks for. Whatever it says, others are answered after it."""
+        """Answer what a launcher asks for. Whatever it says, others are answered after it."""
         try:
             request = Request.received(launcher, STREAMS, ASKING_SECONDS)
             try:

@@ -23,7 +23,13 @@ SECONDS = 60.0  # between two pieces of an upload or of an answer
 
 
 class JobClient(JobSubmissionClient):  # type: ignore[misc]
-    """As Ray's. Takes the headers of every request, and the account that may answer on this machine."""
+    """Ray's client with our own way to the dashboard.
+
+    Args:
+        url: of the dashboard.
+        headers: of every request.
+        run_by: the account that may answer on this machine, beside this one and root.
+    """
 
     def __init__(self, url: str, headers: dict[str, str], run_by: str | None) -> None:
         self._run_by = run_by
@@ -47,7 +53,7 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
         return answer
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
-        """What the job's driver prints, from its first line, until it ends.
+        """Yields what the job's driver prints, from its first line, until it ends.
 
         Raises:
             ClusterError: it is not safe to ask.
@@ -71,7 +77,7 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
 
 
 def _context(authority: str | bool) -> ssl.SSLContext | bool:
-    """What `aiohttp` wants of the same authorities."""
+    """The authorities in the form that `aiohttp` takes."""
     if isinstance(authority, bool):
         return authority
     folder = Path(authority).is_dir()

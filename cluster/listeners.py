@@ -1,4 +1,4 @@
-"""Who listens on a port of this machine, before a token or code is sent there.
+"""Finds out who listens on a port of this machine, before a token or code is sent there.
 
 Any account can listen on a free port of the loopback interface and answer as a Ray would. A listener of this account
 is trusted, as one's own ssh at the end of a tunnel is, and one of root. Linux tells the owner of each socket; where it
@@ -42,7 +42,7 @@ def trusted_accounts(run_by: str | None = None) -> frozenset[int]:
 
 
 def account_name(uid: int) -> str:
-    """For a message: the account's name and number."""
+    """The account's name and number, for a message."""
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
     except KeyError:
@@ -111,7 +111,7 @@ def addresses_of(host: str) -> frozenset[str]:
 
 
 def _takes(bound: str, asked: set[str]) -> bool:
-    """Whether a socket that is bound to one address takes connections to one of those asked for."""
+    """True if a socket that is bound to the address `bound` takes connections to one of `asked`."""
     return bool(asked) and (bound in asked or bound in ("0.0.0.0", "::"))
 
 

@@ -160,7 +160,7 @@ def _one_process_each(why: str) -> ClusterError:
 
 
 def _for_us(pipes: str) -> bool:
-    """Whether the daemon behind `pipes` is ours or the system's: it serves one user at a time.
+    """True if the daemon behind `pipes` is ours or the system's: it serves one user at a time.
 
     So are the folder and a link that leads to it: who owns those could let the kernels of this account go to a daemon
     of another one's making.

@@ -82,7 +82,7 @@ def ask(
     run_by: str | None = None,
     **more: Any,
 ) -> Response:
-    """One request, redirects not followed: they could lead the token elsewhere.
+    """Send one request; redirects are not followed, as they could lead the token elsewhere.
 
     Args:
         seconds: without an answer, or without a further piece of one.
@@ -117,12 +117,12 @@ def ask(
 
 
 def printable(text: str) -> str:
-    """What a server says, without the signs that a terminal obeys; lines stay lines."""
+    """`text` without the signs that a terminal obeys, as a server's words are shown; lines stay lines."""
     return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
 
 
 def authorities(url: str) -> str | bool:
-    """Whose certificates are believed: of the file or folder that the environment names, else the public ones."""
+    """The certificate authorities to believe: a file or folder that the environment names; True: the public ones."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return named if named and url.startswith("https:") else True
 

@@ -24,7 +24,7 @@ from trainables.cache_place import store_folder, store_limit
 from trainables.data_summary import DataSummary, TokenSummary
 from trainables.models import load_tokenizer
 from trainables.spec import DataSpec, FineTuneSpec
-from trainables.summarising import token_summary, with_tokens
+from trainables.summarising import token_summary, tokenised, with_tokens
 from trainables.tasks import Task, TaskData, TaskError, find_task
 from trainables.tasks.sources import where
 from trainables.token_store import Content, Entry, TokenStore
@@ -46,7 +46,7 @@ class Facts(NamedTuple):
 
     @property
     def positive(self) -> int | None:
-        """Of two classes, the id of the one whose F1 is `f1`."""
+        """The id of the class whose F1 is `f1`; None unless there are two classes."""
         return None if self.summary.positive is None else self.label_names.index(self.summary.positive)
 
 
@@ -85,7 +85,7 @@ class PreparedTask:
         return order
 
     def summary(self, *, test: bool) -> DataSummary:
-        """What the data came to, in tokens too; those of the test split only if it is tokenised now (`test`)."""
+        """The data's summary, in tokens too; the test split is tokenised for it if `test` is true, else left out."""
         tokens = dict(self.facts.summary.tokens)
         if test:
             tokens["test"] = TokenSummary.model_validate(self._test.facts["tokens"])
@@ -96,7 +96,7 @@ class PreparedTask:
     @cached_property
     def _test(self) -> Entry:
         def build() -> Content:
-            tokens = _tokens(self.task, self.source.rows.test, self.tokenizer, self.max_length)
+            tokens = tokenised(self.task, self.source.rows.test, self.tokenizer, self.max_length)
             order = _by_length(tokens)
             counted = token_summary(tokens, self.tokenizer, self.max_length).model_dump(mode="json")
             return Content({"test": _stored(tokens).select(order)}, {"order": order.tolist(), "tokens": counted})
@@ -174,7 +174,7 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
 
     def build() -> Content:
         rows = source.rows
-        train, validation = (_tokens(task, split, tokenizer, max_length) for split in (rows.train, rows.validation))
+        train, validation = (tokenised(task, split, tokenizer, max_length) for split in (rows.train, rows.validation))
         summary = with_tokens(rows, {"train": train, "validation": validation}, tokenizer, max_length)
         facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, len(rows.test), summary)
         plain = facts._asdict() | {"summary": summary.model_dump(mode="json")}
@@ -187,20 +187,6 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
     facts = Facts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"]), "summary": summary})
     lengths = tuple(entry.splits["train"]["length"])
     return PreparedTask(task, tokenizer, max_length, facts, entry, lengths, source, digest)
-
-
-def _tokens(task: Task, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
-    """The split as the model takes it.
-
-    Raises:
-        TaskError: a text becomes no token at all, which no model takes.
-    """
-    tokens = task.tokenize(split, tokenizer, max_length)
-    if empty := [row for row, length in enumerate(tokens["length"]) if not length]:
-        rule = f"{len(empty)} of {len(split)} texts, of which this is the first, become no token with this model"
-        step = "remove them, or name a model whose tokenizer knows their words"
-        raise TaskError("data.text", split[empty[0]]["text"], rule, step)
-    return tokens
 
 
 @lru_cache(maxsize=1)
@@ -253,7 +239,7 @@ def _store() -> TokenStore:
 
 
 def _stored(tokens: Dataset) -> Dataset:
-    """Without what only the summary needs."""
+    """The columns that the store keeps: all but what only the summary needs."""
     return tokens.remove_columns("full_length")
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from trainables.data_summary import DataSummary
+from trainables.wording import counted, percent, some
 
 MANY_DUPLICATES = 0.1  # share of the rows
 MANY_CUT, MUCH_LOST = 0.05, 0.01  # share of a split's rows, and of its tokens
@@ -43,7 +44,7 @@ def _unknown(summary: DataSummary) -> Iterator[str]:
     for name, tokens in summary.tokens.items():
         if tokens.unknown_share > MANY_UNKNOWN:
             yield (
-                f"{_percent(tokens.unknown_share)} of the {name} tokens are unknown to the model's tokenizer: is it "
+                f"{percent(tokens.unknown_share)} of the {name} tokens are unknown to the model's tokenizer: is it "
                 "the right one for the model, and the model right for the language?"
             )
 
@@ -60,9 +61,10 @@ def _numbers(summary: DataSummary) -> Iterator[str]:
 
 def _contradictions(summary: DataSummary) -> Iterator[str]:
     if summary.contradictions:
+        stand = "stands" if summary.contradictions == 1 else "stand"
         yield (
-            f"{_count(summary.contradictions, 'text')} {_verb(summary.contradictions, 'stands', 'stand')} in the data "
-            "with more than one label, and one of them is used: correct the labels, or remove these rows"
+            f"{counted(summary.contradictions, 'text')} {stand} in the data with more than one label, and one of them "
+            "is used: correct the labels, or remove these rows"
         )
 
 
@@ -82,7 +84,7 @@ def _alike(summary: DataSummary) -> Iterator[str]:
     for names in by_look.values():
         if len(names) > 1:
             yield (
-                f"the classes {_listed(map(repr, names))} look alike, and are different classes: if they are one, "
+                f"the classes {', '.join(map(repr, names))} look alike, and are different classes: if they are one, "
                 "write them in one way"
             )
 
@@ -100,7 +102,7 @@ def _lopsided(summary: DataSummary) -> Iterator[str]:
     name, most = max(validation.classes.items(), key=lambda item: item[1])
     if most >= LOPSIDED * validation.rows:
         yield (
-            f"{_percent(most / validation.rows)} of the validation rows are {name!r}: who always says so has that "
+            f"{percent(most / validation.rows)} of the validation rows are {name!r}: who always says so has that "
             "accuracy. Optimise matthews_correlation or f1 (objective)"
         )
 
@@ -110,8 +112,8 @@ def _few(summary: DataSummary) -> Iterator[str]:
         counts = {name: summary.splits[split].classes.get(name, 0) for name in _classes(summary)}
         if few := [f"{name} {count}" for name, count in counts.items() if count < FEW_ROWS]:
             yield (
-                f"{split}: {_count(len(few), 'class', 'classes')} with fewer than {FEW_ROWS} rows "
-                f"({_listed(few[:5])}{', ...' if len(few) > 5 else ''}), whose scores are chance: raise "
+                f"{split}: {counted(len(few), 'class', 'classes')} with fewer than {FEW_ROWS} rows "
+                f"({some(few, 5)}), whose scores are chance: raise "
                 f"data.subset.{split} or data.{split}_fraction, or add rows"
             )
 
@@ -122,14 +124,14 @@ def _cut(summary: DataSummary) -> Iterator[str]:
     for name, tokens in summary.tokens.items():
         share = tokens.cut_rows / tokens.rows
         if share > MANY_CUT or tokens.lost_share > MUCH_LOST:
-            cut[name] = f"{name} {_percent(share)}"
+            cut[name] = f"{name} {percent(share)}"
     if how is not None and cut:
         longest = max(tokens.longest for tokens in summary.tokens.values())
         step = "Raise data.max_length"
         if how.max_length >= how.limit:
             step = "The model takes no more: choose one for longer texts, or shorten them"
         yield (
-            f"rows of more than {how.max_length} tokens are cut ({_listed(cut.values())}; the longest has "
+            f"rows of more than {how.max_length} tokens are cut ({', '.join(cut.values())}; the longest has "
             f"{longest:,}). {step}"
         )
 
@@ -145,9 +147,10 @@ def _small(summary: DataSummary) -> Iterator[str]:
 
 def _left_over(summary: DataSummary) -> Iterator[str]:
     if summary.ignored:
-        shown = _listed(summary.ignored[:5])
-        more = f" and {len(summary.ignored) - 5} more" if len(summary.ignored) > 5 else ""
-        yield f"not read: {shown}{more}. If they belong to the data, name them (data.train, data.validation, data.test)"
+        yield (
+            f"not read: {some(summary.ignored, 5)}. If they belong to the data, name them "
+            "(data.train, data.validation, data.test)"
+        )
 
 
 def _classes(summary: DataSummary) -> list[str]:
@@ -158,19 +161,3 @@ def _look(name: str) -> str:
     """Equal for names that a person takes for the same: case, blanks, accents' spelling, 01 and 1 and 1.0."""
     plain = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split())
     return f"{float(plain):g}" if re.fullmatch(r"\d+(\.\d+)?", plain) else plain
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def _verb(number: int, one: str, many: str) -> str:
-    return one if number == 1 else many
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -66,7 +66,7 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def position_limit(config: Mapping[str, Any]) -> int | None:
-    """Tokens that a model of this configuration (as in config.json) has positions for; None: any number, or not said.
+    """The number of tokens that a model with this config.json has positions for; None: any number, or not said.
 
     Special tokens count. Also for models that could compute more, such as those with rotary positions, it is the
     length that they are made for.
@@ -84,7 +84,7 @@ def position_limit(config: Mapping[str, Any]) -> int | None:
 
 
 def _is_relative(part: Mapping[str, Any]) -> bool:
-    """Whether a DeBERTa adds no absolute positions to its input, as those of the third version do not."""
+    """True for a DeBERTa that adds no absolute positions to its input, as those of the third version do not."""
     return bool(part.get("relative_attention")) and part.get("position_biased_input") is False
 
 
@@ -104,7 +104,7 @@ def model_types() -> frozenset[str]:
 
 
 def is_tokenizer_class(name: str) -> bool:
-    """Whether the installed transformers has a tokenizer of that class, under this name or as an older one of it.
+    """True if the installed transformers has a tokenizer of that class, under this name or as an older one of it.
 
     Older names are those of a family, such as ElectraTokenizer for what is a BertTokenizer today.
     """

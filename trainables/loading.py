@@ -55,7 +55,7 @@ def part_with(config: PreTrainedConfig, key: str) -> PreTrainedConfig:
 
 
 def value_of(config: PreTrainedConfig, key: str) -> Any:
-    """What is in force for `model.<key>`."""
+    """The value in force for `model.<key>`."""
     return getattr(part_with(config, key), key)
 
 
@@ -97,8 +97,8 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def no_foreign_conversion() -> Iterator[None]:
-    """For a Hub model without safetensors, transformers would take them from a bot's open pull request: other weights
-    than the revision that was asked for."""
+    """Keep transformers from other weights than those of the revision that was asked for: for a Hub model without
+    safetensors it would take them from a bot's open pull request."""
     name = "DISABLE_SAFETENSORS_CONVERSION"
     before = os.environ.get(name)
     os.environ[name] = "1"

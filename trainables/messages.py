@@ -33,7 +33,7 @@ def seal(value: Any, secret: bytes, *, sender: int, number: int) -> bytes:
 
 
 def unseal(message: bytes, secret: bytes, *, sender: int, number: int) -> Any:
-    """What was sealed.
+    """The value in a message that `seal` has made.
 
     Raises:
         ForgedMessage: with another secret, by another sender, or as another message.

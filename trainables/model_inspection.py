@@ -20,7 +20,7 @@ CLASSIFIER, CONFIG = "AutoModelForSequenceClassification", "AutoConfig"
 
 
 def folder_errors(spec: FineTuneSpec, folder: Path) -> Iterator[ModelError]:
-    """All that is wrong with `folder`, which `spec.model` names; what follows from another finding is left out."""
+    """Yields what is wrong with `folder`, which `spec.model` names, but for what follows from another finding."""
     if other := _of_another_kind(spec.model, folder):
         yield other
         return
@@ -43,7 +43,7 @@ def folder_errors(spec: FineTuneSpec, folder: Path) -> Iterator[ModelError]:
 
 
 def config_error(spec: FineTuneSpec, config: Mapping[str, Any]) -> ModelError | None:
-    """Why a model of this configuration (as in config.json) can be no text classifier here; None if it can."""
+    """The reason why a model with this config.json can be no text classifier here; None if it can."""
     kind, code = config.get("model_type"), config.get("auto_map") or {}
     if "quantization_config" in config:
         rule = f"its weights are quantised ({_method(config['quantization_config'])}), which cannot be trained"

@@ -114,7 +114,7 @@ def _gathered(message: bytes, size: int) -> list[bytes]:
 
 
 def _secret() -> bytes:
-    """What the processes of this trial share, and no other."""
+    """The secret that the processes of this trial share with each other, and with no other process."""
     if _shared is None:
         raise RuntimeError("this process has joined no others")
     return _shared

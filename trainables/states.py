@@ -156,7 +156,7 @@ class States:
         self._largest = max(self._largest, sum(file.stat().st_size for file in place.iterdir()))
 
     def _needed(self, moments: bool) -> int:
-        """Bytes of the next state at most, as far as known. The size of a model from the Hub is, once it is loaded."""
+        """The bytes of the next state at most, as far as known; of a model from the Hub they are, once it is loaded."""
         if self._weights is None:
             self._weights = (
                 (weight_bytes(self._spec.model, self._spec.revision) or 0) if self._spec.trainable == "finetune" else 0
@@ -164,7 +164,7 @@ class States:
         return max(self._largest, self._weights * (WITH_MOMENTS if moments else 1))
 
     def _tell_no_room(self, shared: SharedMemory) -> None:
-        """Once: the next states may find room again, and each looks for itself."""
+        """Say once that memory has no room; the next states may find some again, and each looks for itself."""
         if not self._without_room:
             self._without_room = True
             place = f"{shared.folder.parent} on {socket.gethostname()}"

@@ -9,11 +9,12 @@ import numpy as np
 
 from trainables.data_summary import DataSummary, TokenizerSummary, TokenSummary
 from trainables.spec import FineTuneSpec
+from trainables.tasks import TaskError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from trainables.tasks import TaskData
+    from trainables.tasks import Task, TaskData
 
 
 def summarise(spec: FineTuneSpec, max_length: int, *, most: int) -> DataSummary:
@@ -35,8 +36,22 @@ def summarise(spec: FineTuneSpec, max_length: int, *, most: int) -> DataSummary:
     rows = task.load(spec.data)
     splits = {name: getattr(rows, name) for name in ("train", "validation", "test")}
     some = {name: split.select(range(min(len(split), most))) for name, split in splits.items()}
-    tokens = {name: task.tokenize(split, tokenizer, max_length) for name, split in some.items()}
+    tokens = {name: tokenised(task, split, tokenizer, max_length) for name, split in some.items()}
     return with_tokens(rows, tokens, tokenizer, max_length)
+
+
+def tokenised(task: Task, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
+    """The split as the model takes it.
+
+    Raises:
+        TaskError: a text becomes no token at all, which no model takes.
+    """
+    tokens = task.tokenize(split, tokenizer, max_length)
+    if empty := [row for row, length in enumerate(tokens["length"]) if not length]:
+        rule = f"{len(empty)} of {len(split)} texts, of which this is the first, become no token with this model"
+        step = "remove them, or name a model whose tokenizer knows their words"
+        raise TaskError("data.text", split[empty[0]]["text"], rule, step)
+    return tokens
 
 
 def with_tokens(rows: TaskData, tokens: Mapping[str, Dataset], tokenizer: Any, max_length: int) -> DataSummary:
@@ -47,7 +62,7 @@ def with_tokens(rows: TaskData, tokens: Mapping[str, Dataset], tokenizer: Any, m
 
 
 def tokenizer_summary(tokenizer: Any, max_length: int) -> TokenizerSummary:
-    """How `tokenizer` makes a model's input of texts."""
+    """Describes how `tokenizer` makes a model's input of texts."""
     return TokenizerSummary(
         vocabulary=len(tokenizer),
         max_length=max_length,
@@ -59,7 +74,7 @@ def tokenizer_summary(tokenizer: Any, max_length: int) -> TokenizerSummary:
 
 
 def token_summary(split: Dataset, tokenizer: Any, max_length: int) -> TokenSummary:
-    """One split in tokens.
+    """Counts the tokens of one split.
 
     Args:
         split: as `Task.tokenize` returns it, with the columns `input_ids`, `length` and `full_length`.

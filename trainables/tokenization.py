@@ -52,7 +52,7 @@ def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
 
 
 def _ignore_ends_within_texts(tokenizer: PreTrainedTokenizerBase) -> None:
-    """What looks like the end-of-text token within a text is a blank: the token stands at the end alone."""
+    """Let the tokenizer read what looks like its end-of-text token within a text as a blank."""
     from tokenizers.normalizers import Replace, Sequence
 
     backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -20,7 +20,7 @@ SMALLEST_SHARE = 0.1  # of the embedding's rows: a vocabulary below that was mad
 
 
 def tokenizer_errors(spec: FineTuneSpec, folder: Path, config: Mapping[str, Any]) -> Iterator[ModelError]:
-    """What is wrong with the tokenizer in a model's folder.
+    """Yields what is wrong with the tokenizer in a model's folder.
 
     Args:
         config: what the folder's config.json holds.
@@ -49,7 +49,7 @@ def tokenizer_errors(spec: FineTuneSpec, folder: Path, config: Mapping[str, Any]
 
 
 def vocabulary_error(name: str, ids: Mapping[str, int], plain: set[str], rows: object) -> ModelError | None:
-    """Why a vocabulary cannot be that of a model with `rows` token embeddings; None if it can.
+    """The reason why a vocabulary cannot be that of a model with `rows` token embeddings; None if it can.
 
     Args:
         name: the model's name, as the user gave it.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import InputError
+from trainables.wording import some
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 POINTER = b"version https://git-lfs"
@@ -80,7 +81,7 @@ def shapes(file: Path) -> dict[str, list[int]]:
 
 
 def weight_errors(model: str, folder: Path) -> Iterator[ModelError]:
-    """What is wrong with the weights in `folder`: none that can be trained, a shard missing, a file cut off.
+    """Yields what is wrong with the weights in `folder`: none that can be trained, a shard missing, a file cut off.
 
     Args:
         model: as the user has named the folder.
@@ -95,7 +96,7 @@ def weight_errors(model: str, folder: Path) -> Iterator[ModelError]:
         yield _none_to_train(model, folder, files)
         return
     if missing := [file.name for file in files if not file.is_file()]:
-        rule = f"{folder} lacks {len(missing)} of the {len(files)} files that {INDEX} names: {_few(missing)}"
+        rule = f"{folder} lacks {len(missing)} of the {len(files)} files that {INDEX} names: {some(missing)}"
         yield ModelError("model", model, rule, "copy or fetch the rest of the model there")
     for file in files:
         if file.is_file():
@@ -106,16 +107,16 @@ def _none_to_train(model: str, folder: Path, others: list[Path]) -> ModelError:
     found = sorted({kind for pattern, kind in FOREIGN.items() if any(folder.glob(pattern))})
     step = "save the model there with save_pretrained, which writes safetensors"
     if others:
-        rule = f"{folder} has no {SINGLE} and no {INDEX}, but {_few([file.name for file in others])}"
+        rule = f"{folder} has no {SINGLE} and no {INDEX}, but {some([file.name for file in others])}"
         return ModelError("model", model, rule, f"rename the file to {SINGLE}, or {step}")
     if any("pickles" in kind for kind in found):
-        return ModelError("model", model, f"{folder} has only .bin weights, which are pickles: {_few(found)}", step)
-    rule = f"{folder} has only {_few(found)}" if found else f"{folder} has no weights"
+        return ModelError("model", model, f"{folder} has only .bin weights, which are pickles: {some(found)}", step)
+    rule = f"{folder} has only {some(found)}" if found else f"{folder} has no weights"
     return ModelError("model", model, rule, step)
 
 
 def _damage(file: Path, expected: set[str]) -> Iterator[ModelError]:
-    """What is wrong with a safetensors file: its header, its length, or tensors that the index says are in it."""
+    """Yields what is wrong with a safetensors file: its header, its length, or tensors that it lacks by the index."""
     try:
         tensors, body = _header(file)
     except ModelError as error:
@@ -158,7 +159,3 @@ def _weight_map(index: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not found:
         raise ModelError("model", str(index), "has no weight_map", FETCH_AGAIN)
     return found
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -6,16 +6,16 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tuning.terminal import Add
 
 if TYPE_CHECKING:
     from cluster.dashboard import Dashboard
     from cluster.jobs import JobRecord, Jobs
 
 SUCCESS, FAILED, INTERRUPTED = 0, 1, 130
-Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
 def add_job_commands(add: Add) -> argparse.ArgumentParser:

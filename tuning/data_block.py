@@ -10,6 +10,8 @@ from trainables.data_summary import DataSummary, FileRead, SplitSummary, TokenSu
 from trainables.data_warnings import warnings_of
 from trainables.model_files import resolve_model
 from trainables.tasks import find_task
+from trainables.tasks.delimited import SEPARATORS
+from trainables.wording import counted, percent
 from tuning.spec import ExperimentSpec
 
 SHOWN_CLASSES, SHOWN_FILES = 8, 6
@@ -17,8 +19,10 @@ MOST_ROWS = 2000  # of each split that `validate` tokenises: a second's work
 
 
 def summary_here(spec: ExperimentSpec) -> DataSummary | None:
-    """What can be told of the data on this machine without a network: the rows where they are local, their tokens where
-    the model's folder is. None where the rows are not, or the trainable reads its own.
+    """Returns what can be told of the data on this machine without a network.
+
+    The rows where they are local, their tokens where the model's folder is; None where the rows are not, or the
+    trainable reads its own.
 
     Raises:
         TaskError, ModelError: the rows, or the model's tokenizer, cannot be used.
@@ -35,7 +39,7 @@ def summary_here(spec: ExperimentSpec) -> DataSummary | None:
 
 
 def shortest(spec: ExperimentSpec) -> int | None:
-    """Tokens per row: the least that any trial may cut to; None: the default."""
+    """The least number of tokens per row that any trial may cut to; None: the default."""
     fixed = spec.fixed.get("data.max_length", spec.data.max_length)
     spaces = (spec.space_of(strategy).root.get("data.max_length") for strategy in spec.strategies)
     stated = [value for space in spaces if space is not None for _, value in space.stated()]
@@ -60,7 +64,7 @@ def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
     if len(summary.files) > SHOWN_FILES:
         yield f"  and {len(summary.files) - SHOWN_FILES} more files"
     for name, split in summary.splits.items():
-        yield f"  {name:10} {_rows(split.rows)}: {labels_in_words(split)}"
+        yield f"  {name:10} {counted(split.rows, 'row')}: {labels_in_words(split)}"
         if name in summary.tokens:
             yield f"  {'':10} {tokens_in_words(summary.tokens[name], split.rows)}"
     if out := left_out(summary):
@@ -84,22 +88,23 @@ def labels_in_words(split: SplitSummary) -> str:
 
 
 def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
-    """How long the texts of a split of `rows` rows are, and what of them is cut."""
+    """Says how long the texts of a split of `rows` rows are, and what of them is cut."""
     of = "" if tokens.rows == rows else f" (of its first {tokens.rows:,} rows)"
     length = f"median {tokens.median:,} tokens, longest {tokens.longest:,}{of}"
     if not tokens.cut_rows:
         return f"{length}; none is cut"
     share = tokens.cut_rows / tokens.rows
-    return f"{length}; {_rows(tokens.cut_rows)} cut ({share:.1%}), {tokens.lost_share:.1%} of tokens lost"
+    lost = f"{percent(tokens.lost_share)} of tokens lost"
+    return f"{length}; {counted(tokens.cut_rows, 'row')} cut ({percent(share)}), {lost}"
 
 
 def left_out(summary: DataSummary) -> str:
     """Rows that stand in no split, and why; empty where there are none."""
     counts = ((summary.duplicates, "with a text that stands in the data already"), (summary.empty, "without a text"))
-    told = [f"{_rows(rows)} {why}" for rows, why in counts if rows]
+    told = [f"{counted(rows, 'row')} {why}" for rows, why in counts if rows]
     for split, rows in summary.unlabelled.items():
         instead = f": test rows are from {summary.instead}" if split == "test" else ""
-        told.append(f"{_rows(rows)} of {split} without labels{instead}")
+        told.append(f"{counted(rows, 'row')} of {split} without labels{instead}")
     return "; ".join(told)
 
 
@@ -120,11 +125,7 @@ def file_in_words(file: FileRead) -> str:
     separator = None if file.separator is None else f"separator {SEPARATORS.get(file.separator, file.separator)}"
     how = ", ".join(part for part in (file.encoding, separator, quotes, file.shape) if part)
     several = f" on {file.lines:,} lines" if file.lines not in (None, file.rows) else ""
-    return f"{file.path} ({file.split}): {_rows(file.rows)}{several}{f'; {how}' if how else ''}"
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"
+    return f"{file.path} ({file.split}): {counted(file.rows, 'row')}{several}{f'; {how}' if how else ''}"
 
 
 def _short_file(file: FileRead) -> FileRead:
@@ -138,6 +139,3 @@ def _short(place: str) -> str:
     plain = os.path.normpath(place)
     here = os.path.relpath(plain)
     return here if len(here) < len(plain) else plain
-
-
-SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}

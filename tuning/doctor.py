@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,16 @@ from cluster.examination import Finding, State, examine_folder, examine_machine
 from cluster.storage import is_uri
 from trainables.cache_place import FOLDER_VARIABLE, store_folder
 from trainables.errors import InputError
+from trainables.wording import counted
 from tuning.checks.mistakes import SpecError
 from tuning.checks.network_disks import network_disk
 from tuning.checks.versions import unsupported
+from tuning.terminal import FAILED, SUCCESS, Add
 
 if TYPE_CHECKING:
     from cluster.capacity import Node
     from tuning.spec import ExperimentSpec
 
-Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 HERE = "this machine"
 REACH_SECONDS = 5.0  # for one answer of a server outside
 SKEW_SECONDS = 5.0  # by which the clocks of two machines may differ: times of reports are compared
@@ -60,7 +61,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(lines_of(found)))
     lacking = any(one.state is State.LACKING for findings in found.values() for one in findings)
-    return 1 if lacking else 0
+    return FAILED if lacking else SUCCESS
 
 
 def lines_of(found: Mapping[str, list[Finding]]) -> Iterator[str]:
@@ -131,9 +132,7 @@ def _cache() -> Iterator[Finding]:
     except InputError as error:
         yield Finding("cache", State.LACKING, f"{error.name}: {error.rule}", step)
         return
-    if folder.exists() and folder.stat().st_uid != os.getuid():
-        yield Finding("cache", State.LACKING, f"{folder} belongs to account {folder.stat().st_uid}", step)
-    elif disk := network_disk(folder):
+    if disk := network_disk(folder):
         told = f"{folder} lies on a network disk ({disk}), where locks may not hold"
         yield Finding("cache", State.NOTE, told, step)
     else:
@@ -142,10 +141,10 @@ def _cache() -> Iterator[Finding]:
 
 def _store(spec: ExperimentSpec) -> Iterator[Finding]:
     from tuning.store.study_store import StudyStore
-    from tuning.store.url import StoreError, masked
+    from tuning.store.url import StoreError, masked, sqlite_file
 
     url = spec.store_url
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///").partition("?")[0]).exists():
+    if (file := sqlite_file(url)) is not None and not file.exists():
         yield Finding("store", State.FINE, f"{masked(url)}, made by the first run")
         return
     store = StudyStore(url)
@@ -157,7 +156,7 @@ def _store(spec: ExperimentSpec) -> Iterator[Finding]:
     finally:
         with contextlib.suppress(StoreError):
             store.close()
-    yield Finding("store", State.FINE, f"{masked(url)}: {len(names)} experiments")
+    yield Finding("store", State.FINE, f"{masked(url)}: {counted(len(names), 'experiment')}")
 
 
 def _hub() -> Iterator[Finding]:
@@ -165,7 +164,7 @@ def _hub() -> Iterator[Finding]:
 
     cache = Path(constants.HF_HUB_CACHE)
     kept = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
-    held = f"{cache} holds {kept} models"
+    held = f"{cache} holds {counted(kept, 'model')}"
     if constants.HF_HUB_OFFLINE:
         yield Finding("hub", State.FINE, f"switched off (HF_HUB_OFFLINE); {held}")
     elif why := _unreachable(constants.ENDPOINT):
@@ -186,12 +185,13 @@ def _has_hub_token() -> bool:
 
 
 def _tracking(spec: ExperimentSpec) -> Iterator[Finding]:
-    from tuning.tracking.tracking import has_key
+    from tuning.tracking.tracking import has_key, mode_in_force
 
-    mode = os.environ.get("WANDB_MODE") or spec.wandb.mode
-    key = "a key is there" if has_key(spec.wandb) else "no key"
-    if mode in ("offline", "disabled", "dryrun") or (mode == "auto" and not has_key(spec.wandb)):
-        yield Finding("W&B", State.FINE, f"{mode}, {key}: nothing is sent")
+    known = has_key(spec.wandb)
+    mode, source = mode_in_force(spec.wandb, key=known)
+    key = "a key is there" if known else "no key"
+    if mode != "online":
+        yield Finding("W&B", State.FINE, f"{mode}{f' ({source})' if source else ''}, {key}: nothing is sent")
         return
     server = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
     if why := _unreachable(server):
@@ -202,7 +202,7 @@ def _tracking(spec: ExperimentSpec) -> Iterator[Finding]:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why no server answers there, in a few words; None: one does, whatever it says."""
+    """The reason why no server answers there, in a few words; None: one does, whatever it says."""
     import requests
 
     try:
@@ -219,7 +219,7 @@ def _unreachable(url: str) -> str | None:
 
 
 def _cluster(spec: ExperimentSpec) -> dict[str, list[Finding]]:
-    """Of each node of the spec's cluster, which is joined for that."""
+    """Findings by node of the spec's cluster, which is joined for that."""
     from cluster.session import connect
 
     place = f"cluster {spec.cluster.address}"
@@ -268,7 +268,7 @@ def _look() -> tuple[float, list[Finding]]:
 
 
 def _clock(there: float) -> Iterator[Finding]:
-    """Between this machine and a node; what the answer took counts in its favour."""
+    """Compare a node's clock with this machine's; the time that the answer took counts in its favour."""
     skew = abs(time.time() - there)
     if skew > SKEW_SECONDS:
         yield Finding(

@@ -5,8 +5,10 @@ What lies in a bucket is brought to this machine: the spec, and a copy of the st
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.spec import ClusterSpec
 from cluster.storage import is_uri
@@ -15,6 +17,9 @@ from tuning.run.bucket import RunBucket, bucket_names, split
 from tuning.spec import SPEC_FILE, STORE_FILE, STORE_VARIABLE
 from tuning.spec_file import parse, read_text
 from tuning.store.url import sqlite_url
+
+if TYPE_CHECKING:
+    from tuning.outcome import ExperimentOutcome
 
 
 class UnknownExperiment(ValueError):
@@ -121,6 +126,24 @@ def find_store(experiment: str, storage: str | Path) -> str:
     """
     place = store_place(experiment, storage)
     return sqlite_url(place) if isinstance(place, Path) else place
+
+
+def recorded(experiment: str, storage: str | Path, store: str | None = None) -> tuple[ExperimentOutcome, str]:
+    """Loads all that is recorded of an experiment; returns it with the resolved spec, as YAML.
+
+    Args:
+        experiment, storage: as for `find_experiment`.
+        store: the URL of the store; default: the one that its run records into.
+
+    Raises:
+        StoreError: it is in no store, or the store cannot be read.
+        UnknownExperiment, SpecError, ClusterError: see `find_store`.
+    """
+    from tuning.store.study_store import StudyStore
+
+    name = name_of(experiment)
+    with contextlib.closing(StudyStore(store or find_store(experiment, storage))) as opened:
+        return opened.load(name), opened.spec(name)
 
 
 def store_place(experiment: str, storage: str | Path) -> str | Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import InputError
+from trainables.spec import whole_seed
 
 LONGEST = 80  # characters of a value in a message
 
@@ -48,6 +49,18 @@ def positive(name: str, given: object) -> float:
     return number
 
 
+def training_seed(name: str, given: object) -> int:
+    """A seed.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return whole_seed(given)
+    except ValueError as error:
+        raise InputError(name, short(given), str(error), "such as 0") from error
+
+
 def kind_of(given: object) -> str:
     """The type of `given` in words: 'a list', 'an int', 'None'."""
     if given is None:
@@ -75,7 +88,7 @@ def spec_source(given: object) -> str | Path | Mapping[str, Any]:
 
 
 def override_texts(given: object) -> list[str]:
-    """Overrides as `key=value`, from such texts, one of them, or a mapping.
+    """The overrides as texts `key=value`, from such texts, one of them, or a mapping.
 
     Raises:
         InputError: it is none of them.

@@ -12,6 +12,7 @@ from trainables import clock
 from tuning.checks.mistakes import SpecError
 from tuning.experiments import find_experiment, names_in, store_place
 from tuning.store.url import StoreError
+from tuning.terminal import Add
 
 if TYPE_CHECKING:
     from tuning.store.summaries import StudySummary
@@ -27,6 +28,13 @@ class _Run(NamedTuple):
     planned: int  # studies that its spec asks for
     driver: bool | None  # whether one runs it now; None: its run folder is not here
     began: float | None  # seconds since 1970, where nothing newer is recorded
+
+
+def add_ls(add: Add) -> argparse.ArgumentParser:
+    """Declare it; returns it for the words that name a store."""
+    sub = add("ls", list_what, "list the experiments that were run, and the strategies, tasks and presets")
+    sub.add_argument("what", nargs="?", choices=LISTED, help="default: all but the studies")
+    return sub
 
 
 def list_what(arguments: argparse.Namespace) -> int:

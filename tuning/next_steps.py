@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def after_run(spec: ExperimentSpec) -> str:
-    """After a run that has come to its end."""
+    """The line after a run that has come to its end."""
     named = _named(spec)
     commands = [f"tunefleet report {named}"]
     if spec.trainable == "finetune":  # others make no model that could be kept
@@ -23,7 +23,7 @@ def after_run(spec: ExperimentSpec) -> str:
 
 
 def after_validate(source: str, overrides: Sequence[str]) -> str:
-    """After a spec was found to be valid, as it was given."""
+    """The line after a spec was found to be valid: how to run it, as it was given."""
     return f"Next: {shlex.join(['tunefleet', 'run', source, *overrides])}"
 
 

@@ -5,14 +5,12 @@ This is the documented schema of `tunefleet results --json` (see `to_json`); `SC
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from trainables.data_summary import DataSummary
-from trainables.data_warnings import warnings_of
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
@@ -65,7 +63,7 @@ class NodeLoss:
 
 
 def epochs_trained(reports: Sequence[Report], lineage: Sequence[Exploit]) -> float:
-    """Of the trial with these; see `TrialOutcome.epochs_trained`."""
+    """The passes over the training split that a trial has computed itself; see `TrialOutcome.epochs_trained`."""
     trained, position = 0.0, 0.0
     taken_over = {exploit.reports: exploit.epoch for exploit in lineage}
     for index, report in enumerate(reports):
@@ -96,7 +94,7 @@ class TrialOutcome:
 
     @property
     def name(self) -> str:
-        """As people are told of it: '0 (a8e2fb5c)'."""
+        """The trial as people are told of it: '0 (a8e2fb5c)'."""
         return trial_name(self.number, self.id)
 
     @property
@@ -328,12 +326,12 @@ class ExperimentOutcome:
 
     @property
     def data(self) -> DataSummary | None:
-        """What the data came to: the same for all studies, so that of the first that has told it."""
+        """The summary of the data: the same for all studies, so that of the first that has told it."""
         return next((study.data for study in self.studies if study.data is not None), None)
 
     @property
     def best_params(self) -> dict[str, Value]:
-        """What the winner's strategy has chosen, by hyperparameter; the winner is that of `compare`.
+        """The values that the winner's strategy has chosen, by hyperparameter; the winner is that of `compare`.
 
         Raises:
             InputError: no trial has a score yet.
@@ -358,7 +356,7 @@ class ExperimentOutcome:
         return outcome_line(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The HTML that a notebook shows."""
         from tuning.notebook.shown import outcome_html
 
         return outcome_html(self)
@@ -366,52 +364,10 @@ class ExperimentOutcome:
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and texts; enumerations as their values, reports as mappings. What models
         said to single rows is left out."""
-        plain = asdict(replace(self, studies=tuple(map(_without_rows, self.studies))))
-        for study, plain_study in zip(self.studies, plain["studies"], strict=True):
-            plain_study["device_seconds"] = study.device_seconds
-            del plain_study["cost"]
-            plain_study["money"] = study.money
-            del plain_study["data"]
-            if study.test is not None:
-                plain_study["test"]["metrics"] = _finite(study.test.metrics)
-                del plain_study["test"]["scored"]
-            for confirmation, plain_confirmation in zip(study.confirmations, plain_study["confirmations"], strict=True):
-                plain_confirmation["schedule"] = [stretch._asdict() for stretch in confirmation.schedule]
-                for split in ("validation", "test"):
-                    plain_confirmation[split] = _finite(plain_confirmation[split] or {}) or None
-                plain_confirmation["rows"] = None if confirmation.rows is None else len(confirmation.rows.labels)
-            for plain_final in plain_study["finals"]:
-                plain_final["metrics"] = _finite(plain_final["metrics"])
-            for trial, plain_trial in zip(study.trials, plain_study["trials"], strict=True):
-                plain_trial["epochs_trained"] = trial.epochs_trained
-                plain_trial["reports"] = [
-                    {
-                        **report._asdict(),
-                        "metrics": _finite(report.metrics),
-                        "params": dict(report.params),
-                        "study_device_seconds": cost,
-                    }
-                    for report, cost in zip(trial.reports, trial.costs_of_reports, strict=True)
-                ]
-                del plain_trial["costs"]
-                plain_trial["checkpoints"] = {f"{epoch:g}": path for epoch, path in trial.checkpoints.items()}
-        return {"schema_version": SCHEMA_VERSION, **plain, "data": _plain_data(self.data)}
+        from tuning.outcome_json import outcome_json
 
-
-def _plain_data(data: DataSummary | None) -> dict[str, Any] | None:
-    return None if data is None else {**data.model_dump(mode="json"), "warnings": list(warnings_of(data))}
+        return outcome_json(self)
 
 
 def _mean(confirmations: Collection[Confirmation], metric: str) -> float:
     return sum((c.validation or {})[metric] for c in confirmations) / len(confirmations)
-
-
-def _without_rows(study: StudyOutcome) -> StudyOutcome:
-    """Thousands of numbers per model would be copied one by one."""
-    test = None if study.test is None else replace(study.test, scored=None)
-    return replace(study, test=test, confirmations=tuple(replace(c, rows=None) for c in study.confirmations))
-
-
-def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """NaN and infinity as null: JSON has no word for them."""
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

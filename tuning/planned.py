@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from cluster.capacity import ClusterError
 from trainables.errors import InputError
+from trainables.wording import counted
 from tuning.checks import machine
 from tuning.spec import ExperimentSpec
 from tuning.strategies import Strategy
@@ -27,7 +28,7 @@ class PlannedStrategy(NamedTuple):
 
     @classmethod
     def of(cls, spec: ExperimentSpec, strategy: Strategy) -> PlannedStrategy:
-        """As the strategy tells it."""
+        """Asks a strategy what it plans for an experiment."""
         space = spec.space_of(strategy)
         trials, epochs = strategy.planned_trials(space), strategy.planned_epochs(space, spec.epochs)
         exact = epochs is not None
@@ -40,10 +41,10 @@ class PlannedStrategy(NamedTuple):
 
     def line(self) -> str:
         """Trials, epochs, and what they are made of."""
-        trials = "trials until the budget is spent" if self.trials is None else _count(self.trials, "trial")
+        trials = "trials until the budget is spent" if self.trials is None else counted(self.trials, "trial")
         epochs = ""
         if self.epochs is not None:
-            epochs = f", {'' if self.exact else 'at most '}{_count(self.epochs, 'epoch')}"
+            epochs = f", {'' if self.exact else 'at most '}{counted(self.epochs, 'epoch')}"
         return f"{self.name}: {trials}{epochs}{f': {self.outline}' if self.outline else ''}"
 
 
@@ -56,15 +57,16 @@ def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
     if len(known) == len(strategies):
         trials, epochs = (sum(column) * seeds for column in zip(*known, strict=True))
         most = "" if all(one.exact for one in strategies) else "at most "
-        yield f"together: {_count(studies, 'study')}, {_count(trials, 'trial')}, {most}{_count(epochs, 'epoch')}"
+        searched = (counted(studies, "study", "studies"), counted(trials, "trial"), f"{most}{counted(epochs, 'epoch')}")
+        yield f"together: {', '.join(searched)}"
     if spec.confirm is not None:
         trainings = studies * spec.confirm.top * spec.confirm.seeds
-        yield f"then confirm: at most {_count(trainings, 'training')}, {_count(trainings * spec.epochs, 'epoch')}"
+        yield f"then confirm: at most {counted(trainings, 'training')}, {counted(trainings * spec.epochs, 'epoch')}"
     yield from _room(spec)
 
 
 def _room(spec: ExperimentSpec) -> Iterator[str]:
-    """As the header of a run has it, for so many trials at a time as this machine holds."""
+    """The room for states, as a run's header tells it, for as many trials at a time as this machine holds."""
     slots = slots_here(spec)
     if slots is None:
         return
@@ -76,11 +78,11 @@ def _room(spec: ExperimentSpec) -> Iterator[str]:
     except (ClusterError, InputError) as error:
         room = str(error)
     if room:
-        yield f"{_count(slots, 'trial')} at a time; {room}"
+        yield f"{counted(slots, 'trial')} at a time; {room}"
 
 
 def slots_here(spec: ExperimentSpec) -> int | None:
-    """How many trials a local Ray on this machine runs at a time; None: elsewhere, or measured when the run starts."""
+    """The number of trials that a local Ray runs at a time; None: Ray is elsewhere, or measures it at its start."""
     cluster = spec.cluster
     if cluster.address is not None or cluster.gpus_per_trial == "auto":
         return None
@@ -90,8 +92,3 @@ def slots_here(spec: ExperimentSpec) -> int | None:
     if each:
         held = min(held, int(gpus // each) if each >= 1 else int(1 / each) * gpus)
     return max(1, held if cluster.max_concurrent is None else min(held, cluster.max_concurrent))
-
-
-def _count(number: float, noun: str) -> str:
-    plural = noun if number == 1 else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number:g} {plural}"

@@ -1,20 +1,20 @@
-"""`tunefleet compare` and `tunefleet export`: from the study store, while a run goes on, after a crash, elsewhere."""
+"""`tunefleet results`, `compare` and `export`: from the study store, while a run goes on, after a crash, elsewhere."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tuning.experiments import find_store, name_of
+from cluster.storage import is_uri
+from tuning import experiments
+from tuning.terminal import Add
 
 if TYPE_CHECKING:
     from tuning.outcome import ExperimentOutcome
 
-Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 FORMATS = ("table", "markdown", "json", "csv")
 
 
@@ -39,6 +39,13 @@ def add_export(add: Add) -> argparse.ArgumentParser:
     return sub
 
 
+def add_results(add: Add) -> argparse.ArgumentParser:
+    """The subcommand, without the words that name an experiment."""
+    sub = add("results", _results, "show every trial of an experiment")
+    sub.add_argument("--json", action="store_true", help="all that was recorded, every report included")
+    return sub
+
+
 def recorded(arguments: argparse.Namespace) -> tuple[ExperimentOutcome, dict[str, Any]]:
     """The outcome of the experiment that the words name, and its spec.
 
@@ -46,11 +53,23 @@ def recorded(arguments: argparse.Namespace) -> tuple[ExperimentOutcome, dict[str
         StoreError: it is in no store, or the store cannot be read.
         UnknownExperiment: there is no run folder of that name.
     """
-    from tuning.store.study_store import StudyStore
+    outcome, text = experiments.recorded(arguments.experiment, arguments.storage, arguments.store)
+    return outcome, yaml.safe_load(text) or {}
 
-    name = name_of(arguments.experiment)
-    store = StudyStore(arguments.store or find_store(arguments.experiment, arguments.storage))
-    return store.load(name), yaml.safe_load(store.spec(name)) or {}
+
+def _results(arguments: argparse.Namespace) -> int:
+    from tuning.results import print_results, results_json
+
+    outcome, _ = recorded(arguments)
+    if arguments.json:
+        print(results_json(outcome))
+    else:
+        from tuning.standing import driver_of
+
+        here = None if arguments.store else experiments.find_experiment(arguments.experiment, arguments.storage)
+        storage = arguments.experiment if is_uri(arguments.experiment) else arguments.storage
+        print_results(outcome, driver=None if here is None else driver_of(here, storage))
+    return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -5,18 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from trainables.errors import InputError
 from tuning.experiments import UnknownExperiment, name_of, run_of
-
-Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
-REFUSED = 1
-
-
-class NotAsked(InputError):
-    """Nobody can be asked whether to remove an experiment."""
+from tuning.terminal import FAILED, SUCCESS, Add
 
 
 def add_remove(add: Add) -> argparse.ArgumentParser:
@@ -48,15 +42,15 @@ def _remove(arguments: argparse.Namespace) -> int:
             print(line, flush=True)
         if not arguments.yes and not _agreed():
             print("nothing is removed")
-            return REFUSED
+            return FAILED
         remains.remove()
     print(f"{name} is removed")
-    return 0
+    return SUCCESS
 
 
 @contextlib.contextmanager
 def _held(name: str, folder: Path | None, uri: str) -> Iterator[None]:
-    """In the block nobody runs the experiment; what has no run folder here is run by nobody here."""
+    """Keep others from running the experiment in the block; without a run folder here nobody does."""
     if folder is None:
         yield
         return
@@ -71,5 +65,7 @@ def _held(name: str, folder: Path | None, uri: str) -> Iterator[None]:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        raise NotAsked("--yes", "not given", "without a terminal nobody can be asked", "add --yes to remove all of it")
+        raise InputError(
+            "--yes", "not given", "without a terminal nobody can be asked", "add --yes to remove all of it"
+        )
     return input("Remove all of this? It cannot be undone. [y/N] ").strip().lower() in ("y", "yes")

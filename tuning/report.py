@@ -31,7 +31,7 @@ COMPARISON_VERSION = 2  # of the JSON; moves when a key does
 
 
 def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
-    """Which configuration to use, the tables, the verdict, what to beware of, and the configuration ready to copy.
+    """Prints which configuration to use, the tables, the verdict, the caveats, and the configuration ready to copy.
 
     80 columns are enough.
     """

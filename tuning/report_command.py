@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
-from tuning.experiments import find_store, name_of
+from tuning.experiments import name_of, recorded
+from tuning.terminal import Add
 
 if TYPE_CHECKING:
     from tuning.page.document import Content
-
-Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
-
-
-class CannotWrite(InputError):
-    """The file of the page cannot be written there, or the port is taken."""
 
 
 def add_report(add: Add) -> argparse.ArgumentParser:
@@ -48,7 +42,7 @@ def _report(arguments: argparse.Namespace) -> int:
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CannotWrite("--out", str(out), f"cannot be written: {error.strerror}", "choose another place") from error
+        raise InputError("--out", str(out), f"cannot be written: {error.strerror}", "choose another place") from error
     print(f"{out} is written ({len(text.encode()) / 1e6:.1f} MB); it opens offline in any browser")
     return 0 if arguments.serve is None else _serve(arguments)
 
@@ -60,7 +54,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     try:
         server = PageServer(lambda: _content(arguments), arguments.serve)
     except (OSError, OverflowError) as error:
-        raise CannotWrite("--serve", arguments.serve, f"cannot listen: {error}", "leave PORT out") from error
+        raise InputError("--serve", arguments.serve, f"cannot listen: {error}", "leave PORT out") from error
     print(f"{name_of(arguments.experiment)}: {server.url} (Ctrl-C ends it)", flush=True)
     with server:
         server.serve_forever()
@@ -69,11 +63,6 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _content(arguments: argparse.Namespace) -> Content:
     from tuning.page.document import content_of
-    from tuning.store.study_store import StudyStore
 
-    store = StudyStore(arguments.store or find_store(arguments.experiment, arguments.storage))
-    name = name_of(arguments.experiment)
-    try:
-        return content_of(store.load(name), store.spec(name), target=arguments.target)
-    finally:
-        store.close()
+    outcome, text = recorded(arguments.experiment, arguments.storage, arguments.store)
+    return content_of(outcome, text, target=arguments.target)

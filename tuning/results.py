@@ -16,7 +16,7 @@ def results_json(outcome: ExperimentOutcome) -> str:
 
 
 def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, driver: bool | None = None) -> None:
-    """Every trial of every study: state, epochs, best score, params at the start, error.
+    """Prints every trial of every study: state, epochs, best score, params at the start, error.
 
     Args:
         driver: whether a driver runs the experiment now; None: nobody can tell.

@@ -68,7 +68,7 @@ def driver_of(folder: Path, storage: str) -> bool | None:
 
 
 def standing_of_study(study: Recorded, driver: bool | None) -> Standing:
-    """Where a study stands.
+    """Tells where a study stands.
 
     Args:
         driver: whether a driver runs its experiment now; None: nobody can tell.
@@ -80,7 +80,7 @@ def standing_of_study(study: Recorded, driver: bool | None) -> Standing:
 
 
 def standing_of_experiment(studies: Iterable[Recorded], planned: int, driver: bool | None) -> Standing:
-    """Where an experiment stands.
+    """Tells where an experiment stands.
 
     Args:
         studies: those that are recorded.

@@ -85,12 +85,14 @@ class Task(ABC):
 
     @abstractmethod
     def check(self, data: DataSpec) -> list[tuple[str, str]]:
-        """What cannot work with `data`, as pairs of (dotted path such as `data.path`, message): all mistakes at once.
+        """Returns all mistakes in `data` at once, as pairs of (dotted path such as `data.path`, message).
+
         Reads local files, of large ones the beginning (see `unchecked`); imports neither torch nor datasets, and never
-        uses the network."""
+        uses the network.
+        """
 
     def unchecked(self, data: DataSpec) -> str | None:
-        """What `check` leaves for a run to find out about local files, because they are large; None: nothing."""
+        """A sentence about what `check` leaves for a run to find out, as local files are large; None: nothing."""
         return None
 
     @abstractmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainables.tasks import TaskError
+from trainables.weight_files import POINTER
 
 MARKS = {  # the longer first: UTF-32's mark begins with that of UTF-16
     codecs.BOM_UTF8: "utf-8-sig",
@@ -19,7 +20,7 @@ MARKS = {  # the longer first: UTF-32's mark begins with that of UTF-16
     codecs.BOM_UTF16_BE: "utf-16",
 }
 NO_TEXT = {  # how files begin that are not what their name says
-    b"version https://git-lfs": ("is a Git LFS pointer, not the data themselves", "run `git lfs pull` where it lies"),
+    POINTER: ("is a Git LFS pointer, not the data themselves", "run `git lfs pull` where it lies"),
     b"PK\x03\x04": ("is a ZIP archive or an Excel workbook", "unpack it, or export it as CSV (UTF-8)"),
     b"PAR1": ("is a Parquet file", "name it .parquet"),
     b"<!doctype html": ("is a web page, not data", "download the file itself (its raw form)"),
@@ -71,7 +72,7 @@ def read_text(path: Path, encoding: str | None, limit: int | None = None) -> Dec
 
 
 def encoding_error(encoding: str | None) -> TaskError | None:
-    """What is wrong with the name of an encoding."""
+    """The error for a name that is no encoding; None if it is one."""
     try:
         b"a".decode(encoding or "utf-8")
     except UnicodeError:
@@ -115,9 +116,8 @@ def _wrong_encoding(path: Path, data: bytes, encoding: str | None, error: Unicod
     likely = _likely(data)
     wrong = [line for line in data.split(b"\n") if not _is_utf8(line)]
     sample = re.sub(r"\s+", " ", wrong[0].decode(likely, "replace")).strip()[:60] if wrong else ""
-    rule = f"is not UTF-8{place}; {len(wrong)} lines are not. As {likely} the first reads {sample!r}"
-    if len(wrong) == 1:
-        rule = f"is not UTF-8{place}; as {likely} it reads {sample!r}"
+    others = f", the first of {len(wrong)} such lines" if len(wrong) > 1 else ""
+    rule = f"is not UTF-8{place}{others}; as {likely} it reads {sample!r}"
     step = f"set data.encoding: {likely} (or what it was saved as), or save it as UTF-8"
     return TaskError("data.path", str(path), rule, step)
 

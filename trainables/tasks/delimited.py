@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
 from trainables.tasks.decoding import Decoded
-from trainables.tasks.tables import Reading, Table, some
+from trainables.tasks.tables import Reading, Table
+from trainables.wording import some
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -46,7 +47,7 @@ class _Unreadable(Exception):
 
 
 def separator_error(separator: str | None) -> TaskError | None:
-    """What is wrong with a separator that was asked for."""
+    """The error for a separator that is no single character; None if it is one."""
     if separator is None or (len(separator_of(separator)) == 1 and separator_of(separator) not in '"\r\n'):
         return None
     return TaskError("data.separator", separator, "is no single character", "write comma, semicolon, tab or pipe")
@@ -121,7 +122,7 @@ def _found_separator(text: str, usual: str, wanted: Sequence[str]) -> str:
 
 
 def _require_separator(path: Path, text: str, separator: str, asked: str | None, wanted: Sequence[str]) -> None:
-    """One that was asked for must make the header that another one makes."""
+    """Refuse a separator that was asked for, if another one makes the header and it does not."""
     if asked is None or set(wanted) <= set(_header(text, asked)):
         return
     found = _found_separator(text, asked, wanted)
@@ -143,7 +144,7 @@ def _parsed(path: Path, text: str, separator: str, quoted: bool | None, usual: s
 
 
 def _parsed_tsv(text: str, separator: str) -> tuple[bool, _Rows]:
-    """Without quoting, as GLUE has it; with it, only where it is the sole reading that makes sense of the file."""
+    """Reads without quoting, as GLUE has it; with it only where no other reading makes sense of the file."""
     plain = _rows(text, separator, quoted=False)
     if '"' not in text:
         return False, plain

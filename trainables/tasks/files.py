@@ -13,10 +13,11 @@ from typing import Any
 
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
-from trainables.tasks.decoding import read_text
+from trainables.tasks.decoding import NO_TEXT, read_text
 from trainables.tasks.delimited import read_delimited
 from trainables.tasks.json_files import read_json
 from trainables.tasks.tables import Reading, Table
+from trainables.weight_files import POINTER
 
 DELIMITED: Mapping[str, str] = {".csv": ",", ".tsv": "\t", ".txt": ","}  # the separator that the name promises
 SUFFIXES = (*DELIMITED, ".json", ".jsonl", ".parquet")
@@ -109,7 +110,7 @@ def _listing(folder: Path, limit: int = 8) -> str:
 
 
 def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table:
-    """Those of the columns for texts and label that the file has.
+    """Reads the columns for texts and label, as far as the file has them.
 
     Args:
         limit: bytes to read at most, whole rows of them; of Parquet, at least a group of rows.
@@ -167,8 +168,8 @@ def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None, encoding
     import pyarrow.parquet as pq
 
     with path.open("rb") as stream:
-        if stream.read(23) == b"version https://git-lfs":
-            raise TaskError("data.path", str(path), "is a Git LFS pointer, not the data", "run `git lfs pull` there")
+        if stream.read(len(POINTER)) == POINTER:
+            raise TaskError("data.path", str(path), *NO_TEXT[POINTER])
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
         available = list(schema.names)

@@ -13,7 +13,11 @@ from trainables.tasks.tables import Table
 
 
 def read_hub(options: DataSpec, wanted: list[str]) -> dict[str, Table]:
-    """The splits of a Hub data set, through the cache below HF_HOME. No code of the data set is ever run."""
+    """The `wanted` columns of the splits that there are.
+
+    Raises:
+        TaskError: it cannot be loaded, a split that was named is not there, or none for training is.
+    """
     from datasets import ClassLabel
 
     found = load_hub(str(options.hub), options.config, options.revision)
@@ -36,6 +40,11 @@ def read_hub(options: DataSpec, wanted: list[str]) -> dict[str, Table]:
 
 
 def load_hub(hub: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
+    """Every split by its name there, with all columns.
+
+    Raises:
+        TaskError: the Hub has no such data set or configuration, or cannot be reached and the cache lacks it.
+    """
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from trainables.tasks import TaskError
 from trainables.tasks.decoding import Decoded
-from trainables.tasks.tables import Reading, Table, some
+from trainables.tasks.tables import Reading, Table
+from trainables.wording import some
 
 PER_LINE = "an object per line"
 
@@ -72,7 +73,7 @@ def _beginning(text: str) -> _Found | None:
 
 
 def _per_line(path: Path, text: str) -> _Found:
-    """Not splitlines(): a text may hold U+2028 and others, which JSON leaves unescaped."""
+    """Reads an object per line. Not splitlines(): a text may hold U+2028 and others, which JSON leaves unescaped."""
     numbered = [(n, line) for n, line in enumerate(re.split(r"\r\n|\n|\r", text), 1) if line.strip()]
     lines = [n for n, _ in numbered]
     try:  # in one go, which is faster; a line that is none, or several, is then found by itself

@@ -25,7 +25,7 @@ REMEDY = "use whole numbers or texts for classes; numbers to predict are task=te
 
 
 class _Unusable(str):
-    """Why a label is none."""
+    """The reason why a label cannot be used."""
 
 
 def plain_labels(splits: Mapping[str, RawSplit]) -> tuple[dict[str, list[str | None]], list[TaskError]]:

@@ -15,7 +15,7 @@ SURE = Subset(train=5000, validation=800, test=1600)
 
 
 def may_ask_too_much(options: DataSpec) -> bool:
-    """Whether the rows must be counted to know if they are as many as `options` asks for."""
+    """True if the rows must be counted to know whether they are as many as `options` asks for."""
     if options.source is None or options.hub is not None:
         return False
     default, asked = DataSpec(), options.subset

@@ -22,7 +22,8 @@ from trainables.tasks.delimited import separator_error
 from trainables.tasks.files import DELIMITED, ignored, kind_of, locate, read_table
 from trainables.tasks.hub_splits import load_hub, read_hub
 from trainables.tasks.movie_reviews import REVIEWS, read_reviews, reviews_csv
-from trainables.tasks.tables import Table, some
+from trainables.tasks.tables import Table
+from trainables.wording import some
 
 
 class Part(NamedTuple):
@@ -44,7 +45,7 @@ class RawSplit(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Where it is from, for messages."""
+        """The name of the split's source, for messages."""
         return self.parts[0].name + (f" and {len(self.parts) - 1} more" if len(self.parts) > 1 else "")
 
     def take(self, rows: Sequence[int]) -> RawSplit:
@@ -54,7 +55,7 @@ class RawSplit(NamedTuple):
         return self._replace(texts=[self.texts[i] for i in rows], labels=labels, numbers=numbers)
 
     def places(self, rows: Sequence[int], limit: int = 3) -> str:
-        """Where the first few of these rows stand, in words: `lines 3, 17, 18 and 2 more of train.csv`."""
+        """The places of the first few of these rows, in words: `lines 3, 17, 18 and 2 more of train.csv`."""
         numbers = [self.numbers[row] for row in rows]
         start = 0
         for part in self.parts:
@@ -112,7 +113,7 @@ def option_errors(options: DataSpec) -> list[TaskError]:
 
 
 def _file_option_errors(options: DataSpec) -> list[TaskError]:
-    """What is wrong with the options about how files are read."""
+    """Returns the errors of the options about how files are read."""
     found = [error for error in (encoding_error(options.encoding), separator_error(options.separator)) if error]
     if not is_local(options):
         for name in ("encoding", "separator", "quoted"):
@@ -189,7 +190,7 @@ def _no_effect(options: DataSpec, paths: Sequence[Path]) -> list[TaskError]:
 def _file_read(path: Path, split: str, table: Table) -> FileRead:
     read = table.reading
     return FileRead(
-        path=str(path),
+        path=str(path.absolute()),
         split=split,
         rows=max(map(len, table.columns.values()), default=0),
         encoding=read.encoding,
@@ -266,7 +267,7 @@ def _needed(options: DataSpec, split: str) -> list[tuple[str, str]]:
 
 
 def _column_errors(options: DataSpec, parts: Mapping[str, list[tuple[str, Table]]]) -> Iterator[TaskError]:
-    """What is needed must be there, and nothing that is read twice: one error per column, whatever the files."""
+    """Yields an error for each column that is missing or stands there twice, one whatever the number of files."""
     tables = [(split, origin, table) for split, found in parts.items() for origin, table in found]
     for option, name in _needed(options, "train"):
         missing = [

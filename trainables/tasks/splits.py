@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
-from trainables.tasks.tables import some
+from trainables.wording import some
 
 
 class Rows(NamedTuple):
@@ -40,8 +40,10 @@ class Distinct(NamedTuple):
 
 
 def split_errors(published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]) -> list[TaskError]:
-    """What is wrong with the sizes that `options` asks for: a class has too few rows to stand in each split, a subset
-    is larger than its split or smaller than the number of classes, a split has no row left.
+    """Returns what is wrong with the sizes that `options` asks for.
+
+    A class has too few rows to stand in each split, a subset is larger than its split or smaller than the number of
+    classes, or a split has no row left.
 
     Args:
         published: without duplicates; the same arguments as `draw_splits`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -26,12 +26,3 @@ class Table(NamedTuple):
     lines: Sequence[int] | None = None  # where each row begins, counted from 1 as an editor does; None: no text file
     reading: Reading = Reading()
     hint: str = ""  # why the columns may not be the expected ones
-
-
-def some(items: Iterable[object], limit: int = 3) -> str:
-    """The first few items in words: `3, 17, 18 and 5 more`."""
-    words = [str(item) for item in items]
-    rest = len(words) - limit
-    if rest > 0:
-        return f"{', '.join(words[:limit])} and {rest} more"
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from trainables.data_summary import DataSummary, SplitSummary
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
 from trainables.tasks.files import locate
+from trainables.tasks.kept_rows import kept
 from trainables.tasks.movie_reviews import may_ask_too_much
 from trainables.tasks.positive import positive_class
 from trainables.tasks.sources import RawSplit, Sources, digest, is_local, option_errors, read, where
@@ -27,11 +29,10 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
 SPLITS = ("train", "validation", "test")
-PACKED = 5  # how much larger than its file a compressed one is taken for
 TEXT_COLUMNS = ("text", "text_pair")
-SOURCE_FIELDS = ("path", "train", "validation", "test", "hub", "config", "revision", "source")
-
-
+FILES = ("path", *SPLITS)  # options that name local files, if the rows are not the Hub's
+SOURCE_FIELDS = (*FILES, "hub", "config", "revision", "source")
+PACKED = 5  # how much larger than its file a compressed one is taken for
 WHOLE_UP_TO = 200 << 20  # bytes of local files that `check` reads completely
 BEGINNING = 50 << 20  # bytes of larger ones that it reads
 
@@ -115,6 +116,11 @@ class TextTask(Task):
 
     def _gathered(self, options: DataSpec, limit: int | None = None) -> Gathered:
         """The published rows and all that is wrong with them."""
+        paths = {name: _absolute(path) for name in FILES if (path := getattr(options, name)) is not None}
+        key = (self, options.model_copy(update=paths if is_local(options) else {}), limit)
+        return kept(key, lambda: self._read(options, limit))
+
+    def _read(self, options: DataSpec, limit: int | None) -> Gathered:
         sources = read(options, limit)
         errors = list(sources.errors)
         shown = with_labels(sources.splits)
@@ -210,8 +216,12 @@ class TextTask(Task):
         return concatenate_datasets(chunks)
 
 
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
 def reading_limit(options: DataSpec) -> int | None:
-    """How many bytes of each local file are read before a run; None: all.
+    """The bytes of each local file that are read before a run; None: all.
 
     Raises:
         TaskError: there is no training file.
@@ -232,7 +242,7 @@ def _without_labels(published: Mapping[str, RawSplit]) -> dict[str, Any]:
 
 
 def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:
-    """How many rows there are, of which class; or between which numbers their labels lie."""
+    """Counts the rows, by class where there are classes; else tells between which numbers the labels lie."""
     numeric = sum(all(NUMBER.fullmatch(cell) for cell in text) for text in rows.texts)
     facts: dict[str, Any] = {"rows": len(rows.labels), "numeric_texts": numeric}
     if not class_names:

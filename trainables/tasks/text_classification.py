@@ -99,7 +99,7 @@ def _unknown_labels(
 
 
 def _f1(counts: np.ndarray) -> tuple[list[float], float]:
-    """Of each class, and the mean over the classes that occur, as label or as prediction."""
+    """The F1 of each class, and its mean over the classes that occur, as label or as prediction."""
     occurrences = counts.sum(axis=0) + counts.sum(axis=1)
     scores = [float(2 * counts[i, i] / n) if (n := occurrences[i]) else 0.0 for i in range(len(counts))]
     return scores, float(sum(scores) / (occurrences > 0).sum())

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from trainables.metrics import direction_of
 from trainables.spec import TRAININGS
 from trainables.tasks import find_task
+from trainables.wording import counted
 from tuning.checks.row_bounds import most_rows
-from tuning.checks.value_checks import fewest_steps, stated_of
+from tuning.checks.value_checks import counts_warmup_steps, fewest_steps, stated_of
 from tuning.spec import ExperimentSpec
 from tuning.strategies import Strategy
 
@@ -24,7 +25,7 @@ SENSIBLE = {
 
 
 def cautions(spec: ExperimentSpec) -> list[str]:
-    """One sentence each, with what to do."""
+    """The cautions of an experiment, a sentence each, with what to do."""
     found = [*_unread(spec), *_direction(spec), *_values(spec), *_warmup(spec)]
     for strategy in spec.strategies:
         found += [*_used_up(spec, strategy), *_unmodelled(spec, strategy)]
@@ -43,7 +44,7 @@ def _used_up(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
     asked, planned = getattr(strategy, "trials", None), strategy.planned_trials(space)
     if space.size is None:
         return
-    has = "1 configuration" if space.size == 1 else f"{space.size} configurations"
+    has = counted(space.size, "configuration")
     if asked is not None and planned is not None and planned < asked:
         yield f"{strategy.name}: its space has {has}, so it ends after {planned} of {asked} trials; widen the space"
     elif planned is not None and planned > space.size:
@@ -59,9 +60,8 @@ def _unmodelled(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
     after, trials = strategy.learns_after(space), strategy.planned_trials(space)
     if after is None or trials is None or trials > after or trials == space.size:  # the last is told by `_used_up`
         return
-    same = [
-        one.name for one in spec.strategies if one is not strategy and _draws(spec, one) and _alike(spec, one, space)
-    ]
+    alike = (one for one in spec.strategies if one is not strategy and spec.space_of(one) == space)
+    same = [one.name for one in alike if one.first_draws(space) > 0]
     shared = f", by design the same points as the first of {' and '.join(same)}" if same else ""
     yield (
         f"{strategy.name}: all of its {trials} trials are drawn at random before its model proposes any{shared}; "
@@ -69,16 +69,8 @@ def _unmodelled(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
     )
 
 
-def _draws(spec: ExperimentSpec, strategy: Strategy) -> bool:
-    return strategy.first_draws(spec.space_of(strategy)) > 0
-
-
-def _alike(spec: ExperimentSpec, strategy: Strategy, space: object) -> bool:
-    return spec.space_of(strategy) == space
-
-
 def _direction(spec: ExperimentSpec) -> Iterator[str]:
-    """Of a trainable of the user's own, whose metrics may be anything; ours are refused."""
+    """A metric that looks the wrong way round, of a trainable of the user's own; with ours it is refused."""
     objective = spec.objective
     if objective is None or spec.trainable in TRAININGS:
         return
@@ -99,8 +91,7 @@ def _values(spec: ExperimentSpec) -> Iterator[str]:
 
 def _warmup(spec: ExperimentSpec) -> Iterator[str]:
     """Some trials whose learning rate never reaches its peak; where that holds for all of them, it is refused."""
-    rows = most_rows(spec)
-    if spec.trainable != "finetune" or rows is None:
+    if spec.trainable != "finetune" or not counts_warmup_steps(spec) or (rows := most_rows(spec)) is None:
         return
     fewest = fewest_steps(spec, rows)
     for where, values in stated_of(spec, "warmup_steps"):

@@ -51,13 +51,13 @@ KEYS = {
 
 
 def strategy_instead(kind: str, known: Collection[str]) -> str:
-    """What to write in place of a strategy `kind` that there is not."""
+    """The advice about what to write in place of a strategy `kind` that there is not."""
     plain = kind.lower().replace("_", "").replace("-", "")
     return STRATEGIES.get(plain) or nearest(kind, known)
 
 
 def key_instead(key: str, known: Collection[str], *, inside: str = "") -> str:
-    """Where an unknown `key` belongs, or which known one it is likely to be.
+    """The advice about an unknown `key`: where it belongs, or which known one it is likely to be.
 
     Args:
         key: as the user has typed it, without the section it stands in.

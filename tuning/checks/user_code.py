@@ -52,7 +52,7 @@ def check_confirm(draft: Draft) -> Iterator[Mistake]:
 
 def _unreadable(name: str, function: str, file: Path) -> Iterator[Mistake]:
     try:
-        names = names_in(file.read_bytes())
+        names = defined_names(file.read_bytes())
     except SyntaxError as error:
         rule = f"{file} is no Python: {error.msg}, line {error.lineno}"
         yield Mistake("trainable", rule, name, f"try it: python -m py_compile {file.name}")
@@ -63,7 +63,7 @@ def _unreadable(name: str, function: str, file: Path) -> Iterator[Mistake]:
         yield Mistake("trainable", f"{file} has no {function}", name, nearest(function, names) if names else "write it")
 
 
-def names_in(source: bytes) -> set[str] | None:
+def defined_names(source: bytes) -> set[str] | None:
     """The names that a module's source gives to what it defines, imports and assigns, private ones left out; None: it
     cannot be told (`from x import *`, `__getattr__`).
 

@@ -34,7 +34,12 @@ def check_direction(draft: Draft) -> Iterator[Mistake]:
 def check_warmup(draft: Draft) -> Iterator[Mistake]:
     """A warm-up as long as the run, judged by the rows that there are at most."""
     if draft.spec.trainable == "finetune":
-        yield from endless_warmups(draft.spec, most_rows(draft.spec))
+        yield from endless_warmups(draft.spec, most_rows(draft.spec) if counts_warmup_steps(draft.spec) else None)
+
+
+def counts_warmup_steps(spec: ExperimentSpec) -> bool:
+    """True if a warm-up is stated in steps: to judge it, the rows of the training files have to be counted."""
+    return any(True for _ in stated_of(spec, "warmup_steps"))
 
 
 def endless_warmups(spec: ExperimentSpec, rows: int | None) -> Iterator[Mistake]:
@@ -98,7 +103,7 @@ def _least(spec: ExperimentSpec, name: str) -> Iterator[tuple[str, float]]:
 
 
 def _values(spec: ExperimentSpec, name: str) -> list[float]:
-    """All that stand for it, and the default where some space lets it be."""
+    """All numbers that are stated for a tunable, and its default where some space does not name it."""
     values = [value for _, stated in stated_of(spec, name) for value in stated]
     everywhere = name in spec.fixed or all(name in space.root for _, space in spaces_of(spec))
     default = TUNABLES[name].default

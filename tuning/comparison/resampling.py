@@ -67,7 +67,7 @@ def _each(score: Metric) -> Metric:
 
 
 def _f1(positive: int | None) -> Metric:
-    """As `trainables.tasks.text_classification`: of `positive` of two classes, else the mean over those that occur."""
+    """F1 as tasks compute it: that of the class `positive`, if there are two; else the mean over those that occur."""
 
     def score(weights: Array, labels: Array, predictions: Array) -> Array:
         right, said, true = _by_class(weights, labels, predictions)

@@ -215,8 +215,9 @@ class Comparison:
 
     @property
     def best_params(self) -> dict[str, Value]:
-        """What the strategy of `best` has chosen, by hyperparameter; along a schedule, the values at its end. What is
-        fixed in the spec, and defaults, are left out.
+        """The values that the strategy of `best` has chosen, by hyperparameter; of a schedule, those at its end.
+
+        Values that are fixed in the spec, and defaults, are left out.
 
         Raises:
             InputError: no trial has a score yet.
@@ -237,13 +238,13 @@ class Comparison:
         return comparison_line(self)
 
     def __str__(self) -> str:
-        """What `tunefleet compare` prints."""
+        """The text that `tunefleet compare` prints."""
         from tuning.notebook.shown import comparison_text
 
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The HTML that a notebook shows."""
         from tuning.notebook.shown import comparison_html
 
         return comparison_html(self)

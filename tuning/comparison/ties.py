@@ -30,19 +30,19 @@ def ties_of(studies: Sequence[StudyOutcome]) -> Ties | None:
 
 
 def tied(ties: Ties | None, metric: str, spec: Mapping[str, Any]) -> list[str]:
-    """What a reader has to know of `ties`.
+    """The caveat about `ties`; empty without any.
 
     Args:
         spec: the resolved spec, as its YAML has it: it says what to raise.
     """
     if ties is None:
         return []
-    what = "configurations" if ties.within > 1 else "configuration"
     if ties.equal > 1:
         more = f", and {ties.within - ties.equal} more lie within one row of it" if ties.within > ties.equal else ""
-        told = f"Tied: {ties.equal} {what} share the best validation {metric}, {ties.best:.4f}{more}"
+        told = f"Tied: {ties.equal} configurations share the best validation {metric}, {ties.best:.4f}{more}"
     else:
-        told = f"Nearly tied: {ties.within} {what} lie within one row of the best validation {metric}, {ties.best:.4f}"
+        told = f"Nearly tied: {ties.within} configurations lie within one row of the best validation {metric}"
+        told += f", {ties.best:.4f}"
     worth = f"; one of {ties.rows:,} validation rows is worth {ties.row:.4f}" if ties.row is not None else ""
     return [f"{told}{worth}. The first of the best was chosen. To tell them apart, raise {_what_to_raise(spec)}."]
 
@@ -62,7 +62,7 @@ def _by_configuration(studies: Sequence[StudyOutcome], sign: int) -> dict[tuple[
 
 
 def _validation_rows(studies: Sequence[StudyOutcome]) -> int | None:
-    """As the trials found them; None: not told, or not the same for all."""
+    """The number of validation rows that the trials found; None: not told, or not the same for all."""
     found = {study.attributes.get("validation_rows") for study in studies}
     rows = found.pop() if len(found) == 1 else None
     return rows if isinstance(rows, int) and rows > 0 else None

@@ -15,6 +15,7 @@ from trainables.model_files import EMBEDDED
 from trainables.slot import Scores
 from trainables.spec import DataSpec, Value
 from trainables.tasks import Task, find_task
+from trainables.wording import counted
 from tuning.comparison.scores import Scored, interval_of, scored, with_draws
 from tuning.comparison.shapes import Interval
 from tuning.finish.best_spec import FILE, schedule_lines
@@ -125,7 +126,7 @@ def _scores(final: Final) -> Iterator[str]:
         yield f"| {name} | {score:.4f} | {_over_rows(final, name, score)} |"
     yield ""
     if trainings:
-        yield f"The same configuration on the training rows alone, {_count(len(trainings), 'training seed')}:"
+        yield f"The same configuration on the training rows alone, {counted(len(trainings), 'training seed')}:"
         yield ""
         yield f"| {metric} | mean | lowest | highest | 95 % interval of the mean, over rows and seeds |"
         yield "|---|---|---|---|---|"
@@ -137,7 +138,8 @@ def _scores(final: Final) -> Iterator[str]:
     caveats = list(final.winner.caveats)
     if final.looks:
         caveats.append(
-            f"{_count(final.looks, 'final model')} of this experiment had a look at the same test rows before this one."
+            f"{counted(final.looks, 'final model')} of this experiment had a look at the same test rows before this "
+            "one."
         )
     yield from ([""] if caveats else [])
     yield from (f"- {caveat}" for caveat in caveats)
@@ -186,7 +188,7 @@ def _search(final: Final) -> Iterator[str]:
     yield (
         f"Experiment {final.spec.name}; strategies {', '.join(s.name for s in final.spec.strategies)}; search seeds "
         f"{', '.join(map(str, final.spec.seeds))}. The configuration is of {study.strategy}, seed {study.seed}: "
-        f"{_count(len(study.trials), 'trial')}, {failed} failed, {study.device_seconds:,.0f} device-seconds "
+        f"{counted(len(study.trials), 'trial')}, {failed} failed, {study.device_seconds:,.0f} device-seconds "
         f"({study.device}s)."
     )
     yield ""
@@ -236,7 +238,3 @@ def _named(final: Final) -> str:
     if data.source is not None:
         return f"{final.spec.task} ({data.source})"
     return f"{final.spec.task} ({Path(data.path or data.train or '').name})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from trainables.spec import LARGEST_SEED, whole_seed
-
-SUCCESS = 0
-Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+from tuning.terminal import SUCCESS, Add
 
 
 def add_train_final(add: Add) -> argparse.ArgumentParser:
@@ -32,13 +29,52 @@ def add_train_final(add: Add) -> argparse.ArgumentParser:
 
 
 def _train_final(arguments: argparse.Namespace) -> int:
-    keep_model(arguments)
+    keep_model(
+        arguments.experiment,
+        strategy=arguments.strategy,
+        seed=arguments.seed,
+        out=arguments.out,
+        force=arguments.force,
+        address=arguments.address,
+        storage=arguments.storage,
+        store=arguments.store,
+        push_to_hub=arguments.push_to_hub,
+        public=arguments.public,
+    )
     return SUCCESS
 
 
-def keep_model(arguments: argparse.Namespace) -> Path:
-    """Obey the command `train-final`; returns the folder of the model. `arguments`: those of `add_train_final`, and
-    `experiment`, `storage` and `store`."""
+def keep_model(
+    experiment: str,
+    *,
+    storage: str | Path,
+    store: str | None = None,
+    strategy: str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    address: str | None = None,
+    push_to_hub: str | None = None,
+    public: bool = False,
+) -> Path:
+    """Train the best configuration of an experiment on training and validation rows, and keep it; returns its folder.
+
+    Args:
+        experiment, storage: as for `tuning.experiments.find_experiment`.
+        store: the URL of the study store, where it is not the run's own.
+        strategy: of this strategy; default: the best of all, by validation.
+        seed: of the training; default: the first that confirmations use.
+        out: the folder; default: NAME-model.
+        force: replace a model that was written there so.
+        address: of another Ray than the spec's.
+        push_to_hub: upload it to this repository, USER/NAME, which is made private unless it is to be `public`.
+
+    Raises:
+        InputError: the folder is taken, no trial has a score yet, or model or data cannot be had any more.
+        UnknownExperiment: there is no such experiment.
+        ClusterError: the cluster cannot be reached.
+        HubError: the repository cannot be written, or is public without being asked for.
+    """
     from cluster.storage import is_uri
     from tuning.experiments import find_experiment, found_in
     from tuning.finish.candidates import training_seeds
@@ -51,28 +87,28 @@ def keep_model(arguments: argparse.Namespace) -> Path:
     from tuning.spec import SPEC_FILE, STORE_FILE, load_spec
     from tuning.store.study_store import StudyStore
 
-    folder = find_experiment(arguments.experiment, arguments.storage)
+    folder = find_experiment(experiment, storage)
     # Nothing is logged, so no key is asked for.
-    changed = ["wandb.mode=disabled", f"cluster.storage={found_in(arguments.experiment, arguments.storage)}"]
-    if arguments.address:
-        changed.append(f"cluster.address={arguments.address}")
+    changed = ["wandb.mode=disabled", f"cluster.storage={found_in(experiment, storage)}"]
+    if address:
+        changed.append(f"cluster.address={address}")
     spec = load_spec(folder / SPEC_FILE, changed)
     refuse_unless_fine_tuning(spec)
-    target = Target(Path(arguments.out or f"{spec.name}-model").expanduser().absolute(), replace=arguments.force)
+    target = Target(Path(out or f"{spec.name}-model").expanduser().absolute(), replace=force)
     target.check(model_bytes(spec))
     with contextlib.ExitStack() as stack:
         place = place_of(spec)
         if is_uri(spec.cluster.storage):  # the store is copied back there: no other driver may do so meanwhile
             place = stack.enter_context(held_place(spec))
             RunBucket(spec.cluster.storage, spec.name).store.follow(spec.run_folder / STORE_FILE)
-        store = StudyStore(arguments.store or spec.store_url)
-        outcome = store.load(spec.name)
-        winner = winner_of(outcome, arguments.strategy, spec.confirm)
-        seed = training_seeds(spec, 1)[0] if arguments.seed is None else arguments.seed
-        repo = make_repo(arguments.push_to_hub, public=arguments.public) if arguments.push_to_hub else None
+        opened = StudyStore(store or spec.store_url)
+        outcome = opened.load(spec.name)
+        winner = winner_of(outcome, strategy, spec.confirm)
+        seed = training_seeds(spec, 1)[0] if seed is None else seed
+        repo = make_repo(push_to_hub, public=public) if push_to_hub else None
         session = stack.enter_context(joined(spec))
         _say(f"{spec.name}: {session.describe()}")
-        train_final(spec, outcome, winner, seed, target, session, store, _say, for_others=repo is not None)
+        train_final(spec, outcome, winner, seed, target, session, opened, _say, for_others=repo is not None)
         place.save()
     print(f"{target.folder}: the model, its tokenizer, best.yaml and README.md, the model card")
     print(f"Next: {target.folder / 'README.md'} says how to load the model and what it scored")

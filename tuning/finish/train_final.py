@@ -95,7 +95,7 @@ class Target:
         return parent / f".{self.folder.name}.{uuid.uuid4().hex[:8]}"
 
     def write_or_rescue(self, files: Mapping[str, bytes]) -> None:
-        """As `write`; what cannot be written there any more is kept in a temporary folder, and an error says where.
+        """Write all `files`, by name; keep them in a temporary folder if this one cannot be written any more.
 
         Raises:
             OSError: the folder could not be written, and where the files are instead.
@@ -132,8 +132,8 @@ class Target:
 
 
 def model_bytes(spec: ExperimentSpec) -> int:
-    """Bytes that the folder of the final model takes, a little more than less; 0 where the size of the model is unknown
-    until it is loaded."""
+    """The bytes that the folder of the final model takes, a little more than less; 0 where the size of the model is
+    unknown until it is loaded."""
     weights = weight_bytes(spec.model, spec.revision)
     return 0 if weights is None else int(weights * 1.05) + BESIDE_WEIGHTS
 

@@ -6,6 +6,7 @@ here with everything in it or not at all. The cluster is not believed: see `tuni
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -190,25 +191,22 @@ def _keep_looks(before: Path, folder: Path, name: str) -> None:
     """
     if not (before / STORE_FILE).is_file():
         return
-    store = StudyStore(sqlite_url(folder / STORE_FILE))
-    known = {(study.strategy, study.seed): study for study in store.load(name).studies}
-    for study in _recorded(before, name).studies:
-        for model in study.finals:
-            now = known.get((study.strategy, study.seed))
-            if now is None:
-                rule = f"holds a look at the test split by {study.strategy}, seed {study.seed}, which the cluster lacks"
-                raise InputError("--to", str(before), rule, "choose another folder, or move it away")
-            if model not in now.finals:
-                store.writer(name, now).add_final(model)
-    store.close()
+    with contextlib.closing(StudyStore(sqlite_url(folder / STORE_FILE))) as store:
+        known = {(study.strategy, study.seed): study for study in store.load(name).studies}
+        for study in _recorded(before, name).studies:
+            for model in study.finals:
+                now = known.get((study.strategy, study.seed))
+                if now is None:
+                    whose = f"{study.strategy}, seed {study.seed}, which the cluster lacks"
+                    rule = f"holds a look at the test split by {whose}"
+                    raise InputError("--to", str(before), rule, "choose another folder, or move it away")
+                if model not in now.finals:
+                    store.writer(name, now).add_final(model)
 
 
 def _recorded(folder: Path, name: str) -> ExperimentOutcome:
-    store = StudyStore(sqlite_url(folder / STORE_FILE))
-    try:
+    with contextlib.closing(StudyStore(sqlite_url(folder / STORE_FILE))) as store:
         return store.load(name)
-    finally:
-        store.close()
 
 
 def _write_reports(folder: Path, name: str) -> None:

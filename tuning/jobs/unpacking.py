@@ -36,7 +36,7 @@ class ParcelError(ClusterError):
 
 
 def read_manifest(text: bytes) -> Manifest:
-    """What `Manifest.json` wrote.
+    """Reads a manifest, as `Manifest.json` wrote it.
 
     Raises:
         ValueError: it is no JSON: not all of it has come.

@@ -5,19 +5,15 @@ An experiment that was run is given by its outcome, or by its name, the path of 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainables.errors import InputError
 from tuning.comparison import Comparison
-from tuning.given import experiment_name, positive, score
+from tuning.given import experiment_name, positive, score, training_seed
 from tuning.outcome import ExperimentOutcome
 from tuning.spec import ExperimentSpec, load_spec
-
-if TYPE_CHECKING:
-    from tuning.store.study_store import StudyStore
 
 STORAGE = "runs"  # where the run folders are, as for the command line
 
@@ -29,6 +25,7 @@ def run(
     resume: bool = False,
     force: bool = False,
     take_over: bool = False,
+    fresh: bool = False,
     progress: bool = True,
 ) -> ExperimentOutcome:
     """Run an experiment to its end, and return all that was recorded.
@@ -39,17 +36,18 @@ def run(
         resume: go on with a run that was interrupted; what is finished is not run again.
         force: with `resume`, go on also with other versions of libraries or other code; both are recorded.
         take_over: of a run in a bucket, go on also if a driver of another machine seems to be alive; it stops.
+        fresh: begin anew where an experiment of this name was run before; all that is left of that one is removed.
         progress: show each study while it runs: a live table in a notebook or a terminal, else one line per report.
 
     Raises:
         SpecError: every mistake in the spec, before anything is started.
-        RunFolderError: the experiment was run already (without `resume`), or was not (with).
+        RunFolderError: the experiment was run already (without `resume` and `fresh`), or was not (with `resume`).
         ClusterError: the cluster cannot be reached or cannot hold a trial.
     """
     from tuning.run.runner import run_experiment
 
     loaded = load_spec(spec, overrides)
-    return run_experiment(loaded, resume=resume, force=force, take_over=take_over, progress=progress)
+    return run_experiment(loaded, resume=resume, force=force, take_over=take_over, fresh=fresh, progress=progress)
 
 
 def experiments(storage: str | Path = STORAGE) -> list[str]:
@@ -89,7 +87,7 @@ def compare(
     storage: str | Path = STORAGE,
     store: str | None = None,
 ) -> Comparison:
-    """Which strategy was worth its cost; `print` shows the tables and the verdict.
+    """Compare the strategies: which was worth its cost; `print` shows the tables and the verdict.
 
     Args:
         experiment: an outcome, or an experiment's name, run folder or URI.
@@ -164,7 +162,7 @@ def train_final(
     Args:
         experiment: its outcome, name, run folder or URI.
         strategy: of this strategy; default: the best of all, by validation.
-        seed: of the training.
+        seed: of the training; default: the first that confirmations use.
         out: the folder; default: NAME-model.
         force: replace a model that train_final has written there.
         address: of another Ray than the spec's.
@@ -179,33 +177,22 @@ def train_final(
 
     name = experiment.name if isinstance(experiment, ExperimentOutcome) else experiment_name(experiment)
     return keep_model(
-        argparse.Namespace(
-            experiment=name,
-            strategy=strategy,
-            seed=seed,
-            out=None if out is None else str(out),
-            force=force,
-            address=address,
-            storage=str(storage),
-            store=store,
-            push_to_hub=None,
-            private=False,
-        )
+        name,
+        strategy=strategy,
+        seed=None if seed is None else training_seed("seed", seed),
+        out=out,
+        force=force,
+        address=address,
+        storage=storage,
+        store=store,
     )
 
 
 def _recorded(experiment: str | Path, storage: str | Path, store_url: str | None) -> tuple[ExperimentOutcome, str]:
     """The outcome, and the text of its spec."""
-    from tuning.experiments import find_store, name_of
-    from tuning.store.study_store import StudyStore
+    from tuning.experiments import recorded
 
-    given = experiment_name(experiment)
-    store: StudyStore = StudyStore(store_url or find_store(given, storage))
-    try:
-        name = name_of(given)
-        return store.load(name), store.spec(name)
-    finally:
-        store.close()
+    return recorded(experiment_name(experiment), storage, store_url)
 
 
 def _plain(text: str) -> Mapping[str, Any]:

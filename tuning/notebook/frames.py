@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def outcome_frame(outcome: ExperimentOutcome, table: str) -> pd.DataFrame:
-    """One of the tables of `tunefleet export`.
+    """Makes a frame of one of the tables of `tunefleet export`.
 
     Raises:
         InputError: there is no such table.
@@ -40,7 +40,7 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
 
 
 def best_params(comparison: Comparison) -> dict[str, Value]:
-    """What the winner's strategy has chosen, by hyperparameter.
+    """The values that the winner's strategy has chosen, by hyperparameter.
 
     Raises:
         InputError: no trial has a score yet.

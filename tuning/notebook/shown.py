@@ -6,6 +6,7 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 
+from trainables.wording import counted
 from tuning.comparison import Comparison
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
 from tuning.report import best_configuration, print_comparison
@@ -17,7 +18,7 @@ SHOWN_IN_REPR = 160  # characters of a verdict
 def trial_line(trial: TrialOutcome) -> str:
     """The trial in one line."""
     told = ", ".join(f"{name}={value}" for name, value in trial.params.items())
-    return f"<TrialOutcome {trial.number} ({trial.id}): {trial.state.value}, {len(trial.reports)} reports; {told}>"
+    return f"<TrialOutcome {trial.name}: {trial.state.value}, {len(trial.reports)} reports; {told}>"
 
 
 def study_line(study: StudyOutcome) -> str:
@@ -30,7 +31,7 @@ def study_line(study: StudyOutcome) -> str:
 
 def outcome_line(outcome: ExperimentOutcome) -> str:
     """The experiment in one line."""
-    studies = "1 study" if len(outcome.studies) == 1 else f"{len(outcome.studies)} studies"
+    studies = counted(len(outcome.studies), "study", "studies")
     return f"<ExperimentOutcome {outcome.name}: {studies}, {_trials(outcome.studies)}>"
 
 
@@ -61,7 +62,7 @@ def comparison_line(comparison: Comparison) -> str:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """What `tunefleet compare` prints."""
+    """The text that `tunefleet compare` prints."""
     text = io.StringIO()
     print_comparison(comparison, text)
     return text.getvalue().rstrip("\n")
@@ -83,13 +84,12 @@ def comparison_html(comparison: Comparison) -> str:
 def _trials(studies: Sequence[StudyOutcome]) -> str:
     counts = {state: sum(study.count(state) for study in studies) for state in TrialState}
     told = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
-    total = sum(counts.values())
-    return f"{total} {'trial' if total == 1 else 'trials'}{f' ({told})' if told else ''}"
+    return f"{counted(sum(counts.values()), 'trial')}{f' ({told})' if told else ''}"
 
 
 def _best(study: StudyOutcome, before: str) -> str:
     best = study.best()
-    return "" if best is None else f"{before}{best[1].metrics[study.metric]:.4g} (trial {best[0].id})"
+    return "" if best is None else f"{before}{best[1].metrics[study.metric]:.4g} (trial {best[0].name})"
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

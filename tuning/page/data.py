@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainables.data_summary import DataSummary
+from trainables.wording import percent
 from tuning.data_block import SHOWN_FILES, file_in_words, labels_in_words, left_out, tokenizer_in_words
 from tuning.page.figure import Table
 
@@ -27,7 +28,7 @@ def data_table(summary: DataSummary) -> Table:
             if tokens is None
             else (
                 *(tokens.median, tokens.longest, tokens.cut_rows),
-                *(f"{tokens.lost_share:.1%}", f"{tokens.unknown_share:.1%}"),
+                *(percent(tokens.lost_share), percent(tokens.unknown_share)),
             )
         )
         rows.append((name, split.rows, labels_in_words(split), *counted))
@@ -35,7 +36,7 @@ def data_table(summary: DataSummary) -> Table:
 
 
 def data_facts(summary: DataSummary) -> list[str]:
-    """What else is known of the data, a sentence each: where the rows are from, what was left out, how texts become
+    """The other facts about the data, a sentence each: where the rows are from, what was left out, how texts become
     tokens."""
     facts = [f"rows from {summary.source}", *map(file_in_words, summary.files[:SHOWN_FILES])]
     if len(summary.files) > SHOWN_FILES:

@@ -111,13 +111,13 @@ def number(value: float | None) -> str:
 
 
 def wants_log(values: Sequence[Value]) -> bool:
-    """Whether an axis of these is better read in powers of ten: positive numbers over more than a factor of 20."""
+    """True if an axis of these is better read in powers of ten: positive numbers over more than a factor of 20."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     return len(numbers) == len(values) > 0 and min(numbers) > 0 and max(numbers) > 20 * min(numbers)
 
 
 def listed(names: Sequence[str]) -> str:
-    """a, b and c."""
+    """The names in words: 'a, b and c'."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

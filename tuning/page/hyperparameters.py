@@ -24,7 +24,7 @@ WINNERS_WIDTH = 5  # CSS pixels of the winner's line; the others' are 1.2
 
 
 class Group(NamedTuple):
-    """What one view shows."""
+    """The trials that one view shows."""
 
     trials: list[ScoredTrial]
     study: Study  # the same trials, in the same order

@@ -18,7 +18,7 @@ BEST = 5  # trials that PED-ANOVA wants among the best
 
 
 def importance_figure(searched: Mapping[str, Sequence[ScoredTrial]], studies: Mapping[str, Study]) -> Figure:
-    """One view per strategy with trials enough. Strategies are not put together: PED-ANOVA compares the best trials
+    """Draws a view per strategy with trials enough. Strategies are not put together: PED-ANOVA compares the best trials
     with all of them, and how those lie is the strategy's doing."""
     from optuna.exceptions import ExperimentalWarning
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
+from trainables.wording import counted
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
 from tuning.page.figure import ALL, STATE_COLOURS, WINNER, Figure, Table, View, listed, number, plain, plot_of
 from tuning.page.winners import TrialKey, Winners, failed_apart, not_drawn
@@ -34,12 +35,12 @@ class TrialCurve(NamedTuple):
 
     @property
     def key(self) -> TrialKey:
-        """What names its trial."""
+        """The name of its trial among those of all studies."""
         return TrialKey(self.strategy, self.seed, self.trial)
 
     @property
     def points(self) -> tuple[tuple[float, float], ...]:
-        """All (epoch, score), in order."""
+        """Its (epoch, score) pairs, in order."""
         return tuple(point for piece in self.pieces for point in piece)
 
 
@@ -79,7 +80,7 @@ def learning_figure(
 
 
 def curve_views(curves: Sequence[TrialCurve], chosen: Winners, apart: Collection[TrialKey]) -> list[CurveView]:
-    """What the reader can pick; the trials in `apart` stand in a view of their own."""
+    """The views that a reader can pick; the trials in `apart` stand in one of their own."""
     names = list(dict.fromkeys(curve.strategy for curve in curves))
 
     def view(label: str, own: list[TrialCurve], winner: TrialKey | None) -> CurveView:
@@ -117,7 +118,7 @@ def unbroken(trial: TrialOutcome) -> Iterator[tuple[Report, ...]]:
 def _draw_states(
     info: CurveView, metric: str, mode: str, colours: Mapping[str, str], dashes: Mapping[str, str]
 ) -> dict[str, Any]:
-    """One strategy: a trace per state. Two hundred traces of one line each take seconds to draw."""
+    """Draws one strategy as a trace per state. Two hundred traces of one line each take seconds to draw."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()
@@ -132,7 +133,7 @@ def _draw_states(
 def _draw_strategies(
     info: CurveView, metric: str, mode: str, colours: Mapping[str, str], dashes: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Several strategies: those that were stopped are a trace of their own, which the legend does not name again."""
+    """Draws several strategies; trials that were stopped are a trace of their own."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()
@@ -160,7 +161,7 @@ def _add_lines(
 
 
 def _finished(drawing: Drawing, info: CurveView, metric: str, mode: str, colour: str) -> dict[str, Any]:
-    """With the winner's line on top, and a star at its best score."""
+    """Adds the winner's line on top and a star at its best score, then titles the axes."""
     winner = next((curve for curve in info.curves if curve.key == info.winner), None)
     if winner is not None:
         points = _gapped(winner)
@@ -200,9 +201,8 @@ def _best(curve: TrialCurve, mode: str) -> tuple[float, float]:
 def _summary(info: CurveView, metric: str, mode: str) -> str:
     counts = [f"{n} {state.value}" for state in TrialState if (n := sum(c.state is state for c in info.curves))]
     lasts = [curve.points[-1][1] for curve in info.curves]
-    count = len(info.curves)
     told = (
-        f"{info.label}: {count} {'trial' if count == 1 else 'trials'} with a score ({listed(counts)}). "
+        f"{info.label}: {counted(len(info.curves), 'trial')} with a score ({listed(counts)}). "
         f"Last {metric} of a trial between {number(min(lasts))} and {number(max(lasts))}."
     )
     for curve in info.curves:

@@ -64,7 +64,7 @@ class PageServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is, the key included."""
+        """The address of the page, the key included."""
         return f"http://{LOOPBACK}:{self.server_port}/{self.key}/"
 
 
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: PageServer
 
     def setup(self) -> None:
-        """As the base class, with a limit for those that connect and say nothing."""
+        """Prepare a connection, with a limit for those that connect and say nothing."""
         super().setup()
         self.connection.settimeout(SILENCE)
 

@@ -34,7 +34,7 @@ class ScoredTrial(NamedTuple):
 
     @property
     def key(self) -> TrialKey:
-        """What names it."""
+        """The name of the trial among those of all studies."""
         return TrialKey(self.strategy, self.seed, self.trial)
 
 
@@ -112,6 +112,6 @@ def _categories(values: Sequence[Value]) -> BaseDistribution:
 
 
 def space_holds(space: Space, name: str, value: Value) -> bool:
-    """Whether `value` belongs to the dimension; to no dimension nothing is foreign."""
+    """True if `value` belongs to the space's dimension `name`, or the space has none of that name."""
     dimension = space.searched.get(name)
     return dimension is None or dimension.contains(value)

@@ -103,7 +103,7 @@ def _spans(trial: TrialOutcome, devices: float) -> list[tuple[float, float]]:
 
 
 def _draw(line: Timeline, colours: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Coloured by state, or with `colours` by strategy."""
+    """Draws a timeline, coloured by state, or with `colours` by strategy."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()

@@ -9,7 +9,7 @@ from tuning.outcome import ExperimentOutcome, TrialState
 
 
 class TrialKey(NamedTuple):
-    """What names a trial among those of all studies."""
+    """The name of a trial among those of all studies."""
 
     strategy: str
     seed: int

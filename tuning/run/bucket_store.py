@@ -201,7 +201,7 @@ def _backup(store: Path, copy: Path) -> Path:
 
 
 def _damage(file: Path, checksum: str, known: list[str]) -> str | None:
-    """What is wrong with a copy from the bucket; None if nothing is."""
+    """The reason why a copy from the bucket is not whole; None if it is."""
     with file.open("rb") as opened:
         head = opened.read(HEAD)
     if len(head) < HEAD:  # an empty file is a database without tables to SQLite, which reads over a lost last byte, too
@@ -216,7 +216,7 @@ def _damage(file: Path, checksum: str, known: list[str]) -> str | None:
 
 
 def _replace(store: Path, found: Found) -> None:
-    """What SQLite has left beside the old file is of that one: it would be played into the new one."""
+    """Put a copy in the store's place. What SQLite left beside the old file goes: it would be played into the copy."""
     store.parent.mkdir(parents=True, exist_ok=True)
     unfinished = store.with_name(f".{store.name}.fetched")
     shutil.copyfile(found.file, unfinished)

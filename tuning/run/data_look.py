@@ -64,14 +64,14 @@ def data_summary(spec: ExperimentSpec, session: Session, say: Callable[[str], No
 
 
 def look(spec: FineTuneSpec, max_length: int | None, test: bool) -> dict[str, Any]:
-    """On a node: the rows in its store, and what they came to."""
+    """Called on a node: brings the rows into its store; returns their summary as plain JSON."""
     from trainables.cache import prepare
 
     return prepare(spec, max_length).summary(test=test).model_dump(mode="json")
 
 
 def _beside_trials(session: Session) -> dict[str, Any]:
-    """A node that holds trials, so that they find the rows."""
+    """Ray's options for a task on a node that holds trials, so that they find the rows there."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = next((node for node in session.nodes if node.holds(session.resources)), None)

@@ -196,7 +196,7 @@ def _remains(spec: ExperimentSpec, bucket: RunBucket | None) -> Remains:
 
 
 def nothing_scored(spec: ExperimentSpec) -> bool:
-    """Whether a run of `spec` has left nothing behind that a new one would not simply replace."""
+    """True if a run of `spec` has left no score behind, so that a new one simply replaces it."""
     from tuning.run.removal import Remains
 
     return not Remains.of(spec.name, spec.run_folder).scored
@@ -217,7 +217,7 @@ def _different(before: ExperimentSpec, now: ExperimentSpec) -> str:
 
 
 def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:
-    """Of a resume whose spec is not the one that the run began with."""
+    """The advice for a resume whose spec is not the one that the run began with."""
     if not _remains(spec, bucket).scored:
         return (
             "nothing was trained yet, so `tunefleet run` with the new spec begins anew; or resume without changes, or "

@@ -47,12 +47,12 @@ class Holder:
 
     @classmethod
     def here(cls, lock: str | None, lasts: float = LASTS) -> Holder:
-        """This process."""
+        """Describes this process."""
         return cls(uuid.uuid4().hex, lock=lock, lasts=lasts, **this_driver())
 
     @classmethod
     def read(cls, data: bytes) -> Holder | None:
-        """None: it is no lease, but half of one."""
+        """The holder in the bytes of a lease; None: they are only half of one."""
         try:
             return cls(**json.loads(data))
         except (ValueError, TypeError):
@@ -72,6 +72,7 @@ class Lease:
     def __init__(self, filesystem: FileSystem, folder: str, uri: str, own: Holder) -> None:
         self._filesystem, self._folder, self._uri, self._own = filesystem, folder, uri, own
         self._path = f"{folder}/{LEASE}"
+        self._turn = threading.Lock()  # the run's own thread and the renewing one take turns: none reads half a lease
 
     def take(self, name: str, *, take_over: bool = False) -> None:
         """Write it, unless another driver holds it.
@@ -101,6 +102,10 @@ class Lease:
         Raises:
             StorageError: another driver has taken it over, and may have ended since.
         """
+        with self._turn:
+            self._keep()
+
+    def _keep(self) -> None:
         other = self._holder()
         if other is None or other.token != self._own.token:
             who = "another driver, which has ended" if other is None else str(other)
@@ -126,11 +131,11 @@ class Lease:
                 return None
 
     def _is_dead(self, other: Holder) -> bool:
-        """This process holds the lock that it held, or it has not renewed the lease for too long."""
+        """True if this process holds the lock that `other` held, or `other` has not renewed the lease for too long."""
         return (other.lock is not None and other.lock == self._own.lock) or self._age() > other.lasts
 
     def _age(self) -> float:
-        """Seconds since the lease was written last, by the clock of the bucket: no machine's own is trusted."""
+        """The seconds since the lease was written last, by the clock of the bucket: no machine's own is trusted."""
         probed = f"{self._folder}/.clock-{self._own.token}"
         with told(self._uri, "be written"):
             with self._filesystem.open_output_stream(probed) as output:
@@ -158,7 +163,7 @@ def leased(
     lasts: float = LASTS,
     renewed: float = RENEWED,
 ) -> Iterator[Lease | None]:
-    """In the block no driver of another machine runs or resumes the experiment; None where `storage` is a folder.
+    """Keep drivers of other machines from the experiment in the block; gives None where `storage` is a folder.
 
     Args:
         lock: see `only_driver`, which keeps out those of this machine.
@@ -192,7 +197,7 @@ def leased(
 
 
 def _renew(lease: Lease, ended: threading.Event, seconds: float) -> None:
-    """Until the run ends, or has lost it: that the driver hears when it saves the next time."""
+    """Renews the lease until the run ends, or has lost it: that the driver hears when it saves the next time."""
     while not ended.wait(seconds):
         try:
             lease.keep()

@@ -19,19 +19,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from cluster.processes import BOOT
 from trainables.disk import make_closed
 from tuning.run.folder import LOCK_FILE, RunFolderError
-
-BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; drawn anew at each start of the machine
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def only_driver(folder: Path, name: str) -> Iterator[str | None]:
-    """In the block no other process of this machine runs or resumes the experiment, nor one of another machine that has
-    the same folder; a folder that is then empty is removed again. Gives what only this lock is called as long as the
-    machine is up; None where the file system has no locks.
+    """Keep other processes from running the experiment in the block, also those of machines that share its folder.
+
+    A folder that is then empty is removed again. Gives a name that no other lock of this machine has while it is up;
+    None where the file system has no locks.
 
     Args:
         folder: its run folder; made, closed to other accounts, if there is none.
@@ -82,7 +82,7 @@ def _no_link(path: str, flags: int) -> int:
 
 
 class Driver(TypedDict):
-    """Who runs an experiment."""
+    """A process that runs an experiment."""
 
     process: int
     host: str
@@ -91,7 +91,7 @@ class Driver(TypedDict):
 
 
 def this_driver() -> Driver:
-    """This process, for whoever is refused because of it."""
+    """Describes this process, for whoever is refused because of it."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
@@ -101,7 +101,7 @@ def this_driver() -> Driver:
 
 
 def _called(lock: int) -> str:
-    """The lock file, among all of this machine since it was started."""
+    """A name of the lock file among all of this machine since it was started."""
     found = os.fstat(lock)
     return f"{BOOT.read_text().strip() if BOOT.exists() else socket.gethostname()}:{found.st_dev}:{found.st_ino}"
 

@@ -76,7 +76,7 @@ def _in_bucket(bucket: RunBucket, study: str) -> BucketStorage:
 
 @contextmanager
 def held_place(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[RunPlace]:
-    """Where the run of `spec` lies; in the block no other driver writes there, on this machine or another.
+    """Gives the place of the run of `spec`; in the block no other driver writes there, on this machine or another.
 
     Args:
         take_over: see `lease.Lease.take`.

@@ -178,7 +178,7 @@ class Progress(Callback):  # type: ignore[misc]
             self._print(f"{self._name}  trial {_named(number, trial)}  {ended}")
 
     def _cause(self, number: int, trial: Any) -> str:
-        """Why it failed; of a failure that was shown already, whose it was."""
+        """The reason why it failed; of one that was shown already, the trial that had it first."""
         line = cause(trial)
         first = self._told.setdefault(
             blanked(line), own := f"trial {_named(number, trial)} of {self.study}, seed {self.seed}"
@@ -208,7 +208,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._live.start(refresh=True)
 
     def _print(self, line: str) -> None:
-        """Plain lines are for logs; a terminal or a notebook shows the table instead."""
+        """Print a plain line, for logs; a terminal or a notebook shows the table instead."""
         if self._console is not None and not (self._console.is_terminal or self._console.is_jupyter):
             file = self._console.file
             self._draw(lambda: print(line, file=file, flush=True))

@@ -106,7 +106,7 @@ class NoProgressLines(TrialProgressCallback):  # type: ignore[misc]
     """Takes the place of Tune's callback that prints: it tells of trials that end without a report at any verbosity."""
 
     def on_trial_result(self, *args: Any, **info: Any) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     on_trial_error = on_trial_complete = on_trial_result
 
@@ -115,11 +115,11 @@ class NoReporter(ProgressReporter):  # type: ignore[misc]
     """Takes the place of Tune's reporter of progress."""
 
     def should_report(self, *args: Any, **options: Any) -> bool:
-        """Never."""
+        """Returns false: there is never anything to report."""
         return False
 
     def report(self, *args: Any) -> None:
-        """Nothing."""
+        """Print nothing."""
 
 
 def no_reporter() -> NoReporter | None:

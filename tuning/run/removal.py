@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainables.shared_memory import SharedMemory
+from trainables.wording import counted
 from tuning.checks.mistakes import SpecError
 from tuning.outcome import StudyOutcome
 from tuning.run.bucket import RunBucket
@@ -27,7 +28,7 @@ MEGA = 1e6
 
 @dataclass(frozen=True)
 class Remains:
-    """What is there of one experiment, as it was found.
+    """All that is there of one experiment, as it was found.
 
     Attributes:
         folder: its run folder, or the driver's working folder of a run in a bucket; None: there is none.
@@ -67,29 +68,29 @@ class Remains:
 
     @property
     def scored(self) -> bool:
-        """Whether a trial has reported a score, as far as is known: what cannot be read may hold one."""
+        """True if a trial has reported a score, or may have: a store that cannot be read may hold one."""
         return bool(self.unread) or any(trial.reports for study in self.studies for trial in study.trials)
 
     @property
     def nothing(self) -> bool:
-        """Whether there is nothing to remove."""
+        """True if there is nothing to remove."""
         return self.folder is None and self.bucket is None and not self.studies
 
     def lines(self) -> list[str]:
-        """What `remove` takes away, for its user."""
+        """The lines that tell a user what `remove` takes away."""
         told = []
         if self.bucket is not None:
             told.append(f"{self.bucket.uri}, with its checkpoints and records")
         if self.folder is not None and self.folder.is_dir():
             sizes = [path.lstat().st_size for path in self.folder.rglob("*") if not path.is_dir()]
-            told.append(f"{self.folder}: {len(sizes)} files, {sum(sizes) / MEGA:,.1f} MB")
+            told.append(f"{self.folder}: {counted(len(sizes), 'file')}, {sum(sizes) / MEGA:,.1f} MB")
         if self.studies:
             trials = sum(len(study.trials) for study in self.studies)
             reports = sum(len(trial.reports) for study in self.studies for trial in study.trials)
             counts = (
-                _several(len(self.studies), "study", "studies"),
-                _several(trials, "trial"),
-                _several(reports, "report"),
+                counted(len(self.studies), "study", "studies"),
+                counted(trials, "trial"),
+                counted(reports, "report"),
             )
             told.append(f"{counts[0]} with {counts[1]} and {counts[2]}, recorded in {masked(self.store)}")
         return told
@@ -150,7 +151,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != LOCK_FILE:
             path.unlink()
-
-
-def _several(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or f'{one}s'}"

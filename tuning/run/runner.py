@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,18 @@ def run_experiment(
     with held_place(spec, take_over=take_over) as place:
         say = functools.partial(_say, spec.name) if progress else _keep_quiet
         claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=say)
-        return _run_claimed(spec, place, tracking, progress=progress, resume=resume, force=force)
+        return _run_claimed(spec, place, tracking, say, progress=progress, resume=resume, force=force)
 
 
 def _run_claimed(
-    spec: ExperimentSpec, place: RunPlace, tracking: Tracking, *, progress: bool, resume: bool, force: bool
+    spec: ExperimentSpec,
+    place: RunPlace,
+    tracking: Tracking,
+    say: Callable[[str], None],
+    *,
+    progress: bool,
+    resume: bool,
+    force: bool,
 ) -> ExperimentOutcome:
     store = StudyStore(spec.store_url)
     studies: list[Study] = []
@@ -119,14 +126,13 @@ def _run_claimed(
         from tuning.run.data_look import data_summary
         from tuning.run.searching import run_studies, turns
 
-        say = functools.partial(_say, spec.name) if progress else _keep_quiet
         data = data_summary(spec, joined, say) if studies else None
         require_ending_warmups(spec, data)
         for line in data_lines(data, spec.resolved_objective().metric) if data is not None and progress else ():
             _print(line)
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
+        say(session.describe())
         if progress:
-            _say(spec.name, session.describe())
             _print(tracking.describe())
         room = claimed_room(spec, [study.plan for study in studies], session.slots)
         if progress:

@@ -21,7 +21,7 @@ class StoreCopies(Callback):  # type: ignore[misc]
         return {}
 
     def get_state(self) -> None:
-        """Called by Tune for each snapshot. What is raised here ends the study, without that snapshot.
+        """Copy the store, for each snapshot of Tune's. What is raised here ends the study, without that snapshot.
 
         Raises:
             StorageError: the copy cannot be written, or another driver has taken the run over.

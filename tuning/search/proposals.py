@@ -34,7 +34,7 @@ class Proposals(Frozen):
         return [("space", "every value is fixed, there is nothing to propose; give at least one range or choice")]
 
     def planned_trials(self, space: Space) -> int | None:
-        """As many as are asked for, or as a finite space has configurations: none is proposed twice."""
+        """The number of trials asked for, or of a finite space's configurations if that is less: none comes twice."""
         return self.trials if self.trials is None or space.size is None else min(self.trials, space.size)
 
     def planned(self, space: Space, searcher: Searcher, scheduler: TrialScheduler) -> Plan:
@@ -46,7 +46,7 @@ class Proposals(Frozen):
         return Plan(scheduler, trials, searcher=searcher, most_trials=most, weights_only=True)
 
     def first_draws(self, space: Space) -> int:
-        """All of those that are known beforehand."""
+        """All trials are such draws; 0 where their number is not known beforehand."""
         return self.planned_trials(space) or 0
 
 
@@ -79,15 +79,15 @@ class ModelledProposals(Proposals):
         return self
 
     def first_draws(self, space: Space) -> int:
-        """Those before its model proposes any."""
+        """The draws before its model proposes any."""
         return self.learns_after(space)
 
     def learns_after(self, space: Space) -> int:
-        """The ones at random; of a finite space no more than it has configurations."""
+        """The number of trials at random; in a finite space no more than it has configurations."""
         return self._random_ones() if space.size is None else min(self._random_ones(), space.size)
 
     def outline(self, space: Space) -> str:
-        """How many are not the model's own."""
+        """Says how many trials are not the model's own."""
         return f"the first {self.learns_after(space)} at random, then TPE"
 
     def modelled(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Plan:

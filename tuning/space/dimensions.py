@@ -63,7 +63,7 @@ class Dimension(Frozen, ABC):
     @property
     @abstractmethod
     def count(self) -> int | None:
-        """How many values there are; None: without end, as in a range without a step."""
+        """The number of values; None: without end, as in a range without a step."""
 
     @abstractmethod
     def contains(self, value: Value) -> bool:

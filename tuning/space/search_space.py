@@ -88,7 +88,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
 
     @property
     def size(self) -> int | None:
-        """How many configurations there are; None: without end."""
+        """The number of configurations; None: without end."""
         counts = [dimension.count for _, dimension in self.items()]
         return None if None in counts else math.prod(count for count in counts if count is not None)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from trainables.errors import InputError, nearest
+from trainables.wording import counted, percent
 from tuning.starting.columns import Column, Rows, pieces
 
 LABELS = (
@@ -32,7 +33,7 @@ FOREIGN = 0.2  # share of letters beyond ASCII from which on a model for English
 
 
 class Choices(NamedTuple):
-    """What a first spec says of the data."""
+    """The choices of a first spec about the data."""
 
     task: str  # text_classification or text_regression
     text: tuple[Column, ...]  # one or two
@@ -76,7 +77,7 @@ def choose(rows: Rows, text: Sequence[str] = (), label: str | None = None) -> Ch
     validation = CUT[0] if total >= FEW_ROWS else CUT[1]
     empty = sum(column.missing for column in texts)
     if empty:
-        why["drop_empty"] = f"{_count(empty, 'row')} without a text"
+        why["drop_empty"] = f"{counted(empty, 'row')} without a text"
     _doubts(rows, chosen, texts, task, unsure)
     return Choices(task, texts, chosen, max_length, cut, validation, TEST_CUT, empty > 0, why, tuple(unsure))
 
@@ -162,23 +163,23 @@ def _length(texts: Sequence[Column], why: dict[str, str]) -> tuple[int, float]:
     best = next((length for length in LENGTHS if length >= covered), LENGTHS[-1])
     cut = sum(length > best for length in lengths) / len(lengths)
     longest = f"half of the rows have about {lengths[len(lengths) // 2]} tokens or fewer, the longest {lengths[-1]}"
-    why["max_length"] = f"{longest}; {_share(cut)} of them are cut" if cut else longest
+    why["max_length"] = f"{longest}; {percent(cut)} of them are cut" if cut else longest
     return best, cut
 
 
 def _doubts(rows: Rows, label: Column, texts: Sequence[Column], task: str, unsure: list[str]) -> None:
-    """What the data itself leaves open, or will not work."""
+    """Adds what the data itself leaves open, or what will not work."""
     if not rows.complete:
         unsure.append("Only the beginning of a large file was looked at.")
     if label.missing:
         unsure.append(
-            f"{_count(label.missing, 'row')} without a label: fill it in or remove them, or the run is refused."
+            f"{counted(label.missing, 'row')} without a label: fill it in or remove them, or the run is refused."
         )
     if task == "text_classification":
         rare = [name for name, count in label.counts.items() if count < FEWEST_OF_CLASS]
         if rare and not {"validation", "test"} <= rows.splits.keys():
             unsure.append(
-                f"{_count(len(rare), 'class', 'classes')} with fewer than {FEWEST_OF_CLASS} rows, one for each split."
+                f"{counted(len(rare), 'class', 'classes')} with fewer than {FEWEST_OF_CLASS} rows, one for each split."
             )
         alike = _alike(label)
         if alike:
@@ -193,11 +194,3 @@ def _alike(label: Column) -> str:
     for name in label.counts:
         seen.setdefault(" ".join(name.lower().split()), []).append(name)
     return "; ".join(" / ".join(map(repr, sorted(names))) for names in list(seen.values()) if len(names) > 1)
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"1 {one}" if number == 1 else f"{number:,} {many or f'{one}s'}"
-
-
-def _share(share: float) -> str:
-    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"

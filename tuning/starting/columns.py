@@ -71,12 +71,12 @@ class Column:
 
     @property
     def is_plain(self) -> bool:
-        """Whether all cells are texts, numbers, truth values or nothing: no lists or objects."""
+        """True if all cells are texts, numbers, truth values or nothing: no lists or objects."""
         return all(cell is None or isinstance(cell, str | int | float) for cell in self.cells)
 
     @property
     def names_rows(self) -> bool:
-        """Whether it tells rows apart, as an id or a date does."""
+        """True if it tells rows apart, as an id or a date does."""
         if len(self.counts) < len(self.texts) and not self.holds_dates:
             return False
         if self.holds_dates or ROW_NAMES.fullmatch(self.name):
@@ -87,17 +87,17 @@ class Column:
 
     @property
     def holds_dates(self) -> bool:
-        """Whether all its values are dates or times."""
+        """True if all its values are dates or times."""
         return bool(self.texts) and all(DATE.fullmatch(text.strip()) for text in self.counts)
 
     @property
     def has_fractions(self) -> bool:
-        """Whether it holds numbers, and not only whole ones."""
+        """True if it holds numbers, and not only whole ones."""
         return self.numbers is not None and any(not number.is_integer() for number in self.numbers)
 
     @property
     def holds_text(self) -> bool:
-        """Whether its values are texts for a model to read."""
+        """True if its values are texts for a model to read."""
         strings = all(isinstance(cell, str) for cell in self.cells if cell is not None)
         plain = strings and self.numbers is None and not self.holds_dates
         return bool(self.texts) and plain and self.words > TEXT_WORDS
@@ -116,7 +116,7 @@ class Column:
         return "classes" if few and self.words <= LABEL_WORDS else ""
 
     def describe(self) -> str:
-        """In a few words, for messages."""
+        """The column in a few words, for messages."""
         if not self.texts:
             return f"{self.name} (empty)"
         if not self.is_plain and all(isinstance(cell, list) and len(cell) == 1 for cell in self.cells):

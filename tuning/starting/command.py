@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from trainables.errors import InputError
 from tuning.checks.mistakes import SpecError
 from tuning.spec_file import EXAMPLES, presets
+from tuning.terminal import Add
 
-Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 STARTER = "experiment.yaml"
 YAML = (".yaml", ".yml")
 
@@ -77,7 +76,7 @@ def _write_for_data(arguments: argparse.Namespace) -> int:
 
 
 def _target(name: str) -> Path:
-    """Where to write.
+    """The path of the file to write.
 
     Raises:
         InputError: the name is a preset's, or that of data.

@@ -113,5 +113,5 @@ def _written(value: Any) -> str:
 
 
 def _comment(text: str) -> str:
-    """On one line, whatever it holds."""
+    """`text` on one line, whatever it holds."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

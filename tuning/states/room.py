@@ -160,5 +160,5 @@ def _free(spec: ExperimentSpec) -> int | None:
 
 
 def shown(size: int) -> str:
-    """Bytes for people."""
+    """A number of bytes for people."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

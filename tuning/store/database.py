@@ -116,7 +116,7 @@ def check_sqlite(url: str) -> None:
 
 
 def damage_of_sqlite(file: Path) -> str | None:
-    """What is wrong with a SQLite file, by SQLite's own look through all of it; None if nothing is."""
+    """The damage that SQLite's own look through a whole file finds; None if there is none."""
     try:
         with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT)) as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(1)")]

@@ -73,7 +73,7 @@ class StudyFacts:
             self._set("provenance", self._provenance)
 
     def set_data(self, summary: DataSummary) -> None:
-        """What the study's data came to, as it was before its trials."""
+        """Record the summary of the study's data, as they were before its trials."""
         self._set("data", summary.model_dump(mode="json"))
 
     def set_test(self, score: TestScore) -> None:
@@ -88,7 +88,7 @@ class StudyFacts:
             set_study_attributes(self._storage, self._study_id, attributes)
 
     def begin_final(self) -> None:
-        """The training of a final model begins, which ends with a look at the test split."""
+        """Record that the training of a final model begins, which ends with a look at the test split."""
         self._set("final_begun", clock.time())
 
     def add_final(self, model: FinalModel) -> None:
@@ -108,7 +108,7 @@ class StudyFacts:
         return None if self._ended else self._last_sign
 
     def hold(self, held: Held, *, ended: bool = False) -> None:
-        """The study has held so much up to now, in all its runs.
+        """Record what the study has held up to now, in all its runs.
 
         Args:
             ended: the run says good-bye: it holds nothing any more.

@@ -39,7 +39,7 @@ class Plan:
 
 
 class PlanShape(Protocol):
-    """What the room that a study takes depends on: a `Plan`, or what a strategy tells of it beforehand."""
+    """The parts of a plan that a study's room depends on: a `Plan` has them, and a strategy tells them beforehand."""
 
     @property
     def trials(self) -> int | None:
@@ -83,24 +83,26 @@ class Strategy(Frozen, ABC):
         return None
 
     def planned_trials(self, space: Space) -> int | None:
-        """How many trials it starts at most; None: it cannot be told beforehand."""
+        """The number of trials that it starts at most; None: it cannot be told beforehand."""
         return None
 
     def shape(self, space: Space) -> PlanShape:
-        """Of a plan over `space`, as far as room for its states goes."""
+        """The shape of its plan over `space`, which room for its states depends on."""
         return PlannedShape(self.planned_trials(space), self.weights_only)
 
     def first_draws(self, space: Space) -> int:
-        """How many of its first trials are the draws of `tuning.space.Draws`, which for one seed are the same ones in
-        every strategy that has such."""
+        """The number of its first trials that are the draws of `tuning.space.Draws`.
+
+        For one seed they are the same ones in every strategy that has such.
+        """
         return 0
 
     def learns_after(self, space: Space) -> int | None:
-        """After how many trials a model of the scores proposes; None: it has none."""
+        """The number of trials after which a model of the scores proposes; None: it has none."""
         return None
 
     def outline(self, space: Space) -> str:
-        """What `tunefleet validate` says of its trials, such as how many values of a range; or nothing."""
+        """The words of `tunefleet validate` about its trials, such as how many values of a range; "" for none."""
         return ""
 
     @abstractmethod

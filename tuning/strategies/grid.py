@@ -26,11 +26,11 @@ class Grid(Strategy):
     points: PositiveInt = Field(3, description="values per range, both ends included, evenly spaced on its scale")
 
     def planned_trials(self, space: Space) -> int:
-        """All combinations."""
+        """The number of all combinations."""
         return math.prod(len(dimension.grid(self.points)) for _, dimension in space.items())
 
     def outline(self, space: Space) -> str:
-        """How many values stand for a range: without `points` the user has not said it."""
+        """Says how many values stand for a range: without `points` the user has not said it."""
         counts = {name: len(dimension.grid(self.points)) for name, dimension in space.searched.items()}
         ranges = [name for name, dimension in space.searched.items() if not isinstance(dimension, Choice)]
         each = " x ".join(f"{count} of {name}" for name, count in counts.items())

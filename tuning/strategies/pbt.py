@@ -76,11 +76,11 @@ class Pbt(Strategy):
         return found
 
     def planned_trials(self, space: Space) -> int:
-        """All members."""
+        """The number of members."""
         return self.population
 
     def first_draws(self, space: Space) -> int:
-        """The first values of all members."""
+        """All members begin with such draws."""
         return self.population
 
     def planned_epochs(self, space: Space, epochs: float) -> float:

@@ -47,7 +47,7 @@ def unknown_mode() -> str | None:
 
 
 def _settings_files() -> tuple[Path, ...]:
-    """Of the working directory, then of the account."""
+    """The settings files of the working directory and of the account, in this order."""
     base = Path(os.environ.get("WANDB_DIR") or ".")
     folder = next((base / name for name in (".wandb", "wandb") if (base / name).is_dir()), base / "wandb")
     account = Path(os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb").expanduser())
@@ -55,7 +55,7 @@ def _settings_files() -> tuple[Path, ...]:
 
 
 def _mode_in(file: Path) -> str:
-    """As the file has it; empty where there is none, or it cannot be read: wandb then takes it for empty, too."""
+    """The mode in a settings file; empty without one, or where it cannot be read: wandb takes that for empty, too."""
     parser = configparser.ConfigParser()
     try:
         parser.read_string(file.read_text(encoding="utf-8"))

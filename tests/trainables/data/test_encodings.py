@@ -62,7 +62,12 @@ def test_another_encoding_is_guessed_and_shown(texts: list[str], encoding: str, 
 
 def test_all_lines_in_another_encoding_are_counted(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_bytes(csv(FRENCH).encode("cp1252"))
-    unusable("data.path", "line 2 holds the byte 0xe9; 40 lines are not", "text_classification", generic(tmp_path))
+    unusable(
+        "data.path",
+        "line 2 holds the byte 0xe9, the first of 40 such lines; as cp1252",
+        "text_classification",
+        generic(tmp_path),
+    )
 
 
 def test_the_encoding_can_be_set(tmp_path: Path) -> None:

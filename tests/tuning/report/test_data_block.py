@@ -22,7 +22,7 @@ def test_the_block_tells_files_splits_tokens_what_was_left_out_and_what_is_suspi
     lines = list(data_lines(DATA, "f1"))
     assert lines[0] == "data: reviews.csv (train): 10,090 rows; cp1252, separator semicolon, quoted"
     assert lines[1].startswith("  train      7,000 rows: neg 6,300, ")
-    assert lines[2].strip() == "median 180 tokens, longest 2,100; 3,500 rows cut (50.0%), 42.0% of tokens lost"
+    assert lines[2].strip() == "median 180 tokens, longest 2,100; 3,500 rows cut (50 %), 42 % of tokens lost"
     assert "  left out: 90 rows with a text that stands in the data already" in lines
     assert any(line.startswith("  f1 is that of the class ") for line in lines)
     assert not any("f1 is that" in line for line in data_lines(DATA, "accuracy"))  # nobody has asked
@@ -58,7 +58,7 @@ def test_one_row_is_no_rows_and_paths_are_those_that_a_person_would_write(
 def test_figures_of_a_part_of_a_split_say_so() -> None:
     part = DATA.tokens["train"].model_copy(update={"rows": 2000, "cut_rows": 500})
     assert tokens_in_words(part, 7000) == (
-        "median 180 tokens, longest 2,100 (of its first 2,000 rows); 500 rows cut (25.0%), 42.0% of tokens lost"
+        "median 180 tokens, longest 2,100 (of its first 2,000 rows); 500 rows cut (25 %), 42 % of tokens lost"
     )
 
 

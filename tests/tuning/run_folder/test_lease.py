@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,20 @@ def test_a_driver_that_is_taken_over_stops_at_its_next_snapshot_and_the_other_on
         (study,) = run_experiment(load_spec(raw), progress=False, resume=True).studies
     assert study.state is StudyState.FINISHED
     assert study.count(TrialState.FAILED) == 0
+
+
+@pytest.mark.unit
+def test_two_threads_of_one_driver_that_renew_the_lease_never_take_each_other_for_a_stranger(tmp_path: Path) -> None:
+    """On a folder a file is empty while it is written anew."""
+    from pyarrow.fs import LocalFileSystem
+
+    lease = Lease(LocalFileSystem(), str(tmp_path), "s3://bucket/mine", Holder.here("lock"))
+    lease.take(NAME)
+
+    def renew() -> None:
+        for _ in range(300):
+            lease.keep()
+
+    with ThreadPoolExecutor(2) as threads:
+        for ended in [threads.submit(renew) for _ in range(2)]:
+            ended.result()

@@ -13,7 +13,7 @@ from tests.support.specs import GOOD
 from tuning import cli
 from tuning.checks.before_run import require_runnable
 from tuning.checks.mistakes import SpecError
-from tuning.checks.user_code import names_in
+from tuning.checks.user_code import defined_names
 from tuning.run.runner import run_experiment
 from tuning.spec import load_spec
 
@@ -114,7 +114,7 @@ def test_a_good_one_is_taken_by_any_way_in_which_a_name_is_made(own: Any) -> Non
 
 def test_the_names_of_a_module_are_read_off_its_source() -> None:
     imports, loop = b"import a.b, c as d\nfrom e import f as g\n", b"x: int = 1\nfor y in (): z = 2\n"
-    assert names_in(imports + loop + b"def h():\n    inner = 1\n_k = __l = 3\n") == {
+    assert defined_names(imports + loop + b"def h():\n    inner = 1\n_k = __l = 3\n") == {
         "a",
         "d",
         "g",
@@ -124,8 +124,8 @@ def test_the_names_of_a_module_are_read_off_its_source() -> None:
         "h",
         "_k",
     }
-    assert names_in(b"from a import *\n") is None
-    assert names_in(b"") == set()
+    assert defined_names(b"from a import *\n") is None
+    assert defined_names(b"") == set()
 
 
 def offline(variable: str, value: str, *overrides: str) -> list[str]:

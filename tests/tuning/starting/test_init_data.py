@@ -120,7 +120,7 @@ def test_many_distinct_numbers_are_predicted_as_numbers_and_few_are_classes() ->
 def test_max_length_holds_nearly_all_rows(words: int, expected: int) -> None:
     rows = rows_of(text=lambda i: sentence(i, words), label=lambda i: i % 2)
     assert started(write("long.csv", rows)).data.max_length == expected
-    assert ("100% of them are cut" in Path("out.yaml").read_text()) is (words == 900)
+    assert ("100 % of them are cut" in Path("out.yaml").read_text()) is (words == 900)
 
 
 def test_a_script_without_blanks_has_a_token_per_character() -> None:

@@ -1,0 +1,32 @@
+"""Rows that were read are not read again: `tunefleet validate` checks them, and then shows what they came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_kept: ContextVar[dict[Hashable, Any] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def rows_kept() -> Iterator[None]:
+    """In the block, what was read of a data set stays in memory, and files that change meanwhile are not looked at."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def kept(key: Hashable, read: Callable[[], T]) -> T:
+    """What `read` returns, or within a block of `rows_kept` what it has returned before for an equal `key`."""
+    known = _kept.get()
+    if known is None:
+        return read()
+    if key not in known:
+        known[key] = read()
+    found: T = known[key]
+    return found
