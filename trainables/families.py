@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,11 +73,11 @@ def position_limit(config: Mapping[str, Any]) -> int | None:
     length that they are made for.
     """
     part = text_part(config)
-    kind = part.get("model_type") or config.get("model_type")
+    kind = str(part.get("model_type") or config.get("model_type"))
     if kind in UNLIMITED_POSITIONS or _is_relative(part):
         return None
     stated = (part.get(name) for name in POSITIONS)
-    limit = next((int(n) for n in stated if isinstance(n, int | float) and n > 0), None)
+    limit = next((int(n) for n in stated if isinstance(n, int | float) and 0 < n < math.inf), None)
     if limit is not None and kind in POSITIONS_AFTER_PADDING:
         padding = part.get("pad_token_id")
         limit -= 1 + (padding if isinstance(padding, int) and kind != "mpnet" else 1)

@@ -17,6 +17,7 @@ from trainables.tokenizer_files import tokenizer_errors
 from trainables.weight_files import ModelError, read_json, weight_errors
 
 CLASSIFIER, CONFIG = "AutoModelForSequenceClassification", "AutoConfig"
+RESAVE = "save the model again with save_pretrained, or write its model_type, such as bert, into config.json"
 
 
 def folder_errors(spec: FineTuneSpec, folder: Path) -> Iterator[ModelError]:
@@ -50,6 +51,8 @@ def config_error(spec: FineTuneSpec, config: Mapping[str, Any]) -> ModelError | 
         return ModelError("model", spec.model, rule, "name the model in full precision that it was made from")
     if isinstance(kind, str) and kind in NOT_FOR_PLAIN_TEXT:
         return ModelError("model", spec.model, f"{kind} {NOT_FOR_PLAIN_TEXT[kind]}", "name another model")
+    if kind is not None and not isinstance(kind, str):
+        return ModelError("model", spec.model, f"its config.json has the model_type {kind!r:.60}", RESAVE)
     if kind == "xmod" and not config.get("default_language"):
         rule = "xmod needs to know the language of the texts"
         step = "set default_language, such as en_XX, in its config.json"
@@ -63,8 +66,8 @@ def config_error(spec: FineTuneSpec, config: Mapping[str, Any]) -> ModelError | 
         step = "read that code, and set trust_remote_code: true if you trust it"
         return ModelError("model", spec.model, rule, step)
     if not kind:
-        step = "save the model again with save_pretrained, or write its model_type, such as bert, into config.json"
-        return ModelError("model", spec.model, "its config.json has no model_type, so nothing tells what it is", step)
+        rule = "its config.json has no model_type, so nothing tells what it is"
+        return ModelError("model", spec.model, rule, RESAVE)
     if kind not in model_types() and not (isinstance(code, Mapping) and CONFIG in code):
         rule = f"transformers {version('transformers')} does not know the model_type {kind!r}"
         return ModelError("model", spec.model, rule, "check model_type in its config.json, or name another model")

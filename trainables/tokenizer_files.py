@@ -30,13 +30,15 @@ def tokenizer_errors(spec: FineTuneSpec, folder: Path, config: Mapping[str, Any]
     except ModelError as error:
         yield error
         return
-    if "AutoTokenizer" in (stated.get("auto_map") or {}):
+    code = stated.get("auto_map")
+    if isinstance(code, Mapping) and "AutoTokenizer" in code:
         if not spec.trust_remote_code:
             rule = "its tokenizer is Python code of its own, which is not run unasked"
             step = "read that code, and set trust_remote_code: true if you trust it"
             yield ModelError("model", spec.model, rule, step)
         return
-    if {stated.get("tokenizer_class"), config.get("tokenizer_class"), config.get("model_type")} & WITHOUT_VOCABULARY:
+    classes = (stated.get("tokenizer_class"), config.get("tokenizer_class"), config.get("model_type"))
+    if any(isinstance(name, str) and name in WITHOUT_VOCABULARY for name in classes):
         return
     yield from _file_errors(spec.model, folder)
     if (folder / FAST).is_file():
@@ -103,14 +105,30 @@ def _fast_errors(spec: FineTuneSpec, path: Path, config: Mapping[str, Any]) -> I
     except ModelError as error:
         yield error
         return
+    try:
+        ids, special = _tokens(content)
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError):
+        yield ModelError("model", str(path), "is JSON, but not of a tokenizer", FETCH_AGAIN)
+        return
+    if not ids:
+        yield ModelError("model", str(path), "has no vocabulary", FETCH_AGAIN)
+    elif wrong := vocabulary_error(spec.model, ids, ids.keys() - special, text_part(config).get("vocab_size")):
+        yield wrong
+
+
+def _tokens(content: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
+    """The ids of all tokens, none where there is no vocabulary, and which of them are special.
+
+    Raises:
+        AttributeError, KeyError, TypeError, IndexError, ValueError: it is no tokenizer.
+    """
     vocabulary = (content.get("model") or {}).get("vocab")
     if not vocabulary:
-        yield ModelError("model", str(path), "has no vocabulary", FETCH_AGAIN)
-        return
+        return {}, set()
     # A list of (piece, score) where the pieces' ids are their places, else ids by piece.
     plain = dict(vocabulary) if isinstance(vocabulary, dict) else {p[0]: i for i, p in enumerate(vocabulary)}
     added = {token["content"]: token for token in content.get("added_tokens") or ()}
-    special = {name for name, token in added.items() if token.get("special")}
     ids = plain | {name: token["id"] for name, token in added.items()}
-    if wrong := vocabulary_error(spec.model, ids, ids.keys() - special, text_part(config).get("vocab_size")):
-        yield wrong
+    if not all(isinstance(name, str) and isinstance(number, int) for name, number in ids.items()):
+        raise TypeError("a token is a text, and its id a number")
+    return ids, {name for name, token in added.items() if token.get("special")}

@@ -18,6 +18,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 POINTER = b"version https://git-lfs"
 FETCH_POINTER = "it is a pointer of Git LFS, not the file itself"
 FETCH_AGAIN = "fetch it again, with `git lfs pull` in a clone of a repository"
+LONGEST_JSON = 256_000_000  # bytes; the longest tokenizer.json of today has 35 million
 LONGEST_HEADER = 100_000_000  # bytes; what the safetensors library accepts
 # Weights that transformers reads no more, or that are made for computing alone, by how their files are called.
 FOREIGN = {
@@ -41,9 +42,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model.
 
     Raises:
-        ModelError: it is cut off, a pointer of Git LFS, or no JSON object; names the file.
+        ModelError: it is cut off, a pointer of Git LFS, longer than any such file, or no JSON object; names the file.
     """
-    raw = path.read_bytes()
+    with path.open("rb") as file:
+        raw = file.read(LONGEST_JSON + 1)
+    if len(raw) > LONGEST_JSON:
+        raise ModelError("model", str(path), f"is longer than {LONGEST_JSON:,} bytes, which none is", FETCH_AGAIN)
     if raw.startswith(POINTER):
         raise ModelError("model", str(path), FETCH_POINTER, FETCH_AGAIN)
     try:
@@ -51,6 +55,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         rule = f"is empty or cut off, or no JSON ({error})" if raw.strip() else "is empty"
         raise ModelError("model", str(path), rule, FETCH_AGAIN) from error
+    except RecursionError as error:
+        raise ModelError("model", str(path), "nests deeper than any such file", FETCH_AGAIN) from error
     if not isinstance(content, dict):
         raise ModelError("model", str(path), f"holds a {type(content).__name__}, not an object", FETCH_AGAIN)
     return content
@@ -147,8 +153,10 @@ def _header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
         try:
             header = json.loads(opened.read(length))
             tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
-            assert all(tensor["shape"] is not None and tensor["data_offsets"] for tensor in tensors.values())
-        except (ValueError, AttributeError, KeyError, TypeError, AssertionError) as error:
+            numbers = [number for tensor in tensors.values() for number in (*tensor["shape"], *tensor["data_offsets"])]
+            assert all(isinstance(number, int) and number >= 0 for number in numbers)
+            assert all(len(tensor["data_offsets"]) == 2 for tensor in tensors.values())
+        except (ValueError, AttributeError, KeyError, TypeError, AssertionError, RecursionError) as error:
             rule = "is no safetensors file: its header cannot be read"
             raise ModelError("model", str(file), rule, "copy or fetch it again") from error
     return tensors, 8 + length

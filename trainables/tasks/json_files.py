@@ -45,7 +45,7 @@ def read_json(path: Path, content: Decoded, texts: Sequence[str], label: str) ->
 
 def _found(path: Path, text: str, texts: Sequence[str], label: str) -> _Found:
     try:
-        whole = json.loads(text)
+        whole = _read(text)
     except ValueError as error:
         if text.lstrip()[:1] == "[":
             raise _broken(path, error) from error
@@ -57,6 +57,16 @@ def _found(path: Path, text: str, texts: Sequence[str], label: str) -> _Found:
     raise _other_shape(path, f"holds {json.dumps(whole)[:60]}", texts, label)
 
 
+def _read(text: str) -> Any:
+    """Raises:
+    ValueError: it is no JSON, or nests deeper than a row can.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply: line 1 column 1") from error
+
+
 def _beginning(text: str) -> _Found | None:
     """The whole objects of a file that was cut off, if they stand in a list or one per line; None: they do not."""
     decoder, rows = json.JSONDecoder(), []
@@ -66,7 +76,7 @@ def _beginning(text: str) -> _Found | None:
     while (start := between.match(text, place)) and start.end() < len(text):
         try:
             row, place = decoder.raw_decode(text, start.end())
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         rows.append(row)
     return _Found(rows, "a list of objects" if listed else PER_LINE) if rows else None
@@ -77,7 +87,7 @@ def _per_line(path: Path, text: str) -> _Found:
     numbered = [(n, line) for n, line in enumerate(re.split(r"\r\n|\n|\r", text), 1) if line.strip()]
     lines = [n for n, _ in numbered]
     try:  # in one go, which is faster; a line that is none, or several, is then found by itself
-        rows = json.loads("[" + ",".join(line for _, line in numbered) + "]")
+        rows = _read("[" + ",".join(line for _, line in numbered) + "]")
     except ValueError:
         rows = []
     if len(rows) == len(lines):
@@ -85,7 +95,7 @@ def _per_line(path: Path, text: str) -> _Found:
     broken: list[tuple[int, str]] = []
     for n, line in numbered:
         try:
-            rows.append(json.loads(line))
+            rows.append(_read(line))
         except ValueError as error:
             broken.append((n, str(error)))
     reason = re.sub(r": line 1 column (\d+).*", r" at character \1", broken[0][1])

@@ -86,3 +86,12 @@ def test_half_a_character_is_no_text(tmp_path: Path) -> None:
         "text_classification",
         generic(tmp_path),
     )
+
+
+@pytest.mark.parametrize("name", ["train.json", "train.jsonl"])
+def test_json_that_nests_without_end_is_told(name: str, tmp_path: Path) -> None:
+    deep = '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    (tmp_path / name).write_text("\n".join([*map(json.dumps, ROWS[:3]), deep]))
+    unusable("data.path", r"line 4 is no JSON \(it nests too deeply", "text_classification", generic(tmp_path))
+    (tmp_path / name).write_text(f"[{deep}]")
+    unusable("data.path", "nests too deeply", "text_classification", generic(tmp_path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.support.tiny_models import FAMILIES, write_model
 from trainables.model_files import ModelError, longest_input, weight_bytes
 from trainables.models import check_model, load_tokenizer
 from trainables.spec import FineTuneSpec
+from trainables.weight_files import LONGEST_JSON
 
 pytestmark = pytest.mark.unit
 
@@ -223,6 +226,7 @@ def test_a_tokenizer_of_vocabulary_and_merges_alone_is_read(model_type: str, len
         ("", "is empty"),
         (POINTER, "it is a pointer of Git LFS, not the file itself"),
         ("[]", "holds a list, not an object"),
+        ('{"a":' * 20_000 + "1" + "}" * 20_000, "nests deeper than any such file"),
     ],
 )
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
@@ -234,12 +238,57 @@ def test_a_file_that_cannot_be_read_is_named(name: str, content: str, rule: str,
     assert "fetch it again" in message
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
+def test_a_file_of_a_gigabyte_is_not_read_to_its_end(name: str, folder: Path) -> None:
+    (folder / name).touch()
+    os.truncate(folder / name, 10**9)
+    assert f"is longer than {LONGEST_JSON:,} bytes" in told(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"model": []}', '{"model": {"vocab": {"a": "x"}}}', '{"model": {"vocab": {"a": 1}}, "added_tokens": [1]}'],
+)
+def test_a_file_of_json_that_is_no_tokenizer_is_named(content: str, folder: Path) -> None:
+    (folder / "tokenizer.json").write_text(content)
+    assert "tokenizer.json" in told(folder)
+
+
+def test_values_of_the_wrong_kind_are_told_or_passed_over_never_an_error_of_ours(folder: Path) -> None:
+    wrong: list[Any] = [None, [], {}, -1, float("inf"), "x", True, [1], 2**70]
+    for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+        whole = (folder / name).read_text()
+        keys = {*json.loads(whole), "auto_map", "text_config", "model_max_length", "max_position_embeddings"}
+        for key in sorted(keys):
+            for value in wrong:
+                (folder / name).write_text(json.dumps({**json.loads(whole), key: value}))
+                check_model(spec(folder))
+                with contextlib.suppress(ModelError):
+                    longest_input(str(folder))
+        (folder / name).write_text(whole)
+    assert check_model(spec(folder)) == []
+
+
+def test_a_type_of_model_that_is_no_text_is_told(folder: Path) -> None:
+    change(folder / "config.json", model_type=["bert"])
+    assert "has the model_type ['bert']" in told(folder)
+
+
 def test_all_that_is_wrong_is_told_at_once(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     (folder / "model.safetensors").write_text(POINTER)
     (folder / "tokenizer.json").write_text("")
     named = [message.split("'")[1] for _, message in check_model(spec(folder))]
     assert named == [str(folder / name) for name in ("config.json", "model.safetensors", "tokenizer.json")]
+
+
+HEADERS = (
+    b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
+    b'{"a": {"shape": ["x"], "data_offsets": [0, 1]}}',
+    b'{"a": {"shape": [1], "data_offsets": [0]}}',
+    b'{"a": {"shape": [1], "data_offsets": [0, "x"]}}',
+    b'{"a": {"shape": 1, "data_offsets": [0, 1]}}',
+)
 
 
 def test_weights_that_are_cut_off_or_no_weights_at_all_are_named(folder: Path) -> None:
@@ -251,6 +300,7 @@ def test_weights_that_are_cut_off_or_no_weights_at_all_are_named(folder: Path) -
         (b"", "is no safetensors file: empty"),
         (POINTER.encode(), "it is a pointer of Git LFS"),
         ((9).to_bytes(8, "little") + b"not JSON!", "its header cannot be read"),
+        *(((len(header)).to_bytes(8, "little") + header, "its header cannot be read") for header in HEADERS),
     ):
         weights.write_bytes(content)
         assert rule in told(folder)
