@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from trainables.shared_memory import SharedMemory
@@ -24,6 +25,9 @@ from tuning.store.study_store import StudyStore
 from tuning.store.url import StoreError, masked, sqlite_url
 
 MEGA = 1e6
+# What stands in a run folder: of a run, its store, its trackers, a fetch; beside it what was being written.
+ENTRIES = (SPEC_FILE, f"{STORE_FILE}*", STUDIES, LOCK_FILE, "wandb", "results.json", "comparison.*", ORIGIN)
+UNFINISHED = (f".{SPEC_FILE}.*", f".{STORE_FILE}*", ".seen-*")
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,13 @@ class Remains:
         """Take it away; the spec last, so that what is cut off can be done again.
 
         Raises:
-            RunFolderError: other experiments are recorded in a store that would go with the run folder.
+            RunFolderError: other experiments are recorded in a store that would go with the run folder, or something
+                stands there that no run has made.
             StoreError: the store cannot be written.
             ClusterError: the bucket cannot be.
         """
+        if self.bucket is None and self.folder is not None:
+            _refuse_more_than_a_run(self.folder)
         within = (file := _file_of(self.store)) is not None and self.folder is not None and file.parent == self.folder
         if within and self.others:
             raise RunFolderError(
@@ -137,6 +144,21 @@ def _file_of(url: str) -> Path | None:
     from sqlalchemy.engine import make_url
 
     return Path(make_url(url).database or "") if url.startswith("sqlite:///") else None
+
+
+def _refuse_more_than_a_run(folder: Path) -> None:
+    """A folder with a spec.yaml in it may be a project's own, where that file was written by hand, or copied to.
+
+    Raises:
+        RunFolderError: something else stands there.
+    """
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if more := [name for name in found if not any(fnmatchcase(name, known) for known in (*ENTRIES, *UNFINISHED))]:
+        shown = ", ".join(more[:3]) + (f" and {len(more) - 3} more" if len(more) > 3 else "")
+        raise RunFolderError(
+            f"{folder} holds {shown}, which no run has made, so it is not removed. Move that away first, if it is a "
+            "run folder; if it is none, name the experiment (`tunefleet ls` shows them)"
+        )
 
 
 def _empty(folder: Path) -> None:

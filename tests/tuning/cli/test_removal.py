@@ -178,3 +178,32 @@ def test_a_run_that_was_killed_before_its_first_report_is_replaced_by_one_with_a
     assert (study.state, len(study.trials)) == (StudyState.FINISHED, 2)
     with pytest.raises(RunFolderError, match=WAYS):
         run(long_experiment(tmp_path))
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("name", ["spec.yaml", ".", "../project"])
+def test_a_project_with_a_spec_in_it_is_no_run_folder_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    spec, project = run_left(tmp_path, scores=(0.5,)), tmp_path / "project"
+    project.mkdir()
+    (project / "spec.yaml").write_bytes((spec.run_folder / "spec.yaml").read_bytes())
+    for kept in ("train.py", ".git", "thesis.tex", "notes"):
+        (project / kept).write_text("mine")
+    monkeypatch.chdir(project)
+    assert cli.main(["rm", name, "--yes"]) == 2
+    assert "holds .git, notes, thesis.tex and 1 more, which no run has made" in capsys.readouterr().err
+    assert {path.name for path in project.iterdir()} >= {"spec.yaml", "train.py", ".git", "thesis.tex", "notes"}
+
+
+@pytest.mark.unit
+def test_a_link_in_a_run_folder_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    spec, kept = run_left(tmp_path, scores=(0.5,)), tmp_path / "elsewhere"
+    kept.mkdir()
+    (kept / "weights").write_text("mine")
+    (spec.run_folder / "studies").mkdir(exist_ok=True)
+    (spec.run_folder / "studies" / "linked").symlink_to(kept)
+    (spec.run_folder / "wandb").symlink_to(kept)
+    assert cli.main(["rm", str(spec.run_folder), "--yes"]) == 0
+    assert not spec.run_folder.exists()
+    assert (kept / "weights").read_text() == "mine"
