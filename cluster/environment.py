@@ -17,6 +17,11 @@ NO_METRICS = {
 }
 
 
+def litter_in(folder: str) -> dict[str, str]:
+    """What sends there the folder that torch makes when it is imported, here as well: this process has read TMPDIR."""
+    return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torchinductor"}
+
+
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str], always: Mapping[str, str] | None = None) -> Iterator[None]:
     """`settings` in the environment, except where the user has set a variable; `always` in any case. As before at the

@@ -7,6 +7,7 @@ tells nothing (another system, a container's port that the kernel redirects), no
 
 from __future__ import annotations
 
+import getpass
 import ipaddress
 import os
 import pwd
@@ -47,6 +48,14 @@ def account_name(uid: int) -> str:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
     except KeyError:
         return f"uid {uid}"
+
+
+def own_account() -> str:
+    """Who runs this process: a name, or the number where this machine has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def refuse_strangers(source: str, host: str, port: int, *, run_by: str | None, step: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
-from cluster.environment import NO_METRICS, SETTINGS, environment
+from cluster.environment import NO_METRICS, SETTINGS, environment, litter_in
 from cluster.fork_server import LAUNCHER, ForkServer, Imports, can_fork, launching
 from cluster.head import AUTH_MODE
 from cluster.mps import Daemon
@@ -148,11 +148,6 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.Error:  # ended by itself meanwhile
         return []
-
-
-def litter_in(folder: str) -> dict[str, str]:
-    """What sends there the folder that torch makes when it is imported, here as well: this process has read TMPDIR."""
-    return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torchinductor"}
 
 
 @contextlib.contextmanager

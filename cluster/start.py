@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.capacity import ClusterError
-from cluster.environment import NO_METRICS, SETTINGS
+from cluster.environment import NO_METRICS, SETTINGS, litter_in
 from cluster.fork_server import Imports, can_fork
 from cluster.head import AUTH_MODE, machines_of, own_token, refuse_foreign_head
 from cluster.private import TokenSource, ray_folder, token_source
@@ -112,7 +112,9 @@ def _refuse_options(options: Sequence[str]) -> None:
 
 def _environment(is_head: bool, options: Sequence[str], imports: Imports | None) -> dict[str, str]:
     """What Ray's processes get, and with them the trials: the token itself only where the user has put it there."""
-    settings: Mapping[str, str] = {**SETTINGS, **NO_METRICS, AUTH_MODE: "token"}
+    # torch takes compiled code from a folder in /tmp that anybody could have made before.
+    closed = litter_in(str(ray_folder(make=True).parent))
+    settings: Mapping[str, str] = {**SETTINGS, **NO_METRICS, **closed, AUTH_MODE: "token"}
     if is_head:
         settings = {**settings, **HEALTH}
     named = [option.partition("=")[0] for option in options]

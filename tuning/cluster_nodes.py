@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -65,6 +64,8 @@ def _start(arguments: argparse.Namespace) -> int:
 
 def _head_runs(node: Node) -> str:
     """Where the head is and what comes next. Never the token itself: a terminal has a history."""
+    from cluster.listeners import own_account
+
     if node.token.file is None:
         where, way = "the one of RAY_AUTH_TOKEN", "put the same token into RAY_AUTH_TOKEN or ~/.ray/auth_token (0600)"
     else:
@@ -80,7 +81,7 @@ def _head_runs(node: Node) -> str:
         port = node.dashboard.rpartition(":")[2]
         lines += [
             "Dashboard and jobs, from a machine that has the token:",
-            f"  ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{socket.gethostname()}",
+            f"  ssh -N -L {port}:127.0.0.1:{port} {own_account()}@{socket.gethostname()}",
             f"  tunefleet submit SPEC --address http://127.0.0.1:{port}",
         ]
     return "\n".join(lines)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import getpass
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from cluster.listeners import own_account
 from cluster.processes import BOOT
 from trainables.disk import make_closed
 from tuning.run.folder import LOCK_FILE, RunFolderError
@@ -92,12 +92,8 @@ class Driver(TypedDict):
 
 def this_driver() -> Driver:
     """Describes this process, for whoever is refused because of it."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        user = str(os.getuid())
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    return {"process": os.getpid(), "host": socket.gethostname(), "user": user, "since": since}
+    return {"process": os.getpid(), "host": socket.gethostname(), "user": own_account(), "since": since}
 
 
 def _called(lock: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from cluster.capacity import ClusterError
 from cluster.dashboard import open_dashboard
 from cluster.head import find_head
-from cluster.listeners import is_here, listeners, refuse_strangers
+from cluster.listeners import is_here, listeners, own_account, refuse_strangers
 from cluster.start import start_node
 from tests.support.strangers import NOBODY, listening_stranger, needs_root, running_stranger
 
@@ -68,6 +69,14 @@ def test_this_machine_is_told_from_others(host: str, here: bool) -> None:
 def test_an_account_that_there_is_not_is_told() -> None:
     with pytest.raises(ClusterError, match="run_by: nobody-at-all: this machine has no account of that name"):
         refuse_strangers("--address", "127.0.0.1", 1, run_by="nobody-at-all", step="")
+
+
+@pytest.mark.unit
+def test_an_account_without_a_name_is_called_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container that was started with a number
+    assert own_account() == str(os.getuid())
 
 
 @pytest.mark.system

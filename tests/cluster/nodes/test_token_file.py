@@ -106,7 +106,7 @@ def test_what_would_undo_the_defaults_is_refused_by_name(home: Path, monkeypatch
 HERE = Machine(socket.gethostname(), "127.0.0.1")
 
 
-def test_a_head_looks_for_lost_nodes_more_often_than_rays_own_unless_told_otherwise(
+def test_a_head_looks_for_lost_nodes_more_often_than_rays_own_and_takes_compiled_code_from_a_closed_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -127,6 +127,8 @@ def test_a_head_looks_for_lost_nodes_more_often_than_rays_own_unless_told_otherw
         with pytest.raises(Started):
             start_node(None, ["--block"], None)
     assert [environment["RAY_health_check_period_ms"] for environment in started] == ["2000", "500"]
+    compiled = Path(started[0]["TORCHINDUCTOR_CACHE_DIR"]).parent
+    assert (compiled.stat().st_uid, compiled.stat().st_mode & 0o777) == (os.getuid(), 0o700)
 
 
 @pytest.mark.parametrize(
