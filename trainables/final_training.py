@@ -9,7 +9,7 @@ from typing import Literal
 
 from trainables.cache import Joined
 from trainables.finetune import FineTuning
-from trainables.slot import Evaluation, Scores
+from trainables.training import Evaluation, Scores
 
 
 class FinalTraining(FineTuning):

@@ -33,8 +33,8 @@ from trainables.replicas import Replicas
 from trainables.reporting import NonFiniteScore
 from trainables.schedule import ProgressSchedule, Schedule, epoch_order
 from trainables.segment_trainer import SegmentTrainer, always_mask
-from trainables.slot import Evaluation, Scores
 from trainables.spec import ADAM_ONLY, TUNABLES, FineTuneSpec, Params, Value
+from trainables.training import Evaluation, Scores
 
 
 class FineTuning:

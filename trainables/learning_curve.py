@@ -15,8 +15,8 @@ from typing import Literal
 from trainables import clock
 from trainables.epochs import horizon_of, next_position
 from trainables.heartbeat import step_done
-from trainables.slot import Evaluation, Scores
 from trainables.spec import FineTuneSpec, Params, Value
+from trainables.training import Evaluation, Scores
 
 BEST_LEARNING_RATE = 1e-3
 DIVERGES_ABOVE = 0.5

@@ -16,7 +16,7 @@ from trainables.recipe import Segment
 from trainables.spec import FineTuneSpec, Params
 
 if TYPE_CHECKING:
-    from trainables.slot import Evaluation, Training
+    from trainables.training import Evaluation, Training
 
 
 def replay(

@@ -7,18 +7,18 @@ more, segment by segment, with the values of each. What is on a CPU the same bit
 from __future__ import annotations
 
 import logging
-import math
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.checksums import DamagedCheckpoint, damage, write_checksums
 from trainables.epochs import ROUNDING
 from trainables.full_disk import is_full_disk, naming_the_disk
+from trainables.keeping import BESIDE_THE_RECIPE, Keeping
 from trainables.model_files import weight_bytes
 from trainables.recipe import MOMENTS, Recipe, full
 from trainables.replay import replay
@@ -27,45 +27,15 @@ from trainables.spec import FineTuneSpec, Params
 from trainables.storage import FOLDERS, Storage
 
 if TYPE_CHECKING:
-    from trainables.slot import Training
+    from trainables.training import Training
+
+__all__ = ["BESIDE_THE_RECIPE", "Keeping", "States", "make_again", "scorable"]
 
 logger = logging.getLogger(__name__)
 
 WAIT = 60.0  # seconds for a copy of a state that lies on another node: the driver makes it at once
 POLL = 0.05  # seconds
 WITH_MOMENTS = 3  # a state with moments against one without: Adam keeps two numbers per weight
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """What the driver tells the slots of a study.
-
-    Without a study folder each state is written beside its recipe, in the folder that Tune takes.
-    """
-
-    study: Path | None = None  # names the study in the nodes' shared memory, where its states go first
-    weights_only: bool = False  # no trial goes on from a state: it needs no moments
-    every_epochs: float | None = None  # and yet moments, once in so many epochs
-    every_seconds: float | None = None  # or when a trial that is to go on has trained so long since it had them last
-    state_bytes: int = 0  # of the model's weights in float32; 0: not known before the model is loaded
-    storage: Storage = FOLDERS  # where copies of states are found
-    left_in: str | None = None  # Tune's folder of a study that is resumed
-
-    def moments_due(self, before: float, now: float, trained: float) -> bool:
-        """Whether the state at epoch `now` has moments, if the last one that has is of epoch `before`.
-
-        Args:
-            trained: seconds since then; infinity where nothing follows.
-        """
-        if not self.weights_only:
-            return True
-        if self.every_seconds is not None:
-            return self.every_seconds <= trained < math.inf
-        every = self.every_epochs
-        return every is not None and int(now / every + ROUNDING) > int(before / every + ROUNDING)
-
-
-BESIDE_THE_RECIPE = Keeping()
 
 
 def other_nodes() -> set[str]:

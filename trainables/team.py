@@ -23,8 +23,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.heartbeat import Heartbeat, pulse, waiting, working
 from trainables.memory_mark import killed_by_monitor, mark_memory, read_mark
-from trainables.slot import Evaluation, Scores, Training, build, load_trainable
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
+from trainables.training import Evaluation, Scores, Training, build, load_trainable
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cluster.capacity import ClusterError
 from trainables import clock
 from tuning.checks.mistakes import SpecError
 from tuning.experiments import find_experiment, names_in, store_place
@@ -106,7 +107,11 @@ def _runs(arguments: argparse.Namespace) -> Iterator[_Run]:
             planned = _planned(folder)
             found = summaries(store_place(name, arguments.storage))
             studies = tuple(study for study in found if study.experiment == name)
-        except (SpecError, StoreError) as error:  # damaged; or a run was stopped before it had recorded anything
+        except (
+            SpecError,
+            StoreError,
+            ClusterError,
+        ) as error:  # damaged, here or in the bucket; or a run was stopped before it had recorded anything
             print(f"tunefleet: {name}: {error}", file=sys.stderr)
         yield _Run(name, studies, planned, driver_of(folder, arguments.storage), _began(folder))
 

@@ -26,6 +26,7 @@ CLUSTER = sorted(f"cluster.{path.stem}" for path in (ROOT / "cluster").glob("[a-
 LIGHT = [
     *("cluster.spec", "cluster.capacity"),
     *("trainables.errors", "trainables.spec", "trainables.epochs", "trainables.models", "trainables.model_files"),
+    "trainables.training",
     *(f"trainables.tasks.{path.stem}" for path in sorted((ROOT / "trainables/tasks").glob("[a-z]*.py"))),
     *("tunefleet", "tuning.cli", "tuning.spec", "tuning.spec_file", "tuning.space"),
     *("tuning.checks.spec_checks", "tuning.checks.machine"),

@@ -47,7 +47,7 @@ def require_ending_warmups(spec: ExperimentSpec, data: DataSummary | None) -> No
 def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
     if spec.trainable in TRAININGS:
         return
-    from trainables.slot import load_trainable
+    from trainables.training import load_trainable
 
     try:
         load_trainable(spec.trainable)

@@ -38,7 +38,7 @@ def check_confirm(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     if spec.confirm is None or spec.trainable in TRAININGS or list(check_trainable(draft)):
         return
-    from trainables.slot import is_training
+    from trainables.training import is_training
 
     try:
         trains = is_training(spec.trainable)
@@ -47,7 +47,9 @@ def check_confirm(draft: Draft) -> Iterator[Mistake]:
         return
     if not trains:
         rule = f"{spec.trainable} is a function, which runs inside a search only"
-        yield Mistake("confirm", rule, next_step="remove it, or make the trainable a class (trainables.slot.Training)")
+        yield Mistake(
+            "confirm", rule, next_step="remove it, or make the trainable a class (trainables.training.Training)"
+        )
 
 
 def _unreadable(name: str, function: str, file: Path) -> Iterator[Mistake]:

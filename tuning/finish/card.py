@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trainables.model_files import EMBEDDED
-from trainables.slot import Scores
 from trainables.spec import DataSpec, Value
 from trainables.tasks import Task, find_task
+from trainables.training import Scores
 from trainables.wording import counted
 from tuning.comparison.scores import Scored, interval_of, scored, with_draws
 from tuning.comparison.shapes import Interval

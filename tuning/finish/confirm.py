@@ -26,10 +26,10 @@ from trainables.heartbeat import waiting
 from trainables.recipe import MOMENTS, Recipe
 from trainables.replay import replay
 from trainables.reporting import checked
-from trainables.slot import Scores, Training
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.storage import Storage
 from trainables.team import WorkerDied
+from trainables.training import Scores, Training
 from tuning.finish.candidates import Candidate, candidates, training_seeds, training_spec
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Ended, Job, NodesLost, side_by_side

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trainables import clock
 from trainables.reporting import Report
-from trainables.slot import Scores, Training, build, is_training
 from trainables.spec import FineTuneSpec, Params
 from trainables.states import scorable
 from trainables.storage import Storage
+from trainables.training import Scores, Training, build, is_training
 from tuning.finish.confirm import confirm_studies
 from tuning.finish.side_by_side import Job, side_by_side
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState, TestScore, TrialOutcome

@@ -21,8 +21,8 @@ from trainables.errors import InputError
 from trainables.model_files import weight_bytes
 from trainables.recipe import Segment
 from trainables.replay import replay
-from trainables.slot import Scores, Training
 from trainables.spec import FineTuneSpec, Params, Value
+from trainables.training import Scores, Training
 from tuning.finish import best_spec
 from tuning.finish.candidates import training_spec
 from tuning.finish.card import CARD, Final, model_card

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.leaks import Leaks
 from trainables.data_summary import DataSummary
-from trainables.slot import is_training, make_trainable
+from trainables.slot import make_trainable
 from trainables.states import Keeping
 from trainables.team import builder, workers_for
+from trainables.training import is_training
 from tuning.run.controller import following
 from tuning.run.ends import FailedAlike, Interrupted
 from tuning.run.hung import heartbeat_of

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from trainables.model_files import weight_bytes
 from trainables.recipe import Recipe, token_of
 from trainables.shared_memory import SharedMemory
-from trainables.slot import is_training
 from trainables.states import Keeping
 from trainables.storage import Storage
+from trainables.training import is_training
 from tuning.states.durable import Copier, Copy, alive, begun_on_node, drop, on_node, remove
 from tuning.states.room import fits_memory, settled
 

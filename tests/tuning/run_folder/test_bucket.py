@@ -25,6 +25,7 @@ from tests.support.gated import Gate
 from tests.support.power_cuts import cut_off, in_virtual_time
 from tests.support.recorded_runs import record
 from tests.support.slots import A, DrivenSlot, saved, state_of
+from tests.support.specs import curve_experiment
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from trainables.bucket import COMPLETE
 from trainables.checksums import CHECKSUMS
@@ -327,3 +328,22 @@ def check_that_all_is_there(bucket: str, folder: Path) -> None:
     left = [name.removeprefix("stopped/") for name in objects(bucket) if "checkpoint_" in name or "states/" in name]
     assert [name.rpartition("/")[2] for name in left] == [RECIPE, SPARE, CHECKSUMS, COMPLETE, "curve.json"]
     assert all(name.startswith(f"{kept}/") for name in left)
+
+
+@pytest.mark.unit
+def test_a_run_whose_copies_are_damaged_hides_no_other_from_ls(
+    bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("broken", "well"):
+        spec = curve_experiment(tmp_path / "made", name=name, strategies=[{"kind": "grid", "points": 2}])
+        record(spec, (0.5,), finished=True)
+        run = RunBucket(bucket, name)
+        run.claim(spec.to_yaml())
+        run.store.save(spec.run_folder / "study.db")
+        if name == "broken":
+            with run.filesystem.open_output_stream(f"{run.path}/study.db") as target:
+                target.write(b"cut off")
+    assert main(["ls", "experiments", "--storage", bucket]) == 0
+    told = capsys.readouterr()
+    assert [line.split()[:2] for line in told.out.splitlines()[1:]] == [["broken", "unfinished"], ["well", "finished"]]
+    assert "tunefleet: broken: cluster.storage: " in told.err

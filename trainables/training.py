@@ -1,0 +1,120 @@
+"""A trial's live object, and how it is found by the name in `trainable:`. Knows nothing of Ray, and imports none.
+
+The four verbs of a `Training` are all that a slot, a replay, a confirmation and the final training know of what they
+train.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from trainables.cores import take_cores
+from trainables.errors import nearest
+from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
+
+
+class Evaluation(NamedTuple):
+    """What `Training.advance` returns: position, scores, and the values in force on the way there."""
+
+    epoch: float
+    metrics: dict[str, float]
+    params: dict[str, Any]
+
+
+class Scores(NamedTuple):
+    """What `Training.score` returns."""
+
+    metrics: dict[str, float]
+    rows: int  # how many rows the metrics are over; 0: they are no sample
+    # Of the test split, in the split's own order: class numbers, or the values of a regression. None: not told, as
+    # the outputs are not finite, or it is another split or a trainable without rows.
+    labels: tuple[float, ...] | None = None
+    predictions: tuple[float, ...] | None = None
+
+
+class Training(Protocol):
+    """One trial's model, optimizer, schedule, data order and random state. Knows nothing of Ray.
+
+    Built as `Class(params, spec)`. Implemented by `finetune.FineTuning` and `learning_curve.LearningCurve`, and by
+    `team.Together` for several processes that each hold one of a class with `divides_rows = True`.
+    """
+
+    horizon: float  # epochs after which the trial is complete
+    provenance: Mapping[str, Value]  # what the scores rest on besides spec and params: fingerprint of the data, device
+
+    def advance(self, epochs: float) -> Evaluation:
+        """Train on by `epochs` (less where the horizon comes first) and evaluate on the validation split."""
+
+    def score(self, split: Literal["validation", "test"]) -> Scores:
+        """Evaluate as it stands. The test split is for the end of an experiment, never for a search."""
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        """Write into the existing `folder` all that `score` needs; with `moments` all that `advance` needs as well.
+
+        What `advance` alone needs goes into `recipe.MOMENTS`: copies for scoring leave that file out.
+        """
+
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
+        """Take over position, weights, moments and random state from `folder`; keep this trial's own params.
+
+        Without `moments` it can only score from then on.
+        """
+
+
+def load_trainable(name: str) -> Any:
+    """The object behind `trainable:`: a Training class, or a user's function `def train(params, *, spec)`.
+
+    Raises:
+        ValueError: no such module or attribute, or it is not callable with (params, *, spec).
+    """
+    module_name, _, attribute = TRAININGS.get(name, name).partition(":")
+    if not attribute:
+        known = ", ".join(TRAININGS)
+        raise ValueError(f"{name!r}: must be {known}, or package.module:function for your own")
+    try:
+        module = _imported(module_name)
+    except ModuleNotFoundError as error:
+        own = error.name is not None and f"{module_name}.".startswith(f"{error.name}.")
+        step = "is its folder on PYTHONPATH?" if own else f"{module_name} imports it: install it, or remove the import"
+        raise ValueError(f"{name!r}: {error}; {step}") from error
+    except Exception as error:
+        raise ValueError(f"{name!r}: {module_name} cannot be imported: {type(error).__name__}: {error}") from error
+    if (target := getattr(module, attribute, None)) is None:
+        public = [known for known in vars(module) if not known.startswith("_")]
+        raise ValueError(f"{name!r}: {module_name} has no {attribute}; {nearest(attribute, public)}")
+    if not callable(target) or "spec" not in inspect.signature(target).parameters:
+        rule = "must be a function `def train(params, *, spec)` or a class `Class(params, spec)`"
+        raise ValueError(f"{name!r}: {rule}, has no parameter `spec`")
+    return target
+
+
+def _imported(module: str) -> Any:
+    """Import a module without a search for garbage, which takes up to a fifth of torch's import: what is made stays."""
+    searched = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        if searched:
+            gc.enable()
+
+
+def is_training(name: str) -> bool:
+    """True if `trainable:` names a Training class, false for a user's function. Ours are known without importing torch.
+
+    Raises:
+        ValueError: as `load_trainable`.
+    """
+    return name in TRAININGS or inspect.isclass(load_trainable(name))
+
+
+def build(params: Params, spec: FineTuneSpec) -> Training:
+    """The Training that `spec.trainable` names, imported where it computes: a driver needs no torch."""
+    take_cores()
+    training: Training = load_trainable(spec.trainable)(params, spec)
+    return training
