@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import NoReturn
 
 from cluster.capacity import ClusterError
-from trainables.errors import InputError
+from trainables.errors import InputError, nearest
 from tuning.checks.mistakes import SpecError
 from tuning.cluster_commands import add_job_commands
 from tuning.cluster_nodes import add_nodes
@@ -37,6 +39,7 @@ from tuning.validate_command import add_validate
 __all__ = ["main", "obey", "parser", "run_spec", "tell_failures"]
 
 YOUNG_OBJECTS = 100_000  # before garbage is searched for: Python's 700 does so 600 times during the imports
+UNKNOWN_COMMAND = re.compile(r"argument (?:COMMAND|ACTION): invalid choice: '(.*)' \(choose from (.*)\)")
 WRONG_INPUTS = (SpecError, InputError, UnknownExperiment, RunFolderError)
 EXPECTED = (*WRONG_INPUTS, ClusterError, StoreError, TrackingError, HubError)
 
@@ -84,6 +87,9 @@ def _open_what_is_closed() -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """argparse takes no more key=value after an option; people type them in any order."""
     top = parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        top.print_help(sys.stderr)
+        top.exit(WRONG_INPUT)
     arguments, rest = top.parse_known_args(argv)
     stray = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in arguments]
     if stray:
@@ -93,9 +99,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Tells which command may be meant by one that is not there."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `ArgumentParser.error`."""
+        if found := UNKNOWN_COMMAND.fullmatch(message):
+            message = f"no command {found[1]!r}; {nearest(found[1], re.findall(r'[a-z-]+', found[2]))}"
+        super().error(message)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
-    top = argparse.ArgumentParser(
+    top: argparse.ArgumentParser = CommandParser(
         prog="tunefleet",
         description="Tune a Hugging Face fine-tuning with several search strategies on Ray, and compare them.",
         epilog="Start with: tunefleet run quickstart",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from trainables.wording import counted, percent
 from tuning.spec import ExperimentSpec
 
 SHOWN_CLASSES, SHOWN_FILES = 8, 6
+WIDTH = 118  # characters of a line
 MOST_ROWS = 2000  # of each split that `validate` tokenises: a second's work
 
 
@@ -54,7 +56,7 @@ def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
     Args:
         metric: the objective's; of which class f1 is, is told where it is that.
     """
-    source, files = _short(summary.source), [_short_file(file) for file in summary.files]
+    source, files = _short(summary.source), [_short_file(file, summary.source) for file in summary.files]
     if [file.path for file in files] == [source]:
         yield f"data: {file_in_words(files.pop())}"
     else:
@@ -67,14 +69,14 @@ def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
         yield f"  {name:10} {counted(split.rows, 'row')}: {labels_in_words(split)}"
         if name in summary.tokens:
             yield f"  {'':10} {tokens_in_words(summary.tokens[name], split.rows)}"
-    if out := left_out(summary):
+    for out in _left_out(summary):
         yield f"  left out: {out}"
     if summary.positive is not None and metric == "f1":
         yield f"  f1 is that of the class {summary.positive!r}; data.positive names another"
     if how := tokenizer_in_words(summary):
         yield f"  {how}"
     for warning in warnings_of(summary):
-        yield f"  WARNING {warning}"
+        yield from textwrap.wrap(f"  WARNING {warning}", WIDTH, subsequent_indent=" " * 10, break_long_words=False)
 
 
 def labels_in_words(split: SplitSummary) -> str:
@@ -100,12 +102,16 @@ def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
 
 def left_out(summary: DataSummary) -> str:
     """Rows that stand in no split, and why; empty where there are none."""
+    return "; ".join(_left_out(summary))
+
+
+def _left_out(summary: DataSummary) -> list[str]:
     counts = ((summary.duplicates, "with a text that stands in the data already"), (summary.empty, "without a text"))
     told = [f"{counted(rows, 'row')} {why}" for rows, why in counts if rows]
     for split, rows in summary.unlabelled.items():
         instead = f": test rows are from {summary.instead}" if split == "test" else ""
         told.append(f"{counted(rows, 'row')} of {split} without labels{instead}")
-    return "; ".join(told)
+    return told
 
 
 def tokenizer_in_words(summary: DataSummary) -> str | None:
@@ -128,8 +134,10 @@ def file_in_words(file: FileRead) -> str:
     return f"{file.path} ({file.split}): {counted(file.rows, 'row')}{several}{f'; {how}' if how else ''}"
 
 
-def _short_file(file: FileRead) -> FileRead:
-    return file.model_copy(update={"path": _short(file.path)})
+def _short_file(file: FileRead, source: str) -> FileRead:
+    """With its path as from the folder that is the source, where it lies there."""
+    below = os.path.relpath(file.path, source) if os.path.isdir(source) else ".."
+    return file.model_copy(update={"path": _short(file.path) if below.startswith("..") else below})
 
 
 def _short(place: str) -> str:

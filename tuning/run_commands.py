@@ -116,7 +116,9 @@ def run_spec(
         return INTERRUPTED
     except FailedAlike as error:
         anew = "with a corrected spec `tunefleet run` begins anew; " if nothing_scored(spec) else ""
-        tell(f"{error}; {anew}where it was your code or your data, mend that and {next_step} (--force for other code)")
+        tell(
+            f"{error}\n  {anew}where it was your code or your data, mend that and {next_step} (--force for other code)"
+        )
         return FAILED
     except (ClusterError, StoreError, OSError) as error:
         if (spec.run_folder / SPEC_FILE).is_file():

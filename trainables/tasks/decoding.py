@@ -26,6 +26,7 @@ NO_TEXT = {  # how files begin that are not what their name says
     b"<!doctype html": ("is a web page, not data", "download the file itself (its raw form)"),
     b"<html": ("is a web page, not data", "download the file itself (its raw form)"),
 }
+FOREIGN_LINES = 3  # outside ASCII: fewer can be UTF-8 by chance
 LATIN = 0.3  # at most this share of letters outside ASCII: a language in Latin script
 SCRIPTS = (  # encoding, and the characters that make up most of a text in it
     ("cp932", "\u3040-\u30ff", 0.3),
@@ -65,6 +66,8 @@ def read_text(path: Path, encoding: str | None, limit: int | None = None) -> Dec
         text = codecs.getincrementaldecoder(name)().decode(data, complete)
     except UnicodeError as error:
         raise _wrong_encoding(path, data, encoding, error) from None
+    if encoding is not None and len(text) == len(data):  # a byte per character
+        _require_no_utf8(path, data, encoding)
     _require_no_nul(path, data, text)
     if not complete:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
@@ -120,6 +123,16 @@ def _wrong_encoding(path: Path, data: bytes, encoding: str | None, error: Unicod
     rule = f"is not UTF-8{place}{others}; as {likely} it reads {sample!r}"
     step = f"set data.encoding: {likely} (or what it was saved as), or save it as UTF-8"
     return TaskError("data.path", str(path), rule, step)
+
+
+def _require_no_utf8(path: Path, data: bytes, encoding: str) -> None:
+    """What `encoding` makes of UTF-8 is no error to it, and nothing that a person would read."""
+    foreign = [line for line in data[: 1 << 20].split(b"\n")[:-1] if not line.isascii()]
+    if len(foreign) < FOREIGN_LINES or not all(map(_is_utf8, foreign)):
+        return
+    read, meant = (re.search(r"\S*[^\x00-\x7f]\S*", foreign[0].decode(name)) for name in (encoding, "utf-8"))
+    shown = f": {meant.group()!r} would become {read.group()!r}" if read and meant else ""
+    raise TaskError("data.encoding", encoding, f"{path} is UTF-8{shown}", "remove it")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -151,7 +151,7 @@ def run_study(
                 )
         except FailedAlike as error:
             keeper.suspend()
-            raise FailedAlike(f"{study.strategy.name}, seed {study.seed}: {error}; all logs: {folder}") from None
+            raise FailedAlike(f"{study.strategy.name}, seed {study.seed}: {error}\n  all logs: {folder}") from None
         except Exception as error:
             keeper.suspend()
             if (failure := recorder.failure) is None or failure is error:

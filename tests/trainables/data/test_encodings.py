@@ -121,3 +121,14 @@ def test_a_git_lfs_pointer_in_place_of_a_parquet_file_is_told(tmp_path: Path) ->
 def test_a_file_of_another_type_is_told_what_to_become(name: str, step: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"anything")
     unusable("data.path", rf"cannot be read; {step}", "text_classification", generic(tmp_path / name))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+def test_utf8_is_not_read_as_something_else_though_that_is_asked_for(tmp_path: Path, encoding: str) -> None:
+    rows = "".join(f"sch\u00f6n {i},{i % 2}\n" for i in range(40))
+    (tmp_path / "train.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
+    options = generic(tmp_path).model_copy(update={"encoding": encoding})
+    rule = r"train.csv is UTF-8: 'sch\u00f6n' would become 'sch\u00c3\u00b6n'; remove it"
+    unusable("data.encoding", rule, "text_classification", options)
+    (tmp_path / "train.csv").write_text(f"text,label\n{rows}", encoding=encoding)
+    assert find_task("text_classification").load(options).train.num_rows > 0

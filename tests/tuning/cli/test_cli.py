@@ -284,3 +284,21 @@ def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -
         cli.main(["run"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.endswith("the following arguments are required: SPEC\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "validate   check a spec and name every mistake"),
+        (["validat"], "no command 'validat'; did you mean validate?"),
+        (["sweep"], "no command 'sweep'; known: cluster, compare, "),
+        (["cluster", "strat"], "no command 'strat'; did you mean start?"),
+    ],
+)
+def test_a_command_that_is_missing_or_misspelt_is_told_with_those_that_are_there(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

@@ -55,6 +55,24 @@ def test_one_row_is_no_rows_and_paths_are_those_that_a_person_would_write(
     assert "; 1 row cut (" in tokens_in_words(cut, 7000)
 
 
+def test_no_line_is_wider_than_a_terminal_and_files_below_the_source_are_called_as_there(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("")
+    file = FileRead(path=str(tmp_path / "train.csv"), split="train", rows=5)
+    split = SplitSummary(rows=5, classes={"a": 2, "b": 3})
+    splits = dict.fromkeys(("train", "validation", "test"), split)
+    summary = DataSummary(
+        source=str(tmp_path), files=(file,), splits=splits, duplicates=2, unlabelled={"test": 9}, instead="train"
+    )
+    told = list(data_lines(summary, "accuracy"))
+    assert told[1] == "  train.csv (train): 5 rows"
+    assert [line for line in told if line.startswith("  left out")] == [
+        "  left out: 2 rows with a text that stands in the data already",
+        "  left out: 9 rows of test without labels: test rows are from train",
+    ]
+    assert sum(line.startswith("  WARNING ") for line in told) < len(told)
+    assert max(len(line) for line in told[1:]) <= 118
+
+
 def test_figures_of_a_part_of_a_split_say_so() -> None:
     part = DATA.tokens["train"].model_copy(update={"rows": 2000, "cut_rows": 500})
     assert tokens_in_words(part, 7000) == (
