@@ -151,7 +151,8 @@ def read_rows(path: Path, encoding: str | None = None) -> Rows:
         tables = [_whole(file, encoding) for file in found["train"]]
     except TaskError as error:
         step = error.next_step.replace("set data.encoding: ", "give --encoding ")
-        raise InputError("--data", error.value, error.rule, step) from error
+        option = "--encoding" if error.name == "data.encoding" else "--data"
+        raise InputError(option, error.value, error.rule, step) from error
     first = tables[0]
     columns = tuple(
         Column(

@@ -216,6 +216,10 @@ REFUSED = {
     "a folder per class": (["--data", "aclImdb"], "holds a folder of texts per class: write one table with a row per"),
     "a class folder": (["--data", "aclImdb/train"], "holds a folder of texts per class: write one table"),
     "save_to_disk": (["--data", "saved"], "it is what save_to_disk writes: load_from_disk it"),
+    "another encoding": (
+        ["--data", "german.csv", "--encoding", "cp1252"],
+        "--encoding: 'cp1252': german.csv is UTF-8: ",
+    ),
     "no rows": (["--data", "empty.csv"], "is empty; write a line of column names and at least one row"),
     "only names": (["--data", "names.csv"], "has no rows"),
     "a sheet": (["--data", "table.xlsx"], "cannot be read; export the sheet as CSV"),
@@ -240,6 +244,7 @@ def test_what_cannot_be_meant_is_refused_with_the_ways_out_and_writes_nothing(
     write("aclImdb/train/pos/0_9.txt", [{"text": "good"}])
     for name in ("dataset_info.json", "state.json"):
         write(f"saved/{name}", [{"features": 1}])
+    write("german.csv", rows_of(text=lambda i: f"sch\u00f6n {sentence(i)}", label=lambda i: i % 2))
     Path("empty.csv").write_text("")
     Path("names.csv").write_text("text,label\n")
     Path("table.xlsx").write_text("")
