@@ -11,9 +11,16 @@ from typing import Any
 
 import yaml
 
+from trainables.errors import InputError
+
 DEEPEST = 50  # levels of mappings and lists; a spec has about six
 MOST = 100_000  # values of a spec, those counted again that aliases repeat
 SHOWN = 40  # characters of a wrong value
+STEP = "put back the store as it was, or fetch it again"
+
+
+class DamagedSpec(InputError):
+    """What a store holds as a spec is none."""
 
 
 class TooMuch(yaml.YAMLError):
@@ -103,3 +110,19 @@ def plain(value: Any) -> Any:
         return [copy(item, level + 1) for item in value] if isinstance(value, list | tuple) else value
 
     return copy(value, 0)
+
+
+def recorded(text: str) -> dict[str, Any]:
+    """The spec that a store has kept, which may come from another machine; empty where the text is.
+
+    Raises:
+        DamagedSpec: it is none.
+    """
+    try:
+        value = plain(load(text)) or {}
+    except yaml.YAMLError as error:
+        told = " ".join(str(error).split())
+        raise DamagedSpec("store", "spec", f"what is recorded as the spec is none: {told}", STEP) from error
+    if not isinstance(value, dict):
+        raise DamagedSpec("store", "spec", "what is recorded as the spec is no mapping of keys to values", STEP)
+    return value

@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from cluster.storage import is_uri
-from tuning import experiments
+from tuning import core_yaml, experiments
 from tuning.terminal import Add
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def recorded(arguments: argparse.Namespace) -> tuple[ExperimentOutcome, dict[str
         UnknownExperiment: there is no run folder of that name.
     """
     outcome, text = experiments.recorded(arguments.experiment, arguments.storage, arguments.store)
-    return outcome, yaml.safe_load(text) or {}
+    return outcome, core_yaml.recorded(text)
 
 
 def _results(arguments: argparse.Namespace) -> int:

@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from cluster.capacity import ClusterError
 from cluster.jobs import POLL_SECONDS, Job, JobRecord, Jobs
 from trainables.disk import make_closed
 from trainables.errors import InputError
 from tuning.comparison import compare
+from tuning.core_yaml import recorded
 from tuning.jobs.parcel import MANIFEST, Manifest, Part, parcel_folder
 from tuning.jobs.submission import code, command, metadata
 from tuning.jobs.unpacking import MANIFEST_BYTES, ParcelError, close_spec, read_manifest, unpack
@@ -212,7 +211,7 @@ def _recorded(folder: Path, name: str) -> ExperimentOutcome:
 def _write_reports(folder: Path, name: str) -> None:
     store = StudyStore(sqlite_url(folder / STORE_FILE))
     outcome = store.load(name)
-    comparison = compare(outcome, spec=yaml.safe_load(store.spec(name)))
+    comparison = compare(outcome, spec=recorded(store.spec(name)))
     (folder / "results.json").write_text(results_json(outcome), encoding="utf-8")
     (folder / "comparison.json").write_text(comparison_json(comparison), encoding="utf-8")
     (folder / "comparison.md").write_text(comparison_markdown(comparison), encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import InputError
+from tuning import core_yaml
 from tuning.comparison import Comparison
 from tuning.given import experiment_name, positive, score, training_seed
 from tuning.outcome import ExperimentOutcome
@@ -196,6 +197,5 @@ def _recorded(experiment: str | Path, storage: str | Path, store_url: str | None
 
 
 def _plain(text: str) -> Mapping[str, Any]:
-    import yaml
 
-    return yaml.safe_load(text) or {}
+    return core_yaml.recorded(text)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from tuning.core_yaml import recorded
 from tuning.space import Space
 
 
@@ -21,7 +20,7 @@ class RecordedSpec:
     @classmethod
     def parse(cls, text: str) -> RecordedSpec:
         """From the YAML that the run has written."""
-        return cls(text, yaml.safe_load(text) or {})
+        return cls(text, recorded(text))
 
     @property
     def epochs(self) -> float:

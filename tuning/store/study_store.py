@@ -16,6 +16,7 @@ import yaml
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.budget import Limit, Price
+from tuning.core_yaml import load, plain
 from tuning.made_with import MIXED
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.store.database import check_sqlite, connect, told
@@ -274,7 +275,7 @@ def differing_keys(recorded: str, now: str, *, apart_from: str = "") -> str:
         ValueError: one of them is no YAML.
     """
     try:
-        old, new = _flat(yaml.safe_load(recorded)), _flat(yaml.safe_load(now))
+        old, new = _flat(plain(load(recorded))), _flat(plain(load(now)))
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     keys = sorted(key for key in (old.keys() | new.keys()) - {apart_from} if old.get(key) != new.get(key))

@@ -31,6 +31,7 @@ from cluster.jobs import Jobs
 from tests.support.certificates import certify
 from tests.support.drivers import Watched
 from tests.support.joining import account, clean_environment
+from tests.support.proxies import DEAD
 from tests.support.raylets import PORTS, first_of_free_ports
 from tests.support.serving import serving
 from tuning import cli
@@ -109,14 +110,19 @@ def takes_jobs(url: str) -> bool:
 
 
 def sit_down(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """In a folder with a spec, its data and its trainable; no part of the checkout or of the cluster's home."""
+    """In a folder with a spec, its data and its trainable; no part of the checkout or of the cluster's home. A proxy is
+    named in every way, and is dead: the cluster is at an address of this machine, as at the end of a tunnel.
+    """
     folder.mkdir()
     patch.chdir(folder)
     patch.syspath_prepend(str(folder))
     patch.setenv("HOME", str(folder.parent))
     patch.setenv("RAY_AUTH_TOKEN", TOKEN)
     patch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-    for name in ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS"):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
+        patch.setenv(name, DEAD)
+        patch.setenv(name.upper(), DEAD)
+    for name in ("no_proxy", "NO_PROXY", "RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS"):
         patch.delenv(name, raising=False)
     (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     (folder / "rows.csv").write_text(DATA)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.specs import GOOD
 from tuning.checks.mistakes import SpecError
-from tuning.core_yaml import DEEPEST, MOST
-from tuning.spec_file import LONGEST, read_source
+from tuning.core_yaml import DEEPEST, MOST, DamagedSpec, recorded
+from tuning.spec_file import LONGEST, dump, read_source
 
 pytestmark = pytest.mark.unit
 
@@ -85,3 +85,15 @@ def test_a_pipe_is_no_spec_and_nobody_waits_for_it(tmp_path: Path) -> None:
     os.mkfifo(file)
     with pytest.raises(SpecError, match="no such file"):
         read_source(file)
+
+
+@pytest.mark.parametrize("text", [bomb(), "a: &a [*a]", f"a: {'[' * 2000}", "seed: !!int x", "[1]", "a: b: c"])
+def test_what_a_store_of_another_machine_holds_as_a_spec_is_read_no_further_than_a_file(text: str) -> None:
+    with pytest.raises(DamagedSpec, match="what is recorded as the spec is no"):
+        recorded(text)
+
+
+def test_a_spec_that_was_recorded_is_read_as_it_was_written() -> None:
+    raw = {"fixed": {"a": "no", "b": "on", "c": 1e-05, "d": "012", "e": None}}
+    assert recorded(dump(raw)) == raw
+    assert recorded("") == {}
