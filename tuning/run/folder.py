@@ -176,10 +176,13 @@ def _remove_what_was_left(
 ) -> None:
     remains = _remains(spec, bucket)
     if not fresh and remains.scored:
+        differing = _differing(spec)
+        go_on = f"go on with `tunefleet resume {spec.resumed_as}`"
+        if not differing and remains.finished(len(spec.strategies) * len(spec.seeds)):
+            go_on = f"it is finished: `tunefleet compare {spec.resumed_as}` shows it"
         raise RunFolderError(
-            f"name: {spec.name}: {shown} holds an experiment already{_differing(spec)}; go on with "
-            f"`tunefleet resume {spec.resumed_as}`, begin anew with `tunefleet run --fresh`, which removes what is "
-            "there, or choose another name (name=...)"
+            f"name: {spec.name}: {shown} holds an experiment already{differing}; {go_on}, begin anew with "
+            "`tunefleet run --fresh`, which removes what is there, or choose another name (name=...)"
         )
     say("begins anew; removed:" if remains.scored else "nothing was trained before; begins anew; removed:")
     for line in remains.lines():

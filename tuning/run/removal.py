@@ -16,7 +16,7 @@ from pathlib import Path
 from trainables.shared_memory import SharedMemory
 from trainables.wording import counted
 from tuning.checks.mistakes import SpecError
-from tuning.outcome import StudyOutcome
+from tuning.outcome import StudyOutcome, StudyState
 from tuning.run.bucket import RunBucket
 from tuning.run.folder import LOCK_FILE, ORIGIN, RunFolderError
 from tuning.spec import SPEC_FILE, STORE_FILE, STORE_VARIABLE, STUDIES
@@ -74,6 +74,10 @@ class Remains:
     def scored(self) -> bool:
         """True if a trial has reported a score, or may have: a store that cannot be read may hold one."""
         return bool(self.unread) or any(trial.reports for study in self.studies for trial in study.trials)
+
+    def finished(self, studies: int) -> bool:
+        """Whether all of so many studies have come to their end."""
+        return len(self.studies) == studies and all(study.state is StudyState.FINISHED for study in self.studies)
 
     @property
     def nothing(self) -> bool:

@@ -105,9 +105,12 @@ def test_resuming_a_finished_experiment_runs_and_scores_nothing_again(
 
 def test_running_into_an_experiment_that_exists_is_refused(whole: tuple[ExperimentSpec, ExperimentOutcome]) -> None:
     spec, _ = whole
-    go_on = f"go on with `tunefleet resume {spec.run_folder}`"
+    go_on = f"it is finished: `tunefleet compare {spec.run_folder}` shows it, begin anew with"
     with pytest.raises(RunFolderError, match=rf"holds an experiment already; {go_on}"):
         run(spec)
+    other = spec.model_copy(update={"epochs": spec.epochs + 1})
+    with pytest.raises(RunFolderError, match=rf"of another spec.*; go on with `tunefleet resume {spec.run_folder}`"):
+        run(other)
 
 
 def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
