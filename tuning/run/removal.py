@@ -26,7 +26,7 @@ from tuning.store.url import StoreError, masked, sqlite_url
 
 MEGA = 1e6
 # What stands in a run folder: of a run, its store, its trackers, a fetch; beside it what was being written.
-ENTRIES = (SPEC_FILE, f"{STORE_FILE}*", STUDIES, LOCK_FILE, "wandb", "results.json", "comparison.*", ORIGIN)
+ENTRIES = (SPEC_FILE, f"{STORE_FILE}*", STUDIES, LOCK_FILE, "wandb", "best", "results.json", "comparison.*", ORIGIN)
 UNFINISHED = (f".{SPEC_FILE}.*", f".{STORE_FILE}*", ".seen-*")
 
 

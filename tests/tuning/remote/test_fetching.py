@@ -89,6 +89,16 @@ def test_what_an_honest_cluster_packs_comes_whole_and_names_nobody_to_talk_to(
     assert head.jobs == {}, "the job that packs is stopped and forgotten"
 
 
+def test_what_was_fetched_is_closed_to_other_accounts_and_rm_takes_all_of_it(
+    honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fetched(HeadServer(parcel(tarred(honest)))) == 0, capsys.readouterr().err
+    folder = laptop / "runs/reviews"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert cli.main(["rm", "reviews", "--yes"]) == 0, capsys.readouterr().err
+    assert not folder.exists()
+
+
 def kind_of_file(kind: bytes, target: str = "") -> tarfile.TarInfo:
     """A member of the tar that is no plain file."""
     member = tarfile.TarInfo("reviews/best/tokenizer.json")
