@@ -22,7 +22,7 @@ import psutil
 SECONDS = 240.0  # that a driver may take to its first report, between two, or to its end, on a busy machine
 POLL = 0.02
 ROOT = str(Path(__file__).parents[2])  # a driver and its workers import trainables from here
-REPORT = re.compile(r"  trial (\d+)  epoch ([\d.]+)/[\d.]+  accuracy (\S+)  (.*)  best ")
+REPORT = re.compile(r"  trial (\d+) \(\w+\)  epoch ([\d.]+)/[\d.]+  accuracy (\S+)  (.*)  best ")
 
 
 def own_environment() -> dict[str, str]:
