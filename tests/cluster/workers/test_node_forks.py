@@ -69,7 +69,7 @@ def test_the_slots_of_each_driver_are_forked_from_a_process_that_has_imported(he
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(raw))
     with drivers_in(tmp_path) as drivers:
         first = parents_once_seen(drivers, head, "run", str(tmp_path / "spec.yaml"))
-        gate.let(1)
+        gate.let(2)  # one of them may go to an epoch that is trained again, which nobody reports
         second = parents_once_seen(drivers, head, "resume", "forked", "--storage", str(tmp_path))
     assert first.isdisjoint(second)  # Ray reads whose job it is as it is imported
 
