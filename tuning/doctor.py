@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import os
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from cluster.examination import Finding, State, examine_folder, examine_machine
 from cluster.storage import is_uri
 from trainables.cache_place import FOLDER_VARIABLE, store_folder
 from trainables.errors import InputError
+from trainables.model_files import resolve_model
+from trainables.tasks import find_task
 from trainables.wording import counted
 from tuning.checks.mistakes import SpecError
 from tuning.checks.network_disks import network_disk
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from tuning.spec import ExperimentSpec
 
 HERE = "this machine"
+WIDTH = 118  # of a line of advice
 REACH_SECONDS = 5.0  # for one answer of a server outside
 SKEW_SECONDS = 5.0  # by which the clocks of two machines may differ: times of reports are compared
 ANSWER_SECONDS = 60.0  # for a node's examination
@@ -75,7 +79,9 @@ def lines_of(found: Mapping[str, list[Finding]]) -> Iterator[str]:
             indent = " " * (width + 13)
             yield from (f"{indent}{line}" for line in more)
             if one.advice:
-                yield f"{indent}-> {one.advice}"
+                yield from textwrap.wrap(
+                    one.advice, WIDTH, initial_indent=f"{indent}-> ", subsequent_indent=f"{indent}   "
+                )
     states = [one.state for findings in found.values() for one in findings]
     lacking, notes = states.count(State.LACKING), states.count(State.NOTE)
     yield "nothing is lacking" if not lacking else f"{lacking} lacking: a run would fail"
@@ -98,7 +104,13 @@ def examine(source: str | Path | Mapping[str, Any], overrides: list[str]) -> dic
         mend = "mend it; `tunefleet validate` tells the same"
         here.append(Finding("spec", State.LACKING, str(error), mend))
         return {HERE: [*here, *_cache(), *_hub()]}
-    checks = (_storage(spec), _cache(), _store(spec), _hub(), _tracking(spec))
+    checks = (
+        _storage(spec),
+        _cache(),
+        _store(spec),
+        _hub(needed=source is WITHOUT_SPEC or _asks_hub(spec)),
+        _tracking(spec),
+    )
     found = {HERE: [*here, *(finding for check in checks for finding in check)]}
     if spec.cluster.address is not None:
         found |= _cluster(spec)
@@ -159,7 +171,14 @@ def _store(spec: ExperimentSpec) -> Iterator[Finding]:
     yield Finding("store", State.FINE, f"{masked(url)}: {counted(len(names), 'experiment')}")
 
 
-def _hub() -> Iterator[Finding]:
+def _asks_hub(spec: ExperimentSpec) -> bool:
+    """True if the spec's trials load their model or their rows from the Hub."""
+    if spec.trainable != "finetune":
+        return False
+    return not Path(resolve_model(spec.model)).is_dir() or find_task(spec.task).options(spec.data).hub is not None
+
+
+def _hub(*, needed: bool = True) -> Iterator[Finding]:
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -167,6 +186,8 @@ def _hub() -> Iterator[Finding]:
     held = f"{cache} holds {counted(kept, 'model')}"
     if constants.HF_HUB_OFFLINE:
         yield Finding("hub", State.FINE, f"switched off (HF_HUB_OFFLINE); {held}")
+    elif not needed:
+        yield Finding("hub", State.FINE, "this spec loads nothing from it")
     elif why := _unreachable(constants.ENDPOINT):
         advice = (
             "name a local folder (model, data.path), or a cache that holds them (HF_HOME, with HF_HUB_OFFLINE=1); "

@@ -102,6 +102,22 @@ def test_servers_outside_are_asked_whether_they_answer_and_see_no_key(
 
 
 @pytest.mark.unit
+def test_a_hub_that_the_spec_does_not_need_is_not_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    _, found = told(capsys, "quickstart")
+    assert found["this machine"]["hub"] == {
+        "topic": "hub", "state": "ok", "found": "this spec loads nothing from it", "advice": "",
+    }  # fmt: skip
+    cli.main(["doctor"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("http://127.0.0.1:9 cannot be reached" in line for line in lines)
+    assert all(len(line) <= 120 for line in lines if "-> " in line)
+
+
+@pytest.mark.unit
 def test_a_cluster_that_does_not_answer_is_lacking(capsys: pytest.CaptureFixture[str]) -> None:
     status, found = told(capsys, "cluster.address=127.0.0.1:9")
     assert status == 1
