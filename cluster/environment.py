@@ -18,7 +18,7 @@ NO_METRICS = {
 
 
 def litter_in(folder: str) -> dict[str, str]:
-    """What sends there the folder that torch makes when it is imported, here as well: this process has read TMPDIR."""
+    """Returns the variable that puts torch's folder of compiled code below `folder`; TMPDIR alone is read too early."""
     return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torchinductor"}
 
 

@@ -51,7 +51,7 @@ def account_name(uid: int) -> str:
 
 
 def own_account() -> str:
-    """Who runs this process: a name, or the number where this machine has no name for it, as in many containers."""
+    """Returns the account that runs this process: its name, or its number where it has none, as in many containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

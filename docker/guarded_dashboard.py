@@ -59,7 +59,7 @@ class Handler(WSGIRequestHandler):
     timeout = 60
 
     def log_message(self, format: str, *args: object) -> None:
-        """Write nothing."""
+        """Suppresses the log line that the standard library writes per request."""
 
 
 def main(url: str, password_file: str, port: str = "8080") -> None:

@@ -293,7 +293,7 @@ def test_a_job_whose_imports_fail_is_left_to_ray(tmp_path: Path, rays_own: Path)
 
 
 def connected(server: ForkServer) -> socket.socket:
-    """As a launcher is."""
+    """Returns a socket that is connected to the fork server, such as a launcher opens."""
     launcher = socket.socket(socket.AF_UNIX)
     launcher.settimeout(PATIENCE)
     launcher.connect(server.settings[SOCKET])
@@ -428,7 +428,7 @@ os.fork = fork
 def test_a_fork_that_fails_leaves_one_worker_to_ray_and_no_other(
     tmp_path: Path, rays_own: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], job: str
 ) -> None:
-    """As where there are as many processes as a user, or a container, may have."""
+    """A fork fails where a user, or a container, may have no more processes."""
     flag = tmp_path / "no more processes"
     (tmp_path / "unforkable.py").write_text(UNFORKABLE.format(flag=str(flag)))
     monkeypatch.syspath_prepend(tmp_path)
