@@ -6,6 +6,7 @@ its user asks for it (`--force`); then each study that goes on records both, and
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import platform
@@ -30,7 +31,7 @@ def versions() -> dict[str, str]:
 def made_with(spec: ExperimentSpec) -> dict[str, str]:
     """The versions, and digests of the code: of ours, and of the module or package of a trainable of the user's own
     (not of what else that imports)."""
-    found = {**versions(), CODE: _digest(PACKAGES)}
+    found = {**versions(), CODE: _own_code()}
     if spec.trainable not in TRAININGS:
         found[OWN_CODE] = _digest([spec.trainable.partition(":")[0].partition(".")[0]])
     return found
@@ -51,6 +52,11 @@ def refuse_others(studies: Sequence[StudyOutcome], now: Mapping[str, str]) -> No
             "stand under one name. Bring the old ones back, or go on with --force: each study that goes on records "
             "both, and `tunefleet compare` says so"
         )
+
+
+@functools.cache
+def _own_code() -> str:
+    return _digest(PACKAGES)
 
 
 def _digest(modules: Sequence[str]) -> str:

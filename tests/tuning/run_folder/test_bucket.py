@@ -293,8 +293,7 @@ def test_a_run_whose_machine_is_lost_goes_on_from_the_bucket_and_ends_as_if_noth
     check_that_all_is_there(bucket, tmp_path)
 
 
-@pytest.mark.tune
-@pytest.mark.parametrize("epochs", [1, 8])
+@pytest.mark.parametrize("epochs", [pytest.param(1, marks=pytest.mark.system), pytest.param(8, marks=pytest.mark.tune)])
 def test_wherever_a_machine_is_lost_its_run_goes_on_from_the_bucket(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:

@@ -133,11 +133,17 @@ def test_half_a_lease_keeps_nobody_out(cloud: tuple[Any, str]) -> None:
     lease(cloud, "one").take(NAME)
 
 
+def in_the_bucket(bucket: str) -> dict[str, Any]:
+    """Two trials, one after the other."""
+    short = {"strategies": [{"kind": "grid", "points": 2}], "cluster": {"storage": bucket, "max_concurrent": 1}}
+    return {**spec_of("runs", "grid", 10.0, name="slow"), **short}
+
+
 @pytest.mark.tune
 def test_an_experiment_in_a_bucket_cannot_be_resumed_elsewhere_beside_its_run_but_taken_over(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raw = {**spec_of("runs", "grid", 10.0, name="slow"), "cluster": {"storage": bucket, "max_concurrent": 1}}
+    raw = in_the_bucket(bucket)
     (tmp_path / "slow.yaml").write_text(yaml.safe_dump(raw))
     told: list[tuple[int, str]] = []
     own = os.environ["TUNEFLEET_CACHE"]
@@ -162,7 +168,7 @@ def test_an_experiment_in_a_bucket_cannot_be_resumed_elsewhere_beside_its_run_bu
 def test_a_driver_that_is_taken_over_stops_at_its_next_snapshot_and_the_other_one_ends_the_run(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = {**spec_of("runs", "grid", 10.0, name="slow"), "cluster": {"storage": bucket, "max_concurrent": 1}}
+    raw = in_the_bucket(bucket)
     other = leased(bucket, "slow", "lock of another machine", take_over=True)
     with simulated_ray() as ray:
         ray.at(50.0, other.__enter__)

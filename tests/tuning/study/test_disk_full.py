@@ -96,7 +96,7 @@ def test_a_store_whose_disk_is_full_from_any_write_on_ends_the_run_without_a_tra
 ) -> None:
     few: dict[str, Any] = {"strategies": [{"kind": "grid", "points": 2}]}
     (expected,) = in_virtual_time(load_spec(spec_of(tmp_path / "whole", "grid", 10.0, **few))).studies
-    for first in itertools.count(24, 12):  # writes; the study has begun by then
+    for first in itertools.count(24, 36):  # writes; the study has begun by then
         film = Film(spec_of(tmp_path / str(first), "grid", 10.0, **few), tmp_path / "none")
         told = ""
         with listened("ray.tune.execution.tune_controller", caplog), full_from(first) as refused:

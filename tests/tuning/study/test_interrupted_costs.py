@@ -26,7 +26,7 @@ RECIPES = {
 }
 SLOTS = {"grid": 2, "pbt": 4}
 # After which call the driver dies, before it hears of it.
-MOMENTS = [("train", 1), ("save", 2), ("train", 7)]
+MOMENTS = [("save", 2), ("train", 7)]
 COSTS = {"save": 2.0, "restore": 1.0}
 NIGHT = 8 * 3600.0  # before anybody resumes it
 

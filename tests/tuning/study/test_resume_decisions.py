@@ -35,7 +35,7 @@ from tuning.testing.simulated_ray import simulated_ray
 
 pytestmark = pytest.mark.tune
 
-MOMENTS = 6  # of each strategy
+MOMENTS = 4  # of each strategy
 
 
 def raw_of(folder: Path, strategy: str) -> dict[str, Any]:

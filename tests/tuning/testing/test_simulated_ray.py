@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 from collections.abc import Callable
@@ -24,7 +25,6 @@ from tuning import run_experiment
 from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.testing.simulated_ray import SimulatedNode, SimulatedRay, simulated_ray
 
-SEARCH = {"kind": "hyperopt_asha", "trials": 60}
 HOUR = 3600.0
 
 Story = Callable[[Path], tuple[StudyOutcome, SimulatedRay]]
@@ -51,17 +51,24 @@ def grid(folder: Path, **changed: Any) -> Any:
 
 
 @pytest.mark.tune
-def test_a_search_of_sixty_trials_takes_most_of_an_hour_and_repeats_exactly(tmp_path: Path) -> None:
-    def search(folder: Path) -> tuple[StudyOutcome, SimulatedRay]:
-        spec = long_experiment(folder, strategies=[dict(SEARCH)], cluster={"max_concurrent": 4})
-        return run_study(spec, SimulatedNode(cpus=4))
-
-    study, ray = run_twice(search, tmp_path)
+def test_a_search_of_sixty_trials_takes_most_of_an_hour(tmp_path: Path) -> None:
+    study, ray = search(tmp_path, trials=60)
     assert len(study.trials) == 60
     assert 0 < study.count(TrialState.STOPPED) < 60
     assert study.count(TrialState.STOPPED) + study.count(TrialState.COMPLETED) == 60
     assert len(ray.actors) == 4
     assert study.wall_seconds == pytest.approx(5.0 + study.epochs_trained * MINUTE / 4, abs=4 * MINUTE)
+
+
+@pytest.mark.tune
+def test_a_search_repeats_exactly(tmp_path: Path) -> None:
+    study, _ = run_twice(functools.partial(search, trials=16), tmp_path)
+    assert study.count(TrialState.STOPPED) > 0
+
+
+def search(folder: Path, trials: int) -> tuple[StudyOutcome, SimulatedRay]:
+    strategy = {"kind": "hyperopt_asha", "trials": trials, "initial_random": 8}
+    return run_study(long_experiment(folder, strategies=[strategy], cluster={"max_concurrent": 4}))
 
 
 @pytest.mark.tune
