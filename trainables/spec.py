@@ -248,6 +248,10 @@ class FineTuneSpec(Frozen):
     group_by_length: bool = Field(True, description="batches of texts of similar length: less padding")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the GPU has it, else fp32")
     fixed: dict[str, Value] = Field(default_factory=dict, description="tunables held at one value")
+    hp_space: str | None = Field(
+        None,
+        description="package.module:function; the trainable is given what it returns for a trial's values; null: those",
+    )
     objective: Objective | None = Field(None, description="null: the task's own (accuracy, matthews_correlation, ...)")
     seed: Seed = Field(0, description="of the order of the rows, the model's head and dropout; moves with a study's")
     data_order_seed: Seed | None = Field(

@@ -1,6 +1,8 @@
 """The search space: one declaration, by tunable name, from which every strategy takes its view."""
 
 from tuning.space.draws import Draws
+from tuning.space.foreign import read_space
+from tuning.space.function_space import FunctionSpace
 from tuning.space.search_space import Space, unknown_name
 
-__all__ = ["Draws", "Space", "unknown_name"]
+__all__ = ["Draws", "FunctionSpace", "Space", "read_space", "unknown_name"]

@@ -17,7 +17,7 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
 
@@ -66,6 +66,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
     """Dimensions by tunable name, in the declared order. Immutable."""
 
     model_config = ConfigDict(frozen=True)
+    conditional: ClassVar[bool] = False  # True: which names a configuration has depends on its values
 
     def items(self) -> Iterator[tuple[str, Dimension]]:
         """Pairs of name and dimension, as declared."""
@@ -132,6 +133,10 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         """Every combination, the first declared name varying slowest; `points` values of each range."""
         values = (dimension.grid(points) for _, dimension in self.items())
         return [dict(zip(self.names, combination, strict=True)) for combination in itertools.product(*values)]
+
+    def grid_size(self, points: int) -> int:
+        """The length of `grid(points)`."""
+        return math.prod(len(dimension.grid(points)) for _, dimension in self.items())
 
     def sample(self, rng: random.Random) -> dict[str, Value]:
         """One draw of all dimensions."""

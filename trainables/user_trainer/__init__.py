@@ -1,0 +1,1 @@
+"""Trials that compute with a `transformers.Trainer` of the user's own."""

@@ -1,0 +1,300 @@
+"""The trial object that a user's `hp_space(trial)` asks for its values, and what such a function returns for them.
+
+A search proposes the values that the function asks for by name (`suggest_float("log_lr", -6, -4)`): they are the
+trial's params, recorded and perturbed as such. What the trainable is given is what the function returns for them
+(`{"learning_rate": 10**log_lr}`), computed by replay: the function is called again with a trial that gives the same
+answers. So computed values, lists and branches work. Knows neither Optuna nor Ray.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeAlias
+
+from trainables.errors import InputError, nearest
+from trainables.spec import FineTuneSpec, Params, Value
+
+SHIPPED = "shipped:"  # begins the name of an object that travels in a file
+MOST_NAMES = 1000  # that one call may ask for: beyond it a loop over suggestions has no end
+
+HpSpace: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The values that one `suggest_*` call leaves to the search: a range with both ends included, or choices."""
+
+    kind: Literal["float", "int", "categorical"]
+    low: float = 0
+    high: float = 0
+    step: float | None = None  # from `low` on; None: any number between
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+
+    def holds(self, value: Value) -> bool:
+        """True if `value` is one of its values, up to the rounding of a last digit on a lattice."""
+        if self.kind == "categorical":
+            return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int if self.kind == "int" else int | float):
+            return False
+        position = 0.0 if self.step is None else (value - self.low) / self.step
+        slack = 0.0 if self.step is None else self.step * 1e-6
+        return self.low - slack <= value <= self.high + slack and abs(position - round(position)) <= 1e-6
+
+    def __str__(self) -> str:
+        if self.kind == "categorical":
+            return f"one of {', '.join(map(repr, self.choices))}"
+        scale = ", logarithmic" if self.log else ""
+        step = "" if self.step is None or (self.kind == "int" and self.step == 1) else f" by {self.step:g}"
+        return f"{self.kind} from {self.low:g} to {self.high:g}{step}{scale}"
+
+
+Answer: TypeAlias = Callable[[str, Suggestion], Value]
+
+
+@dataclass
+class SuggestingTrial:
+    """What a function of a trial is called with, in place of Optuna's: `suggest_*` gives what `answer` says.
+
+    A name that is asked for again has the same answer. Also a mapping of the values asked for so far, as the other
+    backends pass one. It is never pruned, and what is reported to it goes nowhere: the trainable reports.
+    """
+
+    answer: Answer
+    number: int = 0  # of the trial in its study; 0 where it is not known
+    params: dict[str, Value] = field(default_factory=dict)  # asked for so far, in that order
+    suggestions: dict[str, Suggestion] = field(default_factory=dict)  # the same names
+    user_attrs: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, params: Params, number: int = 0) -> SuggestingTrial:
+        """A trial whose answers are `params`, all of which can be read from the beginning."""
+        return cls(replaying(params), number, dict(params))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A number between `low` and `high`; with a step, one of low, low + step, ..."""
+        if log and step is not None:
+            raise InputError(f"space.{name}", step, "a logarithmic range has no step", "leave out step or log")
+        value = self._ask(name, Suggestion("float", float(low), float(high), step and float(step), log))
+        return float(value)  # type: ignore[arg-type]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """A whole number between `low` and `high`; with a step, one of low, low + step, ..."""
+        if log and step != 1:
+            raise InputError(f"space.{name}", step, "a logarithmic range has no step", "leave out step or log")
+        for bound in (low, high, step):
+            if int(bound) != bound:
+                raise InputError(f"space.{name}", bound, "must be a whole number", "use suggest_float for others")
+        value = self._ask(name, Suggestion("int", int(low), int(high), int(step), log))
+        return int(value)  # type: ignore[arg-type]
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of `choices`."""
+        plain_ones = tuple(plain(choice, f"space.{name}") for choice in choices)
+        return self._ask(name, Suggestion("categorical", choices=plain_ones))
+
+    def suggest_uniform(self, name: str, low: float, high: float) -> float:
+        """The same as `suggest_float`: Optuna's older name."""
+        return self.suggest_float(name, low, high)
+
+    def suggest_loguniform(self, name: str, low: float, high: float) -> float:
+        """The same as `suggest_float(log=True)`: Optuna's older name."""
+        return self.suggest_float(name, low, high, log=True)
+
+    def suggest_discrete_uniform(self, name: str, low: float, high: float, q: float) -> float:
+        """The same as `suggest_float(step=q)`: Optuna's older name."""
+        return self.suggest_float(name, low, high, step=q)
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Kept in `user_attrs`; it goes nowhere else."""
+        self.user_attrs[key] = value
+
+    def report(self, value: float, step: int) -> None:
+        """Nothing: the trainable's own reports are what a strategy decides by."""
+
+    def should_prune(self) -> bool:
+        """False: a strategy stops trials from outside."""
+        return False
+
+    def __getitem__(self, name: str) -> Value:
+        return self.params[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.params
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.params)
+
+    def keys(self) -> Any:
+        """The names asked for so far."""
+        return self.params.keys()
+
+    def items(self) -> Any:
+        """The names asked for so far with their values."""
+        return self.params.items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of `name`, or `default` where it was not asked for."""
+        return self.params.get(name, default)
+
+    def _ask(self, name: str, suggestion: Suggestion) -> Value:
+        if not isinstance(name, str):
+            raise InputError("space", name, "a hyperparameter's name must be a text", "such as 'learning_rate'")
+        known = self.suggestions.get(name)
+        if known is not None and known != suggestion:
+            rule = f"is asked for twice in one call, as {known} and as {suggestion}"
+            raise InputError("space", name, rule, "give the second another name")
+        if known is None:
+            if len(self.suggestions) == MOST_NAMES:
+                step = "does a loop over suggestions end?"
+                raise InputError("space", name, f"one call asks for more than {MOST_NAMES} names", step)
+            check(name, suggestion)
+            self.params[name] = self.answer(name, suggestion)
+            self.suggestions[name] = suggestion
+        return self.params[name]
+
+
+def check(name: str, suggestion: Suggestion) -> None:
+    """Refuses a suggestion that leaves no value.
+
+    Raises:
+        InputError: no choice, or bounds and step between which nothing lies.
+    """
+    place, low, high, step = f"space.{name}", suggestion.low, suggestion.high, suggestion.step
+    if suggestion.kind == "categorical":
+        if not suggestion.choices:
+            raise InputError(place, [], "must name at least one choice", "add one, or leave the name out")
+        return
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise InputError(place, [low, high], "low must be at most high, both finite", "mend the range")
+    if suggestion.log and low <= 0:
+        raise InputError(place, low, "a logarithmic range begins above 0", "raise low, or leave out log")
+    if step is not None and step <= 0:
+        raise InputError(place, step, "the step must be greater than 0", "leave it out for any number between")
+
+
+def plain(value: Any, place: str = "space") -> Value:
+    """`value` as a plain number, text, true, false or None; NumPy's are converted.
+
+    Args:
+        place: what the error names.
+
+    Raises:
+        InputError: it is a list, a mapping or an object.
+    """
+    if hasattr(value, "item") and hasattr(value, "dtype"):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    step = "let the search choose a name or a number, and look the rest up by it in `def hp_space(trial)`"
+    raise InputError(place, value, "a value must be a number, a text, true, false or None", step)
+
+
+def replaying(params: Params) -> Answer:
+    """Answers with the values of `params`.
+
+    Raises:
+        InputError: when called, for a name that it does not hold, or a value outside what is asked for.
+    """
+
+    def answer(name: str, suggestion: Suggestion) -> Value:
+        if name not in params:
+            step = "the function must ask for the same names whenever it gets the same answers"
+            raise InputError("space", name, f"is asked for ({suggestion}) and the trial has no such value", step)
+        if not suggestion.holds(params[name]):
+            rule = f"is now {suggestion}, and the trial was given a value outside it"
+            raise InputError(f"space.{name}", params[name], rule, "a function must not change in the middle of a study")
+        return params[name]
+
+    return answer
+
+
+def asked(function: HpSpace, answer: Answer, number: int = 0) -> tuple[SuggestingTrial, Any]:
+    """Call `function` with a trial that answers so; the trial, and what the function has returned.
+
+    Raises:
+        InputError: the function fails, with the answers it was given.
+    """
+    trial = SuggestingTrial(answer, number)
+    try:
+        return trial, function(trial)
+    except InputError:
+        raise
+    except Exception as error:
+        shown = ", ".join(f"{name}={value!r}" for name, value in trial.params.items()) or "nothing asked yet"
+        name = getattr(function, "__name__", repr(function))
+        rule = f"raises {type(error).__name__}: {error} (with {shown})"
+        raise InputError("space", name, rule, "call it with an optuna.trial.FixedTrial of these values") from error
+
+
+def returned_by(function: HpSpace, params: Params, number: int = 0) -> dict[str, Any]:
+    """What `function` returns for the values `params`.
+
+    Raises:
+        InputError: as `returned`.
+    """
+    _, result = asked(function, replaying(params), number)
+    return as_given(result, function)
+
+
+def as_given(result: Any, function: HpSpace) -> dict[str, Any]:
+    """`result` of `function` as a dictionary by name.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(result, Mapping) or not all(isinstance(name, str) for name in result):
+        name = getattr(function, "__name__", repr(function))
+        rule = f"must return a dictionary by hyperparameter, not {type(result).__name__}"
+        raise InputError(
+            "space", name, rule, "such as {'learning_rate': trial.suggest_float('learning_rate', 1e-6, 1e-4)}"
+        )
+    return dict(result)
+
+
+def returned(hp_space: str, params: Params) -> dict[str, Any]:
+    """What the function named `hp_space` returns when it is given the values `params`; other names are not read.
+
+    Raises:
+        InputError: it cannot be found or fails, asks for what `params` does not hold, or returns no dictionary.
+    """
+    return returned_by(load_hp_space(hp_space), params)
+
+
+def given(params: Params, spec: FineTuneSpec) -> dict[str, Any]:
+    """What a trainable is given of a trial's `params`: themselves, or what `spec.hp_space` returns for them, besides
+    the fixed values."""
+    if spec.hp_space is None:
+        return dict(params)
+    return {**spec.fixed, **returned(spec.hp_space, params)}
+
+
+@cache
+def load_hp_space(name: str) -> Any:
+    """The object behind `space: package.module:name` or `shipped:PATH`: a function of a trial, or a mapping.
+
+    Raises:
+        InputError: no such module, attribute or file, or it cannot be loaded.
+    """
+    if name.startswith(SHIPPED):
+        return importlib.import_module("trainables.user_trainer.shipped").load(name)
+    module_name, _, attribute = name.partition(":")
+    if not (module_name and attribute):
+        raise InputError("space", name, "must be package.module:name", "such as my_module:hp_space")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError("space", name, str(error), "is its folder on PYTHONPATH?") from error
+    except Exception as error:
+        rule = f"{module_name} cannot be imported: {type(error).__name__}: {error}"
+        raise InputError("space", name, rule, f"try it: python -c 'import {module_name}'") from error
+    if (found := getattr(module, attribute, None)) is None:
+        public = [known for known in vars(module) if not known.startswith("_")]
+        raise InputError("space", name, f"{module_name} has no {attribute}", nearest(attribute, public))
+    return found

@@ -1,0 +1,124 @@
+"""What a function of a trial asks for, found by calling it: names, values, and whether they depend on answers.
+
+Every choice of every name is tried, every whole number of a short range, and the ends and the middle of the others,
+each beside the answers that led to the name; then some draws at random. A function whose branch depends on more than
+that (`if lr > 0.00099`) may seem to have none: the trial that comes there fails with the name (`suggested.replaying`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from trainables.errors import InputError
+from trainables.spec import Params, Value
+from trainables.user_trainer.suggested import Answer, HpSpace, Suggestion, asked
+from tuning.space.suggestions import dimension_of
+
+MOST_PROBES, RANDOM_PROBES = 300, 40  # calls of the function
+SHORT = 9  # whole numbers of a range that are all tried
+
+
+class Walk(NamedTuple):
+    """One call of the function: what it asked for, what it was told, what it returned."""
+
+    asked: Mapping[str, Suggestion]
+    answers: Params
+    returned: Any
+
+
+class Explored(NamedTuple):
+    """What the calls have shown."""
+
+    walks: list[Walk]
+
+    @property
+    def suggestions(self) -> dict[str, list[Suggestion]]:
+        """Each name with its different suggestions, in the order of discovery."""
+        found: dict[str, list[Suggestion]] = {}
+        for walk in self.walks:
+            for name, suggestion in walk.asked.items():
+                if suggestion not in found.setdefault(name, []):
+                    found[name].append(suggestion)
+        return found
+
+    @property
+    def static(self) -> bool:
+        """True if every call has asked for the same names with the same values."""
+        return all(walk.asked == self.walks[0].asked for walk in self.walks)
+
+
+def explore(function: HpSpace) -> Explored:
+    """Call `function` with the answers above.
+
+    Raises:
+        InputError: it fails, or asks for something else when it is given the same answers again.
+    """
+    first = [_twice(function, _at(end)) for end in (0, -1)]
+    waiting = deque(first)
+    walks, tried = list(first), set[tuple[str, str]]()
+    while waiting and len(walks) < MOST_PROBES:
+        walk = waiting.popleft()
+        for name, suggestion in walk.asked.items():
+            for value in probes(suggestion):
+                if (name, repr(value)) in tried or len(walks) >= MOST_PROBES:
+                    continue
+                tried.add((name, repr(value)))
+                if walk.answers[name] == value:
+                    continue
+                walks.append(_walk(function, _like({**walk.answers, name: value}, _at(0))))
+                waiting.append(walks[-1])
+    rng = random.Random(0)
+    walks += (_twice(function, _drawn(rng)) for _ in range(RANDOM_PROBES))
+    return Explored(walks)
+
+
+def probes(suggestion: Suggestion) -> list[Value]:
+    """The values of a suggestion that are tried."""
+    if suggestion.kind == "categorical":
+        return list(suggestion.choices)
+    dimension = dimension_of("", suggestion)
+    short = dimension.count is not None and dimension.count <= SHORT
+    return dimension.grid(SHORT if short else 3)
+
+
+def _at(position: int) -> Answer:
+    return lambda name, suggestion: probes(suggestion)[position]
+
+
+def _drawn(rng: random.Random) -> Answer:
+    return lambda name, suggestion: dimension_of(name, suggestion).draw(rng)
+
+
+def _like(answers: Params, otherwise: Answer) -> Answer:
+    """Answers as before, where that is legal."""
+
+    def answer(name: str, suggestion: Suggestion) -> Value:
+        if name in answers and suggestion.holds(answers[name]):
+            return answers[name]
+        return otherwise(name, suggestion)
+
+    return answer
+
+
+def _walk(function: HpSpace, answer: Answer) -> Walk:
+    trial, returned = asked(function, answer)
+    return Walk(dict(trial.suggestions), dict(trial.params), returned)
+
+
+def _twice(function: HpSpace, answer: Answer) -> Walk:
+    """A walk, made again with the same answers."""
+    walk = _walk(function, answer)
+    again = _walk(function, _like(walk.answers, _at(0)))
+    for name in dict.fromkeys((*walk.asked, *again.asked)):
+        before, after = walk.asked.get(name), again.asked.get(name)
+        if before != after:
+            rule = (
+                f"was asked for as {before or 'nothing'}, and as {after or 'nothing'} when the function was called "
+                f"again with the same answers"
+            )
+            step = "what it asks for may depend on its answers alone: no counters, no random numbers of its own"
+            raise InputError("space", name, rule, step)
+    return walk

@@ -1,0 +1,243 @@
+"""A search space that a function of a trial declares by asking, whose names may depend on the values of others.
+
+    def hp_space(trial):
+        optim = trial.suggest_categorical("optim", ["adamw_torch", "sgd"])
+        rate = trial.suggest_float("learning_rate", 1e-5, 1e-3, log=True)
+        if optim == "sgd":
+            return {"optim": optim, "learning_rate": 10 * rate}
+        return {"optim": optim, "learning_rate": rate, "adam_beta2": trial.suggest_float("adam_beta2", 0.9, 0.999)}
+
+Every view is a replay: draws, perturbations and the grid call the function with a trial that answers. A configuration
+is what was asked for in one call; what the trainable is given is what the function returned for it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, ClassVar
+
+from pydantic import PrivateAttr
+
+from trainables.errors import InputError
+from trainables.spec import Params, Value, find_tunable
+from trainables.user_trainer.suggested import (
+    Answer,
+    HpSpace,
+    Suggestion,
+    as_given,
+    asked,
+    load_hp_space,
+    replaying,
+    returned_by,
+)
+from tuning.space.dimensions import Dimension
+from tuning.space.exploring import Explored, explore
+from tuning.space.search_space import Space
+from tuning.space.suggestions import dimension_of, hull
+
+MOST_COMBINATIONS = 100_000  # of a grid, which is walked call by call
+MOST_COUNTED = 10_000  # configurations of a finite space; of more it is not counted how many there are
+
+
+class FunctionSpace(Space):
+    """The space of a function that suggests. Its dimensions are all names that the function may ask for, each with
+    all the values it may have anywhere: a view for axes and tables. A configuration has some of them.
+
+    Made by `FunctionSpace.of`. Can be pickled: a named function travels by its name.
+    """
+
+    conditional: ClassVar[bool] = True
+    _source: str | HpSpace = PrivateAttr()
+    _found: Explored | None = PrivateAttr(None)  # None: restored from a pickle, and not asked for since
+
+    @classmethod
+    def of(cls, source: str | HpSpace) -> FunctionSpace:
+        """The space of a function, or of one that is named as `package.module:name` or `shipped:PATH`.
+
+        Raises:
+            InputError: the function fails, suggests nothing, returns no dictionary, or asks for something else when it
+                gets the same answers.
+        """
+        function = load_hp_space(source) if isinstance(source, str) else source
+        explored = explore(function)
+        for walk in explored.walks:
+            as_given(walk.returned, function)
+        hulls = {name: dimension_of(name, hull(name, several)) for name, several in explored.suggestions.items()}
+        return cls._made(hulls, source, explored)
+
+    @classmethod
+    def _made(
+        cls, root: Mapping[str, Dimension], source: str | HpSpace, found: Explored | None = None
+    ) -> FunctionSpace:
+        made = cls(dict(root))
+        made._source, made._found = source, found
+        return made
+
+    def __reduce__(self) -> Any:
+        """What the function has returned while it was explored may be large, and need not be picklable."""
+        return type(self)._made, (dict(self.root), self._source)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FunctionSpace) and (self._source, self.root) == (other._source, other.root)
+
+    def __hash__(self) -> int:
+        return hash((self._source, self.names))
+
+    @property
+    def explored(self) -> Explored:
+        """What calling the function has shown."""
+        if self._found is None:
+            self._found = explore(self.function)
+        return self._found
+
+    @property
+    def function(self) -> HpSpace:
+        """The function."""
+        return load_hp_space(self._source) if isinstance(self._source, str) else self._source
+
+    @property
+    def plain(self) -> Space | None:
+        """The same space without the function where no name and no range depends on an answer; else None."""
+        return Space(self.root) if self.explored.static else None
+
+    def returned(self, params: Params) -> dict[str, Any]:
+        """What the function returns for the values `params`.
+
+        Raises:
+            InputError: `params` is no configuration of this space.
+        """
+        return returned_by(self.function, params)
+
+    def allowing(self, in_flight: Collection[str]) -> FunctionSpace:
+        """The same space for a population: of the names asked for, those that cannot change in the middle of a trial
+        are drawn once, as a declared dimension with `mutate: false`.
+
+        Args:
+            in_flight: names of one's own that may change.
+        """
+        root = {name: d.model_copy(update={"mutate": _may_change(name, in_flight)}) for name, d in self.items()}
+        return self._made(root, self._source, self._found)
+
+    def refusals(self, epochs: float | None = None) -> list[tuple[str, str]]:
+        """What the tunables forbid of the values that the function has returned; what it asks for has free names."""
+        found: dict[str, str] = {}
+        for walk in self.explored.walks:
+            for name, value in walk.returned.items():
+                tunable = find_tunable(name)
+                rule = tunable.refusal(value) if tunable is not None else None
+                if name == "num_train_epochs" and rule is None and epochs is not None and value > epochs:
+                    rule = f"must be at most the trial's full budget, epochs: {epochs:g}; raise epochs or lower it"
+                if rule is not None:
+                    found.setdefault(name, f"the function returns {name}={value!r} for {dict(walk.answers)}: {rule}")
+        return [("", rule) for rule in found.values()]
+
+    @property
+    def size(self) -> int | None:
+        """The number of configurations; None: without end, or more than are counted."""
+        if any(dimension.count is None for _, dimension in self.items()):
+            return None
+        return sum(1 for _ in self._combinations(MOST_COUNTED)) or None
+
+    def grid(self, points: int) -> list[dict[str, Value]]:
+        """Every combination, branch by branch, the name asked for first varying slowest; `points` of each range.
+
+        Raises:
+            InputError: there are more than can be walked.
+        """
+        found = list(self._walked(lambda dimension: dimension.grid(points), MOST_COMBINATIONS + 1))
+        if len(found) > MOST_COMBINATIONS:
+            rule = f"the grid has more than {MOST_COMBINATIONS} combinations"
+            raise InputError("points", points, rule, "lower it, or draw at random")
+        return found
+
+    def grid_size(self, points: int) -> int:
+        """The length of `grid(points)`."""
+        return len(self.grid(points))
+
+    def sample(self, rng: random.Random) -> dict[str, Value]:
+        """One draw of all that one call asks for."""
+        return self._replayed(lambda name, suggestion: dimension_of(name, suggestion).draw(rng))
+
+    def perturb(
+        self,
+        params: Params,
+        rng: random.Random,
+        resample_probability: float,
+        factors: tuple[float, ...] = (0.8, 1.2),
+    ) -> dict[str, Value]:
+        """New values for a PBT member that takes over from a donor with `params`; never outside the space.
+
+        What the donor has moves as in any space; what a branch opens that the donor was not in is drawn, and what it
+        closes is gone. A value that the new branch does not allow is drawn, too.
+        """
+
+        def moved(name: str, suggestion: Suggestion) -> Value:
+            dimension, known = dimension_of(name, suggestion), self.root.get(name)
+            if name not in params or not suggestion.holds(params[name]):
+                return dimension.draw(rng)
+            if known is None or not known.mutate:
+                return params[name]
+            if rng.random() < resample_probability:
+                return dimension.draw(rng)
+            return dimension.perturb(params[name], rng, factors)
+
+        return self._replayed(moved)
+
+    def contains(self, params: Params) -> bool:
+        """Whether one call of the function asks for exactly these names and allows their values."""
+        try:
+            return self._replayed(replaying(params)).keys() == params.keys()
+        except InputError:
+            return False
+
+    def to_ray(self) -> dict[str, Any]:
+        """Refused: Ray's domains have no branches."""
+        raise self._without_branches("Ray's domains")
+
+    def to_hyperopt(self) -> dict[str, Any]:
+        """Refused: HyperOpt is given one set of names."""
+        raise self._without_branches("HyperOpt's expressions")
+
+    def from_hyperopt(self, raw: Mapping[str, Any]) -> dict[str, Value]:
+        """Refused: HyperOpt is given one set of names."""
+        raise self._without_branches("HyperOpt's expressions")
+
+    def _without_branches(self, what: str) -> InputError:
+        step = "draw from it with `sample`, or list it with `grid`"
+        return InputError("space", ", ".join(self.names), f"{what} cannot tell what a function decides", step)
+
+    def _replayed(self, answer: Answer) -> dict[str, Value]:
+        trial, _ = asked(self.function, answer)
+        return dict(trial.params)
+
+    def _combinations(self, most: int) -> Iterator[dict[str, Value]]:
+        """All configurations of a finite space; none where there are more than `most`."""
+        found = list(self._walked(lambda dimension: dimension.grid(dimension.count or 1), most + 1))
+        return iter(found if len(found) <= most else ())
+
+    def _walked(self, values: Any, most: int) -> Iterator[dict[str, Value]]:
+        """The leaves of the tree of answers, at most `most`, with `values(dimension)` at each name."""
+        path: list[tuple[int, int]] = []  # of each name asked for: the position of its answer, and how many there are
+        for _ in range(most):
+            depth = 0
+
+            def answer(name: str, suggestion: Suggestion) -> Value:
+                nonlocal depth
+                options = values(dimension_of(name, suggestion))
+                if depth == len(path):
+                    path.append((0, len(options)))
+                position, depth = path[depth][0], depth + 1
+                return options[position]  # type: ignore[no-any-return]
+
+            yield self._replayed(answer)
+            while path and path[-1][0] + 1 == path[-1][1]:
+                path.pop()
+            if not path:
+                return
+            path[-1] = (path[-1][0] + 1, path[-1][1])
+
+
+def _may_change(name: str, in_flight: Collection[str]) -> bool:
+    tunable = find_tunable(name)
+    return name in in_flight if tunable is None else tunable.in_flight

@@ -1,0 +1,103 @@
+"""Dimensions from what a function of a trial asks for, and from Optuna's distributions."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainables.errors import InputError
+from trainables.user_trainer.suggested import Suggestion, check, plain
+from tuning.space.dimensions import Choice, Dimension, Fixed
+from tuning.space.ranges import IntUniform, LogInt, LogUniform, Uniform
+
+
+def dimension_of(name: str, asked: Suggestion) -> Dimension:
+    """The dimension with the same values; a fixed one where there is a single value.
+
+    Raises:
+        InputError: a choice stands twice, or a bound is not usable.
+    """
+    check(name, asked)
+    if asked.kind == "categorical":
+        return built(name, Choice, choice=asked.choices) if len(asked.choices) > 1 else fixed(name, asked.choices[0])
+    low, high = (int(asked.low), int(asked.high)) if asked.kind == "int" else (asked.low, asked.high)
+    # In decimals, as one would write them: 0.3 - 0.1 is less than 0.2 in floating point.
+    if low == high or (asked.step is not None and Decimal(repr(asked.step)) > Decimal(repr(high)) - Decimal(repr(low))):
+        return fixed(name, low)
+    if asked.kind == "int":
+        step = int(asked.step or 1)
+        return (
+            built(name, LogInt, logint=(low, high), step=step)
+            if asked.log
+            else built(name, IntUniform, int=(low, high), step=step)
+        )
+    if asked.log:
+        return built(name, LogUniform, loguniform=(low, high), step=asked.step)
+    return built(name, Uniform, uniform=(low, high), step=asked.step)
+
+
+def built(name: str, kind: type[Dimension], **fields: Any) -> Dimension:
+    """A dimension of that kind.
+
+    Raises:
+        InputError: what pydantic says of its fields.
+    """
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise refused(name, next(iter(fields.values())), error) from error
+
+
+def refused(name: str, value: object, error: ValidationError) -> InputError:
+    """The error to raise for a dimension whose fields `error` refuses."""
+    rule = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+    return InputError(f"space.{name}", value, rule, "mend the range or the choices")
+
+
+def fixed(name: str, value: Any) -> Dimension:
+    """The dimension of a single value.
+
+    Raises:
+        InputError: it is no number, text, true, false or None.
+    """
+    return Fixed(fixed=plain(value, f"space.{name}"))
+
+
+def from_optuna(name: str, raw: Any) -> Dimension:
+    """The dimension of one of Optuna's distributions, the deprecated ones included.
+
+    Raises:
+        InputError: it has values that no dimension has.
+    """
+    if hasattr(raw, "choices"):
+        choices = tuple(plain(choice, f"space.{name}") for choice in raw.choices)
+        return dimension_of(name, Suggestion("categorical", choices=choices))
+    kind = "int" if isinstance(raw.low, int) else "float"
+    return dimension_of(name, Suggestion(kind, raw.low, raw.high, raw.step, raw.log))  # type: ignore[arg-type]
+
+
+def hull(name: str, asked: list[Suggestion]) -> Suggestion:
+    """The smallest suggestion with all values of `asked`, which one function makes under one name in several branches.
+
+    Raises:
+        InputError: they are of different kinds.
+    """
+    first = asked[0]
+    if other := next((one for one in asked if one.kind != first.kind), None):
+        rule = f"is asked for as {first} in one branch and as {other} in another"
+        raise InputError("space", name, rule, "give them two names")
+    if first.kind == "categorical":
+        choices = {repr(choice): choice for one in asked for choice in one.choices}
+        return Suggestion("categorical", choices=tuple(choices.values()))
+    low, high = min(one.low for one in asked), max(one.high for one in asked)
+    log = all(one.log for one in asked)
+    alike = len({one.step for one in asked}) == 1 and all(_aligned(one, low) for one in asked)
+    step = first.step if alike else 1.0 if first.kind == "int" else None
+    return Suggestion(first.kind, low, high, step, log)
+
+
+def _aligned(one: Suggestion, low: float) -> bool:
+    return one.step is None or math.isclose(math.remainder(one.low - low, one.step), 0, abs_tol=one.step * 1e-9)

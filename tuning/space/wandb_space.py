@@ -1,0 +1,82 @@
+"""Dimensions from the `parameters` of a Weights & Biases sweep, by its own rules for what is left out.
+
+Source: "Sweep configuration options" of the W&B documentation; no W&B is imported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainables.errors import InputError, nearest
+from trainables.user_trainer.suggested import Suggestion, plain
+from tuning.space.dimensions import Dimension, number_from_text
+from tuning.space.ray_space import multiples
+from tuning.space.suggestions import dimension_of, fixed
+
+CHOICES = ("categorical", "constant")
+EXPONENTS = ("log_uniform", "q_log_uniform")  # their bounds are natural logarithms
+RANGES = (
+    "uniform", "int_uniform", "q_uniform", "log_uniform_values", "q_log_uniform_values", "inv_log_uniform_values",
+    "inv_log_uniform", *EXPONENTS,
+)  # fmt: skip
+WITHOUT_BOUNDS = ("normal", "q_normal", "log_normal", "q_log_normal", "beta", "q_beta")
+
+
+def from_wandb(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Dimension]]:
+    """Name and dimension of each parameter; those of a nested one have dotted names, as `optimizer.lr`.
+
+    Raises:
+        InputError: no distribution of W&B's, one without bounds, or keys that do not fit it.
+    """
+    for key, raw in parameters.items():
+        name = f"{prefix}{key}"
+        if not isinstance(raw, Mapping):
+            step = "such as {value: 3}, {values: [16, 32]} or {min: 0, max: 0.3}"
+            raise InputError(f"space.{name}", raw, "a parameter of a sweep is a mapping", step)
+        if isinstance(raw.get("parameters"), Mapping):
+            yield from from_wandb(raw["parameters"], f"{name}.")
+        else:
+            yield name, _dimension(name, raw)
+
+
+def _dimension(name: str, raw: Mapping[str, Any]) -> Dimension:
+    place, kind = f"space.{name}", raw.get("distribution")
+    if "probabilities" in raw or kind == "categorical_w_probabilities":
+        rule = "values with probabilities are not drawn here: each has the same"
+        raise InputError(place, dict(raw), rule, "leave the probabilities out")
+    if kind in WITHOUT_BOUNDS:
+        raise InputError(place, kind, "has no bounds", "write uniform or log_uniform_values with min and max")
+    if kind is not None and kind not in CHOICES + RANGES:
+        raise InputError(place, kind, "no distribution of a sweep", nearest(str(kind), CHOICES + RANGES))
+    if "value" in raw:
+        return fixed(name, raw["value"])
+    if "values" in raw:
+        return dimension_of(name, Suggestion("categorical", choices=tuple(plain(one, place) for one in raw["values"])))
+    if kind in CHOICES or not {"min", "max"} <= raw.keys():
+        raise InputError(place, dict(raw), "gives neither value, values nor min and max", "add one of them")
+    low, high = number_from_text(raw["min"]), number_from_text(raw["max"])
+    if not all(isinstance(bound, int | float) for bound in (low, high)):
+        raise InputError(place, [low, high], "min and max must be numbers", "mend them")
+    whole = isinstance(low, int) and isinstance(high, int)
+    return dimension_of(name, _range(name, str(kind or ("int_uniform" if whole else "uniform")), raw, low, high))
+
+
+def _range(name: str, kind: str, raw: Mapping[str, Any], low: Any, high: Any) -> Suggestion:
+    log = "log" in kind
+    if kind == "int_uniform":
+        return Suggestion("int", math.ceil(low), math.floor(high), 1)
+    if kind in EXPONENTS:
+        low, high = math.exp(low), math.exp(high)
+    if kind == "inv_log_uniform":
+        low, high = math.exp(-high), math.exp(-low)
+    if not kind.startswith("q_"):
+        return Suggestion("float", float(low), float(high), log=log)
+    quantum = number_from_text(raw.get("q", 1))
+    if not isinstance(quantum, int | float) or quantum <= 0:
+        raise InputError(f"space.{name}", quantum, "q must be a number greater than 0", "such as 0.1")
+    first, last = multiples(name, max(low, quantum) if log else low, high, quantum)
+    if isinstance(quantum, int):
+        return Suggestion("int", int(first), int(last), int(quantum), log)
+    return Suggestion("float", first, last, float(quantum), log)
