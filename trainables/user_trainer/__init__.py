@@ -1,1 +1,1 @@
-"""Trials that compute with a `transformers.Trainer` of the user's own."""
+"""A user's own Trainer as a trial: how it is made from the trial's values, driven, and carried to where it computes."""

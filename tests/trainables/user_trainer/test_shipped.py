@@ -1,0 +1,276 @@
+"""Objects on their way to the slots: what travels by value, what as a handle, and what is told of the rest."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.buckets import credentials, s3_server
+from trainables.errors import InputError
+from trainables.user_trainer.shipped import is_shipped, load, local_file, ship
+from trainables.user_trainer.shipped_files import Files
+from trainables.user_trainer.shipped_tables import put, take
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return str(tmp_path / "runs")
+
+
+def rows(count: int = 50) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict({"input_ids": [[i, i + 1] for i in range(count)], "labels": [i % 2 for i in range(count)]})
+
+
+def mapped(folder: Path, count: int = 50) -> Any:
+    """A data set that is mapped from a file, as `load_dataset` gives it."""
+    from datasets import load_from_disk
+
+    rows(count).save_to_disk(str(folder))
+    return load_from_disk(str(folder))
+
+
+def files(storage: str) -> dict[str, int]:
+    """The names of what was written, each with the time of its last change."""
+    found = Path(storage, ".shipped").iterdir()
+    return {path.name: path.stat().st_mtime_ns for path in found}
+
+
+def arrows(storage: str) -> list[str]:
+    return [name for name in files(storage) if name.endswith(".arrow")]
+
+
+def own_module(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
+    """A module beside the user's script, which is on the path of this process alone."""
+    (folder / "mine_alone.py").write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "mine_alone", raising=False)
+    import mine_alone  # type: ignore[import-not-found]
+
+    return mine_alone
+
+
+def test_a_function_with_its_closure_comes_back(storage: str) -> None:
+    factor = 3
+    name = ship(lambda params: params["x"] * factor, storage, "make_trainer")
+    assert is_shipped(name)
+    assert load(name)({"x": 2}) == 6
+
+
+def test_each_load_is_a_copy_of_its_own(storage: str) -> None:
+    name = ship({"seen": []}, storage, "callbacks")
+    load(name)["seen"].append("a trial")
+    assert load(name) == {"seen": []}
+
+
+def test_a_dataset_in_a_closure_travels_as_a_handle(storage: str) -> None:
+    large = rows(20_000)
+    name = ship(lambda: large, storage, "make_trainer")
+    assert local_file(name).stat().st_size < 10_000
+    back = load(name)()
+    assert back[:] == large[:]
+    assert back.features == large.features
+    assert back.cache_files[0]["filename"].startswith(storage)  # mapped, not read
+
+
+def test_a_mapped_dataset_does_not_travel_as_a_path_of_this_machine(storage: str, tmp_path: Path) -> None:
+    name = ship(mapped(tmp_path / "here"), storage, "data")
+    assert str(tmp_path / "here").encode() not in local_file(name).read_bytes()
+    assert len(load(name)) == 50
+
+
+def test_selection_format_and_fingerprint_are_kept(storage: str) -> None:
+    import torch
+
+    chosen = rows().select([7, 3, 5]).with_format("torch", columns=["input_ids"])
+    back = load(ship(chosen, storage, "data"))
+    assert torch.equal(back[1]["input_ids"], torch.tensor([3, 4]))
+    assert (back.format, back._fingerprint) == (chosen.format, chosen._fingerprint)
+
+
+def test_a_transform_on_the_fly_is_kept(storage: str) -> None:
+    shift = 10
+    changed = rows().with_transform(lambda batch: {"labels": [label + shift for label in batch["labels"]]})
+    assert load(ship(changed, storage, "data"))[1] == {"labels": 11}
+
+
+def test_the_splits_of_one_table_are_written_once(storage: str) -> None:
+    splits = rows().train_test_split(0.2, seed=0)
+    back = load(ship(splits, storage, "data"))
+    assert {name: split[:] for name, split in back.items()} == {name: split[:] for name, split in splits.items()}
+    assert len(arrows(storage)) == 3  # the rows, and the selection of each split
+
+
+def test_an_iterable_dataset_travels_with_its_steps(storage: str) -> None:
+    stream = rows().to_iterable_dataset(num_shards=2).map(lambda row: {"double": row["labels"] * 2})
+    assert list(load(ship(stream, storage, "data"))) == list(stream)
+    assert len(arrows(storage)) > 0
+
+
+def test_the_same_content_is_written_once_whoever_made_it(storage: str) -> None:
+    ship(rows(), storage, "data")
+    before = files(storage)
+    ship({"again": rows()}, storage, "data")  # another object, of equal rows
+    assert {name: files(storage)[name] for name in before} == before
+    assert len(arrows(storage)) == 1
+
+
+def test_other_rows_are_another_file(storage: str) -> None:
+    first, second = ship(rows(50), storage, "data"), ship(rows(51), storage, "data")
+    assert (len(load(first)), len(load(second))) == (50, 51)
+
+
+def test_a_mapped_dataset_is_not_even_read_again(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainables.user_trainer import shipped_tables
+
+    data = mapped(tmp_path / "here")
+    name = ship(data, storage, "data")
+    before = files(storage)
+    monkeypatch.setattr(shipped_tables, "_stream", None)  # whoever reads the rows fails
+    assert ship(data, storage, "data") == name
+    assert files(storage) == before
+
+
+def test_a_file_that_changed_under_its_name_is_read_again(storage: str, tmp_path: Path) -> None:
+    assert len(load(ship(mapped(tmp_path / "here", 50), storage, "data"))) == 50
+    assert len(load(ship(mapped(tmp_path / "there", 51), storage, "data"))) == 51
+    there, here = (next((tmp_path / place).glob("*.arrow")) for place in ("there", "here"))
+    os.replace(there, here)
+    from datasets import Dataset
+
+    assert len(load(ship(Dataset.from_file(str(here)), storage, "data"))) == 51
+
+
+def test_two_writers_at_once_write_the_same(storage: str) -> None:
+    table, there = rows(5000).data, Files.below(storage)
+    with ThreadPoolExecutor(4) as writers:
+        names = set(writers.map(lambda _: put(table, there), range(8)))
+    assert arrows(storage) == list(names)
+    assert take(names.pop(), there).equals(table.table)
+    assert not [name for name in files(storage) if name.startswith(".")]  # nothing unfinished is left
+
+
+def test_a_module_beside_the_script_travels_by_value(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "RATE = 5\ndef twice(x):\n    return 2 * x * RATE\n"
+    module = own_module(tmp_path, monkeypatch, text)
+    name = ship(module.twice, storage, "make_trainer")
+    monkeypatch.delitem(sys.modules, "mine_alone")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+    assert load(name)(3) == 30
+
+
+def test_a_module_on_pythonpath_is_imported_where_it_is_needed(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    module = own_module(tmp_path, monkeypatch, "def twice(x):\n    return 2 * x\n")
+    name = ship(module.twice, storage, "make_trainer")
+    assert load(name) is module.twice
+    monkeypatch.delitem(sys.modules, "mine_alone")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+    with pytest.raises(InputError, match=r"cannot be imported here.*mine_alone.*PYTHONPATH"):
+        load(name)
+
+
+def test_a_class_of_main_travels_by_value(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = types.ModuleType("__main__")
+    exec("class Scaled:\n    def __init__(self, by): self.by = by\n    def of(self, x): return self.by * x", vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    name = ship(main.Scaled(4), storage, "trainer")
+    del main.Scaled
+    assert load(name).of(3) == 12
+
+
+class Made:
+    def __init__(self, **parts: Any) -> None:
+        vars(self).update(parts)
+
+
+def closing_over(lock: Any) -> Any:
+    return lambda prediction: lock
+
+
+@pytest.mark.parametrize(
+    ("made", "path"),
+    [
+        (lambda lock: Made(compute_metrics=closing_over(lock)), "trainer.compute_metrics closes over `lock`"),
+        (lambda lock: Made(callbacks=[Made(seen=lock)]), r"trainer.callbacks\[0\].seen"),
+        (lambda lock: Made(loss=functools.partial(print, file=lock)), "trainer.loss is given `file`"),
+        (lambda lock: {"head": {"lock": lock}}, r"trainer\['head'\]\['lock'\]"),
+    ],
+)
+def test_what_does_not_pickle_is_told_by_its_path(made: Any, path: str, storage: str) -> None:
+    with pytest.raises(InputError, match=rf"^{path}: .*cannot be pickled.*lock.*pass a factory"):
+        ship(made(threading.Lock()), storage, "trainer")
+
+
+def test_a_damaged_file_is_told(storage: str) -> None:
+    name = ship({"a": 1}, storage, "trainer")
+    local_file(name).write_bytes(b"cut")
+    with pytest.raises(InputError, match="is damaged"):
+        load(name)
+
+
+def test_a_file_that_is_not_there_is_told_with_its_path(storage: str) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.pkl.*no such file on this machine"):
+        load(f"shipped:{storage}/nowhere.pkl")
+
+
+def test_the_folder_is_closed_to_other_accounts(storage: str) -> None:
+    ship({"a": 1}, storage, "trainer")
+    assert Path(storage, ".shipped").stat().st_mode & 0o077 == 0
+
+
+def test_a_file_of_another_account_is_not_loaded(storage: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    name = ship({"a": 1}, storage, "trainer")
+    for path in (local_file(name), local_file(name).parent):
+        os.chown(path, 65534, 65534)
+    with pytest.raises(InputError, match=r"belongs to another account \(uid 65534\)"):
+        load(name)
+
+
+class TestInABucket:
+    @pytest.fixture
+    def storage(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+        monkeypatch.setenv("TUNEFLEET_CACHE", str(tmp_path / "node"))
+        with s3_server() as server:
+            for name, value in credentials(server).items():
+                monkeypatch.setenv(name, value)
+            yield "s3://bucket/runs?region=us-east-1"
+
+    def test_a_node_maps_its_copy_of_what_lies_there(self, storage: str, tmp_path: Path) -> None:
+        data = rows()
+        name = ship(lambda: data, storage, "make_trainer")
+        assert name.startswith("shipped:s3://bucket/runs/.shipped/make_trainer-")
+        back = load(name)()
+        assert back[:] == data[:]
+        assert back.cache_files[0]["filename"].startswith(str(tmp_path / "node"))
+
+    def test_nothing_is_uploaded_twice(self, storage: str) -> None:
+        from pyarrow.fs import FileSelector, FileSystem
+
+        def objects() -> dict[str, Any]:
+            filesystem, path = FileSystem.from_uri(storage)
+            return {info.path: info.mtime for info in filesystem.get_file_info(FileSelector(path, recursive=True))}
+
+        data = rows()
+        name = ship(data, storage, "data")
+        before = objects()
+        assert ship(data, storage, "data") == name
+        assert objects() == before

@@ -1,0 +1,145 @@
+"""Where shipped objects and data sets lie: a folder below the storage of runs that all nodes share, or one in a bucket.
+
+Every file is named by its content, so a file that is there is the right one, and two drivers that write it at the same
+time write the same. Of a bucket each node keeps a copy of what it has read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
+
+import xxhash
+
+from trainables.cache_place import own_folder, store_folder
+from trainables.disk import make_closed, owner_of, sync
+from trainables.errors import InputError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+FOLDER = ".shipped"  # below the storage
+BLOCK = 1 << 24  # bytes that are copied at once
+
+Writer = Callable[[BinaryIO], None]
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one storage, all in one folder.
+
+    Args:
+        folder: absolute, or the URI of a folder in a bucket, with its options.
+    """
+
+    folder: str
+
+    @classmethod
+    def below(cls, storage: str) -> Files:
+        """The files that belong to the storage of runs at `storage`: a folder, or a bucket's URI."""
+        if "://" in storage:
+            parts = urlsplit(storage)
+            return cls(parts._replace(path=f"{parts.path.rstrip('/')}/{FOLDER}").geturl())
+        return cls(str(Path(storage).expanduser().absolute() / FOLDER))
+
+    @classmethod
+    def around(cls, file: str) -> tuple[Files, str]:
+        """The files among which the file of that path or URI lies, and its name."""
+        if "://" in file:
+            parts = urlsplit(file)
+            folder, _, name = parts.path.rpartition("/")
+            return cls(parts._replace(path=folder).geturl()), name
+        return cls(os.path.dirname(file)), os.path.basename(file)
+
+    def at(self, name: str) -> str:
+        """The path or URI of a file."""
+        if not self.in_bucket:
+            return str(Path(self.folder, name))
+        parts = urlsplit(self.folder)
+        return parts._replace(path=f"{parts.path}/{name}").geturl()
+
+    @property
+    def in_bucket(self) -> bool:
+        """True if they lie in a bucket."""
+        return "://" in self.folder
+
+    def has(self, name: str) -> bool:
+        """True if the file is there, whole."""
+        if not self.in_bucket:
+            return Path(self.folder, name).is_file()
+        filesystem, folder = self._opened()
+        return bool(filesystem.get_file_info(f"{folder}/{name}").is_file)
+
+    def write(self, name: str, writer: Writer) -> None:
+        """Write a file, all or nothing. When it returns, the file outlives a crash of the machine.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.in_bucket:
+            filesystem, folder = self._opened()
+            with filesystem.open_output_stream(f"{folder}/{name}") as target:
+                writer(target)
+            return
+        make_closed(Path(self.folder))
+        _written(Path(self.folder), name, writer)
+
+    def local(self, name: str) -> Path:
+        """The file on this machine: itself, or a copy of a bucket's.
+
+        Raises:
+            InputError: it is not there, or belongs to another account.
+            OSError: it cannot be read.
+        """
+        path = Path(self.folder, name)
+        if self.in_bucket:
+            kept = own_folder(store_folder(), "shipped", xxhash.xxh3_64_hexdigest(self.folder.encode()))
+            path = kept / name
+            if not path.is_file():
+                filesystem, folder = self._opened()
+                with filesystem.open_input_stream(f"{folder}/{name}") as source:
+                    _written(kept, name, lambda file: shutil.copyfileobj(source, file, BLOCK))
+        _refuse_foreign(path)
+        return path
+
+    def _opened(self) -> tuple[FileSystem, str]:
+        from pyarrow.fs import FileSystem
+
+        filesystem, path = FileSystem.from_uri(self.folder)
+        return filesystem, path.rstrip("/")
+
+
+def _written(folder: Path, name: str, writer: Writer) -> None:
+    unfinished = folder / f".{name}.{uuid.uuid4().hex}"
+    try:
+        with unfinished.open("xb") as file:
+            writer(file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(folder / name)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync(folder)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a file that another account has put there: to load it is to run what that account wrote.
+
+    Raises:
+        InputError: it is another account's, or is not there.
+    """
+    try:
+        owner = path.stat().st_uid
+    except FileNotFoundError as error:
+        step = "run the search again; or, on a cluster, set `storage` to a folder that every node reaches"
+        raise InputError("trainable", str(path), "there is no such file on this machine", step) from error
+    if owner not in (os.geteuid(), 0) and owner_of(path.parent) is not None:  # a network disk may call us another
+        rule = f"belongs to another account (uid {owner}), and to load it is to run what that account has written"
+        raise InputError("trainable", str(path), rule, "run the search again from your own account")
