@@ -1,14 +1,16 @@
-"""What one trial is: task, data, model, epochs, fixed values; and the closed set of names that a search may tune.
+"""What one trial is: task, data, model, epochs, fixed values; and what is known of the names that a search may tune.
 
 Names of hyperparameters are `transformers.TrainingArguments`' own; `model.<key>` reaches into the model's configuration
-and `data.<key>` into the preparation of the data. A name outside this set is refused: nothing would consume it.
+and `data.<key>` into the preparation of the data. For our own trainables that is a closed set: nothing would consume
+another name. A trainable of the user's own may have names of its own besides.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Annotated, Literal, NamedTuple, TypeAlias
@@ -63,13 +65,15 @@ class Tunable:
     high: float = math.inf
     low_open: bool = False  # `low` itself is not legal
     high_open: bool = False
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # of a choice; empty: any text
     in_flight: bool = True
     default: Value = None  # None: the model's or the data's own
     why_not_in_flight: str = ""
 
     def refusal(self, value: object) -> str | None:
         """Why `value` is not legal here, or None if it is."""
+        if self.kind == "choice" and not self.choices:
+            return None if isinstance(value, str) else "must be a text"
         if self.kind == "choice":
             return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
         if self.kind == "bool":
@@ -163,8 +167,26 @@ class ModelKey(Tunable):
         return None if isinstance(value, bool | int | float | str) else "must be a number, a text, true or false"
 
 
+class OwnName(Tunable):
+    """A hyperparameter of a user's own trainable: nothing is known of it but what the spec says under `in_flight`."""
+
+    def __init__(self, name: str, *, in_flight: bool) -> None:
+        why = "the spec does not list it under in_flight (do so if a trial may go on with another value)"
+        super().__init__(name, "float", "as the trainable defines it", in_flight=in_flight, why_not_in_flight=why)
+
+    def refusal(self, value: object) -> str | None:
+        """The trainable itself judges the value."""
+        return None if isinstance(value, bool | int | float | str) else "must be a number, a text, true or false"
+
+
 # The trainables of this package, by the name they have in a spec.
 TRAININGS = {"finetune": "trainables.finetune:FineTuning", "learning_curve": "trainables.learning_curve:LearningCurve"}
+# What `finetune` reads besides params, epochs and seeds. A Trainer of the user's own brings its own.
+FINETUNE_ALONE = (
+    *("task", "data", "model", "revision", "trust_remote_code", "eval_batch_size", "pad_to_multiple_of", "compile"),
+    *("group_by_length", "precision"),
+)
+SHIPPED = "shipped:"  # before the place of a trainable that was pickled by value, as one of a notebook is
 
 
 class Subset(Frozen):
@@ -227,8 +249,12 @@ class TrainingSeeds(NamedTuple):
 class FineTuneSpec(Frozen):
     """Everything a trial needs besides its own params. The same for all trials of a study."""
 
-    trainable: str = Field("finetune", description="finetune, learning_curve, or package.module:function for your own")
-    task: str = Field(description="reviews, rte, imdb, glue/<config>, text_classification or text_regression")
+    trainable: str = Field("finetune", description="finetune, learning_curve, or package.module:name for your own")
+    task: str | None = Field(
+        None,
+        description="reviews, rte, imdb, glue/<config>, text_classification or text_regression; not asked for where "
+        "the trainable is your own",
+    )
     data: DataSpec = DataSpec()
     model: str = Field("minilm", description="minilm (embedded), a Hub id or a local folder")
     revision: str | None = Field(None, description="a commit, tag or branch of the Hub model")
@@ -252,7 +278,13 @@ class FineTuneSpec(Frozen):
         None,
         description="package.module:function; the trainable is given what it returns for a trial's values; null: those",
     )
-    objective: Objective | None = Field(None, description="null: the task's own (accuracy, matthews_correlation, ...)")
+    in_flight: tuple[str, ...] = Field(
+        (), description="names of your own trainable's that pbt may change in the middle of a trial"
+    )
+    objective: Objective | None = Field(
+        None,
+        description="null: the task's own (accuracy, matthews_correlation, ...); of a Trainer of your own its loss",
+    )
     seed: Seed = Field(0, description="of the order of the rows, the model's head and dropout; moves with a study's")
     data_order_seed: Seed | None = Field(
         None, description="of the order of the rows, the same in every study; null: `seed`"
@@ -260,6 +292,37 @@ class FineTuneSpec(Frozen):
     head_seed: Seed | None = Field(
         None, description="of the model's head and dropout, the same in every study; null: `seed`"
     )
+
+    @property
+    def own(self) -> bool:
+        """True if the trainable is the user's, not one of `TRAININGS`."""
+        return self.trainable not in TRAININGS
+
+    @property
+    def own_modules(self) -> tuple[str, ...]:
+        """The top-level modules or packages of the user's that trials import by name."""
+        if not self.own or self.trainable.startswith(SHIPPED):
+            return ()
+        return (self.trainable.partition(":")[0].partition(".")[0],)
+
+    def stated(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the fields that are not as they would be without a word about them."""
+        fields = type(self).model_fields
+        return tuple(name for name in names if getattr(self, name) != fields[name].get_default())
+
+    def tunable(self, name: str) -> Tunable | None:
+        """What is known of the hyperparameter `name`; None if nothing consumes it.
+
+        With a trainable of the user's own any name may be one. Names that `TUNABLES` has keep their types, ranges and
+        what they say about changes in flight, but a choice may be any text: transformers knows more schedules and
+        optimizers than `finetune` has.
+        """
+        known = find_tunable(name)
+        if not self.own:
+            return known
+        if known is None or isinstance(known, ModelKey):
+            return OwnName(name, in_flight=name in self.in_flight)
+        return dataclasses.replace(known, choices=()) if known.kind == "choice" else known
 
     @property
     def training_seeds(self) -> TrainingSeeds:

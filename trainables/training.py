@@ -11,11 +11,13 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from trainables.cores import take_cores
 from trainables.errors import nearest
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
+
+Kind: TypeAlias = Literal["training", "function", "factory"]
 
 
 class Evaluation(NamedTuple):
@@ -67,10 +69,11 @@ class Training(Protocol):
 
 
 def load_trainable(name: str) -> Any:
-    """The object behind `trainable:`: a Training class, or a user's function `def train(params, *, spec)`.
+    """The object behind `trainable:`: a Training class, a factory of Trainers `def make_trainer(params)`, or a user's
+    function `def train(params, *, spec)`.
 
     Raises:
-        ValueError: no such module or attribute, or it is not callable with (params, *, spec).
+        ValueError: no such module or attribute, or it is none of these.
     """
     module_name, _, attribute = TRAININGS.get(name, name).partition(":")
     if not attribute:
@@ -87,10 +90,27 @@ def load_trainable(name: str) -> Any:
     if (target := getattr(module, attribute, None)) is None:
         public = [known for known in vars(module) if not known.startswith("_")]
         raise ValueError(f"{name!r}: {module_name} has no {attribute}; {nearest(attribute, public)}")
-    if not callable(target) or "spec" not in inspect.signature(target).parameters:
-        rule = "must be a function `def train(params, *, spec)` or a class `Class(params, spec)`"
-        raise ValueError(f"{name!r}: {rule}, has no parameter `spec`")
+    if _kind(target) is None:
+        rule = "must be a factory `def make_trainer(params)`, a class `Class(params, spec)` or a function"
+        raise ValueError(f"{name!r}: {rule} `def train(params, *, spec)`; {_found(target)}")
     return target
+
+
+def _kind(target: Any) -> Kind | None:
+    """By what it asks for; None: it is none of them."""
+    if not callable(target):
+        return None
+    parameters = inspect.signature(target).parameters
+    if "spec" in parameters:
+        return "training" if inspect.isclass(target) else "function"
+    required = [
+        p for p in parameters.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    return "factory" if len(required) == 1 and required[0].kind is not required[0].KEYWORD_ONLY else None
+
+
+def _found(target: Any) -> str:
+    return f"it takes {inspect.signature(target)}" if callable(target) else f"it is a {type(target).__name__}"
 
 
 def _imported(module: str) -> Any:
@@ -102,6 +122,18 @@ def _imported(module: str) -> Any:
     finally:
         if searched:
             gc.enable()
+
+
+def kind_of(name: str) -> Kind:
+    """What `trainable:` names: "training" (a class), "factory" (it makes a user's own Trainer) or "function". Ours are
+    known without importing torch.
+
+    Raises:
+        ValueError: as `load_trainable`.
+    """
+    kind = "training" if name in TRAININGS else _kind(load_trainable(name))
+    assert kind is not None
+    return kind
 
 
 def is_training(name: str) -> bool:

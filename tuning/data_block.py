@@ -29,8 +29,7 @@ def summary_here(spec: ExperimentSpec) -> DataSummary | None:
     Raises:
         TaskError, ModelError: the rows, or the model's tokenizer, cannot be used.
     """
-    options = find_task(spec.task).options(spec.data)
-    if spec.trainable != "finetune" or options.hub is not None:
+    if spec.trainable != "finetune" or find_task(spec.task).options(spec.data).hub is not None:
         return None
     from trainables.cache import DEFAULT_MAX_LENGTH
     from trainables.summarising import summarise

@@ -48,6 +48,27 @@ class PlannedStrategy(NamedTuple):
         return f"{self.name}: {trials}{epochs}{f': {self.outline}' if self.outline else ''}"
 
 
+OWN_KINDS = {
+    "factory": "a Trainer of your own",
+    "training": "a class of your own",
+    "function": "a function of your own",
+}
+
+
+def trained_in_words(spec: ExperimentSpec) -> str:
+    """What a trial trains.
+
+    Raises:
+        ValueError: the user's own trainable cannot be imported.
+    """
+    if not spec.own:
+        return f"{spec.task} with {spec.model}" if spec.trainable == "finetune" else f"{spec.trainable}, a formula"
+    from trainables.training import kind_of
+
+    task = f", task {spec.task}" if spec.task else ""
+    return f"{spec.trainable} ({OWN_KINDS[kind_of(spec.trainable)]}){task}"
+
+
 def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
     """A line per strategy, the total of the search, what comes after it, and the room that states take."""
     strategies = [PlannedStrategy.of(spec, strategy) for strategy in spec.strategies]

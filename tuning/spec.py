@@ -1,4 +1,4 @@
-"""The experiment as its user declares it: one task, one model, one search space, several strategies x several seeds.
+"""The experiment as its user declares it: one thing to train, one search space, several strategies x several seeds.
 
 Goes in: a YAML file, the name of a preset, or a mapping; and `key=value` overrides. Comes out: a frozen
 `ExperimentSpec`, or a `SpecError` with every mistake at once. Nothing is started, no network is used, no heavy library
@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,7 +29,8 @@ from pydantic import (
 from cluster.spec import ClusterSpec
 from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
-from trainables.spec import Epochs, FineTuneSpec, Frozen, Objective, Seed
+from trainables.model_files import EMBEDDED
+from trainables.spec import FINETUNE_ALONE, Epochs, FineTuneSpec, Frozen, Objective, Seed
 from tuning.budget import BudgetSpec
 from tuning.checks.known_names import strategy_instead
 from tuning.checks.mistakes import Mistake, SpecError, mistakes_of
@@ -42,9 +43,12 @@ __all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
 
 STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
+PREFIX = "eval_"  # which transformers puts before what a Trainer's evaluation reports
 STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
 # Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
 NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_failures", "checkpoint", "budget"}
+# Fields that older specs have not got: where they say nothing they are left out, so that those keep their digests.
+ADDED = ("hp_space", "in_flight")
 
 
 class WandbSpec(Frozen):
@@ -186,10 +190,20 @@ class ExperimentSpec(FineTuneSpec):
         return self.space if strategy.space is None else strategy.space
 
     def resolved_objective(self) -> Objective:
-        """What the strategies optimise: `objective`, else the task's own."""
+        """What the strategies optimise: `objective`, else the task's own; without a task the loss.
+
+        Of a Trainer of the user's own a metric is named as its `compute_metrics` does, without transformers' `eval_`.
+        """
         from trainables.tasks import find_task
 
-        return self.objective or find_task(self.task).objective
+        if self.objective is None:
+            return find_task(self.task).objective if self.task or not self.own else Objective(metric="loss", mode="min")
+        if self.own and self.objective.metric.startswith(PREFIX):
+            from trainables.training import kind_of  # imports the user's module, as every trial does
+
+            if kind_of(self.trainable) == "factory":
+                return self.objective.model_copy(update={"metric": self.objective.metric.removeprefix(PREFIX)})
+        return self.objective
 
     def trial_spec(self, seed: int) -> FineTuneSpec:
         """What the trials of the study with search seed `seed` share: their own `seed` moves with it."""
@@ -198,7 +212,7 @@ class ExperimentSpec(FineTuneSpec):
 
     def decisive(self) -> dict[str, Any]:
         """Everything that changes results, by key. Of the budget that is its limit, not its price."""
-        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST | self._says_nothing(ADDED))
         return plain if self.budget.limit is None else {**plain, "budget": self.budget.limit}
 
     def digest(self) -> str:
@@ -206,9 +220,17 @@ class ExperimentSpec(FineTuneSpec):
         plain = self.decisive()
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
+    def plain(self) -> dict[str, Any]:
+        """All fields as YAML has them, but for those that say nothing of this trainable: they have their defaults."""
+        unread = (*ADDED, *FINETUNE_ALONE) if self.own else ADDED
+        return self.model_dump(mode="json", exclude=self._says_nothing(unread))
+
+    def _says_nothing(self, names: Iterable[str]) -> set[str]:
+        return {*names} - {*self.stated(names)}
+
     def to_yaml(self) -> str:
         """The full resolved spec; `load_spec` reads it back to an equal one. Holds no secret."""
-        return dump(self.model_dump(mode="json"))
+        return dump(self.plain())
 
 
 def study_name(strategy: str, seed: int) -> str:
@@ -270,7 +292,8 @@ def _anchored(spec: ExperimentSpec, elsewhere: Collection[str]) -> ExperimentSpe
     if data.hub is None and "data" not in elsewhere:
         files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set
         changed = {name: _absolute(value) for name in files if (value := getattr(data, name)) is not None}
-    local = "model" not in elsewhere and Path(spec.model).expanduser().is_dir()
+    asked = "model" not in elsewhere and not (spec.own and spec.model == EMBEDDED)
+    local = asked and Path(spec.model).expanduser().is_dir()
     model = _absolute(spec.model) if local else spec.model
     return spec.model_copy(update={"data": data.model_copy(update=changed), "model": model})
 

@@ -21,7 +21,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from tuning.checks.cautions import cautions
     from tuning.data_block import data_lines, summary_here
     from tuning.next_steps import after_validate
-    from tuning.planned import planned_lines
+    from tuning.planned import planned_lines, trained_in_words
     from tuning.spec import load_spec
 
     with rows_kept():  # what the check has read is told below
@@ -33,7 +33,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     seeds = f"seed{'' if len(spec.seeds) == 1 else 's'} {', '.join(map(str, spec.seeds))}"
     each = f"{counted(spec.epochs, 'epoch')} per trial"
     print(f"{spec.name}: valid")
-    print(f"  {spec.task} with {spec.model}; {objective.metric}, {better} is better; {each}; {seeds}")
+    print(f"  {trained_in_words(spec)}; {objective.metric}, {better} is better; {each}; {seeds}")
     for line in planned_lines(spec):
         print(f"    {line}")
     if (limit := spec.budget.limit) is not None:

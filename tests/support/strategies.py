@@ -10,7 +10,7 @@ from tuning.testing.plan_contract import OBJECTIVE
 from tuning.testing.proposals import Proposer
 
 REQUIRED = 6  # of what has no default: trials, population
-RATE, OPTIMIZERS = {"learning_rate": {"loguniform": [1e-5, 1e-3]}}, {"optim": {"choice": ["adamw_torch", "sgd"]}}
+RATE = {"learning_rate": {"loguniform": [1e-5, 1e-3]}}
 UNEQUAL = {"num_train_epochs": {"choice": [2, 3]}}
 FIXED = {"learning_rate": 1e-4}
 # A space, the epochs of a trial, and the path that the strategy names.
@@ -19,7 +19,7 @@ REFUSED: Mapping[str, Sequence[tuple[dict[str, Any], float, str]]] = {
     "hyperopt": [(FIXED, 4.0, "space")],
     "random_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
     "hyperopt_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
-    "pbt": [(RATE | OPTIMIZERS, 4.0, "space.optim"), (RATE, 1.0, "perturb_every_epochs")],
+    "pbt": [(RATE, 1.0, "perturb_every_epochs")],
 }
 # As small as shows what it does: whole studies of it are run.
 SMALL: Mapping[str, Mapping[str, Any]] = {

@@ -153,13 +153,15 @@ def task_names() -> tuple[str, ...]:
     return tuple(sorted(find_tasks()))
 
 
-def find_task(name: str) -> Task:
+def find_task(name: str | None) -> Task:
     """The task of that name.
 
     Raises:
-        ValueError: there is none; names the nearest known one.
+        TaskError: there is none; names the nearest known one. Or no task is named.
     """
     known = find_tasks()
+    if name is None:
+        raise TaskError("task", name, "is missing", f"add one of {', '.join(task_names())}")
     if name in known:
         return known[name]
     plain = name.lower().replace("-", "_").replace(" ", "_")

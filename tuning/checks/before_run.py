@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
 from trainables.model_files import resolve_model, weight_bytes
-from trainables.spec import TRAININGS
+from trainables.spec import FINETUNE_ALONE
 from tuning.checks.mistakes import Mistake, SpecError
 from tuning.checks.value_checks import endless_warmups
 
@@ -45,14 +45,24 @@ def require_ending_warmups(spec: ExperimentSpec, data: DataSummary | None) -> No
 
 
 def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
-    if spec.trainable in TRAININGS:
+    """One of the user's own: that it can be imported, and that the spec says what its kind needs, and no more."""
+    if not spec.own:
         return
-    from trainables.training import load_trainable
+    from trainables.training import kind_of
 
     try:
-        load_trainable(spec.trainable)
+        kind = kind_of(spec.trainable)
     except ValueError as error:
         yield Mistake("trainable", str(error))
+        return
+    if kind == "factory":
+        for name in spec.stated(FINETUNE_ALONE):
+            yield Mistake(
+                name, f"{spec.trainable} is given the params alone, so nothing would read it", next_step="remove it"
+            )
+    elif spec.objective is None and spec.task is None:
+        rule = f"is missing: nobody knows here what {spec.trainable} reports"
+        yield Mistake("objective", rule, next_step="write objective: {metric: ..., mode: max}, or mode: min")
 
 
 def _offline_model(spec: ExperimentSpec) -> Iterator[Mistake]:

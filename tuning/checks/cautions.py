@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainables.metrics import direction_of
-from trainables.spec import TRAININGS
 from trainables.tasks import find_task
 from trainables.wording import counted
 from tuning.checks.row_bounds import most_rows
@@ -72,7 +71,7 @@ def _unmodelled(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
 def _direction(spec: ExperimentSpec) -> Iterator[str]:
     """A metric that looks the wrong way round, of a trainable of the user's own; with ours it is refused."""
     objective = spec.objective
-    if objective is None or spec.trainable in TRAININGS:
+    if objective is None or not spec.own:
         return
     if (mode := direction_of(objective.metric)) is not None and mode != objective.mode:
         wins = "largest" if objective.mode == "max" else "smallest"

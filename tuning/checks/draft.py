@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuning.spec import ExperimentSpec
 
 # Read in place of required fields that are missing or wrong; no check reads them (`Draft.broken`).
-STAND_INS = {"name": "unnamed", "task": "text_classification", "epochs": 1.0, "strategies": [{"kind": "grid"}]}
+STAND_INS = {"name": "unnamed", "epochs": 1.0, "strategies": [{"kind": "grid"}]}
 BY_ENTRY = ("space", "fixed", "strategies")  # a wrong entry leaves the others usable
 
 

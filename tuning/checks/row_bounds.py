@@ -24,7 +24,7 @@ def most_rows(spec: ExperimentSpec) -> int | None:
     """
     if spec.data.subset.train is not None:
         return spec.data.subset.train
-    task = find_tasks().get(spec.task)
+    task = find_tasks().get(spec.task or "")
     options = task.options(spec.data) if task is not None else spec.data
     if not is_local(options):
         return None

@@ -12,7 +12,7 @@ from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
 from trainables.model_files import longest_input
 from trainables.models import check_model
-from trainables.spec import ADAM_ONLY, LARGEST_SEED, find_tunable
+from trainables.spec import ADAM_ONLY, LARGEST_SEED, TUNABLES
 from trainables.tasks import find_task, find_tasks
 from tuning.checks import machine_checks, store_checks, user_code, value_checks
 from tuning.checks.draft import Draft
@@ -31,6 +31,10 @@ def mistakes_in(draft: Draft) -> list[Mistake]:
 def _task(draft: Draft) -> Iterator[Mistake]:
     """The data are looked at only where the trial is known to read them."""
     spec = draft.spec
+    if spec.task is None:
+        if not spec.own:
+            yield Mistake("task", "is missing", next_step="add it")
+        return
     try:
         task = find_task(spec.task)
     except InputError as error:
@@ -85,7 +89,7 @@ def _unread(draft: Draft) -> Iterator[Mistake]:
     spec, typed = draft.spec, _typed(draft)
     if spec.trainable != "finetune":
         return
-    task = find_tasks().get(spec.task)
+    task = find_tasks().get(spec.task or "")
     if "label_smoothing_factor" in typed and task is not None and task.kind == "regression":
         rule = f"{spec.task} predicts a number, which has no classes to smooth"
         yield Mistake(typed["label_smoothing_factor"], rule, next_step="remove it")
@@ -102,10 +106,10 @@ def _unread(draft: Draft) -> Iterator[Mistake]:
 def _space(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     epochs = None if "epochs" in draft.broken else spec.epochs
-    for path, rule in spec.space.refusals(epochs):
+    for path, rule in spec.space.refusals(epochs, spec.tunable):
         yield Mistake(join("space", path), rule)
     for where, strategy in draft.strategies():
-        for path, rule in strategy.space.refusals(epochs) if strategy.space else ():
+        for path, rule in strategy.space.refusals(epochs, spec.tunable) if strategy.space else ():
             yield Mistake(join(where, "space", path), rule)
 
 
@@ -113,9 +117,9 @@ def _fixed(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     searched = {name for _, strategy in draft.strategies() for name in spec.space_of(strategy).names}
     for name, value in spec.fixed.items():
-        path, tunable = join("fixed", name), find_tunable(name)
+        path, tunable = join("fixed", name), spec.tunable(name)
         if tunable is None:
-            yield Mistake(path, str(unknown_name(name)), value)
+            yield Mistake(path, unknown_name(name), value)
         elif rule := tunable.refusal(value):
             yield Mistake(path, rule, value)
         if name in searched | set(spec.space.names):
@@ -153,6 +157,33 @@ def _strategy_spaces(draft: Draft) -> Iterator[Mistake]:
         for below, rule in strategy.refusals(space, draft.spec.epochs):
             shared = not own and below.split(".")[0] == "space"
             yield Mistake(below if shared else join(path, below), f"{strategy.name}: {rule}" if shared else rule)
+
+
+def _changed_in_flight(draft: Draft) -> Iterator[Mistake]:
+    """Values that a strategy would change in the middle of a trial, where the trial could not go on with others."""
+    for path, strategy in draft.strategies():
+        own = strategy.space is not None
+        for name in strategy.changed_in_flight(draft.spec.space_of(strategy)):
+            tunable = draft.spec.tunable(name)
+            if tunable is None or tunable.in_flight:  # unknown: told by `_space`
+                continue
+            rule = f"{strategy.name}: {name} cannot change in the middle of a trial: {tunable.why_not_in_flight}"
+            step = "add mutate: false (drawn once, then inherited with the donor's weights), or fix it"
+            yield Mistake(join(path if own else "", "space", name), rule, next_step=step)
+
+
+def _in_flight(draft: Draft) -> Iterator[Mistake]:
+    """Names whose change is the user's word: of a trainable of their own, in some space, and not ours to judge."""
+    spec, typed = draft.spec, _typed(draft)
+    for position, name in enumerate(spec.in_flight):
+        path = join("in_flight", position)
+        if not spec.own:
+            rule = f"of {spec.trainable} it is known what may change in flight; this is for a trainable of your own"
+            yield Mistake(path, rule, name, "remove it")
+        elif name in TUNABLES and not TUNABLES[name].in_flight:
+            yield Mistake(path, f"cannot change in flight: {TUNABLES[name].why_not_in_flight}", name, "remove it")
+        elif name not in typed:
+            yield Mistake(path, "stands in no space", name, nearest(name, typed) if typed else "remove it")
 
 
 def _epochs(draft: Draft) -> Iterator[Mistake]:
@@ -217,11 +248,13 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (user_code.check_confirm, "confirm trainable"),
         (_model, "model revision trainable trust_remote_code"),
         (_max_length, "data fixed model space strategies trainable"),
-        (_space, "space"),
+        (_space, "space trainable"),
         (_unread, "task trainable space fixed strategies"),
-        (_fixed, "fixed space"),
+        (_fixed, "fixed space trainable"),
         (_strategy_names, "strategies"),
         (_strategy_spaces, "strategies space space.* epochs"),
+        (_changed_in_flight, "strategies space space.* in_flight trainable"),
+        (_in_flight, "in_flight strategies strategies.* space space.* fixed fixed.* trainable"),
         (_epochs, "epochs report_every_epochs fixed"),
         (_endless, "strategies budget"),
         (_seeds, "seed seeds"),

@@ -8,20 +8,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trainables.errors import nearest
-from trainables.spec import TRAININGS
+from trainables.spec import SHIPPED, TRAININGS
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake
 
 
 def check_trainable(draft: Draft) -> Iterator[Mistake]:
-    """A name of ours, or a function of a module that is found. None of the user's code runs, but for packages above."""
+    """A name of ours, or one of a module that is found. None of the user's code runs, but for packages above."""
     name = draft.spec.trainable
     module, colon, function = name.partition(":")
-    if name in TRAININGS:
+    if name in TRAININGS or name.startswith(SHIPPED):
         return
     if not (colon and module and function):
         step = nearest(name, TRAININGS) if not colon else "both sides of the colon are needed"
-        yield Mistake("trainable", f"must be {', '.join(TRAININGS)} or package.module:function", name, step)
+        yield Mistake("trainable", f"must be {', '.join(TRAININGS)} or package.module:name", name, step)
         return
     try:
         found = importlib.util.find_spec(module)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trainables.metrics import direction_of
-from trainables.spec import TRAININGS, TUNABLES, Value
+from trainables.spec import TUNABLES, Value
 from trainables.tasks import find_tasks
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def check_direction(draft: Draft) -> Iterator[Mistake]:
     """A metric the wrong way round. What a trainable of the user's own reports under a name is not known here."""
-    objective, task = draft.spec.objective, find_tasks().get(draft.spec.task)
-    if objective is None or draft.spec.trainable not in TRAININGS:
+    objective, task = draft.spec.objective, find_tasks().get(draft.spec.task or "")
+    if objective is None or draft.spec.own:
         return
     own = task.objective if task is not None else None
     mode = own.mode if own is not None and own.metric == objective.metric else direction_of(objective.metric)

@@ -75,7 +75,7 @@ def _front_matter(final: Final) -> ModelCardData:
     results = [
         EvalResult(
             task_type="text-classification",
-            dataset_type=final.data.hub or final.spec.task,
+            dataset_type=final.data.hub or final.task.name,
             dataset_name=_named(final),
             dataset_split="test",
             metric_type=METRICS.get(name, name),

@@ -19,7 +19,6 @@ from cluster.capacity import ClusterError, trial_resources
 from cluster.dashboard import Dashboard
 from cluster.jobs import UPLOAD_LIMIT, Job, JobRecord, Jobs
 from trainables.errors import InputError
-from trainables.spec import TRAININGS
 from tuning.jobs.uploads import Upload, collect, write_archive
 from tuning.spec import ExperimentSpec, load_spec
 
@@ -136,9 +135,7 @@ def _mebibytes(size: int) -> str:
 
 def code(spec: ExperimentSpec | None = None) -> Iterator[tuple[str, Path]]:
     """Our packages, and the module of a trainable of the user's own, as they are here: name in an archive, file."""
-    own = spec is not None and spec.trainable not in TRAININGS
-    modules = [re.split("[.:]", spec.trainable)[0]] if spec is not None and own else []
-    for name in (*PACKAGES, *modules):
+    for name in (*PACKAGES, *(spec.own_modules if spec is not None else ())):
         found = importlib.util.find_spec(name)
         if found is None or found.origin is None:
             raise InputError("trainable", name, "no such module on this machine", "is its folder on PYTHONPATH?")

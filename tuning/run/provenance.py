@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from trainables.spec import TRAININGS
 from tuning.made_with import CODE, LIBRARIES, OWN_CODE, shown
 from tuning.outcome import StudyOutcome
 from tuning.run.folder import RunFolderError
@@ -32,8 +31,8 @@ def made_with(spec: ExperimentSpec) -> dict[str, str]:
     """The versions, and digests of the code: of ours, and of the module or package of a trainable of the user's own
     (not of what else that imports)."""
     found = {**versions(), CODE: _own_code()}
-    if spec.trainable not in TRAININGS:
-        found[OWN_CODE] = _digest([spec.trainable.partition(":")[0].partition(".")[0]])
+    if spec.own_modules:
+        found[OWN_CODE] = _digest(spec.own_modules)
     return found
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cluster.session import connect
-from trainables.spec import TRAININGS
 from tuning.checks.before_run import require_ending_warmups, require_runnable
 from tuning.checks.cautions import cautions
 from tuning.data_block import data_lines
@@ -107,7 +105,6 @@ def _run_claimed(
         studies.extend(Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished)
 
     imports = slot_imports() if spec.trainable == "finetune" else None
-    modules = [] if spec.trainable in TRAININGS else [re.split("[.:]", spec.trainable)[0]]
     with (
         contextlib.nullcontext() if resume else unclaimed_if_unused(spec),
         tune_settings(),
@@ -115,7 +112,7 @@ def _run_claimed(
         connect(
             spec.cluster,
             run_folder=spec.run_folder,
-            modules=modules,
+            modules=spec.own_modules,
             imports=imports,
             reads=spec.local_inputs,
             prepare=prepare,

@@ -14,13 +14,13 @@ is what was asked for in one call; what the trainable is given is what the funct
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
 
 from trainables.errors import InputError
-from trainables.spec import Params, Value, find_tunable
+from trainables.spec import OwnName, Params, Tunable, Value, find_tunable
 from trainables.user_trainer.suggested import (
     Answer,
     HpSpace,
@@ -119,13 +119,15 @@ class FunctionSpace(Space):
         root = {name: d.model_copy(update={"mutate": _may_change(name, in_flight)}) for name, d in self.items()}
         return self._made(root, self._source, self._found)
 
-    def refusals(self, epochs: float | None = None) -> list[tuple[str, str]]:
+    def refusals(
+        self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
+    ) -> list[tuple[str, str]]:
         """What the tunables forbid of the values that the function has returned; what it asks for has free names."""
         found: dict[str, str] = {}
         for walk in self.explored.walks:
             for name, value in walk.returned.items():
-                tunable = find_tunable(name)
-                rule = tunable.refusal(value) if tunable is not None else None
+                known = tunable(name)
+                rule = None if known is None or isinstance(known, OwnName) else known.refusal(value)
                 if name == "num_train_epochs" and rule is None and epochs is not None and value > epochs:
                     rule = f"must be at most the trial's full budget, epochs: {epochs:g}; raise epochs or lower it"
                 if rule is not None:

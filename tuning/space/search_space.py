@@ -16,12 +16,12 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
 
-from trainables.spec import Params, Value, find_tunable
+from trainables.spec import Params, Tunable, Value, find_tunable
 from tuning.space.aliases import nearest_tunable
 from tuning.space.dimensions import Choice, Dimension, Fixed, plain_value
 from tuning.space.ranges import IntUniform, LogInt, LogUniform, Range, Uniform
@@ -55,10 +55,8 @@ def parse_dimension(raw: object) -> Dimension:
     return KINDS[kinds[0]].model_validate(raw)
 
 
-def unknown_name(name: str) -> str | None:
-    """Why `name` can stand neither in a space nor under `fixed:`, with the nearest known name; None if it can."""
-    if find_tunable(name) is not None:
-        return None
+def unknown_name(name: str) -> str:
+    """Why a name that is no tunable can stand neither in a space nor under `fixed:`, with the nearest known name."""
     return f"nothing consumes a hyperparameter {name!r}; {nearest_tunable(name)}"
 
 
@@ -93,16 +91,19 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         counts = [dimension.count for _, dimension in self.items()]
         return None if None in counts else math.prod(count for count in counts if count is not None)
 
-    def refusals(self, epochs: float | None = None) -> list[tuple[str, str]]:
+    def refusals(
+        self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
+    ) -> list[tuple[str, str]]:
         """What the tunables forbid: pairs of (path below the space, value, rule and next step).
 
         Args:
             epochs: the full budget of one trial; with it, a longer `num_train_epochs` is refused too.
+            tunable: what is known of a name, as `FineTuneSpec.tunable` tells it for the spec's trainable.
         """
         found: list[tuple[str, str]] = []
         for name, dimension in self.items():
-            unknown = unknown_name(name)
-            found += [(name, unknown)] if unknown else _illegal_values(name, dimension, epochs)
+            known = tunable(name)
+            found += [(name, unknown_name(name))] if known is None else _illegal_values(known, dimension, epochs)
         if {"warmup_steps", "warmup_ratio"} <= self.root.keys():
             found.append(("warmup_ratio", "warmup_steps stands in the space too and both set the warm-up; keep one"))
         return found
@@ -169,9 +170,8 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         return params.keys() == self.root.keys() and all(d.contains(params[name]) for name, d in self.items())
 
 
-def _illegal_values(name: str, dimension: Dimension, epochs: float | None) -> list[tuple[str, str]]:
-    tunable = find_tunable(name)
-    assert tunable is not None
+def _illegal_values(tunable: Tunable, dimension: Dimension, epochs: float | None) -> list[tuple[str, str]]:
+    name = tunable.name
     if isinstance(dimension, Range) and tunable.kind in ("choice", "bool"):
         known = f" of {', '.join(tunable.choices)}" if tunable.choices else ""
         return [(f"{name}.{dimension.key}", f"{name} has no order; write {{choice: [...]}}{known}")]

@@ -78,6 +78,10 @@ class Strategy(Frozen, ABC):
         """What cannot work here: pairs of (path below the strategy or `space.<name>`, rule and next step)."""
         return []
 
+    def changed_in_flight(self, space: Space) -> tuple[str, ...]:
+        """The names of `space` whose values it changes in the middle of a trial: each must be able to."""
+        return ()
+
     def planned_epochs(self, space: Space, epochs: float) -> float | None:
         """Passes over the training split that its trials take together; None: it cannot be told beforehand."""
         return None

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from trainables.spec import Epochs, Objective, Params, find_tunable
+from trainables.spec import Epochs, Objective, Params
 from tuning.space import Draws, Space
 from tuning.strategies import Plan, Strategy
 
@@ -49,8 +49,10 @@ class Pbt(Strategy):
         return self
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """Values that cannot change in flight, a space with nothing to perturb, a run without a perturbation."""
-        found = self._unexplorable(space) if self.explore else []
+        """A space with nothing to perturb, a run without a perturbation."""
+        found = []
+        if self.explore and space.searched and not self.changed_in_flight(space):
+            found.append(("space", "no dimension may change, so pbt perturbs nothing; give it at least one to search"))
         if not space.searched:
             found.append(("space", "every value is fixed, so all members are alike; give at least one to search"))
         if self.perturb_every_epochs >= epochs:
@@ -58,22 +60,9 @@ class Pbt(Strategy):
             found.append(("perturb_every_epochs", rule))
         return found
 
-    def _unexplorable(self, space: Space) -> list[tuple[str, str]]:
-        mutable = [name for name, dimension in space.searched.items() if dimension.mutate]
-        found = []
-        for name in mutable:
-            tunable = find_tunable(name)
-            if tunable is not None and not tunable.in_flight:
-                found.append(
-                    (
-                        f"space.{name}",
-                        f"{name} cannot change in the middle of a trial: {tunable.why_not_in_flight}. "
-                        "Add mutate: false (drawn once, then inherited with the donor's weights), or fix it",
-                    )
-                )
-        if space.searched and not mutable:
-            found.append(("space", "no dimension may change, so pbt perturbs nothing; give it at least one to search"))
-        return found
+    def changed_in_flight(self, space: Space) -> tuple[str, ...]:
+        """All that is searched, but for what is declared with `mutate: false`."""
+        return tuple(name for name, dimension in space.searched.items() if self.explore and dimension.mutate)
 
     def planned_trials(self, space: Space) -> int:
         """The number of members."""

@@ -292,8 +292,8 @@ def test_reporting_outside_a_trial_says_how_to_run_it() -> None:
         ("finetun", "must be finetune, learning_curve, or package.module:function"),
         ("no.such.module:train", "No module named 'no'.*PYTHONPATH"),
         ("math:train", r"math has no train; did you mean tan\?"),
-        ("math:floor", "must be a function `def train"),
-        ("math:pi", "must be a function `def train"),
+        ("math:dist", r"must be a factory `def make_trainer.*it takes \(p, q, /\)"),
+        ("math:pi", "must be a factory `def make_trainer.*it is a float"),
     ],
 )
 def test_a_trainable_that_is_none_is_refused_with_the_rule(name: str, rule: str) -> None:

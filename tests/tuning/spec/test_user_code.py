@@ -65,8 +65,9 @@ def test_a_misspelt_function_is_told_with_the_nearest_one_without_running_the_mo
             "raise ImportError('needs x>=2\\nTry: pip install x')\n" + TRAIN,
             "cannot be imported: ImportError: needs x>=2",
         ),
-        ("def train(params):\n    pass\n", "has no parameter `spec`"),
-        ("train = 3\n", "must be a function `def train(params, *, spec)`"),
+        ("def train():\n    pass\n", "or a function `def train(params, *, spec)`; it takes ()"),
+        ("def train(params, model):\n    pass\n", "it takes (params, model)"),
+        ("train = 3\n", "it is a int"),
         ("from math import *\n", "has no train; did you mean tan?"),
     ],
 )

@@ -27,7 +27,8 @@ def test_pbt_without_exploring_takes_the_donors_values_as_they_are() -> None:
 def test_pbt_without_exploring_takes_what_cannot_change_in_flight() -> None:
     space = Space.model_validate({"optim": {"choice": ["adamw_torch", "sgd"]}})
     assert make("pbt", explore=False).refusals(space, EPOCHS) == []
-    assert [path for path, _ in make("pbt").refusals(space, EPOCHS)] == ["space.optim"]
+    assert make("pbt", explore=False).changed_in_flight(space) == ()
+    assert make("pbt").changed_in_flight(space) == ("optim",)
     assert [path for path, _ in make("pbt", explore=False).refusals(Space({"optim": "sgd"}), EPOCHS)] == ["space"]
 
 

@@ -35,15 +35,9 @@ def test_is_found_by_its_kind() -> None:
     assert find_strategies()["pbt"] is Pbt
 
 
-@pytest.mark.parametrize("name", ["num_train_epochs", "optim", "data.max_length", "model.hidden_size"])
-def test_refuses_by_name_what_cannot_change_in_flight(name: str) -> None:
-    found = dict(Pbt(population=4).refusals(space_of({**SPACE, name: {"choice": [64, 128]}}), EPOCHS))
-    assert list(found) == [f"space.{name}"]
-    assert "mutate: false" in found[f"space.{name}"]
-
-
-def test_accepts_what_cannot_change_in_flight_when_it_follows_the_donor() -> None:
+def test_changes_in_flight_what_is_searched_and_does_not_follow_the_donor() -> None:
     space = space_of({**SPACE, "num_train_epochs": {"choice": [2, 3, 4], "mutate": False}, "optim": "adamw_torch"})
+    assert Pbt(population=4).changed_in_flight(space) == ("learning_rate", "weight_decay")
     assert Pbt(population=4).refusals(space, EPOCHS) == []
 
 

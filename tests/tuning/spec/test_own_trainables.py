@@ -1,0 +1,172 @@
+"""What the spec of a trainable of one's own says and need not say: no task, data or model, and names of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.specs import GOOD, curve_fields
+from trainables.spec import Objective
+from tuning import cli
+from tuning.checks.before_run import require_runnable
+from tuning.checks.mistakes import SpecError
+from tuning.spec import ExperimentSpec, load_spec
+from tuning.spec_file import dump
+
+pytestmark = pytest.mark.unit
+
+MODULE = """
+import math
+
+def make_trainer(params):
+    raise AssertionError("it is looked at, and nothing is made")
+
+def train(params, *, spec): ...
+
+class Mine:
+    def __init__(self, params, spec): ...
+"""
+SPACE: Mapping[str, Any] = {
+    "learning_rate": {"loguniform": [1e-5, 1e-3]},
+    "margin": {"uniform": [0.1, 1]},
+    "pooling": {"choice": ["mean", "cls"], "mutate": False},
+    "flip": {"choice": [True, False], "mutate": False},
+}
+PBT = {"kind": "pbt", "population": 4}
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"own_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    return name
+
+
+def own(trainable: str, *overrides: str, **changed: Any) -> ExperimentSpec:
+    raw = {"name": "mine", "trainable": trainable, "epochs": 4, "space": dict(SPACE), "strategies": ["random"]}
+    raw["strategies"] = [{"kind": "random", "trials": 2}]
+    return load_spec({**raw, **changed}, overrides)
+
+
+def mistakes_of(trainable: str, *overrides: str, **changed: Any) -> list[str]:
+    try:
+        require_runnable(own(trainable, *overrides, **changed))
+    except SpecError as error:
+        return [str(mistake) for mistake in error.mistakes]
+    return []
+
+
+def test_a_trainer_of_ones_own_needs_no_task_no_data_no_model_and_no_objective(module: str) -> None:
+    spec = own(f"{module}:make_trainer")
+    require_runnable(spec)
+    assert spec.trial_spec(0).objective == Objective(metric="loss", mode="min")
+    kept = spec.to_yaml()
+    assert all(f"\n{word}:" not in kept for word in ("task", "data", "model", "precision", "in_flight"))
+    Path("kept.yaml").write_text(kept)
+    assert load_spec("kept.yaml") == spec
+
+
+@pytest.mark.parametrize("name", ["f1", "eval_f1"])
+def test_its_metric_may_be_written_as_transformers_or_as_compute_metrics_names_it(module: str, name: str) -> None:
+    objective = {"metric": name, "mode": "max"}
+    assert own(f"{module}:make_trainer", objective=objective).trial_spec(0).objective == Objective(
+        metric="f1", mode="max"
+    )
+    assert own(f"{module}:train", objective=objective).trial_spec(0).objective == Objective(metric=name, mode="max")
+
+
+def test_a_function_or_class_must_say_what_it_is_searched_for_unless_a_task_does(module: str) -> None:
+    for name in ("train", "Mine"):
+        (told,) = mistakes_of(f"{module}:{name}")
+        assert told.startswith(f"objective: is missing: nobody knows here what {module}:{name} reports")
+        assert mistakes_of(f"{module}:{name}", objective={"metric": "score", "mode": "max"}) == []
+        assert mistakes_of(f"{module}:{name}", task="reviews", data={"path": "anywhere"}, model="mine") == []
+
+
+def test_what_a_trainer_of_ones_own_would_not_read_is_refused_by_its_name(module: str) -> None:
+    given = {"task": "reviews", "data": {"path": "x"}, "model": "mine", "precision": "bf16", "compile": True}
+    told = mistakes_of(f"{module}:make_trainer", **given)
+    assert [line.partition(":")[0] for line in told] == ["task", "data", "model", "compile", "precision"]
+    assert "is given the params alone, so nothing would read it; remove it" in told[0]
+
+
+def test_names_of_training_arguments_keep_their_types_and_ranges_and_others_are_free(module: str) -> None:
+    wrong = {"learning_rate": 2, "per_device_train_batch_size": {"uniform": [8, 16]}, "margin": 9}
+    told = mistakes_of(f"{module}:make_trainer", space={**wrong, "x": {"choice": [1, "two", True]}})
+    assert [line.partition(":")[0] for line in told] == [
+        "space.learning_rate",
+        "space.per_device_train_batch_size.uniform",
+    ]
+    free = ["fixed.depth=3", "fixed.head=mlp", "fixed.lr_scheduler_type=polynomial", "fixed.model.layers=2"]
+    assert mistakes_of(f"{module}:make_trainer", *free) == []
+    with pytest.raises(SpecError, match="nothing consumes a hyperparameter 'margin'"):
+        load_spec({**GOOD, "space": SPACE})
+
+
+def test_pbt_changes_a_name_of_ones_own_only_where_the_spec_says_that_it_may(module: str) -> None:
+    name = f"{module}:make_trainer"
+    (told,) = mistakes_of(name, strategies=[PBT])
+    assert told == (
+        "space.margin: pbt: margin cannot change in the middle of a trial: the spec does not list it under in_flight "
+        "(do so if a trial may go on with another value); add mutate: false (drawn once, then inherited with the "
+        "donor's weights), or fix it"
+    )
+    assert mistakes_of(name, strategies=[PBT], in_flight=["margin"]) == []
+    own_space = {**PBT, "space": {"temperature": {"uniform": [1, 2]}}}
+    assert mistakes_of(name, strategies=[own_space])[0].startswith("strategies.0.space.temperature: pbt: temperature")
+
+
+@pytest.mark.parametrize("name", ["num_train_epochs", "optim", "data.max_length", "model.hidden_size"])
+def test_pbt_refuses_by_name_what_cannot_change_in_flight(name: str) -> None:
+    values = {"optim": ["sgd", "adafactor"], "num_train_epochs": [2, 4]}.get(name, [64, 128])
+    with pytest.raises(SpecError) as caught:
+        load_spec({**GOOD, "space": {name: {"choice": values}}, "strategies": [PBT]})
+    (told,) = caught.value.mistakes
+    assert told.path == f"space.{name}"
+    assert "mutate: false" in told.next_step
+
+
+@pytest.mark.parametrize(
+    ("trainable", "names", "rule"),
+    [
+        ("math:sqrt", ["optim"], "cannot change in flight: the moments of one optimizer"),
+        ("math:sqrt", ["margni"], "stands in no space; did you mean margin?"),
+        ("finetune", ["learning_rate"], "of finetune it is known what may change in flight"),
+    ],
+)
+def test_a_name_that_in_flight_cannot_mean_is_told(trainable: str, names: list[str], rule: str) -> None:
+    space = SPACE if trainable != "finetune" else GOOD["space"]
+    task = {"task": "reviews"} if trainable == "finetune" else {}
+    with pytest.raises(SpecError) as caught:
+        own(trainable, in_flight=names, space=space, **task)
+    (told,) = caught.value.mistakes
+    assert told.path == "in_flight.0"
+    assert rule in str(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("make_trainer", "a Trainer of your own"), ("Mine", "a class of your own"), ("train", "a function of your own")],
+)
+def test_validate_says_what_it_is(module: str, name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = own(f"{module}:{name}", objective={"metric": "loss", "mode": "min"})
+    Path("mine.yaml").write_text(dump(spec.plain()))
+    assert cli.main(["validate", "mine.yaml"]) == 0
+    told = capsys.readouterr().out
+    assert f"  {module}:{name} ({kind}); loss, lower is better; 4 epochs per trial; seed 0" in told
+    assert "minilm" not in told
+    assert "data:" not in told
+
+
+def test_the_digests_of_earlier_specs_are_as_they_were(tmp_path: Path) -> None:
+    assert load_spec(GOOD).digest() == "3d8f96c117b7776b"
+    assert load_spec(curve_fields("/tmp/x")).digest() == "a5f9e37bb228f215"
+    assert (
+        load_spec(GOOD, ["trainable=math:sqrt", "objective={metric: loss, mode: max}"]).digest() == "4e7fa6f2af59a384"
+    )
