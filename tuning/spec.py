@@ -43,7 +43,6 @@ __all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
 
 STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
-PREFIX = "eval_"  # which transformers puts before what a Trainer's evaluation reports
 STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
 # Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
 NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_failures", "checkpoint", "budget"}
@@ -190,20 +189,12 @@ class ExperimentSpec(FineTuneSpec):
         return self.space if strategy.space is None else strategy.space
 
     def resolved_objective(self) -> Objective:
-        """What the strategies optimise: `objective`, else the task's own; without a task the loss.
-
-        Of a Trainer of the user's own a metric is named as its `compute_metrics` does, without transformers' `eval_`.
-        """
+        """What the strategies optimise: `objective`, else the task's own; of a Trainer of the user's own its loss."""
         from trainables.tasks import find_task
 
-        if self.objective is None:
-            return find_task(self.task).objective if self.task or not self.own else Objective(metric="loss", mode="min")
-        if self.own and self.objective.metric.startswith(PREFIX):
-            from trainables.training import kind_of  # imports the user's module, as every trial does
-
-            if kind_of(self.trainable) == "factory":
-                return self.objective.model_copy(update={"metric": self.objective.metric.removeprefix(PREFIX)})
-        return self.objective
+        if self.objective is None and self.own and self.task is None:
+            return Objective(metric="loss", mode="min")
+        return self.objective or find_task(self.task).objective
 
     def trial_spec(self, seed: int) -> FineTuneSpec:
         """What the trials of the study with search seed `seed` share: their own `seed` moves with it."""

@@ -72,15 +72,6 @@ def test_a_trainer_of_ones_own_needs_no_task_no_data_no_model_and_no_objective(m
     assert load_spec("kept.yaml") == spec
 
 
-@pytest.mark.parametrize("name", ["f1", "eval_f1"])
-def test_its_metric_may_be_written_as_transformers_or_as_compute_metrics_names_it(module: str, name: str) -> None:
-    objective = {"metric": name, "mode": "max"}
-    assert own(f"{module}:make_trainer", objective=objective).trial_spec(0).objective == Objective(
-        metric="f1", mode="max"
-    )
-    assert own(f"{module}:train", objective=objective).trial_spec(0).objective == Objective(metric=name, mode="max")
-
-
 def test_a_function_or_class_must_say_what_it_is_searched_for_unless_a_task_does(module: str) -> None:
     for name in ("train", "Mine"):
         (told,) = mistakes_of(f"{module}:{name}")
