@@ -68,7 +68,7 @@ def restore_moments(folder: Path, optimizer: torch.optim.Optimizer, rank: int) -
     for group, values in zip(optimizer.param_groups, own, strict=True):
         group.update(values)
     if rank < len(saved["random"]):
-        _set_random_state(saved["random"][rank])
+        set_random_state(saved["random"][rank])
 
 
 def random_state() -> dict[str, Any]:
@@ -83,7 +83,8 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put the generators of this process where they were when `random_state` was asked."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

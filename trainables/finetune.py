@@ -8,8 +8,6 @@ bring back a donor's learning rate, weight decay and betas and would count steps
 
 from __future__ import annotations
 
-import functools
-import gc
 import math
 import platform
 from pathlib import Path
@@ -26,6 +24,7 @@ from trainables.cache import PreparedTask, prepare
 from trainables.compilation import compile_encoder
 from trainables.epochs import horizon_of, next_position
 from trainables.families import SEES_PADDING
+from trainables.garbage import freeze_what_is_imported
 from trainables.heartbeat import part_done
 from trainables.loading import value_of
 from trainables.models import load_model
@@ -63,7 +62,7 @@ class FineTuning:
         self.epoch = 0.0  # passes over the training split, at the last evaluation
         self.examples = 0  # rows trained on; the position in the schedule and in the order of rows
 
-        _freeze_what_is_imported()
+        freeze_what_is_imported()
         set_seed(spec.training_seeds.head)
         self.model = load_model(
             spec,
@@ -224,11 +223,3 @@ class FineTuning:
             order = epoch_order(self.data.lengths, seed=seed, epoch=epoch, group_by_length=self.spec.group_by_length)
             rows += order[max(self.examples - epoch * size, 0) : until - epoch * size]
         return rows
-
-
-@functools.cache
-def _freeze_what_is_imported() -> None:
-    """Once per process, before its first model: the Trainer collects garbage at each `train()`, and would walk through
-    half a million objects of torch and transformers, 0.3 CPU-seconds, to find none."""
-    gc.collect()
-    gc.freeze()

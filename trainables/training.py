@@ -42,8 +42,9 @@ class Scores(NamedTuple):
 class Training(Protocol):
     """One trial's model, optimizer, schedule, data order and random state. Knows nothing of Ray.
 
-    Built as `Class(params, spec)`. Implemented by `finetune.FineTuning` and `learning_curve.LearningCurve`, and by
-    `team.Together` for several processes that each hold one of a class with `divides_rows = True`.
+    Built as `Class(params, spec)`. Implemented by `finetune.FineTuning` and `learning_curve.LearningCurve`; by
+    `user_trainer.user_training.UserTraining` around a Trainer of the user's own; and by `team.Together` for several
+    processes that each hold one of a class with `divides_rows = True`.
     """
 
     horizon: float  # epochs after which the trial is complete
@@ -137,16 +138,21 @@ def kind_of(name: str) -> Kind:
 
 
 def is_training(name: str) -> bool:
-    """True if `trainable:` names a Training class, false for a user's function. Ours are known without importing torch.
+    """True if what `trainable:` names is built as a `Training`, false for a user's function, which reports by itself.
 
     Raises:
         ValueError: as `load_trainable`.
     """
-    return name in TRAININGS or inspect.isclass(load_trainable(name))
+    return kind_of(name) != "function"
 
 
 def build(params: Params, spec: FineTuneSpec) -> Training:
     """The Training that `spec.trainable` names, imported where it computes: a driver needs no torch."""
     take_cores()
-    training: Training = load_trainable(spec.trainable)(params, spec)
+    target = load_trainable(spec.trainable)
+    if _kind(target) == "factory":
+        from trainables.user_trainer.user_training import UserTraining
+
+        return UserTraining(target, params, spec)
+    training: Training = target(params, spec)
     return training

@@ -1,0 +1,114 @@
+"""Factories of Trainers as users write them, on a tiny model with random weights; workers import them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
+
+WORDS, LENGTH, BATCH, TRAIN, VALIDATION = 64, 8, 16, 64, 32
+
+
+def rows(count: int, seed: int = 0, *, lengths: bool = False) -> datasets.Dataset:
+    """Texts of random words that are of class 1 where the first word is of the second half; each with its number."""
+    random = np.random.default_rng(seed)
+    words = random.integers(4, WORDS, (count, LENGTH))
+    sizes = random.integers(3, LENGTH + 1, count) if lengths else np.full(count, LENGTH)
+    return datasets.Dataset.from_dict(
+        {
+            "input_ids": [list(map(int, text[:size])) for text, size in zip(words, sizes, strict=True)],
+            "labels": [int(text[0] >= WORDS // 2) for text in words],
+            "row": [seed * 1000 + number for number in range(count)],
+        }
+    )
+
+
+def tiny_model(**config: Any) -> BertForSequenceClassification:
+    """A BERT of one layer, with dropout."""
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    return BertForSequenceClassification(
+        BertConfig(vocab_size=WORDS, max_position_embeddings=LENGTH, **{**small, **config})
+    )
+
+
+def accuracy(scored: Any) -> dict[str, float]:
+    """Share of the rows that are told right."""
+    return {"accuracy": float((scored.predictions.argmax(-1) == scored.label_ids).mean())}
+
+
+class Seen(TrainerCallback):  # type: ignore[misc]
+    """Writes down what optimizer, loader and scheduler hold at each step, and which rows passed."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[Any, ...]] = []
+        self.rows: list[int] = []
+        self.ended = 0
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Position, and of each group rate, decay and betas."""
+        groups = kwargs["optimizer"].param_groups
+        values = [(g["lr"], g.get("weight_decay"), g.get("betas")) for g in groups]
+        self.steps.append((state.global_step + 1, values, kwargs["train_dataloader"].batch_size))
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """The training is through."""
+        self.ended += 1
+
+    def collate(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """A batch of rows, padded."""
+        self.rows += [row["row"] for row in batch if row["row"] < TRAIN]
+        longest = max(len(row["input_ids"]) for row in batch)
+        padded = []
+        for row in batch:
+            gap = [0] * (longest - len(row["input_ids"]))
+            mask = [1] * len(row["input_ids"]) + gap
+            padded.append({"input_ids": row["input_ids"] + gap, "attention_mask": mask, "labels": row["labels"]})
+        collated: dict[str, torch.Tensor] = default_data_collator(padded)
+        return collated
+
+
+def trainer(params: Mapping[str, Any], kind: type[Trainer] = Trainer, **given: Any) -> Trainer:
+    """A Trainer with those arguments, a callback `Seen` as `trainer.seen`, and all that a test gives besides.
+
+    Args:
+        params: go before the defaults below.
+        given: of the Trainer; `args`: more arguments.
+    """
+    arguments: dict[str, Any] = {
+        **{"output_dir": "unused", "use_cpu": True, "report_to": "none", "disable_tqdm": True, "seed": 3},
+        **{"num_train_epochs": 4, "per_device_train_batch_size": BATCH, "learning_rate": 5e-3},
+        **{"eval_strategy": "epoch", "save_strategy": "no", "logging_strategy": "no", "remove_unused_columns": False},
+        **given.pop("args", {}),
+        **params,
+    }
+    seen = Seen()
+    defaults: dict[str, Any] = {
+        **({} if "model" in given else {"model_init": lambda: tiny_model()}),
+        **{"train_dataset": rows(TRAIN), "eval_dataset": rows(VALIDATION, 1), "data_collator": seen.collate},
+        "compute_metrics": accuracy,
+    }
+    made = kind(
+        args=given.pop("arguments", TrainingArguments)(**arguments),
+        callbacks=[seen, *given.pop("callbacks", [])],
+        **{**defaults, **given},
+    )
+    made.seen = seen
+    return made
+
+
+def make_trainer(params: dict[str, Any]) -> Trainer:
+    """The factory of the experiments that tests run whole."""
+    made = trainer(params)
+    made.test_dataset = rows(VALIDATION, 2)
+    return made

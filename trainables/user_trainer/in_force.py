@@ -1,0 +1,57 @@
+"""The values of a trial as its live Trainer holds them, and what its scores rest on besides."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+from transformers import Trainer
+from transformers.trainer_utils import has_length
+
+from trainables.spec import Params, Value
+
+
+def values(trainer: Trainer, params: Params) -> dict[str, Value]:
+    """Under the names that the trial was given; what no live object has a name for is as it was given.
+
+    Rate, decay and betas are the optimizer's where all of its groups agree, as one of the user's own making need not
+    follow the arguments. Groups may differ on purpose: no decay of biases, a multiple of the rate for the head.
+    """
+    live = {**_arguments(trainer, params), **_optimizer(trainer)}
+    return {name: live.get(name, value) for name, value in params.items()}
+
+
+def _arguments(trainer: Trainer, params: Params) -> dict[str, Value]:
+    held = {name: getattr(trainer.args, name) for name in params if hasattr(trainer.args, name)}
+    plain = {name: getattr(value, "value", value) for name, value in held.items()}  # of an enumeration its name
+    return {name: value for name, value in plain.items() if isinstance(value, bool | int | float | str)}
+
+
+def _optimizer(trainer: Trainer) -> dict[str, Value]:
+    if trainer.optimizer is None or trainer.lr_scheduler is None:  # not trained yet
+        return {}
+    groups = trainer.optimizer.param_groups
+    held: dict[str, set[Any]] = {
+        "learning_rate": {float(group.get("initial_lr", group["lr"])) for group in groups},
+        "weight_decay": {float(group.get("weight_decay", 0.0)) for group in groups} - {0.0} or {0.0},
+        "adam_beta1": {group["betas"][0] for group in groups if "betas" in group},
+        "adam_beta2": {group["betas"][1] for group in groups if "betas" in group},
+        "adam_epsilon": {group["eps"] for group in groups if "betas" in group and "eps" in group},
+    }
+    return {name: found.pop() for name, found in held.items() if len(found) == 1}
+
+
+def provenance(trainer: Trainer) -> dict[str, Value]:
+    """The Trainer's class, sizes of the data, device and precision."""
+    args = trainer.args
+    cuda = args.device.type == "cuda"
+    facts: dict[str, Value] = {
+        "trainer": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
+        "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+        "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
+    }
+    for name, rows in (("train_rows", trainer.train_dataset), ("validation_rows", trainer.eval_dataset)):
+        if rows is not None and not isinstance(rows, dict) and has_length(rows):
+            facts[name] = len(rows)
+    return facts

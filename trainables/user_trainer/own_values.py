@@ -1,0 +1,93 @@
+"""An optimizer and its scheduler taken over from a donor, with the trial's own values.
+
+What a parameter group holds is either a value that its trial was given (rate, decay, betas), or state that the
+optimizer keeps there (Prodigy's estimate, schedule-free's counts), or where the schedule stands. Told apart by what
+changes: state of the donor is what is not as it was when that began; of the schedule what changes when the trial's own,
+fresh scheduler is moved to the position. All else is the trial's own. So it works for any optimizer, any number of
+groups and any scheduler that follows from the step; one that follows from scores (ReduceLROnPlateau) is state itself.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from transformers import Trainer
+from transformers.optimization import GreedyLR
+from transformers.trainer_utils import SchedulerType
+
+Groups = list[dict[str, Any]]
+FOLLOW_SCORES = (ReduceLROnPlateau, GreedyLR)
+
+
+def follows_scores(trainer: Trainer) -> bool:
+    """Whether its scheduler lowers the rate by scores, and not by steps."""
+    named = trainer.args.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
+    return isinstance(trainer.lr_scheduler, FOLLOW_SCORES) or (trainer.lr_scheduler is None and named)
+
+
+def groups_of(optimizer: torch.optim.Optimizer) -> Groups:
+    """What each parameter group holds besides its parameters."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def beginnings_of(optimizer: torch.optim.Optimizer, scheduler: Any) -> dict[str, Any]:
+    """What tells values from state later; to be asked before the first step, or before a state is taken over."""
+    return {"groups": groups_of(optimizer), "scheduler": copy.deepcopy(scheduler.state_dict())}
+
+
+def saved_optimizer(optimizer: torch.optim.Optimizer, scheduler: Any, fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """All that `take_over` needs of a donor.
+
+    Args:
+        fresh: its `beginnings_of`.
+    """
+    return {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "fresh": fresh}
+
+
+def take_over(optimizer: torch.optim.Optimizer, scheduler: Any, saved: Mapping[str, Any], step: int) -> None:
+    """Give a fresh optimizer the donor's state, and move it and its fresh scheduler to `step`.
+
+    Args:
+        saved: what `saved_optimizer` has told.
+
+    Raises:
+        ValueError: the donor's optimizer has other groups, or groups of other sizes.
+    """
+    fresh, beginnings = groups_of(optimizer), saved["fresh"]
+    optimizer.load_state_dict(saved["optimizer"])
+    donors = groups_of(optimizer)
+    for group, own in zip(optimizer.param_groups, fresh, strict=True):
+        group.update(own)
+    if isinstance(scheduler, FOLLOW_SCORES):
+        counted = {n: v for n, v in saved["scheduler"].items() if not _same(v, beginnings["scheduler"].get(n))}
+        scheduler.load_state_dict({**scheduler.state_dict(), **counted})
+    else:
+        _move(scheduler, step)
+    for group, own, donor, before in zip(optimizer.param_groups, fresh, donors, beginnings["groups"], strict=True):
+        for name in donor:
+            moved = not _same(group.get(name), own.get(name))
+            if not moved and not _same(donor[name], before.get(name)):
+                group[name] = donor[name]
+
+
+def _move(scheduler: Any, step: int) -> None:
+    """From its beginning to `step`: at once where its rates are functions of the step, else step by step."""
+    if type(scheduler) is not LambdaLR:
+        for _ in range(step):
+            scheduler.step()
+        return
+    scheduler.last_epoch, scheduler._step_count = step, step + 1
+    rates = [base * rate(step) for base, rate in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
+
+
+def _same(one: Any, other: Any) -> bool:
+    if torch.is_tensor(one) or torch.is_tensor(other):
+        return torch.is_tensor(one) and torch.is_tensor(other) and torch.equal(one.cpu(), other.cpu())
+    return bool(one == other)

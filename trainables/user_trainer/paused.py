@@ -1,0 +1,272 @@
+"""A Trainer whose `train()` runs once per life of a trial, and is left and taken up again at its evaluations.
+
+What transformers 5.23 and 5.24 have no public way for is overridden here, and a contract test reads it off theirs:
+
+    _maybe_log_save_evaluate        ends when the Trainer has logged and evaluated a step: where a training is paused
+    _init_training_state            where a resumed training begins: by its own steps, not by the donor's
+    _load_from_checkpoint           weights: they are in place already
+    _load_optimizer_and_scheduler   the donor's state with the trial's own values (`own_values`)
+    _load_scaler, _load_rng_state   from `moments.pt`
+    _tr_loss                        the sum of the losses, which one that is not finite spoils
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+
+from trainables.checkpoint import random_state, set_random_state
+from trainables.heartbeat import step_done
+from trainables.user_trainer import own_values, state
+from trainables.user_trainer.own_thread import OwnThread
+from trainables.user_trainer.steps import Steps
+
+
+class Evaluated(NamedTuple):
+    """What a training pauses with, and ends with."""
+
+    told: dict[str, Any]  # by `Trainer.evaluate`
+    trained: float  # epochs of rows seen
+    ended: bool  # `train()` has returned: at the horizon, or before, as a callback has asked for
+    reached: bool  # it stands where it was to be evaluated; False: a callback has ended it before
+    loss: float  # sum of the losses of its steps; not finite if one of them was not
+
+
+class PausedTraining:
+    """The one `train()` of a life, on its own thread.
+
+    Args:
+        trainer: as the factory has made it, with the rules in force; its class becomes one that pauses.
+        thread: on which all of this runs.
+        horizon: epochs at its end.
+    """
+
+    def __init__(self, trainer: Trainer, thread: OwnThread, horizon: float) -> None:
+        self.trainer, self.thread, self.horizon = trainer, thread, horizon
+        self.target = 0.0  # the epoch of the next evaluation
+        self.steps: Steps | None = None  # known once `train()` has counted them
+        self.moments: dict[str, Any] | None = None  # of the state to go on from, and its position, until that is done
+        self.begun = self.trained = 0.0  # epochs of rows seen: when this life began, and now
+        self.running = False
+        self.told: dict[str, Any] = {}
+        self.fresh: dict[str, Any] = {}
+        self.passes = self.first_of_pass = 0  # passes over the rows that were begun before this one, and the step then
+        self.random_of_pass: dict[str, Any] | None = None
+        self.evaluated_at = -1  # step
+        self.asking = Asking(self)
+        self._kind = type(trainer)
+        trainer.__class__ = _pausing(self._kind)
+        trainer.training = self
+        trainer.add_callback(self.asking)
+
+    def release(self) -> None:
+        """Make the Trainer what the factory has made, and forget it."""
+        trainer = self.trainer
+        trainer.__class__ = self._kind
+        del trainer.training
+        trainer.remove_callback(self.asking)
+        del self.trainer, self.asking.training
+
+    def run(self, scratch: Path) -> Evaluated:
+        """Train until the next evaluation, from the state that was restored, if one was. Called on the thread; paused
+        there by what it returns, and at the end it returns.
+
+        Args:
+            scratch: an existing folder.
+        """
+        resume = None
+        if self.moments is not None:
+            resume = tempfile.mkdtemp(dir=scratch)
+            begins = TrainerState(train_batch_size=self.trainer._train_batch_size)
+            begins.save_to_json(f"{resume}/{TRAINER_STATE_NAME}")  # `place` fills it in
+        self.running = True
+        self.trainer.train(resume_from_checkpoint=resume)
+        return self._evaluated(ended=True)
+
+    def pause(self) -> None:
+        """Called where an evaluation is through: hand it over, unless that was the last one; then `run` returns it."""
+        self.evaluated_at = self.trainer.state.global_step
+        if not self.trainer.control.should_training_stop:
+            self.thread.pause(self._evaluated(ended=False))
+
+    def _evaluated(self, *, ended: bool) -> Evaluated:
+        assert self.steps is not None
+        step = self.trainer.state.global_step
+        self.trained = self.steps.epochs_at(step)
+        loss = 0.0 if self.trainer.accelerator.scaler is not None else float(self.trainer._tr_loss)
+        return Evaluated(dict(self.told), self.trained, ended, step >= self.steps.step_at(self.target), loss)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the training has come to its next evaluation."""
+        assert self.steps is not None
+        return bool(self.trainer.state.global_step >= self.steps.step_at(self.target))
+
+    def moments_now(self) -> dict[str, Any]:
+        """All besides weights that going on needs."""
+        if not self.running:
+            return self.moments or {"random": [random_state()]}
+        trainer = self.trainer
+        scaler = trainer.accelerator.scaler
+        return {
+            **own_values.saved_optimizer(trainer.optimizer, trainer.lr_scheduler, self.fresh),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "counts": state.counts_of(trainer.state, trainer.callback_handler.callbacks),
+            "pass": [self.passes, trainer.state.global_step - self.first_of_pass],
+            "random": [random_state()],
+            "random_of_pass": [self.random_of_pass],
+        }
+
+    # What a resumed training asks for
+
+    def place(self, begins: tuple[int, int]) -> tuple[int, int]:
+        """Put the position into the Trainer's state.
+
+        Args:
+            begins: passes and batches of the pass that are behind it, as the Trainer has found them.
+
+        Returns:
+            The same, as they are.
+        """
+        if self.moments is None or "counts" not in self.moments:
+            return begins
+        assert self.steps is not None
+        trainer, steps = self.trainer, self.steps
+        trainer.state.compute_steps(trainer.args, steps.total)
+        state.take_counts(self.moments["counts"], trainer.state, trainer.callback_handler.callbacks)
+        step = trainer.state.global_step = steps.step_at(self.begun)
+        trainer.state.epoch = self.begun
+        if steps.per_epoch is None:  # how many steps a pass has is known of the passes that are through
+            self.passes, left = self.moments["pass"]
+        else:
+            self.passes, left = divmod(step, steps.per_epoch)
+        self.first_of_pass = step - left
+        self.evaluated_at = step
+        return self.passes, left * trainer.args.gradient_accumulation_steps
+
+    def take_optimizer(self) -> None:
+        """Give the optimizer and its scheduler the donor's state."""
+        trainer = self.trainer
+        self.fresh = own_values.beginnings_of(trainer.optimizer, trainer.lr_scheduler)
+        if self.moments is not None and "optimizer" in self.moments:
+            own_values.take_over(trainer.optimizer, trainer.lr_scheduler, self.moments, trainer.state.global_step)
+
+    def take_scaler(self) -> None:
+        """Give the gradient scaler of mixed precision the donor's state."""
+        if self.moments is not None and self.moments.get("scaler") and self.trainer.accelerator.scaler is not None:
+            self.trainer.accelerator.scaler.load_state_dict(self.moments["scaler"])
+
+    def take_random(self) -> None:
+        """Put the generators where they were; called when the first batch is there. It is the last to be taken."""
+        if self.moments is not None:
+            set_random_state(self.moments["random"][0])
+            self.moments = None
+
+    def begin_pass(self) -> None:
+        """A pass over the rows begins, or is gone on with: they are drawn from the generators as they stand now."""
+        step = self.trainer.state.global_step
+        if self.moments is None:
+            self.passes, self.first_of_pass = self.passes + (step > 0), step
+        elif step > self.first_of_pass:
+            set_random_state(self.moments["random_of_pass"][0])
+        else:
+            self.take_random()
+        self.random_of_pass = random_state()
+
+
+class Pausing(Trainer):  # type: ignore[misc]
+    """Goes before the class of the user's Trainer."""
+
+    training: PausedTraining
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As the user's; what it returns is noted."""
+        told = super().evaluate(*args, **kwargs)
+        self.training.told = told
+        return told
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """As the user's, but the weights that were restored stay."""
+        return super().call_model_init(trial) if self.training.moments is None else self.model
+
+    def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
+        """As the user's; what it returns is noted."""
+        values = super().set_initial_training_values(args, dataloader)
+        training = self.training
+        training.steps = Steps.of(self, dataloader, training.horizon, per_epoch=values[1], total=values[6])
+        return values
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        return self.training.place(super()._init_training_state(*args, **kwargs))
+
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        return
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        self.training.take_optimizer()
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        self.training.take_scaler()
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        self.training.take_random()
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        due = self.control.should_evaluate and (self.training.is_due or self.control.should_training_stop)
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        if due:
+            self.training.pause()
+
+
+def _pausing(kind: Any) -> Any:
+    """A class that pauses, otherwise the user's, and called as that is."""
+    return type(kind)(
+        kind.__name__, (Pausing, kind), {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    )
+
+
+class Asking(TrainerCallback):  # type: ignore[misc]
+    """Asks for evaluations where they are due, and gives signs of life. The last of the callbacks."""
+
+    def __init__(self, training: PausedTraining) -> None:
+        self.training = training
+
+    def on_train_begin(self, *args: Any, optimizer: Any, lr_scheduler: Any, **kwargs: Any) -> None:
+        """Note the optimizer's values, if no state was taken over."""
+        training = self.training
+        training.fresh = training.fresh or own_values.beginnings_of(optimizer, lr_scheduler)
+
+    def on_epoch_begin(self, args: Any, now: Any, control: Any, **kwargs: Any) -> None:
+        """A pass over the rows."""
+        self.training.begin_pass()
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Nobody may wait for it any more."""
+        self.training.thread.check()
+
+    def on_substep_end(self, *args: Any, **kwargs: Any) -> None:
+        """A batch whose gradients are added up."""
+        step_done()
+
+    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
+        """A batch of an evaluation."""
+        step_done()
+        self.training.thread.check()
+
+    def on_step_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
+        """Within a pass; at its end `on_epoch_end` follows."""
+        step_done()
+        training = self.training
+        assert training.steps is not None
+        ends = training.steps.ends_pass(now.global_step) or control.should_training_stop or control.should_epoch_stop
+        control.should_evaluate = control.should_evaluate or (training.is_due and not ends)
+
+    def on_epoch_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
+        """At the end of a pass, or of the training."""
+        due = self.training.is_due or control.should_training_stop
+        if due and self.training.evaluated_at != now.global_step:
+            control.should_evaluate = True

@@ -1,0 +1,129 @@
+"""What a user's Trainer asks for that is done otherwise in a trial, and what cannot be done there.
+
+load_best_model_at_end, save_strategy   off: the engine keeps the best; `metric_for_best_model` stays
+eval_strategy, eval_steps               the engine asks for evaluations, by `report_every_epochs`
+num_train_epochs                        the experiment's `epochs`, or the trial's own
+seed                                    the study's, unless it is searched
+report_to, push_to_hub, output_dir      none, off, a scratch folder
+EarlyStoppingCallback                   ends a trial as completed; refused where values change in flight
+ReduceLROnPlateau, GreedyLR             follow scores: refused to change `learning_rate` in flight
+IterableDataset, max_steps              progress is counted in steps: refused to change the batch size in flight
+num_train_epochs, optim                 refused to change in flight, as anywhere
+DeepSpeed, FSDP, auto_find_batch_size   refused
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, set_seed
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.trainer_jit_checkpoint import JITCheckpointCallback
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, has_length
+
+from trainables.errors import InputError
+from trainables.spec import TUNABLES, FineTuneSpec, Params
+from trainables.user_trainer.own_values import follows_scores
+
+NEVER = 10**12  # steps
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
+QUIET = (PrinterCallback, ProgressCallback, JITCheckpointCallback, *INTEGRATION_TO_CALLBACK.values())
+
+
+@contextlib.contextmanager
+def hub_untouched() -> Iterator[None]:
+    """In the block a Trainer with `push_to_hub` makes no repository: each trial would."""
+    original = Trainer.init_hf_repo
+    Trainer.init_hf_repo = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        Trainer.init_hf_repo = original
+
+
+def require_usable(made: Any) -> None:
+    """Judge what a factory has returned.
+
+    Raises:
+        InputError: it is no Trainer, or one that no trial can be made of.
+    """
+    if not isinstance(made, Trainer):
+        rule = f"the factory returned a {type(made).__name__}, not a transformers.Trainer"
+        raise InputError("trainable", made, rule, "return the Trainer, not yet trained")
+    args = made.args
+    for name, feature in (("deepspeed", "DeepSpeed"), ("fsdp", "FSDP")):
+        if getattr(args, name, None):
+            rule = f"{feature} shards the optimizer, whose state a trial could not take over"
+            raise InputError(name, getattr(args, name), rule, "remove it: a trial has one process per device, or DDP")
+    if args.auto_find_batch_size:
+        rule = "another batch size than the trial's own would be in force, from a training that began anew"
+        raise InputError("auto_find_batch_size", True, rule, "remove it, and search batch sizes that fit")
+    if made.eval_dataset is None:
+        step = "pass eval_dataset=, on which each trial is scored"
+        raise InputError("eval_dataset", None, "the Trainer has none", step)
+
+
+def put_in_force(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: float, scratch: Path) -> None:
+    """Switch off what the Trainer would write, report or decide by itself; set horizon and seed.
+
+    Args:
+        scratch: an existing folder, for what callbacks may write.
+    """
+    args = trainer.args
+    args.output_dir = str(scratch)
+    args.report_to, args.push_to_hub, args.disable_tqdm = [], False, True
+    args.save_strategy, args.load_best_model_at_end = SaveStrategy.NO, False
+    args.restore_callback_states_from_checkpoint = args.ignore_data_skip = args.enable_jit_checkpoint = False
+    args.eval_strategy, args.eval_steps, args.eval_delay = IntervalStrategy.STEPS, NEVER, NEVER  # valid, never due
+    args.logging_nan_inf_filter = False  # a loss that is not finite ends the trial, and is not left out
+    args.num_train_epochs = horizon
+    args._n_gpu = min(args.n_gpu, 1)  # a process is one device; more visible ones would switch DataParallel on
+    trainer._train_batch_size = args.train_batch_size
+    for callback in [one for one in trainer.callback_handler.callbacks if isinstance(one, QUIET)]:
+        trainer.remove_callback(callback)
+    seeds = spec.training_seeds
+    if "seed" not in params and args.seed != seeds.head:
+        args.seed = seeds.head
+        set_seed(args.seed)
+    if "data_seed" not in params and seeds.data_order != seeds.head:
+        args.data_seed = trainer.accelerator.dataloader_config.data_seed = seeds.data_order
+
+
+def refusals(trainer: Trainer, perturbed: Collection[str]) -> list[InputError]:
+    """Why values of these names cannot change in the middle of a trial of this Trainer; empty: they can.
+
+    Args:
+        trainer: as the factory has made it, or later.
+        perturbed: names, as in `space:`.
+    """
+    found = []
+    for name in sorted(perturbed):
+        known = TUNABLES.get(name)
+        if known is not None and not known.in_flight:
+            found.append(_refused(name, known.why_not_in_flight, "keep it fixed, or search it without PBT"))
+    if "learning_rate" in perturbed and follows_scores(trainer):
+        rule = "the scheduler lowers the rate by the scores it has seen, so that its own rate means nothing in between"
+        found.append(_refused("learning_rate", rule, "keep it fixed, or use a scheduler that follows from the step"))
+    for name in BATCH:
+        if name in perturbed and counts_steps(trainer):
+            rule = "progress is counted in steps (max_steps, or rows without a length), which would mean other rows"
+            found.append(_refused(name, rule, "keep it fixed, or train by epochs over rows with a length"))
+    if perturbed and any(isinstance(c, EarlyStoppingCallback) for c in trainer.callback_handler.callbacks):
+        rule = "its patience counts scores of other values, and would end members of a population for them"
+        step = "remove the callback, or use a strategy that stops trials (hyperopt_asha)"
+        found.append(InputError("EarlyStoppingCallback", sorted(perturbed), rule, step))
+    return found
+
+
+def counts_steps(trainer: Trainer) -> bool:
+    """Whether its progress is counted in steps."""
+    return bool(
+        trainer.args.max_steps > 0 or (trainer.train_dataset is not None and not has_length(trainer.train_dataset))
+    )
+
+
+def _refused(name: str, rule: str, step: str) -> InputError:
+    return InputError(name, "perturbed in the middle of a trial", rule, step)

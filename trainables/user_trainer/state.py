@@ -1,0 +1,120 @@
+"""The state of a user's Trainer in a folder, written and read back.
+
+    weights.safetensors   the model's weights; of a model with adapters (PEFT) what is trained alone
+    position.json         epoch, passes and steps, the values in force while they were trained
+    moments.pt            optimizer, scheduler, scaler, what the Trainer and its callbacks count, random states; tensors
+                          and plain values only (`weights_only` loads it); only going on needs it
+
+A state can be a donor's. What it may not bring is values: `own_values` puts them together with the trial's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from transformers import TrainerState
+from transformers.trainer_callback import ExportableState
+
+from trainables.checkpoint import POSITION, WEIGHTS
+from trainables.recipe import MOMENTS
+from trainables.spec import Value
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands."""
+
+    epoch: float  # of the report
+    trained: float  # epochs of rows seen: optimizer steps end where they end
+    params: Mapping[str, Value]  # in force on the way there
+
+    def write(self, folder: Path) -> None:
+        """Into the existing `folder`."""
+        (folder / POSITION).write_text(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Position:
+        """What `write` has written.
+
+        Raises:
+            FileNotFoundError: the folder holds no state.
+        """
+        return cls(**json.loads((folder / POSITION).read_text()))
+
+
+def save_weights(folder: Path, model: torch.nn.Module) -> None:
+    """Write the model's weights into the existing `folder`."""
+    if not has_adapters(model):
+        save_model(model, str(folder / WEIGHTS))
+        return
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    kept = trained | {name for name, _ in model.named_buffers()}
+    save_file({n: t.contiguous() for n, t in model.state_dict().items() if n in kept}, str(folder / WEIGHTS))
+
+
+def load_weights(folder: Path, model: torch.nn.Module) -> None:
+    """Load them in place.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+        RuntimeError: they are of another architecture.
+    """
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if not has_adapters(model):
+        load_model(model, str(folder / WEIGHTS), device=str(device))
+        return
+    unknown = model.load_state_dict(load_file(str(folder / WEIGHTS), device=str(device)), strict=False).unexpected_keys
+    if unknown:
+        raise RuntimeError(f"the weights are of another architecture: this model has no {unknown[0]}")
+
+
+def has_adapters(model: torch.nn.Module) -> bool:
+    """Whether PEFT trains a few weights beside those of a base that stays as it is."""
+    return bool(getattr(model, "peft_config", None))
+
+
+def save_moments(folder: Path, moments: Mapping[str, Any]) -> None:
+    """Write them into the existing `folder`."""
+    torch.save(dict(moments), folder / MOMENTS)
+
+
+def load_moments(folder: Path) -> dict[str, Any]:
+    """What `save_moments` was given.
+
+    Raises:
+        FileNotFoundError: the state was written without moments: it can be scored, not continued.
+    """
+    moments: dict[str, Any] = torch.load(folder / MOMENTS, map_location="cpu", weights_only=True)
+    return moments
+
+
+def counts_of(state: TrainerState, callbacks: Iterable[Any]) -> str:
+    """As JSON: what the Trainer counts, and callbacks that tell what they do (`ExportableState`)."""
+    counted = {k: v for k, v in vars(state).items() if k in COUNTED}
+    told = [[type(c).__name__, c.state()["attributes"]] for c in callbacks if isinstance(c, ExportableState)]
+    return json.dumps({"state": counted, "callbacks": told}, default=float)
+
+
+COUNTED = ("num_input_tokens_seen", "total_flos", "log_history", "best_metric")  # the rest follows from own values
+
+
+def take_counts(text: str, state: TrainerState, callbacks: Iterable[Any]) -> None:
+    """Put into `state` and `callbacks` what `counts_of` has told; callbacks keep what they were built with."""
+    saved = json.loads(text)
+    for name, value in saved["state"].items():
+        setattr(state, name, value)
+    told = list(saved["callbacks"])
+    for callback in callbacks:
+        if not isinstance(callback, ExportableState):
+            continue
+        if (found := next((one for one in told if one[0] == type(callback).__name__), None)) is not None:
+            told.remove(found)
+            for name, value in found[1].items():
+                setattr(callback, name, value)

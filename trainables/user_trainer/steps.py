@@ -1,0 +1,76 @@
+"""Optimizer steps of a training against its epochs, so that positions mean the same whatever the batch size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from transformers.trainer_utils import has_length
+
+from trainables.epochs import ROUNDING
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Of one life of a trial.
+
+    Args:
+        total: steps from the beginning to the horizon.
+        horizon: the epochs that these stand for.
+        per_epoch: steps of one pass over the rows; None: progress is counted in steps, as the rows of a pass are not
+            known or `max_steps` says where the training ends.
+        rows: of one pass.
+        rows_per_step: of each step but the last of a pass.
+    """
+
+    total: int
+    horizon: float
+    per_epoch: int | None
+    rows: float
+    rows_per_step: float
+
+    @classmethod
+    def of(cls, trainer: Any, dataloader: Any, horizon: float, per_epoch: int, total: int) -> Steps:
+        """As the Trainer has worked them out.
+
+        Args:
+            per_epoch: `num_update_steps_per_epoch` of `Trainer.set_initial_training_values`.
+            total: its `max_steps`.
+        """
+        if trainer.args.max_steps > 0 or not has_length(dataloader):
+            return cls(total, horizon, None, total, 1)
+        rows, batches = trainer.num_examples(dataloader), len(dataloader)
+        batch = getattr(dataloader, "total_batch_size", None) or dataloader.batch_size or 0
+        if not batch or batches not in (math.ceil(rows / batch), rows // batch):
+            return cls(total, horizon, per_epoch, per_epoch, 1)  # batches of rows of one's own making
+        seen = min(rows, batches * batch)  # the last rows may be dropped
+        return cls(total, horizon, per_epoch, seen, batch * trainer.args.gradient_accumulation_steps)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether a batch of another size keeps its place."""
+        return self.per_epoch is not None
+
+    def epochs_at(self, step: int) -> float:
+        """The position after so many steps."""
+        if step >= self.total:
+            return self.horizon
+        if self.per_epoch is None:
+            return self.horizon * step / self.total
+        passes, left = divmod(step, self.per_epoch)
+        return passes + min(left * self.rows_per_step / self.rows, 1.0)
+
+    def step_at(self, epochs: float) -> int:
+        """The steps after which the training is nearest to that position."""
+        if epochs >= self.horizon - ROUNDING:
+            return self.total
+        if self.per_epoch is None:
+            return math.floor(self.total * epochs / self.horizon + 0.5)
+        passes = math.floor(epochs + ROUNDING)
+        left = math.floor((epochs - passes) * self.rows / self.rows_per_step + 0.5)
+        return passes * self.per_epoch + min(left, self.per_epoch)
+
+    def ends_pass(self, step: int) -> bool:
+        """Whether that step is the last one of a pass over the rows."""
+        return step >= self.total or (self.per_epoch is not None and step % self.per_epoch == 0)

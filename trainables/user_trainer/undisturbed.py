@@ -1,0 +1,32 @@
+"""An evaluation beside a training, after which that goes on as if there had been none."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+
+from transformers import Trainer, TrainerCallback
+
+from trainables.checkpoint import random_state, set_random_state
+
+
+@contextlib.contextmanager
+def undisturbed(trainer: Trainer, callback: TrainerCallback) -> Iterator[None]:
+    """In the block the Trainer may evaluate: random state, what it counts and what its callbacks see stay as they are.
+
+    Args:
+        callback: the only one that is called in the block.
+    """
+    handler = trainer.callback_handler
+    before = trainer.state, trainer.control, handler.callbacks, handler.eval_dataloader, trainer.is_in_train
+    generators = random_state()
+    trainer.state, trainer.control = copy.copy(trainer.state), copy.copy(trainer.control)
+    trainer.state.log_history = list(trainer.state.log_history)
+    handler.callbacks = [callback]
+    trainer.is_in_train = True  # else arguments such as bf16_full_eval would cast the weights for good
+    try:
+        yield
+    finally:
+        trainer.state, trainer.control, handler.callbacks, handler.eval_dataloader, trainer.is_in_train = before
+        set_random_state(generators)

@@ -1,0 +1,186 @@
+"""One trial of a user's own Trainer, behind the four verbs of a `Training`.
+
+The factory is called with the trial's values, once per life: every argument of the Trainer is in force by construction.
+Its one `train()` is paused at each evaluation (`paused`), and all that the Trainer does, it does on one thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import Trainer, set_seed
+from transformers.trainer_utils import has_length
+from transformers.utils import logging as transformers_logging
+
+from trainables.arguments import exact
+from trainables.epochs import horizon_of, next_position
+from trainables.garbage import freeze_what_is_imported
+from trainables.heartbeat import part_done
+from trainables.reporting import NonFiniteScore
+from trainables.spec import TUNABLES, FineTuneSpec, Params, Value
+from trainables.training import Evaluation, Scores
+from trainables.user_trainer import in_force, rules, state
+from trainables.user_trainer.own_thread import OwnThread
+from trainables.user_trainer.paused import Evaluated, PausedTraining
+from trainables.user_trainer.reported import EVAL, TEST, metrics_of
+from trainables.user_trainer.undisturbed import undisturbed
+
+Factory = Callable[[dict[str, Any]], Trainer]
+
+
+class UserTraining:
+    """One trial. Two with equal params, spec and data give equal numbers on a CPU, bit for bit.
+
+    Args:
+        factory: makes the Trainer of a trial's values, not yet trained.
+        params: the values.
+        spec: its epochs, seeds and objective.
+
+    Raises:
+        InputError: the Trainer is none that a trial can be made of.
+        Exception: what the factory raised.
+    """
+
+    def __init__(self, factory: Factory, params: Params, spec: FineTuneSpec) -> None:
+        self.params, self.spec = dict(params), spec
+        self.horizon = horizon_of(params, spec)
+        self.epoch = 0.0  # of the last report
+        self.provenance: Mapping[str, Value] = {}
+        self._scratch = tempfile.TemporaryDirectory(prefix="tunefleet-", ignore_cleanup_errors=True)
+        self._thread = OwnThread("trainer")
+        self._held: list[PausedTraining] = []
+        weakref.finalize(self, _end, self._thread, self._held, self._scratch).atexit = False
+        self._weights_only = False
+        scratch = Path(self._scratch.name)
+        self._live: PausedTraining = self._thread.call(
+            functools.partial(_build, factory, self.params, spec, self.horizon, self._thread, scratch)
+        )
+        self._held.append(self._live)
+        self.provenance = in_force.provenance(self._live.trainer)
+
+    @property
+    def trainer(self) -> Trainer:
+        """The live Trainer; it may be used while nothing of this object runs."""
+        return self._live.trainer
+
+    def advance(self, epochs: float) -> Evaluation:
+        """Train on by `epochs`, at most to the horizon or to where a callback ends the training, and evaluate.
+
+        Raises:
+            NonFiniteScore: the loss of a step was NaN or infinite.
+            FileNotFoundError: it was restored for scoring alone.
+            Exception: what the user's code raised.
+        """
+        if self._weights_only:
+            raise FileNotFoundError("restored without moments: it can be scored, not trained on")
+        live = self._live
+        live.target = target = next_position(self.epoch, epochs, self.horizon)
+        if live.running and live.is_due:  # less than half a step was asked for
+            self.epoch = target
+            return Evaluation(target, self.score("validation").metrics, self.in_force())
+        scratch = Path(self._scratch.name)
+        came: Evaluated = self._thread.go_on() if live.running else self._thread.call(lambda: live.run(scratch))
+        self.epoch = target if came.reached else round(came.trained, 9)
+        if came.ended:
+            self.horizon = self.epoch
+        if not math.isfinite(came.loss):
+            raise NonFiniteScore.of("training loss", came.loss, self.epoch, self.in_force())
+        return Evaluation(self.epoch, self._metrics(came.told, EVAL), self.in_force())
+
+    def score(self, split: Literal["validation", "test"]) -> Scores:
+        """The metrics as it stands; what follows is the same as without. The test split is `trainer.test_dataset`.
+
+        Returns:
+            On test without such a dataset: no metrics.
+        """
+        rows = self.trainer.eval_dataset if split == "validation" else getattr(self.trainer, "test_dataset", None)
+        if rows is None:
+            return Scores({}, 0)
+        prefix = EVAL if split == "validation" else TEST
+        told = self._thread.call(functools.partial(_evaluate, self._live, rows, prefix))
+        sets = rows.values() if isinstance(rows, dict) else (rows,)
+        return Scores(self._metrics(told, prefix), sum(len(one) for one in sets if has_length(one)))
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        """Write weights and position; with moments all that it takes to go on undisturbed."""
+        position = state.Position(self.epoch, self._live.trained, self.in_force())
+        self._thread.call(functools.partial(_save, self._live, folder, position, moments))
+
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
+        """Take over weights, moments, random state and position; the values in force stay this trial's own.
+
+        Raises:
+            InputError: a value has changed that cannot in the middle of a training of this Trainer.
+        """
+        position = state.Position.read(folder)
+        if moments and (refused := rules.refusals(self.trainer, self._changed(position.params))):
+            raise refused[0]
+        self._thread.call(functools.partial(_restore, self._live, folder, position, moments))
+        self.epoch, self._weights_only = position.epoch, not moments
+
+    def in_force(self) -> dict[str, Value]:
+        """The trial's values as its live objects hold them, under the names that the trial was given."""
+        return in_force.values(self.trainer, self.params)
+
+    def _changed(self, donors: Params) -> set[str]:
+        own = self.in_force()
+        return {name for name in own.keys() | donors.keys() if own.get(name) != donors.get(name)}
+
+    def _metrics(self, told: Mapping[str, Any], prefix: str) -> dict[str, float]:
+        asked = self.spec.objective.metric if self.spec.objective else ""
+        sets = self.trainer.eval_dataset if isinstance(self.trainer.eval_dataset, dict) else ()
+        return metrics_of(told, prefix, sets, asked)
+
+
+# On the thread
+
+
+def _build(
+    factory: Factory, params: Params, spec: FineTuneSpec, horizon: float, thread: OwnThread, scratch: Path
+) -> PausedTraining:
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    freeze_what_is_imported()
+    set_seed(spec.training_seeds.head)
+    with rules.hub_untouched():
+        trainer = factory({name: exact(name, value) if name in TUNABLES else value for name, value in params.items()})
+    part_done()
+    rules.require_usable(trainer)
+    rules.put_in_force(trainer, params, spec, horizon, scratch)
+    return PausedTraining(trainer, thread, horizon)
+
+
+def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
+    told, trainer = live.told, live.trainer
+    with undisturbed(trainer, live.asking):
+        scores = trainer.evaluate(rows, metric_key_prefix=prefix) if prefix == TEST else trainer.evaluate()
+    live.told = told
+    return dict(scores)
+
+
+def _save(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
+    state.save_weights(folder, live.trainer.model)
+    position.write(folder)
+    if moments:
+        state.save_moments(folder, live.moments_now())
+
+
+def _restore(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
+    state.load_weights(folder, live.trainer.model)
+    live.trained = live.begun = position.trained
+    if moments:
+        live.moments = state.load_moments(folder)
+
+
+def _end(thread: OwnThread, held: list[PausedTraining], scratch: tempfile.TemporaryDirectory[str]) -> None:
+    """The training is needed no more: leave it, and let go of what it holds before another one is built."""
+    thread.end()
+    while held:
+        held.pop().release()
+    scratch.cleanup()
