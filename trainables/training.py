@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from trainables.cores import take_cores
 from trainables.errors import nearest
-from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
+from trainables.spec import SHIPPED, TRAININGS, FineTuneSpec, Params, Value
 
 Kind: TypeAlias = Literal["training", "function", "factory"]
 
@@ -76,6 +76,20 @@ def load_trainable(name: str) -> Any:
     Raises:
         ValueError: no such module or attribute, or it is none of these.
     """
+    target = _found(name)
+    if _kind(target) is None:
+        rule = "must be a factory `def make_trainer(params)`, a class `Class(params, spec)` or a function"
+        told = f"it takes {_signature(target)}" if callable(target) else f"it is a {type(target).__name__}"
+        raise ValueError(f"{name!r}: {rule} `def train(params, *, spec)`; {told}")
+    return target
+
+
+def _found(name: str) -> Any:
+    """What has that name, whatever it is."""
+    if name.startswith(SHIPPED):
+        from trainables.user_trainer import shipped
+
+        return shipped.load(name)
     module_name, _, attribute = TRAININGS.get(name, name).partition(":")
     if not attribute:
         known = ", ".join(TRAININGS)
@@ -91,27 +105,24 @@ def load_trainable(name: str) -> Any:
     if (target := getattr(module, attribute, None)) is None:
         public = [known for known in vars(module) if not known.startswith("_")]
         raise ValueError(f"{name!r}: {module_name} has no {attribute}; {nearest(attribute, public)}")
-    if _kind(target) is None:
-        rule = "must be a factory `def make_trainer(params)`, a class `Class(params, spec)` or a function"
-        raise ValueError(f"{name!r}: {rule} `def train(params, *, spec)`; {_found(target)}")
     return target
 
 
 def _kind(target: Any) -> Kind | None:
     """By what it asks for; None: it is none of them."""
-    if not callable(target):
-        return None
-    parameters = inspect.signature(target).parameters
-    if "spec" in parameters:
+    parameters = list(_signature(target).parameters.values())
+    if any(parameter.name == "spec" for parameter in parameters):
         return "training" if inspect.isclass(target) else "function"
-    required = [
-        p for p in parameters.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
+    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     return "factory" if len(required) == 1 and required[0].kind is not required[0].KEYWORD_ONLY else None
 
 
-def _found(target: Any) -> str:
-    return f"it takes {inspect.signature(target)}" if callable(target) else f"it is a {type(target).__name__}"
+def _signature(target: Any) -> inspect.Signature:
+    """An empty one of what is not callable, or does not tell."""
+    try:
+        return inspect.signature(target)
+    except (TypeError, ValueError):
+        return inspect.Signature()
 
 
 def _imported(module: str) -> Any:
@@ -127,11 +138,13 @@ def _imported(module: str) -> Any:
 
 def kind_of(name: str) -> Kind:
     """What `trainable:` names: "training" (a class), "factory" (it makes a user's own Trainer) or "function". Ours are
-    known without importing torch.
+    known without importing torch, and what was shipped is a factory.
 
     Raises:
         ValueError: as `load_trainable`.
     """
+    if name.startswith(SHIPPED):
+        return "factory"
     kind = "training" if name in TRAININGS else _kind(load_trainable(name))
     assert kind is not None
     return kind

@@ -42,6 +42,11 @@ def tiny_model(**config: Any) -> BertForSequenceClassification:
     )
 
 
+def fresh_model() -> BertForSequenceClassification:
+    """As a `model_init`, which the Trainer hands a trial if it takes anything."""
+    return tiny_model()
+
+
 def accuracy(scored: Any) -> dict[str, float]:
     """Share of the rows that are told right."""
     return {"accuracy": float((scored.predictions.argmax(-1) == scored.label_ids).mean())}
@@ -94,7 +99,7 @@ def trainer(params: Mapping[str, Any], kind: type[Trainer] = Trainer, **given: A
     }
     seen = Seen()
     defaults: dict[str, Any] = {
-        **({} if "model" in given else {"model_init": lambda: tiny_model()}),
+        **({} if "model" in given else {"model_init": fresh_model}),
         **{"train_dataset": rows(TRAIN), "eval_dataset": rows(VALIDATION, 1), "data_collator": seen.collate},
         "compute_metrics": accuracy,
     }

@@ -29,6 +29,7 @@ from trainables.user_trainer import in_force, rules, state
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
 from trainables.user_trainer.reported import EVAL, TEST, metrics_of
+from trainables.user_trainer.suggested import given
 from trainables.user_trainer.undisturbed import undisturbed
 
 Factory = Callable[[dict[str, Any]], Trainer]
@@ -149,7 +150,7 @@ def _build(
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
     with rules.hub_untouched():
-        trainer = factory({name: exact(name, value) if name in TUNABLES else value for name, value in params.items()})
+        trainer = factory(given({n: exact(n, v) if n in TUNABLES else v for n, v in params.items()}, spec))
     part_done()
     rules.require_usable(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)
