@@ -21,7 +21,7 @@ def test_a_trainer_of_the_users_own_is_searched_and_cloned_with_new_values_in_fo
     spec = curve_experiment(
         tmp_path,
         trainable=FACTORY,
-        task="text_classification",
+        task=None,
         epochs=3,
         objective={"metric": "eval_accuracy", "mode": "max"},
         space={"learning_rate": {"loguniform": [1e-3, 1e-2]}, "per_device_train_batch_size": {"choice": [8, 16]}},

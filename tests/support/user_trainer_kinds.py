@@ -1,0 +1,180 @@
+"""Kinds of Trainers that users have, each as a factory that a test trains plainly and paused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    DataCollatorForSeq2Seq,
+    EarlyStoppingCallback,
+    PreTrainedTokenizerFast,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    T5Config,
+    T5ForConditionalGeneration,
+    Trainer,
+)
+
+from tests.support.user_trainers import TRAIN, VALIDATION, WORDS, rows, tiny_model, trainer
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of them.
+
+    Args:
+        make: the factory.
+        report_every: epochs between reports that are those of its own evaluations.
+        within: epochs of reports some of which lie within a pass over the rows.
+    """
+
+    make: Callable[[Values], Trainer]
+    report_every: float = 1.0
+    within: float = 0.5
+
+
+class OwnLoss(Trainer):  # type: ignore[misc]
+    """Weighs the classes."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """Cross entropy in which the second class counts more."""
+        labels = inputs["labels"]
+        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        weights = torch.tensor([1.0, 3.0])
+        loss = torch.nn.functional.cross_entropy(outputs.logits, labels, weight=weights)
+        return (loss, outputs) if return_outputs else loss
+
+
+class TwoGroups(Trainer):  # type: ignore[misc]
+    """Trains the head ten times as fast, without decay."""
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """AdamW with a group for the encoder, one for the head."""
+        args = self.args
+        encoder = [p for name, p in self.model.named_parameters() if "classifier" not in name]
+        head = [p for name, p in self.model.named_parameters() if "classifier" in name]
+        groups = [
+            {"params": encoder, "lr": args.learning_rate, "weight_decay": args.weight_decay},
+            {"params": head, "lr": args.learning_rate * 10, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, betas=(args.adam_beta1, args.adam_beta2))
+        return self.optimizer
+
+
+class OwnSchedule(Trainer):  # type: ignore[misc]
+    """SGD with momentum, and torch's one-cycle schedule, which moves rate and momentum."""
+
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        """Both, of the user's own making."""
+        if self.optimizer is None:
+            rate = self.args.learning_rate
+            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, momentum=0.9)
+            self.lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimizer, max_lr=rate, total_steps=num_training_steps
+            )
+
+
+class OwnLoader(Trainer):  # type: ignore[misc]
+    """Shuffles with a plain DataLoader, which draws its order from torch's own generator."""
+
+    def get_train_dataloader(self) -> Any:
+        """Batches of rows."""
+        size = self.args.per_device_train_batch_size
+        return torch.utils.data.DataLoader(
+            self.train_dataset, batch_size=size, shuffle=True, collate_fn=self.data_collator
+        )
+
+
+class Stream(torch.utils.data.IterableDataset[Any]):
+    """Rows without a length."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(rows(TRAIN))
+
+
+def early_stopping(params: Values) -> Trainer:
+    """Ends when accuracy has not risen, as it keeps the best."""
+    best = {"load_best_model_at_end": True, "save_strategy": "epoch", "metric_for_best_model": "accuracy"}
+    return trainer(params, args=best, callbacks=[EarlyStoppingCallback(1)])
+
+
+def streaming(params: Values) -> Trainer:
+    """20 steps over rows that come again after four."""
+    by_steps = {"max_steps": 20, "eval_strategy": "steps", "eval_steps": 5}
+    return trainer(params, args=by_steps, train_dataset=Stream())
+
+
+def by_max_steps(params: Values) -> Trainer:
+    """10 steps: two passes and a half."""
+    by_steps = {"max_steps": 10, "eval_strategy": "steps", "eval_steps": 5}
+    return trainer(params, args=by_steps)
+
+
+def by_steps(params: Values) -> Trainer:
+    """Evaluates twice in a pass."""
+    return trainer(params, args={"eval_strategy": "steps", "eval_steps": 2})
+
+
+def plateau(params: Values) -> Trainer:
+    """Lowers its rate by scores."""
+    patience = {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"patience": 0, "factor": 0.5}}
+    return trainer(params, args=patience)
+
+
+def generating(params: Values) -> Trainer:
+    """A summariser that is scored by what it generates."""
+    from tokenizers import Tokenizer, models
+
+    words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(WORDS)}, unk_token="w2"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", unk_token="w2", eos_token="w3")
+
+    def model() -> T5ForConditionalGeneration:
+        small = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+        special = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 3}
+        return T5ForConditionalGeneration(T5Config(vocab_size=WORDS, **small, **special))
+
+    def texts(count: int, seed: int) -> Any:
+        plain = rows(count, seed).remove_columns(["labels", "row"])
+        return plain.map(lambda row: {"labels": row["input_ids"][::-1][:4]})
+
+    def first_word(scored: Any) -> dict[str, float]:
+        return {"accuracy": float((scored.predictions[:, 1] == scored.label_ids[:, 0]).mean())}
+
+    return trainer(
+        params,
+        Seq2SeqTrainer,
+        arguments=Seq2SeqTrainingArguments,
+        args={"predict_with_generate": True, "generation_max_length": 6},
+        model_init=model,
+        train_dataset=texts(TRAIN, 0),
+        eval_dataset=texts(VALIDATION // 2, 1),
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+        compute_metrics=first_word,
+    )
+
+
+KINDS: Mapping[str, Kind] = {
+    "Trainer": Kind(trainer),
+    "a model that is given, not made": Kind(lambda params: trainer(params, model=tiny_model())),
+    "own compute_loss": Kind(lambda params: trainer(params, OwnLoss)),
+    "own create_optimizer, two groups": Kind(lambda params: trainer(params, TwoGroups)),
+    "own create_optimizer_and_scheduler": Kind(lambda params: trainer(params, OwnSchedule)),
+    "own get_train_dataloader": Kind(lambda params: trainer(params, OwnLoader)),
+    "EarlyStoppingCallback": Kind(early_stopping),
+    "accumulation": Kind(lambda params: trainer({"gradient_accumulation_steps": 3, **params})),
+    "length grouping": Kind(
+        lambda params: trainer(
+            params, args={"train_sampling_strategy": "group_by_length"}, train_dataset=rows(TRAIN, lengths=True)
+        )
+    ),
+    "evaluation by steps": Kind(by_steps, report_every=0.5, within=0.25),
+    "IterableDataset": Kind(streaming),
+    "max_steps": Kind(by_max_steps, report_every=2.0, within=0.4),
+    "ReduceLROnPlateau": Kind(plateau),
+    "Seq2SeqTrainer with generate": Kind(generating),
+}
