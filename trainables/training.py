@@ -15,8 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from trainables.cores import take_cores
 from trainables.errors import nearest
-from trainables.spec import SHIPPED, TRAININGS, FineTuneSpec, Params, Value
-from trainables.user_trainer.suggested import given
+from trainables.spec import FINAL, SHIPPED, TRAININGS, FineTuneSpec, Params, Value
 
 Kind: TypeAlias = Literal["training", "function", "factory"]
 
@@ -87,6 +86,8 @@ def load_trainable(name: str) -> Any:
 
 def _found(name: str) -> Any:
     """What has that name, whatever it is."""
+    if name.startswith(FINAL):
+        return _on_all_rows(name.removeprefix(FINAL))
     if name.startswith(SHIPPED):
         from trainables.user_trainer import shipped
 
@@ -107,6 +108,17 @@ def _found(name: str) -> Any:
         public = [known for known in vars(module) if not known.startswith("_")]
         raise ValueError(f"{name!r}: {module_name} has no {attribute}; {nearest(attribute, public)}")
     return target
+
+
+def _on_all_rows(name: str) -> Any:
+    """For the training after the search, which trains on the validation rows, too."""
+    if name == "finetune":
+        from trainables.final_training import FinalTraining
+
+        return FinalTraining
+    from trainables.user_trainer.final_trainer import on_all_rows
+
+    return on_all_rows(load_trainable(name))
 
 
 def _kind(target: Any) -> Kind | None:
@@ -163,7 +175,6 @@ def is_training(name: str) -> bool:
 def build(params: Params, spec: FineTuneSpec) -> Training:
     """The Training that `spec.trainable` names, imported where it computes: a driver needs no torch."""
     take_cores()
-    params = given(params, spec)
     target = load_trainable(spec.trainable)
     if _kind(target) == "factory":
         from trainables.user_trainer.user_training import UserTraining

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 def after_run(spec: ExperimentSpec) -> str:
     """The line after a run that has come to its end."""
+    from tuning.finish.keepable import makes_a_model
+
     named = _named(spec)
     commands = [f"tunefleet report {named}"]
-    if spec.trainable == "finetune":  # others make no model that could be kept
+    if makes_a_model(spec):
         commands.append(f"tunefleet train-final {named}")
     return f"Next: {', '.join(commands)}"
 

@@ -43,11 +43,12 @@ def _optimizer(trainer: Trainer) -> dict[str, Value]:
 
 
 def provenance(trainer: Trainer) -> dict[str, Value]:
-    """The Trainer's class, sizes of the data, device and precision."""
+    """The classes of Trainer and model, sizes of the data, device and precision."""
     args = trainer.args
     cuda = args.device.type == "cuda"
     facts: dict[str, Value] = {
         "trainer": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
+        "model": f"{type(trainer.model).__module__}.{type(trainer.model).__qualname__}",
         "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
     }

@@ -29,6 +29,7 @@ from trainables.user_trainer import in_force, rules, state
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
 from trainables.user_trainer.reported import EVAL, TEST, metrics_of
+from trainables.user_trainer.suggested import given
 from trainables.user_trainer.undisturbed import undisturbed
 
 Factory = Callable[[dict[str, Any]], Trainer]
@@ -39,7 +40,7 @@ class UserTraining:
 
     Args:
         factory: makes the Trainer of a trial's values, not yet trained.
-        params: the values that the factory is given; with a `hp_space` what that returns (`training.build`).
+        params: the values.
         spec: its epochs, seeds and objective.
 
     Raises:
@@ -124,6 +125,10 @@ class UserTraining:
         self._thread.call(functools.partial(_restore, self._live, folder, position, moments))
         self.epoch, self._weights_only = position.epoch, not moments
 
+    def save_model(self, folder: Path) -> None:
+        """Write the model as it stands, as the Trainer itself does, into the existing `folder`."""
+        self._thread.call(lambda: self.trainer.save_model(str(folder)))
+
     def in_force(self) -> dict[str, Value]:
         """The trial's values as its live objects hold them, under the names that the trial was given."""
         return in_force.values(self.trainer, self.params)
@@ -149,7 +154,7 @@ def _build(
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
     with rules.hub_untouched():
-        trainer = factory({n: exact(n, v) if n in TUNABLES else v for n, v in params.items()})
+        trainer = factory(given({n: exact(n, v) if n in TUNABLES else v for n, v in params.items()}, spec))
     part_done()
     rules.require_usable(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)

@@ -25,7 +25,7 @@ def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False)
     trial = next(trial for trial in winner.study.trials if trial.id == winner.candidate.trial)
     # Not in force is what the chosen optimizer has no use for.
     searched = [name for name in trial.params if name in chosen and name not in spec.fixed]
-    task = {name: value for name, value in spec.model_dump(mode="json").items() if name in FineTuneSpec.model_fields}
+    task = {name: value for name, value in spec.plain().items() if name in FineTuneSpec.model_fields}
     raw = {
         "name": f"{spec.name}-best",
         **task,

@@ -79,8 +79,9 @@ def keep_model(
     from tuning.experiments import find_experiment, found_in
     from tuning.finish.candidates import training_seeds
     from tuning.finish.hub import make_repo, push
+    from tuning.finish.keepable import refuse_without_a_model
     from tuning.finish.session import joined
-    from tuning.finish.train_final import Target, model_bytes, refuse_unless_fine_tuning, train_final
+    from tuning.finish.train_final import Target, model_bytes, train_final
     from tuning.finish.winner import winner_of
     from tuning.run.bucket import RunBucket
     from tuning.run.place import held_place, place_of
@@ -93,7 +94,7 @@ def keep_model(
     if address:
         changed.append(f"cluster.address={address}")
     spec = load_spec(folder / SPEC_FILE, changed)
-    refuse_unless_fine_tuning(spec)
+    refuse_without_a_model(spec)
     target = Target(Path(out or f"{spec.name}-model").expanduser().absolute(), replace=force)
     target.check(model_bytes(spec))
     with contextlib.ExitStack() as stack:

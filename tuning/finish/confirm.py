@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tuning.store.study_store import StudyStore, StudyWriter
 
 FOLDER = "confirmed"  # below the study's
+UNSCORED = "no test score: its Trainer has no test rows that give it (a factory may set `trainer.test_dataset`)"
 
 
 class Trained(NamedTuple):
@@ -249,10 +250,14 @@ def _look_at_test(spec: ExperimentSpec, ours: list[Confirming], session: Session
             given = training_spec(spec, one.study, c.seed), one.kept(c.rank, c.seed)
             jobs.append(Job((number, c), f"test of {one.title(c.rank, c.seed)}", score, given))
     seen: dict[int, list[Confirmation]] = {}
+    unscored: dict[str, None] = {}
     with side_by_side(jobs, spec, session) as ended:
         for job in ended:
             number, winner = job.key
             scores: Scores = job.result()
+            if ours[number].study.metric not in scores.metrics:
+                unscored[ours[number].name] = None
+                continue
             rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
             scored = seen.setdefault(number, [])
             scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=clock.time()))
@@ -261,6 +266,8 @@ def _look_at_test(spec: ExperimentSpec, ours: list[Confirming], session: Session
                 one.writer.set_confirmations(*scored)
                 shown = ", ".join(f"{(c.test or {})[one.study.metric]:.4f}" for c in scored)
                 say(f"{one.name}: the models of no. {winner.rank} are scored on test, once: {shown}")
+    for name in unscored:
+        say(f"{name}: {UNSCORED}")
 
 
 def score(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec], Training]) -> Scores:

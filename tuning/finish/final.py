@@ -19,7 +19,7 @@ from trainables.spec import FineTuneSpec, Params
 from trainables.states import scorable
 from trainables.storage import Storage
 from trainables.training import Scores, Training, build, is_training
-from tuning.finish.confirm import confirm_studies
+from tuning.finish.confirm import UNSCORED, confirm_studies
 from tuning.finish.side_by_side import Job, side_by_side
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.spec import ExperimentSpec, study_name
@@ -56,7 +56,8 @@ def finish_studies(
 def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, place: RunPlace) -> None:
     """Score every finished study that has no test score yet, side by side on the cluster.
 
-    A custom function trainable keeps its data to itself: its studies get no test score, and the comparison says so.
+    A custom function keeps its data to itself, and a Trainer of the user's own may have no test rows (`test_dataset`):
+    such studies get no test score, and the comparison says so.
 
     Raises:
         StoreError: the study store cannot be read or written.
@@ -79,6 +80,9 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
             scores, said = job.result()
             for line in said:
                 logger.warning("%s, seed %s: %s", study.strategy, study.seed, line)
+            if study.metric not in scores.metrics:
+                logger.warning("%s, seed %s: %s", study.strategy, study.seed, UNSCORED)
+                continue
             rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
             score = TestScore(
                 *(trial.id, report.epoch, report.params, scores.metrics, scores.rows, checkpoint, clock.time()), rows

@@ -25,7 +25,13 @@ def joined(spec: ExperimentSpec) -> Iterator[Session]:
 
     with (
         stoppable(),
-        connect(spec.cluster, run_folder=spec.run_folder, imports=slot_imports(), reads=spec.local_inputs) as session,
+        connect(
+            spec.cluster,
+            run_folder=spec.run_folder,
+            modules=spec.own_modules,
+            imports=slot_imports(),
+            reads=spec.local_inputs,
+        ) as session,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
         yield session

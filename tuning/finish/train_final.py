@@ -21,11 +21,12 @@ from trainables.errors import InputError
 from trainables.model_files import weight_bytes
 from trainables.recipe import Segment
 from trainables.replay import replay
-from trainables.spec import FineTuneSpec, Params, Value
+from trainables.spec import FINAL, FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
 from tuning.finish import best_spec
 from tuning.finish.candidates import training_spec
-from tuning.finish.card import CARD, Final, model_card
+from tuning.finish.card import CARD, model_card
+from tuning.finish.kept_model import KeptModel
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Job, side_by_side
 from tuning.finish.winner import Winner
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
     from cluster.session import Session
     from tuning.store.study_store import StudyStore
 
+FINGERPRINT = "data_fingerprint"  # of `finetune`'s rows and labels
 BESIDE_WEIGHTS = 1 << 25  # bytes: tokenizer, configuration, card
-CLASS = "trainables.final_training:FinalTraining"  # its `trainable`, imported on the worker: it needs torch
 
 
 class Built(NamedTuple):
     """What comes back from the worker."""
 
-    files: Mapping[str, bytes]  # of the model's folder
+    files: Mapping[str, bytes]  # of the model's folder, by path below it
     scores: Scores
     provenance: Mapping[str, Value]
     label_names: tuple[str, ...]  # by class id; empty for regression
@@ -95,7 +96,7 @@ class Target:
         return parent / f".{self.folder.name}.{uuid.uuid4().hex[:8]}"
 
     def write_or_rescue(self, files: Mapping[str, bytes]) -> None:
-        """Write all `files`, by name; keep them in a temporary folder if this one cannot be written any more.
+        """Write all `files`, by path below it; keep them in a temporary folder if this one cannot be written any more.
 
         Raises:
             OSError: the folder could not be written, and where the files are instead.
@@ -111,7 +112,7 @@ class Target:
             ) from error
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """All `files`, by name.
+        """All `files`, by path below it.
 
         Raises:
             InputError: something is there now.
@@ -123,6 +124,7 @@ class Target:
         try:
             scratch.mkdir()
             for name, content in files.items():
+                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
                 (scratch / name).write_bytes(content)
             if self.folder.exists():
                 shutil.rmtree(self.folder)
@@ -134,19 +136,8 @@ class Target:
 def model_bytes(spec: ExperimentSpec) -> int:
     """The bytes that the folder of the final model takes, a little more than less; 0 where the size of the model is
     unknown until it is loaded."""
-    weights = weight_bytes(spec.model, spec.revision)
+    weights = None if spec.own else weight_bytes(spec.model, spec.revision)
     return 0 if weights is None else int(weights * 1.05) + BESIDE_WEIGHTS
-
-
-def refuse_unless_fine_tuning(spec: ExperimentSpec) -> None:
-    """Raises:
-    InputError: the trainable of `spec` makes no model that transformers could load.
-    """
-    if spec.trainable == "finetune":
-        return
-    rule = "is a formula: there is no model to keep" if spec.trainable == "learning_curve" else "is code of your own"
-    step = "train-final writes models of `trainable: finetune`; tunefleet results --json has the best values"
-    raise InputError("trainable", spec.trainable, rule, step)
 
 
 def train_final(
@@ -160,7 +151,7 @@ def train_final(
     say: Callable[[str], None],
     *,
     for_others: bool = False,
-) -> Final:
+) -> KeptModel:
     """Train, score, record the look at the test split, write the folder.
 
     Args:
@@ -187,8 +178,8 @@ def train_final(
     with side_by_side([job], spec, session) as ended:
         (done,) = ended
     built: Built = done.result()
-    fingerprint = built.provenance["data_fingerprint"]
-    writer.note({"data_fingerprint": fingerprint})
+    if (fingerprint := built.provenance.get(FINGERPRINT)) is not None:
+        writer.note({FINGERPRINT: fingerprint})
     model = FinalModel(
         folder=str(target.folder),
         trial=winner.candidate.trial,
@@ -201,12 +192,18 @@ def train_final(
     )
     looks = sum(len(study.finals) for study in outcome.studies)
     writer.add_final(model)
-    say(f"test {winner.study.metric}, looked at once: {model.metrics[winner.study.metric]:.4f} ({model.rows:,} rows)")
-    final = Final(spec, winner, model, built.scores, built.provenance, built.label_names, looks)
+    say(_on_test(model, winner.study.metric))
+    final = KeptModel(spec, winner, model, built.scores, built.provenance, built.label_names, looks)
     best = best_spec.best_spec(spec, winner, for_others=for_others)
     texts = {best_spec.FILE: best, CARD: model_card(final)}
     target.write_or_rescue({**built.files, **{name: text.encode() for name, text in texts.items()}})
     return final
+
+
+def _on_test(model: FinalModel, metric: str) -> str:
+    if metric not in model.metrics:
+        return f"not scored on test: the Trainer has no test_dataset with a score {metric}"
+    return f"test {metric}, looked at once: {model.metrics[metric]:.4f} ({model.rows:,} rows)"
 
 
 def build(spec: FineTuneSpec, segments: tuple[Segment, ...], make: Callable[[Params, FineTuneSpec], Training]) -> Built:
@@ -217,13 +214,29 @@ def build(spec: FineTuneSpec, segments: tuple[Segment, ...], make: Callable[[Par
         for place in (states, weights, folder):
             place.mkdir()
         cap_device_memory()
-        training, _ = replay(segments, make, spec.model_copy(update={"trainable": CLASS}), states)
+        final = spec.model_copy(update={"trainable": f"{FINAL}{spec.trainable}"})
+        training, _ = replay(segments, make, final, states)
         scores = training.score("test")
         training.save(weights, moments=False)
+        provenance = dict(training.provenance)
+        del training  # before the model is built once more: a device may hold one only
         seconds = time.monotonic() - begun
+        names = _write_model(weights, segments[-1].params, spec, folder)
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+    return Built(files, scores, provenance, names, seconds)
 
-        from trainables.model_folder import write_model_folder
 
-        names = write_model_folder(weights, segments[-1].params, spec, folder)
-        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
-    return Built(files, scores, dict(training.provenance), names, seconds)
+def _write_model(weights: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
+    """The names of the classes by id, as far as they are known here."""
+    if spec.own:
+        from trainables.user_trainer import model_folder
+
+        model_folder.write_model_folder(weights, params, spec, folder)
+        return ()
+    from trainables.model_folder import write_model_folder
+
+    return write_model_folder(weights, params, spec, folder)

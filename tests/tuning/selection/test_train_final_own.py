@@ -1,0 +1,77 @@
+"""The model to keep of a Trainer of the user's own: its factory, all rows that are not for the test, its own folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import pytest
+import torch
+from torch.utils.data import IterableDataset, TensorDataset
+from transformers import EarlyStoppingCallback, Trainer
+
+from tests.support.user_trainers import BATCH, TRAIN, VALIDATION, rows, trainer
+from trainables.errors import InputError
+from trainables.spec import FineTuneSpec
+from trainables.user_trainer.final_trainer import joined, on_all_rows
+from trainables.user_trainer.user_training import UserTraining
+
+pytestmark = pytest.mark.unit
+
+SPEC = FineTuneSpec(trainable="tests.support.user_trainers:make_trainer", epochs=1)
+
+
+class Endless(IterableDataset[int]):
+    def __iter__(self) -> Any:
+        return iter(range(3))
+
+
+class OwnLoader(Trainer):
+    """Reads rows of its own, whatever it is given."""
+
+    kept = rows(TRAIN)
+
+    def get_train_dataloader(self) -> Any:
+        given, self.train_dataset = self.train_dataset, self.kept
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.train_dataset = given
+
+
+def test_it_trains_on_training_and_validation_rows_and_nothing_ends_it_early() -> None:
+    stopping = {"metric_for_best_model": "accuracy", "load_best_model_at_end": True, "save_strategy": "epoch"}
+
+    def factory(params: dict[str, Any]) -> Trainer:
+        return trainer(params, args=stopping, callbacks=[EarlyStoppingCallback(1)])
+
+    training = UserTraining(on_all_rows(factory), {}, SPEC)
+    assert training.advance(1).epoch == 1
+    assert training.trainer.train_dataset["row"][:] == [*range(TRAIN), *range(1000, 1000 + VALIDATION)]
+    assert len(training.trainer.seen.steps) == (TRAIN + VALIDATION) // BATCH
+    kinds = {type(callback) for callback in training.trainer.callback_handler.callbacks}
+    assert EarlyStoppingCallback not in kinds
+
+
+def test_rows_of_every_kind_are_put_together_and_what_does_not_fit_is_refused_by_its_name() -> None:
+    left, right = datasets.Dataset.from_dict({"a": [1, 2]}), datasets.Dataset.from_dict({"a": [3], "b": [0]})
+    assert joined(left, right)["a"][:] == [1, 2, 3]
+    assert joined(left, {"one": right, "two": left})["a"][:] == [1, 2, 3, 1, 2]
+    assert joined({"x": left}, {"x": left})["x"]["a"][:] == [1, 2, 1, 2]
+    assert [row["a"] for row in joined(left.to_iterable_dataset(), left.to_iterable_dataset())] == [1, 2, 1, 2]
+    assert len(joined(TensorDataset(torch.zeros(3)), [1, 2])) == 5
+    assert list(joined(Endless(), Endless())) == [0, 1, 2, 0, 1, 2]
+    for train, validation, rule in (
+        (right, left, "eval_dataset: 'Dataset': has no column b, and train_dataset has; prepare both alike"),
+        ({"x": left}, {"y": left}, "has the sets y, and train_dataset x; name the same sets in both"),
+        ([1], Endless(), "can be counted and train_dataset not"),
+    ):
+        with pytest.raises(InputError, match=rule):
+            joined(train, validation)
+
+
+def test_a_loader_that_would_not_read_the_validation_rows_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"get_train_dataloader: .*reads 64 rows, .* has 96; have it read self.train_d"
+    ):
+        on_all_rows(lambda params: trainer(params, kind=OwnLoader))({})

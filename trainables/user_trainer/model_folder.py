@@ -1,0 +1,29 @@
+"""The model of a user's own Trainer in a folder, as `Trainer.save_model` writes it, with its tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers.trainer import TRAINING_ARGS_NAME
+
+from trainables.spec import FineTuneSpec, Params
+from trainables.training import load_trainable
+from trainables.user_trainer.user_training import UserTraining
+
+
+def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> None:
+    """Write the model whose weights `UserTraining.save` has put into `state` into the existing `folder`.
+
+    The pickled arguments are left out: nothing loads them, and they name places of the machine that trained.
+
+    Args:
+        params: as they were in force at the end.
+
+    Raises:
+        FileNotFoundError: `state` holds no weights.
+        Exception: what the factory raised.
+    """
+    training = UserTraining(load_trainable(spec.trainable), params, spec)
+    training.restore(state, moments=False)
+    training.save_model(folder)
+    (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
