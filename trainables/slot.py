@@ -27,6 +27,7 @@ from trainables.reporting import Report, checked, function_trial
 from trainables.spec import FineTuneSpec, Params
 from trainables.states import BESIDE_THE_RECIPE, Keeping, States
 from trainables.training import Evaluation, Scores, Training, build, is_training, load_trainable
+from trainables.user_trainer.suggested import given, with_suggested
 
 __all__ = [
     "Evaluation",
@@ -83,7 +84,7 @@ def _call(
         pulse.begin()
         take_cores()
         cap_device_memory()
-        target(params, spec=spec)
+        target(given(params, spec), spec=spec)
 
 
 class Slot(tune.Trainable):  # type: ignore[misc]
@@ -110,6 +111,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         mark_memory()
         self._charged_until = clock.monotonic()
         self._params = {**self._spec.fixed, **config}
+        self._suggested: Params = config if self._spec.hp_space is not None else {}
         self._epoch = 0.0
         self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
         self._told: Mapping[str, Any] | None = None  # what it has reported of where it stands
@@ -143,7 +145,8 @@ class Slot(tune.Trainable):  # type: ignore[misc]
                 assert self._past is not None
                 self._states.load(self._past, self._ahead, self._training)
                 self._ahead = None
-            epoch, metrics, params = self._training.advance(self._spec.report_every_epochs)
+            epoch, metrics, in_force = self._training.advance(self._spec.report_every_epochs)
+        params = with_suggested(in_force, self._suggested)
         pulse.report(epoch)
         self._epoch = epoch
         assert self._spec.objective is not None  # load_spec fills it in from the task

@@ -247,6 +247,12 @@ class TrainingSeeds(NamedTuple):
     head: int  # the model's head, dropout
 
 
+def modules_of(*names: str | None) -> tuple[str, ...]:
+    """The top-level modules or packages of names like package.module:name, each once; not of what is shipped."""
+    found = (name.partition(":")[0].partition(".")[0] for name in names if name and not name.startswith(SHIPPED))
+    return tuple(dict.fromkeys(found))
+
+
 class FineTuneSpec(Frozen):
     """Everything a trial needs besides its own params. The same for all trials of a study."""
 
@@ -302,9 +308,7 @@ class FineTuneSpec(Frozen):
     @property
     def own_modules(self) -> tuple[str, ...]:
         """The top-level modules or packages of the user's that trials import by name."""
-        if not self.own or self.trainable.startswith(SHIPPED):
-            return ()
-        return (self.trainable.partition(":")[0].partition(".")[0],)
+        return modules_of(self.trainable if self.own else None, self.hp_space)
 
     def stated(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of the fields that are not as they would be without a word about them."""
@@ -319,7 +323,7 @@ class FineTuneSpec(Frozen):
         optimizers than `finetune` has.
         """
         known = find_tunable(name)
-        if not self.own:
+        if not self.own and not (known is None and name in self.in_flight):
             return known
         if known is None or isinstance(known, ModelKey):
             return OwnName(name, in_flight=name in self.in_flight)

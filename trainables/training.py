@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from trainables.cores import take_cores
 from trainables.errors import nearest
 from trainables.spec import FINAL, SHIPPED, TRAININGS, FineTuneSpec, Params, Value
+from trainables.user_trainer.suggested import given
 
 Kind: TypeAlias = Literal["training", "function", "factory"]
 
@@ -175,6 +176,7 @@ def is_training(name: str) -> bool:
 def build(params: Params, spec: FineTuneSpec) -> Training:
     """The Training that `spec.trainable` names, imported where it computes: a driver needs no torch."""
     take_cores()
+    params = given(params, spec)
     target = load_trainable(spec.trainable)
     if _kind(target) == "factory":
         from trainables.user_trainer.user_training import UserTraining

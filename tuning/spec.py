@@ -30,12 +30,12 @@ from cluster.spec import ClusterSpec
 from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
 from trainables.model_files import EMBEDDED
-from trainables.spec import FINETUNE_ALONE, Epochs, FineTuneSpec, Frozen, Objective, Seed
+from trainables.spec import FINETUNE_ALONE, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
 from tuning.budget import BudgetSpec
 from tuning.checks.known_names import strategy_instead
 from tuning.checks.mistakes import Mistake, SpecError, mistakes_of
 from tuning.checks.short_forms import spelled_out
-from tuning.space import Space
+from tuning.space import DeclaredSpace, NamedSpace, Space
 from tuning.spec_file import dump, read_source
 from tuning.strategies import Strategy, find_strategies
 
@@ -125,7 +125,10 @@ class ExperimentSpec(FineTuneSpec):
     """Everything that an experiment is. A study is one of its strategies with one of its seeds."""
 
     name: Annotated[str, AfterValidator(folder_name)] = Field(description="of the experiment and of its run folder")
-    space: Space = Field(Space({}), description="what to search: tunable name -> its values")
+    space: DeclaredSpace = Field(
+        Space({}),
+        description="what to search: tunable name -> its values; or package.module:function of a trial with suggest_*",
+    )
     strategies: tuple[Annotated[Strategy, BeforeValidator(_plug_in)], ...] = Field(min_length=1)
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct)] = Field(
         (0,), min_length=1, description="of the search; every strategy runs once per seed"
@@ -184,9 +187,21 @@ class ExperimentSpec(FineTuneSpec):
         files = [] if data.hub is not None else [data.path] if data.path is not None else named
         return [place for place in (*files, *model) if place is not None]
 
+    @property
+    def own_modules(self) -> tuple[str, ...]:
+        """As of a trial, and that of a space that is named."""
+        space = self.space.name if isinstance(self.space, NamedSpace) else None
+        return modules_of(self.trainable if self.own else None, self.hp_space, space)
+
     def space_of(self, strategy: Strategy) -> Space:
-        """What `strategy` searches: its own space, which replaces the experiment's."""
-        return self.space if strategy.space is None else strategy.space
+        """What `strategy` searches: its own space, which replaces the experiment's.
+
+        Raises:
+            InputError: the space is named, and cannot be imported here or is none.
+        """
+        if strategy.space is not None:
+            return strategy.space
+        return self.space.resolved(self.tunable) if isinstance(self.space, NamedSpace) else self.space
 
     def resolved_objective(self) -> Objective:
         """What the strategies optimise: `objective`, else the task's own; of a Trainer of the user's own its loss."""
@@ -199,6 +214,8 @@ class ExperimentSpec(FineTuneSpec):
     def trial_spec(self, seed: int) -> FineTuneSpec:
         """What the trials of the study with search seed `seed` share: their own `seed` moves with it."""
         own = {name: getattr(self, name) for name in FineTuneSpec.model_fields}
+        if isinstance(self.space, NamedSpace) and self.space.suggests:
+            own["hp_space"] = self.space.name
         return FineTuneSpec(**{**own, "objective": self.resolved_objective(), "seed": self.seed + seed})
 
     def decisive(self) -> dict[str, Any]:

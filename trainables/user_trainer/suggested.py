@@ -16,9 +16,9 @@ from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from trainables.errors import InputError, nearest
-from trainables.spec import FineTuneSpec, Params, Value
+from trainables.spec import SHIPPED, FineTuneSpec, Params, Value
 
-SHIPPED = "shipped:"  # begins the name of an object that travels in a file
+PLAIN = (bool, int, float, str)
 MOST_NAMES = 1000  # that one call may ask for: beyond it a loop over suggestions has no end
 
 HpSpace: TypeAlias = Callable[[Any], Any]
@@ -190,7 +190,7 @@ def plain(value: Any, place: str = "space") -> Value:
     """
     if hasattr(value, "item") and hasattr(value, "dtype"):
         value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, PLAIN):
         return value
     step = "let the search choose a name or a number, and look the rest up by it in `def hp_space(trial)`"
     raise InputError(place, value, "a value must be a number, a text, true, false or None", step)
@@ -268,11 +268,28 @@ def returned(hp_space: str, params: Params) -> dict[str, Any]:
 
 
 def given(params: Params, spec: FineTuneSpec) -> dict[str, Any]:
-    """What a trainable is given of a trial's `params`: themselves, or what `spec.hp_space` returns for them, besides
-    the fixed values."""
+    """What a trainable is given of a trial's `params`: themselves, or what `spec.hp_space` returns for those that it
+    asks for, besides the others.
+
+    Raises:
+        InputError: as `returned`.
+    """
     if spec.hp_space is None:
         return dict(params)
-    return {**spec.fixed, **returned(spec.hp_space, params)}
+    function = load_hp_space(spec.hp_space)
+    trial, result = asked(function, replaying(params))
+    others = {name: value for name, value in spec.fixed.items() if name not in trial}
+    return {**others, **as_given(result, function)}
+
+
+def with_suggested(in_force: Params, suggested: Params) -> dict[str, Value]:
+    """What a trial reports as its values: those in force, and with a function those that it had asked for, by which
+    the trial can be made again. Where both have a name, that is what was asked for.
+    """
+    if not suggested:
+        return dict(in_force)
+    told = {name: value for name, value in in_force.items() if value is None or isinstance(value, PLAIN)}
+    return {**told, **suggested}
 
 
 @cache
@@ -283,7 +300,9 @@ def load_hp_space(name: str) -> Any:
         InputError: no such module, attribute or file, or it cannot be loaded.
     """
     if name.startswith(SHIPPED):
-        return importlib.import_module("trainables.user_trainer.shipped").load(name)
+        from trainables.user_trainer.shipped import load
+
+        return load(name)
     module_name, _, attribute = name.partition(":")
     if not (module_name and attribute):
         raise InputError("space", name, "must be package.module:name", "such as my_module:hp_space")

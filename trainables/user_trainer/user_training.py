@@ -29,7 +29,6 @@ from trainables.user_trainer import in_force, rules, state
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
 from trainables.user_trainer.reported import EVAL, TEST, metrics_of
-from trainables.user_trainer.suggested import given
 from trainables.user_trainer.undisturbed import undisturbed
 
 Factory = Callable[[dict[str, Any]], Trainer]
@@ -40,7 +39,7 @@ class UserTraining:
 
     Args:
         factory: makes the Trainer of a trial's values, not yet trained.
-        params: the values.
+        params: the values that the factory is given; with a `hp_space` what that returns (`training.build`).
         spec: its epochs, seeds and objective.
 
     Raises:
@@ -154,7 +153,7 @@ def _build(
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
     with rules.hub_untouched():
-        trainer = factory(given({n: exact(n, v) if n in TUNABLES else v for n, v in params.items()}, spec))
+        trainer = factory({n: exact(n, v) if n in TUNABLES else v for n, v in params.items()})
     part_done()
     rules.require_usable(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)

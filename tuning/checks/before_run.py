@@ -14,6 +14,7 @@ from trainables.errors import InputError
 from trainables.model_files import resolve_model, weight_bytes
 from trainables.spec import FINETUNE_ALONE
 from tuning.checks.mistakes import Mistake, SpecError
+from tuning.checks.spec_checks import mistakes_in_named_space
 from tuning.checks.value_checks import endless_warmups
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ OFFLINE, TRUE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), ("1", "ON", "YES", "
 
 
 def require_runnable(spec: ExperimentSpec) -> None:
-    """Import a trainable of the user's own as every trial will, and look for a model that may not be fetched.
+    """Import a trainable and a space of the user's own, as every trial will, and look for a model not to be fetched.
 
     Raises:
         SpecError: all that is missing, or cannot be imported.
     """
-    if mistakes := [*_trainable(spec), *_offline_model(spec)]:
+    if mistakes := [*_trainable(spec), *mistakes_in_named_space(spec), *_offline_model(spec)]:
         raise SpecError(mistakes, spec.name)
 
 

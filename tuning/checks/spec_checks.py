@@ -18,14 +18,41 @@ from tuning.checks import machine_checks, store_checks, user_code, value_checks
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
 from tuning.checks.versions import unsupported
-from tuning.space import unknown_name
-from tuning.spec import folder_name
+from tuning.space import FunctionSpace, NamedSpace, unknown_name
+from tuning.spec import ExperimentSpec, folder_name
 
 
 def mistakes_in(draft: Draft) -> list[Mistake]:
-    """Releases of libraries that are not supported, and all mistakes that the checks find, in the order of `CHECKS`."""
-    checks = (check for check, reads in CHECKS if draft.broken.isdisjoint(reads))
+    """Releases of libraries that are not supported, and all mistakes that the checks find, in the order of `CHECKS`.
+
+    A space that is named is not known yet: what reads it is checked by `mistakes_in_named_space`.
+    """
+    unknown = draft.broken | ({"space"} if isinstance(draft.spec.space, NamedSpace) else set())
+    checks = (check for check, reads in CHECKS if unknown.isdisjoint(reads))
     return [*unsupported(), *(mistake for check in checks for mistake in check(draft))]
+
+
+def mistakes_in_named_space(spec: ExperimentSpec) -> list[Mistake]:
+    """Imports the space that `spec` names, if it does, and finds what the checks that read it would have found."""
+    if not isinstance(spec.space, NamedSpace):
+        return []
+    try:
+        space, suggests = spec.space.resolved(spec.tunable), spec.space.suggests
+    except InputError as error:
+        return [Mistake(error.name, error.rule, error.value, error.next_step)]
+    draft = Draft(spec.model_copy(update={"space": space}), positions=tuple(range(len(spec.strategies))))
+    found = [mistake for check, reads in CHECKS if "space" in reads for mistake in check(draft)]
+    return [*_beside_a_function(draft, spec.space.name), *found] if suggests else found
+
+
+def _beside_a_function(draft: Draft, name: str) -> Iterator[Mistake]:
+    """Fields that contradict a function: a trial is given what that returns for what it has asked for."""
+    if draft.spec.hp_space is not None:
+        yield Mistake("hp_space", f"{name} makes what a trial is given", draft.spec.hp_space, "remove it")
+    for path, strategy in draft.strategies():
+        if strategy.space is not None:
+            rule = f"{strategy.name} would search names that {name} does not ask for, or leave some out"
+            yield Mistake(join(path, "space"), rule, next_step="remove it; a branch of the function may do the same")
 
 
 def _task(draft: Draft) -> Iterator[Mistake]:
@@ -106,6 +133,8 @@ def _unread(draft: Draft) -> Iterator[Mistake]:
 def _space(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     epochs = None if "epochs" in draft.broken else spec.epochs
+    if spec.hp_space is not None:
+        return  # the names are the function's own
     for path, rule in spec.space.refusals(epochs, spec.tunable):
         yield Mistake(join("space", path), rule)
     for where, strategy in draft.strategies():
@@ -177,7 +206,7 @@ def _in_flight(draft: Draft) -> Iterator[Mistake]:
     spec, typed = draft.spec, _typed(draft)
     for position, name in enumerate(spec.in_flight):
         path = join("in_flight", position)
-        if not spec.own:
+        if not spec.own and spec.hp_space is None and not isinstance(spec.space, FunctionSpace):
             rule = f"of {spec.trainable} it is known what may change in flight; this is for a trainable of your own"
             yield Mistake(path, rule, name, "remove it")
         elif name in TUNABLES and not TUNABLES[name].in_flight:
@@ -246,6 +275,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_task, "task trainable"),
         (user_code.check_trainable, "trainable"),
         (user_code.check_confirm, "confirm trainable"),
+        (user_code.check_space, ""),
         (_model, "model revision trainable trust_remote_code"),
         (_max_length, "data fixed model space strategies trainable"),
         (_space, "space trainable"),

@@ -1,4 +1,4 @@
-"""The trainable of a user's own: that it is there, by reading its file. `tuning.checks.before_run` imports it."""
+"""A trainable or a space of a user's own: that it is there, by reading its file. `before_run` imports it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from trainables.errors import nearest
 from trainables.spec import SHIPPED, TRAININGS
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake
+from tuning.space import NamedSpace
 
 
 def check_trainable(draft: Draft) -> Iterator[Mistake]:
@@ -23,14 +24,33 @@ def check_trainable(draft: Draft) -> Iterator[Mistake]:
         step = nearest(name, TRAININGS) if not colon else "both sides of the colon are needed"
         yield Mistake("trainable", f"must be {', '.join(TRAININGS)} or package.module:name", name, step)
         return
+    yield from _missing("trainable", name)
+
+
+def check_space(draft: Draft) -> Iterator[Mistake]:
+    """A space, or a function that makes what a trial is given, of a module that is found. As `check_trainable`."""
+    spec = draft.spec
+    named = [("space", spec.space.name)] if isinstance(spec.space, NamedSpace) else []
+    for path, name in (*named, ("hp_space", spec.hp_space)):
+        if name is None or name.startswith(SHIPPED):
+            continue
+        if all(name.partition(":")):
+            yield from _missing(path, name)
+        else:
+            yield Mistake(path, "must be package.module:function", name, "such as my_module:hp_space")
+
+
+def _missing(path: str, name: str) -> Iterator[Mistake]:
+    """What stands at `path`, package.module:name, where there is no such thing."""
+    module, _, attribute = name.partition(":")
     try:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         found = None
     if found is None:
-        yield Mistake("trainable", f"no module {module}", name, "is its folder on PYTHONPATH?")
+        yield Mistake(path, f"no module {module}", name, "is its folder on PYTHONPATH?")
     elif found.origin is not None and found.origin.endswith(".py"):
-        yield from _unreadable(name, function, Path(found.origin))
+        yield from _unreadable(path, name, attribute, Path(found.origin))
 
 
 def check_confirm(draft: Draft) -> Iterator[Mistake]:
@@ -52,17 +72,17 @@ def check_confirm(draft: Draft) -> Iterator[Mistake]:
         )
 
 
-def _unreadable(name: str, function: str, file: Path) -> Iterator[Mistake]:
+def _unreadable(path: str, name: str, attribute: str, file: Path) -> Iterator[Mistake]:
     try:
         names = defined_names(file.read_bytes())
     except SyntaxError as error:
         rule = f"{file} is no Python: {error.msg}, line {error.lineno}"
-        yield Mistake("trainable", rule, name, f"try it: python -m py_compile {file.name}")
+        yield Mistake(path, rule, name, f"try it: python -m py_compile {file.name}")
         return
     except (OSError, ValueError):
         return  # told when it is imported
-    if names is not None and function not in names:
-        yield Mistake("trainable", f"{file} has no {function}", name, nearest(function, names) if names else "write it")
+    if names is not None and attribute not in names:
+        yield Mistake(path, f"{file} has no {attribute}", name, nearest(attribute, names) if names else "write it")
 
 
 def defined_names(source: bytes) -> set[str] | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FEWEST = 2  # trials of a parallel-coordinates plot or a slice
 COLUMN = 240  # CSS pixels of one axis or slice
+MISSING, NOT_APPLICABLE = "None", "n/a"  # as Optuna calls a value that a trial has not got, and as the page does
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 WINNERS_WIDTH = 5  # CSS pixels of the winner's line; the others' are 1.2
 
@@ -35,6 +36,11 @@ class Group(NamedTuple):
     def params(self) -> list[str]:
         """The hyperparameters that some of its trials have, sorted."""
         return sorted({param for trial in self.trials for param in trial.params})
+
+    @property
+    def axes(self) -> list[str]:
+        """The names of the study's values, as Optuna draws them from left to right."""
+        return sorted({param for trial in self.study.trials for param in trial.params})
 
     def summary(self, name: str, metric: str) -> str:
         """The view in words."""
@@ -103,7 +109,7 @@ def _groups(outcome: ExperimentOutcome, spec: RecordedSpec, chosen: Winners) -> 
     found: dict[str, Group] = {}
     for name in dict.fromkeys(study.strategy for study in outcome.studies):
         trials = scored_trials([study for study in outcome.studies if study.strategy == name], apart)
-        if len(trials) >= FEWEST and trials[0].params:
+        if len(trials) >= FEWEST and any(trial.params for trial in trials):
             left_out = sum(key.strategy == name for key in apart)
             found[name] = Group(trials, study_of(trials, spec.space(name), mode), chosen.of.get(name), left_out)
     if len(found) < 2:
@@ -127,6 +133,7 @@ def _parallel(group: Group, metric: str) -> Drawing:
     for trace in others:
         if trace.marker.colorscale is not None:
             trace.marker.colorscale = SCALE
+    _say_what_is_missing(drawing, group)
     winner = next((i for i, trial in enumerate(group.trials) if trial.key == group.winner), None)
     if winner is not None and len(lines) == len(group.trials):
         lines[winner].update(line={"width": WINNERS_WIDTH}, opacity=1.0)
@@ -134,6 +141,22 @@ def _parallel(group: Group, metric: str) -> Drawing:
     drawing.data = (*lines, *others)
     drawing.update_layout(width=None)
     return drawing
+
+
+def _say_what_is_missing(drawing: Drawing, group: Group) -> None:
+    """Optuna leads the line of a trial that has not got a value to a tick called None."""
+    trials = group.study.trials
+    missing = (any(name not in trial.params for trial in trials) for name in group.axes)
+    axes = {axis for axis, some in enumerate(missing, start=1) if some}  # the first one is the score's
+    for annotation in drawing.layout.annotations:
+        if annotation.text == MISSING and annotation.x in axes:
+            annotation.text = NOT_APPLICABLE
+    for line in drawing.data:
+        if line.customdata is not None:
+            line.customdata = [
+                (name, NOT_APPLICABLE if axis in axes and value == MISSING else value)
+                for axis, (name, value) in enumerate(line.customdata)
+            ]
 
 
 def _slices(group: Group, metric: str) -> Drawing:

@@ -24,7 +24,7 @@ def importance_figure(searched: Mapping[str, Sequence[ScoredTrial]], studies: Ma
 
     found: dict[str, dict[str, float]] = {}
     for name, trials in searched.items():
-        if len(trials) >= FEWEST_IMPORTANCES and len(trials[0].params) > 1:
+        if len(trials) >= FEWEST_IMPORTANCES and len({param for trial in trials for param in trial.params}) > 1:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 found[name] = importances(studies[name])

@@ -33,5 +33,7 @@ class RecordedSpec:
         return next((entry for entry in entries if (entry.get("label") or entry["kind"]) == name), {})
 
     def space(self, strategy: str) -> Space:
-        """What the strategy searched: its own space, else the experiment's."""
-        return Space.model_validate(self.strategy(strategy).get("space") or self.raw.get("space") or {})
+        """What the strategy searched: its own space, else the experiment's; empty where that is a function, whose code
+        is the user's: the page is drawn elsewhere, too."""
+        declared = self.strategy(strategy).get("space") or self.raw.get("space") or {}
+        return Space({}) if isinstance(declared, str) else Space.model_validate(declared)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainables.spec import Value
-from tuning.outcome import ExperimentOutcome, StudyOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome
 from tuning.page.figure import WINNER, Figure, Table, View, cell, plot_of, shown, wants_log
 from tuning.page.lineage import MEMBER, NO_CLONES, populations
 
@@ -46,20 +46,26 @@ def schedule_info(study: StudyOutcome) -> ScheduleInfo:
     history = study.history(*best) if best else ()
     moving = _moving(study)
     return ScheduleInfo(
-        {name: tuple((t.number, r.epoch, r.params[name]) for t in study.trials for r in t.reports) for name in moving},
-        {name: tuple((report.epoch, report.params[name]) for report in history) for name in moving},
+        {
+            name: tuple(
+                (t.number, r.epoch, r.params[name]) for t in study.trials for r in t.reports if name in r.params
+            )
+            for name in moving
+        },
+        {name: tuple((r.epoch, r.params[name]) for r in history if name in r.params) for name in moving},
     )
 
 
 def _moving(study: StudyOutcome) -> list[str]:
-    """Searched hyperparameters of which some member had two values."""
-    searched = study.trials[0].params
-    return [
-        name
-        for name in searched
-        if all(name in report.params for trial in study.trials for report in trial.reports)
-        and any(len({repr(report.params[name]) for report in trial.reports}) > 1 for trial in study.trials)
-    ]
+    """Searched hyperparameters of which some member had two values, or one and then none: in another branch of a
+    function's space."""
+
+    def moves(name: str, trial: TrialOutcome) -> bool:
+        return len({repr(report.params.get(name, ...)) for report in trial.reports}) > 1
+
+    searched = dict.fromkeys(name for trial in study.trials for name in trial.params)
+    told = {name for trial in study.trials for report in trial.reports for name in report.params}
+    return [name for name in searched if name in told and any(moves(name, trial) for trial in study.trials)]
 
 
 def _draw(info: ScheduleInfo) -> dict[str, Any]:
@@ -121,5 +127,5 @@ def _summary(name: str, info: ScheduleInfo) -> str:
         values = [shown(value) for _, value in points]
         return " then ".join(value for i, value in enumerate(values) if i == 0 or value != values[i - 1])
 
-    schedules = "; ".join(f"{param} {told(points)}" for param, points in info.schedule.items())
+    schedules = "; ".join(f"{param} {told(points)}" for param, points in info.schedule.items() if points)
     return f"{name}, the winner's schedule: {schedules}." if schedules else f"{name}: no value has moved yet."

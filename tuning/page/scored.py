@@ -65,8 +65,9 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
 def study_of(trials: Sequence[ScoredTrial], space: Space, mode: str) -> Study:
     """An Optuna study in memory, its trials in the order given. A value outside the recorded space is left out."""
     distributions = space.to_optuna()
-    for name in trials[0].params.keys() - distributions.keys():  # of a space that this version cannot tell
-        distributions[name] = _categories([t.params[name] for t in trials])
+    found = dict.fromkeys(name for trial in trials for name in trial.params)
+    for name in found.keys() - distributions.keys():  # of a function, or a space that this version cannot tell
+        distributions[name] = _spanned([t.params[name] for t in trials if name in t.params])
     kept = [{n: v for n, v in trial.params.items() if space_holds(space, n, v)} for trial in trials]
     return _study(kept, [trial.score for trial in trials], distributions, mode)
 
@@ -74,17 +75,9 @@ def study_of(trials: Sequence[ScoredTrial], space: Space, mode: str) -> Study:
 def pooled_study(trials: Sequence[ScoredTrial], mode: str) -> Study:
     """An Optuna study in memory of the trials of several strategies, each on ranges of its own: an axis spans what was
     tried, and one more tells the strategies apart."""
-    from optuna.distributions import FloatDistribution
-
     rows: list[dict[str, Value]] = [{STRATEGY: trial.strategy, **trial.params} for trial in trials]
-    distributions: dict[str, BaseDistribution] = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row[name] for row in rows if name in row]
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            numbers = [float(value) for value in values]  # type: ignore[arg-type]
-            distributions[name] = FloatDistribution(min(numbers), max(numbers), log=wants_log(values))
-        else:
-            distributions[name] = _categories(values)
+    names = dict.fromkeys(name for row in rows for name in row)
+    distributions = {name: _spanned([row[name] for row in rows if name in row]) for name in names}
     return _study(rows, [trial.score for trial in trials], distributions, mode)
 
 
@@ -105,9 +98,13 @@ def _study(
     return study
 
 
-def _categories(values: Sequence[Value]) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution
+def _spanned(values: Sequence[Value]) -> BaseDistribution:
+    """The range of numbers that were tried, or the choices."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        numbers = [float(value) for value in values]  # type: ignore[arg-type]
+        return FloatDistribution(min(numbers), max(numbers), log=wants_log(values))
     return CategoricalDistribution(list(dict.fromkeys(values)))
 
 

@@ -72,6 +72,19 @@ class ModelledProposals(Proposals):
         "or 20 where the budget alone ends the study",
     )
 
+    def space_refusals(self, space: Space) -> list[tuple[str, str]]:
+        """Nothing to search, or no fixed set of names; as `Strategy.refusals`."""
+        if not space.conditional:
+            return super().space_refusals(space)
+        return [
+            (
+                "space",
+                "HyperOpt's TPE models one set of names with fixed ranges, and which of these a trial has depends on "
+                f"its values: {', '.join(space.names)}; take random, random_asha, grid or pbt, or ask for every name "
+                "with the same range in each trial and leave unread what a branch does not need",
+            )
+        ]
+
     @model_validator(mode="after")
     def _random_ones_fit(self) -> ModelledProposals:
         if self.initial_random is not None and self.trials is not None and self.initial_random > self.trials:

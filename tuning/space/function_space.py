@@ -14,8 +14,8 @@ is what was asked for in one call; what the trainable is given is what the funct
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from pydantic import PrivateAttr
 
@@ -33,7 +33,7 @@ from trainables.user_trainer.suggested import (
 )
 from tuning.space.dimensions import Dimension
 from tuning.space.exploring import Explored, explore
-from tuning.space.search_space import Space
+from tuning.space.search_space import Space, longer, unknown_name
 from tuning.space.suggestions import dimension_of, hull
 
 MOST_COMBINATIONS = 100_000  # of a grid, which is walked call by call
@@ -47,7 +47,6 @@ class FunctionSpace(Space):
     Made by `FunctionSpace.of`. Can be pickled: a named function travels by its name.
     """
 
-    conditional: ClassVar[bool] = True
     _source: str | HpSpace = PrivateAttr()
     _found: Explored | None = PrivateAttr(None)  # None: restored from a pickle, and not asked for since
 
@@ -97,9 +96,14 @@ class FunctionSpace(Space):
         return load_hp_space(self._source) if isinstance(self._source, str) else self._source
 
     @property
+    def conditional(self) -> bool:
+        """True if which names a configuration has, or with which values, depends on an answer."""
+        return not self.explored.static
+
+    @property
     def plain(self) -> Space | None:
-        """The same space without the function where no name and no range depends on an answer; else None."""
-        return Space(self.root) if self.explored.static else None
+        """The same space without the function; None where it is conditional."""
+        return None if self.conditional else Space(self.root)
 
     def returned(self, params: Params) -> dict[str, Any]:
         """What the function returns for the values `params`.
@@ -109,34 +113,26 @@ class FunctionSpace(Space):
         """
         return returned_by(self.function, params)
 
-    def allowing(self, in_flight: Collection[str]) -> FunctionSpace:
-        """The same space for a population: of the names asked for, those that cannot change in the middle of a trial
-        are drawn once, as a declared dimension with `mutate: false`.
-
-        Args:
-            in_flight: names of one's own that may change.
-        """
-        root = {name: d.model_copy(update={"mutate": _may_change(name, in_flight)}) for name, d in self.items()}
-        return self._made(root, self._source, self._found)
+    def allowing(self, tunable: Callable[[str], Tunable | None] = find_tunable) -> FunctionSpace:
+        """See `Space.allowing`."""
+        return self._made(self._held(tunable), self._source, self._found)
 
     def refusals(
         self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
     ) -> list[tuple[str, str]]:
-        """What the tunables forbid of the values that the function has returned; what it asks for has free names."""
+        """What the tunables forbid of the values that the function returns. The names it asks for are its own."""
         found: dict[str, str] = {}
         for walk in self.explored.walks:
             for name, value in walk.returned.items():
-                known = tunable(name)
-                rule = None if known is None or isinstance(known, OwnName) else known.refusal(value)
-                if name == "num_train_epochs" and rule is None and epochs is not None and value > epochs:
-                    rule = f"must be at most the trial's full budget, epochs: {epochs:g}; raise epochs or lower it"
-                if rule is not None:
-                    found.setdefault(name, f"the function returns {name}={value!r} for {dict(walk.answers)}: {rule}")
+                if (rule := _refusal(name, value, epochs, tunable(name))) is not None:
+                    found.setdefault(name, f"the function returns {name}={value!r} for {_shown(walk.answers)}: {rule}")
         return [("", rule) for rule in found.values()]
 
     @property
     def size(self) -> int | None:
-        """The number of configurations; None: without end, or more than are counted."""
+        """The number of configurations; None: without end, or of a conditional space more than are counted."""
+        if not self.conditional:
+            return super().size
         if any(dimension.count is None for _, dimension in self.items()):
             return None
         return sum(1 for _ in self._combinations(MOST_COUNTED)) or None
@@ -147,6 +143,8 @@ class FunctionSpace(Space):
         Raises:
             InputError: there are more than can be walked.
         """
+        if not self.conditional:
+            return super().grid(points)
         found = list(self._walked(lambda dimension: dimension.grid(points), MOST_COMBINATIONS + 1))
         if len(found) > MOST_COMBINATIONS:
             rule = f"the grid has more than {MOST_COMBINATIONS} combinations"
@@ -155,7 +153,7 @@ class FunctionSpace(Space):
 
     def grid_size(self, points: int) -> int:
         """The length of `grid(points)`."""
-        return len(self.grid(points))
+        return len(self.grid(points)) if self.conditional else super().grid_size(points)
 
     def sample(self, rng: random.Random) -> dict[str, Value]:
         """One draw of all that one call asks for."""
@@ -194,20 +192,27 @@ class FunctionSpace(Space):
             return False
 
     def to_ray(self) -> dict[str, Any]:
-        """Refused: Ray's domains have no branches."""
-        raise self._without_branches("Ray's domains")
+        """As of any space; of a conditional one there is no such description.
+
+        Raises:
+            InputError: it is conditional.
+        """
+        self._require_one_set_of_names("Ray's domains")
+        return super().to_ray()
 
     def to_hyperopt(self) -> dict[str, Any]:
-        """Refused: HyperOpt is given one set of names."""
-        raise self._without_branches("HyperOpt's expressions")
+        """As of any space; of a conditional one there is no such description.
 
-    def from_hyperopt(self, raw: Mapping[str, Any]) -> dict[str, Value]:
-        """Refused: HyperOpt is given one set of names."""
-        raise self._without_branches("HyperOpt's expressions")
+        Raises:
+            InputError: it is conditional.
+        """
+        self._require_one_set_of_names("HyperOpt's expressions")
+        return super().to_hyperopt()
 
-    def _without_branches(self, what: str) -> InputError:
-        step = "draw from it with `sample`, or list it with `grid`"
-        return InputError("space", ", ".join(self.names), f"{what} cannot tell what a function decides", step)
+    def _require_one_set_of_names(self, what: str) -> None:
+        if self.conditional:
+            step = "draw from it with `sample`, or list it with `grid`"
+            raise InputError("space", ", ".join(self.names), f"{what} cannot tell what a function decides", step)
 
     def _replayed(self, answer: Answer) -> dict[str, Value]:
         trial, _ = asked(self.function, answer)
@@ -240,6 +245,14 @@ class FunctionSpace(Space):
             path[-1] = (path[-1][0] + 1, path[-1][1])
 
 
-def _may_change(name: str, in_flight: Collection[str]) -> bool:
-    tunable = find_tunable(name)
-    return name in in_flight if tunable is None else tunable.in_flight
+def _refusal(name: str, value: Any, epochs: float | None, known: Tunable | None) -> str | None:
+    """Why the trainable cannot be given `value`; None if it can, or judges by itself."""
+    if known is None:
+        return unknown_name(name)
+    if isinstance(known, OwnName):
+        return None
+    return known.refusal(value) or (longer(value, epochs) if name == "num_train_epochs" else None)
+
+
+def _shown(answers: Params) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in answers.items())

@@ -17,7 +17,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
 
@@ -64,7 +64,11 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
     """Dimensions by tunable name, in the declared order. Immutable."""
 
     model_config = ConfigDict(frozen=True)
-    conditional: ClassVar[bool] = False  # True: which names a configuration has depends on its values
+
+    @property
+    def conditional(self) -> bool:
+        """False: every configuration has all names. See `FunctionSpace`."""
+        return False
 
     def items(self) -> Iterator[tuple[str, Dimension]]:
         """Pairs of name and dimension, as declared."""
@@ -90,6 +94,22 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         """The number of configurations; None: without end."""
         counts = [dimension.count for _, dimension in self.items()]
         return None if None in counts else math.prod(count for count in counts if count is not None)
+
+    def allowing(self, tunable: Callable[[str], Tunable | None] = find_tunable) -> Space:
+        """The same space for a population: what cannot change in the middle of a trial is drawn once and then follows
+        the donor, as with `mutate: false`.
+
+        Args:
+            tunable: tells what is known of a name; `FineTuneSpec.tunable` tells it for the spec's trainable.
+        """
+        return Space(self._held(tunable))
+
+    def _held(self, tunable: Callable[[str], Tunable | None]) -> dict[str, Dimension]:
+        def held(name: str) -> bool:
+            known = tunable(name)
+            return known is None or not known.in_flight
+
+        return {name: d.model_copy(update={"mutate": False}) if held(name) else d for name, d in self.items()}
 
     def refusals(
         self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
@@ -182,11 +202,12 @@ def _illegal_values(tunable: Tunable, dimension: Dimension, epochs: float | None
     return [
         (f"{name}.{path}".rstrip("."), f"{value!r}: {name} {rule}")
         for path, value in dimension.stated()
-        if (rule := tunable.refusal(value) or _longer(value, too_long)) is not None
+        if (rule := tunable.refusal(value) or longer(value, too_long)) is not None
     ]
 
 
-def _longer(value: Value, epochs: float | None) -> str | None:
+def longer(value: Value, epochs: float | None) -> str | None:
+    """Why `value` cannot be a `num_train_epochs`, or None: the full budget of a trial is `epochs`."""
     if epochs is None or not isinstance(value, int | float) or value <= epochs:
         return None
     return f"must be at most the trial's full budget, epochs: {epochs:g}; raise epochs or lower it"

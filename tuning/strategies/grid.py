@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from pydantic import Field, PositiveInt
@@ -27,13 +26,14 @@ class Grid(Strategy):
 
     def planned_trials(self, space: Space) -> int:
         """The number of all combinations."""
-        return math.prod(len(dimension.grid(self.points)) for _, dimension in space.items())
+        return space.grid_size(self.points)
 
     def outline(self, space: Space) -> str:
         """Says how many values stand for a range: without `points` the user has not said it."""
         counts = {name: len(dimension.grid(self.points)) for name, dimension in space.searched.items()}
         ranges = [name for name, dimension in space.searched.items() if not isinstance(dimension, Choice)]
-        each = " x ".join(f"{count} of {name}" for name, count in counts.items())
+        of_each = (f"{count} of {name}" for name, count in counts.items())
+        each = ", ".join(of_each) + " in each of its branches" if space.conditional else " x ".join(of_each)
         return f"{each}{f' (points: {self.points} per range)' if ranges else ''}"
 
     def planned_epochs(self, space: Space, epochs: float) -> float:

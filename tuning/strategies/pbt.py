@@ -52,7 +52,8 @@ class Pbt(Strategy):
         """A space with nothing to perturb, a run without a perturbation."""
         found = []
         if self.explore and space.searched and not self.changed_in_flight(space):
-            found.append(("space", "no dimension may change, so pbt perturbs nothing; give it at least one to search"))
+            step = "give it one that may; names of your own that may change stand under in_flight"
+            found.append(("space", f"no dimension may change, so pbt perturbs nothing; {step}"))
         if not space.searched:
             found.append(("space", "every value is fixed, so all members are alike; give at least one to search"))
         if self.perturb_every_epochs >= epochs:
@@ -63,6 +64,11 @@ class Pbt(Strategy):
     def changed_in_flight(self, space: Space) -> tuple[str, ...]:
         """All that is searched, but for what is declared with `mutate: false`."""
         return tuple(name for name, dimension in space.searched.items() if self.explore and dimension.mutate)
+
+    def outline(self, space: Space) -> str:
+        """Says what is not perturbed: of a function's names the user has not said it."""
+        held = [name for name in space.searched if self.explore and name not in self.changed_in_flight(space)]
+        return f"{', '.join(held)} drawn once, then inherited with the weights" if held else ""
 
     def planned_trials(self, space: Space) -> int:
         """The number of members."""

@@ -1,0 +1,59 @@
+"""Search spaces as a user writes them, in a module of their own that specs name and workers import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+
+
+def conditional(trial: Any) -> dict[str, Any]:
+    """The rate by its logarithm; adam asks for a decay, sgd for a momentum, and each layer for its width."""
+    optim = trial.suggest_categorical("optim", ["adamw_torch", "sgd"])
+    given: dict[str, Any] = {"optim": optim, "learning_rate": 10 ** trial.suggest_float("log_lr", -5, -2)}
+    if optim == "sgd":
+        given["model.momentum"] = trial.suggest_categorical("momentum", [0.0, 0.9])
+    else:
+        given["weight_decay"] = trial.suggest_float("weight_decay", 0, 0.3)
+    layers = trial.suggest_int("layers", 1, 2)
+    widths = [trial.suggest_int(f"width{i}", 64, 256, log=True) for i in range(layers)]
+    given["model.widths"] = "x".join(map(str, widths))
+    return given
+
+
+def static(trial: Any) -> dict[str, Any]:
+    """Always the same names, one of them computed from."""
+    decay = trial.suggest_float("weight_decay", 0, 0.3)
+    return {"learning_rate": 10 ** trial.suggest_float("log_lr", -5, -2), "weight_decay": decay}
+
+
+def finite(trial: Any) -> dict[str, Any]:
+    """Five configurations in two branches."""
+    if trial.suggest_categorical("optim", ["adamw_torch", "sgd"]) == "sgd":
+        return {"learning_rate": trial.suggest_categorical("learning_rate", [1e-3, 1e-2]), "optim": "sgd"}
+    return {"learning_rate": trial.suggest_categorical("adam_rate", [1e-5, 1e-4, 1e-3]), "optim": "adamw_torch"}
+
+
+def of_ray(trial: Any) -> dict[str, Any]:
+    """As the Ray backend asks for it."""
+    return {"learning_rate": tune.loguniform(1e-5, 1e-2), "warmup_steps": tune.randint(0, 10)}
+
+
+SWEEP = {
+    "method": "random",
+    "parameters": {"learning_rate": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-2}},
+}
+
+_calls = 0
+
+
+def drifting(trial: Any) -> dict[str, Any]:
+    """Its range is another one at each call."""
+    global _calls
+    _calls += 1
+    return {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-3 + _calls)}
+
+
+def too_high(trial: Any) -> dict[str, Any]:
+    """What it returns no training takes."""
+    return {"learning_rate": 10 ** trial.suggest_float("log_lr", -5, 2)}
