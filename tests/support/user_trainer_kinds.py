@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from transformers import (
 from tests.support.user_trainers import TRAIN, VALIDATION, WORDS, rows, tiny_model, trainer
 
 Values = Mapping[str, Any]
+RATES: Values = {"learning_rate": 1e-2, "weight_decay": 0.3, "adam_beta1": 0.5}
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Kind:
         make: the factory.
         report_every: epochs between reports that are those of its own evaluations.
         within: epochs of reports some of which lie within a pass over the rows.
+        exploit: values that a member of a population may go on with; empty: none.
     """
 
     make: Callable[[Values], Trainer]
     report_every: float = 1.0
     within: float = 0.5
+    exploit: Values = field(default_factory=lambda: {**RATES, "per_device_train_batch_size": 8})
 
 
 class OwnLoss(Trainer):  # type: ignore[misc]
@@ -122,8 +125,13 @@ def by_steps(params: Values) -> Trainer:
 
 def plateau(params: Values) -> Trainer:
     """Lowers its rate by scores."""
-    patience = {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"patience": 0, "factor": 0.5}}
-    return trainer(params, args=patience)
+    how = {"patience": 0, "factor": 0.5, "mode": "max"}
+    scores = {
+        "lr_scheduler_type": "reduce_lr_on_plateau",
+        "lr_scheduler_kwargs": how,
+        "metric_for_best_model": "accuracy",
+    }
+    return trainer(params, args=scores)
 
 
 def generating(params: Values) -> Trainer:
@@ -163,9 +171,12 @@ KINDS: Mapping[str, Kind] = {
     "a model that is given, not made": Kind(lambda params: trainer(params, model=tiny_model())),
     "own compute_loss": Kind(lambda params: trainer(params, OwnLoss)),
     "own create_optimizer, two groups": Kind(lambda params: trainer(params, TwoGroups)),
-    "own create_optimizer_and_scheduler": Kind(lambda params: trainer(params, OwnSchedule)),
+    "own create_optimizer_and_scheduler": Kind(
+        lambda params: trainer(params, OwnSchedule),
+        exploit={"learning_rate": 1e-2, "per_device_train_batch_size": 8},
+    ),
     "own get_train_dataloader": Kind(lambda params: trainer(params, OwnLoader)),
-    "EarlyStoppingCallback": Kind(early_stopping),
+    "EarlyStoppingCallback": Kind(early_stopping, exploit={}),
     "accumulation": Kind(lambda params: trainer({"gradient_accumulation_steps": 3, **params})),
     "length grouping": Kind(
         lambda params: trainer(
@@ -173,8 +184,8 @@ KINDS: Mapping[str, Kind] = {
         )
     ),
     "evaluation by steps": Kind(by_steps, report_every=0.5, within=0.25),
-    "IterableDataset": Kind(streaming),
-    "max_steps": Kind(by_max_steps, report_every=2.0, within=0.4),
-    "ReduceLROnPlateau": Kind(plateau),
+    "IterableDataset": Kind(streaming, exploit=RATES),
+    "max_steps": Kind(by_max_steps, report_every=2.0, within=0.4, exploit=RATES),
+    "ReduceLROnPlateau": Kind(plateau, exploit={"weight_decay": 0.3, "per_device_train_batch_size": 8}),
     "Seq2SeqTrainer with generate": Kind(generating),
 }

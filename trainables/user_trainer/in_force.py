@@ -6,6 +6,7 @@ import platform
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 from transformers.trainer_utils import has_length
 
@@ -32,8 +33,9 @@ def _optimizer(trainer: Trainer) -> dict[str, Value]:
     if trainer.optimizer is None or trainer.lr_scheduler is None:  # not trained yet
         return {}
     groups = trainer.optimizer.param_groups
+    peaks = type(trainer.lr_scheduler) is LambdaLR  # others may begin at a share of the rate
     held: dict[str, set[Any]] = {
-        "learning_rate": {float(group.get("initial_lr", group["lr"])) for group in groups},
+        "learning_rate": {float(group["initial_lr"]) for group in groups if peaks and "initial_lr" in group},
         "weight_decay": {float(group.get("weight_decay", 0.0)) for group in groups} - {0.0} or {0.0},
         "adam_beta1": {group["betas"][0] for group in groups if "betas" in group},
         "adam_beta2": {group["betas"][1] for group in groups if "betas" in group},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,10 +38,10 @@ def weights(trainer: Trainer) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 
 
-def plainly(kind: Kind, folder: Path) -> tuple[Trainer, torch.Tensor]:
+def plainly(kind: Kind, folder: Path, **params: Any) -> tuple[Trainer, torch.Tensor]:
     """The Trainer after its own `train()`, and its weights then, before it goes back to the best."""
     set_seed(SPEC.seed)
-    trainer = kind.make({"output_dir": str(folder)})
+    trainer = kind.make({"output_dir": str(folder), **params})
     last: list[torch.Tensor] = []
     trainer._load_best_model = lambda: last.append(weights(trainer))
     trainer.train()
@@ -80,3 +81,23 @@ def test_a_state_is_gone_on_with_as_if_undisturbed(kind: Kind, within: bool, tmp
     assert to_the_end(restored, every) == rest
     assert restored.trainer.seen.steps == undisturbed.trainer.seen.steps[before:]
     assert torch.equal(weights(restored.trainer), weights(undisturbed.trainer))
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, id=name) for name, kind in KINDS.items() if "learning_rate" in kind.exploit]
+)
+def test_after_an_exploit_each_step_has_the_values_that_a_training_of_its_own_has_there(
+    kind: Kind, tmp_path: Path
+) -> None:
+    """Rate, decay and betas of each group, by the schedule's position, and rows per batch."""
+    alone, _ = plainly(kind, tmp_path, **kind.exploit)
+    donor = UserTraining(kind.make, {}, SPEC)
+    donor.advance(kind.report_every)
+    donor.save(tmp_path)
+    member = UserTraining(kind.make, kind.exploit, SPEC)
+    member.restore(tmp_path)
+    evaluation = member.advance(kind.report_every)
+    steps = member.trainer.seen.steps
+    assert steps
+    assert steps == [step for step in alone.seen.steps if steps[0][0] <= step[0] <= steps[-1][0]]
+    assert evaluation.params == kind.exploit

@@ -1,0 +1,189 @@
+"""A life of a trial on its own thread: how it ends, what it leaves, what an error and a hang look like from outside."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import threading
+import traceback
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Trainer, TrainerCallback
+
+from tests.support.user_trainers import rows, trainer
+from trainables.heartbeat import pulse
+from trainables.spec import FineTuneSpec, Objective
+from trainables.user_trainer.own_thread import OwnThread
+from trainables.user_trainer.user_training import UserTraining
+
+pytestmark = pytest.mark.unit
+
+SPEC = FineTuneSpec(trainable="mine:make", epochs=2, seed=3, objective=Objective(metric="accuracy", mode="max"))
+
+
+class Threads(TrainerCallback):  # type: ignore[misc]
+    """Notes on which threads it is called, and that a block around the training was left."""
+
+    def __init__(self) -> None:
+        self.seen: set[int | None] = set()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seen.add(threading.current_thread().ident)
+
+    on_prediction_step = on_init_end = on_step_end
+
+
+def test_one_thread_builds_trains_and_scores() -> None:
+    threads = Threads()
+    training = UserTraining(lambda params: trainer(params, callbacks=[threads]), {}, SPEC)
+    training.advance(0.5)
+    training.score("validation")
+    assert len(threads.seen) == 1
+    assert threads.seen != {threading.current_thread().ident}
+
+
+def test_the_thread_is_unwound_and_memory_freed_before_the_next_trial_is_built() -> None:
+    left: list[str] = []
+
+    class Guarded(Trainer):  # type: ignore[misc]
+        def train(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().train(*args, **kwargs)
+            except Exception as error:
+                left.append(repr(error))
+                raise
+            finally:
+                left.append("left")
+
+    training = UserTraining(lambda params: trainer(params, Guarded), {}, SPEC)
+    training.advance(0.5)
+    model, loader = weakref.ref(training.trainer.model), weakref.ref(training.trainer.train_dataset)
+    scratch, threads = Path(training.trainer.args.output_dir), {t.name for t in threading.enumerate()}
+    assert "trainer" in threads
+    gc.disable()
+    try:
+        del training
+        assert (left, model(), loader()) == (["left"], None, None)
+    finally:
+        gc.enable()
+    assert not scratch.exists()
+    assert "trainer" not in {t.name for t in threading.enumerate()}
+
+
+def test_the_trainer_is_its_own_again_when_the_trial_has_ended() -> None:
+    training = UserTraining(trainer, {}, SPEC)
+    training.advance(1)
+    kept = training.trainer
+    metrics = training.advance(1).metrics
+    del training
+    assert type(kept) is Trainer
+    assert kept.evaluate()["eval_accuracy"] == metrics["accuracy"]
+
+
+@pytest.mark.parametrize("where", ["factory", "step", "metrics"])
+def test_an_error_in_the_users_code_comes_back_as_itself_with_its_lines(where: str) -> None:
+    class Lost(Exception):
+        pass
+
+    def fails(now: str) -> None:
+        if now == where:
+            raise Lost("no column x")
+
+    class Failing(Trainer):  # type: ignore[misc]
+        def training_step(self, *args: Any, **kwargs: Any) -> Any:
+            fails("step")
+            return super().training_step(*args, **kwargs)
+
+    def metrics(scored: Any) -> dict[str, float]:
+        fails("metrics")
+        return {}
+
+    def make(params: Mapping[str, Any]) -> Trainer:
+        fails("factory")
+        return trainer(params, Failing, compute_metrics=metrics)
+
+    with pytest.raises(Lost, match="no column x") as raised:
+        UserTraining(make, {}, SPEC).advance(1)
+    lines = "".join(traceback.format_exception(raised.value))
+    assert 'raise Lost("no column x")' in lines
+    assert __file__ in lines
+
+
+def test_each_step_and_each_batch_of_an_evaluation_is_a_sign_of_life() -> None:
+    training = UserTraining(lambda params: trainer(params, args={"per_device_eval_batch_size": 8}), {}, SPEC)
+    pulse.begin()
+    training.advance(1)
+    assert (pulse.steps, pulse.begun) == (4 + 4, True)
+
+
+def test_a_score_changes_nothing_of_what_follows() -> None:
+    class Patient(TrainerCallback):  # type: ignore[misc]
+        evaluations = 0
+
+        def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
+            self.evaluations += 1
+
+    def run(scores: int) -> tuple[Any, ...]:
+        patient = Patient()
+        training = UserTraining(lambda params: trainer(params, callbacks=[patient]), {}, SPEC)
+        told = []
+        for _ in range(4):
+            for _ in range(scores):
+                training.score("validation")
+            told.append(training.advance(0.5))
+        state = training.trainer.state
+        logged = [line["epoch"] for line in state.log_history]
+        return told, patient.evaluations, logged, torch.get_rng_state().tolist()
+
+    assert run(0) == run(2)
+
+
+def test_the_test_split_is_the_trainers_test_dataset() -> None:
+    def make(params: Mapping[str, Any]) -> Trainer:
+        made = trainer(params)
+        made.test_dataset = rows(24, 2)
+        return made
+
+    scores = UserTraining(make, {}, SPEC).score("test")
+    assert (set(scores.metrics), scores.rows) == ({"accuracy", "loss"}, 24)
+    assert UserTraining(trainer, {}, SPEC).score("test").metrics == {}
+
+
+def test_reports_closer_than_a_step_are_of_the_same_weights() -> None:
+    training = UserTraining(trainer, {}, SPEC)
+    told = [training.advance(0.125) for _ in range(4)]
+    assert [evaluation.epoch for evaluation in told] == [0.125, 0.25, 0.375, 0.5]
+    assert len(training.trainer.seen.steps) == 2
+    assert told[0].metrics == told[1].metrics
+
+
+def test_a_call_may_pause_and_others_are_served_meanwhile() -> None:
+    thread, told = OwnThread("mine"), []
+
+    def work() -> str:
+        for number in range(2):
+            thread.pause(number)
+            told.append(number)
+        return "through"
+
+    assert thread.call(work) == 0
+    assert thread.call(lambda: "between") == "between"
+    with pytest.raises(ZeroDivisionError):
+        thread.call(lambda: 1 / 0)
+    assert (thread.go_on(), thread.go_on(), told) == (1, "through", [0, 1])
+    with pytest.raises(RuntimeError, match="no call is paused"):
+        thread.go_on()
+    thread.end()
+
+
+def test_scratch_folders_go_with_the_trial() -> None:
+    before = {*Path(tempfile.gettempdir()).glob("tunefleet-*")}
+    training = UserTraining(trainer, {}, SPEC)
+    training.advance(1)
+    del training
+    assert {*Path(tempfile.gettempdir()).glob("tunefleet-*")} <= before
