@@ -327,6 +327,8 @@ class FineTuneSpec(Frozen):
             return known
         if known is None or isinstance(known, ModelKey):
             return OwnName(name, in_flight=name in self.in_flight)
+        if name == "warmup_steps":  # transformers 5 has no warmup_ratio any more
+            return dataclasses.replace(known, kind="float", unit="optimizer steps; below 1 a share of all")
         return dataclasses.replace(known, choices=()) if known.kind == "choice" else known
 
     @property

@@ -14,14 +14,27 @@ if TYPE_CHECKING:
     from tuning.comparison import Comparison, compare
     from tuning.run.runner import run_experiment
     from tuning.spec import ExperimentSpec, SpecError, load_spec
+    from tuning.user_trainer.install import install
+    from tuning.user_trainer.search import hyperparameter_search
 
-__all__ = ["Comparison", "ExperimentSpec", "SpecError", "compare", "load_spec", "run_experiment"]
+__all__ = [
+    "Comparison",
+    "ExperimentSpec",
+    "SpecError",
+    "compare",
+    "hyperparameter_search",
+    "install",
+    "load_spec",
+    "run_experiment",
+]
 
 _HOMES = {
     "Comparison": "tuning.comparison",
     "ExperimentSpec": "tuning.spec",
     "SpecError": "tuning.spec",
     "compare": "tuning.comparison",
+    "hyperparameter_search": "tuning.user_trainer.search",
+    "install": "tuning.user_trainer.install",
     "load_spec": "tuning.spec",
     "run_experiment": "tuning.run.runner",
 }

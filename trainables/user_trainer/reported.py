@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any
 
+from trainables.errors import InputError
+
 EVAL, TEST = "eval", "test"
+COMPUTED = "objective"  # the metric that a user's compute_objective gives
 OF_CLOCKS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "jit_compilation_time")
 OF_MEMORY = "mem_"  # what the Trainer's memory tracker adds
 
@@ -36,6 +39,23 @@ def metrics_of(
     if objective not in metrics and asked in metrics:
         metrics[objective] = metrics.pop(asked)
     return metrics
+
+
+def computed_objective(compute: Callable[[dict[str, Any]], Any], told: Mapping[str, Any], prefix: str) -> float:
+    """What the user's `compute_objective` makes of an evaluation, whose names then begin with `eval_` on any split.
+
+    Raises:
+        InputError: it is no number.
+    """
+    started = f"{prefix}_"
+    renamed = {name: f"{EVAL}_{name.removeprefix(started)}" for name in told if name.startswith(started)}
+    value = compute({renamed.get(name, name): score for name, score in told.items()})
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        step = "return one number: several objectives are not searched"
+        raise InputError("compute_objective", value, f"returned a {type(value).__name__}", step)
+    return float(value)
 
 
 def is_finite(loss: Any) -> bool:

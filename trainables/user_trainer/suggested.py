@@ -267,7 +267,20 @@ def returned(hp_space: str, params: Params) -> dict[str, Any]:
     return returned_by(load_hp_space(hp_space), params)
 
 
-def given(params: Params, spec: FineTuneSpec) -> dict[str, Any]:
+class Given(dict[str, Any]):
+    """What a trainable is given, by name; `suggested` are the values that the search was asked for."""
+
+    def __init__(self, values: Mapping[str, Any], suggested: Params) -> None:
+        super().__init__(values)
+        self.suggested = dict(suggested)
+
+
+def suggested_in(params: Params) -> Params:
+    """The values that the search was asked for: `params` themselves, unless a function has returned them."""
+    return params.suggested if isinstance(params, Given) else params
+
+
+def given(params: Params, spec: FineTuneSpec) -> Given:
     """What a trainable is given of a trial's `params`: themselves, or what `spec.hp_space` returns for those that it
     asks for, besides the others.
 
@@ -275,11 +288,11 @@ def given(params: Params, spec: FineTuneSpec) -> dict[str, Any]:
         InputError: as `returned`.
     """
     if spec.hp_space is None:
-        return dict(params)
+        return Given(params, params)
     function = load_hp_space(spec.hp_space)
     trial, result = asked(function, replaying(params))
     others = {name: value for name, value in spec.fixed.items() if name not in trial}
-    return {**others, **as_given(result, function)}
+    return Given({**others, **as_given(result, function)}, params)
 
 
 def with_suggested(in_force: Params, suggested: Params) -> dict[str, Value]:

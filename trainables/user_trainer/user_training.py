@@ -18,17 +18,18 @@ from transformers import Trainer, set_seed
 from transformers.trainer_utils import has_length
 from transformers.utils import logging as transformers_logging
 
-from trainables.arguments import exact
+from trainables.arguments import whole
 from trainables.epochs import horizon_of, next_position
 from trainables.garbage import freeze_what_is_imported
 from trainables.heartbeat import part_done
 from trainables.reporting import NonFiniteScore
-from trainables.spec import TUNABLES, FineTuneSpec, Params, Value
+from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
 from trainables.user_trainer import in_force, rules, state
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
-from trainables.user_trainer.reported import EVAL, TEST, metrics_of
+from trainables.user_trainer.reported import COMPUTED, EVAL, TEST, computed_objective, metrics_of
+from trainables.user_trainer.suggested import Given, suggested_in
 from trainables.user_trainer.undisturbed import undisturbed
 
 Factory = Callable[[dict[str, Any]], Trainer]
@@ -59,7 +60,7 @@ class UserTraining:
         self._weights_only = False
         scratch = Path(self._scratch.name)
         self._live: PausedTraining = self._thread.call(
-            functools.partial(_build, factory, self.params, spec, self.horizon, self._thread, scratch)
+            functools.partial(_build, factory, params, spec, self.horizon, self._thread, scratch)
         )
         self._held.append(self._live)
         self.provenance = in_force.provenance(self._live.trainer)
@@ -139,7 +140,10 @@ class UserTraining:
     def _metrics(self, told: Mapping[str, Any], prefix: str) -> dict[str, float]:
         asked = self.spec.objective.metric if self.spec.objective else ""
         sets = self.trainer.eval_dataset if isinstance(self.trainer.eval_dataset, dict) else ()
-        return metrics_of(told, prefix, sets, asked)
+        metrics = metrics_of(told, prefix, sets, asked)
+        if (compute := getattr(self.trainer, "compute_objective", None)) is not None:
+            metrics[COMPUTED] = computed_objective(compute, told, prefix)
+        return metrics
 
 
 # On the thread
@@ -153,11 +157,18 @@ def _build(
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
     with rules.hub_untouched():
-        trainer = factory({n: exact(n, v) if n in TUNABLES else v for n, v in params.items()})
+        values = {name: _exact(name, value, spec) for name, value in params.items()}
+        trainer = factory(Given(values, suggested_in(params)))
     part_done()
     rules.require_usable(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)
     return PausedTraining(trainer, thread, horizon)
+
+
+def _exact(name: str, value: Value, spec: FineTuneSpec) -> Value:
+    """Whole numbers as int: a searcher may have handed over 16.0."""
+    known = spec.tunable(name)
+    return whole(value) if known is not None and known.kind == "int" else value
 
 
 def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:

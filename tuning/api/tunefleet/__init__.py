@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tuning.spec import ExperimentSpec as ExperimentSpec
     from tuning.spec import SpecError as SpecError
     from tuning.spec import load_spec as load_spec
+    from tuning.user_trainer.install import install as install
+    from tuning.user_trainer.search import hyperparameter_search as hyperparameter_search
 
     __version__: str
 
@@ -47,6 +49,8 @@ _HOMES = {
     "UnknownExperiment": "tuning.experiments",
     "compare": "tuning.notebook.commands",
     "experiments": "tuning.notebook.commands",
+    "hyperparameter_search": "tuning.user_trainer.search",
+    "install": "tuning.user_trainer.install",
     "load_outcome": "tuning.notebook.commands",
     "load_spec": "tuning.spec",
     "report": "tuning.notebook.commands",

@@ -1,0 +1,296 @@
+"""A Trainer taken apart and made again with the values of a trial: what is in force, what is refused, what stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from tests.support.user_trainers import fresh_model, rows, tiny_model, trainer
+from trainables.errors import InputError
+from trainables.user_trainer.rebuilt import RebuiltTrainer
+from trainables.user_trainer.shipped import load, ship
+from trainables.user_trainer.suggested import Given
+from tuning.user_trainer.from_trainer import factory_of
+
+pytestmark = pytest.mark.unit
+
+
+def weights(made: Trainer) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in made.model.parameters()])
+
+
+def travelled(made: Trainer, storage: Path, **how: Any) -> RebuiltTrainer:
+    """The factory of a Trainer, as a slot gets it."""
+    factory: RebuiltTrainer = load(ship(factory_of(made, **how), str(storage), "trainer"))
+    return factory
+
+
+class Scaled(Trainer):  # type: ignore[misc]
+    """A subclass with a parameter of its own, as users write them."""
+
+    def __init__(self, *args: Any, scale: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scale = scale
+
+
+class Doubled(Trainer):  # type: ignore[misc]
+    """Keeps something else than it was given."""
+
+    def __init__(self, *args: Any, scale: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scale = 2 * scale
+
+
+class Forgetful(Trainer):  # type: ignore[misc]
+    """Keeps nothing of it."""
+
+    def __init__(self, *args: Any, scale: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+class Bare(Trainer):  # type: ignore[misc]
+    """A constructor that takes next to nothing."""
+
+    def __init__(self, model_init: Any, args: Any) -> None:
+        super().__init__(model_init=model_init, args=args, eval_dataset=rows(8, 1), train_dataset=rows(8))
+
+
+class Counting(TrainerCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.steps += 1
+
+
+class OfModel(DataCollatorWithPadding):  # type: ignore[misc]
+    """A collator that holds the model, as that of sequence-to-sequence models does."""
+
+    model: Any = None
+
+
+def test_the_copy_trains_as_the_original_does(tmp_path: Path) -> None:
+    made = trainer({"num_train_epochs": 1})
+    again = travelled(made, tmp_path)({})
+    made.train()
+    again.train()
+    assert torch.equal(weights(made), weights(again))
+    assert made.evaluate()["eval_loss"] == again.evaluate()["eval_loss"]
+
+
+def test_a_trainer_that_was_trained_travels_and_is_left_as_it_was(tmp_path: Path) -> None:
+    made = trainer({"num_train_epochs": 1})
+    made.train()
+    before = weights(made)
+    assert not torch.equal(weights(travelled(made, tmp_path)({})), before)
+    assert torch.equal(weights(made), before)
+    assert made.optimizer is not None
+
+
+def test_values_are_in_force_from_the_construction_on(tmp_path: Path) -> None:
+    made = travelled(trainer({}), tmp_path)({"label_smoothing_factor": 0.3, "seed": 7})
+    assert made.label_smoother.epsilon == 0.3
+    set_seed(7)
+    assert torch.equal(weights(made), torch.cat([one.detach().flatten() for one in fresh_model().parameters()]))
+
+
+def test_values_that_are_not_the_trials_are_the_users(tmp_path: Path) -> None:
+    factory = travelled(trainer({"weight_decay": 0.25, "hub_token": "hf_secret"}), tmp_path)
+    first, second = factory({"weight_decay": 0.1}), factory({})
+    assert (first.args.weight_decay, second.args.weight_decay) == (0.1, 0.25)
+    assert second.args.hub_token == "hf_secret"  # to_dict would hide it
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("warmup_steps", 0.1, 0.1),
+        ("warmup_steps", 10, 10),
+        ("per_device_train_batch_size", 8.0, 8),
+        ("learning_rate", 1, 1),
+        ("dataloader_drop_last", True, True),
+        ("lr_scheduler_type", "cosine", "cosine"),
+    ],
+)
+def test_a_value_has_the_type_of_its_field(name: str, value: Any, kept: Any, tmp_path: Path) -> None:
+    found = getattr(travelled(trainer({}), tmp_path)({name: value}).args, name)
+    assert found == kept
+    assert isinstance(found, type(kept))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("dataloader_drop_last", "false", "must be True or False"),
+        ("dataloader_drop_last", 1, "must be True or False"),
+        ("seed", 17.3, "must be a whole number; draw whole numbers"),
+        ("learning_rate", "1e-5", "must be a number; write it without quotation marks"),
+        ("learning_rate", True, "must be a number"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_not_cast(name: str, value: Any, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"^space\.{name}: {value!r}: {told}"):
+        travelled(trainer({}), tmp_path)({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("learnin_rate", "did you mean learning_rate"),
+        ("warmup_ratio", "write warmup_steps, which below 1 is a share"),
+        ("group_by_length", "train_sampling_strategy"),
+    ],
+)
+def test_a_name_that_nothing_reads_is_refused_with_what_to_write(name: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"'{name}': nothing reads it.*{told}"):
+        travelled(trainer({}), tmp_path)({name: 0.1})
+
+
+def of_params(trial: Any) -> Any:
+    return tiny_model(hidden_dropout_prob=trial.params["dropout"])
+
+
+def of_item(trial: Any) -> Any:
+    return tiny_model(hidden_dropout_prob=trial["dropout"])
+
+
+def of_get(trial: Any) -> Any:
+    return tiny_model(hidden_dropout_prob=trial.get("dropout", 0.9))
+
+
+def of_suggestion(trial: Any) -> Any:
+    return tiny_model(hidden_dropout_prob=trial.suggest_float("dropout", 0, 0.5))
+
+
+def of_all(trial: Any) -> Any:
+    values = trial.params if hasattr(trial, "params") else trial
+    return tiny_model(**{f"hidden_{name}_prob": value for name, value in values.items()})
+
+
+def made_for(model_init: Callable[..., Any]) -> Trainer:
+    """A Trainer whose `model_init` reads its trial: a first model is made without one."""
+    made = trainer({"num_train_epochs": 1})
+    made.model_init = model_init
+    return made
+
+
+@pytest.mark.parametrize("model_init", [of_params, of_item, of_get, of_suggestion, of_all])
+def test_model_init_reads_an_optuna_trial(model_init: Any, tmp_path: Path) -> None:
+    made = travelled(made_for(model_init), tmp_path)({"dropout": 0.4})
+    assert made.model.config.hidden_dropout_prob == 0.4
+    made.train()  # which calls model_init once more
+    assert made.model.config.hidden_dropout_prob == 0.4
+
+
+@pytest.mark.parametrize("model_init", [of_item, of_get, of_all])
+def test_model_init_reads_the_dictionary_of_ray_and_wandb(model_init: Any, tmp_path: Path) -> None:
+    made = travelled(made_for(model_init), tmp_path, trial_form="dict")({"dropout": 0.4})
+    assert made.model.config.hidden_dropout_prob == 0.4
+
+
+def test_model_init_gets_what_was_suggested_and_the_arguments_what_was_returned(tmp_path: Path) -> None:
+    def of_rate(trial: Any) -> Any:
+        return tiny_model(hidden_dropout_prob=-trial.params["log_rate"] / 10)
+
+    made = travelled(made_for(of_rate), tmp_path)(Given({"learning_rate": 1e-4}, {"log_rate": -4.0}))
+    assert (made.args.learning_rate, made.model.config.hidden_dropout_prob) == (1e-4, 0.4)
+
+
+def test_a_name_that_model_init_does_not_ask_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'droput': nothing reads it.*did you mean dropout"):
+        travelled(made_for(of_get), tmp_path)({"droput": 0.4})
+
+
+def test_model_init_cannot_ask_for_more_than_the_space_does(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^model_init: 'dropout': asks for a value that hp_space does not ask for"):
+        travelled(made_for(of_suggestion), tmp_path)({"learning_rate": 1e-4})
+
+
+def test_a_subclass_is_made_again_with_its_own_parameter(tmp_path: Path) -> None:
+    again = travelled(trainer({}, Scaled, scale=3.0), tmp_path)({})
+    assert (type(again).__name__, again.scale) == ("Scaled", 3.0)
+
+
+def test_what_was_set_on_the_instance_is_set_again(tmp_path: Path) -> None:
+    made = trainer({})
+    made.margin = 0.5
+    assert travelled(made, tmp_path)({}).margin == 0.5
+
+
+def test_callbacks_are_the_users_own_and_new_for_each_trial(tmp_path: Path) -> None:
+    arguments = {"metric_for_best_model": "loss", "num_train_epochs": 1}
+    made = trainer(arguments, callbacks=[EarlyStoppingCallback(2), Counting()])
+    made.train()
+    factory = factory_of(made)
+    stopping = next(one for one in factory.callbacks if isinstance(one, EarlyStoppingCallback))
+    assert (stopping.early_stopping_patience, stopping.early_stopping_patience_counter) == (2, 0)
+    again = travelled(made, tmp_path)({}).callback_handler.callbacks
+    assert sorted(type(one).__name__ for one in again) == sorted(
+        type(one).__name__ for one in made.callback_handler.callbacks
+    )
+
+
+def test_a_collator_that_holds_the_model_carries_no_weights() -> None:
+    made = trainer({})
+    made.data_collator = OfModel(tokenizer=None)
+    made.data_collator.model = made.model
+    factory = factory_of(made)
+    assert vars(factory)["data_collator"].model is None
+    assert made.data_collator.model is made.model
+    again = factory({})
+    assert again.data_collator.model is again.model
+
+
+def without_model_init() -> Trainer:
+    arguments = TrainingArguments("unused", use_cpu=True, report_to="none")
+    return Trainer(model=tiny_model(), args=arguments, train_dataset=rows(8), eval_dataset=rows(8, 1))
+
+
+def without_evaluation() -> Trainer:
+    made = trainer({"eval_strategy": "no"})
+    made.eval_dataset = None
+    return made
+
+
+def with_a_method_replaced() -> Trainer:
+    made = trainer({})
+    made.compute_loss = lambda *args, **kwargs: 0.0
+    return made
+
+
+def of_a_bare_constructor() -> Trainer:
+    made = Bare(fresh_model, TrainingArguments("unused", use_cpu=True, report_to="none"))
+    made.compute_metrics = print
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (without_model_init, r"^trainer\.model_init: None: this Trainer was made with a model.*pass a factory"),
+        (without_evaluation, r"^trainer\.eval_dataset: None: a search goes by evaluations"),
+        (with_a_method_replaced, r"^trainer\.compute_loss: 'Trainer': is a method that was replaced"),
+        (lambda: trainer({}, Forgetful, scale=3.0), r"^trainer\.scale: 'Forgetful': .* no attribute.*pass a factory"),
+        (of_a_bare_constructor, r"^trainer\.compute_metrics: 'Bare': the constructor of Bare does not take it"),
+    ],
+)
+def test_an_instance_that_does_not_tell_all_is_refused(made: Callable[[], Trainer], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        factory_of(made())
+
+
+def test_a_parameter_that_is_kept_as_something_else_is_told_in_the_trial(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^trainer\.scale: 6\.0: Doubled keeps 12\.0.*pass a factory"):
+        travelled(trainer({}, Doubled, scale=3.0), tmp_path)({})

@@ -1,0 +1,241 @@
+"""The keywords of the three backends: all of them are known, each becomes what the table says, or is refused."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import optuna
+import pytest
+from ray import tune
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+)
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
+from ray.tune.search.hyperopt import HyperOptSearch
+from ray.tune.search.optuna import OptunaSearch
+
+from trainables.errors import InputError
+from tuning.user_trainer.keywords import TABLE, as_markdown, read_keywords
+from tuning.user_trainer.wishes import Wishes
+
+pytestmark = pytest.mark.unit
+
+
+def wishes(backend: str | None = None, **keywords: Any) -> Wishes:
+    """What keywords ask for, of trials of 8 epochs with an evaluation every two."""
+    found = Wishes(epochs=8.0, report_every_epochs=2.0, trials=20)
+    read_keywords(keywords, backend, found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("backend", "function"),
+    [("optuna", optuna.create_study), ("optuna", optuna.Study.optimize), ("ray", tune.run)],
+)
+def test_every_keyword_of_the_library_stands_in_the_table(backend: str, function: Any) -> None:
+    ours = {"self", "func", "n_trials", "direction"}  # parameters of hyperparameter_search itself
+    known = {keyword.name for keyword in TABLE[backend]}
+    assert set(inspect.signature(function).parameters) - ours <= known
+
+
+def test_each_row_says_what_a_keyword_becomes_or_why_not_and_what_to_do() -> None:
+    for keywords in TABLE.values():
+        assert len({keyword.name for keyword in keywords}) == len(keywords)
+        for keyword in keywords:
+            assert (keyword.becomes and keyword.apply) or (keyword.refused and keyword.instead), keyword.name
+            assert f"| `{keyword.name}` | {keyword.told} |" in as_markdown()
+
+
+@pytest.mark.parametrize("keyword", [(b, k) for b, ks in TABLE.items() for k in ks if k.apply is None])
+def test_a_refused_keyword_is_told_with_reason_and_way_out(keyword: Any) -> None:
+    backend, row = keyword
+    with pytest.raises(InputError) as told:
+        wishes(backend, **{row.name: "given"})
+    assert (told.value.name, told.value.rule, told.value.next_step) == (row.name, row.refused, row.instead)
+
+
+def test_what_is_none_was_not_given() -> None:
+    assert wishes("ray", stop=None, scheduler=None) == wishes()
+
+
+@pytest.mark.parametrize(
+    ("backend", "keyword", "told"),
+    [
+        (None, "shceduler", "no such keyword; did you mean scheduler"),
+        ("ray", "progress_reporters", "no such keyword; did you mean progress_reporter"),
+        ("optuna", "scheduler", "is a keyword of backend='ray', and this search names 'optuna'"),
+    ],
+)
+def test_an_unknown_keyword_is_an_error_with_the_nearest_name(backend: str | None, keyword: str, told: str) -> None:
+    with pytest.raises(InputError, match=rf"^{keyword}: .*{told}"):
+        wishes(backend, **{keyword: 1})
+
+
+@pytest.mark.parametrize("backend", [None, "optuna", "ray", "wandb"])
+def test_name_and_storage_are_taken_with_every_backend(backend: str | None) -> None:
+    assert wishes(backend, name="mine", storage="s3://bucket/runs").spec == {
+        "name": "mine",
+        "cluster.storage": "s3://bucket/runs",
+    }
+
+
+@pytest.mark.parametrize(
+    ("keywords", "spec"),
+    [
+        ({"storage": "sqlite:///a.db", "study_name": "mine"}, {"store": "sqlite:///a.db", "name": "mine"}),
+        ({"storage": "postgresql+psycopg://host/db"}, {"store": "postgresql+psycopg://host/db"}),
+        ({"timeout": 60, "n_jobs": 2}, {"budget.wall_seconds": 60.0, "cluster.max_concurrent": 2}),
+        ({"n_jobs": -1, "catch": (ValueError,), "gc_after_trial": True}, {}),
+    ],
+)
+def test_optuna_keywords_become_parts_of_the_spec(keywords: dict[str, Any], spec: dict[str, Any]) -> None:
+    assert wishes("optuna", **keywords).spec == spec
+
+
+def test_an_rdb_storage_of_optuna_is_the_store(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    assert wishes("optuna", storage=optuna.storages.RDBStorage(url)).spec == {"store": url}
+    assert wishes("optuna", storage=optuna.storages.InMemoryStorage()).spec == {}
+
+
+def test_load_if_exists_goes_on_and_the_progress_bar_can_be_off() -> None:
+    found = wishes("optuna", load_if_exists=True, show_progress_bar=False)
+    assert (found.go_on, found.resume, found.progress) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "proposes"),
+    [
+        (optuna.samplers.TPESampler(seed=42), "hyperopt"),
+        (optuna.samplers.RandomSampler(seed=42), "random"),
+        (optuna.samplers.GridSampler({"learning_rate": [1e-5, 1e-4]}), "grid"),
+    ],
+)
+def test_a_sampler_chooses_who_proposes(sampler: Any, proposes: str) -> None:
+    assert wishes("optuna", sampler=sampler).proposes == proposes
+
+
+def test_a_samplers_seed_decides_ours_and_no_seed_leaves_it() -> None:
+    seeds = [wishes(sampler=optuna.samplers.TPESampler(seed=seed)).seed for seed in (42, 42, 43)]
+    assert seeds[0] == seeds[1] != seeds[2]
+    assert wishes(sampler=optuna.samplers.TPESampler()).seed is None
+
+
+def test_the_values_of_a_grid_sampler_are_the_grid() -> None:
+    sampler = optuna.samplers.GridSampler({"learning_rate": [1e-5, 1e-4]})
+    assert wishes(sampler=sampler).grid == {"learning_rate": [1e-5, 1e-4]}
+
+
+@pytest.mark.parametrize(
+    ("pruner", "stops"),
+    [
+        (optuna.pruners.NopPruner(), None),
+        (optuna.pruners.SuccessiveHalvingPruner(), {"grace_epochs": 2.0, "reduction_factor": 4.0}),
+        (optuna.pruners.HyperbandPruner(min_resource=2), {"grace_epochs": 4.0, "reduction_factor": 3.0}),
+        (optuna.pruners.MedianPruner(n_warmup_steps=1), {"grace_epochs": 2.0, "reduction_factor": 2.0}),
+    ],
+)
+def test_a_pruner_stops_at_rungs(pruner: Any, stops: Any) -> None:
+    assert wishes("optuna", pruner=pruner).stops == stops
+
+
+@pytest.mark.parametrize(
+    ("keywords", "told"),
+    [
+        ({"sampler": optuna.samplers.CmaEsSampler()}, "sampler: 'CmaEsSampler'"),
+        ({"pruner": optuna.pruners.ThresholdPruner(lower=0)}, "pruner: 'ThresholdPruner'"),
+        ({"scheduler": HyperBandScheduler()}, "scheduler: 'HyperBandScheduler'"),
+        ({"scheduler": MedianStoppingRule()}, "scheduler: 'MedianStoppingRule'"),
+        ({"scheduler": ASHAScheduler(time_attr="time_total_s")}, r"scheduler\.time_attr: 'time_total_s'"),
+        ({"scheduler": ASHAScheduler(brackets=2)}, r"scheduler\.brackets: 2"),
+        ({"scheduler": ASHAScheduler(max_t=2)}, r"scheduler\.max_t: 2: ends trials after 4 epochs"),
+        (
+            {"scheduler": PopulationBasedTraining(hyperparam_mutations={"a": [1, 2]})},
+            r"scheduler\.time_attr: 'time_total_s'",
+        ),
+        (
+            {"scheduler": PopulationBasedTraining("epoch", hyperparam_mutations={"a": lambda: 1})},
+            r"scheduler\.hyperparam_mutations\.a: .* no bounds",
+        ),
+        ({"resources_per_trial": {"custom": 1}}, "resources_per_trial"),
+    ],
+)
+def test_what_no_strategy_does_is_refused_by_name(keywords: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=rf"^{told}"):
+        wishes(**keywords)
+
+
+def test_asha_of_ray_counts_evaluations() -> None:
+    found = wishes("ray", scheduler=ASHAScheduler(metric="eval_acc", mode="max", grace_period=2, reduction_factor=3))
+    assert found.stops == {"grace_epochs": 4.0, "reduction_factor": 3.0}
+    assert found.objective is not None
+    assert (found.objective.metric, found.objective.mode) == ("eval_acc", "max")
+
+
+def test_pbt_of_ray_becomes_pbt_with_its_settings() -> None:
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        metric="eval_acc",
+        mode="max",
+        perturbation_interval=1,
+        hyperparam_mutations={"weight_decay": tune.uniform(0, 0.3), "per_device_train_batch_size": [16, 32]},
+        quantile_fraction=0.5,
+        resample_probability=0.1,
+    )
+    found = wishes("ray", scheduler=scheduler)
+    assert found.population == {
+        "perturb_every_epochs": 2.0,
+        "quantile": 0.5,
+        "resample_probability": 0.1,
+        "factors": [0.8, 1.2],
+    }
+    assert set(found.mutations) == {"weight_decay", "per_device_train_batch_size"}
+
+
+@pytest.mark.parametrize(
+    ("searcher", "proposes"),
+    [
+        (HyperOptSearch(metric="eval_loss", mode="min"), "hyperopt"),
+        (OptunaSearch(metric="eval_loss", mode="min"), "hyperopt"),
+        (BasicVariantGenerator(), "random"),
+    ],
+)
+def test_a_searcher_of_ray_chooses_who_proposes(searcher: Any, proposes: str) -> None:
+    assert wishes("ray", search_alg=searcher).proposes == proposes
+
+
+def test_a_limited_searcher_limits_the_slots() -> None:
+    found = wishes("ray", search_alg=ConcurrencyLimiter(HyperOptSearch(metric="eval_loss", mode="min"), 3))
+    assert (found.proposes, found.spec) == ("hyperopt", {"cluster.max_concurrent": 3})
+
+
+def test_the_other_keywords_of_ray_become_parts_of_the_spec() -> None:
+    found = wishes(
+        "ray",
+        resources_per_trial={"cpu": 2, "gpu": 1},
+        num_samples=5,
+        time_budget_s=60,
+        keep_checkpoints_num=2,
+        local_dir="~/ray_results/",
+        scheduler=FIFOScheduler(),
+        verbose=0,
+    )
+    assert found.spec == {
+        "cluster.cpus_per_trial": 2.0,
+        "cluster.gpus_per_trial": 1.0,
+        "budget.wall_seconds": 60.0,
+        "checkpoint.keep_best": 2,
+        "cluster.storage": "~/ray_results/",
+    }
+    assert (found.trials, found.progress) == (5, False)
+
+
+def test_a_metric_of_wandb_is_written_as_the_trainer_writes_it() -> None:
+    found = wishes("wandb", metric="eval/accuracy", project="mine")
+    assert found.objective is not None
+    assert (found.objective.metric, found.spec) == ("eval_accuracy", {"wandb.project": "mine"})

@@ -1,0 +1,212 @@
+"""What the arguments of a search come to, as an experiment, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+
+from tests.support.user_trainers import make_trainer, tiny_model, trainer
+from trainables.errors import InputError
+from trainables.training import load_trainable
+from tuning.spec import ExperimentSpec, SpecError
+from tuning.user_trainer.request import Request, prepare
+
+pytestmark = pytest.mark.unit
+
+RATE = {"learning_rate": tune.loguniform(1e-5, 1e-3)}
+LISTED = {
+    "backend": None, "compute_objective": None, "direction": None, "hp_space": RATE, "n_trials": 4,
+}  # fmt: skip
+
+
+def suggested(trial: Any) -> dict[str, Any]:
+    return {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-3, log=True)}
+
+
+def computed(trial: Any) -> dict[str, Any]:
+    return {"learning_rate": 10 ** trial.suggest_float("log_rate", -5, -3)}
+
+
+def branching(trial: Any) -> dict[str, Any]:
+    optim = trial.suggest_categorical("optim", ["adamw_torch", "sgd"])
+    return {"optim": optim} if optim == "sgd" else {"optim": optim, "adam_beta1": trial.suggest_float("b", 0.8, 0.9)}
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Any:
+    """Prepares a search of these arguments; keywords of the backends under `keywords`."""
+
+    def asked(made: Any = None, *, keywords: dict[str, Any] | None = None, **arguments: Any) -> ExperimentSpec:
+        where = {"storage": str(tmp_path), **(keywords or {})}
+        request = Request(trainer=trainer({}) if made is None else made, keywords=where, **{**LISTED, **arguments})
+        return prepare(request).spec
+
+    return asked
+
+
+def test_a_trainers_arguments_say_how_long_and_how_often(asked: Any) -> None:
+    by_steps = {"eval_strategy": "steps", "eval_steps": 2}  # 64 rows, 16 a batch: half an epoch
+    cases = [
+        ({}, (4.0, 1.0)),
+        ({"eval_strategy": "no"}, (4.0, 4.0)),
+        (by_steps, (4.0, 0.5)),
+        ({**by_steps, "gradient_accumulation_steps": 2}, (4.0, 1.0)),
+        ({**by_steps, "eval_steps": 0.25}, (4.0, 1.0)),
+        ({**by_steps, "max_steps": 8}, (1.0, 0.25)),
+        ({"max_steps": 8}, (1.0, 0.5)),
+    ]
+    for arguments, lengths in cases:
+        spec = asked(trainer(arguments))
+        assert (spec.epochs, spec.report_every_epochs) == lengths, arguments
+
+
+def test_a_searched_length_makes_the_longest_trial(asked: Any) -> None:
+    assert asked(hp_space={**RATE, "num_train_epochs": tune.choice([2, 3, 5])}).epochs == 5
+
+
+def test_seeds_of_the_training_are_the_trainers_own(asked: Any) -> None:
+    spec = asked(trainer({"seed": 11}), seeds=[0, 1])
+    assert [spec.trial_spec(seed).training_seeds for seed in spec.seeds] == [(11, 11), (11, 11)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kinds"),
+    [
+        ({}, ["hyperopt"]),
+        ({"hp_space": suggested}, ["hyperopt"]),
+        ({"hp_space": branching}, ["random"]),
+        ({"backend": "ray"}, ["random"]),
+        ({"backend": "ray", "keywords": {"scheduler": ASHAScheduler()}}, ["random_asha"]),
+        ({"keywords": {"pruner": optuna.pruners.SuccessiveHalvingPruner()}}, ["hyperopt_asha"]),
+        ({"strategies": "pbt"}, ["pbt"]),
+        ({"strategies": ["random", {"kind": "pbt", "population": 2}]}, ["random", "pbt"]),
+    ],
+)
+def test_the_strategy_is_the_one_that_was_asked_for(arguments: Any, kinds: list[str], asked: Any) -> None:
+    spec = asked(**arguments)
+    assert [strategy.kind for strategy in spec.strategies] == kinds
+    assert spec.strategies[0].planned_trials(spec.space_of(spec.strategies[0])) == 4
+
+
+def test_a_sweep_of_wandb_says_how_it_searches(asked: Any) -> None:
+    sweep = {
+        "method": "bayes",
+        "parameters": {"learning_rate": {"min": 1e-6, "max": 1e-4}},
+        "early_terminate": {"type": "hyperband", "eta": 3},
+    }
+    spec = asked(hp_space=lambda trial: sweep, backend="wandb")
+    assert (spec.strategies[0].kind, spec.space.names) == ("hyperopt_asha", ("learning_rate",))
+
+
+def test_pbt_of_ray_changes_its_mutations_and_nothing_else(asked: Any) -> None:
+    scheduler = PopulationBasedTraining(
+        "training_iteration",
+        "eval_acc",
+        "max",
+        perturbation_interval=1,
+        hyperparam_mutations={"weight_decay": tune.uniform(0, 0.3), "per_device_train_batch_size": [16, 32, 64]},
+    )
+    space = {"per_device_train_batch_size": 32, "num_train_epochs": tune.choice([2, 3]), **RATE}
+    spec = asked(hp_space=lambda _: space, backend="ray", keywords={"scheduler": scheduler}, direction="minimize")
+    changed = {name for name, dimension in spec.space.searched.items() if dimension.mutate}
+    assert changed == {"weight_decay", "per_device_train_batch_size"}
+    assert set(spec.space.searched) == changed | {"num_train_epochs", "learning_rate"}
+    assert spec.objective is not None
+    assert (spec.objective.metric, spec.objective.mode) == ("eval_acc", "max")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "objective"),
+    [
+        ({}, ("loss", "min")),
+        ({"direction": "minimize"}, ("loss", "min")),
+        ({"direction": "maximize", "compute_objective": len}, ("objective", "max")),
+        ({"direction": "maximize", "objective": "eval_accuracy"}, ("eval_accuracy", "max")),
+        ({"objective": {"metric": "accuracy", "mode": "max"}}, ("accuracy", "max")),
+    ],
+)
+def test_the_objective_is_the_users_or_the_loss(arguments: Any, objective: Any, asked: Any) -> None:
+    found = asked(**arguments).objective
+    assert (found.metric, found.mode) == objective
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"direction": ["minimize", "maximize"]}, r"^direction: \['minimize', 'maximize'\]: no strategy here searches"),
+        (
+            {"direction": "maximize"},
+            r"^direction: 'maximize': without compute_objective .* choose a metric by its name",
+        ),
+        ({"direction": "max"}, r"^direction: 'max': must be 'minimize' or 'maximize'"),
+        ({"objective": "accuracy"}, r"^objective: 'accuracy': it is not said which way is better"),
+        ({"n_trials": 0}, r"^n_trials: 0"),
+        ({"hp_space": {"learning_rte": 1}}, r"'learning_rte': nothing reads it.*did you mean learning_rate"),
+        ({"hp_space": {"dataloader_drop_last": tune.choice(["false"])}}, r"^space\.dataloader_drop_last: 'false'"),
+        ({"made": make_trainer}, r"^epochs: None: a factory does not tell.*write epochs=3"),
+        ({"made": 3}, r"^trainer: 3: an int is no Trainer"),
+        ({"resume": True}, r"^name: None: which experiment is to go on"),
+        ({"strategies": "pbt", "keywords": {"scheduler": ASHAScheduler()}}, r"^strategies: 'pbt': scheduler"),
+        ({"keywords": {"callbacks": [1]}}, r"^callbacks: "),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(arguments: Any, told: str, asked: Any) -> None:
+    with pytest.raises(InputError, match=told):
+        asked(**arguments)
+
+
+def test_a_strategy_that_decides_on_the_way_needs_evaluations_there(asked: Any) -> None:
+    with pytest.raises(InputError, match=r"^args\.eval_strategy: 'no': pbt decides after evaluations"):
+        asked(trainer({"eval_strategy": "no"}), strategies="pbt")
+
+
+def test_what_the_spec_refuses_is_told_as_for_any_spec(asked: Any) -> None:
+    with pytest.raises(SpecError, match="learning_rate"):
+        asked(hp_space={"learning_rate": tune.uniform(-1, 1)})
+
+
+def test_nothing_is_written_where_the_names_are_wrong(asked: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        asked(hp_space={"learning_rte": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("hp_space", [suggested, computed, branching, RATE, lambda trial: RATE])
+def test_a_space_is_found_again_by_the_spec(hp_space: Any, asked: Any) -> None:
+    import random
+
+    spec = asked(hp_space=hp_space, strategies={"kind": "random", "trials": 4})
+    assert spec.space_of(spec.strategies[0]).sample(random.Random(0))
+
+
+def test_the_trainable_of_the_spec_makes_the_trainer(asked: Any) -> None:
+    spec = asked(trainer({"weight_decay": 0.25}), test_dataset=[1, 2], compute_objective=len)
+    made = load_trainable(spec.trainable)({"learning_rate": 1e-4})
+    assert (made.args.learning_rate, made.args.weight_decay, made.test_dataset) == (1e-4, 0.25, [1, 2])
+    assert made.compute_objective is len
+    assert spec.test
+
+
+def test_a_factory_that_is_named_stays_a_name(asked: Any) -> None:
+    name = "tests.support.user_trainers:make_trainer"
+    assert asked(name, epochs=3).trainable == name
+    assert asked(make_trainer, epochs=3).trainable.startswith("shipped:")
+
+
+def test_names_of_ones_own_are_read_by_model_init(asked: Any) -> None:
+    made = trainer({})
+    made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
+    spec = asked(made, hp_space={"dropout": tune.uniform(0, 0.5)})
+    assert load_trainable(spec.trainable)({"dropout": 0.4}).model.config.hidden_dropout_prob == 0.4
+
+
+def test_other_parts_of_the_spec_can_be_given(asked: Any) -> None:
+    keywords = {"timeout": 60, "n_jobs": 3, "name": "mine"}
+    spec = asked(cluster={"cpus_per_trial": 2}, overrides={"max_failures": 2}, keywords=keywords)
+    assert (spec.cluster.cpus_per_trial, spec.cluster.max_concurrent, spec.max_failures) == (2, 3, 2)
+    assert (spec.name, spec.budget.wall_seconds) == ("mine", 60)

@@ -1,0 +1,231 @@
+"""A factory that makes a user's Trainer again, with the values of a trial in force from its construction on.
+
+It holds what the Trainer was made of, never the Trainer: class, fields of the arguments, `model_init`, data sets,
+collator, processing class, functions and the user's callbacks. `tuning.user_trainer.from_trainer` takes one apart.
+"""
+
+from __future__ import annotations
+
+import copy
+import dis
+import inspect
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from trainables.errors import InputError
+from trainables.user_trainer.argument_values import field_names, fitting, unknown_name
+from trainables.user_trainer.suggested import SuggestingTrial, replaying, suggested_in
+
+TrialForm = Literal["optuna", "dict"]
+
+
+class RebuiltTrainer:
+    """Called with a trial's values, returns a new Trainer.
+
+    Args:
+        trainer_class, arguments_class: of the user's Trainer.
+        arguments: the values of all fields of its arguments, by name.
+        model_init: as the user wrote it: of no parameter, or of the trial.
+        callbacks: the user's own.
+        given: the other parameters of the constructor, by name.
+        attributes: what was set on the instance from outside, by name.
+        collator_has_model: the collator's `model` was the Trainer's.
+        trial_form: what `model_init` is called with: "optuna", an object with `suggest_*` and `params`; "dict", what
+            the Ray and the W&B backend pass.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainer_class: type,
+        arguments_class: type,
+        arguments: Mapping[str, Any],
+        model_init: Callable[..., Any],
+        callbacks: list[Any],
+        given: Mapping[str, Any],
+        attributes: Mapping[str, Any],
+        collator_has_model: bool = False,
+        trial_form: TrialForm = "optuna",
+    ) -> None:
+        self.trainer_class, self.arguments_class = trainer_class, arguments_class
+        self.args = dict(arguments)
+        self.model_init, self.callbacks, self.trial_form = model_init, callbacks, trial_form
+        self.given, self.attributes, self.collator_has_model = tuple(given), tuple(attributes), collator_has_model
+        vars(self).update({**given, **attributes})  # each by its name: what does not pickle is told by it
+
+    def __call__(self, params: Mapping[str, Any]) -> Any:
+        """A Trainer with these values.
+
+        Raises:
+            InputError: a value is not of its field's type, or nothing reads one.
+        """
+        trial = self._trial(params)
+        arguments = self.arguments_class(**{**self.args, **fitting(self.arguments_class, params)})
+        parts = {name: getattr(self, name) for name in self.given}
+        trainer = self.trainer_class(
+            args=arguments, model_init=self._model_init(trial), callbacks=copy.copy(self.callbacks), **parts
+        )
+        _drop_doubled(trainer, self.callbacks)
+        for name in self.attributes:
+            setattr(trainer, name, getattr(self, name))
+        if self.collator_has_model:
+            trainer.data_collator.model = trainer.model
+        self._refuse_transformed(trainer)
+        self._refuse_unread(params, trial)
+        return trainer
+
+    def unread(self, names: Iterator[str] | list[str]) -> list[str]:
+        """Those of `names` that neither are fields of the arguments nor stand in `model_init`."""
+        mentioned = texts_in(self.model_init)
+        return [name for name in names if name not in field_names(self.arguments_class) and name not in mentioned]
+
+    @property
+    def takes_trial(self) -> bool:
+        """True if `model_init` is called with the trial."""
+        return bool(inspect.signature(self.model_init).parameters)
+
+    @property
+    def may_read(self) -> bool:
+        """True if `model_init` does anything with the trial."""
+        return self.takes_trial and uses_its_parameter(self.model_init)
+
+    def _trial(self, params: Mapping[str, Any]) -> _Reading | _ReadingTrial:
+        suggested = suggested_in(params)
+        if self.trial_form == "dict":
+            return _Reading(params)
+        trial = _ReadingTrial(replaying(suggested))
+        trial.params = _Reading(suggested)
+        return trial
+
+    def _model_init(self, trial: Any) -> Callable[[], Any]:
+        if not self.takes_trial:
+            return self.model_init
+
+        def model_init() -> Any:
+            return self.model_init(trial)
+
+        return model_init
+
+    def _refuse_unread(self, params: Mapping[str, Any], trial: _Reading | _ReadingTrial) -> None:
+        read = trial.read if isinstance(trial, _Reading) else trial.params.read  # type: ignore[attr-defined]
+        for name in self.unread(list(params)):
+            if name not in read:
+                raise unknown_name(name, field_names(self.arguments_class) | texts_in(self.model_init))
+
+    def _refuse_transformed(self, trainer: Any) -> None:
+        """A parameter of a subclass's own was read from the attribute of its name; that must be what it was given."""
+        for name in self.given:
+            given, kept = getattr(self, name), getattr(trainer, name, None)
+            plain = isinstance(given, bool | int | float | str | tuple)
+            if plain and kept != given:
+                rule = (
+                    f"{type(trainer).__name__} keeps {kept!r} where it is given this, so the instance does not tell it"
+                )
+                raise InputError(f"trainer.{name}", given, rule, "pass a factory, `def make_trainer(params)`")
+
+
+class _Reading(dict[str, Any]):
+    """A dictionary that remembers which of its names were asked for."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As a dictionary's."""
+        self.read.add(name)
+        return super().get(name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """As a dictionary's."""
+        self.read.add(name)
+        return super().pop(name, *default)
+
+    def items(self) -> Any:
+        """As a dictionary's: whoever walks through all reads all."""
+        self.read |= set(self)
+        return super().items()
+
+    def values(self) -> Any:
+        """As a dictionary's."""
+        self.read |= set(self)
+        return super().values()
+
+    def keys(self) -> Any:
+        """As a dictionary's: what `**` asks for."""
+        return super().keys()
+
+
+class _ReadingTrial(SuggestingTrial):
+    """A trial whose `params` remember what was asked for."""
+
+    def _ask(self, name: str, suggestion: Any) -> Any:
+        if name not in self.params:
+            step = "ask for it in hp_space(trial), which the search reads; model_init can then read trial.params"
+            raise InputError("model_init", name, "asks for a value that hp_space does not ask for", step)
+        self.params[name]
+        return super()._ask(name, suggestion)
+
+
+def texts_in(function: Any) -> set[str]:
+    """The texts that stand in the code of a function, of those in it, and of the functions that it uses by name."""
+    found: set[str] = set()
+    waiting: list[Any] = [function]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        one = getattr(one, "func", one)
+        one = getattr(one, "__func__", one)
+        if isinstance(one, types.CodeType):
+            texts, inner = _constants(one)
+            found |= texts
+            waiting += inner
+        elif isinstance(one, types.FunctionType) and id(one) not in seen:
+            seen.add(id(one))
+            waiting.append(one.__code__)
+            used = inspect.getclosurevars(one)
+            waiting += [value for value in {**used.globals, **used.nonlocals}.values() if _is_own(value, one)]
+    return found
+
+
+def uses_its_parameter(function: Any) -> bool:
+    """True if the code of a function of one parameter mentions that parameter, or cannot be looked at."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return True
+    waiting = [code]
+    while waiting:
+        one = waiting.pop()
+        waiting += [constant for constant in one.co_consts if isinstance(constant, types.CodeType)]
+        loads = (one.argval for one in dis.get_instructions(one) if one.opname.startswith("LOAD"))
+        if any(code.co_varnames[0] in (loaded if isinstance(loaded, tuple) else (loaded,)) for loaded in loads):
+            return True
+    return False
+
+
+def _constants(code: types.CodeType) -> tuple[set[str], list[types.CodeType]]:
+    flat = list(code.co_consts)
+    for constant in code.co_consts:
+        if isinstance(constant, tuple | frozenset):
+            flat += constant
+    return {one for one in flat if isinstance(one, str)}, [one for one in flat if isinstance(one, types.CodeType)]
+
+
+def _is_own(value: Any, function: types.FunctionType) -> bool:
+    return isinstance(value, types.FunctionType) and value.__module__ == function.__module__
+
+
+def _drop_doubled(trainer: Any, own: list[Any]) -> None:
+    """A subclass may add callbacks in its constructor: those that were taken over from the instance would run twice."""
+    wanted = Counter(map(type, own))
+    handler = trainer.callback_handler
+    for kind, count in wanted.items():
+        there = [callback for callback in handler.callbacks if type(callback) is kind]
+        for callback in there[count:]:
+            handler.callbacks.remove(callback)

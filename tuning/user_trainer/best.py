@@ -1,0 +1,122 @@
+"""What a search comes back with: transformers' `BestRun`, with what was in force and what was best."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import InputError
+from trainables.reporting import Report
+from trainables.states import scorable
+from trainables.training import build
+from trainables.user_trainer.argument_values import fitting
+from trainables.user_trainer.rebuilt import RebuiltTrainer
+from trainables.user_trainer.suggested import Given
+from tuning.finish.final import Choice, choose
+from tuning.finish.schedules import schedule_of
+from tuning.finish.winner import winner_of
+from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
+from tuning.run.place import storage_at
+from tuning.space import FunctionSpace, Space
+from tuning.spec import ExperimentSpec, study_name
+from tuning.user_trainer.request import Prepared
+
+if TYPE_CHECKING:
+    from transformers.trainer_utils import BestRun
+
+KEPT = ("callback_handler", "model_init", "train_dataset", "eval_dataset")  # of the user's Trainer, as they are
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """Everything that was recorded of a search, from its best evaluation."""
+
+    outcome: ExperimentOutcome  # all studies
+    study: StudyOutcome  # that of the best trial
+    trial: TrialOutcome
+    schedule: tuple[Stretch, ...]  # the values behind the best weights, in order; several where PBT changed them
+    checkpoint: str  # the folder, or URI, of the best checkpoint
+    storage: str
+
+    @property
+    def trials(self) -> tuple[TrialOutcome, ...]:
+        """All trials of the study, each with its evaluations."""
+        return self.study.trials
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the page of the experiment, one HTML file; default: NAME.html in the working directory."""
+        from tuning.notebook.commands import report
+
+        return report(self.outcome.name, out, storage=self.storage)
+
+    def __repr__(self) -> str:
+        return f"<SearchSummary of {self.outcome.name}: trial {self.trial.name} of {self.study.strategy}>"
+
+
+def best_run(outcome: ExperimentOutcome, prepared: Prepared, trainer: Any = None) -> BestRun:
+    """The best evaluation of all studies; a Trainer that is given gets its weights and values.
+
+    Raises:
+        InputError: no trial has a score.
+    """
+    from transformers.trainer_utils import BestRun
+
+    study, choice = _best(outcome)
+    values = in_force(prepared.space, prepared.factory, choice.report)
+    schedule = schedule_of(study.history(choice.trial, choice.report))
+    storage = prepared.spec.cluster.storage
+    summary = SearchSummary(outcome, study, choice.trial, schedule, choice.checkpoint, storage)
+    if trainer is not None:
+        put_best(trainer, prepared, study, choice, values)
+    return BestRun(str(choice.trial.number), choice.report.metrics[study.metric], dict(values), summary)
+
+
+def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
+    """Of what is confirmed the best mean, as `train-final` chooses; else the best evaluation of all."""
+    if any(study.confirmed() for study in outcome.studies):
+        study, candidate, *_ = winner_of(outcome)
+        trial = next(trial for trial in study.trials if trial.id == candidate.trial)
+        report = next(report for report in trial.reports if report.epoch == candidate.epoch)
+        if report.epoch in trial.checkpoints:
+            return study, Choice(trial, report, trial.checkpoints[report.epoch])
+    found = [(study, choice) for study in outcome.studies if (choice := choose(study)) is not None]
+    if not found:
+        errors = [trial.error for study in outcome.studies for trial in study.trials if trial.error]
+        step = "mend what it says; all logs are in the run folder"
+        raise InputError(
+            "trainer", outcome.name, f"no trial has a score: {errors[0] if errors else 'none ended'}", step
+        )
+    sign = 1 if found[0][0].mode == "max" else -1
+    return max(found, key=lambda pair: sign * pair[1].report.metrics[pair[0].metric])
+
+
+def in_force(space: Space, factory: Any, report: Report) -> Given:
+    """The values that were in force up to a report, as the Trainer was given them."""
+    suggested = {name: report.params[name] for name in space.names if name in report.params}
+    values: Mapping[str, Any] = space.returned(suggested) if isinstance(space, FunctionSpace) else suggested
+    fields = fitting(factory.arguments_class, values) if isinstance(factory, RebuiltTrainer) else {}
+    return Given({**values, **fields}, suggested)
+
+
+def put_best(trainer: Any, prepared: Prepared, study: StudyOutcome, choice: Choice, values: Given) -> None:
+    """Make a user's Trainer the best one: values in force, weights loaded; its data and callbacks stay."""
+    from trainables.user_trainer.state import load_weights
+
+    best = prepared.factory(values)
+    with weights_of(prepared.spec, study, choice) as folder:
+        load_weights(folder, best.model)
+    vars(trainer).update({name: value for name, value in vars(best).items() if name not in KEPT})
+    trainer.callback_handler.model = best.model
+
+
+@contextlib.contextmanager
+def weights_of(spec: ExperimentSpec, study: StudyOutcome, choice: Choice) -> Iterator[Path]:
+    """A folder on this machine with the weights behind a choice."""
+    storage = storage_at(spec.cluster.storage, spec.name, study_name(study.strategy, study.seed))
+    path = choice.checkpoint.removeprefix(storage.scheme)
+    with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
+        yield scorable(path, storage, build, spec.trial_spec(study.seed), Path(scratch))

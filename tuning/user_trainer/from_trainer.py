@@ -1,0 +1,171 @@
+"""Takes a user's Trainer apart into what it was made of: a factory that makes it anew for each trial.
+
+The instance itself never travels, and nothing of it is changed: after a `train()` it could not be pickled at all, and
+before that its model would go along three times.
+"""
+
+from __future__ import annotations
+
+import copy
+import dis
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from trainables.errors import InputError
+from trainables.user_trainer.argument_values import fields_of
+from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm
+
+FACTORY = "pass a factory instead: a function `def make_trainer(params)` that returns the Trainer with these values"
+# The parameters of `transformers.Trainer` that stand in attributes of their name, as they were given.
+KEPT = (
+    "data_collator",
+    "train_dataset",
+    "eval_dataset",
+    "processing_class",
+    "compute_loss_func",
+    "compute_metrics",
+    "optimizer_cls_and_kwargs",
+    "preprocess_logits_for_metrics",
+)
+OTHERS = {"self", "model", "args", "model_init", "callbacks", "optimizers"}
+BROUGHT = ("transformers.integrations.integration_utils", "transformers.utils.notebook")  # the modules of callbacks
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer:
+    """A factory that makes Trainers like this one.
+
+    Args:
+        trial_form: what `model_init` is called with; see `RebuiltTrainer`.
+
+    Raises:
+        InputError: the instance does not tell all that it was made of; the next step is to pass a factory.
+    """
+    kind = type(trainer)
+    if trainer.model_init is None:
+        rule = f"this {kind.__name__} was made with a model, and each trial needs a new one"
+        raise InputError("trainer.model_init", None, rule, f"make it with model_init=...; or {FACTORY}")
+    if (model_parameters := len(inspect.signature(trainer.model_init).parameters)) > 1:
+        rule = f"takes {model_parameters} parameters"
+        raise InputError("trainer.model_init", trainer.model_init.__name__, rule, "take none, or the trial alone")
+    if trainer.eval_dataset is None:
+        step = "give the Trainer an eval_dataset of its own"
+        raise InputError("trainer.eval_dataset", None, "a search goes by evaluations", step)
+    parameters = _parameters(kind)
+    given = {name: getattr(trainer, name) for name in KEPT}
+    _refuse_lost(kind, parameters, given)
+    given = {name: value for name, value in given.items() if value is not None}
+    given |= {name: _extra(trainer, parameter) for name, parameter in _extras(parameters)}
+    collator = given["data_collator"]
+    of_model = getattr(collator, "model", None) is not None and collator.model is trainer.model
+    if of_model:  # as in DataCollatorForSeq2Seq(tokenizer, model=model): it would carry the weights
+        given["data_collator"] = copy.copy(collator)
+        given["data_collator"].model = None
+    return RebuiltTrainer(
+        trainer_class=kind,
+        arguments_class=type(trainer.args),
+        arguments=fields_of(trainer.args),
+        model_init=trainer.model_init,
+        callbacks=[_fresh(callback) for callback in _own_callbacks(trainer)],
+        given=given,
+        attributes=_set_from_outside(trainer, set(parameters) | set(given)),
+        collator_has_model=of_model,
+        trial_form=trial_form,
+    )
+
+
+def _parameters(kind: type) -> dict[str, inspect.Parameter]:
+    """The parameters that a constructor takes; where it hands on `**kwargs`, those of its parents, too."""
+    found: dict[str, inspect.Parameter] = {}
+    for one in kind.__mro__:
+        if "__init__" not in vars(one):
+            continue
+        parameters = inspect.signature(vars(one)["__init__"]).parameters
+        for name, parameter in parameters.items():
+            if parameter.kind not in VARIADIC:
+                found.setdefault(name, parameter)
+        if not any(parameter.kind in VARIADIC for parameter in parameters.values()):
+            break
+    return found
+
+
+def _refuse_lost(kind: type, parameters: dict[str, inspect.Parameter], given: dict[str, Any]) -> None:
+    """What the instance has must be what its constructor takes."""
+    needed = {name for name, value in given.items() if value is not None} | {"args", "model_init"}
+    for name in sorted(needed - set(parameters) - {"data_collator"}):
+        rule = f"the constructor of {kind.__name__} does not take it"
+        raise InputError(f"trainer.{name}", kind.__name__, rule, FACTORY)
+    if "data_collator" not in parameters:
+        given.pop("data_collator", None)
+
+
+def _extras(parameters: dict[str, inspect.Parameter]) -> Iterator[tuple[str, inspect.Parameter]]:
+    """The parameters that a subclass adds."""
+    for name, parameter in parameters.items():
+        if name not in OTHERS and name not in KEPT:
+            yield name, parameter
+
+
+def _extra(trainer: Any, parameter: inspect.Parameter) -> Any:
+    """What a parameter of a subclass was given, as far as the instance tells it: the attribute of its name."""
+    import torch
+
+    name, kind = parameter.name, type(trainer).__name__
+    if name not in vars(trainer):
+        rule = f"the constructor of {kind} takes it, and the instance has no attribute of that name to read it from"
+        raise InputError(f"trainer.{name}", kind, rule, f"keep it (`self.{name} = {name}`); or {FACTORY}")
+    if isinstance(value := vars(trainer)[name], torch.nn.Module):
+        raise InputError(
+            f"trainer.{name}", type(value).__name__, "is a module, which a trial needs for itself", FACTORY
+        )
+    return value
+
+
+def _own_callbacks(trainer: Any) -> list[Any]:
+    """The user's callbacks: without those that every Trainer has, and those that `report_to` brings."""
+    from transformers.trainer_callback import DefaultFlowCallback, PrinterCallback, ProgressCallback
+
+    common = (DefaultFlowCallback, PrinterCallback, ProgressCallback)
+    return [
+        callback
+        for callback in trainer.callback_handler.callbacks
+        if type(callback) not in common and type(callback).__module__ not in BROUGHT
+    ]
+
+
+def _fresh(callback: Any) -> Any:
+    """A callback that tells its arguments, made anew: without what an earlier `train()` of the instance has counted."""
+    from transformers.trainer_callback import ExportableState
+
+    if not isinstance(callback, ExportableState):
+        return callback
+    return type(callback)(**callback.state()["args"])
+
+
+def _set_from_outside(trainer: Any, known: set[str]) -> dict[str, Any]:
+    """The attributes that no method of the Trainer's classes sets: the user has, after it was made.
+
+    Raises:
+        InputError: one of them replaces a method.
+    """
+    kind = type(trainer)
+    assigned = {name for one in kind.__mro__ for method in vars(one).values() for name in _assigned(method)}
+    found = {}
+    for name, value in vars(trainer).items():
+        if hasattr(kind, name) and callable(getattr(kind, name)):
+            step = f"make it a method of a subclass of {kind.__name__}; or {FACTORY}"
+            raise InputError(f"trainer.{name}", kind.__name__, "is a method that was replaced on the instance", step)
+        if name not in assigned and name not in known:
+            found[name] = value
+    return found
+
+
+def _assigned(method: Any) -> Iterator[str]:
+    """The names of attributes that a function assigns."""
+    method = getattr(method, "__wrapped__", getattr(method, "fget", getattr(method, "__func__", method)))
+    if (code := getattr(method, "__code__", None)) is None:
+        return
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "STORE_ATTR":
+            yield instruction.argval

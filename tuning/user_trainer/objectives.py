@@ -1,0 +1,60 @@
+"""What a search optimises: what `compute_objective` gives, a metric by its name, or the loss; never a sum of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from trainables.errors import InputError
+from trainables.user_trainer.reported import COMPUTED
+from tuning.user_trainer.wishes import NamedObjective
+
+MODES: dict[str, Literal["max", "min"]] = {"maximize": "max", "minimize": "min"}
+
+
+class Chosen(NamedTuple):
+    """As a spec has it."""
+
+    metric: str
+    mode: Literal["max", "min"]
+
+
+def objective_of(
+    direction: Any,
+    compute_objective: Callable[[dict[str, float]], float] | None,
+    named: NamedObjective | None,
+    *,
+    scored: bool,
+) -> Chosen:
+    """The metric and which way is better.
+
+    Args:
+        direction: "minimize" or "maximize"; None: not said.
+        named: by a keyword (`objective=`, a scheduler's `metric=`).
+        scored: the Trainer has metrics besides its loss, or may have.
+
+    Raises:
+        InputError: several directions, an unknown one, or a choice that only the user can make.
+    """
+    if isinstance(direction, list | tuple):
+        step = "give one, and combine the metrics in compute_objective, or search once for each"
+        raise InputError("direction", list(direction), "no strategy here searches several objectives", step)
+    if direction is not None and direction not in MODES:
+        raise InputError("direction", direction, "must be 'minimize' or 'maximize'", "change it")
+    mode = None if direction is None else MODES[direction]
+    if compute_objective is not None:
+        said = named.mode if named is not None and named.metric == COMPUTED else None
+        if said is not None and mode is not None and said != mode:
+            rule = f"{named.by if named else ''} says {said}"
+            raise InputError("direction", direction, rule, "say the same in both")
+        return Chosen(COMPUTED, mode or said or "min")
+    if named is not None and named.metric != COMPUTED:
+        if (way := named.mode or mode) is None:
+            step = "say direction='maximize' or 'minimize'"
+            raise InputError(named.by, named.metric, "it is not said which way is better", step)
+        return Chosen(named.metric, way)
+    if mode == "max":
+        has = "and the Trainer has other metrics" if scored else "and there is no other metric"
+        step = "choose a metric by its name: objective='accuracy', or compute_objective=lambda metrics: ..."
+        raise InputError("direction", direction, f"without compute_objective the loss is the objective, {has}", step)
+    return Chosen("loss", "min")

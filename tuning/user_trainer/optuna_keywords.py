@@ -1,0 +1,119 @@
+"""The keywords of backend="optuna": those of `optuna.create_study` and `Study.optimize`."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from trainables.errors import InputError
+from tuning.user_trainer.wishes import Keyword, Wishes, kinds_of, met, named, no, seconds
+
+LARGEST = 2**31 - 1
+
+
+def _sampler(wishes: Wishes, sampler: Any) -> None:
+    kinds = kinds_of(sampler)
+    if "TPESampler" in kinds:
+        wishes.proposes = "hyperopt"
+    elif "RandomSampler" in kinds or "QMCSampler" in kinds:
+        wishes.proposes = "random"
+    elif "BruteForceSampler" in kinds:
+        wishes.proposes = "grid"
+    elif "GridSampler" in kinds:
+        wishes.proposes, wishes.grid = "grid", dict(sampler._search_space)
+    else:
+        rule = "no strategy here proposes as this sampler does"
+        raise InputError(
+            "sampler", kinds[0], rule, "leave it out (TPE), or give TPESampler, RandomSampler, GridSampler"
+        )
+    wishes.seed = _seed(sampler)
+
+
+def _seed(sampler: Any) -> int | None:
+    """A seed that follows from the sampler's own; None: it was given none."""
+    state = getattr(getattr(sampler, "_rng", None), "_rng", None)
+    return None if state is None else int(copy.deepcopy(state).randint(LARGEST))
+
+
+def _pruner(wishes: Wishes, pruner: Any) -> None:
+    kind = kinds_of(pruner)[0]
+    if kind == "NopPruner":
+        wishes.stops = None
+    elif kind in ("SuccessiveHalvingPruner", "HyperbandPruner"):
+        factor, least = float(pruner._reduction_factor), pruner._min_resource
+        first = wishes.report_every_epochs * (least if isinstance(least, int) else 1)
+        wishes.stops = {"grace_epochs": first, "reduction_factor": factor}
+    elif kind == "MedianPruner":
+        first = wishes.report_every_epochs * max(1, pruner._n_warmup_steps)
+        wishes.stops = {"grace_epochs": min(first, wishes.epochs), "reduction_factor": 2.0}
+    else:
+        rule = "no strategy here stops trials as this pruner does"
+        raise InputError("pruner", kind, rule, "leave it out, or give SuccessiveHalvingPruner or MedianPruner")
+
+
+def _storage(wishes: Wishes, storage: Any) -> None:
+    """Optuna's is a database, ours is where run folders are."""
+    if isinstance(storage, str) and not _is_database(storage):
+        wishes.spec["cluster.storage"] = storage
+        return
+    url = storage if isinstance(storage, str) else getattr(getattr(storage, "_backend", storage), "url", None)
+    if url is not None:
+        wishes.spec["store"] = str(url)
+    elif "InMemoryStorage" not in kinds_of(storage):
+        rule = "is no database that an experiment can be recorded into"
+        raise InputError("storage", kinds_of(storage)[0], rule, "give a URL: sqlite:///FILE or postgresql://HOST/NAME")
+
+
+def _is_database(text: str) -> bool:
+    return "://" in text and text.split("://")[0].split("+")[0] in ("sqlite", "postgresql", "postgres", "mysql")
+
+
+def _jobs(count: int) -> int | None:
+    return count if count > 0 else None
+
+
+def _resume(wishes: Wishes, value: bool) -> None:
+    wishes.go_on = bool(value)
+
+
+def _shown(wishes: Wishes, value: bool) -> None:
+    wishes.progress = bool(value)
+
+
+STORAGE = Keyword(
+    "storage",
+    "a database URL or an RDBStorage: `store`, which Optuna and its dashboard open; else where run folders are",
+    _storage,
+)
+OPTUNA: tuple[Keyword, ...] = (
+    Keyword("sampler", "TPESampler: `hyperopt`; RandomSampler, QMCSampler: `random`; GridSampler: `grid`", _sampler),
+    Keyword(
+        "pruner",
+        "SuccessiveHalvingPruner, HyperbandPruner: `hyperopt_asha` (`random_asha` under RandomSampler), one bracket; "
+        "MedianPruner: the same, half goes on at each rung; NopPruner: none",
+        _pruner,
+    ),
+    STORAGE,
+    named("study_name", "`name`, of the experiment and its run folder", "name"),
+    Keyword("load_if_exists", "`resume`: goes on with the experiment of that name where there is one", _resume),
+    named("timeout", "`budget: {wall_seconds: ...}`", "budget.wall_seconds", seconds),
+    named(
+        "n_jobs",
+        "`cluster.max_concurrent`: so many trials at a time, each in a process of its own",
+        "cluster.max_concurrent",
+        _jobs,
+    ),
+    met("catch", "nothing: a trial that fails is recorded as failed, and the search goes on, whatever it raised"),
+    met("gc_after_trial", "nothing: what a trial held is freed before the next one is built"),
+    Keyword("show_progress_bar", "`progress`", _shown),
+    no(
+        "directions",
+        "several objectives: no strategy here searches several",
+        "choose one, or combine them in compute_objective",
+    ),
+    no(
+        "callbacks",
+        "Optuna's callbacks are called in the driver with a study of Optuna's",
+        "read BestRun.run_summary afterwards, or open `store` with Optuna while it runs",
+    ),
+)

@@ -1,0 +1,106 @@
+"""The search space of a user's search: read, checked against what reads its values, and put into a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from trainables.errors import InputError
+from trainables.user_trainer.argument_values import field_names, fitting, unknown_name
+from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm, texts_in
+from trainables.user_trainer.shipped import ship
+from tuning.space import FunctionSpace, Space, read_space
+from tuning.space.dimensions import Fixed
+from tuning.space.foreign import read_dimension
+from tuning.user_trainer.wandb_keywords import read_sweep
+from tuning.user_trainer.wishes import Wishes
+
+DEFAULTS = {"wandb": "transformers.trainer_utils:default_hp_space_wandb"}
+DEFAULT = (
+    "transformers.trainer_utils:default_hp_space_optuna"  # Ray's has the same ranges, and draws seeds as fractions
+)
+
+
+class SearchedSpace(NamedTuple):
+    """What is searched, and the form in which `model_init` gets its trial."""
+
+    space: Space
+    source: Any  # as the user has it: a function, a name, a mapping
+    trial_form: TrialForm
+
+
+def searched_space(hp_space: Any, backend: str | None) -> SearchedSpace:
+    """Read the user's space; None is the default of transformers.
+
+    Raises:
+        InputError: it cannot be read: by the hyperparameter's name, with what to write instead.
+    """
+    source = DEFAULTS.get(backend or "", DEFAULT) if hp_space is None else hp_space
+    space = read_space(source)
+    suggests = isinstance(space, FunctionSpace) and (hp_space is not None or backend not in ("ray", "wandb"))
+    return SearchedSpace(space, source, "optuna" if suggests else "dict")
+
+
+def enter_sweep(hp_space: Any, space: Space, wishes: Wishes) -> None:
+    """Enter what the configuration of a W&B sweep says besides its parameters; other spaces say nothing."""
+    if isinstance(space, FunctionSpace) or isinstance(hp_space, str | Space | None):
+        return
+    raw = hp_space(None) if callable(hp_space) else hp_space
+    if isinstance(raw, Mapping) and isinstance(raw.get("parameters"), Mapping):
+        read_sweep(wishes, raw)
+
+
+def with_mutations(space: Space, mutations: Mapping[str, Any]) -> Space:
+    """A space of which PBT changes the names in `mutations`, each within its values there, and no other.
+
+    Raises:
+        InputError: the space is a function that suggests, which says by itself what is asked for.
+    """
+    if isinstance(space, FunctionSpace):
+        step = "return Ray domains from hp_space, or leave the scheduler out and give strategies=['pbt']"
+        raise InputError("scheduler.hyperparam_mutations", ", ".join(mutations), "hp_space suggests its values", step)
+    held = {
+        name: dimension if isinstance(dimension, Fixed) else dimension.model_copy(update={"mutate": False})
+        for name, dimension in space.items()
+    }
+    lists = {name: list(raw) if isinstance(raw, list | tuple) else raw for name, raw in mutations.items()}
+    moved = {
+        name: read_dimension(name, {"choice": raw} if isinstance(raw, list) else raw) for name, raw in lists.items()
+    }
+    return Space({**held, **moved})
+
+
+def in_spec(searched: SearchedSpace, space: Space, storage: str) -> Any:
+    """The space as a spec has it: a mapping, or the name of the function that suggests."""
+    if not isinstance(space, FunctionSpace):
+        return space.model_dump(mode="json")
+    return searched.source if isinstance(searched.source, str) else ship(searched.source, storage, "hp_space")
+
+
+def require_read(factory: RebuiltTrainer, space: Space) -> None:
+    """Every value of the space must be of its field's type, and every name be read by the arguments or by `model_init`.
+
+    A name that `model_init` may read in a way that its code does not show is looked at in the first trial.
+
+    Raises:
+        InputError: which name, with the nearest that is read.
+    """
+    names = set()
+    for values in _told(space):
+        fitting(factory.arguments_class, values)
+        names |= set(values)
+    if factory.may_read:
+        return
+    for name in factory.unread(sorted(names)):
+        raise unknown_name(name, field_names(factory.arguments_class) | texts_in(factory.model_init))
+
+
+def _told(space: Space) -> Iterator[Mapping[str, Any]]:
+    """Values that trials are given, as many as it takes for each name to come with its bounds or choices."""
+    if isinstance(space, FunctionSpace):
+        for walk in space.explored.walks:
+            yield walk.returned
+        return
+    for name, dimension in space.items():
+        for _, value in dimension.stated():
+            yield {name: value}
