@@ -8,6 +8,7 @@ The process that writes a run is in `tuning.tracking.wandb_writer`.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -48,10 +49,11 @@ class Inbox:
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
+        self._numbers = itertools.count()
 
     def put(self, item: tuple[_QueueItem, Any]) -> None:
-        """Send one item to the actor."""
-        self._actor.put.remote(item)
+        """Send one item to the actor, numbered: Ray may hand the end over before the last results."""
+        self._actor.put.remote(next(self._numbers), item)
 
 
 class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]

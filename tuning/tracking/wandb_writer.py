@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,13 @@ class RunWriter:
         from ray.air.integrations.wandb import _WandbLoggingActor
 
         self._init = init
-        self._items: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[tuple[int, tuple[Any, Any]]] = queue.SimpleQueue()
         self._filter = _WandbLoggingActor(folder, self._items, exclude, to_config)
 
     @ray.method(concurrency_group="inbox")  # type: ignore[untyped-decorator]
-    def put(self, item: tuple[Any, Any]) -> None:
-        """One result, or the end."""
-        self._items.put(item)
+    def put(self, number: int, item: tuple[Any, Any]) -> None:
+        """One result, or the end: the `number`-th item, from 0. An actor with threads may be called in any order."""
+        self._items.put((number, item))
 
     def run(self, environment: Mapping[str, str]) -> None:
         """Write the run until its end.
@@ -56,8 +57,7 @@ class RunWriter:
         run = wandb.init(**self._init, settings=_settings())
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
-        while True:
-            kind, result = self._items.get()
+        for kind, result in self._in_order():
             if kind is _QueueItem.END:
                 break
             log, config = self._filter._handle_result(result)
@@ -66,6 +66,14 @@ class RunWriter:
             run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
             run.log({**log, **texts})
         run.finish()
+
+    def _in_order(self) -> Iterator[tuple[Any, Any]]:
+        early: dict[int, tuple[Any, Any]] = {}
+        for expected in itertools.count():
+            while expected not in early:
+                number, item = self._items.get()
+                early[number] = item
+            yield early.pop(expected)
 
 
 def _settings() -> Any:

@@ -50,6 +50,27 @@ def test_an_offline_run_per_trial_holds_params_in_force_and_metrics(ray_session:
     assert rates == {1e-3, 1e-2}
 
 
+@pytest.mark.ray
+def test_results_that_arrive_after_the_end_are_written_before_it(ray_session: None, tmp_path: Path) -> None:
+    """Ray hands calls of an actor with several threads over in any order, the last ones of a busy machine too."""
+    import ray
+    from ray.air.integrations.wandb import _QueueItem
+
+    from tuning.tracking.wandb_writer import RunWriter
+
+    (tmp_path / "sockets").mkdir()
+    remote = ray.remote(num_cpus=0, concurrency_groups={"inbox": 1})(RunWriter)
+    given = {"exclude": [], "to_config": [], "mode": "offline", "project": "exp", "id": "late", "dir": str(tmp_path)}
+    writer = remote.remote(str(tmp_path), str(tmp_path / "sockets"), **given)
+    written = writer.run.remote({})
+    items = [(_QueueItem.RESULT, {"epoch": epoch, "params": {}}) for epoch in (1, 2)]
+    for number, item in reversed(list(enumerate([*items, (_QueueItem.END, None)]))):
+        ray.get(writer.put.remote(number, item))
+    ray.get(written)
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert [row["epoch"] for row in rows_of(file)] == [1, 2]
+
+
 @pytest.mark.system
 def test_a_run_that_is_not_tracked_imports_no_wandb() -> None:
     code = (
