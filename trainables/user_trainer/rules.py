@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_jit_checkpoint import JITCheckpointCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, has_length
@@ -34,14 +34,26 @@ QUIET = (PrinterCallback, ProgressCallback, JITCheckpointCallback, *INTEGRATION_
 
 
 @contextlib.contextmanager
-def hub_untouched() -> Iterator[None]:
-    """In the block a Trainer with `push_to_hub` makes no repository: each trial would."""
-    original = Trainer.init_hf_repo
-    Trainer.init_hf_repo = lambda *_, **__: None
+def while_it_is_made(params: Params, spec: FineTuneSpec, scratch: Path) -> Iterator[None]:
+    """In the block a Trainer is made with what a constructor acts on at once: the study's seed, from which it may draw
+    weights (a LoRA adapter, a `model_init`), and a scratch folder. With `push_to_hub` it makes no repository.
+
+    Args:
+        scratch: an existing folder.
+    """
+    settle, make_repository = TrainingArguments.__post_init__, Trainer.init_hf_repo
+
+    def with_ours(args: TrainingArguments) -> None:
+        args.output_dir = str(scratch)
+        if "seed" not in params:
+            args.seed = spec.training_seeds.head
+        settle(args)
+
+    TrainingArguments.__post_init__, Trainer.init_hf_repo = with_ours, lambda *_, **__: None
     try:
         yield
     finally:
-        Trainer.init_hf_repo = original
+        TrainingArguments.__post_init__, Trainer.init_hf_repo = settle, make_repository
 
 
 def require_usable(made: Any) -> None:
@@ -85,7 +97,7 @@ def put_in_force(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: 
     for callback in [one for one in trainer.callback_handler.callbacks if isinstance(one, QUIET)]:
         trainer.remove_callback(callback)
     seeds = spec.training_seeds
-    if "seed" not in params and args.seed != seeds.head:
+    if "seed" not in params and args.seed != seeds.head:  # its arguments were made before the factory was called
         args.seed = seeds.head
         set_seed(args.seed)
     if "data_seed" not in params and seeds.data_order != seeds.head:

@@ -156,7 +156,7 @@ def _build(
     transformers_logging.disable_progress_bar()
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
-    with rules.hub_untouched():
+    with rules.while_it_is_made(params, spec, scratch):
         values = {name: _exact(name, value, spec) for name, value in params.items()}
         trainer = factory(Given(values, suggested_in(params)))
     part_done()
