@@ -18,6 +18,7 @@ def add_init(add: Add) -> None:
     """Declare the subcommand."""
     sub = add("init", _init, "write a commented spec to start from, or one for your own data")
     sub.add_argument("file", metavar="FILE", nargs="?", help=f"default: {STARTER}; with --data: NAME.yaml")
+    sub.add_argument("--example", metavar="NAME", help="copy one of `tunefleet ls presets` here, with its Python")
     sub.add_argument("--data", metavar="PATH", help="a file or folder of yours: CSV, TSV, JSON, JSONL, Parquet")
     sub.add_argument(
         "--text",
@@ -35,8 +36,21 @@ def _init(arguments: argparse.Namespace) -> int:
         for option in ("text", "label", "encoding"):
             if given := getattr(arguments, option):
                 raise InputError(f"--{option}", given, "says something of your data", "give --data FILE as well")
-        return _write_starter(arguments.file or STARTER)
+        return _copy(arguments) if arguments.example is not None else _write_starter(arguments.file or STARTER)
+    if arguments.example is not None:
+        raise InputError("--example", arguments.example, "--data writes a spec of its own", "give one of the two")
     return _write_for_data(arguments)
+
+
+def _copy(arguments: argparse.Namespace) -> int:
+    from tuning.starting.copied import copy_example
+
+    if arguments.file is not None:
+        raise InputError("FILE", arguments.file, "an example brings the names of its files", "leave FILE away")
+    first, *others = (path.name for path in copy_example(arguments.example, Path()))
+    run = f"tunefleet run {first}" if first.endswith(YAML) else f"python {first}"
+    print(f"{' and '.join([first, *others])} {'are' if others else 'is'} written. Next: read, edit, {run}")
+    return 0
 
 
 def _write_starter(name: str) -> int:

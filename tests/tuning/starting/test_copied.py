@@ -1,0 +1,77 @@
+"""`tunefleet init --example NAME`: an example in the working directory, with the Python that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tuning import cli, load_spec
+from tuning.spec_file import EXAMPLES, presets
+from tuning.starting.copied import examples
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_copy_names_the_module_that_lies_beside_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(here))
+    assert cli.main(["init", "--example", "token-classification"]) == 0
+    assert sorted(path.name for path in here.iterdir()) == ["token-classification.yaml", "token_classification.py"]
+    said = capsys.readouterr().out
+    assert said.startswith("token-classification.yaml and token_classification.py are written.")
+    assert said.endswith("tunefleet run token-classification.yaml\n")
+    copied, shipped = load_spec("token-classification.yaml"), load_spec("token-classification")
+    assert copied.trainable == "token_classification:make_trainer"
+    assert copied.model_copy(update={"trainable": shipped.trainable}) == shipped
+
+
+@pytest.mark.parametrize("name", sorted(examples()))
+def test_every_example_is_copied_without_a_word_of_where_it_came_from(here: Path, name: str) -> None:
+    assert cli.main(["init", "--example", name]) == 0
+    copied = {path.name: path.read_text() for path in here.iterdir()}
+    assert copied
+    assert not [text for text in copied.values() if "tuning.examples" in text]
+    raw = yaml.safe_load(copied.get(f"{name}.yaml", "{}"))
+    module, _, function = raw.get("trainable", "").partition(":")
+    if module:
+        assert f"def {function}(params: dict[str, Any]" in copied[f"{module}.py"]
+
+
+def test_every_preset_is_an_example_and_so_is_every_script() -> None:
+    scripts = examples().keys() - presets().keys()
+    assert examples().keys() - scripts == presets().keys()
+    assert all((EXAMPLES / f"{name.replace('-', '_')}.py").is_file() for name in scripts)
+
+
+def test_nothing_is_overwritten_and_nothing_is_written_in_part(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "sft_lora.py").write_text("mine")
+    assert cli.main(["init", "--example", "sft-lora"]) == 2
+    assert "sft_lora.py exists already; go to another folder, or rename that file" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["sft_lora.py"]
+    assert (here / "sft_lora.py").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--example", "sft-laura"], "--example: 'sft-laura': is no example; did you mean sft-lora?"),
+        (["--example", "__init__"], "is no example"),
+        (["mine.yaml", "--example", "sft-lora"], "an example brings the names of its files; leave FILE away"),
+        (["--data", "x.csv", "--example", "sft-lora"], "--data writes a spec of its own; give one of the two"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(
+    here: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["init", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(here.iterdir())
