@@ -133,6 +133,11 @@ class _Reading(dict[str, Any]):
         super().__init__(values)
         self.read: set[str] = set()
 
+    @property
+    def params(self) -> _Reading:
+        """Itself: a `model_init` that was written for Optuna reads `trial.params`."""
+        return self
+
     def __getitem__(self, name: str) -> Any:
         self.read.add(name)
         return super().__getitem__(name)

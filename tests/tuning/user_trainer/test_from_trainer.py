@@ -194,7 +194,7 @@ def test_model_init_reads_an_optuna_trial(model_init: Any, tmp_path: Path) -> No
     assert made.model.config.hidden_dropout_prob == 0.4
 
 
-@pytest.mark.parametrize("model_init", [of_item, of_get, of_all])
+@pytest.mark.parametrize("model_init", [of_item, of_get, of_all, of_params])
 def test_model_init_reads_the_dictionary_of_ray_and_wandb(model_init: Any, tmp_path: Path) -> None:
     made = travelled(made_for(model_init), tmp_path, trial_form="dict")({"dropout": 0.4})
     assert made.model.config.hidden_dropout_prob == 0.4
