@@ -58,8 +58,8 @@ class OwnThread:
     def end(self) -> None:
         """Unwind the call that is paused, or that is left in the middle, and wait until the thread has ended."""
         self._ending = True
+        self._calls.put(None)
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._calls.put(None)
             self._thread.join()
 
     # On the thread itself
@@ -73,8 +73,10 @@ class OwnThread:
         self._answers.put(answer)
         del answer
         while (work := self._next()) is not _go_on:
-            self._answers.put(_outcome(work))
-            del work
+            answer = _outcome(work)
+            del work  # before the answer: whoever gets it may be about to let go of what `work` holds
+            self._answers.put(answer)
+            del answer
 
     def check(self) -> None:
         """To be called now and then in long calls.
@@ -94,8 +96,10 @@ class OwnThread:
         with contextlib.suppress(Unwound):
             while True:
                 work = self._next()
-                self._answers.put(_outcome(work))
+                answer = _outcome(work)
                 del work
+                self._answers.put(answer)
+                del answer
 
 
 def _go_on() -> None:

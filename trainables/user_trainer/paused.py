@@ -12,8 +12,7 @@ What transformers 5.23 and 5.24 have no public way for is overridden here, and a
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import os
 from typing import Any, NamedTuple
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
@@ -71,20 +70,16 @@ class PausedTraining:
         trainer.remove_callback(self.asking)
         del self.trainer, self.asking.training
 
-    def run(self, scratch: Path) -> Evaluated:
+    def run(self) -> Evaluated:
         """Train until the next evaluation, from the state that was restored, if one was. Called on the thread; paused
-        there by what it returns, and at the end it returns.
-
-        Args:
-            scratch: an existing folder.
-        """
-        resume = None
-        if self.moments is not None:
-            resume = tempfile.mkdtemp(dir=scratch)
-            begins = TrainerState(train_batch_size=self.trainer._train_batch_size)
-            begins.save_to_json(f"{resume}/{TRAINER_STATE_NAME}")  # `place` fills it in
+        there by what it returns, and at the end it returns."""
         self.running = True
-        self.trainer.train(resume_from_checkpoint=resume)
+        if self.moments is None:
+            self.trainer.train()
+        else:
+            begins = TrainerState(train_batch_size=self.trainer._train_batch_size)  # `place` fills it in
+            begins.save_to_json(os.path.join(self.trainer.args.output_dir, TRAINER_STATE_NAME))
+            self.trainer.train(resume_from_checkpoint=self.trainer.args.output_dir)
         return self._evaluated(ended=True)
 
     def pause(self) -> None:

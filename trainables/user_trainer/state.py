@@ -1,7 +1,7 @@
 """The state of a user's Trainer in a folder, written and read back.
 
     weights.safetensors   the model's weights; of a model with adapters (PEFT) what is trained alone
-    position.json         epoch, passes and steps, the values in force while they were trained
+    position.json         epoch, and what the factory was given
     moments.pt            optimizer, scheduler, scaler, what the Trainer and its callbacks count, random states; tensors
                           and plain values only (`weights_only` loads it); only going on needs it
 
@@ -24,7 +24,6 @@ from transformers.trainer_callback import ExportableState
 
 from trainables.checkpoint import POSITION, WEIGHTS
 from trainables.recipe import MOMENTS
-from trainables.spec import Value
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,16 @@ class Position:
 
     epoch: float  # of the report
     trained: float  # epochs of rows seen: optimizer steps end where they end
-    params: Mapping[str, Value]  # in force on the way there
+    given: Mapping[str, Any]  # what the factory got; of what JSON has no kind for the type
 
     def write(self, folder: Path) -> None:
         """Into the existing `folder`."""
-        (folder / POSITION).write_text(json.dumps(dataclasses.asdict(self)))
+        (folder / POSITION).write_text(json.dumps(dataclasses.asdict(self), default=_kind))
+
+    def changed(self, given: Mapping[str, Any]) -> set[str]:
+        """The names whose values are others than these."""
+        own = json.loads(json.dumps(dict(given), default=_kind))
+        return {name for name in own.keys() | self.given.keys() if own.get(name) != self.given.get(name)}
 
     @classmethod
     def read(cls, folder: Path) -> Position:
@@ -47,6 +51,10 @@ class Position:
             FileNotFoundError: the folder holds no state.
         """
         return cls(**json.loads((folder / POSITION).read_text()))
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def save_weights(folder: Path, model: torch.nn.Module) -> None:

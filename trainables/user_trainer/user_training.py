@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import tempfile
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from trainables.user_trainer import in_force, rules, state
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
 from trainables.user_trainer.reported import COMPUTED, EVAL, TEST, computed_objective, metrics_of
+from trainables.user_trainer.scratch import Scratch
 from trainables.user_trainer.suggested import Given, suggested_in
 from trainables.user_trainer.undisturbed import undisturbed
 
@@ -53,14 +53,13 @@ class UserTraining:
         self.horizon = horizon_of(params, spec)
         self.epoch = 0.0  # of the last report
         self.provenance: Mapping[str, Value] = {}
-        self._scratch = tempfile.TemporaryDirectory(prefix="tunefleet-", ignore_cleanup_errors=True)
+        self._scratch = Scratch()
         self._thread = OwnThread("trainer")
         self._held: list[PausedTraining] = []
         weakref.finalize(self, _end, self._thread, self._held, self._scratch).atexit = False
         self._weights_only = False
-        scratch = Path(self._scratch.name)
         self._live: PausedTraining = self._thread.call(
-            functools.partial(_build, factory, params, spec, self.horizon, self._thread, scratch)
+            functools.partial(_build, factory, params, spec, self.horizon, self._thread, self._scratch.folder)
         )
         self._held.append(self._live)
         self.provenance = in_force.provenance(self._live.trainer)
@@ -85,8 +84,7 @@ class UserTraining:
         if live.running and live.is_due:  # less than half a step was asked for
             self.epoch = target
             return Evaluation(target, self.score("validation").metrics, self.in_force())
-        scratch = Path(self._scratch.name)
-        came: Evaluated = self._thread.go_on() if live.running else self._thread.call(lambda: live.run(scratch))
+        came: Evaluated = self._thread.go_on() if live.running else self._thread.call(live.run)
         self.epoch = target if came.reached else round(came.trained, 9)
         if came.ended:
             self.horizon = self.epoch
@@ -110,7 +108,7 @@ class UserTraining:
 
     def save(self, folder: Path, *, moments: bool = True) -> None:
         """Write weights and position; with moments all that it takes to go on undisturbed."""
-        position = state.Position(self.epoch, self._live.trained, self.in_force())
+        position = state.Position(self.epoch, self._live.trained, self.params)
         self._thread.call(functools.partial(_save, self._live, folder, position, moments))
 
     def restore(self, folder: Path, *, moments: bool = True) -> None:
@@ -120,7 +118,7 @@ class UserTraining:
             InputError: a value has changed that cannot in the middle of a training of this Trainer.
         """
         position = state.Position.read(folder)
-        if moments and (refused := rules.refusals(self.trainer, self._changed(position.params))):
+        if moments and (refused := rules.refusals(self.trainer, position.changed(self.params))):
             raise refused[0]
         self._thread.call(functools.partial(_restore, self._live, folder, position, moments))
         self.epoch, self._weights_only = position.epoch, not moments
@@ -132,10 +130,6 @@ class UserTraining:
     def in_force(self) -> dict[str, Value]:
         """The trial's values as its live objects hold them, under the names that the trial was given."""
         return in_force.values(self.trainer, self.params)
-
-    def _changed(self, donors: Params) -> set[str]:
-        own = self.in_force()
-        return {name for name in own.keys() | donors.keys() if own.get(name) != donors.get(name)}
 
     def _metrics(self, told: Mapping[str, Any], prefix: str) -> dict[str, float]:
         asked = self.spec.objective.metric if self.spec.objective else ""
@@ -191,11 +185,12 @@ def _restore(live: PausedTraining, folder: Path, position: state.Position, momen
     live.trained = live.begun = position.trained
     if moments:
         live.moments = state.load_moments(folder)
+        live.trainer.args.eval_on_start = False  # it goes on
 
 
-def _end(thread: OwnThread, held: list[PausedTraining], scratch: tempfile.TemporaryDirectory[str]) -> None:
+def _end(thread: OwnThread, held: list[PausedTraining], scratch: Scratch) -> None:
     """The training is needed no more: leave it, and let go of what it holds before another one is built."""
     thread.end()
     while held:
         held.pop().release()
-    scratch.cleanup()
+    scratch.remove()

@@ -19,6 +19,7 @@ from tests.support.user_trainers import rows, trainer
 from trainables.heartbeat import pulse
 from trainables.spec import FineTuneSpec, Objective
 from trainables.user_trainer.own_thread import OwnThread
+from trainables.user_trainer.scratch import PREFIX
 from trainables.user_trainer.user_training import UserTraining
 
 pytestmark = pytest.mark.unit
@@ -181,9 +182,16 @@ def test_a_call_may_pause_and_others_are_served_meanwhile() -> None:
     thread.end()
 
 
-def test_scratch_folders_go_with_the_trial() -> None:
-    before = {*Path(tempfile.gettempdir()).glob("tunefleet-*")}
+def test_scratch_folders_go_with_the_trial_and_those_of_killed_processes_with_the_next_one() -> None:
+    def folders() -> set[Path]:
+        return {*Path(tempfile.gettempdir()).glob(f"{PREFIX}*")}
+
+    killed = Path(tempfile.mkdtemp(prefix=PREFIX))  # nobody holds it
+    (killed / "written.txt").touch()
     training = UserTraining(trainer, {}, SPEC)
-    training.advance(1)
+    mine, others = Path(training.trainer.args.output_dir), UserTraining(trainer, {}, SPEC)
+    assert mine in folders()
+    assert killed not in folders()
     del training
-    assert {*Path(tempfile.gettempdir()).glob("tunefleet-*")} <= before
+    assert mine not in folders()
+    assert others.advance(1).epoch == 1
