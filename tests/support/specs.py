@@ -50,6 +50,18 @@ def curve_fields(folder: Path | str, **changed: Any) -> dict[str, Any]:
     }
 
 
+USER_TRAINER = "tests.support.user_trainers:make_trainer"
+
+
+def user_trainer_fields(folder: Path | str, **changed: Any) -> dict[str, Any]:
+    """The fields of the same experiment with a Trainer of the user's own, on a CPU: no task, no data, no model."""
+    cluster = {"gpus_per_trial": 0, **changed.pop("cluster", {})}
+    space = {"learning_rate": {"loguniform": [1e-3, 1e-2]}, "per_device_train_batch_size": {"choice": [8, 16]}}
+    raw = curve_fields(folder, **{"trainable": USER_TRAINER, "space": space, "cluster": cluster, **changed})
+    del raw["task"]
+    return raw
+
+
 def curve_experiment(folder: Path | str, **changed: Any) -> ExperimentSpec:
     """The same, read and checked."""
     return load_spec(curve_fields(folder, **changed))

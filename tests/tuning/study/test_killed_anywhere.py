@@ -14,27 +14,35 @@ from tests.support.simulated_studies import (
     run_until_killed,
     tear_the_newest_snapshot,
 )
-from tests.support.specs import GRID, HYPEROPT_ASHA, PBT
+from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, user_trainer_fields
+from tuning import load_spec
 from tuning.outcome import StudyOutcome, StudyState
 from tuning.spec import ExperimentSpec
 
 pytestmark = pytest.mark.tune
 
+PAIR = {**PBT, "population": 2, "quantile": 0.5}
 STRATEGIES = {
     "grid": (GRID, 2),
     "hyperopt_asha": (HYPEROPT_ASHA, 1),  # slots: with nobody beside it, no trial's fate depends on who is faster
     "pbt": (PBT, 2),
+    "pbt of a user's Trainer": (PAIR, 1),  # in virtual time all slots share one process, and its random numbers
 }
 # After which call the driver dies, before it hears of it. PBT's generations end with reports 4, 8 and 12. Studies that
 # run in one slot are cut off in test_resume_decisions.
 MOMENTS = {
     "grid": [("train", 1), ("save", 2), ("train", 7), ("save", 11), ("train", 12), ("save", 12)],
     "pbt": [("save", 3), ("train", 4), ("save", 4), ("restore", 1), ("train", 6), ("save", 8), ("save", 15)],
+    "pbt of a user's Trainer": [("restore", 1), ("train", 5)],
 }
 
 
 def spec_of(folder: Path, strategy: str) -> ExperimentSpec:
     recipe, slots = STRATEGIES[strategy]
+    if "Trainer" in strategy:
+        return load_spec(
+            user_trainer_fields(folder, strategies=[dict(recipe)], cluster={"max_concurrent": slots}, test=False)
+        )
     return long_experiment(folder, strategies=[dict(recipe)], cluster={"max_concurrent": slots})
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from tests.support.specs import curve_fields
+from tests.support.specs import USER_TRAINER, user_trainer_fields
 from tests.support.user_trainers import TRAIN, VALIDATION, rows, tiny_model
 from tuning import cli, load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome, TrialState
@@ -18,25 +17,15 @@ from tuning.store.study_store import StudyStore
 
 pytestmark = pytest.mark.ray
 
-FACTORY = "tests.support.user_trainers:make_trainer"
-
-
-def own_fields(folder: Path, **changed: Any) -> dict[str, Any]:
-    """The fields of an experiment with that factory: no task, no data, no model."""
-    raw = curve_fields(folder, trainable=FACTORY, cluster={"gpus_per_trial": 0}, **changed)
-    del raw["task"]
-    return raw
-
 
 @pytest.fixture(scope="module")
 def searched(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentSpec, ExperimentOutcome]:
     """Some trials that are stopped, and a population."""
     spec = load_spec(
-        own_fields(
+        user_trainer_fields(
             tmp_path_factory.mktemp("runs"),
             epochs=3,
             objective={"metric": "eval_accuracy", "mode": "max"},
-            space={"learning_rate": {"loguniform": [1e-3, 1e-2]}, "per_device_train_batch_size": {"choice": [8, 16]}},
             strategies=[
                 {"kind": "hyperopt_asha", "trials": 3},
                 {"kind": "pbt", "population": 2, "quantile": 0.5},
@@ -77,7 +66,7 @@ def test_every_command_that_reads_a_run_reads_this_one(
     assert json.loads(said("results", *where, "--json"))["data"] is None
     said("report", *where, "--out", str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text()
-    assert FACTORY in page
+    assert USER_TRAINER in page
     assert "minilm" not in page
     said("export", *where, "--to", str(tmp_path / "tables"))
     assert {path.stem for path in (tmp_path / "tables").iterdir()} >= {"studies", "trials", "reports"}
@@ -102,12 +91,12 @@ def test_the_model_that_is_kept_is_the_trainers_own_on_all_rows_that_are_not_for
     card = (folder / "README.md").read_text()
     for line in (
         "library_name: transformers",
-        f"BertForSequenceClassification, trained by the Trainer that `{FACTORY}` makes.",
+        f"BertForSequenceClassification, trained by the Trainer that `{USER_TRAINER}` makes.",
         "model = BertForSequenceClassification.from_pretrained(FOLDER)",
         f"trained on {TRAIN + VALIDATION} rows",
         f"| eval_accuracy | {right:.4f} |",
     ):
         assert line in card
     best = load_spec(folder / "best.yaml")
-    assert (best.trainable, best.task, best.in_flight) == (FACTORY, None, ())
+    assert (best.trainable, best.task, best.in_flight) == (USER_TRAINER, None, ())
     assert "model:" not in (folder / "best.yaml").read_text()
