@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from trainables.spec import FineTuneSpec, Params
-from trainables.training import load_trainable
+from trainables.training import build
 from trainables.user_trainer.user_training import UserTraining
 
 
@@ -23,7 +23,8 @@ def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: 
         FileNotFoundError: `state` holds no weights.
         Exception: what the factory raised.
     """
-    training = UserTraining(load_trainable(spec.trainable), params, spec)
+    training = build(params, spec)
+    assert isinstance(training, UserTraining)
     training.restore(state, moments=False)
     training.save_model(folder)
     (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)

@@ -26,10 +26,13 @@ def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False)
     # Not in force is what the chosen optimizer has no use for.
     searched = [name for name in trial.params if name in chosen and name not in spec.fixed]
     task = {name: value for name, value in spec.plain().items() if name in FineTuneSpec.model_fields}
+    trained = spec.trial_spec(winner.study.seed)
     raw = {
         "name": f"{spec.name}-best",
         **task,
-        "seed": spec.trial_spec(winner.study.seed).seed,
+        # The values below are what a function was asked for; the trainable is given what it returns for them.
+        **({} if trained.hp_space is None else {"hp_space": trained.hp_space}),
+        "seed": trained.seed,
         "space": {name: {"choice": [chosen[name]]} for name in searched},
         "strategies": [{"kind": "grid"}],
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.specs import GRID, curve_fields
+from tests.support.specs import GRID, curve_fields, user_trainer_fields
 from tuning.jobs.job import main
 from tuning.outcome import ExperimentOutcome
 from tuning.store.study_store import StudyStore, sqlite_url
@@ -87,6 +87,17 @@ def test_a_run_records_below_the_home_of_the_cluster_s_account(head: Head, capsy
     assert "3/0/0" in capsys.readouterr().out
     assert head.epochs() == [4, 4, 4]
     assert {path.name for path in head.folder.iterdir()} <= {"curve_of_mine.py", "experiment.yaml", "__pycache__"}
+
+
+def test_a_run_of_a_trainer_of_ones_own_finds_its_module_beside_the_spec(head: Head) -> None:
+    (head.folder / "curve_of_mine.py").write_text("from tests.support.user_trainers import make_trainer\n")
+    spec = user_trainer_fields(
+        "~/runs", name="sent", trainable="curve_of_mine:make_trainer", epochs=1, test=False,
+        strategies=[{"kind": "grid", "points": 1}], cluster={"address": "auto"},
+    )  # fmt: skip
+    (head.folder / "experiment.yaml").write_text(yaml.safe_dump(spec))
+    assert head.run("run") == 0
+    assert head.epochs() == [1, 1]
 
 
 def test_a_run_some_of_whose_trials_failed_is_a_success_with_a_caveat(

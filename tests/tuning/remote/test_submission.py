@@ -150,6 +150,20 @@ def test_too_much_for_an_upload_is_refused_with_the_largest_files_and_what_to_do
     assert "--on-cluster data" in told
 
 
+def test_of_a_trainer_of_ones_own_its_module_and_that_of_its_space_go_along_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(os.getcwd())
+    Path("trainer_of_mine.py").write_text("def make_trainer(params): ...\n")
+    Path("space_of_mine.py").write_text("def hp_space(trial): ...\n")
+    raw = {name: SPEC[name] for name in ("name", "epochs", "strategies")}
+    own = {"trainable": "trainer_of_mine:make_trainer", "space": "space_of_mine:hp_space"}
+    Path("spec.yaml").write_text(yaml.safe_dump({**raw, **own}))
+    submission = prepare("spec.yaml", [], [])
+    assert submission.uploads == ()
+    assert {"trainer_of_mine.py", "space_of_mine.py"} <= {name for name, _ in code(submission.spec)}
+
+
 def test_paths_of_the_cluster_are_left_as_they_are() -> None:
     submission = prepare(written(data={"path": "/shared/rows"}, model="/shared/model"), [], ["data", "model"])
     assert (submission.spec.data.path, submission.spec.model) == ("/shared/rows", "/shared/model")

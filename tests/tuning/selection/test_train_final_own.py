@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -10,11 +11,19 @@ import torch
 from torch.utils.data import IterableDataset, TensorDataset
 from transformers import EarlyStoppingCallback, Trainer
 
+from tests.support.outcomes import report, study, trial
+from tests.support.specs import user_trainer_fields
 from tests.support.user_trainers import BATCH, TRAIN, VALIDATION, rows, trainer
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec
 from trainables.user_trainer.final_trainer import joined, on_all_rows
+from trainables.user_trainer.suggested import given
 from trainables.user_trainer.user_training import UserTraining
+from tuning import load_spec
+from tuning.finish.best_spec import best_spec
+from tuning.finish.winner import winner_of
+from tuning.outcome import ExperimentOutcome
+from tuning.spec_file import parse
 
 pytestmark = pytest.mark.unit
 
@@ -75,3 +84,20 @@ def test_a_loader_that_would_not_read_the_validation_rows_is_refused() -> None:
         InputError, match=r"get_train_dataloader: .*reads 64 rows, .* has 96; have it read self.train_d"
     ):
         on_all_rows(lambda params: trainer(params, kind=OwnLoader))({})
+
+
+def test_a_best_configuration_that_a_function_was_asked_for_is_given_to_it_again() -> None:
+    space = "tests.support.own_spaces:static"
+    spec = load_spec(user_trainer_fields("runs", space=space, strategies=[{"kind": "random", "trials": 1}]))
+    asked = {"log_lr": -3.0, "weight_decay": 0.1}
+    told = report(1, 0.5)._replace(params={"learning_rate": 1e-3, **asked})
+    found = replace(study("random", [replace(trial(0, [told]), params=asked)]), metric="accuracy")
+    best = parse(best_spec(spec, winner_of(ExperimentOutcome("whole", "d", (found,)))), "best")
+    assert (best["hp_space"], best["space"]) == (
+        space,
+        {"log_lr": {"choice": [-3.0]}, "weight_decay": {"choice": [0.1]}},
+    )
+    again = load_spec(best)
+    assert again.trial_spec(0).hp_space == space
+    (params,) = again.space.grid(1)
+    assert given(params, again.trial_spec(0)) == {"learning_rate": 1e-3, "weight_decay": 0.1}
