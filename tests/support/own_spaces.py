@@ -34,6 +34,11 @@ def finite(trial: Any) -> dict[str, Any]:
     return {"learning_rate": trial.suggest_categorical("adam_rate", [1e-5, 1e-4, 1e-3]), "optim": "adamw_torch"}
 
 
+def widths(trial: Any) -> dict[str, Any]:
+    """A name of its own alone."""
+    return {"model.width": trial.suggest_int("width", 64, 256)}
+
+
 def of_ray(trial: Any) -> dict[str, Any]:
     """As the Ray backend asks for it."""
     return {"learning_rate": tune.loguniform(1e-5, 1e-2), "warmup_steps": tune.randint(0, 10)}

@@ -24,9 +24,12 @@ MOST_NAMES = 1000  # that one call may ask for: beyond it a loop over suggestion
 HpSpace: TypeAlias = Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Suggestion:
-    """The values that one `suggest_*` call leaves to the search: a range with both ends included, or choices."""
+    """The values that one `suggest_*` call leaves to the search: a range with both ends included, or choices.
+
+    Two are equal if they have the same values: true is not 1.
+    """
 
     kind: Literal["float", "int", "categorical"]
     low: float = 0
@@ -34,6 +37,15 @@ class Suggestion:
     step: float | None = None  # from `low` on; None: any number between
     log: bool = False
     choices: tuple[Value, ...] = ()
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.kind, self.low, self.high, self.step, self.log, *((type(one), one) for one in self.choices)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Suggestion) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     def holds(self, value: Value) -> bool:
         """True if `value` is one of its values, up to the rounding of a last digit on a lattice."""

@@ -36,8 +36,7 @@ from tuning.space.exploring import Explored, explore
 from tuning.space.search_space import Space, longer, unknown_name
 from tuning.space.suggestions import dimension_of, hull
 
-MOST_COMBINATIONS = 100_000  # of a grid, which is walked call by call
-MOST_COUNTED = 10_000  # configurations of a finite space; of more it is not counted how many there are
+MOST_COMBINATIONS = 10_000  # of a grid, or counted of a finite space: they are walked, a call for each
 
 
 class FunctionSpace(Space):
@@ -135,7 +134,7 @@ class FunctionSpace(Space):
             return super().size
         if any(dimension.count is None for _, dimension in self.items()):
             return None
-        return sum(1 for _ in self._combinations(MOST_COUNTED)) or None
+        return sum(1 for _ in self._combinations(MOST_COMBINATIONS)) or None
 
     def grid(self, points: int) -> list[dict[str, Value]]:
         """Every combination, branch by branch, the name asked for first varying slowest; `points` of each range.
@@ -147,7 +146,7 @@ class FunctionSpace(Space):
             return super().grid(points)
         found = list(self._walked(lambda dimension: dimension.grid(points), MOST_COMBINATIONS + 1))
         if len(found) > MOST_COMBINATIONS:
-            rule = f"the grid has more than {MOST_COMBINATIONS} combinations"
+            rule = f"the grid has more than {MOST_COMBINATIONS:,} combinations"
             raise InputError("points", points, rule, "lower it, or draw at random")
         return found
 
@@ -223,19 +222,22 @@ class FunctionSpace(Space):
         found = list(self._walked(lambda dimension: dimension.grid(dimension.count or 1), most + 1))
         return iter(found if len(found) <= most else ())
 
-    def _walked(self, values: Any, most: int) -> Iterator[dict[str, Value]]:
+    def _walked(self, values: Callable[[Dimension], list[Value]], most: int) -> Iterator[dict[str, Value]]:
         """The leaves of the tree of answers, at most `most`, with `values(dimension)` at each name."""
         path: list[tuple[int, int]] = []  # of each name asked for: the position of its answer, and how many there are
+        known: dict[tuple[str, Suggestion], list[Value]] = {}
         for _ in range(most):
             depth = 0
 
             def answer(name: str, suggestion: Suggestion) -> Value:
                 nonlocal depth
-                options = values(dimension_of(name, suggestion))
+                if (name, suggestion) not in known:
+                    known[name, suggestion] = values(dimension_of(name, suggestion))
+                options = known[name, suggestion]
                 if depth == len(path):
                     path.append((0, len(options)))
                 position, depth = path[depth][0], depth + 1
-                return options[position]  # type: ignore[no-any-return]
+                return options[position]
 
             yield self._replayed(answer)
             while path and path[-1][0] + 1 == path[-1][1]:

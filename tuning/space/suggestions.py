@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from tuning.space.dimensions import Choice, Dimension, Fixed
 from tuning.space.ranges import IntUniform, LogInt, LogUniform, Uniform
 
 
+@lru_cache(maxsize=1024)  # a replay asks for the same ones again and again
 def dimension_of(name: str, asked: Suggestion) -> Dimension:
     """The dimension with the same values; a fixed one where there is a single value.
 
