@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from trainables.data_summary import DataSummary
+from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+HP_SPACE = "hp_space"  # the attribute of a study whose values are what a function asks for: its name
 
 
 class TrialState(StrEnum):
@@ -121,6 +123,12 @@ class TrialOutcome:
     def costs_of_reports(self) -> tuple[float | None, ...]:
         """`costs`, one per report also where nothing is recorded of them."""
         return self.costs or (None,) * len(self.reports)
+
+    def proposed(self, epoch: float) -> Params:
+        """The values that were proposed for its training up to `epoch`: what it began with, or what the last exploit
+        before that put in their place. In a space with branches the two may have different names."""
+        number = sum(report.epoch <= epoch + ROUNDING for report in self.reports) - 1
+        return next((one.new for one in reversed(self.lineage) if one.reports <= number), self.params)
 
     def best_report(self, metric: str, mode: Literal["max", "min"]) -> Report | None:
         """The best report by `metric`, the earliest among equals; None before the first."""

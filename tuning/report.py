@@ -15,7 +15,7 @@ import yaml
 
 from trainables.spec import TUNABLES, Value
 from tuning.comparison import Chosen, Comparison, StrategyRow, StudyRow
-from tuning.outcome import Stretch
+from tuning.outcome import HP_SPACE, Stretch
 from tuning.tables import DIFFERENCE, NUMBERS, TEST, Table, tables_of
 
 if TYPE_CHECKING:
@@ -96,13 +96,18 @@ def best_configuration(comparison: Comparison) -> str:
     ]
     if len(chosen.schedule) > 1:
         lines += ["# It is a schedule: what stands below are the values at its end. In force were", *_schedule(chosen)]
-    return "\n".join([*lines, yaml.safe_dump({"fixed": _to_copy(chosen)}, sort_keys=False).rstrip()])
+    if chosen.hp_space is not None:
+        lines.append("# Below is what the function asks for; what it returns for that was in force.")
+    given = {} if chosen.hp_space is None else {HP_SPACE: chosen.hp_space}
+    return "\n".join([*lines, yaml.safe_dump({**given, "fixed": _to_copy(chosen)}, sort_keys=False).rstrip()])
 
 
 def _to_copy(chosen: Chosen) -> dict[str, Value]:
     def is_default(name: str, value: Value) -> bool:
         return name not in chosen.searched and name in TUNABLES and value == TUNABLES[name].default
 
+    if chosen.hp_space is not None:
+        return {name: chosen.params[name] for name in chosen.searched}
     return {name: value for name, value in chosen.params.items() if not is_default(name, value)}
 
 

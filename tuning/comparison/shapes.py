@@ -43,6 +43,7 @@ class Chosen:
     params: Params  # in force at the end
     searched: tuple[str, ...]  # names among them that the strategy chose; the others are fixed, or defaults
     schedule: tuple[Stretch, ...]  # one stretch, unless an exploit changed the values on the way
+    hp_space: str | None = None  # the function that was given the searched values; what it returned was in force
 
     @property
     def name(self) -> str:

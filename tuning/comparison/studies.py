@@ -9,7 +9,7 @@ import numpy as np
 from trainables.reporting import Report
 from tuning.comparison.scores import Scored, interval_of
 from tuning.comparison.shapes import Chosen, Confirmed, StudyRow
-from tuning.outcome import Confirmation, Stretch, StudyOutcome, StudyState
+from tuning.outcome import HP_SPACE, Confirmation, Stretch, StudyOutcome, StudyState
 
 
 def study_row(study: StudyOutcome, scored: Scored | None) -> StudyRow:
@@ -48,15 +48,16 @@ def _confirmed(study: StudyOutcome) -> Confirmed | None:
 
 def _configuration(study: StudyOutcome, confirmation: Confirmation) -> Chosen:
     """What was trained again."""
-    searched = next((tuple(trial.params) for trial in study.trials if trial.id == confirmation.trial), ())
+    of = (trial.proposed(confirmation.epoch) for trial in study.trials if trial.id == confirmation.trial)
     return Chosen(
         trial=confirmation.trial,
         number=study.number_of(confirmation.trial),
         epoch=confirmation.epoch,
         validation=confirmation.searched,
         params=confirmation.schedule[-1].params,
-        searched=searched,
+        searched=tuple(next(of, ())),
         schedule=confirmation.schedule,
+        hp_space=_hp_space(study),
     )
 
 
@@ -72,9 +73,15 @@ def _chosen(study: StudyOutcome) -> Chosen | None:
         epoch=report.epoch,
         validation=report.metrics[study.metric],
         params=report.params,
-        searched=tuple(trial.params),
+        searched=tuple(trial.proposed(report.epoch)),
         schedule=schedule,
+        hp_space=_hp_space(study),
     )
+
+
+def _hp_space(study: StudyOutcome) -> str | None:
+    name = study.attributes.get(HP_SPACE)
+    return None if name is None else str(name)
 
 
 def _stretches(history: Iterable[Report]) -> tuple[Stretch, ...]:

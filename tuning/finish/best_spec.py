@@ -24,7 +24,8 @@ def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False)
     chosen = winner.candidate.schedule[-1].params
     trial = next(trial for trial in winner.study.trials if trial.id == winner.candidate.trial)
     # Not in force is what the chosen optimizer has no use for.
-    searched = [name for name in trial.params if name in chosen and name not in spec.fixed]
+    proposed = trial.proposed(winner.candidate.epoch)
+    searched = [name for name in proposed if name in chosen and name not in spec.fixed]
     task = {name: value for name, value in spec.plain().items() if name in FineTuneSpec.model_fields}
     trained = spec.trial_spec(winner.study.seed)
     raw = {

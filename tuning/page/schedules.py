@@ -63,7 +63,8 @@ def _moving(study: StudyOutcome) -> list[str]:
     def moves(name: str, trial: TrialOutcome) -> bool:
         return len({repr(report.params.get(name, ...)) for report in trial.reports}) > 1
 
-    searched = dict.fromkeys(name for trial in study.trials for name in trial.params)
+    proposed = [params for t in study.trials for params in (t.params, *(exploit.new for exploit in t.lineage))]
+    searched = dict.fromkeys(name for params in proposed for name in params)
     told = {name for trial in study.trials for report in trial.reports for name in report.params}
     return [name for name in searched if name in told and any(moves(name, trial) for trial in study.trials)]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from trainables.reporting import Report
 from trainables.spec import Value
-from tuning.outcome import StudyOutcome
+from tuning.outcome import StudyOutcome, TrialOutcome
 from tuning.page.figure import wants_log
 from tuning.page.winners import TrialKey
 
@@ -47,8 +48,8 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
         if TrialKey(study.strategy, study.seed, trial.name) not in apart
         and (report := trial.best_report(study.metric, study.mode)) is not None
     ]
-    names = dict.fromkeys(name for _, trial, _ in best for name in trial.params)
-    values = [{n: v for n, v in {**trial.params, **report.params}.items() if n in names} for _, trial, report in best]
+    values = [_in_force(trial, report) for _, trial, report in best]
+    names = dict.fromkeys(name for params in values for name in params)
     moving = [name for name in names if len({repr(params.get(name)) for params in values}) > 1]
     return [
         ScoredTrial(
@@ -60,6 +61,12 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
         )
         for (study, trial, report), params in zip(best, values, strict=True)
     ]
+
+
+def _in_force(trial: TrialOutcome, report: Report) -> dict[str, Value]:
+    """The values of what was searched, when the trial reported that."""
+    proposed = trial.proposed(report.epoch)
+    return {**proposed, **{name: value for name, value in report.params.items() if name in proposed}}
 
 
 def study_of(trials: Sequence[ScoredTrial], space: Space, mode: str) -> Study:

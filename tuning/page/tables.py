@@ -90,10 +90,11 @@ def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> T
     found = [
         (study, trial, trial.best_report(metric, study.mode)) for study in outcome.studies for trial in study.trials
     ]
-    names = list(dict.fromkeys(name for _, trial, _ in found for name in trial.params))
+    proposed = [trial.proposed(best.epoch) if best else trial.params for _, trial, best in found]
+    names = list(dict.fromkeys(name for params in proposed for name in params))
     rows = []
-    for study, trial, best in found:
-        values = {**trial.params, **(best.params if best else {})}
+    for (study, trial, best), params in zip(found, proposed, strict=True):
+        values = {**params, **({n: v for n, v in best.params.items() if n in params} if best else {})}
         rows.append(
             (
                 study.strategy,

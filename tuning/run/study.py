@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.spec import FineTuneSpec, Value
+from tuning.outcome import HP_SPACE
 from tuning.spec import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
 
@@ -47,6 +48,10 @@ class Study:
         """What its draws, its trials' order of rows and their models' heads come from, for its record."""
         training = self.trial.training_seeds
         return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
+
+    def asked_by(self) -> dict[str, Value]:
+        """The function whose suggestions are searched, for its record; nothing where there is none."""
+        return {} if self.trial.hp_space is None else {HP_SPACE: self.trial.hp_space}
 
     @property
     def folder(self) -> Path:
