@@ -10,4 +10,5 @@ import os
 EARLY = ("torch", "datasets", "transformers.trainer")  # most of what it takes; none of them imports ray
 
 if "PL_DISABLE_FORK" in os.environ:
-    import trainables.finetune  # noqa: F401
+    import trainables.finetune
+    import trainables.user_trainer.user_training  # noqa: F401

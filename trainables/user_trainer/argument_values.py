@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from trainables.errors import InputError, nearest
+from trainables.errors import InputError, close_match
 
 # Names that older versions of transformers had, and what does the same now.
 RENAMED = {
@@ -54,7 +54,9 @@ def fitting(arguments_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
 def unknown_name(name: str, known: Iterable[str]) -> InputError:
     """The error for a name that nothing reads; `known`: those that could be meant."""
     rule = "nothing reads it: it is no field of the arguments, and model_init does not ask for it"
-    return InputError("space", name, rule, RENAMED.get(name) or nearest(name, known))
+    close = close_match(name, known)
+    step = f"did you mean {close}?" if close else "read it in model_init(trial), as trial.params[...], or leave it out"
+    return InputError("space", name, rule, RENAMED.get(name) or step)
 
 
 def fit(name: str, value: Any, kinds: frozenset[type]) -> Any:

@@ -179,7 +179,7 @@ class _ReadingTrial(SuggestingTrial):
 
 
 def texts_in(function: Any) -> set[str]:
-    """The texts that stand in the code of a function, of those in it, and of the functions that it uses by name."""
+    """The names that stand as texts in a function, in those inside it, and in its module's functions that it uses."""
     found: set[str] = set()
     waiting: list[Any] = [function]
     seen: set[int] = set()
@@ -219,7 +219,8 @@ def _constants(code: types.CodeType) -> tuple[set[str], list[types.CodeType]]:
     for constant in code.co_consts:
         if isinstance(constant, tuple | frozenset):
             flat += constant
-    return {one for one in flat if isinstance(one, str)}, [one for one in flat if isinstance(one, types.CodeType)]
+    names = {one for one in flat if isinstance(one, str) and one.isidentifier()}
+    return names, [one for one in flat if isinstance(one, types.CodeType)]
 
 
 def _is_own(value: Any, function: types.FunctionType) -> bool:

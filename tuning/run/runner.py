@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.session import connect
+from trainables.training import kind_of
 from tuning.checks.before_run import require_ending_warmups, require_runnable
 from tuning.checks.cautions import cautions
 from tuning.data_block import data_lines
@@ -104,7 +105,8 @@ def _run_claimed(
         asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
         studies.extend(Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished)
 
-    imports = slot_imports() if spec.trainable == "finetune" else None
+    trains = spec.trainable == "finetune" or kind_of(spec.trainable) == "factory"
+    imports = slot_imports() if trains else None  # torch and transformers; else who knows what a trial needs
     with (
         contextlib.nullcontext() if resume else unclaimed_if_unused(spec),
         tune_settings(),

@@ -113,6 +113,7 @@ def _verbose(wishes: Wishes, level: Any) -> None:
     wishes.progress = bool(level)
 
 
+_KEEPING = ("checkpoint.keep_best", lambda config: config.num_to_keep)
 _OURS = "files and names of a run are tunefleet's own"
 RAY: tuple[Keyword, ...] = (
     Keyword(
@@ -129,6 +130,7 @@ RAY: tuple[Keyword, ...] = (
     named("storage_path", "`storage`: where run folders are", "cluster.storage", str),
     named("local_dir", "`storage`: where run folders are", "cluster.storage", str),
     named("keep_checkpoints_num", "`checkpoint.keep_best`", "checkpoint.keep_best"),
+    named("checkpoint_config", "its num_to_keep: `checkpoint.keep_best`; the best by the objective stay", *_KEEPING),
     named("max_failures", "`max_failures`", "max_failures"),
     named("max_concurrent_trials", "`cluster.max_concurrent`", "cluster.max_concurrent", lambda count: count or None),
     Keyword("metric", "the objective, where compute_objective gives none", _metric),
@@ -147,7 +149,6 @@ RAY: tuple[Keyword, ...] = (
     no(
         "callbacks", "they would be called inside another controller", "read BestRun.run_summary, or `tunefleet export`"
     ),
-    no("checkpoint_config", "which checkpoints stay follows from the strategy", "write keep_checkpoints_num=..."),
     no("fail_fast", "one failed trial says little", "leave it out: three first trials that fail alike end the search"),
     no("storage_filesystem", "a bucket is opened by its URI", "write storage='s3://BUCKET/FOLDER'"),
     no("sync_config", "nothing is synchronised: the storage is one folder or bucket", "leave it out"),

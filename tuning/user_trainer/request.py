@@ -27,7 +27,15 @@ from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.keywords import read_keywords
 from tuning.user_trainer.lengths import Lengths, evaluates_at_the_end_only, lengths_of, most_epochs
 from tuning.user_trainer.objectives import Chosen, objective_of
-from tuning.user_trainer.spaces import SearchedSpace, enter_sweep, in_spec, require_read, searched_space, with_mutations
+from tuning.user_trainer.spaces import (
+    SearchedSpace,
+    enter_sweep,
+    in_spec,
+    perturbable,
+    require_read,
+    searched_space,
+    with_mutations,
+)
 from tuning.user_trainer.strategies import strategies_of
 from tuning.user_trainer.wishes import NamedObjective, Wishes
 
@@ -79,7 +87,10 @@ def prepare(request: Request) -> Prepared:
     searched = searched_space(request.hp_space, request.backend)
     wishes = _wishes_of(request, factory, searched.space)
     enter_sweep(request.hp_space, searched.space, wishes)
-    space = with_mutations(searched.space, wishes.mutations) if wishes.mutations else searched.space
+    if wishes.mutations:
+        space = with_mutations(searched.space, wishes.mutations)
+    else:
+        space = perturbable(searched.space, request.in_flight)
     if isinstance(factory, RebuiltTrainer):
         factory.trial_form = searched.trial_form
         require_read(factory, space)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainables.errors import InputError
+from trainables.spec import FineTuneSpec
 from trainables.user_trainer.argument_values import field_names, fitting, unknown_name
 from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm, texts_in
-from trainables.user_trainer.shipped import ship
+from trainables.user_trainer.shipped import PREFIX, ship
 from tuning.space import FunctionSpace, Space, read_space
 from tuning.space.dimensions import Fixed
 from tuning.space.foreign import read_dimension
@@ -48,6 +49,17 @@ def enter_sweep(hp_space: Any, space: Space, wishes: Wishes) -> None:
     raw = hp_space(None) if callable(hp_space) else hp_space
     if isinstance(raw, Mapping) and isinstance(raw.get("parameters"), Mapping):
         read_sweep(wishes, raw)
+
+
+def perturbable(space: Space, in_flight: Sequence[str]) -> Space:
+    """The space in which PBT changes what can change in the middle of a trial; the rest it draws once.
+
+    Args:
+        in_flight: names of the user's own that can.
+    """
+    if isinstance(space, FunctionSpace):  # the spec does so itself
+        return space
+    return space.allowing(FineTuneSpec(trainable=PREFIX, epochs=1, in_flight=tuple(in_flight)).tunable)
 
 
 def with_mutations(space: Space, mutations: Mapping[str, Any]) -> Space:

@@ -19,7 +19,7 @@ from transformers import (
 
 from tests.support.user_trainers import fresh_model, rows, tiny_model, trainer
 from trainables.errors import InputError
-from trainables.user_trainer.rebuilt import RebuiltTrainer
+from trainables.user_trainer.rebuilt import RebuiltTrainer, texts_in
 from trainables.user_trainer.shipped import load, ship
 from trainables.user_trainer.suggested import Given
 from tuning.user_trainer.from_trainer import factory_of
@@ -206,6 +206,16 @@ def test_model_init_gets_what_was_suggested_and_the_arguments_what_was_returned(
 
     made = travelled(made_for(of_rate), tmp_path)(Given({"learning_rate": 1e-4}, {"log_rate": -4.0}))
     assert (made.args.learning_rate, made.model.config.hidden_dropout_prob) == (1e-4, 0.4)
+
+
+def documented(trial: Any) -> Any:
+    """A model of one layer."""
+    return tiny_model(hidden_dropout_prob=trial["dropout"], architecture="a text of several words")
+
+
+def test_texts_that_are_no_names_are_no_names() -> None:
+    assert texts_in(documented) >= {"dropout"}
+    assert all(text.isidentifier() for text in texts_in(documented))
 
 
 def test_a_name_that_model_init_does_not_ask_for_is_refused(tmp_path: Path) -> None:

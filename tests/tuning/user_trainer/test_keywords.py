@@ -235,6 +235,12 @@ def test_the_other_keywords_of_ray_become_parts_of_the_spec() -> None:
     assert (found.trials, found.progress) == (5, False)
 
 
+def test_checkpoints_that_ray_would_keep_are_kept() -> None:
+    config = tune.CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="training_iteration")
+    assert wishes("ray", checkpoint_config=config).spec == {"checkpoint.keep_best": 2}
+    assert wishes("ray", checkpoint_config=tune.CheckpointConfig()).spec == {}
+
+
 def test_a_metric_of_wandb_is_written_as_the_trainer_writes_it() -> None:
     found = wishes("wandb", metric="eval/accuracy", project="mine")
     assert found.objective is not None

@@ -160,6 +160,15 @@ def test_a_mistake_is_told_before_anything_starts(arguments: Any, told: str, ask
         asked(**arguments)
 
 
+def test_pbt_draws_once_what_cannot_change_in_flight(asked: Any) -> None:
+    space = {**RATE, "dropout": tune.uniform(0, 0.3), "num_train_epochs": tune.choice([3, 4])}
+    made = trainer({})
+    made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
+    for in_flight, changed in (((), {"learning_rate"}), (("dropout",), {"learning_rate", "dropout"})):
+        spec = asked(made, hp_space=space, strategies="pbt", in_flight=in_flight)
+        assert {name for name, dimension in spec.space.items() if dimension.mutate} == changed
+
+
 def test_a_strategy_that_decides_on_the_way_needs_evaluations_there(asked: Any) -> None:
     with pytest.raises(InputError, match=r"^args\.eval_strategy: 'no': pbt decides after evaluations"):
         asked(trainer({"eval_strategy": "no"}), strategies="pbt")
