@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from tuning.page.winners import TrialKey, Winners, failed_apart, not_drawn
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
     from plotly.graph_objects import Figure as Drawing
 
 FEWEST = 2  # trials of a parallel-coordinates plot or a slice
@@ -125,7 +127,7 @@ def _parallel(group: Group, metric: str) -> Drawing:
     from plotly.colors import sample_colorscale
 
     drawing = plot_parallel_coordinate(group.study, target_name=f"validation {metric}")
-    lines = [trace for trace in drawing.data if trace.mode == "lines"]  # one per trial, in their order
+    lines = [trace for trace in drawing.data if trace.mode == "lines"]  # one per trial, see `_as_drawn`
     others = [trace for trace in drawing.data if trace.mode != "lines"]
     for line in lines:  # its first point is its score, from 0 to 1
         share = line.y[0] if group.study.direction is StudyDirection.MAXIMIZE else 1 - line.y[0]
@@ -134,13 +136,31 @@ def _parallel(group: Group, metric: str) -> Drawing:
         if trace.marker.colorscale is not None:
             trace.marker.colorscale = SCALE
     _say_what_is_missing(drawing, group)
-    winner = next((i for i, trial in enumerate(group.trials) if trial.key == group.winner), None)
+    winner = next((i for i, trial in enumerate(_as_drawn(group)) if trial.key == group.winner), None)
     if winner is not None and len(lines) == len(group.trials):
         lines[winner].update(line={"width": WINNERS_WIDTH}, opacity=1.0)
         lines.append(lines.pop(winner))  # on top of the others
     drawing.data = (*lines, *others)
     drawing.update_layout(width=None)
     return drawing
+
+
+def _as_drawn(group: Group) -> list[ScoredTrial]:
+    """The trials in the order of Optuna's lines: by choices among numbers, then as they are."""
+    from optuna.distributions import CategoricalDistribution
+
+    def by_choice(pair: tuple[ScoredTrial, FrozenTrial]) -> list[float]:
+        values = (pair[1].params.get(name, -math.inf) for name in numbers)
+        return [float(value) for value in values]
+
+    study = group.study.trials
+    numbers = [
+        name
+        for name in group.axes
+        if any(isinstance(trial.distributions.get(name), CategoricalDistribution) for trial in study)
+        and _numbers([trial.params[name] for trial in study if name in trial.params])
+    ]
+    return [trial for trial, _ in sorted(zip(group.trials, study, strict=True), key=by_choice)]
 
 
 def _say_what_is_missing(drawing: Drawing, group: Group) -> None:

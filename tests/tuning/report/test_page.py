@@ -19,6 +19,7 @@ from tuning.page.anytime import anytime_info
 from tuning.page.confirmed import seed_info
 from tuning.page.document import Content, all_figures, content_of, page
 from tuning.page.figure import PALETTE, STATE_COLOURS, Figure
+from tuning.page.hyperparameters import WINNERS_WIDTH
 from tuning.page.learning import trial_curves
 from tuning.page.lineage import Clone, lineage_info
 from tuning.page.recorded_spec import RecordedSpec
@@ -101,6 +102,19 @@ def test_the_winner_has_the_thickest_line_and_is_named() -> None:
     assert line["name"] == "winner: trial 1 (t1)"
     assert line["line"]["width"] > max(trace["line"]["width"] for trace in traces[:-2])
     assert (star["marker"]["symbol"], star["x"], star["y"]) == ("star", [1], [0.9])
+
+
+def test_the_thickest_of_the_parallel_lines_is_the_winner_s_also_where_numbers_are_chosen() -> None:
+    for seed in range(3):
+        outcome = ExperimentOutcome("e", "d", (asha(seed),))
+        chosen = winners(compare(outcome)).overall
+        (best,) = (one for one in scored_trials(outcome.studies) if one.key == chosen)
+        (view,) = figures(*outcome.studies)["parallel"].views
+        (thick,) = (line for line in view.plot["data"] if line.get("line", {}).get("width") == WINNERS_WIDTH)
+        _, *values = (value for _, value in thick["customdata"])  # the first is the score
+        told = dict(zip(sorted(best.params), values, strict=True))
+        assert told["per_device_train_batch_size"] == str(best.params["per_device_train_batch_size"])
+        assert float(told["learning_rate"]) == pytest.approx(best.params["learning_rate"], rel=0.01)
 
 
 def test_all_strategies_are_shown_together_first_where_there_are_several(content: Content) -> None:
