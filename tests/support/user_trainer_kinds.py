@@ -82,6 +82,27 @@ class OwnSchedule(Trainer):  # type: ignore[misc]
             )
 
 
+class OwnWeights(Trainer):  # type: ignore[misc]
+    """Trains a bias of its loss, too, which is no part of the model."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.bias = torch.nn.ParameterList([torch.zeros(2)])
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """Cross entropy of biased logits."""
+        self.bias.zero_grad()  # the Trainer does so for the model alone
+        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        loss = torch.nn.functional.cross_entropy(outputs.logits + self.bias[0], inputs["labels"])
+        return (loss, outputs) if return_outputs else loss
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """AdamW over both."""
+        trained = [*self.model.parameters(), *self.bias.parameters()]
+        self.optimizer = torch.optim.AdamW(trained, self.args.learning_rate)
+        return self.optimizer
+
+
 class OwnLoader(Trainer):  # type: ignore[misc]
     """Shuffles with a plain DataLoader, which draws its order from torch's own generator."""
 
@@ -170,6 +191,7 @@ KINDS: Mapping[str, Kind] = {
     "Trainer": Kind(trainer),
     "a model that is given, not made": Kind(lambda params: trainer(params, model=tiny_model())),
     "own compute_loss": Kind(lambda params: trainer(params, OwnLoss)),
+    "a loss with weights of its own": Kind(lambda params: trainer(params, OwnWeights), exploit={"learning_rate": 1e-2}),
     "own create_optimizer, two groups": Kind(lambda params: trainer(params, TwoGroups)),
     "own create_optimizer_and_scheduler": Kind(
         lambda params: trainer(params, OwnSchedule),

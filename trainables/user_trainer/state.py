@@ -1,6 +1,7 @@
 """The state of a user's Trainer in a folder, written and read back.
 
     weights.safetensors   the model's weights; of a model with adapters (PEFT) what is trained alone
+    beside.safetensors    what is trained besides, if anything, such as a loss with weights of its own
     position.json         epoch, and what the factory was given
     moments.pt            optimizer, scheduler, scaler, what the Trainer and its callbacks count, random states; tensors
                           and plain values only (`weights_only` loads it); only going on needs it
@@ -19,11 +20,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
-from transformers import TrainerState
+from transformers import Trainer, TrainerState
 from transformers.trainer_callback import ExportableState
 
 from trainables.checkpoint import POSITION, WEIGHTS
 from trainables.recipe import MOMENTS
+
+BESIDE = "beside.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,33 +60,54 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def save_weights(folder: Path, model: torch.nn.Module) -> None:
-    """Write the model's weights into the existing `folder`."""
-    if not has_adapters(model):
+def save_weights(folder: Path, trainer: Trainer) -> None:
+    """Write what the Trainer trains into the existing `folder`."""
+    model = trainer.model
+    if has_adapters(model):
+        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        kept = trained | {name for name, _ in model.named_buffers()}
+        save_file({n: t.contiguous() for n, t in model.state_dict().items() if n in kept}, str(folder / WEIGHTS))
+    else:
         save_model(model, str(folder / WEIGHTS))
-        return
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    kept = trained | {name for name, _ in model.named_buffers()}
-    save_file({n: t.contiguous() for n, t in model.state_dict().items() if n in kept}, str(folder / WEIGHTS))
+    if beside := _beside(trainer):
+        save_file({name: parameter.detach().contiguous() for name, parameter in beside.items()}, str(folder / BESIDE))
 
 
-def load_weights(folder: Path, model: torch.nn.Module) -> None:
+def load_weights(folder: Path, trainer: Trainer) -> None:
     """Load them in place.
 
     Raises:
         FileNotFoundError: the folder holds none.
         RuntimeError: they are of another architecture.
     """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    if not has_adapters(model):
-        load_model(model, str(folder / WEIGHTS), device=str(device))
+    model, device = trainer.model, str(trainer.args.device)
+    if has_adapters(model):
+        tensors = load_file(str(folder / WEIGHTS), device=device)
+        if unknown := model.load_state_dict(tensors, strict=False).unexpected_keys:
+            raise RuntimeError(f"the weights are of another architecture: this model has no {unknown[0]}")
+    else:
+        load_model(model, str(folder / WEIGHTS), device=device)
+    if not (beside := _beside(trainer)):
         return
-    unknown = model.load_state_dict(load_file(str(folder / WEIGHTS), device=str(device)), strict=False).unexpected_keys
-    if unknown:
-        raise RuntimeError(f"the weights are of another architecture: this model has no {unknown[0]}")
+    saved = load_file(str(folder / BESIDE), device=device)
+    with torch.no_grad():
+        for name, parameter in beside.items():
+            parameter.copy_(saved[name])
 
 
-def has_adapters(model: torch.nn.Module) -> bool:
+def _beside(trainer: Trainer) -> dict[str, torch.nn.Parameter]:
+    """By where the Trainer has them: an attribute that is a module, or a dictionary of modules."""
+    own = {id(parameter) for parameter in trainer.model.parameters()}
+    found = {}
+    for attribute, value in vars(trainer).items():
+        for key, module in value.items() if isinstance(value, dict) else [("", value)]:
+            for name, parameter in module.named_parameters() if isinstance(module, torch.nn.Module) else ():
+                if parameter.requires_grad and id(parameter) not in own:
+                    found[f"{attribute}.{key}.{name}"] = parameter
+    return found
+
+
+def has_adapters(model: Any) -> bool:
     """Whether PEFT trains a few weights beside those of a base that stays as it is."""
     return bool(getattr(model, "peft_config", None))
 

@@ -174,14 +174,14 @@ def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
 
 
 def _save(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
-    state.save_weights(folder, live.trainer.model)
+    state.save_weights(folder, live.trainer)
     position.write(folder)
     if moments:
         state.save_moments(folder, live.moments_now())
 
 
 def _restore(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
-    state.load_weights(folder, live.trainer.model)
+    state.load_weights(folder, live.trainer)
     live.trained = live.begun = position.trained
     if moments:
         live.moments = state.load_moments(folder)

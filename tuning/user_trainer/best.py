@@ -108,7 +108,7 @@ def put_best(trainer: Any, prepared: Prepared, study: StudyOutcome, choice: Choi
 
     best = prepared.factory(values)
     with weights_of(prepared.spec, study, choice) as folder:
-        load_weights(folder, best.model)
+        load_weights(folder, best)
     vars(trainer).update({name: value for name, value in vars(best).items() if name not in KEPT})
     trainer.callback_handler.model = best.model
 
