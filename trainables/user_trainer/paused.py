@@ -15,12 +15,13 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from trainables.checkpoint import random_state, set_random_state
-from trainables.heartbeat import step_done
 from trainables.user_trainer import own_values, state
+from trainables.user_trainer.asking import Asking
+from trainables.user_trainer.making import Built
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.steps import Steps
 
@@ -42,9 +43,10 @@ class PausedTraining:
         trainer: as the factory has made it, with the rules in force; its class becomes one that pauses.
         thread: on which all of this runs.
         horizon: epochs at its end.
+        built: how its model was made, if a `model_init` has.
     """
 
-    def __init__(self, trainer: Trainer, thread: OwnThread, horizon: float) -> None:
+    def __init__(self, trainer: Trainer, thread: OwnThread, horizon: float, built: Built | None = None) -> None:
         self.trainer, self.thread, self.horizon = trainer, thread, horizon
         self.target = 0.0  # the epoch of the next evaluation
         self.steps: Steps | None = None  # known once `train()` has counted them
@@ -58,6 +60,7 @@ class PausedTraining:
         self.evaluated_at = -1  # step
         self.asking = Asking(self)
         self._kind = type(trainer)
+        self._built = built if self._kind.call_model_init is Trainer.call_model_init else None
         trainer.__class__ = _pausing(self._kind)
         trainer.training = self
         trainer.add_callback(self.asking)
@@ -143,6 +146,16 @@ class PausedTraining:
         self.evaluated_at = step
         return self.passes, left * trainer.args.gradient_accumulation_steps
 
+    def has_model(self) -> bool:
+        """Whether the Trainer's model is the one to train; the generators are then where making it would leave them."""
+        if self.moments is not None:
+            return True
+        built, self._built = self._built, None
+        if built is None or built.model is not self.trainer.model or built.seed != self.trainer.args.seed:
+            return False
+        set_random_state(built.random)
+        return True
+
     def take_optimizer(self) -> None:
         """Give the optimizer and its scheduler the donor's state."""
         trainer = self.trainer
@@ -185,8 +198,8 @@ class Pausing(Trainer):  # type: ignore[misc]
         return told
 
     def call_model_init(self, trial: Any = None) -> Any:
-        """As the user's, but the weights that were restored stay."""
-        return super().call_model_init(trial) if self.training.moments is None else self.model
+        """As the user's, but the weights that were restored stay, and a fresh model is not made a second time."""
+        return self.model if self.training.has_model() else super().call_model_init(trial)
 
     def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
         """As the user's; what it returns is noted."""
@@ -222,46 +235,3 @@ def _pausing(kind: Any) -> Any:
     return type(kind)(
         kind.__name__, (Pausing, kind), {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     )
-
-
-class Asking(TrainerCallback):  # type: ignore[misc]
-    """Asks for evaluations where they are due, and gives signs of life. The last of the callbacks."""
-
-    def __init__(self, training: PausedTraining) -> None:
-        self.training = training
-
-    def on_train_begin(self, *args: Any, optimizer: Any, lr_scheduler: Any, **kwargs: Any) -> None:
-        """Note the optimizer's values, if no state was taken over."""
-        training = self.training
-        training.fresh = training.fresh or own_values.beginnings_of(optimizer, lr_scheduler)
-
-    def on_epoch_begin(self, args: Any, now: Any, control: Any, **kwargs: Any) -> None:
-        """A pass over the rows."""
-        self.training.begin_pass()
-
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Nobody may wait for it any more."""
-        self.training.thread.check()
-
-    def on_substep_end(self, *args: Any, **kwargs: Any) -> None:
-        """A batch whose gradients are added up."""
-        step_done()
-
-    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
-        """A batch of an evaluation."""
-        step_done()
-        self.training.thread.check()
-
-    def on_step_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
-        """Within a pass; at its end `on_epoch_end` follows."""
-        step_done()
-        training = self.training
-        assert training.steps is not None
-        ends = training.steps.ends_pass(now.global_step) or control.should_training_stop or control.should_epoch_stop
-        control.should_evaluate = control.should_evaluate or (training.is_due and not ends)
-
-    def on_epoch_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
-        """At the end of a pass, or of the training."""
-        due = self.training.is_due or control.should_training_stop
-        if due and self.training.evaluated_at != now.global_step:
-            control.should_evaluate = True

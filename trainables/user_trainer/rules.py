@@ -14,12 +14,11 @@ DeepSpeed, FSDP, auto_find_batch_size   refused
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, set_seed
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_jit_checkpoint import JITCheckpointCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, has_length
@@ -31,29 +30,6 @@ from trainables.user_trainer.own_values import follows_scores
 NEVER = 10**12  # steps
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 QUIET = (PrinterCallback, ProgressCallback, JITCheckpointCallback, *INTEGRATION_TO_CALLBACK.values())
-
-
-@contextlib.contextmanager
-def while_it_is_made(params: Params, spec: FineTuneSpec, scratch: Path) -> Iterator[None]:
-    """In the block a Trainer is made with what a constructor acts on at once: the study's seed, from which it may draw
-    weights (a LoRA adapter, a `model_init`), and a scratch folder. With `push_to_hub` it makes no repository.
-
-    Args:
-        scratch: an existing folder.
-    """
-    settle, make_repository = TrainingArguments.__post_init__, Trainer.init_hf_repo
-
-    def with_ours(args: TrainingArguments) -> None:
-        args.output_dir = str(scratch)
-        if "seed" not in params:
-            args.seed = spec.training_seeds.head
-        settle(args)
-
-    TrainingArguments.__post_init__, Trainer.init_hf_repo = with_ours, lambda *_, **__: None
-    try:
-        yield
-    finally:
-        TrainingArguments.__post_init__, Trainer.init_hf_repo = settle, make_repository
 
 
 def require_usable(made: Any) -> None:

@@ -25,6 +25,7 @@ from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
 from trainables.user_trainer import in_force, rules, state
+from trainables.user_trainer.making import while_it_is_made
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
 from trainables.user_trainer.reported import COMPUTED, EVAL, TEST, computed_objective, metrics_of
@@ -150,13 +151,13 @@ def _build(
     transformers_logging.disable_progress_bar()
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
-    with rules.while_it_is_made(params, spec, scratch):
+    with while_it_is_made(params, spec, scratch) as built:
         values = {name: _exact(name, value, spec) for name, value in params.items()}
         trainer = factory(Given(values, suggested_in(params)))
     part_done()
     rules.require_usable(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)
-    return PausedTraining(trainer, thread, horizon)
+    return PausedTraining(trainer, thread, horizon, next((one for one in built if one.model is trainer.model), None))
 
 
 def _exact(name: str, value: Value, spec: FineTuneSpec) -> Value:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback
 
-from tests.support.user_trainers import rows, trainer
+from tests.support.user_trainers import rows, tiny_model, trainer
 from trainables.heartbeat import pulse
 from trainables.spec import FineTuneSpec, Objective
 from trainables.user_trainer.own_thread import OwnThread
@@ -120,6 +120,21 @@ def test_each_step_and_each_batch_of_an_evaluation_is_a_sign_of_life() -> None:
     pulse.begin()
     training.advance(1)
     assert (pulse.steps, pulse.begun) == (4 + 4, True)
+
+
+def test_a_model_is_made_once_in_each_life(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def model() -> Any:
+        made.append(1)
+        return tiny_model()
+
+    first, second = (UserTraining(lambda params: trainer(params, model_init=model), {}, SPEC) for _ in range(2))
+    first.advance(1)
+    first.save(tmp_path)
+    second.restore(tmp_path)
+    second.advance(1)
+    assert len(made) == 2
 
 
 def test_a_score_changes_nothing_of_what_follows() -> None:

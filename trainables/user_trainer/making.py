@@ -1,0 +1,59 @@
+"""What is in force while a Trainer is made, as its constructor acts on it at once; and the model that it has made."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import Trainer, TrainingArguments
+
+from trainables.checkpoint import random_state
+from trainables.spec import FineTuneSpec, Params
+
+
+class Built(NamedTuple):
+    """What `model_init` has returned in a Trainer's constructor.
+
+    `train()` asks for another one, from the same seed: that would be the same model, and leave the generators there.
+    """
+
+    model: Any
+    seed: int
+    random: dict[str, Any]  # where the generators were then
+
+
+@contextlib.contextmanager
+def while_it_is_made(params: Params, spec: FineTuneSpec, scratch: Path) -> Iterator[list[Built]]:
+    """In the block a Trainer is made with the study's seed, from which it may draw weights (a LoRA adapter, a
+    `model_init`), and with a scratch folder. With `push_to_hub` it makes no repository. Yields what it builds.
+
+    Args:
+        scratch: an existing folder.
+    """
+    settle, make_repository, make_model = (
+        TrainingArguments.__post_init__,
+        Trainer.init_hf_repo,
+        Trainer.call_model_init,
+    )
+    built: list[Built] = []
+
+    def with_ours(args: TrainingArguments) -> None:
+        args.output_dir = str(scratch)
+        if "seed" not in params:
+            args.seed = spec.training_seeds.head
+        settle(args)
+
+    def noted(trainer: Trainer, trial: Any = None) -> Any:
+        model = make_model(trainer, trial)
+        built.append(Built(model, trainer.args.seed, random_state()))
+        return model
+
+    TrainingArguments.__post_init__, Trainer.init_hf_repo = with_ours, lambda *_, **__: None
+    Trainer.call_model_init = noted
+    try:
+        yield built
+    finally:
+        TrainingArguments.__post_init__, Trainer.init_hf_repo = settle, make_repository
+        Trainer.call_model_init = make_model
