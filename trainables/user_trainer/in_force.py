@@ -12,6 +12,8 @@ from transformers.trainer_utils import has_length
 
 from trainables.spec import Params, Value
 
+SPLIT = "validation_split"  # in the provenance
+
 
 def values(trainer: Trainer, params: Params) -> dict[str, Value]:
     """Under the names that the trial was given; what no live object has a name for is as it was given.
@@ -57,4 +59,6 @@ def provenance(trainer: Trainer) -> dict[str, Value]:
     for name, rows in (("train_rows", trainer.train_dataset), ("validation_rows", trainer.eval_dataset)):
         if rows is not None and not isinstance(rows, dict) and has_length(rows):
             facts[name] = len(rows)
+    if split := getattr(trainer.eval_dataset, "split", None):
+        facts[SPLIT] = str(split)  # as published: the test split, where somebody validates on that
     return facts

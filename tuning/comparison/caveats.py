@@ -41,6 +41,7 @@ def caveats_of(
         *_small_test(rows, pairs),
         *_confirmations(rows, studies),
         *_looks(rows),
+        *_borrowed_tests(studies),
     )
 
 
@@ -72,6 +73,17 @@ def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
         told = ", ".join(f"{pair.first} and {pair.second} {pair.seeds}" for pair in short)
         found.append(f"Fewer seeds with a test score in common than there are ({told}).")
     return found
+
+
+def _borrowed_tests(studies: Sequence[StudyOutcome]) -> list[str]:
+    """A Trainer of the user's own that validates on what was published for testing."""
+    splits = {str(study.attributes.get("validation_split", "")) for study in studies}
+    if not (borrowed := sorted(split for split in splits if split.startswith("test"))):
+        return []
+    return [
+        f"The validation rows are of the published split `{borrowed[0]}`: the search has chosen by them, so no score "
+        "on that split is a test of the model any more. Validate on rows that are held out of the training split."
+    ]
 
 
 def _failures(rows: Sequence[StrategyRow]) -> list[str]:

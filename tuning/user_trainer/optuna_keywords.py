@@ -72,6 +72,11 @@ def _jobs(count: int) -> int | None:
     return count if count > 0 else None
 
 
+def _catch(wishes: Wishes, errors: Any) -> None:
+    if errors:
+        wishes.spec["alike_failures"] = None
+
+
 def _resume(wishes: Wishes, value: bool) -> None:
     wishes.go_on = bool(value)
 
@@ -103,7 +108,9 @@ OPTUNA: tuple[Keyword, ...] = (
         "cluster.max_concurrent",
         _jobs,
     ),
-    met("catch", "nothing: a trial that fails is recorded as failed, and the search goes on, whatever it raised"),
+    Keyword(
+        "catch", "`alike_failures: null`: the search goes on, however many trials fail, whatever they raised", _catch
+    ),
     met("gc_after_trial", "nothing: what a trial held is freed before the next one is built"),
     Keyword("show_progress_bar", "`progress`", _shown),
     no(

@@ -49,7 +49,7 @@ class Request:
     trainer: Any
     hp_space: Any
     compute_objective: Callable[[dict[str, float]], float] | None
-    n_trials: int
+    n_trials: int | None
     direction: Any
     backend: str | None
     objective: Any = None
@@ -137,15 +137,20 @@ def _factory_of(trainer: Any) -> Any:
 
 def _wishes_of(request: Request, factory: Any, space: Space) -> Wishes:
     lengths = _lengths(request, factory, space)
-    if not isinstance(request.n_trials, int) or isinstance(request.n_trials, bool) or request.n_trials < 1:
-        raise InputError("n_trials", request.n_trials, "must be a whole number, at least 1", "such as 20")
-    wishes = Wishes(*lengths, request.n_trials, resume=request.resume, progress=request.progress)
+    wishes = Wishes(*lengths, _count(request.n_trials), resume=request.resume, progress=request.progress)
     read_keywords(request.keywords, request.backend, wishes)
     if request.backend == "ray" and wishes.proposes is None and request.strategies is None and not wishes.population:
         wishes.proposes = "random"  # as Ray does without a search_alg
     if request.objective is not None:
         wishes.objective = _named(request.objective)
     return wishes
+
+
+def _count(trials: Any) -> int | None:
+    if trials is None or (isinstance(trials, int) and not isinstance(trials, bool) and trials >= 1):
+        return trials
+    step = "such as 20; None searches until a budget (timeout) is spent"
+    raise InputError("n_trials", short(trials), "must be a whole number, at least 1", step)
 
 
 def _named(objective: Any) -> NamedObjective:

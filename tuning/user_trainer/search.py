@@ -20,7 +20,7 @@ def hyperparameter_search(
     trainer: Trainer | Callable[[dict[str, Any]], Trainer] | str,
     hp_space: Any = None,
     compute_objective: Callable[[dict[str, float]], float] | None = None,
-    n_trials: int = 20,
+    n_trials: int | None = 20,
     direction: str | None = None,
     backend: str | None = None,
     *,
@@ -52,7 +52,7 @@ def hyperparameter_search(
         hp_space: a function of a trial (`suggest_*`), or one that returns Ray domains or a W&B sweep, or such a
             mapping; default: that of transformers.
         compute_objective: of the metrics of an evaluation, with their prefix; default: the loss.
-        n_trials: how many; under PBT the members of the population.
+        n_trials: how many; under PBT the members of the population; None: until the budget is spent.
         direction: "minimize" (default) or "maximize".
         backend: "optuna", "ray" or "wandb": whose `keywords` are meant, and what `model_init` gets without an hp_space.
         objective: a metric by its name, with or without `eval_`, in place of `compute_objective`; or

@@ -29,7 +29,7 @@ def strategies_of(asked: Any, wishes: Wishes, space: Space) -> list[dict[str, An
     return [_complete(one, wishes.trials) for one in given]
 
 
-def _complete(given: Any, trials: int) -> dict[str, Any]:
+def _complete(given: Any, trials: int | None) -> dict[str, Any]:
     from tuning.strategies import find_strategies
 
     written = {"kind": given} if isinstance(given, str) else dict(given)

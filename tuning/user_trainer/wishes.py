@@ -26,13 +26,13 @@ class Wishes:
 
     Args:
         epochs, report_every_epochs: of a trial, as its arguments say.
-        trials: how many.
+        trials: how many; None: until the budget is spent.
         proposes: which searcher; None: not said.
     """
 
     epochs: float
     report_every_epochs: float
-    trials: int
+    trials: int | None
     proposes: Proposes | None = None
     stops: dict[str, Any] | None = None  # the keys of ASHA's rungs
     population: dict[str, Any] | None = None  # the keys of pbt

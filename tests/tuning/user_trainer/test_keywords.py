@@ -90,7 +90,8 @@ def test_name_and_storage_are_taken_with_every_backend(backend: str | None) -> N
         ({"storage": "sqlite:///a.db", "study_name": "mine"}, {"store": "sqlite:///a.db", "name": "mine"}),
         ({"storage": "postgresql+psycopg://host/db"}, {"store": "postgresql+psycopg://host/db"}),
         ({"timeout": 60, "n_jobs": 2}, {"budget.wall_seconds": 60.0, "cluster.max_concurrent": 2}),
-        ({"n_jobs": -1, "catch": (ValueError,), "gc_after_trial": True}, {}),
+        ({"n_jobs": -1, "catch": (), "gc_after_trial": True}, {}),
+        ({"catch": (ValueError,)}, {"alike_failures": None}),
     ],
 )
 def test_optuna_keywords_become_parts_of_the_spec(keywords: dict[str, Any], spec: dict[str, Any]) -> None:

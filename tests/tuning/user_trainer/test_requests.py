@@ -93,6 +93,13 @@ def test_the_strategy_is_the_one_that_was_asked_for(arguments: Any, kinds: list[
     assert spec.strategies[0].planned_trials(spec.space_of(spec.strategies[0])) == 4
 
 
+def test_without_a_number_of_trials_the_budget_ends_the_search(asked: Any) -> None:
+    spec = asked(n_trials=None, keywords={"timeout": 60})
+    assert spec.strategies[0].planned_trials(spec.space) is None
+    with pytest.raises(SpecError, match="trials"):
+        asked(n_trials=None)
+
+
 def test_a_sweep_of_wandb_says_how_it_searches(asked: Any) -> None:
     sweep = {
         "method": "bayes",
