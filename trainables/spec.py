@@ -247,10 +247,13 @@ class TrainingSeeds(NamedTuple):
     head: int  # the model's head, dropout
 
 
+OURS = ("cluster", "trainables", "tuning")  # packages that workers have anyway; examples of trainables lie there, too
+
+
 def modules_of(*names: str | None) -> tuple[str, ...]:
-    """The top-level modules or packages of names like package.module:name, each once; not of what is shipped."""
+    """The user's top-level modules or packages in names like package.module:name, each once; not of what is shipped."""
     found = (name.partition(":")[0].partition(".")[0] for name in names if name and not name.startswith(SHIPPED))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(module for module in found if module not in OURS))
 
 
 class FineTuneSpec(Frozen):

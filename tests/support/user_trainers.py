@@ -112,6 +112,11 @@ def trainer(params: Mapping[str, Any], kind: type[Trainer] = Trainer, **given: A
     return made
 
 
+def without_test_rows(params: dict[str, Any]) -> Trainer:
+    """A factory whose Trainer has no `test_dataset`."""
+    return trainer(params)
+
+
 def make_trainer(params: dict[str, Any]) -> Trainer:
     """The factory of the experiments that tests run whole."""
     made = trainer(params)

@@ -161,7 +161,10 @@ def test_of_a_trainer_of_ones_own_its_module_and_that_of_its_space_go_along_and_
     Path("spec.yaml").write_text(yaml.safe_dump({**raw, **own}))
     submission = prepare("spec.yaml", [], [])
     assert submission.uploads == ()
-    assert {"trainer_of_mine.py", "space_of_mine.py"} <= {name for name, _ in code(submission.spec)}
+    names = [name for name, _ in code(submission.spec)]
+    assert {"trainer_of_mine.py", "space_of_mine.py"} <= {*names}
+    example = load_spec("plain-loop")  # lies in a package of ours, which goes along anyway
+    assert [name for name, _ in code(example)] == [name for name, _ in code()]
 
 
 def test_paths_of_the_cluster_are_left_as_they_are() -> None:

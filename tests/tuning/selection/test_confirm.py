@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import population, report, study, trial
-from tests.support.specs import curve_experiment
+from tests.support.specs import curve_experiment, user_trainer_fields
 from tuning import SpecError, run_experiment
 from tuning.finish.candidates import candidates, training_seeds
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, TrialState
@@ -174,3 +174,25 @@ def test_a_killed_driver_loses_the_running_training_or_look_at_most(tmp_path: Pa
     assert [c.rank for c in after.confirmed()] == [c.rank for c in after.confirmations if c.test] == [2, 2]
     assert len(noted(tmp_path, "built")) == 6 + 2 + 1  # once more the one that was running
     assert len(noted(tmp_path, "test")) == 2 + (ended == 6)
+
+
+@pytest.mark.tune
+@pytest.mark.parametrize("tested", [True, False])
+def test_a_trainer_of_ones_own_is_confirmed_and_scored_if_it_has_test_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tested: bool
+) -> None:
+    raw = user_trainer_fields(
+        tmp_path,
+        epochs=1,
+        objective={"metric": "accuracy", "mode": "max"},
+        strategies=[{"kind": "grid", "points": 1}],
+        confirm={"top": 1, "seeds": 2},
+    )
+    name = raw["trainable"] if tested else "tests.support.user_trainers:without_test_rows"
+    with simulated_ray():
+        one = grid(run_experiment({**raw, "trainable": name}))
+    made = one.confirmed()
+    assert [confirmation.seed for confirmation in made] == [1000, 1001]
+    assert made[0].validation != made[1].validation  # each has a seed of its own
+    assert [None if c.test is None else {*c.test} for c in made] == [{"accuracy", "loss"} if tested else None] * 2
+    assert ("grid, seed 0: no test score: its Trainer has no test rows" in capsys.readouterr().out) != tested

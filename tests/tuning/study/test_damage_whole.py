@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.damage import damage, files_of
 from tests.support.power_cuts import Film, Moment, cut_off, in_virtual_time
-from tests.support.specs import curve_fields
+from tests.support.specs import curve_fields, user_trainer_fields
 from tests.support.stopped_runs import check_no_saved_epoch_was_computed_again, memory_of, outcomes, spec_of
 from tuning import load_spec
 from tuning.outcome import StudyOutcome
@@ -48,6 +48,27 @@ def test_a_resume_beside_damaged_files_ends_as_if_nothing_had_happened(
     assert re.search(
         r"pbt, seed 0: .*/snapshot-\d+ is damaged .*; going on from snapshot-\d+ of .* UTC: \d+ rep", caplog.text
     )
+
+
+def test_a_users_trainer_beside_damaged_files_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """Its states are made again by training along the segments of their recipes."""
+    raw = user_trainer_fields(
+        tmp_path / "storage",
+        objective={"metric": "accuracy", "mode": "max"},
+        strategies=[{"kind": "pbt", "population": 2, "quantile": 0.5}],
+        cluster={"max_concurrent": 1},
+        checkpoint={"every_epochs": 1},
+        test=False,
+    )
+    film = Film(raw, tmp_path / "aside")
+    (expected,) = film.shoot().studies
+    film.bring_back(film.spread(5)[3])
+    files = files_of(film.studies[0], memory_of(film.studies[0]))
+    for file in (*files["newest snapshot"], *files["recipe"][::2], *files["state"]):
+        damage(file, random.Random(0))
+    (after,) = film.resume().studies
+    assert outcomes(after) == outcomes(expected)
+    film.forget()
 
 
 @pytest.mark.parametrize(
