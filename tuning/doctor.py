@@ -172,7 +172,9 @@ def _store(spec: ExperimentSpec) -> Iterator[Finding]:
 
 
 def _asks_hub(spec: ExperimentSpec) -> bool:
-    """True if the spec's trials load their model or their rows from the Hub."""
+    """True if the spec's trials load their model or their rows from the Hub, or may, as those of a user's own code."""
+    if spec.own:
+        return True
     if spec.trainable != "finetune":
         return False
     return not Path(resolve_model(spec.model)).is_dir() or find_task(spec.task).options(spec.data).hub is not None

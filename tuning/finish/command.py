@@ -111,7 +111,8 @@ def keep_model(
         _say(f"{spec.name}: {session.describe()}")
         train_final(spec, outcome, winner, seed, target, session, opened, _say, for_others=repo is not None)
         place.save()
-    print(f"{target.folder}: the model, its tokenizer, best.yaml and README.md, the model card")
+    model = "the model as its Trainer saves it" if spec.own else "the model, its tokenizer"
+    print(f"{target.folder}: {model}, best.yaml and README.md, the model card")
     print(f"Next: {target.folder / 'README.md'} says how to load the model and what it scored")
     if repo is not None:
         print(f"uploaded to {push(target.folder, repo)}")

@@ -34,6 +34,7 @@ from tests.support.joining import account, clean_environment
 from tests.support.proxies import DEAD
 from tests.support.raylets import PORTS, first_of_free_ports
 from tests.support.serving import serving
+from tests.support.specs import user_trainer_fields
 from tuning import cli
 from tuning.jobs.submission import prepare, send
 
@@ -182,6 +183,25 @@ def test_an_experiment_goes_there_with_its_data_and_code_and_comes_back_with_its
     states = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
     assert [state for job, state in states.items() if job.startswith("own-")] == ["succeeded"]
     assert not [job for job in states if job.startswith("fetch-")]
+
+
+def test_a_trainer_of_ones_own_goes_there_with_its_module_and_comes_back_with_its_weights(
+    cluster: Cluster, laptop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(Path(__file__).parents[2] / "support" / "user_trainers.py", laptop / "trainer_of_mine.py")
+    spec = user_trainer_fields(
+        "~/runs", name="trainer", trainable="trainer_of_mine:make_trainer", epochs=1,
+        strategies=[{"kind": "grid", "points": 1}],
+    )  # fmt: skip
+    (laptop / "spec.yaml").write_text(yaml.safe_dump(spec))
+    assert submit(cluster, "--wait") == 0, capsys.readouterr().err
+    assert "2/0/0" in capsys.readouterr().out
+    assert cli.main(["fetch", "trainer", "--address", cluster.url, "--to", "mine"]) == 0
+    assert {"weights.safetensors", "best.yaml"} <= {path.name for path in (laptop / "mine/trainer/best").iterdir()}
+    capsys.readouterr()
+    assert cli.main(["results", "trainer", "--storage", "mine", "--json"]) == 0
+    (study,) = json.loads(capsys.readouterr().out)["studies"]
+    assert study["test"]["rows"] == 32
 
 
 def test_ten_equal_submissions_are_one_job_that_outlives_its_client_stops_in_order_and_goes_on_where_it_was(
