@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-LOCAL = re.compile(r"/.|file:|~[^/\s]*/")
+LOCAL = re.compile(r"(shipped:)?/.|file:|~[^/\s]*/")
 
 
 def is_local(text: str) -> bool:
-    """True for an absolute path, one below a home folder, or a file's URL."""
+    """True for an absolute path, also of what was shipped, one below a home folder, or a file's URL."""
     return LOCAL.match(text) is not None
 
 

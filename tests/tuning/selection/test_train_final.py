@@ -138,14 +138,23 @@ def test_what_is_published_names_no_place_of_the_machine() -> None:
         "data": {"path": "/home/ann/client", "train": "/home/ann/client/2024/churn.csv", "test": "~/held_out.csv"},
         "task": "text_classification",
         "space": {"model.x": {"choice": ["/srv/a/weights", "and/or", 3]}},
+        "hp_space": "shipped:/home/ann/runs/.shipped/hp_space-1.pkl",
         "seed": 1,
     }
-    assert local_places(raw).keys() == {"model", "data.path", "data.train", "data.test", "space.model.x.choice.0"}
+    assert local_places(raw).keys() == {
+        "model",
+        "data.path",
+        "data.train",
+        "data.test",
+        "hp_space",
+        "space.model.x.choice.0",
+    }
     assert without_places(raw, "/home/ann/client") == {
         "model": "bert",
         "data": {"path": "client", "train": "2024/churn.csv", "test": "held_out.csv"},
         "task": "text_classification",
         "space": {"model.x": {"choice": ["weights", "and/or", 3]}},
+        "hp_space": "hp_space-1.pkl",
         "seed": 1,
     }
     text = "x=/srv/a/weights, y=/home/ann/client/2024/churn.csv"
