@@ -39,6 +39,12 @@ def widths(trial: Any) -> dict[str, Any]:
     return {"model.width": trial.suggest_int("width", 64, 256)}
 
 
+def large(trial: Any) -> dict[str, Any]:
+    """Seven ranges, or none."""
+    names = "abcdefg" if trial.suggest_categorical("more", [True, False]) else ""
+    return {f"model.{name}": trial.suggest_float(name, 0, 1) for name in names}
+
+
 def of_ray(trial: Any) -> dict[str, Any]:
     """As the Ray backend asks for it."""
     return {"learning_rate": tune.loguniform(1e-5, 1e-2), "warmup_steps": tune.randint(0, 10)}

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
+from trainables.errors import InputError
 from trainables.spec import Objective
 from tuning.space import Space
 from tuning.space.dimensions import Choice
@@ -23,6 +24,14 @@ class Grid(Strategy):
     weights_only: ClassVar[bool] = True
 
     points: PositiveInt = Field(3, description="values per range, both ends included, evenly spaced on its scale")
+
+    def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
+        """More combinations of a function's space than can be walked."""
+        try:
+            space.grid_size(self.points)
+        except InputError as error:
+            return [(error.name, f"{error.rule}; {error.next_step}")]
+        return []
 
     def planned_trials(self, space: Space) -> int:
         """The number of all combinations."""

@@ -110,6 +110,7 @@ def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, wor
             "strategies.0.space",
             "names that tests.support.own_spaces:conditional does not ask for",
         ),
+        (f"{SPACES}:large", {"strategies": [{"kind": "grid", "points": 6}]}, "strategies.0.points", "more than 10,000"),
         (CONDITIONAL, {"hp_space": CONDITIONAL}, "hp_space", "makes what a trial is given"),
         (CONDITIONAL, {"fixed": {"weight_decay": 0.1}}, "fixed.weight_decay", "stands in the space, too"),
         (CONDITIONAL, {"in_flight": ["log_rl"]}, "in_flight.0", "did you mean log_lr?"),
