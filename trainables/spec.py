@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import PurePath
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
@@ -248,6 +250,11 @@ class TrainingSeeds(NamedTuple):
 
 
 OURS = ("cluster", "trainables", "tuning")  # packages that workers have anyway; examples of trainables lie there, too
+
+
+def called(name: str) -> str:
+    """What a trainable is called for people: one that was shipped as it was called there, not by where it lies."""
+    return re.sub(r"-[0-9a-f]{16,}\.pkl$", "", PurePath(name).name) if name.startswith(SHIPPED) else name
 
 
 def modules_of(*names: str | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from cluster.capacity import ClusterError
 from trainables.errors import InputError
+from trainables.spec import SHIPPED, called
 from trainables.wording import counted
 from tuning.checks import machine
 from tuning.spec import ExperimentSpec
@@ -66,7 +67,8 @@ def trained_in_words(spec: ExperimentSpec) -> str:
     from trainables.training import kind_of
 
     task = f", task {spec.task}" if spec.task else ""
-    return f"{spec.trainable} ({OWN_KINDS[kind_of(spec.trainable)]}){task}"
+    passed = ", passed from Python" if spec.trainable.startswith(SHIPPED) else ""
+    return f"{called(spec.trainable)} ({OWN_KINDS[kind_of(spec.trainable)]}{passed}){task}"
 
 
 def planned_lines(spec: ExperimentSpec) -> Iterator[str]:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.support.specs import GOOD, curve_fields
-from trainables.spec import Objective
+from trainables.spec import Objective, called
 from tuning import cli
 from tuning.checks.before_run import require_runnable
 from tuning.checks.mistakes import SpecError
+from tuning.planned import trained_in_words
 from tuning.spec import ExperimentSpec, load_spec
 from tuning.spec_file import dump
 
@@ -153,6 +154,12 @@ def test_validate_says_what_it_is(module: str, name: str, kind: str, capsys: pyt
     assert f"  {module}:{name} ({kind}); loss, lower is better; 4 epochs per trial; seed 0" in told
     assert "minilm" not in told
     assert "data:" not in told
+
+
+def test_an_object_that_was_passed_from_python_is_called_as_it_was_called_there() -> None:
+    spec = own(f"shipped:/tmp/runs/.shipped/my-trainer-{'0a' * 32}.pkl")
+    assert trained_in_words(spec) == "my-trainer (a Trainer of your own, passed from Python)"
+    assert (spec.own_modules, called("my_module:make_trainer")) == ((), "my_module:make_trainer")
 
 
 def test_the_digests_of_earlier_specs_are_as_they_were(tmp_path: Path) -> None:
