@@ -135,8 +135,8 @@ class OwnTrainer(Subject):
         module, _, name = self._model.rpartition(".")
         trainer = str(self.final.provenance["trainer"]).rpartition(".")[2]
         yield f"{name}, trained by the {trainer} that `{called(self.final.spec.trainable)}` makes."
-        yield "Its hyperparameters were found with tunefleet: scores, search and data are told below. The folder is what"
-        yield f"`trainer.save_model` writes; it is loaded as a {name} (`{module}`) is:"
+        yield "Its hyperparameters were found with tunefleet: scores, search and data are told below."
+        yield f"The folder is what `trainer.save_model` writes; it is loaded as a {name} (`{module}`) is:"
         yield ""
         yield "```python"
         if module.startswith("sentence_transformers"):
