@@ -24,7 +24,7 @@ from trainables.heartbeat import part_done
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
-from trainables.user_trainer import in_force, rules, state
+from trainables.user_trainer import in_force, own_optimizer, rules, state
 from trainables.user_trainer.making import while_it_is_made
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
@@ -157,6 +157,7 @@ def _build(
     part_done()
     rules.require_usable(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)
+    own_optimizer.call_own(trainer)
     return PausedTraining(trainer, thread, horizon, next((one for one in built if one.model is trainer.model), None))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Trainer, set_seed
 
-from tests.support.user_trainer_kinds import KINDS, Kind
+from tests.support.user_trainer_kinds import KINDS, Kind, OwnSchedule
 from trainables.spec import FineTuneSpec, Objective
 from trainables.training import Evaluation
 from trainables.user_trainer.user_training import UserTraining
@@ -42,6 +42,9 @@ def plainly(kind: Kind, folder: Path, **params: Any) -> tuple[Trainer, torch.Ten
     """The Trainer after its own `train()`, and its weights then, before it goes back to the best."""
     set_seed(SPEC.seed)
     trainer = kind.make({"output_dir": str(folder), **params})
+    if isinstance(trainer, OwnSchedule):  # what train() calls alone now makes both, as the method's documentation says
+        steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[6]
+        trainer.create_optimizer = lambda *_: trainer.create_optimizer_and_scheduler(steps)
     last: list[torch.Tensor] = []
     trainer._load_best_model = lambda: last.append(weights(trainer))
     trainer.train()

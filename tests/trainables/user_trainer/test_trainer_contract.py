@@ -1,4 +1,4 @@
-"""What of transformers' Trainer has no public name and is relied on by `trainables.user_trainer.paused`.
+"""What of transformers' Trainer has no public name and is relied on by `paused` and `own_optimizer`.
 
 Read off the installed release: one that has moved any of it fails here, with the name, and not in a trial.
 """
@@ -43,6 +43,8 @@ LOOP = {  # a method, and what it calls in this order
         "return epochs_trained, steps_trained_in_current_epoch",
     ],
     Trainer._prepare_for_training: [
+        "if self._created_lr_scheduler",
+        "self.create_optimizer()",
         "self.create_scheduler(num_training_steps=max_steps)",
         "self._load_optimizer_and_scheduler(resume_from_checkpoint)",
         "self._load_scaler(resume_from_checkpoint)",
