@@ -99,7 +99,12 @@ OPTUNA: tuple[Keyword, ...] = (
         _pruner,
     ),
     STORAGE,
-    named("study_name", "`name`, of the experiment and its run folder", "name"),
+    named(
+        "study_name",
+        "`name`, of the experiment and its run folder; in a database (`storage`) the study of that name gets a copy of "
+        "every trial, with its intermediate values",
+        "name",
+    ),
     Keyword("load_if_exists", "`resume`: goes on with the experiment of that name where there is one", _resume),
     named("timeout", "`budget: {wall_seconds: ...}`", "budget.wall_seconds", seconds),
     named(

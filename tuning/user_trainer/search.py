@@ -82,6 +82,7 @@ def hyperparameter_search(
     """
     from tuning.run.runner import run_experiment
     from tuning.user_trainer.best import best_run
+    from tuning.user_trainer.optuna_copy import NamedStudy
 
     backend = None if backend is None else str(getattr(backend, "value", backend))
     if backend not in (*BACKENDS, None):
@@ -108,5 +109,11 @@ def hyperparameter_search(
         keywords=keywords,
     )
     prepared = prepare(request)
+    if (named := NamedStudy.asked_for(keywords, prepared.spec)) is not None:
+        assert prepared.spec.objective is not None  # `prepare` gives every search one
+        may_exist = prepared.resume or bool(keywords.get("load_if_exists"))
+        named.prepare(prepared.spec.objective.mode, may_exist=may_exist)
     outcome = run_experiment(prepared.spec, progress=prepared.progress, resume=prepared.resume, fresh=fresh)
+    if named is not None:
+        named.add(outcome)
     return best_run(outcome, prepared, trainer if isinstance(prepared.factory, RebuiltTrainer) else None)
