@@ -35,3 +35,11 @@ def test_the_table_has_a_row_per_case_and_counts_what_is_right() -> None:
         "",
         "Right: transformers 0 of 1; tunefleet 1 of 1. transformers 1, ray 2, optuna 3, torch 4.",
     ]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("name", CASES)
+def test_the_search_of_tunefleet_does_what_it_says(name: str, tmp_path: Path) -> None:
+    found = measure(CASES[name], "tunefleet", tmp_path / "case")
+    assert found.right, found.told
