@@ -14,6 +14,7 @@ import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 
@@ -37,6 +38,12 @@ def by_value() -> Iterator[None]:
         finally:
             for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)
+
+
+def travels_by_value(function: Any) -> bool:
+    """True of a function that cloudpickle pickles by value in the block of `by_value`."""
+    root = str(function.__module__).partition(".")[0]
+    return root in MAIN or root in cloudpickle.list_registry_pickle_by_value() or "<locals>" in function.__qualname__
 
 
 def own_modules() -> set[str]:

@@ -39,8 +39,10 @@ def require_usable(made: Any) -> None:
         InputError: it is no Trainer, or one that no trial can be made of.
     """
     if not isinstance(made, Trainer):
-        rule = f"the factory returned a {type(made).__name__}, not a transformers.Trainer"
-        raise InputError("trainable", made, rule, "return the Trainer, not yet trained")
+        kind = f"{type(made).__module__}.{type(made).__qualname__}".removeprefix("builtins.")
+        rule = f"the factory returned a {kind}, which is no transformers.Trainer"
+        step = "return one, not yet trained; what is none can be trained in a function `def train(params, *, spec)`"
+        raise InputError("trainable", made, rule, step)
     args = made.args
     for name, feature in (("deepspeed", "DeepSpeed"), ("fsdp", "FSDP")):
         if getattr(args, name, None):

@@ -18,7 +18,7 @@ import cloudpickle
 
 from trainables.errors import InputError
 from trainables.user_trainer import shipped_tables
-from trainables.user_trainer.own_modules import by_value
+from trainables.user_trainer.own_modules import by_value, travels_by_value
 from trainables.user_trainer.shipped_files import Files
 from trainables.user_trainer.unpicklable import find_culprit
 
@@ -101,6 +101,11 @@ def _write(data: bytes, target: Any) -> None:
     target.write(data)
 
 
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    """The function with a cache, which is empty."""
+    return functools.lru_cache(**parameters)(function)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles functions and classes by value, and tables as the names of their files."""
 
@@ -108,6 +113,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(buffer)
         self._files = files
         self._put: dict[int, tuple[object, str]] = {}  # by identity: a table of many data sets is hashed once
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called by pickle for each object without a way of its own: functions, classes, and caches around functions,
+        which cloudpickle would look for in their module by name."""
+        if isinstance(obj, functools._lru_cache_wrapper) and travels_by_value(obj):
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
+        return super().reducer_override(obj)
 
     def persistent_id(self, obj: object) -> str | None:
         """Called by pickle for each object; None: pickled as usual."""

@@ -12,9 +12,7 @@ if __name__ == "__main__":
     best = tunefleet.hyperparameter_search(
         make_trainer,  # or a Trainer that was made with model_init=...
         {
-            "learning_rate": {
-                "loguniform": [3e-4, 3e-3]
-            },  # or Ray's tune.loguniform(3e-4, 3e-3), or a function of a trial
+            "learning_rate": {"loguniform": [3e-4, 3e-3]},  # or Ray's tune.loguniform(...), or a function of a trial
             "per_device_train_batch_size": {"choice": [8, 16, 32]},
             "weight_decay": {"uniform": [0, 0.1]},
         },

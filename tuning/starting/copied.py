@@ -1,29 +1,35 @@
-"""Copies of what ships in `tuning/examples`, to go on from: a YAML file, and the Python that it names."""
+"""Copies of what ships in `tuning/examples`, to go on from: a YAML file or a script, and the Python that it names."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from trainables.errors import InputError, nearest
-from tuning.spec_file import EXAMPLES
+from tuning.spec_file import EXAMPLES, presets
 
 PACKAGE = "tuning.examples."
 
 
 def examples() -> dict[str, tuple[Path, ...]]:
-    """Name -> its files: of a preset the YAML and the module that stands beside it, of a script the script."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(EXAMPLES.iterdir()):
-        if path.suffix in (".yaml", ".py") and path.stem != "__init__":
-            found.setdefault(path.stem.replace("_", "-"), []).append(path)
-    return {name: tuple(sorted(paths, key=lambda path: path.suffix, reverse=True)) for name, paths in found.items()}
+    """Name -> its files: a preset, or a script, and the modules beside it that it names."""
+    files = {name: EXAMPLES / f"{name}.yaml" for name in presets()}
+    for path in sorted(EXAMPLES.glob("*.py")):
+        if "__main__" in path.read_text(encoding="utf-8"):
+            files[path.stem.replace("_", "-")] = path
+    return {name: (path, *_named_in(path)) for name, path in files.items()}
+
+
+def _named_in(path: Path) -> list[Path]:
+    names = set(re.findall(rf"\b{re.escape(PACKAGE)}(\w+)", path.read_text(encoding="utf-8")))
+    return [file for name in sorted(names) if (file := EXAMPLES / f"{name}.py") != path]
 
 
 def copy_example(name: str, folder: Path) -> list[Path]:
-    """Write the files of an example into `folder`; its YAML names the module that lies beside it then.
+    """Write the files of an example into `folder`; they name the modules that lie beside them then.
 
     Returns:
-        What was written, the YAML first.
+        What was written, the YAML or the script first.
 
     Raises:
         InputError: there is no such example, or a file of its name is there already; nothing is written then.

@@ -126,7 +126,7 @@ def test_a_seed_of_the_order_of_rows_moves_that_alone() -> None:
 @pytest.mark.parametrize(
     ("make", "name", "told"),
     [
-        (lambda params: fresh_model(), "trainable", "returned a BertForSequenceClassification, not a transformers"),
+        (lambda params: fresh_model(), "trainable", "BertForSequenceClassification, which is no transformers.Trainer"),
         (given(auto_find_batch_size=True), "auto_find_batch_size", "search batch sizes that fit"),
         (
             lambda params: trainer(params, args={"eval_strategy": "no"}, eval_dataset=None),

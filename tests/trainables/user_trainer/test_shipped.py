@@ -173,6 +173,20 @@ def test_a_module_beside_the_script_travels_by_value(
     assert load(name)(3) == 30
 
 
+def test_a_function_with_a_cache_travels_with_an_empty_one(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import functools\n@functools.lru_cache(4)\ndef rows(n): return [n]\ndef make(params): return rows(params)\n"
+    module = own_module(tmp_path, monkeypatch, text)
+    module.rows(1)
+    name = ship([module.make, module.rows], storage, "make_trainer")
+    monkeypatch.delitem(sys.modules, "mine_alone")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+    make, cached = load(name)
+    assert cached.cache_info() == (0, 0, 4, 0)
+    assert make(3) is make(3) is cached(3)
+
+
 def test_a_module_on_pythonpath_is_imported_where_it_is_needed(
     storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

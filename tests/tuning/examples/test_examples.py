@@ -1,4 +1,4 @@
-"""Every example with Python of its own is run, small: by PBT where it declares it, and one as a copy by the command."""
+"""Every example with Python of its own is run, small: by PBT where it declares it; and a copy that was edited."""
 
 from __future__ import annotations
 

@@ -46,10 +46,18 @@ def test_every_example_is_copied_without_a_word_of_where_it_came_from(here: Path
         assert f"def {function}(params: dict[str, Any]" in copied[f"{module}.py"]
 
 
-def test_every_preset_is_an_example_and_so_is_every_script() -> None:
-    scripts = examples().keys() - presets().keys()
-    assert examples().keys() - scripts == presets().keys()
-    assert all((EXAMPLES / f"{name.replace('-', '_')}.py").is_file() for name in scripts)
+def test_every_file_that_ships_is_of_an_example() -> None:
+    assert presets().keys() <= examples().keys()
+    shipped = {path for path in EXAMPLES.iterdir() if path.suffix in (".yaml", ".py") and path.stem != "__init__"}
+    assert {path for files in examples().values() for path in files} == shipped
+
+
+def test_a_script_is_copied_with_the_example_that_it_imports(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["init", "--example", "own-search"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "own_search.py and token_classification.py are written. Next: read, edit, "
+    )
+    assert "from token_classification import make_trainer" in (here / "own_search.py").read_text()
 
 
 def test_nothing_is_overwritten_and_nothing_is_written_in_part(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
