@@ -45,6 +45,7 @@ KEYS = {
     **dict.fromkeys(("direction", "maximize", "goal"), "objective.mode"),
     **dict.fromkeys(("search_space", "hyperparameters", "hparams", "params", "param_space"), "space"),
     **dict.fromkeys(("strategy", "search", "searcher", "search_alg", "algorithms"), "strategies"),
+    **dict.fromkeys(("trainer", "make_trainer", "factory", "train_function"), "trainable"),
     **dict.fromkeys(("random_state", "random_seed"), "seed"),
     **dict.fromkeys(("eval_steps", "eval_every_epochs", "evaluation"), "report_every_epochs"),
 }

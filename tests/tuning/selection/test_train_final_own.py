@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -21,6 +22,7 @@ from trainables.user_trainer.suggested import given
 from trainables.user_trainer.user_training import UserTraining
 from tuning import load_spec
 from tuning.finish.best_spec import best_spec
+from tuning.finish.train_final import Target
 from tuning.finish.winner import winner_of
 from tuning.outcome import ExperimentOutcome
 from tuning.spec_file import parse
@@ -84,6 +86,12 @@ def test_a_loader_that_would_not_read_the_validation_rows_is_refused() -> None:
         InputError, match=r"get_train_dataloader: .*reads 64 rows, .* has 96; have it read self.train_d"
     ):
         on_all_rows(lambda params: trainer(params, kind=OwnLoader))({})
+
+
+def test_what_a_library_keeps_in_folders_of_its_own_stays_there(tmp_path: Path) -> None:
+    files = {"best.yaml": b"a", "README.md": b"b", "1_Pooling/config.json": b"c"}
+    Target(tmp_path / "model").write(files)
+    assert (tmp_path / "model/1_Pooling/config.json").read_bytes() == b"c"
 
 
 def test_a_best_configuration_that_a_function_was_asked_for_is_given_to_it_again() -> None:
