@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from trainables.heartbeat import Heartbeat, pulse, waiting, working
 from trainables.memory_mark import killed_by_monitor, mark_memory, read_mark
 from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
-from trainables.training import Evaluation, Scores, Training, build, load_trainable
+from trainables.training import Evaluation, Scores, Training, build, kind_of, load_trainable
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +48,14 @@ def workers_for(trainable: str, gpus: float) -> int:
     Raises:
         ValueError: `trainable` names nothing that can be run.
     """
-    divides = trainable == "finetune" or (
-        trainable not in TRAININGS and getattr(load_trainable(trainable), "divides_rows", False)
-    )
-    return int(gpus) if gpus >= 2 and divides else 1
+    return int(gpus) if gpus >= 2 and _divides(trainable) else 1
+
+
+def _divides(trainable: str) -> bool:
+    """A Trainer of the user's own is `DistributedDataParallel` among several processes."""
+    if trainable in TRAININGS:
+        return trainable == "finetune"
+    return kind_of(trainable) == "factory" or getattr(load_trainable(trainable), "divides_rows", False)
 
 
 def builder(workers: int, heartbeat: Heartbeat | None = None) -> Callable[[Params, FineTuneSpec], Training]:

@@ -122,3 +122,11 @@ def make_trainer(params: dict[str, Any]) -> Trainer:
     made = trainer(params)
     made.test_dataset = rows(VALIDATION, 2)
     return made
+
+
+def make_still_trainer(params: dict[str, Any]) -> Trainer:
+    """For several processes: without dropout, whose random numbers each draws for its own rows, and with the loss that
+    BERT computes, which the Trainer else multiplies by the number of processes, as if BERT had divided it."""
+    args = {"average_tokens_across_devices": False}
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return trainer(params, args=args, model_init=lambda: tiny_model(**still))

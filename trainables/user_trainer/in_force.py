@@ -54,6 +54,7 @@ def provenance(trainer: Trainer) -> dict[str, Value]:
         "trainer": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
         "model": f"{type(trainer.model).__module__}.{type(trainer.model).__qualname__}",
         "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+        "processes": args.world_size,  # each takes per_device_train_batch_size rows of a step
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
     }
     for name, rows in (("train_rows", trainer.train_dataset), ("validation_rows", trainer.eval_dataset)):

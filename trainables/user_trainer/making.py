@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,19 @@ from typing import Any, NamedTuple
 from transformers import Trainer, TrainingArguments
 
 from trainables.checkpoint import random_state
+from trainables.replicas import Replicas
 from trainables.spec import FineTuneSpec, Params
+
+
+def tell_accelerate(replicas: Replicas) -> None:
+    """Have accelerate find the process group that this process has joined, as `torchrun` would, if it has joined one.
+
+    Each process sees one device, so that it is the first of its own.
+    """
+    if replicas.size > 1:
+        among = {"RANK": replicas.rank, "WORLD_SIZE": replicas.size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+        os.environ.update({name: str(value) for name, value in among.items()})
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # asked for; the group is there already
 
 
 class Built(NamedTuple):

@@ -10,6 +10,7 @@ groups and any scheduler that follows from the step; one that follows from score
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,8 +78,10 @@ def take_over(optimizer: torch.optim.Optimizer, scheduler: Any, saved: Mapping[s
 def _move(scheduler: Any, step: int) -> None:
     """From its beginning to `step`: at once where its rates are functions of the step, else step by step."""
     if type(scheduler) is not LambdaLR:
-        for _ in range(step):
-            scheduler.step()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch: no step of the optimizer has gone before
+            for _ in range(step):
+                scheduler.step()
         return
     scheduler.last_epoch, scheduler._step_count = step, step + 1
     rates = [base * rate(step) for base, rate in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]

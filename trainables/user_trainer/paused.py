@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from trainables.checkpoint import random_state, set_random_state
+from trainables.replicas import Replicas
 from trainables.user_trainer import own_values, state
 from trainables.user_trainer.asking import Asking
 from trainables.user_trainer.making import Built
@@ -48,6 +49,7 @@ class PausedTraining:
 
     def __init__(self, trainer: Trainer, thread: OwnThread, horizon: float, built: Built | None = None) -> None:
         self.trainer, self.thread, self.horizon = trainer, thread, horizon
+        self.replicas = Replicas.here()
         self.target = 0.0  # the epoch of the next evaluation
         self.steps: Steps | None = None  # known once `train()` has counted them
         self.moments: dict[str, Any] | None = None  # of the state to go on from, and its position, until that is done
@@ -106,8 +108,9 @@ class PausedTraining:
 
     def moments_now(self) -> dict[str, Any]:
         """All besides weights that going on needs."""
+        drawn = self.replicas.gather((random_state(), self.random_of_pass))
         if not self.running:
-            return self.moments or {"random": [random_state()]}
+            return self.moments or {"random": [now for now, _ in drawn]}
         trainer = self.trainer
         scaler = trainer.accelerator.scaler
         return {
@@ -115,8 +118,8 @@ class PausedTraining:
             "scaler": None if scaler is None else scaler.state_dict(),
             "counts": state.counts_of(trainer.state, trainer.callback_handler.callbacks),
             "pass": [self.passes, trainer.state.global_step - self.first_of_pass],
-            "random": [random_state()],
-            "random_of_pass": [self.random_of_pass],
+            "random": [now for now, _ in drawn],
+            "random_of_pass": [begun for _, begun in drawn],
         }
 
     # What a resumed training asks for
@@ -171,7 +174,7 @@ class PausedTraining:
     def take_random(self) -> None:
         """Put the generators where they were; called when the first batch is there. It is the last to be taken."""
         if self.moments is not None:
-            set_random_state(self.moments["random"][0])
+            self._draw_from("random")
             self.moments = None
 
     def begin_pass(self) -> None:
@@ -180,10 +183,16 @@ class PausedTraining:
         if self.moments is None:
             self.passes, self.first_of_pass = self.passes + (step > 0), step
         elif step > self.first_of_pass:
-            set_random_state(self.moments["random_of_pass"][0])
+            self._draw_from("random_of_pass")
         else:
             self.take_random()
         self.random_of_pass = random_state()
+
+    def _draw_from(self, name: str) -> None:
+        """Generators of this process; one that had no part in the state, as there were fewer, keeps what it has."""
+        assert self.moments is not None
+        if self.replicas.rank < len(self.moments[name]):
+            set_random_state(self.moments[name][self.replicas.rank])
 
 
 class Pausing(Trainer):  # type: ignore[misc]

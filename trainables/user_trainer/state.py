@@ -80,7 +80,8 @@ def load_weights(folder: Path, trainer: Trainer) -> None:
         FileNotFoundError: the folder holds none.
         RuntimeError: they are of another architecture.
     """
-    model, device = trainer.model, str(trainer.args.device)
+    model = trainer.model
+    device = str(next(model.parameters()).device)
     if has_adapters(model):
         tensors = load_file(str(folder / WEIGHTS), device=device)
         if unknown := model.load_state_dict(tensors, strict=False).unexpected_keys:

@@ -21,11 +21,12 @@ from trainables.arguments import whole
 from trainables.epochs import horizon_of, next_position
 from trainables.garbage import freeze_what_is_imported
 from trainables.heartbeat import part_done
+from trainables.replicas import Replicas
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
 from trainables.user_trainer import in_force, own_optimizer, rules, state
-from trainables.user_trainer.making import while_it_is_made
+from trainables.user_trainer.making import tell_accelerate, while_it_is_made
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
 from trainables.user_trainer.reported import COMPUTED, EVAL, TEST, computed_objective, metrics_of
@@ -151,6 +152,7 @@ def _build(
     transformers_logging.disable_progress_bar()
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
+    tell_accelerate(Replicas.here())
     with while_it_is_made(params, spec, scratch) as built:
         values = {name: _exact(name, value, spec) for name, value in params.items()}
         trainer = factory(Given(values, suggested_in(params)))
@@ -176,10 +178,13 @@ def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
 
 
 def _save(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
+    kept = live.moments_now() if moments else None  # every process has a part in them
+    if live.replicas.rank:
+        return
     state.save_weights(folder, live.trainer)
     position.write(folder)
-    if moments:
-        state.save_moments(folder, live.moments_now())
+    if kept is not None:
+        state.save_moments(folder, kept)
 
 
 def _restore(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
