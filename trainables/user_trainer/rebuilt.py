@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from trainables.errors import InputError
 from trainables.user_trainer.argument_values import field_names, fitting, unknown_name
-from trainables.user_trainer.suggested import SuggestingTrial, replaying, suggested_in
+from trainables.user_trainer.suggested import suggested_in
+from trainables.user_trainer.suggesting import SuggestingTrial, replaying
 
 TrialForm = Literal["optuna", "dict"]
 

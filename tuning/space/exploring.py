@@ -2,7 +2,7 @@
 
 Every choice of every name is tried, every whole number of a short range, and the ends and the middle of the others,
 each beside the answers that led to the name; then some draws at random. A function whose branch depends on more than
-that (`if lr > 0.00099`) may seem to have none: the trial that comes there fails with the name (`suggested.replaying`).
+that (`if lr > 0.00099`) may seem to have none: the trial that comes there fails with the name (`suggesting.replaying`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from trainables.errors import InputError
 from trainables.spec import Params, Value
-from trainables.user_trainer.suggested import Answer, HpSpace, Suggestion, asked
+from trainables.user_trainer.suggested import HpSpace, asked
+from trainables.user_trainer.suggesting import Answer, Suggestion
 from tuning.space.suggestions import dimension_of
 
 MOST_PROBES, RANDOM_PROBES = 300, 40  # calls of the function

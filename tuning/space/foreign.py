@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainables.errors import InputError
-from trainables.user_trainer.suggested import HpSpace, Suggestion, asked, load_hp_space
+from trainables.user_trainer.suggested import HpSpace, asked, load_hp_space
+from trainables.user_trainer.suggesting import Suggestion
 from tuning.space.dimensions import Dimension
 from tuning.space.exploring import probes
 from tuning.space.function_space import FunctionSpace

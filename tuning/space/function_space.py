@@ -21,16 +21,8 @@ from pydantic import PrivateAttr
 
 from trainables.errors import InputError
 from trainables.spec import OwnName, Params, Tunable, Value, find_tunable
-from trainables.user_trainer.suggested import (
-    Answer,
-    HpSpace,
-    Suggestion,
-    as_given,
-    asked,
-    load_hp_space,
-    replaying,
-    returned_by,
-)
+from trainables.user_trainer.suggested import HpSpace, as_given, asked, load_hp_space, returned_by
+from trainables.user_trainer.suggesting import Answer, Suggestion, replaying
 from tuning.space.dimensions import Dimension
 from tuning.space.exploring import Explored, explore
 from tuning.space.search_space import Space, longer, unknown_name
@@ -54,8 +46,8 @@ class FunctionSpace(Space):
         """The space of a function, or of one that is named as `package.module:name` or `shipped:PATH`.
 
         Raises:
-            InputError: the function fails, suggests nothing, returns no dictionary, or asks for something else when it
-                gets the same answers.
+            InputError: the function fails, returns no dictionary, or asks for something else when it gets the same
+                answers.
         """
         function = load_hp_space(source) if isinstance(source, str) else source
         explored = explore(function)

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from trainables.errors import InputError
-from trainables.user_trainer.suggested import Suggestion, plain
+from trainables.user_trainer.suggesting import Suggestion, plain
 from tuning.space.dimensions import Dimension
 from tuning.space.suggestions import dimension_of
 

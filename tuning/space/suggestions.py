@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainables.errors import InputError
-from trainables.user_trainer.suggested import Suggestion, check, plain
+from trainables.user_trainer.suggesting import Suggestion, check, plain
 from tuning.space.dimensions import Choice, Dimension, Fixed
 from tuning.space.ranges import IntUniform, LogInt, LogUniform, Uniform
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainables.errors import InputError, nearest
-from trainables.user_trainer.suggested import Suggestion, plain
+from trainables.user_trainer.suggesting import Suggestion, plain
 from tuning.space.dimensions import Dimension, number_from_text
 from tuning.space.ray_space import multiples
 from tuning.space.suggestions import dimension_of, fixed

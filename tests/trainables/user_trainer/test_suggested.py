@@ -9,7 +9,8 @@ import pytest
 
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec, Params
-from trainables.user_trainer.suggested import SuggestingTrial, given, returned, returned_by, with_suggested
+from trainables.user_trainer.suggested import given, returned, returned_by, with_suggested
+from trainables.user_trainer.suggesting import SuggestingTrial
 
 pytestmark = pytest.mark.unit
 

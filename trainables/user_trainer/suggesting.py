@@ -1,0 +1,221 @@
+"""The trial object that a user's `hp_space(trial)` asks for its values, in place of Optuna's; it knows no Optuna.
+
+A function calls `trial.suggest_float("log_lr", -6, -4)`; the answer comes from whoever replays the function: a search
+that draws or perturbs, or a slot that knows the trial's values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from trainables.errors import InputError
+from trainables.spec import Params, Value
+
+PLAIN = (bool, int, float, str)
+MOST_NAMES = 1000  # that one call may ask for: beyond it a loop over suggestions has no end
+
+
+@dataclass(frozen=True, eq=False)
+class Suggestion:
+    """The values that one `suggest_*` call leaves to the search: a range with both ends included, or choices.
+
+    Two are equal if they have the same values: true is not 1.
+    """
+
+    kind: Literal["float", "int", "categorical"]
+    low: float = 0
+    high: float = 0
+    step: float | None = None  # from `low` on; None: any number between
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.kind, self.low, self.high, self.step, self.log, *((type(one), one) for one in self.choices)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Suggestion) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def holds(self, value: Value) -> bool:
+        """True if `value` is one of its values, up to the rounding of a last digit on a lattice."""
+        if self.kind == "categorical":
+            return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int if self.kind == "int" else int | float):
+            return False
+        position = 0.0 if self.step is None else (value - self.low) / self.step
+        slack = 0.0 if self.step is None else self.step * 1e-6
+        return self.low - slack <= value <= self.high + slack and abs(position - round(position)) <= 1e-6
+
+    def __str__(self) -> str:
+        if self.kind == "categorical":
+            return f"one of {', '.join(map(repr, self.choices))}"
+        scale = ", logarithmic" if self.log else ""
+        step = "" if self.step is None or (self.kind == "int" and self.step == 1) else f" by {self.step:g}"
+        return f"{self.kind} from {self.low:g} to {self.high:g}{step}{scale}"
+
+
+Answer: TypeAlias = Callable[[str, Suggestion], Value]
+
+
+@dataclass
+class SuggestingTrial:
+    """What a function of a trial is called with, in place of Optuna's: `suggest_*` gives what `answer` says.
+
+    A name that is asked for again has the same answer. Also a mapping of the values asked for so far, as the other
+    backends pass one. It is never pruned, and what is reported to it goes nowhere: the trainable reports.
+    """
+
+    answer: Answer
+    number: int = 0  # of the trial in its study; 0 where it is not known
+    params: dict[str, Value] = field(default_factory=dict)  # asked for so far, in that order
+    suggestions: dict[str, Suggestion] = field(default_factory=dict)  # the same names
+    user_attrs: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, params: Params, number: int = 0) -> SuggestingTrial:
+        """A trial whose answers are `params`, all of which can be read from the beginning."""
+        return cls(replaying(params), number, dict(params))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A number between `low` and `high`; with a step, one of low, low + step, ..."""
+        if log and step is not None:
+            raise InputError(f"space.{name}", step, "a logarithmic range has no step", "leave out step or log")
+        value = self._ask(name, Suggestion("float", float(low), float(high), step and float(step), log))
+        return float(value)  # type: ignore[arg-type]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """A whole number between `low` and `high`; with a step, one of low, low + step, ..."""
+        if log and step != 1:
+            raise InputError(f"space.{name}", step, "a logarithmic range has no step", "leave out step or log")
+        for bound in (low, high, step):
+            if int(bound) != bound:
+                raise InputError(f"space.{name}", bound, "must be a whole number", "use suggest_float for others")
+        value = self._ask(name, Suggestion("int", int(low), int(high), int(step), log))
+        return int(value)  # type: ignore[arg-type]
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of `choices`."""
+        plain_ones = tuple(plain(choice, f"space.{name}") for choice in choices)
+        return self._ask(name, Suggestion("categorical", choices=plain_ones))
+
+    def suggest_uniform(self, name: str, low: float, high: float) -> float:
+        """The same as `suggest_float`: Optuna's older name."""
+        return self.suggest_float(name, low, high)
+
+    def suggest_loguniform(self, name: str, low: float, high: float) -> float:
+        """The same as `suggest_float(log=True)`: Optuna's older name."""
+        return self.suggest_float(name, low, high, log=True)
+
+    def suggest_discrete_uniform(self, name: str, low: float, high: float, q: float) -> float:
+        """The same as `suggest_float(step=q)`: Optuna's older name."""
+        return self.suggest_float(name, low, high, step=q)
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Kept in `user_attrs`; it goes nowhere else."""
+        self.user_attrs[key] = value
+
+    def report(self, value: float, step: int) -> None:
+        """Nothing: the trainable's own reports are what a strategy decides by."""
+
+    def should_prune(self) -> bool:
+        """False: a strategy stops trials from outside."""
+        return False
+
+    def __getitem__(self, name: str) -> Value:
+        return self.params[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.params
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.params)
+
+    def keys(self) -> Any:
+        """The names asked for so far."""
+        return self.params.keys()
+
+    def items(self) -> Any:
+        """The names asked for so far with their values."""
+        return self.params.items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of `name`, or `default` where it was not asked for."""
+        return self.params.get(name, default)
+
+    def _ask(self, name: str, suggestion: Suggestion) -> Value:
+        if not isinstance(name, str):
+            raise InputError("space", name, "a hyperparameter's name must be a text", "such as 'learning_rate'")
+        known = self.suggestions.get(name)
+        if known is not None and known != suggestion:
+            rule = f"is asked for twice in one call, as {known} and as {suggestion}"
+            raise InputError("space", name, rule, "give the second another name")
+        if known is None:
+            if len(self.suggestions) == MOST_NAMES:
+                step = "does a loop over suggestions end?"
+                raise InputError("space", name, f"one call asks for more than {MOST_NAMES} names", step)
+            check(name, suggestion)
+            self.params[name] = self.answer(name, suggestion)
+            self.suggestions[name] = suggestion
+        return self.params[name]
+
+
+def check(name: str, suggestion: Suggestion) -> None:
+    """Refuses a suggestion that leaves no value.
+
+    Raises:
+        InputError: no choice, or bounds and step between which nothing lies.
+    """
+    place, low, high, step = f"space.{name}", suggestion.low, suggestion.high, suggestion.step
+    if suggestion.kind == "categorical":
+        if not suggestion.choices:
+            raise InputError(place, [], "must name at least one choice", "add one, or leave the name out")
+        return
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise InputError(place, [low, high], "low must be at most high, both finite", "mend the range")
+    if suggestion.log and low <= 0:
+        raise InputError(place, low, "a logarithmic range begins above 0", "raise low, or leave out log")
+    if step is not None and step <= 0:
+        raise InputError(place, step, "the step must be greater than 0", "leave it out for any number between")
+
+
+def plain(value: Any, place: str = "space") -> Value:
+    """`value` as a plain number, text, true, false or None; NumPy's are converted.
+
+    Args:
+        place: what the error names.
+
+    Raises:
+        InputError: it is a list, a mapping or an object.
+    """
+    if hasattr(value, "item") and hasattr(value, "dtype"):
+        value = value.item()
+    if value is None or isinstance(value, PLAIN):
+        return value
+    step = "let the search choose a name or a number, and look the rest up by it in `def hp_space(trial)`"
+    raise InputError(place, value, "a value must be a number, a text, true, false or None", step)
+
+
+def replaying(params: Params) -> Answer:
+    """Answers with the values of `params`.
+
+    Raises:
+        InputError: when called, for a name that it does not hold, or a value outside what is asked for.
+    """
+
+    def answer(name: str, suggestion: Suggestion) -> Value:
+        if name not in params:
+            step = "the function must ask for the same names whenever it gets the same answers"
+            raise InputError("space", name, f"is asked for ({suggestion}) and the trial has no such value", step)
+        if not suggestion.holds(params[name]):
+            rule = f"is now {suggestion}, and the trial was given a value outside it"
+            raise InputError(f"space.{name}", params[name], rule, "a function must not change in the middle of a study")
+        return params[name]
+
+    return answer
