@@ -12,13 +12,13 @@ from trainables.epochs import ROUNDING
 from trainables.errors import InputError, nearest
 from trainables.model_files import longest_input
 from trainables.models import check_model
-from trainables.spec import ADAM_ONLY, LARGEST_SEED, TUNABLES
+from trainables.spec import ADAM_ONLY, LARGEST_SEED
 from trainables.tasks import find_task, find_tasks
-from tuning.checks import machine_checks, store_checks, user_code, value_checks
+from tuning.checks import machine_checks, space_checks, store_checks, user_code, value_checks
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
 from tuning.checks.versions import unsupported
-from tuning.space import FunctionSpace, NamedSpace, unknown_name
+from tuning.space import NamedSpace
 from tuning.spec import ExperimentSpec, folder_name
 
 
@@ -80,7 +80,7 @@ def _model(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     if spec.trainable != "finetune":
         return
-    typed = _typed(draft)
+    typed = space_checks.typed(draft)
     keys = [name.removeprefix("model.") for name in typed if name.startswith("model.")]
     for path, rule in check_model(spec, keys):
         yield Mistake(typed.get(path, path), rule)
@@ -103,17 +103,9 @@ def _max_length(draft: Draft) -> Iterator[Mistake]:
             yield Mistake(path, f"the model {spec.model} takes at most {limit} tokens", tokens, "lower it")
 
 
-def _typed(draft: Draft) -> dict[str, str]:
-    """Each tunable that stands anywhere in the spec, with its path."""
-    spec = draft.spec
-    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
-    fixed = {name: join("fixed", name) for name in spec.fixed}
-    return fixed | {name: join(where, name) for where, space in spaces for name in space.names}
-
-
 def _unread(draft: Draft) -> Iterator[Mistake]:
     """Tunables that this task's loss, or the optimizers of this spec, would never read."""
-    spec, typed = draft.spec, _typed(draft)
+    spec, typed = draft.spec, space_checks.typed(draft)
     if spec.trainable != "finetune":
         return
     task = find_tasks().get(spec.task or "")
@@ -130,37 +122,6 @@ def _unread(draft: Draft) -> Iterator[Mistake]:
             yield Mistake(typed.pop(name), rule, next_step="remove it")
 
 
-def _space(draft: Draft) -> Iterator[Mistake]:
-    spec = draft.spec
-    epochs = None if "epochs" in draft.broken else spec.epochs
-    if spec.hp_space is not None:
-        return  # the names are the function's own
-    for path, rule in spec.space.refusals(epochs, spec.tunable):
-        yield Mistake(join("space", path), rule)
-    for where, strategy in draft.strategies():
-        for path, rule in strategy.space.refusals(epochs, spec.tunable) if strategy.space else ():
-            yield Mistake(join(where, "space", path), rule)
-
-
-def _fixed(draft: Draft) -> Iterator[Mistake]:
-    spec = draft.spec
-    searched = {name for _, strategy in draft.strategies() for name in spec.space_of(strategy).names}
-    for name, value in spec.fixed.items():
-        path, tunable = join("fixed", name), spec.tunable(name)
-        if tunable is None:
-            yield Mistake(path, unknown_name(name), value)
-        elif rule := tunable.refusal(value):
-            yield Mistake(path, rule, value)
-        if name in searched | set(spec.space.names):
-            yield Mistake(path, "stands in the space, too", value, "keep it in one of the two places")
-    if {"warmup_steps", "warmup_ratio"} <= searched | spec.fixed.keys() and not {
-        "warmup_steps",
-        "warmup_ratio",
-    } <= searched:
-        name = next(name for name in ("warmup_ratio", "warmup_steps") if name in spec.fixed)
-        yield Mistake(join("fixed", name), "warmup_steps and warmup_ratio both set the warm-up", next_step="keep one")
-
-
 def _strategy_names(draft: Draft) -> Iterator[Mistake]:
     seen: dict[str, str] = {}
     for path, strategy in draft.strategies():
@@ -172,47 +133,6 @@ def _strategy_names(draft: Draft) -> Iterator[Mistake]:
         if other != path:
             step = "give each a `label`"
             yield Mistake(join(path, "label"), f"{other} has the same name", strategy.name, step)
-
-
-def _strategy_spaces(draft: Draft) -> Iterator[Mistake]:
-    for path, strategy in draft.strategies():
-        space, own = draft.spec.space_of(strategy), strategy.space is not None
-        if not space.names:
-            step = "give `space` at least one hyperparameter"
-            yield Mistake(
-                join(path, "space") if own else "space", f"{strategy.name} has nothing to search", next_step=step
-            )
-            continue
-        for below, rule in strategy.refusals(space, draft.spec.epochs):
-            shared = not own and below.split(".")[0] == "space"
-            yield Mistake(below if shared else join(path, below), f"{strategy.name}: {rule}" if shared else rule)
-
-
-def _changed_in_flight(draft: Draft) -> Iterator[Mistake]:
-    """Values that a strategy would change in the middle of a trial, where the trial could not go on with others."""
-    for path, strategy in draft.strategies():
-        own = strategy.space is not None
-        for name in strategy.changed_in_flight(draft.spec.space_of(strategy)):
-            tunable = draft.spec.tunable(name)
-            if tunable is None or tunable.in_flight:  # unknown: told by `_space`
-                continue
-            rule = f"{strategy.name}: {name} cannot change in the middle of a trial: {tunable.why_not_in_flight}"
-            step = "add mutate: false (drawn once, then inherited with the donor's weights), or fix it"
-            yield Mistake(join(path if own else "", "space", name), rule, next_step=step)
-
-
-def _in_flight(draft: Draft) -> Iterator[Mistake]:
-    """Names whose change is the user's word: of a trainable of their own, in some space, and not ours to judge."""
-    spec, typed = draft.spec, _typed(draft)
-    for position, name in enumerate(spec.in_flight):
-        path = join("in_flight", position)
-        if not spec.own and spec.hp_space is None and not isinstance(spec.space, FunctionSpace):
-            rule = f"of {spec.trainable} it is known what may change in flight; this is for a trainable of your own"
-            yield Mistake(path, rule, name, "remove it")
-        elif name in TUNABLES and not TUNABLES[name].in_flight:
-            yield Mistake(path, f"cannot change in flight: {TUNABLES[name].why_not_in_flight}", name, "remove it")
-        elif name not in typed:
-            yield Mistake(path, "stands in no space", name, nearest(name, typed) if typed else "remove it")
 
 
 def _epochs(draft: Draft) -> Iterator[Mistake]:
@@ -278,13 +198,13 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (user_code.check_space, ""),
         (_model, "model revision trainable trust_remote_code"),
         (_max_length, "data fixed model space strategies trainable"),
-        (_space, "space trainable"),
+        (space_checks.check_space, "space trainable"),
         (_unread, "task trainable space fixed strategies"),
-        (_fixed, "fixed space trainable"),
+        (space_checks.check_fixed, "fixed space trainable"),
         (_strategy_names, "strategies"),
-        (_strategy_spaces, "strategies space space.* epochs"),
-        (_changed_in_flight, "strategies space space.* in_flight trainable"),
-        (_in_flight, "in_flight strategies strategies.* space space.* fixed fixed.* trainable"),
+        (space_checks.check_strategy_spaces, "strategies space space.* epochs"),
+        (space_checks.check_changes, "strategies space space.* in_flight trainable"),
+        (space_checks.check_in_flight, "in_flight strategies strategies.* space space.* fixed fixed.* trainable"),
         (_epochs, "epochs report_every_epochs fixed"),
         (_endless, "strategies budget"),
         (_seeds, "seed seeds"),
