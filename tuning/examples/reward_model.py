@@ -57,11 +57,12 @@ def head(
 ) -> nn.Sequential:
     """Dropout, then per layer: linear, layer norm, activation, dropout; then one number."""
     layers: list[nn.Module] = [nn.Dropout(dropout)]
+    after = width
     for i in range(num_hidden_layers):
-        before, width = width, int(width * (hidden_dim_ratio if i == 0 else 0.5))
-        norm = [nn.LayerNorm(width)] if use_layer_norm else []
-        layers += [nn.Linear(before, width), *norm, ACTIVATIONS[activation](), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(width, 1))
+        before, after = after, int(width * hidden_dim_ratio * 0.5**i)
+        norm = [nn.LayerNorm(after)] if use_layer_norm else []
+        layers += [nn.Linear(before, after), *norm, ACTIVATIONS[activation](), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(after, 1))
 
 
 class RewardTrainer(Trainer):
