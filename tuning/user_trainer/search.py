@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.errors import InputError
 from trainables.user_trainer.rebuilt import RebuiltTrainer
+from tuning.user_trainer.in_flight import require_perturbable
 from tuning.user_trainer.request import Request, prepare
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ def hyperparameter_search(
         keywords=keywords,
     )
     prepared = prepare(request)
+    given = trainer if isinstance(prepared.factory, RebuiltTrainer) else None
+    if given is not None:
+        require_perturbable(given, prepared.spec)
     if (named := NamedStudy.asked_for(keywords, prepared.spec)) is not None:
         assert prepared.spec.objective is not None  # `prepare` gives every search one
         may_exist = prepared.resume or bool(keywords.get("load_if_exists"))
@@ -116,4 +120,4 @@ def hyperparameter_search(
     outcome = run_experiment(prepared.spec, progress=prepared.progress, resume=prepared.resume, fresh=fresh)
     if named is not None:
         named.add(outcome)
-    return best_run(outcome, prepared, trainer if isinstance(prepared.factory, RebuiltTrainer) else None)
+    return best_run(outcome, prepared, given)
