@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
-from trainables.errors import nearest
+from trainables.errors import InputError, nearest
 from trainables.spec import TUNABLES
+from trainables.user_trainer.suggested import returned
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
 from tuning.space import FunctionSpace, unknown_name
+from tuning.spec import ExperimentSpec
 
 
 def typed(draft: Draft) -> dict[str, str]:
@@ -92,3 +95,24 @@ def check_in_flight(draft: Draft) -> Iterator[Mistake]:
             yield Mistake(path, f"cannot change in flight: {TUNABLES[name].why_not_in_flight}", name, "remove it")
         elif name not in stated:
             yield Mistake(path, "stands in no space", name, nearest(name, stated) if stated else "remove it")
+
+
+def beside_a_function(draft: Draft, name: str) -> Iterator[Mistake]:
+    """Fields that contradict a function: a trial is given what that returns for what it has asked for."""
+    if draft.spec.hp_space is not None:
+        yield Mistake("hp_space", f"{name} makes what a trial is given", draft.spec.hp_space, "remove it")
+    for path, strategy in draft.strategies():
+        if strategy.space is not None:
+            rule = f"{strategy.name} would search names that {name} does not ask for, or leave some out"
+            yield Mistake(join(path, "space"), rule, next_step="remove it; a branch of the function may do the same")
+
+
+def unanswered(spec: ExperimentSpec, function: str) -> Iterator[Mistake]:
+    """Values of a declared space that the function named beside it does not ask for in that way."""
+    for strategy in spec.strategies:
+        drawn = spec.space_of(strategy).sample(random.Random(0))
+        try:
+            returned(function, {**spec.fixed, **drawn})
+        except InputError as error:
+            yield Mistake("hp_space", error.rule, error.value, error.next_step)
+            return

@@ -33,26 +33,17 @@ def mistakes_in(draft: Draft) -> list[Mistake]:
 
 
 def mistakes_in_named_space(spec: ExperimentSpec) -> list[Mistake]:
-    """Imports the space that `spec` names, if it does, and finds what the checks that read it would have found."""
+    """Imports the space that `spec` names, or the function that is given its values, and finds what is wrong with it:
+    of a space what the checks that read it would have found."""
     if not isinstance(spec.space, NamedSpace):
-        return []
+        return [] if spec.hp_space is None else list(space_checks.unanswered(spec, spec.hp_space))
     try:
         space, suggests = spec.space.resolved(spec.tunable), spec.space.suggests
     except InputError as error:
         return [Mistake(error.name, error.rule, error.value, error.next_step)]
     draft = Draft(spec.model_copy(update={"space": space}), positions=tuple(range(len(spec.strategies))))
     found = [mistake for check, reads in CHECKS if "space" in reads for mistake in check(draft)]
-    return [*_beside_a_function(draft, spec.space.name), *found] if suggests else found
-
-
-def _beside_a_function(draft: Draft, name: str) -> Iterator[Mistake]:
-    """Fields that contradict a function: a trial is given what that returns for what it has asked for."""
-    if draft.spec.hp_space is not None:
-        yield Mistake("hp_space", f"{name} makes what a trial is given", draft.spec.hp_space, "remove it")
-    for path, strategy in draft.strategies():
-        if strategy.space is not None:
-            rule = f"{strategy.name} would search names that {name} does not ask for, or leave some out"
-            yield Mistake(join(path, "space"), rule, next_step="remove it; a branch of the function may do the same")
+    return [*space_checks.beside_a_function(draft, spec.space.name), *found] if suggests else found
 
 
 def _task(draft: Draft) -> Iterator[Mistake]:

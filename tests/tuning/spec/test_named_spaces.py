@@ -22,15 +22,15 @@ CONDITIONAL = f"{SPACES}:conditional"
 RANDOM = {"kind": "random", "trials": 4}
 
 
-def fields(space: str = CONDITIONAL, **changed: Any) -> dict[str, Any]:
+def fields(space: Any = CONDITIONAL, **changed: Any) -> dict[str, Any]:
     return curve_fields("runs", space=space, **{"strategies": [dict(RANDOM)], **changed})
 
 
-def spec_of(space: str = CONDITIONAL, **changed: Any) -> ExperimentSpec:
+def spec_of(space: Any = CONDITIONAL, **changed: Any) -> ExperimentSpec:
     return load_spec(fields(space, **changed))
 
 
-def refusals(space: str = CONDITIONAL, **changed: Any) -> list[Mistake]:
+def refusals(space: Any = CONDITIONAL, **changed: Any) -> list[Mistake]:
     with pytest.raises(SpecError) as caught:
         require_runnable(spec_of(space, **changed))
     return list(caught.value.mistakes)
@@ -112,12 +112,18 @@ def test_a_name_that_leads_nowhere_is_told_when_the_spec_is_read(space: str, wor
         ),
         (f"{SPACES}:large", {"strategies": [{"kind": "grid", "points": 6}]}, "strategies.0.points", "more than 10,000"),
         (CONDITIONAL, {"hp_space": CONDITIONAL}, "hp_space", "makes what a trial is given"),
+        (
+            {"log_lr": {"uniform": [-5, -2]}},
+            {"hp_space": f"{SPACES}:static"},
+            "hp_space",
+            "'weight_decay': is asked for (float from 0 to 0.3) and the trial has no such value",
+        ),
         (CONDITIONAL, {"fixed": {"weight_decay": 0.1}}, "fixed.weight_decay", "stands in the space, too"),
         (CONDITIONAL, {"in_flight": ["log_rl"]}, "in_flight.0", "did you mean log_lr?"),
     ],
 )
 def test_what_is_wrong_with_the_space_is_told_before_a_run(
-    space: str, changed: dict[str, Any], path: str, words: str
+    space: Any, changed: dict[str, Any], path: str, words: str
 ) -> None:
     (told,) = refusals(space, **changed)
     assert told.path == path
