@@ -129,7 +129,7 @@ def run_spec(
     from tuning.report import print_comparison
 
     try:
-        print_comparison(compare(outcome, spec=spec.model_dump(mode="json")))
+        print_comparison(compare(outcome, spec=spec.plain()))
         sys.stdout.flush()
     except (OSError, SystemExit):  # the second is rich's, for a pipe that was closed
         drop_output()

@@ -190,7 +190,7 @@ def train_final(
         device_seconds=(built.seconds + done.lost) * session.devices_per_trial,
         time=time.time(),
     )
-    looks = sum(len(study.finals) for study in outcome.studies)
+    looks = sum(bool(final.metrics) for study in outcome.studies for final in study.finals)
     writer.add_final(model)
     say(_on_test(model, winner.study.metric))
     final = KeptModel(spec, winner, model, built.scores, built.provenance, built.label_names, looks)

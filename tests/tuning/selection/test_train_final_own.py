@@ -20,14 +20,13 @@ from trainables.spec import FineTuneSpec
 from trainables.user_trainer.final_trainer import joined, on_all_rows
 from trainables.user_trainer.suggested import given
 from trainables.user_trainer.user_training import UserTraining
-from tuning import load_spec
+from tuning import cli, load_spec
 from tuning.finish.best_spec import best_spec
 from tuning.finish.train_final import Target
 from tuning.finish.winner import winner_of
 from tuning.outcome import ExperimentOutcome
-from tuning.spec_file import parse
-
-pytestmark = pytest.mark.unit
+from tuning.spec_file import dump, parse
+from tuning.testing.simulated_ray import simulated_ray
 
 SPEC = FineTuneSpec(trainable="tests.support.user_trainers:make_trainer", epochs=1)
 
@@ -50,6 +49,7 @@ class OwnLoader(Trainer):
             self.train_dataset = given
 
 
+@pytest.mark.unit
 def test_it_trains_on_training_and_validation_rows_and_nothing_ends_it_early() -> None:
     stopping = {"metric_for_best_model": "accuracy", "load_best_model_at_end": True, "save_strategy": "epoch"}
 
@@ -64,6 +64,7 @@ def test_it_trains_on_training_and_validation_rows_and_nothing_ends_it_early() -
     assert EarlyStoppingCallback not in kinds
 
 
+@pytest.mark.unit
 def test_rows_of_every_kind_are_put_together_and_what_does_not_fit_is_refused_by_its_name() -> None:
     left, right = datasets.Dataset.from_dict({"a": [1, 2]}), datasets.Dataset.from_dict({"a": [3], "b": [0]})
     assert joined(left, right)["a"][:] == [1, 2, 3]
@@ -81,6 +82,7 @@ def test_rows_of_every_kind_are_put_together_and_what_does_not_fit_is_refused_by
             joined(train, validation)
 
 
+@pytest.mark.unit
 def test_a_loader_that_would_not_read_the_validation_rows_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"get_train_dataloader: .*reads 64 rows, .* has 96; have it read self.train_d"
@@ -88,12 +90,35 @@ def test_a_loader_that_would_not_read_the_validation_rows_is_refused() -> None:
         on_all_rows(lambda params: trainer(params, kind=OwnLoader))({})
 
 
+@pytest.mark.tune
+def test_without_test_rows_the_model_is_kept_without_a_score_and_its_card_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = user_trainer_fields(
+        "runs",
+        trainable="tests.support.user_trainers:without_test_rows",
+        epochs=1,
+        strategies=[{"kind": "grid", "points": 1}],
+    )
+    Path("spec.yaml").write_text(dump(raw))
+    with simulated_ray():
+        assert cli.main(["run", "spec.yaml"]) == 0, capsys.readouterr().err
+        told = capsys.readouterr().out
+        assert "data.validation_fraction" not in told
+        assert cli.main(["train-final", "whole"]) == 0, capsys.readouterr().err
+    assert "not scored on test: the Trainer has no test_dataset with a score loss" in capsys.readouterr().err
+    assert "This model has no score of its own" in Path("whole-model/README.md").read_text()
+
+
+@pytest.mark.unit
 def test_what_a_library_keeps_in_folders_of_its_own_stays_there(tmp_path: Path) -> None:
     files = {"best.yaml": b"a", "README.md": b"b", "1_Pooling/config.json": b"c"}
     Target(tmp_path / "model").write(files)
     assert (tmp_path / "model/1_Pooling/config.json").read_bytes() == b"c"
 
 
+@pytest.mark.unit
 def test_a_best_configuration_that_a_function_was_asked_for_is_given_to_it_again() -> None:
     space = "tests.support.own_spaces:static"
     spec = load_spec(user_trainer_fields("runs", space=space, strategies=[{"kind": "random", "trials": 1}]))
