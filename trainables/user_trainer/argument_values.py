@@ -27,13 +27,16 @@ RENAMED = {
     "per_gpu_eval_batch_size": "write per_device_eval_batch_size",
 }
 
+OF_A_PROCESS = ("local_rank",)  # not the training's
+
 
 def fields_of(arguments: Any) -> dict[str, Any]:
     """The values of all fields of a TrainingArguments object, or of a subclass, by name: what its class makes again.
 
     `to_dict` is no source for it: it hides tokens and turns enumerations into texts.
     """
-    return {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments) if field.init}
+    names = (field.name for field in dataclasses.fields(arguments) if field.init and field.name not in OF_A_PROCESS)
+    return {name: getattr(arguments, name) for name in names}
 
 
 def field_names(arguments_class: type) -> set[str]:

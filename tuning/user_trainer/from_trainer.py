@@ -52,6 +52,9 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
     if trainer.eval_dataset is None:
         step = "give the Trainer an eval_dataset of its own"
         raise InputError("trainer.eval_dataset", None, "a search goes by evaluations", step)
+    if trainer.args.world_size > 1:
+        step = "start the script as one process, and give cluster={'gpus_per_trial': 2} for trials of two processes"
+        raise InputError("args.world_size", trainer.args.world_size, "each process would search", step)
     parameters = _parameters(kind)
     given = {name: getattr(trainer, name) for name in KEPT}
     _refuse_lost(kind, parameters, given)

@@ -17,7 +17,7 @@ from trainables.training import kind_of as kind_of_trainable
 from trainables.training import load_trainable
 from trainables.user_trainer.extended import Extended
 from trainables.user_trainer.rebuilt import RebuiltTrainer
-from trainables.user_trainer.shipped import ship
+from trainables.user_trainer.shipped import is_shipped, ship
 from tuning.experiments import UnknownExperiment, find_experiment
 from tuning.given import kind_of, short
 from tuning.space import Space
@@ -106,10 +106,10 @@ def prepare(request: Request) -> Prepared:
     before = _recorded(name, storage) if wishes.resume or wishes.go_on else None
     raw = {
         **_shipped(request, factory, searched, space, storage),
-        **({key: before[key] for key in ("trainable", "space")} if before else {}),
         **_sections(request, factory, wishes, objective, strategies, space),
         "name": name,
     }
+    raw |= {key: before[key] for key in ("trainable", "space") if before and _was_shipped(before[key], raw[key])}
     spec = load_spec(_merged(raw, {**wishes.spec, "name": name}), request.overrides or ())
     resume = wishes.resume or (wishes.go_on and before is not None)
     return Prepared(spec, factory, space, resume, wishes.progress)
@@ -199,6 +199,11 @@ def _recorded(name: str, storage: str) -> Mapping[str, Any] | None:
         kept = find_experiment(name, storage) / SPEC_FILE
         return parse(read_text(kept), str(kept))
     return None
+
+
+def _was_shipped(before: Any, now: Any) -> bool:
+    """A run goes on with the objects that it began with: pickled again, they may be other bytes."""
+    return all(isinstance(name, str) and is_shipped(name) for name in (before, now))
 
 
 def _shipped(request: Request, factory: Any, searched: SearchedSpace, space: Space, storage: str) -> dict[str, Any]:
