@@ -23,8 +23,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.heartbeat import Heartbeat, pulse, waiting, working
 from trainables.memory_mark import killed_by_monitor, mark_memory, read_mark
-from trainables.spec import TRAININGS, FineTuneSpec, Params, Value
-from trainables.training import Evaluation, Scores, Training, build, kind_of, load_trainable
+from trainables.spec import FineTuneSpec, Params, Value
+from trainables.training import Evaluation, Scores, Training, build, divides_rows
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +48,7 @@ def workers_for(trainable: str, gpus: float) -> int:
     Raises:
         ValueError: `trainable` names nothing that can be run.
     """
-    return int(gpus) if gpus >= 2 and _divides(trainable) else 1
-
-
-def _divides(trainable: str) -> bool:
-    """A Trainer of the user's own is `DistributedDataParallel` among several processes."""
-    if trainable in TRAININGS:
-        return trainable == "finetune"
-    return kind_of(trainable) == "factory" or getattr(load_trainable(trainable), "divides_rows", False)
+    return int(gpus) if gpus >= 2 and divides_rows(trainable) else 1
 
 
 def builder(workers: int, heartbeat: Heartbeat | None = None) -> Callable[[Params, FineTuneSpec], Training]:
@@ -214,7 +207,8 @@ class Together:
         self._call("restore", folder, moments=moments)
 
     def _call(self, verb: str, *args: Any, **options: Any) -> Any:
-        return self._team.call("call", self._number, verb, args, options)[0]
+        answer, self.horizon = self._team.call("call", self._number, verb, args, options)[0]
+        return answer
 
 
 class Worker:
@@ -242,13 +236,14 @@ class Worker:
             training = self._trainings[number] = build(params, spec)
         return training.horizon, dict(training.provenance)
 
-    def call(self, number: int, verb: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-        """One of the four verbs."""
+    def call(self, number: int, verb: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, float]:
+        """One of the four verbs: what that returns, and the horizon, which may have come nearer (early stopping)."""
+        training = self._trainings[number]
         with working():
-            answer = getattr(self._trainings[number], verb)(*args, **options)
+            answer = getattr(training, verb)(*args, **options)
         if isinstance(answer, Evaluation):
             pulse.report(answer.epoch)
-        return answer
+        return answer, training.horizon
 
     def forget(self, number: int) -> None:
         """Free what the trial holds. It may never have been built here."""

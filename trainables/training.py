@@ -173,6 +173,18 @@ def is_training(name: str) -> bool:
     return kind_of(name) != "function"
 
 
+def divides_rows(name: str) -> bool:
+    """Whether what `trainable:` names computes a trial in a process per GPU, where that holds several. A class says so
+    by `divides_rows = True`; the Trainers of a factory do, by DDP, unless that has `divides_rows = False`.
+
+    Raises:
+        ValueError: as `load_trainable`.
+    """
+    if name in TRAININGS:
+        return name == "finetune"
+    return bool(getattr(load_trainable(name), "divides_rows", kind_of(name) == "factory"))
+
+
 def build(params: Params, spec: FineTuneSpec) -> Training:
     """The Training that `spec.trainable` names, imported where it computes: a driver needs no torch."""
     take_cores()

@@ -64,11 +64,15 @@ def trained_in_words(spec: ExperimentSpec) -> str:
     """
     if not spec.own:
         return f"{spec.task} with {spec.model}" if spec.trainable == "finetune" else f"{spec.trainable}, a formula"
-    from trainables.training import kind_of
+    from trainables.training import divides_rows, kind_of
 
     task = f", task {spec.task}" if spec.task else ""
     passed = ", passed from Python" if spec.trainable.startswith(SHIPPED) else ""
-    return f"{called(spec.trainable)} ({OWN_KINDS[kind_of(spec.trainable)]}{passed}){task}"
+    kind, gpus = kind_of(spec.trainable), spec.cluster.gpus_per_trial
+    divided = ""
+    if kind == "factory" and isinstance(gpus, int | float) and gpus >= 2 and divides_rows(spec.trainable):
+        divided = f", in {gpus:g} processes: per_device_train_batch_size is the rows of each"
+    return f"{called(spec.trainable)} ({OWN_KINDS[kind]}{passed}{divided}){task}"
 
 
 def planned_lines(spec: ExperimentSpec) -> Iterator[str]:

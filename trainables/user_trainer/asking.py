@@ -8,13 +8,15 @@ from transformers import TrainerCallback, TrainerControl
 
 from trainables.heartbeat import step_done
 from trainables.user_trainer import own_values
+from trainables.user_trainer.processes import agree
 
 if TYPE_CHECKING:
     from trainables.user_trainer.paused import PausedTraining
 
 
 class Asking(TrainerCallback):  # type: ignore[misc]
-    """Asks for evaluations where they are due, and gives signs of life. The last of the callbacks."""
+    """Asks for evaluations where they are due, and gives signs of life. The last of the callbacks: what those before it
+    have asked for in one process of several holds in all."""
 
     def __init__(self, training: PausedTraining) -> None:
         self.training = training
@@ -32,9 +34,10 @@ class Asking(TrainerCallback):  # type: ignore[misc]
         """Nobody may wait for it any more."""
         self.training.thread.check()
 
-    def on_substep_end(self, *args: Any, **kwargs: Any) -> None:
+    def on_substep_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
         """A batch whose gradients are added up."""
         step_done()
+        agree(control)
 
     def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
         """A batch of an evaluation."""
@@ -44,6 +47,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
         """Within a pass; at its end `on_epoch_end` follows."""
         step_done()
+        agree(control)
         training = self.training
         assert training.steps is not None
         ends = training.steps.ends_pass(now.global_step) or control.should_training_stop or control.should_epoch_stop
@@ -51,6 +55,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
         """At the end of a pass, or of the training."""
+        agree(control)
         due = self.training.is_due or control.should_training_stop
         if due and self.training.evaluated_at != now.global_step:
             control.should_evaluate = True

@@ -47,16 +47,19 @@ def _optimizer(trainer: Trainer) -> dict[str, Value]:
 
 
 def provenance(trainer: Trainer) -> dict[str, Value]:
-    """The classes of Trainer and model, sizes of the data, device and precision."""
+    """The classes of Trainer and model, sizes of the data, device and precision; how many processes, if several, and
+    what the batch size counts there."""
     args = trainer.args
     cuda = args.device.type == "cuda"
     facts: dict[str, Value] = {
         "trainer": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
         "model": f"{type(trainer.model).__module__}.{type(trainer.model).__qualname__}",
         "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
-        "processes": args.world_size,  # each takes per_device_train_batch_size rows of a step
+        "processes": args.world_size,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
     }
+    if args.world_size > 1:
+        facts["per_device_train_batch_size"] = "the rows of one process"
     for name, rows in (("train_rows", trainer.train_dataset), ("validation_rows", trainer.eval_dataset)):
         if rows is not None and not isinstance(rows, dict) and has_length(rows):
             facts[name] = len(rows)

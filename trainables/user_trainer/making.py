@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch.distributed as dist
 from transformers import Trainer, TrainingArguments
 
 from trainables.checkpoint import random_state
@@ -18,11 +19,14 @@ from trainables.spec import FineTuneSpec, Params
 def tell_accelerate(replicas: Replicas) -> None:
     """Have accelerate find the process group that this process has joined, as `torchrun` would, if it has joined one.
 
-    Each process sees one device, so that it is the first of its own.
+    Each process sees one device, so that it is the first of its own. On CPUs, where no device tells of the others, they
+    are found only by those that are told to use the CPU.
     """
     if replicas.size > 1:
         among = {"RANK": replicas.rank, "WORLD_SIZE": replicas.size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
         os.environ.update({name: str(value) for name, value in among.items()})
+        if dist.get_backend() == "gloo":
+            os.environ["ACCELERATE_USE_CPU"] = "true"
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # asked for; the group is there already
 
 

@@ -12,6 +12,7 @@ What transformers 5.23 and 5.24 have no public way for is overridden here, and a
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from trainables.user_trainer import own_values, state
 from trainables.user_trainer.asking import Asking
 from trainables.user_trainer.making import Built
 from trainables.user_trainer.own_thread import OwnThread
+from trainables.user_trainer.processes import agree, settle_scale
 from trainables.user_trainer.steps import Steps
 
 
@@ -34,7 +36,7 @@ class Evaluated(NamedTuple):
     trained: float  # epochs of rows seen
     ended: bool  # `train()` has returned: at the horizon, or before, as a callback has asked for
     reached: bool  # it stands where it was to be evaluated; False: a callback has ended it before
-    loss: float  # sum of the losses of its steps; not finite if one of them was not
+    loss: float  # sum of the losses of its steps, in all processes; not finite if one of them was not
 
 
 class PausedTraining:
@@ -60,6 +62,7 @@ class PausedTraining:
         self.passes = self.first_of_pass = 0  # passes over the rows that were begun before this one, and the step then
         self.random_of_pass: dict[str, Any] | None = None
         self.evaluated_at = -1  # step
+        self.scale_is_settled = self.replicas.size == 1
         self.asking = Asking(self)
         self._kind = type(trainer)
         self._built = built if self._kind.call_model_init is Trainer.call_model_init else None
@@ -98,6 +101,7 @@ class PausedTraining:
         step = self.trainer.state.global_step
         self.trained = self.steps.epochs_at(step)
         loss = 0.0 if self.trainer.accelerator.scaler is not None else float(self.trainer._tr_loss)
+        loss = sum(self.replicas.gather(loss))
         return Evaluated(dict(self.told), self.trained, ended, step >= self.steps.step_at(self.target), loss)
 
     @property
@@ -206,6 +210,15 @@ class Pausing(Trainer):  # type: ignore[misc]
         self.training.told = told
         return told
 
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the user's; of several processes as of one."""
+        count, own = kwargs.get("num_items_in_batch"), super().compute_loss
+        if count is not None and not self.training.scale_is_settled:
+            self.training.scale_is_settled = settle_scale(
+                self, model, lambda number: own(model, copy.copy(inputs), num_items_in_batch=number), count
+            )
+        return own(model, inputs, *args, **kwargs)
+
     def call_model_init(self, trial: Any = None) -> Any:
         """As the user's, but the weights that were restored stay, and a fresh model is not made a second time."""
         return self.model if self.training.has_model() else super().call_model_init(trial)
@@ -234,7 +247,10 @@ class Pausing(Trainer):  # type: ignore[misc]
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         due = self.control.should_evaluate and (self.training.is_due or self.control.should_training_stop)
+        asked = self.control.should_log or self.control.should_evaluate or self.control.should_save
         super()._maybe_log_save_evaluate(*args, **kwargs)
+        if asked:  # by scores and logs a callback may end the training
+            agree(self.control)
         if due:
             self.training.pause()
 

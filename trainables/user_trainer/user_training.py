@@ -25,7 +25,7 @@ from trainables.replicas import Replicas
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
-from trainables.user_trainer import in_force, own_optimizer, rules, state
+from trainables.user_trainer import in_force, own_optimizer, processes, rules, state
 from trainables.user_trainer.making import tell_accelerate, while_it_is_made
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
@@ -38,7 +38,8 @@ Factory = Callable[[dict[str, Any]], Trainer]
 
 
 class UserTraining:
-    """One trial. Two with equal params, spec and data give equal numbers on a CPU, bit for bit.
+    """One trial, in each of the processes that compute it. Two with equal params, spec and data give equal numbers on
+    a CPU, bit for bit.
 
     Args:
         factory: makes the Trainer of a trial's values, not yet trained.
@@ -158,6 +159,7 @@ def _build(
         trainer = factory(Given(values, suggested_in(params)))
     part_done()
     rules.require_usable(trainer)
+    processes.require_divided(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)
     own_optimizer.call_own(trainer)
     return PausedTraining(trainer, thread, horizon, next((one for one in built if one.model is trainer.model), None))

@@ -209,6 +209,9 @@ def test_asha_stops_trials_of_two_processes(searches: tuple[Run, Run]) -> None:
         ("learning_curve", 2, 1),
         ("tests.support.replicated:Replicated", 3, 3),
         ("tests.support.own_trainables:train", 2, 1),
+        ("tests.support.user_trainers:make_trainer", 2, 2),  # by DDP
+        ("tests.support.user_trainers:make_trainer", 1, 1),
+        ("tests.support.divided_trainers:undivided", 2, 1),
     ],
 )
 def test_a_trainable_that_divides_its_rows_gets_a_process_per_gpu(trainable: str, gpus: float, workers: int) -> None:
