@@ -6,6 +6,7 @@ process, and whoever makes a new folder removes those that nobody holds.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -20,14 +21,29 @@ class Scratch:
 
     def __init__(self) -> None:
         sweep()
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._held = os.open(self.folder, os.O_RDONLY)
-        fcntl.flock(self._held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        while (held := _held_new()) is None:
+            pass
+        self.folder, self._held = held
 
     def remove(self) -> None:
         """With all that is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._held)
+
+
+def _held_new() -> tuple[Path, int] | None:
+    """A new folder and a lock on it; None: it was swept by another process before it was held."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    try:
+        held = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(BlockingIOError):  # about to be swept
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if folder.exists():
+            return folder, held
+    os.close(held)
+    return None
 
 
 def sweep() -> None:
