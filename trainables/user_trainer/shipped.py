@@ -11,23 +11,21 @@ import hashlib
 import io
 import pickle
 import re
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
 from trainables.errors import InputError
+from trainables.spec import SHIPPED
 from trainables.user_trainer import shipped_tables
 from trainables.user_trainer.own_modules import by_value, travels_by_value
 from trainables.user_trainer.shipped_files import Files
 from trainables.user_trainer.unpicklable import find_culprit
 
-PREFIX = "shipped:"
-
 
 def is_shipped(name: str) -> bool:
     """True if a name is of what `ship` has written."""
-    return name.startswith(PREFIX)
+    return name.startswith(SHIPPED)
 
 
 def ship(obj: object, storage: str, name: str) -> str:
@@ -61,7 +59,7 @@ def ship(obj: object, storage: str, name: str) -> str:
     file = f"{re.sub('[^A-Za-z0-9_.-]', '-', name)}-{digest}.pkl"
     if not files.has(file):
         files.write(file, lambda target: _write(data, target))
-    return PREFIX + files.at(file)
+    return SHIPPED + files.at(file)
 
 
 def load(name: str) -> Any:
@@ -73,7 +71,7 @@ def load(name: str) -> Any:
         InputError: it is not there, is another account's, is damaged, or needs a module that this machine lacks.
         OSError: it cannot be read.
     """
-    path = name.removeprefix(PREFIX)
+    path = name.removeprefix(SHIPPED)
     files, _ = Files.around(path)
     try:
         return _Unpickler(io.BytesIO(_read(path)), files).load()
@@ -140,13 +138,3 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, name: str) -> Any:
         """Called by pickle for what `persistent_id` has named."""
         return shipped_tables.take(name, self._files)
-
-
-def local_file(name: str) -> Path:
-    """The file behind a name, on this machine.
-
-    Raises:
-        InputError: it is not there, or belongs to another account.
-    """
-    files, file = Files.around(name.removeprefix(PREFIX))
-    return files.local(file)

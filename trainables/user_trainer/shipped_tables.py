@@ -7,6 +7,7 @@ in the pickle of the data set. What is loaded is mapped into memory, and is one 
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -116,8 +117,6 @@ def _identity(table: Any) -> str | None:
 
 
 def _status(path: str) -> tuple[int, int] | None:
-    import os
-
     try:
         found = os.stat(path)
     except OSError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from trainables.errors import InputError
 from trainables.user_trainer.reported import COMPUTED
+from tuning.given import short
 from tuning.user_trainer.wishes import NamedObjective
 
 MODES: dict[str, Literal["max", "min"]] = {"maximize": "max", "minimize": "min"}
@@ -58,3 +59,17 @@ def objective_of(
         step = "choose a metric by its name: objective='accuracy', or compute_objective=lambda metrics: ..."
         raise InputError("direction", direction, f"without compute_objective the loss is the objective, {has}", step)
     return Chosen("loss", "min")
+
+
+def named_objective(objective: Any) -> NamedObjective:
+    """The metric that a user names, alone or with its mode.
+
+    Raises:
+        InputError: it names none.
+    """
+    if isinstance(objective, str):
+        return NamedObjective(objective, None, "objective")
+    if isinstance(objective, Mapping) and set(objective) == {"metric", "mode"} and objective["mode"] in ("max", "min"):
+        return NamedObjective(objective["metric"], objective["mode"], "objective")
+    step = 'write objective="accuracy", or {"metric": "accuracy", "mode": "max"}'
+    raise InputError("objective", short(objective), "must name a metric", step)

@@ -26,7 +26,7 @@ from tuning.spec_file import parse, read_text
 from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.keywords import read_keywords
 from tuning.user_trainer.lengths import Lengths, evaluates_at_the_end_only, lengths_of, most_epochs
-from tuning.user_trainer.objectives import Chosen, objective_of
+from tuning.user_trainer.objectives import Chosen, named_objective, objective_of
 from tuning.user_trainer.spaces import (
     SearchedSpace,
     enter_sweep,
@@ -37,7 +37,7 @@ from tuning.user_trainer.spaces import (
     with_mutations,
 )
 from tuning.user_trainer.strategies import strategies_of
-from tuning.user_trainer.wishes import NamedObjective, Wishes
+from tuning.user_trainer.wishes import Wishes
 
 BACKENDS = ("optuna", "ray", "wandb")
 
@@ -102,7 +102,7 @@ def prepare(request: Request) -> Prepared:
     )
     strategies = strategies_of(request.strategies, wishes, space)
     _require_evaluations(getattr(request.trainer, "args", None), strategies)
-    storage, name = wishes.spec.get("cluster.storage", ClusterSpec().storage), _name(wishes)
+    storage, name = _storage(request, wishes), _name(wishes)
     before = _recorded(name, storage) if wishes.resume or wishes.go_on else None
     raw = {
         **_shipped(request, factory, searched, space, storage),
@@ -142,7 +142,7 @@ def _wishes_of(request: Request, factory: Any, space: Space) -> Wishes:
     if request.backend == "ray" and wishes.proposes is None and request.strategies is None and not wishes.population:
         wishes.proposes = "random"  # as Ray does without a search_alg
     if request.objective is not None:
-        wishes.objective = _named(request.objective)
+        wishes.objective = named_objective(request.objective)
     return wishes
 
 
@@ -151,15 +151,6 @@ def _count(trials: Any) -> int | None:
         return trials
     step = "such as 20; None searches until a budget (timeout) is spent"
     raise InputError("n_trials", short(trials), "must be a whole number, at least 1", step)
-
-
-def _named(objective: Any) -> NamedObjective:
-    if isinstance(objective, str):
-        return NamedObjective(objective, None, "objective")
-    if isinstance(objective, Mapping) and set(objective) == {"metric", "mode"} and objective["mode"] in ("max", "min"):
-        return NamedObjective(objective["metric"], objective["mode"], "objective")
-    step = 'write objective="accuracy", or {"metric": "accuracy", "mode": "max"}'
-    raise InputError("objective", short(objective), "must name a metric", step)
 
 
 def _lengths(request: Request, factory: Any, space: Space) -> Lengths:
@@ -183,6 +174,10 @@ def _require_evaluations(arguments: Any, strategies: list[dict[str, Any]]) -> No
     if deciding and arguments is not None and evaluates_at_the_end_only(arguments):
         step = 'set eval_strategy="epoch" (or "steps")'
         raise InputError("args.eval_strategy", "no", f"{deciding[0]} decides after evaluations on the way", step)
+
+
+def _storage(request: Request, wishes: Wishes) -> str:
+    return str(wishes.spec.get("cluster.storage") or (request.cluster or {}).get("storage") or ClusterSpec().storage)
 
 
 def _name(wishes: Wishes) -> str:

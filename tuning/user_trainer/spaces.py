@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainables.errors import InputError
-from trainables.spec import FineTuneSpec
+from trainables.spec import SHIPPED, FineTuneSpec
 from trainables.user_trainer.argument_values import field_names, fitting, unknown_name
 from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm, texts_in
-from trainables.user_trainer.shipped import PREFIX, ship
+from trainables.user_trainer.shipped import ship
 from tuning.space import FunctionSpace, Space, read_space
 from tuning.space.dimensions import Fixed
 from tuning.space.foreign import read_dimension
@@ -59,7 +59,7 @@ def perturbable(space: Space, in_flight: Sequence[str]) -> Space:
     """
     if isinstance(space, FunctionSpace):  # the spec does so itself
         return space
-    return space.allowing(FineTuneSpec(trainable=PREFIX, epochs=1, in_flight=tuple(in_flight)).tunable)
+    return space.allowing(FineTuneSpec(trainable=SHIPPED, epochs=1, in_flight=tuple(in_flight)).tunable)
 
 
 def with_mutations(space: Space, mutations: Mapping[str, Any]) -> Space:

@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.buckets import credentials, s3_server
 from trainables.errors import InputError
-from trainables.user_trainer.shipped import is_shipped, load, local_file, ship
+from trainables.spec import SHIPPED
+from trainables.user_trainer.shipped import is_shipped, load, ship
 from trainables.user_trainer.shipped_files import Files
 from trainables.user_trainer.shipped_tables import put, take
 
@@ -26,6 +27,11 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def storage(tmp_path: Path) -> str:
     return str(tmp_path / "runs")
+
+
+def local_file(name: str) -> Path:
+    """The file behind a name, in a storage that is a folder."""
+    return Path(name.removeprefix(SHIPPED))
 
 
 def rows(count: int = 50) -> Any:

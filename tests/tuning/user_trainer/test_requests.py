@@ -221,6 +221,12 @@ def test_names_of_ones_own_are_read_by_model_init(asked: Any) -> None:
     assert load_trainable(spec.trainable)({"dropout": 0.4}).model.config.hidden_dropout_prob == 0.4
 
 
+def test_the_storage_may_be_said_with_the_cluster(asked: Any, tmp_path: Path) -> None:
+    spec = asked(cluster={"storage": str(tmp_path / "there")}, keywords={"storage": None})
+    assert spec.cluster.storage == str(tmp_path / "there")
+    assert spec.trainable.startswith(f"shipped:{tmp_path}/there/.shipped/")
+
+
 def test_other_parts_of_the_spec_can_be_given(asked: Any) -> None:
     keywords = {"timeout": 60, "n_jobs": 3, "name": "mine"}
     spec = asked(cluster={"cpus_per_trial": 2}, overrides={"max_failures": 2}, keywords=keywords)
