@@ -52,7 +52,8 @@ def replay(
         training = make(segment.params, spec)
         if place is not None:
             training.restore(place)
-        while epoch < segment.until - ROUNDING:
+        # A Trainer of the user's own may end by itself, and with another seed earlier than the trial of the search did.
+        while epoch < min(segment.until, training.horizon) - ROUNDING:
             evaluation = training.advance(spec.report_every_epochs)
             epoch = evaluation.epoch
             pulse.report(epoch)

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import EarlyStoppingCallback, Trainer
 
 from tests.support.slots import DrivenSlot, saved
-from trainables.spec import FineTuneSpec, Objective
+from tests.support.user_trainers import trainer
+from trainables.recipe import Segment
+from trainables.replay import replay
+from trainables.spec import FineTuneSpec, Objective, Params
 from trainables.training import build
+from trainables.user_trainer.user_training import UserTraining
 
 pytestmark = pytest.mark.unit
 
@@ -71,3 +76,24 @@ def test_a_state_that_is_made_again_is_the_one_that_was_lost(tmp_path: Path) -> 
     reports[0].pop("said", None)
     assert reports == rest
     assert torch.equal(weights(resumed), weights(undisturbed))
+
+
+def stopping(params: Params, spec: FineTuneSpec) -> UserTraining:
+    """Its patience ends at the second evaluation."""
+
+    def make(own: dict[str, Any]) -> Trainer:
+        watched = {"metric_for_best_model": "same"}
+        same = {"same": 0.5, "accuracy": 0.5}
+        return trainer(own, args=watched, callbacks=[EarlyStoppingCallback(1)], compute_metrics=lambda scored: same)
+
+    return UserTraining(make, params, spec)
+
+
+def test_a_trial_whose_callback_ends_it_is_complete() -> None:
+    slot = DrivenSlot(dict(DONOR), spec=SPEC, training=stopping)
+    assert [(report["epoch"], report["finished"]) for report in slot.to_the_end()] == [(1, False), (2, True)]
+
+
+def test_a_replay_ends_where_the_trainer_ends_it(tmp_path: Path) -> None:
+    training, last = replay([Segment(DONOR, 3.0)], stopping, SPEC, tmp_path)
+    assert (last.epoch, training.horizon) == (2, 2)
