@@ -31,7 +31,7 @@ class Kind:
     Args:
         make: the factory.
         report_every: epochs between reports that are those of its own evaluations.
-        within: epochs of reports some of which lie within a pass over the rows.
+        within: epochs of reports some of which lie within a pass over the rows, where the others do not.
         exploit: values that a member of a population may go on with; empty: none.
     """
 
@@ -207,7 +207,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "evaluation by steps": Kind(by_steps, report_every=0.5, within=0.25),
     "IterableDataset": Kind(streaming, exploit=RATES),
-    "max_steps": Kind(by_max_steps, report_every=2.0, within=0.4, exploit=RATES),
+    "max_steps": Kind(by_max_steps, report_every=2.0, within=1.6, exploit=RATES),
     "ReduceLROnPlateau": Kind(plateau, exploit={"weight_decay": 0.3, "per_device_train_batch_size": 8}),
     "Seq2SeqTrainer with generate": Kind(generating),
 }

@@ -145,10 +145,10 @@ class PausedTraining:
         state.take_counts(self.moments["counts"], trainer.state, trainer.callback_handler.callbacks)
         step = trainer.state.global_step = steps.step_at(self.begun)
         trainer.state.epoch = self.begun
-        if steps.per_epoch is None:  # how many steps a pass has is known of the passes that are through
+        if steps.per_pass is None:  # how many steps a pass has is known of the passes that are through
             self.passes, left = self.moments["pass"]
         else:
-            self.passes, left = divmod(step, steps.per_epoch)
+            self.passes, left = divmod(step, steps.per_pass)
         self.first_of_pass = step - left
         self.evaluated_at = step
         return self.passes, left * trainer.args.gradient_accumulation_steps

@@ -29,6 +29,7 @@ class Steps:
     per_epoch: int | None
     rows: float
     rows_per_step: float
+    per_pass: int | None  # as `per_epoch`, also where progress is counted in steps; None: the rows have no length
 
     @classmethod
     def of(cls, trainer: Any, dataloader: Any, horizon: float, per_epoch: int, total: int) -> Steps:
@@ -38,19 +39,15 @@ class Steps:
             per_epoch: `num_update_steps_per_epoch` of `Trainer.set_initial_training_values`.
             total: its `max_steps`.
         """
-        if trainer.args.max_steps > 0 or not has_length(dataloader):
-            return cls(total, horizon, None, total, 1)
+        per_pass = per_epoch if has_length(dataloader) else None
+        if trainer.args.max_steps > 0 or per_pass is None:
+            return cls(total, horizon, None, total, 1, per_pass)
         rows, batches = trainer.num_examples(dataloader), len(dataloader)
         batch = getattr(dataloader, "total_batch_size", None) or dataloader.batch_size or 0
         if not batch or batches not in (math.ceil(rows / batch), rows // batch):
-            return cls(total, horizon, per_epoch, per_epoch, 1)  # batches of rows of one's own making
+            return cls(total, horizon, per_epoch, per_epoch, 1, per_pass)  # batches of rows of one's own making
         seen = min(rows, batches * batch)  # the last rows may be dropped
-        return cls(total, horizon, per_epoch, seen, batch * trainer.args.gradient_accumulation_steps)
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether a batch of another size keeps its place."""
-        return self.per_epoch is not None
+        return cls(total, horizon, per_epoch, seen, batch * trainer.args.gradient_accumulation_steps, per_pass)
 
     def epochs_at(self, step: int) -> float:
         """The position after so many steps."""
