@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from tests.support.user_trainer_kinds import OwnWeights
 from tests.support.user_trainers import BATCH, tiny_model, trainer
 from trainables.errors import InputError
 from trainables.replicas import Replicas, join
@@ -135,6 +136,7 @@ def in_two(folder: Path) -> dict[str, Any]:
     ended = UserTraining(make_trainer, {**DONOR, "ends_at": 6}, SPEC)
     said["ended by one"] = [to_the_end(ended), ended.horizon, weights(ended.trainer)]
     said["spoilt in one"] = raised(lambda: UserTraining(lambda p: trainer(p, SpoiltInOne), DONOR, SPEC).advance(1))
+    said["beside"] = raised(lambda: UserTraining(lambda p: trainer(p, OwnWeights), DONOR, SPEC).advance(1))
     early = alone()
     said["made before"] = raised(lambda: UserTraining(lambda p: trainer(p, arguments=lambda **_: early), DONOR, SPEC))
     return said

@@ -8,7 +8,7 @@ from transformers import TrainerCallback, TrainerControl
 
 from trainables.heartbeat import step_done
 from trainables.user_trainer import own_values
-from trainables.user_trainer.processes import agree
+from trainables.user_trainer.processes import agree, require_averaged
 
 if TYPE_CHECKING:
     from trainables.user_trainer.paused import PausedTraining
@@ -24,6 +24,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, *args: Any, optimizer: Any, lr_scheduler: Any, **kwargs: Any) -> None:
         """Note the optimizer's values, if no state was taken over."""
         training = self.training
+        require_averaged(training.trainer, optimizer)
         training.fresh = training.fresh or own_values.beginnings_of(optimizer, lr_scheduler)
 
     def on_epoch_begin(self, args: Any, now: Any, control: Any, **kwargs: Any) -> None:

@@ -39,6 +39,22 @@ def require_divided(trainer: Trainer) -> None:
         raise InputError("use_cpu", True, rule, "remove it, or set cluster.gpus_per_trial: 0")
 
 
+def require_averaged(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:
+    """What the optimizer trains is part of the model, whose gradients are averaged.
+
+    Raises:
+        InputError: other weights, such as a loss's own, would become others in each process.
+    """
+    if Replicas.here().size == 1:
+        return
+    averaged = {id(parameter) for parameter in trainer.model.parameters()}
+    beside = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in averaged]
+    if beside:
+        rule = "DDP averages the gradients of the model alone: each process would train others of its own"
+        step = "make them part of the model, or set cluster.gpus_per_trial: 1"
+        raise InputError("optimizer", f"{len(beside)} beside the model", rule, step)
+
+
 def agree(control: TrainerControl) -> None:
     """What one process is asked to do next, all do. Must be called in all of them, at the same place."""
     if Replicas.here().size == 1:

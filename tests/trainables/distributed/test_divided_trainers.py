@@ -133,6 +133,11 @@ def test_arguments_that_know_of_no_other_process_are_refused(said: list[dict[str
 
 
 @pytest.mark.system
+def test_weights_beside_the_model_which_nobody_averages_are_refused(said: list[dict[str, Any]]) -> None:
+    assert all("optimizer: '1 beside the model'" in one["beside"] for one in said)
+
+
+@pytest.mark.system
 def test_what_the_batch_size_counts_is_recorded(said: list[dict[str, Any]]) -> None:
     recorded = {"processes": 2, "per_device_train_batch_size": "the rows of one process"}
     assert recorded.items() <= said[0]["provenance"].items()
