@@ -71,7 +71,9 @@ def seed(search: Search, folder: Path) -> Finding:
     search(trainer, hp_space=lambda trial: {"seed": trial.suggest_int("seed", 1, 9)}, n_trials=3)
     first = [training[0] for training in trainings_in(folder / "notes")]
     wrong = [step.seed for step in first if step.head != head_of(step.seed, folder / "notes")]
-    return Finding(f"{len(first) - len(wrong)} of {len(first)} trials have the head of their seed", not wrong)
+    return Finding(
+        f"{len(first) - len(wrong)} of {len(first)} trials have the head of their seed", bool(first) and not wrong
+    )
 
 
 @case
