@@ -61,11 +61,12 @@ def test_the_thread_is_unwound_and_memory_freed_before_the_next_trial_is_built()
             finally:
                 left.append("left")
 
+    before = {*threading.enumerate()}
     training = UserTraining(lambda params: trainer(params, Guarded), {}, SPEC)
     training.advance(0.5)
     model, loader = weakref.ref(training.trainer.model), weakref.ref(training.trainer.train_dataset)
-    scratch, threads = Path(training.trainer.args.output_dir), {t.name for t in threading.enumerate()}
-    assert "trainer" in threads
+    scratch = Path(training.trainer.args.output_dir)
+    (own,) = {*threading.enumerate()} - before
     gc.disable()
     try:
         del training
@@ -73,7 +74,7 @@ def test_the_thread_is_unwound_and_memory_freed_before_the_next_trial_is_built()
     finally:
         gc.enable()
     assert not scratch.exists()
-    assert "trainer" not in {t.name for t in threading.enumerate()}
+    assert not own.is_alive()
 
 
 def test_the_trainer_is_its_own_again_when_the_trial_has_ended() -> None:
