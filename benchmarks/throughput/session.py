@@ -50,6 +50,10 @@ ARMS: Mapping[str, Arm] = {
     "ray_expert": Arm("the same: length groups, no checkpoint", _program("ray", "expert"), settings=PEER_SETTINGS),
     "optuna": Arm('hyperparameter_search(backend="optuna")', _program("optuna"), settings=PEER_SETTINGS),
     "ray_function": Arm("a plain Ray Tune function", _program("ray_function"), settings=PEER_SETTINGS),
+    "drop_in": Arm(
+        "the first one's Trainer in tunefleet.hyperparameter_search", _program("drop_in", "documented"), settings={}
+    ),
+    "drop_in_expert": Arm("the same: length groups", _program("drop_in", "expert"), settings={}),
     "tunefleet": Arm(
         "tunefleet run", RUN, lambda folder: tunefleet.write_spec(folder, timed=False), tunefleet.collect, {}
     ),

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.workload import Workload
 
 LIMIT, OURS = "limit", "tunefleet"
-PEERS = ("ray", "ray_expert", "optuna", "ray_function")
+PEERS = ("ray", "ray_expert", "optuna", "ray_function", "drop_in", "drop_in_expert")
 
 Run = Mapping[str, Any]  # arm, repeat, and what `session.run_arm` returns
 Spread = Mapping[str, float]  # median, low, high

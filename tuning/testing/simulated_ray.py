@@ -125,22 +125,28 @@ class SimulatedRay(SimulatedCluster):
         return _Handle(self, self._create(lambda: modified(*given, **named), held))
 
     def call(self, function: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Reference:
-        """In place of `RemoteFunction.remote`. It takes no time; a node that is cut off answers with its loss."""
+        """In place of `RemoteFunction.remote`. It takes no time; a node that is cut off, or lost meanwhile by another
+        thread, answers with its loss, whatever the function has met there."""
         reference, pinned = Reference(), getattr(options.get("scheduling_strategy"), "node_id", self.nodes[0].id)
         (node,) = [one for one in self.nodes if one.id == pinned]
-        if not self._reachable(node):
-            self._unanswered.append((node, reference))
-            if not node.alive:
-                self._deliver(reference, error=node_died())
-            return reference
+        if self._reachable(node):
+            value, error = self._called(node, function._function, args or (), kwargs or {})
+            if self._reachable(node):
+                self._deliver(reference, value, error)
+                return reference
+        self._unanswered.append((node, reference))
+        if not node.alive and reference.order is None:
+            self._deliver(reference, error=node_died())
+        return reference
+
+    def _called(self, node: SimulatedNode, function: Any, args: Any, kwargs: Any) -> tuple[Any, Exception | None]:
         before, self._here.node = self._here.node, node
         try:
-            self._deliver(reference, copied(function._function(*args or (), **kwargs or {})))
+            return copied(function(*args, **kwargs)), None
         except Exception as error:
-            self._deliver(reference, error=as_task_error("task", error))
+            return None, as_task_error("task", error)
         finally:
             self._here.node = before
-        return reference
 
     def cluster_resources(self) -> dict[str, float]:
         """In place of `ray.cluster_resources`."""

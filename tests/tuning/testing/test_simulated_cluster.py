@@ -183,6 +183,25 @@ def test_a_task_runs_on_its_node_and_fails_when_the_loss_of_that_is_known() -> N
         assert simulated.seconds == 20.0
 
 
+@pytest.mark.parametrize("noticed_after", [0.0, 20.0])
+def test_a_task_whose_node_is_lost_while_it_runs_answers_with_that_and_not_with_what_it_met(
+    noticed_after: float,
+) -> None:
+    """As a copy that the driver's thread makes there: its files are gone in the middle."""
+    with simulated_ray(SimulatedNode("a"), SimulatedNode("b")) as simulated:
+        pinned = NodeAffinitySchedulingStrategy(simulated.nodes[1].id, soft=False)
+
+        def read() -> None:
+            simulated.lose("b", noticed_after=noticed_after)
+            raise FileNotFoundError("the node's memory is gone")
+
+        answer = ray.remote(read).options(num_cpus=0, scheduling_strategy=pinned).remote()
+        with pytest.raises(RayError) as told:
+            ray.get(answer)
+        assert not isinstance(told.value, RayTaskError)
+        assert simulated.seconds == noticed_after
+
+
 def test_each_node_has_its_own_shared_memory_and_loses_it_with_its_power() -> None:
     def memory(node: SimulatedNode) -> str:
         pinned = NodeAffinitySchedulingStrategy(node.id, soft=False)
