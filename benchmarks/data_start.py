@@ -1,4 +1,4 @@
-"""What the size of a user's data set costs a search of his Trainer at its start: `python -m benchmarks.data_start`.
+"""Measures what the size of a user's data set costs a search at its start: `python -m benchmarks.data_start`.
 
 Two data sets, mapped from disk, that differ in their number of rows alone; three searches of each, of two short trials,
 every one in a new process. The first one writes the data set below the storage, once per content; the others find it
@@ -69,7 +69,7 @@ def make(file: Path, size: int) -> None:
 
 
 def search(data: str, storage: str) -> dict[str, float]:
-    """In a process of its own: a search of two trials of two steps; seconds from its call on, and bytes written."""
+    """Run a search of two trials of two steps in its own process; returns the seconds it took, and bytes written."""
     from datasets import Dataset
     from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 

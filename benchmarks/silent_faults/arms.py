@@ -69,7 +69,7 @@ def measure(case: Case, arm: str, folder: Path) -> Finding:
 
 
 def measure_apart(case: Case, arm: str, folder: Path) -> Finding:
-    """The same in a process of its own, whose death is a finding, too: what one training leaves in a process meets no
+    """Run it in a process of its own, whose death is a finding, too: what one training leaves in a process meets no
     other one there (after a training of its own it cannot pickle a Trainer any more)."""
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         try:

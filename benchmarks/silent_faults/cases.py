@@ -30,7 +30,7 @@ RATES = [1e-4, 2e-4, 3e-4]
 
 
 class Finding(NamedTuple):
-    """What a search has come to."""
+    """What one search has found, and whether that is right."""
 
     told: str
     right: bool
@@ -89,7 +89,7 @@ def label_smoothing(search: Search, folder: Path) -> Finding:
 
 
 class OwnOptimizer(Watched):
-    """As transformers' guide recommends it for a search with an optimizer of one's own."""
+    """A Trainer with an optimizer of its own, as transformers' guide recommends it for a search."""
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
         """Plain SGD at a constant rate."""

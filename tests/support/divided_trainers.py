@@ -36,7 +36,7 @@ class EndsInOne(TrainerCallback):  # type: ignore[misc]
         self.step = step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """At that step."""
+        """End the training at that step."""
         if state.global_step == self.step and Replicas.here().rank == 1:
             control.should_training_stop = True
 
