@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tests.support.postgres_server import PostgresServer
     from trainables.spec import FineTuneSpec
 
+pytest.register_assert_rewrite("tests.support")  # what is compared there is shown, too
+
 # In the background, or under nohup, this process ignores what a terminal sends, and its children would inherit that. A
 # handler is not inherited: the drivers that tests start hear of it.
 for number in (signal.SIGINT, signal.SIGHUP):

@@ -121,12 +121,33 @@ def ports_of(processes: set[psutil.Process]) -> Iterator[Port]:
                 yield Port("127.0.0.1" if everywhere else host, number, binds, name)
 
 
-def ask(port: Port, token: str) -> Row:
+def ask(port: Port, token: str) -> Row | None:
     """Ask a port everything that Ray serves anywhere, without a token and with a wrong one.
+
+    Returns:
+        None: nobody listens there any more, as an idle worker that Ray has ended meanwhile.
 
     Raises:
         AssertionError: nothing that is known answers there to the right token.
     """
+    try:
+        row = _asked(port, token)
+    except (AssertionError, OSError):
+        if _listens(port):
+            raise
+        return None
+    return row if not row.leaks or _listens(port) else None
+
+
+def _listens(port: Port) -> bool:
+    try:
+        socket.create_connection((port.host, port.number), SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def _asked(port: Port, token: str) -> Row:
     speak = _call if _speaks_grpc(port) else _request
     known = [service for service in SERVICES if (service.protocol == "gRPC") is (speak is _call)]
     service = next((known for known in known if _is_answer(speak(port, known.probe, token))), None)

@@ -57,7 +57,8 @@ def check_nothing_was_repeated(before: StudyOutcome, after: StudyOutcome, *, gra
         if trial.state is not TrialState.RUNNING:
             assert (now.state, now.reports) == (trial.state, trial.reports)
         elif graceful:
-            assert now.reports[: len(trial.reports) - 1] == trial.reports[:-1]
+            stands = trial.reports[:-1]
+            assert now.reports[: len(stands)] == stands
     for trial in after.trials:
         assert [report.epoch for report in trial.reports] == [n + 1 for n in range(len(trial.reports))]
 
