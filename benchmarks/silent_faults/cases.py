@@ -60,7 +60,7 @@ def rate(trial: Any) -> dict[str, Any]:
 
 
 def accuracy(metrics: dict[str, float]) -> float:
-    """What a search maximises."""
+    """Return the accuracy, which a search maximises."""
     return metrics["eval_accuracy"]
 
 

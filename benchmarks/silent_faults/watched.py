@@ -87,7 +87,7 @@ def trainings_in(notes: Path) -> list[list[Step]]:
 
 
 def warm_up(training: list[Step]) -> int:
-    """For how many steps the learning rate rises."""
+    """Count the steps for which the learning rate rises."""
     return sum(before.rate < after.rate for before, after in pairwise(training))
 
 

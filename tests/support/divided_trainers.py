@@ -158,7 +158,7 @@ def saved(training: UserTraining, folder: Path, *, moments: bool = True) -> Path
 
 
 def raised(work: Callable[[], Any]) -> str:
-    """What a work is ended by."""
+    """Return what `work` raises, as a text."""
     try:
         work()
     except (InputError, NonFiniteScore) as error:

@@ -11,7 +11,7 @@ glue_tasks_num_labels = {"rte": 2}
 
 
 def download_data(task_name: str, data_dir: str) -> None:
-    """Nothing is downloaded."""
+    """Stands in for the download, and does nothing."""
 
 
 def build_compute_metrics_fn(task_name: str) -> Any:

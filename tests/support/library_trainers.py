@@ -97,7 +97,7 @@ def encoder() -> list[Any]:
 
 
 def causal_model() -> PreTrainedModel:
-    """A small Qwen3."""
+    """Make a small Qwen3 of random weights."""
     config = AutoConfig.for_model(
         "qwen3", vocab_size=len(words()), num_key_value_heads=2, head_dim=8, pad_token_id=0, eos_token_id=3, **SIZES
     )
