@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import yaml
 
 from trainables.spec import TUNABLES, Value
+from trainables.user_trainer.suggested import asked_for
 from tuning.comparison import Chosen, Comparison, StrategyRow, StudyRow
 from tuning.outcome import HP_SPACE, Stretch
 from tuning.tables import DIFFERENCE, NUMBERS, TEST, Table, tables_of
@@ -107,7 +108,7 @@ def _to_copy(chosen: Chosen) -> dict[str, Value]:
         return name not in chosen.searched and name in TUNABLES and value == TUNABLES[name].default
 
     if chosen.hp_space is not None:
-        return {name: chosen.params[name] for name in chosen.searched}
+        return {name: value for name, value in asked_for(chosen.params).items() if name in chosen.searched}
     return {name: value for name, value in chosen.params.items() if not is_default(name, value)}
 
 

@@ -8,13 +8,14 @@ from ray import tune
 
 
 def conditional(trial: Any) -> dict[str, Any]:
-    """The rate by its logarithm; adam asks for a decay, sgd for a momentum, and each layer for its width."""
+    """The rate by its logarithm; adam asks for twice its decay, under the same name, sgd for a momentum, and
+    each layer for its width."""
     optim = trial.suggest_categorical("optim", ["adamw_torch", "sgd"])
     given: dict[str, Any] = {"optim": optim, "learning_rate": 10 ** trial.suggest_float("log_lr", -5, -2)}
     if optim == "sgd":
         given["model.momentum"] = trial.suggest_categorical("momentum", [0.0, 0.9])
     else:
-        given["weight_decay"] = trial.suggest_float("weight_decay", 0, 0.3)
+        given["weight_decay"] = trial.suggest_float("weight_decay", 0, 0.3) / 2
     layers = trial.suggest_int("layers", 1, 2)
     widths = [trial.suggest_int(f"width{i}", 64, 256, log=True) for i in range(layers)]
     given["model.widths"] = "x".join(map(str, widths))

@@ -18,6 +18,7 @@ from trainables.spec import SHIPPED, FineTuneSpec, Params, Value
 from trainables.user_trainer.suggesting import PLAIN, Answer, SuggestingTrial, replaying
 
 HpSpace: TypeAlias = Callable[[Any], Any]
+SUGGESTED = "suggested."  # before a name that a function asks for and returns as another value, in what is reported
 
 
 def asked(function: HpSpace, answer: Answer, number: int = 0) -> tuple[SuggestingTrial, Any]:
@@ -94,20 +95,28 @@ def given(params: Params, spec: FineTuneSpec) -> Given:
     """
     if spec.hp_space is None:
         return Given(params, params)
-    function = load_hp_space(spec.hp_space)
-    trial, result = asked(function, replaying(params))
+    function, suggested = load_hp_space(spec.hp_space), asked_for(params)
+    trial, result = asked(function, replaying(suggested))
     others = {name: value for name, value in spec.fixed.items() if name not in trial}
-    return Given({**others, **as_given(result, function)}, params)
+    return Given({**others, **as_given(result, function)}, suggested)
 
 
 def with_suggested(in_force: Params, suggested: Params) -> dict[str, Value]:
     """What a trial reports as its values: those in force, and with a function those that it had asked for, by which
-    the trial can be made again. Where both have a name, that is what was asked for.
+    the trial can be made again (`asked_for`). A name that is asked for and returned as another value has the one in
+    force; the other one stands under `suggested.NAME`.
     """
     if not suggested:
         return dict(in_force)
     told = {name: value for name, value in in_force.items() if value is None or isinstance(value, PLAIN)}
-    return {**told, **suggested}
+    changed = {name for name, value in suggested.items() if name in told and told[name] != value}
+    return {**told, **{SUGGESTED + name if name in changed else name: value for name, value in suggested.items()}}
+
+
+def asked_for(params: Params) -> dict[str, Value]:
+    """The values `params` that a trial has reported, with what its function was asked for where that is another."""
+    suggested = {name.removeprefix(SUGGESTED): value for name, value in params.items() if name.startswith(SUGGESTED)}
+    return {**{name: value for name, value in params.items() if not name.startswith(SUGGESTED)}, **suggested}
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainables.spec import FineTuneSpec, Params, Value
+from trainables.user_trainer.suggested import asked_for
 from tuning.finish.local_paths import local_places, scrubbed, without_places
 from tuning.finish.winner import Winner
 from tuning.outcome import Stretch
@@ -21,7 +22,7 @@ def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False)
     Args:
         for_others: leave of each path of this machine its last part alone, and say so in a comment.
     """
-    chosen = winner.candidate.schedule[-1].params
+    chosen = asked_for(winner.candidate.schedule[-1].params)
     trial = next(trial for trial in winner.study.trials if trial.id == winner.candidate.trial)
     # Not in force is what the chosen optimizer has no use for.
     proposed = trial.proposed(winner.candidate.epoch)

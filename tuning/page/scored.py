@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.reporting import Report
 from trainables.spec import Value
+from trainables.user_trainer.suggested import asked_for
 from tuning.outcome import StudyOutcome, TrialOutcome
 from tuning.page.figure import wants_log
 from tuning.page.winners import TrialKey
@@ -66,7 +67,7 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
 def _in_force(trial: TrialOutcome, report: Report) -> dict[str, Value]:
     """The values of what was searched, when the trial reported that."""
     proposed = trial.proposed(report.epoch)
-    return {**proposed, **{name: value for name, value in report.params.items() if name in proposed}}
+    return {**proposed, **{name: value for name, value in asked_for(report.params).items() if name in proposed}}
 
 
 def study_of(trials: Sequence[ScoredTrial], space: Space, mode: str) -> Study:

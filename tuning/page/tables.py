@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
+from trainables.user_trainer.suggested import asked_for
 from tuning.outcome import ExperimentOutcome, StudyOutcome
 from tuning.page.figure import Cell, Table, cell, number
 from tuning.page.winners import TrialKey
@@ -94,7 +95,7 @@ def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> T
     names = list(dict.fromkeys(name for params in proposed for name in params))
     rows = []
     for (study, trial, best), params in zip(found, proposed, strict=True):
-        values = {**params, **({n: v for n, v in best.params.items() if n in params} if best else {})}
+        values = {**params, **({n: v for n, v in asked_for(best.params).items() if n in params} if best else {})}
         rows.append(
             (
                 study.strategy,

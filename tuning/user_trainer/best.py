@@ -15,7 +15,7 @@ from trainables.states import scorable
 from trainables.training import build
 from trainables.user_trainer.argument_values import fitting
 from trainables.user_trainer.rebuilt import RebuiltTrainer
-from trainables.user_trainer.suggested import Given
+from trainables.user_trainer.suggested import Given, asked_for
 from tuning.finish.final import Choice, choose
 from tuning.finish.schedules import schedule_of
 from tuning.finish.winner import winner_of
@@ -96,7 +96,7 @@ def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
 
 def in_force(space: Space, factory: Any, report: Report) -> Given:
     """The values that were in force up to a report, as the Trainer was given them."""
-    suggested = {name: report.params[name] for name in space.names if name in report.params}
+    suggested = {name: value for name, value in asked_for(report.params).items() if name in space.names}
     values: Mapping[str, Any] = space.returned(suggested) if isinstance(space, FunctionSpace) else suggested
     fields = fitting(factory.arguments_class, values) if isinstance(factory, RebuiltTrainer) else {}
     return Given({**values, **fields}, suggested)

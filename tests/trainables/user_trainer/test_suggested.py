@@ -9,7 +9,7 @@ import pytest
 
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec, Params
-from trainables.user_trainer.suggested import given, returned, returned_by, with_suggested
+from trainables.user_trainer.suggested import asked_for, given, returned, returned_by, with_suggested
 from trainables.user_trainer.suggesting import SuggestingTrial
 
 pytestmark = pytest.mark.unit
@@ -41,8 +41,21 @@ def test_a_trainable_is_given_what_the_function_returns_beside_the_fixed_values_
 
 def test_a_report_names_what_is_in_force_and_what_it_was_asked_by() -> None:
     told = with_suggested({"learning_rate": 1e-3, "widths": [64], "log_lr": 7.0}, {"log_lr": -3.0})  # type: ignore[dict-item]
-    assert told == {"learning_rate": 1e-3, "log_lr": -3.0}
+    assert told == {"learning_rate": 1e-3, "log_lr": 7.0, "suggested.log_lr": -3.0}
+    assert asked_for(told) == {"learning_rate": 1e-3, "log_lr": -3.0}
     assert with_suggested({"learning_rate": 1e-3}, {}) == {"learning_rate": 1e-3}
+
+
+def test_a_trainable_is_given_the_same_again_for_what_it_has_reported() -> None:
+    spec = FineTuneSpec(
+        trainable="learning_curve", task="rte", epochs=1, hp_space="tests.support.own_spaces:conditional"
+    )
+    params: Params = {"optim": "adamw_torch", "log_lr": -3.0, "weight_decay": 0.2, "layers": 1, "width0": 64}
+    first = given(params, spec)
+    assert first["weight_decay"] == pytest.approx(0.1)
+    again = given(with_suggested(first, params), spec)
+    assert again == first
+    assert again.suggested.items() >= params.items()
 
 
 def test_the_trial_is_a_mapping_of_what_was_asked_for_and_is_never_pruned() -> None:
