@@ -44,8 +44,10 @@ __all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
 STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
 STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
-# Where and how visibly an experiment runs; the scores do not depend on it, so a resumed run may change it.
-NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_failures", "checkpoint", "budget"}
+# Where and how visibly an experiment runs, and how it is read; the scores do not depend on it.
+NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_failures", "checkpoint", "budget"} | {
+    *("baseline", "worthwhile"),  # how the scores are compared
+}
 # Fields that older specs have not got: where they say nothing they are left out, so that those keep their digests.
 ADDED = ("hp_space", "in_flight")
 
@@ -146,6 +148,16 @@ class ExperimentSpec(FineTuneSpec):
     confirm: ConfirmSpec | None = Field(
         None,
         description="train the best configurations anew before the test split is scored; null: score the best as is",
+    )
+    baseline: str | None = Field(
+        None,
+        description="the strategy that the others are compared with first; null: the one of kind defaults, else the "
+        "first",
+    )
+    worthwhile: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="smallest difference of test scores that matters to you, in the objective's units; null: 0.01 of "
+        "a metric in 0..1, else 0; 0: any, so that nothing is ever called equal",
     )
     cluster: ClusterSpec = ClusterSpec()
     store: str | None = Field(

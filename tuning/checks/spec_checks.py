@@ -126,6 +126,12 @@ def _strategy_names(draft: Draft) -> Iterator[Mistake]:
             yield Mistake(join(path, "label"), f"{other} has the same name", strategy.name, step)
 
 
+def _baseline(draft: Draft) -> Iterator[Mistake]:
+    names = [strategy.name for strategy in draft.spec.strategies]
+    if (baseline := draft.spec.baseline) is not None and baseline not in names:
+        yield Mistake("baseline", "no strategy of this experiment has that name", baseline, nearest(baseline, names))
+
+
 def _epochs(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     every, epochs = spec.report_every_epochs, spec.epochs
@@ -193,6 +199,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_unread, "task trainable space fixed strategies"),
         (space_checks.check_fixed, "fixed space trainable"),
         (_strategy_names, "strategies"),
+        (_baseline, "baseline strategies strategies.*"),
         (space_checks.check_strategy_spaces, "strategies space space.* epochs"),
         (space_checks.check_changes, "strategies space space.* in_flight trainable"),
         (space_checks.check_in_flight, "in_flight strategies strategies.* space space.* fixed fixed.* trainable"),

@@ -56,6 +56,8 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "strategy is no mapping": ("strategies.0=[grid]", "strategies.0", "must be a mapping with a `kind`"),
     "no strategies": ("strategies=[]", "strategies", "at least 1 item"),
     "two strategies of one name": ("strategies.0={kind: pbt, population: 2}", "strategies.2.label", "the same name"),
+    "baseline that is no strategy": ("baseline=grit", "baseline", "did you mean grid?"),
+    "negative worthwhile": ("worthwhile=-0.01", "worthwhile", "greater than or equal to 0"),
     "label is no folder name": ("strategies.0.label=a/b", "strategies.0.label", "must be letters, digits"),
     "number of a strategy": ("strategies.2.population=1", "strategies.2.population", "greater than or equal to 2"),
     "unknown hyperparameter in the space": (

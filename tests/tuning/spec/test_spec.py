@@ -139,10 +139,19 @@ def test_the_digest_changes_with_what_changes_results(override: str) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["name=other", "cluster.max_concurrent=1", "store=sqlite:///a.db", "wandb.mode=disabled", "max_failures=3"],
+    [
+        *("name=other", "cluster.max_concurrent=1", "store=sqlite:///a.db", "wandb.mode=disabled", "max_failures=3"),
+        *("baseline=pbt", "worthwhile=0.02"),
+    ],
 )
 def test_the_digest_stays_where_only_the_place_changes(override: str) -> None:
     assert load_spec(GOOD, [override]).digest() == load_spec(GOOD).digest()
+
+
+def test_what_the_comparison_is_to_ask_stands_in_the_resolved_spec() -> None:
+    asked = load_spec(GOOD, ["strategies.1.label=tpe", "baseline=tpe", "worthwhile=0.005"])
+    assert (asked.plain()["baseline"], asked.plain()["worthwhile"]) == ("tpe", 0.005)
+    assert load_spec(parse(asked.to_yaml(), "a file")) == asked
 
 
 def test_trials_of_another_search_seed_have_another_seed_and_the_tasks_objective() -> None:
