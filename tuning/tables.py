@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tuning.comparison import Comparison, Interval, Pair, StrategyRow, StudyRow
+from tuning.comparison.digits import decimals_for
+from tuning.comparison.verdict import shown_interval
 
 TEST, DIFFERENCE = "test [95 %]", "difference [95 %]"  # an interval on two lines cannot be read
-NUMBERS = frozenset({"device-s", "epochs", "rank", "p", "p (Holm)"})  # columns that are right-aligned
+NUMBERS = frozenset({"device-s", "epochs", "rank", "p corr.", "P(A>B)"})  # columns that are right-aligned
 
 
 class Line(NamedTuple):
@@ -71,6 +73,8 @@ def _evidence_table(comparison: Comparison) -> Table:
     columns = {"strategy": [row.strategy for row in comparison.rows]}
     if ranks:
         columns["rank"] = [ranks[row.strategy] for row in comparison.rows]
+    if any(len(row.studies) > 1 and row.worst_test is not None for row in comparison.rows):
+        columns["test worst, middle"] = [_worst_and_middle(row) for row in comparison.rows]
     if comparison.target is not None:
         columns[f"device-s to reach {comparison.target:.4g}"] = [_reach(row) for row in comparison.rows]
     if any(row.gap is not None for row in comparison.rows):
@@ -79,6 +83,14 @@ def _evidence_table(comparison: Comparison) -> Table:
         heading = f"cost {comparison.price.currency}".rstrip()
         columns[heading] = [f"{row.money:,.2f}" for row in comparison.rows]
     return Table(tuple(columns), tuple(Line(cells) for cells in zip(*columns.values(), strict=True)))
+
+
+def _worst_and_middle(row: StrategyRow) -> str:
+    """The test score of the worst seed, and the interquartile mean over seeds."""
+    if row.worst_test is None or row.middle_test is None:
+        return "-"
+    digits = decimals_for([row.worst_test, row.middle_test])
+    return f"{row.worst_test:.{digits}f}, {row.middle_test:.{digits}f}"
 
 
 def _reach(row: StrategyRow) -> str:
@@ -101,18 +113,18 @@ def _confirmed(row: StrategyRow) -> str:
 
 def _pairs_table(comparison: Comparison) -> Table:
     lines = (Line(_of_pair(pair), "bold" if pair.shown else "") for pair in comparison.pairs)
-    return Table(("pair", DIFFERENCE, "p", "p (Holm)", "seeds: has / needs"), tuple(lines))
+    return Table(("pair", DIFFERENCE, "p corr.", "P(A>B)", "seeds: has / needs"), tuple(lines))
 
 
 def _of_pair(pair: Pair) -> tuple[str, ...]:
     unknown = "more rows" if pair.too_few_rows else "> 100" if pair.beyond else "?"
     needs = unknown if pair.seeds_needed is None else f"{pair.seeds_needed}"
-    interval = "" if pair.interval is None else f" {_interval(pair.interval)}"
+    interval = "" if pair.interval is None else f" {shown_interval(pair.interval, pair.means)}"
     return (
         f"{pair.first} - {pair.second}",
-        f"{pair.difference:.3f}{interval}",
-        _p(pair.p),
+        f"{pair.difference:.{decimals_for(pair.means)}f}{interval}",
         _p(pair.corrected),
+        f"{pair.better:.0%}",
         f"{pair.seeds} / {needs}",
     )
 
@@ -124,8 +136,7 @@ def _p(p: float | None) -> str:
 def _scored(score: float | None, interval: Interval | None) -> str:
     if score is None:
         return "-"
-    return f"{score:.4f}" if interval is None else f"{score:.3f} {_interval(interval)}"
-
-
-def _interval(interval: Interval) -> str:
-    return f"[{interval.low:.3f}, {interval.high:.3f}]"
+    digits = decimals_for([score])
+    if interval is None:
+        return f"{score:.{digits + 1}f}"
+    return f"{score:.{digits}f} {shown_interval(interval, [score])}"

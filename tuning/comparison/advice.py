@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tuning.comparison.digits import decimals_for
 from tuning.comparison.shapes import StrategyRow, StudyRow
 from tuning.comparison.verdict import shown_interval
 
@@ -41,8 +42,8 @@ def advice_of(best: StrategyRow | None, rows: Sequence[StrategyRow], metric: str
 def _test(study: StudyRow, metric: str) -> str:
     if study.test is None:
         return "it has no test score"
-    interval = "" if study.interval is None else f" {shown_interval(study.interval)}"
-    return f"test {metric} {study.test:.3f}{interval}"
+    interval = "" if study.interval is None else f" {shown_interval(study.interval, [study.test])}"
+    return f"test {metric} {study.test:.{decimals_for([study.test])}f}{interval}"
 
 
 def _first_on_test(rows: Sequence[StrategyRow], mode: str) -> str | None:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuning.budget import BudgetUse
+from tuning.comparison.digits import decimals_for
+from tuning.comparison.failed import StandIn
 from tuning.comparison.mixtures import mixtures
+from tuning.comparison.scores import not_finite
 from tuning.comparison.shapes import Pair, StrategyRow, StudyRow
 from tuning.comparison.verdict import names, of_the_two_best
 from tuning.outcome import StudyOutcome
@@ -20,19 +23,24 @@ def caveats_of(
     pairs: Sequence[Pair],
     studies: Sequence[StudyOutcome],
     spec: Mapping[str, Any] | None,
+    stand_ins: Sequence[StandIn] = (),
 ) -> tuple[str, ...]:
     """Everything that a reader of the table has to know to not be misled by it.
 
     Args:
         spec: the resolved spec, as its YAML has it. Without it what the strategies were given cannot be compared.
+        stand_ins: what counts as the test scores of failed searches.
     """
     if all(row.best is None for row in rows):  # there is nothing to be misled by
-        return (*_unfinished(studies), *_failures(rows), *_lost_nodes(studies))
+        return (*_unfinished(studies), *_failures(rows), *_not_finite(studies), *_lost_nodes(studies))
     return (
         *_unfinished(studies),
         *mixtures(studies),
         *_seeds(rows, pairs),
         *_failures(rows),
+        *_not_finite(studies),
+        *_stand_ins(stand_ins),
+        *_withheld(pairs),
         *_lost_nodes(studies),
         *_limits(rows),
         *_costs(rows),
@@ -92,6 +100,33 @@ def _failures(rows: Sequence[StrategyRow]) -> list[str]:
         for row in rows
         if row.failed
     ]
+
+
+def _not_finite(studies: Sequence[StudyOutcome]) -> list[str]:
+    found = [f"{study.strategy} seed {study.seed}" for study in studies if not_finite(study)]
+    return [f"The test score is no finite number, so the search counts as failed: {names(found)}."] if found else []
+
+
+def _stand_ins(found: Sequence[StandIn]) -> list[str]:
+    by: dict[str, list[StandIn]] = {}
+    for one in found:
+        by.setdefault(one.by, []).append(one)
+    return [
+        f"Searches without a test score: {names([f'{one.strategy} seed {one.seed}' for one in those])}. In the pairs "
+        f"{words} stands for theirs."
+        for words, those in by.items()
+    ]
+
+
+def _withheld(pairs: Sequence[Pair]) -> list[str]:
+    """Why nothing is claimed of some pairs, each reason once."""
+    by: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair.withheld is not None and pair.about == "strategies":
+            by.setdefault(pair.withheld, []).append(f"{pair.first} and {pair.second}")
+    if len(by) == 1 and len(those := next(iter(by.values()))) == len(pairs):
+        return [f"No difference is claimed whatever its p: {next(iter(by))}."] if those else []
+    return [f"No difference of {names(those)} is claimed whatever its p: {reason}." for reason, those in by.items()]
 
 
 def _lost_nodes(studies: Sequence[StudyOutcome]) -> list[str]:
@@ -223,10 +258,11 @@ def _small_test(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]
     if half <= size:
         return []
     on = f" on {pair.rows:,} test rows" if pair.rows else ""
+    digits = decimals_for(pair.means)
     seeds = f"{pair.seeds} seeds" if pair.seeds > 1 else "one seed"
     return [
-        f"The test is too small for the effect: {pair.first} and {pair.second} differ by {size:.3f}, while {seeds}{on} "
-        f"can tell differences from {half:.3f} on."
+        f"The test is too small for the effect: {pair.first} and {pair.second} differ by {size:.{digits}f}, "
+        f"while {seeds}{on} can tell differences from {half:.{digits}f} on."
     ]
 
 
@@ -239,10 +275,12 @@ def _confirmations(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome])
     confirmed = [row for row in rows if any(study.confirmed for study in row.studies)]
     if confirmed and (other := [row.strategy for row in rows if any(not study.confirmed for study in row.studies)]):
         found.append(f"Not confirmed, or not yet with every seed: {names(other)}; the others are.")
-    too_good = [f"{row.strategy} by {row.gap:.3f}" for row in rows if row.gap is not None and row.gap > 0]
+    digits = decimals_for(study.confirmed.mean for row in rows for study in row.studies if study.confirmed)
+    too_good = [f"{row.strategy} by {row.gap:.{digits}f}" for row in rows if row.gap is not None and row.gap > 0]
     if too_good:
         found.append(
-            f"Winner's curse: the search's best validation score was better than the confirmed one, {names(too_good)}."
+            f"Winner's curse: the search's best validation score was better than the confirmed one, {names(too_good)}"
+            ": at least by that, for the confirmed one is the best of several, too."
         )
     return found
 

@@ -12,6 +12,7 @@ from tuning.budget import Price
 from tuning.comparison.advice import advice_of
 from tuning.comparison.anytime import band, curve_of, reach_of
 from tuning.comparison.caveats import caveats_of
+from tuning.comparison.failed import filled
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.ranks import ranks_of
 from tuning.comparison.scores import Scored, mean_of, scored, with_draws
@@ -21,6 +22,8 @@ from tuning.comparison.ties import tied, ties_of
 from tuning.comparison.verdict import verdict_of
 from tuning.given import kind_of, short
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
+
+CLOSED_FORM = "learning_curve"  # the trainable whose scores are computed from its values, not from rows
 
 
 def compare(
@@ -53,6 +56,7 @@ def compare(
         by_strategy.setdefault(study.strategy, []).append(study)
     curves = {name: [curve_of(study) for study in studies] for name, studies in by_strategy.items()}
     tests = {name: [scored(study) for study in studies] for name, studies in by_strategy.items()}
+    completed = filled(by_strategy, tests)
     tests = with_draws(tests, first.metric)
     target = _worst_final(curves.values(), first.mode) if target is None else target
     price = first.price if price is None else price
@@ -61,7 +65,13 @@ def compare(
         _strategy_row(studies, tests[name], band(name, curves[name], first.mode, end), target, price)
         for name, studies in by_strategy.items()
     )
-    pairs = pairs_of(tests, first.metric, first.mode)
+    pairs = pairs_of(
+        with_draws(completed.tests, first.metric),
+        first.metric,
+        first.mode,
+        lost=completed.lost,
+        rowless=(spec or {}).get("trainable") == CLOSED_FORM,
+    )
     best = _best(rows, first.mode)
     ties = None if best is not None and best.best is not None and best.best.confirmed else ties_of(outcome.studies)
     ranks, ranked_by = ranks_of(rows, first.mode)
@@ -80,7 +90,10 @@ def compare(
         ties=ties,
         advice=advice_of(best, rows, first.metric, first.mode),
         verdict=verdict_of(rows, pairs, first.metric),
-        caveats=(*tied(ties, first.metric, spec or {}), *caveats_of(rows, pairs, outcome.studies, spec)),
+        caveats=(
+            *tied(ties, first.metric, spec or {}),
+            *caveats_of(rows, pairs, outcome.studies, spec, completed.stand_ins),
+        ),
     )
 
 
@@ -105,6 +118,8 @@ def _strategy_row(
         median_validation=_median(row.chosen.validation for row in rows if row.chosen),
         median_test=_median(row.test for row in rows if row.test is not None),
         test=mean_of(all_scored, studies[0].metric) if len(all_scored) == len(studies) else None,
+        worst_test=_worst(all_scored, studies[0].mode),
+        middle_test=interquartile_mean([test.score for test in all_scored]),
         gap=float(np.mean(gaps)) if gaps else None,
         anytime=anytime,
         reach=None if target is None else reach_of(anytime.curves, studies[0].mode, target),
@@ -118,6 +133,18 @@ def _strategy_row(
         failed=states[TrialState.FAILED],
         running=states[TrialState.RUNNING],
     )
+
+
+def interquartile_mean(scores: Sequence[float]) -> float | None:
+    """The mean without the best and the worst quarter of `scores`, rounded down: of three all, of five the middle
+    three. None without scores."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(scores, 0.25)) if scores else None
+
+
+def _worst(tests: Sequence[Scored], mode: str) -> float | None:
+    return (min if mode == "max" else max)((test.score for test in tests), default=None)
 
 
 def _worst_final(curves: Iterable[Sequence[Curve]], mode: str) -> float | None:

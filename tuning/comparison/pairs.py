@@ -14,7 +14,7 @@ Correction: S. Holm, Scandinavian Journal of Statistics 6 (1979), 65-70.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Literal, NamedTuple
@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuning.comparison.power import Needed, seeds_needed
-from tuning.comparison.scores import PROPORTIONS, Scored, Spread, rows_error, same_rows
+from tuning.comparison.scores import PROPORTIONS, Scored, Spread, rows_error, rows_known, same_rows
 from tuning.comparison.shapes import Covers, Interval, Pair
 
 ALPHA = 0.05  # familywise
@@ -39,8 +39,20 @@ class Tested(NamedTuple):
     spread: Spread | None  # None: the test rests on counts, or on nothing
 
 
-def pairs_of(tests: Mapping[str, Sequence[Scored | None]], metric: str, mode: str) -> tuple[Pair, ...]:
-    """Every two strategies that have a seed with a test score in common, the smallest p first."""
+def pairs_of(
+    tests: Mapping[str, Sequence[Scored | None]],
+    metric: str,
+    mode: str,
+    *,
+    lost: Mapping[str, Collection[int]] | None = None,
+    rowless: bool = False,
+) -> tuple[Pair, ...]:
+    """Every two strategies that have a seed with a test score in common, the smallest p first.
+
+    Args:
+        lost: by strategy, seeds whose search has no test score and nothing that stands for it.
+        rowless: scores are exact: they rest on no rows that could have been others.
+    """
     sign = 1 if mode == "max" else -1
     by_seed = {name: {test.seed: test for test in found if test is not None} for name, found in tests.items()}
     matched = []
@@ -51,12 +63,16 @@ def pairs_of(tests: Mapping[str, Sequence[Scored | None]], metric: str, mode: st
         a, b = ([by_seed[name][seed] for seed in seeds] for name in (one, other))
         behind = sign * float(_differences(a, b).mean()) < 0
         matched.append((other, one, b, a) if behind else (one, other, a, b))
-    found = [_pair(first, second, a, b, metric, len(matched)) for first, second, a, b in matched]
-    corrected = holm([pair.p for pair in found])
-    shown = [
-        replace(pair, corrected=p, shown=_shown(pair.about, pair.seeds, p))
-        for pair, p in zip(found, corrected, strict=True)
+    found = [
+        replace(
+            _pair(first, second, a, b, metric, mode, len(matched)),
+            withheld=_withheld(first, second, by_seed, lost or {})
+            or (None if rowless else _without_rows(a, b, metric)),
+        )
+        for first, second, a, b in matched
     ]
+    corrected = holm([pair.p for pair in found])
+    shown = [replace(pair, corrected=p, shown=_shown(pair, p)) for pair, p in zip(found, corrected, strict=True)]
     return tuple(sorted(shown, key=lambda pair: (math.inf if pair.p is None else pair.p, -abs(pair.difference))))
 
 
@@ -96,7 +112,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return 1.0 if not rows else min(1.0, 2 * float(bdtr(min(only_first, only_second), rows, 0.5)))
 
 
-def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str, pairs: int) -> Pair:
+def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str, mode: str, pairs: int) -> Pair:
     differences = _differences(a, b)
     difference = float(differences.mean())
     about, units = _about(a, b)
@@ -108,7 +124,9 @@ def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str
     return Pair(
         first=first,
         second=second,
+        means=(float(np.mean([test.score for test in a])), float(np.mean([test.score for test in b]))),
         difference=difference,
+        better=_chance(a, b, mode),
         interval=_interval(difference, tested.spread, rows, len(a), units),
         test=tested.words,
         about=about,
@@ -118,6 +136,7 @@ def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str
         seeds=len(a),
         rows=rows,
         shown=False,
+        withheld=None,
         seeds_needed=needed.seeds,
         beyond=needed.beyond,
         too_few_rows=needed.too_few_rows,
@@ -189,5 +208,30 @@ def _differences(a: Sequence[Scored], b: Sequence[Scored]) -> np.ndarray:
     return np.array([one.score - other.score for one, other in zip(a, b, strict=True)])
 
 
-def _shown(about: str, seeds: int, p: float | None) -> bool:
-    return about == "strategies" and seeds >= FEWEST_SEEDS and p is not None and p <= ALPHA
+def _chance(a: Sequence[Scored], b: Sequence[Scored], mode: str) -> float:
+    """The share of all combinations of a seed of `a` and one of `b` in which `a` is better; a tie counts half
+    (Agarwal et al., 2021, arXiv:2108.13264: the probability of improvement)."""
+    ahead = np.subtract.outer([test.score for test in a], [test.score for test in b]) * (1 if mode == "max" else -1)
+    return float((ahead > 0).mean() + (ahead == 0).mean() / 2)
+
+
+def _withheld(
+    first: str, second: str, by_seed: Mapping[str, Mapping[int, Scored]], lost: Mapping[str, Collection[int]]
+) -> str | None:
+    """Why the searches that failed forbid a claim: the seeds that are left were chosen by who survived them."""
+    for one, other in ((first, second), (second, first)):
+        if seeds := sorted(set(lost.get(one, ())) & by_seed[other].keys()):
+            told = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+            return f"{one} has no test score with {told}, where {other} has one"
+    return None
+
+
+def _without_rows(a: Sequence[Scored], b: Sequence[Scored], metric: str) -> str | None:
+    if rows_known((*a, *b), metric):
+        return None
+    return f"what other test rows would change in {metric} is not known"
+
+
+def _shown(pair: Pair, p: float | None) -> bool:
+    enough = pair.about == "strategies" and pair.seeds >= FEWEST_SEEDS
+    return enough and pair.withheld is None and p is not None and p <= ALPHA

@@ -74,7 +74,19 @@ class Spread(NamedTuple):
 
 def scored(study: StudyOutcome) -> Scored | None:
     """What the test split says of `study`: of the trainings of its confirmed configuration where those were tested,
-    or of the model that its search chose; None: nothing."""
+    or of the model that its search chose; None: nothing, or a score that is no finite number: that search has failed.
+    """
+    found = _scored(study)
+    return found if found is not None and np.isfinite(found.scores).all() else None
+
+
+def not_finite(study: StudyOutcome) -> bool:
+    """True if `study` has a test score that is infinite or no number."""
+    found = _scored(study)
+    return found is not None and not np.isfinite(found.scores).all()
+
+
+def _scored(study: StudyOutcome) -> Scored | None:
     trainings = study.confirmed()
     tests = [(one.test, one.rows) for one in trainings if one.test is not None and study.metric in one.test]
     if tests and len(tests) == len(trainings):
@@ -139,6 +151,11 @@ def interval_of(test: Scored, metric: str) -> Interval | None:
         return None
     low, high = np.quantile(test.drawn, (0.025, 0.975)).tolist()
     return Interval(low, high, test.rows)
+
+
+def rows_known(tests: Sequence[Scored], metric: str) -> bool:
+    """Whether the error that the choice of test rows gives a mean over `tests` is known."""
+    return same_rows(tests) or (metric in PROPORTIONS and all(test.rows for test in tests))
 
 
 def rows_error(tests: Sequence[Scored], metric: str) -> float:

@@ -139,6 +139,8 @@ class StrategyRow:
     median_validation: float | None
     median_test: float | None
     test: Estimate | None  # the mean over seeds; None unless every study has a test score
+    worst_test: float | None  # of the seeds that have a test score
+    middle_test: float | None  # their interquartile mean: without the best and the worst quarter
     gap: float | None  # the mean winner's curse over the confirmed seeds: positive where the search looked too good
     anytime: Anytime
     reach: Reach | None  # of `Comparison.target`
@@ -159,7 +161,9 @@ class Pair:
 
     first: str
     second: str
+    means: tuple[float, float]  # of first and second, over the seeds that both have
     difference: float  # first - second: positive where higher scores are better
+    better: float  # the chance that a search of the first beats one of the second: every seed against every other
     interval: Interval | None  # of the difference, not corrected for the number of pairs
     test: str  # what was tested and how, in words
     about: Literal["strategies", "configurations", "models"]  # what `p` is about: one seed tells nothing of strategies
@@ -169,6 +173,7 @@ class Pair:
     seeds: int  # that both have a test score of
     rows: int  # test rows that both predicted; 0: not known
     shown: bool  # a difference between the strategies, at a familywise 5 %
+    withheld: str | None  # why nothing is claimed of it whatever p is, in words; None: nothing stands against it
     seeds_needed: int | None  # in all, for 80 % power at a difference of this size; None: unknown, or more than 100
     beyond: bool  # more than 100 seeds
     too_few_rows: bool  # and no number of seeds is enough on these test rows

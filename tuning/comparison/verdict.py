@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from tuning.comparison.digits import decimals_for
 from tuning.comparison.pairs import ALPHA, FEWEST_SEEDS
 from tuning.comparison.power import MOST_SEEDS
 from tuning.comparison.shapes import Interval, Pair, StrategyRow
+
+SCOPE = "That holds for these splits, this model, space and budget."
 
 
 def verdict_of(rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str) -> str:
@@ -29,17 +32,19 @@ def verdict_of(rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str) 
         return "No verdict: no two strategies have a test score of the same seed."
     shown = [pair for pair in pairs if pair.shown]
     if shown:
-        return " ".join([*(_better(pair, rows, metric, len(pairs)) for pair in shown), _rest(pairs)]).strip()
+        return " ".join([*(_better(pair, metric, len(pairs)) for pair in shown), _rest(pairs), SCOPE]).replace(
+            "  ", " "
+        )
     pair = of_the_two_best(rows, pairs)
-    return _of_one_seed(pair, rows, metric) if pair.about != "strategies" else _no_difference(pair, rows, metric)
+    return _of_one_seed(pair, rows, metric) if pair.about != "strategies" else _no_difference(pair, metric)
 
 
-def _better(pair: Pair, rows: Sequence[StrategyRow], metric: str, pairs: int) -> str:
+def _better(pair: Pair, metric: str, pairs: int) -> str:
     correction = f", corrected for {pairs} pairs" if pairs > 1 else ""
+    first, second = _means(pair)
     return (
-        f"{pair.first} did better than {pair.second}: test {metric} {_mean(rows, pair.first)} against "
-        f"{_mean(rows, pair.second)} on average over {pair.seeds} seeds, a difference of {_difference(pair)} "
-        f"({pair.test}, p {_p(pair.corrected)}{correction})."
+        f"{pair.first} did better than {pair.second}: test {metric} {first} against {second} on average over "
+        f"{pair.seeds} seeds, a difference of {_difference(pair)} ({pair.test}, p {_p(pair.corrected)}{correction})."
     )
 
 
@@ -49,14 +54,17 @@ def _rest(pairs: Sequence[Pair]) -> str:
     return f"No difference shown between {names(others)}." if others else ""
 
 
-def _no_difference(pair: Pair, rows: Sequence[StrategyRow], metric: str) -> str:
+def _no_difference(pair: Pair, metric: str) -> str:
+    first, second = _means(pair)
     told = (
-        f"No difference shown: test {metric} of the two best, {pair.first} {_mean(rows, pair.first)} and {pair.second} "
-        f"{_mean(rows, pair.second)} on average over {pair.seeds} seeds, differs by {_difference(pair)} "
+        f"No difference shown: test {metric} of the two best, {pair.first} {first} and {pair.second} {second} on "
+        f"average over {pair.seeds} seeds, differs by {_difference(pair)} "
         f"({pair.test}, corrected p {_p(pair.corrected)})."
     )
     if pair.seeds < FEWEST_SEEDS:
         return f"{told} A statement about strategies needs at least {FEWEST_SEEDS} seeds."
+    if pair.withheld is not None:
+        return f"{told} Nothing could be claimed of them: {pair.withheld}."
     return f"{told} {_more_seeds(pair)}".strip()
 
 
@@ -82,8 +90,8 @@ def _of_one_seed(pair: Pair, rows: Sequence[StrategyRow], metric: str) -> str:
             f"No verdict: {scores} on test, but {metric} is no share of rows and its rows are not recorded, "
             "so its uncertainty cannot be told from one score per strategy."
         )
-    by = f"{_difference(pair)} ({pair.test}, p {_p(pair.p)})"
-    if pair.p > ALPHA or (pair.corrected or 0.0) > ALPHA:
+    by = f"{_difference(pair)} ({pair.test}, {'' if len(rows) == 2 else 'corrected '}p {_p(pair.corrected)})"
+    if (pair.corrected or 0.0) > ALPHA:
         return (
             f"No difference shown: test {metric} of the two best, {scores}, differs by {by}; and one seed each could "
             f"tell their {what} apart, not the strategies."
@@ -100,28 +108,30 @@ def of_the_two_best(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> Pair:
     return min(pairs, key=lambda pair: (losses[pair.first] + losses[pair.second], losses[pair.first]))
 
 
-def _mean(rows: Sequence[StrategyRow], strategy: str) -> str:
-    row = next(row for row in rows if row.strategy == strategy)
-    scores = [study.test for study in row.studies if study.test is not None]
-    return f"{sum(scores) / len(scores):.3f}"
+def _means(pair: Pair) -> tuple[str, str]:
+    """Both means, over the seeds that both have."""
+    digits = decimals_for(pair.means)
+    return f"{pair.means[0]:.{digits}f}", f"{pair.means[1]:.{digits}f}"
 
 
 def _of_study(rows: Sequence[StrategyRow], strategy: str) -> str:
     row = next(row for row in rows if row.strategy == strategy)
     study = next(study for study in row.studies if study.test is not None)
-    return f"{study.test:.3f}{'' if study.interval is None else f' {shown_interval(study.interval)}'}"
+    interval = "" if study.interval is None else f" {shown_interval(study.interval, [study.test])}"
+    return f"{study.test:.{decimals_for([study.test])}f}{interval}"
 
 
 def _difference(pair: Pair) -> str:
     """Its size, with its interval where there is one: positive is in favour of the first."""
-    size = f"{abs(pair.difference):.3f}"
+    digits = decimals_for(pair.means)
+    size = f"{abs(pair.difference):.{digits}f}"
     if pair.interval is None:
         return size
     if pair.difference < 0:  # a lower score is better
         low, high = -pair.interval.high, -pair.interval.low
     else:
         low, high = pair.interval.low, pair.interval.high
-    return f"{size} [{low:.3f}, {high:.3f}]"
+    return f"{size} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _p(p: float | None) -> str:
@@ -129,9 +139,10 @@ def _p(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
-def shown_interval(interval: Interval) -> str:
-    """In brackets, three decimals."""
-    return f"[{interval.low:.3f}, {interval.high:.3f}]"
+def shown_interval(interval: Interval, around: Iterable[float | None] = ()) -> str:
+    """The interval in brackets, with as many decimals as the scores that it is `around`."""
+    digits = decimals_for(around)
+    return f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
 def names(found: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from trainables.user_trainer.suggested import asked_for
+from tuning.comparison.digits import decimals_for
 from tuning.outcome import ExperimentOutcome, StudyOutcome
 from tuning.page.figure import Cell, Table, cell, number
 from tuning.page.winners import TrialKey
@@ -25,7 +26,9 @@ def score_table(comparison: Comparison) -> Table:
         {
             "strategy": lambda row: row.strategy,
             "test, mean": lambda row: row.test.value if row.test else row.median_test,
-            "95 % interval": lambda row: _interval(row.test.interval if row.test else None),
+            "95 % interval": lambda row: _interval(row.test.interval, [row.test.value]) if row.test else None,
+            "test, worst seed": lambda row: row.worst_test if len(row.studies) > 1 else None,
+            "test, interquartile mean": lambda row: row.middle_test if len(row.studies) > 1 else None,
             f"mean rank by {comparison.ranked_by}": lambda row: ranks.get(row.strategy),
             "validation, best seed": lambda row: row.best.chosen.validation if row.best and row.best.chosen else None,
             "validation, median": lambda row: row.median_validation,
@@ -67,9 +70,9 @@ def pair_table(comparison: Comparison) -> Table:
     columns: dict[str, Callable[[Pair], Cell]] = {
         "pair": lambda pair: f"{pair.first} against {pair.second}",
         "difference on test": lambda pair: pair.difference,
-        "95 % interval": lambda pair: _interval(pair.interval),
-        "p": lambda pair: pair.p,
+        "95 % interval": lambda pair: _interval(pair.interval, pair.means),
         "p, corrected": lambda pair: pair.corrected,
+        "chance that the first is better": lambda pair: pair.better,
         "seeds": lambda pair: pair.seeds,
         "seeds needed": _needed,
         "shown": lambda pair: "yes" if pair.shown else "no",
@@ -142,8 +145,9 @@ def _money(comparison: Comparison) -> str:
     return "cost" if comparison.price is None else f"cost, {comparison.price.currency}".rstrip(", ")
 
 
-def _interval(interval: Interval | None) -> str | None:
-    return None if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+def _interval(interval: Interval | None, around: Iterable[float]) -> str | None:
+    digits = decimals_for(around)
+    return None if interval is None else f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
 
 
 def _median(values: Iterable[float]) -> float | None:

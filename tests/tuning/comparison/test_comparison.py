@@ -10,7 +10,7 @@ from tests.support.outcomes import population, report, scored, study, trial
 from tuning.budget import BudgetUse, Price
 from tuning.comparison import compare
 from tuning.comparison.scores import wilson
-from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, StudyState, TrialState
+from tuning.outcome import Confirmation, ExperimentOutcome, ScoredRows, Stretch, StudyOutcome, StudyState, TrialState
 from tuning.tables import tables_of
 
 pytestmark = pytest.mark.unit
@@ -321,3 +321,88 @@ def test_no_difference_over_seeds_names_the_seeds_that_one_of_this_size_would_ne
 def test_equal_ranks_share_their_mean() -> None:
     ranks = compared(*many("a", 0.8, 0.7), *many("b", 0.8, 0.9)).ranks
     assert [(rank.strategy, rank.ranks) for rank in ranks] == [("b", (1.5, 1.0)), ("a", (1.5, 2.0))]
+
+
+def failing(strategy: str, *tests: float | None, kept: bool = False) -> list[StudyOutcome]:
+    """One study per test score; None: its search has failed.
+
+    Args:
+        kept: the rows behind the scores are recorded: a hundred, of which 60 are of class 1.
+    """
+    labels = (1.0,) * 60 + (0.0,) * 40
+    studies = []
+    for seed, test in enumerate(tests):
+        found = dataclasses.replace(grid(test=test, rows=100, seed=seed), strategy=strategy, kind=strategy)
+        if test is not None and kept:
+            assert found.test is not None
+            right = round(test * 100)
+            said = (*labels[:right], *(1 - label for label in labels[right:]))
+            found = dataclasses.replace(found, test=dataclasses.replace(found.test, scored=ScoredRows(labels, said)))
+        studies.append(found)
+    return studies
+
+
+def test_a_failed_search_scores_as_the_defaults_where_they_stand() -> None:
+    tests = failing("fragile", 0.95, 0.96, 0.94, None, 0.95), failing("defaults", 0.80, 0.82, 0.79, 0.82, 0.81)
+    comparison = compared(*tests[0], *tests[1])
+    (pair,) = comparison.pairs
+    assert (pair.seeds, pair.withheld) == (5, None)
+    assert pair.means == pytest.approx(((0.95 + 0.96 + 0.94 + 0.82 + 0.95) / 5, 0.808))
+    assert (
+        "Searches without a test score: fragile seed 3. In the pairs that of the defaults stands for theirs."
+        in comparison.caveats
+    )
+    assert not pair.shown  # without the failed search p would be below 0.001
+
+
+def test_a_failed_search_scores_as_the_most_frequent_class_where_the_test_rows_are_recorded() -> None:
+    comparison = compared(
+        *failing("fragile", 0.95, 0.96, 0.94, None, 0.95, kept=True),
+        *failing("steady", 0.90, 0.91, 0.89, 0.90, 0.92, kept=True),
+    )
+    (pair,) = comparison.pairs
+    assert (pair.first, pair.second, pair.shown) == ("steady", "fragile", False)
+    assert pair.means == pytest.approx((0.904, (0.95 + 0.96 + 0.94 + 0.60 + 0.95) / 5))
+    assert "that of the most frequent class stands for theirs" in "\n".join(comparison.caveats)
+
+
+def test_nothing_is_claimed_where_a_search_failed_and_nothing_can_stand_for_it() -> None:
+    comparison = compared(
+        *failing("fragile", 0.95, 0.96, 0.94, None, 0.95), *failing("steady", 0.7, 0.71, 0.69, 0.7, 0.7)
+    )
+    (pair,) = comparison.pairs
+    assert (pair.seeds, pair.shown) == (4, False)
+    assert comparison.verdict.startswith(
+        "No difference shown: test accuracy of the two best, fragile 0.950 and steady 0.7"
+    )
+    reason = "fragile has no test score with seed 3, where steady has one"
+    assert f"Nothing could be claimed of them: {reason}." in comparison.verdict
+    assert f"No difference is claimed whatever its p: {reason}." in comparison.caveats
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
+def test_a_test_score_that_is_no_finite_number_is_a_failed_search(score: float) -> None:
+    comparison = compared(*failing("a", 0.9, score, 0.91, 0.92), *failing("b", 0.5, 0.51, 0.52, 0.53))
+    assert comparison.rows[0].studies[1].test is None
+    assert "The test score is no finite number, so the search counts as failed: a seed 1." in comparison.caveats
+    assert (comparison.pairs[0].seeds, comparison.pairs[0].shown) == (3, False)
+
+
+def test_the_verdict_names_the_means_of_the_seeds_that_it_compares() -> None:
+    verdict = compared(*many("a", 0.90, 0.91, 0.92, 0.1), *many("b", 0.70, 0.712, 0.718)).verdict
+    assert (
+        "a did better than b: test accuracy 0.910 against 0.710 on average over 3 seeds, a difference of 0.200"
+        in verdict
+    )
+
+
+def test_small_scores_do_not_become_zero_in_the_verdict() -> None:
+    verdict = compared(*many("a", 0.000412, 0.000416), *many("b", 0.000401, 0.000403)).verdict
+    assert "a 0.000414 and b 0.000402 on average over 2 seeds, differs by 0.000012" in verdict
+
+
+def test_a_claim_says_what_it_is_about_and_the_table_has_the_worst_and_the_middle_seeds() -> None:
+    comparison = compared(*many("a", 0.90, 0.91, 0.92, 0.93, 0.91), *many("b", 0.70, 0.712, 0.72, 0.731, 0.71))
+    assert comparison.verdict.endswith("That holds for these splits, this model, space and budget.")
+    assert (comparison.rows[0].worst_test, comparison.pairs[0].better) == (0.90, 1.0)
+    assert tables_of(comparison)[1].lines[0].cells[2] == "0.900, 0.913"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tuning.comparison.compared import interquartile_mean
+from tuning.comparison.digits import decimals_for
 from tuning.comparison.pairs import holm, mcnemar, pairs_of, sign_flip
 from tuning.comparison.power import power, seeds_needed
 from tuning.comparison.resampling import DRAWS, METRICS, resampled
@@ -93,7 +95,8 @@ def test_a_lower_score_is_the_first_of_its_pair_when_the_mode_is_min() -> None:
 def test_equal_differences_are_left_to_the_signs_of_the_seeds() -> None:
     """A t-test has nothing to divide by; five equal seeds are one in sixteen by chance."""
     for seeds, p in ((5, 2 / 32), (7, 2 / 128)):
-        (pair,) = pairs_of({"a": over_seeds(*[0.8] * seeds), "b": over_seeds(*[0.7] * seeds)}, "score", "max")
+        tests = {"a": over_seeds(*[0.8] * seeds, rows=9), "b": over_seeds(*[0.7] * seeds, rows=9)}
+        (pair,) = pairs_of(tests, "score", "max", rowless=True)
         assert (pair.p, pair.shown) == (p, p < 0.05)
     (with_rows,) = pairs_of(
         {"a": over_seeds(*[0.8] * 5, rows=5000), "b": over_seeds(*[0.7] * 5, rows=5000)}, "accuracy", "max"
@@ -107,6 +110,51 @@ def test_two_seeds_are_too_few_whatever_they_say() -> None:
     (pair,) = pairs_of({"a": over_seeds(0.9, 0.9001), "b": over_seeds(0.1, 0.1)}, "score", "max")
     assert pair.p is not None
     assert (pair.p < 0.001, pair.shown) == (True, False)
+
+
+def test_nothing_is_claimed_by_a_metric_whose_rows_are_not_known() -> None:
+    tests = {"a": over_seeds(0.21, 0.22, 0.23, 0.22, rows=400), "b": over_seeds(0.51, 0.52, 0.54, 0.52, rows=400)}
+    (pair,) = pairs_of(tests, "loss", "min")
+    assert (pair.first, pair.shown, pair.withheld) == (
+        *("a", False),
+        "what other test rows would change in loss is not known",
+    )
+    assert pair.p is not None
+    assert pair.p < 0.001
+    (exact,) = pairs_of(tests, "loss", "min", rowless=True)
+    assert (exact.shown, exact.withheld) == (True, None)
+    (share,) = pairs_of(tests, "accuracy", "max")
+    assert (share.first, share.shown) == ("b", True)  # the error of a share of right rows is known from it
+
+
+def test_nothing_is_claimed_where_one_of_the_two_has_lost_a_seed_that_the_other_has() -> None:
+    tests = {"a": [*over_seeds(0.9, 0.91, 0.92, rows=9), None], "b": over_seeds(0.5, 0.512, 0.518, 0.53, rows=9)}
+    (pair,) = pairs_of(tests, "score", "max", lost={"a": {3}, "b": set()}, rowless=True)
+    assert (pair.shown, pair.withheld) == (False, "a has no test score with seed 3, where b has one")
+    assert pair.means == pytest.approx((0.91, 0.51))  # over the seeds that both have
+    (not_searched,) = pairs_of(tests, "score", "max", rowless=True)
+    assert not_searched.shown
+
+
+def test_the_chance_to_be_better_is_the_mann_whitney_statistic() -> None:
+    from scipy.stats import mannwhitneyu
+
+    a, b = (0.7, 0.8, 0.9, 0.8), (0.8, 0.75, 0.6, 0.65)
+    (pair,) = pairs_of({"a": over_seeds(*a), "b": over_seeds(*b)}, "score", "max")
+    assert pair.better == pytest.approx(mannwhitneyu(a, b).statistic / 16)
+    (low,) = pairs_of({"a": over_seeds(*a), "b": over_seeds(*b)}, "score", "min")
+    assert (low.first, low.better) == ("b", pair.better)
+
+
+def test_the_interquartile_mean_leaves_out_the_best_and_the_worst_quarter() -> None:
+    assert interquartile_mean([0.1, 0.8, 0.82, 0.84, 0.99]) == pytest.approx(0.82)
+    assert interquartile_mean([0.1, 0.8, 0.9]) == pytest.approx(0.6)
+    assert interquartile_mean([]) is None
+
+
+def test_small_scores_are_told_with_three_significant_digits() -> None:
+    assert [decimals_for([score]) for score in (0.91, 12.0, 0.0, 0.05, 0.000412)] == [3, 3, 3, 4, 6]
+    assert decimals_for([None, float("inf"), 0.02, 0.8]) == 3
 
 
 def test_one_model_each_is_mcnemars_case() -> None:

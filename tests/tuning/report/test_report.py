@@ -45,19 +45,19 @@ has the best validation accuracy, 0.7700; test accuracy 0.808 [0.807, 0.809].
    seed 2      0.7700     0.743 [0.742, 0.744]      100      2
 
 
- strategy      rank device-s to reach 0.76 cost USD
- ──────────────────────────────────────────────────
- hyperopt_asha 1.00 100 (2 of 3 seeds)     0.29
- grid          2.33 100 (2 of 3 seeds)     0.29
- random_asha   2.67 100 (2 of 3 seeds)     0.29
+ strategy      rank test worst, middle device-s to reach 0.76 cost USD
+ ─────────────────────────────────────────────────────────────────────
+ hyperopt_asha 1.00 0.801, 0.807       100 (2 of 3 seeds)     0.29
+ grid          2.33 0.739, 0.741       100 (2 of 3 seeds)     0.29
+ random_asha   2.67 0.738, 0.743       100 (2 of 3 seeds)     0.29
 
 
- pair                  difference [95 %]          p p (Holm) seeds: has / needs
+ pair                   difference [95 %]     p corr. P(A>B) seeds: has / needs
  ──────────────────────────────────────────────────────────────────────────────
- hyperopt_asha -       0.064 [0.061, 0.067]  <0.001   <0.001 3 / 3
+ hyperopt_asha -        0.064 [0.061, 0.067]   <0.001   100% 3 / 3
  random_asha
- hyperopt_asha - grid  0.066 [0.049, 0.082]   0.003    0.007 3 / 3
- random_asha - grid    0.001 [-0.013, 0.016]  0.735    0.735 3 / more rows
+ hyperopt_asha - grid   0.066 [0.049, 0.082]    0.007   100% 3 / 3
+ random_asha - grid     0.001 [-0.013, 0.016]   0.735    56% 3 / more rows
 
 hyperopt_asha did better than random_asha: test accuracy 0.807 against 0.743 on
 average over 3 seeds, a difference of 0.064 [0.061, 0.067] (paired t-test over
@@ -65,7 +65,8 @@ seeds and test rows, p < 0.001, corrected for 3 pairs). hyperopt_asha did better
 than grid: test accuracy 0.807 against 0.741 on average over 3 seeds, a
 difference of 0.066 [0.049, 0.082] (paired t-test over seeds and test rows, p =
 0.007, corrected for 3 pairs). No difference shown between random_asha and grid
-(0.001 [-0.013, 0.016]).
+(0.001 [-0.013, 0.016]). That holds for these splits, this model, space and
+budget.
 - Validation scores are the best of many looks at the rows that they are
 reported on (hyperopt_asha 6, grid 6, random_asha 6): too high.
 
@@ -187,7 +188,7 @@ def test_every_seed_has_its_own_line_when_there_are_several() -> None:
 
 def test_the_json_of_a_comparison_holds_every_number_by_name() -> None:
     plain = json.loads(comparison_json(compare(outcome())))
-    assert plain["schema_version"] == 2
+    assert plain["schema_version"] == 3
     pbt = plain["rows"][1]
     assert pbt["best"]["chosen"]["schedule"][1] == {"start": 1.0, "end": 3.0, "params": {"learning_rate": 0.4}}
     assert pbt["best"]["interval"]["rows"] == 1000
