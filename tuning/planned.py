@@ -35,7 +35,7 @@ class PlannedStrategy(NamedTuple):
         exact = epochs is not None
         if epochs is None and trials is not None:
             epochs = trials * spec.epochs
-        limit = spec.budget.limit
+        limit = spec.limit_of(strategy)
         if limit is not None and limit.unit == "epochs" and (epochs is None or epochs > limit.amount):
             epochs, exact = limit.amount, False
         return cls(strategy.name, trials, epochs, exact, strategy.outline(space))

@@ -31,7 +31,7 @@ from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
 from trainables.model_files import EMBEDDED
 from trainables.spec import FINETUNE_ALONE, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
-from tuning.budget import BudgetSpec
+from tuning.budget import BudgetSpec, Limit
 from tuning.checks.known_names import strategy_instead
 from tuning.checks.mistakes import Mistake, SpecError, mistakes_of
 from tuning.checks.short_forms import spelled_out
@@ -206,14 +206,15 @@ class ExperimentSpec(FineTuneSpec):
         return modules_of(self.trainable if self.own else None, self.hp_space, space)
 
     def space_of(self, strategy: Strategy) -> Space:
-        """What `strategy` searches: its own space, which replaces the experiment's.
+        """What `strategy` searches: its own space, which replaces the experiment's, or what it takes of that.
 
         Raises:
             InputError: the space is named, and cannot be imported here or is none.
         """
         if strategy.space is not None:
             return strategy.space
-        return self.space.resolved(self.tunable) if isinstance(self.space, NamedSpace) else self.space
+        shared = self.space.resolved(self.tunable) if isinstance(self.space, NamedSpace) else self.space
+        return strategy.space_in(shared, own=self.own)
 
     def resolved_objective(self) -> Objective:
         """What the strategies optimise: `objective`, else the task's own; of a Trainer of the user's own its loss."""
@@ -223,11 +224,21 @@ class ExperimentSpec(FineTuneSpec):
             return Objective(metric="loss", mode="min")
         return self.objective or find_task(self.task).objective
 
-    def trial_spec(self, seed: int) -> FineTuneSpec:
-        """What the trials of the study with search seed `seed` share: their own `seed` moves with it."""
+    def limit_of(self, strategy: Strategy) -> Limit | None:
+        """Where each study of `strategy` ends: the same for all that search."""
+        return self.budget.limit if strategy.searches else None
+
+    def trial_spec(self, seed: int, strategy: str | None = None) -> FineTuneSpec:
+        """What the trials of the study with search seed `seed` share: their own `seed` moves with it.
+
+        Args:
+            strategy: its name. One that searches nothing asks no function for its values.
+        """
         own = {name: getattr(self, name) for name in FineTuneSpec.model_fields}
         if isinstance(self.space, NamedSpace) and self.space.suggests:
             own["hp_space"] = self.space.name
+        if not all(one.searches for one in self.strategies if one.name == strategy):
+            own["hp_space"] = None
         return FineTuneSpec(**{**own, "objective": self.resolved_objective(), "seed": self.seed + seed})
 
     def decisive(self) -> dict[str, Any]:

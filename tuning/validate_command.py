@@ -37,8 +37,10 @@ def _validate(arguments: argparse.Namespace) -> int:
     for line in planned_lines(spec):
         print(f"    {line}")
     if (limit := spec.budget.limit) is not None:
-        print(f"  each study ends at {limit.describe()}, whatever its strategy would still do")
-        for strategy in spec.strategies if limit.unit == "epochs" else ():
+        outside = " and ".join(one.name for one in spec.strategies if not one.searches)
+        but = f"; {outside} is outside: it takes what its trial takes" if outside else ""
+        print(f"  each study ends at {limit.describe()}, whatever its strategy would still do{but}")
+        for strategy in filter(spec.limit_of, spec.strategies) if limit.unit == "epochs" else ():
             planned = strategy.planned_epochs(spec.space_of(strategy), spec.epochs)
             if planned is not None and planned > limit.amount:
                 print(f"  {strategy.name} plans {planned:g} epochs: it is cut")

@@ -16,13 +16,14 @@ from tuning.store.study_store import StudyStore
 
 STRATEGIES: dict[str, dict[str, Any]] = {  # small ones, each with enough to decide
     "grid": {"kind": "grid", "points": 4},
+    "defaults": {"kind": "defaults"},
     "random": {"kind": "random", "trials": 4},
     "random_asha": {"kind": "random_asha", "trials": 6},
     "hyperopt": {"kind": "hyperopt", "trials": 4, "initial_random": 2},
     "hyperopt_asha": {"kind": "hyperopt_asha", "trials": 8, "initial_random": 4},
     "pbt": {"kind": "pbt", "population": 3, "quantile": 0.34},
 }
-PLANNED = {"grid": 4, "random": 4, "random_asha": 6, "hyperopt": 4, "hyperopt_asha": 8, "pbt": 3}
+PLANNED = {"grid": 4, "defaults": 1, "random": 4, "random_asha": 6, "hyperopt": 4, "hyperopt_asha": 8, "pbt": 3}
 SECONDS = 120  # that a driver may take to its first reports, or to its end, on a busy machine
 
 

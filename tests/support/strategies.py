@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuning.space import Space
 from tuning.strategies import Plan, Strategy, find_strategies
 from tuning.testing.plan_contract import OBJECTIVE
 from tuning.testing.proposals import Proposer
@@ -20,6 +21,7 @@ REFUSED: Mapping[str, Sequence[tuple[dict[str, Any], float, str]]] = {
     "random_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
     "hyperopt_asha": [(FIXED, 3.0, "space"), (UNEQUAL, 3.0, "space.num_train_epochs"), (RATE, 0.5, "grace_epochs")],
     "pbt": [(RATE, 1.0, "perturb_every_epochs")],
+    "defaults": [(RATE, 4.0, "space")],
 }
 # As small as shows what it does: whole studies of it are run.
 SMALL: Mapping[str, Mapping[str, Any]] = {
@@ -30,7 +32,8 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "hyperopt_asha": {"trials": 5, "initial_random": 3},
     "pbt": {"population": 4},
 }
-UNSEEDED = {"grid"}  # draws nothing
+UNSEEDED = {"grid", "defaults"}  # draw nothing
+SINGLE = {"defaults": {"space": Space.model_validate({"learning_rate": 5e-5, "weight_decay": 0.0}), "slots": 1}}
 
 
 def make(kind: str, **fields: Any) -> Strategy:
@@ -68,4 +71,5 @@ def study_contracts(contract: type) -> dict[str, type]:
 
 def _stated(strategy: Strategy) -> dict[str, Any]:
     kind = strategy.kind
-    return {"strategy": strategy, "seeded": kind not in UNSEEDED, "refused": REFUSED.get(kind, ())}
+    stated = {"strategy": strategy, "seeded": kind not in UNSEEDED, "refused": REFUSED.get(kind, ())}
+    return {**stated, **SINGLE.get(kind, {})}

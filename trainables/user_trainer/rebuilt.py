@@ -62,7 +62,7 @@ class RebuiltTrainer:
         Raises:
             InputError: a value is not of its field's type, or nothing reads one.
         """
-        trial = self._trial(params)
+        trial = self._trial(params) if params else None  # as outside of a search
         arguments = self.arguments_class(**{**self.args, **fitting(self.arguments_class, params)})
         parts = {name: getattr(self, name) for name in self.given}
         trainer = self.trainer_class(
@@ -74,7 +74,8 @@ class RebuiltTrainer:
         if self.collator_has_model:
             trainer.data_collator.model = trainer.model
         self._refuse_transformed(trainer)
-        self._refuse_unread(params, trial)
+        if trial is not None:
+            self._refuse_unread(params, trial)
         return trainer
 
     def unread(self, names: Iterator[str] | list[str]) -> list[str]:

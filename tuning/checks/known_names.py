@@ -24,6 +24,7 @@ STRATEGIES = {
         ("pb2", "pbt2", "populationbasedtraining", "population", "evolution", "genetic"), "did you mean pbt?"
     ),
     **dict.fromkeys(("randomsearch", "rs", "sobol", "basicvariant"), "did you mean random?"),
+    **dict.fromkeys(("default", "baseline", "none", "untuned"), "did you mean defaults?"),
     **dict.fromkeys(("gridsearch", "gs", "bruteforce"), "did you mean grid?"),
 }
 # Keys by the names of other tools: the dotted key of a spec.

@@ -10,16 +10,24 @@ from trainables.spec import TUNABLES
 from trainables.user_trainer.suggested import returned
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
-from tuning.space import FunctionSpace, unknown_name
+from tuning.space import FunctionSpace, Space, unknown_name
 from tuning.spec import ExperimentSpec
+
+
+def declared(draft: Draft) -> list[tuple[str, Space]]:
+    """What stands in the spec for trials to be given, each with its path."""
+    named = [("space", draft.spec.space)]
+    for path, strategy in draft.strategies():
+        named += [(join(path, "space"), strategy.space)] if strategy.space else []
+        own = strategy.own_values
+        named += [(join(path, "values"), Space.model_validate(dict(own)))] if own else []
+    return named
 
 
 def typed(draft: Draft) -> dict[str, str]:
     """Each tunable that stands anywhere in the spec, with its path."""
-    spec = draft.spec
-    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
-    fixed = {name: join("fixed", name) for name in spec.fixed}
-    return fixed | {name: join(where, name) for where, space in spaces for name in space.names}
+    fixed = {name: join("fixed", name) for name in draft.spec.fixed}
+    return fixed | {name: join(where, name) for where, space in declared(draft) for name in space.names}
 
 
 def check_space(draft: Draft) -> Iterator[Mistake]:
@@ -28,11 +36,9 @@ def check_space(draft: Draft) -> Iterator[Mistake]:
     epochs = None if "epochs" in draft.broken else spec.epochs
     if spec.hp_space is not None:
         return  # the names are the function's own
-    for path, rule in spec.space.refusals(epochs, spec.tunable):
-        yield Mistake(join("space", path), rule)
-    for where, strategy in draft.strategies():
-        for path, rule in strategy.space.refusals(epochs, spec.tunable) if strategy.space else ():
-            yield Mistake(join(where, "space", path), rule)
+    for where, space in declared(draft):
+        for path, rule in space.refusals(epochs, spec.tunable):
+            yield Mistake(join(where, path), rule)
 
 
 def check_fixed(draft: Draft) -> Iterator[Mistake]:
@@ -59,7 +65,7 @@ def check_strategy_spaces(draft: Draft) -> Iterator[Mistake]:
     """What a strategy cannot search, or has nothing to."""
     for path, strategy in draft.strategies():
         space, own = draft.spec.space_of(strategy), strategy.space is not None
-        if not space.names:
+        if strategy.searches and not space.names:
             step = "give `space` at least one hyperparameter"
             yield Mistake(
                 join(path, "space") if own else "space", f"{strategy.name} has nothing to search", next_step=step
@@ -109,7 +115,7 @@ def beside_a_function(draft: Draft, name: str) -> Iterator[Mistake]:
 
 def unanswered(spec: ExperimentSpec, function: str) -> Iterator[Mistake]:
     """Values of a declared space that the function named beside it does not ask for in that way."""
-    for strategy in spec.strategies:
+    for strategy in (one for one in spec.strategies if one.searches):
         drawn = spec.space_of(strategy).sample(random.Random(0))
         try:
             returned(function, {**spec.fixed, **drawn})

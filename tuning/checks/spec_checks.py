@@ -84,9 +84,8 @@ def _max_length(draft: Draft) -> Iterator[Mistake]:
         limit = longest_input(spec.model) if spec.trainable == "finetune" else None
     except InputError:
         return  # told by `_model`
-    spaces = [("space", spec.space), *((join(path, "space"), s.space) for path, s in draft.strategies() if s.space)]
     stated = [("data.max_length", spec.data.max_length), ("fixed.data.max_length", spec.fixed.get("data.max_length"))]
-    for where, space in spaces:
+    for where, space in space_checks.declared(draft):
         dimension = space.root.get("data.max_length")
         stated += [(join(where, "data.max_length", p), v) for p, v in dimension.stated()] if dimension else []
     for path, tokens in stated:
@@ -158,7 +157,7 @@ def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
 def _endless(draft: Draft) -> Iterator[Mistake]:
     """A strategy that proposes until the budget is spent, without a budget."""
     for path, strategy in draft.strategies():
-        if draft.spec.budget.limit is None and getattr(strategy, "trials", 0) is None:
+        if draft.spec.limit_of(strategy) is None and getattr(strategy, "trials", 0) is None:
             step = "give a number, or a limit under `budget`"
             yield Mistake(join(path, "trials"), "nothing would ever end the study", None, step)
 

@@ -85,6 +85,8 @@ def spaces_of(spec: ExperimentSpec) -> Iterator[tuple[str, Space]]:
     for position, strategy in enumerate(spec.strategies):
         if strategy.space is not None:
             yield join("strategies", position, "space"), strategy.space
+        if strategy.own_values:
+            yield join("strategies", position, "values"), Space.model_validate(dict(strategy.own_values))
 
 
 def stated_of(spec: ExperimentSpec, name: str) -> Iterator[tuple[str, list[float]]]:

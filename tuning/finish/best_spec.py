@@ -16,8 +16,10 @@ OTHERS = ("Places of the machine that made it are left out. Put yours in for wha
 
 
 def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False) -> str:
-    """A grid of a single point, on the data and the model of `spec`, as YAML. A schedule stands in comments: a trial of
-    its own has the values of its end all the way, since only a population changes values in flight.
+    """A grid of a single point, on the data and the model of `spec`, as YAML; `defaults` where no value was proposed.
+
+    A schedule stands in comments: a trial of its own has the values of its end all the way, since only a population
+    changes values in flight.
 
     Args:
         for_others: leave of each path of this machine its last part alone, and say so in a comment.
@@ -28,7 +30,7 @@ def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False)
     proposed = trial.proposed(winner.candidate.epoch)
     searched = [name for name in proposed if name in chosen and name not in spec.fixed]
     task = {name: value for name, value in spec.plain().items() if name in FineTuneSpec.model_fields}
-    trained = spec.trial_spec(winner.study.seed)
+    trained = spec.trial_spec(winner.study.seed, winner.study.strategy)
     raw = {
         "name": f"{spec.name}-best",
         **task,
@@ -36,7 +38,7 @@ def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False)
         **({} if trained.hp_space is None else {"hp_space": trained.hp_space}),
         "seed": trained.seed,
         "space": {name: {"choice": [chosen[name]]} for name in searched},
-        "strategies": [{"kind": "grid"}],
+        "strategies": [{"kind": "grid" if searched else "defaults"}],
     }
     origin = f"{winner.study.strategy}, seed {winner.study.seed}, trial {trial.name}"
     lines = [f"# The best configuration of {spec.name}: {origin} after epoch {winner.candidate.epoch:g}."]

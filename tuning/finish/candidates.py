@@ -43,7 +43,7 @@ def candidates(study: StudyOutcome, top: int) -> tuple[Candidate, ...]:
 def training_spec(spec: ExperimentSpec, study: StudyOutcome, seed: int) -> FineTuneSpec:
     """What a training of that study's configuration is given besides its values; all is drawn from `seed`."""
     own = {"seed": seed, "data_order_seed": None, "head_seed": None}
-    return spec.trial_spec(study.seed).model_copy(update=own)
+    return spec.trial_spec(study.seed, study.strategy).model_copy(update=own)
 
 
 def training_seeds(spec: ExperimentSpec, count: int) -> tuple[int, ...]:

@@ -71,7 +71,12 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
             continue
         if (choice := choose(study)) is not None:
             storage = place.storage(study_name(study.strategy, study.seed))
-            given = (spec.trial_spec(study.seed), dict(choice.report.params), choice.checkpoint, storage)
+            given = (
+                spec.trial_spec(study.seed, study.strategy),
+                dict(choice.report.params),
+                choice.checkpoint,
+                storage,
+            )
             title = f"test of {study.strategy}, seed {study.seed}"
             jobs.append(Job((study, choice), title, score_checkpoint, given))
     with side_by_side(jobs, spec, session) as ended:

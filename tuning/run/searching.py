@@ -97,7 +97,7 @@ def run_study(
         Interrupted: stopped before that.
         RunFolderError: there is something to continue, but it is damaged, or Tune cannot go on from it.
     """
-    session = session if session.address is None else session.refreshed()
+    session = study.held(session if session.address is None else session.refreshed())
     storage, folder = place.storage(study.name), place.tune_folder(study.name)
     writer = _open(study, session, store, new=new)
     if data is not None:
@@ -107,7 +107,7 @@ def run_study(
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
-    spending = Spending(study.spec.budget.limit, session.slots, session.devices_per_trial, before, writer.cut_off)
+    spending = Spending(study.limit, session.slots, session.devices_per_trial, before, writer.cut_off)
     recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending, study.spec.alike_failures)
     objective, name = trial.objective, study.strategy.name
     drawn = Progress(name, study.seed, plan.trials, trial.epochs, objective, spending=spending, told=told)
@@ -250,7 +250,7 @@ def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> St
         attributes=sharing_record(session) | study.seeds() | study.asked_by(),
         made_with=made_with(spec),
         spec_yaml=spec.to_yaml(),
-        limit=spec.budget.limit,
+        limit=study.limit,
         price=spec.budget.price.price if spec.budget.price else None,
         new=new,
     )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainables.spec import FineTuneSpec, Value
+from tuning.budget import Limit
 from tuning.outcome import HP_SPACE
 from tuning.spec import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
+
+if TYPE_CHECKING:
+    from cluster.session import Session
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Study:
     @classmethod
     def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int) -> Study:
         """The study with everything that its strategy decides."""
-        trial = spec.trial_spec(seed)
+        trial = spec.trial_spec(seed, strategy.name)
         assert trial.objective is not None
         plan = strategy.plan(spec.space_of(strategy), trial.objective, spec.epochs, seed)
         return cls(spec, strategy, seed, trial, plan)
@@ -34,10 +39,21 @@ class Study:
         """What the plan says; without a number there, an end for a study whose trials cost its budget nothing."""
         if self.plan.trials is not None:
             return self.plan.trials
-        limit = self.spec.budget.limit
+        limit = self.limit
         assert limit is not None  # the spec's checks refuse a strategy without any end
         most = limit.most_trials(self.spec.report_every_epochs)
         return most if self.plan.most_trials is None else min(most, self.plan.most_trials)
+
+    @property
+    def limit(self) -> Limit | None:
+        """Where it ends, whatever its strategy would still do; None: nowhere."""
+        return self.spec.limit_of(self.strategy)
+
+    def held(self, session: Session) -> Session:
+        """`session` with the slots that the study holds, and is charged for: all, if it searches."""
+        if self.strategy.searches:
+            return session
+        return replace(session, max_concurrent=min(session.slots, self.most_trials))
 
     @property
     def name(self) -> str:

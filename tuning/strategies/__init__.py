@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
-from trainables.spec import Frozen, Objective
+from trainables.spec import Frozen, Objective, Params
 from tuning.space import Space
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class Strategy(Frozen, ABC):
 
     kind: ClassVar[str]  # the plug-in's name in YAML; the file's name
     weights_only: ClassVar[bool] = False  # as that of its plans, where it is the same for all; see `Plan`
+    # False: it trains values that it brings, and holds no more slots than it has trials. No budget ends it, and a
+    # space that is a function is not asked.
+    searches: ClassVar[bool] = True
 
     label: str | None = Field(None, description="its name in tables; needed when a kind stands twice")
     space: Space | None = Field(None, description="replaces the experiment's space for this strategy")
@@ -73,6 +76,19 @@ class Strategy(Frozen, ABC):
     def name(self) -> str:
         """The label, or the kind without one."""
         return self.label or self.kind
+
+    @property
+    def own_values(self) -> Params:
+        """The values that it brings, by tunable name; they are checked as those of a space."""
+        return {}
+
+    def space_in(self, space: Space, *, own: bool) -> Space:
+        """What it searches of the experiment's `space`, where it has none of its own.
+
+        Args:
+            own: the trainable is the user's own, so defaults are not known.
+        """
+        return space
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
         """What cannot work here: pairs of (path below the strategy or `space.<name>`, rule and next step)."""

@@ -46,7 +46,8 @@ class PlanContract:
     A subclass states `strategy`, and where they do not suit it:
 
     Attributes:
-        strategy: what is tested. It proposes at least two trials in `space`, or goes on without end.
+        strategy: what is tested. It proposes at least two trials in `space`, or goes on without end, unless it is of
+            a kind that has a single trial.
         space: that it can search.
         epochs: of a trial.
         refused: what it must refuse: a space, the epochs of a trial, and the path that it names.
@@ -172,7 +173,7 @@ class PlanContract:
                 step="turn NumPy's into int and float",
             )
         require(
-            len({repr(params) for params in proposed}) > 1,
+            len({repr(params) for params in proposed}) > 1 or self.plan().trials == 1,
             "a strategy proposes different trials",
             seen=f"{len(proposed)} times {proposed[:1]}",
             step="draw anew for each trial; or state a strategy with more than one trial in the contract",

@@ -72,7 +72,7 @@ class StudyContract:
     Attributes:
         strategy: what is tested.
         study_space: what is searched. The trial reads `learning_rate` and `weight_decay`.
-        slots: trials at a time, on a cluster that has room for 4.
+        slots: trials at a time, on a cluster that has room for 4; 1 of a strategy that has a single trial.
     """
 
     strategy: ClassVar[Strategy]
@@ -201,7 +201,14 @@ class StudyContract:
         study = self.run(tmp_path, budget=limit).study
         self._require_ends(study)
         use = study.budget
-        require(
+        if not self.strategy.searches:
+            return require(
+                use is None and study.epochs_trained == whole.study.epochs_trained,
+                "a strategy that searches nothing is outside the budget",
+                seen=f"{use}, {study.epochs_trained:g} epochs trained",
+                step="leave `searches` at True for one that a budget is to end",
+            )
+        return require(
             use is not None and use.reached and limit <= use.spent <= limit + self.slots,
             "a study ends where its budget is spent: at most each slot's last epoch is beyond it",
             seen=f"{use}, {study.epochs_trained:g} epochs trained",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import InputError
-from trainables.reporting import Report
 from trainables.states import scorable
 from trainables.training import build
 from trainables.user_trainer.argument_values import fitting
@@ -21,7 +20,7 @@ from tuning.finish.schedules import schedule_of
 from tuning.finish.winner import winner_of
 from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
 from tuning.run.place import storage_at
-from tuning.space import FunctionSpace, Space
+from tuning.space import FunctionSpace
 from tuning.spec import ExperimentSpec, study_name
 from tuning.user_trainer.request import Prepared
 
@@ -66,7 +65,7 @@ def best_run(outcome: ExperimentOutcome, prepared: Prepared, trainer: Any = None
     from transformers.trainer_utils import BestRun
 
     study, choice = _best(outcome)
-    values = in_force(prepared.space, prepared.factory, choice.report)
+    values = in_force(prepared, study, choice)
     schedule = schedule_of(study.history(choice.trial, choice.report))
     storage = prepared.spec.cluster.storage
     summary = SearchSummary(outcome, study, choice.trial, schedule, choice.checkpoint, storage)
@@ -94,10 +93,15 @@ def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
     return max(found, key=lambda pair: sign * pair[1].report.metrics[pair[0].metric])
 
 
-def in_force(space: Space, factory: Any, report: Report) -> Given:
-    """The values that were in force up to a report, as the Trainer was given them."""
-    suggested = {name: value for name, value in asked_for(report.params).items() if name in space.names}
-    values: Mapping[str, Any] = space.returned(suggested) if isinstance(space, FunctionSpace) else suggested
+def in_force(prepared: Prepared, study: StudyOutcome, choice: Choice) -> Given:
+    """The values that were in force up to the chosen report, as the Trainer was given them."""
+    space: Any = prepared.space
+    strategy = next(one for one in prepared.spec.strategies if one.name == study.strategy)
+    names = space.names if strategy.searches else strategy.own_values
+    suggested = {name: value for name, value in asked_for(choice.report.params).items() if name in names}
+    asks = strategy.searches and isinstance(space, FunctionSpace)
+    values: Mapping[str, Any] = space.returned(suggested) if asks else suggested
+    factory = prepared.factory
     fields = fitting(factory.arguments_class, values) if isinstance(factory, RebuiltTrainer) else {}
     return Given({**values, **fields}, suggested)
 
@@ -119,4 +123,4 @@ def weights_of(spec: ExperimentSpec, study: StudyOutcome, choice: Choice) -> Ite
     storage = storage_at(spec.cluster.storage, spec.name, study_name(study.strategy, study.seed))
     path = choice.checkpoint.removeprefix(storage.scheme)
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        yield scorable(path, storage, build, spec.trial_spec(study.seed), Path(scratch))
+        yield scorable(path, storage, build, spec.trial_spec(study.seed, study.strategy), Path(scratch))

@@ -63,7 +63,9 @@ def test_all_is_listed_by_default_and_no_experiment_is_no_mistake(
 ) -> None:
     assert cli.main(["ls", "--storage", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("experiments:\n  none yet; start one with `tunefleet run quickstart`\nstrategies:\n  grid ")
+    assert told.startswith(
+        "experiments:\n  none yet; start one with `tunefleet run quickstart`\nstrategies:\n  defaults "
+    )
     run_left(tmp_path, strategies=GRID, scores=(0.5,), finished=True)
     assert cli.main(["ls", "--storage", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -51,13 +51,33 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "no kind": (
         "strategies.0={}",
         "strategies.0.kind",
-        "is missing; add one of grid, hyperopt, hyperopt_asha, pbt, random, random_asha",
+        "is missing; add one of defaults, grid, hyperopt, hyperopt_asha, pbt, random, random_asha",
     ),
     "strategy is no mapping": ("strategies.0=[grid]", "strategies.0", "must be a mapping with a `kind`"),
     "no strategies": ("strategies=[]", "strategies", "at least 1 item"),
     "two strategies of one name": ("strategies.0={kind: pbt, population: 2}", "strategies.2.label", "the same name"),
     "baseline that is no strategy": ("baseline=grit", "baseline", "did you mean grid?"),
     "negative worthwhile": ("worthwhile=-0.01", "worthwhile", "greater than or equal to 0"),
+    "something to search under defaults": (
+        "strategies.0={kind: defaults, space: {learning_rate: {choice: [1e-4]}}}",
+        "strategies.0.space",
+        "nothing is searched here; write values: {name: value}",
+    ),
+    "unknown value of defaults": (
+        "strategies.0={kind: defaults, values: {learning_rat: 1e-4}}",
+        "strategies.0.values.learning_rat",
+        "did you mean learning_rate?",
+    ),
+    "impossible value of defaults": (
+        "strategies.0={kind: defaults, values: {learning_rate: 2}}",
+        "strategies.0.values.learning_rate",
+        "must be at most 1",
+    ),
+    "value of defaults that is fixed": (
+        "strategies.0={kind: defaults, values: {warmup_ratio: 0.1}} fixed.warmup_ratio=0.2",
+        "fixed.warmup_ratio",
+        "stands in the space, too",
+    ),
     "label is no folder name": ("strategies.0.label=a/b", "strategies.0.label", "must be letters, digits"),
     "number of a strategy": ("strategies.2.population=1", "strategies.2.population", "greater than or equal to 2"),
     "unknown hyperparameter in the space": (

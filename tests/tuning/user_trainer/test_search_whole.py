@@ -227,3 +227,19 @@ def test_a_factory_with_data_in_its_closure_is_searched(ray_session: None, tmp_p
     assert math.isfinite(best.objective)
     losses = [report.metrics["loss"] for trial in best.run_summary.trials for report in trial.reports]
     assert (best.objective, len(losses)) == (min(losses), 4)
+
+
+def test_the_defaults_are_the_trainer_as_it_is_beside_a_search_of_a_function(ray_session: None, tmp_path: Path) -> None:
+    """Its `model_init` is called with None there, as outside of a search."""
+    made = trainer({"num_train_epochs": 1, "learning_rate": 3e-3}, model_init=model_init)
+    best = hyperparameter_search(
+        made, hp_space, n_trials=2, strategies=["random", "defaults"], storage=str(tmp_path), **WHERE
+    )
+    study = best.run_summary.outcome.study("defaults", 0)
+    (trial,) = study.trials
+    assert (trial.state, trial.error, trial.params) == (TrialState.COMPLETED, None, {})
+    alone = trainer({"num_train_epochs": 1, "learning_rate": 3e-3}, model_init=model_init)
+    best = hyperparameter_search(alone, hp_space, n_trials=2, strategies="defaults", storage=str(tmp_path), **WHERE)
+    assert best.hyperparameters == {}
+    assert alone.args.learning_rate == 3e-3
+    assert alone.evaluate()["eval_loss"] == best.objective == trial.reports[-1].metrics["loss"]
