@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuning.comparison.power import Needed, seeds_needed
-from tuning.comparison.scores import PROPORTIONS, Scored, Spread, rows_error, rows_known, same_rows
+from tuning.comparison.scores import PROPORTIONS, Scored, Spread, common_error, rows_error, rows_known, same_rows
 from tuning.comparison.shapes import Covers, Interval, Pair
 
 ALPHA = 0.05  # familywise
@@ -185,10 +185,10 @@ def _of_one_seed(a: Scored, b: Scored, metric: str, about: str) -> Tested:
 
 
 def _rows_error(a: list[Scored], b: list[Scored], metric: str) -> float:
-    """The squared error that the choice of rows gives the mean difference: paired where the rows are recorded."""
+    """The squared error that the choice of rows gives the mean difference in all seeds alike: paired where the rows are
+    recorded."""
     if same_rows((*a, *b)):
-        drawn = np.mean([one.drawn - other.drawn for one, other in zip(a, b, strict=True)], axis=0)  # type: ignore[operator]
-        return float(drawn.var(ddof=1))
+        return common_error(np.array([one.drawn - other.drawn for one, other in zip(a, b, strict=True)]))  # type: ignore[operator]
     return rows_error(a, metric) + rows_error(b, metric)
 
 

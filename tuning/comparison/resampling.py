@@ -7,7 +7,7 @@ the Bootstrap, 1993. The draws come from a fixed seed: the same outcome gives th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -42,14 +42,17 @@ def resampled(
             theirs = other(np.ones((1, rows)), labels, predictions)[0]
             if np.isclose(theirs, recorded).sum() > np.isclose(own, recorded).sum():
                 score, own = other, theirs
+    return own, np.concatenate([score(weights, labels, predictions) for weights in row_weights(rows)])
+
+
+def row_weights(rows: int) -> Iterator[Array]:
+    """How often each of `rows` is drawn: DRAWS draws in all, (some of them, rows) at a time."""
     rng = np.random.default_rng(0)
-    drawn, step = [], max(1, CELLS // rows)
+    step = max(1, CELLS // rows)
     for start in range(0, DRAWS, step):
         count = min(step, DRAWS - start)
-        rows_drawn = rng.integers(rows, size=(count, rows)) + rows * np.arange(count)[:, None]
-        weights = np.bincount(rows_drawn.ravel(), minlength=count * rows).reshape(count, rows).astype(float)
-        drawn.append(score(weights, labels, predictions))
-    return own, np.concatenate(drawn)
+        drawn = rng.integers(rows, size=(count, rows)) + rows * np.arange(count)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=count * rows).reshape(count, rows).astype(float)
 
 
 def _accuracy(weights: Array, labels: Array, predictions: Array) -> Array:

@@ -1,11 +1,12 @@
 """Test scores and their intervals: of one study, and of a strategy over its seeds.
 
 The interval of a mean over seeds adds up two variances: that between the seeds, divided by their number, and that which
-other test rows would cause, by the bootstrap over rows. (The bootstrap over seeds of a mean has the first as its closed
-form, too small by (n-1)/n: of five seeds a percentile interval covers 83 %, not 95.) What seeds and rows cause together
-is in both: the sum errs on the wide side. Its half-width is the root of t^2 x seeds + z^2 x rows, t with the degrees of
-freedom of the seeds (Graybill and Wang, JASA 75, 1980): never narrower than either alone. (Satterthwaite's t is, just
-when three seeds happen to agree: of a thousand simulated experiments without a difference 95 then claimed one.)
+other test rows would cause in all seeds alike, by the bootstrap over rows. (The bootstrap over seeds of a mean has the
+first as its closed form, too small by (n-1)/n: of five seeds a percentile interval covers 83 %, not 95.) What rows
+cause in one seed and not in the next is in the spread between the seeds: `common_error` leaves it out. The half-width
+is the root of t^2 x seeds + z^2 x rows, t with the degrees of freedom of the seeds (Graybill and Wang, JASA 75, 1980):
+never narrower than either alone. (Satterthwaite's t is, just when three seeds happen to agree: of a thousand simulated
+experiments without a difference 95 then claimed one.)
 """
 
 from __future__ import annotations
@@ -159,19 +160,31 @@ def rows_known(tests: Sequence[Scored], metric: str) -> bool:
 
 
 def rows_error(tests: Sequence[Scored], metric: str) -> float:
-    """The squared standard error that the choice of test rows gives a mean over `tests`.
+    """The squared standard error that the choice of test rows gives a mean over `tests`, beyond what of it differs
+    between them and is in their spread already.
 
     Where the rows are not recorded, a share of right rows has at most the error of a single model; other metrics: 0,
     for nothing is known of it.
     """
     rows = min(test.rows for test in tests)
     if same_rows(tests):
-        drawn = np.array([test.drawn for test in tests], dtype=float)
-        return float(drawn.mean(axis=0).var(ddof=1))
+        return common_error(np.array([test.drawn for test in tests], dtype=float))
     if metric in PROPORTIONS and rows:
         share = float(np.mean([test.score for test in tests]))
         return share * (1 - share) / rows
     return 0.0
+
+
+def common_error(drawn: np.ndarray) -> float:
+    """The variance over draws of rows that all of `drawn` have in common: (seeds, draws) scores or differences.
+
+    With c in common and r of each one's own the mean over n seeds varies by c + r / n, a single one by c + r.
+    """
+    seeds = len(drawn)
+    if seeds == 1:
+        return float(drawn[0].var(ddof=1))
+    of_mean, of_each = float(drawn.mean(axis=0).var(ddof=1)), float(drawn.var(axis=1, ddof=1).mean())
+    return max(0.0, (seeds * of_mean - of_each) / (seeds - 1))
 
 
 def wilson(share: float, rows: int) -> Interval:

@@ -10,7 +10,7 @@ from tuning.comparison.digits import decimals_for
 from tuning.comparison.pairs import holm, mcnemar, pairs_of, sign_flip
 from tuning.comparison.power import power, seeds_needed
 from tuning.comparison.resampling import DRAWS, METRICS, resampled
-from tuning.comparison.scores import Scored, Spread, interval_of, mean_of, same_rows, wilson, with_draws
+from tuning.comparison.scores import Scored, Spread, common_error, interval_of, mean_of, same_rows, wilson, with_draws
 from tuning.outcome import ScoredRows
 
 pytestmark = pytest.mark.unit
@@ -281,6 +281,15 @@ def test_the_interval_over_seeds_and_rows_covers_the_truth_as_often_as_it_says()
         truth = 1.0
         held += found.low <= truth <= found.high
     assert 0.92 <= held / 250 <= 0.985
+
+
+def test_only_what_rows_do_to_all_seeds_alike_is_added_to_the_spread_between_seeds() -> None:
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=20_000), rng.normal(size=(5, 20_000))
+    assert common_error(0.3 * shared + 0.1 * own) == pytest.approx(0.09, rel=0.03)
+    assert common_error(own) == pytest.approx(0.0, abs=0.02)
+    assert common_error(np.stack([shared, -shared])) == 0.0  # never below nothing
+    assert common_error(shared[None]) == pytest.approx(1.0, rel=0.03)  # of one seed all of it
 
 
 def test_the_interval_of_one_study_is_of_rows_and_with_several_trainings_of_those_too() -> None:

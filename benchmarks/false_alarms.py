@@ -1,0 +1,220 @@
+"""How often the comparison claims a difference where there is none, and how often it finds one that is planted.
+
+    python -m benchmarks.false_alarms                      # every regime, 4,000 experiments each
+    python -m benchmarks.false_alarms --count 500 "7 x 5"  # those whose name contains a word, nothing written
+
+Experiments are simulated, and judged by the comparison's own functions. A model gets a row right with a probability
+that the row's difficulty, the seed of its search and that of its training decide. Strategies differ by chance alone; or
+(`taste`) each has rows that it is better at, which even out over all rows there could be, not over the test split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from tuning.comparison.failed import filled
+from tuning.comparison.pairs import pairs_of
+from tuning.comparison.resampling import METRICS, row_weights
+from tuning.comparison.scores import Scored, with_draws
+from tuning.comparison.shapes import Pair
+from tuning.outcome import ScoredRows, StudyOutcome, StudyState
+
+COUNT = 4000
+RESULTS = Path(__file__).parent / "results"
+Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+NOISES: Mapping[str, Noise] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "heavy tails": lambda rng, shape: rng.standard_t(2, size=shape) / 2,
+    "skewed": lambda rng, shape: 1 - rng.exponential(size=shape),
+    "one of two": lambda rng, shape: rng.choice((-1.0, 1.0), size=shape),
+    "a rare failure": lambda rng, shape: -5.0 * (rng.random(shape) < 0.1),
+}
+
+
+class Setting(NamedTuple):
+    """How experiments are made; spreads in logits (of `mse`: in units of the labels' noise)."""
+
+    strategies: int
+    seeds: int
+    rows: int
+    spread: float  # between searches of one strategy
+    metric: str = "accuracy"
+    trainings: int = 1  # of each confirmed configuration
+    training_spread: float = 0.0
+    taste: float = 0.0
+    noise: str = "normal"  # how seeds are distributed
+    positives: float = 0.5  # share of class 1
+    easy: float = 1.0  # mean of the rows, in logits
+    kept: bool = True  # the rows are recorded
+    spread_of_last: float = 1.0  # times `spread`: the last strategy's
+    fails: float = 0.0  # the chance of a search of the last strategy to have no score: its worst ones
+    ahead: float = 0.0  # how much better the first strategy is: 0 for no difference
+
+
+# No strategy is better: a share of at most 5 % and the error of the simulation may claim one.
+EQUAL: Mapping[str, Setting] = {
+    **{f"{k} x {n}": Setting(k, n, 277, 0.3) for k in (2, 7) for n in (3, 5, 10)},
+    **{f"3 x {n}, each strategy its own rows": Setting(3, n, 277, 0.1, taste=1.0) for n in (3, 5, 10)},
+    "3 x 5, seeds that do not differ": Setting(3, 5, 277, 0.0),
+    "3 x 5, three trainings each": Setting(3, 5, 277, 0.5, trainings=3, training_spread=0.2),
+    "3 x 5, rows not recorded": Setting(3, 5, 277, 0.5, kept=False),
+    "3 x 5, 20 rows": Setting(3, 5, 20, 0.3),
+    "3 x 5, 20 rows, ties": Setting(3, 5, 20, 0.0, easy=3.0),
+    "3 x 5, F1, 8 % positive of 100 rows": Setting(3, 5, 100, 0.3, "f1", positives=0.08),
+    "3 x 5, MCC, 8 % positive of 100 rows": Setting(3, 5, 100, 0.3, "matthews_correlation", positives=0.08),
+    "3 x 5, MSE, errors of t(2.5)": Setting(3, 5, 277, 0.1, "mse"),
+    "3 x 5, a metric without rows": Setting(3, 5, 277, 0.1, "loss", taste=1.0),
+    "2 x 5, the worst 30 % lost": Setting(2, 5, 277, 0.5, fails=0.3, kept=False),
+    "2 x 10, the worst 30 % lost": Setting(2, 10, 277, 0.5, fails=0.3, kept=False),
+    "3 x 5, skewed": Setting(3, 5, 1000, 0.5, noise="skewed"),
+    "3 x 5, one of two": Setting(3, 5, 1000, 0.5, noise="one of two"),
+    "3 x 5, heavy tails": Setting(3, 5, 1000, 1.0, noise="heavy tails"),
+    # Those that seem hardest beside the review's:
+    "7 x 3, the last spread fourfold": Setting(7, 3, 277, 0.2, spread_of_last=4.0),
+    "3 x 3, skewed, own rows": Setting(3, 3, 277, 0.5, noise="skewed", taste=0.5),
+    "2 x 5, the worst 30 % lost, rows recorded": Setting(2, 5, 277, 0.5, positives=0.6, fails=0.3),
+    "5 x 5, one is better: claims between the others": Setting(5, 5, 277, 0.1, taste=0.5, ahead=1.0),
+}
+# One strategy is better: the more claims the better.
+PLANTED: Mapping[str, Setting] = {
+    f"3 x 5, 1,000 rows, one ahead by {ahead} logit": Setting(3, 5, 1000, 0.05, ahead=ahead) for ahead in (0.2, 0.3)
+}
+
+
+class Found(NamedTuple):
+    """What the comparison claimed in simulated experiments."""
+
+    experiments: int
+    false: float  # share of experiments with a claim between strategies that do not differ
+    true: float  # share with a claim that the better one is better
+    each: float  # share of the pairs with a difference in which it was claimed
+
+
+def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
+    """The pairs of one experiment; strategies are called 0, 1, ..."""
+    shape = (setting.strategies, setting.seeds, setting.trainings)
+    seeds = setting.spread * NOISES[setting.noise](rng, shape[:2])
+    seeds[-1] *= setting.spread_of_last
+    seeds[0] += setting.ahead
+    shifts = seeds[..., None] + setting.training_spread * rng.normal(size=shape)
+    labels, predictions = (_values if setting.metric in ("mse", "loss") else _classes)(rng, setting, shifts)
+    tests, studies = _tests(setting, labels, predictions, seeds)
+    lost: Mapping[str, frozenset[int]] = {}
+    if setting.fails:
+        completed = filled(studies, tests)
+        tests, lost = completed.tests, completed.lost
+        if completed.stand_ins:
+            tests = with_draws(tests, setting.metric)
+    return pairs_of(tests, setting.metric, "min" if setting.metric in ("mse", "loss") else "max", lost=lost)
+
+
+def claims(setting: Setting, count: int, seed: int = 0) -> Found:
+    """What is claimed in `count` experiments."""
+    rng = np.random.default_rng(seed)
+    false, true, each = 0, 0, 0
+    for _ in range(count):
+        shown = [pair for pair in simulated(rng, setting) if pair.shown]
+        right = [pair for pair in shown if setting.ahead and pair.first == "0"]
+        false += len(right) < len(shown)
+        true += bool(right)
+        each += len(right)
+    return Found(count, false / count, true / count, each / count / (setting.strategies - 1))
+
+
+def _classes(rng: np.random.Generator, setting: Setting, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    hard = setting.easy + 1.5 * rng.normal(size=setting.rows)
+    own = hard + setting.taste * rng.normal(size=(setting.strategies, setting.rows))
+    labels = (rng.random(setting.rows) < setting.positives).astype(float)
+    labels[:2] = 0.0, 1.0  # both classes occur
+    logits = own[:, None, None] + shifts[..., None]
+    right = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
+    return labels, np.where(right, labels, 1 - labels)
+
+
+def _values(rng: np.random.Generator, setting: Setting, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels = rng.standard_t(2.5, size=setting.rows)
+    own = setting.taste * rng.normal(size=(setting.strategies, setting.rows)) + 0.3
+    noise = rng.normal(size=(*shifts.shape, setting.rows)) * 0.3
+    return labels, own[:, None, None] - shifts[..., None] + noise
+
+
+def _tests(
+    setting: Setting, labels: np.ndarray, predictions: np.ndarray, seeds: np.ndarray
+) -> tuple[dict[str, list[Scored | None]], dict[str, list[StudyOutcome]]]:
+    """As `with_draws` gives them, without its texts and tuples: so a thousand experiments take seconds."""
+    flat = predictions.reshape(-1, setting.rows)
+    score = METRICS["mse" if setting.metric == "loss" else setting.metric]
+    own = score(np.ones((1, setting.rows)), labels, flat)[0].reshape(predictions.shape[:-1])
+    drawn = None
+    if setting.kept and setting.metric in METRICS:
+        drawn = score(_weights(setting.rows), labels, flat).reshape(-1, *predictions.shape[:-1])
+    said = tuple(labels.tolist())
+    worst = seeds[-1] < setting.spread * float(ndtri(setting.fails)) if setting.fails else np.zeros(setting.seeds)
+    whole = drawn is not None and bool(setting.fails or setting.seeds == 1)  # something looks at single predictions
+    bare = (ScoredRows(said, ()),) * setting.trainings if drawn is not None else ()
+    tests: dict[str, list[Scored | None]] = {}
+    studies: dict[str, list[StudyOutcome]] = {}
+    for place in range(setting.strategies):
+        name = str(place)
+        tests[name], studies[name] = [], []
+        for seed in range(setting.seeds):
+            rows = tuple(ScoredRows(said, tuple(row.tolist())) for row in predictions[place, seed]) if whole else bare
+            test = Scored(
+                seed,
+                tuple(own[place, seed].tolist()),
+                setting.rows,
+                rows,
+                tuple(range(setting.trainings)),
+                None if drawn is None else drawn[:, place, seed].mean(axis=1),
+            )
+            gone = place == setting.strategies - 1 and worst[seed]
+            tests[name].append(None if gone else test)
+            studies[name].append(StudyOutcome(name, name, seed, StudyState.FINISHED, setting.metric, "max"))
+    return tests, studies
+
+
+@functools.lru_cache(maxsize=4)
+def _weights(rows: int) -> np.ndarray:
+    return np.concatenate(list(row_weights(rows)))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "name", nargs="?", default="", help="regimes whose name contains it; default: all, written down"
+    )
+    parser.add_argument("--count", type=int, default=COUNT, help=f"experiments per regime; default {COUNT:,}")
+    arguments = parser.parse_args(words)
+    record: dict[str, dict[str, object]] = {"no difference": {}, "planted": {}}
+    began = time.monotonic()
+    for kind, settings in (("no difference", EQUAL), ("planted", PLANTED)):
+        for name, setting in settings.items():
+            if arguments.name in name:
+                found = claims(setting, arguments.count)
+                record[kind][name] = {**setting._asdict(), **found._asdict()}
+                print(line_of(name, found, planted=kind == "planted"), flush=True)
+    if not arguments.name:
+        command = f"python -m benchmarks.false_alarms --count {arguments.count}"
+        told = {"command": command, "seconds": round(time.monotonic() - began), **record}
+        RESULTS.joinpath("false_alarms.json").write_text(json.dumps(told, indent=2) + "\n")
+
+
+def line_of(name: str, found: Found, *, planted: bool) -> str:
+    """A row of the table in README.md."""
+    if planted:
+        return f"| {name} | {found.true:.1%} | {found.each:.1%} | {found.false:.1%} |"
+    return f"| {name} | {found.false:.1%} |"
+
+
+if __name__ == "__main__":
+    main()
