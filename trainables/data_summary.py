@@ -66,7 +66,15 @@ class DataSummary(_Part):
     ignored: tuple[str, ...] = ()  # files beside them that were not read
     splits: dict[str, SplitSummary]  # train, validation, test
     duplicates: int = 0  # rows left out because their text stands in a split already
+    near_duplicates: dict[
+        str, int
+    ] = {}  # by split, rows whose text another split has but for case, punctuation, blanks
+    group: str | None = None  # the column of `data.group`
+    groups: int = 0  # distinct ones, where there is such a column
+    shared_groups: int = 0  # of them, those that stand in two splits, as these were published
+    shared_rows: dict[str, int] = {}  # by split, rows of validation and test whose group has training rows
     contradictions: int = 0  # distinct texts that stand in the source with more than one label
+    cuts: int = 1  # between training and validation rows that the search seeds have; what is told is the first one's
     empty: int = 0  # rows left out because their text is empty (`data.drop_empty`)
     positive: str | None = None  # the class whose F1 is `f1`, where there are two classes
     unlabelled: dict[str, int] = {}  # rows of a published split without labels, which are left out

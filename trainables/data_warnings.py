@@ -13,6 +13,7 @@ from trainables.data_summary import DataSummary
 from trainables.wording import counted, percent, some
 
 MANY_DUPLICATES = 0.1  # share of the rows
+MANY_NEAR = 0.01  # share of a split's rows that another split has as well, but for case, punctuation, white space
 MANY_CUT, MUCH_LOST = 0.05, 0.01  # share of a split's rows, and of its tokens
 MANY_UNKNOWN = 0.05  # share of a split's tokens
 MANY_NUMBERS = 0.5  # share of a split's texts that are a number and nothing else
@@ -29,6 +30,8 @@ def warnings_of(summary: DataSummary) -> tuple[str, ...]:
         _numbers,
         _contradictions,
         _duplicates,
+        _near_duplicates,
+        _shared_groups,
         _alike,
         _no_values,
         _lopsided,
@@ -74,6 +77,28 @@ def _duplicates(summary: DataSummary) -> Iterator[str]:
         yield (
             f"{summary.duplicates:,} of {rows:,} rows repeat a text that stands in the data already, and are left out: "
             "check how the data were put together"
+        )
+
+
+def _near_duplicates(summary: DataSummary) -> Iterator[str]:
+    many = {
+        name: rows for name, rows in summary.near_duplicates.items() if rows > MANY_NEAR * summary.splits[name].rows
+    }
+    for name, rows in many.items():
+        yield (
+            f"{rows:,} of {summary.splits[name].rows:,} {name} rows differ from a row of another split in case, "
+            "punctuation or white space alone: scores on them are too good. Write such texts in one way, and one of "
+            "each pair is left out"
+        )
+
+
+def _shared_groups(summary: DataSummary) -> Iterator[str]:
+    if summary.shared_rows:
+        told = [f"{rows:,} of {summary.splits[name].rows:,} {name} rows" for name, rows in summary.shared_rows.items()]
+        yield (
+            f"{' and '.join(told)} share their {summary.group} with training rows, as these splits were published: "
+            "scores on them may be too good for a new one. Splits that are cut here (leave out data.validation, "
+            "data.test) share none"
         )
 
 

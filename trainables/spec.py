@@ -15,9 +15,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import PurePath
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 Value: TypeAlias = bool | int | float | str | None
 Params: TypeAlias = Mapping[str, Value]  # the values of one trial, by tunable name
@@ -200,6 +208,14 @@ class Subset(Frozen):
     test: PositiveInt | None = None
 
 
+ADDED_DATA = ("group", "split_seed")  # fields of `DataSpec` that specs of version 0.1 have not got
+PER_SEED = "per_seed"  # of `data.split_seed`: each search seed has a cut of its own
+
+
+def _split_seed(raw: object) -> object:
+    return raw if raw in (None, PER_SEED) else whole_seed(raw)
+
+
 class DataSpec(Frozen):
     """Where the rows come from and how they are prepared. Unset fields take the task preset's values."""
 
@@ -233,6 +249,26 @@ class DataSpec(Frozen):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: Seed = Field(0, description="of the split and of the subset; the same for every trial")
+    group: str | None = Field(
+        None, description="a column; no value of it stands in two splits that are cut here (rte, glue/mnli: premise)"
+    )
+    split_seed: Annotated[int | Literal["per_seed"] | None, BeforeValidator(_split_seed)] = Field(
+        None,
+        description="of the cut between training and validation rows; per_seed: each search seed has its own, and all "
+        "have the same test rows; null: `seed`",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_older_versions(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without fields that older specs have not got, where they say nothing: those keep their digests."""
+        written: dict[str, Any] = plain(self)
+        return {name: value for name, value in written.items() if name not in ADDED_DATA or value is not None}
+
+    def cut_for(self, seed: int) -> DataSpec:
+        """The same for the search seed `seed`: `per_seed` becomes a number, which is `self.seed` for 0."""
+        if self.split_seed != PER_SEED:
+            return self
+        return self.model_copy(update={"split_seed": (self.seed + seed) % (LARGEST_SEED + 1)})
 
 
 class Objective(Frozen):

@@ -70,6 +70,8 @@ def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
             yield f"  {'':10} {tokens_in_words(summary.tokens[name], split.rows)}"
     for out in _left_out(summary):
         yield f"  left out: {out}"
+    for line in shared_in_words(summary):
+        yield f"  {line}"
     if summary.positive is not None and metric == "f1":
         yield f"  f1 is that of the class {summary.positive!r}; data.positive names another"
     if how := tokenizer_in_words(summary):
@@ -111,6 +113,19 @@ def _left_out(summary: DataSummary) -> list[str]:
         instead = f": test rows are from {summary.instead}" if split == "test" else ""
         told.append(f"{counted(rows, 'row')} of {split} without labels{instead}")
     return told
+
+
+def shared_in_words(summary: DataSummary) -> Iterator[str]:
+    """What two splits have in common besides what was left out: texts that are nearly the same, and groups; and whether
+    the search seeds share the splits."""
+    if summary.cuts > 1:
+        yield f"cut into train and validation anew for each of {summary.cuts} search seeds (told: the first); one test"
+    if near := summary.near_duplicates:
+        told = " and ".join(f"{counted(rows, 'row')} of {name}" for name, rows in near.items())
+        yield f"near-duplicates: {told} as in another split but for case, punctuation or white space (kept)"
+    if summary.group is not None:
+        shared = f"{summary.shared_groups:,} in two splits" if summary.shared_groups else "none in two splits"
+        yield f"groups: {summary.groups:,} of {summary.group}, {shared}"
 
 
 def tokenizer_in_words(summary: DataSummary) -> str | None:

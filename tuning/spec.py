@@ -239,7 +239,8 @@ class ExperimentSpec(FineTuneSpec):
             own["hp_space"] = self.space.name
         if not all(one.searches for one in self.strategies if one.name == strategy):
             own["hp_space"] = None
-        return FineTuneSpec(**{**own, "objective": self.resolved_objective(), "seed": self.seed + seed})
+        drawn = {"seed": self.seed + seed, "data": self.data.cut_for(seed)}
+        return FineTuneSpec(**{**own, "objective": self.resolved_objective(), **drawn})
 
     def decisive(self) -> dict[str, Any]:
         """Everything that changes results, by key. Of the budget that is its limit, not its price."""

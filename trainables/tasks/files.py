@@ -109,6 +109,11 @@ def _listing(folder: Path, limit: int = 8) -> str:
     return (", ".join(names[:limit]) + (", ..." if len(names) > limit else "")) or "nothing"
 
 
+def columns_read(options: DataSpec) -> tuple[str, ...]:
+    """The columns that are read besides the label's: the texts, and that of the groups."""
+    return tuple(dict.fromkeys([*(options.text or ()), *([] if options.group is None else [options.group])]))
+
+
 def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table:
     """Reads the columns for texts and label, as far as the file has them.
 
@@ -121,7 +126,7 @@ def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table
     kind = kind_of(path)
     if kind is None:
         raise _unknown_kind(path)
-    texts, label = options.text or (), str(options.label)
+    texts, label = columns_read(options), str(options.label)
     try:
         if kind == ".parquet":
             return _read_parquet(path, (*texts, label), limit, options.encoding or "utf-8")

@@ -13,8 +13,10 @@ _kept: ContextVar[dict[Hashable, Any] | None] = ContextVar("kept", default=None)
 
 @contextmanager
 def rows_kept() -> Iterator[None]:
-    """In the block, what was read of a data set stays in memory, and files that change meanwhile are not looked at."""
-    token = _kept.set({})
+    """In the block, what was read of a data set stays in memory, and files that change meanwhile are not looked at. A
+    block inside another one shares its rows."""
+    outer = _kept.get()
+    token = _kept.set({} if outer is None else outer)
     try:
         yield
     finally:

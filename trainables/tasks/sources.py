@@ -19,7 +19,7 @@ from trainables.spec import DataSpec
 from trainables.tasks import TaskError
 from trainables.tasks.decoding import encoding_error
 from trainables.tasks.delimited import separator_error
-from trainables.tasks.files import DELIMITED, ignored, kind_of, locate, read_table
+from trainables.tasks.files import DELIMITED, columns_read, ignored, kind_of, locate, read_table
 from trainables.tasks.hub_splits import load_hub, read_hub
 from trainables.tasks.movie_reviews import REVIEWS, read_reviews, reviews_csv
 from trainables.tasks.tables import Table
@@ -42,6 +42,7 @@ class RawSplit(NamedTuple):
     labels: list[Any] | None  # None: it has no label column
     class_names: tuple[str, ...] | None  # by id, where the source knows them
     numbers: Sequence[int]  # of each row, which one it is in the source
+    groups: list[Any] | None = None  # None: no column names groups
 
     @property
     def origin(self) -> str:
@@ -52,7 +53,12 @@ class RawSplit(NamedTuple):
         """These rows alone; each still knows where it stood."""
         labels = None if self.labels is None else [self.labels[i] for i in rows]
         numbers = [self.numbers[i] for i in rows]
-        return self._replace(texts=[self.texts[i] for i in rows], labels=labels, numbers=numbers)
+        texts, groups = [self.texts[i] for i in rows], self.groups_of(rows)
+        return self._replace(texts=texts, labels=labels, numbers=numbers, groups=groups)
+
+    def groups_of(self, rows: Sequence[int]) -> list[Any] | None:
+        """The groups of these rows; None where no column names groups."""
+        return None if self.groups is None else [self.groups[i] for i in rows]
 
     def places(self, rows: Sequence[int], limit: int = 3) -> str:
         """The places of the first few of these rows, in words: `lines 3, 17, 18 and 2 more of train.csv`."""
@@ -106,6 +112,11 @@ def option_errors(options: DataSpec) -> list[TaskError]:
     if options.label is not None and options.label in (options.text or ()):
         step = "set data.text to the columns that the model may see"
         found.append(TaskError("data.text", options.label, "is the label column as well", step))
+    if options.group is not None and options.group == options.label:
+        step = "name the column of what rows have in common, such as a document or an author"
+        found.append(
+            TaskError("data.group", options.group, "is the label column: no class may stand in two splits", step)
+        )
     if options.validation_fraction + options.test_fraction >= 1:
         total = f"with test_fraction {options.test_fraction:g} it leaves no row to train on"
         found.append(TaskError("data.validation_fraction", options.validation_fraction, total, "lower one of them"))
@@ -145,7 +156,7 @@ def read(options: DataSpec, limit: int | None = None) -> Sources:
     """
     if is_local(options):
         return _read_files(options, limit)
-    wanted = [*(options.text or ()), str(options.label)]
+    wanted = [*columns_read(options), str(options.label)]
     if options.hub is not None:
         tables = read_hub(options, wanted)
         names = {split: f"{options.hub} ({split})" for split in tables}
@@ -249,21 +260,23 @@ def _digest_of(path: Path) -> str:
 
 def _raw(options: DataSpec, tables: list[tuple[str, Table]]) -> RawSplit:
     columns = {
-        name: list(chain.from_iterable(table.columns[name] for _, table in tables)) for name in options.text or ()
+        name: list(chain.from_iterable(table.columns[name] for _, table in tables)) for name in columns_read(options)
     }
-    texts = list(zip(*columns.values(), strict=True))
+    texts = list(zip(*(columns[name] for name in options.text or ()), strict=True))
+    groups = None if options.group is None else columns[options.group]
     label = str(options.label)
     known = all(label in table.columns for _, table in tables)
     labels = list(chain.from_iterable(table.columns[label] for _, table in tables)) if known else None
     first = (options.text or ("",))[0]
     parts = tuple(Part(name, len(table.columns[first]), table.lines) for name, table in tables)
-    return RawSplit(parts, texts, labels, tables[0][1].class_names.get(label), range(len(texts)))
+    return RawSplit(parts, texts, labels, tables[0][1].class_names.get(label), range(len(texts)), groups)
 
 
 def _needed(options: DataSpec, split: str) -> list[tuple[str, str]]:
     """The columns that a split must have, each with its option; the label's only where it is not hidden."""
     label = [("label", str(options.label))] if split == "train" else []
-    return [*(("text", name) for name in options.text or ()), *label]
+    group = [] if options.group is None else [("group", options.group)]
+    return [*(("text", name) for name in options.text or ()), *group, *label]
 
 
 def _column_errors(options: DataSpec, parts: Mapping[str, list[tuple[str, Table]]]) -> Iterator[TaskError]:

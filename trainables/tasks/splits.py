@@ -4,14 +4,15 @@ A row's place in the draw is the hash of the seed and its text. So a split depen
 file nor on a library's random generator, and a smaller subset is contained in a larger one. Draws are stratified.
 
 A text (or pair) stands in one split only: first in test, then in validation, then in train, and in train once. A
-published validation or test split otherwise stays as it is, so that scores compare with published ones.
+published validation or test split otherwise stays as it is, so that scores compare with published ones. With
+`data.group` a split that is cut here takes whole groups, drawn by the hash of their names.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -21,14 +22,16 @@ from trainables.wording import some
 
 
 class Rows(NamedTuple):
-    """Texts and their labels: class ids, or numbers."""
+    """Texts, their labels (class ids, or numbers), and the groups that may not be divided."""
 
     texts: list[tuple[str, ...]]
     labels: list[float]
+    groups: list[str] | None = None  # None: each row for itself
 
     def take(self, indices: Sequence[int]) -> Rows:
         """The rows at `indices`, in that order."""
-        return Rows([self.texts[i] for i in indices], [self.labels[i] for i in indices])
+        groups = None if self.groups is None else [self.groups[i] for i in indices]
+        return Rows([self.texts[i] for i in indices], [self.labels[i] for i in indices], groups)
 
 
 class Distinct(NamedTuple):
@@ -42,20 +45,31 @@ class Distinct(NamedTuple):
 def split_errors(published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]) -> list[TaskError]:
     """Returns what is wrong with the sizes that `options` asks for.
 
-    A class has too few rows to stand in each split, a subset is larger than its split or smaller than the number of
-    classes, or a split has no row left.
+    A class has too few rows or groups to stand in each split, a subset is larger than its split or smaller than the
+    number of classes, a split has no row left, or one that is to be cut for a seed is published.
 
     Args:
         published: without duplicates; the same arguments as `draw_splits`.
     """
-    counts = {name: _strata(rows, bool(class_names)) for name, rows in published.items()}
-    total = counts["train"].total()
-    for name, size, fraction in _cuts(published, options, total):
+    stratified = bool(class_names)
+    if options.split_seed is not None and "validation" in published:
+        rule = "the validation split is published, and stays as it is: there is no cut to draw"
+        step = "remove it; or leave that split out (data.validation), so that one is cut from train"
+        return [TaskError("data.split_seed", options.split_seed, rule, step)]
+    counts = {name: _strata(rows, stratified) for name, rows in published.items()}
+    left = published["train"]
+    for name, size, fraction in _cuts(published, options, counts["train"].total()):
         errors = _shortage(counts["train"], size, class_names, f"data.{name}_fraction", fraction, keep=1)
         if errors:  # what follows would follow from it
             return errors
-        counts[name] = Counter(allocate(counts["train"], size, 1))
-        counts["train"] -= counts[name]
+        if left.groups is None:
+            counts[name] = Counter(allocate(counts["train"], size, 1))
+            counts["train"] -= counts[name]
+            continue
+        cut, left = _draw_groups(left, size, seed_of(options, name), stratified)
+        if errors := _undivided(published["train"], cut, options, class_names):
+            return errors
+        counts[name], counts["train"] = _strata(cut, stratified), _strata(left, stratified)
     found = []
     for name in ("train", "validation", "test"):
         size, rows = getattr(options.subset, name), counts[name].total()
@@ -82,11 +96,22 @@ def draw_splits(published: Mapping[str, Rows], options: DataSpec, class_names: S
     """
     splits, stratified = dict(published), bool(class_names)
     for name, size, _ in _cuts(published, options, len(splits["train"].texts)):
-        splits[name], splits["train"] = _draw(splits["train"], size, options.seed, stratified, keep=1)
+        rows, seed = splits["train"], seed_of(options, name)
+        if rows.groups is None:
+            splits[name], splits["train"] = _draw(rows, size, seed, stratified, keep=1)
+        else:
+            splits[name], splits["train"] = _draw_groups(rows, size, seed, stratified)
     for name, rows in splits.items():
         if (size := getattr(options.subset, name)) is not None:
-            splits[name], _ = _draw(rows, size, options.seed, stratified, keep=0)
+            splits[name], _ = _draw(rows, size, seed_of(options, name), stratified, keep=0)
     return splits
+
+
+def seed_of(options: DataSpec, split: str) -> int:
+    """What a split is drawn from. The test rows do not depend on `data.split_seed`, so that all search seeds share
+    them."""
+    own = options.split_seed
+    return own if isinstance(own, int) and split != "test" else options.seed
 
 
 def distinct(published: Mapping[str, Rows]) -> Distinct:
@@ -110,7 +135,7 @@ def distinct(published: Mapping[str, Rows]) -> Distinct:
 
 def _contradictions(published: Mapping[str, Rows]) -> int:
     first: dict[tuple[str, ...], float] = {}
-    pairs = chain.from_iterable(zip(*rows, strict=True) for rows in published.values())
+    pairs = chain.from_iterable(zip(rows.texts, rows.labels, strict=True) for rows in published.values())
     return len({text for text, label in pairs if first.setdefault(text, label) != label})
 
 
@@ -152,9 +177,63 @@ def _draw(rows: Rows, size: int, seed: int, stratified: bool, keep: int) -> tupl
     for i in sorted(range(len(places)), key=places.__getitem__):
         (drawn if open_places[strata[i]] > 0 else rest).append(i)
         open_places[strata[i]] -= 1
-    # In the order of the draw, the others would begin with one class: the one whose places were taken first.
-    mixed = [sorted(part, key=lambda i: places[i][::-1]) for part in (drawn, rest)]
+    return _mixed(rows, drawn, rest, places.__getitem__)
+
+
+def _mixed(rows: Rows, drawn: list[int], rest: list[int], place: Callable[[int], bytes]) -> tuple[Rows, Rows]:
+    """Both parts in an order of their own: in that of the draw, the others would begin with one class, the one whose
+    places were taken first."""
+    mixed = [sorted(part, key=lambda i: place(i)[::-1]) for part in (drawn, rest)]
     return rows.take(mixed[0]), rows.take(mixed[1])
+
+
+def _draw_groups(rows: Rows, size: int, seed: int, stratified: bool) -> tuple[Rows, Rows]:
+    """About `size` rows in whole groups, and the others.
+
+    A group is taken if that brings the classes nearer to their shares of `size`, and leaves a row of each over. A class
+    that has none then gets the first group that can be had. `_undivided` tells if there was none.
+    """
+    strata = [int(label) if stratified else 0 for label in rows.labels]
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(rows.groups or ()):
+        members.setdefault(group, []).append(i)
+    counts = {group: Counter(strata[i] for i in inside) for group, inside in members.items()}
+    left = Counter(strata)
+    wanted = Counter(allocate(left, size, 1))
+    missing, taken = set(left), set()
+    order = sorted(members, key=lambda group: _place(seed, ("group", group)))
+
+    def spared(group: str) -> bool:
+        return group not in taken and all(left[s] > n for s, n in counts[group].items())
+
+    def take(group: str) -> None:
+        taken.add(group)
+        for part in (wanted, left):
+            part.subtract(counts[group])
+        missing.difference_update(counts[group])
+
+    for group in order:
+        if sum(abs(wanted[s] - n) - abs(wanted[s]) for s, n in counts[group].items()) < 0 and spared(group):
+            take(group)
+    for stratum in sorted(missing):
+        first = next((group for group in order if counts[group][stratum] and spared(group)), None)
+        if first is not None and stratum in missing:
+            take(first)
+    drawn = [i for group, inside in members.items() if group in taken for i in inside]
+    rest = [i for group, inside in members.items() if group not in taken for i in inside]
+    return _mixed(rows, drawn, rest, lambda i: _place(seed, rows.texts[i]))
+
+
+def _undivided(train: Rows, cut: Rows, options: DataSpec, class_names: Sequence[str]) -> list[TaskError]:
+    """The class, if any, of which no group could be drawn."""
+    strata = _strata(train, bool(class_names))
+    if (lost := next((s for s in sorted(strata) if not _strata(cut, bool(class_names))[s]), None)) is None:
+        return []
+    names = {g for g, label in zip(train.groups or (), train.labels, strict=True) if not class_names or label == lost}
+    of = f" of {class_names[lost]!r}" if class_names else ""
+    rule = f"has too few groups of rows{of} ({len(names)}): each split that is cut needs one, and leaves one over"
+    step = "choose a column with smaller groups, or give validation and test their own files"
+    return [TaskError("data.group", options.group, rule, step)]
 
 
 def allocate(counts: Mapping[int, int], size: int, keep: int) -> dict[int, int]:

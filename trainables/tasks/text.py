@@ -17,8 +17,10 @@ from trainables.data_summary import DataSummary, SplitSummary
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
 from trainables.tasks.files import locate
+from trainables.tasks.groups import shared_groups, with_groups
 from trainables.tasks.kept_rows import kept
 from trainables.tasks.movie_reviews import may_ask_too_much
+from trainables.tasks.near_duplicates import near_duplicates
 from trainables.tasks.positive import positive_class
 from trainables.tasks.sources import RawSplit, Sources, digest, is_local, option_errors, read, where
 from trainables.tasks.splits import Distinct, Rows, distinct, draw_splits, split_errors
@@ -56,6 +58,7 @@ class Gathered(NamedTuple):
     class_names: tuple[str, ...] = ()
     positive: str | None = None
     empty: int = 0  # rows left out because their text is empty
+    sound: bool = False  # so far that splits can be drawn
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,16 @@ class TextTask(Task):
     def _gathered(self, options: DataSpec, limit: int | None = None) -> Gathered:
         """The published rows and all that is wrong with them."""
         paths = {name: _absolute(path) for name in FILES if (path := getattr(options, name)) is not None}
-        key = (self, options.model_copy(update=paths if is_local(options) else {}), limit)
-        return kept(key, lambda: self._read(options, limit))
+        place = {**(paths if is_local(options) else {}), "split_seed": None}  # the rows are the same for every cut
+        found = kept((self, options.model_copy(update=place), limit), lambda: self._read(options, limit))
+        if not found.sound or found.published is None:
+            return found
+        left_out = found.published.duplicates
+        note = f" ({left_out} rows are left out, whose text stands there already)" if left_out else ""
+        wrong = split_errors(found.published.splits, options, found.class_names)
+        return found._replace(
+            errors=[*found.errors, *(TaskError(e.name, e.value, e.rule + note, e.next_step) for e in wrong)]
+        )
 
     def _read(self, options: DataSpec, limit: int | None) -> Gathered:
         sources = read(options, limit)
@@ -130,26 +141,22 @@ class TextTask(Task):
                 errors.append(TaskError("data.train", sources.splits["train"].origin, "has no labels", step))
             return Gathered(sources, errors)
         usable, empty, found = with_texts(shown, options)
+        usable, nameless = with_groups(usable)
         encoded = self.encode(usable)
-        errors += [*found, *encoded.errors]
+        errors += [*found, *nameless, *encoded.errors]
         if not encoded.rows["train"].texts:
             if not errors:
                 rule = "has no row with a text"
                 errors.append(TaskError("data.train", sources.splits["train"].origin, rule, "choose another column"))
             return Gathered(sources, errors)
         published = distinct(encoded.rows)
-        names, positive = encoded.class_names, None
+        names, positive, sound = encoded.class_names, None, False
         if sources.complete and not sources.errors:
             errors += encoded.overall
+            sound = not encoded.overall
             positive, wrong = positive_class(options.positive, names, encoded.known, published.splits["train"])
             errors += wrong
-            if not encoded.overall:
-                note = (
-                    f" ({n} rows are left out, whose text stands there already)" if (n := published.duplicates) else ""
-                )
-                wrong = split_errors(published.splits, options, names)
-                errors += [TaskError(e.name, e.value, e.rule + note, e.next_step) for e in wrong]
-        return Gathered(sources, errors, published, names, positive, empty)
+        return Gathered(sources, errors, published, names, positive, empty, sound)
 
     def source(self, data: DataSpec) -> str:
         """See `Task.source`."""
@@ -181,6 +188,9 @@ class TextTask(Task):
             contradictions=gathered.published.contradictions,
             empty=gathered.empty,
             positive=gathered.positive,
+            near_duplicates=near_duplicates(splits),
+            group=options.group,
+            **shared_groups(splits),
             **_without_labels(gathered.sources.splits),
         )
         digest = fingerprint(self.kind, names, splits)
@@ -256,6 +266,6 @@ def fingerprint(kind: str, class_names: tuple[str, ...], splits: Mapping[str, Ro
     digest = hashlib.sha256(json.dumps([kind, class_names]).encode())
     for name in SPLITS:
         digest.update(json.dumps([name, len(splits[name].texts)]).encode())
-        for text, label in zip(*splits[name], strict=True):
+        for text, label in zip(splits[name].texts, splits[name].labels, strict=True):
             digest.update(json.dumps([text, label]).encode())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from trainables.tasks.text import Encoded, TextTask
 if TYPE_CHECKING:
     import numpy as np
 
+PREMISE = "premise"  # of a pair of texts, in a `data.group`
 SHOWN = 3  # labels that are no class, of one split
 
 
@@ -31,9 +32,17 @@ class TextClassification(TextTask):
     mean of each class's F1; Matthews correlation."""
 
     class_names: tuple[str, ...] = ()  # by id, where the preset knows them
+    premise: bool = False  # the first text is a premise, which `data.group: premise` means
 
     kind: ClassVar[Literal["classification"]] = "classification"
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "macro_f1", "matthews_correlation")
+
+    def options(self, data: DataSpec) -> DataSpec:
+        """See `Task.options`."""
+        options = super().options(data)
+        if self.premise and options.group == PREMISE and options.text:
+            return options.model_copy(update={"group": options.text[0]})
+        return options
 
     def encode(self, splits: Mapping[str, RawSplit]) -> Encoded:
         """See `TextTask.encode`."""
@@ -47,7 +56,9 @@ class TextClassification(TextTask):
         for name, split in splits.items():
             labels = [None if label is None else ids.get(label) for label in plain[name]]
             usable = [i for i, label in enumerate(labels) if label is not None]
-            rows[name] = Rows([split.texts[i] for i in usable], [i for i in labels if i is not None])
+            rows[name] = Rows(
+                [split.texts[i] for i in usable], [i for i in labels if i is not None], split.groups_of(usable)
+            )
             overall += _unknown_labels(split, plain[name], names, ids)
         if len(seen := set(plain["train"]) - {None}) == 1 and not errors:
             step = "give the training split rows of at least two classes"
@@ -133,6 +144,7 @@ def _glue(name: str, config: str) -> TextClassification:
         data=DataSpec(hub="nyu-mll/glue", config=config, text=text, label="label"),
         objective=Objective(metric=metric, mode="max"),
         class_names=class_names,
+        premise=config in ("rte", "mnli"),
     )
 
 

@@ -34,7 +34,9 @@ class TextRegression(TextTask):
             if wrong:
                 errors.append(_no_numbers(split, wrong))
             usable = [i for i, number in enumerate(numbers) if number is not None]
-            rows[name] = Rows([split.texts[i] for i in usable], [n for n in numbers if n is not None])
+            rows[name] = Rows(
+                [split.texts[i] for i in usable], [n for n in numbers if n is not None], split.groups_of(usable)
+            )
         seen, overall = set(rows["train"].labels), []
         if len(seen) == 1 and not errors:
             step = "choose a label column that varies"

@@ -14,6 +14,7 @@ from trainables.model_files import longest_input
 from trainables.models import check_model
 from trainables.spec import ADAM_ONLY, LARGEST_SEED
 from trainables.tasks import find_task, find_tasks
+from trainables.tasks.kept_rows import rows_kept
 from tuning.checks import machine_checks, space_checks, store_checks, user_code, value_checks
 from tuning.checks.draft import Draft
 from tuning.checks.mistakes import Mistake, join
@@ -59,7 +60,10 @@ def _task(draft: Draft) -> Iterator[Mistake]:
         yield Mistake(error.name, error.rule, error.value, error.next_step)
         return
     if spec.trainable == "finetune" and "data" not in draft.broken:
-        for path, rule in task.check(spec.data):
+        with rows_kept():  # they are read once for all cuts
+            cuts = dict.fromkeys(spec.data.cut_for(seed) for seed in spec.seeds)
+            found = dict.fromkeys(mistake for cut in cuts for mistake in task.check(cut))
+        for path, rule in found:
             yield Mistake(path, rule)
     reported = {"finetune": (*task.metric_names, "loss"), "learning_curve": ("accuracy", "loss")}.get(spec.trainable)
     if reported and spec.objective and "objective" not in draft.broken and spec.objective.metric not in reported:

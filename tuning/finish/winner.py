@@ -37,7 +37,7 @@ def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: 
         raise InputError("--strategy", strategy, f"is none of {outcome.name}", nearest(strategy, known))
     studies = [study for study in outcome.studies if strategy in (None, study.strategy)]
     confirmed = [(study, trainings) for study in studies if (trainings := study.confirmed())]
-    caveats = _unfinished(studies, confirm)
+    caveats = [*_unfinished(studies, confirm), *_other_rows(outcome)]
     if confirmed:
         study, trainings = max(confirmed, key=lambda pair: _sign(pair[0]) * mean(pair[1], "validation", pair[0].metric))
         if len(confirmed) < len(studies):
@@ -60,6 +60,16 @@ def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: 
 def mean(trainings: tuple[Confirmation, ...], split: Literal["validation", "test"], metric: str) -> float:
     """Of the scores on that split, which all of them have."""
     return float(np.mean([getattr(training, split)[metric] for training in trainings]))
+
+
+def _other_rows(outcome: ExperimentOutcome) -> list[str]:
+    cuts = 1 if outcome.data is None else outcome.data.cuts
+    if cuts == 1:
+        return []
+    return [
+        f"Each of {cuts} search seeds was validated on rows of its own (`data.split_seed: per_seed`), so the scores by "
+        "which the configuration was chosen over those of other seeds are not of the same rows."
+    ]
 
 
 def _sign(study: StudyOutcome) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainables.data_summary import DataSummary
 from trainables.wording import percent
-from tuning.data_block import SHOWN_FILES, file_in_words, labels_in_words, left_out, tokenizer_in_words
+from tuning.data_block import SHOWN_FILES, file_in_words, labels_in_words, left_out, shared_in_words, tokenizer_in_words
 from tuning.page.figure import Table
 
 
@@ -43,6 +43,7 @@ def data_facts(summary: DataSummary) -> list[str]:
         facts.append(f"and {len(summary.files) - SHOWN_FILES} more files")
     if out := left_out(summary):
         facts.append(f"left out: {out}")
+    facts += shared_in_words(summary)
     if summary.positive is not None:
         facts.append(f"f1 is that of the class {summary.positive!r}")
     return [*facts, *filter(None, [tokenizer_in_words(summary)])]

@@ -39,9 +39,7 @@ def data_summary(spec: ExperimentSpec, session: Session, say: Callable[[str], No
 
     options = _beside_trials(session)
     asked = (
-        ray.remote(look)
-        .options(num_cpus=0, max_retries=1, **options)
-        .remote(spec.trial_spec(spec.seeds[0]), shortest(spec), spec.test)
+        ray.remote(look).options(num_cpus=0, max_retries=1, **options).remote(cuts_of(spec), shortest(spec), spec.test)
     )
     done, _ = ray.wait([asked], timeout=SILENT_SECONDS)
     if not done:
@@ -63,11 +61,20 @@ def data_summary(spec: ExperimentSpec, session: Session, say: Callable[[str], No
     return DataSummary.model_validate(plain)
 
 
-def look(spec: FineTuneSpec, max_length: int | None, test: bool) -> dict[str, Any]:
-    """Called on a node: brings the rows into its store; returns their summary as plain JSON."""
+def cuts_of(spec: ExperimentSpec) -> list[FineTuneSpec]:
+    """What trials are given, once per cut between training and validation rows: one, or one per search seed."""
+    first_of = {spec.data.cut_for(seed): seed for seed in reversed(spec.seeds)}
+    return [spec.trial_spec(seed) for seed in reversed(first_of.values())]
+
+
+def look(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -> dict[str, Any]:
+    """Called on a node: brings the rows of all cuts into its store; returns the summary of the first as plain JSON."""
     from trainables.cache import prepare
 
-    return prepare(spec, max_length).summary(test=test).model_dump(mode="json")
+    for cut in cuts[1:]:  # one that cannot be drawn is an error here, and not one of all trials of its seed
+        prepare(cut, max_length)
+    summary = prepare(cuts[0], max_length).summary(test=test)
+    return summary.model_copy(update={"cuts": len(cuts)}).model_dump(mode="json")
 
 
 def _beside_trials(session: Session) -> dict[str, Any]:

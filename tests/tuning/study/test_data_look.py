@@ -14,6 +14,7 @@ from trainables.errors import InputError
 from trainables.tasks import TaskError
 from tuning import load_spec, run_experiment
 from tuning.checks.mistakes import SpecError
+from tuning.finish.winner import winner_of
 from tuning.run.data_look import data_summary
 from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore
@@ -44,6 +45,24 @@ def test_the_data_are_recorded_with_the_tokens_of_every_split_and_found_by_the_t
     assert out.index(f"data: {tiny_data}") < out.index("trial 0")
     # As a trial finds it in the store of its node, entry by entry.
     assert data == prepare(spec.trial_spec(0), None).summary(test=True)
+
+
+def test_every_search_seed_trains_on_its_own_cut_of_the_rows_and_all_are_scored_on_one_test_split(
+    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = {"data.split_seed": "per_seed", "seeds": [0, 1]}
+    spec = load_spec(experiment(tmp_path, tiny_data, tiny_model, name="cuts"), cut)
+    outcome = run_experiment(spec)
+    assert outcome.data is not None
+    assert outcome.data.cuts == 2
+    fingerprints = {study.attributes["data_fingerprint"] for study in outcome.studies}
+    assert len(fingerprints) == 2
+    (first, second) = (study.test.scored for study in outcome.studies if study.test)
+    assert first is not None
+    assert second is not None
+    assert first.labels == second.labels
+    assert "anew for each of 2 search seeds" in capsys.readouterr().out
+    assert any("rows of its own" in caveat for caveat in winner_of(outcome).caveats)
 
 
 def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_words(
