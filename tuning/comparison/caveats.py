@@ -9,7 +9,8 @@ from tuning.budget import BudgetUse
 from tuning.comparison.digits import decimals_for
 from tuning.comparison.failed import StandIn
 from tuning.comparison.mixtures import mixtures
-from tuning.comparison.scores import not_finite
+from tuning.comparison.repeats import repeated
+from tuning.comparison.scores import Scored, not_finite, scored
 from tuning.comparison.shapes import Pair, StrategyRow, StudyRow
 from tuning.comparison.verdict import names, of_the_two_best
 from tuning.outcome import StudyOutcome
@@ -40,6 +41,7 @@ def caveats_of(
         *_failures(rows),
         *_not_finite(studies),
         *_stand_ins(stand_ins),
+        *_repeated(studies),
         *_withheld(pairs),
         *_lost_nodes(studies),
         *_limits(rows),
@@ -105,6 +107,25 @@ def _failures(rows: Sequence[StrategyRow]) -> list[str]:
 def _not_finite(studies: Sequence[StudyOutcome]) -> list[str]:
     found = [f"{study.strategy} seed {study.seed}" for study in studies if not_finite(study)]
     return [f"The test score is no finite number, so the search counts as failed: {names(found)}."] if found else []
+
+
+def _repeated(studies: Sequence[StudyOutcome]) -> list[str]:
+    """Search seeds that came to a model which an earlier seed of the same strategy had come to."""
+    tests: dict[str, list[Scored]] = {}
+    for study in studies:
+        if (test := scored(study)) is not None:
+            tests.setdefault(study.strategy, []).append(test)
+    found = [
+        f"{name} seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        for name, of in tests.items()
+        if (seeds := repeated(of))
+    ]
+    if not found:
+        return []
+    return [
+        f"Trained with the values and training seeds of an earlier seed of the strategy: {names(found)}. Both are one "
+        "observation, and count as one."
+    ]
 
 
 def _stand_ins(found: Sequence[StandIn]) -> list[str]:

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuning.comparison.power import Needed, seeds_needed
+from tuning.comparison.repeats import distinct
 from tuning.comparison.scores import PROPORTIONS, Scored, Spread, common_error, rows_error, rows_known, same_rows
 from tuning.comparison.shapes import Covers, Interval, Pair
 
@@ -49,6 +50,8 @@ def pairs_of(
 ) -> tuple[Pair, ...]:
     """Every two strategies that have a seed with a test score in common, the smallest p first.
 
+    A seed whose model another seed has come to, too, is no observation of its own and counts for nothing.
+
     Args:
         lost: by strategy, seeds whose search has no test score and nothing that stands for it.
         rowless: scores are exact: they rest on no rows that could have been others.
@@ -57,7 +60,7 @@ def pairs_of(
     by_seed = {name: {test.seed: test for test in found if test is not None} for name, found in tests.items()}
     matched = []
     for one, other in combinations(by_seed, 2):
-        seeds = sorted(by_seed[one].keys() & by_seed[other].keys())
+        seeds = distinct(by_seed[one], by_seed[other])
         if not seeds:
             continue
         a, b = ([by_seed[name][seed] for seed in seeds] for name in (one, other))

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tuning.comparison.repeats import Model, confirmed_models, searched_models
 from tuning.comparison.resampling import resampled
 from tuning.comparison.shapes import Covers, Estimate, Interval
 from tuning.outcome import ScoredRows, StudyOutcome
@@ -38,6 +39,7 @@ class Scored:
     said: tuple[ScoredRows, ...] = ()  # one per training; (): not recorded
     trainings: tuple[int, ...] = ()  # their seeds, which are the same for all strategies; (): not confirmed
     drawn: np.ndarray | None = None  # (DRAWS,): the mean score over trainings, on each draw of rows
+    models: frozenset[Model] = frozenset()  # which were scored; empty: not known, so none of another seed's
 
     @property
     def score(self) -> float:
@@ -95,11 +97,13 @@ def _scored(study: StudyOutcome) -> Scored | None:
         whole = said if len(said) == len(tests) else ()
         scores = tuple(test[study.metric] for test, _ in tests)
         seeds = tuple(one.seed for one in trainings)
-        return Scored(study.seed, scores, len(whole[0].labels) if whole else 0, whole, seeds)
+        models = confirmed_models(trainings)
+        return Scored(study.seed, scores, len(whole[0].labels) if whole else 0, whole, seeds, models=models)
     if study.test is None or study.metric not in study.test.metrics:
         return None
     score = study.test.metrics[study.metric]
-    return Scored(study.seed, (score,), study.test.rows, () if study.test.scored is None else (study.test.scored,))
+    said = () if study.test.scored is None else (study.test.scored,)
+    return Scored(study.seed, (score,), study.test.rows, said, models=searched_models(study))
 
 
 def with_draws(tests: Mapping[str, Sequence[Scored | None]], metric: str) -> dict[str, list[Scored | None]]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from trainables.reporting import Report
+from tuning.comparison.repeats import stretches_of
 from tuning.comparison.scores import Scored, interval_of
 from tuning.comparison.shapes import Chosen, Confirmed, StudyRow
-from tuning.outcome import HP_SPACE, Confirmation, Stretch, StudyOutcome, StudyState
+from tuning.outcome import HP_SPACE, Confirmation, StudyOutcome, StudyState
 
 
 def study_row(study: StudyOutcome, scored: Scored | None) -> StudyRow:
@@ -66,7 +66,7 @@ def _chosen(study: StudyOutcome) -> Chosen | None:
     if best is None:
         return None
     trial, report = best
-    schedule = _stretches(study.history(trial, report))
+    schedule = stretches_of(study.history(trial, report))
     return Chosen(
         trial=trial.id,
         number=trial.number,
@@ -82,17 +82,6 @@ def _chosen(study: StudyOutcome) -> Chosen | None:
 def _hp_space(study: StudyOutcome) -> str | None:
     name = study.attributes.get(HP_SPACE)
     return None if name is None else str(name)
-
-
-def _stretches(history: Iterable[Report]) -> tuple[Stretch, ...]:
-    """Reports with equal values in a row make one stretch."""
-    stretches: list[Stretch] = []
-    for report in history:
-        if stretches and stretches[-1].params == report.params:
-            stretches[-1] = stretches[-1]._replace(end=report.epoch)
-        else:
-            stretches.append(Stretch(stretches[-1].end if stretches else 0.0, report.epoch, report.params))
-    return tuple(stretches)
 
 
 def _validation(trainings: Iterable[Confirmation], metric: str) -> list[float]:

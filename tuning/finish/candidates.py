@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from trainables.spec import FineTuneSpec
@@ -46,9 +47,22 @@ def training_spec(spec: ExperimentSpec, study: StudyOutcome, seed: int) -> FineT
     return spec.trial_spec(study.seed, study.strategy).model_copy(update=own)
 
 
-def training_seeds(spec: ExperimentSpec, count: int) -> tuple[int, ...]:
-    """Seeds for trainings after the search: none that a trial of it had, and the same for all strategies, so that
-    their scores are pairs."""
-    searched = {seed for search in spec.seeds for seed in spec.trial_spec(search).training_seeds}
+def training_seeds(spec: ExperimentSpec, count: int, search: int | None = None) -> tuple[int, ...]:
+    """Seeds for `count` trainings after the search with seed `search`; of no search: those of the first one.
+
+    No trial of the experiment had them, and no other search has: what two searches choose is not trained twice alike.
+    They are the same for all strategies, so that their scores are pairs.
+    """
+    position = 0 if search is None else spec.seeds.index(search)
+    searched = {seed for one in spec.seeds for seed in spec.trial_spec(one).training_seeds}
     unused = (seed for seed in itertools.count(FIRST_SEED) if seed not in searched)
-    return tuple(itertools.islice(unused, count))
+    return tuple(itertools.islice(unused, position * count, (position + 1) * count))
+
+
+def shares_seeds(spec: ExperimentSpec, count: int, studies: Iterable[StudyOutcome]) -> bool:
+    """True if an older version has begun to confirm: all searches then have the training seeds of the first one."""
+    return any(
+        study.confirmations and study.confirmations[0].seed not in training_seeds(spec, count, study.seed)
+        for study in studies
+        if study.seed in spec.seeds
+    )

@@ -30,7 +30,7 @@ from trainables.spec import FineTuneSpec, Params, Value
 from trainables.storage import Storage
 from trainables.team import WorkerDied
 from trainables.training import Scores, Training
-from tuning.finish.candidates import Candidate, candidates, training_seeds, training_spec
+from tuning.finish.candidates import Candidate, candidates, shares_seeds, training_seeds, training_spec
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Ended, Job, NodesLost, side_by_side
 from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
@@ -81,10 +81,10 @@ class Confirming:
     study: StudyOutcome
     writer: StudyWriter
     place: RunPlace
+    seeds: tuple[int, ...]  # of its trainings
 
     def __post_init__(self) -> None:
         assert self.spec.confirm is not None
-        self.seeds = training_seeds(self.spec, self.spec.confirm.seeds)
         self.candidates = candidates(self.study, self.spec.confirm.top)
 
     @cached_property
@@ -148,7 +148,13 @@ def confirm_studies(
         InputError: model or data cannot be had any more.
     """
     finished = [s for s in store.load(spec.name).studies if s.state is StudyState.FINISHED and s.trials]
-    ours = [Confirming(spec, study, store.writer(spec.name, study), place) for study in finished]
+    assert spec.confirm is not None
+    count = spec.confirm.seeds
+    shared = training_seeds(spec, count) if shares_seeds(spec, count, finished) else None
+    ours = [
+        Confirming(spec, s, store.writer(spec.name, s), place, shared or training_seeds(spec, count, s.seed))
+        for s in finished
+    ]
     _train(spec, ours, session, say)
     if spec.test:
         _look_at_test(spec, [one for one in ours if not one.looked], session, say)

@@ -112,6 +112,29 @@ def test_two_seeds_are_too_few_whatever_they_say() -> None:
     assert (pair.p < 0.001, pair.shown) == (True, False)
 
 
+def of_models(models: str, *scores: float) -> list[Scored | None]:
+    """A letter names the model that a seed came to; a blank one that is not known."""
+    known = (frozenset({(one,)}) if one.strip() else frozenset() for one in models)
+    return [Scored(seed, (score,), 0, models=one) for seed, (one, score) in enumerate(zip(known, scores, strict=True))]
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "seeds"),
+    [
+        ("abcde", "vwxyz", 5),
+        ("     ", "     ", 5),
+        ("aaaaa", "vwxyz", 1),  # a constant tells one thing, whatever it is held against
+        ("abcda", "vwxyz", 4),
+        ("abcde", "vvxyy", 3),
+        ("aabbe", "vwwyz", 2),  # seeds 0 to 3 hang together over both
+    ],
+)
+def test_seeds_that_came_to_the_same_model_are_one_observation(of_a: str, of_b: str, seeds: int) -> None:
+    tests = {"a": of_models(of_a, 0.9, 0.91, 0.92, 0.9, 0.89), "b": of_models(of_b, 0.5, 0.51, 0.49, 0.5, 0.52)}
+    (pair,) = pairs_of(tests, "score", "max", rowless=True)
+    assert (pair.seeds, pair.shown) == (seeds, seeds >= 3)
+
+
 def test_nothing_is_claimed_by_a_metric_whose_rows_are_not_known() -> None:
     tests = {"a": over_seeds(0.21, 0.22, 0.23, 0.22, rows=400), "b": over_seeds(0.51, 0.52, 0.54, 0.52, rows=400)}
     (pair,) = pairs_of(tests, "loss", "min")

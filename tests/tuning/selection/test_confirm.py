@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.outcomes import population, report, study, trial
 from tests.support.specs import curve_experiment, user_trainer_fields
-from tuning import SpecError, run_experiment
+from tuning import SpecError, compare, run_experiment
 from tuning.finish.candidates import candidates, training_seeds
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, TrialState
 from tuning.spec import ExperimentSpec
@@ -74,6 +74,7 @@ def test_training_seeds_are_none_of_the_search(tmp_path: Path) -> None:
         strategies=[{"kind": "grid", "space": {"learning_rate": {"choice": [1, 0.1]}}}],
     )
     assert training_seeds(spec, 3) == (1000, 1003, 1004)  # the search had 1, 1001, 1002
+    assert [training_seeds(spec, 2, search) for search in spec.seeds] == [(1000, 1003), (1004, 1005), (1006, 1007)]
 
 
 def confirmed(rank: int, seed: int, accuracy: float | None) -> Confirmation:
@@ -174,6 +175,51 @@ def test_a_killed_driver_loses_the_running_training_or_look_at_most(tmp_path: Pa
     assert [c.rank for c in after.confirmed()] == [c.rank for c in after.confirmations if c.test] == [2, 2]
     assert len(noted(tmp_path, "built")) == 6 + 2 + 1  # once more the one that was running
     assert len(noted(tmp_path, "test")) == 2 + (ended == 6)
+
+
+def trained(outcome: ExperimentOutcome) -> dict[tuple[str, int], set[int]]:
+    """The training seeds of each study's confirmations."""
+    return {(one.strategy, one.seed): {c.seed for c in one.confirmations} for one in outcome.studies}
+
+
+@pytest.mark.tune
+def test_searches_share_no_training_seed_and_strategies_share_all(tmp_path: Path) -> None:
+    strategies = [{"kind": "grid", "points": 2}, {"kind": "random", "trials": 2}]
+    spec = spec_of(tmp_path, seeds=[0, 3], strategies=strategies)
+    with simulated_ray():
+        outcome = run_experiment(spec, progress=False)
+    first, other = {1000, 1001}, {1002, 1003}
+    assert trained(outcome) == {
+        ("grid", 0): first, ("random", 0): first, ("grid", 3): other, ("random", 3): other,
+    }  # fmt: skip
+    (pair,) = compare(outcome, spec={"trainable": "learning_curve"}).pairs
+    assert pair.seeds == 2
+
+
+@pytest.mark.tune
+def test_what_an_older_version_has_begun_to_confirm_goes_on_with_its_seeds(tmp_path: Path) -> None:
+    """It trained with 1000 and 1001 after every search."""
+    spec = spec_of(tmp_path, seeds=[0, 3], cluster={"max_concurrent": 1})
+
+    def end(actor: SimulatedActor, method: str, value: Any) -> None:
+        if method == "do":
+            ray.end_driver(keeping=spec.run_folder)
+
+    with simulated_ray() as ray:
+        ray.after(end)
+        with pytest.raises(PowerCut):
+            run_experiment(spec, progress=False)
+    store = StudyStore(spec.store_url)
+    study = store.load(spec.name).study("grid", 3)
+    (first, *_) = candidates(study, top=3)
+    store.writer(spec.name, study).set_confirmations(
+        Confirmation(*first, seed=1000, device_seconds=1.0, time=1.0, error="RuntimeError: out of luck")
+    )
+    with simulated_ray():
+        outcome = run_experiment(spec, progress=False, resume=True)
+    assert trained(outcome) == {("grid", 0): {1000, 1001}, ("grid", 3): {1000, 1001}}
+    assert outcome.study("grid", 3).confirmations[0].error == "RuntimeError: out of luck"
+    assert all(study.confirmed()[0].test for study in outcome.studies)
 
 
 @pytest.mark.tune

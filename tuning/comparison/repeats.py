@@ -1,0 +1,85 @@
+"""Which observations are one model trained twice: equal values, and equal seeds of everything else that is drawn.
+
+Seeds of a search are independent observations of a strategy only as far as the models are that they came to. Two
+searches that choose the same values come to the same model where the training seeds are held (`data_order_seed` and
+`head_seed`), and so did all searches that older versions confirmed, whose training seeds were the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from trainables.reporting import Report
+from trainables.spec import Value
+from tuning.outcome import Confirmation, Stretch, StudyOutcome
+
+Model: TypeAlias = tuple[Hashable, ...]
+TRAINING_SEEDS = ("data_order_seed", "head_seed")  # attributes of a study
+
+
+class OfModels(Protocol):
+    """A test score of one search seed."""
+
+    @property
+    def seed(self) -> int:
+        """Of the search."""
+
+    @property
+    def models(self) -> frozenset[Model]:
+        """Those that were scored; empty: not known."""
+
+
+def confirmed_models(trainings: Iterable[Confirmation]) -> frozenset[Model]:
+    """Of the trainings of a confirmed configuration."""
+    return frozenset(_model(one.schedule, one.seed) for one in trainings)
+
+
+def searched_models(study: StudyOutcome) -> frozenset[Model]:
+    """Of a study's tested checkpoint; empty where the record does not tell the values or the seeds."""
+    seeds = [study.attributes.get(name) for name in TRAINING_SEEDS]
+    if study.test is None or None in seeds:
+        return frozenset()
+    place = study.test.trial, study.test.epoch
+    found = ((trial, report) for trial in study.trials for report in trial.reports if (trial.id, report.epoch) == place)
+    return frozenset(_model(stretches_of(study.history(*one)), *seeds) for one in found)
+
+
+def stretches_of(history: Iterable[Report]) -> tuple[Stretch, ...]:
+    """Reports with equal values in a row make one stretch."""
+    stretches: list[Stretch] = []
+    for report in history:
+        if stretches and stretches[-1].params == report.params:
+            stretches[-1] = stretches[-1]._replace(end=report.epoch)
+        else:
+            stretches.append(Stretch(stretches[-1].end if stretches else 0.0, report.epoch, report.params))
+    return tuple(stretches)
+
+
+def distinct(*strategies: Mapping[int, OfModels]) -> list[int]:
+    """The search seeds that all `strategies` (test scores by seed) have, without those that repeat another.
+
+    Seeds that share a model in one of the strategies, directly or over others, are one observation: the first is kept.
+    """
+    seeds = sorted(set.intersection(*(set(found) for found in strategies)))
+    groups: list[list[int]] = []
+    for seed in seeds:
+        same = [group for group in groups if any(_shared(found, seed, group) for found in strategies)]
+        groups = [group for group in groups if group not in same]
+        groups.append(sorted([seed, *(one for group in same for one in group)]))
+    return sorted(group[0] for group in groups)
+
+
+def repeated(tests: Sequence[OfModels]) -> list[int]:
+    """The seeds of one strategy that came to a model which an earlier one has come to."""
+    by_seed = {test.seed: test for test in tests}
+    return sorted(by_seed.keys() - set(distinct(by_seed)))
+
+
+def _shared(found: Mapping[int, OfModels], seed: int, others: Iterable[int]) -> bool:
+    return any(found[seed].models & found[other].models for other in others)
+
+
+def _model(schedule: Iterable[Stretch], *seeds: Value) -> Model:
+    values = tuple((one.end, *sorted((name, repr(value)) for name, value in one.params.items())) for one in schedule)
+    return values, seeds
