@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+# Attributes of a study: who proposes its trials' first values, and how many of the first are random draws all the same.
+ORIGIN, RANDOM_FIRST = "origin", "random_first"
+RANDOM_DRAW = "random draw"  # an origin
 HP_SPACE = "hp_space"  # the attribute of a study whose values are what a function asks for: its name
 
 

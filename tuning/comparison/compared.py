@@ -13,6 +13,7 @@ from tuning.comparison.advice import advice_of
 from tuning.comparison.anytime import band, curve_of, reach_of
 from tuning.comparison.caveats import caveats_of
 from tuning.comparison.failed import filled
+from tuning.comparison.origins import alike, origins_of, told
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.ranks import ranks_of
 from tuning.comparison.scores import Scored, mean_of, scored, with_draws
@@ -61,8 +62,9 @@ def compare(
     target = _worst_final(curves.values(), first.mode) if target is None else target
     price = first.price if price is None else price
     end = max(curve.end for found in curves.values() for curve in found)
+    origins = origins_of(outcome.studies)
     rows = tuple(
-        _strategy_row(studies, tests[name], band(name, curves[name], first.mode, end), target, price)
+        _strategy_row(studies, tests[name], origins, band(name, curves[name], first.mode, end), target, price)
         for name, studies in by_strategy.items()
     )
     pairs = pairs_of(
@@ -72,7 +74,7 @@ def compare(
         lost=completed.lost,
         rowless=(spec or {}).get("trainable") == CLOSED_FORM,
     )
-    best = _best(rows, first.mode)
+    best, same = _best(rows, first.mode), alike(rows)
     ties = None if best is not None and best.best is not None and best.best.confirmed else ties_of(outcome.studies)
     ranks, ranked_by = ranks_of(rows, first.mode)
     return Comparison(
@@ -87,11 +89,13 @@ def compare(
         ranks=ranks,
         ranked_by=ranked_by,
         price=price,
+        alike=same,
         ties=ties,
         advice=advice_of(best, rows, first.metric, first.mode),
         verdict=verdict_of(rows, pairs, first.metric),
         caveats=(
             *tied(ties, first.metric, spec or {}),
+            *told(rows, same),
             *caveats_of(rows, pairs, outcome.studies, spec, completed.stand_ins),
         ),
     )
@@ -100,11 +104,14 @@ def compare(
 def _strategy_row(
     studies: Sequence[StudyOutcome],
     tests: Sequence[Scored | None],
+    origins: Mapping[tuple[str, int], str | None],
     anytime: Anytime,
     target: float | None,
     price: Price | None,
 ) -> StrategyRow:
-    rows = tuple(map(study_row, studies, tests))
+    rows = tuple(
+        study_row(study, test, origins[study.strategy, study.seed]) for study, test in zip(studies, tests, strict=True)
+    )
     states = {state: sum(study.count(state) for study in studies) for state in TrialState}
     cost = sum(row.device_seconds for row in rows)
     confirming = sum(one.device_seconds for study in studies for one in study.confirmations)

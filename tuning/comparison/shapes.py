@@ -126,6 +126,7 @@ class StudyRow:
     epochs: float  # trained by all trials together
     reports: int
     budget: BudgetUse | None  # None: it had none
+    origin: str | None = None  # where the chosen configuration comes from; None: not recorded, or nothing is chosen
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,16 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Two strategies that have chosen the same configuration."""
+
+    first: str
+    second: str
+    same: int  # seeds with which both have chosen the same
+    seeds: int  # seeds with which both have chosen one
+
+
+@dataclass(frozen=True)
 class Ties:
     """Configurations that the validation split cannot tell apart, of all studies together."""
 
@@ -214,6 +225,7 @@ class Comparison:
     ranks: tuple[Rank, ...]  # the best first; () with one strategy
     ranked_by: Literal["test", "validation"]
     price: Price | None  # of a device-hour; None: not known, so nothing is told in money
+    alike: tuple[Alike, ...]  # strategies that have chosen the same configuration, the most often first
     ties: Ties | None  # None: the best configuration stands alone
     advice: str  # which configuration to use, chosen by what, and its test score
     verdict: str  # what the test split says of the strategies

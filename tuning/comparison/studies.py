@@ -12,8 +12,8 @@ from tuning.comparison.shapes import Chosen, Confirmed, StudyRow
 from tuning.outcome import HP_SPACE, Confirmation, StudyOutcome, StudyState
 
 
-def study_row(study: StudyOutcome, scored: Scored | None) -> StudyRow:
-    """Its row; `scored` is what stands in it about the test split."""
+def study_row(study: StudyOutcome, scored: Scored | None, origin: str | None) -> StudyRow:
+    """Its row; `scored` is what stands in it about the test split, `origin` of the chosen configuration."""
     return StudyRow(
         seed=study.seed,
         finished=study.state is StudyState.FINISHED,
@@ -25,6 +25,7 @@ def study_row(study: StudyOutcome, scored: Scored | None) -> StudyRow:
         epochs=study.epochs_trained,
         reports=sum(len(trial.reports) for trial in study.trials),
         budget=study.budget,
+        origin=origin,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainables.spec import FineTuneSpec, Value
 from tuning.budget import Limit
-from tuning.outcome import HP_SPACE
+from tuning.outcome import HP_SPACE, ORIGIN, RANDOM_FIRST
 from tuning.spec import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
 
@@ -64,6 +64,11 @@ class Study:
         """What its draws, its trials' order of rows and their models' heads come from, for its record."""
         training = self.trial.training_seeds
         return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
+
+    def origins(self) -> dict[str, Value]:
+        """Where its trials' first values come from, for its record."""
+        first = self.strategy.learns_after(self.spec.space_of(self.strategy))
+        return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0}
 
     def asked_by(self) -> dict[str, Value]:
         """The function whose suggestions are searched, for its record; nothing where there is none."""

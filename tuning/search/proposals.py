@@ -6,11 +6,12 @@ TPE starts from as many of them as `initial_random` says, and a population of PB
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PositiveInt, model_validator
 
 from trainables.spec import Frozen, Objective
+from tuning.outcome import RANDOM_DRAW
 from tuning.space import Space
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Proposals(Frozen):
 class DrawnProposals(Proposals):
     """Independent draws, none twice."""
 
+    origin: ClassVar[str] = RANDOM_DRAW
+
     def drawn(self, space: Space, seed: int, scheduler: TrialScheduler) -> Plan:
         """The plan; the searcher's saved state carries the scheduler's."""
         from tuning.search.drawn import Drawn
@@ -65,6 +68,8 @@ class ModelledProposals(Proposals):
 
     Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011.
     """
+
+    origin: ClassVar[str] = "the model's proposal"
 
     initial_random: PositiveInt | None = Field(
         None,

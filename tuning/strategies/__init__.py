@@ -68,6 +68,7 @@ class Strategy(Frozen, ABC):
     # False: it trains values that it brings, and holds no more slots than it has trials. No budget ends it, and a
     # space that is a function is not asked.
     searches: ClassVar[bool] = True
+    origin: ClassVar[str] = "its own proposal"  # where its trials' first values come from, after the random ones
 
     label: str | None = Field(None, description="its name in tables; needed when a kind stands twice")
     space: Space | None = Field(None, description="replaces the experiment's space for this strategy")

@@ -21,6 +21,7 @@ class Defaults(Strategy):
     kind: ClassVar[str] = "defaults"
     weights_only: ClassVar[bool] = True
     searches: ClassVar[bool] = False
+    origin: ClassVar[str] = "values without a search"
 
     values: dict[str, bool | int | float | str] = Field(
         {}, description="tunable name -> its value, in place of the default; those of `fixed` hold as everywhere"

@@ -22,6 +22,7 @@ class Grid(Strategy):
 
     kind: ClassVar[str] = "grid"
     weights_only: ClassVar[bool] = True
+    origin: ClassVar[str] = "point of the grid"
 
     points: PositiveInt = Field(3, description="values per range, both ends included, evenly spaced on its scale")
 

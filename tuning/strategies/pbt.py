@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from trainables.spec import Epochs, Objective, Params
+from tuning.outcome import RANDOM_DRAW
 from tuning.space import Draws, Space
 from tuning.strategies import Plan, Strategy
 
@@ -28,6 +29,7 @@ class Pbt(Strategy):
     """`population` members, each with the full epochs; fewer slots than members work."""
 
     kind: ClassVar[str] = "pbt"
+    origin: ClassVar[str] = RANDOM_DRAW
 
     population: int = Field(ge=2, description="members")
     perturb_every_epochs: Epochs = Field(1.0, description="length of a generation; a multiple of report_every_epochs")

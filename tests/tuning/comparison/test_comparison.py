@@ -155,10 +155,11 @@ def test_each_weakness_of_the_data_is_a_caveat() -> None:
     assert "grid 4, pbt 7" in caveats
 
 
-def test_sound_data_leave_only_the_caveat_of_the_validation_score() -> None:
+def test_sound_data_leave_only_the_caveats_of_the_validation_score_and_of_equal_choices() -> None:
     grids = [grid(0.80 + 0.01 * s, 0.70 + 0.01 * s, seed=s) for s in range(4)]
     rivals = [dataclasses.replace(grid(0.81 + 0.02 * s, 0.80 + 0.011 * s, seed=s), strategy="rival") for s in range(4)]
-    (caveat,) = compared(*grids, *rivals).caveats
+    alike, caveat = compared(*grids, *rivals).caveats
+    assert alike.startswith("Chose the same configuration: grid and rival in 4 of 4 seeds.")
     assert "Validation scores" in caveat
 
 

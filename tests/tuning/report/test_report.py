@@ -67,6 +67,9 @@ difference of 0.066 [0.049, 0.082] (paired t-test over seeds and test rows, p =
 0.007, corrected for 3 pairs). No difference shown between random_asha and grid
 (0.001 [-0.013, 0.016]). That holds for these splits, this model, space and
 budget.
+- Chose the same configuration: hyperopt_asha and grid in 3 of 3 seeds;
+hyperopt_asha and random_asha in 3 of 3 seeds; grid and random_asha in 3 of 3
+seeds. Such seeds tell nothing about the two.
 - Validation scores are the best of many looks at the rows that they are
 reported on (hyperopt_asha 6, grid 6, random_asha 6): too high.
 

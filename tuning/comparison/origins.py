@@ -1,0 +1,97 @@
+"""Where the chosen configurations come from, and which strategies have chosen the same one.
+
+For one seed all strategies that draw begin with the same points (`tuning.space.Draws`). Where such a point wins, a
+search has found nothing that random search would not have found; where two searches choose the same values, a seed
+tells nothing about the two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from trainables.reporting import Report
+from tuning.comparison.shapes import Alike, Chosen, StrategyRow, StudyRow
+from tuning.outcome import ORIGIN, RANDOM_DRAW, RANDOM_FIRST, StudyOutcome, TrialOutcome
+
+EXPLOIT, SHARED = "exploit", "first point shared with another strategy"
+
+
+def origins_of(studies: Sequence[StudyOutcome]) -> dict[tuple[str, int], str | None]:
+    """By strategy and seed, where the chosen configuration comes from; None: not recorded, or nothing is chosen."""
+    return {(study.strategy, study.seed): _origin(study, studies) for study in studies}
+
+
+def chosen_by(row: StudyRow) -> Chosen | None:
+    """The configuration that a study has chosen: of its confirmation, where it was confirmed."""
+    return row.chosen if row.confirmed is None else row.confirmed.configuration
+
+
+def alike(rows: Sequence[StrategyRow]) -> tuple[Alike, ...]:
+    """Every two strategies that have chosen the same configuration with a seed, the most often first."""
+    by_seed = {row.strategy: {one.seed: key for one in row.studies if (key := _values(one))} for row in rows}
+    found = []
+    for first, second in combinations(by_seed, 2):
+        seeds = by_seed[first].keys() & by_seed[second].keys()
+        same = sum(by_seed[first][seed] == by_seed[second][seed] for seed in seeds)
+        found += [Alike(first, second, same, len(seeds))] if same else []
+    return tuple(sorted(found, key=lambda one: -one.same / one.seeds))
+
+
+def told(rows: Sequence[StrategyRow], found: Sequence[Alike]) -> list[str]:
+    """Both in words, for people."""
+    sentences = []
+    if found:
+        pairs = "; ".join(f"{one.first} and {one.second} in {one.same} of {one.seeds} seeds" for one in found)
+        sentences.append(f"Chose the same configuration: {pairs}. Such seeds tell nothing about the two.")
+    counts = {row.strategy: Counter(one.origin for one in row.studies if one.origin) for row in rows}
+    listed = "; ".join(f"{name}: {_counted(of)}" for name, of in counts.items() if of)
+    return [*sentences, f"Where the chosen configurations come from: {listed}."] if listed else sentences
+
+
+def _counted(origins: Mapping[str, int]) -> str:
+    return ", ".join(f"{origin} ({count})" for origin, count in origins.items())
+
+
+def _values(row: StudyRow) -> tuple[object, ...] | None:
+    """What tells configurations apart: the values, and where a schedule changed them."""
+    if (chosen := chosen_by(row)) is None:
+        return None
+    return tuple((one.start, *sorted((name, repr(v)) for name, v in one.params.items())) for one in chosen.schedule)
+
+
+def _origin(study: StudyOutcome, studies: Sequence[StudyOutcome]) -> str | None:
+    if (found := _chosen(study)) is None:
+        return None
+    trial, report = found
+    if any(exploit.reports <= trial.reports.index(report) for exploit in trial.lineage):
+        return EXPLOIT
+    recorded = _proposed_by(study, trial)
+    if recorded != RANDOM_DRAW:
+        return recorded
+    others = (one for one in studies if one.seed == study.seed and one.strategy != study.strategy)
+    shared = any(
+        other.params == trial.params and _proposed_by(one, other) == RANDOM_DRAW
+        for one in others
+        for other in one.trials
+    )
+    return SHARED if shared else RANDOM_DRAW
+
+
+def _proposed_by(study: StudyOutcome, trial: TrialOutcome) -> str | None:
+    """Who has proposed the values that a trial began with; None: recorded by an older version."""
+    first, origin = study.attributes.get(RANDOM_FIRST), study.attributes.get(ORIGIN)
+    if isinstance(first, int) and trial.number < first:
+        return RANDOM_DRAW
+    return None if origin is None else str(origin)
+
+
+def _chosen(study: StudyOutcome) -> tuple[TrialOutcome, Report] | None:
+    """As the study's row has it."""
+    confirmed = study.confirmed()
+    if not confirmed:
+        return study.best()
+    place = confirmed[0].trial, confirmed[0].epoch
+    found = ((trial, report) for trial in study.trials for report in trial.reports if (trial.id, report.epoch) == place)
+    return next(found, None)
