@@ -58,6 +58,7 @@ class Setting(NamedTuple):
     spread_of_last: float = 1.0  # times `spread`: the last strategy's
     fails: float = 0.0  # the chance of a search of the last strategy to have no score: its worst ones
     ahead: float = 0.0  # how much better the first strategy is: 0 for no difference
+    baseline: int = 0  # the strategy that the others are compared with first
 
 
 # No strategy is better: a share of at most 5 % and the error of the simulation may claim one.
@@ -86,7 +87,9 @@ EQUAL: Mapping[str, Setting] = {
 }
 # One strategy is better: the more claims the better.
 PLANTED: Mapping[str, Setting] = {
-    f"3 x 5, 1,000 rows, one ahead by {ahead} logit": Setting(3, 5, 1000, 0.05, ahead=ahead) for ahead in (0.2, 0.3)
+    f"3 x 5, 1,000 rows, {one} ahead by {ahead} logit": Setting(3, 5, 1000, 0.05, ahead=ahead, baseline=baseline)
+    for ahead in (0.2, 0.3)
+    for baseline, one in ((1, "one"), (0, "the baseline"))
 }
 
 
@@ -114,7 +117,13 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
         tests, lost = completed.tests, completed.lost
         if completed.stand_ins:
             tests = with_draws(tests, setting.metric)
-    return pairs_of(tests, setting.metric, "min" if setting.metric in ("mse", "loss") else "max", lost=lost)
+    return pairs_of(
+        tests,
+        setting.metric,
+        "min" if setting.metric in ("mse", "loss") else "max",
+        baseline=str(setting.baseline),
+        lost=lost,
+    )
 
 
 def claims(setting: Setting, count: int, seed: int = 0) -> Found:

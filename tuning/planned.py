@@ -7,7 +7,7 @@ of this machine tell.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.capacity import ClusterError
 from trainables.errors import InputError
@@ -16,6 +16,9 @@ from trainables.wording import counted
 from tuning.checks import machine
 from tuning.spec import ExperimentSpec
 from tuning.strategies import Strategy
+
+if TYPE_CHECKING:
+    from trainables.data_summary import DataSummary
 
 
 class PlannedStrategy(NamedTuple):
@@ -119,3 +122,27 @@ def slots_here(spec: ExperimentSpec) -> int | None:
     if each:
         held = min(held, int(gpus // each) if each >= 1 else int(1 / each) * gpus)
     return max(1, held if cluster.max_concurrent is None else min(held, cluster.max_concurrent))
+
+
+def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
+    """What the verdict will be able to tell with these seeds and test rows, before anything is spent; None: unknown."""
+    from tuning.comparison.compared import UNIT_METRICS, worthwhile_of
+    from tuning.comparison.power import FEWEST, GUESSED_SPREAD, detectable_before
+
+    seeds, metric = len(spec.seeds), spec.resolved_objective().metric
+    if not spec.test or len(spec.strategies) < 2:
+        return None
+    if seeds < FEWEST:
+        return f"verdict: {counted(seeds, 'seed')} will tell models apart; strategies take {FEWEST} seeds or more"
+    test = None if data is None else data.splits.get("test")
+    if test is None or metric not in UNIT_METRICS:
+        return None
+    least = detectable_before(seeds, test.rows, len(spec.strategies))
+    matters = worthwhile_of({"worthwhile": spec.worthwhile}, metric)
+    told = (
+        f"verdict: {seeds} seeds on {test.rows:,} test rows can tell a strategy from the baseline from a difference of "
+        f"about {least:.3f} on (four times in five, where scores vary by {GUESSED_SPREAD:g} from seed to seed)"
+    )
+    if matters is None or least is None or least <= matters:
+        return told
+    return f"{told}; {matters:g} matters: more seeds, more test rows or a larger `worthwhile`"

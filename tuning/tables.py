@@ -9,7 +9,9 @@ from tuning.comparison.digits import decimals_for
 from tuning.comparison.verdict import shown_interval
 
 TEST, DIFFERENCE = "test [95 %]", "difference [95 %]"  # an interval on two lines cannot be read
-NUMBERS = frozenset({"device-s", "epochs", "rank", "p corr.", "P(A>B)"})  # columns that are right-aligned
+NUMBERS = frozenset(
+    {"device-s", "epochs", "rank", "p corr.", "P(A>B)", "seeds", "can tell"}
+)  # columns that are right-aligned
 
 
 class Line(NamedTuple):
@@ -113,19 +115,18 @@ def _confirmed(row: StrategyRow) -> str:
 
 def _pairs_table(comparison: Comparison) -> Table:
     lines = (Line(_of_pair(pair), "bold" if pair.shown else "") for pair in comparison.pairs)
-    return Table(("pair", DIFFERENCE, "p corr.", "P(A>B)", "seeds: has / needs"), tuple(lines))
+    return Table(("pair", DIFFERENCE, "p corr.", "P(A>B)", "seeds", "can tell"), tuple(lines))
 
 
 def _of_pair(pair: Pair) -> tuple[str, ...]:
-    unknown = "more rows" if pair.too_few_rows else "> 100" if pair.beyond else "?"
-    needs = unknown if pair.seeds_needed is None else f"{pair.seeds_needed}"
     interval = "" if pair.interval is None else f" {shown_interval(pair.interval, pair.means)}"
     return (
         f"{pair.first} - {pair.second}",
         f"{pair.difference:.{decimals_for(pair.means)}f}{interval}",
         _p(pair.corrected),
         f"{pair.better:.0%}",
-        f"{pair.seeds} / {needs}",
+        f"{pair.seeds}",
+        "-" if pair.detectable is None else f"{pair.detectable:.{decimals_for(pair.means)}f}",
     )
 
 

@@ -21,7 +21,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from tuning.checks.cautions import cautions
     from tuning.data_block import data_lines, summary_here
     from tuning.next_steps import after_validate
-    from tuning.planned import planned_lines, trained_in_words
+    from tuning.planned import planned_lines, trained_in_words, verdict_line
     from tuning.spec import load_spec
 
     with rows_kept():  # what the check has read is told below
@@ -44,6 +44,8 @@ def _validate(arguments: argparse.Namespace) -> int:
             planned = strategy.planned_epochs(spec.space_of(strategy), spec.epochs)
             if planned is not None and planned > limit.amount:
                 print(f"  {strategy.name} plans {planned:g} epochs: it is cut")
+    if (verdict := verdict_line(spec, data)) is not None:
+        print(f"  {verdict}")
     print(f"  run folder {spec.run_folder}")
     for caution in cautions(spec):
         print(f"  note: {caution}")

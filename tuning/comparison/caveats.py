@@ -7,12 +7,12 @@ from typing import Any
 
 from tuning.budget import BudgetUse
 from tuning.comparison.digits import decimals_for
-from tuning.comparison.failed import StandIn
+from tuning.comparison.failed import DEFAULTS, StandIn
 from tuning.comparison.mixtures import mixtures
 from tuning.comparison.repeats import repeated
 from tuning.comparison.scores import Scored, not_finite, scored
 from tuning.comparison.shapes import Pair, StrategyRow, StudyRow
-from tuning.comparison.verdict import names, of_the_two_best
+from tuning.comparison.verdict import names, of_the_two_best, told_by
 from tuning.outcome import StudyOutcome
 
 SAME_BUDGET = 1.1  # costs within this factor of each other count as equal
@@ -162,7 +162,9 @@ def _lost_nodes(studies: Sequence[StudyOutcome]) -> list[str]:
 
 def _limits(rows: Sequence[StrategyRow]) -> list[str]:
     """How the studies stood to their budget."""
-    without = [row.strategy for row in rows if any(study.budget is None for study in row.studies)]
+    without = [
+        row.strategy for row in rows if row.kind != DEFAULTS and any(study.budget is None for study in row.studies)
+    ]
     found = []
     if without and any(study.budget for row in rows for study in row.studies):
         found.append(f"Without a budget: {names(without)}; the others had one.")
@@ -204,7 +206,11 @@ def _seeds_of(row: StrategyRow, seeds: Sequence[int]) -> str:
 
 
 def _costs(rows: Sequence[StrategyRow]) -> list[str]:
-    costs = {row.strategy: row.device_seconds / len(row.studies) for row in rows if row.device_seconds > 0}
+    costs = {
+        row.strategy: row.device_seconds / len(row.studies)
+        for row in rows
+        if row.device_seconds > 0 and row.kind != DEFAULTS
+    }
     if len(costs) < 2:
         return []
     least, most = min(costs, key=lambda name: costs[name]), max(costs, key=lambda name: costs[name])
@@ -234,7 +240,7 @@ def _first_points(studies: Sequence[StudyOutcome]) -> list[str]:
     """Which strategies began with the same values, seed by seed: those that draw do, a grid has points of its own."""
     starts: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for study in studies:
-        if study.trials:
+        if study.trials and study.kind != DEFAULTS:
             starts.setdefault(study.strategy, []).append((study.seed, study.trials[0].params))
     groups: list[list[str]] = []
     for name, start in starts.items():
@@ -272,18 +278,16 @@ def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list
 
 
 def _small_test(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
-    """The interval of the difference of the two best is wider than the difference."""
-    if not pairs or (pair := of_the_two_best(rows, pairs)).interval is None or pair.difference == 0:
+    """The two best differ by less than what these seeds and rows can tell."""
+    if not pairs or (pair := of_the_two_best(rows, pairs)).difference == 0 or pair.detectable is None:
         return []
-    half, size = (pair.interval.high - pair.interval.low) / 2, abs(pair.difference)
-    if half <= size:
+    size = abs(pair.difference)
+    if pair.shown or pair.detectable <= size:
         return []
-    on = f" on {pair.rows:,} test rows" if pair.rows else ""
     digits = decimals_for(pair.means)
-    seeds = f"{pair.seeds} seeds" if pair.seeds > 1 else "one seed"
     return [
         f"The test is too small for the effect: {pair.first} and {pair.second} differ by {size:.{digits}f}, "
-        f"while {seeds}{on} can tell differences from {half:.{digits}f} on."
+        f"while {told_by(pair)} can tell differences from {pair.detectable:.{digits}f} on (four times in five)."
     ]
 
 

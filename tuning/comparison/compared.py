@@ -12,7 +12,7 @@ from tuning.budget import Price
 from tuning.comparison.advice import advice_of
 from tuning.comparison.anytime import band, curve_of, reach_of
 from tuning.comparison.caveats import caveats_of
-from tuning.comparison.failed import filled
+from tuning.comparison.failed import DEFAULTS, filled
 from tuning.comparison.origins import alike, origins_of, told
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.ranks import ranks_of
@@ -24,6 +24,8 @@ from tuning.comparison.verdict import verdict_of
 from tuning.given import kind_of, short
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 
+UNIT_METRICS = frozenset({"accuracy", "f1", "macro_f1"})  # in 0..1
+WORTHWHILE = 0.01
 CLOSED_FORM = "learning_curve"  # the trainable whose scores are computed from its values, not from rows
 
 
@@ -67,10 +69,13 @@ def compare(
         _strategy_row(studies, tests[name], origins, band(name, curves[name], first.mode, end), target, price)
         for name, studies in by_strategy.items()
     )
+    baseline, worthwhile = _baseline(rows, spec or {}), worthwhile_of(spec or {}, first.metric)
     pairs = pairs_of(
         with_draws(completed.tests, first.metric),
         first.metric,
         first.mode,
+        baseline=baseline.strategy,
+        worthwhile=worthwhile,
         lost=completed.lost,
         rowless=(spec or {}).get("trainable") == CLOSED_FORM,
     )
@@ -85,6 +90,8 @@ def compare(
         rows=rows,
         best=best,
         target=target,
+        baseline=baseline.strategy,
+        worthwhile=worthwhile,
         pairs=pairs,
         ranks=ranks,
         ranked_by=ranked_by,
@@ -92,13 +99,29 @@ def compare(
         alike=same,
         ties=ties,
         advice=advice_of(best, rows, first.metric, first.mode),
-        verdict=verdict_of(rows, pairs, first.metric),
+        verdict=verdict_of(rows, pairs, first.metric, baseline, worthwhile),
         caveats=(
             *tied(ties, first.metric, spec or {}),
             *told(rows, same),
             *caveats_of(rows, pairs, outcome.studies, spec, completed.stand_ins),
         ),
     )
+
+
+def worthwhile_of(spec: Mapping[str, Any], metric: str) -> float | None:
+    """The smallest difference of test scores that matters: the spec's, else 0.01 of a metric in 0..1; None: any may,
+    or it is not told."""
+    given = spec.get("worthwhile")
+    if given is None:
+        return WORTHWHILE if metric in UNIT_METRICS else None
+    return float(given) or None
+
+
+def _baseline(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> StrategyRow:
+    """The strategy that the spec names, else the one of kind `defaults`, else the first."""
+    by_name = {row.strategy: row for row in rows}
+    named = by_name.get(str(spec.get("baseline")))
+    return named or next((row for row in rows if row.kind == DEFAULTS), rows[0])
 
 
 def _strategy_row(

@@ -8,7 +8,10 @@ it decides only where all differences are equal and a t-test has nothing to divi
 One seed each tells nothing about strategies: McNemar's test on its rows is about two models, the t-test over training
 seeds about two configurations, and neither ever makes `shown` true.
 
-Correction: S. Holm, Scandinavian Journal of Statistics 6 (1979), 65-70.
+Intervals are simultaneous, each at the share of the 5 % that its pair has at the first step of the correction (see
+`multiple`); where a later step shows a difference they end at 0 (Strassburger and Bretz, Statistics in Medicine 27,
+2008). That two strategies do not differ by more than what matters takes two one-sided tests (Schuirmann, 1987), at
+the same share.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tuning.comparison.power import Needed, seeds_needed
+from tuning.comparison.multiple import corrected, shares
+from tuning.comparison.power import Needed, detectable, seeds_needed
 from tuning.comparison.repeats import distinct
 from tuning.comparison.scores import PROPORTIONS, Scored, Spread, common_error, rows_error, rows_known, same_rows
-from tuning.comparison.shapes import Covers, Interval, Pair
+from tuning.comparison.shapes import Answer, Covers, Interval, Pair
 
 ALPHA = 0.05  # familywise
 FEWEST_SEEDS = 3  # that a statement about strategies may rest on
@@ -45,14 +49,18 @@ def pairs_of(
     metric: str,
     mode: str,
     *,
+    baseline: str | None = None,
+    worthwhile: float | None = None,
     lost: Mapping[str, Collection[int]] | None = None,
     rowless: bool = False,
 ) -> tuple[Pair, ...]:
-    """Every two strategies that have a seed with a test score in common, the smallest p first.
+    """Every two strategies that have a seed with a test score in common: the baseline's first, then the smallest p.
 
     A seed whose model another seed has come to, too, is no observation of its own and counts for nothing.
 
     Args:
+        baseline: the strategy that the others are compared with first; None: all pairs count alike.
+        worthwhile: the smallest difference that matters; None: not told.
         lost: by strategy, seeds whose search has no test score and nothing that stands for it.
         rowless: scores are exact: they rest on no rows that could have been others.
     """
@@ -66,28 +74,43 @@ def pairs_of(
         a, b = ([by_seed[name][seed] for seed in seeds] for name in (one, other))
         behind = sign * float(_differences(a, b).mean()) < 0
         matched.append((other, one, b, a) if behind else (one, other, a, b))
-    found = [
-        replace(
-            _pair(first, second, a, b, metric, mode, len(matched)),
-            withheld=_withheld(first, second, by_seed, lost or {})
-            or (None if rowless else _without_rows(a, b, metric)),
-        )
-        for first, second, a, b in matched
-    ]
-    corrected = holm([pair.p for pair in found])
-    shown = [replace(pair, corrected=p, shown=_shown(pair, p)) for pair, p in zip(found, corrected, strict=True)]
-    return tuple(sorted(shown, key=lambda pair: (math.inf if pair.p is None else pair.p, -abs(pair.difference))))
+    names = [(first, second) for first, second, _, _ in matched]
+    tested = [_tested(a, b, metric) for _, _, a, b in matched]
+    alphas = [ALPHA * share for share in shares(names, baseline)] if names else []
+    p_values = corrected(names, [one.p for one in tested], baseline)
+    found = []
+    for (first, second, a, b), test, alpha, p in zip(matched, tested, alphas, p_values, strict=True):
+        withheld = _withheld(first, second, by_seed, lost or {}) or (None if rowless else _without_rows(a, b, metric))
+        pair = replace(_pair(first, second, a, b, mode, test, alpha, worthwhile), corrected=p, withheld=withheld)
+        found.append(_judged(pair, test.spread, alpha, worthwhile))
+    return tuple(sorted(found, key=lambda pair: _order(pair, baseline)))
 
 
-def holm(found: Sequence[float | None]) -> list[float | None]:
-    """p values corrected for their number; None stays None and does not count."""
-    order = sorted((p, place) for place, p in enumerate(found) if p is not None)
-    corrected: list[float | None] = [None] * len(found)
-    least = 0.0
-    for rank, (p, place) in enumerate(order):
-        least = max(least, min(1.0, p * (len(order) - rank)))
-        corrected[place] = least
-    return corrected
+def _order(pair: Pair, baseline: str | None) -> tuple[bool, float, float]:
+    p = math.inf if pair.p is None else pair.p
+    return baseline not in (pair.first, pair.second), p, -abs(pair.difference)
+
+
+def _judged(pair: Pair, spread: Spread | None, alpha: float, worthwhile: float | None) -> Pair:
+    """With what may be said of it: whether a difference is shown, and how it compares with one that matters."""
+    claimable = pair.about == "strategies" and pair.seeds >= FEWEST_SEEDS and pair.withheld is None
+    shown = claimable and pair.corrected is not None and pair.corrected <= ALPHA
+    size = abs(pair.difference)
+    least = size - (size if pair.interval is None else (pair.interval.high - pair.interval.low) / 2)
+    if shown and pair.interval is not None and pair.interval.low < 0 < pair.interval.high:
+        end = pair.interval
+        pair = replace(pair, interval=end._replace(low=0.0) if pair.difference > 0 else end._replace(high=0.0))
+    if worthwhile is None or pair.about != "strategies":
+        return replace(pair, shown=shown)
+    one_sided = math.inf
+    if claimable and spread is not None and spread.units:  # seeds that all agree leave a t-test nothing to divide by
+        one_sided = spread.reach(2 * alpha)
+    answer: Answer = "undecided"
+    if size + one_sided < worthwhile:
+        answer = "better by less" if shown else "no larger"
+    elif shown:
+        answer = "better by more" if least > worthwhile else "better"
+    return replace(pair, shown=shown, answer=answer)
 
 
 def sign_flip(differences: np.ndarray) -> float:
@@ -115,22 +138,36 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return 1.0 if not rows else min(1.0, 2 * float(bdtr(min(only_first, only_second), rows, 0.5)))
 
 
-def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str, mode: str, pairs: int) -> Pair:
+def _tested(a: list[Scored], b: list[Scored], metric: str) -> Tested:
+    about, _ = _about(a, b)
+    return _over_seeds(a, b, metric) if about == "strategies" else _of_one_seed(a[0], b[0], metric, about)
+
+
+def _pair(
+    first: str,
+    second: str,
+    a: list[Scored],
+    b: list[Scored],
+    mode: str,
+    tested: Tested,
+    alpha: float,
+    worthwhile: float | None,
+) -> Pair:
+    """What the scores come to, before anything is claimed of it; `alpha`: the pair's share of the error rate."""
     differences = _differences(a, b)
     difference = float(differences.mean())
     about, units = _about(a, b)
-    tested = _over_seeds(a, b, metric) if about == "strategies" else _of_one_seed(a[0], b[0], metric, about)
     rows = min(test.rows for test in (*a, *b)) if same_rows((*a, *b)) else 0
     needed = Needed(None, beyond=False, too_few_rows=False)
-    if about == "strategies" and tested.spread is not None:
-        needed = seeds_needed(difference, tested.spread, len(a), ALPHA / pairs)
+    if about == "strategies" and tested.spread is not None and worthwhile is not None:
+        needed = seeds_needed(worthwhile, tested.spread, len(a), alpha)
     return Pair(
         first=first,
         second=second,
         means=(float(np.mean([test.score for test in a])), float(np.mean([test.score for test in b]))),
         difference=difference,
         better=_chance(a, b, mode),
-        interval=_interval(difference, tested.spread, rows, len(a), units),
+        interval=_interval(difference, tested.spread, rows, len(a), units, alpha),
         test=tested.words,
         about=about,
         p=tested.p,
@@ -140,9 +177,11 @@ def _pair(first: str, second: str, a: list[Scored], b: list[Scored], metric: str
         rows=rows,
         shown=False,
         withheld=None,
+        detectable=None if tested.spread is None else detectable(tested.spread, len(a), alpha),
         seeds_needed=needed.seeds,
         beyond=needed.beyond,
         too_few_rows=needed.too_few_rows,
+        answer=None,
     )
 
 
@@ -199,10 +238,12 @@ def _two_sided(difference: float, spread: Spread) -> float:
     return spread.p(difference) if spread.error else float(difference == 0)
 
 
-def _interval(difference: float, spread: Spread | None, rows: int, seeds: int, units: Covers) -> Interval | None:
+def _interval(
+    difference: float, spread: Spread | None, rows: int, seeds: int, units: Covers, alpha: float
+) -> Interval | None:
     if spread is None or spread.error == 0:
         return None
-    half = spread.reach(0.05)
+    half = spread.reach(alpha)
     covers: tuple[Covers, ...] = ("rows",) if units == "rows" else ("rows", units) if spread.rows else (units,)
     return Interval(difference - half, difference + half, rows, seeds, covers)
 
@@ -233,8 +274,3 @@ def _without_rows(a: Sequence[Scored], b: Sequence[Scored], metric: str) -> str 
     if rows_known((*a, *b), metric):
         return None
     return f"what other test rows would change in {metric} is not known"
-
-
-def _shown(pair: Pair, p: float | None) -> bool:
-    enough = pair.about == "strategies" and pair.seeds >= FEWEST_SEEDS
-    return enough and pair.withheld is None and p is not None and p <= ALPHA

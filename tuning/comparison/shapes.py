@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Covers = Literal["rows", "trainings", "seeds"]  # what an interval would vary: test rows, trainings, whole searches
 
 
+# What is said of a pair by `Comparison.worthwhile`; "better": it is not known by how much.
+Answer = Literal["better by more", "better", "better by less", "no larger", "undecided"]
+
+
 class Interval(NamedTuple):
     """A 95 % interval of a score or of a difference: where its value would lie if what it covers were drawn again."""
 
@@ -165,19 +169,21 @@ class Pair:
     means: tuple[float, float]  # of first and second, over the seeds that both have
     difference: float  # first - second: positive where higher scores are better
     better: float  # the chance that a search of the first beats one of the second: every seed against every other
-    interval: Interval | None  # of the difference, not corrected for the number of pairs
+    interval: Interval | None  # of the difference, simultaneous: all of them hold at once in 95 % of experiments
     test: str  # what was tested and how, in words
     about: Literal["strategies", "configurations", "models"]  # what `p` is about: one seed tells nothing of strategies
     p: float | None  # two-sided; None: nothing to test with
-    corrected: float | None  # Holm's, over all pairs
+    corrected: float | None  # for all pairs, those with the baseline first
     permutation: float | None  # the exact sign-flip test over seeds, as a check that assumes no normal distribution
     seeds: int  # that both have a test score of
     rows: int  # test rows that both predicted; 0: not known
     shown: bool  # a difference between the strategies, at a familywise 5 %
     withheld: str | None  # why nothing is claimed of it whatever p is, in words; None: nothing stands against it
-    seeds_needed: int | None  # in all, for 80 % power at a difference of this size; None: unknown, or more than 100
+    detectable: float | None  # the smallest true difference that these seeds and rows show in 80 % of experiments
+    seeds_needed: int | None  # in all, to show one of `Comparison.worthwhile` as often; None: unknown, or more than 100
     beyond: bool  # more than 100 seeds
     too_few_rows: bool  # and no number of seeds is enough on these test rows
+    answer: Answer | None  # None: one seed tells nothing of strategies, or what would matter is not told
 
 
 @dataclass(frozen=True)
@@ -221,7 +227,9 @@ class Comparison:
     rows: tuple[StrategyRow, ...]
     best: StrategyRow | None  # whose configuration is the one to copy: by validation, never by test
     target: float | None  # validation score that `reach` is about
-    pairs: tuple[Pair, ...]  # every two strategies, the smallest p first
+    baseline: str  # the strategy whose contrasts with all others are tested first
+    worthwhile: float | None  # smallest difference of test scores that matters; None: not told
+    pairs: tuple[Pair, ...]  # every two strategies: those with the baseline first, then the smallest p
     ranks: tuple[Rank, ...]  # the best first; () with one strategy
     ranked_by: Literal["test", "validation"]
     price: Price | None  # of a device-hour; None: not known, so nothing is told in money

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tuning.comparison.digits import decimals_for
+from tuning.comparison.failed import DEFAULTS
 from tuning.comparison.pairs import ALPHA, FEWEST_SEEDS
 from tuning.comparison.power import MOST_SEEDS
 from tuning.comparison.shapes import Interval, Pair, StrategyRow
@@ -12,9 +13,21 @@ from tuning.comparison.shapes import Interval, Pair, StrategyRow
 SCOPE = "That holds for these splits, this model, space and budget."
 
 
-def verdict_of(rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str) -> str:
+def verdict_of(
+    rows: Sequence[StrategyRow],
+    pairs: Sequence[Pair],
+    metric: str,
+    baseline: StrategyRow,
+    worthwhile: float | None = None,
+) -> str:
     """A few sentences. A difference between strategies is claimed of at least three seeds alone, and only where the
-    corrected p is at most 5 %."""
+    corrected p is at most 5 %.
+
+    Args:
+        baseline: the strategy that the others are compared with first. Of kind `defaults`, the first sentence says what
+            tuning gained.
+        worthwhile: the smallest difference that matters; None: not told.
+    """
     scored = [row for row in rows if row.best is not None]
     if len(rows) == 1 and scored:
         return "No verdict: one strategy alone, so there is nothing to compare it with."
@@ -30,34 +43,96 @@ def verdict_of(rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str) 
         )
     if not pairs:
         return "No verdict: no two strategies have a test score of the same seed."
+    gained = _gain(rows, pairs, metric, baseline, worthwhile) if baseline.kind == DEFAULTS else None
     shown = [pair for pair in pairs if pair.shown]
-    if shown:
-        return " ".join([*(_better(pair, metric, len(pairs)) for pair in shown), _rest(pairs), SCOPE]).replace(
-            "  ", " "
-        )
-    pair = of_the_two_best(rows, pairs)
-    return _of_one_seed(pair, rows, metric) if pair.about != "strategies" else _no_difference(pair, metric)
+    if not shown and gained is None:
+        pair = of_the_two_best(rows, pairs)
+        if pair.about != "strategies":
+            return _of_one_seed(pair, rows, metric)
+        told = [_no_difference(pair, metric, worthwhile), *_equal([one for one in pairs if one != pair], worthwhile)]
+    else:
+        first, about = gained or ("", None)
+        rest = [pair for pair in pairs if pair is not about]
+        told = [
+            *([first] if first else []),
+            *(_better(pair, metric, len(pairs), worthwhile) for pair in rest if pair.shown),
+            *_equal(rest, worthwhile),
+            *_undecided(rest, worthwhile),
+        ]
+    if any(pair.shown or pair.answer == "no larger" for pair in pairs):
+        told.append(SCOPE)
+    return " ".join(part for part in told if part)
 
 
-def _better(pair: Pair, metric: str, pairs: int) -> str:
-    correction = f", corrected for {pairs} pairs" if pairs > 1 else ""
+def _gain(
+    rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str, baseline: StrategyRow, worthwhile: float | None
+) -> tuple[str, Pair] | None:
+    """What tuning gained over the defaults, and the pair that shows it, or shows it best; None: one seed each."""
+    contrasts = [pair for pair in pairs if baseline.strategy in (pair.first, pair.second) and pair.seeds > 1]
+    if not contrasts:
+        return None
+    ahead = {id(pair): abs(pair.difference) * (1 if pair.second == baseline.strategy else -1) for pair in contrasts}
+    best = max(contrasts, key=lambda pair: (pair.shown and ahead[id(pair)] > 0, ahead[id(pair)]))
+    tuned = best.first if best.second == baseline.strategy else best.second
+    row = next(row for row in rows if row.strategy == tuned)
+    cost = f"{(row.device_seconds + row.confirming) / len(row.studies):,.0f} device-seconds"
+    if best.shown and tuned == best.first:
+        first, second = _means(best)
+        return (
+            f"Tuning gained {_difference(best)} {metric} over the defaults for {cost} a search: {tuned} {first} "
+            f"against {second} on test, on average over {best.seeds} seeds ({best.test}, p {_p(best.corrected)}"
+            f"{_correction(len(pairs))}). {_by_how_much(best, worthwhile)}".strip()
+        ), best
+    if best.shown:
+        return f"Tuning lost: {_better(best, metric, len(pairs), worthwhile)} It took {cost} a search.", best
+    return (
+        f"No gain of tuning over the defaults is shown, for {cost} a search. "
+        f"{_no_difference(best, metric, worthwhile, best='the defaults and the best of the searches')}"
+    ), best
+
+
+def _better(pair: Pair, metric: str, pairs: int, worthwhile: float | None) -> str:
     first, second = _means(pair)
     return (
         f"{pair.first} did better than {pair.second}: test {metric} {first} against {second} on average over "
-        f"{pair.seeds} seeds, a difference of {_difference(pair)} ({pair.test}, p {_p(pair.corrected)}{correction})."
-    )
+        f"{pair.seeds} seeds, a difference of {_difference(pair)} ({pair.test}, p {_p(pair.corrected)}"
+        f"{_correction(pairs)}). {_by_how_much(pair, worthwhile)}"
+    ).strip()
 
 
-def _rest(pairs: Sequence[Pair]) -> str:
-    """What the pairs without a shown difference are, beside those with one."""
-    others = [f"{pair.first} and {pair.second} ({_difference(pair)})" for pair in pairs if not pair.shown]
-    return f"No difference shown between {names(others)}." if others else ""
+def _correction(pairs: int) -> str:
+    return f", corrected for {pairs} pairs" if pairs > 1 else ""
 
 
-def _no_difference(pair: Pair, metric: str) -> str:
+def _by_how_much(pair: Pair, worthwhile: float | None) -> str:
+    told = {
+        "better by more": "That is more than the {} that matters.",
+        "better": "Whether by more than the {} that matters is undecided.",
+        "better by less": "That is less than the {} that matters.",
+    }
+    return "" if pair.answer is None else told[pair.answer].format(f"{worthwhile:g}")
+
+
+def _equal(pairs: Sequence[Pair], worthwhile: float | None) -> list[str]:
+    found = [f"{pair.first} and {pair.second} ({_difference(pair)})" for pair in pairs if pair.answer == "no larger"]
+    return [f"As good as each other, within {worthwhile:g}: {names(found)}."] if found else []
+
+
+def _undecided(pairs: Sequence[Pair], worthwhile: float | None) -> list[str]:
+    """What the pairs without an answer are, beside those with one."""
+    open_ones = [pair for pair in pairs if not pair.shown and pair.answer != "no larger"]
+    if not open_ones:
+        return []
+    told = names([f"{pair.first} and {pair.second} ({_difference(pair)})" for pair in open_ones])
+    if worthwhile is None:
+        return [f"No difference shown between {told}."]
+    return [f"Undecided between {told}."]
+
+
+def _no_difference(pair: Pair, metric: str, worthwhile: float | None, best: str = "the two best") -> str:
     first, second = _means(pair)
     told = (
-        f"No difference shown: test {metric} of the two best, {pair.first} {first} and {pair.second} {second} on "
+        f"No difference shown: test {metric} of {best}, {pair.first} {first} and {pair.second} {second} on "
         f"average over {pair.seeds} seeds, differs by {_difference(pair)} "
         f"({pair.test}, corrected p {_p(pair.corrected)})."
     )
@@ -65,20 +140,33 @@ def _no_difference(pair: Pair, metric: str) -> str:
         return f"{told} A statement about strategies needs at least {FEWEST_SEEDS} seeds."
     if pair.withheld is not None:
         return f"{told} Nothing could be claimed of them: {pair.withheld}."
-    return f"{told} {_more_seeds(pair)}".strip()
+    return f"{told} {_answered(pair, worthwhile)}".strip()
 
 
-def _more_seeds(pair: Pair) -> str:
-    if pair.difference == 0:
-        return ""
+def _answered(pair: Pair, worthwhile: float | None) -> str:
+    """Of a pair without a difference shown: whether they are as good as equal, or what could have been told."""
+    if pair.answer == "no larger":
+        return f"They differ by no more than the {worthwhile:g} that matters."
+    can = ""
+    if pair.detectable is not None:
+        can = f"{told_by(pair)} can tell differences from {pair.detectable:.{decimals_for(pair.means)}f} on"
+    if worthwhile is None:
+        return f"{can[:1].upper()}{can[1:]}; without `worthwhile` nothing is called equal." if can else ""
     if pair.too_few_rows:
         takes = "more test rows, whatever the number of seeds"
     elif pair.beyond:
         takes = f"more than {MOST_SEEDS} seeds"
+    elif pair.seeds_needed is None or pair.seeds_needed <= pair.seeds:
+        return f"Undecided: {can}." if can else "Undecided."
     else:
-        more = max(1, (pair.seeds_needed or 0) - pair.seeds)
-        takes = f"about {more} more seed{'s' if more > 1 else ''}"
-    return f"To show a difference of this size takes {takes}."
+        takes = f"about {pair.seeds_needed} seeds"
+    return f"Undecided: {can + '; ' if can else ''}to tell {worthwhile:g}, which would matter, takes {takes}."
+
+
+def told_by(pair: Pair) -> str:
+    """What a pair rests on: seeds and, where they are known, test rows."""
+    on = f" on {pair.rows:,} test rows" if pair.rows else ""
+    return f"{pair.seeds} seeds{on}" if pair.seeds > 1 else f"one seed{on}"
 
 
 def _of_one_seed(pair: Pair, rows: Sequence[StrategyRow], metric: str) -> str:

@@ -74,8 +74,9 @@ def pair_table(comparison: Comparison) -> Table:
         "p, corrected": lambda pair: pair.corrected,
         "chance that the first is better": lambda pair: pair.better,
         "seeds": lambda pair: pair.seeds,
-        "seeds needed": _needed,
-        "shown": lambda pair: "yes" if pair.shown else "no",
+        "can tell from": lambda pair: pair.detectable,
+        **({f"seeds to tell {comparison.worthwhile:g}": _needed} if comparison.worthwhile is not None else {}),
+        "shown": lambda pair: pair.answer or ("yes" if pair.shown else "no"),
     }
     if common_test(comparison) is None:
         columns["how tested"] = lambda pair: pair.test

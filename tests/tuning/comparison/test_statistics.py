@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from tuning.comparison.compared import interquartile_mean
 from tuning.comparison.digits import decimals_for
-from tuning.comparison.pairs import holm, mcnemar, pairs_of, sign_flip
-from tuning.comparison.power import power, seeds_needed
+from tuning.comparison.multiple import corrected, shares
+from tuning.comparison.pairs import mcnemar, pairs_of, sign_flip
+from tuning.comparison.power import detectable, detectable_before, power, seeds_needed
 from tuning.comparison.resampling import DRAWS, METRICS, resampled
 from tuning.comparison.scores import Scored, Spread, common_error, interval_of, mean_of, same_rows, wilson, with_draws
 from tuning.outcome import ScoredRows
@@ -33,13 +36,37 @@ def test_wilson_agrees_with_statsmodels() -> None:
         assert wilson(right / rows, rows)[:2] == pytest.approx(proportion_confint(right, rows, method="wilson"))
 
 
-def test_holm_agrees_with_the_textbook_and_statsmodels_and_leaves_out_what_was_not_tested() -> None:
+def test_three_strategies_are_shaffers_case() -> None:
+    """After the first refusal one hypothesis is left, not two: Shaffer (1986)."""
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    assert corrected(pairs, [0.01, 0.02, 0.04], None) == pytest.approx([0.03, 0.03, 0.04])
+    assert corrected(pairs, [0.01, None, 0.04], None) == pytest.approx([0.02, None, 0.04])
+    assert corrected(pairs, [None, None, None], None) == [None, None, None]
+
+
+def test_contrasts_with_the_baseline_come_first_and_the_others_after() -> None:
+    pairs = [("base", "a"), ("base", "b"), ("a", "b")]
+    assert shares(pairs, "base") == pytest.approx([0.4, 0.4, 0.2])
+    assert shares(pairs, None) == pytest.approx([1 / 3] * 3)
+    assert shares(pairs[:1], "base") == [1.0]
+    # All three equal: 0.02 / 0.4. One contrast refused, the pair of the others has all of the rate to itself.
+    assert corrected(pairs, [0.01, 0.3, 0.04], "base") == pytest.approx([0.025, 0.3, 0.04])
+    assert corrected(pairs, [0.3, 0.3, 0.04], "base") == pytest.approx([0.3, 0.3, 0.2])
+
+
+def test_no_pair_is_corrected_by_more_than_holm_would_where_all_count_alike() -> None:
     from statsmodels.stats.multitest import multipletests
 
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    found = [0.2, 0.001, 0.6, 0.02, 0.02]
-    assert holm(found) == pytest.approx(multipletests(found, method="holm")[1])
-    assert holm([0.04, None, 0.03]) == pytest.approx([0.06, None, 0.06])
+    rng = np.random.default_rng(0)
+    for strategies in (4, 5, 9):
+        pairs = list(combinations(range(strategies), 2))
+        found = rng.random(len(pairs)) ** 3 / 10
+        ours, holms = corrected(pairs, found.tolist(), None), multipletests(found, method="holm")[1]
+        if strategies == 9:  # too many partitions: Holm's
+            assert ours == pytest.approx(holms)
+        else:
+            assert (np.array(ours) <= holms + 1e-12).all()
+            assert ours != pytest.approx(holms)
 
 
 def test_mcnemar_agrees_with_statsmodels() -> None:
@@ -101,7 +128,7 @@ def test_equal_differences_are_left_to_the_signs_of_the_seeds() -> None:
     (with_rows,) = pairs_of(
         {"a": over_seeds(*[0.8] * 5, rows=5000), "b": over_seeds(*[0.7] * 5, rows=5000)}, "accuracy", "max"
     )
-    assert (with_rows.p, with_rows.shown, with_rows.seeds_needed) == (2 / 32, False, 6)  # rows say nothing of seeds
+    assert (with_rows.p, with_rows.shown) == (2 / 32, False)  # rows say nothing of seeds
     (tie,) = pairs_of({"a": over_seeds(*[0.8] * 7), "b": over_seeds(*[0.8] * 7)}, "score", "max")
     assert (tie.p, tie.shown) == (1.0, False)
 
@@ -203,6 +230,79 @@ def test_the_power_agrees_with_statsmodels() -> None:
         False,
         False,
     )  # Cohen's d of 0.5, Cohen (1988)
+
+
+def test_the_detectable_difference_is_what_statsmodels_finds_in_80_of_100() -> None:
+    from statsmodels.stats.power import TTestPower
+
+    for seeds, alpha in ((5, 0.05), (5, 0.05 / 3), (10, 0.02)):
+        known = TTestPower().solve_power(nobs=seeds, alpha=alpha, power=0.8)
+        assert detectable(Spread(1.0 / seeds, seeds - 1, 0.0), seeds, alpha) == pytest.approx(known, rel=1e-4)
+    one_model = Spread(0.0, np.inf, 0.01**2)
+    assert detectable(one_model, 1, 0.05) == pytest.approx(0.01 * (1.95996 + 0.84162), rel=1e-3)
+    assert detectable(Spread(0.0, 2, 0.0), 3, 0.05) is None
+
+
+def test_what_seeds_and_rows_can_tell_is_known_before_anything_is_run() -> None:
+    """Five seeds against a baseline: the paired t-test of differences with sd root(2 x 0.01^2 + 0.1 / 1,000)."""
+    from statsmodels.stats.power import TTestPower
+
+    size = TTestPower().solve_power(nobs=5, alpha=0.05, power=0.8)
+    assert detectable_before(5, 1000, 2) == pytest.approx(size * np.sqrt(3e-4), rel=1e-4)
+    several = [detectable_before(5, 1000, strategies) or 0 for strategies in (2, 3, 7)]
+    assert several == sorted(several)
+    assert (detectable_before(2, 1000, 3), detectable_before(5, 1000, 1)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("differences", "answer"),
+    [
+        ((0.050, 0.052, 0.048, 0.051), "better by more"),
+        ((0.020, 0.009, 0.026, 0.015), "better"),
+        ((0.0040, 0.0045, 0.0042, 0.0041), "better by less"),
+        ((0.0010, -0.0012, 0.0004, -0.0001), "no larger"),
+        ((0.030, -0.040, 0.060, 0.001), "undecided"),
+    ],
+)
+def test_a_pair_has_one_of_five_answers_by_the_difference_that_matters(
+    differences: tuple[float, ...], answer: str
+) -> None:
+    tests = {"a": over_seeds(*(0.8 + size for size in differences)), "b": over_seeds(*[0.8] * 4)}
+    (pair,) = pairs_of(tests, "score", "max", worthwhile=0.01, rowless=True)
+    assert (pair.answer, pair.shown) == (answer, answer.startswith("better"))
+    (without,) = pairs_of(tests, "score", "max", rowless=True)
+    assert without.answer is None
+
+
+def test_no_larger_difference_is_two_one_sided_tests_and_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.weightstats import ttost_paired
+
+    a = np.array([0.801, 0.796, 0.804, 0.799, 0.802])
+    b = np.array([0.800, 0.799, 0.801, 0.801, 0.799])
+    tests = {"a": over_seeds(*a), "b": over_seeds(*b)}
+    edge = next(size for size in np.arange(0.001, 0.01, 1e-5) if ttost_paired(a, b, -size, size)[0] < 0.05)
+    for size, answer in ((edge, "no larger"), (edge - 2e-5, "undecided")):
+        assert pairs_of(tests, "score", "max", worthwhile=float(size), rowless=True)[0].answer == answer
+
+
+def test_what_a_withheld_pair_could_have_been_is_undecided() -> None:
+    tests = {"a": over_seeds(0.8001, 0.8, 0.7999, rows=9), "b": over_seeds(0.8, 0.8001, 0.8, rows=9)}
+    (pair,) = pairs_of(tests, "loss", "min", worthwhile=0.01)
+    assert (pair.answer, pair.shown) == ("undecided", False)
+
+
+def test_intervals_hold_at_once_and_end_at_zero_where_a_later_step_shows_the_difference() -> None:
+    tests = {
+        "base": over_seeds(*[0.7 + s / 100 for s in range(5)]),
+        "a": over_seeds(*[0.9 + s / 100 + (-1) ** s / 1000 for s in range(5)]),
+        "b": over_seeds(*[0.85 + s / 100 + (0.02, -0.02, 0.01, 0.03, -0.03)[s] for s in range(5)]),
+    }
+    found = pairs_of(tests, "score", "max", baseline="base", rowless=True)
+    assert [pair.second for pair in found] == ["base", "base", "b"]  # those with the baseline first
+    last = found[-1]
+    assert (last.shown, last.p == last.corrected) == (True, True)  # the whole rate is left for it
+    assert last.interval is not None
+    assert (last.interval.low, last.interval.high > 0.1) == (0.0, True)
 
 
 def test_some_differences_need_more_than_a_hundred_seeds_and_some_no_number_of_them() -> None:

@@ -52,20 +52,21 @@ has the best validation accuracy, 0.7700; test accuracy 0.808 [0.807, 0.809].
  random_asha   2.67 0.738, 0.743       100 (2 of 3 seeds)     0.29
 
 
- pair                   difference [95 %]     p corr. P(A>B) seeds: has / needs
+ pair                       difference [95 %]     p corr. P(A>B) seeds can tell
  ──────────────────────────────────────────────────────────────────────────────
- hyperopt_asha -        0.064 [0.061, 0.067]   <0.001   100% 3 / 3
+ hyperopt_asha -            0.064 [0.059, 0.069]   <0.001   100%     3    0.006
  random_asha
- hyperopt_asha - grid   0.066 [0.049, 0.082]    0.007   100% 3 / 3
- random_asha - grid     0.001 [-0.013, 0.016]   0.735    56% 3 / more rows
+ hyperopt_asha - grid       0.066 [0.039, 0.092]    0.003   100%     3    0.034
+ random_asha - grid         0.001 [-0.032, 0.035]   0.735    56%     3    0.043
 
 hyperopt_asha did better than random_asha: test accuracy 0.807 against 0.743 on
-average over 3 seeds, a difference of 0.064 [0.061, 0.067] (paired t-test over
-seeds and test rows, p < 0.001, corrected for 3 pairs). hyperopt_asha did better
-than grid: test accuracy 0.807 against 0.741 on average over 3 seeds, a
-difference of 0.066 [0.049, 0.082] (paired t-test over seeds and test rows, p =
-0.007, corrected for 3 pairs). No difference shown between random_asha and grid
-(0.001 [-0.013, 0.016]). That holds for these splits, this model, space and
+average over 3 seeds, a difference of 0.064 [0.059, 0.069] (paired t-test over
+seeds and test rows, p < 0.001, corrected for 3 pairs). That is more than the
+0.01 that matters. hyperopt_asha did better than grid: test accuracy 0.807
+against 0.741 on average over 3 seeds, a difference of 0.066 [0.039, 0.092]
+(paired t-test over seeds and test rows, p = 0.003, corrected for 3 pairs). That
+is more than the 0.01 that matters. Undecided between random_asha and grid
+(0.001 [-0.032, 0.035]). That holds for these splits, this model, space and
 budget.
 - Chose the same configuration: hyperopt_asha and grid in 3 of 3 seeds;
 hyperopt_asha and random_asha in 3 of 3 seeds; grid and random_asha in 3 of 3
