@@ -228,6 +228,14 @@ class ExperimentSpec(FineTuneSpec):
         """Where each study of `strategy` ends: the same for all that search."""
         return self.budget.limit if strategy.searches else None
 
+    def may_cut(self, strategy: Strategy) -> bool:
+        """True if the budget may end a study of `strategy` before its last trial has."""
+        limit = self.limit_of(strategy)
+        if limit is None or limit.unit != "epochs":
+            return limit is not None
+        planned = strategy.planned_epochs(self.space_of(strategy), self.epochs)
+        return planned is None or planned > limit.amount
+
     def trial_spec(self, seed: int, strategy: str | None = None) -> FineTuneSpec:
         """What the trials of the study with search seed `seed` share: their own `seed` moves with it.
 

@@ -44,6 +44,9 @@ def _validate(arguments: argparse.Namespace) -> int:
             planned = strategy.planned_epochs(spec.space_of(strategy), spec.epochs)
             if planned is not None and planned > limit.amount:
                 print(f"  {strategy.name} plans {planned:g} epochs: it is cut")
+        for strategy in spec.strategies:
+            if strategy.when_cut and spec.may_cut(strategy):
+                print(f"  {strategy.name} may be cut by it, so {strategy.when_cut}")
     if (verdict := verdict_line(spec, data)) is not None:
         print(f"  {verdict}")
     print(f"  run folder {spec.run_folder}")

@@ -26,7 +26,7 @@ from tuning.run.provenance import made_with, refuse_others
 from tuning.run.resuming import recorded_studies
 from tuning.run.slot_imports import slot_imports
 from tuning.run.stopping import stoppable
-from tuning.run.study import Study
+from tuning.run.study import Study, in_order
 from tuning.run.tune_settings import tune_settings
 from tuning.spec import ExperimentSpec, load_spec
 from tuning.states.room import claimed_room
@@ -101,9 +101,11 @@ def _run_claimed(
         recorded = recorded_studies(store, spec.name) if resume else ()
         if not force:
             refuse_others(recorded, made_with(spec))
-        finished = {(study.strategy, study.seed) for study in recorded if study.state is StudyState.FINISHED}
-        asked = [(strategy, seed) for strategy in spec.strategies for seed in spec.seeds]
-        studies.extend(Study.of(spec, *one) for one in asked if (one[0].name, one[1]) not in finished)
+        before = {(study.strategy, study.seed): study for study in recorded}
+        asked = [(*one, before.get((one[0].name, one[1]))) for one in in_order(spec)]
+        owed = [one for one in asked if one[2] is None or one[2].state is not StudyState.FINISHED]
+        owed.sort(key=lambda one: one[2] is None)  # what was interrupted goes on first
+        studies.extend(Study.of(spec, *one) for one in owed)
 
     trains = spec.trainable == "finetune" or kind_of(spec.trainable) == "factory"
     imports = slot_imports() if trains else None  # torch and transformers; else who knows what a trial needs

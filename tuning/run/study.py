@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.spec import FineTuneSpec, Value
 from tuning.budget import Limit
-from tuning.outcome import HP_SPACE, ORIGIN, RANDOM_FIRST
+from tuning.outcome import HP_SPACE, ORIGIN, RANDOM_FIRST, StudyOutcome
 from tuning.spec import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
 
 if TYPE_CHECKING:
     from cluster.session import Session
+
+WHEN_CUT = "when_cut"  # attribute of a study whose plan is that of one which its budget may cut
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,22 @@ class Study:
     seed: int
     trial: FineTuneSpec
     plan: Plan
+    cut: bool = False  # the plan is that of a study which the budget may cut
 
     @classmethod
-    def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int) -> Study:
-        """The study with everything that its strategy decides."""
+    def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int, begun: StudyOutcome | None = None) -> Study:
+        """The study with everything that its strategy decides.
+
+        Args:
+            begun: the study as recorded, if it goes on; older versions had no plans for a budget that cuts.
+        """
         trial = spec.trial_spec(seed, strategy.name)
         assert trial.objective is not None
-        plan = strategy.plan(spec.space_of(strategy), trial.objective, spec.epochs, seed)
-        return cls(spec, strategy, seed, trial, plan)
+        cut = bool(strategy.when_cut) and spec.may_cut(strategy)
+        if begun is not None:
+            cut = WHEN_CUT in begun.attributes
+        make = strategy.plan_cut if cut else strategy.plan
+        return cls(spec, strategy, seed, trial, make(spec.space_of(strategy), trial.objective, spec.epochs, seed), cut)
 
     @property
     def most_trials(self) -> int:
@@ -66,9 +77,10 @@ class Study:
         return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
 
     def origins(self) -> dict[str, Value]:
-        """Where its trials' first values come from, for its record."""
+        """Where its trials' first values come from, and in which order, for its record."""
         first = self.strategy.learns_after(self.spec.space_of(self.strategy))
-        return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0}
+        cut = {WHEN_CUT: self.strategy.when_cut} if self.cut else {}
+        return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0, **cut}
 
     def asked_by(self) -> dict[str, Value]:
         """The function whose suggestions are searched, for its record; nothing where there is none."""
@@ -78,3 +90,15 @@ class Study:
     def folder(self) -> Path:
         """Its own in the run folder, and its name in the nodes' shared memory."""
         return self.spec.run_folder / STUDIES / self.name
+
+
+def in_order(spec: ExperimentSpec) -> Iterator[tuple[Strategy, int]]:
+    """All studies as they are run: seed by seed, each seed beginning with another strategy.
+
+    What comes first pays for cold caches, and what comes last for a machine that others have begun to use; so none is
+    always the same one.
+    """
+    for place, seed in enumerate(spec.seeds):
+        first = place % len(spec.strategies)
+        for strategy in (*spec.strategies[first:], *spec.strategies[:first]):
+            yield strategy, seed

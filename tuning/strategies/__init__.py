@@ -58,7 +58,8 @@ class PlannedShape(NamedTuple):
 
 
 class Strategy(Frozen, ABC):
-    """A search strategy. The runner calls `refusals` once while the spec is read, then `plan` once per study.
+    """A search strategy. The runner calls `refusals` once while the spec is read, then `plan` or `plan_cut` once per
+    study.
 
     Neither may touch Ray's runtime, the store, the network or a global random state.
     """
@@ -68,6 +69,7 @@ class Strategy(Frozen, ABC):
     # False: it trains values that it brings, and holds no more slots than it has trials. No budget ends it, and a
     # space that is a function is not asked.
     searches: ClassVar[bool] = True
+    when_cut: ClassVar[str] = ""  # what `plan_cut` does differently, in words; "": nothing
     origin: ClassVar[str] = "its own proposal"  # where its trials' first values come from, after the random ones
 
     label: str | None = Field(None, description="its name in tables; needed when a kind stands twice")
@@ -136,6 +138,10 @@ class Strategy(Frozen, ABC):
             epochs: the full budget of one trial; reports carry `epoch`, use it as the time attribute.
             seed: of all random draws. Same arguments, same proposals.
         """
+
+    def plan_cut(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
+        """The same for a study that its budget may end before the last trial: `plan`, unless that has a fixed order."""
+        return self.plan(space, objective, epochs, seed)
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
 from trainables.errors import InputError
-from trainables.spec import Objective
+from trainables.spec import Objective, Value
 from tuning.space import Space
 from tuning.space.dimensions import Choice
 from tuning.strategies import Plan, Strategy
@@ -16,13 +17,17 @@ from tuning.strategies import Plan, Strategy
 class Grid(Strategy):
     """Every combination, each to its full epochs, in a fixed order: the first declared name varies slowest.
 
-    The seed changes no proposal. Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012, on
-    when a grid wastes trials; Liu and Wang, ACL 2021 (arXiv 2106.09204), on how hard it is to beat when fine-tuning.
+    The seed changes no proposal, but where a budget may end the study early: a fixed order would then leave out the
+    same corner of the space with every seed, so it is drawn.
+
+    Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012, on when a grid wastes trials; Liu
+    and Wang, ACL 2021 (arXiv 2106.09204), on how hard it is to beat when fine-tuning.
     """
 
     kind: ClassVar[str] = "grid"
     weights_only: ClassVar[bool] = True
     origin: ClassVar[str] = "point of the grid"
+    when_cut: ClassVar[str] = "its combinations come in an order that is drawn anew for each seed"
 
     points: PositiveInt = Field(3, description="values per range, both ends included, evenly spaced on its scale")
 
@@ -52,11 +57,18 @@ class Grid(Strategy):
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """First come, first served; nothing is stopped early."""
-        from ray.tune.schedulers import FIFOScheduler
+        return _walk(space.grid(self.points))
 
-        from tuning.search.listed import Listed
-
+    def plan_cut(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
+        """The same in an order that is drawn from the seed."""
         combinations = space.grid(self.points)
-        return Plan(
-            scheduler=FIFOScheduler(), trials=len(combinations), searcher=Listed(combinations), weights_only=True
-        )
+        random.Random(seed).shuffle(combinations)
+        return _walk(combinations)
+
+
+def _walk(combinations: list[dict[str, Value]]) -> Plan:
+    from ray.tune.schedulers import FIFOScheduler
+
+    from tuning.search.listed import Listed
+
+    return Plan(FIFOScheduler(), trials=len(combinations), searcher=Listed(combinations), weights_only=True)
