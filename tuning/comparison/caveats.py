@@ -282,8 +282,10 @@ def _small_test(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]
     if not pairs or (pair := of_the_two_best(rows, pairs)).difference == 0 or pair.detectable is None:
         return []
     size = abs(pair.difference)
-    if pair.shown or pair.detectable <= size:
+    if pair.shown or pair.answer == "no larger" or pair.detectable <= size:
         return []
+    if pair.about == "strategies" and not any(one.shown for one in pairs):
+        return []  # the verdict says it
     digits = decimals_for(pair.means)
     return [
         f"The test is too small for the effect: {pair.first} and {pair.second} differ by {size:.{digits}f}, "

@@ -6,9 +6,12 @@ other the smallest that would be found.
 
 from __future__ import annotations
 
+import functools
 import math
 from bisect import bisect_left
 from typing import NamedTuple
+
+import numpy as np
 
 from tuning.comparison.multiple import FIRST
 from tuning.comparison.scores import Spread
@@ -16,7 +19,7 @@ from tuning.comparison.scores import Spread
 POWER = 0.8
 MOST_SEEDS = 100
 FEWEST = 3
-HALVINGS = 40
+NODES = 200  # of a Gauss-Legendre rule: right to six digits
 GUESSED_SPREAD = 0.01  # what searches of a small experiment were seen to vary by
 GUESSED_DIFFERING = 0.1  # of test rows, between two models of one experiment
 WITHOUT_END = 10**6  # seeds: what they leave unknown, the rows do
@@ -37,13 +40,14 @@ def detectable(spread: Spread, seeds: int, alpha: float) -> float | None:
         spread: of one seed's models (infinite freedom), or over `seeds` seeds.
         alpha: two-sided, after correction for the number of pairs.
     """
-    if spread.error == 0 or not _found(2.0**10 * spread.reach(alpha), spread, seeds, alpha):
+    from scipy.optimize import brentq
+
+    high = spread.reach(alpha)  # which half of the experiments find
+    if spread.error == 0 or power(math.inf, spread, seeds, alpha) < POWER:
         return None
-    low, high = 0.0, 2.0**10 * spread.reach(alpha)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _found(middle, spread, seeds, alpha) else (middle, high)
-    return high
+    while not _found(high, spread, seeds, alpha):
+        high *= 2
+    return float(brentq(lambda size: power(size, spread, seeds, alpha) - POWER, high / 2, high, rtol=1e-5))
 
 
 def detectable_before(
@@ -99,16 +103,27 @@ def seeds_needed(difference: float, spread: Spread, seeds: int, alpha: float) ->
 def power(difference: float, spread: Spread, seeds: int, alpha: float) -> float:
     """The chance that the test over `seeds` seeds with that spread finds a true `difference`: by the noncentral t; by
     the sign-flip test where every seed shows the same difference.
+
+    The noncentral t is the mean over what the seeds' spread may be seen as: scipy's `nctdtr` (1.17) is no number at
+    some places in the middle of its range.
     """
-    from scipy.special import nctdtr, ndtr
+    from scipy.special import ndtr
 
     if spread.units == 0 and spread.freedom < math.inf and 2.0 ** (1 - seeds) > alpha:
         return 0.0
     if spread.error == 0:
         return 1.0
     bound, shift = spread.reach(alpha) / spread.error, abs(difference) / spread.error
-    normal = float(ndtr(shift - bound) + ndtr(-shift - bound))
     if spread.units == 0:
-        return normal
-    found = 1 - float(nctdtr(spread.freedom, shift, bound)) + float(nctdtr(spread.freedom, shift, -bound))
-    return normal if math.isnan(found) else found  # far out, where both are as good as 1, nctdtr has no digits left
+        return float(ndtr(shift - bound) + ndtr(-shift - bound))
+    seen, weights = _seen_spreads(spread.freedom)
+    return float(weights @ (ndtr(shift - bound * seen) + ndtr(-shift - bound * seen)))
+
+
+@functools.lru_cache(maxsize=256)
+def _seen_spreads(freedom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ratios of a standard deviation as it is seen to the true one, and their probabilities."""
+    from scipy.special import gammaincinv
+
+    places, weights = np.polynomial.legendre.leggauss(NODES)
+    return np.sqrt(2 * gammaincinv(freedom / 2, (places + 1) / 2) / freedom), weights / 2

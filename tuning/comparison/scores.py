@@ -25,7 +25,7 @@ from tuning.outcome import ScoredRows, StudyOutcome
 
 PROPORTIONS = frozenset({"accuracy"})  # metrics that are a share of right rows: their spread is known without the rows
 Z95 = 1.959963984540054
-HALVINGS = 50  # of an interval of p values
+LEAST_P = 1e-12  # p values are not told apart below
 SAME_SCORE = 1e-4  # a score recomputed from rows is the recorded one, within the rounding of float32
 
 
@@ -44,7 +44,7 @@ class Scored:
     @property
     def score(self) -> float:
         """The mean over trainings."""
-        return float(np.mean(self.scores))
+        return math.fsum(self.scores) / len(self.scores)
 
 
 class Spread(NamedTuple):
@@ -68,11 +68,17 @@ class Spread(NamedTuple):
 
     def p(self, difference: float) -> float:
         """Two-sided: the `alpha` whose interval around `difference` ends at 0."""
-        low, high = 0.0, 1.0
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.reach(middle) > abs(difference) else (low, middle)
-        return high
+        from scipy.optimize import brentq
+        from scipy.special import ndtr, stdtr
+
+        size = abs(difference)
+        if not self.rows:
+            return 2 * float(stdtr(self.freedom, -size / self.error))
+        if not self.units:
+            return 2 * float(ndtr(-size / self.error))
+        if size == 0 or self.reach(LEAST_P) <= size:
+            return 1.0 if size == 0 else LEAST_P
+        return math.exp(brentq(lambda power: self.reach(math.exp(power)) - size, math.log(LEAST_P), 0.0))
 
 
 def scored(study: StudyOutcome) -> Scored | None:
@@ -133,7 +139,10 @@ def with_draws(tests: Mapping[str, Sequence[Scored | None]], metric: str) -> dic
 def same_rows(tests: Iterable[Scored]) -> bool:
     """Whether all can be drawn together: their rows are recorded, and the same."""
     found = list(tests)
-    return all(test.drawn is not None for test in found) and len({test.said[0].labels for test in found}) == 1
+    if any(test.drawn is None for test in found):
+        return False
+    labels = found[0].said[0].labels
+    return all(test.said[0].labels is labels or test.said[0].labels == labels for test in found)
 
 
 def mean_of(tests: Sequence[Scored], metric: str) -> Estimate:

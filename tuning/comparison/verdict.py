@@ -48,7 +48,8 @@ def verdict_of(
     if not shown and gained is None:
         pair = of_the_two_best(rows, pairs)
         if pair.about != "strategies":
-            return _of_one_seed(pair, rows, metric)
+            gain = "One seed each cannot tell whether tuning gained anything over the defaults. "
+            return f"{gain if baseline.kind == DEFAULTS else ''}{_of_one_seed(pair, rows, metric)}"
         told = [_no_difference(pair, metric, worthwhile), *_equal([one for one in pairs if one != pair], worthwhile)]
     else:
         first, about = gained or ("", None)
@@ -85,10 +86,13 @@ def _gain(
         ), best
     if best.shown:
         return f"Tuning lost: {_better(best, metric, len(pairs), worthwhile)} It took {cost} a search.", best
-    return (
-        f"No gain of tuning over the defaults is shown, for {cost} a search. "
-        f"{_no_difference(best, metric, worthwhile, best='the defaults and the best of the searches')}"
-    ), best
+    first, second = _means(best) if tuned == best.first else _means(best)[::-1]
+    told = (
+        f"No gain of tuning over the defaults is shown, for {cost} a search: {tuned} {first} against {second} on test, "
+        f"on average over {best.seeds} seeds, differs by {_difference(best)} ({best.test}, corrected p "
+        f"{_p(best.corrected)})."
+    )
+    return f"{told} {_of_no_difference(best, worthwhile)}".strip(), best
 
 
 def _better(pair: Pair, metric: str, pairs: int, worthwhile: float | None) -> str:
@@ -129,22 +133,22 @@ def _undecided(pairs: Sequence[Pair], worthwhile: float | None) -> list[str]:
     return [f"Undecided between {told}."]
 
 
-def _no_difference(pair: Pair, metric: str, worthwhile: float | None, best: str = "the two best") -> str:
+def _no_difference(pair: Pair, metric: str, worthwhile: float | None) -> str:
     first, second = _means(pair)
     told = (
-        f"No difference shown: test {metric} of {best}, {pair.first} {first} and {pair.second} {second} on "
+        f"No difference shown: test {metric} of the two best, {pair.first} {first} and {pair.second} {second} on "
         f"average over {pair.seeds} seeds, differs by {_difference(pair)} "
         f"({pair.test}, corrected p {_p(pair.corrected)})."
     )
+    return f"{told} {_of_no_difference(pair, worthwhile)}".strip()
+
+
+def _of_no_difference(pair: Pair, worthwhile: float | None) -> str:
+    """Whether the two are as good as equal, or what could have been told."""
     if pair.seeds < FEWEST_SEEDS:
-        return f"{told} A statement about strategies needs at least {FEWEST_SEEDS} seeds."
+        return f"A statement about strategies needs at least {FEWEST_SEEDS} seeds."
     if pair.withheld is not None:
-        return f"{told} Nothing could be claimed of them: {pair.withheld}."
-    return f"{told} {_answered(pair, worthwhile)}".strip()
-
-
-def _answered(pair: Pair, worthwhile: float | None) -> str:
-    """Of a pair without a difference shown: whether they are as good as equal, or what could have been told."""
+        return f"Nothing could be claimed of them: {pair.withheld}."
     if pair.answer == "no larger":
         return f"They differ by no more than the {worthwhile:g} that matters."
     can = ""

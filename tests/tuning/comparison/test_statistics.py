@@ -232,6 +232,14 @@ def test_the_power_agrees_with_statsmodels() -> None:
     )  # Cohen's d of 0.5, Cohen (1988)
 
 
+def test_the_power_grows_with_the_difference_everywhere() -> None:
+    """scipy's noncentral t is no number here and there on the way."""
+    for freedom, alpha in ((2, 0.01), (4, 0.0167)):
+        at = Spread(1.0, freedom, 0.0)
+        found = [power(size, at, freedom + 1, alpha) for size in np.linspace(0.0, 3 * at.reach(alpha), 400)]
+        assert (np.diff(found) > 0).all()
+
+
 def test_the_detectable_difference_is_what_statsmodels_finds_in_80_of_100() -> None:
     from statsmodels.stats.power import TTestPower
 
