@@ -68,7 +68,7 @@ def test_validate_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["validate", "quickstart", "seeds=[0, 1]", "name=two"]) == 0
     told = capsys.readouterr()
     assert "two: valid" in told.out
-    assert "6 studies" in told.out
+    assert "8 studies" in told.out
     assert list(Path.cwd().iterdir()) == []
 
 
