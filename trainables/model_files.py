@@ -9,9 +9,10 @@ from pathlib import Path
 from trainables.families import position_limit
 from trainables.weight_files import ModelError, read_json, shapes, weight_files
 
-__all__ = ["EMBEDDED", "ModelError", "longest_input", "resolve_model", "weight_bytes"]
+__all__ = ["EMBEDDED", "ModelError", "longest_input", "read_weights", "resolve_model", "weight_bytes"]
 
 EMBEDDED = "minilm"
+BLOCK = 2**24  # bytes that are read at a time
 UNLIMITED = 10**9  # tokens; transformers writes 1e30 where a tokenizer states no length
 
 
@@ -77,6 +78,28 @@ def weight_bytes(name: str, revision: str | None = None) -> int | None:
             raise ModelError("model", name, f"lacks {absent[0].name}", "copy or fetch the rest of the model there")
         return None
     return sum(map(_float32_bytes, files)) if files else None
+
+
+def read_weights(name: str, revision: str | None = None) -> int:
+    """Reads the model's weight files, as far as they lie on this machine: whoever loads them next finds them in memory.
+
+    Returns:
+        Bytes; 0 for a Hub id that is not in the local cache.
+
+    Raises:
+        ModelError: see `resolve_model`.
+        OSError: a file cannot be read.
+    """
+    folder: Path | None = Path(resolve_model(name))
+    if folder is not None and not folder.is_dir():
+        folder = _cached(name, revision)
+    read = 0
+    for file in weight_files(folder) if folder else []:
+        if file.is_file():
+            with file.open("rb", buffering=0) as opened:
+                while block := opened.read(BLOCK):
+                    read += len(block)
+    return read
 
 
 def _cached(hub_id: str, revision: str | None) -> Path | None:

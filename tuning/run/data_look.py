@@ -1,7 +1,8 @@
-"""What the data of an experiment came to, asked of a node before the first trial starts there.
+"""What the data of an experiment came to, asked of the nodes before the first trial starts there.
 
-One task reads and tokenises the rows where trials will run, and leaves them in that node's store: the first trials find
-them. What cannot be used is an error here, once, and not one of every trial.
+A task on each node that holds trials reads and tokenises the rows, leaves them in that node's store, and reads the
+model's weights once: the first trials find both, so the study that comes first does not pay for that from its budget.
+What cannot be used is an error here, once, and not one of every trial.
 """
 
 from __future__ import annotations
@@ -37,17 +38,16 @@ def data_summary(spec: ExperimentSpec, session: Session, say: Callable[[str], No
         return None
     import ray
 
-    options = _beside_trials(session)
-    asked = (
-        ray.remote(look).options(num_cpus=0, max_retries=1, **options).remote(cuts_of(spec), shortest(spec), spec.test)
-    )
-    done, _ = ray.wait([asked], timeout=SILENT_SECONDS)
-    if not done:
+    remote, given = ray.remote(look), (cuts_of(spec), shortest(spec), spec.test)
+    asked = [remote.options(num_cpus=0, max_retries=1, **options).remote(*given) for options in beside_trials(session)]
+    done, _ = ray.wait(asked, num_returns=len(asked), timeout=SILENT_SECONDS)
+    if len(done) < len(asked):
         say("reading and tokenising the data")
     try:
-        plain = ray.get(asked, timeout=READ_SECONDS)
+        plain = ray.get(asked, timeout=READ_SECONDS)[0]
     except ray.exceptions.GetTimeoutError as error:
-        ray.cancel(asked, force=True)
+        for one in asked:
+            ray.cancel(one, force=True)
         raise ClusterError(
             f"the data could not be read within {READ_SECONDS:g} s: is a download waiting for a network? "
             "Try `tunefleet validate`, or fetch the model and the data set beforehand (HF_HOME)."
@@ -68,18 +68,24 @@ def cuts_of(spec: ExperimentSpec) -> list[FineTuneSpec]:
 
 
 def look(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -> dict[str, Any]:
-    """Called on a node: brings the rows of all cuts into its store; returns the summary of the first as plain JSON."""
+    """Called on a node: brings the rows of all cuts into its store, and the model's weights into its memory.
+
+    Returns:
+        The summary of the first cut as plain JSON.
+    """
     from trainables.cache import prepare
+    from trainables.model_files import read_weights
 
     for cut in cuts[1:]:  # one that cannot be drawn is an error here, and not one of all trials of its seed
         prepare(cut, max_length)
     summary = prepare(cuts[0], max_length).summary(test=test)
+    read_weights(cuts[0].model, cuts[0].revision)
     return summary.model_copy(update={"cuts": len(cuts)}).model_dump(mode="json")
 
 
-def _beside_trials(session: Session) -> dict[str, Any]:
-    """Ray's options for a task on a node that holds trials, so that they find the rows there."""
+def beside_trials(session: Session) -> list[dict[str, Any]]:
+    """Ray's options for one task on each node that holds trials, so that they find the rows there."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    there = next((node for node in session.nodes if node.holds(session.resources)), None)
-    return {} if there is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(there.id, soft=True)}
+    there = [node for node in session.nodes if node.holds(session.resources)]
+    return [{"scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=True)} for node in there] or [{}]

@@ -13,7 +13,7 @@ from ray.tune.schedulers import FIFOScheduler
 from cluster.capacity import ClusterError
 from tests.support.data_files import texts, write_csv
 from tests.support.disks import NoDisk, small_disk
-from trainables.model_files import ModelError, weight_bytes
+from trainables.model_files import ModelError, read_weights, weight_bytes
 from tuning import load_spec, run_experiment
 from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
 from tuning.states.room import claimed_room, confirming_copies, refuse_too_little, room_of, settled
@@ -135,6 +135,7 @@ def test_the_size_of_a_model_is_that_of_its_tensors_in_float32(tmp_path: Path) -
     with_header(tmp_path / "model-1.safetensors", {"a": half, "__metadata__": {"format": "pt"}})
     with_header(tmp_path / "model-2.safetensors", {"b": {**half, "shape": []}})
     assert weight_bytes(str(tmp_path)) == 4 * (15 + 1)
+    assert read_weights(str(tmp_path)) == sum(shard.stat().st_size for shard in tmp_path.glob("*.safetensors"))
 
 
 @pytest.mark.unit
@@ -147,6 +148,7 @@ def test_a_pointer_in_place_of_a_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.unit
 def test_the_size_of_a_model_that_is_on_the_hub_alone_is_unknown() -> None:
     assert weight_bytes("nobody/has-this-model") is None
+    assert read_weights("nobody/has-this-model") == 0
 
 
 @pytest.mark.tune

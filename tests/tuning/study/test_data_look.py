@@ -3,6 +3,7 @@ run there."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from trainables.tasks import TaskError
 from tuning import load_spec, run_experiment
 from tuning.checks.mistakes import SpecError
 from tuning.finish.winner import winner_of
-from tuning.run.data_look import data_summary
+from tuning.run.data_look import beside_trials, data_summary
 from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore
 
@@ -63,6 +64,19 @@ def test_every_search_seed_trains_on_its_own_cut_of_the_rows_and_all_are_scored_
     assert first.labels == second.labels
     assert "anew for each of 2 search seeds" in capsys.readouterr().out
     assert any("rows of its own" in caveat for caveat in winner_of(outcome).caveats)
+
+
+def test_each_node_that_holds_trials_reads_the_data_and_the_first_one_tells(
+    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The one node here, twice."""
+    spec = experiment(tmp_path, tiny_data, tiny_model, name="nodes")
+    with connect(spec.cluster, run_folder=spec.run_folder) as session:
+        alone, twice = (data_summary(spec, replace(session, nodes=session.nodes * n), keep_quiet) for n in (1, 2))
+        asked = [len(beside_trials(replace(session, nodes=session.nodes * n))) for n in (0, 1, 2)]
+    assert alone is not None
+    assert alone == twice
+    assert asked == [1, 1, 2]
 
 
 def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_words(
