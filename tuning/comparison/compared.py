@@ -81,7 +81,7 @@ def compare(
     )
     best, same = _best(rows, first.mode), alike(rows)
     ties = None if best is not None and best.best is not None and best.best.confirmed else ties_of(outcome.studies)
-    ranks, ranked_by = ranks_of(rows, first.mode)
+    ranks, ranked_by = ranks_of(rows, completed.tests, first.mode)
     return Comparison(
         experiment=outcome.name,
         metric=first.metric,

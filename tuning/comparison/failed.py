@@ -2,8 +2,8 @@
 
 Leaving them out would compare the fragile strategy's lucky seeds with all of its rival's. Who searches and gets nothing
 still has a model: the defaults', where a strategy of kind `defaults` has a score with that seed; else one that predicts
-the most frequent class (of `mse`: the mean). Its score stands for the failed search. Where neither is known, nothing is
-claimed of the pair.
+the most frequent class (of `mse`: the mean). Its score stands for the failed search. Where neither is known, or a model
+was found and is not scored (yet), nothing is claimed of the pair.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tuning.comparison.resampling import METRICS
-from tuning.comparison.scores import Scored
+from tuning.comparison.scores import Scored, not_finite
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState
 
 DEFAULTS = "defaults"  # the kind of strategy that trains what one has without a search
@@ -44,7 +44,7 @@ class Filled(NamedTuple):
 
 
 def filled(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> Filled:
-    """`tests` with a score for each finished search that has none while another strategy has one with its seed.
+    """`tests` with a score for each failed search with whose seed another strategy has one.
 
     Args:
         studies: by strategy.
@@ -63,7 +63,7 @@ def filled(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> Fille
             if tests[name][place] is not None or study.seed not in scored_seeds:
                 continue
             by = (defaults[study.seed], "that of the defaults") if study.seed in defaults else constant
-            if study.state is not StudyState.FINISHED or by is None:
+            if not _failed(study) or by is None:
                 unknown.add(study.seed)
                 continue
             test = replace(by[0], seed=study.seed)
@@ -71,6 +71,11 @@ def filled(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> Fille
             stand_ins.append(StandIn(name, study.seed, test.score, by[1]))
         lost[name] = frozenset(unknown)
     return Filled(full, tuple(stand_ins), lost)
+
+
+def _failed(study: StudyOutcome) -> bool:
+    """True if it has ended with no model, or with one whose score is no finite number."""
+    return study.state is StudyState.FINISHED and (study.best() is None or not_finite(study))
 
 
 def _of_defaults(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> dict[int, Scored]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
+from tuning.comparison.scores import Scored
 from tuning.comparison.shapes import Rank, StrategyRow, StudyRow
 
 
-def ranks_of(rows: Sequence[StrategyRow], mode: str) -> tuple[tuple[Rank, ...], Literal["test", "validation"]]:
-    """Ranks by test score, or by validation score where a strategy has no seed with a test score in common with the
-    others; the best first. () with one strategy, or without a common seed."""
-    by_test = _ranks([_tests(row) for row in rows], [row.strategy for row in rows], mode)
+def ranks_of(
+    rows: Sequence[StrategyRow], tests: Mapping[str, Sequence[Scored | None]], mode: str
+) -> tuple[tuple[Rank, ...], Literal["test", "validation"]]:
+    """Ranks by test score, that which stands for a failed search included; or by validation score where a strategy has
+    no seed with a test score in common with the others. The best first. () with one strategy, or without a common seed.
+    """
+    scores = [{test.seed: test.score for test in tests[row.strategy] if test is not None} for row in rows]
+    by_test = _ranks(scores, [row.strategy for row in rows], mode)
     if by_test:
         return by_test, "test"
     return _ranks([_validations(row) for row in rows], [row.strategy for row in rows], mode), "validation"
@@ -30,10 +35,6 @@ def _ranks(scores: Sequence[dict[int, float]], names: Sequence[str], mode: str) 
     ranks = better + (equal + 1) / 2
     found = [Rank(name, tuple(row.tolist()), float(row.mean())) for name, row in zip(names, ranks, strict=True)]
     return tuple(sorted(found, key=lambda rank: rank.mean))
-
-
-def _tests(row: StrategyRow) -> dict[int, float]:
-    return {study.seed: study.test for study in row.studies if study.test is not None}
 
 
 def _validations(row: StrategyRow) -> dict[int, float]:

@@ -404,7 +404,10 @@ def failing(strategy: str, *tests: float | None, kept: bool = False) -> list[Stu
     studies = []
     for seed, test in enumerate(tests):
         found = dataclasses.replace(grid(test=test, rows=100, seed=seed), strategy=strategy, kind=strategy)
-        if test is not None and kept:
+        if test is None:
+            dead = tuple(dataclasses.replace(one, reports=(), state=TrialState.FAILED) for one in found.trials)
+            found = dataclasses.replace(found, trials=dead)
+        elif kept:
             assert found.test is not None
             right = round(test * 100)
             said = (*labels[:right], *(1 - label for label in labels[right:]))
@@ -435,6 +438,27 @@ def test_a_failed_search_scores_as_the_most_frequent_class_where_the_test_rows_a
     assert (pair.first, pair.second, pair.shown) == ("steady", "fragile", False)
     assert pair.means == pytest.approx((0.904, (0.95 + 0.96 + 0.94 + 0.60 + 0.95) / 5))
     assert "that of the most frequent class stands for theirs" in "\n".join(comparison.caveats)
+
+
+def test_a_model_that_is_not_scored_yet_is_no_failed_search() -> None:
+    """The report of a run that is going on: nothing stands in, and nothing is claimed."""
+    tests = failing("late", 0.95, 0.96, 0.94, 0.95, kept=True), failing("early", 0.90, 0.91, 0.89, 0.9, kept=True)
+    waiting = dataclasses.replace(tests[0][3], test=None)
+    comparison = compared(*tests[0][:3], waiting, *tests[1])
+    (pair,) = comparison.pairs
+    assert (pair.seeds, pair.shown) == (3, False)
+    assert pair.withheld == "late has no test score with seed 3, where early has one"
+    assert "Searches without a test score" not in "\n".join(comparison.caveats)
+
+
+def test_a_failed_search_has_a_rank_too() -> None:
+    comparison = compared(
+        *failing("fragile", 0.95, 0.96, None, kept=True), *failing("steady", 0.9, 0.91, 0.9, kept=True)
+    )
+    assert [(rank.strategy, rank.ranks) for rank in comparison.ranks] == [
+        ("fragile", (1.0, 1.0, 2.0)),
+        ("steady", (2.0, 2.0, 1.0)),
+    ]
 
 
 def test_nothing_is_claimed_where_a_search_failed_and_nothing_can_stand_for_it() -> None:
