@@ -6,6 +6,7 @@ the tokenizer, and the code and libraries that make one of the other. Rows are r
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import tempfile
@@ -23,6 +24,7 @@ from trainables import tasks
 from trainables.cache_place import store_folder, store_limit
 from trainables.data_summary import DataSummary, TokenSummary
 from trainables.models import load_tokenizer
+from trainables.row_hashes import KIND, RowHashes, row_hashes
 from trainables.spec import DataSpec, FineTuneSpec
 from trainables.summarising import token_summary, tokenised, with_tokens
 from trainables.tasks import Task, TaskData, TaskError, find_task
@@ -102,6 +104,19 @@ class PreparedTask:
             return Content({"test": _stored(tokens).select(order)}, {"order": order.tolist(), "tokens": counted})
 
         return _store().fetch(_key("test", self.source, self.tokenizer_digest, self.max_length), build)
+
+    @cached_property
+    def row_hashes(self) -> RowHashes:
+        """The hashes of all rows, by which they are known again; a row is read only if this node has not hashed it."""
+
+        def build() -> Content:
+            found = row_hashes(self.source.rows)
+            return Content(
+                {}, {name: base64.b64encode(rows.tobytes()).decode() for name, rows in found._asdict().items()}
+            )
+
+        facts = _store().fetch(_key("hashes", self.source, "", 0), build).facts
+        return RowHashes(**{name: np.frombuffer(base64.b64decode(rows), dtype=KIND) for name, rows in facts.items()})
 
     @property
     def regression(self) -> bool:

@@ -15,6 +15,7 @@ from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
+from tuning.test_memory import TestMemory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,16 +196,27 @@ class TestScore:
 
 @dataclass(frozen=True)
 class FinalModel:
-    """A model that was trained on the training and validation rows after the search, with its one look at test."""
+    """A model that was trained on the training and validation rows after the search, with its one look at test, or with
+    a score that nobody has seen yet."""
 
     folder: str  # that it was written to
     trial: str  # trial id that the configuration is from
     epoch: float
     seed: int  # of the training
-    metrics: Mapping[str, float]  # on the test split
+    metrics: Mapping[str, float]  # on the test split; empty where it has no test rows, or the score is hidden
     rows: int
     device_seconds: float
     time: float  # seconds since 1970 (UTC)
+    sealed: str | None = field(default=None, repr=False)  # the hidden score, packed (`finish.hidden_score`)
+
+    @property
+    def hidden(self) -> bool:
+        """True if it has a test score that nobody has seen."""
+        return self.sealed is not None
+
+    def same_as(self, other: FinalModel) -> bool:
+        """True if both tell of one training, before and after its score was shown."""
+        return (self.folder, self.trial, self.seed, self.time) == (other.folder, other.trial, other.seed, other.time)
 
 
 @dataclass(frozen=True)
@@ -231,6 +243,7 @@ class StudyOutcome:
     budget: BudgetUse | None = None  # None: it had none
     price: Price | None = None
     data: DataSummary | None = None  # None: a trainable that reads its own, or recorded by an older version
+    test_memory: TestMemory | None = None  # None: no test rows, none that are known, or an older version's record
     cost: float | None = None  # device-seconds, as recorded; None: by a version that recorded slots and time alone
 
     @property
@@ -339,6 +352,11 @@ class ExperimentOutcome:
     def data(self) -> DataSummary | None:
         """The summary of the data: the same for all studies, so that of the first that has told it."""
         return next((study.data for study in self.studies if study.data is not None), None)
+
+    @property
+    def test_memory(self) -> TestMemory | None:
+        """What earlier experiments have to do with the rows: the same for all studies."""
+        return next((study.test_memory for study in self.studies if study.test_memory is not None), None)
 
     @property
     def best_params(self) -> dict[str, Value]:

@@ -30,6 +30,7 @@ def outcome_json(outcome: ExperimentOutcome) -> dict[str, Any]:
             plain_confirmation["rows"] = None if confirmation.rows is None else len(confirmation.rows.labels)
         for plain_final in plain_study["finals"]:
             plain_final["metrics"] = _finite(plain_final["metrics"])
+            plain_final["hidden"] = plain_final.pop("sealed") is not None
         for trial, plain_trial in zip(study.trials, plain_study["trials"], strict=True):
             plain_trial["epochs_trained"] = trial.epochs_trained
             plain_trial["reports"] = [

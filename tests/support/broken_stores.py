@@ -90,6 +90,11 @@ class ForgetsTheData(StudyStore):
         return replace(outcome, studies=tuple(replace(study, data=None) for study in outcome.studies))
 
 
+class ForgetsTestRows(StudyStore):
+    def test_rows(self, experiment: str) -> None:
+        super().test_rows(experiment)
+
+
 class CountsTwice(StudyStore):
     def load(self, experiment: str) -> ExperimentOutcome:
         outcome = super().load(experiment)

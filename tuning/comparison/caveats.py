@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from trainables.wording import counted
 from tuning.budget import BudgetUse
 from tuning.comparison.digits import decimals_for
 from tuning.comparison.failed import DEFAULTS, StandIn
@@ -52,6 +53,7 @@ def caveats_of(
         *_confirmations(rows, studies),
         *_looks(rows),
         *_borrowed_tests(studies),
+        *_test_looks(studies),
     )
 
 
@@ -83,6 +85,19 @@ def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
         told = ", ".join(f"{pair.first} and {pair.second} {pair.seeds}" for pair in short)
         found.append(f"Fewer seeds with a test score in common than there are ({told}).")
     return found
+
+
+def _test_looks(studies: Sequence[StudyOutcome]) -> list[str]:
+    """How many models have looked at the test rows, and what earlier experiments have to do with these rows."""
+    memory = next((study.test_memory for study in studies if study.test_memory is not None), None)
+    if memory is None:
+        return []
+    chosen = sum(study.test is not None for study in studies)
+    chosen += sum(one.test is not None for study in studies for one in study.confirmations)
+    final = sum(bool(model.metrics) for study in studies for model in study.finals)
+    kept = f", and {counted(final, 'final model')}" if final else ""
+    looked = f"The test rows are looked at once per chosen model: {counted(chosen, 'model')} looked{kept}."
+    return [*([looked] if chosen + final else []), *memory.sentences()]
 
 
 def _borrowed_tests(studies: Sequence[StudyOutcome]) -> list[str]:

@@ -55,9 +55,10 @@ def _scores(final: KeptModel) -> Iterator[str]:
     caveats = list(final.winner.caveats)
     if final.looks:
         caveats.append(
-            f"{counted(final.looks, 'final model')} of this experiment had a look at the same test rows before this "
-            "one."
+            f"The test rows are looked at once per chosen model: {counted(final.looks, 'model')} of this experiment "
+            "had looked at them before this one."
         )
+    caveats += () if final.memory is None else final.memory.sentences()
     yield from ([""] if caveats else [])
     yield from (f"- {caveat}" for caveat in caveats)
     yield ""
@@ -65,6 +66,10 @@ def _scores(final: KeptModel) -> Iterator[str]:
 
 def _on_test(final: KeptModel) -> Iterator[str]:
     model = final.model
+    if model.hidden:
+        yield f"Its score on the {model.rows:,} test rows is hidden: nobody has looked at it."
+        yield f"`tunefleet train-final {final.spec.name} --reveal-test` shows it, here too, and records the look."
+        return
     if not model.metrics:
         yield "This model has no score of its own: its Trainer has no `test_dataset`, and other rows are trained on."
         return

@@ -88,7 +88,7 @@ class TextModel(Subject):
             if name in names
         ]
         return {
-            "eval_results": results,
+            "eval_results": results or None,
             "library_name": "transformers",
             "pipeline_tag": "text-classification",
             "base_model": model if model != EMBEDDED and self._base == model else None,
@@ -157,6 +157,6 @@ class OwnTrainer(Subject):
         """As many rows as there are, where they can be counted."""
         facts, model = self.final.provenance, self.final.model
         trained = f"{facts['train_rows']:,} rows" if "train_rows" in facts else "rows that have no number"
-        tested = f"tested on {model.rows:,}, its `test_dataset`" if model.metrics else "tested on none"
+        tested = f"tested on {model.rows:,}, its `test_dataset`" if model.metrics or model.hidden else "tested on none"
         yield f"What `{called(self.final.spec.trainable)}` gives its Trainer: trained on {trained} (`train_dataset` and"
         yield f"`eval_dataset`), {tested}."

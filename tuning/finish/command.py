@@ -20,6 +20,11 @@ def add_train_final(add: Add) -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", metavar="FOLDER", help="for the model (default: NAME-model)")
     sub.add_argument("--force", action="store_true", help="replace a model that train-final has written there")
+    sub.add_argument(
+        "--reveal-test",
+        action="store_true",
+        help="show its test score, and record the look; of a model that is there already, without training again",
+    )
     sub.add_argument("--address", metavar="HOST:PORT", help="of another Ray than the spec's; auto, or null: its own")
     sub.add_argument("--push-to-hub", metavar="REPO", help="upload it to USER/NAME on the Hugging Face Hub, private")
     seen = sub.add_mutually_exclusive_group()
@@ -36,6 +41,7 @@ def _train_final(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         force=arguments.force,
         address=arguments.address,
+        reveal_test=arguments.reveal_test,
         storage=arguments.storage,
         store=arguments.store,
         push_to_hub=arguments.push_to_hub,
@@ -54,6 +60,7 @@ def keep_model(
     out: str | Path | None = None,
     force: bool = False,
     address: str | None = None,
+    reveal_test: bool = False,
     push_to_hub: str | None = None,
     public: bool = False,
 ) -> Path:
@@ -67,6 +74,8 @@ def keep_model(
         out: the folder; default: NAME-model.
         force: replace a model that was written there so.
         address: of another Ray than the spec's.
+        reveal_test: show the model's test score, and record the look; else it is kept hidden. Of a model that is in the
+            folder already, with a hidden score, only that is done.
         push_to_hub: upload it to this repository, USER/NAME, which is made private unless it is to be `public`.
 
     Raises:
@@ -76,10 +85,12 @@ def keep_model(
         HubError: the repository cannot be written, or is public without being asked for.
     """
     from cluster.storage import is_uri
+    from trainables.errors import InputError
     from tuning.experiments import find_experiment, found_in
     from tuning.finish.candidates import training_seeds
     from tuning.finish.hub import make_repo, push
     from tuning.finish.keepable import refuse_without_a_model
+    from tuning.finish.reveal import hidden_in, reveal
     from tuning.finish.session import joined
     from tuning.finish.train_final import Target, model_bytes, train_final
     from tuning.finish.winner import winner_of
@@ -96,7 +107,8 @@ def keep_model(
     spec = load_spec(folder / SPEC_FILE, changed)
     refuse_without_a_model(spec)
     target = Target(Path(out or f"{spec.name}-model").expanduser().absolute(), replace=force)
-    target.check(model_bytes(spec))
+    if not (reveal_test and target.folder.exists()):  # its score may be there to be shown
+        target.check(model_bytes(spec))
     with contextlib.ExitStack() as stack:
         place = place_of(spec)
         if is_uri(spec.cluster.storage):  # the store is copied back there: no other driver may do so meanwhile
@@ -105,11 +117,26 @@ def keep_model(
         opened = StudyStore(store or spec.store_url)
         outcome = opened.load(spec.name)
         winner = winner_of(outcome, strategy, spec.confirm)
+        if reveal_test and (hidden := hidden_in(outcome, target.folder)) is not None:
+            if push_to_hub:
+                rule = "is asked for together with the score of a model that is there already"
+                step = "look first, without it; then `hf upload` the folder, or train anew (--out FOLDER)"
+                raise InputError("--push-to-hub", push_to_hub, rule, step)
+            reveal(spec, outcome, winner, hidden, opened, _say)
+            place.save()
+            print(f"{target.folder / 'README.md'}: the model card has the score now")
+            return target.folder
+        target.check(model_bytes(spec))
         seed = training_seeds(spec, 1)[0] if seed is None else seed
         repo = make_repo(push_to_hub, public=public) if push_to_hub else None
         session = stack.enter_context(joined(spec))
         _say(f"{spec.name}: {session.describe()}")
-        train_final(spec, outcome, winner, seed, target, session, opened, _say, for_others=repo is not None)
+        published = repo is not None
+        train_final(
+            *(spec, outcome, winner, seed, target, session, opened, _say),
+            for_others=published,
+            reveal_test=reveal_test,
+        )
         place.save()
     model = "the model as its Trainer saves it" if spec.own else "the model, its tokenizer"
     print(f"{target.folder}: {model}, best.yaml and README.md, the model card")

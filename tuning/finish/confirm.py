@@ -33,6 +33,7 @@ from trainables.training import Scores, Training
 from tuning.finish.candidates import Candidate, candidates, shares_seeds, training_seeds, training_spec
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Ended, Job, NodesLost, side_by_side
+from tuning.finish.test_looks import look_of_confirmation, record_looks
 from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
 from tuning.run.failures import Raised
 from tuning.spec import ExperimentSpec, study_name
@@ -157,7 +158,7 @@ def confirm_studies(
     ]
     _train(spec, ours, session, say)
     if spec.test:
-        _look_at_test(spec, [one for one in ours if not one.looked], session, say)
+        _look_at_test(spec, [one for one in ours if not one.looked], session, store, say)
     for one in ours:
         one.drop_all_but(())
 
@@ -245,7 +246,9 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _look_at_test(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
+def _look_at_test(
+    spec: ExperimentSpec, ours: list[Confirming], session: Session, store: StudyStore, say: Callable[[str], None]
+) -> None:
     """Score each winner's models; a study's scores are recorded together, once all are there."""
     jobs = []
     for number, one in enumerate(ours):
@@ -255,6 +258,7 @@ def _look_at_test(spec: ExperimentSpec, ours: list[Confirming], session: Session
         for c in trainings:
             given = training_spec(spec, one.study, c.seed), one.kept(c.rank, c.seed)
             jobs.append(Job((number, c), f"test of {one.title(c.rank, c.seed)}", score, given))
+    record_looks(spec, store, [look_of_confirmation(spec.name, ours[n].study, c) for n, c in (job.key for job in jobs)])
     seen: dict[int, list[Confirmation]] = {}
     unscored: dict[str, None] = {}
     with side_by_side(jobs, spec, session) as ended:

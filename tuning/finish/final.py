@@ -21,6 +21,7 @@ from trainables.storage import Storage
 from trainables.training import Scores, Training, build, is_training
 from tuning.finish.confirm import UNSCORED, confirm_studies
 from tuning.finish.side_by_side import Job, side_by_side
+from tuning.finish.test_looks import look_of_search, record_looks
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.spec import ExperimentSpec, study_name
 
@@ -79,6 +80,11 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
             )
             title = f"test of {study.strategy}, seed {study.seed}"
             jobs.append(Job((study, choice), title, score_checkpoint, given))
+    looks = [
+        look_of_search(spec.name, study, choice.trial.id, choice.report.epoch)
+        for study, choice in (job.key for job in jobs)
+    ]
+    record_looks(spec, store, looks)
     with side_by_side(jobs, spec, session) as ended:
         for job in ended:
             study, (trial, report, checkpoint) = job.key

@@ -10,6 +10,7 @@ from trainables.training import Scores
 from tuning.finish.winner import Winner
 from tuning.outcome import FinalModel
 from tuning.spec import ExperimentSpec
+from tuning.test_memory import TestMemory
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,22 @@ class KeptModel:
     scores: Scores
     provenance: Mapping[str, Value]
     label_names: tuple[str, ...]  # by class id; empty for a regression and a Trainer of the user's own
-    looks: int  # at test by final models of this experiment before this one
+    looks: int  # at test by models of this experiment before this one
+    memory: TestMemory | None = None  # of earlier experiments' looks; None: the rows are not known
 
     @property
     def metric(self) -> str:
         """What the search optimised."""
         return self.winner.study.metric
+
+
+def score_in_words(model: FinalModel, metric: str) -> str:
+    """What is said of a final model's test score."""
+    if model.hidden:
+        return (
+            f"its test score ({model.rows:,} rows) is kept hidden: the same command with --reveal-test shows it "
+            "without training again, and records the look"
+        )
+    if metric not in model.metrics:
+        return f"not scored on test: the Trainer has no test_dataset with a score {metric}"
+    return f"test {metric}, looked at once: {model.metrics[metric]:.4f} ({model.rows:,} rows)"

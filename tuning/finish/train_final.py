@@ -1,5 +1,6 @@
 """`tunefleet train-final`: the model to keep. The chosen configuration is trained on the training and the validation
-rows, along its schedule, and scored on the test split, once.
+rows, along its schedule, and scored on the test split, once. The score stays hidden until somebody asks for it: each
+look is recorded, and the best of many final models is a lucky one.
 
 The training runs where trials do; its files come back as bytes, so the folder is on the machine of the caller whatever
 the cluster shares. Who is asked first is the disk: a folder that is there already is refused before anything starts.
@@ -21,14 +22,17 @@ from trainables.errors import InputError
 from trainables.model_files import weight_bytes
 from trainables.recipe import Segment
 from trainables.replay import replay
+from trainables.row_hashes import RowHashes
 from trainables.spec import FINAL, FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
 from tuning.finish import best_spec
 from tuning.finish.candidates import training_spec
 from tuning.finish.card import CARD, model_card
-from tuning.finish.kept_model import KeptModel
+from tuning.finish.hidden_score import HiddenScore, sealed
+from tuning.finish.kept_model import KeptModel, score_in_words
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Job, side_by_side
+from tuning.finish.test_looks import earlier_looks, look_of_final, looks_of, record_looks, remember_rows
 from tuning.finish.winner import Winner
 from tuning.outcome import ExperimentOutcome, FinalModel
 from tuning.spec import ExperimentSpec
@@ -49,6 +53,7 @@ class Built(NamedTuple):
     provenance: Mapping[str, Value]
     label_names: tuple[str, ...]  # by class id; empty for regression
     seconds: float
+    rows: RowHashes | None = None  # None: a Trainer of the user's own
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ class Target:
             rescued = Path(mkdtemp(prefix="tunefleet-model-"), "model")
             Target(rescued).write(files)
             raise OSError(
-                f"--out: {self.folder}: {error}. The model is trained, its look at test recorded, and its files are in "
+                f"--out: {self.folder}: {error}. The model is trained and recorded, and its files are in "
                 f"{rescued}: move them from there"
             ) from error
 
@@ -151,12 +156,14 @@ def train_final(
     say: Callable[[str], None],
     *,
     for_others: bool = False,
+    reveal_test: bool = False,
 ) -> KeptModel:
-    """Train, score, record the look at the test split, write the folder.
+    """Train, score, record the look at the test split if there is one, write the folder.
 
     Args:
         seed: of the training: data order, head, dropout.
         for_others: the folder will be published: nothing in it names a place of this machine.
+        reveal_test: look at the test score; else it is kept hidden (`finish.reveal` shows it later).
 
     Raises:
         InputError: the folder is taken; or model or data cannot be had any more.
@@ -180,30 +187,32 @@ def train_final(
     built: Built = done.result()
     if (fingerprint := built.provenance.get(FINGERPRINT)) is not None:
         writer.note({FINGERPRINT: fingerprint})
+    if built.rows is not None:
+        remember_rows(spec, store, built.rows)
+    scored = bool(built.scores.metrics)
+    hidden = HiddenScore(built.scores, built.provenance, built.label_names)
     model = FinalModel(
         folder=str(target.folder),
         trial=winner.candidate.trial,
         epoch=winner.candidate.epoch,
         seed=seed,
-        metrics=built.scores.metrics,
+        metrics=built.scores.metrics if reveal_test else {},
         rows=built.scores.rows,
         device_seconds=(built.seconds + done.lost) * session.devices_per_trial,
         time=time.time(),
+        sealed=sealed(hidden) if scored and not reveal_test else None,
     )
-    looks = sum(bool(final.metrics) for study in outcome.studies for final in study.finals)
+    own = looks_of(spec.name, outcome.studies)
+    memory = earlier_looks(spec, store, own) if outcome.test_memory is None else outcome.test_memory
+    if model.metrics:
+        record_looks(spec, store, [look_of_final(spec.name, winner.study, model)])
     writer.add_final(model)
-    say(_on_test(model, winner.study.metric))
-    final = KeptModel(spec, winner, model, built.scores, built.provenance, built.label_names, looks)
+    say(score_in_words(model, winner.study.metric))
+    final = KeptModel(spec, winner, model, built.scores, built.provenance, built.label_names, len(own), memory)
     best = best_spec.best_spec(spec, winner, for_others=for_others)
     texts = {best_spec.FILE: best, CARD: model_card(final)}
     target.write_or_rescue({**built.files, **{name: text.encode() for name, text in texts.items()}})
     return final
-
-
-def _on_test(model: FinalModel, metric: str) -> str:
-    if metric not in model.metrics:
-        return f"not scored on test: the Trainer has no test_dataset with a score {metric}"
-    return f"test {metric}, looked at once: {model.metrics[metric]:.4f} ({model.rows:,} rows)"
 
 
 def build(spec: FineTuneSpec, segments: tuple[Segment, ...], make: Callable[[Params, FineTuneSpec], Training]) -> Built:
@@ -227,7 +236,16 @@ def build(spec: FineTuneSpec, segments: tuple[Segment, ...], make: Callable[[Par
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-    return Built(files, scores, provenance, names, seconds)
+    return Built(files, scores, provenance, names, seconds, _rows(spec, segments[-1].params))
+
+
+def _rows(spec: FineTuneSpec, params: Params) -> RowHashes | None:
+    if spec.own:
+        return None
+    from trainables.cache import prepare
+
+    length = params.get("data.max_length")
+    return prepare(spec, length if isinstance(length, int) else None).row_hashes  # which the training has prepared
 
 
 def _write_model(weights: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:

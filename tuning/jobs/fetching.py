@@ -23,6 +23,7 @@ from trainables.disk import make_closed
 from trainables.errors import InputError
 from tuning.comparison import compare
 from tuning.core_yaml import recorded
+from tuning.finish.test_looks import looks_of
 from tuning.jobs.parcel import MANIFEST, Manifest, Part, parcel_folder
 from tuning.jobs.submission import code, command, metadata
 from tuning.jobs.unpacking import MANIFEST_BYTES, ParcelError, close_spec, read_manifest, unpack
@@ -33,6 +34,7 @@ from tuning.results import results_json
 from tuning.run.folder import ORIGIN
 from tuning.spec import SPEC_FILE, STORE_FILE, folder_name
 from tuning.store.study_store import StudyStore
+from tuning.store.test_ledger import TestLedger
 from tuning.store.url import sqlite_url
 
 PURPOSE = "fetch"  # in the metadata of the job that packs
@@ -75,6 +77,7 @@ def fetch(
         left_out = unpack(_joined(parts, scratch / "parcel.tar"), name, scratch, trusted=trust_cluster)
         opened = close_spec(folder / SPEC_FILE, name, trusted=trust_cluster)
         _keep_looks(target, folder, name)
+        _tell_ledger(target.parent, folder, name)
         _write_reports(folder, name)
         origin = {"job": record.id, "cluster": jobs.dashboard.url, "at": time.time(), "best": manifest.best}
         (folder / ORIGIN).write_text(json.dumps(origin))
@@ -199,8 +202,20 @@ def _keep_looks(before: Path, folder: Path, name: str) -> None:
                     whose = f"{study.strategy}, seed {study.seed}, which the cluster lacks"
                     rule = f"holds a look at the test split by {whose}"
                     raise InputError("--to", str(before), rule, "choose another folder, or move it away")
-                if model not in now.finals:
+                told = next((one for one in now.finals if one.same_as(model)), None)
+                if told is None or (told.hidden and not model.hidden):
                     store.writer(name, now).add_final(model)
+
+
+def _tell_ledger(storage: Path, folder: Path, name: str) -> None:
+    """Write the looks that the experiment brings along into the ledger of this account here.
+
+    Raises:
+        StoreError: what it says of its test rows is damaged, or the ledger cannot be written.
+    """
+    with contextlib.closing(StudyStore(sqlite_url(folder / STORE_FILE))) as store:
+        if (rows := store.test_rows(name)) is not None:
+            TestLedger(storage).record(name, rows, looks_of(name, store.load(name).studies))
 
 
 def _recorded(folder: Path, name: str) -> ExperimentOutcome:

@@ -155,6 +155,7 @@ def train_final(
     out: str | Path | None = None,
     force: bool = False,
     address: str | None = None,
+    reveal_test: bool = False,
     storage: str | Path = STORAGE,
     store: str | None = None,
 ) -> Path:
@@ -167,6 +168,7 @@ def train_final(
         out: the folder; default: NAME-model.
         force: replace a model that train_final has written there.
         address: of another Ray than the spec's.
+        reveal_test: show its test score, and record the look; of a model that is there already, without training again.
         storage, store: as in `load_outcome`.
 
     Raises:
@@ -184,6 +186,7 @@ def train_final(
         out=out,
         force=force,
         address=address,
+        reveal_test=reveal_test,
         storage=storage,
         store=store,
     )

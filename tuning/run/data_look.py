@@ -8,11 +8,12 @@ What cannot be used is an error here, once, and not one of every trial.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster.capacity import ClusterError
 from trainables.data_summary import DataSummary
 from trainables.errors import InputError
+from trainables.row_hashes import Hashes, RowHashes
 from trainables.spec import FineTuneSpec
 from tuning.data_block import shortest
 from tuning.spec import ExperimentSpec
@@ -24,8 +25,15 @@ SILENT_SECONDS = 3.0  # after which it is said that something is waited for
 READ_SECONDS = 3600.0  # a model and a data set may have to be downloaded
 
 
-def data_summary(spec: ExperimentSpec, session: Session, say: Callable[[str], None]) -> DataSummary | None:
-    """The summary, with the tokens of all splits; None for a trainable that reads its own data.
+class Looked(NamedTuple):
+    """What a node has told of the data."""
+
+    summary: DataSummary
+    rows: RowHashes
+
+
+def data_look(spec: ExperimentSpec, session: Session, say: Callable[[str], None]) -> Looked | None:
+    """The summary, with the tokens of all splits, and the rows' hashes; None for a trainable that reads its own data.
 
     Args:
         say: told when this takes a while.
@@ -44,7 +52,7 @@ def data_summary(spec: ExperimentSpec, session: Session, say: Callable[[str], No
     if len(done) < len(asked):
         say("reading and tokenising the data")
     try:
-        plain = ray.get(asked, timeout=READ_SECONDS)[0]
+        plain, test, trained = ray.get(asked, timeout=READ_SECONDS)[0]
     except ray.exceptions.GetTimeoutError as error:
         for one in asked:
             ray.cancel(one, force=True)
@@ -58,7 +66,7 @@ def data_summary(spec: ExperimentSpec, session: Session, say: Callable[[str], No
         raise
     except ray.exceptions.RayError as error:
         raise ClusterError(f"the node that was to read the data does not answer: {error}") from error
-    return DataSummary.model_validate(plain)
+    return Looked(DataSummary.model_validate(plain), RowHashes(test, trained))
 
 
 def cuts_of(spec: ExperimentSpec) -> list[FineTuneSpec]:
@@ -67,20 +75,25 @@ def cuts_of(spec: ExperimentSpec) -> list[FineTuneSpec]:
     return [spec.trial_spec(seed) for seed in reversed(first_of.values())]
 
 
-def look(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -> dict[str, Any]:
+def look(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -> tuple[dict[str, Any], Hashes, Hashes]:
     """Called on a node: brings the rows of all cuts into its store, and the model's weights into its memory.
 
     Returns:
-        The summary of the first cut as plain JSON.
+        The summary of the first cut as plain JSON, the hashes of the test rows, and those of the training and
+        validation rows of all cuts.
     """
+    import numpy as np
+
     from trainables.cache import prepare
     from trainables.model_files import read_weights
 
-    for cut in cuts[1:]:  # one that cannot be drawn is an error here, and not one of all trials of its seed
-        prepare(cut, max_length)
-    summary = prepare(cuts[0], max_length).summary(test=test)
+    # One that cannot be drawn is an error here, and not one of all trials of its seed.
+    trained = [prepare(cut, max_length).row_hashes.trained for cut in cuts[1:]]
+    first = prepare(cuts[0], max_length)
+    summary = first.summary(test=test).model_copy(update={"cuts": len(cuts)})
+    rows = first.row_hashes
     read_weights(cuts[0].model, cuts[0].revision)
-    return summary.model_copy(update={"cuts": len(cuts)}).model_dump(mode="json")
+    return summary.model_dump(mode="json"), rows.test, np.unique(np.concatenate([rows.trained, *trained]))
 
 
 def beside_trials(session: Session) -> list[dict[str, Any]]:

@@ -124,13 +124,25 @@ def _run_claimed(
         stoppable(),  # and again: Ray has put its own handler in place
     ):
         from tuning.finish.final import finish_studies
-        from tuning.run.data_look import data_summary
+        from tuning.finish.test_looks import (
+            looks_of,
+            others_looked,
+            record_looks,
+            remember_rows,
+            unknown_rows_are_due,
+        )
+        from tuning.run.data_look import data_look
         from tuning.run.searching import run_studies, turns
 
-        data = data_summary(spec, joined, say) if studies else None
+        looked = data_look(spec, joined, say) if studies or unknown_rows_are_due(spec, store) else None
+        data = looked.summary if looked is not None and studies else None
         require_ending_warmups(spec, data)
         for line in data_lines(data, spec.resolved_objective().metric) if data is not None and progress else ():
             _print(line)
+        if looked is not None and spec.test and progress:
+            own = looks_of(spec.name, recorded_studies(store, spec.name)) if resume else ()
+            for line in others_looked(spec, looked.rows, own).sentences():
+                _print(f"WARNING {line}")
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
         say(session.describe())
         if progress:
@@ -140,6 +152,10 @@ def _run_claimed(
             for line in filter(None, (room, *turns(studies, session.slots), *cautions(spec))):
                 _print(line)
         run_studies(spec, studies, session, store, place, tracking, data=data, progress=progress, new=not resume)
+        if looked is not None and spec.test:
+            remember_rows(spec, store, looked.rows)
+        else:  # a copy, or of another machine: the ledger here may not know its looks
+            record_looks(spec, store, looks_of(spec.name, store.load(spec.name).studies))
         finish_studies(spec, session, store, place, say)
         place.save()
     return store.load(spec.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainables import clock
@@ -13,9 +14,16 @@ from trainables.spec import Value
 from tuning.budget import Held
 from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
 from tuning.store.database import told
-from tuning.store.finish_records import confirmation_key, encode_confirmation, encode_final, encode_test
+from tuning.store.finish_records import (
+    confirmation_key,
+    decode_finals,
+    encode_confirmation,
+    encode_final,
+    encode_test,
+)
 from tuning.store.statements import set_study_attributes, study_attributes
 from tuning.store.url import StoreError
+from tuning.test_memory import TestMemory
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -76,6 +84,11 @@ class StudyFacts:
         """Record the summary of the study's data, as they were before its trials."""
         self._set("data", summary.model_dump(mode="json"))
 
+    def set_test_rows(self, rows: Mapping[str, Any], memory: TestMemory) -> None:
+        """Record which rows the test split has, as `TestRows.to_json` writes them, and what earlier experiments have to
+        do with the study's rows."""
+        self._set_all({"test_rows": rows, "test_memory": asdict(memory)})
+
     def set_test(self, score: TestScore) -> None:
         """The one look at the test split."""
         self._set("test", encode_test(score))
@@ -92,10 +105,11 @@ class StudyFacts:
         self._set("final_begun", clock.time())
 
     def add_final(self, model: FinalModel) -> None:
-        """A model was trained of the study's configuration, and has had its look at the test split."""
+        """A model was trained of the study's configuration. Told again, with its score, it is replaced."""
         with self._told("read the final models"):
             before = study_attributes(self._storage, self._study_id).get("finals", [])
-        self._set("finals", [*before, encode_final(model)])
+        place = next((i for i, one in enumerate(before) if decode_finals([one])[0].same_as(model)), len(before))
+        self._set("finals", [*before[:place], encode_final(model), *before[place + 1 :]])
 
     def add_loss(self, loss: NodeLoss) -> None:
         """A trial goes on elsewhere."""

@@ -15,6 +15,7 @@ from tuning.store.finish_records import decode_confirmations, decode_finals, dec
 from tuning.store.layout import OPTUNA_STATES
 from tuning.store.signed import verified
 from tuning.store.study_log import REPLACED, Event, History, decode, most_held, reports_of
+from tuning.test_memory import TestMemory
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -62,9 +63,17 @@ def study_outcome(
         confirmations=decode_confirmations(attributes),
         finals=decode_finals(attributes.get("finals", [])),
         price=Price(**price) if price else None,
+        test_memory=_test_memory(attributes.get("test_memory")),
         data=DataSummary.model_validate(attributes["data"]) if "data" in attributes else None,
     )
     return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))
+
+
+def _test_memory(stored: Mapping[str, Any] | None) -> TestMemory | None:
+    if stored is None:
+        return None
+    names = {name: tuple(stored[name]) for name in ("experiments", "trained_from")}
+    return TestMemory(**{**stored, **names})
 
 
 def _held(attributes: Mapping[str, Any], newest: Held) -> tuple[float, float | None, float | None]:

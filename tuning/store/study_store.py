@@ -31,6 +31,8 @@ from tuning.store.url import StoreError, masked, sqlite_url
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
+    from tuning.store.test_ledger import TestRows
+
 __all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
 
 
@@ -90,6 +92,20 @@ class StudyStore:
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; `tunefleet ls studies`")
         with told(self._url, f"read the spec of {experiment}"):
             return str(study_attributes(self._open(), known.id)["spec"])
+
+    def test_rows(self, experiment: str) -> TestRows | None:
+        """The test rows of `experiment`; None where nothing is recorded of them, by an older version for one.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        from tuning.store.test_ledger import TestRows
+
+        ours = [study for study in self._studies() if study.identity["experiment"] == experiment]
+        with told(self._url, f"read the test rows of {experiment}"):
+            stored = (study_attributes(self._open(), study.id).get("test_rows") for study in ours)
+            found = next((rows for rows in stored if rows is not None), None)
+        return None if found is None else TestRows.from_json(found)
 
     def open_study(
         self,

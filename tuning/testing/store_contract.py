@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from trainables.data_summary import DataSummary, SplitSummary
+from trainables.row_hashes import hashes_of
 from trainables.spec import Params
 from tuning.budget import Held
 from tuning.outcome import (
@@ -29,6 +30,8 @@ from tuning.outcome import (
 from tuning.store.copy import copy_experiment
 from tuning.store.database import connect
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
+from tuning.store.test_ledger import TestRows
+from tuning.test_memory import TestMemory
 from tuning.testing.recording import NAME, SPACE, begin, exploit, open_study, report
 from tuning.testing.rules import require, require_equal, require_refused
 
@@ -140,6 +143,25 @@ class StoreContract:
             writer.add_final(model)
         finals = store.load("reviews").studies[0].finals
         require_equal(finals, tuple(models), "every final model is remembered", step=STATEMENT)
+        hidden, last = [FinalModel("/n", "a", 2.0, 0, {}, 100, 1.5, time, "packed") for time in (8.0, 9.0)]
+        shown = replace(hidden, metrics=scores, sealed=None)
+        for model in (hidden, last, shown):
+            writer.add_final(model)
+        finals = store.load("reviews").studies[0].finals
+        rule = "a hidden score is kept as it is, and replaced when it is shown"
+        require_equal(finals, (*models, shown, last), rule, step=STATEMENT)
+
+    def test_the_test_rows_are_remembered_with_who_looked_at_them_before(
+        self, store: StudyStore, writer: StudyWriter
+    ) -> None:
+        require_equal(store.test_rows("reviews"), None, "nothing is known of rows before they are told", step=STATEMENT)
+        rows = TestRows.of(hashes_of([("one", "two"), ("three", "four")]))
+        memory = TestMemory(2, 3, 1, ("a", "b"), 9, 0, ())
+        writer.set_test_rows(rows.to_json(), memory)
+        found = store.test_rows("reviews")
+        told = None if found is None else (found.count, found.hashes.tolist())
+        require_equal(told, (2, rows.hashes.tolist()), "the hashes of the test rows come out", step=STATEMENT)
+        require_equal(store.load("reviews").test_memory, memory, "so does who looked at them before", step=STATEMENT)
 
     def test_optuna_sees_states_values_and_distributions(self, writer: StudyWriter, store_url: str) -> None:
         ends = {"a": TrialState.COMPLETED, "b": TrialState.STOPPED, "c": TrialState.FAILED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
@@ -15,14 +16,18 @@ import yaml
 
 from tests.support.head_server import HeadServer, parcel, tarred
 from tests.support.serving import serving
+from trainables.row_hashes import hashes_of
 from tuning import cli
+from tuning.finish.test_looks import look_of_final
 from tuning.jobs.unpacking import ParcelError, unpack
 from tuning.outcome import FinalModel
 from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.run.runner import run_experiment
 from tuning.spec import load_spec
 from tuning.store.study_store import StudyStore
+from tuning.store.test_ledger import TestLedger, TestRows
 from tuning.store.url import sqlite_url
+from tuning.test_memory import TestMemory
 from tuning.testing.recording import begin, open_study, report
 
 pytestmark = pytest.mark.unit
@@ -317,6 +322,32 @@ def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
         assert fetched(HeadServer(parcel(tarred(honest)))) == 0, capsys.readouterr().err
         assert recorded(lambda store: store.load("reviews").studies[0].finals) == tuple(looks)
     assert json.loads((laptop / "runs/reviews/results.json").read_text())["studies"][0]["finals"] != []
+
+
+def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
+    honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fetched(HeadServer(parcel(tarred(honest)))) == 0
+    store, ledger = laptop / "runs/reviews/study.db", TestLedger(laptop / "runs")
+    assert ledger.read().looks == {}  # of a version that recorded no rows
+    hidden = FinalModel("/m", "a", 1.0, 0, {}, 100, 1.5, 7.0, "packed")
+    shown = FinalModel("/m", "a", 1.0, 0, {"accuracy": 0.5}, 100, 1.5, 7.0)
+
+    def tell(model: FinalModel) -> None:
+        with contextlib.closing(StudyStore(sqlite_url(store))) as opened:
+            (study, *_) = opened.load("reviews").studies
+            writer = opened.writer("reviews", study)
+            writer.add_final(model)
+            writer.set_test_rows(TestRows.of(hashes_of([("a",), ("b",)])).to_json(), TestMemory(2, 0, 0, (), 0, 0, ()))
+
+    tell(hidden)
+    with_rows = [(name, store.read_bytes() if name == "reviews/study.db" else content) for name, content in honest]
+    tell(shown)
+    assert fetched(HeadServer(parcel(tarred(with_rows)))) == 0, capsys.readouterr().err
+    with contextlib.closing(StudyStore(sqlite_url(store))) as opened:
+        (study, *_) = opened.load("reviews").studies
+    assert study.finals == (shown,)
+    assert list(ledger.read().looks) == [look_of_final("reviews", study, shown)]
 
 
 def test_what_a_cluster_says_reaches_no_terminal_as_a_command(laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,14 +21,17 @@ from tests.support.outcomes import report, study, trial
 from tests.support.specs import curve_fields, places_fields
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec
+from trainables.training import Scores
 from tuning import cli, load_spec, run_experiment
+from tuning.finish.hidden_score import HiddenScore, sealed, unsealed
 from tuning.finish.local_paths import local_places, scrubbed, without_places
 from tuning.finish.schedules import segments_of
 from tuning.finish.train_final import Target
 from tuning.finish.winner import winner_of
-from tuning.outcome import Confirmation, ExperimentOutcome, StudyOutcome, StudyState
+from tuning.outcome import Confirmation, ExperimentOutcome, FinalModel, StudyOutcome, StudyState
 from tuning.spec import ConfirmSpec, ExperimentSpec
 from tuning.store.study_store import StudyStore
+from tuning.store.test_ledger import TestLedger
 from tuning.store.url import sqlite_url
 
 # Whose configuration
@@ -124,7 +127,7 @@ def test_a_model_that_cannot_be_written_after_its_training_is_kept_elsewhere(
     target = Target(tmp_path / "model")
     target.check()
     target.folder.mkdir()  # by somebody, during the training
-    with pytest.raises(OSError, match="The model is trained, its look at test recorded, and its files are in ") as told:
+    with pytest.raises(OSError, match="The model is trained and recorded, and its files are in ") as told:
         target.write_or_rescue({"model.safetensors": b"c"})
     (rescued,) = tmp_path.glob("tunefleet-model-*/model")
     assert str(rescued) in str(told.value)
@@ -265,6 +268,31 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     folder = tmp_path / "model"
     words = ["train-final", "places", "--storage", spec.cluster.storage, "--out", str(folder)]
     assert cli.main(words) == 0, capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "its test score (24 rows) is kept hidden" in said.err
+    (hidden,) = StudyStore(spec.store_url).load("places").studies[0].finals
+    assert (hidden.hidden, hidden.metrics, hidden.rows) == (True, {}, 24)
+    assert hidden.sealed is not None
+    score = unsealed(hidden.sealed).scores.metrics["accuracy"]
+    assert cli.main(["results", "places", "--storage", spec.cluster.storage, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["studies"][0]["finals"][0]["hidden"] is True
+    unseen = ModelCard.load(folder / "README.md")
+    assert not unseen.data.eval_results
+    assert "Its score on the 24 test rows is hidden" in unseen.text
+    looks = TestLedger(spec.run_folder.parent).read().looks
+    assert len(looks) == 2  # of the confirmations
+
+    assert cli.main([*words, "--reveal-test"]) == 0
+    said = capsys.readouterr()
+    assert "test loss, looked at once: " in said.err
+    assert "training the configuration of" not in said.err
+    assert len(TestLedger(spec.run_folder.parent).read().looks) == 3
+    (shown,) = StudyStore(spec.store_url).load("places").studies[0].finals
+    assert shown == replace(hidden, metrics=shown.metrics, sealed=None)
+    assert shown.metrics["accuracy"] == score
+    assert cli.main(["compare", "places", "--storage", spec.cluster.storage, "--format", "markdown"]) == 0
+    told = "The test rows are looked at once per chosen model: 2 models looked, and 1 final model."
+    assert told in capsys.readouterr().out
     classify = pipeline("text-classification", str(folder))
     assert {classify(text)[0]["label"] for text in ("wave salt boat", "tree moss deer", "shop tram")} <= {
         "sea",
@@ -364,3 +392,31 @@ def test_what_cannot_be_pushed_or_recorded_is_found_out_before_the_training_and_
     assert "attempt to write a readonly database" in refused()
     assert len(StudyStore(sqlite_url(store)).load("places").studies[0].finals) == before
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.ray
+def test_a_look_is_in_the_ledger_before_its_score_is_in_the_store_or_on_the_screen(
+    searched: tuple[ExperimentSpec, ExperimentOutcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, outcome = searched
+    shutil.copytree(spec.run_folder, tmp_path / "places")
+    url, folder = sqlite_url(tmp_path / "places" / "study.db"), tmp_path / "model"
+    winner = winner_of(outcome)
+    hidden = sealed(
+        HiddenScore(Scores({"loss": 0.123456, "accuracy": 0.75}, 2, (0.0, 1.0), (0.0, 0.0)), {}, ("a", "b"))
+    )
+    at = (winner.candidate.trial, winner.candidate.epoch)
+    StudyStore(url).writer("places", winner.study).add_final(FinalModel(str(folder), *at, 7, {}, 2, 1.0, 9.0, hidden))
+    Target(folder).write({"best.yaml": b"a", "README.md": b"the card of before"})
+    with contextlib.closing(sqlite3.connect(tmp_path / "places" / "study.db")) as connection:
+        refuse = "BEGIN SELECT RAISE(ABORT, 'attempt to write a readonly database'); END"
+        connection.execute(f"CREATE TRIGGER no BEFORE UPDATE ON study_user_attributes {refuse}")
+    words = ["train-final", "places", "--storage", str(tmp_path), "--out", str(folder), "--reveal-test"]
+    assert cli.main(words) == 1
+    said = "".join(capsys.readouterr())
+    assert "readonly" in said
+    assert "0.1235" not in said
+    assert (folder / "README.md").read_text() == "the card of before"
+    looks = TestLedger(tmp_path).read().looks
+    assert sum(look.endswith("/7/9.0") for look in looks) == 1
+    assert sum("/final/" not in look for look in looks) == 2  # a copy brings the looks of its confirmations along

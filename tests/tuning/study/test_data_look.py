@@ -15,10 +15,13 @@ from trainables.errors import InputError
 from trainables.tasks import TaskError
 from tuning import load_spec, run_experiment
 from tuning.checks.mistakes import SpecError
+from tuning.comparison import compare
 from tuning.finish.winner import winner_of
-from tuning.run.data_look import beside_trials, data_summary
+from tuning.page.document import content_of, page
+from tuning.run.data_look import beside_trials, data_look
 from tuning.spec import ExperimentSpec
 from tuning.store.study_store import StudyStore
+from tuning.store.test_ledger import TestLedger
 
 pytestmark = pytest.mark.ray
 
@@ -72,11 +75,40 @@ def test_each_node_that_holds_trials_reads_the_data_and_the_first_one_tells(
     """The one node here, twice."""
     spec = experiment(tmp_path, tiny_data, tiny_model, name="nodes")
     with connect(spec.cluster, run_folder=spec.run_folder) as session:
-        alone, twice = (data_summary(spec, replace(session, nodes=session.nodes * n), keep_quiet) for n in (1, 2))
+        alone, twice = (data_look(spec, replace(session, nodes=session.nodes * n), keep_quiet) for n in (1, 2))
         asked = [len(beside_trials(replace(session, nodes=session.nodes * n))) for n in (0, 1, 2)]
     assert alone is not None
-    assert alone == twice
+    assert twice is not None
+    assert alone.summary == twice.summary
+    assert alone.rows.test.tolist() == twice.rows.test.tolist()
     assert asked == [1, 1, 2]
+
+
+def test_a_later_experiment_is_told_who_has_looked_at_its_test_rows(
+    ray_session: None, tiny_data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = {f"data.subset.{split}": None for split in ("validation", "test")}
+    first = load_spec(experiment(tmp_path, tiny_data, tiny_model, name="first"), whole)
+    (study,) = run_experiment(first).studies
+    assert study.test_memory is not None
+    assert (study.test_memory.models, study.test_memory.trained) == (0, 0)
+    assert "met before" not in capsys.readouterr().out
+    second = load_spec(first, {"name": "second", "data.seed": 1, "data.subset.train": 150})
+    outcome = run_experiment(second)
+    memory = outcome.test_memory
+    assert memory is not None
+    assert (memory.models, memory.experiments, memory.rows, memory.train_rows) == (1, ("first",), 96, 198)
+    assert 0 < memory.seen < 96
+    assert 0 < memory.trained < 96
+    said = " ".join(capsys.readouterr().out.split())
+    told = f"1 model of earlier experiments (first) had looked at {memory.seen} of the 96 test rows"
+    assert told in said
+    caveats = " ".join(compare(outcome).caveats)
+    assert told in caveats
+    assert f"{memory.trained} of the 198 training and validation rows were test rows of first" in caveats
+    assert "once per chosen model: 1 model looked." in caveats
+    assert told in page(content_of(outcome, second.to_yaml()))
+    assert len(TestLedger(tmp_path).read().looks) == 2
 
 
 def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_words(
@@ -90,7 +122,7 @@ def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_
         connect(spec.cluster, run_folder=spec.run_folder) as session,
         pytest.raises(TaskError, match=r"data\.label: 'sea': is the only class"),
     ):
-        data_summary(spec, session, keep_quiet)
+        data_look(spec, session, keep_quiet)
     with pytest.raises(InputError, match=r"is the only class"):
         run_experiment(spec, progress=False)
     assert not (spec.run_folder / "spec.yaml").exists()  # the name is free again

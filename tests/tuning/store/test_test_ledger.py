@@ -1,0 +1,154 @@
+"""The memory of the test split: who has looked at which rows, over all experiments of one account in one storage."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.data_files import texts, write_csv
+from tests.support.strangers import NOBODY, needs_root
+from trainables.row_hashes import RowHashes, hashes_of, row_hashes
+from trainables.spec import DataSpec, Subset
+from trainables.tasks import find_task
+from tuning.store.test_ledger import MOST, TestLedger, TestRows
+from tuning.store.url import StoreError
+
+pytestmark = pytest.mark.unit
+
+
+def rows(*numbers: int) -> TestRows:
+    return TestRows.of(hashes_of((f"text {number}",) for number in numbers))
+
+
+def test_rows_are_met_again_by_overlap_whatever_the_subset_the_seed_or_the_labels(tmp_path: Path) -> None:
+    def hashed(**options: object) -> RowHashes:
+        given = DataSpec(path=str(tmp_path), text=("text",), label="label", **options)  # type: ignore[arg-type]
+        return row_hashes(find_task("text_classification").load(given))
+
+    write_csv(tmp_path / "train.csv", {"text": texts(200), "label": [i % 2 for i in range(200)]})
+    first, ledger = hashed(), TestLedger(tmp_path)
+    ledger.record("first", TestRows.of(first.test), ["first/a", "first/b"])
+
+    def memory(now: RowHashes) -> tuple[int, int, int, int]:
+        told = ledger.memory(TestRows.of(now.test), TestRows.whole(now.trained))
+        assert (told.rows, told.train_rows) == (len(now.test), len(now.trained))
+        return told.models, told.seen, len(told.experiments), told.trained
+
+    assert memory(first) == (2, 40, 1, 0)
+    assert memory(hashed(subset=Subset(train=50))) == (2, 40, 1, 0)
+    assert memory(hashed(subset=Subset(test=10))) == (2, 10, 1, 0)
+    other = hashed(seed=1)
+    shared = len(np.intersect1d(first.test, other.test))
+    assert 0 < shared < 40
+    assert memory(other) == (2, shared, 1, 40 - shared)
+    write_csv(tmp_path / "train.csv", {"text": texts(200, 5000), "label": [i % 2 for i in range(200)]})
+    assert memory(hashed()) == (0, 0, 0, 0)
+
+
+def test_each_look_is_counted_once_and_those_of_the_experiment_itself_are_its_own(tmp_path: Path) -> None:
+    ledger = TestLedger(tmp_path)
+    for _ in range(2):
+        ledger.record("a", rows(1, 2, 3), ["a/1", "a/2"])
+        ledger.record("b", rows(3, 4), ["b/1"])
+    assert list(ledger.read().looks) == ["a/1", "a/2", "b/1"]
+    told = ledger.memory(rows(3, 4, 5), rows(2, 9), own=["b/1"])
+    assert (told.models, told.seen, told.experiments) == (2, 1, ("a",))
+    assert (told.trained, told.trained_from) == (1, ("a",))
+    # Begun anew, an experiment of the same name has looked at nothing yet: what was removed is another's.
+    again = ledger.memory(rows(3, 4, 5), rows(2, 9))
+    assert (again.models, again.seen, again.experiments) == (3, 2, ("a", "b"))
+    assert list(again.sentences()) == [
+        "Test rows met before: 3 models of earlier experiments (a and b) had looked at 2 of the 3 test rows; whoever "
+        "chose by those scores has chosen by these rows.",
+        "1 of the 2 training and validation rows were test rows of a: the test scores of the two do not compare, and "
+        "models of this one have no test score on those rows.",
+    ]
+
+
+def test_nothing_was_looked_at_where_there_is_no_ledger(tmp_path: Path) -> None:
+    told = TestLedger(tmp_path / "runs").memory(rows(1, 2))
+    assert (told.models, told.seen, list(told.sentences())) == (0, 0, [])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_of_a_large_split_a_sample_is_kept_and_overlaps_are_estimated(tmp_path: Path) -> None:
+    ledger = TestLedger(tmp_path)
+    large = hashes_of((f"row {i}",) for i in range(3 * MOST))
+    half = hashes_of((f"row {i}",) for i in range(MOST * 3 // 2, MOST * 5))
+    ledger.record("large", TestRows.of(large), ["large/1"])
+    assert ledger.file.stat().st_size < 12 * MOST
+    few = rows(*range(100))
+    assert ledger.memory(few).seen == 0
+    for trained in (None, TestRows.whole(half)):
+        told = ledger.memory(TestRows.of(half), trained)
+        assert told.seen == pytest.approx(MOST * 3 / 2, rel=0.05)
+        assert told.trained == (0 if trained is None else pytest.approx(MOST * 3 / 2, rel=0.05))
+    assert TestRows.of(large).shared_with([TestRows.of(large)]) == 3 * MOST
+
+
+def test_writers_at_the_same_time_lose_no_look(tmp_path: Path) -> None:
+    ready = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        ledger = TestLedger(tmp_path)
+        ready.wait()
+        for look in range(5):
+            ledger.record(f"e{number}", rows(*range(number, number + 300)), [f"e{number}/{look}"])
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    found = TestLedger(tmp_path).read()
+    assert set(found.looks) == {f"e{number}/{look}" for number in range(8) for look in range(5)}
+    assert all(look.rows in found.sets for look in found.looks.values())
+
+
+@pytest.mark.parametrize("kept", [1, 50, 99])
+def test_a_line_that_a_kill_has_cut_off_is_none_and_spoils_no_other(tmp_path: Path, kept: int) -> None:
+    ledger = TestLedger(tmp_path)
+    ledger.record("a", rows(1, 2), ["a/1"])
+    before = ledger.file.read_bytes()
+    ledger.record("b", rows(2, 3), ["b/1"])
+    after = ledger.file.read_bytes()
+    ledger.file.write_bytes(after[: len(before) + (len(after) - len(before)) * kept // 100])
+    assert list(ledger.read().looks) == ["a/1"]
+    ledger.record("b", rows(2, 3), ["b/1"])
+    assert ledger.memory(rows(2, 3)).models == 2
+
+
+def test_no_text_and_no_other_account_gets_in(tmp_path: Path) -> None:
+    ledger = TestLedger(tmp_path)
+    ledger.record("a", TestRows.of(hashes_of([("a secret text", "and its pair")])), ["a/1"])
+    assert b"secret" not in ledger.file.read_bytes()
+    assert b"pair" not in ledger.file.read_bytes()
+    assert stat.S_IMODE(ledger.file.stat().st_mode) == 0o600
+    linked = TestLedger(tmp_path / "linked")
+    linked.file.parent.mkdir()
+    linked.file.symlink_to(ledger.file)
+    with pytest.raises(StoreError, match="cannot be read"):
+        linked.read()
+    with pytest.raises(StoreError, match="cannot be written"):
+        linked.record("b", rows(1), ["b/1"])
+
+
+def test_the_file_of_another_account_is_not_read(tmp_path: Path) -> None:
+    needs_root()
+    ledger = TestLedger(tmp_path)
+    ledger.record("a", rows(1), ["a/1"])
+    os.chown(ledger.file, NOBODY, NOBODY)
+    for act in (ledger.read, lambda: ledger.record("b", rows(1), ["b/1"])):
+        with pytest.raises(StoreError, match=rf"belongs to another account \(uid {NOBODY}\), and is not read"):
+            act()
+
+
+@pytest.mark.parametrize("plain", [{}, {"count": 1, "hashes": "no base64!"}, {"count": 1, "hashes": "YWJj"}])
+def test_a_damaged_record_of_rows_is_told(plain: dict[str, object]) -> None:
+    with pytest.raises(StoreError, match="a record of test rows is damaged"):
+        TestRows.from_json(plain)
