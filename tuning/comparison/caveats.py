@@ -35,14 +35,15 @@ def caveats_of(
     """
     if all(row.best is None for row in rows):  # there is nothing to be misled by
         return (*_unfinished(studies), *_failures(rows), *_not_finite(studies), *_lost_nodes(studies))
+    repeats = _repeats(studies)
     return (
         *_unfinished(studies),
         *mixtures(studies),
-        *_seeds(rows, pairs),
+        *_seeds(rows, pairs, repeats),
         *_failures(rows),
         *_not_finite(studies),
         *_stand_ins(stand_ins),
-        *_repeated(studies),
+        *_repeated(repeats),
         *_withheld(pairs),
         *_lost_nodes(studies),
         *_limits(rows),
@@ -62,7 +63,7 @@ def _unfinished(studies: Sequence[StudyOutcome]) -> list[str]:
     return [f"Not finished: {names(open_ones)}."] if open_ones else []
 
 
-def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
+def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair], repeats: Mapping[str, Sequence[int]]) -> list[str]:
     counts = {row.strategy: len(row.studies) for row in rows}
     single = [name for name, count in counts.items() if count == 1]
     found = []
@@ -80,7 +81,8 @@ def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
     ]
     if alike:
         found.append(f"All seeds of {names(alike)} gave the same score: they are one observation, repeated.")
-    short = [pair for pair in pairs if pair.seeds < max(counts.values())]
+    alone = [pair for pair in pairs if pair.first not in repeats and pair.second not in repeats]
+    short = [pair for pair in alone if pair.seeds < max(counts.values())]
     if short and len(set(counts.values())) == 1:
         told = ", ".join(f"{pair.first} and {pair.second} {pair.seeds}" for pair in short)
         found.append(f"Fewer seeds with a test score in common than there are ({told}).")
@@ -124,19 +126,19 @@ def _not_finite(studies: Sequence[StudyOutcome]) -> list[str]:
     return [f"The test score is no finite number, so the search counts as failed: {names(found)}."] if found else []
 
 
-def _repeated(studies: Sequence[StudyOutcome]) -> list[str]:
-    """Search seeds that came to a model which an earlier seed of the same strategy had come to."""
+def _repeats(studies: Sequence[StudyOutcome]) -> dict[str, list[int]]:
+    """By strategy, seeds that came to a model which an earlier seed of it had come to."""
     tests: dict[str, list[Scored]] = {}
     for study in studies:
         if (test := scored(study)) is not None:
             tests.setdefault(study.strategy, []).append(test)
-    found = [
-        f"{name} seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-        for name, of in tests.items()
-        if (seeds := repeated(of))
-    ]
-    if not found:
+    return {name: seeds for name, found in tests.items() if (seeds := repeated(found))}
+
+
+def _repeated(repeats: Mapping[str, Sequence[int]]) -> list[str]:
+    if not repeats:
         return []
+    found = [f"{name} seed{'s' if len(of) > 1 else ''} {', '.join(map(str, of))}" for name, of in repeats.items()]
     return [
         f"Trained with the values and training seeds of an earlier seed of the strategy: {names(found)}. Both are one "
         "observation, and count as one."
