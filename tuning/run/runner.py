@@ -124,9 +124,12 @@ def _run_claimed(
         from tuning.finish.final import finish_studies
         from tuning.run.data_look import data_summary
         from tuning.run.searching import run_studies, turns
+        from tuning.run.trainer_look import require_trainer
 
         data = data_summary(spec, joined, say) if studies else None
         require_ending_warmups(spec, data)
+        if studies:
+            require_trainer(spec, joined, say)
         for line in data_lines(data, spec.resolved_objective().metric) if data is not None and progress else ():
             _print(line)
         session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)

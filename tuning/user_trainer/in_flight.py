@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def require_perturbable(trainer: Any, spec: ExperimentSpec) -> None:
-    """Judge what the strategies of `spec` would change in flight; of a factory's Trainers a trial tells it.
+    """Judge what the strategies of `spec` would change in flight; a factory's is judged where trials run (`trainer_look`).
 
     Raises:
         InputError: this Trainer could not go on with another value.
