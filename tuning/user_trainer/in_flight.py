@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def require_perturbable(trainer: Any, spec: ExperimentSpec) -> None:
-    """Judge what the strategies of `spec` would change in flight; a factory's is judged where trials run (`trainer_look`).
+    """Judge what the strategies of `spec` would change in flight; `trainer_look` judges those of a factory.
 
     Raises:
         InputError: this Trainer could not go on with another value.
