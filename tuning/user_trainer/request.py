@@ -100,7 +100,7 @@ def prepare(request: Request) -> Prepared:
         wishes.objective,
         scored=getattr(factory, "compute_metrics", None) is not None or not isinstance(factory, RebuiltTrainer),
     )
-    strategies = strategies_of(request.strategies, wishes, space)
+    strategies = strategies_of(request.strategies, wishes, space, request.keywords)
     _require_evaluations(getattr(request.trainer, "args", None), strategies)
     storage, name = _storage(request, wishes), _name(wishes)
     before = _recorded(name, storage) if wishes.resume or wishes.go_on else None

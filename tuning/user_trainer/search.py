@@ -116,7 +116,7 @@ def hyperparameter_search(
     if (named := NamedStudy.asked_for(keywords, prepared.spec)) is not None:
         assert prepared.spec.objective is not None  # `prepare` gives every search one
         may_exist = prepared.resume or bool(keywords.get("load_if_exists"))
-        named.prepare(prepared.spec.objective.mode, may_exist=may_exist)
+        named.check(prepared.spec.objective.mode, may_exist=may_exist)
     outcome = run_experiment(prepared.spec, progress=prepared.progress, resume=prepared.resume, fresh=fresh)
     if named is not None:
         named.add(outcome)

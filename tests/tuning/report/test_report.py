@@ -67,7 +67,7 @@ difference of 0.066 [0.049, 0.082] (paired t-test over seeds and test rows, p =
 0.007, corrected for 3 pairs). No difference shown between random_asha and grid
 (0.001 [-0.013, 0.016]).
 - Validation scores are the best of many looks at the rows that they are
-reported on (hyperopt_asha 6, grid 6, random_asha 6): too high.
+reported on (hyperopt_asha 6, grid 6, random_asha 6): too good.
 
 # best configuration: hyperopt_asha, seed 2, trial 0 (t0) after epoch 2
 # validation accuracy 0.7700; what is not named has its default

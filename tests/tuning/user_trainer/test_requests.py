@@ -9,6 +9,7 @@ import optuna
 import pytest
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from ray.tune.search.optuna import OptunaSearch
 
 from tests.support.user_trainers import make_trainer, tiny_model, trainer
 from trainables.errors import InputError
@@ -91,6 +92,37 @@ def test_the_strategy_is_the_one_that_was_asked_for(arguments: Any, kinds: list[
     spec = asked(**arguments)
     assert [strategy.kind for strategy in spec.strategies] == kinds
     assert spec.strategies[0].planned_trials(spec.space_of(spec.strategies[0])) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            {"backend": "optuna", "keywords": {"sampler": optuna.samplers.TPESampler()}, "hp_space": branching},
+            r"^sampler: 'TPE': it is HyperOpt's TPE here.*optim, b; leave sampler out",
+        ),
+        (
+            {"backend": "ray", "keywords": {"search_alg": OptunaSearch()}, "hp_space": branching},
+            r"^search_alg: 'TPE': .*; leave search_alg out",
+        ),
+        (
+            {"strategies": "random", "keywords": {"sampler": optuna.samplers.RandomSampler()}},
+            r"^strategies: 'random': sampler chooses a strategy, too; leave sampler out, or strategies",
+        ),
+        (
+            {
+                "strategies": ["pbt"],
+                "keywords": {"pruner": optuna.pruners.MedianPruner(), "sampler": optuna.samplers.TPESampler()},
+            },
+            r"sampler and pruner choose a strategy, too",
+        ),
+    ],
+)
+def test_a_choice_that_cannot_be_kept_is_refused_by_the_keyword_in_the_script(
+    arguments: Any, told: str, asked: Any
+) -> None:
+    with pytest.raises(InputError, match=told):
+        asked(**arguments)
 
 
 def test_without_a_number_of_trials_the_budget_ends_the_search(asked: Any) -> None:
