@@ -29,7 +29,8 @@ def metrics_of(
     parts = ("", *(f"{name}_" for name in datasets))
     ignored = {f"{part}{figure}" for part in parts for figure in OF_CLOCKS} | {"epoch"}
     metrics = {}
-    for name, value in told.items():
+    for name, given in told.items():
+        value = given.item() if getattr(given, "ndim", None) == 0 else given  # of NumPy or torch
         bare = name.removeprefix(f"{prefix}_")
         if bare in ignored or any(bare.startswith(f"{part}{OF_MEMORY}") for part in parts):
             continue

@@ -25,7 +25,7 @@ from trainables.replicas import Replicas
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
-from trainables.user_trainer import in_force, own_optimizer, processes, rules, state
+from trainables.user_trainer import in_force, own_optimizer, processes, reused, rules, state
 from trainables.user_trainer.making import tell_accelerate, while_it_is_made
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
@@ -159,6 +159,7 @@ def _build(
         trainer = factory(Given(values, suggested_in(params)))
     part_done()
     rules.require_usable(trainer)
+    reused.require_fresh(trainer)
     processes.require_divided(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)
     own_optimizer.call_own(trainer)
@@ -200,6 +201,8 @@ def _restore(live: PausedTraining, folder: Path, position: state.Position, momen
 def _end(thread: OwnThread, held: list[PausedTraining], scratch: Scratch) -> None:
     """The training is needed no more: leave it, and let go of what it holds before another one is built."""
     thread.end()
-    while held:
-        held.pop().release()
-    scratch.remove()
+    try:
+        while held:
+            held.pop().release()
+    finally:
+        scratch.remove()

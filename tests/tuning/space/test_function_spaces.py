@@ -204,6 +204,10 @@ def roll_dice(trial: Any) -> dict[str, Any]:
     return {"x": trial.suggest_float("x", 0, random.random() + 1)}
 
 
+def jitter(trial: Any) -> dict[str, Any]:
+    return {"x": trial.suggest_float("y", 0, 1) + random.random()}
+
+
 def two_kinds(trial: Any) -> dict[str, Any]:
     if trial.suggest_categorical("whole", [True, False]):
         return {"x": trial.suggest_int("x", 0, 1)}
@@ -218,6 +222,7 @@ def two_kinds(trial: Any) -> dict[str, Any]:
             ["'learning_rate': was asked for as float from 1e-05 to ", "and as float from 1e-05 to "],
         ),
         (roll_dice, ["'x': was asked for as float from 0 to 1.", "again with the same answers"]),
+        (jitter, ["'x': is returned as ", "for the same answers (y=0.0)"]),
         (two_kinds, ["'x': is asked for as int from 0 to 1 in one branch and as float from 0 to 1 in another"]),
         (ask_forever, ["'more1000': one call asks for more than 1000 names"]),
     ],
