@@ -27,6 +27,7 @@ from tuning.finish import best_spec
 from tuning.finish.candidates import training_spec
 from tuning.finish.card import CARD, model_card
 from tuning.finish.kept_model import KeptModel
+from tuning.finish.model_places import for_all, places_told
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Job, side_by_side
 from tuning.finish.winner import Winner
@@ -196,7 +197,10 @@ def train_final(
     final = KeptModel(spec, winner, model, built.scores, built.provenance, built.label_names, looks)
     best = best_spec.best_spec(spec, winner, for_others=for_others)
     texts = {best_spec.FILE: best, CARD: model_card(final)}
-    target.write_or_rescue({**built.files, **{name: text.encode() for name, text in texts.items()}})
+    for line in places_told(built.files, for_others=for_others):
+        say(line)
+    files = for_all(built.files) if for_others else built.files
+    target.write_or_rescue({**files, **{name: text.encode() for name, text in texts.items()}})
     return final
 
 

@@ -102,7 +102,7 @@ OPTUNA: tuple[Keyword, ...] = (
     named(
         "study_name",
         "`name`, of the experiment and its run folder; in a database (`storage`) the study of that name gets a copy of "
-        "every trial, with its intermediate values",
+        "every trial, with its intermediate values; what it holds already is not learned from",
         "name",
     ),
     Keyword("load_if_exists", "`resume`: goes on with the experiment of that name where there is one", _resume),
