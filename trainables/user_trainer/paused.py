@@ -69,7 +69,7 @@ class PausedTraining:
         self.scale_is_settled = self.replicas.size == 1
         self.asking = Asking(self)
         self._kind = type(trainer)
-        self._begun_with = reused.glimpses_of(trainer.model)
+        self._begun_with = reused.parts_of(trainer)
         self._built = built if self._kind.call_model_init is Trainer.call_model_init else None
         trainer.__class__ = _pausing(self._kind)
         trainer.training = self
@@ -78,7 +78,7 @@ class PausedTraining:
     def release(self) -> None:
         """Make the Trainer what the factory has made, and forget it."""
         trainer = self.trainer
-        reused.note_left(trainer.model, self._begun_with)
+        reused.note_left(trainer, self._begun_with)
         trainer.__class__ = self._kind
         del trainer.training
         trainer.remove_callback(self.asking)

@@ -1,61 +1,70 @@
 """What a trial leaves in its process where a factory hands out the same objects again.
 
 A slot serves many trials. A model that is made once, when the module is imported, would be trained on by each of them
-in turn, from where the one before has left it, and nothing would tell.
+in turn, from where the one before has left it; and an EarlyStoppingCallback made once would count on. Nothing would
+tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from transformers import Trainer
+from transformers.trainer_callback import ExportableState
 
 from trainables.errors import InputError
+from trainables.user_trainer.state import beside
 
-LEFT = "_left_by_a_trial"  # on a weight: how the last trial has left it
+LEFT = "_left_by_a_trial"  # on an object: how the last trial has left it
 SHOWN = 8  # numbers of a weight that it is known again by
 
-Glimpses = dict[str, str]
+
+class _Part(NamedTuple):
+    """Something that a trial changes."""
+
+    name: str
+    kind: str
+    of: Any
+    now: str  # what it is known again by
 
 
-def glimpses_of(model: Any) -> Glimpses:
-    """Of each weight that is trained the first numbers, by name."""
-    return {name: _glimpse(weight) for name, weight in _trained(model)}
+def parts_of(trainer: Trainer) -> dict[str, str]:
+    """Weights and callbacks as they are now, by name."""
+    return {part.name: part.now for part in _parts(trainer)}
 
 
-def note_left(model: Any, before: Glimpses) -> None:
-    """Mark the weights that a trial leaves changed.
+def note_left(trainer: Trainer, before: dict[str, str]) -> None:
+    """Mark what a trial leaves changed.
 
     Args:
-        before: its `glimpses_of`, when the factory had made it.
+        before: its `parts_of`, when the factory had made it.
     """
-    for name, weight in _trained(model):
-        if (now := _glimpse(weight)) != before.get(name):
-            setattr(weight, LEFT, now)
+    for part in _parts(trainer):
+        if part.now != before.get(part.name):
+            setattr(part.of, LEFT, part.now)
 
 
 def require_fresh(trainer: Trainer) -> None:
     """Judge a Trainer that a factory has returned.
 
     Raises:
-        InputError: it has been trained, or its model is as an earlier trial of this process has left it.
+        InputError: it has been trained, or a part of it is as an earlier trial of this process has left it.
     """
-    step = "make the model anew in the function, or pass model_init="
     if trainer.state.global_step:
         rule = f"the factory returned a Trainer that has taken {trainer.state.global_step} steps"
-        raise InputError("trainable", type(trainer).__name__, rule, f"return one, not yet trained; {step}")
-    for name, weight in _trained(trainer.model):
-        if getattr(weight, LEFT, None) == _glimpse(weight):
-            rule = f"the factory returned a model that an earlier trial has trained (its {name})"
-            raise InputError("model", type(trainer.model).__name__, rule, step)
+        raise InputError("trainable", type(trainer).__name__, rule, "make it and its model anew in the function")
+    for part in _parts(trainer):
+        if getattr(part.of, LEFT, None) == part.now:
+            rule = f"the factory returned a {part.kind} that is as an earlier trial has left it"
+            raise InputError(part.kind, part.name, rule, f"make the {part.kind} anew in the function")
 
 
-def _trained(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    trained = ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
-    return ((name, weight) for name, weight in trained if not weight.is_meta)
-
-
-def _glimpse(weight: torch.nn.Parameter) -> str:
-    return repr(weight.detach().reshape(-1)[:SHOWN].tolist())
+def _parts(trainer: Trainer) -> Iterator[_Part]:
+    for kind, weights in (("model", dict(trainer.model.named_parameters())), ("module", beside(trainer))):
+        for name, weight in weights.items():
+            if weight.requires_grad and not weight.is_meta:
+                yield _Part(name, kind, weight, repr(weight.detach().reshape(-1)[:SHOWN].tolist()))
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, ExportableState):
+            yield _Part(type(callback).__name__, "callback", callback, repr(callback.state()["attributes"]))

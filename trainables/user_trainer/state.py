@@ -70,8 +70,8 @@ def save_weights(folder: Path, trainer: Trainer) -> None:
         save_file({n: t.contiguous() for n, t in model.state_dict().items() if n in kept}, str(folder / WEIGHTS))
     else:
         save_model(model, str(folder / WEIGHTS))
-    if beside := _beside(trainer, _trained(trainer)):
-        save_file({name: tensor.detach().contiguous() for name, tensor in beside.items()}, str(folder / BESIDE))
+    if others := beside(trainer, _trained(trainer)):
+        save_file({name: tensor.detach().contiguous() for name, tensor in others.items()}, str(folder / BESIDE))
 
 
 def load_weights(folder: Path, trainer: Trainer) -> None:
@@ -91,12 +91,12 @@ def load_weights(folder: Path, trainer: Trainer) -> None:
         load_model(model, str(folder / WEIGHTS), device=device)
     if not (folder / BESIDE).exists():
         return
-    beside = _beside(trainer)
+    others = beside(trainer)
     with torch.no_grad():
         for name, saved in load_file(str(folder / BESIDE), device=device).items():
-            if name not in beside:
+            if name not in others:
                 raise RuntimeError(f"the weights are of another Trainer: this one has no {name}")
-            beside[name].copy_(saved)
+            others[name].copy_(saved)
 
 
 def require_held(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:
@@ -105,7 +105,7 @@ def require_held(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:
     Raises:
         InputError: other weights would be lost wherever a training is gone on with or its best is loaded.
     """
-    held = {id(tensor) for tensor in (*trainer.model.parameters(), *_beside(trainer).values())}
+    held = {id(tensor) for tensor in (*trainer.model.parameters(), *beside(trainer).values())}
     lost = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in held]
     if lost:
         rule = "no checkpoint would hold them: they are neither the model's nor in an attribute of the Trainer"
@@ -120,7 +120,7 @@ def _trained(trainer: Trainer) -> set[int] | None:
     return {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
 
 
-def _beside(trainer: Trainer, trained: set[int] | None = None) -> dict[str, torch.Tensor]:
+def beside(trainer: Trainer, trained: set[int] | None = None) -> dict[str, torch.Tensor]:
     """Weights that are no part of the model, and the buffers of their modules, by where the Trainer has them: an
     attribute that is a parameter or a module, or a list or a dictionary of such.
 

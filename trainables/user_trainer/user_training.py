@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from transformers import Trainer, set_seed
 from transformers.trainer_utils import has_length
 from transformers.utils import logging as transformers_logging
@@ -59,7 +60,7 @@ class UserTraining:
         self._scratch = Scratch()
         self._thread = OwnThread("trainer")
         self._held: list[PausedTraining] = []
-        weakref.finalize(self, _end, self._thread, self._held, self._scratch).atexit = False
+        weakref.finalize(self, _end, self._thread, self._held, self._scratch, torch.get_default_dtype()).atexit = False
         self._weights_only = False
         self._live: PausedTraining = self._thread.call(
             functools.partial(_build, factory, params, spec, self.horizon, self._thread, self._scratch.folder)
@@ -198,9 +199,11 @@ def _restore(live: PausedTraining, folder: Path, position: state.Position, momen
         live.trainer.args.eval_on_start = False  # it goes on
 
 
-def _end(thread: OwnThread, held: list[PausedTraining], scratch: Scratch) -> None:
-    """The training is needed no more: leave it, and let go of what it holds before another one is built."""
+def _end(thread: OwnThread, held: list[PausedTraining], scratch: Scratch, dtype: torch.dtype) -> None:
+    """The training is needed no more: leave it, and let go of what it holds before another one is built. Numbers are of
+    the kind again that they were of before it."""
     thread.end()
+    torch.set_default_dtype(dtype)
     try:
         while held:
             held.pop().release()

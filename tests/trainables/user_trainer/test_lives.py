@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from tests.support.user_trainers import rows, tiny_model, trainer
 from trainables.errors import InputError
@@ -186,7 +186,7 @@ def test_a_model_that_an_earlier_trial_has_trained_is_no_new_one(how: str) -> No
     training = UserTraining(make, {}, SPEC)
     training.advance(1)
     del training
-    told = "has taken 4 steps" if how == "trainer" else "a model that an earlier trial has trained"
+    told = "has taken 4 steps" if how == "trainer" else "a model that is as an earlier trial has left it"
     with pytest.raises(InputError, match=told):
         UserTraining(make, {}, SPEC)
     with torch.no_grad():
@@ -194,6 +194,39 @@ def test_a_model_that_an_earlier_trial_has_trained_is_no_new_one(how: str) -> No
             weight.normal_()  # as from the beginning
     kept.state.global_step = 0
     assert UserTraining(make, {}, SPEC).advance(1).epoch == 1
+
+
+def test_a_callback_that_counts_on_from_an_earlier_trial_is_told() -> None:
+    patient = EarlyStoppingCallback(2)
+    watched = {"metric_for_best_model": "same"}
+
+    def make(params: Mapping[str, Any]) -> Trainer:
+        same = {"same": 0.5, "accuracy": 0.5}
+        return trainer(params, args=watched, callbacks=[patient], compute_metrics=lambda scored: same)
+
+    training = UserTraining(make, {}, SPEC)
+    training.advance(1)
+    training.advance(1)
+    assert patient.early_stopping_patience_counter == 1
+    del training
+    with pytest.raises(InputError, match="returned a callback that is as an earlier trial has left it") as refused:
+        UserTraining(make, {}, SPEC)
+    assert refused.value.value == "EarlyStoppingCallback"
+
+
+def test_a_kind_of_numbers_that_a_factory_sets_is_no_other_trials() -> None:
+    def make(params: Mapping[str, Any]) -> Trainer:
+        if params.get("weight_decay"):
+            torch.set_default_dtype(torch.bfloat16)
+        return trainer(params)
+
+    def trained(params: dict[str, Any]) -> tuple[Any, torch.dtype]:
+        training = UserTraining(make, params, SPEC)
+        return training.advance(1).metrics, training.trainer.model.dtype
+
+    alone, other, after = trained({}), trained({"weight_decay": 0.1}), trained({})
+    assert other[1] == torch.bfloat16
+    assert after == alone
 
 
 def test_a_base_that_is_frozen_may_be_shared() -> None:
