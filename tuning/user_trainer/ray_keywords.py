@@ -135,7 +135,7 @@ RAY: tuple[Keyword, ...] = (
     named("max_concurrent_trials", "`cluster.max_concurrent`", "cluster.max_concurrent", lambda count: count or None),
     Keyword("metric", "the objective, where compute_objective gives none", _metric),
     Keyword("mode", "whether more or less of the metric is better", _mode),
-    Keyword("resume", "`resume`", _resume),
+    Keyword("resume", '`resume`; "AUTO": where there is an experiment of that name', _resume),
     Keyword("verbose", "0: without `progress`", _verbose),
     met("progress_reporter", "nothing: a live table in a terminal or a notebook, else a line per evaluation"),
     met("log_to_file", "nothing: what a trial prints and raises is in its folder"),

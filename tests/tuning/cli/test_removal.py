@@ -22,7 +22,7 @@ from tuning.store.study_store import StudyStore, sqlite_url
 
 WAYS = (
     r"go on with `tunefleet resume \S+`, begin anew with `tunefleet run --fresh`, which removes what is there, or "
-    r"choose another name \(name=\.\.\.\)"
+    r"choose another name \(name=\.\.\.\); from Python: resume=True, fresh=True"
 )
 
 
