@@ -170,6 +170,24 @@ def by_steps(params: Values) -> Trainer:
     return trainer(params, args={"eval_strategy": "steps", "eval_steps": 2})
 
 
+class Noisy(torch.nn.Module):
+    """No PreTrainedModel: it adds noise from a generator of its own, and keeps running means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = torch.nn.Embedding(WORDS, 16), torch.nn.Linear(16, 2)
+        self.norm, self.generator = torch.nn.BatchNorm1d(16), torch.Generator().manual_seed(0)
+
+    def forward(self, input_ids: Any, attention_mask: Any = None, labels: Any = None) -> dict[str, torch.Tensor]:
+        """Logits, and with labels the loss."""
+        text = self.norm(self.words(input_ids).mean(1))
+        if self.training:
+            text = text + 0.1 * torch.randn(text.shape, generator=self.generator)
+        logits = self.head(text)
+        told = {} if labels is None else {"loss": torch.nn.functional.cross_entropy(logits, labels)}
+        return {**told, "logits": logits}
+
+
 def with_numpy(params: Values) -> Trainer:
     """A schedule that computes with NumPy; figures per class beside the metrics."""
     model = tiny_model()
@@ -229,6 +247,7 @@ def generating(params: Values) -> Trainer:
 KINDS: Mapping[str, Kind] = {
     "Trainer": Kind(trainer),
     "a model that is given, not made": Kind(lambda params: trainer(params, model=tiny_model())),
+    "a plain module with a generator of its own": Kind(lambda params: trainer(params, model_init=Noisy)),
     "own compute_loss": Kind(lambda params: trainer(params, OwnLoss)),
     "a loss with weights of its own": Kind(lambda params: trainer(params, OwnWeights), exploit={"learning_rate": 1e-2}),
     "weights of its own in other places": Kind(

@@ -139,6 +139,7 @@ class PausedTraining:
             "pass": [self.passes, trainer.state.global_step - self.first_of_pass],
             "random": [now for now, _ in drawn],
             "random_of_pass": [begun for _, begun in drawn],
+            "generators": [generator.get_state() for generator in state.generators_of(trainer.model)],
         }
 
     # What a resumed training asks for
@@ -194,6 +195,9 @@ class PausedTraining:
         """Put the generators where they were; called when the first batch is there. It is the last to be taken."""
         if self.moments is not None:
             self._draw_from("random")
+            own = state.generators_of(self.trainer.model)
+            for generator, drawn in zip(own, self.moments.get("generators", ()), strict=False):
+                generator.set_state(drawn)
             self.moments = None
 
     def begin_pass(self) -> None:

@@ -154,6 +154,13 @@ def _parts(trainer: Trainer) -> Iterator[tuple[str, Any]]:
                 yield f"{attribute}.{key}", part
 
 
+def generators_of(model: torch.nn.Module) -> list[torch.Generator]:
+    """Generators of random numbers that the model has for itself."""
+    return [
+        value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Generator)
+    ]
+
+
 def has_adapters(model: Any) -> bool:
     """Whether PEFT trains a few weights beside those of a base that stays as it is."""
     return bool(getattr(model, "peft_config", None))
