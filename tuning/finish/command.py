@@ -107,6 +107,7 @@ def keep_model(
         winner = winner_of(outcome, strategy, spec.confirm)
         seed = training_seeds(spec, 1)[0] if seed is None else seed
         repo = make_repo(push_to_hub, public=public) if push_to_hub else None
+        _say(f"{spec.name}: {spec.cluster.way_in}")
         session = stack.enter_context(joined(spec))
         _say(f"{spec.name}: {session.describe()}")
         train_final(spec, outcome, winner, seed, target, session, opened, _say, for_others=repo is not None)

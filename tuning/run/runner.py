@@ -77,8 +77,7 @@ def run_experiment(
     with held_place(spec, take_over=take_over) as place:
         say = functools.partial(_say, spec.name) if progress else _keep_quiet
         claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=say)
-        where = "starting a local Ray" if spec.cluster.address is None else f"joining Ray at {spec.cluster.address}"
-        say(f"recorded in {spec.run_folder}; {where}")  # which takes seconds
+        say(f"recorded in {spec.run_folder}; {spec.cluster.way_in}")
         return _run_claimed(spec, place, tracking, say, progress=progress, resume=resume, force=force)
 
 

@@ -91,11 +91,16 @@ STORAGE = Keyword(
     _storage,
 )
 OPTUNA: tuple[Keyword, ...] = (
-    Keyword("sampler", "TPESampler: `hyperopt`; RandomSampler, QMCSampler: `random`; GridSampler: `grid`", _sampler),
+    Keyword(
+        "sampler",
+        "TPESampler: `hyperopt`, which takes no branches; RandomSampler, QMCSampler: `random`; GridSampler, "
+        "BruteForceSampler: `grid`; others are refused",
+        _sampler,
+    ),
     Keyword(
         "pruner",
         "SuccessiveHalvingPruner, HyperbandPruner: `hyperopt_asha` (`random_asha` under RandomSampler), one bracket; "
-        "MedianPruner: the same, half goes on at each rung; NopPruner: none",
+        "MedianPruner: the same, half goes on at each rung; NopPruner: none; others are refused",
         _pruner,
     ),
     STORAGE,

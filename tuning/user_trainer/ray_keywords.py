@@ -119,10 +119,14 @@ RAY: tuple[Keyword, ...] = (
     Keyword(
         "scheduler",
         "ASHAScheduler: `random_asha`, with HyperOptSearch or OptunaSearch `hyperopt_asha`; PopulationBasedTraining: "
-        "`pbt` over its hyperparam_mutations; FIFOScheduler: none",
+        "`pbt` over its hyperparam_mutations; FIFOScheduler: none; others are refused",
         _scheduler,
     ),
-    Keyword("search_alg", "HyperOptSearch, OptunaSearch: `hyperopt`; BasicVariantGenerator: `random`", _search_alg),
+    Keyword(
+        "search_alg",
+        "HyperOptSearch, OptunaSearch: `hyperopt`; BasicVariantGenerator: `random`; others are refused",
+        _search_alg,
+    ),
     Keyword("resources_per_trial", "`cluster.cpus_per_trial` and `cluster.gpus_per_trial`", _resources),
     Keyword("num_samples", "the number of trials, as n_trials", _trials),
     named("time_budget_s", "`budget: {wall_seconds: ...}`", "budget.wall_seconds", seconds),
