@@ -7,6 +7,7 @@ What goes by a trial's values is none: where several draws of the space do not f
 
 from __future__ import annotations
 
+import gc
 import random
 import traceback
 from collections.abc import Callable, Sequence
@@ -46,7 +47,8 @@ def require_trainer(spec: ExperimentSpec, session: Session, say: Callable[[str],
     draws = [{**spec.fixed, **space.sample(rng)} for _ in range(DRAWS)]
     changed = sorted({name for one in spec.strategies for name in one.changed_in_flight(spec.space_of(one))})
     held = {"num_cpus": session.resources.cpus, "num_gpus": session.resources.gpus}
-    asked = ray.remote(look).options(max_retries=0, **held).remote(spec.trial_spec(spec.seeds[0]), draws, changed)
+    call = ray.remote(max_calls=1, max_retries=0, **held)(look)  # its process ends, and with it what it has loaded
+    asked = call.remote(spec.trial_spec(spec.seeds[0]), draws, changed)
     done, _ = ray.wait([asked], timeout=SILENT_SECONDS)
     if not done:
         say(f"making the Trainer of {called(spec.trainable)} once, before the first trial")
@@ -69,6 +71,8 @@ def look(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[str]) ->
     Raises:
         InputError: all draws fail alike, not for want of memory; or one of these values cannot change.
     """
+    import torch
+
     from trainables.user_trainer.rules import refusals
 
     errors: list[Exception] = []
@@ -80,6 +84,9 @@ def look(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[str]) ->
         else:
             for refused in refusals(training.trainer, changed):
                 raise refused
+            del training
+            gc.collect()
+            torch.cuda.empty_cache()  # a trial may have the device before this process has ended
             return
     raised = [Raised.of(error) for error in errors]
     if len({blanked(one.line) for one in raised}) > 1 or any(_of_memory(one) for one in raised):
