@@ -58,6 +58,7 @@ class PausedTraining:
         self.target = 0.0  # the epoch of the next evaluation
         self.steps: Steps | None = None  # known once `train()` has counted them
         self.moments: dict[str, Any] | None = None  # of the state to go on from, and its position, until that is done
+        self.changed: set[str] = set()  # names whose values are others than those of that state
         self.begun = self.trained = 0.0  # epochs of rows seen: when this life began, and now
         self.running = False
         self.ends = False  # no step follows: the horizon is reached, a callback asks for it, or no pass is left
@@ -184,7 +185,8 @@ class PausedTraining:
         trainer = self.trainer
         self.fresh = own_values.beginnings_of(trainer.optimizer, trainer.lr_scheduler)
         if self.moments is not None and "optimizer" in self.moments:
-            own_values.take_over(trainer.optimizer, trainer.lr_scheduler, self.moments, trainer.state.global_step)
+            with state.fitting(self.changed):
+                own_values.take_over(trainer.optimizer, trainer.lr_scheduler, self.moments, trainer.state.global_step)
 
     def take_scaler(self) -> None:
         """Give the gradient scaler of mixed precision the donor's state."""

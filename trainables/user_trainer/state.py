@@ -11,9 +11,10 @@ A state can be a donor's. What it may not bring is values: `own_values` puts the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,23 @@ def load_weights(folder: Path, trainer: Trainer) -> None:
             if name not in others:
                 raise RuntimeError(f"the weights are of another Trainer: this one has no {name}")
             others[name].copy_(saved)
+
+
+@contextlib.contextmanager
+def fitting(changed: Collection[str]) -> Iterator[None]:
+    """In the block a state is taken over by a trial of which the values `changed` are others.
+
+    Raises:
+        InputError: what it trains is not what the state holds, as one of them decides about that.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if not changed or isinstance(error, InputError):
+            raise
+        rule = f"with these values other weights are trained than the donor has: {str(error).splitlines()[0]}"
+        step = "take what decides about the weights out of in_flight: it is then drawn once and inherited"
+        raise InputError("in_flight", ", ".join(sorted(changed)), rule, step) from error
 
 
 def require_held(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:

@@ -122,7 +122,8 @@ class UserTraining:
             InputError: a value has changed that cannot in the middle of a training of this Trainer.
         """
         position = state.Position.read(folder)
-        if moments and (refused := rules.refusals(self.trainer, position.changed(self.params))):
+        self._live.changed = position.changed(self.params) if moments else set()
+        if refused := rules.refusals(self.trainer, self._live.changed):
             raise refused[0]
         self._thread.call(functools.partial(_restore, self._live, folder, position, moments))
         self.epoch, self._weights_only = position.epoch, not moments
@@ -192,7 +193,8 @@ def _save(live: PausedTraining, folder: Path, position: state.Position, moments:
 
 
 def _restore(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
-    state.load_weights(folder, live.trainer)
+    with state.fitting(live.changed):
+        state.load_weights(folder, live.trainer)
     live.trained = live.begun = position.trained
     if moments:
         live.moments = state.load_moments(folder)
