@@ -2,7 +2,8 @@
 
 A factory that raises, and a Trainer that no trial can be made of or whose values a population could not change, are an
 error here, once, and not one of every trial.
-What goes by a trial's values is none: where several draws of the space do not fail alike, trials tell.
+What goes by a trial's values is none: trials tell it where the draws of the space, as many as `alike_failures` says, do
+not fail alike; with `alike_failures: null` they do in any case.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from cluster.session import Session
     from trainables.user_trainer.user_training import UserTraining
 
-DRAWS = 3  # that must fail alike
 SILENT_SECONDS = 3.0  # after which it is said that something is waited for
 
 
@@ -39,12 +39,14 @@ def require_trainer(spec: ExperimentSpec, session: Session, say: Callable[[str],
     Raises:
         InputError: it cannot be made, with values of any draw; or not go on with the values that a strategy changes.
     """
-    if kind_of(spec.trainable) != "factory" or workers_for(spec.trainable, session.resources.gpus) > 1:
+    if spec.alike_failures is None or kind_of(spec.trainable) != "factory":
+        return
+    if workers_for(spec.trainable, session.resources.gpus) > 1:
         return  # several processes make theirs together, as the first trial will
     import ray
 
     rng, space = random.Random(spec.seeds[0]), spec.space_of(spec.strategies[0])
-    draws = [{**spec.fixed, **space.sample(rng)} for _ in range(DRAWS)]
+    draws = [{**spec.fixed, **space.sample(rng)} for _ in range(spec.alike_failures)]
     changed = sorted({name for one in spec.strategies for name in one.changed_in_flight(spec.space_of(one))})
     held = {"num_cpus": session.resources.cpus, "num_gpus": session.resources.gpus}
     call = ray.remote(max_calls=1, max_retries=0, **held)(look)  # its process ends, and with it what it has loaded
