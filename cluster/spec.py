@@ -115,6 +115,11 @@ class ClusterSpec(BaseModel):
             raise ValueError(rule)
         return share
 
+    @property
+    def way_in(self) -> str:
+        """What a run does first, for the line that is read while it takes seconds."""
+        return "starting a local Ray" if self.address is None else f"joining Ray at {self.address}"
+
     def run_folder(self, name: str) -> Path:
         """The absolute folder that holds everything the experiment `name` writes."""
         return Path(self.storage).expanduser().absolute() / name

@@ -64,7 +64,7 @@ class NonFiniteScore(RuntimeError):
         """With what may help."""
         shown = ", ".join(f"{name}={value}" for name, value in params.items())
         return cls(
-            f"{name} is {value} at epoch {epoch:g} with {shown}: training diverged. "
+            f"{name} is {value} at epoch {epoch:g} with {shown or 'the values given'}: training diverged. "
             "A lower learning rate or a smaller max_grad_norm usually helps."
         )
 

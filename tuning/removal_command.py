@@ -22,6 +22,7 @@ def add_remove(add: Add) -> argparse.ArgumentParser:
 
 def _remove(arguments: argparse.Namespace) -> int:
     from tuning.run.removal import Remains
+    from tuning.run.shipped_remains import ShippedRemains
 
     name = name_of(arguments.experiment)
     try:
@@ -38,12 +39,15 @@ def _remove(arguments: argparse.Namespace) -> int:
         remains = Remains.of(name, folder, bucket, arguments.store)
         if remains.nothing:
             raise UnknownExperiment(f"{name!r}: neither in {arguments.storage} nor in that store; `tunefleet ls` shows")
-        for line in remains.lines():
+        shipped = None if folder is None else ShippedRemains.of(folder, bucket)
+        for line in (*remains.lines(), *(shipped.lines() if shipped else ())):
             print(line, flush=True)
         if not arguments.yes and not _agreed():
             print("nothing is removed")
             return FAILED
         remains.remove()
+        if shipped:
+            shipped.remove()
     print(f"{name} is removed")
     return SUCCESS
 

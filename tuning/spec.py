@@ -30,7 +30,7 @@ from cluster.spec import ClusterSpec
 from cluster.storage import below, is_uri
 from trainables.cache_place import store_folder
 from trainables.model_files import EMBEDDED
-from trainables.spec import FINETUNE_ALONE, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
+from trainables.spec import FINETUNE_ALONE, SHIPPED, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
 from tuning.budget import BudgetSpec, Limit
 from tuning.checks.known_names import strategy_instead
 from tuning.checks.mistakes import Mistake, SpecError, mistakes_of
@@ -200,6 +200,18 @@ class ExperimentSpec(FineTuneSpec):
         return [place for place in (*files, *model) if place is not None]
 
     @property
+    def shipped(self) -> dict[str, str]:
+        """The path or URI of what a search from Python has shipped, by the field that names it."""
+        space = self.space.name if isinstance(self.space, NamedSpace) else None
+        named = {"trainable": self.trainable, "hp_space": self.hp_space, "space": space}
+        return {key: name.removeprefix(SHIPPED) for key, name in named.items() if name and name.startswith(SHIPPED)}
+
+    def shipped_to(self, paths: Mapping[str, str]) -> dict[str, Any]:
+        """The fields of `shipped` as they are when it lies at other paths."""
+        named = {key: f"{SHIPPED}{path}" for key, path in paths.items()}
+        return {key: NamedSpace.of(name) if key == "space" else name for key, name in named.items()}
+
+    @property
     def own_modules(self) -> tuple[str, ...]:
         """As of a trial, and that of a space that is named."""
         space = self.space.name if isinstance(self.space, NamedSpace) else None
@@ -335,7 +347,9 @@ def _anchored(spec: ExperimentSpec, elsewhere: Collection[str]) -> ExperimentSpe
     asked = "model" not in elsewhere and not (spec.own and spec.model == EMBEDDED)
     local = asked and Path(spec.model).expanduser().is_dir()
     model = _absolute(spec.model) if local else spec.model
-    return spec.model_copy(update={"data": data.model_copy(update=changed), "model": model})
+    home = {key: _absolute(path) for key, path in spec.shipped.items() if path.startswith("~")}  # it was submitted
+    moved = {"data": data.model_copy(update=changed), "model": model, **spec.shipped_to(home)}
+    return spec.model_copy(update=moved)
 
 
 def _absolute(path: str) -> str:

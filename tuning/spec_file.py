@@ -5,7 +5,7 @@ How YAML is read: `tuning.core_yaml`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from tuning.checks.mistakes import Mistake, SpecError, join
 from tuning.core_yaml import Dumper, load, plain
 
 EXAMPLES = Path(__file__).parent / "examples"
-FREE_KEYS = ("space", "fixed")  # below these stand names of tunables, which may have a dot of their own
-NAME_GROUPS = ("model", "data")
 DATA_FILES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet", ".gz", ".xlsx")  # endings that no spec has
 LONGEST = 1_000_000  # bytes of a spec file; the longest of ours has 2,000
 
@@ -135,19 +133,41 @@ def _apply_all(raw: dict[str, Any], overrides: Sequence[str]) -> Iterator[Mistak
         except yaml.YAMLError:
             yield Mistake(key, "not valid YAML", text, "quote it, as in name='a: b'")
             continue
-        mistake = _put(raw, list(split_path(key)), value)
+        mistake = _put(raw, list(split_path(key, _searched(raw))), value)
         if mistake:
             yield mistake
 
 
-def split_path(key: str) -> Iterator[str]:
-    """The steps of a dotted key: 'fixed.model.hidden_dropout_prob' -> 'fixed', 'model.hidden_dropout_prob'."""
-    parts = iter(key.split("."))
-    after_free_key = False
-    for part in parts:
-        rest = next(parts, None) if after_free_key and part in NAME_GROUPS else None
-        yield part if rest is None else f"{part}.{rest}"
-        after_free_key = part in FREE_KEYS
+def _searched(raw: Mapping[str, Any]) -> set[str]:
+    """The names in the space of a raw spec and in those of its strategies."""
+    strategies = raw.get("strategies")
+    sections = [raw, *(strategies if isinstance(strategies, list) else ())]
+    spaces = (section.get("space") for section in sections if isinstance(section, Mapping))
+    return {str(name) for space in spaces if isinstance(space, Mapping) for name in space}
+
+
+def split_path(key: str, names: Collection[str] = ()) -> Iterator[str]:
+    """The steps of a dotted key: 'space.loss.margin.uniform' -> 'space', 'loss.margin', 'uniform'.
+
+    Args:
+        names: of tunables that the spec has; a new name ends before a key of a dimension.
+    """
+    parts, section = key.split("."), ""
+    while parts:
+        count = _name_length(parts, names) if section == "space" else len(parts) if section == "fixed" else 1
+        section = ".".join(parts[:count])
+        yield section
+        parts = parts[count:]
+
+
+def _name_length(parts: Sequence[str], names: Collection[str]) -> int:
+    """How many of the parts behind `space` are the tunable's name: those of the longest known one, if it is known."""
+    from tuning.space.search_space import KINDS
+
+    known = [count for count in range(1, len(parts) + 1) if ".".join(parts[:count]) in names]
+    keys = {field.alias or name for kind in KINDS.values() for name, field in kind.model_fields.items()}
+    ends = (count for count in range(1, len(parts)) if parts[count] in keys)
+    return known[-1] if known else next(ends, len(parts))
 
 
 def _put(raw: dict[str, Any], steps: list[str], value: Any) -> Mistake | None:

@@ -1,4 +1,7 @@
-"""The experiments whose runs are killed: one study of each strategy, closed-form trials, a state after every epoch."""
+"""The experiments whose runs are killed: one study of each strategy, a state after every epoch.
+
+The trials are in closed form, or those of a user's own Trainer.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ def experiment(
     epochs: int = 4,
     seed: int = 0,
     heartbeat: float | None = None,
+    trainer: bool = False,
 ) -> dict[str, Any]:
     """One study.
 
@@ -33,11 +37,12 @@ def experiment(
         slots: with one, the outcome does not depend on who is faster.
         seed: of the search.
         heartbeat: seconds; None: nobody looks whether a trial hangs.
+        trainer: its trials are those of a user's own Trainer.
     """
+    curve = {"trainable": "benchmarks.faults.curve:Journalled", "task": "reviews"}
     return {
         "name": "killed",
-        "trainable": "benchmarks.faults.curve:Journalled",
-        "task": "reviews",
+        **({"trainable": "benchmarks.faults.own_trainer:make_trainer"} if trainer else curve),
         "objective": {"metric": "accuracy", "mode": "max"},
         "epochs": epochs,
         "seeds": [seed],
@@ -46,7 +51,12 @@ def experiment(
         "strategies": [STRATEGIES[strategy]],
         "checkpoint": {"every_epochs": 1},
         "max_failures": MOST_FAILURES,
-        "cluster": {"storage": str(storage(folder)), "max_concurrent": slots, "heartbeat_seconds": heartbeat},
+        "cluster": {
+            "storage": str(storage(folder)),
+            "max_concurrent": slots,
+            "heartbeat_seconds": heartbeat,
+            **({"gpus_per_trial": 0} if trainer else {}),
+        },
         "test": False,
         "wandb": {"mode": "disabled"},
     }

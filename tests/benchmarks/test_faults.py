@@ -18,15 +18,16 @@ from tuning import load_spec
 
 
 @pytest.mark.system
+@pytest.mark.parametrize("trainer", [pytest.param(False, id="curve"), pytest.param(True, id="a user's Trainer")])
 def test_a_population_whose_newest_snapshot_is_damaged_as_its_driver_is_killed_is_the_undisturbed_one(
-    tmp_path: Path,
+    tmp_path: Path, trainer: bool
 ) -> None:
-    run = run_through(tmp_path, "pbt", [after_reports(6, 0.1, damaged_snapshot)], seconds=0.2)
+    run = run_through(tmp_path, "pbt", [after_reports(6, 0.1, damaged_snapshot)], seconds=0.2, trainer=trainer)
     whole = tmp_path / "whole"
     whole.mkdir()
-    (undisturbed,) = in_virtual_time(load_spec(experiment(whole, "pbt", seconds=1))).studies
+    (undisturbed,) = in_virtual_time(load_spec(experiment(whole, "pbt", seconds=0.1, trainer=trainer))).studies
     assert len(run.lives) == 2
-    assert complaints(run.lives, PLANNED["pbt"], undisturbed) == []
+    assert complaints(run.lives, PLANNED["pbt"], undisturbed, formula=not trainer) == []
     assert repeated(run.lives) <= 1
     assert any(trial.lineage for trial in undisturbed.trials)
 
@@ -35,7 +36,7 @@ def test_a_population_whose_newest_snapshot_is_damaged_as_its_driver_is_killed_i
 def test_every_point_has_a_number_of_its_own_and_says_how_it_is_measured() -> None:
     points = find_points()
     numbers = [point.NUMBER for point in points.values()]
-    assert {"driver", "decisions", "head", "damage", "hang", "soak"} == points.keys()
+    assert {"driver", "decisions", "head", "damage", "hang", "soak", "own_trainer"} == points.keys()
     assert len({*numbers}) == len(numbers)
     assert all(callable(point.measure) for point in points.values())
 

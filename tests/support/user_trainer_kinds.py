@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     DataCollatorForSeq2Seq,
@@ -103,6 +104,31 @@ class OwnWeights(Trainer):  # type: ignore[misc]
         return self.optimizer
 
 
+class WeightsAnywhere(Trainer):  # type: ignore[misc]
+    """Trains a temperature, and a head with running means in a list, neither of which is part of the model."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.temperature = torch.nn.Parameter(torch.zeros(1))
+        self.heads = [torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2))]
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """Cross entropy of what the head makes of the logits."""
+        (head,) = self.heads
+        head.train(model.training).zero_grad()
+        self.temperature.grad = None
+        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        outputs.logits = head(outputs.logits) * self.temperature.exp()
+        loss = torch.nn.functional.cross_entropy(outputs.logits, inputs["labels"])
+        return (loss, outputs) if return_outputs else loss
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """AdamW over all."""
+        trained = [*self.model.parameters(), self.temperature, *self.heads[0].parameters()]
+        self.optimizer = torch.optim.AdamW(trained, self.args.learning_rate)
+        return self.optimizer
+
+
 class OwnLoader(Trainer):  # type: ignore[misc]
     """Shuffles with a plain DataLoader, which draws its order from torch's own generator."""
 
@@ -142,6 +168,37 @@ def by_max_steps(params: Values) -> Trainer:
 def by_steps(params: Values) -> Trainer:
     """Evaluates twice in a pass."""
     return trainer(params, args={"eval_strategy": "steps", "eval_steps": 2})
+
+
+class Noisy(torch.nn.Module):
+    """No PreTrainedModel: it adds noise from a generator of its own, and keeps running means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = torch.nn.Embedding(WORDS, 16), torch.nn.Linear(16, 2)
+        self.norm, self.generator = torch.nn.BatchNorm1d(16), torch.Generator().manual_seed(0)
+
+    def forward(self, input_ids: Any, attention_mask: Any = None, labels: Any = None) -> dict[str, torch.Tensor]:
+        """Logits, and with labels the loss."""
+        text = self.norm(self.words(input_ids).mean(1))
+        if self.training:
+            text = text + 0.1 * torch.randn(text.shape, generator=self.generator)
+        logits = self.head(text)
+        told = {} if labels is None else {"loss": torch.nn.functional.cross_entropy(logits, labels)}
+        return {**told, "logits": logits}
+
+
+def with_numpy(params: Values) -> Trainer:
+    """A schedule that computes with NumPy; figures per class beside the metrics."""
+    model = tiny_model()
+    optimizer = torch.optim.AdamW(model.parameters(), params.get("learning_rate", 5e-3))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + np.cos(np.pi * step / 32)))
+
+    def per_class(scored: Any) -> dict[str, Any]:
+        right = scored.predictions.argmax(-1) == scored.label_ids
+        return {"accuracy": np.array(right.mean()), "right": right, "said": "well"}
+
+    return trainer(params, model=model, optimizers=(optimizer, schedule), compute_metrics=per_class)
 
 
 def plateau(params: Values) -> Trainer:
@@ -190,8 +247,13 @@ def generating(params: Values) -> Trainer:
 KINDS: Mapping[str, Kind] = {
     "Trainer": Kind(trainer),
     "a model that is given, not made": Kind(lambda params: trainer(params, model=tiny_model())),
+    "a plain module with a generator of its own": Kind(lambda params: trainer(params, model_init=Noisy)),
     "own compute_loss": Kind(lambda params: trainer(params, OwnLoss)),
     "a loss with weights of its own": Kind(lambda params: trainer(params, OwnWeights), exploit={"learning_rate": 1e-2}),
+    "weights of its own in other places": Kind(
+        lambda params: trainer(params, WeightsAnywhere), exploit={"learning_rate": 1e-2}
+    ),
+    "NumPy in schedule and metrics": Kind(with_numpy, exploit={"learning_rate": 1e-2}),
     "own create_optimizer, two groups": Kind(lambda params: trainer(params, TwoGroups)),
     "own create_optimizer_and_scheduler": Kind(
         lambda params: trainer(params, OwnSchedule),

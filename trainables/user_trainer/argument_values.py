@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from trainables.errors import InputError, close_match
+from trainables.errors import InputError, close_match, nearest
 
 # Names that older versions of transformers had, and what does the same now.
 RENAMED = {
@@ -54,10 +54,15 @@ def fitting(arguments_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: fit(name, value, types_of[name]) for name, value in values.items() if name in types_of}
 
 
-def unknown_name(name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that nothing reads; `known`: those that could be meant."""
+def unknown_name(name: str, known: Iterable[str], meant: str | None = None) -> InputError:
+    """The error for a name that nothing reads.
+
+    Args:
+        known: those that could be meant.
+        meant: the one of them that `name` is another word for, where that is known.
+    """
     rule = "nothing reads it: it is no field of the arguments, and model_init does not ask for it"
-    close = close_match(name, known)
+    close = meant or close_match(name, known)
     step = f"did you mean {close}?" if close else "read it in model_init(trial), as trial.params[...], or leave it out"
     return InputError("space", name, rule, RENAMED.get(name) or step)
 
@@ -72,9 +77,9 @@ def fit(name: str, value: Any, kinds: frozenset[type]) -> Any:
         value = value.item()
     if not kinds or value is None:
         return value
+    if isinstance(value, Enum | str) and (named := [kind for kind in kinds if issubclass(kind, Enum)]):
+        return _named(name, value, named)
     if isinstance(value, tuple(kinds)) and not (isinstance(value, bool) and bool not in kinds):
-        return value
-    if isinstance(value, Enum | str) and any(issubclass(kind, Enum) for kind in kinds):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         if float in kinds:
@@ -82,6 +87,16 @@ def fit(name: str, value: Any, kinds: frozenset[type]) -> Any:
         if int in kinds and float(value).is_integer():
             return int(value)
     raise InputError(f"space.{name}", value, f"must be {_in_words(kinds)}", _step(value, kinds))
+
+
+def _named(name: str, value: Enum | str, kinds: list[type[Enum]]) -> Enum | str:
+    """A value of a field whose values have names: an optimizer, a schedule. Fields of transformers take no others."""
+    if isinstance(value, Enum) or not all(kind.__module__.startswith("transformers.") for kind in kinds):
+        return value
+    known = [str(member.value) for kind in kinds for member in kind]
+    if value not in known:
+        raise InputError(f"space.{name}", value, "is none of those that transformers has", nearest(value, known))
+    return value
 
 
 def _step(value: Any, kinds: frozenset[type]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl
 
 from trainables.heartbeat import step_done
-from trainables.user_trainer import own_values
+from trainables.user_trainer import own_values, state
 from trainables.user_trainer.processes import agree, require_averaged
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
         """Note the optimizer's values, if no state was taken over."""
         training = self.training
         require_averaged(training.trainer, optimizer)
+        state.require_held(training.trainer, optimizer)
         training.fresh = training.fresh or own_values.beginnings_of(optimizer, lr_scheduler)
 
     def on_epoch_begin(self, args: Any, now: Any, control: Any, **kwargs: Any) -> None:
@@ -57,6 +58,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
     def on_epoch_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
         """At the end of a pass, or of the training."""
         agree(control)
-        due = self.training.is_due or control.should_training_stop
+        self.training.ends = control.should_training_stop or self.training.passes + 1 >= now.num_train_epochs
+        due = self.training.is_due or self.training.ends
         if due and self.training.evaluated_at != now.global_step:
             control.should_evaluate = True

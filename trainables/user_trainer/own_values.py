@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from transformers import Trainer
@@ -37,7 +38,7 @@ def groups_of(optimizer: torch.optim.Optimizer) -> Groups:
 
 def beginnings_of(optimizer: torch.optim.Optimizer, scheduler: Any) -> dict[str, Any]:
     """What tells values from state later; to be asked before the first step, or before a state is taken over."""
-    return {"groups": groups_of(optimizer), "scheduler": copy.deepcopy(scheduler.state_dict())}
+    return {"groups": _plain(groups_of(optimizer)), "scheduler": copy.deepcopy(_seen_by(scheduler))}
 
 
 def saved_optimizer(optimizer: torch.optim.Optimizer, scheduler: Any, fresh: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def saved_optimizer(optimizer: torch.optim.Optimizer, scheduler: Any, fresh: Map
     Args:
         fresh: its `beginnings_of`.
     """
-    return {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "fresh": fresh}
+    return {"optimizer": _plain(optimizer.state_dict()), "scheduler": _seen_by(scheduler), "fresh": fresh}
 
 
 def take_over(optimizer: torch.optim.Optimizer, scheduler: Any, saved: Mapping[str, Any], step: int) -> None:
@@ -88,6 +89,21 @@ def _move(scheduler: Any, step: int) -> None:
     for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     scheduler._last_lr = rates
+
+
+def _seen_by(scheduler: Any) -> dict[str, Any]:
+    """What a scheduler counts; nothing of one that follows from the step, whose functions may hold anything."""
+    counted: dict[str, Any] = _plain(scheduler.state_dict()) if isinstance(scheduler, FOLLOW_SCORES) else {}
+    return counted
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers (a schedule may compute with `np.cos`) as Python's, which alone are read back as plain values."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
 
 from trainables.checkpoint import random_state, set_random_state
+from trainables.errors import InputError
 from trainables.replicas import Replicas
-from trainables.user_trainer import own_values, state
+from trainables.user_trainer import own_values, reused, state
 from trainables.user_trainer.asking import Asking
 from trainables.user_trainer.making import Built
 from trainables.user_trainer.own_thread import OwnThread
@@ -55,8 +58,10 @@ class PausedTraining:
         self.target = 0.0  # the epoch of the next evaluation
         self.steps: Steps | None = None  # known once `train()` has counted them
         self.moments: dict[str, Any] | None = None  # of the state to go on from, and its position, until that is done
+        self.changed: set[str] = set()  # names whose values are others than those of that state
         self.begun = self.trained = 0.0  # epochs of rows seen: when this life began, and now
         self.running = False
+        self.ends = False  # no step follows: the horizon is reached, a callback asks for it, or no pass is left
         self.told: dict[str, Any] = {}
         self.fresh: dict[str, Any] = {}
         self.passes = self.first_of_pass = 0  # passes over the rows that were begun before this one, and the step then
@@ -65,6 +70,7 @@ class PausedTraining:
         self.scale_is_settled = self.replicas.size == 1
         self.asking = Asking(self)
         self._kind = type(trainer)
+        self._begun_with = reused.parts_of(trainer)
         self._built = built if self._kind.call_model_init is Trainer.call_model_init else None
         trainer.__class__ = _pausing(self._kind)
         trainer.training = self
@@ -73,6 +79,7 @@ class PausedTraining:
     def release(self) -> None:
         """Make the Trainer what the factory has made, and forget it."""
         trainer = self.trainer
+        reused.note_left(trainer, self._begun_with)
         trainer.__class__ = self._kind
         del trainer.training
         trainer.remove_callback(self.asking)
@@ -85,15 +92,24 @@ class PausedTraining:
         if self.moments is None:
             self.trainer.train()
         else:
-            begins = TrainerState(train_batch_size=self.trainer._train_batch_size)  # `place` fills it in
+            held = [*self.trainer.callback_handler.callbacks, self.trainer.control]
+            begins = TrainerState(  # `place` fills it in
+                train_batch_size=self.trainer._train_batch_size,
+                stateful_callbacks=[one for one in held if isinstance(one, ExportableState)],
+            )
             begins.save_to_json(os.path.join(self.trainer.args.output_dir, TRAINER_STATE_NAME))
             self.trainer.train(resume_from_checkpoint=self.trainer.args.output_dir)
+        if self.steps is None:
+            kind = self._kind.__name__
+            rule = "returned without having come to the training loop of transformers, which is what is paused"
+            step = "override training_step or compute_loss; a loop of your own goes into `def train(params, *, spec)`"
+            raise InputError("trainable", f"{kind}.train", rule, step)
         return self._evaluated(ended=True)
 
     def pause(self) -> None:
         """Called where an evaluation is through: hand it over, unless that was the last one; then `run` returns it."""
         self.evaluated_at = self.trainer.state.global_step
-        if not self.trainer.control.should_training_stop:
+        if not (self.ends or self.trainer.control.should_training_stop):
             self.thread.pause(self._evaluated(ended=False))
 
     def _evaluated(self, *, ended: bool) -> Evaluated:
@@ -124,6 +140,7 @@ class PausedTraining:
             "pass": [self.passes, trainer.state.global_step - self.first_of_pass],
             "random": [now for now, _ in drawn],
             "random_of_pass": [begun for _, begun in drawn],
+            "generators": [generator.get_state() for generator in state.generators_of(trainer.model)],
         }
 
     # What a resumed training asks for
@@ -168,7 +185,8 @@ class PausedTraining:
         trainer = self.trainer
         self.fresh = own_values.beginnings_of(trainer.optimizer, trainer.lr_scheduler)
         if self.moments is not None and "optimizer" in self.moments:
-            own_values.take_over(trainer.optimizer, trainer.lr_scheduler, self.moments, trainer.state.global_step)
+            with state.fitting(self.changed):
+                own_values.take_over(trainer.optimizer, trainer.lr_scheduler, self.moments, trainer.state.global_step)
 
     def take_scaler(self) -> None:
         """Give the gradient scaler of mixed precision the donor's state."""
@@ -179,6 +197,9 @@ class PausedTraining:
         """Put the generators where they were; called when the first batch is there. It is the last to be taken."""
         if self.moments is not None:
             self._draw_from("random")
+            own = state.generators_of(self.trainer.model)
+            for generator, drawn in zip(own, self.moments.get("generators", ()), strict=False):
+                generator.set_state(drawn)
             self.moments = None
 
     def begin_pass(self) -> None:
@@ -207,7 +228,10 @@ class Pausing(Trainer):  # type: ignore[misc]
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As the user's; what it returns is noted."""
         told = super().evaluate(*args, **kwargs)
-        self.training.told = told
+        if not isinstance(told, Mapping):
+            name = f"{type(self).__name__}.evaluate"
+            raise InputError("trainable", name, f"returned {told!r} and no metrics", "return a dictionary by name")
+        self.training.told = dict(told)
         return told
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -246,7 +270,8 @@ class Pausing(Trainer):  # type: ignore[misc]
         self.training.take_random()
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        due = self.control.should_evaluate and (self.training.is_due or self.control.should_training_stop)
+        through = self.training.ends or self.control.should_training_stop
+        due = self.control.should_evaluate and (self.training.is_due or through)
         asked = self.control.should_log or self.control.should_evaluate or self.control.should_save
         super()._maybe_log_save_evaluate(*args, **kwargs)
         if asked:  # by scores and logs a callback may end the training

@@ -29,7 +29,8 @@ def metrics_of(
     parts = ("", *(f"{name}_" for name in datasets))
     ignored = {f"{part}{figure}" for part in parts for figure in OF_CLOCKS} | {"epoch"}
     metrics = {}
-    for name, value in told.items():
+    for name, given in told.items():
+        value = given.item() if getattr(given, "ndim", None) == 0 else given  # of NumPy or torch
         bare = name.removeprefix(f"{prefix}_")
         if bare in ignored or any(bare.startswith(f"{part}{OF_MEMORY}") for part in parts):
             continue
@@ -45,11 +46,20 @@ def computed_objective(compute: Callable[[dict[str, Any]], Any], told: Mapping[s
     """What the user's `compute_objective` makes of an evaluation, whose names then begin with `eval_` on any split.
 
     Raises:
-        InputError: it is no number.
+        InputError: it is no number, or it asks for a metric that there is none of.
     """
     started = f"{prefix}_"
     renamed = {name: f"{EVAL}_{name.removeprefix(started)}" for name in told if name.startswith(started)}
-    value = compute({renamed.get(name, name): score for name, score in told.items()})
+    metrics = {renamed.get(name, name): score for name, score in told.items()}
+    try:
+        value = compute(metrics)
+    except KeyError as error:
+        if (name := error.args[0] if error.args else None) in metrics:
+            raise
+        rule = f"asks for a metric that no evaluation tells; there are {', '.join(metrics)}"
+        raise InputError(
+            "compute_objective", name, rule, "ask for one of them, or have compute_metrics return it"
+        ) from error
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -57,7 +57,7 @@ def ship(obj: object, storage: str, name: str) -> str:
             ) from error
     digest = hashlib.sha256(data).hexdigest()
     file = f"{re.sub('[^A-Za-z0-9_.-]', '-', name)}-{digest}.pkl"
-    if not files.has(file):
+    if not files.renew(file):
         files.write(file, lambda target: _write(data, target))
     return SHIPPED + files.at(file)
 

@@ -1,18 +1,20 @@
 """Where shipped objects and data sets lie: a folder below the storage of runs that all nodes share, or one in a bucket.
 
 Every file is named by its content, so a file that is there is the right one, and two drivers that write it at the same
-time write the same. Of a bucket each node keeps a copy of what it has read.
+time write the same. Of a bucket each node keeps a copy of what it has read. A search renews what it finds, so that no
+experiment that is removed meanwhile takes it along (`tuning.run.shipped_remains`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 import xxhash
@@ -25,9 +27,17 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 FOLDER = ".shipped"  # below the storage
+USED = ".used"  # at the end of the name of an empty object of a bucket: its time is that of the last use
 BLOCK = 1 << 24  # bytes that are copied at once
 
 Writer = Callable[[BinaryIO], None]
+
+
+class Stated(NamedTuple):
+    """What is known of a file."""
+
+    size: int  # bytes
+    used: float  # when it was written, or renewed; in seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,61 @@ class Files:
             return Path(self.folder, name).is_file()
         filesystem, folder = self._opened()
         return bool(filesystem.get_file_info(f"{folder}/{name}").is_file)
+
+    def renew(self, name: str) -> bool:
+        """True if the file is there, whole; from now on it counts as just used (`stated`).
+
+        Raises:
+            OSError: the bucket cannot be written.
+        """
+        if not self.in_bucket:
+            with contextlib.suppress(
+                FileNotFoundError, PermissionError
+            ):  # another account's is refused where it is read
+                os.utime(Path(self.folder, name))
+            return self.has(name)
+        if found := self.has(name):
+            self.write(f"{name}{USED}", lambda file: None)
+        return found
+
+    def stated(self, names: Iterable[str]) -> dict[str, Stated]:
+        """Size and last use of those that are there, by name.
+
+        Raises:
+            OSError: the bucket cannot be read.
+        """
+        if not self.in_bucket:
+            paths = [path for name in names if (path := Path(self.folder, name)).is_file()]
+            return {path.name: Stated(path.stat().st_size, path.stat().st_mtime) for path in paths}
+        filesystem, folder = self._opened()
+        found = {}
+        for name in names:
+            itself, mark = filesystem.get_file_info([f"{folder}/{name}", f"{folder}/{name}{USED}"])
+            if itself.is_file:
+                used = max(info.mtime.timestamp() for info in (itself, mark) if info.is_file)
+                found[name] = Stated(itself.size, used)
+        return found
+
+    def remove(self, name: str, since: float) -> None:
+        """Remove a file, unless it was used after `since`. Of a folder nobody who renews it meanwhile loses it.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        if (stated := self.stated([name]).get(name)) is None or stated.used > since:
+            return
+        if self.in_bucket:
+            filesystem, folder = self._opened()
+            for one in (f"{folder}/{name}", f"{folder}/{name}{USED}"):
+                if filesystem.get_file_info(one).is_file:
+                    filesystem.delete_file(one)
+            return
+        path, aside = Path(self.folder, name), Path(self.folder, f".{name}.{uuid.uuid4().hex}")
+        path.rename(aside)  # from here on nobody finds it
+        if aside.stat().st_mtime > since:
+            aside.rename(path)
+        else:
+            aside.unlink()
 
     def write(self, name: str, writer: Writer) -> None:
         """Write a file, all or nothing. When it returns, the file outlives a crash of the machine.

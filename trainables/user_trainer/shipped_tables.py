@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import re
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,6 +20,7 @@ from trainables.user_trainer.shipped_files import Files
 if TYPE_CHECKING:
     import pyarrow as pa
 
+NAME = re.compile(rb"[0-9a-f]{32}\.arrow")  # as `put` gives it
 ROWS = 1000  # of a record batch at most, as datasets writes them
 
 
@@ -39,10 +41,10 @@ def put(table: Any, files: Files) -> str:
     known = None if (identity := _identity(table)) is None else f"known-{identity}"
     if known is not None and files.has(known):
         name = files.local(known).read_text()
-        if files.has(name):
+        if files.renew(name):
             return name
     name = f"{_digest(table.table)}.arrow"
-    if not files.has(name):
+    if not files.renew(name):
         files.write(name, lambda file: _stream(table.table, file))
     if known is not None:
         files.write(known, lambda file: _say(name, file))
@@ -56,6 +58,11 @@ def take(name: str, files: Files) -> Any:
         InputError, OSError: it cannot be had.
     """
     return _mapped(str(files.local(name)))
+
+
+def names_within(pickled: bytes) -> set[str]:
+    """The files of the tables in what `ship` has pickled, of which nothing is loaded."""
+    return {name.decode() for name in NAME.findall(pickled)}
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The state of a user's Trainer in a folder, written and read back.
 
     weights.safetensors   the model's weights; of a model with adapters (PEFT) what is trained alone
-    beside.safetensors    what is trained besides, if anything, such as a loss with weights of its own
+    beside.safetensors    what is trained besides, if anything, such as a loss with weights of its own; with its buffers
     position.json         epoch, and what the factory was given
     moments.pt            optimizer, scheduler, scaler, what the Trainer and its callbacks count, random states; tensors
                           and plain values only (`weights_only` loads it); only going on needs it
@@ -11,9 +11,10 @@ A state can be a donor's. What it may not bring is values: `own_values` puts the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from transformers import Trainer, TrainerState
 from transformers.trainer_callback import ExportableState
 
 from trainables.checkpoint import POSITION, WEIGHTS
+from trainables.errors import InputError
 from trainables.recipe import MOMENTS
 
 BESIDE = "beside.safetensors"
@@ -69,8 +71,8 @@ def save_weights(folder: Path, trainer: Trainer) -> None:
         save_file({n: t.contiguous() for n, t in model.state_dict().items() if n in kept}, str(folder / WEIGHTS))
     else:
         save_model(model, str(folder / WEIGHTS))
-    if beside := _beside(trainer):
-        save_file({name: parameter.detach().contiguous() for name, parameter in beside.items()}, str(folder / BESIDE))
+    if others := beside(trainer, _trained(trainer)):
+        save_file({name: tensor.detach().contiguous() for name, tensor in others.items()}, str(folder / BESIDE))
 
 
 def load_weights(folder: Path, trainer: Trainer) -> None:
@@ -88,24 +90,93 @@ def load_weights(folder: Path, trainer: Trainer) -> None:
             raise RuntimeError(f"the weights are of another architecture: this model has no {unknown[0]}")
     else:
         load_model(model, str(folder / WEIGHTS), device=device)
-    if not (beside := _beside(trainer)):
+    if not (folder / BESIDE).exists():
         return
-    saved = load_file(str(folder / BESIDE), device=device)
+    others = beside(trainer)
     with torch.no_grad():
-        for name, parameter in beside.items():
-            parameter.copy_(saved[name])
+        for name, saved in load_file(str(folder / BESIDE), device=device).items():
+            if name not in others:
+                raise RuntimeError(f"the weights are of another Trainer: this one has no {name}")
+            others[name].copy_(saved)
 
 
-def _beside(trainer: Trainer) -> dict[str, torch.nn.Parameter]:
-    """By where the Trainer has them: an attribute that is a module, or a dictionary of modules."""
-    own = {id(parameter) for parameter in trainer.model.parameters()}
-    found = {}
-    for attribute, value in vars(trainer).items():
-        for key, module in value.items() if isinstance(value, dict) else [("", value)]:
-            for name, parameter in module.named_parameters() if isinstance(module, torch.nn.Module) else ():
-                if parameter.requires_grad and id(parameter) not in own:
-                    found[f"{attribute}.{key}.{name}"] = parameter
+@contextlib.contextmanager
+def fitting(changed: Collection[str]) -> Iterator[None]:
+    """In the block a state is taken over by a trial of which the values `changed` are others.
+
+    Raises:
+        InputError: what it trains is not what the state holds, as one of them decides about that.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if not changed or isinstance(error, InputError):
+            raise
+        rule = f"with these values other weights are trained than the donor has: {str(error).splitlines()[0]}"
+        step = "take what decides about the weights out of in_flight: it is then drawn once and inherited"
+        raise InputError("in_flight", ", ".join(sorted(changed)), rule, step) from error
+
+
+def require_held(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:
+    """What the optimizer trains is found where a state is written from.
+
+    Raises:
+        InputError: other weights would be lost wherever a training is gone on with or its best is loaded.
+    """
+    held = {id(tensor) for tensor in (*trainer.model.parameters(), *beside(trainer).values())}
+    lost = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in held]
+    if lost:
+        rule = "no checkpoint would hold them: they are neither the model's nor in an attribute of the Trainer"
+        step = "keep them on the Trainer, such as `self.loss = loss`, or make them part of the model"
+        raise InputError("optimizer", f"{len(lost)} weights beside the model", rule, step)
+
+
+def _trained(trainer: Trainer) -> set[int] | None:
+    """The weights that the optimizer has, by identity; None: there is none yet."""
+    if trainer.optimizer is None:
+        return None
+    return {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
+
+
+def beside(trainer: Trainer, trained: set[int] | None = None) -> dict[str, torch.Tensor]:
+    """Weights that are no part of the model, and the buffers of their modules, by where the Trainer has them: an
+    attribute that is a parameter or a module, or a list or a dictionary of such.
+
+    Args:
+        trained: of which weights; None: of all that may be.
+    """
+    own = {id(tensor) for tensor in (*trainer.model.parameters(), *trainer.model.buffers())}
+    found: dict[str, torch.Tensor] = {}
+    for place, part in _parts(trainer):
+        whole = isinstance(part, torch.nn.Module)
+        weights = dict(part.named_parameters()) if whole else {"": part}
+        weights = {
+            name: weight
+            for name, weight in weights.items()
+            if weight.requires_grad and id(weight) not in own and (trained is None or id(weight) in trained)
+        }
+        buffers = dict(part.named_buffers()) if whole and weights else {}
+        for name, tensor in {**weights, **buffers}.items():
+            if id(tensor) not in own:  # a module may have been found in another place
+                own.add(id(tensor))
+                found[f"{place}.{name}"] = tensor
     return found
+
+
+def _parts(trainer: Trainer) -> Iterator[tuple[str, Any]]:
+    """The parameters and modules that the Trainer holds besides the model."""
+    for attribute, value in vars(trainer).items():
+        several = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, part in [("", value), *several]:
+            if isinstance(part, torch.nn.Module | torch.nn.Parameter):
+                yield f"{attribute}.{key}", part
+
+
+def generators_of(model: torch.nn.Module) -> list[torch.Generator]:
+    """Generators of random numbers that the model has for itself."""
+    return [
+        value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Generator)
+    ]
 
 
 def has_adapters(model: Any) -> bool:
@@ -132,7 +203,14 @@ def counts_of(state: TrainerState, callbacks: Iterable[Any]) -> str:
     """As JSON: what the Trainer counts, and callbacks that tell what they do (`ExportableState`)."""
     counted = {k: v for k, v in vars(state).items() if k in COUNTED}
     told = [[type(c).__name__, c.state()["attributes"]] for c in callbacks if isinstance(c, ExportableState)]
-    return json.dumps({"state": counted, "callbacks": told}, default=float)
+    # What a compute_metrics returns besides numbers (figures per class, texts) is logged as well.
+    log = json.loads(json.dumps(counted.pop("log_history"), default=_listed))
+    return json.dumps({"state": {**counted, "log_history": log}, "callbacks": told}, default=float)
+
+
+def _listed(value: Any) -> Any:
+    """An array as its numbers, anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 COUNTED = ("num_input_tokens_seen", "total_flos", "log_history", "best_metric")  # the rest follows from own values

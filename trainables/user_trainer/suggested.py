@@ -15,10 +15,9 @@ from typing import Any, TypeAlias
 
 from trainables.errors import InputError, nearest
 from trainables.spec import SHIPPED, FineTuneSpec, Params, Value
-from trainables.user_trainer.suggesting import PLAIN, Answer, SuggestingTrial, replaying
+from trainables.user_trainer.suggesting import PLAIN, SUGGESTED, Answer, SuggestingTrial, replaying
 
 HpSpace: TypeAlias = Callable[[Any], Any]
-SUGGESTED = "suggested."  # before a name that a function asks for and returns as another value, in what is reported
 
 
 def asked(function: HpSpace, answer: Answer, number: int = 0) -> tuple[SuggestingTrial, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 from trainables.errors import InputError
 from trainables.spec import Params, Value
 
+SUGGESTED = "suggested."  # before a name that a function asks for and returns as another value, in what is reported
 PLAIN = (bool, int, float, str)
 MOST_NAMES = 1000  # that one call may ask for: beyond it a loop over suggestions has no end
 
@@ -152,6 +153,9 @@ class SuggestingTrial:
     def _ask(self, name: str, suggestion: Suggestion) -> Value:
         if not isinstance(name, str):
             raise InputError("space", name, "a hyperparameter's name must be a text", "such as 'learning_rate'")
+        if not name or name.startswith(SUGGESTED):
+            rule = f"a name is not empty and does not begin with '{SUGGESTED}', which reports put before some"
+            raise InputError("space", name, rule, "give it another name")
         known = self.suggestions.get(name)
         if known is not None and known != suggestion:
             rule = f"is asked for twice in one call, as {known} and as {suggestion}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from transformers import Trainer, set_seed
 from transformers.trainer_utils import has_length
 from transformers.utils import logging as transformers_logging
@@ -25,7 +26,7 @@ from trainables.replicas import Replicas
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
-from trainables.user_trainer import in_force, own_optimizer, processes, rules, state
+from trainables.user_trainer import in_force, own_optimizer, processes, reused, rules, state
 from trainables.user_trainer.making import tell_accelerate, while_it_is_made
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.paused import Evaluated, PausedTraining
@@ -59,7 +60,7 @@ class UserTraining:
         self._scratch = Scratch()
         self._thread = OwnThread("trainer")
         self._held: list[PausedTraining] = []
-        weakref.finalize(self, _end, self._thread, self._held, self._scratch).atexit = False
+        weakref.finalize(self, _end, self._thread, self._held, self._scratch, torch.get_default_dtype()).atexit = False
         self._weights_only = False
         self._live: PausedTraining = self._thread.call(
             functools.partial(_build, factory, params, spec, self.horizon, self._thread, self._scratch.folder)
@@ -121,7 +122,8 @@ class UserTraining:
             InputError: a value has changed that cannot in the middle of a training of this Trainer.
         """
         position = state.Position.read(folder)
-        if moments and (refused := rules.refusals(self.trainer, position.changed(self.params))):
+        self._live.changed = position.changed(self.params) if moments else set()
+        if refused := rules.refusals(self.trainer, self._live.changed):
             raise refused[0]
         self._thread.call(functools.partial(_restore, self._live, folder, position, moments))
         self.epoch, self._weights_only = position.epoch, not moments
@@ -159,6 +161,7 @@ def _build(
         trainer = factory(Given(values, suggested_in(params)))
     part_done()
     rules.require_usable(trainer)
+    reused.require_fresh(trainer)
     processes.require_divided(trainer)
     rules.put_in_force(trainer, params, spec, horizon, scratch)
     own_optimizer.call_own(trainer)
@@ -190,16 +193,21 @@ def _save(live: PausedTraining, folder: Path, position: state.Position, moments:
 
 
 def _restore(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
-    state.load_weights(folder, live.trainer)
+    with state.fitting(live.changed):
+        state.load_weights(folder, live.trainer)
     live.trained = live.begun = position.trained
     if moments:
         live.moments = state.load_moments(folder)
         live.trainer.args.eval_on_start = False  # it goes on
 
 
-def _end(thread: OwnThread, held: list[PausedTraining], scratch: Scratch) -> None:
-    """The training is needed no more: leave it, and let go of what it holds before another one is built."""
+def _end(thread: OwnThread, held: list[PausedTraining], scratch: Scratch, dtype: torch.dtype) -> None:
+    """The training is needed no more: leave it, and let go of what it holds before another one is built. Numbers are of
+    the kind again that they were of before it."""
     thread.end()
-    while held:
-        held.pop().release()
-    scratch.remove()
+    torch.set_default_dtype(dtype)
+    try:
+        while held:
+            held.pop().release()
+    finally:
+        scratch.remove()

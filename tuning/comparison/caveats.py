@@ -335,4 +335,4 @@ def _looks(rows: Sequence[StrategyRow]) -> list[str]:
     looks = ", ".join(f"{row.strategy} {sum(study.reports for study in row.studies)}" for row in found)
     if not found:
         return []
-    return [f"Validation scores are the best of many looks at the rows that they are reported on ({looks}): too high."]
+    return [f"Validation scores are the best of many looks at the rows that they are reported on ({looks}): too good."]

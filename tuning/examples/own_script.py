@@ -63,7 +63,7 @@ if __name__ == "__main__":
     trainer = Trainer(
         model_init=model_init,
         args=TrainingArguments("own-script", num_train_epochs=2, eval_strategy="epoch", report_to="none"),
-        train_dataset=sentences(128, seed=0),
+        train_dataset=sentences(256, seed=0),
         eval_dataset=sentences(64, seed=1),
         processing_class=tokenizer,
         compute_metrics=compute_metrics,

@@ -51,7 +51,7 @@ def _scores(final: KeptModel) -> Iterator[str]:
         if (tested := scored(final.winner.study)) is not None and tested.trainings:
             yield f"{_spread('test', trainings, metric)} {_interval(tested, metric)} |"
         yield ""
-    yield f"The search's own validation score was {final.winner.candidate.searched:.4f}: the best of many, so too high."
+    yield f"The search's own validation score was {final.winner.candidate.searched:.4f}: the best of many, so too good."
     caveats = list(final.winner.caveats)
     if final.looks:
         caveats.append(

@@ -129,6 +129,7 @@ def keep_model(
         target.check(model_bytes(spec))
         seed = training_seeds(spec, 1)[0] if seed is None else seed
         repo = make_repo(push_to_hub, public=public) if push_to_hub else None
+        _say(f"{spec.name}: {spec.cluster.way_in}")
         session = stack.enter_context(joined(spec))
         _say(f"{spec.name}: {session.describe()}")
         published = repo is not None

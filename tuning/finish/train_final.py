@@ -30,6 +30,7 @@ from tuning.finish.candidates import training_spec
 from tuning.finish.card import CARD, model_card
 from tuning.finish.hidden_score import HiddenScore, sealed
 from tuning.finish.kept_model import KeptModel, score_in_words
+from tuning.finish.model_places import for_all, places_told
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Job, side_by_side
 from tuning.finish.test_looks import earlier_looks, look_of_final, looks_of, record_looks, remember_rows
@@ -211,7 +212,10 @@ def train_final(
     final = KeptModel(spec, winner, model, built.scores, built.provenance, built.label_names, len(own), memory)
     best = best_spec.best_spec(spec, winner, for_others=for_others)
     texts = {best_spec.FILE: best, CARD: model_card(final)}
-    target.write_or_rescue({**built.files, **{name: text.encode() for name, text in texts.items()}})
+    for line in places_told(built.files, for_others=for_others):
+        say(line)
+    files = for_all(built.files) if for_others else built.files
+    target.write_or_rescue({**files, **{name: text.encode() for name, text in texts.items()}})
     return final
 
 

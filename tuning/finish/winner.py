@@ -52,7 +52,7 @@ def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: 
     study, best = max(scored, key=lambda pair: _sign(pair[0]) * pair[1].searched)
     caveats.append(
         "The configuration was not confirmed: it was chosen by the best validation score of its search, which is too "
-        "high, being the best of many (`confirm:` in the spec trains the best ones anew)."
+        "good, being the best of many (`confirm:` in the spec trains the best ones anew)."
     )
     return Winner(study, best, (), tuple(caveats))
 

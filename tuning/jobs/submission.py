@@ -31,7 +31,7 @@ CLUSTERS_OWN = ("cluster.storage", "wandb")
 PATHS = ("data", "model")  # what --on-cluster may name
 _ELSEWHERE = (
     "put the files where every node sees them, give those paths (data.path=..., model=...) and say so with "
-    "--on-cluster data or --on-cluster model"
+    "--on-cluster data or --on-cluster model; of a search from Python, give that search a storage in a bucket"
 )
 
 
@@ -120,12 +120,8 @@ def _refuse_too_much(files: Sequence[Path]) -> None:
     total = sum(size for size, _ in sizes)
     if total > UPLOAD_LIMIT - ROOM:
         largest = ", ".join(f"{path} ({_mebibytes(size)})" for size, path in sizes[:LARGEST])
-        step = (
-            "put the files where every node sees them, give those paths (data.path=..., model=...) and say so with "
-            "--on-cluster data or --on-cluster model"
-        )
         raise InputError(
-            "upload", _mebibytes(total), f"a cluster takes 99 MiB with a job; the largest: {largest}", step
+            "upload", _mebibytes(total), f"a cluster takes 99 MiB with a job; the largest: {largest}", _ELSEWHERE
         )
 
 

@@ -12,7 +12,7 @@ import os
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trainables.errors import InputError
 from trainables.model_files import EMBEDDED
@@ -20,6 +20,8 @@ from trainables.spec import DataSpec
 from trainables.tasks import find_task
 from trainables.tasks.files import locate
 from trainables.tasks.sources import is_local
+from trainables.user_trainer.shipped_files import Files
+from trainables.user_trainer.shipped_tables import names_within
 from tuning.spec import ExperimentSpec
 
 UPLOADS = ".uploads"  # no experiment can have this name
@@ -57,7 +59,26 @@ def collect(spec: ExperimentSpec, on_cluster: Collection[str]) -> tuple[Experime
         folder = f"{_digest(files)}/{Path(spec.model).name}"
         uploads += (Upload(path, f"{folder}/{name}") for name, path in files.items())
         spec = spec.model_copy(update={"model": f"{place}/{folder}"})
-    return spec, uploads
+    moved, shipped = _shipped(spec, place)
+    return spec.model_copy(update=moved), [*uploads, *shipped]
+
+
+def _shipped(spec: ExperimentSpec, place: str) -> tuple[dict[str, Any], list[Upload]]:
+    """What a search from Python has shipped to a folder of this machine, with the data sets in it: the fields of the
+    spec that name it on the cluster, and the files. What is in a bucket stays there.
+
+    Raises:
+        InputError: it is not here any more.
+    """
+    objects = {key: path for key, path in spec.shipped.items() if "://" not in path}
+    files: dict[str, Path] = {}
+    for path in objects.values():
+        beside, name = Files.around(path)
+        files[name] = beside.local(name)
+        files |= {table: beside.local(table) for table in names_within(files[name].read_bytes())}
+    folder = _digest(files)
+    moved = spec.shipped_to({key: f"{place}/{folder}/{Path(path).name}" for key, path in objects.items()})
+    return moved, [Upload(path, f"{folder}/{name}") for name, path in files.items()]
 
 
 def _data_files(spec: ExperimentSpec) -> tuple[Path | None, dict[str, Path]]:

@@ -62,6 +62,11 @@ class RunBucket:
             except FileNotFoundError:
                 return None
 
+    def claimed(self) -> float:
+        """When that spec was written, in seconds since 1970."""
+        with told(self.uri, "be read"):
+            return float(self.filesystem.get_file_info(f"{self.path}/{SPEC_FILE}").mtime.timestamp())
+
     def claim(self, spec: str) -> None:
         """Write the spec."""
         with told(self.uri, "be written"):

@@ -140,7 +140,8 @@ def claim_run_folder(
     kept, shown = spec.run_folder / SPEC_FILE, bucket.uri if bucket else str(spec.run_folder)
     if resume:
         if not kept.is_file():
-            raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; start it with `tunefleet run`")
+            step = "start it with `tunefleet run`, or from Python without resume=True"
+            raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; {step}")
         from tuning.store.study_store import StudyStore
 
         if not trust_fetched:
@@ -182,7 +183,8 @@ def _remove_what_was_left(
             go_on = f"it is finished: `tunefleet compare {spec.resumed_as}` shows it"
         raise RunFolderError(
             f"name: {spec.name}: {shown} holds an experiment already{differing}; {go_on}, begin anew with "
-            "`tunefleet run --fresh`, which removes what is there, or choose another name (name=...)"
+            "`tunefleet run --fresh`, which removes what is there, or choose another name (name=...); from Python: "
+            "resume=True, fresh=True"
         )
     say("begins anew; removed:" if remains.scored else "nothing was trained before; begins anew; removed:")
     for line in remains.lines():

@@ -77,6 +77,7 @@ def run_experiment(
     with held_place(spec, take_over=take_over) as place:
         say = functools.partial(_say, spec.name) if progress else _keep_quiet
         claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=say)
+        say(f"recorded in {spec.run_folder}; {spec.cluster.way_in}")
         return _run_claimed(spec, place, tracking, say, progress=progress, resume=resume, force=force)
 
 
@@ -133,10 +134,13 @@ def _run_claimed(
         )
         from tuning.run.data_look import data_look
         from tuning.run.searching import run_studies, turns
+        from tuning.run.trainer_look import require_trainer
 
         looked = data_look(spec, joined, say) if studies or unknown_rows_are_due(spec, store) else None
         data = looked.summary if looked is not None and studies else None
         require_ending_warmups(spec, data)
+        if studies:
+            require_trainer(spec, joined, say)
         for line in data_lines(data, spec.resolved_objective().metric) if data is not None and progress else ():
             _print(line)
         if looked is not None and spec.test and progress:

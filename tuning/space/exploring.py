@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from trainables.errors import InputError
 from trainables.spec import Params, Value
 from trainables.user_trainer.suggested import HpSpace, asked
-from trainables.user_trainer.suggesting import Answer, Suggestion
+from trainables.user_trainer.suggesting import PLAIN, Answer, Suggestion
 from tuning.space.suggestions import dimension_of
 
 MOST_PROBES, RANDOM_PROBES = 300, 40  # calls of the function
@@ -122,4 +122,17 @@ def _twice(function: HpSpace, answer: Answer) -> Walk:
             )
             step = "what it asks for may depend on its answers alone: no counters, no random numbers of its own"
             raise InputError("space", name, rule, step)
+    for name, value in _plain_in(walk.returned).items():
+        if (other := _plain_in(again.returned).get(name, value)) != value and value == value:
+            shown = ", ".join(f"{asked_for}={answer!r}" for asked_for, answer in walk.answers.items())
+            rule = f"is returned as {value!r} and as {other!r} for the same answers ({shown})"
+            step = "what it returns may depend on its answers alone: ask for what is random by trial.suggest_*"
+            raise InputError("space", name, rule, step)
     return walk
+
+
+def _plain_in(returned: Any) -> Mapping[str, Value]:
+    """The numbers, texts and the like in what a function returned; objects need not be equal."""
+    if not isinstance(returned, Mapping):
+        return {}
+    return {name: value for name, value in returned.items() if value is None or isinstance(value, PLAIN)}

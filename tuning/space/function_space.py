@@ -207,6 +207,11 @@ class FunctionSpace(Space):
 
     def _replayed(self, answer: Answer) -> dict[str, Value]:
         trial, _ = asked(self.function, answer)
+        now, before = _first(trial.suggestions), _first(self.explored.walks[0].asked)
+        if now != before:  # no answer comes before the first name
+            rule = f"is what the function now asks for first ({now[1]}), and was {before[0]} ({before[1]})"
+            step = "what a function asks for may depend on its answers alone, not on what changes outside"
+            raise InputError("space", now[0], rule, step)
         return dict(trial.params)
 
     def _combinations(self, most: int) -> Iterator[dict[str, Value]]:
@@ -237,6 +242,10 @@ class FunctionSpace(Space):
             if not path:
                 return
             path[-1] = (path[-1][0] + 1, path[-1][1])
+
+
+def _first(asked_for: Mapping[str, Suggestion]) -> tuple[str, Suggestion | str]:
+    return next(iter(asked_for.items()), ("nothing", "no values"))
 
 
 def _refusal(name: str, value: Any, epochs: float | None, known: Tunable | None) -> str | None:

@@ -32,19 +32,18 @@ def copy_example(name: str, folder: Path) -> list[Path]:
         What was written, the YAML or the script first.
 
     Raises:
-        InputError: there is no such example, or a file of its name is there already; nothing is written then.
+        InputError: there is no such example, or another file of its name is there; nothing is written then.
     """
     if (sources := examples().get(name)) is None:
         raise InputError("--example", name, "is no example", nearest(name, examples()))
-    targets = [folder / source.name for source in sources]
-    for target in targets:
-        if target.exists():
+    texts = {folder / source.name: source.read_text(encoding="utf-8").replace(PACKAGE, "") for source in sources}
+    for target, text in texts.items():
+        if target.exists() and target.read_bytes() != text.encode():  # else another example has brought it along
             raise InputError("--example", name, f"{target} exists already", "go to another folder, or rename that file")
-    for source, target in zip(sources, targets, strict=True):
-        text = source.read_text(encoding="utf-8").replace(PACKAGE, "")
+    for target, text in texts.items():
         try:
             target.write_text(text, encoding="utf-8")
         except OSError as error:
             rule = f"{target} cannot be written: {error.strerror}"
             raise InputError("--example", name, rule, "choose another place") from error
-    return targets
+    return list(texts)

@@ -45,7 +45,8 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
     kind = type(trainer)
     if trainer.model_init is None:
         rule = f"this {kind.__name__} was made with a model, and each trial needs a new one"
-        raise InputError("trainer.model_init", None, rule, f"make it with model_init=...; or {FACTORY}")
+        step = f"make it with model_init=...; or {FACTORY}" if "model_init" in _parameters(kind) else FACTORY
+        raise InputError("trainer.model_init", None, rule, step)
     if (model_parameters := len(inspect.signature(trainer.model_init).parameters)) > 1:
         rule = f"takes {model_parameters} parameters"
         raise InputError("trainer.model_init", trainer.model_init.__name__, rule, "take none, or the trial alone")

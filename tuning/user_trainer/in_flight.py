@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def require_perturbable(trainer: Any, spec: ExperimentSpec) -> None:
-    """Judge what the strategies of `spec` would change in flight; of a factory's Trainers a trial tells it.
+    """Judge what the strategies of `spec` would change in flight; `trainer_look` judges those of a factory.
 
     Raises:
         InputError: this Trainer could not go on with another value.

@@ -35,7 +35,8 @@ def read_keywords(keywords: Mapping[str, Any], backend: str | None, wishes: Wish
         known.setdefault(keyword.name, keyword)
     for name, value in keywords.items():
         if name not in known:
-            raise _unknown(name, value, backend, [*known, *own])
+            taken = [one.name for one in known.values() if one.apply is not None]
+            raise _unknown(name, value, backend, [*taken, *own])
         if value is None:
             continue
         keyword = known[name]

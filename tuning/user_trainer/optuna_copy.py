@@ -18,6 +18,7 @@ from tuning.store.study_store import study_name
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
 ORIGIN = "tunefleet"  # the attribute of a copy that tells which trial of which recorded study it is of
@@ -37,8 +38,9 @@ class NamedStudy:
             return None
         return cls(spec.store, str(keywords["study_name"]))
 
-    def prepare(self, mode: str, *, may_exist: bool) -> None:
-        """Make the study, so that nothing fails after the search.
+    def check(self, mode: str, *, may_exist: bool) -> None:
+        """Find out before the search whether its trials can be copied there. The study itself is not made yet: a search
+        that is refused leaves none behind.
 
         Args:
             mode: "max" or "min", as the search has it.
@@ -48,21 +50,14 @@ class NamedStudy:
             InputError: there is a study of that name, and it may not be; or it has another direction.
             StoreError: the database cannot be opened or made.
         """
-        from optuna.exceptions import DuplicatedStudyError
-        from optuna.study import StudyDirection
-
         storage = connect(self.url, create=True)
-        direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
-        try:
-            storage.create_new_study([direction], self.name)
+        if (study := self._id(storage)) is None:
             return
-        except DuplicatedStudyError:
-            pass
         if not may_exist:
             step = "write load_if_exists=True to add to it, or another study_name"
             raise InputError("study_name", self.name, "there is a study of that name in the storage", step)
-        directions = storage.get_study_directions(self._id(storage))
-        if directions != [direction]:
+        directions = storage.get_study_directions(study)
+        if directions != [_direction(mode)]:
             told = ", ".join(one.name.lower() for one in directions)
             rule = f"the study of that name has the direction {told}"
             raise InputError("study_name", self.name, rule, "give another study_name, or the same direction")
@@ -70,7 +65,8 @@ class NamedStudy:
     def add(self, outcome: ExperimentOutcome) -> None:
         """Copy the trials that have ended; one that is there already is not copied again."""
         storage = connect(self.url, create=False)
-        study = self._id(storage)
+        if (study := self._id(storage)) is None:
+            study = storage.create_new_study([_direction(outcome.studies[0].mode)], self.name)
         there = {trial.user_attrs.get(ORIGIN) for trial in storage.get_all_trials(study, deepcopy=False)}
         for recorded in outcome.studies:
             name = study_name(outcome.name, recorded.strategy, recorded.seed)
@@ -79,8 +75,18 @@ class NamedStudy:
                 if trial.state.is_finished() and origin not in there:
                     storage.create_new_trial(study, _copy(trial, origin))
 
-    def _id(self, storage: RDBStorage) -> int:
-        return int(storage.get_study_id_from_name(self.name))
+    def _id(self, storage: RDBStorage) -> int | None:
+        """None: there is no study of that name."""
+        try:
+            return int(storage.get_study_id_from_name(self.name))
+        except KeyError:
+            return None
+
+
+def _direction(mode: str) -> StudyDirection:
+    from optuna.study import StudyDirection
+
+    return StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
 
 
 def _copy(trial: FrozenTrial, origin: str) -> FrozenTrial:

@@ -91,18 +91,23 @@ STORAGE = Keyword(
     _storage,
 )
 OPTUNA: tuple[Keyword, ...] = (
-    Keyword("sampler", "TPESampler: `hyperopt`; RandomSampler, QMCSampler: `random`; GridSampler: `grid`", _sampler),
+    Keyword(
+        "sampler",
+        "TPESampler: `hyperopt`, which takes no branches; RandomSampler, QMCSampler: `random`; GridSampler, "
+        "BruteForceSampler: `grid`; others are refused",
+        _sampler,
+    ),
     Keyword(
         "pruner",
         "SuccessiveHalvingPruner, HyperbandPruner: `hyperopt_asha` (`random_asha` under RandomSampler), one bracket; "
-        "MedianPruner: the same, half goes on at each rung; NopPruner: none",
+        "MedianPruner: the same, half goes on at each rung; NopPruner: none; others are refused",
         _pruner,
     ),
     STORAGE,
     named(
         "study_name",
         "`name`, of the experiment and its run folder; in a database (`storage`) the study of that name gets a copy of "
-        "every trial, with its intermediate values",
+        "every trial, with its intermediate values; what it holds already is not learned from",
         "name",
     ),
     Keyword("load_if_exists", "`resume`: goes on with the experiment of that name where there is one", _resume),

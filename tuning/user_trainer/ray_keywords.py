@@ -119,10 +119,14 @@ RAY: tuple[Keyword, ...] = (
     Keyword(
         "scheduler",
         "ASHAScheduler: `random_asha`, with HyperOptSearch or OptunaSearch `hyperopt_asha`; PopulationBasedTraining: "
-        "`pbt` over its hyperparam_mutations; FIFOScheduler: none",
+        "`pbt` over its hyperparam_mutations; FIFOScheduler: none; others are refused",
         _scheduler,
     ),
-    Keyword("search_alg", "HyperOptSearch, OptunaSearch: `hyperopt`; BasicVariantGenerator: `random`", _search_alg),
+    Keyword(
+        "search_alg",
+        "HyperOptSearch, OptunaSearch: `hyperopt`; BasicVariantGenerator: `random`; others are refused",
+        _search_alg,
+    ),
     Keyword("resources_per_trial", "`cluster.cpus_per_trial` and `cluster.gpus_per_trial`", _resources),
     Keyword("num_samples", "the number of trials, as n_trials", _trials),
     named("time_budget_s", "`budget: {wall_seconds: ...}`", "budget.wall_seconds", seconds),
@@ -135,7 +139,7 @@ RAY: tuple[Keyword, ...] = (
     named("max_concurrent_trials", "`cluster.max_concurrent`", "cluster.max_concurrent", lambda count: count or None),
     Keyword("metric", "the objective, where compute_objective gives none", _metric),
     Keyword("mode", "whether more or less of the metric is better", _mode),
-    Keyword("resume", "`resume`", _resume),
+    Keyword("resume", '`resume`; "AUTO": where there is an experiment of that name', _resume),
     Keyword("verbose", "0: without `progress`", _verbose),
     met("progress_reporter", "nothing: a live table in a terminal or a notebook, else a line per evaluation"),
     met("log_to_file", "nothing: what a trial prints and raises is in its folder"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from time import localtime, strftime
 from typing import Any, NamedTuple
 
 from cluster.spec import ClusterSpec
+from cluster.storage import is_uri, refusal, shown
 from trainables import clock
 from trainables.errors import InputError
 from trainables.spec import TUNABLES
@@ -18,6 +20,7 @@ from trainables.training import load_trainable
 from trainables.user_trainer.extended import Extended
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from trainables.user_trainer.shipped import is_shipped, ship
+from tuning.checks.machine import why_not_writable
 from tuning.experiments import UnknownExperiment, find_experiment
 from tuning.given import kind_of, short
 from tuning.space import Space
@@ -59,12 +62,15 @@ class Request:
     epochs: float | None = None
     report_every_epochs: float | None = None
     test_dataset: Any = None
-    in_flight: Sequence[str] = ()
-    resume: bool = False
+    in_flight: str | Sequence[str] = ()
+    resume: bool | str = False
     cluster: Mapping[str, Any] | None = None
     overrides: Mapping[str, Any] | None = None
     progress: bool = True
     keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
+OWN = tuple(one.name for one in fields(Request) if one.name != "keywords")
 
 
 class Prepared(NamedTuple):
@@ -83,6 +89,8 @@ def prepare(request: Request) -> Prepared:
     Raises:
         InputError, SpecError: every mistake that can be told before a trial starts.
     """
+    if isinstance(request.in_flight, str):
+        request = replace(request, in_flight=(request.in_flight,))
     factory = _factory_of(request.trainer)
     searched = searched_space(request.hp_space, request.backend)
     wishes = _wishes_of(request, factory, searched.space)
@@ -100,7 +108,7 @@ def prepare(request: Request) -> Prepared:
         wishes.objective,
         scored=getattr(factory, "compute_metrics", None) is not None or not isinstance(factory, RebuiltTrainer),
     )
-    strategies = strategies_of(request.strategies, wishes, space)
+    strategies = strategies_of(request.strategies, wishes, space, request.keywords)
     _require_evaluations(getattr(request.trainer, "args", None), strategies)
     storage, name = _storage(request, wishes), _name(wishes)
     before = _recorded(name, storage) if wishes.resume or wishes.go_on else None
@@ -137,13 +145,23 @@ def _factory_of(trainer: Any) -> Any:
 
 def _wishes_of(request: Request, factory: Any, space: Space) -> Wishes:
     lengths = _lengths(request, factory, space)
-    wishes = Wishes(*lengths, _count(request.n_trials), resume=request.resume, progress=request.progress)
-    read_keywords(request.keywords, request.backend, wishes)
+    resume, go_on = _resumed(request.resume)
+    wishes = Wishes(*lengths, _count(request.n_trials), resume=resume, go_on=go_on, progress=request.progress)
+    read_keywords(request.keywords, request.backend, wishes, own=(*OWN, "fresh"))
     if request.backend == "ray" and wishes.proposes is None and request.strategies is None and not wishes.population:
         wishes.proposes = "random"  # as Ray does without a search_alg
     if request.objective is not None:
         wishes.objective = named_objective(request.objective)
     return wishes
+
+
+def _resumed(asked: Any) -> tuple[bool, bool]:
+    """Whether an experiment must be there to go on with, and whether one that is there is gone on with."""
+    if isinstance(asked, str):
+        if asked != "AUTO":
+            raise InputError("resume", asked, "must be True, False or 'AUTO'", "write one of them")
+        return False, True
+    return bool(asked), False
 
 
 def _count(trials: Any) -> int | None:
@@ -177,7 +195,19 @@ def _require_evaluations(arguments: Any, strategies: list[dict[str, Any]]) -> No
 
 
 def _storage(request: Request, wishes: Wishes) -> str:
-    return str(wishes.spec.get("cluster.storage") or (request.cluster or {}).get("storage") or ClusterSpec().storage)
+    """Where run folders are; judged here, as objects are written there before the spec is.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    given = wishes.spec.get("cluster.storage") or (request.cluster or {}).get("storage") or ClusterSpec().storage
+    storage = str(given)
+    if is_uri(storage):
+        if refused := refusal(storage):
+            raise InputError("storage", shown(storage), *refused)
+    elif why := why_not_writable(Path(storage).expanduser().absolute()):
+        raise InputError("storage", storage, why, "name a folder of yours: storage=FOLDER")
+    return storage
 
 
 def _name(wishes: Wishes) -> str:

@@ -32,8 +32,8 @@ def hyperparameter_search(
     epochs: float | None = None,
     report_every_epochs: float | None = None,
     test_dataset: Any = None,
-    in_flight: Sequence[str] = (),
-    resume: bool = False,
+    in_flight: str | Sequence[str] = (),
+    resume: bool | str = False,
     fresh: bool = False,
     cluster: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -65,8 +65,9 @@ def hyperparameter_search(
         budget: what each strategy may cost, as in a spec: {"device_hours": 2}.
         epochs, report_every_epochs: of a factory's Trainers: their length, and the distance of evaluations.
         test_dataset: the best model is scored on it, once, at the end.
-        in_flight: names of your own that PBT may change in the middle of a trial.
-        resume: go on with the experiment of that name, with the objects that it began with.
+        in_flight: name or names of your own that PBT may change in the middle of a trial.
+        resume: go on with the experiment of that name, with the objects that it began with; "AUTO": begin it where
+            there is none.
         fresh: begin anew where there is one of that name.
         cluster, overrides: other parts of the spec: {"gpus_per_trial": 1}; {"wandb.project": "mine"}.
         progress: show the search while it runs.
@@ -117,7 +118,7 @@ def hyperparameter_search(
     if (named := NamedStudy.asked_for(keywords, prepared.spec)) is not None:
         assert prepared.spec.objective is not None  # `prepare` gives every search one
         may_exist = prepared.resume or bool(keywords.get("load_if_exists"))
-        named.prepare(prepared.spec.objective.mode, may_exist=may_exist)
+        named.check(prepared.spec.objective.mode, may_exist=may_exist)
     outcome = run_experiment(prepared.spec, progress=prepared.progress, resume=prepared.resume, fresh=fresh)
     if named is not None:
         named.add(outcome)

@@ -11,6 +11,7 @@ from trainables.user_trainer.argument_values import field_names, fitting, unknow
 from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm, texts_in
 from trainables.user_trainer.shipped import ship
 from tuning.space import FunctionSpace, Space, read_space
+from tuning.space.aliases import meant_tunable
 from tuning.space.dimensions import Fixed
 from tuning.space.foreign import read_dimension
 from tuning.user_trainer.wandb_keywords import read_sweep
@@ -103,8 +104,10 @@ def require_read(factory: RebuiltTrainer, space: Space) -> None:
         names |= set(values)
     if factory.may_read:
         return
+    known = field_names(factory.arguments_class) | texts_in(factory.model_init)
     for name in factory.unread(sorted(names)):
-        raise unknown_name(name, field_names(factory.arguments_class) | texts_in(factory.model_init))
+        meant = meant_tunable(name)
+        raise unknown_name(name, known, meant if meant in known else None)
 
 
 def _told(space: Space) -> Iterator[Mapping[str, Any]]:

@@ -9,22 +9,29 @@ from trainables.errors import InputError
 from tuning.space import Space
 from tuning.user_trainer.wishes import Wishes
 
+CHOOSING = ("scheduler", "search_alg", "sampler", "pruner")  # keywords that choose a strategy, as a sweep does
 
-def strategies_of(asked: Any, wishes: Wishes, space: Space) -> list[dict[str, Any]]:
+
+def strategies_of(asked: Any, wishes: Wishes, space: Space, keywords: Mapping[str, Any]) -> list[dict[str, Any]]:
     """As a spec has them.
 
     Args:
         asked: names such as "pbt", mappings as in a spec, several of them, or None: what the keywords come to, else
             `hyperopt`, whose TPE is Optuna's default too, and for a space with branches `random`.
+        keywords: what `wishes` were read from.
 
     Raises:
-        InputError: keywords and `asked` both choose.
+        InputError: keywords and `asked` both choose, or keywords choose what cannot search `space`.
     """
+    choosing = [name for name in CHOOSING if keywords.get(name) is not None] or ["hp_space.method"]
     if asked is None:
+        if wishes.proposes == "hyperopt" and space.conditional:
+            raise _no_tpe([name for name in choosing if name not in ("scheduler", "pruner")], space)
         return [_by_keywords(wishes, space)]
     if wishes.population or wishes.stops or wishes.proposes:
-        rule = "scheduler, search_alg, sampler, pruner or a sweep's method choose a strategy, too"
-        raise InputError("strategies", asked, rule, "leave one of the two out")
+        told, verb = (choosing[0], "chooses") if len(choosing) == 1 else (" and ".join(choosing), "choose")
+        rule = f"{told} {verb} a strategy, too"
+        raise InputError("strategies", asked, rule, f"leave {told} out, or strategies")
     given: Sequence[Any] = [asked] if isinstance(asked, str | Mapping) else list(asked)
     return [_complete(one, wishes.trials) for one in given]
 
@@ -57,3 +64,17 @@ def _by_keywords(wishes: Wishes, space: Space) -> dict[str, Any]:
     if wishes.stops is None:
         return {"kind": proposes, "trials": wishes.trials}
     return {"kind": f"{proposes}_asha", "trials": wishes.trials, **wishes.stops}
+
+
+def _no_tpe(choosing: list[str], space: Space) -> InputError:
+    """A script for TPE whose function asks in branches: said by the keyword that stands in it."""
+    name = choosing[0]
+    rule = (
+        "it is HyperOpt's TPE here, which models the same names in each trial; which of these a trial has depends on "
+        f"its values: {', '.join(space.names)}"
+    )
+    step = (
+        f"leave {name} out (values are drawn at random), or ask for every name with the same range in each trial and "
+        "leave unread what a branch does not need"
+    )
+    return InputError(name, "TPE", rule, step)

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from tests.support.user_trainers import rows, tiny_model, trainer
+from trainables.errors import InputError
 from trainables.heartbeat import pulse
 from trainables.spec import FineTuneSpec, Objective
 from trainables.user_trainer.own_thread import OwnThread
@@ -136,6 +137,155 @@ def test_a_model_is_made_once_in_each_life(tmp_path: Path) -> None:
     second.restore(tmp_path)
     second.advance(1)
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["a list of the Trainer's", "a closure"])
+def test_weights_that_no_checkpoint_would_hold_are_refused(held: bool) -> None:
+    def make(params: Mapping[str, Any]) -> Trainer:
+        model, bias = tiny_model(), torch.nn.Parameter(torch.zeros(2))
+        optimizer = torch.optim.AdamW([*model.parameters(), bias])
+
+        def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(outputs.logits + bias, labels)
+
+        made = trainer(params, model=model, compute_loss_func=loss, optimizers=(optimizer, None))
+        made.biases = [bias] if held else []
+        return made
+
+    training = UserTraining(make, {}, SPEC)
+    if held:
+        assert training.advance(1).epoch == 1
+        return
+    with pytest.raises(InputError, match="no checkpoint would hold them"):
+        training.advance(1)
+
+
+def test_weights_beside_the_model_that_are_not_trained_cost_no_checkpoint(tmp_path: Path) -> None:
+    def make(params: Mapping[str, Any]) -> Trainer:
+        made = trainer(params)
+        made.teacher = tiny_model()
+        return made
+
+    training = UserTraining(make, {}, SPEC)
+    training.advance(1)
+    training.save(tmp_path)
+    assert [file.name for file in tmp_path.glob("*.safetensors")] == ["weights.safetensors"]
+
+
+@pytest.mark.parametrize("how", ["model", "model_init", "trainer"])
+def test_a_model_that_an_earlier_trial_has_trained_is_no_new_one(how: str) -> None:
+    same = tiny_model()
+    kept = trainer({}, model=same)
+
+    def make(params: Mapping[str, Any]) -> Trainer:
+        if how == "trainer":
+            return kept
+        return trainer(params, **({"model": same} if how == "model" else {"model_init": lambda: same}))
+
+    UserTraining(make, {}, SPEC)  # it was not trained
+    training = UserTraining(make, {}, SPEC)
+    training.advance(1)
+    del training
+    told = "has taken 4 steps" if how == "trainer" else "a model that is as an earlier trial has left it"
+    with pytest.raises(InputError, match=told):
+        UserTraining(make, {}, SPEC)
+    with torch.no_grad():
+        for weight in same.parameters():
+            weight.normal_()  # as from the beginning
+    kept.state.global_step = 0
+    assert UserTraining(make, {}, SPEC).advance(1).epoch == 1
+
+
+def test_a_callback_that_counts_on_from_an_earlier_trial_is_told() -> None:
+    patient = EarlyStoppingCallback(2)
+    watched = {"metric_for_best_model": "same"}
+
+    def make(params: Mapping[str, Any]) -> Trainer:
+        same = {"same": 0.5, "accuracy": 0.5}
+        return trainer(params, args=watched, callbacks=[patient], compute_metrics=lambda scored: same)
+
+    training = UserTraining(make, {}, SPEC)
+    training.advance(1)
+    training.advance(1)
+    assert patient.early_stopping_patience_counter == 1
+    del training
+    with pytest.raises(InputError, match="returned a callback that is as an earlier trial has left it") as refused:
+        UserTraining(make, {}, SPEC)
+    assert refused.value.value == "EarlyStoppingCallback"
+
+
+def test_a_kind_of_numbers_that_a_factory_sets_is_no_other_trials() -> None:
+    def make(params: Mapping[str, Any]) -> Trainer:
+        if params.get("weight_decay"):
+            torch.set_default_dtype(torch.bfloat16)
+        return trainer(params)
+
+    def trained(params: dict[str, Any]) -> tuple[Any, torch.dtype]:
+        training = UserTraining(make, params, SPEC)
+        return training.advance(1).metrics, training.trainer.model.dtype
+
+    alone, other, after = trained({}), trained({"weight_decay": 0.1}), trained({})
+    assert other[1] == torch.bfloat16
+    assert after == alone
+
+
+def test_a_base_that_is_frozen_may_be_shared() -> None:
+    base = tiny_model().bert.requires_grad_(False)
+
+    def make(params: Mapping[str, Any]) -> Trainer:
+        model = tiny_model()
+        model.bert = base
+        return trainer(params, model=model)
+
+    first, second = (UserTraining(make, {}, SPEC).advance(1) for _ in range(2))
+    assert first == second
+
+
+def test_a_training_that_ends_without_a_last_step_is_scored_as_it_ends() -> None:
+    class Shorter(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_epoch_stop = state.global_step % 3 == 0
+
+    training = UserTraining(lambda params: trainer(params, callbacks=[Shorter()]), {}, SPEC)  # 6 steps, not 8
+    first, last = training.advance(1), training.advance(1)
+    assert (last.epoch, training.horizon, len(training.trainer.seen.steps)) == (1.5, 1.5, 6)
+    assert last.metrics == training.score("validation").metrics != first.metrics
+
+
+def test_a_callback_may_ask_for_a_checkpoint_of_the_trainers_own(tmp_path: Path) -> None:
+    class Saving(TrainerCallback):  # type: ignore[misc]
+        saved = 0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_save = True
+
+        def on_save(self, *args: Any, **kwargs: Any) -> None:
+            self.saved += 1
+
+    def made() -> tuple[Saving, UserTraining]:
+        saving = Saving()
+        return saving, UserTraining(lambda params: trainer(params, callbacks=[saving]), {}, SPEC)
+
+    _, donor = made()
+    donor.advance(1)
+    donor.save(tmp_path)
+    saving, training = made()
+    training.restore(tmp_path)
+    training.advance(1)
+    assert saving.saved == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("evaluate", "Own.evaluate': returned None and no metrics"),
+        ("train", "Own.train': returned without having come to the training loop"),
+    ],
+)
+def test_an_override_that_leaves_out_what_is_paused_is_told(method: str, told: str) -> None:
+    own = type("Own", (Trainer,), {method: lambda self, *args, **kwargs: None})
+    with pytest.raises(InputError, match=told):
+        UserTraining(lambda params: trainer(params, own), {}, SPEC).advance(1)
 
 
 def test_a_score_changes_nothing_of_what_follows() -> None:

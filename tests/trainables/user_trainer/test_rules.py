@@ -198,6 +198,17 @@ def test_metrics_are_numbers_without_prefix_and_without_what_clocks_say() -> Non
     assert set(both.metrics) == {f"{part}_{name}" for part in ("near", "far") for name in ("accuracy", "loss", "count")}
 
 
+def test_an_objective_that_asks_for_what_is_not_told_says_what_is() -> None:
+    def make(params: Mapping[str, Any]) -> Trainer:
+        made = trainer(params)
+        made.compute_objective = lambda metrics: metrics["eval_f1"]
+        return made
+
+    with pytest.raises(InputError, match="there are eval_loss, eval_accuracy,") as refused:
+        UserTraining(make, {}, SPEC).advance(1)
+    assert (refused.value.name, refused.value.value) == ("compute_objective", "eval_f1")
+
+
 @pytest.mark.parametrize("asked", ["accuracy", "eval_accuracy"])
 def test_the_objective_has_the_name_that_the_experiment_gave_it(asked: str) -> None:
     spec = SPEC.model_copy(update={"objective": Objective(metric=asked, mode="max")})

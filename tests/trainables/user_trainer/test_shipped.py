@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from tests.support.buckets import credentials, s3_server
 from trainables.errors import InputError
 from trainables.spec import SHIPPED
 from trainables.user_trainer.shipped import is_shipped, load, ship
-from trainables.user_trainer.shipped_files import Files
+from trainables.user_trainer.shipped_files import USED, Files
 from trainables.user_trainer.shipped_tables import put, take
 
 pytestmark = pytest.mark.unit
@@ -49,9 +50,9 @@ def mapped(folder: Path, count: int = 50) -> Any:
 
 
 def files(storage: str) -> dict[str, int]:
-    """The names of what was written, each with the time of its last change."""
+    """The names of what was written, each with its number on the disk: what is written again has another."""
     found = Path(storage, ".shipped").iterdir()
-    return {path.name: path.stat().st_mtime_ns for path in found}
+    return {path.name: path.stat().st_ino for path in found}
 
 
 def arrows(storage: str) -> list[str]:
@@ -265,6 +266,20 @@ def test_a_file_of_another_account_is_not_loaded(storage: str) -> None:
         load(name)
 
 
+def test_what_a_search_finds_is_not_removed_with_the_one_that_wrote_it(storage: str) -> None:
+    name = ship({"a": 1}, storage, "trainer")
+    found, file = Files.around(local_file(name).as_posix())
+    old = time.time() - 100
+    os.utime(local_file(name), (old, old))
+    assert ship({"a": 1}, storage, "trainer") == name  # another search, whose spec is not there yet
+    found.remove(file, since=old + 1)
+    assert load(name) == {"a": 1}
+    found.remove(file, since=time.time() + 1)
+    assert not found.renew(file)
+    assert files(storage) == {}
+    assert load(ship({"a": 1}, storage, "trainer")) == {"a": 1}  # written again
+
+
 class TestInABucket:
     @pytest.fixture
     def storage(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
@@ -287,10 +302,23 @@ class TestInABucket:
 
         def objects() -> dict[str, Any]:
             filesystem, path = FileSystem.from_uri(storage)
-            return {info.path: info.mtime for info in filesystem.get_file_info(FileSelector(path, recursive=True))}
+            found = filesystem.get_file_info(FileSelector(path, recursive=True))
+            return {info.path: info.mtime for info in found if not info.path.endswith(USED)}
 
         data = rows()
         name = ship(data, storage, "data")
         before = objects()
         assert ship(data, storage, "data") == name
         assert objects() == before
+
+    def test_what_a_search_finds_is_not_removed_with_the_one_that_wrote_it(self, storage: str) -> None:
+        name = ship({"a": 1}, storage, "trainer")
+        found, file = Files.around(name.removeprefix(SHIPPED))
+        written = found.stated([file])[file].used
+        time.sleep(1.1)  # S3 tells whole seconds
+        ship({"a": 1}, storage, "trainer")
+        found.remove(file, since=written)
+        assert found.has(file)
+        found.remove(file, since=time.time() + 2)
+        assert not found.has(file)
+        assert not found.has(f"{file}{USED}")

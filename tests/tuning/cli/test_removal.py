@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from tests.support.recorded_runs import record, run_left
 from tests.support.simulated_studies import long_experiment, run, run_until_killed
 from tests.support.specs import curve_experiment
+from tests.support.user_trainers import rows
+from trainables.user_trainer.shipped import load, ship
 from tuning import cli, load_spec
 from tuning.outcome import StudyState
 from tuning.run.folder import ORIGIN, RunFolderError, claim_run_folder
@@ -18,7 +22,7 @@ from tuning.store.study_store import StudyStore, sqlite_url
 
 WAYS = (
     r"go on with `tunefleet resume \S+`, begin anew with `tunefleet run --fresh`, which removes what is there, or "
-    r"choose another name \(name=\.\.\.\)"
+    r"choose another name \(name=\.\.\.\); from Python: resume=True, fresh=True"
 )
 
 
@@ -168,6 +172,40 @@ def test_a_run_folder_whose_store_holds_another_experiment_is_not_removed(
     assert cli.main(["rm", str(spec.run_folder), "--yes"]) == 2
     assert "study.db holds other as well" in capsys.readouterr().err
     assert StudyStore(spec.store_url).experiments() == ("whole", "other")
+
+
+@pytest.mark.unit
+def test_rm_takes_what_was_shipped_for_the_experiment_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shared, own, folder = rows(8, 1), rows(8, 2), tmp_path / ".shipped"
+    run_left(tmp_path, name="one", trainable=ship([shared, own], str(tmp_path), "trainer"), scores=(0.5,))
+    two = run_left(tmp_path, name="two", trainable=ship([shared], str(tmp_path), "trainer"), scores=(0.5,))
+
+    def remove(name: str) -> str:
+        assert cli.main(["rm", name, "--storage", str(tmp_path), "--yes"]) == 0
+        return capsys.readouterr().out
+
+    assert f"{folder}: 2 files that only it needs, 0.0 MB" in remove("one")
+    assert load(two.trainable)[0][:] == shared[:]
+    assert f"{folder}: 2 files that only it needs" in remove("two")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.unit
+def test_rm_leaves_what_a_search_that_is_being_prepared_has_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, folder = ship(rows(8, 1), str(tmp_path), "data"), tmp_path / ".shipped"
+    spec = run_left(tmp_path, trainable=name, scores=(0.5,))
+    long_ago = time.time() - 7200
+    os.utime(spec.run_folder / "spec.yaml", (long_ago, long_ago))  # began, used its files, and then
+    for path in folder.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    assert ship([rows(8, 1)], str(tmp_path), "data") != name  # another search, over the same rows
+    assert cli.main(["rm", spec.name, "--storage", str(tmp_path), "--yes"]) == 0
+    told = capsys.readouterr().out
+    assert f"{folder}: 1 file that only it needs" in told
+    assert f"{folder}: 1 file of it, used within the last hour, not removed" in told
+    assert len(list(folder.glob("*.arrow"))) == 1
 
 
 @pytest.mark.tune

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -37,6 +38,8 @@ from tests.support.serving import serving
 from tests.support.specs import user_trainer_fields
 from tuning import cli
 from tuning.jobs.submission import prepare, send
+from tuning.user_trainer.request import Request
+from tuning.user_trainer.request import prepare as prepare_search
 
 pytestmark = pytest.mark.system
 
@@ -202,6 +205,28 @@ def test_a_trainer_of_ones_own_goes_there_with_its_module_and_comes_back_with_it
     assert cli.main(["results", "trainer", "--storage", "mine", "--json"]) == 0
     (study,) = json.loads(capsys.readouterr().out)["studies"]
     assert study["test"]["rows"] == 32
+
+
+def test_a_search_from_python_goes_there_with_all_that_it_has_shipped(
+    cluster: Cluster, laptop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `tunefleet submit runs/NAME/spec.yaml` does, with a module that only this machine has."""
+    shutil.copy(Path(__file__).parents[2] / "support" / "user_trainers.py", laptop / "trainers_here_alone.py")
+    monkeypatch.delitem(sys.modules, "trainers_here_alone", raising=False)
+    mine = importlib.import_module("trainers_here_alone")
+
+    def hp_space(trial: Any) -> dict[str, Any]:
+        return {"learning_rate": 10 ** trial.suggest_float("log_rate", -3, -2)}
+
+    asked = Request(
+        mine.trainer({"output_dir": "out", "num_train_epochs": 1}), hp_space, None, 2, None, None,
+        keywords={"name": "from-python", "storage": str(laptop / "runs")}, cluster={"gpus_per_trial": 0},
+    )  # fmt: skip
+    (laptop / "spec.yaml").write_text(prepare_search(asked).spec.to_yaml())
+    words = ["cluster.storage=~/runs", "--wait"]
+    assert submit(cluster, *words) == 0, capsys.readouterr().err
+    assert "2/0/0" in capsys.readouterr().out
+    assert len(list((cluster.home / "runs/.uploads").glob("*/*.arrow"))) >= 2  # rows of both splits
 
 
 def test_ten_equal_submissions_are_one_job_that_outlives_its_client_stops_in_order_and_goes_on_where_it_was(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,11 @@ import yaml
 from cluster.capacity import ClusterError
 from cluster.dashboard import Dashboard
 from cluster.jobs import UPLOAD_LIMIT, explained
+from tests.support.user_trainers import rows
 from trainables.errors import InputError
 from trainables.tasks import find_task
 from trainables.tasks.files import locate
+from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec
 from tuning.checks.mistakes import SpecError
 from tuning.jobs.submission import code, prepare
@@ -165,6 +168,36 @@ def test_of_a_trainer_of_ones_own_its_module_and_that_of_its_space_go_along_and_
     assert {"trainer_of_mine.py", "space_of_mine.py"} <= {*names}
     example = load_spec("plain-loop")  # lies in a package of ours, which goes along anyway
     assert [name for name, _ in code(example)] == [name for name, _ in code()]
+
+
+def test_what_a_search_from_python_has_shipped_goes_along_with_its_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, factor = rows(8), 3.0
+
+    def hp_space(trial: Any) -> dict[str, float]:
+        return {"scale": factor * trial.suggest_float("x", 0, 1)}
+
+    raw = {name: SPEC[name] for name in ("name", "epochs")} | {"strategies": [{"kind": "random", "trials": 2}]}
+    shipped = {
+        "trainable": ship(lambda params: data, "runs", "make_trainer"),
+        "space": ship(hp_space, "runs", "hp_space"),
+    }
+    Path("spec.yaml").write_text(yaml.safe_dump({**raw, **shipped}))
+    submission = prepare("spec.yaml", [], [])
+    assert sorted(Path(upload.target).suffix for upload in submission.uploads) == [".arrow", ".pkl", ".pkl"]
+    home = tmp_path / "home"
+    for source, target in submission.uploads:
+        (tmp_path / "uploaded" / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, tmp_path / "uploaded" / target)
+    shutil.rmtree("runs")  # as on another machine
+    take_over(tmp_path / "uploaded", home / "runs")
+    monkeypatch.setenv("HOME", str(home))
+    there = load_spec(submission.spec.plain())
+    assert load(there.trainable)({})[:] == data[:]
+    assert there.space_of(there.strategies[0]).names == ("x",)
+    with pytest.raises(InputError, match=r"trials read no files from a bucket; .*storage in a bucket"):
+        prepare(there, ["cluster.storage=s3://bucket/runs"], [])
 
 
 def test_paths_of_the_cluster_are_left_as_they_are() -> None:

@@ -72,7 +72,7 @@ budget.
 hyperopt_asha and random_asha in 3 of 3 seeds; grid and random_asha in 3 of 3
 seeds. Such seeds tell nothing about the two.
 - Validation scores are the best of many looks at the rows that they are
-reported on (hyperopt_asha 6, grid 6, random_asha 6): too high.
+reported on (hyperopt_asha 6, grid 6, random_asha 6): too good.
 
 # best configuration: hyperopt_asha, seed 2, trial 0 (t0) after epoch 2
 # validation accuracy 0.7700; what is not named has its default

@@ -27,6 +27,7 @@ from tests.support.recorded_runs import record
 from tests.support.slots import A, DrivenSlot, saved, state_of
 from tests.support.specs import curve_experiment
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
+from tests.support.user_trainers import rows
 from trainables.bucket import COMPLETE
 from trainables.checksums import CHECKSUMS
 from trainables.errors import InputError
@@ -35,6 +36,7 @@ from trainables.recipe import RECIPE, SPARE, Recipe, weights
 from trainables.shared_memory import SharedMemory
 from trainables.spec import FineTuneSpec, Subset
 from trainables.states import Keeping, scorable
+from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec, run_experiment
 from tuning.checks.mistakes import SpecError
 from tuning.cli import main
@@ -263,6 +265,22 @@ def test_what_lies_in_a_bucket_is_removed_there_and_what_was_never_scored_is_rep
     assert main(["rm", f"{bucket}/stopped", "--yes"]) == 0
     assert f"{bucket}/stopped, with its checkpoints and records" in capsys.readouterr().out
     assert (objects(bucket), spec().run_folder.exists()) == ([], False)
+
+
+@pytest.mark.unit
+def test_rm_takes_from_the_bucket_what_was_shipped_for_the_experiment_alone(
+    bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared, own = rows(8, 1), rows(8, 2)
+    for name, data in (("one", [shared, own]), ("two", [shared])):
+        trainable = ship(data, bucket, "trainer")
+        raw = {**spec_of("runs", "grid", 0.0), "trainable": trainable, "cluster": {"storage": bucket}, "name": name}
+        claim_run_folder(load_spec(raw), resume=False)
+    assert main(["rm", f"{bucket}/one", "--yes"]) == 0
+    assert f"{bucket}/.shipped: 2 files that only it needs" in capsys.readouterr().out
+    assert load(trainable)[0][:] == shared[:]
+    assert main(["rm", f"{bucket}/two", "--yes"]) == 0
+    assert [name for name in objects(bucket) if not name.startswith(".shipped/known-")] == []
 
 
 def in_the_bucket(bucket: str, seconds_per_epoch: float, **changed: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from trainables.training import Scores
 from tuning import cli, load_spec, run_experiment
 from tuning.finish.hidden_score import HiddenScore, sealed, unsealed
 from tuning.finish.local_paths import local_places, scrubbed, without_places
+from tuning.finish.model_places import for_all, places_told
 from tuning.finish.schedules import segments_of
 from tuning.finish.train_final import Target
 from tuning.finish.winner import winner_of
@@ -162,6 +163,23 @@ def test_what_is_published_names_no_place_of_the_machine() -> None:
     }
     text = "x=/srv/a/weights, y=/home/ann/client/2024/churn.csv"
     assert scrubbed(text, raw) == "x=weights, y=churn.csv"
+
+
+@pytest.mark.unit
+def test_the_base_of_an_adapter_is_told_and_not_published_as_a_place_of_the_machine(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    peft.LoraConfig(base_model_name_or_path="/home/ann/client/bert", r=4).save_pretrained(tmp_path)
+    written = (tmp_path / "adapter_config.json").read_bytes()
+    files = {"adapter_config.json": written, "deep/tokenizer.json": b'{"merges": ["/ a", "/b"]}', "a.safetensors": b"x"}
+    key = "adapter_config.json: base_model_name_or_path"
+    (own,) = places_told(files, for_others=False)
+    assert own.startswith(f"{key}: /home/ann/client/bert is a place of this machine")
+    (published,) = places_told(files, for_others=True)
+    assert published.startswith(f"{key}: only 'bert' is left of /home/ann/client/bert")
+    changed = json.loads(for_all(files)["adapter_config.json"])
+    assert changed == {**json.loads(written), "base_model_name_or_path": "bert"}
+    assert for_all(files).keys() == files.keys()
+    assert not list(places_told(for_all(files), for_others=False))
 
 
 @pytest.mark.unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import random
 from collections.abc import Callable
@@ -204,6 +205,10 @@ def roll_dice(trial: Any) -> dict[str, Any]:
     return {"x": trial.suggest_float("x", 0, random.random() + 1)}
 
 
+def jitter(trial: Any) -> dict[str, Any]:
+    return {"x": trial.suggest_float("y", 0, 1) + random.random()}
+
+
 def two_kinds(trial: Any) -> dict[str, Any]:
     if trial.suggest_categorical("whole", [True, False]):
         return {"x": trial.suggest_int("x", 0, 1)}
@@ -218,6 +223,7 @@ def two_kinds(trial: Any) -> dict[str, Any]:
             ["'learning_rate': was asked for as float from 1e-05 to ", "and as float from 1e-05 to "],
         ),
         (roll_dice, ["'x': was asked for as float from 0 to 1.", "again with the same answers"]),
+        (jitter, ["'x': is returned as ", "for the same answers (y=0.0)"]),
         (two_kinds, ["'x': is asked for as int from 0 to 1 in one branch and as float from 0 to 1 in another"]),
         (ask_forever, ["'more1000': one call asks for more than 1000 names"]),
     ],
@@ -228,6 +234,21 @@ def test_a_function_that_is_no_space_is_told_by_the_name_with_both_ranges(
     with pytest.raises(InputError) as caught:
         FunctionSpace.of(function)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_function_that_changes_later_is_told_with_both_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIGHEST", "1")
+    space = FunctionSpace.of(lambda trial: {"x": trial.suggest_float("x", 0, float(os.environ["HIGHEST"]))})
+    assert space.sample(random.Random(0))["x"] <= 1
+    monkeypatch.setenv("HIGHEST", "9")
+    with pytest.raises(InputError, match=r"now asks for first \(float from 0 to 9\), and was x \(float from 0 to 1\)"):
+        space.sample(random.Random(0))
+
+
+@pytest.mark.parametrize("name", ["", "suggested.x"])
+def test_a_name_that_no_report_could_tell_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="give it another name"):
+        FunctionSpace.of(lambda trial: {"x": trial.suggest_float(name, 0, 1)})
 
 
 def test_what_no_training_takes_is_told_with_the_answers_that_lead_there() -> None:

@@ -68,12 +68,27 @@ def test_what_is_written_is_read_back_with_the_same_types(raw: dict[str, Any]) -
         ("fixed.weight_decay", ["fixed", "weight_decay"]),
         ("space.data.max_length.choice", ["space", "data.max_length", "choice"]),
         ("strategies.0.space.model.attention_dropout", ["strategies", "0", "space", "model.attention_dropout"]),
+        ("fixed.loss.margin.scale", ["fixed", "loss.margin.scale"]),
+        ("space.loss.margin", ["space", "loss.margin"]),
+        ("space.loss.margin.uniform.1", ["space", "loss.margin", "uniform", "1"]),
+        ("space.loss.margin.mutate", ["space", "loss.margin", "mutate"]),
         ("data.path", ["data", "path"]),
+        ("data.fixed.path", ["data", "fixed", "path"]),
         ("model", ["model"]),
     ],
 )
 def test_names_of_tunables_keep_their_dots_in_overrides(key: str, steps: list[str]) -> None:
     assert list(split_path(key)) == steps
+
+
+def test_a_name_that_the_space_has_ends_where_it_ends_there() -> None:
+    assert list(split_path("space.loss.step.uniform.0", {"loss", "loss.step"})) == [
+        "space",
+        "loss.step",
+        "uniform",
+        "0",
+    ]
+    assert list(split_path("space.loss.unifrom", {"loss"})) == ["space", "loss", "unifrom"]  # no new name
 
 
 def test_overrides_reach_every_level() -> None:

@@ -60,6 +60,12 @@ def test_a_script_is_copied_with_the_example_that_it_imports(here: Path, capsys:
     assert "from token_classification import make_trainer" in (here / "own_search.py").read_text()
 
 
+def test_two_examples_with_a_module_in_common_go_into_one_folder(here: Path) -> None:
+    assert cli.main(["init", "--example", "token-classification"]) == 0
+    assert cli.main(["init", "--example", "own-search"]) == 0
+    assert (here / "own_search.py").is_file()
+
+
 def test_nothing_is_overwritten_and_nothing_is_written_in_part(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "sft_lora.py").write_text("mine")
     assert cli.main(["init", "--example", "sft-lora"]) == 2

@@ -29,7 +29,7 @@ def searched(folder: Path, named: NamedStudy) -> ExperimentOutcome:
 
 
 def test_the_named_study_has_every_trial_with_its_values_and_its_scores(tmp_path: Path, named: NamedStudy) -> None:
-    named.prepare("max", may_exist=False)
+    named.check("max", may_exist=False)
     outcome = searched(tmp_path, named)
     named.add(outcome)
     (study,) = outcome.studies
@@ -47,7 +47,7 @@ def test_the_named_study_has_every_trial_with_its_values_and_its_scores(tmp_path
 def test_a_trial_is_not_copied_twice_and_what_was_there_stays(tmp_path: Path, named: NamedStudy) -> None:
     mine = optuna.create_study(study_name="mine", storage=named.url, direction="maximize")
     mine.add_trial(optuna.trial.create_trial(value=0.5))
-    named.prepare("max", may_exist=True)
+    named.check("max", may_exist=True)
     outcome = searched(tmp_path, named)
     named.add(outcome)
     named.add(outcome)
@@ -55,8 +55,14 @@ def test_a_trial_is_not_copied_twice_and_what_was_there_stays(tmp_path: Path, na
 
 
 def test_a_study_that_is_there_is_added_to_only_if_that_was_asked_for(named: NamedStudy) -> None:
-    named.prepare("min", may_exist=False)
+    optuna.create_study(study_name="mine", storage=named.url, direction="minimize")
     with pytest.raises(InputError, match="load_if_exists=True"):
-        named.prepare("min", may_exist=False)
+        named.check("min", may_exist=False)
     with pytest.raises(InputError, match="has the direction minimize"):
-        named.prepare("max", may_exist=True)
+        named.check("max", may_exist=True)
+
+
+def test_a_search_that_is_refused_after_the_check_leaves_no_study_behind(named: NamedStudy) -> None:
+    named.check("min", may_exist=False)
+    assert optuna.get_all_study_names(named.url) == []
+    named.check("min", may_exist=False)

@@ -29,7 +29,7 @@ def test_what_the_page_calls_exists() -> None:
     assert called == {"hyperparameter_search", "install"}
     parameters = set(inspect.signature(tunefleet.hyperparameter_search).parameters)
     example = PAGE.partition("best = tunefleet.hyperparameter_search(")[2].partition("\n)")[0]
-    assert set(re.findall(r"^ +(\w+)=", example, re.MULTILINE)) - {"storage"} <= parameters
+    assert set(re.findall(r"^ +(\w+)=", example, re.MULTILINE)) - {"storage", "name"} <= parameters
 
 
 @pytest.mark.system
@@ -55,3 +55,4 @@ def test_a_script_of_the_examples_runs(script: str, told: list[str], tmp_path: P
     if script == "own_script":
         first, second = re.findall(r"accuracy (0\.\d+|1\.0+)", done.stdout)[-2:]
         assert first == second
+        assert float(first) > 0.5  # it has learned something

@@ -9,10 +9,12 @@ import optuna
 import pytest
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from ray.tune.search.optuna import OptunaSearch
 
 from tests.support.user_trainers import make_trainer, tiny_model, trainer
 from trainables.errors import InputError
 from trainables.training import load_trainable
+from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.spec import ExperimentSpec, SpecError
 from tuning.user_trainer.request import Request, prepare
 
@@ -91,6 +93,37 @@ def test_the_strategy_is_the_one_that_was_asked_for(arguments: Any, kinds: list[
     spec = asked(**arguments)
     assert [strategy.kind for strategy in spec.strategies] == kinds
     assert spec.strategies[0].planned_trials(spec.space_of(spec.strategies[0])) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            {"backend": "optuna", "keywords": {"sampler": optuna.samplers.TPESampler()}, "hp_space": branching},
+            r"^sampler: 'TPE': it is HyperOpt's TPE here.*optim, b; leave sampler out",
+        ),
+        (
+            {"backend": "ray", "keywords": {"search_alg": OptunaSearch()}, "hp_space": branching},
+            r"^search_alg: 'TPE': .*; leave search_alg out",
+        ),
+        (
+            {"strategies": "random", "keywords": {"sampler": optuna.samplers.RandomSampler()}},
+            r"^strategies: 'random': sampler chooses a strategy, too; leave sampler out, or strategies",
+        ),
+        (
+            {
+                "strategies": ["pbt"],
+                "keywords": {"pruner": optuna.pruners.MedianPruner(), "sampler": optuna.samplers.TPESampler()},
+            },
+            r"sampler and pruner choose a strategy, too",
+        ),
+    ],
+)
+def test_a_choice_that_cannot_be_kept_is_refused_by_the_keyword_in_the_script(
+    arguments: Any, told: str, asked: Any
+) -> None:
+    with pytest.raises(InputError, match=told):
+        asked(**arguments)
 
 
 def test_without_a_number_of_trials_the_budget_ends_the_search(asked: Any) -> None:
@@ -186,10 +219,44 @@ def test_what_the_spec_refuses_is_told_as_for_any_spec(asked: Any) -> None:
         asked(hp_space={"learning_rate": tune.uniform(-1, 1)})
 
 
-def test_nothing_is_written_where_the_names_are_wrong(asked: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError):
-        asked(hp_space={"learning_rte": 1})
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"hp_space": {"learning_rte": 1}}, "did you mean learning_rate"),
+        ({"hp_space": {"batch_size": tune.choice([8, 16])}}, "did you mean per_device_train_batch_size"),
+        ({"hp_space": {"epochs": tune.choice([2, 3])}}, "did you mean num_train_epochs"),
+        (
+            {"hp_space": {"optim": tune.choice(["adamw_torch", "adamww_torch"])}},
+            r"^space\.optim: 'adamww_torch': is none .* did you mean adamw_torch",
+        ),
+        ({"hp_space": {"lr_scheduler_type": tune.choice(["cosin", "linear"])}}, "did you mean cosine"),
+        ({"keywords": {"n_trails": 3}}, "did you mean n_trials"),
+        ({"keywords": {"freesh": True}}, "did you mean fresh"),
+        ({"resume": "LOCAL"}, "^resume: 'LOCAL': must be True, False or 'AUTO'"),
+        ({"keywords": {"storage": "s4://bucket/runs"}}, r"^storage: 's4://bucket/runs': must be a folder"),
+        ({"keywords": {"storage": __file__}}, "^storage: .* is a file, not a folder"),
+    ],
+)
+def test_nothing_is_written_where_something_is_wrong(arguments: Any, told: str, asked: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        asked(**arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_is_begun_or_gone_on_with(asked: Any, tmp_path: Path) -> None:
+    begun = asked(keywords={"name": "mine"}, resume="AUTO")
+    with pytest.raises(RunFolderError, match=r"nothing to resume in .* from Python without resume=True"):
+        claim_run_folder(begun, resume=True)
+    claim_run_folder(begun, resume=False)
+    made = trainer({"weight_decay": 0.25})  # pickled again it may be other bytes
+    assert asked(made, keywords={"name": "mine"}, resume="AUTO").trainable == begun.trainable
+
+
+def test_one_name_may_change_in_flight(asked: Any) -> None:
+    made = trainer({})
+    made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
+    space = {**RATE, "dropout": tune.uniform(0, 0.3)}
+    assert asked(made, hp_space=space, strategies="pbt", in_flight="dropout").in_flight == ("dropout",)
 
 
 @pytest.mark.parametrize("hp_space", [suggested, computed, branching, RATE, lambda trial: RATE])

@@ -212,8 +212,12 @@ def test_one_failing_trial_does_not_end_the_search(ray_session: None, installed:
 
 def test_a_search_in_which_all_fail_says_why(ray_session: None, tmp_path: Path) -> None:
     made = trainer({"num_train_epochs": 1}, model_init=fails_at_random)
+    space = {"seed": tune.choice([1, 3])}
+    with pytest.raises(InputError, match=r"raises RuntimeError: an odd one \(.*no trial has begun"):
+        hyperparameter_search(made, space, n_trials=2, storage=str(tmp_path), **WHERE)
+    on = {"catch": (RuntimeError,)}
     with pytest.raises(InputError, match="no trial has a score: RuntimeError: an odd one"):
-        hyperparameter_search(made, {"seed": tune.choice([1, 3])}, n_trials=2, storage=str(tmp_path), **WHERE)
+        hyperparameter_search(made, space, n_trials=2, storage=str(tmp_path), **on, **WHERE)
 
 
 def test_a_factory_with_data_in_its_closure_is_searched(ray_session: None, tmp_path: Path) -> None:
