@@ -119,7 +119,8 @@ def shared_in_words(summary: DataSummary) -> Iterator[str]:
     """What two splits have in common besides what was left out: texts that are nearly the same, and groups; and whether
     the search seeds share the splits."""
     if summary.cuts > 1:
-        yield f"cut into train and validation anew for each of {summary.cuts} search seeds (told: the first); one test"
+        cut = "its own cut into train and validation (told: the first)"
+        yield f"each of {summary.cuts} search seeds has {cut}, and all have this test split"
     if near := summary.near_duplicates:
         told = " and ".join(f"{counted(rows, 'row')} of {name}" for name, rows in near.items())
         yield f"near-duplicates: {told} as in another split but for case, punctuation or white space (kept)"

@@ -122,7 +122,7 @@ def test_the_python_example_runs(folder: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.unit
 def test_the_example_spec_is_valid(folder: Path) -> None:
     spec = load_spec(yaml.safe_load(blocks("yaml")[0]))
-    assert [strategy.kind for strategy in spec.strategies] == ["grid", "hyperopt_asha", "pbt"]
+    assert [strategy.kind for strategy in spec.strategies] == ["grid", "hyperopt_asha", "pbt", "defaults"]
 
 
 @pytest.mark.unit

@@ -141,7 +141,8 @@ def keep_model(
         place.save()
     model = "the model as its Trainer saves it" if spec.own else "the model, its tokenizer"
     print(f"{target.folder}: {model}, best.yaml and README.md, the model card")
-    print(f"Next: {target.folder / 'README.md'} says how to load the model and what it scored")
+    told = "what it scored" if reveal_test else "what its configuration scored"
+    print(f"Next: {target.folder / 'README.md'} says how to load the model and {told}")
     if repo is not None:
         print(f"uploaded to {push(target.folder, repo)}")
     return target.folder

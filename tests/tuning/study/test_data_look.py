@@ -65,7 +65,7 @@ def test_every_search_seed_trains_on_its_own_cut_of_the_rows_and_all_are_scored_
     assert first is not None
     assert second is not None
     assert first.labels == second.labels
-    assert "anew for each of 2 search seeds" in capsys.readouterr().out
+    assert "each of 2 search seeds has its own cut" in capsys.readouterr().out
     assert any("rows of its own" in caveat for caveat in winner_of(outcome).caveats)
 
 

@@ -79,7 +79,7 @@ def test_the_model_that_is_kept_is_the_trainers_own_on_all_rows_that_are_not_for
     spec, _ = searched
     folder = tmp_path / "model"
     words = ["train-final", "whole", "--storage", spec.cluster.storage, "--strategy", "pbt", "--out", str(folder)]
-    assert cli.main(words) == 0, capsys.readouterr().err
+    assert cli.main([*words, "--reveal-test"]) == 0, capsys.readouterr().err
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "best.yaml", "README.md"}
     (final,) = StudyStore(spec.store_url).load("whole").study("pbt", 0).finals
     model = type(tiny_model()).from_pretrained(folder).eval()
