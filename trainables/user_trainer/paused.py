@@ -3,6 +3,7 @@
 What transformers 5.23 and 5.24 have no public way for is overridden here, and a contract test reads it off theirs:
 
     _maybe_log_save_evaluate        ends when the Trainer has logged and evaluated a step: where a training is paused
+    _evaluate                       the evaluation of a step, and no other
     _init_training_state            where a resumed training begins: by its own steps, not by the donor's
     _load_from_checkpoint           weights: they are in place already
     _load_optimizer_and_scheduler   the donor's state with the trial's own values (`own_values`)
@@ -35,7 +36,7 @@ from trainables.user_trainer.steps import Steps
 class Evaluated(NamedTuple):
     """What a training pauses with, and ends with."""
 
-    told: dict[str, Any]  # by `Trainer.evaluate`
+    told: dict[str, Any]  # by the last evaluation of a step
     trained: float  # epochs of rows seen
     ended: bool  # `train()` has returned: at the horizon, or before, as a callback has asked for
     reached: bool  # it stands where it was to be evaluated; False: a callback has ended it before
@@ -225,9 +226,9 @@ class Pausing(Trainer):  # type: ignore[misc]
 
     training: PausedTraining
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As the user's; what it returns is noted."""
-        told = super().evaluate(*args, **kwargs)
+    def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As the user's; what it returns is noted. A callback may call `evaluate` with other rows."""
+        told = super()._evaluate(*args, **kwargs)
         if not isinstance(told, Mapping):
             name = f"{type(self).__name__}.evaluate"
             raise InputError("trainable", name, f"returned {told!r} and no metrics", "return a dictionary by name")

@@ -175,10 +175,9 @@ def _exact(name: str, value: Value, spec: FineTuneSpec) -> Value:
 
 
 def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
-    told, trainer = live.told, live.trainer
+    trainer = live.trainer
     with undisturbed(trainer, live.asking):
         scores = trainer.evaluate(rows, metric_key_prefix=prefix) if prefix == TEST else trainer.evaluate()
-    live.told = told
     return dict(scores)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from trainables.errors import InputError
 from trainables.user_trainer.reported import COMPUTED
 from tuning.given import short
+from tuning.user_trainer.wandb_keywords import SWEEP_METRIC
 from tuning.user_trainer.wishes import NamedObjective
 
 MODES: dict[str, Literal["max", "min"]] = {"maximize": "max", "minimize": "min"}
@@ -45,7 +46,8 @@ def objective_of(
     mode = None if direction is None else MODES[direction]
     if compute_objective is not None:
         said = named.mode if named is not None and named.metric == COMPUTED else None
-        if said is not None and mode is not None and said != mode:
+        of_sweep = named is not None and named.by == SWEEP_METRIC  # whose goal gives way to the direction, as ever
+        if said is not None and mode is not None and said != mode and not of_sweep:
             rule = f"{named.by if named else ''} says {said}"
             raise InputError("direction", direction, rule, "say the same in both")
         return Chosen(COMPUTED, mode or said or "min")

@@ -35,7 +35,7 @@ def measure(settings: Settings) -> Row:
     return Row(
         "driver killed, a user's own Trainer",
         f"as point 2, with `trainable: module:make_trainer`: one slot; killed after each of {count} numbers of reports "
-        "per strategy; values, scores and ends compared with an undisturbed run, bit for bit",
+        f"of {', '.join(settings.strategies)}; values, scores and ends compared with an undisturbed run, bit for bit",
         f"{as_undisturbed} of {tally.runs} runs end as the undisturbed one, {tally.repeated} epochs repeated by "
         f"{tally.kills} kills; {tally.told()}",
         "not run: `Trainer.hyperparameter_search` resumes no search",

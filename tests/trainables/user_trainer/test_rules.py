@@ -215,6 +215,26 @@ def test_the_objective_has_the_name_that_the_experiment_gave_it(asked: str) -> N
     assert set(UserTraining(trainer, {}, spec).advance(1).metrics) == {asked, "loss"}
 
 
+def test_what_a_callback_evaluates_besides_is_not_reported() -> None:
+    class Others(TrainerCallback):  # type: ignore[misc]
+        """Scores other rows with the same names at each end."""
+
+        def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+            self.trainer.evaluate(rows(24, 5))
+
+        on_train_end = on_epoch_end
+
+    def make(params: Mapping[str, Any]) -> Trainer:
+        others = Others()
+        others.trainer = trainer(params, callbacks=[others])
+        return others.trainer
+
+    training = UserTraining(make, {}, SPEC)
+    for _ in range(2):
+        told = training.advance(1).metrics
+        assert told == training.score("validation").metrics
+
+
 def test_what_an_overridden_evaluate_adds_is_reported() -> None:
     class More(Trainer):  # type: ignore[misc]
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

@@ -96,6 +96,7 @@ def test_the_training_loop_calls_what_a_paused_one_overrides_in_this_order(metho
         ("_prepare_for_training", "max_steps, train_dataloader, resume_from_checkpoint"),
         ("_load_from_checkpoint", "resume_from_checkpoint, model"),
         ("_load_optimizer_and_scheduler", "checkpoint"),
+        ("_evaluate", "trial, ignore_keys_for_eval, skip_scheduler"),
         ("_load_scaler", "checkpoint"),
         ("_load_rng_state", "checkpoint"),
         ("set_initial_training_values", "args, dataloader"),

@@ -268,6 +268,17 @@ def without_model_init() -> Trainer:
     return Trainer(model=tiny_model(), args=arguments, train_dataset=rows(8), eval_dataset=rows(8, 1))
 
 
+class OfAModel(Trainer):  # type: ignore[misc]
+    """As TRL's: it takes no `model_init`."""
+
+    def __init__(self, model: Any, args: Any) -> None:
+        super().__init__(model=model, args=args, train_dataset=rows(8), eval_dataset=rows(8, 1))
+
+
+def of_a_class_without_model_init() -> Trainer:
+    return OfAModel(tiny_model(), TrainingArguments("unused", use_cpu=True, report_to="none"))
+
+
 def without_evaluation() -> Trainer:
     made = trainer({"eval_strategy": "no"})
     made.eval_dataset = None
@@ -290,6 +301,10 @@ def of_a_bare_constructor() -> Trainer:
     ("made", "told"),
     [
         (without_model_init, r"^trainer\.model_init: None: this Trainer was made with a model.*pass a factory"),
+        (
+            of_a_class_without_model_init,
+            r"this OfAModel was made with a model, and each trial needs a new one; pass a f",
+        ),
         (without_evaluation, r"^trainer\.eval_dataset: None: a search goes by evaluations"),
         (with_a_method_replaced, r"^trainer\.compute_loss: 'Trainer': is a method that was replaced"),
         (lambda: trainer({}, Forgetful, scale=3.0), r"^trainer\.scale: 'Forgetful': .* no attribute.*pass a factory"),

@@ -252,6 +252,28 @@ def test_an_experiment_is_begun_or_gone_on_with(asked: Any, tmp_path: Path) -> N
     assert asked(made, keywords={"name": "mine"}, resume="AUTO").trainable == begun.trainable
 
 
+@pytest.mark.parametrize(
+    ("metric", "arguments", "objective"),
+    [
+        ({"name": "eval/accuracy", "goal": "maximize"}, {}, ("eval_accuracy", "max")),
+        ({"name": "eval/accuracy", "goal": "maximize"}, {"direction": "minimize"}, ("eval_accuracy", "max")),
+        ({"name": "eval/accuracy"}, {"objective": {"metric": "f1", "mode": "max"}}, ("f1", "max")),
+        ({"name": "eval/loss", "goal": "minimize"}, {}, ("eval_loss", "min")),
+        ({"name": "objective", "goal": "maximize"}, {"compute_objective": len}, ("objective", "max")),
+        (
+            {"name": "objective", "goal": "minimize"},
+            {"compute_objective": len, "direction": "maximize"},
+            ("objective", "max"),
+        ),
+        ({"name": "objective", "goal": "minimize"}, {}, ("loss", "min")),
+    ],
+)
+def test_a_sweep_says_what_it_searches_for(metric: Any, arguments: Any, objective: tuple[str, str], asked: Any) -> None:
+    sweep = {"metric": metric, "parameters": {"learning_rate": {"min": 1e-5, "max": 1e-3}}}
+    found = asked(hp_space=sweep, **arguments).objective
+    assert (found.metric, found.mode) == objective
+
+
 def test_one_name_may_change_in_flight(asked: Any) -> None:
     made = trainer({})
     made.model_init = lambda trial: tiny_model(hidden_dropout_prob=trial["dropout"])
