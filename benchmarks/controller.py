@@ -160,7 +160,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/controller.json"))
     options = parser.parse_args(argv)
     options.strategies = options.strategies.split(",")
-    known = [TUNE, *find_strategies()]
+    known = [TUNE, *(kind for kind, strategy in find_strategies().items() if strategy.searches)]
     if unknown := [name for name in options.strategies if name not in known]:
         parser.error(f"--strategies: {unknown[0]!r} is none of {', '.join(known)}")
     return options

@@ -242,7 +242,7 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("kind", find_strategies())
+@pytest.mark.parametrize("kind", [kind for kind, strategy in find_strategies().items() if strategy.searches])
 def test_the_controller_is_measured_with_every_strategy(kind: str, tmp_path: Path) -> None:
     options = argparse.Namespace(trials=20, reports=3, slots=2)
     spec = load_spec(controller.experiment("controller", kind, options, tmp_path))
