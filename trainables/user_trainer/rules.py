@@ -14,6 +14,7 @@ DeepSpeed, FSDP, auto_find_batch_size   refused
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def require_usable(made: Any) -> None:
     if args.auto_find_batch_size:
         rule = "another batch size than the trial's own would be in force, from a training that began anew"
         raise InputError("auto_find_batch_size", True, rule, "remove it, and search batch sizes that fit")
+    parameters = inspect.signature(made.train).parameters.values()
+    if not any(one.name == "resume_from_checkpoint" or one.kind is one.VAR_KEYWORD for one in parameters):
+        name, rule = (
+            f"{type(made).__name__}.train",
+            "cannot go on from a checkpoint, as a trial does after an interruption",
+        )
+        raise InputError(name, made.train, rule, "give it the parameter `resume_from_checkpoint=None`, and pass it on")
     if made.eval_dataset is None:
         step = "pass eval_dataset=, on which each trial is scored"
         raise InputError("eval_dataset", None, "the Trainer has none", step)

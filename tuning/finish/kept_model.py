@@ -39,6 +39,9 @@ def score_in_words(model: FinalModel, metric: str) -> str:
             f"its test score ({model.rows:,} rows) is kept hidden: the same command with --reveal-test shows it "
             "without training again, and records the look"
         )
+    if not model.rows:
+        return "not scored on test: there are no test rows (those of a Trainer are its `test_dataset`)"
     if metric not in model.metrics:
-        return f"not scored on test: the Trainer has no test_dataset with a score {metric}"
+        told = ", ".join(sorted(model.metrics)) or "none"
+        return f"not scored on test: {metric} is not among the scores of its {model.rows:,} rows ({told})"
     return f"test {metric}, looked at once: {model.metrics[metric]:.4f} ({model.rows:,} rows)"

@@ -101,7 +101,7 @@ class Progress(Callback):  # type: ignore[misc]
         if not self._state.begun:
             self._state = self._fresh_state()  # the clock of the time left: a first worker takes longer than an epoch
             self._take_over(trials, but=trial)
-        self._state.start(trials.index(trial), dict(trial.config), _epoch(trial))
+        self._start(trials.index(trial), trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -152,13 +152,17 @@ class Progress(Callback):  # type: ignore[misc]
         """Trials that an earlier run has finished are in Tune's list of a resumed run, and never start again."""
         for number, trial in enumerate(trials):
             if trial is not but and trial.is_finished():
-                self._state.start(number, dict(trial.config), _epoch(trial))
+                self._start(number, trial)
                 if trial.last_result and "metrics" in trial.last_result:
                     self._report(number, trial.last_result)
                 self._state.end(number, failed=trial.status == "ERROR")
         if self._state.begun:
             told = ", ".join(f"{count} {name}" for name, count in self._state.counts().items())
             self._print(f"{self._name}  goes on after {told}")
+
+    def _start(self, number: int, trial: Any) -> None:
+        scores = trial.metric_analysis.get(f"metrics/{self.objective.metric}", {})
+        self._state.start(number, dict(trial.config), _epoch(trial), scores.get(self.objective.mode))
 
     def _report(self, number: int, result: dict[str, Any]) -> None:
         report = Report.from_result(result)

@@ -76,12 +76,15 @@ class ProgressState:
         """Whether trial `number` was heard of."""
         return number in self._trials
 
-    def start(self, number: int, params: Params, epoch: float = 0.0) -> None:
-        """Trial `number` begins, or goes on from `epoch` (a PBT member after a pause, a resumed trial)."""
+    def start(self, number: int, params: Params, epoch: float = 0.0, best: float | None = None) -> None:
+        """Trial `number` begins, or goes on from `epoch` (a PBT member after a pause, a resumed trial); `best` of its
+        scores until then, as far as they were reported."""
         horizon = params.get("num_train_epochs")
         known = self._trials.setdefault(number, _Trial(self.epochs, epoch, params))
         known.horizon = self.epochs if horizon is None else min(float(horizon), self.epochs)
         known.params, known.epoch, known.state = params, epoch, TrialState.RUNNING
+        if known.best is None:
+            known.best = best
         self._touch(known)
 
     def report(self, number: int, epoch: float, score: float, params: Params) -> None:

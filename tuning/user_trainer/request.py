@@ -109,7 +109,7 @@ def prepare(request: Request) -> Prepared:
         scored=getattr(factory, "compute_metrics", None) is not None or not isinstance(factory, RebuiltTrainer),
     )
     strategies = strategies_of(request.strategies, wishes, space, request.keywords)
-    _require_evaluations(getattr(request.trainer, "args", None), strategies)
+    _require_evaluations(getattr(request.trainer, "args", None), strategies, wishes)
     storage, name = _storage(request, wishes), _name(wishes)
     before = _recorded(name, storage) if wishes.resume or wishes.go_on else None
     raw = {
@@ -186,12 +186,17 @@ def _lengths(request: Request, factory: Any, space: Space) -> Lengths:
     return Lengths(request.epochs or told.epochs, request.report_every_epochs or told.report_every_epochs)
 
 
-def _require_evaluations(arguments: Any, strategies: list[dict[str, Any]]) -> None:
+def _require_evaluations(arguments: Any, strategies: list[dict[str, Any]], wishes: Wishes) -> None:
     """A strategy that stops or clones trials decides between evaluations."""
     deciding = [one["kind"] for one in strategies if str(one.get("kind")).endswith("asha") or one.get("kind") == "pbt"]
-    if deciding and arguments is not None and evaluates_at_the_end_only(arguments):
-        step = 'set eval_strategy="epoch" (or "steps")'
-        raise InputError("args.eval_strategy", "no", f"{deciding[0]} decides after evaluations on the way", step)
+    if not deciding or arguments is None:
+        return
+    rule = f"{deciding[0]} decides after evaluations on the way"
+    if evaluates_at_the_end_only(arguments):
+        raise InputError("args.eval_strategy", "no", rule, 'set eval_strategy="epoch" (or "steps")')
+    if arguments.max_steps > 0 and wishes.report_every_epochs >= wishes.epochs:
+        step = f'set eval_strategy="steps" and eval_steps to less than {arguments.max_steps}'
+        raise InputError("args.max_steps", arguments.max_steps, f"no evaluation falls before its end, and {rule}", step)
 
 
 def _storage(request: Request, wishes: Wishes) -> str:

@@ -140,6 +140,21 @@ def test_what_no_trial_can_be_made_of_is_told_with_the_next_step(make: Any, name
     assert refused.value.name == name
 
 
+def test_a_train_of_ones_own_that_cannot_go_on_from_a_checkpoint_is_refused_at_once() -> None:
+    class Once(Trainer):  # type: ignore[misc]
+        def train(self) -> Any:
+            return super().train()
+
+    def make(params: Mapping[str, Any]) -> Trainer:
+        made = trainer(params)
+        made.__class__ = Once
+        return made
+
+    with pytest.raises(InputError, match="give it the parameter `resume_from_checkpoint=None`") as refused:
+        UserTraining(make, {}, SPEC)
+    assert refused.value.name == "Once.train"
+
+
 @pytest.mark.parametrize("name", ["deepspeed", "fsdp"])
 def test_what_shards_the_optimizer_is_refused(name: str) -> None:
     def make(params: Mapping[str, Any]) -> Trainer:

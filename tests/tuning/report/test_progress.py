@@ -19,6 +19,7 @@ from tuning.run.progress_state import ProgressState, duration, short_params
 pytestmark = pytest.mark.unit
 
 ACCURACY = Objective(metric="accuracy", mode="max")
+ACCURACY_MIN = Objective(metric="accuracy", mode="min")
 LOSS = Objective(metric="loss", mode="min")
 
 
@@ -135,6 +136,7 @@ class Trial:
     status: str = "PENDING"
     error_file: str | None = None
     trial_id: str = "a8e2fb5c"
+    metric_analysis: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def is_finished(self) -> bool:
         return self.status in ("TERMINATED", "ERROR")
@@ -294,6 +296,20 @@ def test_trials_that_an_earlier_run_finished_count_as_done() -> None:
     assert "trial 2 (a8e2fb5c)  epoch 1/2  accuracy 0.5000" in drawn(console)
     assert "best 0.9000  [3/4 epochs, " in drawn(console)
     assert drawn(console).startswith("grid-seed0  goes on after 1 completed, 1 failed\n")
+
+
+@pytest.mark.parametrize(("objective", "best"), [(ACCURACY, 0.95), (ACCURACY_MIN, 0.4)])
+def test_what_an_earlier_run_reported_of_a_trial_that_goes_on_counts_for_the_best(
+    objective: Objective, best: float
+) -> None:
+    console = Screen(file=io.StringIO(), force_terminal=False)
+    analysis = {"metrics/accuracy": {"max": 0.95, "min": 0.4, "last": 0.6}}
+    trial = Trial({}, result(1, 0.6), metric_analysis=analysis)
+    progress = Progress("grid", 0, 1, 2, objective, console)
+    progress.setup()
+    progress.on_trial_start(0, [trial], trial)
+    progress.on_trial_result(1, [trial], trial, result(2, 0.5))
+    assert f"best {best:.4f}" in drawn(console)
 
 
 def test_a_trial_that_fails_before_it_ever_starts_is_told() -> None:

@@ -107,7 +107,10 @@ def test_without_test_rows_the_model_is_kept_without_a_score_and_its_card_says_s
         told = capsys.readouterr().out
         assert "data.validation_fraction" not in told
         assert cli.main(["train-final", "whole"]) == 0, capsys.readouterr().err
-    assert "not scored on test: the Trainer has no test_dataset with a score loss" in capsys.readouterr().err
+    assert (
+        "not scored on test: there are no test rows (those of a Trainer are its `test_dataset`)"
+        in capsys.readouterr().err
+    )
     assert "This model has no score of its own" in Path("whole-model/README.md").read_text()
 
 

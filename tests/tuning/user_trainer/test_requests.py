@@ -212,6 +212,8 @@ def test_pbt_draws_once_what_cannot_change_in_flight(asked: Any) -> None:
 def test_a_strategy_that_decides_on_the_way_needs_evaluations_there(asked: Any) -> None:
     with pytest.raises(InputError, match=r"^args\.eval_strategy: 'no': pbt decides after evaluations"):
         asked(trainer({"eval_strategy": "no"}), strategies="pbt")
+    with pytest.raises(InputError, match=r"^args\.max_steps: 3: no evaluation falls before its end, and pbt decides"):
+        asked(trainer({"max_steps": 3, "eval_strategy": "epoch"}), strategies="pbt")
 
 
 def test_what_the_spec_refuses_is_told_as_for_any_spec(asked: Any) -> None:
