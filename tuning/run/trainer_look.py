@@ -45,12 +45,13 @@ def require_trainer(spec: ExperimentSpec, session: Session, say: Callable[[str],
         return  # several processes make theirs together, as the first trial will
     import ray
 
-    rng, space = random.Random(spec.seeds[0]), spec.space_of(spec.strategies[0])
+    rng, strategy = random.Random(spec.seeds[0]), spec.strategies[0]
+    space = spec.space_of(strategy)
     draws = [{**spec.fixed, **space.sample(rng)} for _ in range(spec.alike_failures)]
     changed = sorted({name for one in spec.strategies for name in one.changed_in_flight(spec.space_of(one))})
     held = {"num_cpus": session.resources.cpus, "num_gpus": session.resources.gpus}
     call = ray.remote(max_calls=1, max_retries=0, **held)(look)  # its process ends, and with it what it has loaded
-    asked = call.remote(spec.trial_spec(spec.seeds[0]), draws, changed)
+    asked = call.remote(spec.trial_spec(spec.seeds[0], strategy.name), draws, changed)
     done, _ = ray.wait([asked], timeout=SILENT_SECONDS)
     if not done:
         say(f"making the Trainer of {called(spec.trainable)} once, before the first trial")

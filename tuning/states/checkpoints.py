@@ -181,8 +181,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             scores[report.epoch] = max(score, scores.get(report.epoch, score))
         self._kept.order(trial.id)
         newest: Kept | None = None
-        if trial.state is TrialState.RUNNING:
-            self._resumed.add(trial.id)
+        self._resumed.add(trial.id)  # until Tune says that it has ended
         for epoch, recorded in sorted(trial.checkpoints.items()):
             path = recorded.removeprefix(self._storage.scheme)
             # One may have been deleted after Tune's last snapshot: it is still recorded if the driver died then.
@@ -225,7 +224,9 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def _look(self, trials: list[Trial]) -> None:
         """How Tune sees the living trials. After a crash its snapshot may be too old to know an end that the store
-        knows: such a one lives again."""
+        knows: such a one lives again, and may ask for what a killed run has left."""
+        if not self._known:
+            self._resumed &= {trial.trial_id for trial in trials}
         for trial in trials[self._known :]:
             self._kept.order(trial.trial_id)
             self._living[trial.trial_id] = trial

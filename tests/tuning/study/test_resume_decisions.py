@@ -26,7 +26,7 @@ from tests.support.stopped_runs import (
 )
 from trainables.spec import Objective
 from tuning import load_spec, run_experiment
-from tuning.outcome import StudyOutcome, StudyState
+from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.run.ends import Interrupted
 from tuning.space import Space
 from tuning.strategies import Plan, find_strategies
@@ -69,6 +69,25 @@ def test_a_study_ends_as_if_nothing_had_happened_wherever_it_is_cut_off(strategy
             assert after.test is not None
             assert [str(path) for path in folder.glob("*/checkpoint_*")] == [after.test.checkpoint]
             assert not list(memory_of(folder).iterdir())
+    film.forget()
+
+
+def test_an_end_that_the_store_knows_and_no_snapshot_yet_costs_no_epoch(tmp_path: Path) -> None:
+    """Such a trial lives again, and finds the state that it has left: that was given up as nobody's."""
+    film = Film(raw_of(tmp_path / "storage", "grid"), tmp_path / "aside", every=1)
+    film.shoot()
+    ended = 0
+    for moment in film.moments:
+        recorded = film.bring_back(moment)
+        count = 0 if recorded is None else recorded.studies[0].count(TrialState.COMPLETED)
+        if recorded is None or count == ended:
+            continue
+        ended = count
+        with named(f"moment {moment.number}, {ended} trials have ended"):
+            saved = film.saved()
+            (after,) = film.resume().studies
+            check_no_saved_epoch_was_computed_again(recorded.studies[0], after, saved, len(film.computed))
+    assert ended == PLANNED["grid"]
     film.forget()
 
 
