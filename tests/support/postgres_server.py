@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 PASSWORD = "p@ss:w/o{r}d %41#?"  # every character that means something in a URL, a format string or a config file
 USER = "team"
@@ -88,6 +88,10 @@ class PostgresServer:
         name = name or f"db{self._databases}"
         self.sql(f'create database "{name}"')
         return self.url(name)
+
+    def remove_database(self, url: str) -> None:
+        """Remove a database, and cut the connections to it that are left: the server takes a hundred of all."""
+        self.sql(f'drop database "{make_url(url).database}" with (force)')
 
     def url(self, database: str, *, user: str = USER, password: str = PASSWORD) -> str:
         """The URL of a database, whether it is there or not."""

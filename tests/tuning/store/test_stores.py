@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,5 +22,7 @@ class TestSQLite(StoreContract):
 @pytest.mark.postgres
 class TestPostgreSQL(StoreContract):
     @pytest.fixture
-    def store_url(self, postgres: PostgresServer) -> str:
-        return postgres.new_database()
+    def store_url(self, postgres: PostgresServer) -> Iterator[str]:
+        url = postgres.new_database()
+        yield url
+        postgres.remove_database(url)
