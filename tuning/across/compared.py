@@ -125,8 +125,8 @@ def _pairs(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair,
     drawn, seeds = resampled(ahead), sum(len(task.seeds) for task in tasks)
     pairs = []
     for pair in combinations(range(len(found.strategies)), 2):
-        one, other = pair if signed_ranks(levels[:, pair[0]] - levels[:, pair[1]]) >= 0 else pair[::-1]
-        differences = levels[:, one] - levels[:, other]
+        one, other = pair if signed_ranks(_differences(levels, *pair)) >= 0 else pair[::-1]
+        differences = _differences(levels, one, other)
         pairs.append(
             AcrossPair(
                 first=found.strategies[one],
@@ -143,6 +143,11 @@ def _pairs(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair,
     corrected = holm([pair.p for pair in pairs])
     judged = (replace(pair, corrected=p, shown=p <= ALPHA) for pair, p in zip(pairs, corrected, strict=True))
     return tuple(sorted(judged, key=lambda pair: (pair.p, -pair.better))), of
+
+
+def _differences(levels: np.ndarray, one: int, other: int) -> np.ndarray:
+    """Task by task; to 9 digits, so that those that are equal on paper are ties."""
+    return np.array([float(f"{difference:.9g}") for difference in levels[:, one] - levels[:, other]])
 
 
 def _levels(task: TaskRow, of: str) -> list[float]:

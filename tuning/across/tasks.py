@@ -39,8 +39,8 @@ class Task:
 
     @property
     def means(self) -> tuple[float, ...]:
-        """Over seeds, by strategy."""
-        return tuple(math.fsum(row) / len(row) for row in self.scores.tolist())
+        """Over seeds, by strategy; to 12 digits, so that the order of additions breaks no tie."""
+        return tuple(float(f"{math.fsum(row) / len(row):.12g}") for row in self.scores.tolist())
 
     @property
     def ahead(self) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.support.outcomes import report, scored, study, trial
+from tests.support.several_experiments import BETTER, alike_everywhere, experiment
 from trainables.errors import InputError
 from tuning.across import Across, compare_across
 from tuning.across.aggregates import improvement, interval_of, middle, normalised, profile, resampled, thresholds_of
@@ -30,33 +30,6 @@ DEMSAR = np.array([
     (1.000, 1.000, 1.000, 1.000), (0.940, 0.962, 0.965, 0.962), (0.619, 0.666, 0.614, 0.669),
     (0.972, 0.981, 0.9751, 0.9750), (0.957, 0.978, 0.946, 0.970),
 ])  # fmt: skip
-BETTER = {"pbt": 0.02, "asha": 0.012, "grid": 0.0}
-
-
-def experiment(
-    name: str, scores: Mapping[str, Sequence[float]], metric: str = "accuracy", mode: str = "max"
-) -> ExperimentOutcome:
-    """One search per test score, with seeds 0, 1, ..."""
-    return ExperimentOutcome(name, "d", tuple(
-        replace(
-            study(strategy, [trial(0, [report(1, 0.7)])], seed=seed, metric="accuracy"),
-            metric=metric, mode=mode, test=replace(scored("t0", 1, 0.0), metrics={metric: score}),
-            trials=(trial(0, [report(1, 0.7)._replace(metrics={metric: 0.7})]),),
-        )
-        for strategy, found in scores.items()
-        for seed, score in enumerate(found)
-    ))  # fmt: skip
-
-
-def alike_everywhere(tasks: int, ahead: Mapping[str, float] = BETTER, seeds: int = 3) -> list[ExperimentOutcome]:
-    """In each task the same strategy leads, by a little more from task to task."""
-    return [
-        experiment(
-            f"task{task}",
-            {name: [0.6 + by * (1 + task / 100) + seed / 1000 for seed in range(seeds)] for name, by in ahead.items()},
-        )
-        for task in range(tasks)
-    ]
 
 
 def test_ranks_and_friedmans_test_are_those_of_demsars_table() -> None:
@@ -154,6 +127,19 @@ def test_seven_tasks_that_all_say_the_same_show_it() -> None:
     assert all(pair.corrected == pytest.approx(3 * 2 / 2**7) for pair in across.pairs)
     assert "pbt did better than grid over tasks: ahead in 7 of 7" in across.verdict
     assert across.verdict.endswith("That is about tasks like these, with their models, spaces and budgets.")
+
+
+def test_means_and_differences_that_are_equal_on_paper_are_ties() -> None:
+    assert math.fsum((0.6, 0.61, 0.8)) / 3 != 0.67
+    tie = experiment("a", {"pbt": [0.6, 0.61, 0.8], "grid": [0.67, 0.67, 0.67]})
+    assert compare_across([tie, replace(tie, name="b")]).tasks[0].ranks == (1.5, 1.5)
+    assert 0.3 - 0.2 < 0.4 - 0.3 < 0.8 - 0.7
+    tasks = [
+        experiment("a", {"pbt": [0.8], "grid": [0.7]}),
+        experiment("b", {"pbt": [0.4], "grid": [0.3]}),
+        experiment("c", {"pbt": [0.2], "grid": [0.3]}),
+    ]
+    assert compare_across(tasks).pairs[0].p == 1.0  # with ranks 3, 2 and -1 it would be 0.5
 
 
 def test_two_strategies_have_no_friedman_test_and_need_six_tasks() -> None:
