@@ -28,6 +28,7 @@ from tuning.comparison.verdict import names
 from tuning.outcome import ExperimentOutcome
 
 NORMALISED = "normalised scores"
+DIGITS = 12  # beyond them is what additions leave
 
 
 def compare_across(outcomes: Sequence[ExperimentOutcome]) -> Across:
@@ -105,7 +106,7 @@ def _rows(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[AcrossRow, ...]:
             strategy=name,
             rank=float(np.mean([task.ranks[place] for task in tasks])),
             best_in=sum(task.ranks[place] == min(task.ranks) for task in tasks),
-            middle=None if middles is None else float(middles[place]),
+            middle=None if middles is None else round(float(middles[place]), DIGITS) + 0.0,  # and no -0
             interval=None if drawn_middles is None else interval_of(drawn_middles[place], seeds),
             profile=tuple(profile(scaled, place, thresholds).tolist()) if scaled else (),
             profile_low=tuple(low.tolist()),

@@ -289,6 +289,7 @@ def test_the_terminal_shows_it_in_80_columns_and_the_other_forms_hold_the_same()
     assert plain["friedman"] == {"statistic": pytest.approx(6.0), "p": pytest.approx(1 / 36), "exact": True}
     assert plain["pairs"][0].keys() >= {"wins", "losses", "better", "interval", "p", "corrected", "shown"}
     assert across_markdown(across).startswith("## 3 strategies over 3 tasks\n")
+    assert plain["rows"][-1]["middle"] == 0.0
     lines = across_csv(across).splitlines()
     assert lines[0] == "experiment,metric,strategy,seeds,test,rank,normalised,device_seconds"
     assert len(lines) == 1 + 3 * 3
