@@ -85,17 +85,18 @@ def _open_what_is_closed() -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """argparse takes no more key=value after an option; people type them in any order."""
+    """argparse takes no more key=value, or experiments, after an option; people type them in any order."""
     top = parser()
     if not (sys.argv[1:] if argv is None else argv):
         top.print_help(sys.stderr)
         top.exit(WRONG_INPUT)
     arguments, rest = top.parse_known_args(argv)
-    stray = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in arguments]
-    if stray:
-        top.error(f"unrecognized arguments: {' '.join(stray)}")
+    more = "others" if "others" in arguments else "overrides"
+    stray = [word for word in rest if word.startswith("-") or (more == "overrides" and "=" not in word)]
+    if stray or (rest and more not in arguments):
+        top.error(f"unrecognized arguments: {' '.join(stray or rest)}")
     if rest:
-        arguments.overrides = [*arguments.overrides, *rest]
+        setattr(arguments, more, [*getattr(arguments, more), *rest])
     return arguments
 
 
@@ -130,8 +131,8 @@ def parser() -> argparse.ArgumentParser:
     add_init(add)
     _add_place(add_ls(add))
     _add_experiment(add_results(add))
-    _add_experiment(add_compare(add))
-    _add_experiment(add_report(add))
+    _add_experiment(add_compare(add), several=True)
+    _add_experiment(add_report(add), several=True)
     _add_experiment(add_export(add))
     resume = add_resume(add)
     _add_experiment(resume, store=False)
@@ -154,8 +155,11 @@ def _add_overrides(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_experiment(sub: argparse.ArgumentParser, *, store: bool = True) -> None:
+def _add_experiment(sub: argparse.ArgumentParser, *, store: bool = True, several: bool = False) -> None:
     sub.add_argument("experiment", metavar="EXPERIMENT", help="its name, its run folder, or s3://BUCKET/FOLDER/NAME")
+    if several:
+        sub.add_argument("others", metavar="EXPERIMENT", nargs="*", default=[], help="more of them, with --across")
+        sub.add_argument("--across", action="store_true", help="over several experiments, each of which is a task")
     _add_place(sub, store=store)
 
 

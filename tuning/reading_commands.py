@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.storage import is_uri
 from tuning import core_yaml, experiments
+from tuning.across_arguments import across_of, is_across
 from tuning.terminal import Add
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def _results(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    if is_across(arguments, "--target", "--price"):
+        return _compare_across(arguments)
     from tuning.budget import Price
     from tuning.comparison import compare
     from tuning.report import comparison_csv, comparison_json, comparison_markdown, print_comparison
@@ -83,6 +86,18 @@ def _compare(arguments: argparse.Namespace) -> int:
         print_comparison(comparison)
     else:
         print(written[arguments.format](comparison).rstrip("\n"))
+    return 0
+
+
+def _compare_across(arguments: argparse.Namespace) -> int:
+    from tuning.across.text import across_csv, across_json, across_markdown, print_across
+
+    across = across_of(arguments)
+    written = {"json": across_json, "markdown": across_markdown, "csv": across_csv}
+    if arguments.format == "table":
+        print_across(across)
+    else:
+        print(written[arguments.format](across).rstrip("\n"))
     return 0
 
 

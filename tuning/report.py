@@ -17,7 +17,7 @@ from trainables.spec import TUNABLES, Value
 from trainables.user_trainer.suggested import asked_for
 from tuning.comparison import Chosen, Comparison, StrategyRow, StudyRow
 from tuning.outcome import HP_SPACE, Stretch
-from tuning.tables import DIFFERENCE, NUMBERS, TEST, Table, tables_of
+from tuning.tables import INTERVAL, NUMBERS, Table, tables_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> Non
     console.print(f"{comparison.experiment}: {_scores_in(comparison)}", highlight=False)
     console.print(comparison.advice, highlight=False, style="bold")
     for table in tables_of(comparison):
-        console.print(_drawn(table))
+        console.print(rich_table(table))
     console.print(comparison.verdict, highlight=False, style="bold")
     for caveat in comparison.caveats:
         console.print(f"- {caveat}", highlight=False)
@@ -77,7 +77,7 @@ def comparison_csv(comparison: Comparison) -> str:
 def comparison_json(comparison: Comparison) -> str:
     """All fields of the comparison, named as in `tuning.comparison`; named tuples as mappings."""
     plain = {"schema_version": COMPARISON_VERSION, **asdict(comparison)}
-    return json.dumps(_mappings(plain), indent=2, allow_nan=False)
+    return json.dumps(mappings(plain), indent=2, allow_nan=False)
 
 
 def best_configuration(comparison: Comparison) -> str:
@@ -125,7 +125,8 @@ def _schedule(chosen: Chosen) -> list[str]:
     return [line(stretch) for stretch in chosen.schedule]
 
 
-def _drawn(table: Table) -> RichTable:
+def rich_table(table: Table) -> RichTable:
+    """`table` for the terminal."""
     drawn = empty_table(*table.columns)
     for line in table.lines:
         drawn.add_row(*line.cells, style=line.emphasis or None)
@@ -140,7 +141,7 @@ def empty_table(*columns: str) -> RichTable:
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     for column in columns:
         side = "right" if column in NUMBERS else "left"
-        table.add_column(column, justify=side, overflow="fold", no_wrap=column in (TEST, DIFFERENCE))  # type: ignore[arg-type]
+        table.add_column(column, justify=side, overflow="fold", no_wrap=column.endswith(INTERVAL))  # type: ignore[arg-type]
     return table
 
 
@@ -184,15 +185,15 @@ def shown_params(params: Mapping[str, Value]) -> str:
     return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
-def _mappings(value: Any) -> Any:
+def mappings(value: Any) -> Any:
     """Named tuples as mappings, tuples as lists, NaN as null."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {str(key): _mappings(item) for key, item in value.items()}
+        return {str(key): mappings(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no word for it
-    return [_mappings(item) for item in value] if isinstance(value, list | tuple) else value
+    return [mappings(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def console_for(file: IO[str] | None) -> Console:

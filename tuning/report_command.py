@@ -1,4 +1,4 @@
-"""`tunefleet report`: an experiment as one HTML file, or live on loopback while it runs."""
+"""`tunefleet report`: an experiment, or several of them, as one HTML file, or live on loopback while it runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
+from tuning.across_arguments import across_of, is_across
 from tuning.experiments import name_of, recorded
 from tuning.terminal import Add
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 def add_report(add: Add) -> argparse.ArgumentParser:
     """Declare it; returns it for the arguments that name an experiment."""
     report = add("report", _report, "write an experiment as one HTML page that opens offline, or show it live")
-    report.add_argument("--out", metavar="FILE", help="default: EXPERIMENT.html in the working directory")
+    report.add_argument(
+        "--out", metavar="FILE", help="default: EXPERIMENT.html in the working directory; with --across, across.html"
+    )
     report.add_argument(
         "--serve",
         metavar="PORT",
@@ -37,7 +40,7 @@ def _report(arguments: argparse.Namespace) -> int:
         return _serve(arguments)
     from tuning.page.document import page
 
-    out = Path(arguments.out or f"{name_of(arguments.experiment)}.html")
+    out = Path(arguments.out or f"{_name(arguments)}.html")
     text = page(_content(arguments))
     try:
         out.write_text(text, encoding="utf-8")
@@ -55,13 +58,21 @@ def _serve(arguments: argparse.Namespace) -> int:
         server = PageServer(lambda: _content(arguments), arguments.serve)
     except (OSError, OverflowError) as error:
         raise InputError("--serve", arguments.serve, f"cannot listen: {error}", "leave PORT out") from error
-    print(f"{name_of(arguments.experiment)}: {server.url} (Ctrl-C ends it)", flush=True)
+    print(f"{_name(arguments)}: {server.url} (Ctrl-C ends it)", flush=True)
     with server:
         server.serve_forever()
     return 0
 
 
+def _name(arguments: argparse.Namespace) -> str:
+    return "across" if is_across(arguments, "--target") else name_of(arguments.experiment)
+
+
 def _content(arguments: argparse.Namespace) -> Content:
+    if is_across(arguments, "--target"):
+        from tuning.page.across import content_of_across
+
+        return content_of_across(across_of(arguments))
     from tuning.page.document import content_of
 
     outcome, text = recorded(arguments.experiment, arguments.storage, arguments.store)

@@ -8,7 +8,8 @@ from tuning.comparison import Comparison, Interval, Pair, StrategyRow, StudyRow
 from tuning.comparison.digits import decimals_for
 from tuning.comparison.verdict import shown_interval
 
-TEST, DIFFERENCE = "test [95 %]", "difference [95 %]"  # an interval on two lines cannot be read
+INTERVAL = "[95 %]"  # ends the heading of a column with intervals: one on two lines cannot be read
+TEST, DIFFERENCE = f"test {INTERVAL}", f"difference {INTERVAL}"
 NUMBERS = frozenset(
     {"device-s", "epochs", "rank", "p corr.", "P(A>B)", "seeds", "can tell"}
 )  # columns that are right-aligned

@@ -50,6 +50,12 @@ def corrected(pairs: Sequence[Two], found: Sequence[float | None], baseline: Has
     return told
 
 
+def holm(found: Sequence[float]) -> list[float]:
+    """Each p, corrected for their number with nothing known of what they have to do with each other."""
+    p = np.array(found, dtype=float)
+    return [float(value) for value in _weighted_holm(p, np.full(len(p), 1 / max(1, len(p))))]
+
+
 def _closed(p: np.ndarray, inside: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The largest p of the hypotheses that a pair is part of; `inside`: (hypotheses, pairs)."""
     inside = inside[inside.any(axis=1)]

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.errors import InputError
 from tuning import core_yaml
 from tuning.comparison import Comparison
-from tuning.given import experiment_name, positive, score, training_seed
+from tuning.given import experiment_name, positive, score, short, training_seed
 from tuning.outcome import ExperimentOutcome
 from tuning.spec import ExperimentSpec, load_spec
+
+if TYPE_CHECKING:
+    from tuning.across import Across
 
 STORAGE = "runs"  # where the run folders are, as for the command line
 
@@ -114,6 +117,28 @@ def compare(
     currency = next((study.price.currency for study in outcome.studies if study.price), "")
     asked = None if price is None else Price(positive("price", price), currency)
     return compared(outcome, spec=spec, target=None if target is None else score("target", target), price=asked)
+
+
+def compare_across(
+    experiments: Sequence[ExperimentOutcome | str | Path], *, storage: str | Path = STORAGE, store: str | None = None
+) -> Across:
+    """Compare the strategies over several experiments, each a task; `print` shows the tables and the verdict.
+
+    Args:
+        experiments: two or more, each an outcome, or a name, run folder or URI.
+        storage, store: as in `load_outcome`.
+
+    Raises:
+        InputError: they cannot be compared: see `tuning.across.compare_across`.
+        UnknownExperiment: there is no such experiment.
+    """
+    from tuning.across import compare_across as compared
+
+    if isinstance(experiments, str | Path | ExperimentOutcome):
+        raise InputError("experiments", short(experiments), "is one, not a list of several", "give [one, another]")
+    return compared(
+        [one if isinstance(one, ExperimentOutcome) else _recorded(one, storage, store)[0] for one in experiments]
+    )
 
 
 def report(

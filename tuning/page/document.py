@@ -70,7 +70,7 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
     comparison = compare(outcome, spec=spec.raw, target=target)
     figures = all_figures(outcome, comparison, spec)
     body = (
-        _environment()
+        environment()
         .get_template("body.html")
         .render(
             outcome=outcome,
@@ -87,7 +87,7 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
         )
     )
     drawn = {figure.id: figure.to_json() for figure in figures if not figure.missing}
-    return Content(f"{outcome.name} · tunefleet", body, _finite(drawn))
+    return Content(f"{outcome.name} · tunefleet", body, finite(drawn))
 
 
 def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: RecordedSpec) -> list[Figure]:
@@ -113,7 +113,7 @@ def page(content: Content, *, live: bool = False) -> str:
     """
     plotly, script = _plotly(), _script()
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             title=content.title,
@@ -148,12 +148,12 @@ def _in_script(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """NaN and infinity as null: JSON has no word for them."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
@@ -179,7 +179,8 @@ def _part(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Of the page's templates."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("tuning.page", "parts")

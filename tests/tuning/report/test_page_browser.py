@@ -16,7 +16,10 @@ import pytest
 from tests.support.browser import chromium
 from tests.support.page_outcomes import HOSTILE, asha, everything, grid, pbt, spec_text
 from tests.support.serving import serving
+from tests.support.several_experiments import alike_everywhere
+from tuning.across import compare_across
 from tuning.page import live
+from tuning.page.across import content_of_across
 from tuning.page.document import content_of, page
 from tuning.page.live import PageServer
 
@@ -355,3 +358,21 @@ def test_axe_finds_nothing_that_keeps_anybody_out(small: Opened, scheme: Literal
     )
     found = axe.Axe().run(small.page)
     assert found.response["violations"] == [], found.generate_report()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_several_experiments_is_drawn_and_fits_the_screen(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    names = {"hyperopt_asha": 0.02, "random_asha": 0.012, "grid": 0.0}
+    file = tmp_path / "across.html"
+    file.write_text(page(content_of_across(compare_across(alike_everywhere(3, names)))), encoding="utf-8")
+    opened = Opened(browser, file.as_uri(), width)
+    figures = ["ranks", "profiles", "middles", "chances"]
+    assert {id: opened.page.evaluate(MARKS, id) > 0 for id in figures} == dict.fromkeys(figures, True)
+    assert opened.complaints == []
+    assert [url for url in opened.requests if not url.startswith(("data:", "blob:"))] == [file.as_uri()]
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert opened.page.evaluate(OVERFLOW) == []
+    assert {id: crowd for id in figures if (crowd := opened.page.evaluate(CROWDED, id))} == {}
+    opened.context.close()

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainables.errors import InputError as InputError
+    from tuning.across import Across as Across
     from tuning.comparison import Comparison as Comparison
     from tuning.experiments import UnknownExperiment as UnknownExperiment
     from tuning.notebook.commands import compare as compare
+    from tuning.notebook.commands import compare_across as compare_across
     from tuning.notebook.commands import experiments as experiments
     from tuning.notebook.commands import load_outcome as load_outcome
     from tuning.notebook.commands import report as report
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "Across": "tuning.across",
     "Comparison": "tuning.comparison",
     "ExperimentOutcome": "tuning.outcome",
     "ExperimentSpec": "tuning.spec",
@@ -48,6 +51,7 @@ _HOMES = {
     "TrialOutcome": "tuning.outcome",
     "UnknownExperiment": "tuning.experiments",
     "compare": "tuning.notebook.commands",
+    "compare_across": "tuning.notebook.commands",
     "experiments": "tuning.notebook.commands",
     "hyperparameter_search": "tuning.user_trainer.search",
     "install": "tuning.user_trainer.install",

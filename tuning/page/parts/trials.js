@@ -54,6 +54,7 @@ function conditionsOf(text, columns) {
 }
 
 function filterTrials() {
+  if (!trialTable()) return;  // the page of several experiments has none
   const columns = trialColumns();
   const { tests, unknown } = conditionsOf(document.getElementById('find-trials').value, columns);
   for (const name of ['strategy', 'state']) {
@@ -96,6 +97,7 @@ function chooseTrial(box) {
 
 // Ticks the boxes of the chosen trials, and shows them once there are two; also after a live update.
 function compareTrials() {
+  if (!trialTable()) return;
   const found = new Map();
   document.querySelectorAll('.choose').forEach((box) => {
     box.checked = compared.includes(box.dataset.trial);

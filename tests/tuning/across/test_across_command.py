@@ -1,0 +1,125 @@
+"""`compare` and `report` with `--across`: experiments in their run folders, in any order of words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tunefleet
+from tests.support.outcomes import report, scored
+from tests.support.specs import GOOD
+from tests.support.stores import SPACE, open_study
+from tuning import cli
+from tuning.outcome import TrialState
+from tuning.spec import load_spec
+from tuning.store.study_store import StudyStore
+
+pytestmark = pytest.mark.unit
+
+NAMES = ("first", "second", "third")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three run folders as finished runs leave them: two strategies with two seeds each, and one more in the first."""
+    place = tmp_path_factory.mktemp("across")
+    for index, name in enumerate(NAMES):
+        spec = load_spec(GOOD, [f"name={name}", f"cluster.storage={place / 'runs'}"])
+        spec.run_folder.mkdir(parents=True)
+        (spec.run_folder / "spec.yaml").write_text(spec.to_yaml())
+        store = StudyStore(f"sqlite:///{spec.run_folder / 'study.db'}")
+        strategies = {"grid": 0.7, "pbt": 0.8, **({"random": 0.6} if index == 0 else {})}
+        for strategy, score in strategies.items():
+            for seed in (0, 1):
+                writer = open_study(
+                    store, experiment=name, digest=spec.digest(), strategy=strategy, kind=strategy, seed=seed,
+                    attributes={}, spec_yaml=spec.to_yaml(),
+                )  # fmt: skip
+                writer.begin_trial("a", {"learning_rate": 0.1, "optim": "sgd"}, SPACE.to_optuna())
+                writer.add_report("a", report(1, score))
+                writer.end_trial("a", TrialState.COMPLETED)
+                writer.set_test(scored("a", 1.0, score + index / 100 + seed / 1000))
+                writer.finish()
+        store.close()
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _there(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUNEFLEET_STORE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("runs").symlink_to(folder / "runs")
+
+
+@pytest.mark.parametrize(
+    "words", [[*NAMES, "--across"], ["--across", *NAMES], ["first", "--across", "second", "third"]], ids=str
+)
+def test_experiments_are_compared_as_tasks_in_any_order_of_words(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compare", *words]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("2 strategies over 3 tasks\n")
+    assert " ".join(told.split()).count("3 tasks: no test of two strategies over tasks can show a difference") == 1
+    assert "random (not in second and third)" in " ".join(told.split())
+
+
+def test_the_same_from_python() -> None:
+    first, *others = NAMES
+    across = tunefleet.compare_across([tunefleet.load_outcome(first), *others])
+    assert str(across).startswith("2 strategies over 3 tasks\n")
+    assert repr(across).startswith("<Across first, second, third: Over 3 tasks pbt has the best mean rank")
+    with pytest.raises(tunefleet.InputError, match=r"experiments: 'first': is one, not a list"):
+        tunefleet.compare_across("first")
+
+
+def test_json_markdown_and_csv_hold_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", *NAMES, "--across", "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert [row["strategy"] for row in plain["rows"]] == ["pbt", "grid"]
+    assert [task["experiment"] for task in plain["tasks"]] == list(NAMES)
+    assert plain["pairs"][0]["wins"] == 3
+    assert cli.main(["compare", *NAMES, "--across", "--format", "markdown"]) == 0
+    assert "| pbt - grid | 3 : 0 | 100 % | 0.250 |" in capsys.readouterr().out
+    assert cli.main(["compare", *NAMES, "--across", "--format", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 3 * 2
+
+
+def test_the_page_of_several_experiments_is_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", *NAMES, "--across"]) == 0
+    assert capsys.readouterr().out.startswith("across.html is written")
+    text = Path("across.html").read_text()
+    assert "<title>first, second, third · tunefleet</title>" in text
+    assert text.count("<figure") == 4
+    assert cli.main(["report", *NAMES, "--across", "--out", "own.html"]) == 0
+    assert Path("own.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["compare", *NAMES], "EXPERIMENT: 'first second third': are several; add --across to compare over them"),
+        (["report", "first", "second"], "EXPERIMENT: 'first second': are several; add --across"),
+        (["compare", "first", "--across"], "experiments: 'first': one alone is no comparison over tasks"),
+        (["compare", "first", "first", "--across"], "experiments: 'first': is given twice"),
+        (["compare", *NAMES, "--across", "--target", "0.5"], "--target: 0.5: is about one experiment"),
+        (["compare", *NAMES, "--across", "--price", "2"], "--price: 2.0: is about one experiment"),
+        (["report", *NAMES, "--across", "--target", "0"], "--target: 0.0: is about one experiment"),
+        (["compare", "first", "secnd", "--across"], "did you mean second?"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_with_status_2(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_an_unknown_option_or_a_word_too_many_is_still_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["compare", *NAMES, "--accross", "x"], ["results", "first", "second"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(words)
+        assert stop.value.code == 2
+        assert "unrecognized arguments" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""Several experiments' outcomes in, the comparison over them out: what stands in it is computed beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from tuning.across.aggregates import (
+    bounds,
+    improvement,
+    interval_of,
+    middle,
+    normalised,
+    profile,
+    resampled,
+    thresholds_of,
+)
+from tuning.across.shapes import Across, AcrossPair, AcrossRow, Friedman, TaskRow
+from tuning.across.tasks import Gathered, Task, gather, one_data
+from tuning.across.tested import friedman, least_p, ranks_of, signed_ranks, tasks_needed, wilcoxon_p
+from tuning.across.words import SCALE, caveats_of, verdict_of
+from tuning.comparison.multiple import holm
+from tuning.comparison.pairs import ALPHA
+from tuning.comparison.verdict import names
+from tuning.outcome import ExperimentOutcome
+
+NORMALISED = "normalised scores"
+DIGITS = 12  # beyond them is what additions leave
+
+
+def compare_across(outcomes: Sequence[ExperimentOutcome]) -> Across:
+    """Compares the strategies that all of `outcomes` have, each outcome a task; finished or not.
+
+    Strategies are the same where name and kind are. Metrics may differ.
+
+    Raises:
+        InputError: fewer than two experiments, one given twice, one without a study, fewer than two strategies in
+            common, or fewer than two experiments in which all of these have a test score.
+    """
+    found = gather(outcomes)
+    tasks = tuple(map(_task_row, found.tasks))
+    pairs, differences = _pairs(found, tasks)
+    withheld = _withheld(found.tasks)
+    rows = _rows(found, tasks)
+    ranks = np.array([task.ranks for task in tasks])
+    across = Across(
+        tasks=tasks,
+        strategies=found.strategies,
+        rows=rows,
+        pairs=tuple(replace(pair, shown=pair.shown and withheld is None) for pair in pairs),
+        friedman=_friedman(ranks),
+        least_p=least_p(len(tasks)),
+        tasks_needed=tasks_needed(len(pairs)),
+        differences=differences,
+        thresholds=_thresholds(found.tasks),
+        left_out=found.left_out,
+        withheld=withheld,
+        scale=SCALE,
+        verdict="",
+        caveats=(),
+    )
+    return replace(across, verdict=verdict_of(across), caveats=caveats_of(across, found.tasks))
+
+
+def _task_row(task: Task) -> TaskRow:
+    scaled = normalised(np.array(task.means), task.means, task.mode)
+    return TaskRow(
+        experiment=task.experiment,
+        metric=task.metric,
+        mode=task.mode,
+        seeds=task.seeds,
+        scores=tuple(map(tuple, task.scores.tolist())),
+        means=task.means,
+        ranks=ranks_of(task.means, task.mode),
+        normalised=None if scaled is None else tuple(scaled.tolist()),
+        device_seconds=task.device_seconds,
+    )
+
+
+def _scaled(tasks: Sequence[Task]) -> list[np.ndarray]:
+    """The normalised scores of all searches, task by task; a task that tells no strategies apart is left out."""
+    found = (normalised(task.scores, task.means, task.mode) for task in tasks)
+    return [scores for scores in found if scores is not None]
+
+
+def _thresholds(tasks: Sequence[Task]) -> tuple[float, ...]:
+    scaled = _scaled(tasks)
+    return tuple(thresholds_of(scaled).tolist()) if scaled else ()
+
+
+def _rows(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[AcrossRow, ...]:
+    scaled, thresholds = _scaled(found.tasks), np.array(_thresholds(found.tasks))
+    drawn = resampled(scaled)
+    seeds = sum(scores.shape[-1] for scores in scaled)
+    middles = middle(scaled) if scaled else None
+    drawn_middles = None if drawn is None else middle(drawn)
+    rows = []
+    for place, name in enumerate(found.strategies):
+        low, high = (np.array([]), np.array([]))
+        if drawn is not None:
+            low, high = bounds(profile(drawn, place, thresholds))
+        row = AcrossRow(
+            strategy=name,
+            rank=float(np.mean([task.ranks[place] for task in tasks])),
+            best_in=sum(task.ranks[place] == min(task.ranks) for task in tasks),
+            middle=None if middles is None else round(float(middles[place]), DIGITS) + 0.0,  # and no -0
+            interval=None if drawn_middles is None else interval_of(drawn_middles[place], seeds),
+            profile=tuple(profile(scaled, place, thresholds).tolist()) if scaled else (),
+            profile_low=tuple(low.tolist()),
+            profile_high=tuple(high.tolist()),
+            device_seconds=sum(task.device_seconds[place] for task in tasks),
+        )
+        rows.append(row)
+    return tuple(sorted(rows, key=lambda row: row.rank))
+
+
+def _pairs(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair, ...], str]:
+    """Every two strategies, and what their differences are of."""
+    metrics = {(task.metric, task.mode) for task in tasks}
+    of = tasks[0].metric if len(metrics) == 1 else NORMALISED
+    levels = np.array([_levels(task, of) for task in tasks])  # (tasks, strategies), more is better
+    ahead = [task.ahead for task in found.tasks]
+    drawn, seeds = resampled(ahead), sum(len(task.seeds) for task in tasks)
+    pairs = []
+    for pair in combinations(range(len(found.strategies)), 2):
+        one, other = pair if signed_ranks(_differences(levels, *pair)) >= 0 else pair[::-1]
+        differences = _differences(levels, one, other)
+        pairs.append(
+            AcrossPair(
+                first=found.strategies[one],
+                second=found.strategies[other],
+                wins=int((differences > 0).sum()),
+                losses=int((differences < 0).sum()),
+                better=float(improvement(ahead, one, other)),
+                interval=None if drawn is None else interval_of(improvement(drawn, one, other), seeds),
+                p=wilcoxon_p(differences),
+                corrected=1.0,
+                shown=False,
+            )
+        )
+    corrected = holm([pair.p for pair in pairs])
+    judged = (replace(pair, corrected=p, shown=p <= ALPHA) for pair, p in zip(pairs, corrected, strict=True))
+    return tuple(sorted(judged, key=lambda pair: (pair.p, -pair.better))), of
+
+
+def _differences(levels: np.ndarray, one: int, other: int) -> np.ndarray:
+    """Task by task; to 9 digits, so that those that are equal on paper are ties."""
+    return np.array([float(f"{difference:.9g}") for difference in levels[:, one] - levels[:, other]])
+
+
+def _levels(task: TaskRow, of: str) -> list[float]:
+    """The means as the signed-rank tests take them."""
+    if of == NORMALISED:
+        return list(task.normalised or [0.0] * len(task.means))
+    return [mean if task.mode == "max" else -mean for mean in task.means]
+
+
+def _friedman(ranks: np.ndarray) -> Friedman | None:
+    return friedman(ranks) if ranks.shape[1] > 2 else None
+
+
+def _withheld(tasks: Sequence[Task]) -> str | None:
+    if same := one_data(tasks):
+        return f"{names([f'{one} and {other}' for one, other in same])} have the same data, so they are no two tasks"
+    if lost := [f"{one} of {task.experiment}" for task in tasks for one in task.lost]:
+        return (
+            f"nothing stands for the lost {names(lost)}, and the seeds that are left were chosen by who survived them"
+        )
+    return None

@@ -1,0 +1,163 @@
+"""From the outcomes of several experiments to tasks with the test scores of the strategies that all of them have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from trainables.errors import InputError
+from tuning.comparison.failed import filled
+from tuning.comparison.repeats import distinct
+from tuning.comparison.scores import Scored, scored
+from tuning.comparison.verdict import names
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
+
+FEWEST = 2  # tasks, and strategies
+CHANGES = 10  # places at which the labels of a split must change for two equal lists of them to be no accident
+
+BySeed = Mapping[int, Scored]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One experiment's test scores of the strategies in question."""
+
+    experiment: str
+    metric: str
+    mode: Literal["max", "min"]
+    seeds: tuple[int, ...]
+    scores: np.ndarray  # (strategies, seeds)
+    device_seconds: tuple[float, ...]  # by strategy
+    data: frozenset[object]  # what tells the data from that of other experiments; empty: nothing is recorded
+    unfinished: tuple[str, ...]  # studies
+    stand_ins: tuple[str, ...]  # failed searches for which another score counts
+    lost: tuple[str, ...]  # searches without a score, nor one that counts for it, where another strategy has one
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """Over seeds, by strategy; to 12 digits, so that the order of additions breaks no tie."""
+        return tuple(float(f"{math.fsum(row) / len(row):.12g}") for row in self.scores.tolist())
+
+    @property
+    def ahead(self) -> np.ndarray:
+        """The scores with the sign at which more is better."""
+        return self.scores if self.mode == "max" else -self.scores
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All tasks that can be compared, and what cannot."""
+
+    tasks: tuple[Task, ...]
+    strategies: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def gather(outcomes: Sequence[ExperimentOutcome]) -> Gathered:
+    """The tasks, with the strategies that all experiments have under one name and of one kind.
+
+    Raises:
+        InputError: fewer than two experiments, one given twice, one without a study, fewer than two strategies in
+            common, or fewer than two experiments in which all of these have a test score.
+    """
+    given = [outcome.name for outcome in outcomes]
+    _refuse(outcomes, given)
+    kinds = {outcome.name: {study.strategy: study.kind for study in outcome.studies} for outcome in outcomes}
+    everywhere = list(dict.fromkeys(name for found in kinds.values() for name in found))
+    strategies = [name for name in everywhere if len({found.get(name) for found in kinds.values()}) == 1]
+    left_out = [_why_left_out(name, kinds) for name in everywhere if name not in strategies]
+    if len(strategies) < FEWEST:
+        told = "; ".join(f"{name} has {', '.join(found)}" for name, found in kinds.items())
+        rule = f"have {'one strategy' if strategies else 'no strategies'} in common ({told})"
+        raise InputError("experiments", ", ".join(given), rule, "name experiments that share two strategies at least")
+    tasks = []
+    for outcome in outcomes:
+        task = _task(outcome, strategies)
+        if isinstance(task, str):
+            left_out.append(task)
+        else:
+            tasks.append(task)
+    if len(tasks) < FEWEST:
+        rule = f"fewer than two of them can be compared; left out: {'; '.join(left_out)}"
+        step = "name others, or score these on test (`test: true`)"
+        raise InputError("experiments", ", ".join(given), rule, step)
+    return Gathered(tuple(tasks), tuple(strategies), tuple(left_out))
+
+
+def one_data(tasks: Sequence[Task]) -> list[tuple[str, str]]:
+    """Every two experiments over the same data: they are no two tasks."""
+    return [
+        (one.experiment, other.experiment)
+        for index, one in enumerate(tasks)
+        for other in tasks[index + 1 :]
+        if one.data & other.data
+    ]
+
+
+def _refuse(outcomes: Sequence[ExperimentOutcome], given: Sequence[str]) -> None:
+    if len(given) < FEWEST:
+        step = "name another experiment, or leave --across out"
+        raise InputError("experiments", ", ".join(given), "one alone is no comparison over tasks", step)
+    if twice := [name for name in dict.fromkeys(given) if given.count(name) > 1]:
+        raise InputError("experiments", twice[0], "is given twice, and each task counts once", "leave one out")
+    if bare := [outcome.name for outcome in outcomes if not outcome.studies]:
+        raise InputError("experiments", bare[0], "holds no study", "run it first")
+
+
+def _why_left_out(strategy: str, kinds: Mapping[str, Mapping[str, str]]) -> str:
+    missing = [name for name, found in kinds.items() if strategy not in found]
+    if missing:
+        return f"{strategy} (not in {names(missing)})"
+    return f"{strategy} ({', '.join(f'of kind {found[strategy]} in {name}' for name, found in kinds.items())})"
+
+
+def _task(outcome: ExperimentOutcome, strategies: Sequence[str]) -> Task | str:
+    """The task, or why it is left out."""
+    studies: dict[str, list[StudyOutcome]] = {}
+    for study in outcome.studies:
+        studies.setdefault(study.strategy, []).append(study)
+    completed = filled(studies, {name: [scored(study) for study in found] for name, found in studies.items()})
+    by_seed = {name: {test.seed: test for test in completed.tests[name] if test is not None} for name in strategies}
+    if bare := [name for name in strategies if not by_seed[name]]:
+        return f"{outcome.name} (no test score of {names(bare)})"
+    seeds = distinct(*by_seed.values())
+    if not seeds:
+        return f"{outcome.name} (no seed with a test score of each strategy)"
+    first = outcome.studies[0]
+    own = [study for name in strategies for study in studies[name]]
+    return Task(
+        experiment=outcome.name,
+        metric=first.metric,
+        mode=first.mode,
+        seeds=tuple(seeds),
+        scores=np.array([[by_seed[name][seed].score for seed in seeds] for name in strategies]),
+        device_seconds=tuple(math.fsum(map(_cost, studies[name])) for name in strategies),
+        data=_data(own, by_seed.values()),
+        unfinished=tuple(f"{one.strategy} seed {one.seed}" for one in own if one.state is not StudyState.FINISHED),
+        stand_ins=tuple(f"{one.strategy} seed {one.seed}" for one in completed.stand_ins if one.strategy in strategies),
+        lost=tuple(
+            f"{name} seed {seed}"
+            for name in strategies
+            for seed in sorted(completed.lost[name])
+            if any(seed in found for found in by_seed.values())
+        ),
+    )
+
+
+def _cost(study: StudyOutcome) -> float:
+    return study.device_seconds + sum(one.device_seconds for one in study.confirmations)
+
+
+def _data(studies: Sequence[StudyOutcome], by_seed: Iterable[BySeed]) -> frozenset[object]:
+    """The fingerprints of all rows, and the labels of the test rows: another subset of train leaves these unchanged."""
+    found: set[object] = {mark for one in studies if (mark := one.attributes.get("data_fingerprint")) is not None}
+    for tests in by_seed:
+        for test in tests.values():
+            for said in test.said:
+                if int((np.diff(said.labels) != 0).sum()) >= CHANGES:
+                    found.add(said.labels)
+    return frozenset(found)
