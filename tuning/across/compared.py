@@ -164,7 +164,8 @@ def _friedman(ranks: np.ndarray) -> Friedman | None:
 
 def _withheld(tasks: Sequence[Task]) -> str | None:
     if same := one_data(tasks):
-        return f"{names([f'{one} and {other}' for one, other in same])} have the same data, so they are no two tasks"
+        told = names([f"{one} and {other}" for one, other in same])
+        return f"{told} have the same data or scores, so they are no two tasks"
     if lost := [f"{one} of {task.experiment}" for task in tasks for one in task.lost]:
         return (
             f"nothing stands for the lost {names(lost)}, and the seeds that are left were chosen by who survived them"

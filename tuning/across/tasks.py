@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 
 FEWEST = 2  # tasks, and strategies
 CHANGES = 10  # places at which the labels of a split must change for two equal lists of them to be no accident
+DIFFERENT = 3  # scores that an experiment must have for two equal tables of them to be no accident
 
 BySeed = Mapping[int, Scored]
 
@@ -32,7 +33,7 @@ class Task:
     seeds: tuple[int, ...]
     scores: np.ndarray  # (strategies, seeds)
     device_seconds: tuple[float, ...]  # by strategy
-    data: frozenset[object]  # what tells the data from that of other experiments; empty: nothing is recorded
+    data: frozenset[object]  # what tells it from other experiments; empty: nothing is recorded
     unfinished: tuple[str, ...]  # studies
     stand_ins: tuple[str, ...]  # failed searches for which another score counts
     lost: tuple[str, ...]  # searches without a score, nor one that counts for it, where another strategy has one
@@ -89,7 +90,7 @@ def gather(outcomes: Sequence[ExperimentOutcome]) -> Gathered:
 
 
 def one_data(tasks: Sequence[Task]) -> list[tuple[str, str]]:
-    """Every two experiments over the same data: they are no two tasks."""
+    """Every two experiments over the same data, or with the same scores throughout: they are no two tasks."""
     return [
         (one.experiment, other.experiment)
         for index, one in enumerate(tasks)
@@ -136,7 +137,7 @@ def _task(outcome: ExperimentOutcome, strategies: Sequence[str]) -> Task | str:
         seeds=tuple(seeds),
         scores=np.array([[by_seed[name][seed].score for seed in seeds] for name in strategies]),
         device_seconds=tuple(math.fsum(map(_cost, studies[name])) for name in strategies),
-        data=_data(own, by_seed.values()),
+        data=_data(own, list(by_seed.values())),
         unfinished=tuple(f"{one.strategy} seed {one.seed}" for one in own if one.state is not StudyState.FINISHED),
         stand_ins=tuple(f"{one.strategy} seed {one.seed}" for one in completed.stand_ins if one.strategy in strategies),
         lost=tuple(
@@ -152,12 +153,16 @@ def _cost(study: StudyOutcome) -> float:
     return study.device_seconds + sum(one.device_seconds for one in study.confirmations)
 
 
-def _data(studies: Sequence[StudyOutcome], by_seed: Iterable[BySeed]) -> frozenset[object]:
-    """The fingerprints of all rows, and the labels of the test rows: another subset of train leaves these unchanged."""
+def _data(studies: Sequence[StudyOutcome], by_seed: Sequence[BySeed]) -> frozenset[object]:
+    """The fingerprints of all rows; the labels of the test rows, which another subset of train leaves unchanged; and
+    all scores, which are equal where one experiment was run under two names."""
     found: set[object] = {mark for one in studies if (mark := one.attributes.get("data_fingerprint")) is not None}
     for tests in by_seed:
         for test in tests.values():
             for said in test.said:
                 if int((np.diff(said.labels) != 0).sum()) >= CHANGES:
                     found.add(said.labels)
+    scores = tuple((seed, test.score) for tests in by_seed for seed, test in sorted(tests.items()))
+    if len({score for _, score in scores}) >= DIFFERENT:
+        found.add(scores)
     return frozenset(found)

@@ -215,8 +215,15 @@ def test_experiments_over_the_same_data_are_no_two_tasks() -> None:
     across = compare_across(outcomes)
     assert not any(pair.shown for pair in across.pairs)
     assert across.verdict.endswith(
-        "Nothing is claimed over tasks: task0 and task7 have the same data, so they are no two tasks."
+        "Nothing is claimed over tasks: task0 and task7 have the same data or scores, so they are no two tasks."
     )
+
+
+def test_one_experiment_under_two_names_is_no_two_tasks() -> None:
+    outcomes = alike_everywhere(7)
+    across = compare_across([*outcomes, replace(outcomes[2], name="again")])
+    assert "task2 and again have the same data or scores, so they are no two tasks" in across.verdict
+    assert not any(pair.shown for pair in across.pairs)
 
 
 def test_the_same_test_rows_are_seen_through_another_subset_of_train() -> None:
