@@ -28,7 +28,7 @@ CSV_COLUMNS = (
     *("cost_to_target", "device_seconds", "confirming", "money", "epochs", "reports"),
     *("trials", "completed", "stopped", "failed", "running"),
 )
-COMPARISON_VERSION = 3  # of the JSON; moves when a key does
+COMPARISON_VERSION = 4  # of the JSON; moves when a key does
 
 
 def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:

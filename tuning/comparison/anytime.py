@@ -4,16 +4,19 @@ The cost of a moment is the whole study's, not the sum of its reports: all devic
 starts, checkpoints and idle slots included, in the runs before an interruption too. It is recorded with each report.
 Older versions recorded only when each report came and how long the study held its slots in all: there a report's place
 is counted back from the study's end, and every second costs the study's average. Time in which such a study did not run
-is no cost: it is taken out of the longest silences between reports.
+is no cost: it is taken out of the longest silences between reports. What an interruption made a study compute again is
+cost, which moves all that comes after it to the right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from trainables.reporting import Report
+from tuning.comparison.bands import rising_band
+from tuning.comparison.scores import scored
 from tuning.comparison.shapes import Anytime, Curve, Reach, Step
 from tuning.outcome import StudyOutcome
 
@@ -32,7 +35,16 @@ def curve_of(study: StudyOutcome) -> Curve:
         score = report.metrics[study.metric]
         if not steps or sign * score > sign * steps[-1].score:
             steps.append(Step(cost, score))
-    return Curve(study.seed, tuple(steps), study.device_seconds)
+    again = [one.validation[study.metric] for one in study.confirmed() if one.validation]
+    test = scored(study)
+    return Curve(
+        study.seed,
+        tuple(steps),
+        study.device_seconds,
+        confirming=sum(one.device_seconds for one in study.confirmations),
+        confirmed=float(np.mean(again)) if again else None,
+        test=None if test is None else test.score,
+    )
 
 
 def _estimated(study: StudyOutcome, reports: Sequence[Report], end: float) -> list[float]:
@@ -57,16 +69,39 @@ def _estimated(study: StudyOutcome, reports: Sequence[Report], end: float) -> li
     return np.clip(end - before_end * rate, 0.0, max(0.0, end)).tolist()  # type: ignore[no-any-return]
 
 
-def band(strategy: str, curves: Sequence[Curve], mode: str, end: float) -> Anytime:
-    """Median and quartiles over `curves` at costs from 0 to `end`."""
+def band(
+    strategy: str,
+    curves: Sequence[Curve],
+    mode: str,
+    end: float,
+    *,
+    within: tuple[float, float] = (-np.inf, np.inf),
+    best: float | None = None,
+) -> Anytime:
+    """The mean over `curves` at costs from 0 to `end`, with its simultaneous band.
+
+    Args:
+        within: the scores that there can be.
+        best: the best score known; regret is told against it.
+    """
     cost = np.linspace(0.0, end, GRID)
     sign = 1 if mode == "max" else -1
     scores = np.stack([_at(curve, cost, sign) for curve in curves])  # seeds x costs, larger is better
-    # Scores that were reached, none in between: beside one that is not there yet, a mean would be nothing at all.
-    low, lower = np.quantile(scores, (0.25, 0.5), axis=0, method="lower")
-    upper, high = np.quantile(scores, (0.5, 0.75), axis=0, method="higher")
-    median = np.where(np.isinf(lower), -np.inf, (lower + upper) / 2)
-    return Anytime(strategy, tuple(curves), tuple(cost.tolist()), *(_told(part, sign) for part in (median, low, high)))
+    known = np.isfinite(scores).all(axis=0)  # beside a score that is not there yet, a mean would be nothing at all
+    mean = np.where(known, np.where(np.isfinite(scores), scores, 0.0).mean(axis=0), np.nan)
+    low, high = np.full(GRID, np.nan), np.full(GRID, np.nan)
+    if known.any() and (found := rising_band(scores[:, known])) is not None:
+        bounds = sorted(sign * bound for bound in within)
+        low[known], high[known] = np.clip(found, *bounds)
+    regret = np.full(GRID, np.nan) if best is None else np.maximum(0.0, sign * best - mean)
+    told = (_told(part, sign) for part in (mean, low, high))
+    return Anytime(strategy, tuple(curves), tuple(cost.tolist()), *told, regret=_told(regret, 1))
+
+
+def best_of(curves: Iterable[Curve], mode: str) -> float | None:
+    """The best score of all `curves`; None before the first."""
+    found = (curve.steps[-1].score for curve in curves if curve.steps)
+    return (max if mode == "max" else min)(found, default=None)
 
 
 def reach_of(curves: Sequence[Curve], mode: str, target: float) -> Reach:
@@ -91,4 +126,4 @@ def _at(curve: Curve, cost: np.ndarray, sign: int) -> np.ndarray:
 
 
 def _told(scores: np.ndarray, sign: int) -> tuple[float | None, ...]:
-    return tuple(None if np.isinf(score) else sign * score for score in scores.tolist())
+    return tuple(None if np.isnan(score) else sign * score for score in scores.tolist())

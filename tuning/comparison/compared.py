@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from trainables.errors import InputError
 from tuning.budget import Price
 from tuning.comparison.advice import advice_of
-from tuning.comparison.anytime import band, curve_of, reach_of
+from tuning.comparison.anytime import band, best_of, curve_of, reach_of
 from tuning.comparison.caveats import caveats_of
+from tuning.comparison.expected_best import RANDOM, expected_of, why_none
 from tuning.comparison.failed import DEFAULTS, filled
 from tuning.comparison.origins import alike, origins_of, told
 from tuning.comparison.pairs import pairs_of
@@ -64,11 +66,22 @@ def compare(
     target = _worst_final(curves.values(), first.mode) if target is None else target
     price = first.price if price is None else price
     end = max(curve.end for found in curves.values() for curve in found)
+    within = (0.0, 1.0) if first.metric in UNIT_METRICS else (-math.inf, math.inf)
+    found = best_of((curve for own in curves.values() for curve in own), first.mode)
     origins = origins_of(outcome.studies)
     rows = tuple(
-        _strategy_row(studies, tests[name], origins, band(name, curves[name], first.mode, end), target, price)
+        _strategy_row(
+            studies,
+            tests[name],
+            origins,
+            band(name, curves[name], first.mode, end, within=within, best=found),
+            target,
+            price,
+        )
         for name, studies in by_strategy.items()
     )
+    randoms = [expected_of(studies) for studies in by_strategy.values() if studies[0].kind == RANDOM]
+    expected = tuple(one for one in randoms if one is not None)
     baseline, worthwhile = _baseline(rows, spec or {}), worthwhile_of(spec or {}, first.metric)
     pairs = pairs_of(
         with_draws(completed.tests, first.metric),
@@ -93,6 +106,8 @@ def compare(
         baseline=baseline.strategy,
         worthwhile=worthwhile,
         pairs=pairs,
+        expected=expected,
+        no_expected=None if expected else why_none([row.kind for row in rows]),
         ranks=ranks,
         ranked_by=ranked_by,
         price=price,

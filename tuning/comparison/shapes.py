@@ -83,6 +83,9 @@ class Curve:
     seed: int
     steps: tuple[Step, ...]  # the first report and each better one after it; () before the first
     end: float  # device-seconds of the whole study; from the last step to here, and beyond, the best stays
+    confirming: float = 0.0  # device-seconds of its confirmations, which come after `end`
+    confirmed: float | None = None  # mean validation score of the confirmed configuration; None: not confirmed
+    test: float | None = None  # of what was chosen
 
     def __repr__(self) -> str:
         return f"<Curve of seed {self.seed}: {len(self.steps)} steps in {self.end:g} device-seconds>"
@@ -90,20 +93,38 @@ class Curve:
 
 @dataclass(frozen=True)
 class Anytime:
-    """A strategy's curves, and their median and quartiles over seeds, at costs that all strategies share.
+    """A strategy's curves, and their mean over seeds, at costs that all strategies share.
 
-    A seed without a score so far counts as worse than any: while half of the seeds have none, the median is None.
+    While a seed has no score there is no mean. The band holds the whole mean curve of endless seeds at once, in 95 % of
+    experiments; it takes three seeds.
     """
 
     strategy: str
     curves: tuple[Curve, ...]
     cost: tuple[float, ...]  # device-seconds, from 0 to the most expensive study of the experiment
-    median: tuple[float | None, ...]  # one per cost
-    low: tuple[float | None, ...]  # the worse quartile: of up to four seeds the worst
-    high: tuple[float | None, ...]  # the better quartile: of up to four seeds the best
+    mean: tuple[float | None, ...]  # one per cost
+    low: tuple[float | None, ...]  # the worse end of the band; None: fewer than three seeds, or all have the same curve
+    high: tuple[float | None, ...]  # its better end
+    regret: tuple[float | None, ...]  # how much worse `mean` is than the best score of the experiment: 0 or more
 
     def __repr__(self) -> str:
         return f"<Anytime of {self.strategy}: {len(self.curves)} seeds at {len(self.cost)} costs>"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The expected best validation score of a random search of n trials, predicted from one of more, with its band."""
+
+    strategy: str
+    seeds: int
+    draws: int  # trials that it rests on, of all seeds: those that ended
+    failed: int  # of them: without a score, so worse than any
+    cut_off: int  # trials that did not end: not counted
+    trials: tuple[int, ...]  # n; from 1, or where no search is of failed trials alone, to the trials of one seed
+    cost: tuple[float, ...]  # device-seconds of n trials, at what one took on average, idle slots and starts included
+    expected: tuple[float, ...]
+    low: tuple[float | None, ...]  # the worse end of the band, in 95 % of experiments right at each n at once
+    high: tuple[float | None, ...]  # its better end; None beyond half of the trials: no band can be had there
 
 
 @dataclass(frozen=True)
@@ -230,6 +251,8 @@ class Comparison:
     baseline: str  # the strategy whose contrasts with all others are tested first
     worthwhile: float | None  # smallest difference of test scores that matters; None: not told
     pairs: tuple[Pair, ...]  # every two strategies: those with the baseline first, then the smallest p
+    expected: tuple[Expected, ...]  # one per random search whose trials are independent draws
+    no_expected: str | None  # why there is none
     ranks: tuple[Rank, ...]  # the best first; () with one strategy
     ranked_by: Literal["test", "validation"]
     price: Price | None  # of a device-hour; None: not known, so nothing is told in money

@@ -19,6 +19,7 @@ from tuning.outcome import ExperimentOutcome, StudyState, TrialState
 from tuning.page.anytime import anytime_figure
 from tuning.page.confirmed import confirmation_table, seed_figure
 from tuning.page.data import data_facts, data_table
+from tuning.page.expected import expected_figure
 from tuning.page.figure import Figure, Table, colours, dashes, number
 from tuning.page.hyperparameters import hyperparameter_figures
 from tuning.page.learning import learning_figure
@@ -95,6 +96,7 @@ def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: Record
     colour, dash, chosen = colours(outcome), dashes(outcome), winners(comparison)
     return [
         anytime_figure(comparison, colour, dash),
+        expected_figure(comparison, colour, dash),
         learning_figure(outcome, chosen, colour, dash),
         *hyperparameter_figures(outcome, spec, chosen, colour),
         lineage_figure(outcome),

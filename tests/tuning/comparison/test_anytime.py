@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 
 from tests.support.outcomes import report, study, trial
-from tuning.comparison.anytime import GRID, band, curve_of, reach_of
+from tuning.comparison.anytime import GRID, band, best_of, curve_of, reach_of
 from tuning.comparison.shapes import Curve, Step
+from tuning.outcome import Confirmation, Stretch
 
 pytestmark = pytest.mark.unit
 
@@ -59,26 +60,69 @@ def test_a_lower_score_is_the_better_one_when_the_mode_is_min() -> None:
     assert [step.score for step in curve_of(falling).steps] == [0.5, 0.3]
 
 
-def test_the_band_is_median_and_quartiles_over_seeds_without_interpolation() -> None:
-    ends = (10.0, 20.0, 40.0)
+def test_the_mean_begins_where_every_seed_has_a_score_and_studies_that_ended_keep_their_best() -> None:
     curves = [
         Curve(seed, (Step(cost, 0.1 * (seed + 1)),), end)
-        for seed, (cost, end) in enumerate(zip(ends, ends, strict=True))
+        for seed, (cost, end) in enumerate(((10.0, 10.0), (20.0, 20.0), (40.0, 50.0)))
     ]
-    found = band("grid", curves, "max", 40.0)
-    assert len(found.cost) == len(found.median) == GRID
-    at = dict(zip(found.cost, zip(found.low, found.median, found.high, strict=True), strict=True))
-    assert at[0.0] == (None, None, None)
-    assert at[10.0] == (None, None, 0.1)  # of three seeds two have no score yet
-    assert at[20.0] == (None, 0.1, 0.2)
-    assert at[40.0] == (0.1, 0.2, 0.1 * 3)  # the studies that ended before keep their best
-    assert found.median[-1] == 0.2
+    found = band("grid", curves, "max", 100.0, best=0.3)
+    assert len(found.cost) == len(found.mean) == len(found.regret) == GRID
+    at = dict(zip(found.cost, zip(found.mean, found.regret, strict=True), strict=True))
+    assert at[39.5] == (None, None)  # of three seeds one has no score yet
+    assert at[40.0] == at[100.0] == (pytest.approx(0.2), pytest.approx(0.1))
+    assert found.low[79] is None
+    low, high = found.low[80], found.high[80]
+    assert low is not None
+    assert high is not None
+    assert low < 0.2 < high
 
 
-def test_the_band_of_a_loss_has_the_worse_quartile_first() -> None:
+def test_a_band_takes_three_seeds_that_differ() -> None:
+    curves = [Curve(seed, (Step(0.0, 0.5 + seed / 10),), 1.0) for seed in range(3)]
+    for few in (curves[:1], curves[:2], [curves[0]] * 3):
+        found = band("grid", few, "max", 1.0)
+        assert found.mean[-1] is not None
+        assert set(found.low) == set(found.high) == {None}
+
+
+def test_the_band_of_a_loss_has_the_worse_end_first_and_no_score_beyond_those_that_there_can_be() -> None:
     curves = [Curve(seed, (Step(0.0, loss),), 1.0) for seed, loss in enumerate((0.2, 0.3, 0.4))]
-    found = band("grid", curves, "min", 1.0)
-    assert (found.low[-1], found.median[-1], found.high[-1]) == (0.4, 0.3, 0.2)
+    found = band("grid", curves, "min", 1.0, within=(0.0, 1.0), best=0.2)
+    low, mean, high, regret = found.low[-1], found.mean[-1], found.high[-1], found.regret[-1]
+    assert (mean, high, regret) == (pytest.approx(0.3), 0.0, pytest.approx(0.1))
+    assert low is not None
+    assert 0.3 < low <= 1.0
+
+
+def test_the_best_score_of_an_experiment_is_what_regret_is_told_against() -> None:
+    curves = [Curve(0, (Step(0.0, 0.5), Step(3.0, 0.8)), 5.0), Curve(1, (Step(2.0, 0.7),), 5.0), Curve(2, (), 5.0)]
+    assert best_of(curves, "max") == 0.8
+    assert best_of(curves[1:], "min") == 0.7
+    assert best_of(curves[2:], "max") is None
+
+
+def test_a_curve_knows_what_was_confirmed_for_what_cost_and_what_the_test_said() -> None:
+    searched = study("grid", [trial(0, [report(1, 0.8, time=10)])])
+    schedule = (Stretch(0.0, 1.0, {"learning_rate": 0.1}),)
+    trainings = tuple(
+        Confirmation(
+            *(1, "t0", 1.0, schedule, 0.8, seed, 7.0, 0.0),
+            validation={"accuracy": 0.7 + seed / 10},
+            test={"accuracy": 0.6 + seed / 10},
+        )
+        for seed in range(2)
+    )
+    curve = curve_of(dataclasses.replace(searched, confirmations=trainings))
+    assert (curve.confirming, curve.confirmed, curve.test) == (14.0, pytest.approx(0.75), pytest.approx(0.65))
+    assert curve.end == 100.0
+
+
+def test_what_an_interruption_made_the_study_compute_again_is_cost_and_the_time_before_it_went_on_is_not() -> None:
+    """Three reports a minute of work apart; the driver dies 30 s into the third epoch, and is resumed the next day."""
+    reports = [report(i, 0.5 + i / 10, time=time) for i, time in ((1, 60), (2, 120), (3, 120 + 30 + 86_400 + 60))]
+    costs = (60.0, 120.0, 210.0)  # as recorded: with the 30 s that were lost
+    killed = dataclasses.replace(trial(0, reports), costs=costs)
+    assert [step.cost for step in curve_of(study("grid", [killed], wall=210.0)).steps] == [60.0, 120.0, 210.0]
 
 
 def test_the_cost_to_a_target_is_censored_where_it_is_not_reached() -> None:

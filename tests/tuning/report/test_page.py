@@ -50,15 +50,55 @@ def figures(*studies: StudyOutcome) -> dict[str, Figure]:
     return {figure.id: figure for figure in all_figures(outcome, compare(outcome), SPEC)}
 
 
-def test_an_anytime_line_begins_where_half_of_the_seeds_have_a_score() -> None:
-    seeds = [study("grid", [trial(0, [report(90 + 4 * i, 0.5 + i / 10)])], seed=i, wall=100.0) for i in range(3)]
+def test_an_anytime_line_is_the_mean_from_where_every_seed_has_a_score() -> None:
+    seeds = [study("grid", [trial(0, [report(1, 0.5 + i / 10, time=4 * i)])], seed=i, wall=100.0) for i in range(3)]
     info = anytime_info(compare(ExperimentOutcome("e", "d", tuple(seeds))).rows[0].anytime)
-    assert info.seeds == 3
-    assert {score for _, score in info.median} <= {0.5, 0.6}
-    assert info.median[-1] == (100.0, 0.6)
-    assert info.band[-1] == (100.0, 0.5, 0.7)
-    assert info.ends == ((100.0, 0.5), (100.0, 0.6), (100.0, 0.7))
-    assert len(info.band) <= len(info.median) < 201
+    assert [score for _, score in info.mean] == pytest.approx([0.6] * len(info.mean))
+    assert info.mean[-1] == (100.0, pytest.approx(0.6))
+    assert len(info.mean) == len(info.band) == len(info.regret) < 201
+    cost, low, high = info.band[-1]
+    assert (cost, low < 0.5 < 0.7 < high <= 1.0) == (100.0, True)  # three seeds pay for what they do not know
+    assert info.regret[-1] == (100.0, pytest.approx(0.1))
+    cost, least, most = info.regret_band[-1]
+    assert (cost, least, most) == (100.0, 0.0, pytest.approx(0.7 - low))
+    assert [seed[-1] for seed in info.seeds] == [(100.0, 0.5), (100.0, 0.6), (100.0, 0.7)]
+
+
+def test_an_anytime_figure_says_where_there_is_no_band_and_no_mean() -> None:
+    two = [study("grid", [trial(0, [report(1, 0.5 + i / 10)])], seed=i) for i in range(2)]
+    found = figures(*two, study("late", [trial(0, [report(1, 0.6)])]), study("late", [], seed=1))["anytime"]
+    assert [view.label for view in found.views] == ["all strategies", "regret"]
+    assert found.views[0].summary == (
+        "Mean best validation accuracy at the end: grid 0.55. No mean: a seed of late has no score. "
+        "No band of grid and late: it takes 3 seeds."
+    )
+    same = [study("grid", [trial(0, [report(1, 0.5)])], seed=i) for i in range(3)]
+    assert "No band of grid: all seeds had the same curve." in figures(*same)["anytime"].views[0].summary
+
+
+def test_confirmed_and_tested_scores_stand_in_the_anytime_figure(content: Content) -> None:
+    view = content.figures["anytime"]["views"][0]
+    for told in ("Confirmed, mean over seeds: grid 0.8", "On test, mean over seeds: grid 0.8"):
+        assert told in view["summary"]
+    symbols = [line.get("marker", {}).get("symbol") for line in view["plot"]["data"]]
+    assert (symbols.count("circle-open"), symbols.count("diamond")) == (3, 3)
+
+
+def test_the_expected_best_is_drawn_over_trials_and_over_cost() -> None:
+    trials = [trial(i, [report(1, 0.5 + i / 10)]) for i in range(4)]
+    found = figures(study("random", trials))["expected"]
+    assert [view.label for view in found.views] == ["over trials", "over device-seconds"]
+    assert [row[:4] for row in found.table.rows] == [
+        ("random", 1, 25.0, pytest.approx(0.65)),
+        ("random", 2, 50.0, pytest.approx(0.5 + 0.1 * 14 / 6)),  # 1, 2, 2, 3, 3, 3: the larger of each pair
+        ("random", 3, 75.0, pytest.approx(0.775)),
+        ("random", 4, 100.0, pytest.approx(0.8)),
+    ]
+    assert [row[4] is None for row in found.table.rows] == [False, False, True, True]
+    assert found.views[0].summary.startswith("Expected best validation accuracy of random: 0.65 [")
+    assert found.views[0].summary.endswith("of 2 trials, 0.8 of 4 trials.")
+    for view, last in zip(found.views, (4, 100.0), strict=True):
+        assert view.plot["data"][-1]["x"][-1] == last
 
 
 def test_a_learning_curve_breaks_where_a_member_took_over_weights() -> None:
@@ -238,7 +278,7 @@ def test_a_seed_tells_what_the_search_promised_and_what_was_confirmed() -> None:
 def test_a_figure_without_data_says_why_and_is_not_drawn() -> None:
     found = figures(study("grid", [trial(0, [report(1, 0.5)])]))
     assert {id for id, figure in found.items() if figure.missing} == {
-        "parallel", "importances", "slices", "lineage", "schedules", "rungs",
+        "expected", "parallel", "importances", "slices", "lineage", "schedules", "rungs",
     }  # fmt: skip
     assert "20 trials" in str(found["importances"].missing)
 
@@ -250,7 +290,7 @@ def test_an_experiment_without_a_report_has_a_page() -> None:
     assert "Not shown: no trial has reported a score yet." in made.body
 
 
-def test_every_figure_of_the_full_experiment_is_drawn(content: Content) -> None:
+def test_every_figure_of_the_full_experiment_but_that_of_a_random_search_is_drawn(content: Content) -> None:
     assert list(content.figures) == [
         "anytime", "learning", "parallel", "importances", "slices", "lineage", "schedules", "rungs", "slots", "seeds",
     ]  # fmt: skip

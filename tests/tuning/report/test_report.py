@@ -192,7 +192,9 @@ def test_every_seed_has_its_own_line_when_there_are_several() -> None:
 
 def test_the_json_of_a_comparison_holds_every_number_by_name() -> None:
     plain = json.loads(comparison_json(compare(outcome())))
-    assert plain["schema_version"] == 3
+    assert plain["schema_version"] == 4
+    assert len(plain["rows"][0]["anytime"]["mean"]) == len(plain["rows"][0]["anytime"]["cost"])
+    assert (plain["expected"], plain["no_expected"][:37]) == ([], "it takes a strategy of kind `random`,")
     pbt = plain["rows"][1]
     assert pbt["best"]["chosen"]["schedule"][1] == {"start": 1.0, "end": 3.0, "params": {"learning_rate": 0.4}}
     assert pbt["best"]["interval"]["rows"] == 1000
