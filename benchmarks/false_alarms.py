@@ -1,4 +1,5 @@
-"""How often the comparison claims a difference where there is none, and how often it finds one that is planted.
+"""How often the comparison claims a difference where there is none, or none that matters where there is one; and how
+often it finds one that is planted.
 
     python -m benchmarks.false_alarms                      # every regime, 4,000 experiments each
     python -m benchmarks.false_alarms --count 500 "7 x 5"  # those whose name contains a word, nothing written
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +63,7 @@ class Setting(NamedTuple):
     fails: float = 0.0  # the chance of a search of the last strategy to have no score: its worst ones
     ahead: float = 0.0  # how much better the first strategy is: 0 for no difference
     baseline: int = 0  # the strategy that the others are compared with first
+    margin: bool = False  # what matters is as much as the first strategy is ahead: no claim of "no larger" is right
 
 
 # No strategy is better: a share of at most 5 % and the error of the simulation may claim one.
@@ -98,6 +101,27 @@ PLANTED: Mapping[str, Setting] = {
     for ahead in (0.2, 0.3)
     for baseline, one in ((1, "one"), (0, "the baseline"))
 }
+# The first strategy is better by exactly what matters: a share of at most 5 % and the error of the simulation may claim
+# that it is better by less. Small spreads and many rows, or nothing would be claimed at all.
+AS_LARGE: Mapping[str, Setting] = {
+    "2 x 3, as large as matters": Setting(2, 3, 4000, 0.05, ahead=0.3, margin=True),
+    "2 x 5, as large as matters": Setting(2, 5, 4000, 0.05, ahead=0.3, margin=True),
+    "2 x 10, as large as matters": Setting(2, 10, 1000, 0.2, ahead=0.3, margin=True),
+    "3 x 5, as large as matters": Setting(3, 5, 4000, 0.05, ahead=0.3, margin=True),
+    "7 x 5, as large as matters": Setting(7, 5, 2000, 0.05, ahead=0.5, margin=True),
+    "3 x 5, three trainings each, as large as matters": Setting(
+        3, 5, 2000, 0.1, trainings=3, training_spread=0.2, ahead=0.5, margin=True
+    ),
+    "3 x 5, rows not recorded, as large as matters": Setting(3, 5, 4000, 0.05, kept=False, ahead=0.5, margin=True),
+    "2 x 5, skewed, as large as matters": Setting(2, 5, 2000, 0.2, noise="skewed", ahead=0.5, margin=True),
+    "2 x 5, heavy tails, as large as matters": Setting(2, 5, 2000, 0.2, noise="heavy tails", ahead=0.5, margin=True),
+}
+REGIMES: Mapping[str, Mapping[str, Setting]] = {
+    "no difference": EQUAL,
+    "unknowable": UNKNOWABLE,
+    "planted": PLANTED,
+    "as large as matters": AS_LARGE,
+}
 
 
 class Found(NamedTuple):
@@ -131,12 +155,41 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
         setting.metric,
         "min" if setting.metric in ("mse", "loss") else "max",
         baseline=str(setting.baseline),
+        worthwhile=true_difference(setting) if setting.margin else None,
         lost=lost,
     )
 
 
+@functools.cache
+def true_difference(setting: Setting) -> float:
+    """By how much the first strategy's accuracy is better than another's, over all rows and seeds there could be."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    spread = math.hypot(1.5, setting.taste, setting.training_spread)
+    seeds = setting.spread * NOISES[setting.noise](np.random.default_rng(0), (50_000, 1))
+    logits = setting.easy + seeds + spread * nodes
+    gained = 1 / (1 + np.exp(-logits - setting.ahead)) - 1 / (1 + np.exp(-logits))
+    return float((gained @ weights).mean() / weights.sum())
+
+
+def small_claims(setting: Setting, count: int, seed: int = 0) -> Found:
+    """In how many of `count` experiments a difference is called no larger than what matters: of the first strategy's,
+    which are as large (false), and of the others' (true)."""
+    rng = np.random.default_rng(seed)
+    false, true, each = 0, 0, 0
+    for _ in range(count):
+        said = [pair for pair in simulated(rng, setting) if pair.answer in ("no larger", "better by less")]
+        wrong = [pair for pair in said if "0" in (pair.first, pair.second)]
+        false += bool(wrong)
+        true += len(wrong) < len(said)
+        each += len(said) - len(wrong)
+    others = math.comb(setting.strategies - 1, 2)
+    return Found(count, false / count, true / count, each / count / others if others else 0.0)
+
+
 def claims(setting: Setting, count: int, seed: int = 0) -> Found:
     """What is claimed in `count` experiments."""
+    if setting.margin:
+        return small_claims(setting, count, seed)
     rng = np.random.default_rng(seed)
     false, true, each = 0, 0, 0
     for _ in range(count):
@@ -213,9 +266,9 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--count", type=int, default=COUNT, help=f"experiments per regime; default {COUNT:,}")
     arguments = parser.parse_args(words)
-    record: dict[str, dict[str, object]] = {"no difference": {}, "unknowable": {}, "planted": {}}
+    record: dict[str, dict[str, object]] = {kind: {} for kind in REGIMES}
     began = time.monotonic()
-    for kind, settings in (("no difference", EQUAL), ("unknowable", UNKNOWABLE), ("planted", PLANTED)):
+    for kind, settings in REGIMES.items():
         for name, setting in settings.items():
             if arguments.name in name:
                 found = claims(setting, arguments.count)

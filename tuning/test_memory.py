@@ -30,7 +30,7 @@ class TestMemory:
             looked = f"{counted(self.models, 'model')} of earlier experiments ({some(self.experiments, SHOWN)})"
             yield (
                 f"Test rows met before: {looked} had looked at {self.seen:,} of the {self.rows:,} test rows; whoever "
-                "chose by those scores has chosen by these rows."
+                "chose by those scores has chosen by these rows, and scores on them may be too good."
             )
         if self.trained:
             yield (

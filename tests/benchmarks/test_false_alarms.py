@@ -7,7 +7,18 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.false_alarms import EQUAL, PLANTED, RESULTS, Found, Setting, claims, line_of, simulated
+from benchmarks.false_alarms import (
+    AS_LARGE,
+    EQUAL,
+    PLANTED,
+    RESULTS,
+    Found,
+    Setting,
+    claims,
+    line_of,
+    simulated,
+    true_difference,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -20,6 +31,22 @@ MOST = 0.09  # 5 % of 120 and twice the error of such a count
 )
 def test_at_most_one_in_twenty_experiments_without_a_difference_claims_one(name: str) -> None:
     assert claims(EQUAL[name]._replace(rows=150), COUNT).false <= MOST
+
+
+@pytest.mark.parametrize("name", ["2 x 5, as large as matters", "3 x 5, as large as matters"])
+def test_at_most_one_in_twenty_experiments_calls_a_difference_small_that_is_as_large_as_matters(name: str) -> None:
+    assert claims(AS_LARGE[name]._replace(rows=1000), COUNT).false <= MOST
+
+
+def test_a_difference_that_is_much_smaller_than_matters_is_called_so() -> None:
+    """Of the two strategies that do not differ it is claimed; or the share above would be that of saying nothing."""
+    assert claims(AS_LARGE["3 x 5, as large as matters"]._replace(rows=1000, ahead=1.0), 25).true > 0.9
+
+
+def test_the_true_difference_is_what_endless_rows_come_to() -> None:
+    setting = AS_LARGE["2 x 5, skewed, as large as matters"]._replace(seeds=200, rows=20_000, kept=False)
+    (pair,) = simulated(np.random.default_rng(0), setting)
+    assert abs(pair.difference) == pytest.approx(true_difference(setting), abs=0.004)
 
 
 def test_one_seed_never_claims_a_difference_though_its_models_differ_more_often_than_not() -> None:
@@ -46,11 +73,13 @@ def test_the_committed_table_has_every_regime_and_keeps_what_the_readme_says() -
     readme = (RESULTS.parent / "README.md").read_text()
     assert list(record["no difference"]) == list(EQUAL)
     assert list(record["planted"]) == list(PLANTED)
-    for kind in ("no difference", "unknowable", "planted"):
+    for kind in ("no difference", "unknowable", "planted", "as large as matters"):
         for name, found in record[kind].items():
             told = Found(*(found[field] for field in Found._fields))
             assert line_of(name, told, planted=kind == "planted") in readme
     assert max(found["false"] for found in record["no difference"].values()) <= 0.06
+    assert list(record["as large as matters"]) == list(AS_LARGE)
+    assert max(found["false"] for found in record["as large as matters"].values()) <= 0.06
     pairs = {name: one["each"] for name, one in record["planted"].items()}
     for ahead, least, with_baseline in ((0.2, 0.45, 0.52), (0.3, 0.81, 0.87)):
         assert pairs[f"3 x 5, 1,000 rows, one ahead by {ahead} logit"] >= least

@@ -49,7 +49,7 @@ def caveats_of(
         *_limits(rows),
         *_costs(rows),
         *(_spaces(rows, spec or {}) or _first_points(studies)),
-        *_tests(rows, studies),
+        *_tests(rows, studies, stand_ins),
         *_small_test(rows, pairs),
         *_confirmations(rows, studies),
         *_looks(rows),
@@ -149,9 +149,11 @@ def _stand_ins(found: Sequence[StandIn]) -> list[str]:
     by: dict[str, list[StandIn]] = {}
     for one in found:
         by.setdefault(one.by, []).append(one)
+    digits = decimals_for(one.score for one in found)
     return [
         f"Searches without a test score: {names([f'{one.strategy} seed {one.seed}' for one in those])}. In the pairs "
-        f"{words} stands for theirs."
+        f"{words} ({names(list(dict.fromkeys(f'{one.score:.{digits}f}' for one in those)))}) stands for theirs: to "
+        "leave them out would favour the strategy whose searches fail."
         for words, those in by.items()
     ]
 
@@ -273,7 +275,7 @@ def _first_points(studies: Sequence[StudyOutcome]) -> list[str]:
     return [f"Unequal initial points, the same only within each of: {'; '.join(names(group) for group in groups)}."]
 
 
-def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list[str]:
+def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome], stand_ins: Sequence[StandIn]) -> list[str]:
     found = []
     sizes = sorted({study.test.rows for study in studies if study.test})
     if len(sizes) > 1:
@@ -288,7 +290,12 @@ def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome]) -> list
                 f"epoch {study.test.epoch:g}, not of the best validation score (trial {best[0].name}, epoch "
                 f"{best[1].epoch:g})."
             )
-    missing = [row.strategy for row in rows if any(study.test is None for study in row.studies)]
+    filled = {(one.strategy, one.seed) for one in stand_ins}
+    missing = [
+        row.strategy
+        for row in rows
+        if any(study.test is None and (row.strategy, study.seed) not in filled for study in row.studies)
+    ]
     if missing and any(study.test is not None for row in rows for study in row.studies):
         found.append(f"Not every seed has a test score: {names(missing)}.")
     return found
@@ -335,4 +342,7 @@ def _looks(rows: Sequence[StrategyRow]) -> list[str]:
     looks = ", ".join(f"{row.strategy} {sum(study.reports for study in row.studies)}" for row in found)
     if not found:
         return []
-    return [f"Validation scores are the best of many looks at the rows that they are reported on ({looks}): too good."]
+    return [
+        f"Validation scores are the best of many looks at the rows that they are reported on ({looks}), so they are "
+        "too good."
+    ]

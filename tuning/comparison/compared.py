@@ -80,7 +80,7 @@ def compare(
         )
         for name, studies in by_strategy.items()
     )
-    randoms = [expected_of(studies) for studies in by_strategy.values() if studies[0].kind == RANDOM]
+    randoms = [expected_of(studies, within) for studies in by_strategy.values() if studies[0].kind == RANDOM]
     expected = tuple(one for one in randoms if one is not None)
     baseline, worthwhile = _baseline(rows, spec or {}), worthwhile_of(spec or {}, first.metric)
     pairs = pairs_of(

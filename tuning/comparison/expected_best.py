@@ -34,11 +34,12 @@ STOPPED_EARLY = frozenset({"random_asha"})  # kinds that draw at random, and sto
 Array = npt.NDArray[np.float64]
 
 
-def expected_of(studies: Sequence[StudyOutcome]) -> Expected | None:
+def expected_of(studies: Sequence[StudyOutcome], within: tuple[float, float] = (-np.inf, np.inf)) -> Expected | None:
     """The curve of one strategy; None: some study has fewer than two trials that ended, or none of them a score.
 
     Args:
         studies: of one strategy of kind `random`, one per seed.
+        within: the scores that there can be.
     """
     sign = 1 if studies[0].mode == "max" else -1
     ended = [[trial for trial in study.trials if _ended(trial)] for study in studies]
@@ -50,6 +51,7 @@ def expected_of(studies: Sequence[StudyOutcome]) -> Expected | None:
     mean = np.mean([expected_best(one)[failed:most] for one in scores], axis=0)
     banded = int((sizes <= most // 2).sum())
     half = _half_width(scores, failed, failed + banded)
+    bounds = sorted(sign * bound for bound in within)
     cost = float(np.mean([_cost_of_one(study, of) for study, of in zip(studies, ended, strict=True)]))
     return Expected(
         strategy=studies[0].strategy,
@@ -60,8 +62,8 @@ def expected_of(studies: Sequence[StudyOutcome]) -> Expected | None:
         trials=tuple(sizes.tolist()),
         cost=tuple((sizes * cost).tolist()),
         expected=tuple((sign * mean).tolist()),
-        low=_ends(mean[:banded] - half, sign, len(sizes)),
-        high=_ends(mean[:banded] + half, sign, len(sizes)),
+        low=_ends(np.clip(mean[:banded] - half, *bounds), sign, len(sizes)),
+        high=_ends(np.clip(mean[:banded] + half, *bounds), sign, len(sizes)),
     )
 
 

@@ -44,7 +44,7 @@ def told(rows: Sequence[StrategyRow], found: Sequence[Alike]) -> list[str]:
     sentences = []
     if found:
         pairs = "; ".join(f"{one.first} and {one.second} in {one.same} of {one.seeds} seeds" for one in found)
-        sentences.append(f"Chose the same configuration: {pairs}. Such seeds tell nothing about the two.")
+        sentences.append(f"Chose the same configuration: {pairs}. Such seeds cannot tell which of the two is better.")
     counts = {row.strategy: Counter(one.origin for one in row.studies if one.origin) for row in rows}
     listed = "; ".join(f"{name}: {_counted(of)}" for name, of in counts.items() if of)
     return [*sentences, f"Where the chosen configurations come from: {listed}."] if listed else sentences

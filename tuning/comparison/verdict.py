@@ -87,9 +87,11 @@ def _gain(
     if best.shown:
         return f"Tuning lost: {_better(best, metric, len(pairs), worthwhile)} It took {cost} a search.", best
     first, second = _means(best) if tuned == best.first else _means(best)[::-1]
+    small = best.answer == "no larger"  # shown, which is more than that nothing else is
     told = (
-        f"No gain of tuning over the defaults is shown, for {cost} a search: {tuned} {first} against {second} on test, "
-        f"on average over {best.seeds} seeds, differs by {_difference(best)} ({best.test}, corrected p "
+        f"{'Tuning gained nothing that matters' if small else 'No gain of tuning'} over the defaults"
+        f"{'' if small else ' is shown'}, for {cost} a search: {metric} of {tuned} {first} against {second} on test, "
+        f"on average over {best.seeds} seeds, a difference of {_difference(best)} ({best.test}, corrected p "
         f"{_p(best.corrected)})."
     )
     return f"{told} {_of_no_difference(best, worthwhile)}".strip(), best
@@ -119,7 +121,7 @@ def _by_how_much(pair: Pair, worthwhile: float | None) -> str:
 
 def _equal(pairs: Sequence[Pair], worthwhile: float | None) -> list[str]:
     found = [f"{pair.first} and {pair.second} ({_difference(pair)})" for pair in pairs if pair.answer == "no larger"]
-    return [f"As good as each other, within {worthwhile:g}: {names(found)}."] if found else []
+    return [f"As good as each other, within {worthwhile:g}: {'; '.join(found)}."] if found else []
 
 
 def _undecided(pairs: Sequence[Pair], worthwhile: float | None) -> list[str]:
@@ -127,10 +129,8 @@ def _undecided(pairs: Sequence[Pair], worthwhile: float | None) -> list[str]:
     open_ones = [pair for pair in pairs if not pair.shown and pair.answer != "no larger"]
     if not open_ones:
         return []
-    told = names([f"{pair.first} and {pair.second} ({_difference(pair)})" for pair in open_ones])
-    if worthwhile is None:
-        return [f"No difference shown between {told}."]
-    return [f"Undecided between {told}."]
+    told = "; ".join(f"between {pair.first} and {pair.second} ({_difference(pair)})" for pair in open_ones)
+    return [f"{'No difference shown' if worthwhile is None else 'Undecided'} {told}."]
 
 
 def _no_difference(pair: Pair, metric: str, worthwhile: float | None) -> str:
@@ -150,7 +150,9 @@ def _of_no_difference(pair: Pair, worthwhile: float | None) -> str:
     if pair.withheld is not None:
         return f"Nothing could be claimed of them: {pair.withheld}."
     if pair.answer == "no larger":
-        return f"They differ by no more than the {worthwhile:g} that matters."
+        return f"They differ by no more than the {worthwhile:g} that matters (two one-sided tests)."
+    if pair.difference == 0 and pair.interval is None:
+        return "With every seed both have the same score, so nothing tells them apart."
     can = ""
     if pair.detectable is not None:
         can = f"{told_by(pair)} can tell differences from {pair.detectable:.{decimals_for(pair.means)}f} on"

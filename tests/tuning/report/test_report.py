@@ -70,9 +70,9 @@ is more than the 0.01 that matters. Undecided between random_asha and grid
 budget.
 - Chose the same configuration: hyperopt_asha and grid in 3 of 3 seeds;
 hyperopt_asha and random_asha in 3 of 3 seeds; grid and random_asha in 3 of 3
-seeds. Such seeds tell nothing about the two.
+seeds. Such seeds cannot tell which of the two is better.
 - Validation scores are the best of many looks at the rows that they are
-reported on (hyperopt_asha 6, grid 6, random_asha 6): too good.
+reported on (hyperopt_asha 6, grid 6, random_asha 6), so they are too good.
 
 # best configuration: hyperopt_asha, seed 2, trial 0 (t0) after epoch 2
 # validation accuracy 0.7700; what is not named has its default

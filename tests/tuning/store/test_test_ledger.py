@@ -64,7 +64,7 @@ def test_each_look_is_counted_once_and_those_of_the_experiment_itself_are_its_ow
     assert (again.models, again.seen, again.experiments) == (3, 2, ("a", "b"))
     assert list(again.sentences()) == [
         "Test rows met before: 3 models of earlier experiments (a and b) had looked at 2 of the 3 test rows; whoever "
-        "chose by those scores has chosen by these rows.",
+        "chose by those scores has chosen by these rows, and scores on them may be too good.",
         "1 of the 2 training and validation rows were test rows of a: the test scores of the two do not compare, and "
         "models of this one have no test score on those rows.",
     ]
