@@ -56,12 +56,17 @@ def differences(before: Any, after: Any, *path: str, saving: float = 0.0) -> Ite
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, *path, str(index), saving=saving)
-    elif (name in COSTS or ("reach" in path and REACH & {*path})) and None not in (before, after):
+    elif (name in COSTS or _is_cost(path)) and None not in (before, after):
         own = name == "device_seconds" and {"trials", "reports"} & {*path}
         if after < before - (saving if own else 0.0) - ROUNDING:
             yield f"{where}: {before} became {after}"
     elif name not in TIMES and before != after:
         yield f"{where}: {before!r} became {after!r}"
+
+
+def _is_cost(path: Sequence[str]) -> bool:
+    """Of what it cost to reach the target, and of what smaller random searches would."""
+    return bool("reach" in path and REACH & {*path}) or ("expected" in path and "cost" in path)
 
 
 def _cheaper(before: Any, after: Any, where: str) -> Iterator[str]:
