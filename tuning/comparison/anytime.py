@@ -91,11 +91,18 @@ def band(
     mean = np.where(known, np.where(np.isfinite(scores), scores, 0.0).mean(axis=0), np.nan)
     low, high = np.full(GRID, np.nan), np.full(GRID, np.nan)
     if known.any() and (found := rising_band(scores[:, known])) is not None:
-        bounds = sorted(sign * bound for bound in within)
-        low[known], high[known] = np.clip(found, *bounds)
+        least, most = sorted(sign * bound for bound in within)
+        low[known], high[known] = (np.clip(ends, least, most) for ends in found)
     regret = np.full(GRID, np.nan) if best is None else np.maximum(0.0, sign * best - mean)
-    told = (_told(part, sign) for part in (mean, low, high))
-    return Anytime(strategy, tuple(curves), tuple(cost.tolist()), *told, regret=_told(regret, 1))
+    return Anytime(
+        strategy=strategy,
+        curves=tuple(curves),
+        cost=tuple(cost.tolist()),
+        mean=_told(mean, sign),
+        low=_told(low, sign),
+        high=_told(high, sign),
+        regret=_told(regret, 1),
+    )
 
 
 def best_of(curves: Iterable[Curve], mode: str) -> float | None:

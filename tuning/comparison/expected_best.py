@@ -51,7 +51,7 @@ def expected_of(studies: Sequence[StudyOutcome], within: tuple[float, float] = (
     mean = np.mean([expected_best(one)[failed:most] for one in scores], axis=0)
     banded = int((sizes <= most // 2).sum())
     half = _half_width(scores, failed, failed + banded)
-    bounds = sorted(sign * bound for bound in within)
+    least, greatest = sorted(sign * bound for bound in within)
     cost = float(np.mean([_cost_of_one(study, of) for study, of in zip(studies, ended, strict=True)]))
     return Expected(
         strategy=studies[0].strategy,
@@ -62,8 +62,8 @@ def expected_of(studies: Sequence[StudyOutcome], within: tuple[float, float] = (
         trials=tuple(sizes.tolist()),
         cost=tuple((sizes * cost).tolist()),
         expected=tuple((sign * mean).tolist()),
-        low=_ends(np.clip(mean[:banded] - half, *bounds), sign, len(sizes)),
-        high=_ends(np.clip(mean[:banded] + half, *bounds), sign, len(sizes)),
+        low=_ends(np.clip(mean[:banded] - half, least, greatest), sign, len(sizes)),
+        high=_ends(np.clip(mean[:banded] + half, least, greatest), sign, len(sizes)),
     )
 
 

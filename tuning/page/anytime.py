@@ -145,9 +145,10 @@ def _add_line(
 ) -> None:
     """With its name in the legend, also where a seed without a score leaves no mean to draw."""
     name, seeds = plain(info.strategy), len(info.seeds)
+    empty: list[float | None] = [None]
     drawing.add_scatter(
-        x=[cost for cost, _ in points] or [None],
-        y=[score for _, score in points] or [None],
+        x=[cost for cost, _ in points] or empty,
+        y=[score for _, score in points] or empty,
         mode="lines",
         name=f"{name} ({seeds} seed{'s' if seeds > 1 else ''})",
         legendgroup=info.strategy,

@@ -21,9 +21,9 @@ def expected_figure(comparison: Comparison, colours: Mapping[str, str], dashes: 
         id="expected",
         title="What a smaller random search would have found",
         about=f"The expected best validation {metric} of a random search of so many trials, on average over all "
-        "subsets of the trials of each seed (Dodge et al. 2019; the unbiased estimator of Tang et al. 2020). Where it "
-        "still climbs at its end more trials would have paid; where another strategy ended above it, that one did more "
-        "than draw. Band: right for all numbers of trials at once in 95 % of experiments, if other configurations "
+        "subsets of the trials of each seed (Dodge et al. 2019; the unbiased estimator of Tang et al. 2020). What "
+        "another strategy found for the same cost can be held against it; whether it is better on test, the verdict "
+        "says. Band: right for all numbers of trials at once in 95 % of experiments, if other configurations "
         "were drawn; it ends at half of the trials, for beyond there is no band to be trusted. A trial costs what one "
         "took on average, starts and idle slots included.",
         views=tuple(
