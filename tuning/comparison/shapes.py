@@ -123,7 +123,7 @@ class Expected:
     trials: tuple[int, ...]  # n; from 1, or where no search is of failed trials alone, to the trials of one seed
     cost: tuple[float, ...]  # device-seconds of n trials, at what one took on average, idle slots and starts included
     expected: tuple[float, ...]
-    low: tuple[float | None, ...]  # the worse end of the band, in 95 % of experiments right at each n at once
+    low: tuple[float | None, ...]  # the worse end of the band: at each n at once, 95 % (simulated: 90 to 98 %)
     high: tuple[float | None, ...]  # its better end; None beyond half of the trials: no band can be had there
 
 

@@ -23,8 +23,9 @@ def expected_figure(comparison: Comparison, colours: Mapping[str, str], dashes: 
         about=f"The expected best validation {metric} of a random search of so many trials, on average over all "
         "subsets of the trials of each seed (Dodge et al. 2019; the unbiased estimator of Tang et al. 2020). What "
         "another strategy found for the same cost can be held against it; whether it is better on test, the verdict "
-        "says. Band: right for all numbers of trials at once in 95 % of experiments, if other configurations "
-        "were drawn; it ends at half of the trials, for beyond there is no band to be trusted. A trial costs what one "
+        "says. Band: meant to hold for all numbers of trials at once in 95 % of experiments, if other "
+        "configurations were drawn (of simulated ones in 90 to 98 %); it ends at half of the trials, for beyond there "
+        "is no band to be trusted. A trial costs what one "
         "took on average, starts and idle slots included.",
         views=tuple(
             View(label, summary, _draw(found, metric, label, colours, dashes)) for label in (BY_TRIALS, BY_COST)
