@@ -28,6 +28,7 @@ from tuning.comparison.pairs import pairs_of
 from tuning.comparison.resampling import METRICS, row_weights
 from tuning.comparison.scores import Scored, with_draws
 from tuning.comparison.shapes import Pair
+from tuning.comparison.verdicts import share_of
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState
 
 COUNT = 4000
@@ -64,6 +65,8 @@ class Setting(NamedTuple):
     ahead: float = 0.0  # how much better the first strategy is: 0 for no difference
     baseline: int = 0  # the strategy that the others are compared with first
     margin: bool = False  # what matters is as much as the first strategy is ahead: no claim of "no larger" is right
+    first_seeds: int = 0  # a verdict with so many seeds, and one more after each that is added; 0: one with all
+    verdicts: int = 1  # that are planned
 
 
 # No strategy is better: a share of at most 5 % and the error of the simulation may claim one.
@@ -95,6 +98,14 @@ EQUAL: Mapping[str, Setting] = {
 UNKNOWABLE: Mapping[str, Setting] = {
     f"2 x {n}, equal means, one search in ten much worse": Setting(2, n, 277, 0.2, lift_of_last=LIFT) for n in (5, 10)
 }
+# The same with a verdict after each added seed: the share of experiments in which one of them claims a difference.
+GROWING: Mapping[str, Setting] = {
+    "3 x 3 to 10, a verdict after each seed, all planned": Setting(3, 10, 277, 0.3, first_seeds=3, verdicts=8),
+    "3 x 3 to 10, a verdict after each seed, one planned": Setting(3, 10, 277, 0.3, first_seeds=3),
+    "2 x 3 to 10, a verdict after each seed, three planned": Setting(2, 10, 277, 0.3, first_seeds=3, verdicts=3),
+    "2 x 3 to 10, a verdict after each seed, one planned": Setting(2, 10, 277, 0.3, first_seeds=3),
+    "7 x 3 to 10, a verdict after each seed, one planned": Setting(7, 10, 277, 0.3, first_seeds=3),
+}
 # One strategy is better: the more claims the better.
 PLANTED: Mapping[str, Setting] = {
     f"3 x 5, 1,000 rows, {one} ahead by {ahead} logit": Setting(3, 5, 1000, 0.05, ahead=ahead, baseline=baseline)
@@ -116,10 +127,23 @@ AS_LARGE: Mapping[str, Setting] = {
     "2 x 5, skewed, as large as matters": Setting(2, 5, 2000, 0.2, noise="skewed", ahead=0.5, margin=True),
     "2 x 5, heavy tails, as large as matters": Setting(2, 5, 2000, 0.2, noise="heavy tails", ahead=0.5, margin=True),
 }
+# The same with a verdict after each added seed: what that costs.
+GROWING_PLANTED: Mapping[str, Setting] = {
+    f"3 x 3 to 10, 1,000 rows, the baseline ahead by 0.2 logit, {words}": Setting(
+        3, 10, 1000, 0.05, ahead=0.2, first_seeds=first, verdicts=verdicts
+    )
+    for words, first, verdicts in (
+        ("one verdict", 10, 1),
+        ("8 verdicts, all planned", 3, 8),
+        ("8 verdicts, one planned", 3, 1),
+    )
+}
 REGIMES: Mapping[str, Mapping[str, Setting]] = {
     "no difference": EQUAL,
+    "growing": GROWING,
     "unknowable": UNKNOWABLE,
     "planted": PLANTED,
+    "growing, planted": GROWING_PLANTED,
     "as large as matters": AS_LARGE,
 }
 
@@ -134,7 +158,7 @@ class Found(NamedTuple):
 
 
 def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
-    """The pairs of one experiment; strategies are called 0, 1, ..."""
+    """The pairs of one experiment, of all its verdicts; strategies are called 0, 1, ..."""
     shape = (setting.strategies, setting.seeds, setting.trainings)
     seeds = setting.spread * NOISES[setting.noise](rng, shape[:2])
     seeds[-1] *= setting.spread_of_last
@@ -150,14 +174,18 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
         tests, lost = completed.tests, completed.lost
         if completed.stand_ins:
             tests = with_draws(tests, setting.metric)
-    return pairs_of(
-        tests,
-        setting.metric,
-        "min" if setting.metric in ("mse", "loss") else "max",
-        baseline=str(setting.baseline),
-        worthwhile=true_difference(setting) if setting.margin else None,
-        lost=lost,
-    )
+    found: list[Pair] = []
+    for number, seeds_so_far in enumerate(range(setting.first_seeds or setting.seeds, setting.seeds + 1), 1):
+        found += pairs_of(
+            {name: of_strategy[:seeds_so_far] for name, of_strategy in tests.items()},
+            setting.metric,
+            "min" if setting.metric in ("mse", "loss") else "max",
+            baseline=str(setting.baseline),
+            worthwhile=true_difference(setting) if setting.margin else None,
+            lost=lost,
+            share=share_of(number, setting.verdicts),
+        )
+    return tuple(found)
 
 
 @functools.cache
@@ -197,7 +225,7 @@ def claims(setting: Setting, count: int, seed: int = 0) -> Found:
         right = [pair for pair in shown if setting.ahead and pair.first == "0"]
         false += len(right) < len(shown)
         true += bool(right)
-        each += len(right)
+        each += len({pair.second for pair in right})
     return Found(count, false / count, true / count, each / count / (setting.strategies - 1))
 
 
@@ -273,7 +301,7 @@ def main(words: Sequence[str] | None = None) -> None:
             if arguments.name in name:
                 found = claims(setting, arguments.count)
                 record[kind][name] = {**setting._asdict(), **found._asdict()}
-                print(line_of(name, found, planted=kind == "planted"), flush=True)
+                print(line_of(name, found, planted="planted" in kind), flush=True)
     if not arguments.name:
         command = f"python -m benchmarks.false_alarms --count {arguments.count}"
         told = {"command": command, "seconds": round(time.monotonic() - began), **record}

@@ -29,7 +29,7 @@ from tuning.reading_commands import add_compare, add_export, add_results
 from tuning.removal_command import add_remove
 from tuning.report_command import add_report
 from tuning.run.folder import RunFolderError
-from tuning.run_commands import add_resume, add_run, run_spec, tell_failures
+from tuning.run_commands import add_extend, add_resume, add_run, run_spec, tell_failures
 from tuning.starting.command import add_init
 from tuning.store.url import StoreError
 from tuning.terminal import FAILED, INTERRUPTED, UNREAD, WRONG_INPUT, drop_output, tell
@@ -137,6 +137,9 @@ def parser() -> argparse.ArgumentParser:
     resume = add_resume(add)
     _add_experiment(resume, store=False)
     _add_overrides(resume)
+    extend = add_extend(add)
+    _add_experiment(extend, store=False)
+    _add_overrides(extend)
     _add_overrides(add_doctor(add))
     _add_experiment(add_remove(add))
     _add_experiment(add_train_final(add))

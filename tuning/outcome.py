@@ -24,6 +24,8 @@ SCHEMA_VERSION = 1
 # Attributes of a study: who proposes its trials' first values, and how many of the first are random draws all the same.
 ORIGIN, RANDOM_FIRST = "origin", "random_first"
 RANDOM_DRAW = "random draw"  # an origin
+# Attributes of studies of an experiment that grows: which verdict they come to (1, 2, ...), and how many are planned.
+VERDICT, VERDICTS = "verdict", "verdicts"
 HP_SPACE = "hp_space"  # the attribute of a study whose values are what a function asks for: its name
 
 

@@ -128,6 +128,7 @@ def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
     """What the verdict will be able to tell with these seeds and test rows, before anything is spent; None: unknown."""
     from tuning.comparison.compared import UNIT_METRICS, worthwhile_of
     from tuning.comparison.power import FEWEST, GUESSED_SPREAD, detectable_before
+    from tuning.comparison.verdicts import ALPHA
 
     seeds, metric = len(spec.seeds), spec.resolved_objective().metric
     if not spec.test or len(spec.strategies) < 2:
@@ -137,7 +138,7 @@ def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
     test = None if data is None else data.splits.get("test")
     if test is None or metric not in UNIT_METRICS:
         return None
-    least = detectable_before(seeds, test.rows, len(spec.strategies))
+    least = detectable_before(seeds, test.rows, len(spec.strategies), alpha=ALPHA / spec.verdicts)
     matters = worthwhile_of({"worthwhile": spec.worthwhile}, metric)
     told = (
         f"verdict: {seeds} seeds on {test.rows:,} test rows can tell a strategy from the baseline from a difference of "

@@ -7,6 +7,7 @@ import atexit
 import functools
 import gc
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
@@ -33,7 +34,17 @@ def add_run(add: Add) -> argparse.ArgumentParser:
 
 def add_resume(add: Add) -> argparse.ArgumentParser:
     """Declare `resume`; returns it for the words that name an experiment and change its spec."""
-    sub = add("resume", _resume, "go on where a run was interrupted; finished trials are not run again")
+    return _add_going_on(add("resume", _resume, "go on where a run was interrupted; finished trials are not run again"))
+
+
+def add_extend(add: Add) -> argparse.ArgumentParser:
+    """Declare `extend`; returns it for the words that name an experiment and say what is added."""
+    return _add_going_on(
+        add("extend", _extend, "add seeds or strategies to an experiment; what is there is not run again")
+    )
+
+
+def _add_going_on(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
     sub.add_argument(
         "--force",
         action="store_true",
@@ -59,6 +70,19 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
+    return _go_on(arguments, _kept(arguments, arguments.overrides))
+
+
+def _extend(arguments: argparse.Namespace) -> int:
+    from tuning.extension import extended, was_judged
+
+    before, asked = _kept(arguments), _kept(arguments, arguments.overrides)
+    judged = was_judged(before.name, find_store(arguments.experiment, arguments.storage))
+    return _go_on(arguments, extended(before, asked, judged=judged))
+
+
+def _kept(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> ExperimentSpec:
+    """The spec of the run folder that the words name, if it may be gone on with."""
     from tuning.run.folder import refuse_changed, refuse_fetched
     from tuning.spec import SPEC_FILE, load_spec
     from tuning.store.study_store import StudyStore
@@ -70,7 +94,10 @@ def _resume(arguments: argparse.Namespace) -> int:
         store = functools.partial(find_store, arguments.experiment, arguments.storage)
         refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
     here = f"cluster.storage={found_in(arguments.experiment, arguments.storage)}"
-    spec = load_spec(folder / SPEC_FILE, [here, *arguments.overrides])
+    return load_spec(folder / SPEC_FILE, [here, *overrides])
+
+
+def _go_on(arguments: argparse.Namespace, spec: ExperimentSpec) -> int:
     return run_spec(
         spec,
         resume=True,

@@ -47,9 +47,10 @@ STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
 # Where and how visibly an experiment runs, and how it is read; the scores do not depend on it.
 NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_failures", "checkpoint", "budget"} | {
     *("baseline", "worthwhile"),  # how the scores are compared
+    *("until", "extended"),  # how many seeds there are
 }
 # Fields that older specs have not got: where they say nothing they are left out, so that those keep their digests.
-ADDED = ("hp_space", "in_flight")
+ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended")
 
 
 class WandbSpec(Frozen):
@@ -82,6 +83,14 @@ class ConfirmSpec(Frozen):
 
     top: PositiveInt = Field(3, description="so many of a study's best configurations are trained again")
     seeds: PositiveInt = Field(5, description="each with so many training seeds; the best mean validation score wins")
+
+
+class Extension(Frozen):
+    """Seeds or strategies that `tunefleet extend` has added; they stand behind those of before."""
+
+    seeds: PositiveInt = Field(description="how many there were before")
+    strategies: PositiveInt = Field(description="how many there were before")
+    judged: bool = Field(description="test scores were there before, so the verdict on them has been seen")
 
 
 def folder_name(name: str) -> str:
@@ -159,6 +168,16 @@ class ExperimentSpec(FineTuneSpec):
         description="smallest difference of test scores that matters to you, in the objective's units; null: 0.01 of "
         "a metric in 0..1, else 0; 0: any, so that nothing is ever called equal",
     )
+    verdicts: PositiveInt = Field(
+        1,
+        description="how many are planned, each but the first after `tunefleet extend`; they share the 5 % of error",
+    )
+    until: Literal["decided"] | None = Field(
+        None,
+        description="decided: a seed is added after each verdict that leaves a strategy and the baseline undecided, "
+        "until all `verdicts` are given",
+    )
+    extended: tuple[Extension, ...] = Field((), description="written by `tunefleet extend`, not for you to set")
     cluster: ClusterSpec = ClusterSpec()
     store: str | None = Field(
         None, description=f"database URL without a password; null: ${STORE_VARIABLE}, else SQLite in the run folder"
@@ -169,6 +188,11 @@ class ExperimentSpec(FineTuneSpec):
     @field_serializer("strategies")
     def _with_kind(self, strategies: tuple[Strategy, ...]) -> list[dict[str, Any]]:
         return [{"kind": strategy.kind, **strategy.model_dump(mode="json")} for strategy in strategies]
+
+    @property
+    def verdict_number(self) -> int:
+        """Which verdict the searches come to: 1, and one more for each extension after one that was seen."""
+        return 1 + sum(extension.judged for extension in self.extended)
 
     @property
     def run_folder(self) -> Path:
@@ -263,8 +287,12 @@ class ExperimentSpec(FineTuneSpec):
         return FineTuneSpec(**{**own, "objective": self.resolved_objective(), **drawn})
 
     def decisive(self) -> dict[str, Any]:
-        """Everything that changes results, by key. Of the budget that is its limit, not its price."""
+        """Everything that changes results, by key. Of the budget that is its limit, not its price; of an experiment
+        that was extended what it began with: what is added changes no result of before."""
         plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST | self._says_nothing(ADDED))
+        for began in self.extended[:1]:
+            plain["seeds"] = plain["seeds"][: began.seeds]
+            plain["strategies"] = plain["strategies"][: began.strategies]
         return plain if self.budget.limit is None else {**plain, "budget": self.budget.limit}
 
     def digest(self) -> str:

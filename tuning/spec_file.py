@@ -177,6 +177,9 @@ def _put(raw: dict[str, Any], steps: list[str], value: Any) -> Mistake | None:
         path, last = join(*steps[: depth + 1]), depth == len(steps) - 1
         if isinstance(here, list):
             index = _position(step, here)
+            if last and step == str(len(here)):
+                here.append(value)
+                return None
             if index is None:
                 return Mistake(path, f"no such position: the list holds {_positions(here)}")
             if last:

@@ -23,8 +23,8 @@ from tuning.across.tasks import Gathered, Task, gather, one_data
 from tuning.across.tested import friedman, least_p, ranks_of, signed_ranks, tasks_needed, wilcoxon_p
 from tuning.across.words import SCALE, caveats_of, verdict_of
 from tuning.comparison.multiple import holm
-from tuning.comparison.pairs import ALPHA
 from tuning.comparison.verdict import names
+from tuning.comparison.verdicts import ALPHA
 from tuning.outcome import ExperimentOutcome
 
 NORMALISED = "normalised scores"

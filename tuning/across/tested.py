@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tuning.across.shapes import Friedman
-from tuning.comparison.pairs import ALPHA
+from tuning.comparison.verdicts import ALPHA
 
 DRAWN = 9_999  # permutations up to which all are gone through; of more, so many are drawn
 

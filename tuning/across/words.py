@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from trainables.wording import counted
 from tuning.across.shapes import Across, AcrossPair, AcrossRow
 from tuning.across.tasks import Task
-from tuning.comparison.pairs import ALPHA
 from tuning.comparison.verdict import names
+from tuning.comparison.verdicts import ALPHA
 
 SCALE = (
     "Normalised scores: in each task 0 is the worst mean of the strategies compared here and 1 the best; single "

@@ -184,6 +184,21 @@ def _seeds(draft: Draft) -> Iterator[Mistake]:
             yield Mistake(join("seeds", position), rule, own, "lower one of them")
 
 
+def _until(draft: Draft) -> Iterator[Mistake]:
+    """Each added seed takes a verdict that is planned, and the first is one on strategies."""
+    spec = draft.spec
+    if spec.until is None:
+        return
+    from tuning.comparison.power import FEWEST
+
+    if spec.verdicts == 1:
+        rule = "adds seeds after the first of several verdicts, and one alone is planned (verdicts: 1)"
+        yield Mistake("until", rule, spec.until, "plan more, such as verdicts: 5")
+    if len(spec.seeds) < FEWEST or not spec.test:
+        rule = f"judges by test scores, and no verdict on strategies rests on fewer than {FEWEST} seeds"
+        yield Mistake("until", rule, spec.until, "name three seeds or more to begin with, and leave test: true")
+
+
 def _is_multiple(value: float, unit: float) -> bool:
     count = round(value / unit)
     return count >= 1 and abs(value - count * unit) < ROUNDING
@@ -209,6 +224,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_epochs, "epochs report_every_epochs fixed"),
         (_endless, "strategies budget"),
         (_seeds, "seed seeds"),
+        (_until, "until verdicts seeds test"),
         (_budget, "budget report_every_epochs"),
         (_strategy_epochs, "strategies report_every_epochs"),
         (value_checks.check_direction, "objective task trainable"),

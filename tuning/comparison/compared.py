@@ -23,8 +23,9 @@ from tuning.comparison.shapes import Anytime, Comparison, Curve, StrategyRow, St
 from tuning.comparison.studies import study_row
 from tuning.comparison.ties import tied, ties_of
 from tuning.comparison.verdict import verdict_of
+from tuning.comparison.verdicts import share_of, verdict_of_studies, verdicts_told
 from tuning.given import kind_of, short
-from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
 
 UNIT_METRICS = frozenset({"accuracy", "f1", "macro_f1"})  # in 0..1
 WORTHWHILE = 0.01
@@ -83,6 +84,7 @@ def compare(
     randoms = [expected_of(studies, within) for studies in by_strategy.values() if studies[0].kind == RANDOM]
     expected = tuple(one for one in randoms if one is not None)
     baseline, worthwhile = _baseline(rows, spec or {}), worthwhile_of(spec or {}, first.metric)
+    number, planned = verdict_of_studies(outcome.studies)
     pairs = pairs_of(
         with_draws(completed.tests, first.metric),
         first.metric,
@@ -91,6 +93,8 @@ def compare(
         worthwhile=worthwhile,
         lost=completed.lost,
         rowless=(spec or {}).get("trainable") == CLOSED_FORM,
+        share=share_of(number, planned),
+        unfinished=_unfinished(outcome.studies, spec or {}),
     )
     best, same = _best(rows, first.mode), alike(rows)
     ties = None if best is not None and best.best is not None and best.best.confirmed else ties_of(outcome.studies)
@@ -114,8 +118,9 @@ def compare(
         alike=same,
         ties=ties,
         advice=advice_of(best, rows, first.metric, first.mode),
-        verdict=verdict_of(rows, pairs, first.metric, baseline, worthwhile),
+        verdict=verdict_of(rows, pairs, first.metric, baseline, worthwhile, may_grow=number < planned),
         caveats=(
+            *(verdicts_told(number, planned) if pairs else ()),
             *tied(ties, first.metric, spec or {}),
             *told(rows, same),
             *caveats_of(rows, pairs, outcome.studies, spec, completed.stand_ins),
@@ -130,6 +135,14 @@ def worthwhile_of(spec: Mapping[str, Any], metric: str) -> float | None:
     if given is None:
         return WORTHWHILE if metric in UNIT_METRICS else None
     return float(given) or None
+
+
+def _unfinished(studies: Sequence[StudyOutcome], spec: Mapping[str, Any]) -> str | None:
+    """Why nothing is claimed yet: a verdict after each seed that has ended would be one more look than there are."""
+    planned = len(spec.get("strategies") or ()) * len(spec.get("seeds") or ())
+    if len(studies) < planned or any(study.state is not StudyState.FINISHED for study in studies):
+        return "not all searches have ended"
+    return None
 
 
 def _baseline(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> StrategyRow:

@@ -1,4 +1,4 @@
-"""What studies were made with, where that is not one thing: versions of the libraries, the code."""
+"""What studies were made with, where that is not one thing: versions of the libraries, the code, the data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from tuning.comparison.verdict import names
 from tuning.made_with import MADE_WITH, MIXED, shown
 from tuning.outcome import StudyOutcome
+
+FINGERPRINT = "data_fingerprint"  # the attribute of a study that tells its rows and labels
 
 
 def mixtures(studies: Sequence[StudyOutcome]) -> list[str]:
@@ -27,7 +29,19 @@ def mixtures(studies: Sequence[StudyOutcome]) -> list[str]:
             differing.append(f"{shown(name)} {told}")
     if differing:
         found.append(f"Studies made with different versions: {'; '.join(differing)}.")
-    return found
+    return [*found, *_other_data(studies)]
+
+
+def _other_data(studies: Sequence[StudyOutcome]) -> list[str]:
+    """Studies whose rows are others, though no search seed has a cut of its own."""
+    by: dict[str, list[str]] = {}
+    for study in studies:
+        if FINGERPRINT in study.attributes and study.data is not None and study.data.cuts == 1:
+            by.setdefault(str(study.attributes[FINGERPRINT]), []).append(_name(study))
+    if len(by) < 2:
+        return []
+    told = ", ".join(f"{value} ({names(those)})" for value, those in by.items())
+    return [f"The data have changed between studies, so their scores may not compare: fingerprint {told}."]
 
 
 def _name(study: StudyOutcome) -> str:

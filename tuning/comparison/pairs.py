@@ -29,8 +29,8 @@ from tuning.comparison.power import Needed, detectable, seeds_needed
 from tuning.comparison.repeats import distinct
 from tuning.comparison.scores import PROPORTIONS, Scored, Spread, common_error, rows_error, rows_known, same_rows
 from tuning.comparison.shapes import Answer, Covers, Interval, Pair
+from tuning.comparison.verdicts import ALPHA
 
-ALPHA = 0.05  # familywise
 FEWEST_SEEDS = 3  # that a statement about strategies may rest on
 SAME = 1e-12  # differences that are no further apart are equal
 FLIPPED = 16  # seeds up to which every assignment of signs is gone through; beyond, so many are drawn
@@ -53,6 +53,8 @@ def pairs_of(
     worthwhile: float | None = None,
     lost: Mapping[str, Collection[int]] | None = None,
     rowless: bool = False,
+    share: float = 1.0,
+    unfinished: str | None = None,
 ) -> tuple[Pair, ...]:
     """Every two strategies that have a seed with a test score in common: the baseline's first, then the smallest p.
 
@@ -63,6 +65,8 @@ def pairs_of(
         worthwhile: the smallest difference that matters; None: not told.
         lost: by strategy, seeds whose search has no test score and nothing that stands for it.
         rowless: scores are exact: they rest on no rows that could have been others.
+        share: of the error rate, that this verdict has (see `verdicts`); p and intervals are corrected for it.
+        unfinished: why nothing may be claimed yet, in words.
     """
     sign = 1 if mode == "max" else -1
     by_seed = {name: {test.seed: test for test in found if test is not None} for name, found in tests.items()}
@@ -76,11 +80,15 @@ def pairs_of(
         matched.append((other, one, b, a) if behind else (one, other, a, b))
     names = [(first, second) for first, second, _, _ in matched]
     tested = [_tested(a, b, metric) for _, _, a, b in matched]
-    alphas = [ALPHA * share for share in shares(names, baseline)] if names else []
-    p_values = corrected(names, [one.p for one in tested], baseline)
+    alphas = [ALPHA * share * of_pair for of_pair in shares(names, baseline)] if names else []
+    p_values = [
+        None if p is None else min(1.0, p / share) for p in corrected(names, [one.p for one in tested], baseline)
+    ]
     found = []
     for (first, second, a, b), test, alpha, p in zip(matched, tested, alphas, p_values, strict=True):
-        withheld = _withheld(first, second, by_seed, lost or {}) or (None if rowless else _without_rows(a, b, metric))
+        withheld = unfinished or _withheld(first, second, by_seed, lost or {})
+        if withheld is None and not rowless:
+            withheld = _without_rows(a, b, metric)
         pair = replace(_pair(first, second, a, b, mode, test, alpha, worthwhile), corrected=p, withheld=withheld)
         found.append(_judged(pair, test.spread, alpha, worthwhile))
     return tuple(sorted(found, key=lambda pair: _order(pair, baseline)))

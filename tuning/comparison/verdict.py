@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from tuning.comparison.digits import decimals_for
 from tuning.comparison.failed import DEFAULTS
-from tuning.comparison.pairs import ALPHA, FEWEST_SEEDS
+from tuning.comparison.pairs import FEWEST_SEEDS
 from tuning.comparison.power import MOST_SEEDS
 from tuning.comparison.shapes import Interval, Pair, StrategyRow
+from tuning.comparison.verdicts import ALPHA
 
 SCOPE = "That holds for these splits, this model, space and budget."
 
@@ -19,6 +20,8 @@ def verdict_of(
     metric: str,
     baseline: StrategyRow,
     worthwhile: float | None = None,
+    *,
+    may_grow: bool = False,
 ) -> str:
     """A few sentences. A difference between strategies is claimed of at least three seeds alone, and only where the
     corrected p is at most 5 %.
@@ -27,7 +30,9 @@ def verdict_of(
         baseline: the strategy that the others are compared with first. Of kind `defaults`, the first sentence says what
             tuning gained.
         worthwhile: the smallest difference that matters; None: not told.
+        may_grow: a verdict with more seeds is planned.
     """
+    more = "`tunefleet extend` adds them" if may_grow else "in an experiment of their own"
     scored = [row for row in rows if row.best is not None]
     if len(rows) == 1 and scored:
         return "No verdict: one strategy alone, so there is nothing to compare it with."
@@ -43,14 +48,17 @@ def verdict_of(
         )
     if not pairs:
         return "No verdict: no two strategies have a test score of the same seed."
-    gained = _gain(rows, pairs, metric, baseline, worthwhile) if baseline.kind == DEFAULTS else None
+    gained = _gain(rows, pairs, metric, baseline, worthwhile, more) if baseline.kind == DEFAULTS else None
     shown = [pair for pair in pairs if pair.shown]
     if not shown and gained is None:
         pair = of_the_two_best(rows, pairs)
         if pair.about != "strategies":
             gain = "One seed each cannot tell whether tuning gained anything over the defaults. "
             return f"{gain if baseline.kind == DEFAULTS else ''}{_of_one_seed(pair, rows, metric)}"
-        told = [_no_difference(pair, metric, worthwhile), *_equal([one for one in pairs if one != pair], worthwhile)]
+        told = [
+            _no_difference(pair, metric, worthwhile, more),
+            *_equal([one for one in pairs if one != pair], worthwhile),
+        ]
     else:
         first, about = gained or ("", None)
         rest = [pair for pair in pairs if pair is not about]
@@ -66,7 +74,12 @@ def verdict_of(
 
 
 def _gain(
-    rows: Sequence[StrategyRow], pairs: Sequence[Pair], metric: str, baseline: StrategyRow, worthwhile: float | None
+    rows: Sequence[StrategyRow],
+    pairs: Sequence[Pair],
+    metric: str,
+    baseline: StrategyRow,
+    worthwhile: float | None,
+    more: str,
 ) -> tuple[str, Pair] | None:
     """What tuning gained over the defaults, and the pair that shows it, or shows it best; None: one seed each."""
     contrasts = [pair for pair in pairs if baseline.strategy in (pair.first, pair.second) and pair.seeds > 1]
@@ -94,7 +107,7 @@ def _gain(
         f"on average over {best.seeds} seeds, a difference of {_difference(best)} ({best.test}, corrected p "
         f"{_p(best.corrected)})."
     )
-    return f"{told} {_of_no_difference(best, worthwhile)}".strip(), best
+    return f"{told} {_of_no_difference(best, worthwhile, more)}".strip(), best
 
 
 def _better(pair: Pair, metric: str, pairs: int, worthwhile: float | None) -> str:
@@ -133,18 +146,18 @@ def _undecided(pairs: Sequence[Pair], worthwhile: float | None) -> list[str]:
     return [f"{'No difference shown' if worthwhile is None else 'Undecided'} {told}."]
 
 
-def _no_difference(pair: Pair, metric: str, worthwhile: float | None) -> str:
+def _no_difference(pair: Pair, metric: str, worthwhile: float | None, more: str) -> str:
     first, second = _means(pair)
     told = (
         f"No difference shown: test {metric} of the two best, {pair.first} {first} and {pair.second} {second} on "
         f"average over {pair.seeds} seeds, differs by {_difference(pair)} "
         f"({pair.test}, corrected p {_p(pair.corrected)})."
     )
-    return f"{told} {_of_no_difference(pair, worthwhile)}".strip()
+    return f"{told} {_of_no_difference(pair, worthwhile, more)}".strip()
 
 
-def _of_no_difference(pair: Pair, worthwhile: float | None) -> str:
-    """Whether the two are as good as equal, or what could have been told."""
+def _of_no_difference(pair: Pair, worthwhile: float | None, more: str) -> str:
+    """Whether the two are as good as equal, or what could have been told; `more`: where more seeds come from."""
     if pair.seeds < FEWEST_SEEDS:
         return f"A statement about strategies needs at least {FEWEST_SEEDS} seeds."
     if pair.withheld is not None:
@@ -165,7 +178,7 @@ def _of_no_difference(pair: Pair, worthwhile: float | None) -> str:
     elif pair.seeds_needed is None or pair.seeds_needed <= pair.seeds:
         return f"Undecided: {can}." if can else "Undecided."
     else:
-        takes = f"about {pair.seeds_needed} seeds"
+        takes = f"about {pair.seeds_needed} seeds, {more}"
     return f"Undecided: {can + '; ' if can else ''}to tell {worthwhile:g}, which would matter, takes {takes}."
 
 

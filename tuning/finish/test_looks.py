@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from trainables.errors import InputError
 from trainables.row_hashes import RowHashes
 from tuning.outcome import Confirmation, FinalModel, StudyOutcome
 from tuning.spec import ExperimentSpec, study_name
@@ -82,6 +83,19 @@ def remember_rows(spec: ExperimentSpec, store: StudyStore, rows: RowHashes) -> N
         if study.test_memory is None:
             store.writer(spec.name, study).set_test_rows(TestRows.of(rows.test).to_json(), memory)
     record_looks(spec, store, own)
+
+
+def refuse_other_rows(spec: ExperimentSpec, store: StudyStore, rows: RowHashes) -> None:
+    """Look whether the test rows are those that the experiment has recorded: scores on others would be no pairs.
+
+    Raises:
+        InputError: they are not.
+        StoreError: the store cannot be read.
+    """
+    known, now = store.test_rows(spec.name), TestRows.of(rows.test)
+    if known is not None and known.digest != now.digest:
+        rule = f"the test rows have changed since the experiment began ({known.count:,} rows then, {now.count:,} now)"
+        raise InputError("data", spec.name, rule, "bring the old data back, or begin another experiment (name=...)")
 
 
 def unknown_rows_are_due(spec: ExperimentSpec, store: StudyStore) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SEAL = "# SHA-256 of what follows: "
 ORIGIN = "fetched.json"  # in a folder that `tunefleet fetch` has made
+GROWING = ("seeds", "strategies", "extended")  # what an extension changes in a spec
 LOCK_FILE = "driver.lock"  # held by the process that runs the experiment (`run.only_driver`)
 
 
@@ -118,7 +119,8 @@ def claim_run_folder(
     fresh: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's.
+    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's, or what this
+    one extends; then the extended spec stands in it.
 
     What a run before has left there is removed if no trial of it ever reported a score.
 
@@ -152,13 +154,24 @@ def claim_run_folder(
         if (before := load_spec(kept)).digest() != spec.digest():
             keys = _different(before, spec)
             raise RunFolderError(
-                f"name: {spec.name}: {kept} is of another spec (different: {keys}); {_ways_out(spec, bucket)}"
+                f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
+                f"{_adding(spec, keys)}{_ways_out(spec, bucket)}"
             )
+        grows = spec.extended[:-1] == before.extended != spec.extended
+        if grows:
+            before = before.model_copy(update={name: getattr(spec, name) for name in GROWING})
+        elif any(getattr(before, name)[: len(now := getattr(spec, name))] != now for name in GROWING):
+            step = f"see `tunefleet ls`, then extend it again, or `tunefleet resume {spec.resumed_as}`"
+            raise RunFolderError(f"name: {spec.name}: was extended by somebody else meanwhile; {step}")
         if force:
             with contextlib.closing(StudyStore(spec.store_url)) as store:
                 store.check()
                 store.refuse_other_spec(spec.name, before.digest(), before.to_yaml())
-            write_whole(kept, sealed(before.to_yaml()).encode())
+        if force or grows:
+            text = sealed(before.to_yaml())
+            write_whole(kept, text.encode())
+            if bucket is not None and grows:
+                bucket.claim(text)
         (spec.run_folder / ORIGIN).unlink(missing_ok=True)  # from now on it is this machine's: no fetch replaces it
         return
     if kept.exists():
@@ -170,6 +183,12 @@ def claim_run_folder(
     write_whole(kept, text.encode())
     if bucket is not None:
         bucket.claim(text)
+
+
+def as_extended(spec: ExperimentSpec) -> ExperimentSpec:
+    """`spec` with what `tunefleet extend` has added since it was written; its run folder is claimed."""
+    kept = load_spec(spec.run_folder / SPEC_FILE)
+    return spec.model_copy(update={name: getattr(kept, name) for name in GROWING})
 
 
 def _remove_what_was_left(
@@ -219,6 +238,11 @@ def _differing(spec: ExperimentSpec) -> str:
 def _different(before: ExperimentSpec, now: ExperimentSpec) -> str:
     old, new = before.decisive(), now.decisive()
     return ", ".join(key for key in {**new, **old} if old.get(key) != new.get(key))
+
+
+def _adding(spec: ExperimentSpec, keys: str) -> str:
+    """How seeds or strategies are added, where they alone are different."""
+    return f"`tunefleet extend {spec.resumed_as}` adds to them; " if set(keys.split(", ")) <= {*GROWING} else ""
 
 
 def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:

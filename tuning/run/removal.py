@@ -76,8 +76,8 @@ class Remains:
         return bool(self.unread) or any(trial.reports for study in self.studies for trial in study.trials)
 
     def finished(self, studies: int) -> bool:
-        """Whether all of so many studies have come to their end."""
-        return len(self.studies) == studies and all(study.state is StudyState.FINISHED for study in self.studies)
+        """Whether all of so many studies, and those that were added, have come to their end."""
+        return len(self.studies) >= studies and all(study.state is StudyState.FINISHED for study in self.studies)
 
     @property
     def nothing(self) -> bool:

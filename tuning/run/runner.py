@@ -19,7 +19,7 @@ from tuning.checks.before_run import require_ending_warmups, require_runnable
 from tuning.checks.cautions import cautions
 from tuning.data_block import data_lines
 from tuning.outcome import ExperimentOutcome, StudyState
-from tuning.run.folder import claim_run_folder, unclaimed_if_unused
+from tuning.run.folder import as_extended, claim_run_folder, unclaimed_if_unused
 from tuning.run.packing import packed
 from tuning.run.place import RunPlace, held_place
 from tuning.run.provenance import made_with, refuse_others
@@ -44,7 +44,8 @@ def run_experiment(
     trust_fetched: bool = False,
     fresh: bool = False,
 ) -> ExperimentOutcome:
-    """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split.
+    """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split; with
+    `until: decided` add seeds, one after the other.
 
     Args:
         spec: from `load_spec`, or what that takes: a YAML file, the name of a preset, a mapping.
@@ -72,13 +73,23 @@ def run_experiment(
         Interrupted: stopped from outside.
     """
     spec = load_spec(spec)
+    if not resume:  # the spec of another experiment, which has grown
+        spec = spec.model_copy(update={"extended": ()})
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     require_runnable(spec)
     with held_place(spec, take_over=take_over) as place:
         say = functools.partial(_say, spec.name) if progress else _keep_quiet
         claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=say)
+        if resume:
+            spec = as_extended(spec)
         say(f"recorded in {spec.run_folder}; {spec.cluster.way_in}")
-        return _run_claimed(spec, place, tracking, say, progress=progress, resume=resume, force=force)
+        outcome = _run_claimed(spec, place, tracking, say, progress=progress, resume=resume, force=force)
+    from tuning.extension import with_another_seed
+
+    if (more := with_another_seed(spec, outcome)) is None:
+        return outcome
+    say(f"undecided with {len(spec.seeds)} seeds; adds seed {more.seeds[-1]} for verdict {more.verdict_number}")
+    return run_experiment(more, progress=progress, resume=True, force=force)
 
 
 def _run_claimed(
@@ -129,6 +140,7 @@ def _run_claimed(
             looks_of,
             others_looked,
             record_looks,
+            refuse_other_rows,
             remember_rows,
             unknown_rows_are_due,
         )
@@ -137,6 +149,8 @@ def _run_claimed(
         from tuning.run.trainer_look import require_trainer
 
         looked = data_look(spec, joined, say) if studies or unknown_rows_are_due(spec, store) else None
+        if resume and looked is not None and spec.test:
+            refuse_other_rows(spec, store, looked.rows)
         data = looked.summary if looked is not None and studies else None
         require_ending_warmups(spec, data)
         if studies:

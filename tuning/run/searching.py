@@ -247,7 +247,7 @@ def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> St
         slots=session.slots,
         devices_per_trial=session.devices_per_trial,
         device=session.device,
-        attributes=sharing_record(session) | study.seeds() | study.origins() | study.asked_by(),
+        attributes=sharing_record(session) | study.seeds() | study.origins() | study.asked_by() | study.verdicts(),
         made_with=made_with(spec),
         spec_yaml=spec.to_yaml(),
         limit=study.limit,

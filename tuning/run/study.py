@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainables.spec import FineTuneSpec, Value
 from tuning.budget import Limit
-from tuning.outcome import HP_SPACE, ORIGIN, RANDOM_FIRST, StudyOutcome
+from tuning.outcome import HP_SPACE, ORIGIN, RANDOM_FIRST, VERDICT, VERDICTS, StudyOutcome
 from tuning.spec import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
 
@@ -85,6 +85,11 @@ class Study:
     def asked_by(self) -> dict[str, Value]:
         """The function whose suggestions are searched, for its record; nothing where there is none."""
         return {} if self.trial.hp_space is None else {HP_SPACE: self.trial.hp_space}
+
+    def verdicts(self) -> dict[str, Value]:
+        """Which verdict it comes to and how many are planned, for its record; nothing where there is one alone."""
+        number, planned = self.spec.verdict_number, self.spec.verdicts
+        return {} if number == planned == 1 else {VERDICT: number, VERDICTS: planned}
 
     @property
     def folder(self) -> Path:

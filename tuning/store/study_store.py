@@ -82,12 +82,12 @@ class StudyStore:
         return ExperimentOutcome(experiment, ours[0].identity["digest"], outcomes)
 
     def spec(self, experiment: str) -> str:
-        """The resolved spec of `experiment`, as YAML.
+        """The resolved spec of `experiment`, as YAML: of one that was extended as its newest study has it.
 
         Raises:
             StoreError: no such experiment, or the store cannot be read.
         """
-        known = next((study for study in self._studies() if study.identity["experiment"] == experiment), None)
+        known = next((one for one in reversed(self._studies()) if one.identity["experiment"] == experiment), None)
         if known is None:
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; `tunefleet ls studies`")
         with told(self._url, f"read the spec of {experiment}"):

@@ -320,7 +320,7 @@ def test_no_difference_over_seeds_says_what_could_have_been_told() -> None:
         "seeds."
     )
     coarse = compare(ExperimentOutcome("e", "d", studies), spec={"worthwhile": 0.04}).verdict
-    assert "to tell 0.04, which would matter, takes about 9 seeds." in coarse
+    assert "to tell 0.04, which would matter, takes about 9 seeds, in an experiment of their own." in coarse
     any_size = compare(ExperimentOutcome("e", "d", studies), spec={"worthwhile": 0.0}).verdict
     assert any_size.endswith(
         "4 seeds can tell differences from 0.074 on; without `worthwhile` nothing is called equal."

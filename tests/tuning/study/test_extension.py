@@ -1,0 +1,265 @@
+"""An experiment that gets more seeds, or another strategy, after it has run."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.outcomes import study
+from tests.support.simulated_studies import TICK, long_experiment, run, run_until_killed
+from trainables.data_summary import DataSummary
+from trainables.errors import InputError
+from trainables.row_hashes import RowHashes, hashes_of
+from tuning import cli
+from tuning.comparison import compare
+from tuning.comparison.mixtures import mixtures
+from tuning.experiments import recorded
+from tuning.extension import extended, was_judged
+from tuning.finish.test_looks import refuse_other_rows
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.run.folder import RunFolderError, claim_run_folder
+from tuning.run.study import in_order
+from tuning.spec import ExperimentSpec, Extension, SpecError, load_spec
+from tuning.store.study_store import StudyStore
+from tuning.store.test_ledger import TestRows
+from tuning.test_memory import TestMemory
+from tuning.testing.recording import open_study
+from tuning.testing.simulated_ray import simulated_ray
+
+TWO = [{"kind": "grid", "points": 2}, {"kind": "pbt", "population": 3}]
+RANDOM = {"kind": "random", "trials": 3}
+
+
+def experiment(folder: Path, **changed: Any) -> ExperimentSpec:
+    return long_experiment(folder, **{"strategies": TWO, "seeds": [0, 1, 2], "epochs": 2, "test": True, **changed})
+
+
+def small(folder: Path, **changed: Any) -> ExperimentSpec:
+    """Studies of a moment: one is as good as three where no verdict is asked for."""
+    return experiment(folder, **{"seeds": [0], **changed})
+
+
+def more(spec: ExperimentSpec, *, judged: bool = True, **changed: Any) -> ExperimentSpec:
+    return extended(spec, load_spec(spec, changed), judged=judged)
+
+
+def told_by(outcome: ExperimentOutcome) -> dict[tuple[str, int], list[object]]:
+    """What each study has found."""
+    return {
+        (study.strategy, study.seed): [(trial.params, [r.metrics for r in trial.reports]) for trial in study.trials]
+        + [study.test and study.test.metrics]
+        for study in outcome.studies
+    }
+
+
+@pytest.mark.unit
+def test_an_extended_spec_has_what_is_added_behind_what_was_there_and_keeps_its_digest(tmp_path: Path) -> None:
+    spec = experiment(tmp_path)
+    grown = more(spec, seeds=[4, 3, 2, 1, 0], strategies=[*TWO, RANDOM])
+    assert grown.seeds == (0, 1, 2, 4, 3)
+    assert [strategy.name for strategy in grown.strategies] == ["grid", "pbt", "random"]
+    assert grown.extended == (Extension(seeds=3, strategies=2, judged=True),)
+    again = more(grown, seeds=[0, 1, 2, 4, 3, 7])
+    assert (again.seeds[-1], again.extended[1].seeds, again.extended[1].strategies) == (7, 5, 3)
+    assert spec.digest() == grown.digest() == again.digest() == load_spec({**again.plain()}).digest()
+    assert load_spec(spec, {"seeds": [0, 1, 2, 3, 4]}).digest() != spec.digest()
+    assert ("verdicts" in spec.plain(), "extended" in spec.plain()) == (
+        False,
+        False,
+    )  # specs of before read as they did
+
+
+@pytest.mark.unit
+def test_a_verdict_counts_where_it_may_have_been_seen(tmp_path: Path) -> None:
+    spec = experiment(tmp_path)
+    unseen = more(spec, judged=False, seeds=[0, 1, 2, 3])
+    seen = more(unseen, seeds=[0, 1, 2, 3, 4])
+    assert [one.verdict_number for one in (spec, unseen, seen, more(seen, seeds=[0, 1, 2, 3, 4, 5]))] == [1, 1, 2, 3]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"seeds": [0, 2, 3]}, r"seeds: .*leaves out 1, .*keep those of before: seeds=\[0, 1, 2, ...\]"),
+        ({"seeds": [2, 1, 0]}, r"seeds: .*nothing is added; name more seeds than \[0, 1, 2\], or .*tunefleet resume"),
+        ({"seeds": [0, 1, 2, 3], "epochs": 9}, r"epochs: 9.*: cannot change"),
+        ({"seeds": [0, 1, 2, 3], "verdicts": 2}, r"verdicts: 2: cannot change"),
+        ({"strategies.1.population": 8}, r"strategies.1: 'pbt': pbt has searched as it was.*strategies.2=\{kind: pbt"),
+        ({"strategies": TWO[:1], "seeds": [0, 1, 2, 3]}, r"strategies.1: '': pbt has searched as it was"),
+    ],
+)
+def test_an_extension_adds_and_changes_nothing_else(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        more(experiment(tmp_path), **changed)
+
+
+@pytest.mark.unit
+def test_a_seed_that_confirmations_have_trained_with_is_not_added(tmp_path: Path) -> None:
+    spec = experiment(tmp_path, confirm={"top": 2, "seeds": 3})
+    assert more(spec, seeds=[0, 1, 2, 900]).seeds[-1] == 900
+    with pytest.raises(InputError, match=r"training seed of the confirmations \(1003, 1004, 1005\); choose smaller"):
+        more(spec, seeds=[0, 1, 2, 1004])
+
+
+@pytest.mark.unit
+def test_a_list_of_a_spec_grows_by_a_value_behind_its_last(tmp_path: Path) -> None:
+    spec = load_spec(experiment(tmp_path), ["strategies.2={kind: random, trials: 3}", "seeds.3=5"])
+    assert (spec.strategies[2].kind, spec.seeds) == ("random", (0, 1, 2, 5))
+
+
+@pytest.mark.tune
+def test_added_seeds_and_strategies_find_what_they_find_in_one_run(tmp_path: Path) -> None:
+    """Studies of before are as they were, the new ones as in an experiment that had them from the start."""
+    spec = small(tmp_path / "grown")
+    before, _ = run(spec)
+    grown = more(spec, judged=was_judged(spec.name, spec.store_url), seeds=[0, 1], strategies=[*TWO, RANDOM])
+    after, _ = run(grown, resume=True)
+    whole, _ = run(small(tmp_path / "whole", seeds=[0, 1], strategies=[*TWO, RANDOM]))
+    assert told_by(after) == told_by(whole)
+    assert after.studies[: len(before.studies)] == before.studies
+    assert {study.state for study in after.studies} == {StudyState.FINISHED}
+    outcome, text = recorded(str(spec.run_folder), tmp_path)
+    assert load_spec(spec.run_folder / "spec.yaml") == grown
+    assert text == grown.to_yaml()
+    assert (
+        compare(outcome).caveats[0].startswith("Verdict 2, where 1 was planned: seeds or strategies were added after")
+    )
+    with pytest.raises(RunFolderError, match="was extended by somebody else meanwhile"):
+        claim_run_folder(more(spec, seeds=[0, 9]), resume=True)
+    assert told_by(run(spec, resume=True)[0]) == told_by(after)  # by the spec that it was first run with
+
+
+@pytest.mark.tune
+def test_an_extension_that_is_killed_goes_on_by_resume_and_shows_the_old_verdict_till_it_has_begun(
+    tmp_path: Path,
+) -> None:
+    spec = small(tmp_path, verdicts=3)
+    before, _ = run(spec)
+    first = compare(before, spec=spec.plain())
+    assert first.caveats[0].startswith("Verdict 1 of 3 that are planned")
+    grown = more(spec, seeds=[0, 1])
+    claim_run_folder(grown, resume=True)  # and killed there
+    outcome, text = recorded(str(spec.run_folder), tmp_path)
+    assert (outcome, text) == (before, spec.to_yaml())
+    run_until_killed(spec, "train", 3, resume=True)
+    killed, text = recorded(str(spec.run_folder), tmp_path)
+    assert text == grown.to_yaml()
+    assert len(killed.studies) == 3
+    so_far = compare(killed, spec=grown.plain())
+    assert "not all searches have ended" in {pair.withheld for pair in so_far.pairs}
+    assert not any(pair.shown for pair in so_far.pairs)
+    after, _ = run(load_spec(spec.run_folder / "spec.yaml"), resume=True)
+    assert len(after.studies) == 4
+    assert compare(after, spec=grown.plain()).caveats[0].startswith("Verdict 2 of 3 that are planned")
+    whole, _ = run(small(tmp_path / "whole", seeds=[0, 1]))
+    assert told_by(after) == told_by(whole)
+    assert all(study == old for study, old in zip(after.studies, before.studies, strict=False))
+
+
+@pytest.mark.tune
+@pytest.mark.parametrize(("apart", "seeds"), [(True, 3), (False, 5)])
+def test_until_decided_adds_seeds_until_a_verdict_decides_or_the_last_planned_one_is_given(
+    tmp_path: Path, apart: bool, seeds: int
+) -> None:
+    near = {"learning_rate": {"loguniform": [3e-4, 3e-3]}}
+    other = (
+        {"learning_rate": {"loguniform": [1e-6, 1e-5]}} if apart else {"learning_rate": {"loguniform": [2e-4, 3e-3]}}
+    )
+    strategies = [
+        {"kind": "random", "label": name, "trials": 2, "space": space} for name, space in (("a", near), ("b", other))
+    ]
+    spec = experiment(tmp_path, strategies=strategies, verdicts=3, until="decided", worthwhile=0)
+    outcome, _ = run(spec)
+    assert [study.seed for study in outcome.studies if study.strategy == "a"] == list(range(seeds))
+    kept = load_spec(spec.run_folder / "spec.yaml")
+    assert (len(kept.seeds), kept.verdict_number) == (seeds, seeds - 2)
+    comparison = compare(outcome, spec=kept.plain())
+    assert comparison.pairs[0].shown == apart
+    assert comparison.caveats[0].startswith(f"Verdict {seeds - 2} of 3")
+    assert len(run(kept, resume=True)[0].studies) == 2 * seeds
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, r"until: 'decided': adds seeds after the first .*; plan more, such as verdicts: 5"),
+        ({"verdicts": 3, "seeds": [0, 1]}, r"until: .* fewer than 3 seeds; name three seeds or more"),
+        ({"verdicts": 3, "test": False}, r"until: .* judges by test scores"),
+    ],
+)
+def test_until_decided_needs_verdicts_to_give(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        experiment(tmp_path, until="decided", **changed)
+
+
+@pytest.mark.tune
+def test_the_command_adds_and_the_others_read_what_has_grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = small(tmp_path / "runs")
+    (tmp_path / "mine.yaml").write_text(spec.to_yaml())
+    with simulated_ray(tick=TICK):
+        assert cli.main(["run", "mine.yaml"]) == 0
+        assert cli.main(["extend", spec.name, "seeds=[0, 1]", "strategies.2={kind: random, trials: 2}"]) == 0
+        assert cli.main(["resume", spec.name]) == 0
+        for words in (["compare"], ["results"], ["report"], ["export"]):
+            assert cli.main([words[0], spec.name]) == 0
+        assert cli.main(["ls"]) == 0
+        assert "6 of 6" in capsys.readouterr().out
+        assert cli.main(["extend", spec.name, "seeds=[0, 1]"]) == 2
+        assert "nothing is added" in capsys.readouterr().err
+        # A new experiment by the grown one's spec has one verdict.
+        shutil.copy(spec.run_folder / "spec.yaml", tmp_path / "grown.yaml")
+        assert cli.main(["run", "grown.yaml", "name=another"]) == 0
+    assert load_spec(tmp_path / "runs" / "another" / "spec.yaml").extended == ()
+    assert len(list(in_order(load_spec(tmp_path / "runs" / "another" / "spec.yaml")))) == 6
+
+
+@pytest.mark.unit
+def test_a_resume_with_more_seeds_is_told_how_they_are_added(tmp_path: Path) -> None:
+    spec = experiment(tmp_path)
+    claim_run_folder(spec, resume=False)
+    with pytest.raises(RunFolderError, match=r"different: seeds\); `tunefleet extend .*` adds to them; "):
+        claim_run_folder(load_spec(spec, {"seeds": [0, 1, 2, 3]}), resume=True)
+    with pytest.raises(RunFolderError, match=r"different: .*seeds.*\); nothing was trained yet"):
+        claim_run_folder(load_spec(spec, {"seeds": [0, 1, 2, 3], "epochs": 9}), resume=True)
+
+
+@pytest.mark.unit
+def test_nothing_recorded_is_nothing_seen(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    assert not was_judged("mine", url)
+    assert not (tmp_path / "study.db").exists()
+    StudyStore(url).check()
+    assert not was_judged("mine", url)
+
+
+@pytest.mark.unit
+def test_other_test_rows_than_before_are_refused_and_other_training_rows_are_told(tmp_path: Path) -> None:
+    spec = experiment(tmp_path, name="reviews")
+    store = StudyStore(f"sqlite:///{tmp_path}/study.db")
+    writer = open_study(store)
+    before, now = (hashes_of([(text,), ("b",)]) for text in ("a", "c"))
+    refuse_other_rows(spec, store, RowHashes(now, now))  # nothing is recorded of them
+    writer.set_test_rows(TestRows.of(before).to_json(), TestMemory(2, 0, 0, (), 0, 0, ()))
+    refuse_other_rows(spec, store, RowHashes(before, now))
+    with pytest.raises(InputError, match=r"the test rows have changed since .* \(2 rows then, 2 now\); bring the old"):
+        refuse_other_rows(spec, store, RowHashes(now, now))
+
+    def made(seed: int, fingerprint: str, cuts: int = 1) -> StudyOutcome:
+        data = DataSummary(source="texts.csv", splits={}, cuts=cuts)
+        return replace(study("grid", [], seed=seed), data=data, attributes={"data_fingerprint": fingerprint})
+
+    assert mixtures([made(0, "x"), made(1, "x"), made(2, "y", cuts=3)]) == []  # a cut per seed
+    (told,) = mixtures([made(0, "x"), made(1, "y")])
+    assert told == (
+        "The data have changed between studies, so their scores may not compare: fingerprint x (grid seed 0), y (grid "
+        "seed 1)."
+    )

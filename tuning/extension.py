@@ -1,0 +1,97 @@
+"""An experiment that has run, with seeds or strategies added: what is there stays as it is, the rest runs behind it."""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import zip_longest
+
+from trainables.errors import InputError
+from tuning.comparison import compare
+from tuning.finish.candidates import training_seeds
+from tuning.finish.test_looks import looks_of
+from tuning.outcome import ExperimentOutcome
+from tuning.spec import ExperimentSpec, Extension
+from tuning.store.study_store import StudyStore
+from tuning.store.url import sqlite_file
+
+
+def extended(before: ExperimentSpec, asked: ExperimentSpec, *, judged: bool) -> ExperimentSpec:
+    """The spec of the experiment as it goes on.
+
+    Args:
+        before: as it was run.
+        asked: the same with more seeds, in any order, and more strategies behind those of before.
+        judged: whether a test score is recorded.
+
+    Raises:
+        InputError: it adds nothing, or changes something else.
+    """
+    keep = f"keep those of before: seeds={list(before.seeds)}"
+    if gone := [seed for seed in before.seeds if seed not in asked.seeds]:
+        rule = f"leaves out {', '.join(map(str, gone))}, which the experiment has; an extension adds seeds"
+        raise InputError("seeds", list(asked.seeds), rule, f"{keep[:-1]}, ...]")
+    for place, (old, new) in enumerate(zip_longest(before.strategies, asked.strategies[: len(before.strategies)])):
+        if old != new:
+            step = (
+                f"add it as one of its own: strategies.{len(before.strategies)}={{kind: {old.kind}, label: NAME, ...}}"
+            )
+            rule = f"{old.name} has searched as it was, and cannot be another one now; an extension adds strategies"
+            raise InputError(f"strategies.{place}", "" if new is None else new.name, rule, step)
+    added = tuple(seed for seed in asked.seeds if seed not in before.seeds)
+    if not added and len(asked.strategies) == len(before.strategies):
+        step = f"name more seeds than {list(before.seeds)}, or go on with `tunefleet resume {before.resumed_as}`"
+        raise InputError("seeds", list(asked.seeds), "nothing is added", step)
+    began = Extension(seeds=len(before.seeds), strategies=len(before.strategies), judged=judged)
+    more = {"seeds": (*before.seeds, *added), "extended": (*before.extended, began)}
+    spec = asked.model_copy(update=more)
+    old, new = before.decisive(), spec.decisive()
+    if other := [key for key in {**new, **old} if old.get(key) != new.get(key)]:
+        step = "begin another experiment with it (name=...)"
+        raise InputError(other[0], new.get(other[0]), "cannot change: results of before would not compare", step)
+    _refuse_taken(before, spec)
+    return spec
+
+
+def with_another_seed(spec: ExperimentSpec, outcome: ExperimentOutcome) -> ExperimentSpec | None:
+    """`spec` with one more seed, as `until: decided` asks; None: the verdict decides, or is the last that is planned.
+
+    A strategy and the baseline are undecided where neither a difference is shown nor that there is none that matters.
+    """
+    if spec.until is None or spec.verdict_number >= spec.verdicts:
+        return None
+    comparison = compare(outcome, spec=spec.plain())
+    contrasts = [pair for pair in comparison.pairs if comparison.baseline in (pair.first, pair.second)]
+    if not any(pair.withheld is None and not pair.shown and pair.answer != "no larger" for pair in contrasts):
+        return None
+    asked = spec.model_copy(update={"seeds": (*spec.seeds, max(spec.seeds) + 1)})
+    return extended(spec, asked, judged=True)
+
+
+def was_judged(experiment: str, store: str) -> bool:
+    """True if a test score of `experiment` is recorded, so that a verdict on it may have been seen.
+
+    Args:
+        store: its URL.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    file = sqlite_file(store)
+    if file is not None and not file.is_file():  # stopped before anything was recorded
+        return False
+    with contextlib.closing(StudyStore(store)) as opened:
+        known = experiment in opened.experiments()
+        return known and bool(looks_of(experiment, opened.load(experiment).studies))
+
+
+def _refuse_taken(before: ExperimentSpec, spec: ExperimentSpec) -> None:
+    """Raises:
+    InputError: an added seed is one that confirmations have trained with.
+    """
+    if spec.confirm is None:
+        return
+    for seed in before.seeds:
+        known, now = (training_seeds(one, spec.confirm.seeds, seed) for one in (before, spec))
+        if known != now:
+            rule = f"one of them is a training seed of the confirmations ({', '.join(map(str, known))})"
+            raise InputError("seeds", list(spec.seeds), rule, "choose smaller ones")
