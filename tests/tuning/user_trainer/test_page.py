@@ -26,7 +26,7 @@ def test_the_keyword_table_of_the_page_is_the_one_in_force() -> None:
 @pytest.mark.unit
 def test_what_the_page_calls_exists() -> None:
     called = set(re.findall(r"tunefleet\.(\w+)\(", PAGE))
-    assert called == {"hyperparameter_search", "install"}
+    assert called == {"compare_across", "hyperparameter_search", "install"}
     parameters = set(inspect.signature(tunefleet.hyperparameter_search).parameters)
     example = PAGE.partition("best = tunefleet.hyperparameter_search(")[2].partition("\n)")[0]
     assert set(re.findall(r"^ +(\w+)=", example, re.MULTILINE)) - {"storage", "name"} <= parameters
