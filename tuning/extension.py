@@ -8,7 +8,7 @@ from itertools import zip_longest
 from trainables.errors import InputError
 from tuning.comparison import compare
 from tuning.finish.candidates import training_seeds
-from tuning.finish.test_looks import looks_of
+from tuning.finish.looks import looks_of
 from tuning.outcome import ExperimentOutcome
 from tuning.spec import ExperimentSpec, Extension
 from tuning.store.study_store import StudyStore

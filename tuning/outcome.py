@@ -15,7 +15,7 @@ from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
-from tuning.test_memory import TestMemory
+from tuning.earlier_looks import EarlierLooks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,7 +245,7 @@ class StudyOutcome:
     budget: BudgetUse | None = None  # None: it had none
     price: Price | None = None
     data: DataSummary | None = None  # None: a trainable that reads its own, or recorded by an older version
-    test_memory: TestMemory | None = None  # None: no test rows, none that are known, or an older version's record
+    test_memory: EarlierLooks | None = None  # None: no test rows, none that are known, or an older version's record
     cost: float | None = None  # device-seconds, as recorded; None: by a version that recorded slots and time alone
 
     @property
@@ -356,7 +356,7 @@ class ExperimentOutcome:
         return next((study.data for study in self.studies if study.data is not None), None)
 
     @property
-    def test_memory(self) -> TestMemory | None:
+    def test_memory(self) -> EarlierLooks | None:
         """What earlier experiments have to do with the rows: the same for all studies."""
         return next((study.test_memory for study in self.studies if study.test_memory is not None), None)
 

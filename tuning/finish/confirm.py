@@ -31,9 +31,9 @@ from trainables.storage import Storage
 from trainables.team import WorkerDied
 from trainables.training import Scores, Training
 from tuning.finish.candidates import Candidate, candidates, shares_seeds, training_seeds, training_spec
+from tuning.finish.looks import look_of_confirmation, record_looks
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Ended, Job, NodesLost, side_by_side
-from tuning.finish.test_looks import look_of_confirmation, record_looks
 from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
 from tuning.run.failures import Raised
 from tuning.spec import ExperimentSpec, study_name

@@ -20,8 +20,8 @@ from trainables.states import scorable
 from trainables.storage import Storage
 from trainables.training import Scores, Training, build, is_training
 from tuning.finish.confirm import UNSCORED, confirm_studies
+from tuning.finish.looks import look_of_search, record_looks
 from tuning.finish.side_by_side import Job, side_by_side
-from tuning.finish.test_looks import look_of_search, record_looks
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.spec import ExperimentSpec, study_name
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from trainables.spec import Value
 from trainables.training import Scores
+from tuning.earlier_looks import EarlierLooks
 from tuning.finish.winner import Winner
 from tuning.outcome import FinalModel
 from tuning.spec import ExperimentSpec
-from tuning.test_memory import TestMemory
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class KeptModel:
     provenance: Mapping[str, Value]
     label_names: tuple[str, ...]  # by class id; empty for a regression and a Trainer of the user's own
     looks: int  # at test by models of this experiment before this one
-    memory: TestMemory | None = None  # of earlier experiments' looks; None: the rows are not known
+    memory: EarlierLooks | None = None  # of earlier experiments' looks; None: the rows are not known
 
     @property
     def metric(self) -> str:

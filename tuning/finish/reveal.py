@@ -12,7 +12,7 @@ from trainables.errors import InputError
 from tuning.finish.card import CARD, model_card
 from tuning.finish.hidden_score import unsealed
 from tuning.finish.kept_model import KeptModel, score_in_words
-from tuning.finish.test_looks import earlier_looks, look_of_final, looks_of, record_looks
+from tuning.finish.looks import earlier_looks, look_of_final, looks_of, record_looks
 from tuning.finish.winner import Winner
 from tuning.outcome import ExperimentOutcome, FinalModel
 from tuning.spec import ExperimentSpec

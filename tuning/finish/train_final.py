@@ -30,10 +30,10 @@ from tuning.finish.candidates import training_spec
 from tuning.finish.card import CARD, model_card
 from tuning.finish.hidden_score import HiddenScore, sealed
 from tuning.finish.kept_model import KeptModel, score_in_words
+from tuning.finish.looks import earlier_looks, look_of_final, looks_of, record_looks, remember_rows
 from tuning.finish.model_places import for_all, places_told
 from tuning.finish.schedules import segments_of
 from tuning.finish.side_by_side import Job, side_by_side
-from tuning.finish.test_looks import earlier_looks, look_of_final, looks_of, record_looks, remember_rows
 from tuning.finish.winner import Winner
 from tuning.outcome import ExperimentOutcome, FinalModel
 from tuning.spec import ExperimentSpec

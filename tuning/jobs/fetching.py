@@ -23,7 +23,7 @@ from trainables.disk import make_closed
 from trainables.errors import InputError
 from tuning.comparison import compare
 from tuning.core_yaml import recorded
-from tuning.finish.test_looks import looks_of
+from tuning.finish.looks import looks_of
 from tuning.jobs.parcel import MANIFEST, Manifest, Part, parcel_folder
 from tuning.jobs.submission import code, command, metadata
 from tuning.jobs.unpacking import MANIFEST_BYTES, ParcelError, close_spec, read_manifest, unpack
@@ -33,8 +33,8 @@ from tuning.report import comparison_json, comparison_markdown
 from tuning.results import results_json
 from tuning.run.folder import ORIGIN
 from tuning.spec import SPEC_FILE, STORE_FILE, folder_name
+from tuning.store.looks_ledger import LooksLedger
 from tuning.store.study_store import StudyStore
-from tuning.store.test_ledger import TestLedger
 from tuning.store.url import sqlite_url
 
 PURPOSE = "fetch"  # in the metadata of the job that packs
@@ -215,7 +215,7 @@ def _tell_ledger(storage: Path, folder: Path, name: str) -> None:
     """
     with contextlib.closing(StudyStore(sqlite_url(folder / STORE_FILE))) as store:
         if (rows := store.test_rows(name)) is not None:
-            TestLedger(storage).record(name, rows, looks_of(name, store.load(name).studies))
+            LooksLedger(storage).record(name, rows, looks_of(name, store.load(name).studies))
 
 
 def _recorded(folder: Path, name: str) -> ExperimentOutcome:

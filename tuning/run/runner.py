@@ -136,7 +136,7 @@ def _run_claimed(
         stoppable(),  # and again: Ray has put its own handler in place
     ):
         from tuning.finish.final import finish_studies
-        from tuning.finish.test_looks import (
+        from tuning.finish.looks import (
             looks_of,
             others_looked,
             record_looks,

@@ -12,6 +12,7 @@ from trainables import clock
 from trainables.data_summary import DataSummary
 from trainables.spec import Value
 from tuning.budget import Held
+from tuning.earlier_looks import EarlierLooks
 from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
 from tuning.store.database import told
 from tuning.store.finish_records import (
@@ -23,7 +24,6 @@ from tuning.store.finish_records import (
 )
 from tuning.store.statements import set_study_attributes, study_attributes
 from tuning.store.url import StoreError
-from tuning.test_memory import TestMemory
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -84,7 +84,7 @@ class StudyFacts:
         """Record the summary of the study's data, as they were before its trials."""
         self._set("data", summary.model_dump(mode="json"))
 
-    def set_test_rows(self, rows: Mapping[str, Any], memory: TestMemory) -> None:
+    def set_test_rows(self, rows: Mapping[str, Any], memory: EarlierLooks) -> None:
         """Record which rows the test split has, as `TestRows.to_json` writes them, and what earlier experiments have to
         do with the study's rows."""
         self._set_all({"test_rows": rows, "test_memory": asdict(memory)})

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from trainables.data_summary import DataSummary
 from trainables.reporting import Report
 from tuning.budget import BudgetUse, Held, Limit, Price
+from tuning.earlier_looks import EarlierLooks
 from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
 from tuning.store.layout import OPTUNA_STATES
 from tuning.store.signed import verified
 from tuning.store.study_log import REPLACED, Event, History, decode, most_held, reports_of
-from tuning.test_memory import TestMemory
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -69,11 +69,11 @@ def study_outcome(
     return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))
 
 
-def _test_memory(stored: Mapping[str, Any] | None) -> TestMemory | None:
+def _test_memory(stored: Mapping[str, Any] | None) -> EarlierLooks | None:
     if stored is None:
         return None
     names = {name: tuple(stored[name]) for name in ("experiments", "trained_from")}
-    return TestMemory(**{**stored, **names})
+    return EarlierLooks(**{**stored, **names})
 
 
 def _held(attributes: Mapping[str, Any], newest: Held) -> tuple[float, float | None, float | None]:

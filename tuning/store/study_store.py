@@ -31,7 +31,7 @@ from tuning.store.url import StoreError, masked, sqlite_url
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
-    from tuning.store.test_ledger import TestRows
+    from tuning.store.looks_ledger import TestRows
 
 __all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
 
@@ -99,7 +99,7 @@ class StudyStore:
         Raises:
             StoreError: the store cannot be read.
         """
-        from tuning.store.test_ledger import TestRows
+        from tuning.store.looks_ledger import TestRows
 
         ours = [study for study in self._studies() if study.identity["experiment"] == experiment]
         with told(self._url, f"read the test rows of {experiment}"):

@@ -15,6 +15,7 @@ from trainables.data_summary import DataSummary, SplitSummary
 from trainables.row_hashes import hashes_of
 from trainables.spec import Params
 from tuning.budget import Held
+from tuning.earlier_looks import EarlierLooks
 from tuning.outcome import (
     Confirmation,
     Exploit,
@@ -29,9 +30,8 @@ from tuning.outcome import (
 )
 from tuning.store.copy import copy_experiment
 from tuning.store.database import connect
+from tuning.store.looks_ledger import TestRows
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
-from tuning.store.test_ledger import TestRows
-from tuning.test_memory import TestMemory
 from tuning.testing.recording import NAME, SPACE, begin, exploit, open_study, report
 from tuning.testing.rules import require, require_equal, require_refused
 
@@ -156,7 +156,7 @@ class StoreContract:
     ) -> None:
         require_equal(store.test_rows("reviews"), None, "nothing is known of rows before they are told", step=STATEMENT)
         rows = TestRows.of(hashes_of([("one", "two"), ("three", "four")]))
-        memory = TestMemory(2, 3, 1, ("a", "b"), 9, 0, ())
+        memory = EarlierLooks(2, 3, 1, ("a", "b"), 9, 0, ())
         writer.set_test_rows(rows.to_json(), memory)
         found = store.test_rows("reviews")
         told = None if found is None else (found.count, found.hashes.tolist())

@@ -18,16 +18,16 @@ from tests.support.head_server import HeadServer, parcel, tarred
 from tests.support.serving import serving
 from trainables.row_hashes import hashes_of
 from tuning import cli
-from tuning.finish.test_looks import look_of_final
+from tuning.earlier_looks import EarlierLooks
+from tuning.finish.looks import look_of_final
 from tuning.jobs.unpacking import ParcelError, unpack
 from tuning.outcome import FinalModel
 from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.run.runner import run_experiment
 from tuning.spec import load_spec
+from tuning.store.looks_ledger import LooksLedger, TestRows
 from tuning.store.study_store import StudyStore
-from tuning.store.test_ledger import TestLedger, TestRows
 from tuning.store.url import sqlite_url
-from tuning.test_memory import TestMemory
 from tuning.testing.recording import begin, open_study, report
 
 pytestmark = pytest.mark.unit
@@ -328,7 +328,7 @@ def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fetched(HeadServer(parcel(tarred(honest)))) == 0
-    store, ledger = laptop / "runs/reviews/study.db", TestLedger(laptop / "runs")
+    store, ledger = laptop / "runs/reviews/study.db", LooksLedger(laptop / "runs")
     assert ledger.read().looks == {}  # of a version that recorded no rows
     hidden = FinalModel("/m", "a", 1.0, 0, {}, 100, 1.5, 7.0, "packed")
     shown = FinalModel("/m", "a", 1.0, 0, {"accuracy": 0.5}, 100, 1.5, 7.0)
@@ -338,7 +338,9 @@ def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
             (study, *_) = opened.load("reviews").studies
             writer = opened.writer("reviews", study)
             writer.add_final(model)
-            writer.set_test_rows(TestRows.of(hashes_of([("a",), ("b",)])).to_json(), TestMemory(2, 0, 0, (), 0, 0, ()))
+            writer.set_test_rows(
+                TestRows.of(hashes_of([("a",), ("b",)])).to_json(), EarlierLooks(2, 0, 0, (), 0, 0, ())
+            )
 
     tell(hidden)
     with_rows = [(name, store.read_bytes() if name == "reviews/study.db" else content) for name, content in honest]

@@ -20,8 +20,8 @@ from tuning.finish.winner import winner_of
 from tuning.page.document import content_of, page
 from tuning.run.data_look import beside_trials, data_look
 from tuning.spec import ExperimentSpec
+from tuning.store.looks_ledger import LooksLedger
 from tuning.store.study_store import StudyStore
-from tuning.store.test_ledger import TestLedger
 
 pytestmark = pytest.mark.ray
 
@@ -108,7 +108,7 @@ def test_a_later_experiment_is_told_who_has_looked_at_its_test_rows(
     assert f"{memory.trained} of the 198 training and validation rows were test rows of first" in caveats
     assert "once per chosen model: 1 model looked." in caveats
     assert told in page(content_of(outcome, second.to_yaml()))
-    assert len(TestLedger(tmp_path).read().looks) == 2
+    assert len(LooksLedger(tmp_path).read().looks) == 2
 
 
 def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_words(

@@ -17,16 +17,16 @@ from trainables.row_hashes import RowHashes, hashes_of
 from tuning import cli
 from tuning.comparison import compare
 from tuning.comparison.mixtures import mixtures
+from tuning.earlier_looks import EarlierLooks
 from tuning.experiments import recorded
 from tuning.extension import extended, was_judged
-from tuning.finish.test_looks import refuse_other_rows
+from tuning.finish.looks import refuse_other_rows
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.run.folder import RunFolderError, claim_run_folder
 from tuning.run.study import in_order
 from tuning.spec import ExperimentSpec, Extension, SpecError, load_spec
+from tuning.store.looks_ledger import TestRows
 from tuning.store.study_store import StudyStore
-from tuning.store.test_ledger import TestRows
-from tuning.test_memory import TestMemory
 from tuning.testing.recording import open_study
 from tuning.testing.simulated_ray import simulated_ray
 
@@ -248,7 +248,7 @@ def test_other_test_rows_than_before_are_refused_and_other_training_rows_are_tol
     writer = open_study(store)
     before, now = (hashes_of([(text,), ("b",)]) for text in ("a", "c"))
     refuse_other_rows(spec, store, RowHashes(now, now))  # nothing is recorded of them
-    writer.set_test_rows(TestRows.of(before).to_json(), TestMemory(2, 0, 0, (), 0, 0, ()))
+    writer.set_test_rows(TestRows.of(before).to_json(), EarlierLooks(2, 0, 0, (), 0, 0, ()))
     refuse_other_rows(spec, store, RowHashes(before, now))
     with pytest.raises(InputError, match=r"the test rows have changed since .* \(2 rows then, 2 now\); bring the old"):
         refuse_other_rows(spec, store, RowHashes(now, now))

@@ -29,8 +29,8 @@ import numpy as np
 
 from trainables.disk import make_parents, sync
 from trainables.row_hashes import KIND, Hashes
+from tuning.earlier_looks import EarlierLooks
 from tuning.store.url import StoreError
-from tuning.test_memory import TestMemory
 
 MOST = 20_000  # hashes that are kept of a set of rows; of a larger one the smallest, which are a random sample of it
 
@@ -100,10 +100,8 @@ class Records(NamedTuple):
     sets: dict[str, TestRows]  # by digest
 
 
-class TestLedger:
+class LooksLedger:
     """This account's ledger of the experiments whose run folders lie in `storage`."""
-
-    __test__ = False
 
     def __init__(self, storage: Path) -> None:
         self.file = storage / f".test-looks-{os.getuid()}.jsonl"
@@ -151,7 +149,7 @@ class TestLedger:
             if new:
                 sync(self.file.parent)
 
-    def memory(self, test: TestRows, trained: TestRows | None = None, own: Iterable[str] = ()) -> TestMemory:
+    def memory(self, test: TestRows, trained: TestRows | None = None, own: Iterable[str] = ()) -> EarlierLooks:
         """What earlier experiments have to do with an experiment's test rows, and with those that it trains on.
 
         Args:
@@ -166,7 +164,7 @@ class TestLedger:
         trained = trained or TestRows(0, test.hashes[:0])
         met = {digest for digest in {look.rows for look in others} if test.shared_with([sets[digest]])}
         fed = {digest for digest in {look.rows for look in others} if trained.shared_with([sets[digest]])}
-        return TestMemory(
+        return EarlierLooks(
             rows=test.count,
             models=sum(look.rows in met for look in others),
             seen=test.shared_with(sets[digest] for digest in met),

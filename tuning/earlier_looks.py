@@ -11,7 +11,7 @@ SHOWN = 4  # experiments by name
 
 
 @dataclass(frozen=True)
-class TestMemory:
+class EarlierLooks:
     """As it was when the experiment first looked at its test rows; counts are estimates where a split is large."""
 
     rows: int  # test rows
@@ -21,8 +21,6 @@ class TestMemory:
     train_rows: int  # training and validation rows
     trained: int  # of them, test rows of an earlier experiment
     trained_from: tuple[str, ...]  # those experiments, by name
-
-    __test__ = False  # not a test class, whatever pytest thinks of its name
 
     def sentences(self) -> Iterator[str]:
         """What a reader of this experiment's test scores has to know; nothing where all rows are new."""
