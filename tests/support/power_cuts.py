@@ -22,7 +22,7 @@ from trainables.slot import Evaluation
 from tuning import load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome
 from tuning.spec import STUDIES, ExperimentSpec
-from tuning.store.study_store import StoreError, StudyStore
+from tuning.store.study_store import StoreError, StudyStore, sqlite_url
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, simulated_ray
 
 COSTS = {"save": 2.0}  # seconds: moments lie between a report and its checkpoint, too
@@ -106,15 +106,19 @@ class Film:
 
     def bring_back(self, moment: Moment) -> ExperimentOutcome | None:
         """What lay there then is there again; returns what was recorded, None where no study was."""
-        for place, kept in self._places(moment.folder):
-            shutil.rmtree(place, ignore_errors=True)
-            if kept.exists():
-                shutil.copytree(kept, place)
+        with contextlib.ExitStack() as held:
+            for study in self.studies:  # or the run of another test removes what is half there, as abandoned
+                held.callback(SharedMemory(study).close)
+            for place, kept in self._places(moment.folder):
+                shutil.rmtree(place, ignore_errors=True)
+                if kept.exists():
+                    shutil.copytree(kept, place)
         return self.recorded()
 
-    def recorded(self) -> ExperimentOutcome | None:
-        """What the study store holds now."""
-        store = StudyStore(self.spec.store_url)
+    def recorded(self, moment: Moment | None = None) -> ExperimentOutcome | None:
+        """What the study store holds now, or held then."""
+        folder = self.spec.run_folder if moment is None else moment.folder / "run"
+        store = StudyStore(sqlite_url(folder / Path(self.spec.store_url).name))
         try:
             return store.load(self.spec.name)
         except StoreError:

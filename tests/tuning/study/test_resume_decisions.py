@@ -78,11 +78,11 @@ def test_an_end_that_the_store_knows_and_no_snapshot_yet_costs_no_epoch(tmp_path
     film.shoot()
     ended = 0
     for moment in film.moments:
-        recorded = film.bring_back(moment)
-        count = 0 if recorded is None else recorded.studies[0].count(TrialState.COMPLETED)
-        if recorded is None or count == ended:
+        recorded = film.recorded(moment)
+        if recorded is None or recorded.studies[0].count(TrialState.COMPLETED) == ended:
             continue
-        ended = count
+        ended = recorded.studies[0].count(TrialState.COMPLETED)
+        film.bring_back(moment)
         with named(f"moment {moment.number}, {ended} trials have ended"):
             saved = film.saved()
             (after,) = film.resume().studies
