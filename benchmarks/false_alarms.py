@@ -149,7 +149,7 @@ REGIMES: Mapping[str, Mapping[str, Setting]] = {
 
 
 class Found(NamedTuple):
-    """What the comparison claimed in simulated experiments."""
+    """Counts what the comparison claimed in simulated experiments."""
 
     experiments: int
     false: float  # share of experiments with a claim between strategies that do not differ
@@ -190,7 +190,7 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
 
 @functools.cache
 def true_difference(setting: Setting) -> float:
-    """By how much the first strategy's accuracy is better than another's, over all rows and seeds there could be."""
+    """Return by how much the first strategy is better in accuracy than others, over all rows and seeds there could be."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     spread = math.hypot(1.5, setting.taste, setting.training_spread)
     seeds = setting.spread * NOISES[setting.noise](np.random.default_rng(0), (50_000, 1))
@@ -200,8 +200,10 @@ def true_difference(setting: Setting) -> float:
 
 
 def small_claims(setting: Setting, count: int, seed: int = 0) -> Found:
-    """In how many of `count` experiments a difference is called no larger than what matters: of the first strategy's,
-    which are as large (false), and of the others' (true)."""
+    """Count in how many of `count` experiments a difference is called no larger than what matters.
+
+    Those of the first strategy are as large (false), those of the others are not (true).
+    """
     rng = np.random.default_rng(seed)
     false, true, each = 0, 0, 0
     for _ in range(count):
@@ -215,7 +217,7 @@ def small_claims(setting: Setting, count: int, seed: int = 0) -> Found:
 
 
 def claims(setting: Setting, count: int, seed: int = 0) -> Found:
-    """What is claimed in `count` experiments."""
+    """Count what is claimed in `count` experiments."""
     if setting.margin:
         return small_claims(setting, count, seed)
     rng = np.random.default_rng(seed)
@@ -249,7 +251,7 @@ def _values(rng: np.random.Generator, setting: Setting, shifts: np.ndarray) -> t
 def _tests(
     setting: Setting, labels: np.ndarray, predictions: np.ndarray, seeds: np.ndarray
 ) -> tuple[dict[str, list[Scored | None]], dict[str, list[StudyOutcome]]]:
-    """As `with_draws` gives them, without its texts and tuples: so a thousand experiments take seconds."""
+    """Return scores as `with_draws` does, without its texts and tuples: so a thousand experiments take seconds."""
     flat = predictions.reshape(-1, setting.rows)
     score = METRICS["mse" if setting.metric == "loss" else setting.metric]
     own = score(np.ones((1, setting.rows)), labels, flat)[0].reshape(predictions.shape[:-1])
@@ -287,7 +289,7 @@ def _weights(rows: int) -> np.ndarray:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "name", nargs="?", default="", help="regimes whose name contains it; default: all, written down"

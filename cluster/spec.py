@@ -117,7 +117,7 @@ class ClusterSpec(BaseModel):
 
     @property
     def way_in(self) -> str:
-        """What a run does first, for the line that is read while it takes seconds."""
+        """Says what a run does first, in the line that is read while that takes seconds."""
         return "starting a local Ray" if self.address is None else f"joining Ray at {self.address}"
 
     def run_folder(self, name: str) -> Path:

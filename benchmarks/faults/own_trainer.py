@@ -39,7 +39,7 @@ class Journal(TrainerCallback):  # type: ignore[misc]
         time.sleep(self.seconds)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called after it."""
+        """Called after the evaluation."""
         self._note(state.epoch, ended=True)
 
     def _note(self, epoch: float, *, ended: bool) -> None:

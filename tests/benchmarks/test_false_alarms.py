@@ -41,7 +41,7 @@ def test_at_most_one_in_twenty_experiments_calls_a_difference_small_that_is_as_l
 
 
 def test_a_difference_that_is_much_smaller_than_matters_is_called_so() -> None:
-    """Of the two strategies that do not differ it is claimed; or the share above would be that of saying nothing."""
+    """It is claimed of two strategies that do not differ; or the share above would be that of saying nothing."""
     assert claims(AS_LARGE["3 x 5, as large as matters"]._replace(rows=1000, ahead=1.0), 25).true > 0.9
 
 
@@ -53,7 +53,7 @@ def test_the_true_difference_is_what_endless_rows_come_to() -> None:
 
 @pytest.mark.parametrize("name", ["3 x 3 to 10, a verdict after each seed, all planned", *list(GROWING)[2:3]])
 def test_looking_after_each_added_seed_claims_falsely_as_seldom_as_looking_once(name: str) -> None:
-    """With the whole 5 % for each look it would be 15 to 23 %."""
+    """With the whole 5 % for each look, 15 to 23 % would be claimed."""
     assert claims(GROWING[name]._replace(rows=150, seeds=8), COUNT).false <= MOST
 
 

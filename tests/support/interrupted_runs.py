@@ -65,7 +65,7 @@ def differences(before: Any, after: Any, *path: str, saving: float = 0.0) -> Ite
 
 
 def _is_cost(path: Sequence[str]) -> bool:
-    """Of what it cost to reach the target, and of what smaller random searches would."""
+    """True for what it cost to reach the target, and for what smaller random searches would cost."""
     return bool("reach" in path and REACH & {*path}) or ("expected" in path and "cost" in path)
 
 

@@ -116,7 +116,7 @@ class Film:
         return self.recorded()
 
     def recorded(self, moment: Moment | None = None) -> ExperimentOutcome | None:
-        """What the study store holds now, or held then."""
+        """Return what the study store holds now, or held at a moment."""
         folder = self.spec.run_folder if moment is None else moment.folder / "run"
         store = StudyStore(sqlite_url(folder / Path(self.spec.store_url).name))
         try:
