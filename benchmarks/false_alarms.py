@@ -190,7 +190,7 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
 
 @functools.cache
 def true_difference(setting: Setting) -> float:
-    """Return by how much the first strategy is better in accuracy than others, over all rows and seeds there could be."""
+    """Return by how much the first strategy is better in accuracy than others, over all rows and seeds."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     spread = math.hypot(1.5, setting.taste, setting.training_spread)
     seeds = setting.spread * NOISES[setting.noise](np.random.default_rng(0), (50_000, 1))
