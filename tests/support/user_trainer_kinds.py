@@ -123,7 +123,7 @@ class WeightsAnywhere(Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """AdamW over all."""
+        """Make an AdamW over all parameters."""
         trained = [*self.model.parameters(), self.temperature, *self.heads[0].parameters()]
         self.optimizer = torch.optim.AdamW(trained, self.args.learning_rate)
         return self.optimizer
@@ -171,7 +171,7 @@ def by_steps(params: Values) -> Trainer:
 
 
 class Noisy(torch.nn.Module):
-    """No PreTrainedModel: it adds noise from a generator of its own, and keeps running means."""
+    """A model that is no PreTrainedModel: it adds noise from a generator of its own, and keeps running means."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -97,7 +97,7 @@ def test_interquartile_means_profiles_and_chances_are_those_that_a_reader_counts
 
 
 def test_intervals_hold_as_often_as_they_say_for_a_few_seeds() -> None:
-    """With all n of n seeds drawn they hold in 87 of 100 experiments of six tasks and three seeds."""
+    """If all n of n seeds were drawn, they would hold in 87 of 100 experiments of six tasks and three seeds."""
     rng = np.random.default_rng(5)
     held = 0
     for _ in range(150):
@@ -204,7 +204,7 @@ def test_metrics_may_differ_also_in_direction() -> None:
 
 
 def with_data(outcome: ExperimentOutcome, **attributes: str) -> ExperimentOutcome:
-    """With attributes of each study."""
+    """Return the outcome with attributes added to each study."""
     return replace(outcome, studies=tuple(replace(study, attributes=attributes) for study in outcome.studies))
 
 
@@ -240,7 +240,7 @@ def test_the_same_test_rows_are_seen_through_another_subset_of_train() -> None:
 
 
 def failed(study: StudyOutcome) -> StudyOutcome:
-    """No trial of it has a score."""
+    """Make a study in which no trial has a score."""
     return replace(study, trials=(), test=None)
 
 
