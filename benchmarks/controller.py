@@ -107,9 +107,9 @@ def _tune_alone(name: str, options: argparse.Namespace, folder: Path) -> int:
     """The grid's trials under `tune.run`, with Tune's own settings but for its output and its result files."""
     from ray import tune
 
-    from trainables.slot import make_trainable
+    from trainables.worker.slot import make_trainable
     from tuning import load_spec
-    from tuning.run.tune_settings import tune_settings
+    from tuning.tune_compat.settings import tune_settings
 
     spec = load_spec(experiment(name, "grid", options, folder))
     rates = [config["learning_rate"] for config in spec.space.grid(options.trials)]

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tuning.run.provenance import versions
+from tuning.run_folder.provenance import versions
 
 
 def machine() -> dict[str, Any]:

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import machine
-from cluster.start import HEALTH
+from cluster.nodes.start import HEALTH
 from tests.support.raylets import Cable, RayNode, cables_are_permitted, can_disguise, ray_nodes
 
 if TYPE_CHECKING:
-    from tuning.outcome import StudyOutcome
+    from tuning.outcome.results import StudyOutcome
 
 GPUS = 4  # of each node, logical
 STRATEGIES: dict[str, dict[str, Any]] = {
@@ -102,7 +102,7 @@ def _run(
     spec: Path, options: argparse.Namespace, folder: Path, first: RayNode, second: RayNode, cable: Cable | None
 ) -> tuple[dict[str, float], int]:
     """When each node was lost (seconds since 1970), and the command's exit status."""
-    command = [sys.executable, "-m", "tuning.cli", "run", str(spec)]
+    command = [sys.executable, "-m", "tuning.cli.main", "run", str(spec)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     environment = {**kept, "HOME": str(folder), "RAY_AUTH_MODE": "disabled"}
     losses: dict[str, float] = {}

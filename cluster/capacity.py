@@ -53,7 +53,7 @@ class Node:
 def trial_resources(spec: ClusterSpec, nodes: Sequence[Node]) -> TrialResources:
     """What one trial holds on these nodes; an undeclared `gpus_per_trial` is 1 where there are GPUs.
 
-    With `auto` it is 1 as well, for the trial that is measured; `cluster.packing` makes a share of it.
+    With `auto` it is 1 as well, for the trial that is measured; `cluster.gpu.packing` makes a share of it.
 
     Raises:
         ClusterError: no single node can hold a trial, or `auto` has no device to measure on.

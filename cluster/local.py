@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.environment import NO_METRICS, SETTINGS, environment, litter_in
-from cluster.fork_server import LAUNCHER, ForkServer, Imports, can_fork, launching
-from cluster.head import AUTH_MODE
-from cluster.mps import Daemon
-from cluster.raylet import raylet_of
-from cluster.shield import shielded
+from cluster.gpu.mps import Daemon
+from cluster.nodes.head import AUTH_MODE
+from cluster.ray_compat.raylet import raylet_of
 from cluster.spec import ClusterSpec
+from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports, can_fork, launching
+from cluster.workers.signals import shielded
 
 if TYPE_CHECKING:
     import psutil

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster.capacity import ClusterError, Node
-from cluster.reach import PACKAGES, source_of
+from cluster.workers.code_shipping import PACKAGES, source_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

@@ -14,17 +14,17 @@ from typing import Any
 
 from cluster.capacity import ClusterError, Node, trial_resources
 from cluster.environment import SETTINGS, environment
-from cluster.fork_server import Imports
-from cluster.growth import living_nodes, may_grow
-from cluster.head import AUTH_MODE, Head, find_head
-from cluster.leaks import give_back
+from cluster.gpu.mps import Daemon, share_on
+from cluster.gpu.packing import Packing
 from cluster.local import local_ray
-from cluster.mps import Daemon, share_on
-from cluster.packing import Packing
+from cluster.nodes.autoscaling import living_nodes, may_grow
+from cluster.nodes.head import AUTH_MODE, Head, find_head
 from cluster.preflight import check_nodes, nothing
-from cluster.reach import make_folder, shipped
+from cluster.ray_compat.leaks import give_back
 from cluster.spec import ClusterSpec, TrialResources
-from cluster.warmup import prestart
+from cluster.workers.code_shipping import make_folder, shipped
+from cluster.workers.forking.server import Imports
+from cluster.workers.prestart import prestart
 
 __all__ = ["ClusterError", "Node", "Session", "connect"]
 

@@ -1,6 +1,6 @@
 """What one trial does, on a worker: knows torch, transformers and datasets; nothing of strategies or stores."""
 
-from trainables.heartbeat import step_done
+from trainables.progress import step_done
 from trainables.reporting import Report, report, restored_checkpoint
 from trainables.spec import DataSpec, FineTuneSpec, Objective, Params, Value
 

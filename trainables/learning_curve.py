@@ -12,9 +12,9 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from trainables import clock
 from trainables.epochs import horizon_of, next_position
-from trainables.heartbeat import step_done
+from trainables.machine import clock
+from trainables.progress import step_done
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from trainables.checksums import DamagedCheckpoint, damage, write_checksums
 from trainables.epochs import ROUNDING, horizon_of
-from trainables.heartbeat import pulse, waiting
+from trainables.progress import pulse, waiting
 from trainables.spec import FineTuneSpec, Params
 
 

@@ -190,7 +190,10 @@ class OwnName(Tunable):
 
 
 # The trainables of this package, by the name they have in a spec.
-TRAININGS = {"finetune": "trainables.finetune:FineTuning", "learning_curve": "trainables.learning_curve:LearningCurve"}
+TRAININGS = {
+    "finetune": "trainables.finetune.finetune:FineTuning",
+    "learning_curve": "trainables.learning_curve:LearningCurve",
+}
 # What `finetune` reads besides params, epochs and seeds. A Trainer of the user's own brings its own.
 FINETUNE_ALONE = (
     *("task", "data", "model", "revision", "trust_remote_code", "eval_batch_size", "pad_to_multiple_of", "compile"),

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-from trainables.cores import take_cores
 from trainables.errors import nearest
+from trainables.machine.cores import take_cores
 from trainables.spec import FINAL, SHIPPED, TRAININGS, FineTuneSpec, Params, Value
 from trainables.user_trainer.suggested import given
 
@@ -114,7 +114,7 @@ def _found(name: str) -> Any:
 def _on_all_rows(name: str) -> Any:
     """For the training after the search, which trains on the validation rows, too."""
     if name == "finetune":
-        from trainables.final_training import FinalTraining
+        from trainables.finetune.final_training import FinalTraining
 
         return FinalTraining
     from trainables.user_trainer.final_trainer import on_all_rows

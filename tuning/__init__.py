@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuning.comparison import Comparison, compare
-    from tuning.run.runner import run_experiment
-    from tuning.spec import ExperimentSpec, SpecError, load_spec
+    from tuning.experiment import run_experiment
+    from tuning.spec.models import ExperimentSpec, SpecError, load_spec
     from tuning.user_trainer.install import install
     from tuning.user_trainer.search import hyperparameter_search
 
@@ -30,13 +30,13 @@ __all__ = [
 
 _HOMES = {
     "Comparison": "tuning.comparison",
-    "ExperimentSpec": "tuning.spec",
-    "SpecError": "tuning.spec",
+    "ExperimentSpec": "tuning.spec.models",
+    "SpecError": "tuning.spec.models",
     "compare": "tuning.comparison",
     "hyperparameter_search": "tuning.user_trainer.search",
     "install": "tuning.user_trainer.install",
-    "load_spec": "tuning.spec",
-    "run_experiment": "tuning.run.runner",
+    "load_spec": "tuning.spec.models",
+    "run_experiment": "tuning.experiment",
 }
 
 

@@ -7,12 +7,12 @@ from itertools import zip_longest
 
 from trainables.errors import InputError
 from tuning.comparison import compare
-from tuning.finish.candidates import training_seeds
-from tuning.finish.looks import looks_of
-from tuning.outcome import ExperimentOutcome
-from tuning.spec import ExperimentSpec, Extension
+from tuning.outcome.results import ExperimentOutcome
+from tuning.selection.candidates import training_seeds
+from tuning.selection.looks import looks_of
+from tuning.spec.models import ExperimentSpec, Extension
+from tuning.spec.store_url import sqlite_file
 from tuning.store.study_store import StudyStore
-from tuning.store.url import sqlite_file
 
 
 def extended(before: ExperimentSpec, asked: ExperimentSpec, *, judged: bool) -> ExperimentSpec:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainables.learning_curve import LearningCurve
-from trainables.slot import Evaluation
+from trainables.worker.slot import Evaluation
 
 
 class Step(NamedTuple):

@@ -17,8 +17,8 @@ from tests.support.damage import damage
 from tests.support.disks import fill
 from tests.support.drivers import POLL, DriverFailed, Watched
 from tests.support.raylets import TRIALS, RayNode
-from trainables.shared_memory import SharedMemory
-from tuning.spec import STUDIES
+from trainables.machine.shared_memory import SharedMemory
+from tuning.spec.models import STUDIES
 
 if TYPE_CHECKING:
     from benchmarks.faults.kills import Run

@@ -20,11 +20,11 @@ from benchmarks.faults.happenings import Fault, driver_and_ray
 from tests.support.disks import small_disk
 from tests.support.drivers import DriverFailed, Drivers, Watched, drivers_in
 from tests.support.raylets import RayNode
+from trainables.checkpoints.manifest import Recipe
 from trainables.checksums import DamagedCheckpoint
-from trainables.recipe import Recipe
-from trainables.shared_memory import SharedMemory
-from tuning.outcome import StudyOutcome
-from tuning.spec import STUDIES, ExperimentSpec, load_spec
+from trainables.machine.shared_memory import SharedMemory
+from tuning.outcome.results import StudyOutcome
+from tuning.spec.models import STUDIES, ExperimentSpec, load_spec
 from tuning.store.study_store import StoreError, StudyStore
 
 MOST_LIVES = 60

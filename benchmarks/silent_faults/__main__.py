@@ -58,7 +58,7 @@ def _measured(names: Sequence[str]) -> list[dict[str, Any]]:
     from benchmarks.silent_faults.cases import CASES
     from cluster.local import local_ray
     from cluster.spec import ClusterSpec
-    from tuning.run.slot_imports import slot_imports
+    from tuning.study.worker_imports import slot_imports
 
     rows, how = [], {"transformers": measure_apart, "tunefleet": measure}
     with (

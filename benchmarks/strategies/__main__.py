@@ -20,14 +20,14 @@ from benchmarks.strategies.screenshots import program, take
 from benchmarks.workload import default_data
 
 if TYPE_CHECKING:
-    from tuning.spec import ExperimentSpec
+    from tuning.spec.models import ExperimentSpec
 
 HERE = Path(__file__).parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status of the run; nothing is written down unless it was 0."""
-    from tuning.cli import obey
+    from tuning.cli.main import obey
 
     given = sys.argv[1:] if argv is None else list(argv)
     options = _parse(given)
@@ -51,7 +51,7 @@ def experiments() -> dict[str, Path]:
 
 def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> ExperimentSpec:
     """With the local files of its task, where there are any."""
-    from tuning.spec import load_spec
+    from tuning.spec.models import load_spec
 
     found = default_data(experiment.partition("-")[0])
     data = [] if found is None else [f"data.path={found}"]
@@ -59,8 +59,8 @@ def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> Exper
 
 
 def _run(options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int:
-    from tuning.cli import run_spec
-    from tuning.spec import SPEC_FILE, load_spec
+    from tuning.cli.main import run_spec
+    from tuning.spec.models import SPEC_FILE, load_spec
 
     again = f"python -m benchmarks.strategies {options.experiment}"
     if (folder / SPEC_FILE).is_file():
@@ -83,9 +83,9 @@ def write_down(folder: Path, out: Path, *, screenshots: bool) -> None:
     import yaml
 
     from tuning.comparison import compare
-    from tuning.experiments import find_store
-    from tuning.page.document import content_of, page
-    from tuning.report import comparison_json, comparison_markdown
+    from tuning.comparison.text import comparison_json, comparison_markdown
+    from tuning.report.page.document import content_of, page
+    from tuning.run_folder.experiments import find_store
     from tuning.store.study_store import StudyStore
 
     store = StudyStore(find_store(folder.name, folder.parent))

@@ -110,7 +110,7 @@ def test_a_trial_comes_to_what_a_plain_trainer_and_the_plain_loop_come_to_bit_fo
 ) -> None:
     from benchmarks.throughput.arms.gate import plain_trial
     from benchmarks.throughput.arms.limit import Loop
-    from trainables.finetune import FineTuning
+    from trainables.finetune.finetune import FineTuning
 
     loop = Loop(tiny)
     loop.warm_up()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cluster.capacity import ClusterError
-from cluster.head import find_head
+from cluster.nodes.head import find_head
 from tests.support.drivers import Watched
 from tests.support.joining import clean_environment, drive, driver_command
 from tests.support.raylets import RayNode, RayNodes, can_disguise, ray_nodes
@@ -202,7 +202,7 @@ def test_another_machine_gets_the_code_and_must_see_the_run_folder(
 def test_doctor_examines_each_node_of_a_cluster(head: RayNode, tmp_path: Path) -> None:
     words = (f"cluster.address={head.address}", "cluster.allow_unauthenticated=true")  # other tests' node may be there
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.cli", "doctor", *words, "--json"],
+        [sys.executable, "-m", "tuning.cli.main", "doctor", *words, "--json"],
         capture_output=True,
         text=True,
         timeout=300,

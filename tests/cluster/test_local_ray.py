@@ -20,12 +20,12 @@ ENDINGS = ("end", "interrupt", "error on a busy machine")
 DRIVER = """
 import contextlib, http.client, psutil, signal
 import ray
-import cluster.raylet
+import cluster.ray_compat.raylet
 from cluster.head import machines_of
 from ray._private.node import Node
 from ray._private.worker import _global_node
 
-cluster.raylet.ANSWER_SECONDS = 2.0  # for a raylet that is stopped and will not answer
+cluster.ray_compat.raylet.ANSWER_SECONDS = 2.0  # for a raylet that is stopped and will not answer
 kill = Node.kill_all_processes
 
 def on_a_busy_machine(node, **options):

@@ -9,10 +9,10 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from cluster.capacity import ClusterError, Node
-from cluster.growth import living_nodes
+from cluster.nodes.autoscaling import living_nodes
 from cluster.preflight import Found, check_nodes, digests_of, installed, problems_of
-from cluster.reach import make_folder
 from cluster.spec import ClusterSpec
+from cluster.workers.code_shipping import make_folder
 
 OWN = Found({"python": "3.11", "torch": "2.13.0+cpu", "ray": "2.60.0"}, {"tuning": "a", "mine": "b"}, {}, None, 0)
 PLAIN = Node("n", "10.0.0.1", cpus=4, gpus=0, accelerator=None)

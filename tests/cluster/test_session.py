@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from cluster import ClusterSpec
 from cluster.capacity import ClusterError, Node, trial_resources
-from cluster.reach import source_of
 from cluster.session import Session, connect
 from cluster.spec import TrialResources
+from cluster.workers.code_shipping import source_of
 
 
 def node(cpus: float, gpus: float = 0, accelerator: str | None = None, name: str = "n") -> Node:

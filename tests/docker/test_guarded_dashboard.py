@@ -16,8 +16,8 @@ import pytest
 
 from tests.support.serving import serving
 from tests.support.stores import open_study
+from tuning.spec.store_url import sqlite_url
 from tuning.store.study_store import StudyStore
-from tuning.store.url import sqlite_url
 
 pytestmark = pytest.mark.unit
 

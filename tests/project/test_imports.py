@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import tuning
-from tuning.spec import load_spec
+from tuning.spec.models import load_spec
 
 pytestmark = pytest.mark.system
 
@@ -25,11 +25,17 @@ CLUSTER = sorted(f"cluster.{path.stem}" for path in (ROOT / "cluster").glob("[a-
 # What reading, checking and listing experiments imports: none of it may wait for a heavy library.
 LIGHT = [
     *("cluster.spec", "cluster.capacity"),
-    *("trainables.errors", "trainables.spec", "trainables.epochs", "trainables.models", "trainables.model_files"),
+    *(
+        "trainables.errors",
+        "trainables.spec",
+        "trainables.epochs",
+        "trainables.models.encoders",
+        "trainables.models.files",
+    ),
     "trainables.training",
     *(f"trainables.tasks.{path.stem}" for path in sorted((ROOT / "trainables/tasks").glob("[a-z]*.py"))),
-    *("tunefleet", "tuning.cli", "tuning.spec", "tuning.spec_file", "tuning.space"),
-    *("tuning.checks.spec_checks", "tuning.checks.machine"),
+    *("tunefleet", "tuning.cli.main", "tuning.spec.models", "tuning.spec.file", "tuning.space"),
+    *("tuning.spec.validation.spec_checks", "tuning.spec.validation.machine"),
     *(f"tuning.strategies.{path.stem}" for path in sorted((ROOT / "tuning/strategies").glob("[a-z]*.py"))),
 ]
 PRESETS = ["quickstart", "rte-reference"]

@@ -6,8 +6,8 @@ import shutil
 import threading
 from pathlib import Path
 
-from trainables.recipe import RECIPE, SPARE, Recipe, full, weights
-from trainables.storage import FolderStorage
+from trainables.checkpoints.manifest import RECIPE, SPARE, Recipe, full, weights
+from trainables.checkpoints.storage import FolderStorage
 
 
 class HoldsEverything(FolderStorage):

@@ -15,10 +15,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search.search_generator import SearchGenerator
 
 from trainables.spec import Objective
-from tuning.search.listed import Listed
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 from tuning.strategies.pbt import Pbt
+from tuning.strategies.searchers.list_searcher import Listed
 
 Proposals = list[dict[str, Any]]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.storage import open_bucket
-from trainables.bucket import BucketStorage
+from trainables.checkpoints.bucket import BucketStorage
 
 KEY = "canary-of-the-secret-key"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.simulated_studies import long_experiment
-from tuning.spec import ExperimentSpec
+from tuning.spec.models import ExperimentSpec
 
 EPOCHS = 10.0  # what each study may train
 STRATEGIES: list[dict[str, Any]] = [

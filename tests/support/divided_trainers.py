@@ -18,8 +18,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tests.support.user_trainer_kinds import OwnWeights
 from tests.support.user_trainers import BATCH, tiny_model, trainer
+from trainables.distributed.replicas import Replicas, join
 from trainables.errors import InputError
-from trainables.replicas import Replicas, join
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Objective
 from trainables.user_trainer.user_training import UserTraining

@@ -9,8 +9,8 @@ from typing import Any
 
 from trainables import report, restored_checkpoint, step_done
 from trainables.learning_curve import LearningCurve
-from trainables.slot import Evaluation
 from trainables.spec import FineTuneSpec, Params
+from trainables.worker.slot import Evaluation
 
 SECONDS = 240.0  # that the gate may stay closed
 POLL = 0.02

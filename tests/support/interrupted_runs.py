@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tuning.comparison import compare
-from tuning.export import tables_of
-from tuning.outcome import ExperimentOutcome
-from tuning.report import comparison_json
-from tuning.results import results_json
-from tuning.spec import ExperimentSpec
+from tuning.comparison.text import comparison_json
+from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome.tables import tables_of
+from tuning.report.results import results_json
+from tuning.spec.models import ExperimentSpec
 
 TIMES = frozenset({"time", "tested_at"})
 COSTS = frozenset(

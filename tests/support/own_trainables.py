@@ -15,8 +15,8 @@ from ray import get_runtime_context
 
 from trainables import report, restored_checkpoint
 from trainables.learning_curve import LearningCurve
-from trainables.slot import Evaluation, Scores
 from trainables.spec import FineTuneSpec, Params
+from trainables.worker.slot import Evaluation, Scores
 
 
 class FailsOnce(LearningCurve):

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import yaml
 
-from trainables.data_summary import DataSummary, FileRead, SplitSummary, TokenizerSummary, TokenSummary
 from trainables.reporting import Report
-from tuning.outcome import (
+from trainables.tasks.summary import DataSummary, FileRead, SplitSummary, TokenizerSummary, TokenSummary
+from tuning.outcome.results import (
     Confirmation,
     ExperimentOutcome,
     Exploit,

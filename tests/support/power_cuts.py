@@ -14,14 +14,14 @@ from unittest import mock
 import sqlalchemy
 
 from tests.support.stopped_runs import memory_of
+from trainables.checkpoints.manifest import Recipe
 from trainables.checksums import damage
 from trainables.learning_curve import LearningCurve
-from trainables.recipe import Recipe
-from trainables.shared_memory import SharedMemory
-from trainables.slot import Evaluation
+from trainables.machine.shared_memory import SharedMemory
+from trainables.worker.slot import Evaluation
 from tuning import load_spec, run_experiment
-from tuning.outcome import ExperimentOutcome
-from tuning.spec import STUDIES, ExperimentSpec
+from tuning.outcome.results import ExperimentOutcome
+from tuning.spec.models import STUDIES, ExperimentSpec
 from tuning.store.study_store import StoreError, StudyStore, sqlite_url
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, simulated_ray
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from trainables.finetune import FineTuning
-from trainables.slot import Evaluation
+from trainables.finetune.finetune import FineTuning
 from trainables.spec import FineTuneSpec, Params
+from trainables.worker.slot import Evaluation
 
 
 def digest(tensors: Iterable[torch.Tensor]) -> str:

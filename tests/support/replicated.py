@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from tests.support.probes import ProbedFineTuning
-from trainables.finetune import FineTuning
-from trainables.slot import Evaluation
+from trainables.finetune.finetune import FineTuning
 from trainables.spec import FineTuneSpec, Params
+from trainables.worker.slot import Evaluation
 
 # Values of `max_grad_norm` that no gradient reaches. To the training all mean the same; here, what happens to rank 1.
 UNDISTURBED, KILLED_ONCE, SHORT_OF_MEMORY = 1e6, 1e9, 1e12

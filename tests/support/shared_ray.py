@@ -11,15 +11,15 @@ from pathlib import Path
 from unittest import mock
 
 from cluster.environment import environment
-from cluster.fork_server import LAUNCHER, ForkServer
-from tuning.run.slot_imports import slot_imports
+from cluster.workers.forking.server import LAUNCHER, ForkServer
+from tuning.study.worker_imports import slot_imports
 
 
 @contextlib.contextmanager
 def shared_ray() -> Iterator[None]:
     """Ray for this process, as a notebook has it that starts one: runs use it as it is and leave it.
 
-    A worker of a local Ray is forked, as here (`cluster.fork_server`): it costs a moment instead of the five seconds
+    A worker of a local Ray is forked, as here (`cluster.workers.forking.server`): it costs a moment instead of the five seconds
     of CPU in which torch and transformers are imported.
     """
     import ray

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ray.exceptions import OutOfMemoryError
 
-from trainables.memory_mark import MemoryDeath
+from trainables.machine.oom_probe import MemoryDeath
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedRay
 
 COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so that each of them can be interrupted

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.specs import curve_experiment
 from tuning import run_experiment
-from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.spec import ExperimentSpec
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome
+from tuning.spec.models import ExperimentSpec
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
 
 MINUTE = 60.0  # seconds that an epoch takes

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.probes import digest
+from trainables.checkpoints.manager import BESIDE_THE_RECIPE, Keeping
 from trainables.learning_curve import LearningCurve
-from trainables.slot import Slot
 from trainables.spec import FineTuneSpec, Objective, Params
-from trainables.states import BESIDE_THE_RECIPE, Keeping
+from trainables.worker.slot import Slot
 
 CURVE = FineTuneSpec(
     trainable="learning_curve", task="reviews", epochs=4, objective=Objective(metric="accuracy", mode="max")

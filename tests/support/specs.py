@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuning.spec import ExperimentSpec, load_spec
+from tuning.spec.models import ExperimentSpec, load_spec
 
 GOOD: Mapping[str, Any] = {
     "name": "mine",

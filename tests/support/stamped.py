@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trainables import clock
 from trainables.learning_curve import LearningCurve
-from trainables.slot import Evaluation
+from trainables.machine import clock
+from trainables.worker.slot import Evaluation
 
 # The learning rates of trials that fail in their second epoch, and how.
 FAILS = {0.2: "error", 0.25: "memory", 0.3: "fault"}

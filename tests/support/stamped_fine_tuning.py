@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.stamped import stamp
-from trainables.finetune import FineTuning
+from trainables.finetune.finetune import FineTuning
 from trainables.spec import FineTuneSpec, Params
 
 

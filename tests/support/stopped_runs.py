@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.specs import curve_fields
-from trainables.shared_memory import SharedMemory
-from tuning.outcome import StudyOutcome, TrialState
-from tuning.spec import ExperimentSpec
+from trainables.machine.shared_memory import SharedMemory
+from tuning.outcome.results import StudyOutcome, TrialState
+from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 
 STRATEGIES: dict[str, dict[str, Any]] = {  # small ones, each with enough to decide

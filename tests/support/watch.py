@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Watch:
-    """For `trainables.clock.use`. To sleep moves it on."""
+    """For `trainables.machine.clock.use`. To sleep moves it on."""
 
     def __init__(self) -> None:
         self.now = 1000.0

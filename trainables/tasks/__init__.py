@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from trainables.data_summary import DataSummary
 from trainables.errors import InputError, nearest
 from trainables.spec import DataSpec, Objective
+from trainables.tasks.summary import DataSummary
 
 if TYPE_CHECKING:
     import numpy as np

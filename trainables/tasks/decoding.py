@@ -9,8 +9,8 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from trainables.models.weight_files import POINTER
 from trainables.tasks import TaskError
-from trainables.weight_files import POINTER
 
 MARKS = {  # the longer first: UTF-32's mark begins with that of UTF-16
     codecs.BOM_UTF8: "utf-8-sig",

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainables.models.weight_files import POINTER
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
 from trainables.tasks.decoding import NO_TEXT, read_text
 from trainables.tasks.delimited import read_delimited
 from trainables.tasks.json_files import read_json
 from trainables.tasks.tables import Reading, Table
-from trainables.weight_files import POINTER
 
 DELIMITED: Mapping[str, str] = {".csv": ",", ".tsv": "\t", ".txt": ","}  # the separator that the name promises
 SUFFIXES = (*DELIMITED, ".json", ".jsonl", ".parquet")

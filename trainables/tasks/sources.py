@@ -13,7 +13,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainables.data_summary import FileRead
 from trainables.errors import nearest
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
@@ -22,6 +21,7 @@ from trainables.tasks.delimited import separator_error
 from trainables.tasks.files import DELIMITED, columns_read, ignored, kind_of, locate, read_table
 from trainables.tasks.hub_splits import load_hub, read_hub
 from trainables.tasks.movie_reviews import REVIEWS, read_reviews, reviews_csv
+from trainables.tasks.summary import FileRead
 from trainables.tasks.tables import Table
 from trainables.wording import some
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Reading(NamedTuple):
-    """How a file was read; see `trainables.data_summary.FileRead`."""
+    """How a file was read; see `trainables.tasks.summary.FileRead`."""
 
     encoding: str | None = None
     separator: str | None = None

@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trainables.data_summary import DataSummary, SplitSummary
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
 from trainables.tasks.files import locate
@@ -24,6 +23,7 @@ from trainables.tasks.near_duplicates import near_duplicates
 from trainables.tasks.positive import positive_class
 from trainables.tasks.sources import RawSplit, Sources, digest, is_local, option_errors, read, where
 from trainables.tasks.splits import Distinct, Rows, distinct, draw_splits, split_errors
+from trainables.tasks.summary import DataSummary, SplitSummary
 from trainables.tasks.usable_rows import is_hidden, with_labels, with_texts
 
 if TYPE_CHECKING:

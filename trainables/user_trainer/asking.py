@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl
 
-from trainables.heartbeat import step_done
+from trainables.progress import step_done
 from trainables.user_trainer import own_values, state
 from trainables.user_trainer.processes import agree, require_averaged
 

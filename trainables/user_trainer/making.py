@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch.distributed as dist
 from transformers import Trainer, TrainingArguments
 
-from trainables.checkpoint import random_state
-from trainables.replicas import Replicas
+from trainables.checkpoints.tensors import random_state
+from trainables.distributed.replicas import Replicas
 from trainables.spec import FineTuneSpec, Params
 
 

@@ -22,9 +22,9 @@ from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 
-from trainables.checkpoint import random_state, set_random_state
+from trainables.checkpoints.tensors import random_state, set_random_state
+from trainables.distributed.replicas import Replicas
 from trainables.errors import InputError
-from trainables.replicas import Replicas
 from trainables.user_trainer import own_values, reused, state
 from trainables.user_trainer.asking import Asking
 from trainables.user_trainer.making import Built

@@ -15,9 +15,9 @@ import torch
 import torch.distributed as dist
 from transformers import Trainer, TrainerControl
 
-from trainables.checkpoint import random_state, set_random_state
+from trainables.checkpoints.tensors import random_state, set_random_state
+from trainables.distributed.replicas import Replicas
 from trainables.errors import InputError
-from trainables.replicas import Replicas
 
 ASKED = ("should_training_stop", "should_epoch_stop", "should_evaluate", "should_log", "should_save")
 

@@ -2,7 +2,7 @@
 
 Every file is named by its content, so a file that is there is the right one, and two drivers that write it at the same
 time write the same. Of a bucket each node keeps a copy of what it has read. A search renews what it finds, so that no
-experiment that is removed meanwhile takes it along (`tuning.run.shipped_remains`).
+experiment that is removed meanwhile takes it along (`tuning.run_folder.shipped_remains`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 import xxhash
 
-from trainables.cache_place import own_folder, store_folder
-from trainables.disk import make_closed, owner_of, sync
+from trainables.data.cache_folder import own_folder, store_folder
 from trainables.errors import InputError
+from trainables.machine.disk import make_closed, owner_of, sync
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

@@ -24,9 +24,9 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from transformers import Trainer, TrainerState
 from transformers.trainer_callback import ExportableState
 
-from trainables.checkpoint import POSITION, WEIGHTS
+from trainables.checkpoints.manifest import MOMENTS
+from trainables.checkpoints.tensors import POSITION, WEIGHTS
 from trainables.errors import InputError
-from trainables.recipe import MOMENTS
 
 BESIDE = "beside.safetensors"
 

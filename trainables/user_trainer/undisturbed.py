@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from transformers import Trainer, TrainerCallback
 
-from trainables.checkpoint import random_state, set_random_state
+from trainables.checkpoints.tensors import random_state, set_random_state
 
 
 @contextlib.contextmanager

@@ -18,11 +18,11 @@ from transformers import Trainer, set_seed
 from transformers.trainer_utils import has_length
 from transformers.utils import logging as transformers_logging
 
-from trainables.arguments import whole
+from trainables.distributed.replicas import Replicas
 from trainables.epochs import horizon_of, next_position
-from trainables.garbage import freeze_what_is_imported
-from trainables.heartbeat import part_done
-from trainables.replicas import Replicas
+from trainables.finetune.arguments import whole
+from trainables.finetune.garbage import freeze_what_is_imported
+from trainables.progress import part_done
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores

@@ -12,8 +12,8 @@ from trainables.wording import counted
 from tuning.across.shapes import Across, AcrossRow
 from tuning.across.words import chance_in_words, middle_in_words
 from tuning.comparison.digits import decimals_for
-from tuning.report import console_for, mappings, rich_table
-from tuning.tables import INTERVAL, Line, Table
+from tuning.comparison.tables import INTERVAL, Line, Table
+from tuning.comparison.text import console_for, mappings, rich_table
 
 ACROSS_VERSION = 1  # of the JSON; moves when a key does
 SHARES = (0.25, 0.5, 0.75)  # normalised scores at which the table shows the profile

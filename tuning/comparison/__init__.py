@@ -6,8 +6,8 @@ and trainings of a confirmed configuration tell about one model or one configura
 
 from __future__ import annotations
 
-from tuning.comparison.compared import compare
-from tuning.comparison.shapes import (
+from tuning.comparison.compare import compare
+from tuning.comparison.types import (
     Anytime,
     Chosen,
     Comparison,

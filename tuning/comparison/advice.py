@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuning.comparison.digits import decimals_for
-from tuning.comparison.shapes import StrategyRow, StudyRow
+from tuning.comparison.types import StrategyRow, StudyRow
 from tuning.comparison.verdict import shown_interval
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from trainables.reporting import Report
 from tuning.comparison.bands import rising_band
 from tuning.comparison.scores import scored
-from tuning.comparison.shapes import Anytime, Curve, Reach, Step
-from tuning.outcome import StudyOutcome
+from tuning.comparison.types import Anytime, Curve, Reach, Step
+from tuning.outcome.results import StudyOutcome
 
 GRID = 201  # costs that a band is given at
 

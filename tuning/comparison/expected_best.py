@@ -22,8 +22,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tuning.comparison.shapes import Expected
-from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
+from tuning.comparison.types import Expected
+from tuning.outcome.results import StudyOutcome, TrialOutcome, TrialState
 
 RANDOM = "random"  # the kind whose trials are independent draws, each trained to its end
 DRAWS = 1000

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from trainables.reporting import Report
-from tuning.comparison.shapes import Alike, Chosen, StrategyRow, StudyRow
-from tuning.outcome import ORIGIN, RANDOM_DRAW, RANDOM_FIRST, StudyOutcome, TrialOutcome
+from tuning.comparison.types import Alike, Chosen, StrategyRow, StudyRow
+from tuning.outcome.results import ORIGIN, RANDOM_DRAW, RANDOM_FIRST, StudyOutcome, TrialOutcome
 
 EXPLOIT, SHARED = "exploit", "first point shared with another strategy"
 

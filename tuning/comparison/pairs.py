@@ -28,7 +28,7 @@ from tuning.comparison.multiple import corrected, shares
 from tuning.comparison.power import Needed, detectable, seeds_needed
 from tuning.comparison.repeats import distinct
 from tuning.comparison.scores import PROPORTIONS, Scored, Spread, common_error, rows_error, rows_known, same_rows
-from tuning.comparison.shapes import Answer, Covers, Interval, Pair
+from tuning.comparison.types import Answer, Covers, Interval, Pair
 from tuning.comparison.verdicts import ALPHA
 
 FEWEST_SEEDS = 3  # that a statement about strategies may rest on

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from tuning.comparison.scores import Scored
-from tuning.comparison.shapes import Rank, StrategyRow, StudyRow
+from tuning.comparison.types import Rank, StrategyRow, StudyRow
 
 
 def ranks_of(

@@ -8,8 +8,8 @@ import numpy as np
 
 from tuning.comparison.repeats import stretches_of
 from tuning.comparison.scores import Scored, interval_of
-from tuning.comparison.shapes import Chosen, Confirmed, StudyRow
-from tuning.outcome import HP_SPACE, Confirmation, StudyOutcome, StudyState
+from tuning.comparison.types import Chosen, Confirmed, StudyRow
+from tuning.outcome.results import HP_SPACE, Confirmation, StudyOutcome, StudyState
 
 
 def study_row(study: StudyOutcome, scored: Scored | None, origin: str | None) -> StudyRow:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuning.comparison.scores import PROPORTIONS
-from tuning.comparison.shapes import Ties
-from tuning.outcome import StudyOutcome
+from tuning.comparison.types import Ties
+from tuning.outcome.results import StudyOutcome
 
 SAME = 1e-6  # scores nearer than this are equal: some were rounded to float32
 

@@ -8,7 +8,7 @@ from tuning.comparison.digits import decimals_for
 from tuning.comparison.failed import DEFAULTS
 from tuning.comparison.pairs import FEWEST_SEEDS
 from tuning.comparison.power import MOST_SEEDS
-from tuning.comparison.shapes import Interval, Pair, StrategyRow
+from tuning.comparison.types import Interval, Pair, StrategyRow
 from tuning.comparison.verdicts import ALPHA
 
 SCOPE = "That holds for these splits, this model, space and budget."

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuning.outcome import VERDICT, VERDICTS, StudyOutcome
+from tuning.outcome.results import VERDICT, VERDICTS, StudyOutcome
 
 ALPHA = 0.05  # familywise, over all verdicts that are planned
 UNPLANNED = 0.01  # over all others

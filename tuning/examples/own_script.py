@@ -20,7 +20,7 @@ from transformers import (
 )
 
 import tunefleet
-from trainables.models import resolve_model
+from trainables.models.encoders import resolve_model
 
 tokenizer = AutoTokenizer.from_pretrained(resolve_model("minilm"))  # for real work: the name of your encoder
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}

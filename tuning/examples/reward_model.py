@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from trainables.models import resolve_model
+from trainables.models.encoders import resolve_model
 
 TOKENIZER = resolve_model("minilm")  # for real work: "answerdotai/ModernBERT-base"
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}

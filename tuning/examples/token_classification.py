@@ -22,7 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from trainables.models import resolve_model
+from trainables.models.encoders import resolve_model
 
 TOKENIZER = resolve_model("minilm")  # for real work: "google-bert/bert-base-cased", its tokenizer and its weights
 SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}

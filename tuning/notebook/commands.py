@@ -13,8 +13,8 @@ from trainables.errors import InputError
 from tuning import core_yaml
 from tuning.comparison import Comparison
 from tuning.given import experiment_name, positive, score, short, training_seed
-from tuning.outcome import ExperimentOutcome
-from tuning.spec import ExperimentSpec, load_spec
+from tuning.outcome.results import ExperimentOutcome
+from tuning.spec.models import ExperimentSpec, load_spec
 
 if TYPE_CHECKING:
     from tuning.across import Across
@@ -48,7 +48,7 @@ def run(
         RunFolderError: the experiment was run already (without `resume` and `fresh`), or was not (with `resume`).
         ClusterError: the cluster cannot be reached or cannot hold a trial.
     """
-    from tuning.run.runner import run_experiment
+    from tuning.experiment import run_experiment
 
     loaded = load_spec(spec, overrides)
     return run_experiment(loaded, resume=resume, force=force, take_over=take_over, fresh=fresh, progress=progress)
@@ -60,7 +60,7 @@ def experiments(storage: str | Path = STORAGE) -> list[str]:
     Raises:
         ClusterError: it is a bucket that cannot be read.
     """
-    from tuning.experiments import names_in
+    from tuning.run_folder.experiments import names_in
 
     return names_in(storage)
 
@@ -160,7 +160,7 @@ def report(
         InputError: the file cannot be written.
         UnknownExperiment: there is no such experiment.
     """
-    from tuning.page.document import content_of, page
+    from tuning.report.page.document import content_of, page
 
     outcome, spec_text = _recorded(experiment, storage, store)
     file = Path(out or f"{outcome.name}.html").expanduser()
@@ -201,7 +201,7 @@ def train_final(
         UnknownExperiment: there is no such experiment.
         ClusterError: the cluster cannot be reached.
     """
-    from tuning.finish.command import keep_model
+    from tuning.cli.train_final import keep_model
 
     name = experiment.name if isinstance(experiment, ExperimentOutcome) else experiment_name(experiment)
     return keep_model(
@@ -219,7 +219,7 @@ def train_final(
 
 def _recorded(experiment: str | Path, storage: str | Path, store_url: str | None) -> tuple[ExperimentOutcome, str]:
     """The outcome, and the text of its spec."""
-    from tuning.experiments import recorded
+    from tuning.run_folder.experiments import recorded
 
     return recorded(experiment_name(experiment), storage, store_url)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from trainables.errors import InputError, nearest
 from trainables.spec import Value
 from tuning.comparison import Comparison
-from tuning.export import tables_of
+from tuning.comparison.text import comparison_csv
 from tuning.given import short
-from tuning.outcome import ExperimentOutcome
-from tuning.report import comparison_csv
+from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome.tables import tables_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from trainables.wording import counted
 from tuning.comparison import Comparison
-from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
-from tuning.report import best_configuration, print_comparison
-from tuning.tables import tables_of
+from tuning.comparison.tables import tables_of
+from tuning.comparison.text import best_configuration, print_comparison
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
 
 SHOWN_IN_REPR = 160  # characters of a verdict
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from trainables.errors import InputError, nearest
-from tuning.spec_file import EXAMPLES, presets
+from tuning.spec.file import EXAMPLES, presets
 
 PACKAGE = "tuning.examples."
 

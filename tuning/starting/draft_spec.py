@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning.spec_file import parse
+from tuning.spec.file import parse
 from tuning.starting.choices import Choices
 from tuning.starting.columns import Rows
 

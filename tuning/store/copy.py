@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tuning.spec.store_url import sqlite_url
+from tuning.store.checksums import verified
 from tuning.store.database import connect, told
 from tuning.store.layout import IDENTITY
-from tuning.store.signed import verified
 from tuning.store.statements import attribute_of_studies
 from tuning.store.study_store import StudyStore
-from tuning.store.url import sqlite_url
 
 ROWS = 1000  # at once
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.store.url import StoreError, masked, parse_url, shown
+from tuning.spec.store_url import StoreError, masked, parse_url, shown
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

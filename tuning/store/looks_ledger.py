@@ -5,7 +5,7 @@
 A file of lines beside the run folders, and not a table of the study store: each experiment may have a store of its own,
 which goes when the experiment is removed, and the looks must not. A line is added in one write under a lock, so several
 processes may write; one that was cut off by a kill is no line, and its look has not happened: a look is written before
-its score is computed. Rows are hashes (`trainables.row_hashes`), so a subset, another seed or another order of the same
+its score is computed. Rows are hashes (`trainables.data.row_hashes`), so a subset, another seed or another order of the same
 rows is known again. What an account has looked at is its own affair: another one's file is never read.
 """
 
@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainables.disk import make_parents, sync
-from trainables.row_hashes import KIND, Hashes
-from tuning.earlier_looks import EarlierLooks
-from tuning.store.url import StoreError
+from trainables.data.row_hashes import KIND, Hashes
+from trainables.machine.disk import make_parents, sync
+from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.spec.store_url import StoreError
 
 MOST = 20_000  # hashes that are kept of a set of rows; of a larger one the smallest, which are a random sample of it
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tuning.store.signed import signed, verified
+from tuning.store.checksums import signed, verified
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trainables import clock
-from trainables.data_summary import DataSummary
+from trainables.machine import clock
 from trainables.spec import Value
+from trainables.tasks.summary import DataSummary
 from tuning.budget import Held
-from tuning.earlier_looks import EarlierLooks
-from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
+from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.results import Confirmation, FinalModel, NodeLoss, TestScore
+from tuning.spec.store_url import StoreError
 from tuning.store.database import told
 from tuning.store.finish_records import (
     confirmation_key,
@@ -23,7 +24,6 @@ from tuning.store.finish_records import (
     encode_test,
 )
 from tuning.store.statements import set_study_attributes, study_attributes
-from tuning.store.url import StoreError
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -17,16 +17,16 @@ from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.budget import Limit, Price
 from tuning.core_yaml import load, plain
-from tuning.made_with import MIXED
-from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.outcome.made_with import MIXED
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.spec.store_url import StoreError, masked, sqlite_url
+from tuning.store.checksums import verified
 from tuning.store.database import check_sqlite, connect, told
 from tuning.store.layout import IDENTITY, LAYOUT, refuse_other_layout
-from tuning.store.signed import verified
 from tuning.store.statements import attribute_of_studies, set_study_attributes, study_attributes
 from tuning.store.study_log import plain_params
 from tuning.store.study_outcome import study_outcome
 from tuning.store.study_writer import StudyWriter
-from tuning.store.url import StoreError, masked, sqlite_url
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

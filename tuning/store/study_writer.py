@@ -18,9 +18,10 @@ from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params
 from tuning.budget import Held
-from tuning.outcome import Exploit, StudyState, TrialState, epochs_trained
+from tuning.outcome.results import Exploit, StudyState, TrialState, epochs_trained
+from tuning.spec.store_url import StoreError, masked
+from tuning.store.checksums import signed, verified
 from tuning.store.layout import OPTUNA_STATES
-from tuning.store.signed import signed, verified
 from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
 from tuning.store.study_facts import StudyFacts
 from tuning.store.study_log import (
@@ -36,7 +37,6 @@ from tuning.store.study_log import (
     written,
 )
 from tuning.store.trial_copies import new_trial, reopened, set_aside
-from tuning.store.url import StoreError, masked
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

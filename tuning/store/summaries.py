@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tuning.outcome import StudyOutcome, StudyState, TrialState
+from tuning.outcome.results import StudyOutcome, StudyState, TrialState
+from tuning.spec.store_url import StoreError, sqlite_file
+from tuning.store.checksums import verified
 from tuning.store.database import GOOD_COPY, LOCK_TIMEOUT, reason
 from tuning.store.layout import IDENTITY, OPTUNA_STATES, refuse_other_layout
-from tuning.store.signed import verified
 from tuning.store.study_log import PREFIX
-from tuning.store.url import StoreError, sqlite_file
 
 STUDIES = """
     SELECT studies.study_id, studies.study_name, identity.value_json, state.value_json

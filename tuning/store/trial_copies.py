@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tuning.store.signed import signed
+from tuning.store.checksums import signed
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -62,6 +62,6 @@ class Defaults(Strategy):
         """The trial; the seed changes its training alone."""
         from ray.tune.schedulers import FIFOScheduler
 
-        from tuning.search.listed import Listed
+        from tuning.strategies.searchers.list_searcher import Listed
 
         return Plan(FIFOScheduler(), trials=1, searcher=Listed([space.fixed]), weights_only=True)

@@ -69,6 +69,6 @@ class Grid(Strategy):
 def _walk(combinations: list[dict[str, Value]]) -> Plan:
     from ray.tune.schedulers import FIFOScheduler
 
-    from tuning.search.listed import Listed
+    from tuning.strategies.searchers.list_searcher import Listed
 
     return Plan(FIFOScheduler(), trials=len(combinations), searcher=Listed(combinations), weights_only=True)

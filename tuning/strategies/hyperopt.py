@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trainables.spec import Objective
-from tuning.search.proposals import ModelledProposals
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
+from tuning.strategies.searchers.proposals import ModelledProposals
 
 
 class HyperOpt(ModelledProposals, Strategy):

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from trainables.spec import Epochs, Objective, Params
-from tuning.outcome import RANDOM_DRAW
+from tuning.outcome.results import RANDOM_DRAW
 from tuning.space import Draws, Space
 from tuning.strategies import Plan, Strategy
 
@@ -86,9 +86,9 @@ class Pbt(Strategy):
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """Scheduler and members share one state, which Tune's snapshots carry; take both from one plan."""
-        from tuning.search.evolution import Evolution
-        from tuning.search.members import Members
-        from tuning.search.population import PopulationScheduler
+        from tuning.strategies.schedulers.evolution import Evolution
+        from tuning.strategies.schedulers.population import PopulationScheduler
+        from tuning.strategies.searchers.population_searcher import Members
 
         members: list[Params] = []
         while len(members) < self.population:  # more members than a finite space has configurations: those again

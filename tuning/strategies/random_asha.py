@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trainables.spec import Objective
-from tuning.search.proposals import DrawnProposals
-from tuning.search.rungs import Rungs
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
+from tuning.strategies.schedulers.rungs import Rungs
+from tuning.strategies.searchers.proposals import DrawnProposals
 
 
 class RandomAsha(Rungs, DrawnProposals, Strategy):

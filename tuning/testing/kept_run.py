@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from trainables.shared_memory import SharedMemory
-from tuning.spec import STUDIES
+from trainables.machine.shared_memory import SharedMemory
+from tuning.spec.models import STUDIES
 
 
 class KeptRun:

@@ -1,7 +1,7 @@
 """Nodes, processes and their calls in virtual time: what `simulated_ray` lets Ray's functions do.
 
 A process is an object of this one. Its calls run one after the other, each when its turn comes; a call is computed at
-its beginning, and takes the seconds that it sleeps by the clock (`trainables.clock`). Events of the same moment happen
+its beginning, and takes the seconds that it sleeps by the clock (`trainables.machine.clock`). Events of the same moment happen
 in the order in which they were asked for, so a simulation repeats exactly.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainables.memory_mark import MemoryDeath
+from trainables.machine.oom_probe import MemoryDeath
 from tuning.testing.kept_run import KeptRun
 
 EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
@@ -131,7 +131,7 @@ class _Here(threading.local):
 
 
 class SimulatedCluster:
-    """The cluster and its clock. It is a `trainables.clock.Clock`.
+    """The cluster and its clock. It is a `trainables.machine.clock.Clock`.
 
     Args:
         start_seconds: of one process after the other, in the order in which they get a node; the last for all others.
@@ -176,15 +176,15 @@ class SimulatedCluster:
     # The clock
 
     def monotonic(self) -> float:
-        """See `trainables.clock.Clock`."""
+        """See `trainables.machine.clock.Clock`."""
         return self._now + self._ahead
 
     def time(self) -> float:
-        """See `trainables.clock.Clock`."""
+        """See `trainables.machine.clock.Clock`."""
         return EPOCH + self._passed + self.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """See `trainables.clock.Clock`. A call takes longer by these; while the driver sleeps, others go on."""
+        """See `trainables.machine.clock.Clock`. A call takes longer by these; while the driver sleeps, others go on."""
         if self._here.actor is not None:
             self._ahead += seconds
         else:

@@ -2,7 +2,7 @@
 
 In the block of `simulated_ray` Tune's own controller, its manager of actors, our callbacks, schedulers and searchers
 run as they are. What is simulated is below them (`simulated_cluster`): nodes and their memory, actors, tasks, the table
-of heartbeats, and the clock (`trainables.clock`). An actor is an object of this process. A call of its method runs when
+of heartbeats, and the clock (`trainables.machine.clock`). An actor is an object of this process. A call of its method runs when
 its turn comes, and costs the seconds that it sleeps by the clock: `LearningCurve` with `model.seconds_per_epoch`. Time
 jumps to what happens next.
 
@@ -32,9 +32,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from trainables import clock
-from trainables.heartbeat import Beat
-from trainables.memory_mark import MemoryDeath
+from trainables.machine import clock
+from trainables.machine.oom_probe import MemoryDeath
+from trainables.progress import Beat
 from tuning.testing.simulated_cluster import (
     BEGINNING,
     PowerCut,
@@ -244,7 +244,7 @@ def simulated_ray(
     costs: Mapping[str, float] | None = None,
     passed: float = 0.0,
 ) -> Iterator[SimulatedRay]:
-    """In the block this process uses a simulated Ray, and `trainables.clock` is its clock.
+    """In the block this process uses a simulated Ray, and `trainables.machine.clock` is its clock.
 
     Args:
         nodes: of the cluster as it begins; by default one of 4 logical cores.
@@ -284,7 +284,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
     from ray.air.execution.resources.fixed import FixedResourceManager
     from ray.air.execution.resources.request import ResourceRequest
 
-    from trainables.shared_memory import own_root
+    from trainables.machine.shared_memory import own_root
 
     class Slots(FixedResourceManager):  # type: ignore[misc]
         """Hands out what the nodes have; an actor gets its node as it is made."""
@@ -347,11 +347,11 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
         "ray.tune.execution.tune_controller.PlacementGroupResourceManager": Slots,
         "ray.tune.execution.tune_controller.time": simulation,  # how long it waits for processes to end
         # What asks nodes directly, and what a process does to itself.
-        "tuning.run.ray_internals._told_dead": told_dead,
-        "tuning.run.ray_internals._answers": simulation.answers,
-        "tuning.run.ended_process.read_mark": read_mark,
-        "tuning.run.hung.kill_process": kill_process,
-        "trainables.memory_mark.MemoryMark": no_mark,
-        "trainables.heartbeat.Pulse.beat": lambda *_: simulation.beat(),
-        "trainables.shared_memory.own_root": lambda: simulation.shared_memory(own_root()),
+        "tuning.tune_compat.internals._told_dead": told_dead,
+        "tuning.tune_compat.internals._answers": simulation.answers,
+        "tuning.supervision.actor_failures.read_mark": read_mark,
+        "tuning.supervision.watchdog.kill_process": kill_process,
+        "trainables.machine.oom_probe.MemoryMark": no_mark,
+        "trainables.progress.Pulse.beat": lambda *_: simulation.beat(),
+        "trainables.machine.shared_memory.own_root": lambda: simulation.shared_memory(own_root()),
     }

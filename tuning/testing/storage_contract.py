@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from trainables.checkpoints.manifest import MOMENTS, RECIPE, SPARE, Recipe
+from trainables.checkpoints.storage import Storage
 from trainables.checksums import DamagedCheckpoint
-from trainables.recipe import MOMENTS, RECIPE, SPARE, Recipe
-from trainables.storage import Storage
 from tuning.testing.rules import require, require_equal, require_refused
 
 NODE = "a node"  # in whose memory a state lies that was not put on the storage

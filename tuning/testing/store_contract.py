@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from trainables.data_summary import DataSummary, SplitSummary
-from trainables.row_hashes import hashes_of
+from trainables.data.row_hashes import hashes_of
 from trainables.spec import Params
+from trainables.tasks.summary import DataSummary, SplitSummary
 from tuning.budget import Held
-from tuning.earlier_looks import EarlierLooks
-from tuning.outcome import (
+from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.results import (
     Confirmation,
     Exploit,
     FinalModel,

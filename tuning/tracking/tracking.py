@@ -20,7 +20,7 @@ from tuning.tracking.environment import Mode, said_outside
 if TYPE_CHECKING:
     from ray.tune import Callback
 
-    from tuning.spec import ExperimentSpec, WandbSpec
+    from tuning.spec.models import ExperimentSpec, WandbSpec
 
 KEY_VARIABLE = "WANDB_API_KEY"
 PROJECT = "tunefleet"

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.checkpoints.manager import scorable
 from trainables.errors import InputError
-from trainables.states import scorable
 from trainables.training import build
 from trainables.user_trainer.argument_values import fitting
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from trainables.user_trainer.suggested import Given, asked_for
-from tuning.finish.final import Choice, choose
-from tuning.finish.schedules import schedule_of
-from tuning.finish.winner import winner_of
-from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
-from tuning.run.place import storage_at
+from tuning.outcome.results import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
+from tuning.run_folder.run_storage import storage_at
+from tuning.selection.schedules import schedule_of
+from tuning.selection.test_scoring import Choice, choose
+from tuning.selection.winner import winner_of
 from tuning.space import FunctionSpace
-from tuning.spec import ExperimentSpec, study_name
+from tuning.spec.models import ExperimentSpec, study_name
 from tuning.user_trainer.request import Prepared
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuning.spec import ExperimentSpec
+    from tuning.spec.models import ExperimentSpec
 
 
 def require_perturbable(trainer: Any, spec: ExperimentSpec) -> None:

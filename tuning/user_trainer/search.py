@@ -83,7 +83,7 @@ def hyperparameter_search(
         RunFolderError: there is an experiment of that name (without `resume` and `fresh`).
         ClusterError: the cluster cannot be reached or cannot hold a trial.
     """
-    from tuning.run.runner import run_experiment
+    from tuning.experiment import run_experiment
     from tuning.user_trainer.best import best_run
     from tuning.user_trainer.optuna_copy import NamedStudy
 

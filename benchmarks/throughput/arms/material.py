@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from transformers import DataCollatorWithPadding, PreTrainedModel, set_seed
 
-from trainables.cache import PreparedTask, prepare
-from trainables.models import load_model
-from trainables.schedule import epoch_order
+from trainables.data.encoding import PreparedTask, prepare
+from trainables.finetune.schedule import epoch_order
+from trainables.models.encoders import load_model
 
 if TYPE_CHECKING:
     from trainables.spec import FineTuneSpec

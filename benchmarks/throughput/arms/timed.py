@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.throughput.breakdown import FOLDER_VARIABLE, STAMPS
-from trainables.finetune import FineTuning
-from trainables.slot import Evaluation, Scores
+from trainables.finetune.finetune import FineTuning
 from trainables.spec import FineTuneSpec, Params
+from trainables.worker.slot import Evaluation, Scores
 
 
 class TimedFineTuning(FineTuning):

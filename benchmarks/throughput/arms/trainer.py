@@ -24,7 +24,7 @@ from transformers import (
 
 from benchmarks.throughput.arms import TrialRecord, add
 from benchmarks.workload import Workload
-from trainables.models import resolve_model
+from trainables.models.encoders import resolve_model
 from trainables.tasks import TaskData, find_task
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.packing import fitting, keeping_busy
-from trainables.finetune import FineTuning
-from trainables.footprint import measure
+from cluster.gpu.packing import fitting, keeping_busy
+from trainables.finetune.finetune import FineTuning
+from trainables.finetune.footprint import measure
 from trainables.spec import FineTuneSpec, Subset
 
 pytestmark = [pytest.mark.gpu, pytest.mark.system]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cluster.capacity import ClusterError, Node
-from cluster.mps import CONTROL, LOGS, PIPES, Daemon, look, share_on
+from cluster.gpu.mps import CONTROL, LOGS, PIPES, Daemon, look, share_on
 
 # With -d a daemon starts; without, a line of standard input is a command to the daemon behind the pipe directory.
 PROGRAM = f"""#!{sys.executable}
@@ -43,7 +43,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr("cluster.mps.DEFAULT_PIPES", str(tmp_path / "nvidia-mps"))
+    monkeypatch.setattr("cluster.gpu.mps.DEFAULT_PIPES", str(tmp_path / "nvidia-mps"))
     monkeypatch.delenv(PIPES, raising=False)
 
     def put(name: str, text: str) -> Path:
@@ -176,7 +176,7 @@ def test_a_user_who_wants_none_gets_none_not_even_one_that_runs(tool: Tool, fold
     (tmp_path / "nvidia-mps/control").touch()
     with Daemon(str(folder), wanted=False) as daemon:
         assert daemon.settings[PIPES] == f"{folder}/mps"  # where no daemon answers
-        assert daemon.share() == "in time slices, without MPS: cluster.mps is false"
+        assert daemon.share() == "in time slices, without MPS: cluster.gpu.mps is false"
     assert commands(program) == []
 
 

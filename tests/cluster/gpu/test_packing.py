@@ -15,17 +15,17 @@ import pytest
 
 from cluster import ClusterSpec
 from cluster.capacity import ClusterError, Node, trial_resources
-from cluster.packing import MOST, Packing, declared, pack
+from cluster.gpu.packing import MOST, Packing, declared, pack
 from cluster.session import Session
 from cluster.spec import TrialResources
 from tests.support.specs import GOOD
-from trainables.device_memory import capped_fraction
 from trainables.errors import InputError
-from trainables.finetune import FineTuning
-from trainables.footprint import measure, step_of_longest_rows
+from trainables.finetune.finetune import FineTuning
+from trainables.finetune.footprint import measure, step_of_longest_rows
+from trainables.machine.device_memory import capped_fraction
 from trainables.spec import FineTuneSpec
 from tuning import SpecError, load_spec
-from tuning.run.packing import heaviest, packed, sharing_record
+from tuning.study.packing import heaviest, packed, sharing_record
 
 GIB = 2**30
 

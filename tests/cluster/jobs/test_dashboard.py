@@ -12,7 +12,7 @@ from importlib.metadata import version
 import pytest
 
 from cluster.capacity import ClusterError
-from cluster.dashboard import dashboard_url, open_dashboard
+from cluster.jobs.dashboard import dashboard_url, open_dashboard
 from tests.support.serving import serving
 
 pytestmark = pytest.mark.unit

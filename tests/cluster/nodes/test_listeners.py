@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from cluster.capacity import ClusterError
-from cluster.dashboard import open_dashboard
-from cluster.head import find_head
-from cluster.listeners import is_here, listeners, own_account, refuse_strangers
-from cluster.start import start_node
+from cluster.jobs.dashboard import open_dashboard
+from cluster.nodes.head import find_head
+from cluster.nodes.listeners import is_here, listeners, own_account, refuse_strangers
+from cluster.nodes.start import start_node
 from tests.support.strangers import NOBODY, listening_stranger, needs_root, running_stranger
 
 

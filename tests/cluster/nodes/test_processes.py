@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cluster.processes import find_process, mark_of
+from cluster.nodes.processes import find_process, mark_of
 
 
 @pytest.mark.unit

@@ -21,10 +21,10 @@ import yaml
 from ray.core.generated import gcs_pb2, gcs_service_pb2
 
 from cluster.capacity import ClusterError
-from cluster.dashboard import open_dashboard
-from cluster.head import Machine, machines_of
-from cluster.jobs import Job, Jobs
-from cluster.raylet import raylet_of
+from cluster.jobs.dashboard import open_dashboard
+from cluster.jobs.submission import Job, Jobs
+from cluster.nodes.head import Machine, machines_of
+from cluster.ray_compat.raylet import raylet_of
 from tests.support.certificates import certify
 from tests.support.drivers import own_environment
 from tests.support.proxies import DEAD, name_proxy, proxy_that_answers
@@ -255,7 +255,7 @@ def test_a_local_run_behind_a_dead_proxy_ends_well(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"), DEAD)
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.cli", "run", "spec.yaml"],
+        [sys.executable, "-m", "tuning.cli.main", "run", "spec.yaml"],
         cwd=tmp_path,
         env={**own_environment(), **proxies, "ALL_PROXY": DEAD, "no_proxy": "localhost,127.0.0.1"},
         capture_output=True,

@@ -24,16 +24,16 @@ import psutil
 import pytest
 
 from cluster.capacity import ClusterError
-from cluster.head import find_head
-from cluster.start import start_node
+from cluster.nodes.head import find_head
+from cluster.nodes.start import start_node
 from tests.support.drivers import Watched
 from tests.support.joining import account, clean_environment, driver_command
 from tests.support.port_table import WRONG, Row, ask, family, ports_of, table
 from tests.support.raylets import first_of_free_ports
 from tests.support.refusing_server import RefusingServer
 from tests.support.serving import serving
-from tuning import cli
-from tuning.run.slot_imports import slot_imports
+from tuning.cli import main
+from tuning.study.worker_imports import slot_imports
 
 TUNEFLEET = str(Path(sys.executable).with_name("tunefleet"))
 README = Path(__file__).parents[3] / "cluster" / "README.md"
@@ -116,7 +116,7 @@ def cluster(wandb_server: str) -> Iterator[Cluster]:
                 account(**environment),
                 contextlib.redirect_stdout(io.StringIO()) as stopped,
             ):
-                cli.main(["cluster", "stop"])
+                main.main(["cluster", "stop"])
         assert stopped.getvalue() == "2 nodes stopped\n"
         assert len(started) > 15
         _, alive = psutil.wait_procs(started, timeout=30)
@@ -239,17 +239,17 @@ def test_keys_reach_who_needs_them_on_the_nodes_and_nothing_that_is_written_or_t
     (tmp_path / "spec.yaml").write_text(KEYED_SPEC)
     RefusingServer.shown.clear()
     with account(HOME=str(tmp_path), RAY_AUTH_TOKEN=cluster.token, **SUBMITTERS):
-        status = cli.main(["submit", "spec.yaml", "--wait", "--address", cluster.dashboard])
+        status = main.main(["submit", "spec.yaml", "--wait", "--address", cluster.jobs.dashboard])
         submitter = "".join(capsys.readouterr())
     assert status == 0, submitter
-    assert cli.main(["results", "keyed", "--storage", str(cluster.home / "runs"), "--json"]) == 0
+    assert main.main(["results", "keyed", "--storage", str(cluster.home / "runs"), "--json"]) == 0
     # Every trial, on either node, found the hub's token.
     assert capsys.readouterr().out.count('"accuracy": 1.0') >= 4
     shown = {base64.b64decode(header.removeprefix("Basic ")) for header in RefusingServer.shown if header}
     assert shown == {b"api:" + SECRETS["wandb_key"].encode()}
 
     paths = ["/api/jobs/", *(f"/api/v0/{what}" for what in STATE)]
-    told = {path: get(cluster.dashboard + path, cluster.token) for path in paths}
+    told = {path: get(cluster.jobs.dashboard + path, cluster.token) for path in paths}
     told |= {"the submitter": submitter.encode()}
     written = dict(contents(cluster.home, *cluster.temporary, tmp_path))
     assert len(written) > 100, "the search found next to nothing to search"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cluster.capacity import ClusterError
-from cluster.head import Machine, mind_the_open_door
-from cluster.private import ray_folder, token_source
-from cluster.start import exposed_dashboard, start_node
+from cluster.nodes.head import Machine, mind_the_open_door
+from cluster.nodes.start import exposed_dashboard, start_node
+from cluster.nodes.token_file import ray_folder, token_source
 
 pytestmark = pytest.mark.unit
 

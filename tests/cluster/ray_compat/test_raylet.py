@@ -7,7 +7,7 @@ import ray
 
 pytestmark = pytest.mark.unit
 
-NODE_CALLS = {  # the fields that `cluster.raylet` sends, and those of the answer that it reads
+NODE_CALLS = {  # the fields that `cluster.ray_compat.raylet` sends, and those of the answer that it reads
     "GetResourceLoad": ((), ("resources",)),
     "RemovePlacementGroupBundles": (("placement_group_id", "bundle_specs"), ()),
     "PrestartWorkers": (
@@ -24,13 +24,13 @@ def test_a_node_takes_the_calls_that_are_made_of_it(call: str) -> None:
 
     sent, read = NODE_CALLS[call]
     method = node_manager_pb2.DESCRIPTOR.services_by_name["NodeManagerService"].methods_by_name[call]
-    told = f"{call} is another one in ray {ray.__version__}: read cluster.raylet again"
+    told = f"{call} is another one in ray {ray.__version__}: read cluster.ray_compat.raylet again"
     assert {*sent} <= {*method.input_type.fields_by_name}, told
     assert {*read} <= {*method.output_type.fields_by_name}, told
 
 
 def test_the_list_of_placement_groups_tells_one_that_was_never_made_with_the_nodes_that_hold_it() -> None:
-    """As `cluster.leaks` reads it; the message is what the head sends of a group that was removed while it was made."""
+    """As `cluster.ray_compat.leaks` reads it; the message is what the head sends of a group that was removed while it was made."""
     from ray._private.state import GlobalState
     from ray.core.generated import common_pb2, gcs_pb2
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import fork_launcher, fork_program
-from cluster.fork_launcher import MARK, MARKED_ONLY, RAYS_OWN, SOCKET
-from cluster.fork_program import HEAD, MAGIC, REFUSED, VERSION
-from cluster.fork_server import LAUNCHER, ForkServer, Imports
-from cluster.shield import shielded
+from cluster.workers.forking import launcher, program
+from cluster.workers.forking.launcher import MARK, MARKED_ONLY, RAYS_OWN, SOCKET
+from cluster.workers.forking.program import HEAD, MAGIC, REFUSED, VERSION
+from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports
+from cluster.workers.signals import shielded
 
 pytestmark = [
     pytest.mark.system,
@@ -451,5 +451,5 @@ def test_a_fork_that_fails_leaves_one_worker_to_ray_and_no_other(
 def test_launcher_and_server_speak_the_same_protocol() -> None:
     """Each is run by path, and imports nothing of ours."""
     for name in ("HEAD", "MAGIC", "VERSION", "FORKED", "STATUS", "STREAMS"):
-        one, other = (getattr(module, name) for module in (fork_launcher, fork_program))
+        one, other = (getattr(module, name) for module in (launcher, program))
         assert getattr(one, "format", one) == getattr(other, "format", other), name

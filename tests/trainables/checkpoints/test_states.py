@@ -19,15 +19,15 @@ import pytest
 from tests.support.disks import NoDisk, fill, small_disk
 from tests.support.slots import CURVE, A, B, DrivenSlot, saved, state_of
 from tests.support.watch import Watch
-from trainables import clock, shared_memory
-from trainables.finetune import FineTuning
+from trainables.checkpoints.manager import Keeping, States, make_again, scorable
+from trainables.checkpoints.manifest import MOMENTS, RECIPE, SPARE, Recipe, full, weights
+from trainables.checkpoints.storage import FOLDERS
+from trainables.finetune.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
-from trainables.model_files import weight_bytes
-from trainables.recipe import MOMENTS, RECIPE, SPARE, Recipe, full, weights
-from trainables.shared_memory import ABANDONED, ROOT, SharedMemory
+from trainables.machine import clock, shared_memory
+from trainables.machine.shared_memory import ABANDONED, ROOT, SharedMemory
+from trainables.models.files import weight_bytes
 from trainables.spec import FineTuneSpec, Params, Subset
-from trainables.states import Keeping, States, make_again, scorable
-from trainables.storage import FOLDERS
 
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="no shared memory on this system")
 

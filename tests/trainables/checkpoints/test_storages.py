@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.buckets import credentials, google_server, google_storage, s3_server, s3_storage
-from trainables.storage import FOLDERS, Storage
+from trainables.checkpoints.storage import FOLDERS, Storage
 from tuning.testing.storage_contract import StorageContract
 
 pytestmark = pytest.mark.unit

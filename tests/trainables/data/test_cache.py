@@ -13,10 +13,10 @@ import pytest
 
 from tests.support.data_files import local_copy, texts, write_csv
 from trainables import tasks
-from trainables.cache import PreparedTask, forget, prepare
-from trainables.models import load_tokenizer
+from trainables.data.encoding import PreparedTask, forget, prepare
+from trainables.data.summarising import with_tokens
+from trainables.models.encoders import load_tokenizer
 from trainables.spec import DataSpec, FineTuneSpec, Subset
-from trainables.summarising import with_tokens
 from trainables.tasks import TaskData, TaskError, find_task, find_tasks, task_names
 from trainables.tasks.text_classification import TextClassification
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.data_summary import DataSummary, SplitSummary, TokenizerSummary, TokenSummary
-from trainables.data_warnings import warnings_of
+from trainables.data.warnings import warnings_of
+from trainables.tasks.summary import DataSummary, SplitSummary, TokenizerSummary, TokenSummary
 
 pytestmark = pytest.mark.unit
 

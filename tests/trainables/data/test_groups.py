@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from tests.support.data_files import rows_of, texts, write_csv
-from trainables.data_warnings import warnings_of
+from trainables.data.warnings import warnings_of
 from trainables.spec import DataSpec, Subset
 from trainables.tasks import TaskData, TaskError, find_task
 from tuning import load_spec
-from tuning.checks.mistakes import SpecError
-from tuning.data_block import data_lines
+from tuning.report.data_block import data_lines
+from tuning.spec.validation.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 

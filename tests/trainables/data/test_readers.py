@@ -139,7 +139,7 @@ def test_reading_local_files_leaves_nothing_on_disk(tmp_path: Path) -> None:
     home.mkdir()
     program = (
         "from trainables.spec import DataSpec, FineTuneSpec; from trainables.tasks import find_task\n"
-        "from trainables.models import load_tokenizer; task = find_task('text_classification')\n"
+        "from trainables.models.encoders import load_tokenizer; task = find_task('text_classification')\n"
         f"data = task.load(DataSpec(**{options.model_dump(exclude_defaults=True)!r}))\n"
         "task.tokenize(data.train, load_tokenizer(FineTuneSpec(task='reviews', epochs=1)), 16)\n"
     )

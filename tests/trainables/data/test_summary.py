@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.data_files import generic, texts, two_columns, unusable, write_csv
-from trainables.data_summary import DataSummary
 from trainables.spec import DataSpec
 from trainables.tasks import find_task
-from tuning.data_block import left_out
+from trainables.tasks.summary import DataSummary
+from tuning.report.data_block import left_out
 from tuning.testing.task_data import local_copy
 
 pytestmark = pytest.mark.unit

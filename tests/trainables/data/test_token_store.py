@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from trainables.cache_place import StoreError, store_folder, store_limit
-from trainables.disk import lock
-from trainables.token_store import Content, TokenStore
+from trainables.data.cache_folder import StoreError, store_folder, store_limit
+from trainables.data.dataset_cache import Content, TokenStore
+from trainables.machine.disk import lock
 
 KEYS = [digit * 64 for digit in "abcde"]
 LARGE = int(1e9)

@@ -16,11 +16,11 @@ import torch
 
 from tests.support.replicated import FITTING_ROWS, KILLED_ONCE, SHORT_OF_MEMORY, UNDISTURBED
 from tests.support.specs import places_fields
-from trainables.finetune import FineTuning
-from trainables.team import workers_for
+from trainables.finetune.finetune import FineTuning
+from trainables.worker.team import workers_for
 from tuning import load_spec, run_experiment
-from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
-from tuning.spec import ExperimentSpec
+from tuning.outcome.results import StudyOutcome, TrialOutcome, TrialState
+from tuning.spec.models import ExperimentSpec
 
 DROPOUT = "model.hidden_dropout_prob"
 ROWS = 43  # with two batches of 7 per step: three steps of 14 rows and one of a single row

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers import own_environment
-from trainables.messages import ForgedMessage, seal, unseal
+from trainables.distributed.messages import ForgedMessage, seal, unseal
 
 SECRET = b"s" * 64
 README = Path(__file__).parents[3] / "cluster" / "README.md"

@@ -9,10 +9,10 @@ import pytest
 from tests.support.specs import curve_fields
 from tests.support.user_trainers import BATCH
 from trainables.spec import FineTuneSpec, Objective
-from trainables.team import workers_for
 from trainables.training import build
+from trainables.worker.team import workers_for
 from tuning import load_spec, run_experiment
-from tuning.outcome import TrialState
+from tuning.outcome.results import TrialState
 
 FACTORY = "tests.support.user_trainers:make_still_trainer"
 

@@ -1,4 +1,4 @@
-"""Every family for which transformers has a text classifier does what `trainables.families` says of it."""
+"""Every family for which transformers has a text classifier does what `trainables.models.families` says of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.any_family import END, PAD, POSITIONS, small_classifier
-from trainables.families import (
+from trainables.models.families import (
     NOT_FOR_PLAIN_TEXT,
     PADDED_IN_FRONT,
     POSITIONS_AFTER_PADDING,

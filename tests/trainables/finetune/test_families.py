@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tests.support.tiny_models import FAMILIES, WORDS, Family, write_model
-from trainables.families import SEES_PADDING
-from trainables.finetune import FineTuning
-from trainables.model_folder import write_model_folder
-from trainables.models import check_model
+from trainables.finetune.finetune import FineTuning
+from trainables.finetune.model_folder import write_model_folder
+from trainables.models.encoders import check_model
+from trainables.models.families import SEES_PADDING
 from trainables.spec import DataSpec, FineTuneSpec, Objective
 from trainables.tasks import TaskError
 

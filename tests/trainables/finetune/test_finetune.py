@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from trainables.finetune import FineTuning
+from trainables.finetune.finetune import FineTuning
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Subset
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.data_files import texts, two_columns
 from trainables.epochs import ROUNDING, next_position
-from trainables.finetune import FineTuning
+from trainables.finetune.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
 from trainables.spec import DataSpec, FineTuneSpec, Objective, Subset
 from trainables.tasks import TaskError

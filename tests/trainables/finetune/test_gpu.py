@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from trainables.finetune import FineTuning
+from trainables.finetune.finetune import FineTuning
 from trainables.spec import FineTuneSpec, Subset
 
 pytestmark = [pytest.mark.gpu, pytest.mark.system]

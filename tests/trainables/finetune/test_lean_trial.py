@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainables.arguments import padding_multiple
 from trainables.errors import InputError
-from trainables.finetune import FineTuning
-from trainables.segment_trainer import MASKED_SDPA, always_mask
+from trainables.finetune.arguments import padding_multiple
+from trainables.finetune.finetune import FineTuning
+from trainables.finetune.segment_trainer import MASKED_SDPA, always_mask
 from trainables.spec import FineTuneSpec
 
 READS = ("aten._local_scalar_dense", "aten.nonzero", "aten.equal")  # the host waits for these on a device

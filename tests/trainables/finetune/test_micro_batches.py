@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.finetune import FineTuning
-from trainables.micro_batches import DeviceMemoryError, MicroBatches
+from trainables.distributed.micro_batches import DeviceMemoryError, MicroBatches
+from trainables.finetune.finetune import FineTuning
 from trainables.spec import FineTuneSpec
 
 pytestmark = pytest.mark.unit

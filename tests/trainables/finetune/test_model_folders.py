@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support.tiny_models import FAMILIES, write_model
-from trainables.model_files import ModelError, longest_input, weight_bytes
-from trainables.models import check_model, load_tokenizer
+from trainables.models.encoders import check_model, load_tokenizer
+from trainables.models.files import ModelError, longest_input, weight_bytes
+from trainables.models.weight_files import LONGEST_JSON
 from trainables.spec import FineTuneSpec
-from trainables.weight_files import LONGEST_JSON
 
 pytestmark = pytest.mark.unit
 

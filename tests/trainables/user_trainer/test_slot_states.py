@@ -12,8 +12,8 @@ from transformers import EarlyStoppingCallback, Trainer
 
 from tests.support.slots import DrivenSlot, saved
 from tests.support.user_trainers import trainer
-from trainables.recipe import Segment
-from trainables.replay import replay
+from trainables.checkpoints.manifest import Segment
+from trainables.checkpoints.replay import replay
 from trainables.spec import FineTuneSpec, Objective, Params
 from trainables.training import build
 from trainables.user_trainer.user_training import UserTraining

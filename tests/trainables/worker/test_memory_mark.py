@@ -11,18 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from trainables import memory_mark
-from trainables.memory_mark import counter, read_mark
+from trainables.machine import oom_probe
+from trainables.machine.oom_probe import counter, read_mark
 
-MARKED = (
-    "import sys, time; from trainables.memory_mark import MemoryMark; MemoryMark(sys.argv[1]); print(1); time.sleep(99)"
-)
+MARKED = "import sys, time; from trainables.machine.oom_probe import MemoryMark; MemoryMark(sys.argv[1]); print(1); time.sleep(99)"
 
 
 @pytest.mark.system
 def test_a_process_that_somebody_kills_has_not_run_out_of_memory() -> None:
     name = uuid.uuid4().hex
-    environment = {**os.environ, "PYTHONPATH": str(Path(memory_mark.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(oom_probe.__file__).parents[1])}
     with subprocess.Popen(
         [sys.executable, "-u", "-c", MARKED, name], stdout=subprocess.PIPE, env=environment
     ) as process:
@@ -42,8 +40,8 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/meminfo").write_text("MemTotal:        1048576 kB\nMemFree: 7 kB\n")
     (tmp_path / "proc/vmstat").write_text("nr_free_pages 9\noom_kill 5\n")
-    monkeypatch.setattr(memory_mark, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(memory_mark, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(oom_probe, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(oom_probe, "CGROUPS", tmp_path / "cgroup")
     return tmp_path
 
 

@@ -15,14 +15,15 @@ import pytest
 
 from tests.support.slots import A, B, DrivenSlot
 from tests.support.watch import Watch
-from trainables import clock, report
-from trainables.finetune import FineTuning
+from trainables import report
+from trainables.checkpoints.manager import Keeping
+from trainables.checkpoints.manifest import Recipe
+from trainables.finetune.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
-from trainables.recipe import Recipe
+from trainables.machine import clock
 from trainables.reporting import NonFiniteScore
-from trainables.slot import Evaluation, load_trainable, make_trainable
 from trainables.spec import FineTuneSpec, Objective, Params, Subset
-from trainables.states import Keeping
+from trainables.worker.slot import Evaluation, load_trainable, make_trainable
 
 CURVE = FineTuneSpec(
     trainable="learning_curve", task="reviews", epochs=3, objective=Objective(metric="accuracy", mode="max")

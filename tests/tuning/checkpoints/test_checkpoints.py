@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import report, study, trial
+from trainables.checkpoints.manifest import Recipe
 from trainables.checksums import write_checksums
-from trainables.recipe import Recipe
-from tuning.finish.final import choose
-from tuning.outcome import TrialOutcome, TrialState
-from tuning.states.checkpoints import CheckpointKeeper
+from tuning.checkpoints.keeper import CheckpointKeeper
+from tuning.outcome.results import TrialOutcome, TrialState
+from tuning.selection.test_scoring import choose
 
 pytestmark = pytest.mark.unit
 

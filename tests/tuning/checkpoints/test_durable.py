@@ -13,13 +13,13 @@ import pytest
 
 from tests.support.outcomes import study as study_of
 from tests.support.watch import Watch
-from trainables import clock
-from trainables.recipe import MOMENTS, Recipe, full, weights
-from trainables.shared_memory import ROOT, SharedMemory
-from trainables.storage import FOLDERS, FolderStorage, Storage
-from tuning.states.checkpoints import STOOD, CheckpointKeeper
-from tuning.states.durable import Copier, Copy, StorageError, make_copy, on_node
-from tuning.states.study_states import StudyStates
+from trainables.checkpoints.manifest import MOMENTS, Recipe, full, weights
+from trainables.checkpoints.storage import FOLDERS, FolderStorage, Storage
+from trainables.machine import clock
+from trainables.machine.shared_memory import ROOT, SharedMemory
+from tuning.checkpoints.copier import Copier, Copy, StorageError, make_copy, on_node
+from tuning.checkpoints.keeper import STOOD, CheckpointKeeper
+from tuning.checkpoints.study_states import StudyStates
 
 HERE = "this node"
 

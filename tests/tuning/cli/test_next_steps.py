@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.simulated_studies import long_experiment
 from tests.support.specs import GOOD, curve_experiment
-from tuning import cli, load_spec
-from tuning.next_steps import after_run
+from tuning import load_spec
+from tuning.cli import main
+from tuning.cli.next_steps import after_run
 from tuning.testing.simulated_ray import simulated_ray
 
 
@@ -38,7 +39,7 @@ def test_a_valid_spec_is_run_next_as_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["validate", "quickstart", "name=two", "seeds=[0, 1]"]) == 0
+    assert main.main(["validate", "quickstart", "name=two", "seeds=[0, 1]"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "Next: tunefleet run quickstart name=two 'seeds=[0, 1]'"
 
 
@@ -47,9 +48,9 @@ def test_a_run_ends_with_the_next_step(tmp_path: Path, capsys: pytest.CaptureFix
     spec = long_experiment(tmp_path, strategies=[{"kind": "grid", "points": 2}])
     (tmp_path / "own.yaml").write_text(spec.to_yaml())
     with simulated_ray():
-        assert cli.main(["run", str(tmp_path / "own.yaml")]) == 0
+        assert main.main(["run", str(tmp_path / "own.yaml")]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[-1] == f"Next: tunefleet report whole --storage {tmp_path}"
     with simulated_ray():
-        assert cli.main(["resume", "whole", "--storage", str(tmp_path)]) == 0
+        assert main.main(["resume", "whole", "--storage", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == told[-1]

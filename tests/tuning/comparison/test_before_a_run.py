@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.specs import curve_experiment
-from trainables.data_summary import DataSummary, SplitSummary
-from tuning.planned import verdict_line
+from trainables.tasks.summary import DataSummary, SplitSummary
+from tuning.cli.planned import verdict_line
 
 pytestmark = pytest.mark.unit
 

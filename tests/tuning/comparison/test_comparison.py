@@ -10,8 +10,16 @@ from tests.support.outcomes import population, report, scored, study, trial
 from tuning.budget import BudgetUse, Price
 from tuning.comparison import compare
 from tuning.comparison.scores import wilson
-from tuning.outcome import Confirmation, ExperimentOutcome, ScoredRows, Stretch, StudyOutcome, StudyState, TrialState
-from tuning.tables import tables_of
+from tuning.comparison.tables import tables_of
+from tuning.outcome.results import (
+    Confirmation,
+    ExperimentOutcome,
+    ScoredRows,
+    Stretch,
+    StudyOutcome,
+    StudyState,
+    TrialState,
+)
 
 pytestmark = pytest.mark.unit
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers import Drivers, Watched
-from tuning import cli, load_spec, run_experiment
-from tuning.outcome import StudyState, TrialState
-from tuning.spec_file import EXAMPLES
+from tuning import load_spec, run_experiment
+from tuning.cli import main
+from tuning.outcome.results import StudyState, TrialState
+from tuning.spec.file import EXAMPLES
 
 OWN = [path.stem for path in sorted(EXAMPLES.glob("*.yaml")) if "trainable: tuning.examples." in path.read_text()]
 SCORED_AT_THE_END = ("token-classification", "reward-model")  # their Trainers have a `test_dataset`
@@ -49,7 +50,7 @@ def test_a_copy_that_was_edited_is_what_runs_from_its_folder(
     drivers: Drivers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["init", "--example", "token-classification"]) == 0
+    assert main.main(["init", "--example", "token-classification"]) == 0
     module = tmp_path / "token_classification.py"
     module.write_text(module.read_text().replace('"f1": f1', '"names": f1'))
     small = ["epochs=1", "strategies=[{kind: random, trials: 1}]", "objective.metric=names"]

@@ -14,7 +14,7 @@ import yaml
 
 import tunefleet
 from tests.support.specs import GRID, curve_fields
-from tuning.experiments import UnknownExperiment
+from tuning.run_folder.experiments import UnknownExperiment
 from tuning.testing.simulated_ray import simulated_ray
 
 pytestmark = pytest.mark.tune

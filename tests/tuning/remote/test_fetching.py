@@ -16,18 +16,18 @@ import yaml
 
 from tests.support.head_server import HeadServer, parcel, tarred
 from tests.support.serving import serving
-from trainables.row_hashes import hashes_of
-from tuning import cli
-from tuning.earlier_looks import EarlierLooks
-from tuning.finish.looks import look_of_final
-from tuning.jobs.unpacking import ParcelError, unpack
-from tuning.outcome import FinalModel
-from tuning.run.folder import RunFolderError, claim_run_folder
-from tuning.run.runner import run_experiment
-from tuning.spec import load_spec
+from trainables.data.row_hashes import hashes_of
+from tuning.cli import main
+from tuning.experiment import run_experiment
+from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.results import FinalModel
+from tuning.remote.unpacking import ParcelError, unpack
+from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.selection.looks import look_of_final
+from tuning.spec.models import load_spec
+from tuning.spec.store_url import sqlite_url
 from tuning.store.looks_ledger import LooksLedger, TestRows
 from tuning.store.study_store import StudyStore
-from tuning.store.url import sqlite_url
 from tuning.testing.recording import begin, open_study, report
 
 pytestmark = pytest.mark.unit
@@ -76,7 +76,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
 
 def fetched(head: HeadServer, *words: str) -> int:
     with serving(head):
-        return cli.main(["fetch", "reviews", "--address", head.url, *words])
+        return main.main(["fetch", "reviews", "--address", head.url, *words])
 
 
 def test_what_an_honest_cluster_packs_comes_whole_and_names_nobody_to_talk_to(
@@ -100,7 +100,7 @@ def test_what_was_fetched_is_closed_to_other_accounts_and_rm_takes_all_of_it(
     assert fetched(HeadServer(parcel(tarred(honest)))) == 0, capsys.readouterr().err
     folder = laptop / "runs/reviews"
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert cli.main(["rm", "reviews", "--yes"]) == 0, capsys.readouterr().err
+    assert main.main(["rm", "reviews", "--yes"]) == 0, capsys.readouterr().err
     assert not folder.exists()
 
 
@@ -241,7 +241,7 @@ def test_an_experiment_whose_name_is_a_path_is_refused(
 ) -> None:
     head = HeadServer(parcel(tarred(honest)), name=name)
     with serving(head):
-        assert cli.main(["fetch", "first", "--address", head.url]) == 1
+        assert main.main(["fetch", "first", "--address", head.url]) == 1
     assert f"its experiment is called {name!r}" in capsys.readouterr().err
     assert_nothing_came(laptop)
 
@@ -289,7 +289,7 @@ def test_nothing_is_gone_on_with_that_was_fetched_unless_asked_for_by_name(
     assert fetched(HeadServer(parcel(tarred(honest)))) == 0
     capsys.readouterr()
     for insist in ([], ["--force"]):
-        assert cli.main(["resume", "reviews", *insist]) == 2
+        assert main.main(["resume", "reviews", *insist]) == 2
         assert "was fetched from a cluster" in capsys.readouterr().err
     spec = load_spec(laptop / "runs/reviews/spec.yaml")
     with pytest.raises(RunFolderError, match="--trust-fetched"):
@@ -358,7 +358,7 @@ def test_what_a_cluster_says_reaches_no_terminal_as_a_command(laptop: Path, caps
     assert fetched(head) == 1
     with serving(HeadServer({}, name=f"reviews{wiped}")) as other:
         for words in (["jobs"], ["status", "first"], ["fetch", "first"]):
-            cli.main([*words, "--address", other.url])
+            main.main([*words, "--address", other.url])
     said = "".join(capsys.readouterr())
     assert "reviews" in said
     assert "\x1b" not in said

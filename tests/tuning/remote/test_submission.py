@@ -13,17 +13,17 @@ import pytest
 import yaml
 
 from cluster.capacity import ClusterError
-from cluster.dashboard import Dashboard
-from cluster.jobs import UPLOAD_LIMIT, explained
+from cluster.jobs.dashboard import Dashboard
+from cluster.jobs.submission import UPLOAD_LIMIT, explained
 from tests.support.user_trainers import rows
 from trainables.errors import InputError
 from trainables.tasks import find_task
 from trainables.tasks.files import locate
 from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec
-from tuning.checks.mistakes import SpecError
-from tuning.jobs.submission import code, prepare
-from tuning.jobs.uploads import UPLOADS, take_over, write_archive
+from tuning.remote.submission import code, prepare
+from tuning.remote.uploads import UPLOADS, take_over, write_archive
+from tuning.spec.validation.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 
@@ -138,7 +138,7 @@ def test_what_goes_on_with_a_job_is_a_job_of_its_own_that_resumes(
     submission = prepare(written(data={"path": "rows.csv"}), [], [])
     job = submission.job(tmp_path / "job.zip", Head("http://head:8265", None), attempt, force=force)
     assert job.id == submission.id + suffix
-    assert job.command == f"exec /ray/bin/python -m tuning.jobs.job {words}"
+    assert job.command == f"exec /ray/bin/python -m tuning.cli.job {words}"
     assert job.metadata["experiment"] == "mine"
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.data_files import write_csv
 from tests.support.page_outcomes import DATA, everything
-from trainables.data_summary import DataSummary, FileRead, SplitSummary
-from tuning import cli
-from tuning.data_block import data_lines, file_in_words, shortest, tokens_in_words
-from tuning.results import results_json
-from tuning.spec import load_spec
+from trainables.tasks.summary import DataSummary, FileRead, SplitSummary
+from tuning.cli import main
+from tuning.report.data_block import data_lines, file_in_words, shortest, tokens_in_words
+from tuning.report.results import results_json
+from tuning.spec.models import load_spec
 
 pytestmark = pytest.mark.unit
 
@@ -106,7 +106,7 @@ def test_validate_tells_what_local_data_come_to_without_a_run(
     # One contradiction, and three texts that are there already.
     write_csv(tmp_path / "mine.csv", {"text": texts + texts[:3], "label": [*labels, "neg", *labels[1:3]]})
     words = ["task=text_classification", "data.path=mine.csv", "data.text=text", "data.label=label", "data.subset={}"]
-    assert cli.main(["validate", "quickstart", f"model={tiny_model}", "data.source=null", *words]) == 0
+    assert main.main(["validate", "quickstart", f"model={tiny_model}", "data.source=null", *words]) == 0
     told = capsys.readouterr().out
     assert "data: mine.csv (train): 303 rows; utf-8, separator comma, quoted" in told
     assert str(tmp_path / "mine.csv") not in told

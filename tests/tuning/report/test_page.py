@@ -14,21 +14,21 @@ from tests.support.outcomes import population, report, scored, study, trial
 from tests.support.page_outcomes import HOSTILE, asha, everything, pbt, spec_text
 from tuning.budget import BudgetUse
 from tuning.comparison import compare
-from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
-from tuning.page.anytime import anytime_info
-from tuning.page.confirmed import seed_info
-from tuning.page.document import Content, all_figures, content_of, page
-from tuning.page.figure import PALETTE, STATE_COLOURS, Figure
-from tuning.page.hyperparameters import WINNERS_WIDTH
-from tuning.page.learning import trial_curves
-from tuning.page.lineage import Clone, lineage_info
-from tuning.page.recorded_spec import RecordedSpec
-from tuning.page.rungs import milestones, rungs
-from tuning.page.schedules import schedule_info
-from tuning.page.scored import pooled_study, scored_trials
-from tuning.page.slots import timeline, utilisation, utilisation_table
-from tuning.page.tables import trial_table
-from tuning.page.winners import winners
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.report.page.anytime import anytime_info
+from tuning.report.page.confirmed import seed_info
+from tuning.report.page.document import Content, all_figures, content_of, page
+from tuning.report.page.figure import PALETTE, STATE_COLOURS, Figure
+from tuning.report.page.hyperparameters import WINNERS_WIDTH
+from tuning.report.page.learning import trial_curves
+from tuning.report.page.lineage import Clone, lineage_info
+from tuning.report.page.recorded_spec import RecordedSpec
+from tuning.report.page.rungs import milestones, rungs
+from tuning.report.page.schedules import schedule_info
+from tuning.report.page.scored import pooled_study, scored_trials
+from tuning.report.page.slots import timeline, utilisation, utilisation_table
+from tuning.report.page.tables import trial_table
+from tuning.report.page.winners import winners
 
 pytestmark = pytest.mark.unit
 

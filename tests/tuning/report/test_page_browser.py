@@ -18,10 +18,10 @@ from tests.support.page_outcomes import HOSTILE, asha, everything, grid, pbt, sp
 from tests.support.serving import serving
 from tests.support.several_experiments import alike_everywhere
 from tuning.across import compare_across
-from tuning.page import live
-from tuning.page.across import content_of_across
-from tuning.page.document import content_of, page
-from tuning.page.live import PageServer
+from tuning.report.page import live
+from tuning.report.page.across import content_of_across
+from tuning.report.page.document import content_of, page
+from tuning.report.page.live import PageServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -12,15 +12,15 @@ import yaml
 from tests.support.outcomes import population, report, scored, study, trial
 from tuning.budget import Price
 from tuning.comparison import Comparison, compare
-from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
-from tuning.report import (
+from tuning.comparison.text import (
     best_configuration,
     comparison_csv,
     comparison_json,
     comparison_markdown,
     print_comparison,
 )
-from tuning.results import print_results, results_json
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
+from tuning.report.results import print_results, results_json
 
 pytestmark = pytest.mark.unit
 

@@ -28,24 +28,24 @@ from tests.support.slots import A, DrivenSlot, saved, state_of
 from tests.support.specs import curve_experiment
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from tests.support.user_trainers import rows
-from trainables.bucket import COMPLETE
+from trainables.checkpoints.bucket import COMPLETE
+from trainables.checkpoints.manager import Keeping, scorable
+from trainables.checkpoints.manifest import RECIPE, SPARE, Recipe, weights
 from trainables.checksums import CHECKSUMS
 from trainables.errors import InputError
-from trainables.finetune import FineTuning
-from trainables.recipe import RECIPE, SPARE, Recipe, weights
-from trainables.shared_memory import SharedMemory
+from trainables.finetune.finetune import FineTuning
+from trainables.machine.shared_memory import SharedMemory
 from trainables.spec import FineTuneSpec, Subset
-from trainables.states import Keeping, scorable
 from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec, run_experiment
-from tuning.checks.mistakes import SpecError
-from tuning.cli import main
-from tuning.experiments import find_store, names_in
-from tuning.jobs.parcel import pack
-from tuning.outcome import StudyState
-from tuning.run.bucket import RunBucket
-from tuning.run.folder import RunFolderError, claim_run_folder
-from tuning.spec import ExperimentSpec
+from tuning.cli.main import main
+from tuning.outcome.results import StudyState
+from tuning.remote.parcel import pack
+from tuning.run_folder.bucket import RunBucket
+from tuning.run_folder.experiments import find_store, names_in
+from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.spec.models import ExperimentSpec
+from tuning.spec.validation.mistakes import SpecError
 from tuning.store.study_store import StudyStore
 from tuning.testing.storage_contract import put_checkpoint
 

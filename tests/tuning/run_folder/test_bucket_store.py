@@ -14,8 +14,8 @@ import pytest
 from cluster.capacity import ClusterError
 from tests.support.buckets import credentials, google_server, google_storage, s3_server
 from tests.support.cut_off_buckets import CutOff, CutOffBucket
-from tuning.run.bucket_store import BucketStore
-from tuning.store.url import StoreError
+from tuning.run_folder.bucket_store import BucketStore
+from tuning.spec.store_url import StoreError
 
 pytestmark = pytest.mark.unit
 

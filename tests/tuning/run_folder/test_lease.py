@@ -17,11 +17,11 @@ from cluster.storage import open_bucket
 from tests.support.buckets import credentials, google_server, google_storage, objects, s3_server
 from tests.support.stopped_runs import spec_of
 from tuning import load_spec, run_experiment
-from tuning.cli import main
-from tuning.outcome import StudyState, TrialState
-from tuning.run.folder import RunFolderError
-from tuning.run.lease import Holder, Lease, leased
-from tuning.states.durable import StorageError
+from tuning.checkpoints.copier import StorageError
+from tuning.cli.main import main
+from tuning.outcome.results import StudyState, TrialState
+from tuning.run_folder.folder import RunFolderError
+from tuning.run_folder.lease import Holder, Lease, leased
 from tuning.testing.simulated_ray import simulated_ray
 
 NAME = "mine"

@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.specs import GOOD
 from tests.support.strangers import NOBODY, needs_root
-from trainables.cache_place import own_folder
-from tuning.run.folder import LOCK_FILE, RunFolderError, claim_run_folder
-from tuning.run.only_driver import only_driver
-from tuning.spec import ExperimentSpec, load_spec
+from trainables.data.cache_folder import own_folder
+from tuning.run_folder.folder import LOCK_FILE, RunFolderError, claim_run_folder
+from tuning.run_folder.run_lock import only_driver
+from tuning.spec.models import ExperimentSpec, load_spec
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.hub_server import TOKEN, Hub, running_hub, use_hub
-from tuning.finish.hub import HubError, make_repo, push
+from tuning.selection.hub import HubError, make_repo, push
 
 pytestmark = pytest.mark.unit
 

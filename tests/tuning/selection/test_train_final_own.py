@@ -20,12 +20,13 @@ from trainables.spec import FineTuneSpec
 from trainables.user_trainer.final_trainer import joined, on_all_rows
 from trainables.user_trainer.suggested import given
 from trainables.user_trainer.user_training import UserTraining
-from tuning import cli, load_spec
-from tuning.finish.best_spec import best_spec
-from tuning.finish.train_final import Target
-from tuning.finish.winner import winner_of
-from tuning.outcome import ExperimentOutcome
-from tuning.spec_file import dump, parse
+from tuning import load_spec
+from tuning.cli import main
+from tuning.outcome.results import ExperimentOutcome
+from tuning.selection.best_spec import best_spec
+from tuning.selection.train_final import Target
+from tuning.selection.winner import winner_of
+from tuning.spec.file import dump, parse
 from tuning.testing.simulated_ray import simulated_ray
 
 SPEC = FineTuneSpec(trainable="tests.support.user_trainers:make_trainer", epochs=1)
@@ -103,10 +104,10 @@ def test_without_test_rows_the_model_is_kept_without_a_score_and_its_card_says_s
     )
     Path("spec.yaml").write_text(dump(raw))
     with simulated_ray():
-        assert cli.main(["run", "spec.yaml"]) == 0, capsys.readouterr().err
+        assert main.main(["run", "spec.yaml"]) == 0, capsys.readouterr().err
         told = capsys.readouterr().out
         assert "data.validation_fraction" not in told
-        assert cli.main(["train-final", "whole"]) == 0, capsys.readouterr().err
+        assert main.main(["train-final", "whole"]) == 0, capsys.readouterr().err
     assert (
         "not scored on test: there are no test rows (those of a Trainer are its `test_dataset`)"
         in capsys.readouterr().err

@@ -14,18 +14,19 @@ import yaml
 from tests.support.own_spaces import conditional
 from tests.support.simulated_studies import history, long_experiment, run, run_study, run_until_killed
 from trainables.user_trainer.suggested import given
-from tuning import cli, load_spec
-from tuning.checks.before_run import require_runnable
+from tuning import load_spec
+from tuning.cli import main
 from tuning.comparison import compare
-from tuning.finish.best_spec import best_spec
-from tuning.finish.winner import winner_of
-from tuning.outcome import ExperimentOutcome, StudyState, TrialState
-from tuning.page.document import all_figures, content_of, page
-from tuning.page.figure import ALL, Figure
-from tuning.page.recorded_spec import RecordedSpec
-from tuning.report import best_configuration
+from tuning.comparison.text import best_configuration
+from tuning.outcome.results import ExperimentOutcome, StudyState, TrialState
+from tuning.report.page.document import all_figures, content_of, page
+from tuning.report.page.figure import ALL, Figure
+from tuning.report.page.recorded_spec import RecordedSpec
+from tuning.selection.best_spec import best_spec
+from tuning.selection.winner import winner_of
 from tuning.space import FunctionSpace
-from tuning.spec import ExperimentSpec
+from tuning.spec.models import ExperimentSpec
+from tuning.spec.validation.before_run import require_runnable
 
 pytestmark = pytest.mark.tune
 
@@ -148,9 +149,9 @@ def test_every_command_tells_of_them(
     monkeypatch.chdir(tmp_path)
     folder = str(spec.run_folder)
     for command in (["compare"], ["report"], ["export", "--format", "csv", "--to", "tables"]):
-        assert cli.main([command[0], folder, *command[1:]]) == 0
+        assert main.main([command[0], folder, *command[1:]]) == 0
     capsys.readouterr()
-    assert cli.main(["results", folder, "--json"]) == 0
+    assert main.main(["results", folder, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     (study,) = (one for one in told["studies"] if one["strategy"] == "random")
     assert [trial["params"] for trial in study["trials"]] == [dict(t.params) for t in outcome.study("random", 0).trials]

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.specs import GOOD
-from tuning import cli
-from tuning.checks.cautions import cautions
-from tuning.checks.mistakes import SpecError
-from tuning.checks.value_checks import endless_warmups
-from tuning.planned import PlannedStrategy, planned_lines, slots_here
-from tuning.spec import ExperimentSpec, load_spec
+from tuning.cli import main
+from tuning.cli.planned import PlannedStrategy, planned_lines, slots_here
+from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.validation.cautions import cautions
+from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.validation.value_checks import endless_warmups
 
 pytestmark = pytest.mark.unit
 
@@ -112,7 +112,7 @@ def test_a_warmup_that_only_the_rows_themselves_show_to_be_endless_is_refused_by
         epochs=1,
     )
     Path("mine.yaml").write_text(own.to_yaml())
-    assert cli.main(["validate", "mine.yaml"]) == 2
+    assert main.main(["validate", "mine.yaml"]) == 2
     assert "fixed.warmup_steps: 20: a trial has at most 2 optimizer steps (at most 28 rows" in capsys.readouterr().err
 
 
@@ -152,7 +152,7 @@ def test_values_with_which_nothing_is_learned_are_told_with_the_usual_ones(given
 
 
 def test_a_good_spec_and_every_preset_have_nothing_to_be_told_of() -> None:
-    from tuning.spec_file import presets
+    from tuning.spec.file import presets
 
     assert cautions(spec()) == []
     assert {name: told for name in presets() if (told := _cautions_of(name))} == {}
@@ -214,7 +214,7 @@ def test_trials_at_a_time_are_those_of_this_machine_and_of_a_cluster_nothing_is_
 
 def test_validate_shows_the_plan_and_what_to_think_of(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.yaml").write_text(spec(strategies=[{"kind": "random", "trials": 6}], space=CHOICES).to_yaml())
-    assert cli.main(["validate", "mine.yaml"]) == 0
+    assert main.main(["validate", "mine.yaml"]) == 0
     told = capsys.readouterr().out
     assert "    random: 2 trials, 8 epochs\n" in told
     assert "  note: random: its space has 2 configurations, so it ends after 2 of 6 trials; widen the space\n" in told

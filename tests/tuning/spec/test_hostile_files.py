@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.specs import GOOD
-from tuning.checks.mistakes import SpecError
 from tuning.core_yaml import DEEPEST, MOST, DamagedSpec, recorded
-from tuning.spec_file import LONGEST, dump, read_source
+from tuning.spec.file import LONGEST, dump, read_source
+from tuning.spec.validation.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 

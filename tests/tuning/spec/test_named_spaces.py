@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.specs import curve_fields
 from trainables.user_trainer.shipped import ship
-from tuning import cli
-from tuning.checks.before_run import require_runnable
-from tuning.checks.mistakes import Mistake, SpecError
+from tuning.cli import main
 from tuning.space import FunctionSpace, Space, read_space
-from tuning.spec import ExperimentSpec, load_spec
+from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.validation.before_run import require_runnable
+from tuning.spec.validation.mistakes import Mistake, SpecError
 
 pytestmark = pytest.mark.unit
 
@@ -144,7 +144,7 @@ def test_pbt_holds_the_names_of_a_function_that_may_not_change_and_says_which(
     assert spec.strategies[0].changed_in_flight(space) == ("log_lr", "weight_decay")
     file = tmp_path / "spec.yaml"
     file.write_text(spec.to_yaml())
-    assert cli.main(["validate", str(file)]) == 0
+    assert main.main(["validate", str(file)]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "pbt: 2 trials, 8 epochs: optim, layers, width0, momentum, width1 drawn once, then inherited" in told
 

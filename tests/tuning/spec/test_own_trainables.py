@@ -10,12 +10,12 @@ import pytest
 
 from tests.support.specs import GOOD, curve_fields
 from trainables.spec import Objective, called
-from tuning import cli
-from tuning.checks.before_run import require_runnable
-from tuning.checks.mistakes import SpecError
-from tuning.planned import trained_in_words
-from tuning.spec import ExperimentSpec, load_spec
-from tuning.spec_file import dump
+from tuning.cli import main
+from tuning.cli.planned import trained_in_words
+from tuning.spec.file import dump
+from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.validation.before_run import require_runnable
+from tuning.spec.validation.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 
@@ -149,7 +149,7 @@ def test_a_name_that_in_flight_cannot_mean_is_told(trainable: str, names: list[s
 def test_validate_says_what_it_is(module: str, name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     spec = own(f"{module}:{name}", objective={"metric": "loss", "mode": "min"})
     Path("mine.yaml").write_text(dump(spec.plain()))
-    assert cli.main(["validate", "mine.yaml"]) == 0
+    assert main.main(["validate", "mine.yaml"]) == 0
     told = capsys.readouterr().out
     assert f"  {module}:{name} ({kind}); loss, lower is better; 4 epochs per trial; seed 0" in told
     assert "minilm" not in told

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tuning.spec import ExperimentSpec, load_spec
-from tuning.spec_file import EXAMPLES, presets
+from tuning.spec.file import EXAMPLES, presets
+from tuning.spec.models import ExperimentSpec, load_spec
 
 pytestmark = pytest.mark.unit
 

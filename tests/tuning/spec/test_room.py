@@ -13,10 +13,10 @@ from ray.tune.schedulers import FIFOScheduler
 from cluster.capacity import ClusterError
 from tests.support.data_files import texts, write_csv
 from tests.support.disks import NoDisk, small_disk
-from trainables.model_files import ModelError, read_weights, weight_bytes
+from trainables.models.files import ModelError, read_weights, weight_bytes
 from tuning import load_spec, run_experiment
-from tuning.spec import CheckpointSpec, ConfirmSpec, ExperimentSpec
-from tuning.states.room import claimed_room, confirming_copies, refuse_too_little, room_of, settled
+from tuning.checkpoints.room import claimed_room, confirming_copies, refuse_too_little, room_of, settled
+from tuning.spec.models import CheckpointSpec, ConfirmSpec, ExperimentSpec
 from tuning.strategies import Plan
 from tuning.testing.simulated_ray import simulated_ray
 
@@ -69,7 +69,7 @@ def test_it_is_said_where_there_is_no_room_for_states_that_nobody_has_asked_for(
     spec = curve_in(tmp_path).model_copy(update={"trainable": "finetune", "model": str(tmp_path)})
     trials, said = [plan(3, weights_only=True)], "begins anew (checkpoint.every_epochs)"
     assert said not in claimed_room(spec, trials, 1)
-    monkeypatch.setattr("tuning.states.room.free_memory", lambda: 0)
+    monkeypatch.setattr("tuning.checkpoints.room.free_memory", lambda: 0)
     assert said in claimed_room(spec, trials, 1)
     assert said not in claimed_room(spec.model_copy(update={"checkpoint": WEIGHTS}), trials, 1)
     assert said not in claimed_room(spec, [plan(3, weights_only=False)], 1)

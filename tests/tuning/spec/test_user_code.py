@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.support.specs import GOOD
-from tuning import cli
-from tuning.checks.before_run import require_runnable
-from tuning.checks.mistakes import SpecError
-from tuning.checks.user_code import defined_names
-from tuning.run.runner import run_experiment
-from tuning.spec import load_spec
+from tuning.cli import main
+from tuning.experiment import run_experiment
+from tuning.spec.models import load_spec
+from tuning.spec.validation.before_run import require_runnable
+from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.validation.user_code import defined_names
 
 pytestmark = pytest.mark.unit
 
@@ -89,9 +89,9 @@ def test_validate_and_run_import_it_before_anything_is_written(
     module = own("1 / 0\n" + TRAIN)
     spec = load_spec(copy.deepcopy(dict(GOOD)), [f"trainable={module}:train"])
     (tmp_path / "mine.yaml").write_text(spec.to_yaml())
-    assert cli.main(["validate", "mine.yaml"]) == 2
+    assert main.main(["validate", "mine.yaml"]) == 2
     assert "trainable: " in capsys.readouterr().err
-    assert cli.main(["run", "mine.yaml"]) == 2
+    assert main.main(["run", "mine.yaml"]) == 2
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
     with pytest.raises(SpecError, match="ZeroDivisionError"):

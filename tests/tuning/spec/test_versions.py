@@ -12,9 +12,10 @@ from packaging.requirements import Requirement
 
 import tuning
 from tests.support.specs import GOOD
-from tuning import cli, load_spec
-from tuning.checks.mistakes import SpecError
-from tuning.checks.versions import BOUND, supported, unsupported
+from tuning import load_spec
+from tuning.cli import main
+from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.validation.versions import BOUND, supported, unsupported
 
 pytestmark = pytest.mark.unit
 
@@ -65,7 +66,7 @@ def test_the_commands_tell_it_before_ray_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     install(tmp_path, "ray", "2.54.1", monkeypatch)
-    assert cli.main([command, "quickstart"]) == 2
+    assert main.main([command, "quickstart"]) == 2
     told = capsys.readouterr().err
     assert "ray: '2.54.1': is installed" in told
     assert str(supported()["ray"]) in told
@@ -83,6 +84,6 @@ def test_the_supported_releases_are_those_of_pyproject_and_end_with_the_minor_re
 
 
 def test_code_that_a_job_has_brought_without_its_metadata_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.checks.versions.OURS", "brought-by-a-job")
+    monkeypatch.setattr("tuning.spec.validation.versions.OURS", "brought-by-a-job")
     assert supported() == {}
     assert load_spec(GOOD).name == "mine"

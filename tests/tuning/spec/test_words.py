@@ -11,8 +11,8 @@ import pytest
 from tests.support.specs import GOOD
 from trainables.metrics import direction_of
 from trainables.tasks import find_tasks
-from tuning.checks.mistakes import SpecError
-from tuning.spec import ExperimentSpec, load_spec
+from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.validation.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 

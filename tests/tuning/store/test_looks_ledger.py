@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.data_files import texts, write_csv
 from tests.support.strangers import NOBODY, needs_root
-from trainables.row_hashes import RowHashes, hashes_of, row_hashes
+from trainables.data.row_hashes import RowHashes, hashes_of, row_hashes
 from trainables.spec import DataSpec, Subset
 from trainables.tasks import find_task
+from tuning.spec.store_url import StoreError
 from tuning.store.looks_ledger import MOST, LooksLedger, TestRows
-from tuning.store.url import StoreError
 
 pytestmark = pytest.mark.unit
 

@@ -21,8 +21,8 @@ from tests.support.outcomes import report
 from tests.support.specs import curve_experiment
 from tests.support.stores import begin, open_study
 from tuning import compare, run_experiment
-from tuning.outcome import StudyState
-from tuning.spec import STORE_VARIABLE
+from tuning.outcome.results import StudyState
+from tuning.spec.models import STORE_VARIABLE
 from tuning.store import database as database_module
 from tuning.store.study_store import StoreError, StudyStore
 from tuning.testing.simulated_ray import simulated_ray

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.outcomes import report
 from tests.support.stores import SECRET, begin, open_study
+from tuning.spec.store_url import masked
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
-from tuning.store.url import masked
 
 pytestmark = pytest.mark.unit
 

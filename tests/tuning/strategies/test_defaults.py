@@ -12,13 +12,13 @@ from tests.support.simulated_studies import MINUTE, long_experiment, run
 from tests.support.specs import GOOD, GRID
 from tests.support.strategies import proposals
 from trainables.spec import TUNABLES
-from tuning.finish.best_spec import best_spec
-from tuning.finish.winner import winner_of
-from tuning.outcome import StudyState, TrialState
-from tuning.planned import planned_lines
-from tuning.run.study import Study
-from tuning.spec import load_spec
-from tuning.spec_file import parse
+from tuning.cli.planned import planned_lines
+from tuning.outcome.results import StudyState, TrialState
+from tuning.selection.best_spec import best_spec
+from tuning.selection.winner import winner_of
+from tuning.spec.file import parse
+from tuning.spec.models import load_spec
+from tuning.study.study import Study
 
 
 def study_of(strategy: Mapping[str, Any], **changed: Any) -> Study:

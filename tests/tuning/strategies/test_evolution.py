@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.strategies import make
-from tuning.search.evolution import Evolution, Member
 from tuning.space import Space
+from tuning.strategies.schedulers.evolution import Evolution, Member
 
 pytestmark = pytest.mark.unit
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.spec import Objective
-from tuning.search.evolution import Evolution, Member
 from tuning.space import Space
 from tuning.strategies import find_strategies
 from tuning.strategies.pbt import Pbt
+from tuning.strategies.schedulers.evolution import Evolution, Member
 
 pytestmark = pytest.mark.unit
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.support.specs import places_fields
-from trainables.schedule import Schedule
+from trainables.finetune.schedule import Schedule
 from trainables.spec import TUNABLES
 from tuning import load_spec, run_experiment
-from tuning.outcome import Exploit, StudyOutcome
+from tuning.outcome.results import Exploit, StudyOutcome
 
 pytestmark = pytest.mark.ray
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.support.simulated_studies import MINUTE, history, long_experiment, most_at_once, run_study, run_until_killed
+from trainables.checkpoints.manifest import RECIPE, SPARE
 from trainables.learning_curve import BEST_LEARNING_RATE, DIVERGES_ABOVE
-from trainables.recipe import RECIPE, SPARE
 from trainables.reporting import Report
 from tuning import run_experiment
-from tuning.outcome import Exploit, StudyOutcome, TrialState
+from tuning.outcome.results import Exploit, StudyOutcome, TrialState
 from tuning.space import Space
-from tuning.spec import ExperimentSpec
+from tuning.spec.models import ExperimentSpec
 from tuning.strategies import Plan
 from tuning.strategies.pbt import Pbt
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray

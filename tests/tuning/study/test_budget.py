@@ -12,9 +12,9 @@ from tests.support.budgets import EPOCHS, cut_experiment
 from tests.support.outcomes import report, trial
 from tests.support.outcomes import study as study_of
 from tuning.budget import BudgetSpec, Limit
-from tuning.cli import main
-from tuning.run.folder import RunFolderError, claim_run_folder
-from tuning.run.spending import HEARTBEAT, Spending
+from tuning.cli.main import main
+from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.study.budget_tracker import HEARTBEAT, Spending
 from tuning.testing.simulated_ray import simulated_ray
 
 pytestmark = pytest.mark.unit

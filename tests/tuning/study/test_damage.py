@@ -13,15 +13,15 @@ import pytest
 from tests.support.damage import damage
 from tests.support.slots import CURVE, A, DrivenSlot, saved
 from trainables import checksums
+from trainables.checkpoints.manager import Keeping, scorable
+from trainables.checkpoints.manifest import RECIPE, SPARE, Recipe, full
+from trainables.checkpoints.storage import FOLDERS
 from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve
-from trainables.recipe import RECIPE, SPARE, Recipe, full
-from trainables.shared_memory import ROOT, SharedMemory
-from trainables.states import Keeping, scorable
-from trainables.storage import FOLDERS
-from tuning.run.folder import RunFolderError
-from tuning.run.snapshots import DamagedSnapshot, Snapshot, Snapshots
-from tuning.store.signed import DamagedRecord, signed, verified
+from trainables.machine.shared_memory import ROOT, SharedMemory
+from tuning.run_folder.folder import RunFolderError
+from tuning.store.checksums import DamagedRecord, signed, verified
+from tuning.tune_compat.snapshots import DamagedSnapshot, Snapshot, Snapshots
 
 pytestmark = pytest.mark.unit
 

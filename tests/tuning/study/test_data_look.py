@@ -10,18 +10,18 @@ import pytest
 
 from cluster.session import connect
 from tests.support.specs import places_fields
-from trainables.cache import prepare
+from trainables.data.encoding import prepare
 from trainables.errors import InputError
 from trainables.tasks import TaskError
 from tuning import load_spec, run_experiment
-from tuning.checks.mistakes import SpecError
 from tuning.comparison import compare
-from tuning.finish.winner import winner_of
-from tuning.page.document import content_of, page
-from tuning.run.data_look import beside_trials, data_look
-from tuning.spec import ExperimentSpec
+from tuning.report.page.document import content_of, page
+from tuning.selection.winner import winner_of
+from tuning.spec.models import ExperimentSpec
+from tuning.spec.validation.mistakes import SpecError
 from tuning.store.looks_ledger import LooksLedger
 from tuning.store.study_store import StudyStore
+from tuning.study.data_look import beside_trials, data_look
 
 pytestmark = pytest.mark.ray
 

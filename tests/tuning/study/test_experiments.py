@@ -19,11 +19,12 @@ import yaml
 from tests.support.raylets import TRIALS
 from tests.support.specs import curve_experiment, places_fields
 from tests.support.stamped import stamps
-from trainables.recipe import Recipe
-from tuning import cli, compare, load_spec, run_experiment
-from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
-from tuning.report import print_comparison
-from tuning.states import study_states
+from trainables.checkpoints.manifest import Recipe
+from tuning import compare, load_spec, run_experiment
+from tuning.checkpoints import study_states
+from tuning.cli import main
+from tuning.comparison.text import print_comparison
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialState
 
 LARGE, LARGER = 1e6, 1e9  # values of `max_grad_norm` that no gradient reaches: to the training both mean the same
 SEARCHES = [
@@ -117,7 +118,7 @@ def test_the_best_configuration_pastes_into_a_spec_that_validates_and_trains_the
     one_trial = {"space": {"adam_beta1": {"choice": [0.9]}}, "strategies": [{"kind": "grid"}]}
     path.write_text(f"{yaml.safe_dump(common)}{pasted}\n{yaml.safe_dump(one_trial)}")
 
-    assert cli.main(["validate", str(path)]) == 0
+    assert main.main(["validate", str(path)]) == 0
     assert "pasted: valid" in capsys.readouterr().out
     again = run_experiment(load_spec(path), progress=False).study("grid", 0)
     best, at_best = grid.best() or pytest.fail("no best")

@@ -11,22 +11,22 @@ import pytest
 
 from tests.support.outcomes import study
 from tests.support.simulated_studies import TICK, long_experiment, run, run_until_killed
-from trainables.data_summary import DataSummary
+from trainables.data.row_hashes import RowHashes, hashes_of
 from trainables.errors import InputError
-from trainables.row_hashes import RowHashes, hashes_of
-from tuning import cli
+from trainables.tasks.summary import DataSummary
+from tuning.cli import main
 from tuning.comparison import compare
-from tuning.comparison.mixtures import mixtures
-from tuning.earlier_looks import EarlierLooks
-from tuning.experiments import recorded
+from tuning.comparison.version_caveats import mixtures
 from tuning.extension import extended, was_judged
-from tuning.finish.looks import refuse_other_rows
-from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
-from tuning.run.folder import RunFolderError, claim_run_folder
-from tuning.run.study import in_order
-from tuning.spec import ExperimentSpec, Extension, SpecError, load_spec
+from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.run_folder.experiments import recorded
+from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.selection.looks import refuse_other_rows
+from tuning.spec.models import ExperimentSpec, Extension, SpecError, load_spec
 from tuning.store.looks_ledger import TestRows
 from tuning.store.study_store import StudyStore
+from tuning.study.study import in_order
 from tuning.testing.recording import open_study
 from tuning.testing.simulated_ray import simulated_ray
 
@@ -206,18 +206,18 @@ def test_the_command_adds_and_the_others_read_what_has_grown(
     spec = small(tmp_path / "runs")
     (tmp_path / "mine.yaml").write_text(spec.to_yaml())
     with simulated_ray(tick=TICK):
-        assert cli.main(["run", "mine.yaml"]) == 0
-        assert cli.main(["extend", spec.name, "seeds=[0, 1]", "strategies.2={kind: random, trials: 2}"]) == 0
-        assert cli.main(["resume", spec.name]) == 0
+        assert main.main(["run", "mine.yaml"]) == 0
+        assert main.main(["extend", spec.name, "seeds=[0, 1]", "strategies.2={kind: random, trials: 2}"]) == 0
+        assert main.main(["resume", spec.name]) == 0
         for words in (["compare"], ["results"], ["report"], ["export"]):
-            assert cli.main([words[0], spec.name]) == 0
-        assert cli.main(["ls"]) == 0
+            assert main.main([words[0], spec.name]) == 0
+        assert main.main(["ls"]) == 0
         assert "6 of 6" in capsys.readouterr().out
-        assert cli.main(["extend", spec.name, "seeds=[0, 1]"]) == 2
+        assert main.main(["extend", spec.name, "seeds=[0, 1]"]) == 2
         assert "nothing is added" in capsys.readouterr().err
         # A new experiment by the grown one's spec has one verdict.
         shutil.copy(spec.run_folder / "spec.yaml", tmp_path / "grown.yaml")
-        assert cli.main(["run", "grown.yaml", "name=another"]) == 0
+        assert main.main(["run", "grown.yaml", "name=another"]) == 0
     assert load_spec(tmp_path / "runs" / "another" / "spec.yaml").extended == ()
     assert len(list(in_order(load_spec(tmp_path / "runs" / "another" / "spec.yaml")))) == 6
 

@@ -12,10 +12,10 @@ from tests.support.outcomes import study
 from tests.support.simulated_studies import long_experiment, run, run_until_killed
 from tests.support.specs import GOOD
 from tests.support.strategies import proposals
-from tuning import cli
-from tuning.outcome import StudyOutcome
-from tuning.run.study import WHEN_CUT, Study, in_order
-from tuning.spec import ExperimentSpec, load_spec
+from tuning.cli import main
+from tuning.outcome.results import StudyOutcome
+from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.study.study import WHEN_CUT, Study, in_order
 
 CUT = {"strategies": [{"kind": "grid", "points": 6}], "budget": {"epochs": 10}}
 
@@ -62,10 +62,10 @@ def test_a_grid_that_was_begun_in_the_declared_order_goes_on_in_it() -> None:
 def test_validate_tells_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(long_experiment(tmp_path, **CUT).to_yaml())
-    assert cli.main(["validate", "mine.yaml"]) == 0
+    assert main.main(["validate", "mine.yaml"]) == 0
     told = "  grid may be cut by it, so its combinations come in an order that is drawn anew for each seed\n"
     assert told in capsys.readouterr().out
-    assert cli.main(["validate", "mine.yaml", "budget.epochs=24"]) == 0
+    assert main.main(["validate", "mine.yaml", "budget.epochs=24"]) == 0
     assert told not in capsys.readouterr().out
 
 

@@ -14,9 +14,9 @@ from tests.support.outcomes import study, trial
 from tests.support.power_cuts import cut_off, in_virtual_time
 from tests.support.specs import curve_fields
 from tuning import load_spec
-from tuning.comparison.mixtures import mixtures
-from tuning.run.folder import RunFolderError
-from tuning.run.provenance import made_with, refuse_others
+from tuning.comparison.version_caveats import mixtures
+from tuning.run_folder.folder import RunFolderError
+from tuning.run_folder.provenance import made_with, refuse_others
 
 CURVE = """
 from trainables.learning_curve import LearningCurve
@@ -51,7 +51,7 @@ def fields(storage: Path, module: Path) -> dict[str, Any]:
 @pytest.mark.tune
 def test_a_resume_with_other_versions_is_asked_for_and_then_said(tmp_path: Path, own_module: Path) -> None:
     spec = load_spec(fields(tmp_path / "runs", own_module))
-    with mock.patch("tuning.run.provenance.version", lambda name: "1.0" if name == "torch" else version(name)):
+    with mock.patch("tuning.run_folder.provenance.version", lambda name: "1.0" if name == "torch" else version(name)):
         before = made_with(spec)
         cut_off(spec, epochs=7)
     own_module.write_text(CURVE + "\n# changed\n")

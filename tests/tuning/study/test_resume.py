@@ -31,7 +31,7 @@ from tests.support.stopped_runs import (
     study_of,
 )
 from tuning import load_spec
-from tuning.outcome import StudyOutcome, StudyState, TrialState
+from tuning.outcome.results import StudyOutcome, StudyState, TrialState
 
 pytestmark = pytest.mark.system
 
@@ -141,6 +141,16 @@ def test_a_signal_to_all_processes_of_a_run_is_one_to_its_driver(
 def test_a_driver_that_is_started_without_standard_streams_runs_to_its_end(tmp_path: Path) -> None:
     spec_file = tmp_path / "spec.yaml"
     spec_file.write_text(yaml.safe_dump(spec_of(tmp_path, "grid", 0.0)))
-    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "tuning.cli", "run", str(spec_file)]
+    command = [
+        "sh",
+        "-c",
+        'exec "$@" <&- >&- 2>&-',
+        "sh",
+        sys.executable,
+        "-m",
+        "tuning.cli.main",
+        "run",
+        str(spec_file),
+    ]
     assert subprocess.run(command, cwd=tmp_path, timeout=SECONDS, check=False).returncode == 0
     assert study_of(load_spec(spec_file)).state is StudyState.FINISHED

@@ -14,7 +14,7 @@ import pytest
 from tests.support.specs import curve_experiment
 from tests.support.stamped import FAILS, at_once, stamps
 from tuning import run_experiment
-from tuning.outcome import StudyOutcome, TrialState
+from tuning.outcome.results import StudyOutcome, TrialState
 from tuning.testing.simulated_ray import simulated_ray
 
 RATES = [1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3, 7e-3, 8e-3]
@@ -104,7 +104,7 @@ def workers():
 
 def look(config):
     from ray import tune
-    tune.report({"process": os.getpid(), "imported": "trainables.finetune" in sys.modules,
+    tune.report({"process": os.getpid(), "imported": "trainables.finetune.finetune" in sys.modules,
                  "threads": os.environ["OMP_NUM_THREADS"]})
 
 

@@ -11,9 +11,9 @@ import pytest
 from tests.support.simulated_faults import BY_KERNEL, BY_MONITOR, by_kernel, by_monitor
 from tests.support.specs import curve_experiment
 from tuning import run_experiment
-from tuning.finish.side_by_side import NodesLost
-from tuning.outcome import Confirmation, StudyOutcome
-from tuning.spec import ExperimentSpec
+from tuning.outcome.results import Confirmation, StudyOutcome
+from tuning.selection.side_by_side import NodesLost
+from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
 
@@ -99,7 +99,7 @@ def of(study: StudyOutcome) -> dict[tuple[float, int], Confirmation]:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "tuning.finish.side_by_side"]
+    return [record.getMessage() for record in caplog.records if record.name == "tuning.selection.side_by_side"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,9 +14,9 @@ import pytest
 from tests.support.simulated_faults import COSTS, MOMENTS, Moment, befall
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_experiment
 from tuning import run_experiment
-from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
-from tuning.run.ends import FailedAlike
-from tuning.spec import ExperimentSpec
+from tuning.errors import FailedAlike
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 from tuning.testing.simulated_ray import simulated_ray
 

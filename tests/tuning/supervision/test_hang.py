@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.heartbeat import Beat
-from tuning.run.hung import Watch
+from trainables.progress import Beat
+from tuning.supervision.watchdog import Watch
 
 pytestmark = pytest.mark.unit
 

@@ -19,9 +19,9 @@ from tests.support.simulated_faults import (
     by_monitor,
 )
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_experiment
-from trainables.memory_mark import MemoryDeath
+from trainables.machine.oom_probe import MemoryDeath
 from tuning import run_experiment
-from tuning.outcome import StudyOutcome, TrialState
+from tuning.outcome.results import StudyOutcome, TrialState
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
 
 pytestmark = pytest.mark.tune
@@ -58,7 +58,7 @@ def run(
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was told of trials that start again."""
-    return [record.getMessage() for record in caplog.records if record.name == "tuning.run.retries"]
+    return [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.retry"]
 
 
 @pytest.mark.parametrize(("strategy", "killer"), [("grid", "kernel"), ("hyperopt_asha", "kernel"), ("pbt", "monitor")])

@@ -26,8 +26,8 @@ from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_fields
 from trainables.learning_curve import LearningCurve
 from trainables.spec import Params
 from tuning import compare, load_spec
-from tuning.outcome import ExperimentOutcome, TrialState
-from tuning.spec import ExperimentSpec
+from tuning.outcome.results import ExperimentOutcome, TrialState
+from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 
 pytestmark = pytest.mark.system
@@ -62,7 +62,7 @@ def run(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     lines = []
     with subprocess.Popen(
-        [sys.executable, "-m", "tuning.cli", "run", str(folder / "spec.yaml")],
+        [sys.executable, "-m", "tuning.cli.main", "run", str(folder / "spec.yaml")],
         env={**environment, "HOME": str(nodes.folder), "RAY_AUTH_MODE": "disabled"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables import clock, shared_memory
+from trainables.machine import clock, shared_memory
 from tuning.testing.simulated_ray import PowerCut, SimulatedNode, SimulatedRay, simulated_ray
 
 pytestmark = pytest.mark.tune

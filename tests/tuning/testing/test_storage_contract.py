@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import broken_storages as broken
 from tests.support.contracts import check, rules_of
-from trainables.storage import FolderStorage
+from trainables.checkpoints.storage import FolderStorage
 from tuning.testing.rules import RuleBroken
 from tuning.testing.storage_contract import StorageContract
 

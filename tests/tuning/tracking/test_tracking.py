@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.specs import GOOD
-from tuning.checks.mistakes import SpecError
-from tuning.spec import WandbSpec, load_spec
+from tuning.spec.models import WandbSpec, load_spec
+from tuning.spec.validation.mistakes import SpecError
 from tuning.tracking import tracking
 from tuning.tracking.tracking import Secret, Tracking, TrackingError
 from tuning.tracking.wandb_runs import run_id

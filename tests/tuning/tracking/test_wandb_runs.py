@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.offline_runs import records, rows_of
 from trainables.spec import FineTuneSpec, Objective
-from tuning.spec import WandbSpec
+from tuning.spec.models import WandbSpec
 from tuning.tracking.tracking import Tracking
 
 
@@ -19,7 +19,7 @@ from tuning.tracking.tracking import Tracking
 def test_an_offline_run_per_trial_holds_params_in_force_and_metrics(ray_session: None, tmp_path: Path) -> None:
     from ray import tune
 
-    from trainables.slot import make_trainable
+    from trainables.worker.slot import make_trainable
 
     spec = SimpleNamespace(wandb=WandbSpec(mode="offline"), name="exp", run_folder=tmp_path)
     tracked = Tracking.of(spec)  # type: ignore[arg-type]
@@ -75,11 +75,11 @@ def test_results_that_arrive_after_the_end_are_written_before_it(ray_session: No
 def test_a_run_that_is_not_tracked_imports_no_wandb() -> None:
     code = (
         "import sys; from types import SimpleNamespace as N; from pathlib import Path\n"
-        "from tuning.spec import WandbSpec; from tuning.tracking.tracking import Tracking\n"
+        "from tuning.spec.models import WandbSpec; from tuning.tracking.tracking import Tracking\n"
         "assert Tracking.of(N(wandb=WandbSpec(), name='e', run_folder=Path('.'))).callbacks('g', 0) == []\n"
         "assert not {'wandb', 'ray'} & set(sys.modules)\n"
-        "import tuning.run.searching, tuning.finish.final; from ray.tune import Callback, tune\n"
-        "from tuning.run.ray_internals import uncounted_callbacks\n"
+        "import tuning.study.study_runner, tuning.selection.test_scoring; from ray.tune import Callback, tune\n"
+        "from tuning.tune_compat.internals import uncounted_callbacks\n"
         "with uncounted_callbacks(): tune.air_usage.tag_callbacks([Callback()])\n"
         "assert 'wandb' not in sys.modules\n"
         "tune.air_usage.tag_callbacks([Callback()])\n"

@@ -1,7 +1,7 @@
 """What is used of Tune's private parts does what the mends need, asked of it directly.
 
 `test_controller_contract` drives Tune's own controller, `test_processes` Ray's processes. Releases of Ray that these
-have not passed on are refused at a run's start (`tuning.checks.versions`).
+have not passed on are refused at a run's start (`tuning.spec.validation.versions`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
-from tuning.run import controller, ray_internals
-from tuning.run.controller import Controller
+from tuning.tune_compat import controller, internals
+from tuning.tune_compat.controller import Controller
 
 pytestmark = pytest.mark.unit
 
@@ -61,7 +61,7 @@ def search_in(folder: Path, searcher: Searcher) -> SearchGenerator:
 def test_the_next_trial_has_the_name_that_it_is_given_and_so_the_searcher_hears_of_it(tmp_path: Path) -> None:
     told = Told()
     search = search_in(tmp_path, told)
-    with ray_internals.next_trial_called("t-007"):
+    with internals.next_trial_called("t-007"):
         trial = search.next_trial()
     assert (trial.trial_id, told.suggested) == ("t-007", ["t-007"])
     assert search.next_trial().trial_id not in ("", "t-007")  # Tune's own again
@@ -77,7 +77,7 @@ def test_a_trial_that_is_taken_up_again_tells_a_limited_searcher_its_result(tmp_
         search.on_trial_complete(trial.trial_id, error=True)
         told.results.clear()
         if taken_up:
-            ray_internals.take_up_again(SimpleNamespace(_search_alg=search), [trial])
+            internals.take_up_again(SimpleNamespace(_search_alg=search), [trial])
             assert trial.run_metadata.num_failures == 0
         search.on_trial_complete(trial.trial_id, result={"accuracy": 0.5})
         assert told.results == ({trial.trial_id: {"accuracy": 0.5}} if taken_up else {})
@@ -88,10 +88,10 @@ def test_a_new_limit_lets_a_limited_search_propose_more_at_a_time(tmp_path: Path
     asked: list[str] = []
     tune = SimpleNamespace(_search_alg=search, update_max_pending_trials=lambda: asked.append("pending"))
     assert [search.next_trial() is not None for _ in range(2)] == [True, False]
-    ray_internals.limit_trials(tune, 3)
+    internals.limit_trials(tune, 3)
     assert [search.next_trial() is not None for _ in range(3)] == [True, True, False]
     assert asked == ["pending"]
-    ray_internals.limit_trials(tune, 3)
+    internals.limit_trials(tune, 3)
     assert asked == ["pending"]  # nothing has changed
 
 
@@ -111,7 +111,7 @@ def test_a_trial_that_continues_from_a_donor_is_restored_from_its_checkpoint_and
     before = member.get_json_state()
     marked: list[Trial] = []
     runner = SimpleNamespace(_tune_controller=SimpleNamespace(_mark_trial_to_checkpoint=marked.append))
-    ray_internals.continue_from(runner, member, donor)
+    internals.continue_from(runner, member, donor)
     assert member.checkpoint.path == str(tmp_path / "donor")
     assert member.latest_checkpoint_result.metrics["epoch"] == 3
     member.latest_checkpoint_result.metrics["epoch"] = 7
@@ -124,7 +124,7 @@ def test_statistics_that_are_forgotten_are_in_no_snapshot(tmp_path: Path) -> Non
     trial = trial_of(tmp_path / "trial", 1)
     assert trial.metric_analysis
     assert json.loads(trial.get_json_state()[1])["metric_analysis"]
-    ray_internals.forget_statistics(trial)
+    internals.forget_statistics(trial)
     trial.run_metadata.invalidate_cache()
     saved = json.loads(trial.get_json_state()[1])
     assert not saved["metric_analysis"]
@@ -133,7 +133,7 @@ def test_statistics_that_are_forgotten_are_in_no_snapshot(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("error", [RaySystemError("lost"), OutOfMemoryError("Task was killed"), NodeDiedError("gone")])
 def test_whatever_ends_a_process_becomes_an_error_of_its_actor(error: RayError) -> None:
-    made = ray_internals.as_actor_error(ACTOR, error)
+    made = internals.as_actor_error(ACTOR, error)
     assert isinstance(made, RayActorError)
     assert made.actor_id == ACTOR
     assert str(error) in f"{made} {made.__cause__}"
@@ -141,7 +141,7 @@ def test_whatever_ends_a_process_becomes_an_error_of_its_actor(error: RayError) 
 
 def test_an_error_of_an_actor_stays_what_it_is() -> None:
     for error in (RayActorError(ACTOR, "gone"), ActorDiedError()):
-        assert ray_internals.as_actor_error(ACTOR, error) is error
+        assert internals.as_actor_error(ACTOR, error) is error
 
 
 def test_the_messages_that_tell_a_processes_end_have_the_fields_that_are_read() -> None:

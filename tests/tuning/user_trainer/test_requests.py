@@ -14,8 +14,8 @@ from ray.tune.search.optuna import OptunaSearch
 from tests.support.user_trainers import make_trainer, tiny_model, trainer
 from trainables.errors import InputError
 from trainables.training import load_trainable
-from tuning.run.folder import RunFolderError, claim_run_folder
-from tuning.spec import ExperimentSpec, SpecError
+from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.spec.models import ExperimentSpec, SpecError
 from tuning.user_trainer.request import Request, prepare
 
 pytestmark = pytest.mark.unit

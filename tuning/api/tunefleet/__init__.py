@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from trainables.errors import InputError as InputError
     from tuning.across import Across as Across
     from tuning.comparison import Comparison as Comparison
-    from tuning.experiments import UnknownExperiment as UnknownExperiment
     from tuning.notebook.commands import compare as compare
     from tuning.notebook.commands import compare_across as compare_across
     from tuning.notebook.commands import experiments as experiments
@@ -29,12 +28,13 @@ if TYPE_CHECKING:
     from tuning.notebook.commands import report as report
     from tuning.notebook.commands import run as run
     from tuning.notebook.commands import train_final as train_final
-    from tuning.outcome import ExperimentOutcome as ExperimentOutcome
-    from tuning.outcome import StudyOutcome as StudyOutcome
-    from tuning.outcome import TrialOutcome as TrialOutcome
-    from tuning.spec import ExperimentSpec as ExperimentSpec
-    from tuning.spec import SpecError as SpecError
-    from tuning.spec import load_spec as load_spec
+    from tuning.outcome.results import ExperimentOutcome as ExperimentOutcome
+    from tuning.outcome.results import StudyOutcome as StudyOutcome
+    from tuning.outcome.results import TrialOutcome as TrialOutcome
+    from tuning.run_folder.experiments import UnknownExperiment as UnknownExperiment
+    from tuning.spec.models import ExperimentSpec as ExperimentSpec
+    from tuning.spec.models import SpecError as SpecError
+    from tuning.spec.models import load_spec as load_spec
     from tuning.user_trainer.install import install as install
     from tuning.user_trainer.search import hyperparameter_search as hyperparameter_search
 
@@ -43,20 +43,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "Across": "tuning.across",
     "Comparison": "tuning.comparison",
-    "ExperimentOutcome": "tuning.outcome",
-    "ExperimentSpec": "tuning.spec",
+    "ExperimentOutcome": "tuning.outcome.results",
+    "ExperimentSpec": "tuning.spec.models",
     "InputError": "trainables.errors",
-    "SpecError": "tuning.spec",
-    "StudyOutcome": "tuning.outcome",
-    "TrialOutcome": "tuning.outcome",
-    "UnknownExperiment": "tuning.experiments",
+    "SpecError": "tuning.spec.models",
+    "StudyOutcome": "tuning.outcome.results",
+    "TrialOutcome": "tuning.outcome.results",
+    "UnknownExperiment": "tuning.run_folder.experiments",
     "compare": "tuning.notebook.commands",
     "compare_across": "tuning.notebook.commands",
     "experiments": "tuning.notebook.commands",
     "hyperparameter_search": "tuning.user_trainer.search",
     "install": "tuning.user_trainer.install",
     "load_outcome": "tuning.notebook.commands",
-    "load_spec": "tuning.spec",
+    "load_spec": "tuning.spec.models",
     "report": "tuning.notebook.commands",
     "run": "tuning.notebook.commands",
     "train_final": "tuning.notebook.commands",

@@ -1,0 +1,1 @@
+"""GPUs that several trials share: how many fit, and the MPS daemon."""

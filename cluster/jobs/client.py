@@ -1,0 +1,84 @@
+"""Ray's client of the Jobs API, over our own way to the dashboard.
+
+Ray's own leaves the way to `requests` and to the environment; here every request goes over `cluster.jobs.route`. Read
+against ray 2.60: `SubmissionClient._do_request` is what all of its HTTP goes through.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobSubmissionClient
+
+from cluster.jobs.route import ask, authorities, look_ahead
+
+if TYPE_CHECKING:
+    from requests import Response
+
+SECONDS = 60.0  # between two pieces of an upload or of an answer
+
+
+class JobClient(JobSubmissionClient):  # type: ignore[misc]
+    """Ray's client with our own way to the dashboard.
+
+    Args:
+        url: of the dashboard.
+        headers: of every request.
+        run_by: the account that may answer on this machine, beside this one and root.
+    """
+
+    def __init__(self, url: str, headers: dict[str, str], run_by: str | None) -> None:
+        self._run_by = run_by
+        super().__init__(url, headers=dict(headers), verify=authorities(url))
+
+    def _do_request(
+        self, method: str, endpoint: str, *, data: bytes | None = None, json_data: Any = None, **more: Any
+    ) -> Response:
+        answer = ask(
+            method,
+            self._address + endpoint,
+            self._headers,
+            seconds=SECONDS,
+            run_by=self._run_by,
+            data=data,
+            json=json_data,
+            **more,
+        )
+        if answer.status_code in (401, 403):
+            raise AuthenticationError(f"HTTP {answer.status_code}: {answer.text[:200]}")
+        return answer
+
+    async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
+        """Yields what the job's driver prints, from its first line, until it ends.
+
+        Raises:
+            ClusterError: it is not safe to ask.
+            aiohttp.ClientError, RuntimeError: the connection broke.
+        """
+        import aiohttp
+
+        proxy = look_ahead(self._address, self._headers, self._run_by)
+        async with aiohttp.ClientSession() as session:  # its own headers would go to the proxy as well
+            socket = await session.ws_connect(
+                f"{self._address}/api/jobs/{job_id}/logs/tail",
+                headers=self._headers,
+                ssl=_context(authorities(self._address)),
+                proxy=None if proxy is None else proxy.url,
+            )
+            async for message in socket:
+                if message.type == aiohttp.WSMsgType.TEXT:
+                    yield message.data
+            if socket.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
+                raise RuntimeError(f"the connection closed with code {socket.close_code}")
+
+
+def _context(authority: str | bool) -> ssl.SSLContext | bool:
+    """The authorities in the form that `aiohttp` takes."""
+    if isinstance(authority, bool):
+        return authority
+    folder = Path(authority).is_dir()
+    return ssl.create_default_context(cafile=None if folder else authority, capath=authority if folder else None)

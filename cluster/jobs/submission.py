@@ -1,0 +1,279 @@
+"""Jobs of a cluster, over Ray Jobs: submit, list, follow, stop. Knows nothing of experiments.
+
+A job is known by its id, which the submitter chooses; of several equal submissions, however close, one becomes a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cluster.capacity import ClusterError
+from cluster.environment import environment
+from cluster.jobs.dashboard import Dashboard
+from cluster.jobs.route import printable
+from cluster.nodes.head import AUTH_MODE
+from cluster.workers.forking.launcher import MARK
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
+
+    from cluster.jobs.client import JobClient
+
+State = Literal["pending", "running", "succeeded", "failed", "stopped"]
+UPLOAD_LIMIT = 100 << 20  # bytes of one request that a dashboard takes: ray_constants.DASHBOARD_CLIENT_MAX_SIZE
+STOP_SECONDS = 30  # a driver that was told to stop is killed after these
+INTERRUPTED = 130  # a driver that leaves so was told to
+STOP_GRACEFULLY = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+POLL_SECONDS = 0.5
+RECONNECTS = 5  # of a log that breaks off without anything new
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be submitted."""
+
+    id: str
+    command: str  # for a shell on the head
+    archive: Path  # a ZIP file, unpacked into the working directory of the driver and of every worker
+    metadata: Mapping[str, str]  # shown to everybody who may list jobs
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What the cluster knows of a job."""
+
+    id: str
+    state: State
+    metadata: Mapping[str, str]
+    message: str  # Ray's own word on the state
+    exit_status: int | None  # of the driver
+    node: str | None  # where the driver runs
+    started: float | None  # seconds since 1970
+    ended: float | None
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will happen."""
+        return self.state not in ("pending", "running")
+
+    @classmethod
+    def of(cls, details: JobDetails) -> JobRecord:
+        """As Ray describes it; a driver that left as one that was interrupted counts as stopped."""
+        state: Any = details.status.value.lower()
+        if state == "failed" and details.driver_exit_code == INTERRUPTED:
+            state = "stopped"
+        return cls(
+            id=printable(str(details.submission_id)),
+            state=state,
+            metadata={printable(key): printable(value) for key, value in (details.metadata or {}).items()},
+            message=printable(details.message or ""),
+            exit_status=details.driver_exit_code,
+            node=details.driver_node_id,
+            started=details.start_time / 1000 if details.start_time else None,
+            ended=details.end_time / 1000 if details.end_time else None,
+        )
+
+
+class Jobs:
+    """The jobs behind an open dashboard."""
+
+    def __init__(self, dashboard: Dashboard) -> None:
+        from cluster.jobs.client import JobClient
+
+        for chatty in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)  # they tell of each upload and each closed connection
+        self.dashboard = dashboard
+        # Ray's client would take another address, or another token, out of the environment.
+        own = {AUTH_MODE: "disabled", "RAY_API_SERVER_ADDRESS": dashboard.url}
+        with environment({}, own):
+            self._client: JobClient = self._told(
+                lambda: JobClient(dashboard.url, headers=dashboard.headers, run_by=dashboard.run_by)
+            )
+
+    def submit(self, job: Job) -> bool:
+        """Send it; False if a job of that id is known already.
+
+        Raises:
+            ClusterError: the cluster does not take it.
+        """
+        try:
+            self._told(
+                lambda: self._client.submit_job(
+                    submission_id=job.id,
+                    entrypoint=job.command,
+                    runtime_env={"working_dir": str(job.archive), "env_vars": {**STOP_GRACEFULLY, MARK: "1"}},
+                    metadata=dict(job.metadata),
+                )
+            )
+        except ClusterError:
+            if self.find(job.id) is None:
+                raise
+            return False
+        return True
+
+    def list(self) -> list[JobRecord]:
+        """Every job that was submitted with metadata, the oldest first.
+
+        Raises:
+            ClusterError: the cluster does not say.
+        """
+        found = [JobRecord.of(job) for job in self._told(self._client.list_jobs) if job.submission_id and job.metadata]
+        return sorted(found, key=lambda job: job.started or 0.0)
+
+    def find(self, job: str) -> JobRecord | None:
+        """The job of that id; None if the cluster knows none.
+
+        Raises:
+            ClusterError: the cluster does not say.
+        """
+        try:
+            return JobRecord.of(self._told(lambda: self._client.get_job_info(job)))
+        except UnknownJob:
+            return None
+
+    def get(self, job: str) -> JobRecord:
+        """The job of that id.
+
+        Raises:
+            ClusterError: the cluster knows none, or does not say.
+        """
+        found = self.find(job)
+        if found is None:
+            raise UnknownJob(f"job {job}: not known to {self.dashboard.url}; `tunefleet jobs` lists those that are")
+        return found
+
+    def log(self, job: str) -> str:
+        """What the driver has printed so far.
+
+        Raises:
+            ClusterError: no such job, or its node is gone.
+        """
+        return str(self._told(lambda: self._client.get_job_logs(job)))
+
+    def follow(self, job: str, write: Callable[[str], object]) -> JobRecord:
+        """Hand on what the driver prints, from its first line, until the job is over.
+
+        Raises:
+            ClusterError: no such job, or the log breaks off for good.
+        """
+        told, failures = 0, 0
+
+        async def tail() -> None:
+            nonlocal told
+            passed = 0  # a new connection begins at the first line again
+            async for text in self._client.tail_job_logs(job):
+                write(text[max(0, told - passed) :])
+                passed += len(text)
+                told = max(told, passed)
+
+        while True:
+            before, reason = told, "it ended"
+            try:
+                asyncio.run(tail())
+            except ClusterError:
+                raise
+            except Exception as error:  # aiohttp's, RuntimeError: a proxy or the head closed the connection
+                reason = str(error)
+            record = self.get(job)
+            if record.over:
+                return record
+            failures = 0 if told > before else failures + 1
+            if failures > RECONNECTS:
+                raise ClusterError(f"the log of {job} breaks off: {reason}. The job goes on: `tunefleet status {job}`.")
+            time.sleep(1)
+
+    def wait(self, job: str, seconds: float | None = None) -> JobRecord:
+        """Until the job is over, or so many seconds have passed.
+
+        Raises:
+            ClusterError: no such job, or the cluster does not say.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        while not (record := self.get(job)).over and (until is None or time.monotonic() < until):
+            time.sleep(POLL_SECONDS)
+        return record
+
+    def stop(self, job: str) -> JobRecord:
+        """Tell the driver to end, and wait until it has: its trials end and are saved, or it is killed after
+        `STOP_SECONDS`.
+
+        Raises:
+            ClusterError: no such job, or the cluster does not say.
+        """
+        if not self.get(job).over:
+            self._told(lambda: self._client.stop_job(job))
+        return self.wait(job, 2 * STOP_SECONDS)
+
+    def forget(self, job: str) -> None:
+        """Take a job that is over off the list.
+
+        Raises:
+            ClusterError: it is not over, or not known.
+        """
+        self._told(lambda: self._client.delete_job(job))
+
+    def _told(self, ask: Callable[[], Any]) -> Any:
+        """The answer, or Ray's error in the user's terms."""
+        import requests
+        from ray.exceptions import AuthenticationError
+
+        url = self.dashboard.url
+        try:
+            return ask()
+        except AuthenticationError as error:
+            raise ClusterError(f"{url} refused the token. Was the cluster started anew?") from error
+        except (ConnectionError, requests.RequestException) as error:
+            raise ClusterError(f"{url} does not answer any more: {error}. Jobs go on without us; try again.") from error
+        except RuntimeError as error:
+            raise explained(url, str(error)) from error
+
+
+class UnknownJob(ClusterError):
+    """The cluster has no job of that id."""
+
+
+def explained(url: str, text: str) -> ClusterError:
+    """The RuntimeError of Ray's client, whose text is 'Request failed with status code N: BODY'."""
+    found = re.match(r"Request failed with status code (\d+): (.*)", text, re.DOTALL)
+    status, body = (int(found.group(1)), printable(found.group(2))) if found else (0, printable(text))
+    if status == 404:
+        return UnknownJob(f"{url}: {body.strip(' .')}; `tunefleet jobs` lists those that are known")
+    if status == 413:
+        return ClusterError(
+            f"{url} takes at most {UPLOAD_LIMIT >> 20} MiB in one upload (or a proxy before it less). Put the data "
+            "where all nodes see them and name that path with --on-cluster."
+        )
+    lines = [line for line in body.strip().splitlines() if line.strip()]
+    reason = lines[-1].strip() if lines else text  # the rest is the server's traceback
+    return ClusterError(f"{url}: HTTP {status or 'error'}: {reason} Look at the head's dashboard.log.")
+
+
+def own_logs(name: Callable[[str], str]) -> Path:
+    """Inside a job: a folder of its own, not there yet, below the log folder that the dashboard shows.
+
+    Args:
+        name: of the folder, from the job's id.
+
+    Raises:
+        ClusterError: this is no job.
+    """
+    import json
+
+    import ray
+
+    about = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("metadata", {})
+    if "job_submission_id" not in about:
+        raise ClusterError("this process is no Ray job: it is started by `tunefleet fetch`")
+    ray.init(address="auto", log_to_driver=False, logging_level="warning")
+    try:
+        return Path(ray._private.worker._global_node.get_logs_dir_path()) / name(about["job_submission_id"])
+    finally:
+        ray.shutdown()

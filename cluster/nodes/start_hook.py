@@ -1,0 +1,45 @@
+"""What `ray start` does otherwise where `tunefleet cluster start` calls it: Ray's start hook, in the node's leader."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from typing import Any
+
+from cluster.nodes.token_file import ray_folder
+from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports
+
+HOOK = "RAY_START_HOOK"
+TOLD = "TUNEFLEET_START_HOOK"  # in the leader's environment: JSON of what `hooked` was called with
+_kept: list[ForkServer] = []  # the leader's end is theirs
+
+
+def hooked(*, ray_client: bool, imports: Imports | None) -> dict[str, str]:
+    """What the leader's environment must hold.
+
+    Args:
+        ray_client: leave the port for ray:// clients, which tunefleet never is. Ray has no option to close it.
+        imports: what workers are to have as they start; None: Ray starts each as a fresh interpreter.
+    """
+    return {HOOK: f"{__name__}.{change.__name__}", TOLD: json.dumps([ray_client, imports])}
+
+
+def change(parameters: Any, is_head: bool) -> None:
+    """Ray's start hook.
+
+    Args:
+        parameters: Ray's RayParams, as `ray start` has made them of its options.
+    """
+    if TOLD not in os.environ:  # not called for a node of ours, but in a trial's environment
+        return
+    ray_client, imports = json.loads(os.environ.pop(TOLD))
+    del os.environ[HOOK]
+    if is_head and not ray_client:
+        parameters.ray_client_server_port = None
+    if imports is not None:
+        place = ray_folder(make=True).parent / f"forks-{secrets.token_hex(4)}"
+        server = ForkServer(place, Imports(*map(tuple, imports)), shared=True).__enter__()
+        _kept.append(server)
+        parameters.setup_worker_path = LAUNCHER
+        os.environ.update(server.settings)

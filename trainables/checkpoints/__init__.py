@@ -1,0 +1,1 @@
+"""Checkpoints of trials: manifests, states in shared memory and on storage, and replays of how weights came to be."""

@@ -1,0 +1,95 @@
+"""Where on a node the tokenised data are kept, and how many bytes of them: two environment variables."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from pathlib import Path
+
+from trainables.errors import InputError
+from trainables.machine.disk import make_parents
+
+FOLDER_VARIABLE, LIMIT_VARIABLE = "TUNEFLEET_CACHE", "TUNEFLEET_CACHE_GB"
+DEFAULT_LIMIT = 20.0  # GB, of 10^9 bytes
+
+
+class StoreError(InputError):
+    """The store cannot be used: which variable, its value, the rule, the next step."""
+
+
+def store_folder() -> Path:
+    """Where the store is: `TUNEFLEET_CACHE`, else tunefleet in `XDG_CACHE_HOME`, else in ~/.cache. Makes nothing.
+
+    Raises:
+        StoreError: the home folder is unknown, the folder named is not absolute, or it is another account's.
+    """
+    named = os.environ.get(FOLDER_VARIABLE)
+    try:
+        base = Path(named or os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError as error:
+        raise StoreError(FOLDER_VARIABLE, named, str(error), "set it to a folder on a local disk") from error
+    if not base.is_absolute():
+        rule = "must be an absolute path: every process of the node uses it"
+        raise StoreError(FOLDER_VARIABLE if named else "XDG_CACHE_HOME", str(base), rule, "write it out")
+    folder = base if named else base / "tunefleet"
+    _refuse_others(folder, own={os.getuid(), 0})  # in one of root's, such as /scratch, ours lie
+    return folder
+
+
+def own_folder(root: Path, *names: str) -> Path:
+    """The folder `names` below the store `root`; it and each on the way is made where it is missing, closed to others.
+
+    What lies there is trusted: it is memory-mapped, trained on, and emptied.
+
+    Raises:
+        StoreError: one of them is another account's, or open to all, or (below `root`) a symbolic link.
+        OSError: it cannot be made.
+    """
+    make_parents(root)
+    root.mkdir(mode=0o700, exist_ok=True)
+    _refuse_others(root, own={os.getuid(), 0})
+    folder = root
+    for name in names:
+        folder = folder / name
+        if folder.is_symlink():
+            rule = f"{folder} is a symbolic link, and what it leads to would be written, and emptied"
+            step = f"remove the link; or set {FOLDER_VARIABLE} to the folder that you want to use"
+            raise StoreError(FOLDER_VARIABLE, str(root), rule, step)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _refuse_others(folder, own={os.getuid()})
+    return folder
+
+
+def _refuse_others(folder: Path, *, own: set[int]) -> None:
+    """Raises:
+    StoreError: the folder is of another account than those of `own`, or every account can write into it.
+    """
+    try:
+        link, found = folder.lstat(), folder.stat()
+    except OSError:  # it is to be made; whoever does is told why that cannot be done
+        return
+    step = f"set {FOLDER_VARIABLE} to a folder of your own on a local disk"
+    if others := ({found.st_uid} - own) | ({link.st_uid} - {os.getuid(), 0}):
+        rule = f"{folder} belongs to another account (uid {max(others)}), and what lies there would be trained on"
+        raise StoreError(FOLDER_VARIABLE, str(folder), rule, step)
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        rule = f"every account can write into {folder} (mode {stat.S_IMODE(found.st_mode):04o})"
+        raise StoreError(FOLDER_VARIABLE, str(folder), rule, f"`chmod o-w {folder}`, or {step}")
+
+
+def store_limit() -> int:
+    """The bytes that the store may hold, from `TUNEFLEET_CACHE_GB`.
+
+    Raises:
+        StoreError: the variable is no positive number.
+    """
+    text = os.environ.get(LIMIT_VARIABLE) or str(DEFAULT_LIMIT)
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = math.nan
+    if not (math.isfinite(gigabytes) and gigabytes > 0):
+        step = f"set it to one, such as {DEFAULT_LIMIT:g}, or remove it"
+        raise StoreError(LIMIT_VARIABLE, text, "must be a number of gigabytes above 0", step)
+    return int(gigabytes * 1e9)

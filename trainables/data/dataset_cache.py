@@ -1,0 +1,248 @@
+"""Tokenised splits on this node's disk: built once, then memory-mapped by every process that asks for them.
+
+A store is a folder. An entry is a folder in it, named by a key that covers all that its content depends on:
+
+    KEY/train.arrow ...   one Arrow stream per split
+    KEY/facts.json        what else was learned when the entry was built
+    KEY/manifest.json     size and CRC-32 of the files above
+    KEY.lock              locked by the process that builds KEY; the others wait for it
+    KEY.building/         its work, renamed to KEY once it is complete and on the disk
+
+Locks are flock(2)'s, which the kernel releases when a process dies; what a killed builder leaves, the next one removes.
+Whoever uses an entry holds a shared lock on its manifest, so that no other process evicts it. The folder should lie on
+a disk of the node: over NFS all this is as reliable as its locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import shutil
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from trainables.data.cache_folder import FOLDER_VARIABLE, LIMIT_VARIABLE, StoreError, own_folder
+from trainables.machine.disk import lock, measure, sync
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MANIFEST, FACTS, SPLIT = "manifest.json", "facts.json", ".arrow"
+KEY = re.compile(r"[0-9a-f]{64}")
+FILES: TypeAdapter[dict[str, tuple[int, int]]] = TypeAdapter(dict[str, tuple[int, int]])  # name: bytes, CRC-32
+
+logger = logging.getLogger(__name__)
+
+
+class Damaged(Exception):
+    """An entry is not what its builder wrote."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """An open entry. As long as it lives, no process removes it from the disk."""
+
+    splits: Mapping[str, Dataset]  # memory-mapped
+    facts: Mapping[str, Any]  # JSON
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an entry is to hold."""
+
+    splits: Mapping[str, Dataset]
+    facts: Mapping[str, Any]  # JSON
+
+
+class TokenStore:
+    """The entries below `folder`, of which the least recently used are removed when they are more than `limit` bytes.
+
+    Raises:
+        StoreError: the folder cannot be made, or is not this account's alone.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.root, self.limit = folder, limit
+        self.folder = folder / "tokens"
+        with self._usable():
+            own_folder(folder, self.folder.name)
+
+    def fetch(self, key: str, build: Callable[[], Content]) -> Entry:
+        """The entry of that key; where there is none, or a damaged one, `build` makes its content.
+
+        Of several processes that ask at once one builds. Errors of `build` pass through, and leave no entry.
+
+        Args:
+            key: 64 hex digits.
+            build: called at most once.
+
+        Raises:
+            StoreError: the folder cannot be written, or its file system has no locks.
+        """
+        with contextlib.suppress(FileNotFoundError, Damaged):
+            return self._open(key)
+        with self._locked(key):
+            try:
+                return self._open(key)
+            except FileNotFoundError:
+                pass
+            except Damaged as damage:
+                logger.warning("%s is damaged and built again: %s", self.folder / key, damage)
+            self._build(key, build)
+            entry = self._open(key)
+        with self._usable():
+            self._evict(keep=key)
+        return entry
+
+    def _open(self, key: str) -> Entry:
+        """Raises FileNotFoundError (no such entry) or Damaged."""
+        from datasets import Dataset
+
+        folder = self.folder / key
+        try:
+            descriptor = os.open(folder / MANIFEST, os.O_RDONLY)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise Damaged(str(error)) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            files = FILES.validate_json((folder / MANIFEST).read_bytes())
+            for name, expected in files.items():
+                if measure(folder / name) != expected:
+                    raise Damaged(f"{name} has changed")
+            if FACTS not in files:
+                raise Damaged(f"{MANIFEST} does not name {FACTS}")
+            facts = json.loads((folder / FACTS).read_bytes())
+            names = [name.removesuffix(SPLIT) for name in files if name.endswith(SPLIT)]
+            entry = Entry({name: Dataset.from_file(str(folder / f"{name}{SPLIT}")) for name in names}, facts)
+            os.utime(folder)  # eviction goes by it
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, OSError | ValueError):  # pydantic's, json's and Arrow's are ValueErrors
+                raise Damaged(" ".join(str(error).split())) from error
+            raise
+        weakref.finalize(entry, os.close, descriptor)
+        return entry
+
+    def _build(self, key: str, build: Callable[[], Content]) -> None:
+        work, final = self.folder / f"{key}.building", self.folder / key
+        with self._usable():
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(mode=0o700)
+        try:
+            content = build()
+            with self._usable():
+                _write(work, content)
+                if final.exists():
+                    self._remove(final)
+                work.rename(final)
+                sync(self.folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _evict(self, keep: str) -> None:
+        """Remove what killed processes left, and the least recently used entries until the rest is within the limit."""
+        for path in self.folder.iterdir():
+            if path.suffix == ".removed":
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix in (".lock", ".building") and (file := lock(path.with_suffix(".lock"), wait=False)):
+                with file:
+                    shutil.rmtree(path.with_suffix(".building"), ignore_errors=True)
+                    path.with_suffix(".lock").unlink()
+        used = [(_last_use(path), _size(path), path) for path in self.folder.iterdir() if KEY.fullmatch(path.name)]
+        total = sum(size for _, size, _ in used)
+        for _, size, path in sorted(used):
+            if total > self.limit and path.name != keep and self._remove_unused(path):
+                total -= size
+        if total > self.limit:
+            rest = "%s holds %.2f GB, all in use, and %s allows %.2f"
+            logger.warning(rest, self.folder, total / 1e9, LIMIT_VARIABLE, self.limit / 1e9)
+
+    def _remove_unused(self, entry: Path) -> bool:
+        """Whether the entry is gone; not while it is built, waited for or used."""
+        busy = entry.with_suffix(".lock")
+        if not (file := lock(busy, wait=False)):
+            return False
+        with file:
+            gone = self._remove_unread(entry)
+            busy.unlink()
+        return gone
+
+    def _remove_unread(self, entry: Path) -> bool:
+        try:
+            with (entry / MANIFEST).open("r+b") as file:  # over NFS an exclusive lock wants a file open for writing
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._remove(entry)
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:  # another process was faster, or the entry was never whole
+            shutil.rmtree(entry, ignore_errors=True)
+        return True
+
+    def _remove(self, entry: Path) -> None:
+        """Out of the way at once, so that nobody opens half of it. Mappings of its files stay valid."""
+        away = entry.with_name(f"{entry.name}.{os.getpid()}-{time.monotonic_ns()}.removed")
+        entry.rename(away)
+        shutil.rmtree(away, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        path = self.folder / f"{key}.lock"
+        with self._usable():
+            file = lock(path, wait=False)
+            if file is None:
+                logger.info("waiting for the process that tokenises the same data: %s", path)
+                file = lock(path, wait=True)
+        assert file is not None
+        with file:
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """The system's refusals in the user's terms."""
+        try:
+            yield
+        except OSError as error:
+            rule = f"cannot hold the tokenised data: {error.strerror or error}"
+            step = f"set {FOLDER_VARIABLE} on this node to a folder on a local disk, writable and with room"
+            raise StoreError(FOLDER_VARIABLE, str(self.root), rule, step) from error
+
+
+def _write(folder: Path, content: Content) -> None:
+    """The files of an entry, the manifest last, on the disk before this returns."""
+    import pyarrow as pa
+
+    for name, split in content.splits.items():
+        table = split.with_format("arrow")[:].replace_schema_metadata(split.features.arrow_schema.metadata)
+        with pa.OSFile(str(folder / f"{name}{SPLIT}"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    (folder / FACTS).write_text(json.dumps(content.facts), encoding="utf-8")
+    (folder / MANIFEST).write_bytes(FILES.dump_json({path.name: measure(path) for path in folder.iterdir()}))
+    for path in (*folder.iterdir(), folder):
+        sync(path)
+
+
+def _last_use(entry: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):  # evicted by another process meanwhile
+        return entry.stat().st_mtime
+    return 0.0
+
+
+def _size(entry: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return sum(path.stat().st_size for path in entry.iterdir())
+    return 0

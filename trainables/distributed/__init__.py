@@ -1,0 +1,1 @@
+"""Several processes that compute one trial: gradients, messages, and how a batch is divided."""

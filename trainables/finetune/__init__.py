@@ -1,0 +1,1 @@
+"""The built-in fine-tuning: a Hugging Face Trainer that goes on segment by segment."""

@@ -1,0 +1,225 @@
+"""One fine-tuning trial, top to bottom, around the Hugging Face Trainer. The page to read first.
+
+A `FineTuning` is a live object: the model, optimizer, schedule, order of rows and random state of one trial. One
+Trainer lives as long as the trial; `train()` is called once per segment (from one evaluation to the next) and gets the
+rows of that segment from a sampler of ours. So the Trainer never resumes from a checkpoint of its own, which would
+bring back a donor's learning rate, weight decay and betas and would count steps instead of examples.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from transformers import DataCollatorWithPadding, set_seed
+from transformers.utils import logging as transformers_logging
+
+from trainables.checkpoints import tensors
+from trainables.data.encoding import PreparedTask, prepare
+from trainables.distributed.replicas import Replicas
+from trainables.epochs import horizon_of, next_position
+from trainables.finetune.arguments import padding_multiple, training_arguments, whole
+from trainables.finetune.compilation import compile_encoder
+from trainables.finetune.garbage import freeze_what_is_imported
+from trainables.finetune.schedule import ProgressSchedule, Schedule, epoch_order
+from trainables.finetune.segment_trainer import SegmentTrainer, always_mask
+from trainables.models.encoders import load_model
+from trainables.models.families import SEES_PADDING
+from trainables.models.loading import value_of
+from trainables.progress import part_done
+from trainables.reporting import NonFiniteScore
+from trainables.spec import ADAM_ONLY, TUNABLES, FineTuneSpec, Params, Value
+from trainables.training import Evaluation, Scores
+
+
+class FineTuning:
+    """One trial. Two with equal params, spec and data give equal numbers on a CPU, bit for bit.
+
+    Several processes may compute one trial (`replicas`): then each builds it, and every verb is called in all of them.
+
+    Args:
+        params: values by tunable name; what is missing takes the default in `TUNABLES`.
+        spec: the task, the model, the seed; `spec.objective` is filled in.
+    """
+
+    divides_rows = True  # see `trainables.worker.team`
+
+    def __init__(self, params: Params, spec: FineTuneSpec) -> None:
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        self.spec = spec
+        self.replicas = Replicas.here()
+        self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
+        self.params.update(params)
+        self.data = self.prepared()
+        part_done()
+        multiple = padding_multiple(spec, self.data.max_length, self.data.tokenizer.model_max_length)
+        self.horizon = horizon_of(self.params, spec)
+        self.epoch = 0.0  # passes over the training split, at the last evaluation
+        self.examples = 0  # rows trained on; the position in the schedule and in the order of rows
+
+        freeze_what_is_imported()
+        set_seed(spec.training_seeds.head)
+        self.model = load_model(
+            spec,
+            self.data.tokenizer,
+            num_labels=self.data.facts.num_labels,
+            label_names=self.data.facts.label_names,
+            regression=self.data.regression,
+            config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
+        )
+        part_done()
+        if torch.cuda.is_available():
+            always_mask(self.model)
+        if spec.compile:
+            compile_encoder(self.model)
+        alike = self.model.config.model_type in SEES_PADDING  # then each row is padded as much in any batch
+        self.trainer = SegmentTrainer(
+            model=self.model,
+            args=training_arguments(spec, self.params),
+            train_dataset=self.data.train,
+            data_collator=DataCollatorWithPadding(
+                self.data.tokenizer,
+                padding="max_length" if alike else True,
+                max_length=self.data.max_length if alike else None,
+                pad_to_multiple_of=multiple,
+            ),
+            position=self,
+            replicas=self.replicas,
+        )
+        self.optimizer = self.trainer.create_optimizer()
+        self.trainer.lr_scheduler = self.schedule = ProgressSchedule(
+            self.optimizer, self._schedule(), lambda: self.examples
+        )
+        self.replicas.draw_apart(spec.training_seeds.head)
+
+    def prepared(self) -> PreparedTask:
+        """The rows that it trains on and is scored on."""
+        return prepare(self.spec, whole(self.params.get("data.max_length")))
+
+    @property
+    def provenance(self) -> dict[str, Value]:
+        """Fingerprint and sizes of the data, the device and the precision that this trial computes with."""
+        cuda = self.trainer.args.device.type == "cuda"
+        return {
+            "data_fingerprint": self.data.facts.fingerprint,
+            "train_rows": len(self.data.train),
+            "validation_rows": len(self.data.validation),
+            "test_rows": self.data.facts.test_rows,
+            "device_name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+            "precision": "bf16" if self.trainer.args.bf16 else "fp32",
+        }
+
+    # The four verbs
+
+    def advance(self, epochs: float) -> Evaluation:
+        """Train on by `epochs`, at most to the horizon, and evaluate on the validation split."""
+        self.train_on(epochs)
+        metrics = self.score("validation").metrics
+        if halved := [rows for rows in self.replicas.gather(self.trainer.training_parts.rows) if rows is not None]:
+            # A device ran out of memory. The optimizer steps, and `per_device_train_batch_size`, are what they were.
+            metrics["micro_batch_size"] = min(halved)
+        return Evaluation(self.epoch, metrics, self.in_force())
+
+    def train_on(self, epochs: float) -> None:
+        """Train on by `epochs`, at most to the horizon.
+
+        Raises:
+            NonFiniteScore: the loss of a step was NaN or infinite.
+        """
+        target = next_position(self.epoch, epochs, self.horizon)
+        if rows := self._rows(round(target * len(self.data.train))):
+            self.trainer.segment = rows
+            loss = self.trainer.train().training_loss  # the mean over the steps, which one of them spoils
+            if not math.isfinite(loss):
+                raise NonFiniteScore.of("training loss", loss, target, self.in_force())
+        self.epoch = target
+
+    def score(self, split: Literal["validation", "test"]) -> Scores:
+        """The task's metrics and the plain loss, without label smoothing: trials with and without it compare."""
+        rows = self.data.validation if split == "validation" else self.data.test
+        shared = self.replicas.size > 1
+        output = self.trainer.predict(rows.select(self.replicas.rows_to_score(len(rows))) if shared else rows)
+        part = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        predictions, labels = (self.replicas.joined(outputs, len(rows)) for outputs in (part, output.label_ids))
+        scores = self.data.task.metrics(predictions, labels, self.data.facts.positive)
+        metrics = {**scores, "loss": self._loss(predictions, labels)}
+        if split == "validation" or not np.isfinite(predictions).all():
+            return Scores(metrics, len(rows))
+        said = predictions.reshape(len(rows)) if self.data.regression else predictions.argmax(axis=-1)
+        return Scores(metrics, len(rows), self._in_order_of_split(labels), self._in_order_of_split(said))
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:
+        """Write weights and position; with moments and random states, all that it takes to go on undisturbed."""
+        random = self.replicas.gather(tensors.random_state()) if moments else []
+        if self.replicas.rank:
+            return
+        position = {"epoch": self.epoch, "examples": self.examples, "params": self.in_force()}
+        tensors.save(folder, self.model, position)
+        if moments:
+            tensors.save_moments(folder, self.optimizer, random)
+
+    def restore(self, folder: Path, *, moments: bool = True) -> None:
+        """Take over weights, moments, random state and position; the values in force stay this trial's own."""
+        position = tensors.restore(folder, self.model)
+        if moments:
+            tensors.restore_moments(folder, self.optimizer, self.replicas.rank)
+        self.epoch, self.examples = position["epoch"], position["examples"]
+        # The donor's optimizer state came with the donor's rate, decay and betas: `restore_moments` put this
+        # trial's own back into the groups. The rate follows from the position, also for the very next step.
+        self.schedule.schedule = self._schedule()
+        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_lr(), strict=True):
+            group["lr"] = rate
+
+    # What is in force
+
+    def in_force(self) -> dict[str, Value]:
+        """The trial's values as its live objects hold them, under the names that the trial was given."""
+        decayed = self.optimizer.param_groups[0]
+        live: dict[str, Value] = {
+            "learning_rate": self.schedule.schedule.peak,
+            "weight_decay": decayed["weight_decay"],
+            "per_device_train_batch_size": self.trainer.args.per_device_train_batch_size,
+            "gradient_accumulation_steps": self.trainer.args.gradient_accumulation_steps,
+            "max_grad_norm": self.trainer.args.max_grad_norm,
+            "label_smoothing_factor": self.trainer.args.label_smoothing_factor,
+        }
+        if "betas" in decayed:
+            live["adam_beta1"], live["adam_beta2"] = decayed["betas"]
+            live["adam_epsilon"] = decayed["eps"]
+        live.update(
+            {k: value_of(self.model.config, k.removeprefix("model.")) for k in self.params if k.startswith("model.")}
+        )
+        absent = ADAM_ONLY - live.keys()  # SGD and Adafactor have no such values
+        return {name: live.get(name, value) for name, value in self.params.items() if name not in absent}
+
+    def _in_order_of_split(self, values: np.ndarray) -> tuple[float, ...]:
+        """One value per row of `data.test`, put where the row stands in the split itself."""
+        placed = np.empty(len(values))
+        placed[self.data.test_order] = values
+        return tuple(placed.tolist())
+
+    def _loss(self, predictions: np.ndarray, labels: np.ndarray) -> float:
+        """Mean over rows: squared error for regression, else cross entropy in nats."""
+        outputs = torch.from_numpy(np.asarray(predictions, dtype=np.float64))
+        if self.data.regression:
+            return float(torch.nn.functional.mse_loss(outputs.squeeze(-1), torch.from_numpy(labels).double()))
+        return float(torch.nn.functional.cross_entropy(outputs, torch.from_numpy(labels).long()))
+
+    def _schedule(self) -> Schedule:
+        args = self.trainer.args
+        step = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        return Schedule.of(self.params, total=self.horizon * len(self.data.train), step=step)
+
+    def _rows(self, until: int) -> list[int]:
+        """The rows from the current position to `until` examples, over as many epochs as that spans."""
+        size, rows = len(self.data.train), []
+        for epoch in range(self.examples // size, math.ceil(until / size)):
+            seed = self.spec.training_seeds.data_order
+            order = epoch_order(self.data.lengths, seed=seed, epoch=epoch, group_by_length=self.spec.group_by_length)
+            rows += order[max(self.examples - epoch * size, 0) : until - epoch * size]
+        return rows

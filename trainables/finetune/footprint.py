@@ -1,0 +1,105 @@
+"""What one trial asks of a GPU: its memory at the highest, the time of a step, how long of it the device computes.
+
+Measured, not estimated: the longest rows of the real data, at the largest sizes of the search, through the very
+Trainer that a trial uses. Runs in a process of its own, with the device for itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from trainables.errors import InputError
+from trainables.spec import FineTuneSpec, Params
+
+if TYPE_CHECKING:
+    from trainables.finetune.finetune import FineTuning
+
+WARM_UP, SHORT, LONG, PROFILED = 5, 5, 30, 5  # optimizer steps; the first ones choose kernels and fill the allocator
+MOST_BUSY = 1.5  # kernels in several streams overlap; more than that is noise of the clock, or another's load
+NEXT_STEP = "set it to a fraction or 1 by hand"
+
+
+class Footprint(NamedTuple):
+    """One trial on one device."""
+
+    device: str
+    total_bytes: int
+    peak_bytes: int  # reserved by torch's allocator, in training and evaluation
+    context_bytes: int  # on the device besides that: of this process, and of others if the device is not idle
+    step_seconds: float  # of one optimizer step, by the clock
+    busy: float  # share of it in which the device computes, 0..1
+    seconds: float  # that this measurement held the device
+
+
+def measure(params: Params, spec: FineTuneSpec) -> Footprint:
+    """The footprint of a trial with `params` on the first visible device.
+
+    Raises:
+        InputError: there is no device here, or it cannot be measured.
+        TaskError, ModelError: the trial cannot be built.
+    """
+    import torch
+
+    began = time.monotonic()
+    if not torch.cuda.is_available():
+        raise InputError(
+            "cluster.gpus_per_trial", "auto", "torch finds no CUDA device to measure a trial on", NEXT_STEP
+        )
+
+    from trainables.finetune.finetune import FineTuning
+
+    training = FineTuning({**spec.fixed, **params}, spec)
+    rows = step_of_longest_rows(training)
+    _train(training, rows * WARM_UP)
+    held = training.data.validation
+    evaluated = range(max(0, len(held) - training.trainer.args.per_device_eval_batch_size), len(held))
+    training.trainer.predict(held.select(evaluated))  # in order of length: these are the longest
+    # The difference: every `train()` has a fixed cost besides its steps.
+    step_seconds = (-_train(training, rows * SHORT) + _train(training, rows * LONG)) / (LONG - SHORT)
+    kernel_seconds = _kernel_seconds(training, rows * PROFILED) / PROFILED
+    free, total = torch.cuda.mem_get_info()
+    if not 0 < kernel_seconds <= MOST_BUSY * step_seconds:
+        found = f"kernels of {kernel_seconds:.2g} s in steps of {step_seconds:.2g} s"
+        raise InputError("cluster.gpus_per_trial", "auto", f"the measured steps make no sense: {found}", NEXT_STEP)
+    return Footprint(
+        device=torch.cuda.get_device_name(),
+        total_bytes=total,
+        peak_bytes=torch.cuda.max_memory_reserved(),
+        context_bytes=total - free - torch.cuda.memory_reserved(),
+        step_seconds=step_seconds,
+        busy=min(kernel_seconds / step_seconds, 1.0),
+        seconds=time.monotonic() - began,
+    )
+
+
+def step_of_longest_rows(training: FineTuning) -> list[int]:
+    """As many rows of the training split as one optimizer step takes, the longest ones; again from the first if few."""
+    args = training.trainer.args
+    wanted = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    lengths: Sequence[int] = training.data.lengths
+    longest = sorted(range(len(lengths)), key=lambda row: -lengths[row])[:wanted]
+    return [longest[index % len(longest)] for index in range(wanted)]
+
+
+def _train(training: FineTuning, rows: list[int]) -> float:
+    """Train on `rows`; the seconds that it took, to the end of the last kernel."""
+    import torch
+
+    training.trainer.segment = rows
+    torch.cuda.synchronize()
+    began = time.monotonic()
+    training.trainer.train()
+    torch.cuda.synchronize()
+    return time.monotonic() - began
+
+
+def _kernel_seconds(training: FineTuning, rows: list[int]) -> float:
+    """What the device computes and copies while it trains on `rows`: the profiler slows the host down, not kernels."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+        _train(training, rows)
+    kernels = (e for e in profiled.events() if e.device_type.name == "CUDA" and not e.is_user_annotation)
+    return float(sum(event.self_device_time_total for event in kernels)) / 1e6  # from microseconds

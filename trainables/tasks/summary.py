@@ -1,0 +1,83 @@
+"""What the data of an experiment came to: the files as they were read, the splits, and the splits in tokens.
+
+Made once, where the rows are read (`trainables.tasks`) and tokenised (`trainables.data.encoding`). `tunefleet validate` and a
+run show it before the first trial, the study store keeps it, the page and `results --json` show it again. JSON in and
+out. What in it is suspicious is told by `trainables.data.warnings`.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRead(_Part):
+    """One local file as it was read."""
+
+    path: str
+    split: str  # train, validation or test, as published
+    rows: int
+    encoding: str | None = None  # such as utf-8 or cp1252; None for Parquet
+    separator: str | None = None  # of CSV and TSV
+    quoted: bool | None = None  # of CSV and TSV: whether a double quote begins a field that may hold separators
+    lines: int | None = None  # of CSV and TSV: those that hold rows; more than `rows` where texts go over several lines
+    shape: str | None = None  # of JSON: how the rows lie in it, in words
+
+
+class SplitSummary(_Part):
+    """One split as trials see it."""
+
+    rows: int
+    classes: dict[str, int] = {}  # rows by class name, in the order of the class ids; empty for regression
+    numeric_texts: int = 0  # rows whose text is a number: the column of an id, or of the label
+    value_range: tuple[float, float, float] | None = None  # of regression's labels: lowest, mean, highest
+
+
+class TokenSummary(_Part):
+    """The texts of one split in tokens."""
+
+    rows: int  # that were tokenised: all of the split, or some of a large one
+    median: int  # tokens per row, before cutting
+    longest: int  # tokens of the longest row, before cutting
+    cut_rows: int  # rows longer than `max_length`
+    lost_share: float  # share of all the split's tokens that were cut off, 0 to 1
+    unknown_share: float  # share of the split's kept tokens that are the unknown token, 0 to 1
+
+
+class TokenizerSummary(_Part):
+    """How texts become a model's input."""
+
+    vocabulary: int  # tokens that the tokenizer knows
+    max_length: int  # tokens per row at most
+    limit: int  # tokens per row that the model can take
+    pad_token: str
+    pad_id: int
+    padding_side: str  # left or right
+
+
+class DataSummary(_Part):
+    """What the data came to."""
+
+    source: str  # where the rows are from: a path, a Hub id, or a package's own data, in words
+    files: tuple[FileRead, ...] = ()  # local ones
+    ignored: tuple[str, ...] = ()  # files beside them that were not read
+    splits: dict[str, SplitSummary]  # train, validation, test
+    duplicates: int = 0  # rows left out because their text stands in a split already
+    near_duplicates: dict[
+        str, int
+    ] = {}  # by split, rows whose text another split has but for case, punctuation, blanks
+    group: str | None = None  # the column of `data.group`
+    groups: int = 0  # distinct ones, where there is such a column
+    shared_groups: int = 0  # of them, those that stand in two splits, as these were published
+    shared_rows: dict[str, int] = {}  # by split, rows of validation and test whose group has training rows
+    contradictions: int = 0  # distinct texts that stand in the source with more than one label
+    cuts: int = 1  # between training and validation rows that the search seeds have; what is told is the first one's
+    empty: int = 0  # rows left out because their text is empty (`data.drop_empty`)
+    positive: str | None = None  # the class whose F1 is `f1`, where there are two classes
+    unlabelled: dict[str, int] = {}  # rows of a published split without labels, which are left out
+    instead: str | None = None  # where the test rows come from then: validation or train
+    tokens: dict[str, TokenSummary] = {}  # by split; empty until the splits are tokenised
+    tokenizer: TokenizerSummary | None = None  # None until a model's tokenizer is known

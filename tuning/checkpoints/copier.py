@@ -1,0 +1,215 @@
+"""Copies of states from shared memory to the storage, made behind the training: one at a time on each node.
+
+No node waits for another, which may be slow, or cut off.
+
+A state on another node is copied there, by a task of Ray's that holds no CPU. An error (a full disk) is kept for
+`check`, which the driver asks while the study runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cluster.capacity import ClusterError
+from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.storage import Storage
+from trainables.machine.shared_memory import SharedMemory
+
+LOOK = 2.0  # seconds between two looks at whether a node that is slow to answer is still there
+
+
+class StorageError(ClusterError):
+    """A state cannot be written to the storage path."""
+
+
+class Copy(NamedTuple):
+    """One copy to make."""
+
+    recipe: Recipe
+    path: str  # of the checkpoint
+    weights_only: bool
+
+
+def make_copy(study: Path, storage: Storage, copy: Copy) -> bool:
+    """Copy the state from this node's memory; False if it is not in this memory (any more).
+
+    Raises:
+        OSError: the storage cannot be written.
+    """
+    shared = SharedMemory(study)
+    try:
+        source = shared.find(copy.recipe.state)
+        if source is None:
+            return False
+        storage.put(source, copy.path, copy.recipe, weights_only=copy.weights_only)
+        return True
+    finally:
+        shared.close()
+
+
+class Copier:
+    """The list, and a thread of the driver for each node. Used by the driver's main thread alone, besides these.
+
+    Args:
+        study: names the study in shared memory.
+        here: Ray's id of the driver's node.
+        storage: where the copies go.
+    """
+
+    def __init__(self, study: Path, here: str, storage: Storage) -> None:
+        self._study, self._here, self._storage = study, here, storage
+        self._changed = threading.Condition()
+        self._wanted: list[Copy] = []
+        self._current: dict[str, Copy] = {}  # by node
+        self._made: set[tuple[str, bool]] = set()  # token, weights only
+        self._lost: set[str] = set()  # tokens of states that were not where they should be
+        self._failure: Exception | None = None
+        self._failed_at = ""
+        self._closed = False
+        self._threads: dict[str, threading.Thread] = {}  # by node
+
+    def want(self, copies: Sequence[Copy]) -> None:
+        """These, in this order, and no others: what has not begun and is not among them is given up."""
+        with self._changed:
+            self._wanted = [copy for copy in copies if copy.recipe.token not in self._lost]
+            for node in {self._node_of(copy) for copy in self._wanted} - self._threads.keys():
+                self._threads[node] = threading.Thread(
+                    target=self._run, args=(node,), name=f"copier {node}", daemon=True
+                )
+                self._threads[node].start()
+            self._changed.notify_all()
+
+    def withdraw(self, token: str) -> bool:
+        """Make no copy of that state; False while one is being made: neither it nor its checkpoint may be deleted."""
+        with self._changed:
+            self._wanted = [copy for copy in self._wanted if copy.recipe.token != token]
+            return all(copy.recipe.token != token for copy in self._current.values())
+
+    def take_made(self) -> set[tuple[str, bool]]:
+        """Token and weights only of each copy that was made since this was asked last."""
+        with self._changed:
+            made, self._made = self._made, set()
+            return made
+
+    def check(self) -> None:
+        """Raises:
+        StorageError: a copy could not be written.
+        """
+        if self._failure is not None:
+            raise StorageError(
+                f"cluster.storage: a checkpoint's state cannot be copied to {self._failed_at}: {self._failure}. "
+                "Make room or mend the storage, then go on with `tunefleet resume`."
+            ) from self._failure
+
+    def wait(self) -> None:
+        """Until all that is wanted is there.
+
+        Raises:
+            StorageError: a copy could not be written.
+        """
+        with self._changed:
+            while (self._wanted or self._current) and self._failure is None:
+                self._changed.wait()
+        self.check()
+
+    def close(self) -> None:
+        """Give up what has not begun; returns when the rest has ended."""
+        with self._changed:
+            self._closed = True
+            self._wanted = []
+            self._changed.notify_all()
+        for thread in self._threads.values():
+            thread.join()
+
+    def _node_of(self, copy: Copy) -> str:
+        return copy.recipe.node or self._here
+
+    def _run(self, node: str) -> None:
+        while (copy := self._next(node)) is not None:
+            try:
+                made = self._holds(copy) or self._make(copy)
+                with self._changed:
+                    if made:
+                        self._made.add((copy.recipe.token, copy.weights_only))
+                    else:
+                        self._lost.add(copy.recipe.token)
+            except Exception as error:  # told by `check`, in the main thread
+                with self._changed:
+                    self._failure, self._failed_at = error, copy.path
+
+    def _next(self, node: str) -> Copy | None:
+        """The first that is wanted of a node, when there is one; None: no more will be made."""
+        with self._changed:
+            self._current.pop(node, None)
+            self._changed.notify_all()
+            while not self._closed and self._failure is None:
+                found = next((copy for copy in self._wanted if self._node_of(copy) == node), None)
+                if found is not None:
+                    self._wanted.remove(found)
+                    self._current[node] = found
+                    return found
+                self._changed.wait()
+            return None
+
+    def _make(self, copy: Copy) -> bool:
+        recipe = copy.recipe
+        if recipe.node in (None, self._here) or not alive(recipe.node):
+            # Also what a run before this one has left in this memory, under a node of a Ray that is gone.
+            return make_copy(self._study, self._storage, copy)
+        return bool(on_node(recipe.node, make_copy, self._study, self._storage, copy))
+
+    def _holds(self, copy: Copy) -> bool:
+        return self._storage.holds(copy.path, copy.recipe, weights_only=copy.weights_only)
+
+
+def alive(node: str | None) -> bool:
+    """Whether Ray has such a node now."""
+    import ray
+
+    return ray.is_initialized() and any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
+
+
+def on_node(node: str, function: Any, *arguments: Any) -> Any:
+    """What `function` returns there; None if the node is lost meanwhile.
+
+    Raises:
+        Exception: whatever the function raises.
+    """
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    answer = begun_on_node(node, function, *arguments)
+    while not ray.wait([answer], timeout=LOOK)[0]:
+        if not alive(node):  # Ray waits for ever for a task on a node that a silent network has cut off
+            return None
+    try:
+        return ray.get(answer)
+    except RayTaskError as error:
+        raise error.cause if isinstance(error.cause, Exception) else error from error
+    except RayError:
+        return None
+
+
+def begun_on_node(node: str, function: Any, *arguments: Any) -> Any:
+    """Ray's reference to what `function` will return there."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(function).options(num_cpus=0, scheduling_strategy=pinned).remote(*arguments)
+
+
+def drop(study: Path, states: Sequence[str]) -> None:
+    """On a node: give the memory of these states back."""
+    shared = SharedMemory(study)
+    for state in states:
+        shared.drop(state)
+    shared.close()
+
+
+def remove(study: Path) -> None:
+    """On a node: the study has ended here."""
+    SharedMemory(study).remove()

@@ -1,0 +1,301 @@
+"""Which checkpoints of a study stay on storage: what a trial may still be continued from, and the best ones.
+
+Tune's own `num_to_keep` counts per trial and knows nothing of donors: it deletes a checkpoint that a clone is about to
+load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as nobody needs it. Needed are the best,
+what Tune would start each running trial from (a clone: its donor's), and what Tune's last three snapshots of the
+experiment name as such: a resume continues from the newest that is on storage and whole.
+
+A checkpoint is a recipe (`trainables.checkpoints.manifest`); its state is another matter. In memory stay the states that a running
+trial would load, and the best ones until they are copied. Copied are the states with moments that a trial would load,
+as soon as they exist; the best weights when they have stood for a while, and at the end. Until a newer one is copied,
+the last copy on the way to it stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ray.tune import Callback
+
+from trainables.checkpoints.storage import FOLDERS, Storage
+from trainables.checksums import DamagedCheckpoint, damage
+from trainables.machine import clock
+from tuning.checkpoints.copier import StorageError
+from tuning.checkpoints.kept_checkpoints import Kept, KeptCheckpoints
+from tuning.checkpoints.study_states import StudyStates
+from tuning.outcome.results import TrialState
+
+if TYPE_CHECKING:
+    from ray.tune import Checkpoint
+    from ray.tune.experiment import Trial
+
+    from tuning.outcome.results import StudyOutcome, TrialOutcome
+
+STOOD = 60.0  # seconds that the best weights stand before they are copied: in a short study only the last ones are
+SNAPSHOTS = 3  # what so many of the last ones name stays: two are kept, and one is on its way to the storage
+COPIES = 2  # of the states of one trial at most, where they are copied: older ones can be made again
+PAUSE = 0.5  # seconds between two looks at the time
+
+
+@runtime_checkable
+class PinsCheckpoints(Protocol):
+    """A scheduler some of whose checkpoints are waiting to be cloned."""
+
+    def pinned(self) -> set[str]:
+        """Paths that must stay."""
+
+
+class CheckpointKeeper(Callback):  # type: ignore[misc]
+    """Deletes checkpoints on the storage.
+
+    Args:
+        study: as recorded before a resume; without trials on a fresh start. Tells the objective.
+        scheduler: asked for its pins, if it has any.
+        on_drop: told (trial id, epoch) after each deletion.
+        states: does with the states what is decided here; None: each lies beside its recipe, or is a function's own.
+        keep_best: how many of the best stay.
+        storage: where the checkpoints lie.
+
+    Raises:
+        StorageError: a checkpoint that a trial would go on from cannot be read, or is damaged.
+    """
+
+    def __init__(
+        self,
+        study: StudyOutcome,
+        scheduler: object,
+        on_drop: Callable[[str, float], None],
+        states: StudyStates | None = None,
+        keep_best: int = 1,
+        storage: Storage = FOLDERS,
+    ) -> None:
+        self._states, self._keep_best, self._storage = states, keep_best, storage
+        self._failure: Exception | None = None
+        self._looked = 0.0
+        self._metric, self._sign = study.metric, 1 if study.mode == "max" else -1
+        self._pins = scheduler.pinned if isinstance(scheduler, PinsCheckpoints) else set
+        self._on_drop = on_drop
+        self._kept = KeptCheckpoints()
+        self._known = 0  # how many of Tune's trials have been looked at
+        self._living: dict[str, Trial] = {}  # those that have not ended
+        self._loads: dict[str, str] = {}  # by living trial: the path that Tune would start it from
+        self._parting: deque[set[str]] = deque([set()], maxlen=SNAPSHOTS)  # of ends that not all snapshots know
+        self._resumed: set[str] = set()  # trials that may ask for what a killed run has left
+        self._ahead: dict[str, list[Kept]] = {}  # by such a trial: beyond where it stands again
+        with self._failing():
+            for trial in study.trials:
+                self._recall(trial)
+        # The snapshot that this run is resumed from may name any of them.
+        self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=SNAPSHOTS)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles callbacks with the experiment; a resumed run makes a new keeper from the store."""
+        return {}
+
+    def on_checkpoint(
+        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
+    ) -> None:
+        """A checkpoint has arrived on the storage path; `trial.last_result` is the report that it belongs to."""
+        with self._failing():
+            report, path = trial.last_result, checkpoint.path
+            self._look(trials)
+            if trial.trial_id in self._living:
+                self._loads[trial.trial_id] = path
+            self._set_back(trial.trial_id, path)
+            score = self._sign * report["metrics"][self._metric]
+            entry = Kept.at(path, self._storage, trial.trial_id, float(report["epoch"]), score)
+            self._kept.add(entry)
+            if entry.recipe is not None:
+                # A trial that was set back writes into folders that are there already; Tune leaves what is in them.
+                self._storage.delete_other_states(path, entry.recipe)
+                if self._states is not None:
+                    self._states.arrived(entry.recipe)
+            if not self._ahead[trial.trial_id]:
+                self._resumed.discard(trial.trial_id)
+            self._drop()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """The end of Tune's step: what has become due with time, and failures, which Tune swallows elsewhere."""
+        if self._failure is None and clock.monotonic() - self._looked > PAUSE:
+            with self._failing():
+                self._look(trials)
+                self._drop()
+        if self._failure is not None:
+            raise self._failure
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Its newest checkpoint is not needed any more."""
+        self._end(trials, trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """It has failed for good: the same."""
+        self._end(trials, trial)
+
+    def get_state(self) -> None:
+        """Tune takes a snapshot of the experiment now. There is nothing of the keeper's to save in it."""
+        self._snapshots.append(set(self._loads.values()))
+        self._parting.append(set())
+
+    def finish(self, study: str) -> None:
+        """The study has ended: below Tune's folder of it only the best checkpoints stay, and of them the weights.
+
+        Called by the runner, after Tune.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        best = self._kept.best(self._keep_best)
+        if self._states is not None:
+            self._states.flush([entry.copy(weights_only=True) for entry in best if entry.recipe is not None])
+        stay = {entry.path for entry in best}
+        self._delete(entry for entry in self._kept if entry.path not in stay)
+        for left in self._storage.checkpoints(study):  # by a driver that was killed before it could record it
+            if left not in stay:
+                self._storage.delete(left, None)
+        for entry in best:
+            if entry.recipe is not None:
+                self._storage.strip(entry.path, entry.recipe)
+        self._storage.finish()
+
+    def suspend(self) -> None:
+        """The study was interrupted: copy what a resume would go on from.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self._states is not None and self._failure is None:
+            best = [entry.copy(weights_only=True) for entry in self._kept.best(self._keep_best) if entry.recipe]
+            bases = self._kept.bases(self._loads.values())
+            self._states.flush([*(base.copy(weights_only=False) for base in bases), *best])
+
+    def _recall(self, trial: TrialOutcome) -> None:
+        """What the store knows of a trial's checkpoints."""
+        scores: dict[float, float] = {}
+        for report in trial.reports:  # of an epoch that was passed twice the better one's checkpoint is recorded
+            score = self._sign * report.metrics[self._metric]
+            scores[report.epoch] = max(score, scores.get(report.epoch, score))
+        self._kept.order(trial.id)
+        newest: Kept | None = None
+        self._resumed.add(trial.id)  # until Tune says that it has ended
+        for epoch, recorded in sorted(trial.checkpoints.items()):
+            path = recorded.removeprefix(self._storage.scheme)
+            # One may have been deleted after Tune's last snapshot: it is still recorded if the driver died then.
+            if not self._storage.exists(path):
+                self._on_drop(trial.id, epoch)
+            elif epoch in scores:
+                newest = Kept.at(path, self._storage, trial.id, epoch, scores[epoch])
+                self._kept.add(newest)
+            elif trial.state is TrialState.RUNNING:  # its report was taken back, to be told again
+                entry = Kept.at(path, self._storage, trial.id, epoch, -math.inf)
+                self._ahead[trial.id] = [*self._ahead.get(trial.id, []), entry]
+        if newest is not None and trial.state is TrialState.RUNNING:
+            self._loads[trial.id] = newest.path
+            if newest.recipe is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
+                raise DamagedCheckpoint(why)  # a function's own: nobody else can make it again
+
+    def _end(self, trials: list[Trial], trial: Trial) -> None:
+        self._look(trials)
+        self._forget(trial.trial_id)
+        if trial.checkpoint is not None:
+            self._parting[-1].add(trial.checkpoint.path)  # a driver that dies now leaves a trial that has to end again
+        self._drop()
+
+    def _set_back(self, trial_id: str, path: str) -> None:
+        """A trial that was resumed from an older checkpoint comes to the later ones again, one by one under the same
+        names: it tells what it finds there, or writes into their folders. Until then they are none of the study's.
+        """
+        later = [entry for entry in self._kept.of(trial_id) if entry.path > path]
+        self._delete(entry for entry in later if entry.recipe is None)  # a function's own: its files would be mixed
+        ahead = [*self._ahead.get(trial_id, []), *(entry for entry in later if entry.recipe is not None)]
+        for entry in ahead:
+            self._kept.discard(entry)
+        self._ahead[trial_id] = [entry for entry in ahead if entry.path > path]
+
+    def _forget(self, trial_id: str) -> None:
+        self._delete(self._ahead.pop(trial_id, []))
+        self._living.pop(trial_id, None)
+        self._resumed.discard(trial_id)
+        self._loads.pop(trial_id, None)
+
+    def _look(self, trials: list[Trial]) -> None:
+        """How Tune sees the living trials. After a crash its snapshot may be too old to know an end that the store
+        knows: such a one lives again, and may ask for what a killed run has left."""
+        if not self._known:
+            self._resumed &= {trial.trial_id for trial in trials}
+        for trial in trials[self._known :]:
+            self._kept.order(trial.trial_id)
+            self._living[trial.trial_id] = trial
+        self._known = len(trials)
+        for trial_id, trial in list(self._living.items()):
+            if trial.is_finished():
+                self._forget(trial_id)
+            elif trial.checkpoint is not None:
+                self._loads[trial_id] = trial.checkpoint.path
+
+    def _drop(self) -> None:
+        self._looked = clock.monotonic()
+        named, best = list(dict.fromkeys(self._loads.values())), self._kept.best(self._keep_best)
+        saved = set(named).union(self._pins(), *self._snapshots)
+        bases = {entry.path for entry in self._copied_bases(saved)}
+        asked = {entry.path for entry in self._kept if entry.trial in self._resumed}  # maybe, once they have a slot
+        needed = (saved | bases | asked | {entry.path for entry in best}).union(*self._parting)
+        if self._states is not None:
+            for entry in best:
+                if entry.recipe is not None and entry.path not in bases and self._is_copied(entry):
+                    self._states.strip(entry.path, entry.recipe)
+            self._decide(self._states, named, best)
+        self._delete(entry for entry in self._kept if entry.path not in needed)
+
+    def _decide(self, states: StudyStates, named: list[str], best: list[Kept]) -> None:
+        """Of the states: which stay in memory, which are copied."""
+        if not self._resumed:
+            states.forget_left()
+        bases = self._kept.bases(named)
+        waiting = [e for e in best if e.recipe is not None and not states.durable(e.copy(weights_only=True))]
+        in_memory = {entry.recipe.state for entry in (*bases, *waiting) if entry.recipe is not None}
+        # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.checkpoints.room`.
+        room = COPIES * len(named) + 1 - sum(map(self._is_copied, self._kept))
+        moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
+        stood = [entry for entry in waiting if clock.monotonic() - entry.since > STOOD]
+        states.decide(in_memory, [*moments[: max(room, 0)], *(entry.copy(weights_only=True) for entry in stood)])
+
+    def _copied_bases(self, paths: set[str]) -> Iterator[Kept]:
+        """The states that trials at `paths` would go on from, and those before them back to the first that is on the
+        storage path."""
+        for line in self._kept.lines(paths):
+            for base in line:
+                yield base
+                if self._is_copied(base):
+                    break
+
+    def _is_copied(self, entry: Kept) -> bool:
+        if self._states is None or entry.recipe is None:
+            return True
+        return entry.recipe.moments and self._states.durable(entry.copy(weights_only=False))
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failure = self._failure or StorageError(
+                f"cluster.storage: checkpoints cannot be used or deleted: {error}. "
+                "Mend the storage, then go on with `tunefleet resume`."
+            )
+            raise self._failure from error
+        except Exception as error:
+            self._failure = self._failure or error
+            raise
+
+    def _delete(self, entries: Iterable[Kept]) -> None:
+        for entry in entries:
+            if self._states is not None and entry.recipe is not None and not self._states.withdraw(entry.recipe.token):
+                continue  # its state is being copied right now; the next time
+            self._storage.delete(entry.path, entry.recipe)
+            self._kept.discard(entry)
+            self._on_drop(entry.trial, entry.epoch)

@@ -1,0 +1,1 @@
+"""The command `tunefleet`: a file for each group of commands."""

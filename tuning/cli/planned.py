@@ -1,0 +1,149 @@
+"""What an experiment is going to do, as `tunefleet validate` shows it: trials and epochs by strategy, room for states.
+
+Nothing is started. Of a cluster elsewhere nobody knows how many trials it holds at a time; of a local Ray the devices
+of this machine tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from cluster.capacity import ClusterError
+from trainables.errors import InputError
+from trainables.spec import SHIPPED, called
+from trainables.wording import counted
+from tuning.spec.models import ExperimentSpec
+from tuning.spec.validation import machine
+from tuning.strategies import Strategy
+
+if TYPE_CHECKING:
+    from trainables.tasks.summary import DataSummary
+
+
+class PlannedStrategy(NamedTuple):
+    """One strategy of an experiment, per study."""
+
+    name: str
+    trials: int | None  # None: until the budget is spent, or as the strategy likes
+    epochs: float | None  # of all its trials together, at most; None: until the budget is spent
+    exact: bool  # false: it stops trials early, so it may take fewer epochs
+    outline: str
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, strategy: Strategy) -> PlannedStrategy:
+        """Asks a strategy what it plans for an experiment."""
+        space = spec.space_of(strategy)
+        trials, epochs = strategy.planned_trials(space), strategy.planned_epochs(space, spec.epochs)
+        exact = epochs is not None
+        if epochs is None and trials is not None:
+            epochs = trials * spec.epochs
+        limit = spec.limit_of(strategy)
+        if limit is not None and limit.unit == "epochs" and (epochs is None or epochs > limit.amount):
+            epochs, exact = limit.amount, False
+        return cls(strategy.name, trials, epochs, exact, strategy.outline(space))
+
+    def line(self) -> str:
+        """Trials, epochs, and what they are made of."""
+        trials = "trials until the budget is spent" if self.trials is None else counted(self.trials, "trial")
+        epochs = ""
+        if self.epochs is not None:
+            epochs = f", {'' if self.exact else 'at most '}{counted(self.epochs, 'epoch')}"
+        return f"{self.name}: {trials}{epochs}{f': {self.outline}' if self.outline else ''}"
+
+
+OWN_KINDS = {
+    "factory": "a Trainer of your own",
+    "training": "a class of your own",
+    "function": "a function of your own",
+}
+
+
+def trained_in_words(spec: ExperimentSpec) -> str:
+    """What a trial trains.
+
+    Raises:
+        ValueError: the user's own trainable cannot be imported.
+    """
+    if not spec.own:
+        return f"{spec.task} with {spec.model}" if spec.trainable == "finetune" else f"{spec.trainable}, a formula"
+    from trainables.training import divides_rows, kind_of
+
+    task = f", task {spec.task}" if spec.task else ""
+    passed = ", passed from Python" if spec.trainable.startswith(SHIPPED) else ""
+    kind, gpus = kind_of(spec.trainable), spec.cluster.gpus_per_trial
+    divided = ""
+    if kind == "factory" and isinstance(gpus, int | float) and gpus >= 2 and divides_rows(spec.trainable):
+        divided = f", in {gpus:g} processes: per_device_train_batch_size is the rows of each"
+    return f"{called(spec.trainable)} ({OWN_KINDS[kind]}{passed}{divided}){task}"
+
+
+def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
+    """A line per strategy, the total of the search, what comes after it, and the room that states take."""
+    strategies = [PlannedStrategy.of(spec, strategy) for strategy in spec.strategies]
+    yield from (strategy.line() for strategy in strategies)
+    seeds, studies = len(spec.seeds), len(spec.strategies) * len(spec.seeds)
+    known = [(one.trials, one.epochs) for one in strategies if one.trials is not None and one.epochs is not None]
+    if len(known) == len(strategies):
+        trials, epochs = (sum(column) * seeds for column in zip(*known, strict=True))
+        most = "" if all(one.exact for one in strategies) else "at most "
+        searched = (counted(studies, "study", "studies"), counted(trials, "trial"), f"{most}{counted(epochs, 'epoch')}")
+        yield f"together: {', '.join(searched)}"
+    if spec.confirm is not None:
+        trainings = studies * spec.confirm.top * spec.confirm.seeds
+        yield f"then confirm: at most {counted(trainings, 'training')}, {counted(trainings * spec.epochs, 'epoch')}"
+    yield from _room(spec)
+
+
+def _room(spec: ExperimentSpec) -> Iterator[str]:
+    """The room for states, as a run's header tells it, for as many trials at a time as this machine holds."""
+    slots = slots_here(spec)
+    if slots is None:
+        return
+    from tuning.checkpoints.room import claimed_room
+
+    plans = [strategy.shape(spec.space_of(strategy)) for strategy in spec.strategies for _ in spec.seeds]
+    try:
+        room = claimed_room(spec, plans, slots)
+    except (ClusterError, InputError) as error:
+        room = str(error)
+    if room:
+        yield f"{counted(slots, 'trial')} at a time; {room}"
+
+
+def slots_here(spec: ExperimentSpec) -> int | None:
+    """The number of trials that a local Ray runs at a time; None: Ray is elsewhere, or measures it at its start."""
+    cluster = spec.cluster
+    if cluster.address is not None or cluster.gpus_per_trial == "auto":
+        return None
+    gpus = machine.gpus()
+    each = float(cluster.gpus_per_trial if cluster.gpus_per_trial is not None else min(gpus, 1))
+    held = int(machine.cores() // cluster.cpus_per_trial)
+    if each:
+        held = min(held, int(gpus // each) if each >= 1 else int(1 / each) * gpus)
+    return max(1, held if cluster.max_concurrent is None else min(held, cluster.max_concurrent))
+
+
+def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
+    """What the verdict will be able to tell with these seeds and test rows, before anything is spent; None: unknown."""
+    from tuning.comparison.compare import UNIT_METRICS, worthwhile_of
+    from tuning.comparison.power import FEWEST, GUESSED_SPREAD, detectable_before
+    from tuning.comparison.verdicts import ALPHA
+
+    seeds, metric = len(spec.seeds), spec.resolved_objective().metric
+    if not spec.test or len(spec.strategies) < 2:
+        return None
+    if seeds < FEWEST:
+        return f"verdict: {counted(seeds, 'seed')} will tell models apart; strategies take {FEWEST} seeds or more"
+    test = None if data is None else data.splits.get("test")
+    if test is None or metric not in UNIT_METRICS:
+        return None
+    least = detectable_before(seeds, test.rows, len(spec.strategies), alpha=ALPHA / spec.verdicts)
+    matters = worthwhile_of({"worthwhile": spec.worthwhile}, metric)
+    told = (
+        f"verdict: {seeds} seeds on {test.rows:,} test rows can tell a strategy from the baseline from a difference of "
+        f"about {least:.3f} on (four times in five, where scores vary by {GUESSED_SPREAD:g} from seed to seed)"
+    )
+    if matters is None or least is None or least <= matters:
+        return told
+    return f"{told}; {matters:g} matters: more seeds, more test rows or a larger `worthwhile`"

@@ -1,0 +1,75 @@
+"""`tunefleet rm`: an experiment is removed, with its run folder and its studies in the store."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainables.errors import InputError
+from tuning.cli.terminal import FAILED, SUCCESS, Add
+from tuning.run_folder.experiments import UnknownExperiment, name_of, run_of
+
+
+def add_remove(add: Add) -> argparse.ArgumentParser:
+    """Declare it; returns it for the arguments that name an experiment."""
+    sub = add("rm", _remove, "remove an experiment: its run folder, its checkpoints, its studies in the store")
+    sub.add_argument("--yes", action="store_true", help="do not ask")
+    return sub
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from tuning.run_folder.removal import Remains
+    from tuning.run_folder.shipped_remains import ShippedRemains
+
+    name = name_of(arguments.experiment)
+    try:
+        folder, bucket = run_of(arguments.experiment, arguments.storage)
+    except UnknownExperiment:
+        if arguments.store is None:
+            raise
+        folder, bucket = None, None  # its studies alone: the run folder is gone, or on another machine
+    with _held(name, folder, str(bucket.uri) if bucket else ""):
+        if bucket is not None and folder is not None:
+            from tuning.spec.models import STORE_FILE
+
+            bucket.store.follow(folder / STORE_FILE)
+        remains = Remains.of(name, folder, bucket, arguments.store)
+        if remains.nothing:
+            raise UnknownExperiment(f"{name!r}: neither in {arguments.storage} nor in that store; `tunefleet ls` shows")
+        shipped = None if folder is None else ShippedRemains.of(folder, bucket)
+        for line in (*remains.lines(), *(shipped.lines() if shipped else ())):
+            print(line, flush=True)
+        if not arguments.yes and not _agreed():
+            print("nothing is removed")
+            return FAILED
+        remains.remove()
+        if shipped:
+            shipped.remove()
+    print(f"{name} is removed")
+    return SUCCESS
+
+
+@contextlib.contextmanager
+def _held(name: str, folder: Path | None, uri: str) -> Iterator[None]:
+    """Keep others from running the experiment in the block; without a run folder here nobody does."""
+    if folder is None:
+        yield
+        return
+    from tuning.run_folder.bucket import split
+    from tuning.run_folder.lease import leased
+    from tuning.run_folder.run_lock import only_driver
+
+    storage = split(uri)[0] if uri else str(folder.parent)
+    with only_driver(folder, name) as lock, leased(storage, name, lock, take_over=False):
+        yield
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise InputError(
+            "--yes", "not given", "without a terminal nobody can be asked", "add --yes to remove all of it"
+        )
+    return input("Remove all of this? It cannot be undone. [y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,239 @@
+"""An experiment's outcome in, its comparison out: what stands in it is computed in the files beside this one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainables.errors import InputError
+from tuning.budget import Price
+from tuning.comparison.advice import advice_of
+from tuning.comparison.anytime import band, best_of, curve_of, reach_of
+from tuning.comparison.caveats import caveats_of
+from tuning.comparison.expected_best import RANDOM, expected_of, why_none
+from tuning.comparison.failed import DEFAULTS, filled
+from tuning.comparison.origins import alike, origins_of, told
+from tuning.comparison.pairs import pairs_of
+from tuning.comparison.ranks import ranks_of
+from tuning.comparison.scores import Scored, mean_of, scored, with_draws
+from tuning.comparison.studies import study_row
+from tuning.comparison.ties import tied, ties_of
+from tuning.comparison.types import Anytime, Comparison, Curve, StrategyRow, StudyRow
+from tuning.comparison.verdict import verdict_of
+from tuning.comparison.verdicts import share_of, verdict_of_studies, verdicts_told
+from tuning.given import kind_of, short
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+
+UNIT_METRICS = frozenset({"accuracy", "f1", "macro_f1"})  # in 0..1
+WORTHWHILE = 0.01
+CLOSED_FORM = "learning_curve"  # the trainable whose scores are computed from its values, not from rows
+
+
+def compare(
+    outcome: ExperimentOutcome,
+    *,
+    spec: Mapping[str, Any] | None = None,
+    target: float | None = None,
+    price: Price | None = None,
+) -> Comparison:
+    """The comparison of all strategies of `outcome`, whether its studies are finished or not.
+
+    Args:
+        spec: the resolved spec, as its YAML has it: what the strategies were given is compared by it.
+        target: a validation score; what it cost each strategy to reach it is told. Default: the median final score of
+            the strategy with the worst one.
+        price: of a device-hour. Default: that of the experiment's budget.
+
+    Raises:
+        InputError: `outcome` is something else than an outcome.
+        ValueError: the outcome holds no study.
+    """
+    if not isinstance(outcome, ExperimentOutcome):
+        step = "give what run_experiment returns, or tunefleet.load_outcome(NAME)"
+        raise InputError("outcome", short(outcome), f"{kind_of(outcome)} is no outcome of an experiment", step)
+    if not outcome.studies:
+        raise ValueError(f"experiment {outcome.name!r} holds no study: nothing to compare; run it first")
+    first = outcome.studies[0]
+    by_strategy: dict[str, list[StudyOutcome]] = {}
+    for study in outcome.studies:
+        by_strategy.setdefault(study.strategy, []).append(study)
+    curves = {name: [curve_of(study) for study in studies] for name, studies in by_strategy.items()}
+    tests = {name: [scored(study) for study in studies] for name, studies in by_strategy.items()}
+    completed = filled(by_strategy, tests)
+    tests = with_draws(tests, first.metric)
+    target = _worst_final(curves.values(), first.mode) if target is None else target
+    price = first.price if price is None else price
+    end = max(curve.end for found in curves.values() for curve in found)
+    within = (0.0, 1.0) if first.metric in UNIT_METRICS else (-math.inf, math.inf)
+    found = best_of((curve for own in curves.values() for curve in own), first.mode)
+    origins = origins_of(outcome.studies)
+    rows = tuple(
+        _strategy_row(
+            studies,
+            tests[name],
+            origins,
+            band(name, curves[name], first.mode, end, within=within, best=found),
+            target,
+            price,
+        )
+        for name, studies in by_strategy.items()
+    )
+    randoms = [expected_of(studies, within) for studies in by_strategy.values() if studies[0].kind == RANDOM]
+    expected = tuple(one for one in randoms if one is not None)
+    baseline, worthwhile = _baseline(rows, spec or {}), worthwhile_of(spec or {}, first.metric)
+    number, planned = verdict_of_studies(outcome.studies)
+    pairs = pairs_of(
+        with_draws(completed.tests, first.metric),
+        first.metric,
+        first.mode,
+        baseline=baseline.strategy,
+        worthwhile=worthwhile,
+        lost=completed.lost,
+        rowless=(spec or {}).get("trainable") == CLOSED_FORM,
+        share=share_of(number, planned),
+        unfinished=_unfinished(outcome.studies, spec or {}),
+    )
+    best, same = _best(rows, first.mode), alike(rows)
+    ties = None if best is not None and best.best is not None and best.best.confirmed else ties_of(outcome.studies)
+    ranks, ranked_by = ranks_of(rows, completed.tests, first.mode)
+    return Comparison(
+        experiment=outcome.name,
+        metric=first.metric,
+        mode=first.mode,
+        device=first.device,
+        rows=rows,
+        best=best,
+        target=target,
+        baseline=baseline.strategy,
+        worthwhile=worthwhile,
+        pairs=pairs,
+        expected=expected,
+        no_expected=None if expected else why_none([row.kind for row in rows]),
+        ranks=ranks,
+        ranked_by=ranked_by,
+        price=price,
+        alike=same,
+        ties=ties,
+        advice=advice_of(best, rows, first.metric, first.mode),
+        verdict=verdict_of(rows, pairs, first.metric, baseline, worthwhile, may_grow=number < planned),
+        caveats=(
+            *(verdicts_told(number, planned) if pairs else ()),
+            *tied(ties, first.metric, spec or {}),
+            *told(rows, same),
+            *caveats_of(rows, pairs, outcome.studies, spec, completed.stand_ins),
+        ),
+    )
+
+
+def worthwhile_of(spec: Mapping[str, Any], metric: str) -> float | None:
+    """The smallest difference of test scores that matters: the spec's, else 0.01 of a metric in 0..1; None: any may,
+    or it is not told."""
+    given = spec.get("worthwhile")
+    if given is None:
+        return WORTHWHILE if metric in UNIT_METRICS else None
+    return float(given) or None
+
+
+def _unfinished(studies: Sequence[StudyOutcome], spec: Mapping[str, Any]) -> str | None:
+    """Why nothing is claimed yet: a verdict after each seed that has ended would be one more look than there are."""
+    planned = len(spec.get("strategies") or ()) * len(spec.get("seeds") or ())
+    if len(studies) < planned or any(study.state is not StudyState.FINISHED for study in studies):
+        return "not all searches have ended"
+    return None
+
+
+def _baseline(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> StrategyRow:
+    """The strategy that the spec names, else the one of kind `defaults`, else the first."""
+    by_name = {row.strategy: row for row in rows}
+    named = by_name.get(str(spec.get("baseline")))
+    return named or next((row for row in rows if row.kind == DEFAULTS), rows[0])
+
+
+def _strategy_row(
+    studies: Sequence[StudyOutcome],
+    tests: Sequence[Scored | None],
+    origins: Mapping[tuple[str, int], str | None],
+    anytime: Anytime,
+    target: float | None,
+    price: Price | None,
+) -> StrategyRow:
+    rows = tuple(
+        study_row(study, test, origins[study.strategy, study.seed]) for study, test in zip(studies, tests, strict=True)
+    )
+    states = {state: sum(study.count(state) for study in studies) for state in TrialState}
+    cost = sum(row.device_seconds for row in rows)
+    confirming = sum(one.device_seconds for study in studies for one in study.confirmations)
+    gaps = [row.confirmed.gap for row in rows if row.confirmed]
+    all_scored = [test for test in tests if test is not None]
+    return StrategyRow(
+        strategy=studies[0].strategy,
+        kind=studies[0].kind,
+        studies=rows,
+        best=_best_study(rows, studies[0].mode),
+        median_validation=_median(row.chosen.validation for row in rows if row.chosen),
+        median_test=_median(row.test for row in rows if row.test is not None),
+        test=mean_of(all_scored, studies[0].metric) if len(all_scored) == len(studies) else None,
+        worst_test=_worst(all_scored, studies[0].mode),
+        middle_test=interquartile_mean([test.score for test in all_scored]),
+        gap=float(np.mean(gaps)) if gaps else None,
+        anytime=anytime,
+        reach=None if target is None else reach_of(anytime.curves, studies[0].mode, target),
+        device_seconds=cost,
+        confirming=confirming,
+        money=None if price is None else price.of(cost + confirming),
+        epochs=sum(row.epochs for row in rows),
+        trials=sum(len(study.trials) for study in studies),
+        completed=states[TrialState.COMPLETED],
+        stopped=states[TrialState.STOPPED],
+        failed=states[TrialState.FAILED],
+        running=states[TrialState.RUNNING],
+    )
+
+
+def interquartile_mean(scores: Sequence[float]) -> float | None:
+    """The mean without the best and the worst quarter of `scores`, rounded down: of three all, of five the middle
+    three. None without scores."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(scores, 0.25)) if scores else None
+
+
+def _worst(tests: Sequence[Scored], mode: str) -> float | None:
+    return (min if mode == "max" else max)((test.score for test in tests), default=None)
+
+
+def _worst_final(curves: Iterable[Sequence[Curve]], mode: str) -> float | None:
+    """The median final score of the strategy that has the worst one: each reaches it with half of its seeds."""
+    finals = [_median(curve.steps[-1].score for curve in found if curve.steps) for found in curves]
+    known = [final for final in finals if final is not None]
+    return (min if mode == "max" else max)(known, default=None)
+
+
+def _judged_by(study: StudyRow) -> float | None:
+    """The validation score that speaks for a study: the confirmed one where there is one."""
+    if study.confirmed is not None:
+        return study.confirmed.mean
+    return None if study.chosen is None else study.chosen.validation
+
+
+def _best_study(rows: Sequence[StudyRow], mode: str) -> StudyRow | None:
+    # A search's own score is too good to stand beside confirmed ones.
+    comparable = [row for row in rows if row.confirmed] or rows
+    sign = 1 if mode == "max" else -1
+    scores = [(sign * score, row) for row in comparable if (score := _judged_by(row)) is not None]
+    return max(scores, key=lambda pair: pair[0], default=(None, None))[1]
+
+
+def _best(rows: Iterable[StrategyRow], mode: str) -> StrategyRow | None:
+    by_study: Mapping[int, StrategyRow] = {id(row.best): row for row in rows if row.best}
+    studies = [row.best for row in by_study.values() if row.best]
+    best = _best_study(studies, mode)
+    return None if best is None else by_study[id(best)]
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return float(np.median(found)) if found else None

@@ -1,0 +1,204 @@
+"""A comparison as text: tables for the terminal, Markdown, JSON, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import IO, TYPE_CHECKING, Any
+
+import yaml
+
+from trainables.spec import TUNABLES, Value
+from trainables.user_trainer.suggested import asked_for
+from tuning.comparison import Chosen, Comparison, StrategyRow, StudyRow
+from tuning.comparison.tables import INTERVAL, NUMBERS, Table, tables_of
+from tuning.outcome.results import HP_SPACE, Stretch
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+CSV_COLUMNS = (
+    *("strategy", "kind", "seed", "validation", "confirmed", "test", "test_low", "test_high", "mean_rank"),
+    *("cost_to_target", "device_seconds", "confirming", "money", "epochs", "reports"),
+    *("trials", "completed", "stopped", "failed", "running"),
+)
+COMPARISON_VERSION = 4  # of the JSON; moves when a key does
+
+
+def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
+    """Prints which configuration to use, the tables, the verdict, the caveats, and the configuration ready to copy.
+
+    80 columns are enough.
+    """
+    console = console_for(file)
+    console.print(f"{comparison.experiment}: {_scores_in(comparison)}", highlight=False)
+    console.print(comparison.advice, highlight=False, style="bold")
+    for table in tables_of(comparison):
+        console.print(rich_table(table))
+    console.print(comparison.verdict, highlight=False, style="bold")
+    for caveat in comparison.caveats:
+        console.print(f"- {caveat}", highlight=False)
+    console.print()
+    # As it is: a wrapped line would no longer be YAML.
+    console.print(best_configuration(comparison), highlight=False, soft_wrap=True)
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """The same as Markdown."""
+    lines = [f"## {comparison.experiment}", "", f"{_scores_in(comparison)}.", "", f"**{comparison.advice}**", ""]
+    for table in tables_of(comparison):
+        lines += [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+        lines += [f"| {' | '.join(line.cells)} |" for line in table.lines]
+        lines.append("")
+    lines += [f"**{comparison.verdict}**", "", *(f"- {caveat}" for caveat in comparison.caveats), ""]
+    return "\n".join([*lines, "```yaml", best_configuration(comparison), "```"]) + "\n"
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """One line per strategy and seed, and one per strategy over its seeds (seed: all), with a header; plain numbers."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    ranks = {rank.strategy: rank.mean for rank in comparison.ranks}
+    for row in comparison.rows:
+        for study in row.studies:
+            writer.writerow({"strategy": row.strategy, "kind": row.kind, **_study_values(study)})
+        values = _strategy_values(row)
+        writer.writerow({"strategy": row.strategy, "kind": row.kind, **values, "mean_rank": ranks.get(row.strategy)})
+    return text.getvalue()
+
+
+def comparison_json(comparison: Comparison) -> str:
+    """All fields of the comparison, named as in `tuning.comparison`; named tuples as mappings."""
+    plain = {"schema_version": COMPARISON_VERSION, **asdict(comparison)}
+    return json.dumps(mappings(plain), indent=2, allow_nan=False)
+
+
+def best_configuration(comparison: Comparison) -> str:
+    """YAML lines for a spec's `fixed:`, with a comment on where they come from. Defaults that no strategy chose are
+    left out: the spec has them anyway.
+    """
+    row = comparison.best
+    if row is None or row.best is None or row.best.chosen is None:
+        return "# no trial has reported a score yet"
+    confirmed = row.best.confirmed
+    chosen = row.best.chosen if confirmed is None else confirmed.configuration
+    origin = f"{row.strategy}, seed {row.best.seed}, trial {chosen.name} after epoch {chosen.epoch:g}"
+    again = "" if confirmed is None else f", confirmed {confirmed.mean:.4f} over {len(confirmed.seeds)} trainings"
+    lines = [
+        f"# best configuration: {origin}",
+        f"# validation {comparison.metric} {chosen.validation:.4f}{again}; what is not named has its default",
+    ]
+    if len(chosen.schedule) > 1:
+        lines += ["# It is a schedule: what stands below are the values at its end. In force were", *_schedule(chosen)]
+    if chosen.hp_space is not None:
+        lines.append("# Below is what the function asks for; what it returns for that was in force.")
+    given = {} if chosen.hp_space is None else {HP_SPACE: chosen.hp_space}
+    return "\n".join([*lines, yaml.safe_dump({**given, "fixed": _to_copy(chosen)}, sort_keys=False).rstrip()])
+
+
+def _to_copy(chosen: Chosen) -> dict[str, Value]:
+    def is_default(name: str, value: Value) -> bool:
+        return name not in chosen.searched and name in TUNABLES and value == TUNABLES[name].default
+
+    if chosen.hp_space is not None:
+        return {name: value for name, value in asked_for(chosen.params).items() if name in chosen.searched}
+    return {name: value for name, value in chosen.params.items() if not is_default(name, value)}
+
+
+def _schedule(chosen: Chosen) -> list[str]:
+    """One comment line per stretch, with the values that change along the schedule."""
+    moving = [
+        name for name in chosen.params if len({repr(stretch.params.get(name)) for stretch in chosen.schedule}) > 1
+    ]
+
+    def line(stretch: Stretch) -> str:
+        values = {name: stretch.params.get(name) for name in moving}
+        return f"#   epochs {stretch.start:g} to {stretch.end:g}: {shown_params(values)}"
+
+    return [line(stretch) for stretch in chosen.schedule]
+
+
+def rich_table(table: Table) -> RichTable:
+    """`table` for the terminal."""
+    drawn = empty_table(*table.columns)
+    for line in table.lines:
+        drawn.add_row(*line.cells, style=line.emphasis or None)
+    return drawn
+
+
+def empty_table(*columns: str) -> RichTable:
+    """For the terminal; its columns are one blank apart."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for column in columns:
+        side = "right" if column in NUMBERS else "left"
+        table.add_column(column, justify=side, overflow="fold", no_wrap=column.endswith(INTERVAL))  # type: ignore[arg-type]
+    return table
+
+
+def _study_values(study: StudyRow) -> dict[str, object]:
+    interval = study.interval
+    return {
+        "seed": study.seed,
+        "validation": None if study.chosen is None else study.chosen.validation,
+        "confirmed": None if study.confirmed is None else study.confirmed.mean,
+        "test": study.test,
+        "test_low": None if interval is None else interval.low,
+        "test_high": None if interval is None else interval.high,
+        "device_seconds": study.device_seconds,
+        "epochs": study.epochs,
+        "reports": study.reports,
+    }
+
+
+def _strategy_values(row: StrategyRow) -> dict[str, object]:
+    interval = None if row.test is None else row.test.interval
+    names = ("device_seconds", "confirming", "money", "epochs", "trials", "completed", "stopped", "failed", "running")
+    return {
+        "seed": "all",
+        "validation": row.median_validation,
+        "test": None if row.test is None else row.test.value,
+        "test_low": None if interval is None else interval.low,
+        "test_high": None if interval is None else interval.high,
+        "cost_to_target": None if row.reach is None else row.reach.median,
+        **{name: getattr(row, name) for name in names},
+    }
+
+
+def _scores_in(comparison: Comparison) -> str:
+    better = "higher" if comparison.mode == "max" else "lower"
+    return f"{comparison.metric}, {better} is better; device: {comparison.device}"
+
+
+def shown_params(params: Mapping[str, Value]) -> str:
+    """Values to three digits."""
+    shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in params.items()}
+    return ", ".join(f"{name}={value}" for name, value in shown.items())
+
+
+def mappings(value: Any) -> Any:
+    """Named tuples as mappings, tuples as lists, NaN as null."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): mappings(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
+    return [mappings(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def console_for(file: IO[str] | None) -> Console:
+    """Plain text, 80 columns, where `file` is no terminal."""
+    from rich.console import Console
+
+    # Brackets are intervals, not markup. In a notebook rich would show what is meant for `file` instead of writing it.
+    return Console(file=file or sys.stdout, markup=False, force_jupyter=None if file is None else False)

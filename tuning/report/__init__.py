@@ -1,0 +1,1 @@
+"""How results are shown: the page, and what commands print about data and runs."""

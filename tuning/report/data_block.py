@@ -1,0 +1,164 @@
+"""What the data of an experiment came to, as lines of text: for `tunefleet validate` and the header of a run."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainables.data.warnings import warnings_of
+from trainables.models.files import resolve_model
+from trainables.tasks import find_task
+from trainables.tasks.delimited import SEPARATORS
+from trainables.tasks.summary import DataSummary, FileRead, SplitSummary, TokenSummary
+from trainables.wording import counted, percent
+from tuning.spec.models import ExperimentSpec
+
+SHOWN_CLASSES, SHOWN_FILES = 8, 6
+WIDTH = 118  # characters of a line
+MOST_ROWS = 2000  # of each split that `validate` tokenises: a second's work
+
+
+def summary_here(spec: ExperimentSpec) -> DataSummary | None:
+    """Returns what can be told of the data on this machine without a network.
+
+    The rows where they are local, their tokens where the model's folder is; None where the rows are not, or the
+    trainable reads its own.
+
+    Raises:
+        TaskError, ModelError: the rows, or the model's tokenizer, cannot be used.
+    """
+    if spec.trainable != "finetune" or find_task(spec.task).options(spec.data).hub is not None:
+        return None
+    from trainables.data.encoding import DEFAULT_MAX_LENGTH
+    from trainables.data.summarising import summarise
+
+    if not Path(resolve_model(spec.model)).is_dir():
+        return find_task(spec.task).load(spec.data).summary
+    return summarise(spec, shortest(spec) or DEFAULT_MAX_LENGTH, most=MOST_ROWS)
+
+
+def shortest(spec: ExperimentSpec) -> int | None:
+    """The least number of tokens per row that any trial may cut to; None: the default."""
+    fixed = spec.fixed.get("data.max_length", spec.data.max_length)
+    spaces = (spec.space_of(strategy).root.get("data.max_length") for strategy in spec.strategies)
+    stated = [value for space in spaces if space is not None for _, value in space.stated()]
+    lengths = [int(value) for value in (*stated, *([] if fixed is None else [fixed])) if isinstance(value, int | float)]
+    return min(lengths, default=None)
+
+
+def data_lines(summary: DataSummary, metric: str) -> Iterator[str]:
+    """The block, line by line: where the rows are from, each split, what was left out, how texts become tokens, and
+    what is suspicious.
+
+    Args:
+        metric: the objective's; of which class f1 is, is told where it is that.
+    """
+    source, files = _short(summary.source), [_short_file(file, summary.source) for file in summary.files]
+    if [file.path for file in files] == [source]:
+        yield f"data: {file_in_words(files.pop())}"
+    else:
+        yield f"data: {source}"
+    for file in files[:SHOWN_FILES]:
+        yield f"  {file_in_words(file)}"
+    if len(summary.files) > SHOWN_FILES:
+        yield f"  and {len(summary.files) - SHOWN_FILES} more files"
+    for name, split in summary.splits.items():
+        yield f"  {name:10} {counted(split.rows, 'row')}: {labels_in_words(split)}"
+        if name in summary.tokens:
+            yield f"  {'':10} {tokens_in_words(summary.tokens[name], split.rows)}"
+    for out in _left_out(summary):
+        yield f"  left out: {out}"
+    for line in shared_in_words(summary):
+        yield f"  {line}"
+    if summary.positive is not None and metric == "f1":
+        yield f"  f1 is that of the class {summary.positive!r}; data.positive names another"
+    if how := tokenizer_in_words(summary):
+        yield f"  {how}"
+    for warning in warnings_of(summary):
+        yield from textwrap.wrap(f"  WARNING {warning}", WIDTH, subsequent_indent=" " * 10, break_long_words=False)
+
+
+def labels_in_words(split: SplitSummary) -> str:
+    """The classes with their rows, or the range of the numbers."""
+    if split.value_range is not None:
+        low, mean, high = split.value_range
+        return f"{low:g} to {high:g}, mean {mean:.4g}"
+    shown = [f"{name} {rows:,}" for name, rows in list(split.classes.items())[:SHOWN_CLASSES]]
+    more = len(split.classes) - len(shown)
+    return ", ".join([*shown, *([f"and {more} more classes"] if more else [])])
+
+
+def tokens_in_words(tokens: TokenSummary, rows: int) -> str:
+    """Says how long the texts of a split of `rows` rows are, and what of them is cut."""
+    of = "" if tokens.rows == rows else f" (of its first {tokens.rows:,} rows)"
+    length = f"median {tokens.median:,} tokens, longest {tokens.longest:,}{of}"
+    if not tokens.cut_rows:
+        return f"{length}; none is cut"
+    share = tokens.cut_rows / tokens.rows
+    lost = f"{percent(tokens.lost_share)} of tokens lost"
+    return f"{length}; {counted(tokens.cut_rows, 'row')} cut ({percent(share)}), {lost}"
+
+
+def left_out(summary: DataSummary) -> str:
+    """Rows that stand in no split, and why; empty where there are none."""
+    return "; ".join(_left_out(summary))
+
+
+def _left_out(summary: DataSummary) -> list[str]:
+    counts = ((summary.duplicates, "with a text that stands in the data already"), (summary.empty, "without a text"))
+    told = [f"{counted(rows, 'row')} {why}" for rows, why in counts if rows]
+    for split, rows in summary.unlabelled.items():
+        instead = f": test rows are from {summary.instead}" if split == "test" else ""
+        told.append(f"{counted(rows, 'row')} of {split} without labels{instead}")
+    return told
+
+
+def shared_in_words(summary: DataSummary) -> Iterator[str]:
+    """What two splits have in common besides what was left out: texts that are nearly the same, and groups; and whether
+    the search seeds share the splits."""
+    if summary.cuts > 1:
+        cut = "its own cut into train and validation (told: the first)"
+        yield f"each of {summary.cuts} search seeds has {cut}, and all have this test split"
+    if near := summary.near_duplicates:
+        told = " and ".join(f"{counted(rows, 'row')} of {name}" for name, rows in near.items())
+        yield f"near-duplicates: {told} as in another split but for case, punctuation or white space (kept)"
+    if summary.group is not None:
+        shared = f"{summary.shared_groups:,} in two splits" if summary.shared_groups else "none in two splits"
+        yield f"groups: {summary.groups:,} of {summary.group}, {shared}"
+
+
+def tokenizer_in_words(summary: DataSummary) -> str | None:
+    """The vocabulary and the padding; None where no tokenizer is known yet."""
+    how = summary.tokenizer
+    if how is None:
+        return None
+    return (
+        f"tokenizer: {how.vocabulary:,} tokens, at most {how.max_length:,} per row; {how.padding_side} padding with "
+        f"{how.pad_token} ({how.pad_id})"
+    )
+
+
+def file_in_words(file: FileRead) -> str:
+    """A file and how it was read."""
+    quotes = {True: "quoted", False: "without quoting", None: None}[file.quoted]
+    separator = None if file.separator is None else f"separator {SEPARATORS.get(file.separator, file.separator)}"
+    how = ", ".join(part for part in (file.encoding, separator, quotes, file.shape) if part)
+    several = f" on {file.lines:,} lines" if file.lines not in (None, file.rows) else ""
+    return f"{file.path} ({file.split}): {counted(file.rows, 'row')}{several}{f'; {how}' if how else ''}"
+
+
+def _short_file(file: FileRead, source: str) -> FileRead:
+    """With its path as from the folder that is the source, where it lies there."""
+    below = os.path.relpath(file.path, source) if os.path.isdir(source) else ".."
+    return file.model_copy(update={"path": _short(file.path) if below.startswith("..") else below})
+
+
+def _short(place: str) -> str:
+    """A path as a person would write it here: without `..`, and without this folder in front."""
+    if not Path(place).is_absolute():
+        return place
+    plain = os.path.normpath(place)
+    here = os.path.relpath(plain)
+    return here if len(here) < len(plain) else plain

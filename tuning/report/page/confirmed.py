@@ -1,0 +1,121 @@
+"""Seeds and confirmation: what each seed's search found, what its choice scored when it was trained again, and on test.
+
+The search keeps the best of many noisy scores, so that score is too high; by how much is the winner's curse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from tuning.comparison import Comparison, StrategyRow, StudyRow
+from tuning.outcome.results import ExperimentOutcome
+from tuning.report.page.figure import Figure, Table, View, number, plain, plot_of
+
+
+class SeedInfo(NamedTuple):
+    """One study: a strategy with one seed of its search."""
+
+    strategy: str
+    seed: int
+    searched: float  # the best validation score of the search
+    confirmed: tuple[float, ...]  # validation scores of the confirmed configuration, one per training
+    mean: float | None  # of these
+    gap: float | None  # how much too good the search's best looked
+    test: float | None
+
+
+def seed_figure(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
+    """One drawing: a row per strategy and seed."""
+    infos = [info for row in comparison.rows for study in row.studies if (info := seed_info(row, study)) is not None]
+    return Figure(
+        id="seeds",
+        title="Found, confirmed, tested",
+        about="A row per strategy and seed of its search: the best validation score that the search saw, those of the "
+        "confirmed configuration trained again with other seeds, and the one look at the test split.",
+        views=(View("all seeds", _summary(infos), _draw(infos, comparison.metric, colours)),) if infos else (),
+        table=Table(
+            ("strategy", "seed", "searched", "confirmed (mean)", "trainings", "gap", "test"),
+            tuple((i.strategy, i.seed, i.searched, i.mean, len(i.confirmed), i.gap, i.test) for i in infos),
+        ),
+        missing=None if infos else "no trial has reported a score yet.",
+    )
+
+
+def seed_info(row: StrategyRow, study: StudyRow) -> SeedInfo | None:
+    """Of one study; None before the first report."""
+    if study.chosen is None:
+        return None
+    again = study.confirmed
+    return SeedInfo(
+        row.strategy,
+        study.seed,
+        study.chosen.validation,
+        again.validation if again else (),
+        again.mean if again else None,
+        again.gap if again else None,
+        study.test,
+    )
+
+
+def confirmation_table(outcome: ExperimentOutcome) -> Table:
+    """Every training of a confirmation."""
+    metric = outcome.studies[0].metric
+    return Table(
+        ("strategy", "seed", "rank", "trial", "training seed", "searched", "validation", "test", "device-s", "error"),
+        tuple(
+            (
+                study.strategy,
+                study.seed,
+                c.rank,
+                study.name_of(c.trial),
+                c.seed,
+                c.searched,
+                c.validation.get(metric) if c.validation else None,
+                c.test.get(metric) if c.test else None,
+                c.device_seconds,
+                c.error,
+            )
+            for study in outcome.studies
+            for c in study.confirmations
+        ),
+    )
+
+
+def _draw(infos: Sequence[SeedInfo], metric: str, colours: Mapping[str, str]) -> dict[str, Any]:
+    import plotly.graph_objects as go
+
+    drawing = go.Figure()
+    for label, symbol, scores in (
+        ("search's best, on validation", "circle-open", [(info, info.searched) for info in infos]),
+        ("trained again, on validation", "line-ns", [(info, score) for info in infos for score in info.confirmed]),
+        ("test", "diamond", [(info, info.test) for info in infos if info.test is not None]),
+    ):
+        shades = [colours[info.strategy] for info, _ in scores]
+        drawing.add_scatter(
+            x=[score for _, score in scores],
+            y=[f"{plain(info.strategy)}, seed {info.seed}" for info, _ in scores],
+            mode="markers",
+            name=label,
+            visible=True if scores else "legendonly",
+            marker={"symbol": symbol, "size": 11, "color": shades, "line": {"width": 2, "color": shades}},
+            hovertemplate=f"%{{y}}: {label} %{{x:.4f}}<extra></extra>",
+        )
+    drawing.update_xaxes(title=plain(metric))
+    drawing.update_yaxes(type="category", autorange="reversed", automargin=True)
+    return plot_of(drawing, height=150 + 26 * len(infos))
+
+
+def _summary(infos: Sequence[SeedInfo]) -> str:
+    again = [(info.searched, info.mean, info.gap) for info in infos if info.mean is not None and info.gap is not None]
+    if not again:
+        return (
+            f"{len(infos)} searches. No configuration was trained again (confirm: in the spec), so by how much the "
+            "search's scores are too good is not known."
+        )
+    searched, mean, gap = (fmean(column) for column in zip(*again, strict=True))
+    return (
+        f"{len(infos)} searches. On average the search's best was {number(searched)}, and the confirmed configuration "
+        f"trained again {number(mean)}: the search looked too good by {number(gap)}."
+    )

@@ -1,0 +1,87 @@
+"""The expected best score of smaller random searches, predicted from the one that was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainables.wording import counted
+from tuning.comparison import Comparison, Expected
+from tuning.report.page.anytime import add_band
+from tuning.report.page.figure import Figure, Table, View, number, plain, plot_of
+
+BY_TRIALS, BY_COST = "over trials", "over device-seconds"
+
+
+def expected_figure(comparison: Comparison, colours: Mapping[str, str], dashes: Mapping[str, str]) -> Figure:
+    """Two drawings, over trials and over device-seconds, with a line and a band per random search."""
+    found, metric = comparison.expected, comparison.metric
+    summary = _summary(found, metric)
+    return Figure(
+        id="expected",
+        title="What a smaller random search would have found",
+        about=f"The expected best validation {metric} of a random search of so many trials, on average over all "
+        "subsets of the trials of each seed (Dodge et al. 2019; the unbiased estimator of Tang et al. 2020). What "
+        "another strategy found for the same cost can be held against it; whether it is better on test, the verdict "
+        "says. Band: meant to hold for all numbers of trials at once in 95 % of experiments, if other "
+        "configurations were drawn (of simulated ones in 90 to 98 %); it ends at half of the trials, for beyond there "
+        "is no band to be trusted. A trial costs what one "
+        "took on average, starts and idle slots included.",
+        views=tuple(
+            View(label, summary, _draw(found, metric, label, colours, dashes)) for label in (BY_TRIALS, BY_COST)
+        )
+        if found
+        else (),
+        table=Table(
+            ("strategy", "trials", "device-seconds", "expected best", "low", "high"),
+            tuple((one.strategy, *point) for one in found for point in _points(one)),
+        ),
+        missing=comparison.no_expected,
+    )
+
+
+def _points(one: Expected) -> zip[tuple[int, float, float, float | None, float | None]]:
+    return zip(one.trials, one.cost, one.expected, one.low, one.high, strict=True)
+
+
+def _draw(
+    found: Sequence[Expected], metric: str, over: str, colours: Mapping[str, str], dashes: Mapping[str, str]
+) -> dict[str, Any]:
+    import plotly.graph_objects as go
+
+    drawing, unit = go.Figure(), "trials" if over == BY_TRIALS else "device-seconds"
+    for one in found:
+        places = one.trials if over == BY_TRIALS else one.cost
+        ends = zip(places, one.low, one.high, strict=True)
+        band = [(place, low, high) for place, low, high in ends if low is not None and high is not None]
+        add_band(drawing, one.strategy, band, colours[one.strategy], shape="linear")
+        drawing.add_scatter(
+            x=places,
+            y=one.expected,
+            mode="lines+markers" if len(places) < 30 else "lines",
+            name=f"{plain(one.strategy)} ({counted(one.draws, 'trial')})",
+            legendgroup=one.strategy,
+            line={"color": colours[one.strategy], "width": 2.4, "dash": dashes[one.strategy]},
+            hovertemplate=f"{plain(one.strategy)}: %{{y:.4f}} expected of %{{x:,.0f}} {unit}<extra></extra>",
+        )
+    drawing.update_xaxes(title=unit, rangemode="tozero")
+    drawing.update_yaxes(title=f"expected best validation {plain(metric)}")
+    return plot_of(drawing, height=400)
+
+
+def _summary(found: Sequence[Expected], metric: str) -> str:
+    return " ".join(f"Expected best validation {metric} of {one.strategy}: {_told(one)}" for one in found)
+
+
+def _told(one: Expected) -> str:
+    """At one trial, at half of them and at all, and what was left out."""
+    places = sorted({0, max(0, one.trials[-1] // 2 - one.trials[0]), len(one.trials) - 1})
+    told = [f"{number(one.expected[p])}{_band(one, p)} of {counted(one.trials[p], 'trial')}" for p in places]
+    left = f" {counted(one.failed, 'trial')} failed and count as worse than any." if one.failed else ""
+    cut = f" {counted(one.cut_off, 'trial')} did not end and count for nothing." if one.cut_off else ""
+    return f"{', '.join(told)}.{left}{cut}"
+
+
+def _band(one: Expected, place: int) -> str:
+    low, high = one.low[place], one.high[place]
+    return "" if low is None or high is None else f" [{number(min(low, high))}, {number(max(low, high))}]"

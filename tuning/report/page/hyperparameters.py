@@ -1,0 +1,253 @@
+"""Which values did well: parallel coordinates, importances and slices, strategy by strategy and all together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from trainables.spec import Value
+from tuning.outcome.results import ExperimentOutcome
+from tuning.report.page.figure import ALL, SCALE, Figure, Table, View, cell, listed, number, plain, plot_of, wants_log
+from tuning.report.page.importances import importance_figure
+from tuning.report.page.recorded_spec import RecordedSpec
+from tuning.report.page.scored import ScoredTrial, pooled_study, scored_trials, study_of
+from tuning.report.page.winners import TrialKey, Winners, failed_apart, not_drawn
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+    from plotly.graph_objects import Figure as Drawing
+
+FEWEST = 2  # trials of a parallel-coordinates plot or a slice
+COLUMN = 240  # CSS pixels of one axis or slice
+MISSING, NOT_APPLICABLE = "None", "n/a"  # as Optuna calls a value that a trial has not got, and as the page does
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+WINNERS_WIDTH = 5  # CSS pixels of the winner's line; the others' are 1.2
+
+
+class Group(NamedTuple):
+    """The trials that one view shows."""
+
+    trials: list[ScoredTrial]
+    study: Study  # the same trials, in the same order
+    winner: TrialKey | None
+    left_out: int  # failed trials with a score
+
+    @property
+    def params(self) -> list[str]:
+        """The hyperparameters that some of its trials have, sorted."""
+        return sorted({param for trial in self.trials for param in trial.params})
+
+    @property
+    def axes(self) -> list[str]:
+        """The names of the study's values, as Optuna draws them from left to right."""
+        return sorted({param for trial in self.study.trials for param in trial.params})
+
+    def summary(self, name: str, metric: str) -> str:
+        """The view in words."""
+        scores = [trial.score for trial in self.trials]
+        told = f"{name}: {len(scores)} trials over {listed(self.params)}; "
+        told += f"{metric} from {number(min(scores))} to {number(max(scores))}."
+        best = next((trial for trial in self.trials if trial.key == self.winner), None)
+        if best is not None:
+            told += f" Winner: trial {best.trial} of {best.strategy}, seed {best.seed}, {number(best.score)}."
+        return told + not_drawn(self.left_out, "the table of trials has them")
+
+
+def hyperparameter_figures(
+    outcome: ExperimentOutcome, spec: RecordedSpec, chosen: Winners, colours: Mapping[str, str]
+) -> list[Figure]:
+    """Parallel coordinates, importances and slices: a view of all strategies where there are several, and one per
+    strategy, its seeds together."""
+    metric = outcome.studies[0].metric
+    groups = _groups(outcome, spec, chosen)
+    searched = {name: group.trials for name, group in groups.items() if name != ALL}
+    table = _table(searched, metric)
+    missing = None if groups else f"it needs {FEWEST} trials of a strategy with a score and different values."
+
+    def views(draw: Callable[[str, Group], Drawing], more: int) -> tuple[View, ...]:
+        return tuple(
+            View(
+                name,
+                group.summary(name, metric),
+                plot_of(draw(name, group), height=420),
+                COLUMN * (len(group.params) + (more if name == ALL else 1)),  # one for the score, or the scale
+            )
+            for name, group in groups.items()
+        )
+
+    def parallel(name: str, group: Group) -> Drawing:
+        return _parallel(group, metric)
+
+    def slices(name: str, group: Group) -> Drawing:
+        return _pooled_slices(group, metric, colours) if name == ALL else _slices(group, metric)
+
+    return [
+        Figure(
+            "parallel",
+            "Parallel coordinates",
+            "Each line is a trial; it crosses each axis at the value in force when the trial reached its best score. "
+            "The thickest is the winner's.",
+            views(parallel, 2),  # and one that tells the strategies apart
+            table,
+            missing,
+        ),
+        importance_figure(searched, {name: groups[name].study for name in searched}),
+        Figure(
+            "slices",
+            "Slices",
+            "The best score of each trial over each hyperparameter alone; the star is the winner's.",
+            views(slices, 0),
+            table,
+            missing,
+        ),
+    ]
+
+
+def _groups(outcome: ExperimentOutcome, spec: RecordedSpec, chosen: Winners) -> dict[str, Group]:
+    """The views by label: all strategies first."""
+    apart, mode = failed_apart(outcome, chosen), outcome.studies[0].mode
+    found: dict[str, Group] = {}
+    for name in dict.fromkeys(study.strategy for study in outcome.studies):
+        trials = scored_trials([study for study in outcome.studies if study.strategy == name], apart)
+        if len(trials) >= FEWEST and any(trial.params for trial in trials):
+            left_out = sum(key.strategy == name for key in apart)
+            found[name] = Group(trials, study_of(trials, spec.space(name), mode), chosen.of.get(name), left_out)
+    if len(found) < 2:
+        return found
+    together = scored_trials([study for study in outcome.studies if study.strategy in found], apart)
+    return {ALL: Group(together, pooled_study(together, mode), chosen.overall, len(apart)), **found}
+
+
+def _parallel(group: Group, metric: str) -> Drawing:
+    """Optuna's blues are for white paper: the best end of its scale is not seen on a dark one."""
+    from optuna.study import StudyDirection
+    from optuna.visualization import plot_parallel_coordinate
+    from plotly.colors import sample_colorscale
+
+    drawing = plot_parallel_coordinate(group.study, target_name=f"validation {metric}")
+    lines = [trace for trace in drawing.data if trace.mode == "lines"]  # one per trial, see `_as_drawn`
+    others = [trace for trace in drawing.data if trace.mode != "lines"]
+    for line in lines:  # its first point is its score, from 0 to 1
+        share = line.y[0] if group.study.direction is StudyDirection.MAXIMIZE else 1 - line.y[0]
+        line.line.color = sample_colorscale([list(stop) for stop in SCALE], [share])[0]
+    for trace in others:
+        if trace.marker.colorscale is not None:
+            trace.marker.colorscale = SCALE
+    _say_what_is_missing(drawing, group)
+    winner = next((i for i, trial in enumerate(_as_drawn(group)) if trial.key == group.winner), None)
+    if winner is not None and len(lines) == len(group.trials):
+        lines[winner].update(line={"width": WINNERS_WIDTH}, opacity=1.0)
+        lines.append(lines.pop(winner))  # on top of the others
+    drawing.data = (*lines, *others)
+    drawing.update_layout(width=None)
+    return drawing
+
+
+def _as_drawn(group: Group) -> list[ScoredTrial]:
+    """The trials in the order of Optuna's lines: by choices among numbers, then as they are."""
+    from optuna.distributions import CategoricalDistribution
+
+    def by_choice(pair: tuple[ScoredTrial, FrozenTrial]) -> list[float]:
+        values = (pair[1].params.get(name, -math.inf) for name in numbers)
+        return [float(value) for value in values]
+
+    study = group.study.trials
+    numbers = [
+        name
+        for name in group.axes
+        if any(isinstance(trial.distributions.get(name), CategoricalDistribution) for trial in study)
+        and _numbers([trial.params[name] for trial in study if name in trial.params])
+    ]
+    return [trial for trial, _ in sorted(zip(group.trials, study, strict=True), key=by_choice)]
+
+
+def _say_what_is_missing(drawing: Drawing, group: Group) -> None:
+    """Optuna leads the line of a trial that has not got a value to a tick called None."""
+    trials = group.study.trials
+    missing = (any(name not in trial.params for trial in trials) for name in group.axes)
+    axes = {axis for axis, some in enumerate(missing, start=1) if some}  # the first one is the score's
+    for annotation in drawing.layout.annotations:
+        if annotation.text == MISSING and annotation.x in axes:
+            annotation.text = NOT_APPLICABLE
+    for line in drawing.data:
+        if line.customdata is not None:
+            line.customdata = [
+                (name, NOT_APPLICABLE if axis in axes and value == MISSING else value)
+                for axis, (name, value) in enumerate(line.customdata)
+            ]
+
+
+def _slices(group: Group, metric: str) -> Drawing:
+    from optuna.visualization import plot_slice
+
+    drawing = plot_slice(group.study, target_name=f"validation {metric}")
+    for trace in drawing.data:
+        if trace.marker.colorscale is not None:
+            trace.marker.colorscale = SCALE
+    _add_stars(drawing, group, several=len(group.params) > 1)
+    drawing.update_layout(width=None)
+    return drawing
+
+
+def _pooled_slices(group: Group, metric: str, colours: Mapping[str, str]) -> Drawing:
+    """A colour and a symbol per strategy."""
+    from plotly.subplots import make_subplots
+
+    drawing = make_subplots(rows=1, cols=len(group.params), shared_yaxes=True)
+    for column, name in enumerate(group.params, start=1):
+        values: list[Value] = [trial.params[name] for trial in group.trials if name in trial.params]
+        for index, strategy in enumerate(colours):
+            own = [t for t in group.trials if t.strategy == strategy and name in t.params]
+            drawing.add_scatter(
+                x=[cell(trial.params[name]) for trial in own],
+                y=[trial.score for trial in own],
+                mode="markers",
+                name=plain(strategy),
+                legendgroup=strategy,
+                showlegend=column == 1,
+                marker={"color": colours[strategy], "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7},
+                hovertemplate=f"{plain(strategy)}: %{{y:.4f}} at %{{x}}<extra></extra>",
+                row=1,
+                col=column,
+            )
+        kind = "log" if wants_log(values) else "linear" if _numbers(values) else "category"
+        drawing.update_xaxes(title=plain(name), type=kind, row=1, col=column)
+    drawing.update_yaxes(title=f"validation {plain(metric)}", row=1, col=1)
+    _add_stars(drawing, group, several=True)
+    drawing.update_layout(showlegend=True)
+    return drawing
+
+
+def _add_stars(drawing: Drawing, group: Group, *, several: bool) -> None:
+    """Marks the winner in each slice."""
+    best = next((trial for trial in group.trials if trial.key == group.winner), None)
+    for column, name in enumerate(group.params, start=1):
+        if best is None or name not in best.params:
+            continue
+        drawing.add_scatter(
+            x=[cell(best.params[name])],
+            y=[best.score],
+            mode="markers",
+            showlegend=False,
+            marker={"symbol": "star-open", "size": 17, "color": "#b8487c", "line": {"width": 2}},
+            hovertemplate=f"winner, trial {plain(best.trial)}: %{{y:.4f}} at %{{x}}<extra></extra>",
+            **({"row": 1, "col": column} if several else {}),
+        )
+
+
+def _numbers(values: Sequence[Value]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _table(searched: Mapping[str, Sequence[ScoredTrial]], metric: str) -> Table:
+    names = list(dict.fromkeys(name for trials in searched.values() for t in trials for name in t.params))
+    return Table(
+        ("strategy", "seed", "trial", metric, *names),
+        tuple(
+            (strategy, trial.seed, trial.trial, trial.score, *(cell(trial.params.get(name)) for name in names))
+            for strategy, trials in searched.items()
+            for trial in trials
+        ),
+    )

@@ -1,0 +1,74 @@
+"""How much each hyperparameter mattered: Optuna's PED-ANOVA, strategy by strategy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tuning.report.page.figure import Figure, Table, View, listed, number, plot_of
+from tuning.report.page.scored import ScoredTrial
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+FEWEST_IMPORTANCES = 20  # below, the best tenth that PED-ANOVA looks at is one trial
+BEST = 5  # trials that PED-ANOVA wants among the best
+
+
+def importance_figure(searched: Mapping[str, Sequence[ScoredTrial]], studies: Mapping[str, Study]) -> Figure:
+    """Draws a view per strategy with trials enough. Strategies are not put together: PED-ANOVA compares the best trials
+    with all of them, and how those lie is the strategy's doing."""
+    from optuna.exceptions import ExperimentalWarning
+
+    found: dict[str, dict[str, float]] = {}
+    for name, trials in searched.items():
+        if len(trials) >= FEWEST_IMPORTANCES and len({param for trial in trials for param in trial.params}) > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                found[name] = importances(studies[name])
+    few = [f"{name} has {len(trials)}" for name, trials in searched.items() if name not in found]
+    why = f"it needs {FEWEST_IMPORTANCES} trials of a strategy with a score, and two hyperparameters"
+    return Figure(
+        id="importances",
+        title="Hyperparameter importances",
+        about="PED-ANOVA (Watanabe et al., IJCAI 2023): how much the values of the best tenth of the trials (at least "
+        f"{BEST}) stand out from those of all; shares of 1. A search that looks near good values makes them smaller.",
+        views=tuple(
+            View(
+                name,
+                f"{name}: {listed([f'{n} {number(v)}' for n, v in shares.items()])}.",
+                _bars(studies[name], len(shares)),
+            )
+            for name, shares in found.items()
+        ),
+        table=Table(
+            ("strategy", "hyperparameter", "importance"),
+            tuple((name, param, share) for name, shares in found.items() for param, share in shares.items()),
+        ),
+        missing=None if found else f"{why}{': ' + listed(few) if few else ''}.",
+    )
+
+
+def importances(study: Study) -> dict[str, float]:
+    """Hyperparameter -> share of 1, the most important first."""
+    from optuna.importance import get_param_importances
+
+    return get_param_importances(study, evaluator=_evaluator(study))
+
+
+def _evaluator(study: Study) -> PedAnovaImportanceEvaluator:
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+    return PedAnovaImportanceEvaluator(target_quantile=max(0.1, BEST / len(study.trials)))
+
+
+def _bars(study: Study, count: int) -> dict[str, Any]:
+    from optuna.visualization import plot_param_importances
+
+    drawing = plot_param_importances(study, evaluator=_evaluator(study))
+    drawing.update_traces(textposition="auto", cliponaxis=True)  # Optuna's labels leave the drawing
+    drawing.update_xaxes(title="importance", range=[0, 1])
+    drawing.update_yaxes(title=None, automargin=True)
+    return plot_of(drawing, height=110 + 44 * count)

@@ -1,0 +1,213 @@
+"""Learning curves: the validation score of every trial, epoch by epoch; the winner's line is the thick one.
+
+Failed trials have a view of their own. The score at which one broke off, often that of chance, is no result, and on one
+scale with the others it would press their lines together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trainables.reporting import Report
+from trainables.wording import counted
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
+from tuning.report.page.figure import ALL, STATE_COLOURS, WINNER, Figure, Table, View, listed, number, plain, plot_of
+from tuning.report.page.winners import TrialKey, Winners, failed_apart, not_drawn
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Drawing
+
+FADED = 0.35
+FAILED = "failed trials"  # the view that shows these alone
+HOVER = "%{text}<br>epoch %{x:g}: %{y:.4f}<extra></extra>"
+
+
+class TrialCurve(NamedTuple):
+    """One trial's scores. After an exploit the weights are a donor's, so the line breaks there."""
+
+    strategy: str
+    seed: int
+    trial: str
+    state: TrialState
+    pieces: tuple[tuple[tuple[float, float], ...], ...]  # of (epoch, score)
+
+    @property
+    def key(self) -> TrialKey:
+        """The name of its trial among those of all studies."""
+        return TrialKey(self.strategy, self.seed, self.trial)
+
+    @property
+    def points(self) -> tuple[tuple[float, float], ...]:
+        """Its (epoch, score) pairs, in order."""
+        return tuple(point for piece in self.pieces for point in piece)
+
+
+class CurveView(NamedTuple):
+    """The curves of one view."""
+
+    label: str
+    curves: tuple[TrialCurve, ...]  # that are drawn
+    left_out: int  # failed trials with a score, which are drawn in the view `FAILED`
+    winner: TrialKey | None  # whose line is the thick one
+
+
+def learning_figure(
+    outcome: ExperimentOutcome, chosen: Winners, colours: Mapping[str, str], dashes: Mapping[str, str]
+) -> Figure:
+    """A view of all strategies where there are several, one per strategy with all its seeds, one of failed trials."""
+    metric, mode = outcome.studies[0].metric, outcome.studies[0].mode
+    curves = [curve for study in outcome.studies for curve in trial_curves(study)]
+    views = []
+    for info in curve_views(curves, chosen, failed_apart(outcome, chosen)):
+        draw = _draw_strategies if info.label in (ALL, FAILED) else _draw_states
+        plot = draw(info, metric, mode, colours, dashes)
+        views.append(View(info.label, _summary(info, metric, mode), plot))
+    return Figure(
+        id="learning",
+        title="Learning curves",
+        about="Each line is a trial: its validation score after each epoch; the thick one is the winner's. Trials that "
+        "their strategy stopped are faded; a line breaks where a PBT member took over another one's weights. Failed "
+        "trials are shown by themselves.",
+        views=tuple(views),
+        table=Table(
+            ("strategy", "seed", "trial", "state", "epoch", metric),
+            tuple((c.strategy, c.seed, c.trial, c.state.value, *point) for c in curves for point in c.points),
+        ),
+        missing=None if views else "no trial has reported a score yet.",
+    )
+
+
+def curve_views(curves: Sequence[TrialCurve], chosen: Winners, apart: Collection[TrialKey]) -> list[CurveView]:
+    """The views that a reader can pick; the trials in `apart` stand in one of their own."""
+    names = list(dict.fromkeys(curve.strategy for curve in curves))
+
+    def view(label: str, own: list[TrialCurve], winner: TrialKey | None) -> CurveView:
+        drawn = tuple(curve for curve in own if curve.key not in apart)
+        return CurveView(label, drawn, len(own) - len(drawn), winner)
+
+    views = [view(ALL, list(curves), chosen.overall)] if len(names) > 1 else []
+    views += [view(name, [c for c in curves if c.strategy == name], chosen.of.get(name)) for name in names]
+    views.append(CurveView(FAILED, tuple(curve for curve in curves if curve.key in apart), 0, None))
+    return [found for found in views if found.curves]
+
+
+def trial_curves(study: StudyOutcome) -> list[TrialCurve]:
+    """The curves of all trials of `study` with a report."""
+    return [
+        TrialCurve(
+            study.strategy,
+            study.seed,
+            trial.name,
+            trial.state,
+            tuple(tuple((r.epoch, r.metrics[study.metric]) for r in piece) for piece in unbroken(trial)),
+        )
+        for trial in study.trials
+        if trial.reports
+    ]
+
+
+def unbroken(trial: TrialOutcome) -> Iterator[tuple[Report, ...]]:
+    """The trial's reports, cut at its exploits: within a piece they are of the same weights."""
+    cuts = {exploit.reports for exploit in trial.lineage if exploit.reports < len(trial.reports)}
+    for start, end in pairwise(sorted({0, *cuts, len(trial.reports)})):
+        yield trial.reports[start:end]
+
+
+def _draw_states(
+    info: CurveView, metric: str, mode: str, colours: Mapping[str, str], dashes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Draws one strategy as a trace per state. Two hundred traces of one line each take seconds to draw."""
+    import plotly.graph_objects as go
+
+    drawing = go.Figure()
+    for state in (TrialState.STOPPED, TrialState.FAILED, TrialState.COMPLETED, TrialState.RUNNING):
+        own = [curve for curve in info.curves if curve.state is state]
+        opacity = FADED if state is TrialState.STOPPED else 0.9
+        line = {"color": STATE_COLOURS[state.value], "width": 1.4}
+        _add_lines(drawing, own, f"{state.value} ({len(own)})", line, opacity)
+    return _finished(drawing, info, metric, mode, WINNER)
+
+
+def _draw_strategies(
+    info: CurveView, metric: str, mode: str, colours: Mapping[str, str], dashes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Draws several strategies; trials that were stopped are a trace of their own."""
+    import plotly.graph_objects as go
+
+    drawing = go.Figure()
+    for name in dict.fromkeys(curve.strategy for curve in info.curves):
+        own = [curve for curve in info.curves if curve.strategy == name]
+        line = {"color": colours[name], "dash": dashes[name], "width": 1.4}
+        stopped = [curve for curve in own if curve.state is TrialState.STOPPED]
+        others = [curve for curve in own if curve.state is not TrialState.STOPPED]
+        _add_lines(drawing, stopped, f"{plain(name)}, stopped ({len(stopped)})", line, FADED)
+        _add_lines(drawing, others, f"{plain(name)} ({len(others)})", line, 0.9)
+    return _finished(drawing, info, metric, mode, colours[info.winner.strategy] if info.winner else WINNER)
+
+
+def _add_lines(
+    drawing: Drawing, curves: Sequence[TrialCurve], name: str, line: Mapping[str, Any], opacity: float
+) -> None:
+    if not curves:
+        return
+    points = [(*point, _told(curve)) if point else (None, None, None) for curve in curves for point in _gapped(curve)]
+    x, y, text = zip(*points, strict=True)
+    drawing.add_scatter(
+        x=x, y=y, text=text, mode="lines+markers", name=name, opacity=opacity, line=line, marker={"size": 4},
+        hovertemplate=HOVER,
+    )  # fmt: skip
+
+
+def _finished(drawing: Drawing, info: CurveView, metric: str, mode: str, colour: str) -> dict[str, Any]:
+    """Adds the winner's line on top and a star at its best score, then titles the axes."""
+    winner = next((curve for curve in info.curves if curve.key == info.winner), None)
+    if winner is not None:
+        points = _gapped(winner)
+        drawing.add_scatter(
+            x=[point[0] if point else None for point in points],
+            y=[point[1] if point else None for point in points],
+            text=[_told(winner)] * len(points),
+            mode="lines",
+            name=f"winner: trial {plain(winner.trial)}",
+            line={"color": colour, "width": 4},
+            hovertemplate=HOVER,
+        )
+        epoch, score = _best(winner, mode)
+        drawing.add_scatter(
+            x=[epoch], y=[score], text=[_told(winner)], mode="markers", showlegend=False, hovertemplate=HOVER,
+            marker={"symbol": "star", "size": 15, "color": colour, "line": {"width": 1, "color": "#ffffff"}},
+        )  # fmt: skip
+    drawing.update_layout(showlegend=True)
+    drawing.update_xaxes(title="epoch")
+    drawing.update_yaxes(title=f"validation {plain(metric)}")
+    return plot_of(drawing, height=440)
+
+
+def _gapped(curve: TrialCurve) -> list[tuple[float, float] | None]:
+    return [point for piece in curve.pieces for point in (*piece, None)]
+
+
+def _told(curve: TrialCurve) -> str:
+    return f"{plain(curve.strategy)}, trial {plain(curve.trial)}, seed {curve.seed}, {curve.state.value}"
+
+
+def _best(curve: TrialCurve, mode: str) -> tuple[float, float]:
+    sign = 1 if mode == "max" else -1
+    return max(curve.points, key=lambda point: sign * point[1])
+
+
+def _summary(info: CurveView, metric: str, mode: str) -> str:
+    counts = [f"{n} {state.value}" for state in TrialState if (n := sum(c.state is state for c in info.curves))]
+    lasts = [curve.points[-1][1] for curve in info.curves]
+    told = (
+        f"{info.label}: {counted(len(info.curves), 'trial')} with a score ({listed(counts)}). "
+        f"Last {metric} of a trial between {number(min(lasts))} and {number(max(lasts))}."
+    )
+    for curve in info.curves:
+        if curve.key == info.winner:
+            epoch, score = _best(curve, mode)
+            told += f" Winner: trial {curve.trial} of {curve.strategy}, seed {curve.seed}: {number(score)} at epoch "
+            told += f"{epoch:g}."
+    return told + not_drawn(info.left_out, f"pick '{FAILED}' to see them")

@@ -1,0 +1,153 @@
+"""The timeline of the slots: which trial ran when, and how much of what the study held was busy.
+
+A report says when it came and what the trial had cost since the one before, so it spans that time. Which slot a trial
+ran on is not recorded: trials are put side by side, into the first row that is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tuning.budget import Limit
+from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome
+from tuning.report.page.figure import ALL, STATE_COLOURS, Figure, Table, View, number, plain, plot_of
+
+SLACK = 0.05  # seconds by which one report's span may overlap the next one's: clocks of two processes
+
+
+class Span(NamedTuple):
+    """A trial at work without a pause. Seconds since the first sign of life of what is shown."""
+
+    row: int
+    start: float
+    end: float
+    trial: str
+    state: str
+    strategy: str
+
+
+class Timeline(NamedTuple):
+    """What the slots of one study did, or those of several together."""
+
+    spans: tuple[Span, ...]
+    rows: int
+    busy: float  # device-seconds of all reports
+    held: float  # device-seconds of the whole allocation
+
+
+def slot_figure(outcome: ExperimentOutcome, colours: Mapping[str, str]) -> Figure:
+    """A view of all strategies where there are several, and one per study."""
+    found = {
+        f"{study.strategy}, seed {study.seed}": (study, line)
+        for study in outcome.studies
+        if (line := timeline(study)).spans
+    }
+    views = [View(name, _summary(name, study, line), _draw(line)) for name, (study, line) in found.items()]
+    if len({study.strategy for study, _ in found.values()}) > 1:
+        together = timeline(*(study for study, _ in found.values()))
+        end = max(span.end for span in together.spans)
+        told = f"{ALL}: {len(found)} studies in {number(round(end, 1))} seconds; a colour for each strategy."
+        views.insert(0, View(ALL, told, _draw(together, colours)))
+    return Figure(
+        id="slots",
+        title="Timeline of the slots",
+        about="Each bar is a trial at work; what is empty was idle: starting, saving, waiting for the next proposal. "
+        "Rows are filled from the top; they are not device numbers.",
+        views=tuple(views),
+        table=Table(
+            ("strategy", "seed", "row", "trial", "state", "start (s)", "end (s)"),
+            tuple(
+                (study.strategy, study.seed, s.row, s.trial, s.state, round(s.start, 3), round(s.end, 3))
+                for study, line in found.values()
+                for s in line.spans
+            ),
+        ),
+        missing=None if found else "no trial has reported yet, or reports cost nothing.",
+    )
+
+
+def timeline(*studies: StudyOutcome) -> Timeline:
+    """The spans of one study, or of several, in order of start."""
+    pieces = sorted(
+        (
+            (start, end, trial, study.strategy)
+            for study in studies
+            for trial in study.trials
+            for start, end in _spans(trial, study.devices_per_trial)
+            if end > start
+        ),
+        key=lambda piece: piece[:2],
+    )
+    begin = pieces[0][0] if pieces else 0.0
+    free: list[float] = []  # when each row is free again
+    spans = []
+    for start, end, trial, strategy in pieces:
+        row = next((i for i, time in enumerate(free) if time <= start + SLACK), len(free))
+        free[row : row + 1] = [end]
+        spans.append(Span(row, start - begin, end - begin, trial.name, trial.state.value, strategy))
+    busy = sum(trial.device_seconds for study in studies for trial in study.trials)
+    return Timeline(tuple(spans), len(free), busy, sum(study.device_seconds for study in studies))
+
+
+def _spans(trial: TrialOutcome, devices: float) -> list[tuple[float, float]]:
+    """Reports that follow each other without a pause make one span."""
+    merged: list[tuple[float, float]] = []
+    for report in trial.reports:
+        start = report.time - (report.device_seconds / devices if devices else 0.0)
+        if merged and start <= merged[-1][1] + SLACK:
+            merged[-1] = (merged[-1][0], report.time)
+        else:
+            merged.append((start, report.time))
+    return merged
+
+
+def _draw(line: Timeline, colours: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Draws a timeline, coloured by state, or with `colours` by strategy."""
+    import plotly.graph_objects as go
+
+    drawing = go.Figure()
+    kinds = [span.state if colours is None else span.strategy for span in line.spans]
+    for kind in dict.fromkeys(kinds):
+        own = [span for span, its in zip(line.spans, kinds, strict=True) if its == kind]
+        drawing.add_bar(
+            orientation="h",
+            y=[span.row + 1 for span in own],
+            base=[span.start for span in own],
+            x=[span.end - span.start for span in own],
+            name=plain(kind),
+            marker={"color": (colours or STATE_COLOURS)[kind], "line": {"width": 1, "color": "#ffffff"}},
+            customdata=[[plain(span.trial), span.start, span.end] for span in own],
+            hovertemplate="trial %{customdata[0]}: %{customdata[1]:.1f} to %{customdata[2]:.1f} s<extra></extra>",
+        )
+    drawing.update_layout(barmode="overlay", bargap=0.25, showlegend=True)
+    drawing.update_xaxes(title="seconds", rangemode="tozero")
+    drawing.update_yaxes(title="row", autorange="reversed", dtick=1 if line.rows <= 20 else None)
+    return plot_of(drawing, height=min(800, 150 + 28 * line.rows))
+
+
+def utilisation(line: Timeline) -> float | None:
+    """The busy share of what was held; None where nothing is known to be held."""
+    return min(1.0, line.busy / line.held) if line.held > 0 else None
+
+
+def _summary(name: str, study: StudyOutcome, line: Timeline) -> str:
+    share = utilisation(line)
+    idle = max(0.0, line.held - line.busy)
+    told = "" if share is None else f" {share:.0%} busy, {number(round(idle, 1))} device-seconds idle."
+    return f"{name}: {len({span.trial for span in line.spans})} trials on {study.slots} slots.{told}"
+
+
+def utilisation_table(studies: Sequence[StudyOutcome]) -> Table:
+    """Held, busy and idle device-seconds of each study, and what it left of its budget, in the budget's unit."""
+    rows = []
+    for study in studies:
+        line, budget = timeline(study), study.budget
+        share = utilisation(line)
+        idle = max(0.0, line.held - line.busy)
+        told = (None, None) if budget is None else (Limit(budget.unit, budget.limit).describe(), budget.unspent)
+        rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share, *told))
+    columns = ("strategy", "seed", "slots", "held (device-s)", "busy (device-s)", "idle (device-s)", "busy share")
+    if not any(study.budget for study in studies):
+        return Table(columns, tuple(row[:-2] for row in rows))
+    return Table((*columns, "budget", "unspent"), tuple(rows))

@@ -1,0 +1,58 @@
+"""Which trials a reader looks for first: the winner of the experiment, and the best of each strategy. By validation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tuning.comparison import Comparison, StrategyRow
+from tuning.outcome.results import ExperimentOutcome, TrialState
+
+
+class TrialKey(NamedTuple):
+    """The name of a trial among those of all studies."""
+
+    strategy: str
+    seed: int
+    trial: str  # as people are told of it: '0 (a8e2fb5c)'
+
+
+class Winners(NamedTuple):
+    """The trials whose configurations were chosen."""
+
+    overall: TrialKey | None  # whose configuration is the one to copy; None before the first score
+    of: dict[str, TrialKey]  # strategy -> its best, for each strategy with a score
+
+
+def winners(comparison: Comparison) -> Winners:
+    """The trials behind `comparison.best` and behind the best study of each strategy."""
+    found = {row.strategy: key for row in comparison.rows if (key := _chosen(row)) is not None}
+    return Winners(None if comparison.best is None else found.get(comparison.best.strategy), found)
+
+
+def _chosen(row: StrategyRow) -> TrialKey | None:
+    best = row.best
+    if best is None or best.chosen is None:
+        return None
+    chosen = best.chosen if best.confirmed is None else best.confirmed.configuration
+    return TrialKey(row.strategy, best.seed, chosen.name)
+
+
+def failed_apart(outcome: ExperimentOutcome, chosen: Winners) -> frozenset[TrialKey]:
+    """The failed trials that have a score, but for those that were chosen. The score at which a trial broke off is no
+    result: on one scale with the others it would press their lines together, so figures show these by themselves.
+    """
+    failed = {
+        TrialKey(study.strategy, study.seed, trial.name)
+        for study in outcome.studies
+        for trial in study.trials
+        if trial.state is TrialState.FAILED and trial.reports
+    }
+    return frozenset(failed - {chosen.overall, *chosen.of.values()})
+
+
+def not_drawn(count: int, where: str) -> str:
+    """A sentence about `count` failed trials, to stand behind others; empty for none."""
+    if count == 0:
+        return ""
+    trials = "1 failed trial is" if count == 1 else f"{count} failed trials are"
+    return f" {trials} not drawn here; {where}."

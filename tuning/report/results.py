@@ -1,0 +1,47 @@
+"""Every trial of an experiment, as text or JSON: `tunefleet results`."""
+
+from __future__ import annotations
+
+import json
+from typing import IO
+
+from tuning.comparison.text import console_for, empty_table, shown_params
+from tuning.outcome.results import ExperimentOutcome, Exploit, StudyOutcome, TrialState
+from tuning.report.standing import standing_of_study
+
+
+def results_json(outcome: ExperimentOutcome) -> str:
+    """`tunefleet results --json`: the schema of `ExperimentOutcome.to_json`."""
+    return json.dumps(outcome.to_json(), indent=2, allow_nan=False)
+
+
+def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, driver: bool | None = None) -> None:
+    """Prints every trial of every study: state, epochs, best score, params at the start, error.
+
+    Args:
+        driver: whether a driver runs the experiment now; None: nobody can tell.
+    """
+    console = console_for(file)
+    for study in outcome.studies:
+        console.print(
+            f"{study.strategy}, seed {study.seed}: {standing_of_study(study, driver)}; "
+            f"{study.device_seconds:,.0f} device-seconds ({study.device}s)",
+            style="bold",
+            highlight=False,
+        )
+        table = empty_table("trial", "state", "epochs", f"best {study.metric}", "params")
+        for trial in study.trials:
+            best = trial.best_report(study.metric, study.mode)
+            score = "-" if best is None else f"{best.metrics[study.metric]:.4f} @ {best.epoch:g}"
+            told = shown_params(trial.params)
+            told += "".join(f"\n{_shown_exploit(study, exploit)}" for exploit in trial.lineage)
+            if trial.state is TrialState.FAILED:
+                told += f"\n{trial.error}"
+            table.add_row(trial.name, trial.state.value, f"{trial.epochs_trained:g}", score, told)
+        console.print(table)
+
+
+def _shown_exploit(study: StudyOutcome, exploit: Exploit) -> str:
+    changed = {name: value for name, value in exploit.new.items() if value != exploit.old.get(name)}
+    values = shown_params(changed) or "the same values"
+    return f"from {study.name_of(exploit.donor)} at epoch {exploit.epoch:g} on: {values}"

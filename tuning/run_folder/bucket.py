@@ -1,0 +1,110 @@
+"""What of a run lies in its bucket besides the checkpoints: the spec, which claims the place, and a copy of the store.
+
+    s3://BUCKET/FOLDER/NAME/spec.yaml
+    s3://BUCKET/FOLDER/NAME/study.db     if the store is SQLite; see `run.bucket_store`
+    s3://BUCKET/FOLDER/NAME/driver.lease while a driver runs; see `run.lease`
+    s3://BUCKET/FOLDER/.experiments/NAME empty; not every cloud lists folders
+
+A driver works in a folder of its own machine. All that another machine needs to go on is in the bucket.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cluster.storage import below, open_bucket, told
+from trainables.data.cache_folder import own_folder, store_folder
+from tuning.run_folder.bucket_store import BucketStore
+from tuning.spec.models import SPEC_FILE, working_folder
+
+LEASE = "driver.lease"  # who drives the run; see `run.lease`
+LIST = ".experiments"  # no experiment can have this name
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Storage and name of the experiment whose place in a bucket is `uri`."""
+    parts = urlsplit(uri)
+    folder, _, name = parts.path.rstrip("/").rpartition("/")
+    return parts._replace(path=folder).geturl(), name
+
+
+class RunBucket:
+    """The place of the experiment `name` below `storage`.
+
+    Raises:
+        ClusterError: here and in all methods, the bucket cannot be opened, read or written; says what to do.
+    """
+
+    def __init__(self, storage: str, name: str) -> None:
+        self.uri = below(storage, name)
+        self.folder = working_folder(storage, name)
+        self.filesystem, self.path = open_bucket(self.uri)
+        self.store = BucketStore(self.filesystem, self.path, self.uri)
+        self._listed = f"{posixpath.dirname(self.path)}/{LIST}/{name}"
+
+    def make_folder(self) -> Path:
+        """The working folder on this machine, made if need be.
+
+        Raises:
+            InputError: somebody else's folder, or a symbolic link, is in its place; says which.
+        """
+        root = store_folder()
+        return own_folder(root, *self.folder.relative_to(root).parts)
+
+    def spec(self) -> str | None:
+        """The text of the spec that has claimed the place; None if none has."""
+        with told(self.uri, "be read"):
+            try:
+                with self.filesystem.open_input_stream(f"{self.path}/{SPEC_FILE}") as source:
+                    return str(source.read().decode())
+            except FileNotFoundError:
+                return None
+
+    def claimed(self) -> float:
+        """When that spec was written, in seconds since 1970."""
+        with told(self.uri, "be read"):
+            return float(self.filesystem.get_file_info(f"{self.path}/{SPEC_FILE}").mtime.timestamp())
+
+    def claim(self, spec: str) -> None:
+        """Write the spec."""
+        with told(self.uri, "be written"):
+            with self.filesystem.open_output_stream(self._listed):
+                pass
+            with self.filesystem.open_output_stream(f"{self.path}/{SPEC_FILE}") as output:
+                output.write(spec.encode())
+
+    def release(self) -> None:
+        """Take the spec away."""
+        with told(self.uri, "be written"):
+            self.filesystem.delete_file(f"{self.path}/{SPEC_FILE}")
+            self.filesystem.delete_file(self._listed)
+
+    def clear(self) -> None:
+        """Take everything of the run away, the spec last; the lease is its holder's."""
+        from pyarrow.fs import FileSelector
+
+        with told(self.uri, "be written"):
+            found = self.filesystem.get_file_info(FileSelector(self.path, allow_not_found=True, recursive=True))
+            paths = [info.path for info in found if info.is_file and info.base_name != LEASE]
+            for path in sorted(paths, key=lambda path: path == f"{self.path}/{SPEC_FILE}"):
+                self.filesystem.delete_file(path)
+            if self.filesystem.get_file_info(self._listed).is_file:
+                self.filesystem.delete_file(self._listed)
+
+
+def bucket_names(storage: str) -> list[str]:
+    """The names of the experiments below `storage`.
+
+    Raises:
+        ClusterError: the bucket cannot be read.
+    """
+    from pyarrow.fs import FileSelector
+
+    bucket = open_bucket(storage)
+    with told(storage, "be read"):
+        listed = bucket.filesystem.get_file_info(FileSelector(f"{bucket.path}/{LIST}", allow_not_found=True))
+        names = sorted(info.base_name for info in listed if info.is_file)
+        specs = bucket.filesystem.get_file_info([f"{bucket.path}/{name}/{SPEC_FILE}" for name in names])
+    return [name for name, spec in zip(names, specs, strict=True) if spec.is_file]

@@ -1,0 +1,248 @@
+"""The copy of a run's SQLite store in its bucket: whole, or as it was before, wherever an upload is cut off.
+
+    study.db             the newest copy
+    study.db.previous    the one before it
+    study.db.checksums   SHA-256 of both, and of one that is about to take the place of the newest
+    study.db.upload      an upload on its way; whoever reads looks at the two above alone
+
+A copy is uploaded under a name of its own, read back, and put in place by the bucket itself. On the driver's machine
+`study.db.saved` beside the store names the copy that the store has gone on from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cluster.capacity import ClusterError
+from cluster.storage import shown, told
+from trainables.machine.disk import sync, write_whole
+from tuning.spec.models import STORE_FILE
+from tuning.spec.store_url import StoreError
+from tuning.store.database import damage_of_sqlite
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+PREVIOUS, CHECKSUMS, UPLOAD, SAVED = ".previous", ".checksums", ".upload", ".saved"
+KEPT = 4  # checksums: of the newest and the previous one, with one to come, and one to spare
+HEAD = 100  # bytes of SQLite's header: the size of a page at 16, the number of pages at 28
+BLOCK = 1 << 24  # bytes that are copied at once
+
+logger = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """A whole copy of the store, brought to this machine."""
+
+    file: Path
+    checksum: str
+
+
+class BucketStore:
+    """The copies of the store of one run.
+
+    Args:
+        folder: of the run, in the bucket.
+        uri: of the run, for messages.
+
+    Raises:
+        ClusterError: in all methods, the bucket cannot be read or written; says what to do.
+    """
+
+    def __init__(self, filesystem: FileSystem, folder: str, uri: str) -> None:
+        self._filesystem, self._uri = filesystem, uri
+        self._object = f"{folder}/{STORE_FILE}"
+        self._newest: str | None = None  # checksum of `study.db` if this process has put it there
+
+    def save(self, store: Path) -> None:
+        """Copy the SQLite file as it is at this moment, whoever writes to it.
+
+        Raises:
+            StoreError: the file itself is damaged; the copies in the bucket stay as they are.
+        """
+        with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
+            copy = _backup(store, Path(scratch, STORE_FILE))
+            checksum = _checksum(copy)
+            if checksum == self._newest:
+                return
+            known = self._known()
+            upload = self._object + UPLOAD
+            opened = self._filesystem.open_output_stream
+            with told(self._uri, "be written"), copy.open("rb") as file, opened(upload) as out:
+                shutil.copyfileobj(file, out, BLOCK)
+            self._refuse_unless(upload, checksum)
+            newest = self._newest or self._whole_newest(known, Path(scratch))
+            with told(self._uri, "be written"):
+                if newest is not None:
+                    self._filesystem.copy_file(self._object, self._object + PREVIOUS)
+                listed = list(dict.fromkeys(filter(None, (checksum, newest, *known))))[:KEPT]
+                with self._filesystem.open_output_stream(self._object + CHECKSUMS) as out:
+                    out.write(json.dumps(listed).encode())
+                self._filesystem.copy_file(upload, self._object)
+                self._filesystem.delete_file(upload)
+        self._newest = checksum
+        _note(store, checksum)
+
+    def fetch(self, target: Path) -> bool:
+        """Put the newest whole copy at `target`, in one step; False if there is none.
+
+        Raises:
+            ClusterError: there are copies, and none of them is whole.
+        """
+        with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
+            found = self._newest_whole(self._known(), Path(scratch))
+            if found is not None:
+                _replace(target, found)
+            return found is not None
+
+    def follow(self, store: Path) -> None:
+        """Let the working copy `store` be what a run goes on from: itself, where it has gone on from the newest copy in
+        the bucket, or is all that is whole; else that copy.
+
+        Raises:
+            ClusterError: there are copies, and neither one of them nor `store` is whole.
+        """
+        known = self._known()
+        usable = store.is_file() and store.stat().st_size > 0 and damage_of_sqlite(store) is None
+        with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
+            try:
+                found = self._newest_whole(known, Path(scratch))
+            except ClusterError as error:
+                if not usable:
+                    raise
+                logger.warning("%s The store on this machine is whole: the run goes on from that.", error)
+                return
+            if found is None or (usable and _noted(store) in (found.checksum, *known[:1])):
+                return
+            _replace(store, found)
+
+    def _newest_whole(self, known: list[str], scratch: Path) -> Found | None:
+        """The newest copy that is whole, below `scratch`; None if there is no copy at all."""
+        damages: list[str] = []
+        for name in (self._object, self._object + PREVIOUS):
+            file = scratch / "fetched"
+            if not self._download(name, file):
+                continue
+            checksum = _checksum(file)
+            if (why := _damage(file, checksum, known)) is None:
+                if damages:
+                    logger.warning("%s: not used, but the copy before it. %s", damages[0], shown(self._uri))
+                return Found(file, checksum)
+            damages.append(f"{name} is damaged ({why})")
+        if damages:
+            raise ClusterError(f"cluster.storage: {shown(self._uri)}: {', and '.join(damages)}.")
+        return None
+
+    def _whole_newest(self, known: list[str], scratch: Path) -> str | None:
+        """The checksum of `study.db` itself, which another process has put there; None if it is not whole: then it is
+        no copy to keep."""
+        file = scratch / "newest"
+        if not self._download(self._object, file):
+            return None
+        checksum = _checksum(file)
+        return checksum if _damage(file, checksum, known) is None else None
+
+    def _download(self, name: str, file: Path) -> bool:
+        """False if there is no such object."""
+        with told(self._uri, "be read"):
+            try:
+                with self._filesystem.open_input_stream(name) as source, file.open("wb") as target:
+                    shutil.copyfileobj(source, target, BLOCK)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def _refuse_unless(self, name: str, checksum: str) -> None:
+        """Raises:
+        ClusterError: the object `name` is not what was written.
+        """
+        digest = hashlib.sha256()
+        with told(self._uri, "be read"), self._filesystem.open_input_stream(name) as source:
+            while block := source.read(BLOCK):
+                digest.update(block)
+        if digest.hexdigest() != checksum:
+            raise ClusterError(
+                f"cluster.storage: {shown(self._uri)} gives back other bytes than were written. Is it a cache? The "
+                "copy of the study store that lies there stays as it is."
+            )
+
+    def _known(self) -> list[str]:
+        """The checksums in the bucket, newest first; none where a run of an older version has written no list."""
+        with told(self._uri, "be read"):
+            try:
+                with self._filesystem.open_input_stream(self._object + CHECKSUMS) as source:
+                    listed = json.loads(source.read())
+            except (FileNotFoundError, ValueError):  # a list that was cut off: SQLite's own check is left
+                return []
+        return [str(checksum) for checksum in listed] if isinstance(listed, list) else []
+
+
+def _backup(store: Path, copy: Path) -> Path:
+    """Raises:
+    StoreError: the store is damaged.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(store)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"study store {store}: damaged: {error}. The copy in the bucket stays as it is") from error
+    if (why := damage_of_sqlite(copy)) is not None:
+        raise StoreError(f"study store {store}: damaged: {why}. The copy in the bucket stays as it is")
+    return copy
+
+
+def _damage(file: Path, checksum: str, known: list[str]) -> str | None:
+    """The reason why a copy from the bucket is not whole; None if it is."""
+    with file.open("rb") as opened:
+        head = opened.read(HEAD)
+    if len(head) < HEAD:  # an empty file is a database without tables to SQLite, which reads over a lost last byte, too
+        return "it is cut off"
+    page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+    size = file.stat().st_size
+    if size != pages * (page if page > 1 else 65536):
+        return f"it is cut off, {size} bytes"
+    if known and checksum not in known:
+        return f"checksum differs, {size} bytes"
+    return damage_of_sqlite(file)
+
+
+def _replace(store: Path, found: Found) -> None:
+    """Put a copy in the store's place. What SQLite left beside the old file goes: it would be played into the copy."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = store.with_name(f".{store.name}.fetched")
+    shutil.copyfile(found.file, unfinished)
+    sync(unfinished)
+    for name in _beside(store):
+        store.with_name(name).unlink(missing_ok=True)
+    unfinished.replace(store)
+    _note(store, found.checksum)
+
+
+def _beside(store: Path) -> Iterator[str]:
+    yield store.name + SAVED
+    yield from (f"{store.name}-{kind}" for kind in ("journal", "wal", "shm"))
+
+
+def _note(store: Path, checksum: str) -> None:
+    write_whole(store.with_name(store.name + SAVED), checksum.encode())
+
+
+def _noted(store: Path) -> str | None:
+    try:
+        return store.with_name(store.name + SAVED).read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

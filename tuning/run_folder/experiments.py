@@ -1,0 +1,169 @@
+"""Experiments that were run: from a name, or a run folder, to the folder and the store. Reads only their spec files.
+
+What lies in a bucket is brought to this machine: the spec, and a copy of the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.spec import ClusterSpec
+from cluster.storage import is_uri
+from trainables.errors import nearest
+from tuning.run_folder.bucket import RunBucket, bucket_names, split
+from tuning.spec.file import parse, read_text
+from tuning.spec.models import SPEC_FILE, STORE_FILE, STORE_VARIABLE
+from tuning.spec.store_url import sqlite_url
+
+if TYPE_CHECKING:
+    from tuning.outcome.results import ExperimentOutcome
+
+
+class UnknownExperiment(ValueError):
+    """No run folder of that name."""
+
+
+def names_in(storage: str | Path) -> list[str]:
+    """The experiments below `storage`, sorted.
+
+    Raises:
+        ClusterError: it is a bucket that cannot be read.
+    """
+    if is_uri(str(storage)):
+        return bucket_names(str(storage))
+    return sorted(path.parent.name for path in Path(storage).expanduser().glob(f"*/{SPEC_FILE}"))
+
+
+def find_experiment(experiment: str, storage: str | Path) -> Path:
+    """The absolute run folder; of an experiment in a bucket the working folder on this machine, with its spec.
+
+    Args:
+        experiment: its name, its spec file, or the path or the URI of its run folder.
+        storage: where the run folders are, for a name.
+
+    Raises:
+        UnknownExperiment: there is none.
+        ClusterError: it is in a bucket that cannot be read.
+    """
+    given, (experiment, storage) = experiment, _by_name(experiment, storage)
+    if (bucket := _bucket_of(experiment, storage)) is not None:
+        if (text := bucket.spec()) is not None:
+            (bucket.make_folder() / SPEC_FILE).write_text(text, encoding="utf-8")
+            return bucket.folder
+    else:
+        for folder in (Path(storage).expanduser() / experiment, Path(experiment).expanduser()):
+            if (folder / SPEC_FILE).is_file():
+                return folder.absolute()
+    place, name = split(experiment) if is_uri(experiment) else (storage, experiment)
+    known = names_in(place)
+    hint = nearest(name, known) if known else "there is none; give --storage where it is elsewhere"
+    if given != experiment:
+        hint = f"`tunefleet run {given}` runs it; {hint}"
+    raise UnknownExperiment(f"{name!r}: no experiment of that name in {_looked_in(place)}; {hint}")
+
+
+def _looked_in(place: str | Path) -> str:
+    return str(place) if is_uri(str(place)) else str(Path(place).expanduser().absolute())
+
+
+def _by_name(experiment: str, storage: str | Path) -> tuple[str, str | Path]:
+    """`experiment` and `storage`; of a spec file the name in it, and its storage unless another is asked for."""
+    path = Path(experiment).expanduser()
+    if is_uri(experiment) or path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return experiment, storage
+    if path.name == SPEC_FILE:  # of a run folder
+        return str(path.absolute().parent), storage
+    raw = parse(read_text(path), experiment)
+    if not isinstance(name := raw.get("name"), str):
+        raise UnknownExperiment(f"{experiment!r}: is a file without the name of an experiment; give the name")
+    cluster = raw.get("cluster")
+    own = cluster.get("storage") if isinstance(cluster, dict) else None
+    return name, str(own) if own is not None and str(storage) == ClusterSpec().storage else storage
+
+
+def name_of(experiment: str) -> str:
+    """The name of an experiment that is given by it, by its spec file, or by the path or the URI of its run folder."""
+    return split(experiment)[1] if is_uri(experiment) else Path(_by_name(experiment, "")[0]).name
+
+
+def found_in(experiment: str, storage: str | Path) -> str:
+    """The `cluster.storage` with which a resume finds it, wherever it was when the run began.
+
+    Raises:
+        UnknownExperiment: there is no such experiment.
+        ClusterError: it is in a bucket that cannot be read.
+    """
+    folder = find_experiment(experiment, storage)
+    if is_uri(experiment):
+        return split(experiment)[0]
+    _, storage = _by_name(experiment, storage)
+    return str(storage if is_uri(str(storage)) else folder.parent)
+
+
+def run_of(experiment: str, storage: str | Path) -> tuple[Path, RunBucket | None]:
+    """The run folder, as `find_experiment` gives it, and the place in a bucket of a run that lies in one.
+
+    Raises:
+        UnknownExperiment: there is no such experiment.
+        ClusterError: it is in a bucket that cannot be read.
+    """
+    return find_experiment(experiment, storage), _bucket_of(*_by_name(experiment, storage))
+
+
+def find_store(experiment: str, storage: str | Path) -> str:
+    """The URL of the store that the run of `experiment` records into. May hold a password.
+
+    Of a run in a bucket that records into a SQLite file: of a copy, as old as Tune's last snapshot at most. The spec is
+    not checked: its data may be on another machine.
+
+    Raises:
+        UnknownExperiment: there is no run folder.
+        SpecError: its spec is no YAML.
+        ClusterError: it is in a bucket that cannot be read.
+    """
+    place = store_place(experiment, storage)
+    return sqlite_url(place) if isinstance(place, Path) else place
+
+
+def recorded(experiment: str, storage: str | Path, store: str | None = None) -> tuple[ExperimentOutcome, str]:
+    """Loads all that is recorded of an experiment; returns it with the resolved spec, as YAML.
+
+    Args:
+        experiment, storage: as for `find_experiment`.
+        store: the URL of the store; default: the one that its run records into.
+
+    Raises:
+        StoreError: it is in no store, or the store cannot be read.
+        UnknownExperiment, SpecError, ClusterError: see `find_store`.
+    """
+    from tuning.store.study_store import StudyStore
+
+    name = name_of(experiment)
+    with contextlib.closing(StudyStore(store or find_store(experiment, storage))) as opened:
+        return opened.load(name), opened.spec(name)
+
+
+def store_place(experiment: str, storage: str | Path) -> str | Path:
+    """The store that `find_store` gives: the file of the run's own, named without an import, or the URL of another.
+
+    Raises:
+        UnknownExperiment, SpecError, ClusterError: see `find_store`.
+    """
+    folder = find_experiment(experiment, storage)
+    raw = parse(read_text(folder / SPEC_FILE), str(folder / SPEC_FILE))
+    if url := raw.get("store") or os.environ.get(STORE_VARIABLE):
+        return str(url)
+    if (bucket := _bucket_of(*_by_name(experiment, storage))) is None:
+        return folder / STORE_FILE
+    copy = folder / "read" / STORE_FILE  # not the working copy, which a run on this machine may be writing to
+    bucket.store.fetch(copy)
+    return copy
+
+
+def _bucket_of(experiment: str, storage: str | Path) -> RunBucket | None:
+    if is_uri(experiment):
+        return RunBucket(*split(experiment))
+    return RunBucket(str(storage), experiment) if is_uri(str(storage)) else None

@@ -1,0 +1,274 @@
+"""The folder of one experiment: claimed with the resolved spec in it, and never by another experiment.
+
+Of a run in a bucket the same file there claims it; the driver's working folder follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.capacity import ClusterError
+from cluster.storage import is_uri
+from trainables.errors import InputError
+from trainables.machine.disk import make_closed, owner_of, write_whole
+from tuning.run_folder.bucket import RunBucket
+from tuning.spec.models import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
+from tuning.spec.store_url import StoreError
+from tuning.spec.validation.mistakes import SpecError
+
+if TYPE_CHECKING:
+    from tuning.run_folder.removal import Remains
+
+SEAL = "# SHA-256 of what follows: "
+ORIGIN = "fetched.json"  # in a folder that `tunefleet fetch` has made
+GROWING = ("seeds", "strategies", "extended")  # what an extension changes in a spec
+LOCK_FILE = "driver.lock"  # held by the process that runs the experiment (`run.only_driver`)
+
+
+class RunFolderError(ValueError):
+    """The run folder holds another experiment, or none to resume, or is in use."""
+
+
+def sealed(spec: str) -> str:
+    """The text of a spec with a checksum in front, in a comment: what is damaged or edited later can be told."""
+    return f"{SEAL}{hashlib.sha256(spec.encode()).hexdigest()}\n{spec}"
+
+
+def refuse_fetched(folder: Path) -> None:
+    """Refuse to go on with what another machine has written: a resume imports and unpickles what its folder says.
+
+    Raises:
+        RunFolderError: a fetch made it.
+    """
+    if (folder / ORIGIN).is_file():
+        raise RunFolderError(
+            f"{folder} was fetched from a cluster, and to go on with it here runs what that cluster has written. Go on "
+            "there, with the same `tunefleet submit` and --resume; or, if you trust whoever runs it with this account, "
+            "here with --trust-fetched"
+        )
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a run folder of another account, which may put there what a run or a resume then unpickles.
+
+    Raises:
+        RunFolderError: it belongs neither to this account nor to root.
+    """
+    try:
+        owner = owner_of(folder)
+    except OSError:  # it cannot be written: told by whoever writes first
+        return
+    if owner is not None:
+        raise RunFolderError(
+            f"{folder} belongs to another account (uid {owner}), and to run there is to run what that account puts "
+            "there. Run as that account, or choose another name (name=...) or place (cluster.storage); or, if you "
+            "trust whoever has that account with this one, go on there with `tunefleet resume --trust-fetched`"
+        )
+
+
+def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
+    """Look whether a run folder's spec is as it was written.
+
+    Args:
+        recorded: the spec that the study store knows; told what differs from it. May raise StoreError.
+
+    Raises:
+        RunFolderError: it is not.
+    """
+    from tuning.store.study_store import differing_keys
+
+    text = kept.read_bytes().decode(errors="replace")
+    if text == sealed(text.partition("\n")[2]):
+        return
+    try:
+        differing = differing_keys(recorded(), text, apart_from="cluster.storage")  # where a resume has found it
+    except (StoreError, ValueError):  # nothing is recorded yet, or it is no YAML any more
+        differing = ""
+    raise RunFolderError(
+        f"{kept} is not as it was written, so it is damaged, or was edited{differing}. Put the old text back; or, if "
+        "it is as you want it, go on with --force: what decides results must still be as it was"
+    )
+
+
+@contextlib.contextmanager
+def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
+    """A run that its cluster, its store or its data refuse at the start leaves no spec in the way of the next try."""
+    bucket = RunBucket(spec.cluster.storage, spec.name) if is_uri(spec.cluster.storage) else None
+    try:
+        yield
+    except (ClusterError, StoreError, InputError, SpecError):
+        kept = spec.run_folder / SPEC_FILE
+        if {path.name for path in spec.run_folder.iterdir()} <= {SPEC_FILE, LOCK_FILE}:
+            kept.unlink(missing_ok=True)
+            if bucket is not None:
+                bucket.release()
+        raise
+
+
+def claim_run_folder(
+    spec: ExperimentSpec,
+    *,
+    resume: bool,
+    force: bool = False,
+    trust_fetched: bool = False,
+    fresh: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's, or what this
+    one extends; then the extended spec stands in it.
+
+    What a run before has left there is removed if no trial of it ever reported a score.
+
+    Args:
+        force: go on also with a kept spec that is not as it was written.
+        trust_fetched: go on also with what was fetched from a cluster.
+        fresh: without `resume`, remove also what holds scores.
+        say: is told what is removed, a line at a time.
+
+    Raises:
+        RunFolderError: it is another spec's, or there already, or not there to be resumed.
+        ClusterError: it lies in a bucket that cannot be used from here.
+        StoreError: with `force`, what is recorded is of another spec.
+    """
+    bucket = None
+    if is_uri(spec.cluster.storage):
+        bucket = RunBucket(spec.cluster.storage, spec.name)
+        _follow(bucket, resume=resume)
+    kept, shown = spec.run_folder / SPEC_FILE, bucket.uri if bucket else str(spec.run_folder)
+    if resume:
+        if not kept.is_file():
+            step = "start it with `tunefleet run`, or from Python without resume=True"
+            raise RunFolderError(f"name: {spec.name}: nothing to resume in {shown}; {step}")
+        from tuning.store.study_store import StudyStore
+
+        if not trust_fetched:
+            refuse_foreign(spec.run_folder)
+            refuse_fetched(spec.run_folder)
+        if not force:
+            refuse_changed(kept, lambda: StudyStore(spec.store_url).spec(spec.name))
+        if (before := load_spec(kept)).digest() != spec.digest():
+            keys = _different(before, spec)
+            raise RunFolderError(
+                f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
+                f"{_adding(spec, keys)}{_ways_out(spec, bucket)}"
+            )
+        grows = spec.extended[:-1] == before.extended != spec.extended
+        if grows:
+            before = before.model_copy(update={name: getattr(spec, name) for name in GROWING})
+        elif any(getattr(before, name)[: len(now := getattr(spec, name))] != now for name in GROWING):
+            step = f"see `tunefleet ls`, then extend it again, or `tunefleet resume {spec.resumed_as}`"
+            raise RunFolderError(f"name: {spec.name}: was extended by somebody else meanwhile; {step}")
+        if force:
+            with contextlib.closing(StudyStore(spec.store_url)) as store:
+                store.check()
+                store.refuse_other_spec(spec.name, before.digest(), before.to_yaml())
+        if force or grows:
+            text = sealed(before.to_yaml())
+            write_whole(kept, text.encode())
+            if bucket is not None and grows:
+                bucket.claim(text)
+        (spec.run_folder / ORIGIN).unlink(missing_ok=True)  # from now on it is this machine's: no fetch replaces it
+        return
+    if kept.exists():
+        _remove_what_was_left(spec, bucket, shown, fresh=fresh, say=say)
+    make_closed(spec.run_folder)
+    if not trust_fetched:
+        refuse_foreign(spec.run_folder)
+    text = sealed(spec.to_yaml())
+    write_whole(kept, text.encode())
+    if bucket is not None:
+        bucket.claim(text)
+
+
+def as_extended(spec: ExperimentSpec) -> ExperimentSpec:
+    """`spec` with what `tunefleet extend` has added since it was written; its run folder is claimed."""
+    kept = load_spec(spec.run_folder / SPEC_FILE)
+    return spec.model_copy(update={name: getattr(kept, name) for name in GROWING})
+
+
+def _remove_what_was_left(
+    spec: ExperimentSpec, bucket: RunBucket | None, shown: str, *, fresh: bool, say: Callable[[str], None]
+) -> None:
+    remains = _remains(spec, bucket)
+    if not fresh and remains.scored:
+        differing = _differing(spec)
+        go_on = f"go on with `tunefleet resume {spec.resumed_as}`"
+        if not differing and remains.finished(len(spec.strategies) * len(spec.seeds)):
+            go_on = f"it is finished: `tunefleet compare {spec.resumed_as}` shows it"
+        raise RunFolderError(
+            f"name: {spec.name}: {shown} holds an experiment already{differing}; {go_on}, begin anew with "
+            "`tunefleet run --fresh`, which removes what is there, or choose another name (name=...); from Python: "
+            "resume=True, fresh=True"
+        )
+    say("begins anew; removed:" if remains.scored else "nothing was trained before; begins anew; removed:")
+    for line in remains.lines():
+        say(f"  {line}")
+    remains.remove()
+
+
+def _remains(spec: ExperimentSpec, bucket: RunBucket | None) -> Remains:
+    from tuning.run_folder.removal import Remains
+
+    if bucket is not None:
+        bucket.store.follow(spec.run_folder / STORE_FILE)
+    return Remains.of(spec.name, spec.run_folder, bucket)
+
+
+def nothing_scored(spec: ExperimentSpec) -> bool:
+    """True if a run of `spec` has left no score behind, so that a new one simply replaces it."""
+    from tuning.run_folder.removal import Remains
+
+    return not Remains.of(spec.name, spec.run_folder).scored
+
+
+def _differing(spec: ExperimentSpec) -> str:
+    """' (of another spec: epochs, data)'; nothing where it is of this one, or cannot be read any more."""
+    try:
+        keys = _different(load_spec(spec.run_folder / SPEC_FILE), spec)
+    except (SpecError, InputError):  # its data may be gone, or it is damaged
+        return ""
+    return f" (of another spec; different: {keys})" if keys else ""
+
+
+def _different(before: ExperimentSpec, now: ExperimentSpec) -> str:
+    old, new = before.decisive(), now.decisive()
+    return ", ".join(key for key in {**new, **old} if old.get(key) != new.get(key))
+
+
+def _adding(spec: ExperimentSpec, keys: str) -> str:
+    """How seeds or strategies are added, where they alone are different."""
+    return f"`tunefleet extend {spec.resumed_as}` adds to them; " if set(keys.split(", ")) <= {*GROWING} else ""
+
+
+def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:
+    """The advice for a resume whose spec is not the one that the run began with."""
+    if not _remains(spec, bucket).scored:
+        return (
+            "nothing was trained yet, so `tunefleet run` with the new spec begins anew; or resume without changes, or "
+            "choose another name for a new experiment (`tunefleet run` with name=...)"
+        )
+    return (
+        "resume without changes, begin anew with `tunefleet run --fresh` and the new spec, which removes what is "
+        "there, or choose another name for a new experiment (`tunefleet run` with name=...)"
+    )
+
+
+def _follow(bucket: RunBucket, *, resume: bool) -> None:
+    """Make the working folder what the bucket says. A run of this machine may have left an older state, or one that the
+    bucket has not got any more."""
+    text, folder = bucket.spec(), bucket.make_folder()
+    if text is None:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK_FILE:
+                path.unlink()
+        return
+    (folder / SPEC_FILE).write_text(text)
+    if resume:
+        bucket.store.follow(folder / STORE_FILE)

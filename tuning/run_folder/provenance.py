@@ -1,0 +1,79 @@
+"""What a study was made with: the versions of Python and of the libraries on the driver, and the code that was run.
+
+A resume under others would put results of both side by side under one name. It is refused, with what differs, unless
+its user asks for it (`--force`); then each study that goes on records both, and the comparison says it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tuning.outcome.made_with import CODE, LIBRARIES, OWN_CODE, shown
+from tuning.outcome.results import StudyOutcome
+from tuning.run_folder.folder import RunFolderError
+from tuning.spec.models import ExperimentSpec
+
+PACKAGES = ("cluster", "trainables", "tuning")
+
+
+def versions() -> dict[str, str]:
+    """Library -> version, Python included; read from the package metadata, nothing is imported."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def made_with(spec: ExperimentSpec) -> dict[str, str]:
+    """The versions, and digests of the code: of ours, and of the module or package of a trainable of the user's own
+    (not of what else that imports)."""
+    found = {**versions(), CODE: _own_code()}
+    if spec.own_modules:
+        found[OWN_CODE] = _digest(spec.own_modules)
+    return found
+
+
+def refuse_others(studies: Sequence[StudyOutcome], now: Mapping[str, str]) -> None:
+    """Raises:
+    RunFolderError: one of the studies was made with other versions or other code than `now`; says which.
+    """
+    differing = {}
+    for name, value in now.items():
+        before = sorted({str(study.attributes[name]) for study in studies if name in study.attributes} - {value})
+        if before:
+            differing[name] = f"{shown(name)} {' and '.join(before)} before, {value} now"
+    if differing:
+        raise RunFolderError(
+            f"the experiment was made with something else ({'; '.join(differing.values())}), and results of both would "
+            "stand under one name. Bring the old ones back, or go on with --force: each study that goes on records "
+            "both, and `tunefleet compare` says so"
+        )
+
+
+@functools.cache
+def _own_code() -> str:
+    return _digest(PACKAGES)
+
+
+def _digest(modules: Sequence[str]) -> str:
+    """12 hex digits of the sources, wherever they are installed; nothing is imported."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, path in _sources(module):
+            digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _sources(module: str) -> Iterator[tuple[str, Path]]:
+    found = importlib.util.find_spec(module)
+    if found is None:
+        return
+    if found.submodule_search_locations is None:
+        yield module, Path(str(found.origin))
+        return
+    for place in sorted({str(Path(one).resolve()) for one in found.submodule_search_locations}):
+        for path in sorted(Path(place).rglob("*.py")):
+            yield f"{module}/{path.relative_to(place)}", path

@@ -1,0 +1,108 @@
+"""What a search from Python has shipped (`trainables.user_trainer.shipped`) and nobody needs once it is removed.
+
+A file stays that another experiment of the storage names, or a data set that such a file holds. So does one that was
+written or used anew since the experiment began, within the last hour: by a search that is being prepared, whose spec is
+not there yet. Of a folder that holds whenever such a search comes; of a bucket, but for the moment of the removal.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.user_trainer.shipped_files import Files
+from trainables.user_trainer.shipped_tables import names_within
+from trainables.wording import counted
+from tuning.run_folder.bucket import RunBucket, split
+from tuning.run_folder.experiments import names_in
+from tuning.run_folder.folder import ORIGIN
+from tuning.spec.models import SPEC_FILE
+
+MEGA = 1e6
+PREPARING = 3600.0  # seconds that a search may take from what it ships to its spec
+OBJECT = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{64}\.pkl")
+
+
+@dataclass(frozen=True)
+class ShippedRemains:
+    """The files below a storage that were shipped for one experiment alone.
+
+    Attributes:
+        sizes: of each of them, in bytes, by name.
+        used: how many others stay, as a search has used them since.
+        since: what was used later stays; in seconds since 1970.
+    """
+
+    files: Files
+    sizes: Mapping[str, int]
+    used: int
+    since: float
+
+    @classmethod
+    def of(cls, folder: Path, bucket: RunBucket | None = None) -> ShippedRemains:
+        """Look what is there.
+
+        Args:
+            folder: the run folder, or the driver's working folder of a run in a bucket.
+
+        Raises:
+            ClusterError: the bucket cannot be read.
+            OSError: what was shipped, or the spec of another experiment, cannot be read.
+        """
+        folder = Path(os.path.abspath(folder))
+        storage, name = split(bucket.uri) if bucket is not None else (str(folder.parent), folder.name)
+        files, fetched = Files.below(storage), (folder / ORIGIN).exists()
+        ours = [] if fetched else [one for one in _objects([_spec(storage, name)]) if files.has(one)]
+        if not ours:
+            return cls(files, {}, 0, 0.0)
+        theirs = list(_objects(_spec(storage, other) for other in names_in(storage) if other != name))
+        kept = {*theirs, *_tables(files, (one for one in theirs if files.has(one)))}
+        found = files.stated({*ours, *_tables(files, ours)} - kept)
+        since = max(_claimed(folder, bucket), time.time() - PREPARING)
+        sizes = {one: stated.size for one, stated in found.items() if stated.used <= since}
+        return cls(files, sizes, len(found) - len(sizes), since)
+
+    def lines(self) -> Iterator[str]:
+        """The lines that tell a user what `remove` takes away, and what it leaves."""
+        if self.sizes:
+            size = f"{sum(self.sizes.values()) / MEGA:,.1f} MB"
+            yield f"{self.files.folder}: {counted(len(self.sizes), 'file')} that only it needs, {size}"
+        if self.used:
+            yield f"{self.files.folder}: {counted(self.used, 'file')} of it, used within the last hour, not removed"
+
+    def remove(self) -> None:
+        """Take them away.
+
+        Raises:
+            OSError: the storage cannot be written.
+        """
+        for name in self.sizes:
+            self.files.remove(name, self.since)
+
+
+def _spec(storage: str, name: str) -> str:
+    if "://" in storage:
+        return RunBucket(storage, name).spec() or ""
+    return (Path(storage) / name / SPEC_FILE).read_text(encoding="utf-8", errors="replace")
+
+
+def _claimed(folder: Path, bucket: RunBucket | None) -> float:
+    """When the experiment's spec was written."""
+    if bucket is None:
+        return (folder / SPEC_FILE).stat().st_mtime
+    return bucket.claimed()
+
+
+def _objects(specs: Iterable[str]) -> Iterator[str]:
+    """The files that specs name, also those that are damaged: each stands there as it is, in one line."""
+    for text in specs:
+        yield from OBJECT.findall(text)
+
+
+def _tables(files: Files, objects: Iterable[str]) -> Iterator[str]:
+    for name in objects:
+        yield from names_within(files.local(name).read_bytes())

@@ -1,0 +1,47 @@
+"""The model that `train-final` keeps, with all that its card tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trainables.spec import Value
+from trainables.training import Scores
+from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.results import FinalModel
+from tuning.selection.winner import Winner
+from tuning.spec.models import ExperimentSpec
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A final model with all that is known of it."""
+
+    spec: ExperimentSpec
+    winner: Winner
+    model: FinalModel
+    scores: Scores
+    provenance: Mapping[str, Value]
+    label_names: tuple[str, ...]  # by class id; empty for a regression and a Trainer of the user's own
+    looks: int  # at test by models of this experiment before this one
+    memory: EarlierLooks | None = None  # of earlier experiments' looks; None: the rows are not known
+
+    @property
+    def metric(self) -> str:
+        """What the search optimised."""
+        return self.winner.study.metric
+
+
+def score_in_words(model: FinalModel, metric: str) -> str:
+    """What is said of a final model's test score."""
+    if model.hidden:
+        return (
+            f"its test score ({model.rows:,} rows) is kept hidden: the same command with --reveal-test shows it "
+            "without training again, and records the look"
+        )
+    if not model.rows:
+        return "not scored on test: there are no test rows (those of a Trainer are its `test_dataset`)"
+    if metric not in model.metrics:
+        told = ", ".join(sorted(model.metrics)) or "none"
+        return f"not scored on test: {metric} is not among the scores of its {model.rows:,} rows ({told})"
+    return f"test {metric}, looked at once: {model.metrics[metric]:.4f} ({model.rows:,} rows)"

@@ -1,0 +1,29 @@
+"""The schedule behind a report: which values were in force over which epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trainables.checkpoints.manifest import Segment
+from trainables.reporting import Report
+from tuning.outcome.results import Stretch
+
+
+def schedule_of(history: Iterable[Report]) -> tuple[Stretch, ...]:
+    """Reports with equal values in a row make one stretch.
+
+    Args:
+        history: from `StudyOutcome.history`.
+    """
+    stretches: list[Stretch] = []
+    for report in history:
+        if stretches and stretches[-1].params == report.params:
+            stretches[-1] = stretches[-1]._replace(end=report.epoch)
+        else:
+            stretches.append(Stretch(stretches[-1].end if stretches else 0.0, report.epoch, dict(report.params)))
+    return tuple(stretches)
+
+
+def segments_of(schedule: Iterable[Stretch]) -> tuple[Segment, ...]:
+    """The same, as trainings are told."""
+    return tuple(Segment(stretch.params, stretch.end) for stretch in schedule)

@@ -1,0 +1,37 @@
+"""Ray for work after the searches, as a run joins or starts it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tuning.spec.models import ExperimentSpec
+from tuning.study.worker_imports import slot_imports
+from tuning.supervision.stopping import stoppable
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+
+
+@contextlib.contextmanager
+def joined(spec: ExperimentSpec) -> Iterator[Session]:
+    """The cluster of `spec`, where one training holds what a trial does; SIGTERM ends the block as Ctrl-C does.
+
+    Raises:
+        ClusterError: see `cluster.session.connect`.
+    """
+    from cluster.session import connect
+
+    with (
+        stoppable(),
+        connect(
+            spec.cluster,
+            run_folder=spec.run_folder,
+            modules=spec.own_modules,
+            imports=slot_imports(),
+            reads=spec.local_inputs,
+        ) as session,
+        stoppable(),  # and again: Ray has put its own handler in place
+    ):
+        yield session

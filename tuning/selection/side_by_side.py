@@ -1,0 +1,260 @@
+"""Trainings outside Tune: each in a process that holds what a trial holds, as many side by side as there are slots.
+
+A process that has done a job gets the next one, or ends: on a cluster that has lost nodes others may wait for what it
+holds. One whose job has raised is replaced. It goes by the rules of trials: a process without progress is killed, one
+that has died is looked into, and a job whose node is lost starts again without that being its failure. A job whose
+process dies by itself, for want of memory or of progress, starts once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from cluster.capacity import ClusterError
+from trainables.machine import clock
+from trainables.machine.oom_probe import mark_memory
+from trainables.progress import Heartbeat, pulse, working
+from trainables.worker.team import WorkerDied, builder, workers_for
+from tuning.spec.models import ExperimentSpec
+from tuning.supervision import watchdog
+from tuning.supervision.actor_failures import LOOK, EndedProcess, Fate
+from tuning.supervision.failures import Raised
+from tuning.tune_compat import internals
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+
+RETRIES = 1  # of a job whose process has died by itself
+NODES = 3  # that a job may lose in one run: it may be what brings them down
+
+logger = logging.getLogger(__name__)
+K = TypeVar("K")
+
+
+class NodesLost(ClusterError):
+    """A job has lost one node after the other. Whether it is what brings them down, nobody knows: it has not failed."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[K]):
+    """One call in a worker's process: `function(*given, make)`, where `make` builds a Training there."""
+
+    key: K
+    title: str  # for people
+    function: Callable[..., Any]
+    given: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Ended(Generic[K]):
+    """A job that has ended, one way or the other."""
+
+    key: K
+    seconds: float  # since it was handed to Ray
+    lost: float  # of those, in processes that have died
+    value: Any = None
+    error: Exception | None = None
+
+    def result(self) -> Any:
+        """What its function has returned.
+
+        Raises:
+            NodesLost: it has not failed; a resume begins it again.
+            RayError, WorkerDied: its process has died, again and again; or one of those that compute it together.
+            Exception: what the function raised.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Process:
+    """Computes jobs, one after the other: a Ray actor."""
+
+    def __init__(self, make: Any, heartbeat: Heartbeat | None) -> None:
+        self._make = make
+        if heartbeat is not None:
+            pulse.beat(heartbeat, str(ray.get_runtime_context().get_actor_id()))
+
+    def do(self, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+        """One job."""
+        with working():
+            pulse.begin()
+            mark_memory()
+            return function(*given, self._make)
+
+
+@contextlib.contextmanager
+def side_by_side(jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session) -> Iterator[Iterator[Ended[K]]]:
+    """Run `jobs`, started in their order; each is told as it ends. What still runs when the block ends is cancelled.
+
+    Args:
+        spec: says what computes them, and how long a process may go without progress.
+    """
+    queue = _Queue(jobs, spec, session)
+    try:
+        yield queue.ended()
+    finally:
+        queue.close()
+
+
+class _Slot:
+    """A process, and what it holds."""
+
+    def __init__(self, workers: int, session: Session, heartbeat: Heartbeat | None) -> None:
+        resources, self._group = session.resources, None
+        options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+        if workers > 1:
+            self._group = resources.to_ray(workers).to_placement_group()
+            options = {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(self._group)}
+        self.process = ray.remote(Process).options(**options).remote(builder(workers, heartbeat), heartbeat)
+        self.id = str(self.process._actor_id.hex())
+
+    def close(self) -> None:
+        """End the process, and give back what it held."""
+        ray.kill(self.process)
+        if self._group is not None:
+            ray.util.remove_placement_group(self._group)
+
+
+@dataclass
+class _Begun(Generic[K]):
+    """A job on its way."""
+
+    job: Job[K]
+    since: float  # when it was handed to Ray first; these on the monotonic clock
+    slot: _Slot
+    started: float  # when it was handed to this slot
+    lost: float = 0.0  # seconds in slots before
+    deaths: int = 0
+    nodes: int = 0
+    watchdog: watchdog.Hung | None = None  # killed for it, in this slot
+
+    def ended(self, value: Any = None, error: Exception | None = None) -> Ended[K]:
+        return Ended(self.job.key, clock.monotonic() - self.since, self.lost, value, error)
+
+
+class _Queue(Generic[K]):
+    """Jobs to come, jobs on their way, and the slots."""
+
+    def __init__(self, jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session) -> None:
+        self._left, self._session = iter(jobs), session
+        self._workers, self._heartbeat = (
+            workers_for(spec.trainable, session.resources.gpus),
+            watchdog.heartbeat_of(spec),
+        )
+        self._watch = None if self._heartbeat is None else watchdog.Watch(self._heartbeat.seconds)
+        self._running: dict[Any, _Begun[K]] = {}  # by Ray's reference to what comes of it
+        self._died: list[tuple[_Begun[K], EndedProcess]] = []
+
+    def ended(self) -> Iterator[Ended[K]]:
+        """Each job as it ends."""
+        while True:
+            while len(self._running) + len(self._died) < self._session.limit and (job := next(self._left, None)):
+                self._begin(job, self._new_slot())
+            if not self._running and not self._died:
+                return
+            for answer in self._answers():
+                if (end := self._answered(self._running.pop(answer), answer)) is not None:
+                    yield end
+            died, self._died = self._died, []
+            for begun, looked_into in died:
+                if (fate := looked_into.fate()) is None:
+                    self._died.append((begun, looked_into))
+                elif (end := self._settled(begun, fate)) is not None:
+                    yield end
+            self._kill_hung()
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+        for begun in self._running.values():
+            begun.slot.close()
+        if self._watch is not None:
+            internals.forget_beats(self._watch.seen)
+
+    def _new_slot(self) -> _Slot:
+        return _Slot(self._workers, self._session, self._heartbeat)
+
+    def _begin(self, job: Job[K], slot: _Slot) -> None:
+        now = clock.monotonic()
+        self._hand_over(_Begun(job, now, slot, now))
+
+    def _hand_over(self, begun: _Begun[K]) -> None:
+        self._running[begun.slot.process.do.remote(begun.job.function, begun.job.given)] = begun
+
+    def _answers(self) -> list[Any]:
+        """Of those that have ended now, or in a moment."""
+        if not self._running:
+            clock.sleep(LOOK)
+            return []
+        patience = LOOK if self._watch is None else min(LOOK, self._watch.period)
+        ready, _ = ray.wait(list(self._running), timeout=patience)
+        return list(ready)
+
+    def _answered(self, begun: _Begun[K], answer: Any) -> Ended[K] | None:
+        """None: its process has died, which has to be looked into."""
+        try:
+            value = ray.get(answer)
+        except RayTaskError as error:
+            begun.slot.close()  # a device may be of no use after it
+            raised: Exception = error
+            if isinstance(error.cause, Exception):
+                raised = error.cause
+                raised.__cause__ = error  # the traceback in the process, as a text
+            return self._died_by_itself(begun, raised) if isinstance(raised, WorkerDied) else begun.ended(error=raised)
+        except RayError as error:
+            begun.slot.close()
+            as_actors = internals.as_actor_error(begun.slot.id, error)
+            self._died.append((begun, EndedProcess(begun.job.title, as_actors, killed=begun.hung is not None)))
+            return None
+        if (job := next(self._left, None)) is None:
+            begun.slot.close()
+        else:
+            self._begin(job, begun.slot)
+        return begun.ended(value)
+
+    def _settled(self, begun: _Begun[K], fate: Fate) -> Ended[K] | None:
+        """None: it starts again."""
+        if not fate.lost:
+            hangs = begun.hung
+            error = fate.error if hangs is None else watchdog.NoProgress(error_msg=hangs.describe())
+            return self._died_by_itself(begun, error)
+        if begun.nodes == NODES:
+            told = f"{begun.job.title}: lost {NODES + 1} nodes, at last {fate.address}: too large for a node?"
+            return begun.ended(error=NodesLost(told))
+        begun.nodes += 1
+        self._start_again(begun, f"node {fate.address} is lost")
+        return None
+
+    def _died_by_itself(self, begun: _Begun[K], error: Exception) -> Ended[K] | None:
+        """None: it starts again."""
+        if begun.deaths == RETRIES:
+            return begun.ended(error=error)
+        begun.deaths += 1
+        self._start_again(begun, Raised.of(error).line)
+        return None
+
+    def _start_again(self, begun: _Begun[K], why: str) -> None:
+        logger.warning("%s: %s. It starts again", begun.job.title, why)
+        now = clock.monotonic()
+        begun.lost += now - begun.started
+        begun.slot, begun.started, begun.hung = self._new_slot(), now, None
+        self._hand_over(begun)
+
+    def _kill_hung(self) -> None:
+        """Those that make no progress. One that has not told anything yet may still wait for its slot."""
+        if self._watch is None or not self._watch.due(clock.monotonic()):
+            return
+        busy = {begun.slot.id: begun for begun in self._running.values() if begun.hung is None}
+        beats = {actor: told for actor, told in internals.beats_of(busy).items() if told}
+        for one in self._watch.look(clock.monotonic(), beats):
+            busy[one.actor].hung = one
+            watchdog.kill(list(beats[one.actor].values()))

@@ -1,0 +1,384 @@
+"""The experiment as its user declares it: one thing to train, one search space, several strategies x several seeds.
+
+Goes in: a YAML file, the name of a preset, or a mapping; and `key=value` overrides. Comes out: a frozen
+`ExperimentSpec`, or a `SpecError` with every mistake at once. Nothing is started, no network is used, no heavy library
+is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_serializer,
+)
+
+from cluster.spec import ClusterSpec
+from cluster.storage import below, is_uri
+from trainables.data.cache_folder import store_folder
+from trainables.models.files import EMBEDDED
+from trainables.spec import FINETUNE_ALONE, SHIPPED, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
+from tuning.budget import BudgetSpec, Limit
+from tuning.space import DeclaredSpace, NamedSpace, Space
+from tuning.spec.file import dump, read_source
+from tuning.spec.validation.known_names import strategy_instead
+from tuning.spec.validation.mistakes import Mistake, SpecError, mistakes_of
+from tuning.spec.validation.short_forms import spelled_out
+from tuning.strategies import Strategy, find_strategies
+
+__all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
+
+STORE_VARIABLE = "TUNEFLEET_STORE"
+SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
+STUDIES = "studies"  # in the run folder: one folder per study, which is Tune's
+# Where and how visibly an experiment runs, and how it is read; the scores do not depend on it.
+NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_failures", "checkpoint", "budget"} | {
+    *("baseline", "worthwhile"),  # how the scores are compared
+    *("until", "extended"),  # how many seeds there are
+}
+# Fields that older specs have not got: where they say nothing they are left out, so that those keep their digests.
+ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended")
+
+
+class WandbSpec(Frozen):
+    """Weights & Biases. The key itself never stands in a spec: WANDB_API_KEY or a file that only you can read."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        "auto",
+        description="auto: as WANDB_MODE or `wandb offline` say, else online when a key is found, else disabled; "
+        "offline: files for `wandb sync`. Where these say less than the mode here, they are obeyed.",
+    )
+    project: str | None = Field(None, description="null: $WANDB_PROJECT, else tunefleet")
+    entity: str | None = Field(None, description="a user or a team; null: $WANDB_ENTITY, else the key's own")
+    key_file: str | None = Field(None, description="holds the key on one line; mode 0600")
+
+
+class CheckpointSpec(Frozen):
+    """Which states of trials are written. What PBT hands from donor to clone is always."""
+
+    every_epochs: Epochs | Literal["auto"] | None = Field(
+        "auto",
+        description="a trial that failed or was interrupted goes on from its last optimizer state, written once in so "
+        "many epochs; auto: at a report after five minutes of training or more, where there is room; null: it is "
+        "trained again from its start",
+    )
+    keep_best: PositiveInt = Field(1, description="how many of a study's best weights stay")
+
+
+class ConfirmSpec(Frozen):
+    """How the winner of a study is chosen after the search. A best score of many is too high: it is lucky as well."""
+
+    top: PositiveInt = Field(3, description="so many of a study's best configurations are trained again")
+    seeds: PositiveInt = Field(5, description="each with so many training seeds; the best mean validation score wins")
+
+
+class Extension(Frozen):
+    """Seeds or strategies that `tunefleet extend` has added; they stand behind those of before."""
+
+    seeds: PositiveInt = Field(description="how many there were before")
+    strategies: PositiveInt = Field(description="how many there were before")
+    judged: bool = Field(description="test scores were there before, so the verdict on them has been seen")
+
+
+def folder_name(name: str) -> str:
+    """`name` itself.
+
+    Raises:
+        ValueError: it is no name for a folder on every system.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError("must be letters, digits, '-', '_' and '.', the first a letter or a digit: it names a folder")
+    return name
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("must name each seed once: a repeated seed is the same study again")
+    return seeds
+
+
+def _or_nothing(raw: object) -> object:
+    return {} if raw is None else raw
+
+
+def _plug_in(raw: object) -> Strategy:
+    """The strategy that `kind` names, reading all other keys itself."""
+    if isinstance(raw, Strategy):
+        return raw
+    if not isinstance(raw, Mapping):
+        raise ValueError("must be a mapping with a `kind`")
+    known = find_strategies()
+    if "kind" not in raw:
+        raise SpecError([Mistake("kind", "is missing", next_step=f"add one of {', '.join(sorted(known))}")])
+    kind = str(raw["kind"])
+    if kind not in known:
+        raise SpecError([Mistake("kind", "no such strategy", kind, strategy_instead(kind, known))])
+    try:
+        return known[kind].model_validate({key: value for key, value in raw.items() if key != "kind"})
+    except ValidationError as error:
+        raise SpecError(mistakes_of(error, known[kind])) from error
+
+
+class ExperimentSpec(FineTuneSpec):
+    """Everything that an experiment is. A study is one of its strategies with one of its seeds."""
+
+    name: Annotated[str, AfterValidator(folder_name)] = Field(description="of the experiment and of its run folder")
+    space: DeclaredSpace = Field(
+        Space({}),
+        description="what to search: tunable name -> its values; or package.module:function of a trial with suggest_*",
+    )
+    strategies: tuple[Annotated[Strategy, BeforeValidator(_plug_in)], ...] = Field(min_length=1)
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct)] = Field(
+        (0,), min_length=1, description="of the search; every strategy runs once per seed"
+    )
+    budget: Annotated[BudgetSpec, BeforeValidator(_or_nothing)] = Field(
+        BudgetSpec(), description="what each study may cost; null: its strategy alone ends it"
+    )
+    max_failures: NonNegativeInt = Field(
+        0, description="how often a failed trial is started again from its checkpoint, where that can help"
+    )
+    alike_failures: PositiveInt | None = Field(
+        3, description="this many first trials of a study that fail alike stop the run; null: it goes on"
+    )
+    test: bool = Field(True, description="score each study's chosen configuration on the test split, once, at the end")
+    confirm: ConfirmSpec | None = Field(
+        None,
+        description="train the best configurations anew before the test split is scored; null: score the best as is",
+    )
+    baseline: str | None = Field(
+        None,
+        description="the strategy that the others are compared with first; null: the one of kind defaults, else the "
+        "first",
+    )
+    worthwhile: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="smallest difference of test scores that matters to you, in the objective's units; null: 0.01 of "
+        "a metric in 0..1, else 0; 0: any, so that nothing is ever called equal",
+    )
+    verdicts: PositiveInt = Field(
+        1,
+        description="how many are planned, each but the first after `tunefleet extend`; they share the 5 % of error",
+    )
+    until: Literal["decided"] | None = Field(
+        None,
+        description="decided: a seed is added after each verdict that leaves a strategy and the baseline undecided, "
+        "until all `verdicts` are given",
+    )
+    extended: tuple[Extension, ...] = Field((), description="written by `tunefleet extend`, not for you to set")
+    cluster: ClusterSpec = ClusterSpec()
+    store: str | None = Field(
+        None, description=f"database URL without a password; null: ${STORE_VARIABLE}, else SQLite in the run folder"
+    )
+    wandb: WandbSpec = WandbSpec()
+    checkpoint: CheckpointSpec = CheckpointSpec()
+
+    @field_serializer("strategies")
+    def _with_kind(self, strategies: tuple[Strategy, ...]) -> list[dict[str, Any]]:
+        return [{"kind": strategy.kind, **strategy.model_dump(mode="json")} for strategy in strategies]
+
+    @property
+    def verdict_number(self) -> int:
+        """Which verdict the searches come to: 1, and one more for each extension after one that was seen."""
+        return 1 + sum(extension.judged for extension in self.extended)
+
+    @property
+    def run_folder(self) -> Path:
+        """The absolute folder that holds everything this experiment writes; of a run in a bucket: the driver's own."""
+        storage = self.cluster.storage
+        return working_folder(storage, self.name) if is_uri(storage) else self.cluster.run_folder(self.name)
+
+    @property
+    def resumed_as(self) -> str:
+        """What `tunefleet resume` is given: the name, where that is enough from here, else the run folder or URI."""
+        if is_uri(self.cluster.storage):
+            return below(self.cluster.storage, self.name)
+        by_name = self.run_folder == ClusterSpec().run_folder(self.name)
+        return self.name if by_name else shlex.quote(str(self.run_folder))
+
+    @property
+    def store_url(self) -> str:
+        """Where the studies are recorded. May hold a password: never write it to a file or a log."""
+        from tuning.spec.store_url import sqlite_url
+
+        return self.store or os.environ.get(STORE_VARIABLE) or sqlite_url(self.run_folder / STORE_FILE)
+
+    @property
+    def local_inputs(self) -> list[str]:
+        """Files and folders of the machine that trials read: every node must have them under these names."""
+        data, model = self.data, [self.model] if Path(self.model).is_absolute() else []
+        named = (data.train, data.validation, data.test)
+        files = [] if data.hub is not None else [data.path] if data.path is not None else named
+        return [place for place in (*files, *model) if place is not None]
+
+    @property
+    def shipped(self) -> dict[str, str]:
+        """The path or URI of what a search from Python has shipped, by the field that names it."""
+        space = self.space.name if isinstance(self.space, NamedSpace) else None
+        named = {"trainable": self.trainable, "hp_space": self.hp_space, "space": space}
+        return {key: name.removeprefix(SHIPPED) for key, name in named.items() if name and name.startswith(SHIPPED)}
+
+    def shipped_to(self, paths: Mapping[str, str]) -> dict[str, Any]:
+        """The fields of `shipped` as they are when it lies at other paths."""
+        named = {key: f"{SHIPPED}{path}" for key, path in paths.items()}
+        return {key: NamedSpace.of(name) if key == "space" else name for key, name in named.items()}
+
+    @property
+    def own_modules(self) -> tuple[str, ...]:
+        """As of a trial, and that of a space that is named."""
+        space = self.space.name if isinstance(self.space, NamedSpace) else None
+        return modules_of(self.trainable if self.own else None, self.hp_space, space)
+
+    def space_of(self, strategy: Strategy) -> Space:
+        """What `strategy` searches: its own space, which replaces the experiment's, or what it takes of that.
+
+        Raises:
+            InputError: the space is named, and cannot be imported here or is none.
+        """
+        if strategy.space is not None:
+            return strategy.space
+        shared = self.space.resolved(self.tunable) if isinstance(self.space, NamedSpace) else self.space
+        return strategy.space_in(shared, own=self.own)
+
+    def resolved_objective(self) -> Objective:
+        """What the strategies optimise: `objective`, else the task's own; of a Trainer of the user's own its loss."""
+        from trainables.tasks import find_task
+
+        if self.objective is None and self.own and self.task is None:
+            return Objective(metric="loss", mode="min")
+        return self.objective or find_task(self.task).objective
+
+    def limit_of(self, strategy: Strategy) -> Limit | None:
+        """Where each study of `strategy` ends: the same for all that search."""
+        return self.budget.limit if strategy.searches else None
+
+    def may_cut(self, strategy: Strategy) -> bool:
+        """True if the budget may end a study of `strategy` before its last trial has."""
+        limit = self.limit_of(strategy)
+        if limit is None or limit.unit != "epochs":
+            return limit is not None
+        planned = strategy.planned_epochs(self.space_of(strategy), self.epochs)
+        return planned is None or planned > limit.amount
+
+    def trial_spec(self, seed: int, strategy: str | None = None) -> FineTuneSpec:
+        """What the trials of the study with search seed `seed` share: their own `seed` moves with it.
+
+        Args:
+            strategy: its name. One that searches nothing asks no function for its values.
+        """
+        own = {name: getattr(self, name) for name in FineTuneSpec.model_fields}
+        if isinstance(self.space, NamedSpace) and self.space.suggests:
+            own["hp_space"] = self.space.name
+        if not all(one.searches for one in self.strategies if one.name == strategy):
+            own["hp_space"] = None
+        drawn = {"seed": self.seed + seed, "data": self.data.cut_for(seed)}
+        return FineTuneSpec(**{**own, "objective": self.resolved_objective(), **drawn})
+
+    def decisive(self) -> dict[str, Any]:
+        """Everything that changes results, by key. Of the budget that is its limit, not its price; of an experiment
+        that was extended what it began with: what is added changes no result of before."""
+        plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST | self._says_nothing(ADDED))
+        for began in self.extended[:1]:
+            plain["seeds"] = plain["seeds"][: began.seeds]
+            plain["strategies"] = plain["strategies"][: began.strategies]
+        return plain if self.budget.limit is None else {**plain, "budget": self.budget.limit}
+
+    def digest(self) -> str:
+        """16 hex digits that change with everything that changes results."""
+        plain = self.decisive()
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+    def plain(self) -> dict[str, Any]:
+        """All fields as YAML has them, but for those that say nothing of this trainable: they have their defaults."""
+        unread = (*ADDED, *FINETUNE_ALONE) if self.own else ADDED
+        return self.model_dump(mode="json", exclude=self._says_nothing(unread))
+
+    def _says_nothing(self, names: Iterable[str]) -> set[str]:
+        return {*names} - {*self.stated(names)}
+
+    def to_yaml(self) -> str:
+        """The full resolved spec; `load_spec` reads it back to an equal one. Holds no secret."""
+        return dump(self.plain())
+
+
+def study_name(strategy: str, seed: int) -> str:
+    """As the folder of the study is called."""
+    return f"{strategy}-seed{seed}"
+
+
+def working_folder(storage: str, name: str) -> Path:
+    """Where on this machine a driver works whose `storage` is a bucket. All of it can be had from there again.
+
+    Raises:
+        InputError: the environment names no folder for what may be lost.
+    """
+    return store_folder() / "runs" / hashlib.sha256(storage.encode()).hexdigest()[:16] / name
+
+
+def load_spec(
+    source: str | Path | Mapping[str, Any] | ExperimentSpec,
+    overrides: str | Sequence[str] | Mapping[str, Any] = (),
+    *,
+    elsewhere: Collection[str] = (),
+) -> ExperimentSpec:
+    """Read, override and check an experiment.
+
+    Args:
+        source: a YAML file, the name of a shipped preset, a mapping as YAML would give it, or a spec that was loaded.
+            Local paths in it are relative to the working directory, not to the file, and absolute in what is returned.
+        overrides: `key=value`, dotted, with list positions: `epochs=2`, `strategies.0.trials=8`,
+            `fixed.model.hidden_dropout_prob=0.1`. Values are YAML. Or the same as a mapping: `{"epochs": 2}`.
+        elsewhere: dotted paths (with all below them) whose values name things of another machine: not looked for on
+            this one, and left as they are.
+
+    Raises:
+        SpecError: all mistakes that can be found without a cluster, the network or the model.
+    """
+    from tuning.given import override_texts, spec_source
+    from tuning.spec.validation.draft import Draft
+    from tuning.spec.validation.spec_checks import mistakes_in
+
+    texts = override_texts(overrides)
+    if isinstance(source, ExperimentSpec) and not texts:
+        return source
+    plain = source.model_dump(mode="json") if isinstance(source, ExperimentSpec) else spec_source(source)
+    raw, label = read_source(plain, texts)
+    draft, mistakes = Draft.read(spelled_out(raw), ExperimentSpec)
+    mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))
+    if mistakes:
+        raise SpecError(mistakes, label)
+    return _anchored(draft.spec, elsewhere)
+
+
+def _lies_in(path: str, sections: Collection[str]) -> bool:
+    return any(path == section or path.startswith(f"{section}.") for section in sections)
+
+
+def _anchored(spec: ExperimentSpec, elsewhere: Collection[str]) -> ExperimentSpec:
+    """Local paths made absolute: workers, and a later resume, have another working directory."""
+    data, changed = spec.data, {}
+    if data.hub is None and "data" not in elsewhere:
+        files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set
+        changed = {name: _absolute(value) for name in files if (value := getattr(data, name)) is not None}
+    asked = "model" not in elsewhere and not (spec.own and spec.model == EMBEDDED)
+    local = asked and Path(spec.model).expanduser().is_dir()
+    model = _absolute(spec.model) if local else spec.model
+    home = {key: _absolute(path) for key, path in spec.shipped.items() if path.startswith("~")}  # it was submitted
+    moved = {"data": data.model_copy(update=changed), "model": model, **spec.shipped_to(home)}
+    return spec.model_copy(update=moved)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())

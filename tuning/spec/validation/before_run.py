@@ -1,0 +1,87 @@
+"""What a run needs of this machine, found by importing and looking rather than by reading the spec: before Ray starts.
+
+`load_spec` leaves it out, as a spec is also read where it is not run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.errors import InputError
+from trainables.models.files import resolve_model, weight_bytes
+from trainables.spec import FINETUNE_ALONE
+from tuning.spec.validation.mistakes import Mistake, SpecError, join
+from tuning.spec.validation.spec_checks import mistakes_in_named_space
+from tuning.spec.validation.value_checks import endless_warmups
+
+if TYPE_CHECKING:
+    from trainables.tasks.summary import DataSummary
+    from tuning.spec.models import ExperimentSpec
+
+OFFLINE, TRUE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads them
+
+
+def require_runnable(spec: ExperimentSpec) -> None:
+    """Import a trainable and a space of the user's own, as every trial will, and look for a model not to be fetched.
+
+    Raises:
+        SpecError: all that is missing, or cannot be imported.
+    """
+    if mistakes := [*_trainable(spec), *mistakes_in_named_space(spec), *_offline_model(spec)]:
+        raise SpecError(mistakes, spec.name)
+
+
+def require_ending_warmups(spec: ExperimentSpec, data: DataSummary | None) -> None:
+    """Judge warm-ups by the rows that there are, once they were read; before that only their most are known.
+
+    Raises:
+        SpecError: in no trial the learning rate would reach its peak.
+    """
+    rows = data.splits["train"].rows if data is not None and "train" in data.splits else None
+    if rows is not None and (mistakes := list(endless_warmups(spec, rows))):
+        raise SpecError(mistakes, spec.name)
+
+
+def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
+    """One of the user's own: that it can be imported, and that the spec says what its kind needs, and no more."""
+    if not spec.own:
+        return
+    from trainables.training import kind_of
+
+    try:
+        kind = kind_of(spec.trainable)
+    except ValueError as error:
+        yield Mistake("trainable", str(error))
+        return
+    if kind == "factory":
+        for name in spec.stated(FINETUNE_ALONE):
+            yield Mistake(
+                name, f"{spec.trainable} is given the params alone, so nothing would read it", next_step="remove it"
+            )
+    elif untold := [i for i, one in enumerate(spec.strategies) if not one.searches and not one.own_values]:
+        rule = f"is missing: what {spec.trainable} trains with by default is not known here"
+        yield Mistake(join("strategies", untold[0], "values"), rule, next_step="such as values: {learning_rate: 5e-5}")
+    if kind != "factory" and spec.objective is None and spec.task is None:
+        rule = f"is missing: nobody knows here what {spec.trainable} reports"
+        yield Mistake("objective", rule, next_step="write objective: {metric: ..., mode: max}, or mode: min")
+
+
+def _offline_model(spec: ExperimentSpec) -> Iterator[Mistake]:
+    """A Hub model that may not be fetched and is not there. Nodes of a cluster at an address have their own cache."""
+    variable = next((name for name in OFFLINE if os.environ.get(name, "").upper() in TRUE), None)
+    if variable is None or spec.trainable != "finetune" or spec.cluster.address is not None:
+        return
+    try:
+        if Path(resolve_model(spec.model)).is_dir() or weight_bytes(spec.model, spec.revision) is not None:
+            return
+    except InputError:
+        return  # told when the spec is read
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    revision = f", revision {spec.revision}" if spec.revision else ""
+    rule = f"is no folder here, and not whole in the Hub's cache {HF_HUB_CACHE}{revision}, which {variable} keeps to"
+    step = f"unset {variable}, point HF_HOME to a cache that holds it, or name a local folder"
+    yield Mistake("model", rule, spec.model, step)

@@ -1,0 +1,122 @@
+"""What is wrong with a spec, told all at once: path as the user typed it, value, rule, next step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tuning.spec.validation.known_names import key_instead, section
+from tuning.spec.validation.short_forms import right_form
+from tuning.strategies import Strategy
+
+NO_VALUE = object()  # the mistake is about a key, or about something that is not there
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing to mend. `path` is dotted, with list positions: `strategies.0.trials`."""
+
+    path: str
+    rule: str
+    value: object = NO_VALUE
+    next_step: str = ""
+
+    def __str__(self) -> str:
+        shown = "" if self.value is NO_VALUE else f" {_short(self.value)}:"
+        step = f"; {self.next_step}" if self.next_step else ""
+        return f"{self.path}:{shown} {self.rule}{step}"
+
+    def below(self, prefix: str) -> Mistake:
+        """The same mistake, `prefix` further down in the spec."""
+        return replace(self, path=join(prefix, self.path))
+
+
+class SpecError(ValueError):
+    """A spec that cannot be run. `mistakes` holds all that is wrong with it."""
+
+    def __init__(self, mistakes: Iterable[Mistake], source: str = "") -> None:
+        self.mistakes = tuple(mistakes)
+        self.source = source
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        heading = f"{count} in {source}:" if source else f"{count}:"
+        super().__init__("\n".join([heading, *(f"  {mistake}" for mistake in self.mistakes)]))
+
+
+def join(*parts: object) -> str:
+    """A dotted path; empty parts are left out."""
+    return ".".join(str(part) for part in parts if part != "")
+
+
+def mistakes_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Mistake]:
+    """`error`, raised by `model.model_validate`, in the user's terms.
+
+    A validator may itself raise a SpecError (a plug-in reads its own part): its mistakes stand below that part's path.
+    """
+    found: list[Mistake] = []
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["type"] == "too_short" and any(_inside(other["loc"], detail["loc"]) for other in details):
+            continue  # too short only because its wrong entries were left out
+        path = join(prefix, *detail["loc"])
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, SpecError):
+            found += (mistake.below(path) for mistake in cause.mistakes)
+        elif detail["type"] == "missing":
+            found.append(Mistake(path, "is missing", next_step="add it"))
+        elif detail["type"] == "extra_forbidden":
+            known, inside = _keys_at(model, detail["loc"][:-1]), "strategy" if issubclass(model, Strategy) else ""
+            step = key_instead(str(detail["loc"][-1]), known, inside=inside)
+            found.append(Mistake(path, "unknown key", next_step=step))
+        else:
+            form = right_form(detail["loc"], detail["type"], detail["input"], model)
+            rule, step = form or (_rule(detail["msg"]), "")
+            found.append(Mistake(path, rule, detail["input"], step))
+    return found
+
+
+def _inside(loc: Sequence[int | str], outer: Sequence[int | str]) -> bool:
+    return len(loc) > len(outer) and tuple(loc[: len(outer)]) == tuple(outer)
+
+
+def _rule(message: str) -> str:
+    """pydantic's sentence as a rule: 'Input should be greater than 0' -> 'must be greater than 0'."""
+    message = message.removeprefix("Value error, ").replace("Input should be ", "must be ")
+    message = re.sub(r"^(Input|Tuple|List|Dictionary) should have", "must have", message).replace(
+        " after validation", ""
+    )
+    return message.replace("should have", "must have")
+
+
+def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> Collection[str]:
+    """The keys that the (nested) model at `loc` takes."""
+    for part in loc:
+        inner = section(model.model_fields[part].annotation) if part in model.model_fields else None
+        if inner is None:
+            return ()
+        model = inner
+    return model.model_fields
+
+
+def _short(value: object, limit: int = 80) -> str:
+    """A value on one line, as YAML users write it."""
+    if isinstance(value, str):
+        text = repr(value)
+    elif isinstance(value, Mapping):
+        text = "{" + ", ".join(f"{key}: {_short(item)}" for key, item in value.items()) + "}"
+    elif isinstance(value, list | tuple):
+        text = "[" + ", ".join(_short(item) for item in value) + "]"
+    else:
+        text = _yaml_scalar(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _yaml_scalar(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

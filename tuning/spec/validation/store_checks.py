@@ -1,0 +1,55 @@
+"""The mistakes that a spec can make about its study store: `tuning.spec.validation.spec_checks` asks here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from trainables.errors import InputError
+from tuning.spec.validation.draft import Draft
+from tuning.spec.validation.mistakes import Mistake
+from tuning.spec.validation.network_disks import network_disk
+
+VARIABLE = "TUNEFLEET_STORE"
+
+
+def check_url(draft: Draft) -> Iterator[Mistake]:
+    """A URL, and no password in the spec."""
+    url = draft.spec.store
+    if url is None:
+        return
+    parts = urlsplit(url)
+    if not parts.scheme or "://" not in url:
+        yield Mistake("store", "must be a database URL", url, "such as sqlite:///studies.db or postgresql://host/name")
+    elif parts.password is not None or {"password", "sslpassword"} & parse_qs(parts.query).keys():
+        shown = f"{parts.scheme}://{parts.username or ''}:***@{parts.hostname or ''}{parts.path}"
+        step = f"take the line out and put the whole URL into the environment variable {VARIABLE}"
+        yield Mistake("store", "a password must not stand in a spec, which is copied into the run folder", shown, step)
+
+
+def check_disk(draft: Draft) -> Iterator[Mistake]:
+    """SQLite on a disk of this machine; by default its file lies in the run folder."""
+    url, variable = draft.spec.store, os.environ.get(VARIABLE)
+    if url or variable:
+        path, given = "store" if url else VARIABLE, url or variable or ""
+        if not given.startswith("sqlite:///"):
+            return
+        file = Path(urlsplit(given).path[1:]).expanduser()
+    else:
+        path, given = "cluster.storage", draft.spec.cluster.storage
+        try:
+            file = draft.spec.run_folder
+        except InputError:  # told by the checks of the cache's folder
+            return
+    if disk := network_disk(file.absolute()):
+        where = "it" if url or variable else f"the study store in {file}"
+        rule = (
+            f"{where} lies on a network disk ({disk}), where SQLite's locks do not hold and its file can be corrupted"
+        )
+        step = (
+            "keep it on a disk of this machine, store=sqlite:////var/tmp/studies.db, or on a server, "
+            f"{VARIABLE}=postgresql://USER:PASSWORD@HOST/DATABASE; all else may stay where it is"
+        )
+        yield Mistake(path, rule, given, step)

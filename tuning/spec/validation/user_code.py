@@ -1,0 +1,112 @@
+"""A trainable or a space of a user's own: that it is there, by reading its file. `before_run` imports it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from trainables.errors import nearest
+from trainables.spec import SHIPPED, TRAININGS
+from tuning.space import NamedSpace
+from tuning.spec.validation.draft import Draft
+from tuning.spec.validation.mistakes import Mistake
+
+
+def check_trainable(draft: Draft) -> Iterator[Mistake]:
+    """A name of ours, or one of a module that is found. None of the user's code runs, but for packages above."""
+    name = draft.spec.trainable
+    module, colon, function = name.partition(":")
+    if name in TRAININGS or name.startswith(SHIPPED):
+        return
+    if not (colon and module and function):
+        step = nearest(name, TRAININGS) if not colon else "both sides of the colon are needed"
+        yield Mistake("trainable", f"must be {', '.join(TRAININGS)} or package.module:name", name, step)
+        return
+    yield from _missing("trainable", name)
+
+
+def check_space(draft: Draft) -> Iterator[Mistake]:
+    """A space, or a function that makes what a trial is given, of a module that is found. As `check_trainable`."""
+    spec = draft.spec
+    named = [("space", spec.space.name)] if isinstance(spec.space, NamedSpace) else []
+    for path, name in (*named, ("hp_space", spec.hp_space)):
+        if name is None or name.startswith(SHIPPED):
+            continue
+        if all(name.partition(":")):
+            yield from _missing(path, name)
+        else:
+            yield Mistake(path, "must be package.module:function", name, "such as my_module:hp_space")
+
+
+def _missing(path: str, name: str) -> Iterator[Mistake]:
+    """What stands at `path`, package.module:name, where there is no such thing."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        yield Mistake(path, f"no module {module}", name, "is its folder on PYTHONPATH?")
+    elif found.origin is not None and found.origin.endswith(".py"):
+        yield from _unreadable(path, name, attribute, Path(found.origin))
+
+
+def check_confirm(draft: Draft) -> Iterator[Mistake]:
+    """Confirmations train a class alone. Imports the user's module; one that is not there is told by itself."""
+    spec = draft.spec
+    if spec.confirm is None or spec.trainable in TRAININGS or list(check_trainable(draft)):
+        return
+    from trainables.training import is_training
+
+    try:
+        trains = is_training(spec.trainable)
+    except ValueError as error:
+        yield Mistake("trainable", str(error))
+        return
+    if not trains:
+        rule = f"{spec.trainable} is a function, which runs inside a search only"
+        yield Mistake(
+            "confirm", rule, next_step="remove it, or make the trainable a class (trainables.training.Training)"
+        )
+
+
+def _unreadable(path: str, name: str, attribute: str, file: Path) -> Iterator[Mistake]:
+    try:
+        names = defined_names(file.read_bytes())
+    except SyntaxError as error:
+        rule = f"{file} is no Python: {error.msg}, line {error.lineno}"
+        yield Mistake(path, rule, name, f"try it: python -m py_compile {file.name}")
+        return
+    except (OSError, ValueError):
+        return  # told when it is imported
+    if names is not None and attribute not in names:
+        yield Mistake(path, f"{file} has no {attribute}", name, nearest(attribute, names) if names else "write it")
+
+
+def defined_names(source: bytes) -> set[str] | None:
+    """The names that a module's source gives to what it defines, imports and assigns, private ones left out; None: it
+    cannot be told (`from x import *`, `__getattr__`).
+
+    Raises:
+        SyntaxError: it is no Python.
+        ValueError: it holds null bytes.
+    """
+    names: set[str] = set()
+    for node in _at_top(ast.parse(source).body):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return None if names & {"*", "__getattr__"} else {name for name in names if not name.startswith("__")}
+
+
+def _at_top(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Every node that is not inside a function or a class."""
+    for node in nodes:
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield from _at_top(ast.iter_child_nodes(node))

@@ -1,0 +1,1 @@
+"""Tune schedulers that the strategies wire: ASHA and population-based training."""

@@ -1,0 +1,296 @@
+"""Population-based training as a Tune scheduler: generations in step, whatever the number of slots.
+
+A member that reports at the end of a generation is held: it keeps its process and does nothing. Once every living
+member is there and its checkpoint is on storage, the generation is settled: survivors train on in their processes as
+if nothing had happened, the worst are restarted from a donor. A held member gives its slot up only to a member that
+has none and is still behind, so with M members and S slots a generation costs M - S swaps, and none with M <= S.
+
+Where each member stands is read off its trial (the epoch of its newest checkpoint), never stored twice. What must
+survive a crash is small: `state()`. Tune's snapshots carry it through `tuning.strategies.searchers.population_searcher`, beside the trials.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from trainables.epochs import ROUNDING
+from trainables.machine import clock
+from trainables.spec import Objective
+from tuning.outcome.results import Exploit
+from tuning.strategies.schedulers.evolution import Evolution, Member, Takeover
+from tuning.tune_compat import internals
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+
+
+SNAPSHOTS = 3  # of Tune's: what so many of the last ones name stays
+
+
+class Lineage(NamedTuple):
+    """One exploit and whose it was."""
+
+    trial_id: str
+    exploit: Exploit
+
+
+class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Ends a generation every `every_epochs` epochs; a failed or finished member leaves the population.
+
+    So does one whose scores are not finite. It could take over from a donor instead; but a trial that has ended as
+    failed, with its reason, is what its values have come to, and who took its place would hide that. The quantiles are
+    of those that are left, so exploits go on, and no donor is ever one that has failed.
+
+    Args:
+        evolution: decides who takes over from whom.
+        objective: read from reports as `metrics/<metric>`.
+        every_epochs: length of a generation.
+        size: members.
+
+    Attributes:
+        on_exploit: called with (trial id, exploit) when one is decided. After a crash the same exploit can be decided
+            again and is told again. Not pickled: set it anew after a restore.
+        max_concurrent: at most this many members in slots; None: as many as the cluster holds. Tune's own
+            `max_concurrent_trials` must stay unset: it would wait for the first members to finish before it adds more.
+        lineage: all exploits, oldest first.
+    """
+
+    def __init__(self, evolution: Evolution, objective: Objective, every_epochs: float, size: int) -> None:
+        super().__init__()
+        self._metric = f"metrics/{objective.metric}"
+        self._objective = objective
+        self._evolution = evolution
+        self._every = every_epochs
+        self._size = size
+        self._generation = 1  # the one in progress; ends at epoch generation * every
+        self._order: list[str] = []  # trial ids; the place is the member's number
+        self.lineage: list[Lineage] = []
+        self.max_concurrent: int | None = None
+        self._clear_runtime()
+
+    def turns(self, slots: int) -> str | None:
+        """What its user should know of members that do not fill the slots evenly; None where they do."""
+        full, rest = divmod(self._size, slots)
+        if not full or not rest:
+            return None
+        return (
+            f"{self._size} members on {slots} slots: a generation takes {full + 1} turns, and {slots - rest} of the "
+            f"slots wait in the last one; {full * slots} or {(full + 1) * slots} members would use them all"
+        )
+
+    def _clear_runtime(self) -> None:
+        self.on_exploit: Callable[[str, Exploit], None] | None = None
+        self._trials: dict[str, Trial] = {}
+        self._held: set[str] = set()  # in a process, at the boundary, with nothing to do
+        self._restarts: list[Trial] = []  # still in their process with the old values: to be restarted with the new
+        self._snapshots: deque[set[str]] = deque(maxlen=SNAPSHOTS)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles the scheduler at the start; trials and the listener belong to the process."""
+        runtime = {"on_exploit", "_trials", "_held", "_restarts", "_snapshots"}
+        return {name: value for name, value in vars(self).items() if name not in runtime}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._clear_runtime()
+
+    def state(self) -> dict[str, Any]:
+        """What a later scheduler of the same arguments needs to go on from here; picklable."""
+        return {"generation": self._generation, "order": list(self._order), "lineage": list(self.lineage)}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`, taken together with Tune's trials; call it before they are added."""
+        self._generation, self._order, self.lineage = state["generation"], state["order"], state["lineage"]
+
+    # What the rest of the package asks.
+
+    @property
+    def proposed(self) -> int:
+        """Members that have become trials so far."""
+        return len(self._order)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every member has finished or failed."""
+        return len(self._trials) == self._size and not self._living()
+
+    @property
+    def full(self) -> bool:
+        """Whether `max_concurrent` forbids one more member to start."""
+        busy = sum(trial.status in (Trial.PENDING, Trial.RUNNING) for trial in self._living())
+        return self.max_concurrent is not None and busy >= self.max_concurrent
+
+    def pinned(self) -> set[str]:
+        """Paths of the checkpoints that a member may still be started from: in this run, or in one resumed from one
+        of Tune's last snapshots.
+
+        The newest of a member is its donor's from the exploit on to the member's own next one.
+        """
+        return self._newest().union(*self._snapshots)
+
+    def on_snapshot(self) -> None:
+        """Tune takes a snapshot of the experiment now."""
+        self._snapshots.append(self._newest())
+
+    def _newest(self) -> set[str]:
+        return {trial.checkpoint.path for trial in self._living() if trial.checkpoint}
+
+    # What Tune calls.
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Metric and mode come from the objective; TuneConfig may name the same ones or none."""
+        return metric in (None, self._metric) and mode in (None, self._objective.mode)
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """A member is proposed, restored with the experiment, or queued again after a failure."""
+        if trial.trial_id not in self._order:
+            self._order.append(trial.trial_id)
+        self._trials[trial.trial_id] = trial
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        """The process is gone. Tune queues the member again or leaves it failed; its status tells."""
+        self._held.discard(trial.trial_id)
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        """Train on, or hold at the end of the generation; the checkpoint of this report is still to come."""
+        if result["epoch"] < self._boundary:
+            return str(TrialScheduler.CONTINUE)
+        self._held.add(trial.trial_id)
+        return str(TrialScheduler.NOOP)
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """Called by Tune before each event: the one place where the population moves.
+
+        Returns:
+            A member to give a slot to, one at a time; Tune keeps asking.
+
+        Raises:
+            RuntimeError: a member came to a boundary without a checkpoint.
+        """
+        self._park(tune_controller)
+        living = self._living()
+        if living and self.proposed == self._size and all(self._arrived(trial) for trial in living):
+            self._settle(tune_controller, living)
+        return self._restart(tune_controller) or self._next_for_a_slot(tune_controller)
+
+    def debug_string(self) -> str:
+        """One line for Tune's own reporter."""
+        return f"Population: generation {self._generation}, {len(self.lineage)} exploits"
+
+    # How it moves.
+
+    @property
+    def _boundary(self) -> float:
+        return self._generation * self._every - ROUNDING
+
+    def _living(self) -> list[Trial]:
+        trials = (self._trials[trial_id] for trial_id in self._order if trial_id in self._trials)
+        return [trial for trial in trials if not trial.is_finished()]
+
+    def _arrived(self, trial: Trial) -> bool:
+        arrived = _epoch(trial) >= self._boundary
+        if not arrived and trial.trial_id in self._held and not trial.is_saving:
+            raise RuntimeError(
+                f"trial {trial.trial_id} reported epoch {trial.last_result['epoch']:g}, the end of a PBT generation, "
+                "without a checkpoint: a donor has nothing to give. A custom function must pass one with every report: "
+                "report(metrics, epoch=..., checkpoint=FOLDER)."
+            )
+        return arrived
+
+    def _park(self, runner: Any) -> None:
+        """After a failure or a resume Tune wants to start every member: also those that must wait for the others."""
+        living = self._living()
+        busy = sum(trial.status == Trial.RUNNING for trial in living)
+        for trial in (t for t in living if t.status == Trial.PENDING):
+            if self._arrived(trial) or (self.max_concurrent is not None and busy >= self.max_concurrent):
+                runner._set_trial_status(trial, Trial.PAUSED)
+            else:
+                busy += 1
+
+    def _settle(self, runner: Any, living: list[Trial]) -> None:
+        """End the generation: exploit, then let everybody go on."""
+        members = [self._member(trial) for trial in living]
+        takeovers = self._evolution.takeovers(self._generation, members)
+        for takeover in takeovers:
+            self._exploit(runner, takeover)
+        latest = max(_epoch(trial) for trial in living)
+        self._generation = int((latest + ROUNDING) / self._every) + 1
+        replaced = {takeover.member.trial_id for takeover in takeovers}
+        for trial in (t for t in living if t.trial_id in self._held):
+            if trial.trial_id in replaced:
+                self._restarts.append(trial)
+            else:
+                internals.go_on(runner, trial)
+        self._held.clear()
+
+    def _member(self, trial: Trial) -> Member:
+        score = trial.latest_checkpoint_result.metrics["metrics"][self._objective.metric]
+        sign = 1 if self._objective.mode == "max" else -1
+        return Member(self._order.index(trial.trial_id), trial.trial_id, sign * score, dict(trial.config))
+
+    def _exploit(self, runner: Any, takeover: Takeover) -> None:
+        member, donor, params = takeover
+        trial, source = self._trials[member.trial_id], self._trials[donor.trial_id]
+        exploit = Exploit(
+            epoch=_epoch(source),
+            donor=donor.trial_id,
+            old=member.params,
+            new=params,
+            time=clock.time(),
+            reports=_reports(trial),
+            donor_reports=_reports(source),
+        )
+        trial.set_config(dict(params))
+        internals.continue_from(runner, trial, source)
+        self.lineage.append(Lineage(member.trial_id, exploit))
+        if self.on_exploit is not None:
+            self.on_exploit(member.trial_id, exploit)
+
+    def _restart(self, runner: Any) -> Trial | None:
+        """Restart one replaced member in its own process: Tune caches one idle process at least, so one at a time."""
+        while self._restarts:
+            trial = self._restarts.pop(0)
+            if trial.status == Trial.RUNNING:
+                runner.pause_trial(trial, should_checkpoint=False)
+                return trial
+        return None
+
+    def _next_for_a_slot(self, runner: Any) -> Trial | None:
+        """The member without a slot that is furthest behind; a held member makes room for it."""
+        waiting = [
+            trial
+            for trial in self._living()
+            if trial.status in (Trial.PENDING, Trial.PAUSED)
+            and _epoch(trial) < self._boundary
+            and not internals.in_slot(runner, trial)
+        ]
+        if waiting or self.proposed < self._size:
+            self._release_one(runner)
+        first = min(waiting, key=_epoch, default=None)  # the first proposed among equals
+        return None if first is None or (first.status == Trial.PAUSED and self.full) else first
+
+    def _release_one(self, runner: Any) -> None:
+        trial = next((t for t in self._living() if t.trial_id in self._held and self._arrived(t)), None)
+        if trial is None:
+            return
+        self._held.remove(trial.trial_id)
+        if internals.process_alive(trial):
+            runner.pause_trial(trial, should_checkpoint=False)
+        else:
+            internals.go_on(runner, trial)  # fails at once; Tune then queues the member again, and it is parked
+
+
+def _epoch(trial: Trial) -> float:
+    """Where the trial would start from."""
+    result = trial.latest_checkpoint_result
+    return float(result.metrics["epoch"]) if result else 0.0
+
+
+def _reports(trial: Trial) -> int:
+    """How many reports lead to where the trial would start from; Tune restores the count with the checkpoint."""
+    return int(trial.latest_checkpoint_result.metrics["training_iteration"])

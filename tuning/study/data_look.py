@@ -1,0 +1,104 @@
+"""What the data of an experiment came to, asked of the nodes before the first trial starts there.
+
+A task on each node that holds trials reads and tokenises the rows, leaves them in that node's store, and reads the
+model's weights once: the first trials find both, so the study that comes first does not pay for that from its budget.
+What cannot be used is an error here, once, and not one of every trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cluster.capacity import ClusterError
+from trainables.data.row_hashes import Hashes, RowHashes
+from trainables.errors import InputError
+from trainables.spec import FineTuneSpec
+from trainables.tasks.summary import DataSummary
+from tuning.report.data_block import shortest
+from tuning.spec.models import ExperimentSpec
+
+if TYPE_CHECKING:
+    from cluster.session import Session
+
+SILENT_SECONDS = 3.0  # after which it is said that something is waited for
+READ_SECONDS = 3600.0  # a model and a data set may have to be downloaded
+
+
+class Looked(NamedTuple):
+    """What a node has told of the data."""
+
+    summary: DataSummary
+    rows: RowHashes
+
+
+def data_look(spec: ExperimentSpec, session: Session, say: Callable[[str], None]) -> Looked | None:
+    """The summary, with the tokens of all splits, and the rows' hashes; None for a trainable that reads its own data.
+
+    Args:
+        say: told when this takes a while.
+
+    Raises:
+        TaskError, ModelError: the rows, or the model's tokenizer, cannot be used.
+        ClusterError: no node could tell.
+    """
+    if spec.trainable != "finetune":
+        return None
+    import ray
+
+    remote, given = ray.remote(look), (cuts_of(spec), shortest(spec), spec.test)
+    asked = [remote.options(num_cpus=0, max_retries=1, **options).remote(*given) for options in beside_trials(session)]
+    done, _ = ray.wait(asked, num_returns=len(asked), timeout=SILENT_SECONDS)
+    if len(done) < len(asked):
+        say("reading and tokenising the data")
+    try:
+        plain, test, trained = ray.get(asked, timeout=READ_SECONDS)[0]
+    except ray.exceptions.GetTimeoutError as error:
+        for one in asked:
+            ray.cancel(one, force=True)
+        raise ClusterError(
+            f"the data could not be read within {READ_SECONDS:g} s: is a download waiting for a network? "
+            "Try `tunefleet validate`, or fetch the model and the data set beforehand (HF_HOME)."
+        ) from error
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"the node that was to read the data does not answer: {error}") from error
+    return Looked(DataSummary.model_validate(plain), RowHashes(test, trained))
+
+
+def cuts_of(spec: ExperimentSpec) -> list[FineTuneSpec]:
+    """What trials are given, once per cut between training and validation rows: one, or one per search seed."""
+    first_of = {spec.data.cut_for(seed): seed for seed in reversed(spec.seeds)}
+    return [spec.trial_spec(seed) for seed in reversed(first_of.values())]
+
+
+def look(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -> tuple[dict[str, Any], Hashes, Hashes]:
+    """Called on a node: brings the rows of all cuts into its store, and the model's weights into its memory.
+
+    Returns:
+        The summary of the first cut as plain JSON, the hashes of the test rows, and those of the training and
+        validation rows of all cuts.
+    """
+    import numpy as np
+
+    from trainables.data.encoding import prepare
+    from trainables.models.files import read_weights
+
+    # One that cannot be drawn is an error here, and not one of all trials of its seed.
+    trained = [prepare(cut, max_length).row_hashes.trained for cut in cuts[1:]]
+    first = prepare(cuts[0], max_length)
+    summary = first.summary(test=test).model_copy(update={"cuts": len(cuts)})
+    rows = first.row_hashes
+    read_weights(cuts[0].model, cuts[0].revision)
+    return summary.model_dump(mode="json"), rows.test, np.unique(np.concatenate([rows.trained, *trained]))
+
+
+def beside_trials(session: Session) -> list[dict[str, Any]]:
+    """Ray's options for one task on each node that holds trials, so that they find the rows there."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = [node for node in session.nodes if node.holds(session.resources)]
+    return [{"scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=True)} for node in there] or [{}]

@@ -1,0 +1,298 @@
+"""Live progress of a study: a table of trials and a bar on a terminal or in a notebook, one plain line per report
+elsewhere.
+
+The runner gives each study's Tuner a fresh `Progress`. It only reads what Tune tells it; all figures come from
+`ProgressState`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from trainables.machine import clock
+from trainables.reporting import Report
+from trainables.spec import Objective
+from tuning.outcome.results import TrialState, trial_name
+from tuning.study.budget_tracker import Spending
+from tuning.study.notebook_display import NotebookDisplay
+from tuning.study.progress_state import ProgressState, Row, duration
+from tuning.supervision.failures import blanked, cause
+
+LINES_AROUND = 8  # title, heading, rules, bar, counts, and room for a warning
+FEWEST_ROWS, MOST_ROWS = 4, 30  # trials in the live table, however high the terminal is
+SECONDS_BETWEEN_DRAWINGS = 0.25
+SECONDS_BETWEEN_PAGES = 1.0  # in a notebook, where every drawing goes to the browser
+SECONDS_BETWEEN_COUNTS = 1.0  # of the trials that run; there may be thousands
+logger = logging.getLogger(__name__)
+
+
+class Screen(Console):
+    """A console that says when nobody reads any more: rich's own would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles the BrokenPipeError."""
+        raise  # noqa: PLE0704 (of the error that is being handled)
+
+
+class Progress(Callback):  # type: ignore[misc]
+    """Draws one study.
+
+    Args:
+        study: the strategy's label.
+        seed: the study's search seed.
+        trials: how many the strategy plans; None: until the budget is spent.
+        epochs: the full budget of one trial.
+        objective: what `best` means.
+        screen: where to draw; the default is standard output.
+        spending: of the study: its slots, and how near it is to its limit; None: one slot, and no limit.
+        told: failures that were shown, with the trial that had each; shared by the studies of a run.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        seed: int,
+        trials: int | None,
+        epochs: float,
+        objective: Objective,
+        screen: Screen | None = None,
+        spending: Spending | None = None,
+        told: dict[str, str] | None = None,
+    ) -> None:
+        self._spending, self._told = spending or Spending(), {} if told is None else told
+        self.study, self.seed, self.objective = study, seed, objective
+        self._console = screen
+        self._live: Live | NotebookDisplay | None = None
+        self._drawing = True
+        self._drawn = 0.0
+        self._counted = clock.monotonic()
+        self._trials, self._epochs = trials, epochs
+        self._state = self._fresh_state()
+
+    def _fresh_state(self) -> ProgressState:
+        spent = self._spending.share
+        return ProgressState(self._trials, self._epochs, self.objective, started=clock.monotonic(), spent_before=spent)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks to disk; a terminal stays where it is."""
+        return {**self.__dict__, "_console": None, "_live": None}
+
+    def setup(self, **info: Any) -> None:
+        """Called by Tune once, before the first trial of a run or of a resumed run."""
+        self._state = self._fresh_state()
+        if self._console is None:
+            self._console = Screen()
+        if self._console.is_terminal or self._console.is_jupyter:
+            self._draw(self._open)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Also when a paused or a restored trial goes on."""
+        if not self._state.begun:
+            self._state = self._fresh_state()  # the clock of the time left: a first worker takes longer than an epoch
+            self._take_over(trials, but=trial)
+        self._start(trials.index(trial), trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One report."""
+        number = trials.index(trial)
+        self._report(number, result)
+        self._print(self._line(number, trial))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Complete, or stopped by the strategy."""
+        self._ended(trials, trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Failed for good; maybe before it ever started."""
+        self._ended(trials, trial, failed=True)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Many times a second; the time left goes down between reports, too."""
+        self._count(trials)
+        rest = SECONDS_BETWEEN_PAGES if isinstance(self._live, NotebookDisplay) else SECONDS_BETWEEN_DRAWINGS
+        if self._live is not None and clock.monotonic() - self._drawn > rest:
+            self._drawn = clock.monotonic()
+            self._draw(self._live.refresh)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Leave the last table on the screen."""
+        self.close()
+        if self._state.slots:
+            self._print(f"{self._name}  {_used(self._state)}")
+        if self._spending.reached and (limit := self._spending.limit):
+            self._print(f"{self._name}  ended at its budget of {limit.describe()}")
+
+    def close(self) -> None:
+        """Give the terminal back; harmless when nothing is drawn. For the runner, when a study is interrupted."""
+        live, self._live = self._live, None
+        if live is not None:
+            self._draw(live.stop)
+
+    def _count(self, trials: list[Any]) -> None:
+        now = clock.monotonic()
+        if now - self._counted >= SECONDS_BETWEEN_COUNTS:
+            running = sum(trial.status == "RUNNING" for trial in trials)
+            self._state.use(running, self._spending.slots, now - self._counted)
+            self._counted = now
+
+    def _take_over(self, trials: list[Any], *, but: Any) -> None:
+        """Trials that an earlier run has finished are in Tune's list of a resumed run, and never start again."""
+        for number, trial in enumerate(trials):
+            if trial is not but and trial.is_finished():
+                self._start(number, trial)
+                if trial.last_result and "metrics" in trial.last_result:
+                    self._report(number, trial.last_result)
+                self._state.end(number, failed=trial.status == "ERROR")
+        if self._state.begun:
+            told = ", ".join(f"{count} {name}" for name, count in self._state.counts().items())
+            self._print(f"{self._name}  goes on after {told}")
+
+    def _start(self, number: int, trial: Any) -> None:
+        scores = trial.metric_analysis.get(f"metrics/{self.objective.metric}", {})
+        self._state.start(number, dict(trial.config), _epoch(trial), scores.get(self.objective.mode))
+
+    def _report(self, number: int, result: dict[str, Any]) -> None:
+        report = Report.from_result(result)
+        self._state.report(number, report.epoch, report.metrics[self.objective.metric], report.params)
+
+    def _ended(self, trials: list[Any], trial: Any, *, failed: bool = False) -> None:
+        number = trials.index(trial)
+        if not self._state.knows(number):
+            self.on_trial_start(0, trials, trial)
+        self._state.end(number, failed=failed)
+        row = self._state.row(number)
+        if row.state is not TrialState.COMPLETED:
+            why = f": {self._cause(number, trial)}" if failed and trial.error_file else ""
+            ended = f"{row.state} at epoch {row.epoch:g}/{row.horizon:g}{why}"
+            if not failed and row.epoch == 0:
+                ended = "ended without a report"
+            self._print(f"{self._name}  trial {_named(number, trial)}  {ended}")
+
+    def _cause(self, number: int, trial: Any) -> str:
+        """The reason why it failed; of one that was shown already, the trial that had it first."""
+        line = cause(trial)
+        first = self._told.setdefault(
+            blanked(line), own := f"trial {_named(number, trial)} of {self.study}, seed {self.seed}"
+        )
+        return line if first == own else f"as {first}"
+
+    def _draw(self, action: Callable[[], None]) -> None:
+        """A terminal that went away must not end the trials; it is said once, and drawing stops."""
+        if not self._drawing:
+            return
+        try:
+            action()
+        except (OSError, UnicodeEncodeError) as error:
+            self._drawing, live, self._live = False, self._live, None
+            with contextlib.suppress(OSError, UnicodeEncodeError):
+                if live is not None:
+                    live.stop()  # gives standard output back, which it has redirected
+            logger.warning("Live progress of %s stops: %s. The run goes on.", self.study, error)
+
+    def _open(self) -> None:
+        # Drawn only from Tune's own thread (`on_step_end`): no lock, and no error that nobody would see.
+        assert self._console is not None
+        if self._console.is_jupyter:
+            self._live = NotebookDisplay(self._screen)
+        else:
+            self._live = Live(get_renderable=self._screen, console=self._console, auto_refresh=False)
+        self._live.start(refresh=True)
+
+    def _print(self, line: str) -> None:
+        """Print a plain line, for logs; a terminal or a notebook shows the table instead."""
+        if self._console is not None and not (self._console.is_terminal or self._console.is_jupyter):
+            file = self._console.file
+            self._draw(lambda: print(line, file=file, flush=True))
+
+    def _line(self, number: int, trial: Any) -> str:
+        row, metric = self._state.row(number), self.objective.metric
+        return (
+            f"{self._name}  trial {_named(number, trial)}  epoch {row.epoch:g}/{row.horizon:g}  "
+            f"{metric} {_score(row.last)}  {row.params}  best {_score(self._state.best)}  [{self._position()}]"
+        )
+
+    @property
+    def _name(self) -> str:
+        """As the study's folder is called."""
+        return f"{self.study}-seed{self.seed}"
+
+    def _position(self) -> str:
+        state, now = self._state, clock.monotonic()
+        state.spent = self._spending.share
+        left = state.seconds_left(now)
+        ending = "" if left is None else f", {duration(left)} left"
+        if state.begun and state.share == 1.0:
+            ending = f", took {duration(now - state.started)}"
+        planned = "" if state.trials is None else f"/{state.epochs_total:g}"
+        limit = self._spending.limit
+        spent = "" if limit is None or state.spent is None else f", {state.spent:.0%} of {limit.describe()}"
+        return f"{state.epochs_done:g}{planned} epochs{spent}{ending}"
+
+    def _screen(self) -> RenderableType:
+        assert self._console is not None
+        rows = max(FEWEST_ROWS, min(MOST_ROWS, self._console.height - LINES_AROUND))
+        return render(self._state, f"{self.study}, seed {self.seed}", self._position(), rows)
+
+
+def _named(number: int, trial: Any) -> str:
+    """A Tune trial as people are told of it; the live table has room for the number alone."""
+    return trial_name(number, trial.trial_id)
+
+
+def _epoch(trial: Any) -> float:
+    """Where a Tune trial stands, as far as it was heard."""
+    return float((trial.last_result or {}).get("epoch", 0.0))
+
+
+def render(state: ProgressState, title: str, position: str, rows: int = MOST_ROWS) -> RenderableType:
+    """The table of trials above the bar. Widths do not follow the values: the picture stands still."""
+    if not state.begun:
+        return Text(f"{title}: the first trials are starting ...")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading, side, width in (
+        ("trial", "right", 5),
+        ("state", "left", len(TrialState.COMPLETED)),
+        ("epoch", "right", 5),
+        (state.objective.metric, "right", 6),
+        ("best", "right", 6),
+    ):
+        table.add_column(heading, justify=side, min_width=width, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("parameters")  # the only one that gives way on a narrow terminal
+    for row in state.rows(rows):
+        table.add_row(*_cells(row), style="bold" if row.best is not None and row.best == state.best else "")
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(total=1.0, completed=state.share, width=30), Text(position, no_wrap=True))
+    counts = ", ".join(f"{count} {name}" for name, count in state.counts().items())
+    used = f"; {_used(state)}" if state.slots else ""
+    planned = "" if state.trials is None else f" of {state.trials}"
+    return Group(table, bar, Text(f"{counts}{planned} trials; best {_score(state.best)}{used}"))
+
+
+def _used(state: ProgressState) -> str:
+    return f"{state.used:.1f} of {state.slots:.1f} slots in use on average"
+
+
+def _cells(row: Row) -> tuple[str | Text, ...]:
+    epochs = f"{row.epoch:g}/{row.horizon:g}"
+    params = Text(row.params, no_wrap=True, overflow="ellipsis")
+    return str(row.number), str(row.state), epochs, _score(row.last), _score(row.best), params
+
+
+def _score(score: float | None) -> str:
+    """Four decimals, as in the comparison; four digits where those would show nothing or too much."""
+    if score is None:
+        return "-"
+    return f"{score:.4f}" if score == 0 or 1e-2 <= abs(score) < 1e4 else f"{score:.3e}"

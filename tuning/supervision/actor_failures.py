@@ -1,0 +1,88 @@
+"""What became of a process that has ended without an error: its node is lost, its node's kernel has killed it
+for want of memory, or it has died by itself."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from trainables.machine import clock
+from trainables.machine.oom_probe import read_mark
+from tuning.checkpoints.copier import begun_on_node
+from tuning.tune_compat import internals
+from tuning.tune_compat.out_of_memory import OutOfMemory, by_kernel
+
+LOOK = 1.0  # seconds between two looks at what became of a process
+UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
+ASKING = 30.0  # seconds for a node to answer what its kernel has killed
+
+logger = logging.getLogger(__name__)
+
+
+class Fate(NamedTuple):
+    """What became of it."""
+
+    address: str  # of its node
+    lost: bool  # with its node
+    error: RayActorError  # one of memory where there is evidence
+
+
+class EndedProcess:
+    """Looked into until its fate is known.
+
+    Its node's death may be known only after seconds; a node that lives is asked what the process has left there.
+
+    Args:
+        name: of what it computed, for people.
+        error: with which Ray has told its end.
+        killed: by us. Unless its node is lost as well there is nothing to ask.
+    """
+
+    def __init__(self, name: str, error: RayActorError, *, killed: bool = False) -> None:
+        self.error, self._name, self._killed = error, name, killed
+        self._since = self._looked = clock.monotonic()
+        self._address = ""
+        self._mark: Any = None  # Ray's reference to what the process has left on its node; None: not asked for yet
+        self._asked = 0.0  # on the monotonic clock
+
+    def fate(self) -> Fate | None:
+        """None: it is not known yet, or it is too early to ask."""
+        now = clock.monotonic()
+        if now - self._looked < LOOK:
+            return None
+        self._looked = now
+        if isinstance(self.error, OutOfMemory):  # the node has said so itself
+            return Fate(self._address, False, self.error)
+        if self._mark is not None:
+            done = self._is_answered() or now - self._asked > ASKING
+            return Fate(self._address, False, self._with_mark()) if done else None
+        self._address, lost = internals.fate_of(self.error)
+        if self.error.preempted or (lost is None and now - self._since >= UNCLEAR):
+            lost = True
+        if lost is None:
+            return None
+        if lost:
+            return Fate(self._address, True, self.error)
+        if self._killed or (node := internals.node_of(self.error)) is None:
+            return Fate(self._address, False, self.error)
+        self._mark, self._asked = begun_on_node(node, read_mark, str(self.error.actor_id)), now
+        return None
+
+    def _is_answered(self) -> bool:
+        return bool(ray.wait([self._mark], timeout=0)[0])
+
+    def _with_mark(self) -> RayActorError:
+        """The error, as one of memory where there is evidence."""
+        if not self._is_answered():
+            return self.error
+        try:
+            death = ray.get(self._mark)
+        except RayError as error:
+            logger.warning("%s: what its process has left cannot be read: %s", self._name, error)
+            return self.error
+        if death is None or not death.killed:
+            return self.error
+        return by_kernel(str(self.error.actor_id), self._address, death, self.error)

@@ -1,0 +1,170 @@
+"""Trials whose process is stopped, or sleeps for ever: found by what their heartbeats tell, or by their silence.
+
+The watch counts by a clock of its own, which goes only while the driver does: a laptop that was asleep, processes of a
+job that were stopped together, are not mistaken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ray.exceptions import RayActorError
+
+from trainables.progress import Beat, Heartbeat
+from trainables.spec import TRAININGS
+from tuning.spec.models import ExperimentSpec
+from tuning.tune_compat import internals
+
+AUTO = 600.0  # seconds; a step of a fine-tuning that takes longer is not sensible, a user's function may take any time
+UNSEEN = 2  # beats that a process may have sent since the last one that was seen
+STARTING = 10  # times as long, and AUTO at least: imports, a first CUDA context, compilation, a download
+SILENT = 60.0  # seconds, or as long, without any beat meanwhile: one that works at those tells so
+
+
+class NoProgress(RayActorError):  # type: ignore[misc]
+    """Why the process of a trial was killed. For Tune it is what it looks like: the end of an actor."""
+
+
+class Hung(NamedTuple):
+    """A trial's actor that makes no progress."""
+
+    actor: str  # Ray's id
+    seconds: float  # without progress
+    beat: Beat | None  # the last of the process that hangs; None: it never had one
+    begun: bool = False  # its trial has made a step in it
+    here: bool = False  # its processes are on the driver's node, which is not lost
+
+    def describe(self, reported: float = 0.0) -> str:
+        """In one sentence.
+
+        Args:
+            reported: the trial's last epoch; a process that was stopped just then has not told it.
+        """
+        told = f"no progress for {self.seconds:.0f} s"
+        if not self.begun:
+            since = "since its process was asked for" if self.beat is None else "before its first step"
+            return f"{told} {since} (process stopped or hung)"
+        newer = self.beat is not None and self.beat.epoch >= reported
+        epoch, steps = (self.beat.epoch, self.beat.steps) if self.beat is not None and newer else (reported, 0)
+        return f"{told} in epoch {int(epoch) + 1}, step {steps} (process stopped or hung)"
+
+
+class _Process:
+    """One of the processes of a trial, as far as it is known."""
+
+    def __init__(self) -> None:
+        self.beat: Beat | None = None
+        self.quiet = 0.0
+        self.silent = 0.0  # since the beat
+
+
+class Watch:
+    """Over the actors that trials have at the moment.
+
+    Args:
+        seconds: that a process may go without progress once its trial has made a step.
+
+    Attributes:
+        seen: all actors that it has ever looked at.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.period = min(1.0, seconds / 4)  # between two looks
+        self._seconds, self._starting, self._silent = seconds, max(STARTING * seconds, AUTO), max(seconds, SILENT)
+        self.seen: set[str] = set()
+        self._known: dict[str, dict[int, _Process]] = {}  # by actor and rank
+        self._reported: dict[str, int] = {}  # by actor: the beat's number that was known when its trial reported last
+        self._looked: float | None = None
+
+    def reported(self, actor: str) -> None:
+        """The trial of `actor` has told a result. So it has made a step, though the last beat before may not know it,
+        and a process that is stopped just then sends no other."""
+        first = self._known.get(actor, {}).get(0)
+        self._reported[actor] = first.beat.number if first is not None and first.beat is not None else 0
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for a look; `now` on the monotonic clock."""
+        return self._looked is None or now - self._looked >= self.period
+
+    def look(self, now: float, beats: Mapping[str, Mapping[int, Beat]]) -> list[Hung]:
+        """Those that hang.
+
+        Args:
+            beats: by actor and rank: the newest of all actors that trials have.
+        """
+        passed = 0.0 if self._looked is None else min(now - self._looked, 2 * self.period)
+        self._looked = now
+        self.seen |= beats.keys()
+        self._known = {actor: self._known.get(actor, {0: _Process()}) for actor in beats}
+        found = []
+        for actor, told in beats.items():
+            processes = self._known[actor]
+            for rank, beat in told.items():
+                process = processes.setdefault(rank, _Process())
+                if process.beat is None or beat.number != process.beat.number:
+                    process.beat, process.quiet, process.silent = beat, beat.quiet - passed, -passed
+            for process in processes.values():
+                process.quiet += passed
+                process.silent += passed
+            hung = [process for process in processes.values() if self._hangs(actor, process)]
+            if hung:
+                worst = max(hung, key=lambda one: one.quiet)
+                found.append(Hung(actor, worst.quiet, worst.beat, self._has_begun(actor, worst)))
+        return found
+
+    def _hangs(self, actor: str, process: _Process) -> bool:
+        if self._has_begun(actor, process):
+            return process.quiet >= self._seconds
+        stopped = process.beat is not None and process.silent >= self._silent
+        return stopped or process.quiet >= self._starting
+
+    def _has_begun(self, actor: str, process: _Process) -> bool:
+        reported = self._reported.get(actor)
+        if process.beat is None:
+            return reported is not None
+        return process.beat.begun or (reported is not None and process.beat.number <= reported + UNSEEN)
+
+
+def heartbeat_of(spec: ExperimentSpec) -> Heartbeat | None:
+    """What the processes of its trials tell; None: nobody asks."""
+    seconds = spec.cluster.heartbeat_seconds
+    if seconds == "auto":
+        seconds = AUTO if spec.trainable in TRAININGS else None
+    return None if seconds is None else Heartbeat(seconds, internals.send_beat)
+
+
+def all_here(beats: Sequence[Beat]) -> bool:
+    """Whether those that have told these, one at least, are on this node."""
+    import ray
+
+    here = str(ray.get_runtime_context().get_node_id())
+    return bool(beats) and all(beat.node == here for beat in beats)
+
+
+def kill(beats: Sequence[Beat]) -> bool:
+    """End the processes that have told these, at once: Ray would first ask them, and wait for five seconds.
+
+    Returns:
+        Whether it was tried; not where none has told anything.
+    """
+    import ray
+
+    from tuning.checkpoints.copier import begun_on_node
+
+    here = str(ray.get_runtime_context().get_node_id())
+    for beat in beats:
+        if beat.node == here:
+            kill_process(beat.process)
+        else:
+            begun_on_node(beat.node, kill_process, beat.process)
+    return bool(beats)
+
+
+def kill_process(process: int) -> None:
+    """On its node."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)

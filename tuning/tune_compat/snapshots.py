@@ -1,0 +1,185 @@
+"""The sealed snapshots of a study: what Tune saves of it, in one file with a checksum. A resume goes on from the newest
+one that is whole.
+
+    STUDY/snapshots/snapshot-000012
+
+Tune writes a snapshot as several files, one after the other, and nothing tells whether they are of one moment, or as
+they were written: an interruption leaves a search one step ahead of its trials, and of a file that cannot be read Tune
+says one line and begins anew. So what it has written is sealed here, in one file that is written whole or not at all,
+and the one before stays. Before a resume the files of the chosen one are put where Tune looks for them; Tune's own
+copies in the study's folder are never read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import posixpath
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from trainables.checkpoints.storage import Storage
+from trainables.machine import clock
+from tuning.checkpoints.copier import StorageError
+from tuning.run_folder.folder import RunFolderError
+
+FOLDER, NAME = "snapshots", "snapshot-"
+KEPT = 2  # sealed snapshots that stay; what they name of checkpoints stays, too
+RESTORED = "restored"  # in the place of a session's time in the names of Tune's files: sorts after every time
+
+logger = logging.getLogger(__name__)
+
+
+class DamagedSnapshot(ValueError):
+    """A sealed snapshot is not what was written."""
+
+
+class Snapshot(NamedTuple):
+    """What is sealed."""
+
+    taken: float  # seconds since 1970
+    positions: Mapping[str, int]  # by trial: how many of its recorded events it knows
+    files: Mapping[str, bytes]  # of Tune's, by name; `{}` stands for the session
+
+    def seal(self) -> bytes:
+        """One line with a checksum of the rest, one of JSON, and the files."""
+        sizes = {name: len(data) for name, data in self.files.items()}
+        header = json.dumps({"taken": self.taken, "positions": self.positions, "files": sizes}).encode()
+        rest = b"".join([header, b"\n", *self.files.values()])
+        return hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
+
+    @classmethod
+    def open(cls, sealed: bytes) -> Snapshot:
+        """What `seal` has made.
+
+        Raises:
+            DamagedSnapshot: of something else.
+        """
+        checksum, _, rest = sealed.partition(b"\n")
+        if hashlib.sha256(rest).hexdigest().encode() != checksum:
+            raise DamagedSnapshot(f"checksum differs, {len(sealed)} bytes")
+        header, _, data = rest.partition(b"\n")
+        told, files, begin = json.loads(header), {}, 0
+        for name, size in told["files"].items():
+            files[name] = data[begin : begin + size]
+            begin += size
+        return cls(told["taken"], told["positions"], files)
+
+
+class Snapshots:
+    """Of one study.
+
+    Args:
+        storage: of the study.
+        study: Tune's folder of it.
+    """
+
+    def __init__(self, storage: Storage, study: str) -> None:
+        self._storage, self._study = storage, study
+        self._folder = f"{study}/{FOLDER}"
+        self._whole: list[str] = []  # the sealed ones that stay, the newest last
+        self._number = 0  # of the newest, whole or not
+        self._writer = ThreadPoolExecutor(1, "snapshots")
+        self._writing: Future[None] | None = None
+
+    def newest(self) -> tuple[Snapshot | None, str]:
+        """The newest one that is whole, and what is to be said if it is not the newest.
+
+        Returns:
+            None where the study has not begun.
+
+        Raises:
+            RunFolderError: the study has begun, and none is whole; names the files.
+            OSError: the storage cannot be read.
+        """
+        paths = self._storage.files(self._folder, f"{NAME}*")
+        self._number = max((int(path.rpartition("-")[2]) for path in paths), default=0)
+        damaged: list[str] = []
+        for path in reversed(paths):
+            try:
+                found = Snapshot.open(self._storage.read(path))
+            except DamagedSnapshot as error:
+                damaged.append(f"{self._storage.scheme}{path} is damaged ({error})")
+                continue
+            self._whole = [one for one in paths if one <= path][-KEPT:]
+            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(found.taken))
+            name = posixpath.basename(path)
+            return found, f"{'; '.join(damaged)}; going on from {name} of {when}" if damaged else ""
+        if not damaged and not self._storage.files(self._study, "experiment_state-*.json"):
+            return None, ""
+        told = "; ".join(damaged) or f"{self._storage.scheme}{self._folder} holds no snapshot, but the study has begun"
+        raise RunFolderError(
+            f"{told}, so the study cannot go on. Remove the folder {self._storage.scheme}{self._study} to run its "
+            "trials again; what is recorded stays, as lost"
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put the files of `snapshot`, and no others, where Tune looks for them.
+
+        Raises:
+            OSError: the storage cannot be written.
+        """
+        for name in snapshot.files:
+            for old in self._storage.files(self._study, name.format("*")):
+                self._storage.remove(old)
+        for name, data in snapshot.files.items():
+            self._storage.write(f"{self._study}/{name.format(RESTORED)}", data)
+
+    def seal(self, staged: Path, session: str, positions: Mapping[str, int]) -> None:
+        """Take over what Tune has just written; on the storage when `settle` returns.
+
+        Args:
+            staged: the folder that Tune writes to.
+            session: in the names of its files.
+            positions: of the trials in the study's record, at this moment.
+
+        Raises:
+            StorageError: the first cannot be written. Tune may publish its own files once there is one of ours.
+        """
+        files = {path.name.replace(session, "{}"): path.read_bytes() for path in sorted(staged.glob(f"*-{session}.*"))}
+        self._number += 1
+        path = f"{self._folder}/{NAME}{self._number:06d}"
+        self._writing = self._writer.submit(self._write, path, Snapshot(clock.time(), positions, files))
+        if not self._whole:
+            self.settle()
+
+    def settle(self) -> None:
+        """Return when the last one is on the storage.
+
+        Raises:
+            StorageError: it cannot be written; the ones before it are there.
+        """
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+        except OSError as error:
+            raise StorageError(
+                f"cluster.storage: a snapshot cannot be written to {self._storage.scheme}{self._folder}: {error}. "
+                "Make room or mend the storage, then go on with `tunefleet resume`."
+            ) from error
+
+    def close(self) -> None:
+        """As `settle`; nothing is sealed any more."""
+        try:
+            self.settle()
+        finally:
+            self._writer.shutdown()
+
+    def _write(self, path: str, snapshot: Snapshot) -> None:
+        self._storage.write(path, snapshot.seal())
+        self._whole = [*self._whole, path][-KEPT:]
+        for old in self._storage.files(self._folder, f"{NAME}*"):
+            if old not in self._whole:
+                self._storage.remove(old)
+
+
+def forget_restored(staged: Path) -> None:
+    """Tune has read what `Snapshots.restore` has put in its place: it would upload it again with every snapshot."""
+    for file in staged.glob(f"*-{RESTORED}.*"):
+        file.unlink()
