@@ -29,7 +29,7 @@ from tuning.comparison.resampling import METRICS, row_weights
 from tuning.comparison.scores import Scored, with_draws
 from tuning.comparison.types import Pair
 from tuning.comparison.verdicts import share_of
-from tuning.outcome.results import ScoredRows, StudyOutcome, StudyState
+from tuning.outcome import ScoredRows, StudyOutcome, StudyState
 
 COUNT = 4000
 LIFT = 0.315  # logits: makes up for one search in ten that is 3 logits worse

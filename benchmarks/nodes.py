@@ -26,7 +26,7 @@ from cluster.nodes.start import HEALTH
 from tests.support.raylets import Cable, RayNode, cables_are_permitted, can_disguise, ray_nodes
 
 if TYPE_CHECKING:
-    from tuning.outcome.results import StudyOutcome
+    from tuning.outcome import StudyOutcome
 
 GPUS = 4  # of each node, logical
 STRATEGIES: dict[str, dict[str, Any]] = {

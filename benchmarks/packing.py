@@ -108,7 +108,7 @@ def shared_how(log: str) -> str:
 
 def _study_seconds(folder: Path) -> float:
     """From the study's start to its end: without the start of Ray, and without the measured trial of `auto`."""
-    from tuning.spec.models import load_spec
+    from tuning.spec.loading import load_spec
     from tuning.store.study_store import StudyStore
 
     return StudyStore(load_spec(folder / tunefleet.SPEC).store_url).load(tunefleet.NAME).study("grid", 0).wall_seconds

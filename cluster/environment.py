@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cluster.ray_compat.head_service import reread_authentication
+
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 # Exporters of metrics answer everybody. Ray has a switch for one of them; the two of the head give up, with a traceback
 # in their log, where their port is none.
@@ -30,7 +32,7 @@ def environment(settings: Mapping[str, str], always: Mapping[str, str] | None = 
     always = always or {}
     before: dict[str, Any] = {name: os.environ.get(name) for name in (*settings, *always)}
     os.environ.update({name: value for name, value in settings.items() if name not in os.environ} | dict(always))
-    _reread_authentication()
+    reread_authentication()
     try:
         yield
     finally:
@@ -39,12 +41,4 @@ def environment(settings: Mapping[str, str], always: Mapping[str, str] | None = 
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        _reread_authentication()
-
-
-def _reread_authentication() -> None:
-    """Ray reads RAY_AUTH_MODE and the token once, when it is imported: earlier than us, in a notebook."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+        reread_authentication()

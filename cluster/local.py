@@ -7,14 +7,13 @@ ports listen on every interface, and without a token anybody on the network coul
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import secrets
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from cluster.capacity import ClusterError
 from cluster.environment import NO_METRICS, SETTINGS, environment, litter_in
 from cluster.gpu.mps import Daemon
 from cluster.nodes.head import AUTH_MODE
+from cluster.ray_compat import own_node
 from cluster.ray_compat.raylet import raylet_of
 from cluster.spec import ClusterSpec
 from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports, can_fork, launching
@@ -63,10 +63,10 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
         _forking(folder, imports) as server,
     ):
         try:
-            with shielded(signal.SIGHUP, signal.SIGTERM), _without_services({"setup_worker_path": LAUNCHER}):
+            with shielded(signal.SIGHUP, signal.SIGTERM), own_node.without_services({"setup_worker_path": LAUNCHER}):
                 ray.init(
                     address="local",  # not None: that would join what RAY_ADDRESS names
-                    num_cpus=_cores(),
+                    num_cpus=own_node.usable_cores(),
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="warning",
@@ -83,7 +83,6 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
 def _end_without_sigterm() -> None:
     """Ray ends servers by SIGTERM, which ours are shielded from: a raylet has a call for it, the head keeps nothing."""
     import ray
-    from ray._private.worker import _global_node
 
     (node,) = ray.nodes()
 
@@ -91,7 +90,7 @@ def _end_without_sigterm() -> None:
         with contextlib.suppress(ClusterError), raylet_of(node) as raylet:  # Ray kills one that does not answer
             raylet.shut_down()
 
-    (raylet,), (head,) = (_global_node.all_processes[kind] for kind in ("raylet", "gcs_server"))
+    (raylet,), (head,) = (own_node.servers()[kind] for kind in ("raylet", "gcs_server"))
     raylet.process.terminate, head.process.terminate = end_raylet, head.process.kill
 
 
@@ -103,9 +102,8 @@ def _shut_down(folder: str, server: ForkServer | None) -> None:
     """
     import psutil
     import ray
-    from ray._private.worker import _global_node
 
-    servers = _global_node.all_processes.values() if _global_node else ()
+    servers = own_node.servers().values()
     started = [psutil.Process(info.process.pid) for infos in servers for info in infos if info.process.poll() is None]
     below = {process for server in started for process in _children(server)}
     ray.shutdown(wait_for_processes=True)
@@ -158,33 +156,6 @@ def _forking(folder: str, imports: Imports | None) -> Iterator[ForkServer | None
         return
     with ForkServer(Path(folder) / "forks", imports) as server, environment({}, always=server.settings):
         yield server
-
-
-@contextlib.contextmanager
-def _without_services(options: Mapping[str, str]) -> Iterator[None]:
-    """Further `options` of Ray's, and no autoscaler, no forwarder of logs, no server of the dashboard.
-
-    `include_dashboard=False` leaves all three on, and `ray.init` has no option for them. They cost 3 CPU-seconds, delay
-    the start and take a second to end, and a run on one machine uses none. Read against ray 2.60;
-    `tests/tuning/study/test_warm_slots.py` lists what runs.
-    """
-    from ray._private import node, parameter
-
-    made, start_api_server = parameter.RayParams, node.Node.start_api_server
-    parameter.RayParams = functools.partial(made, no_monitor=True, include_log_monitor=False, **options)
-    node.Node.start_api_server = lambda self, **options: None
-    try:
-        yield
-    finally:
-        parameter.RayParams, node.Node.start_api_server = made, start_api_server
-
-
-def _cores() -> int:
-    """Cores of this machine that this process may use: Ray honours a container's quota, but no affinity mask."""
-    from ray._private.utils import get_num_cpus
-
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else get_num_cpus()
-    return max(1, min(int(get_num_cpus()), allowed))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from cluster.nodes.autoscaling import living_nodes, may_grow
 from cluster.nodes.head import AUTH_MODE, Head, find_head
 from cluster.preflight import check_nodes, nothing
 from cluster.ray_compat.leaks import give_back
+from cluster.ray_compat.own_node import started_head
 from cluster.spec import ClusterSpec, TrialResources
 from cluster.workers.code_shipping import make_folder, shipped
 from cluster.workers.forking.server import Imports
@@ -153,7 +154,7 @@ def connect(
 
     if ray.is_initialized():
         session = _session(spec, run_folder, _address_in_use(spec))
-        if _made_by_this_process():
+        if started_head():
             prepare()
         else:
             _check(session, spec, run_folder, modules, reads, prepare)
@@ -193,13 +194,6 @@ def _check(
     place = open_bucket(spec.storage) if is_uri(spec.storage) else (LocalFileSystem(), str(run_folder))
     give_back()
     check_nodes(session.nodes, *place, modules=modules, reads=reads, meanwhile=prepare)
-
-
-def _made_by_this_process() -> bool:
-    """Whether the Ray in use is this process's own, on this machine alone (a notebook): there is nothing to compare."""
-    from ray._private.worker import _global_node
-
-    return _global_node is not None and bool(_global_node.is_head())
 
 
 def _address_in_use(spec: ClusterSpec) -> str | None:

@@ -61,6 +61,10 @@ REASONS = (
 )
 
 
+class StorageError(ClusterError):
+    """A state cannot be written to the storage path."""
+
+
 class Bucket(NamedTuple):
     """An opened URI."""
 

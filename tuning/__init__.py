@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuning.comparison import Comparison, compare
     from tuning.experiment import run_experiment
-    from tuning.spec.models import ExperimentSpec, SpecError, load_spec
+    from tuning.spec.loading import load_spec
+    from tuning.spec.mistakes import SpecError
+    from tuning.spec.models import ExperimentSpec
     from tuning.user_trainer.install import install
     from tuning.user_trainer.search import hyperparameter_search
 
@@ -31,11 +33,11 @@ __all__ = [
 _HOMES = {
     "Comparison": "tuning.comparison",
     "ExperimentSpec": "tuning.spec.models",
-    "SpecError": "tuning.spec.models",
+    "SpecError": "tuning.spec.mistakes",
     "compare": "tuning.comparison",
     "hyperparameter_search": "tuning.user_trainer.search",
     "install": "tuning.user_trainer.install",
-    "load_spec": "tuning.spec.models",
+    "load_spec": "tuning.spec.loading",
     "run_experiment": "tuning.experiment",
 }
 

@@ -9,3 +9,7 @@ class Interrupted(Exception):
 
 class FailedAlike(RuntimeError):
     """The run has stopped: the first trials of a study have failed alike. `resume` runs them again."""
+
+
+class RunFolderError(ValueError):
+    """The run folder holds another experiment, or none to resume, or is in use."""

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from cluster.session import connect
-from trainables.training import kind_of
+from trainables.lookup import kind_of
 from tuning.checkpoints.room import claimed_room
-from tuning.outcome.results import ExperimentOutcome, StudyState
+from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.report.data_block import data_lines
 from tuning.run_folder.folder import as_extended, claim_run_folder, unclaimed_if_unused
 from tuning.run_folder.provenance import made_with, refuse_others
 from tuning.run_folder.run_storage import RunPlace, held_place
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
 from tuning.spec.validation.cautions import cautions
 from tuning.store.study_store import StudyStore

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from trainables.errors import InputError
 from tuning.comparison import compare
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.selection.candidates import training_seeds
 from tuning.selection.looks import looks_of
 from tuning.spec.models import ExperimentSpec, Extension

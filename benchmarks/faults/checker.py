@@ -22,7 +22,7 @@ from tests.support.drivers import Told
 from trainables.learning_curve import LearningCurve
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Params
-from tuning.outcome.results import StudyOutcome, StudyState, TrialOutcome, TrialState
+from tuning.outcome import StudyOutcome, StudyState, TrialOutcome, TrialState
 
 ROUNDING = 1e-9
 PRINTED = 1e-3  # a line shows four digits of a score

@@ -23,8 +23,9 @@ from tests.support.raylets import RayNode
 from trainables.checkpoints.manifest import Recipe
 from trainables.checksums import DamagedCheckpoint
 from trainables.machine.shared_memory import SharedMemory
-from tuning.outcome.results import StudyOutcome
-from tuning.spec.models import STUDIES, ExperimentSpec, load_spec
+from tuning.outcome import StudyOutcome
+from tuning.spec.loading import load_spec
+from tuning.spec.models import STUDIES, ExperimentSpec
 from tuning.store.study_store import StoreError, StudyStore
 
 MOST_LIVES = 60

@@ -51,7 +51,7 @@ def experiments() -> dict[str, Path]:
 
 def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> ExperimentSpec:
     """With the local files of its task, where there are any."""
-    from tuning.spec.models import load_spec
+    from tuning.spec.loading import load_spec
 
     found = default_data(experiment.partition("-")[0])
     data = [] if found is None else [f"data.path={found}"]
@@ -60,7 +60,8 @@ def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> Exper
 
 def _run(options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int:
     from tuning.cli.main import run_spec
-    from tuning.spec.models import SPEC_FILE, load_spec
+    from tuning.spec.loading import load_spec
+    from tuning.spec.models import SPEC_FILE
 
     again = f"python -m benchmarks.strategies {options.experiment}"
     if (folder / SPEC_FILE).is_file():

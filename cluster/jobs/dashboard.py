@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from cluster.capacity import ClusterError, Node
 from cluster.jobs.route import ask, origin, printable
 from cluster.nodes.autoscaling import may_grow
-from cluster.nodes.head import own_token
 from cluster.nodes.listeners import is_here, is_loopback
+from cluster.ray_compat.head_service import own_token
 
 if TYPE_CHECKING:
     from requests import Response

@@ -12,16 +12,16 @@ import stat
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cluster.capacity import ClusterError
 from cluster.nodes.listeners import account_name, addresses_of, own_addresses, refuse_strangers, trusted_accounts
 from cluster.nodes.token_file import ray_folder
+from cluster.ray_compat.head_service import Machine, machines_of, own_token, temporary_folder
 
 AUTH_MODE = "RAY_AUTH_MODE"
 ADDRESS_FILE = "ray_current_cluster"  # in Ray's folder: the head that was started last
 GCS_FLAG = "--gcs-address"  # of a raylet's command
-ANSWER_SECONDS = 10.0  # a head that takes longer for one small call is not going to serve an experiment
 
 
 class Head(NamedTuple):
@@ -30,13 +30,6 @@ class Head(NamedTuple):
     address: str  # host:port
     auth_mode: str  # disabled or token, for RAY_AUTH_MODE
     hosts: frozenset[str]  # names of the machines alive
-
-
-class Machine(NamedTuple):
-    """One node, as the head names it."""
-
-    name: str
-    address: str  # its IP
 
 
 def find_head(address: str, *, allow_unauthenticated: bool = False, run_by: str | None = None) -> Head:
@@ -123,12 +116,10 @@ def refuse_foreign_head(source: str, address: str, run_by: str | None = None) ->
 
 
 def _local_head(run_by: str | None) -> str:
-    from ray._common.utils import get_default_ray_temp_dir
-
     if (named := os.environ.get("RAY_ADDRESS", "auto")) not in ("", "auto"):
         return named
     trusted = trusted_accounts(run_by)
-    for folder in (ray_folder(make=False), Path(get_default_ray_temp_dir())):
+    for folder in (ray_folder(make=False), temporary_folder()):
         if (written := _written_address(folder / ADDRESS_FILE, trusted)) is not None:
             return written
     running = sorted(_running_heads(trusted))
@@ -173,59 +164,3 @@ def _running_heads(trusted: Collection[int]) -> frozenset[str]:
             flags = (word.partition("=") for argument in words for word in argument.split())
             found |= {value for name, _, value in flags if name == GCS_FLAG and value not in ("", "None")}
     return frozenset(found)
-
-
-def own_token() -> str | None:
-    """The token that Ray itself would send: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
-
-    loader = AuthenticationTokenLoader.instance()
-    loader.reset_cache()
-    if not loader.has_token(ignore_auth_mode=True):
-        return None
-    return str(loader.get_raw_token(ignore_auth_mode=True))
-
-
-def machines_of(address: str, token: str | None) -> frozenset[Machine] | None:
-    """The machines alive, or None if the head wants another token.
-
-    Raises:
-        ClusterError: no head answers at `address` (host:port).
-    """
-    import grpc  # type: ignore[import-untyped]
-    from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
-
-    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-    with open_channel(address) as channel:
-        stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
-        try:
-            reply = stub.GetAllNodeInfo(
-                gcs_service_pb2.GetAllNodeInfoRequest(), metadata=metadata, timeout=ANSWER_SECONDS
-            )
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                return None
-            raise ClusterError(
-                f"cluster.address: no Ray head answers at {address} ({error.code().name.lower()}). Check host, port "
-                "(6379 by default) and firewall, or start one with `tunefleet cluster start --head`."
-            ) from error
-    alive = (node for node in reply.node_info_list if node.state == gcs_pb2.GcsNodeInfo.ALIVE)
-    return frozenset(Machine(node.node_manager_hostname, node.node_manager_address) for node in alive)
-
-
-def open_channel(address: str) -> Any:
-    """A plain or TLS channel, as RAY_USE_TLS says. Ray's own maker would add a token that is not ours to choose."""
-    import grpc
-    from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
-
-    # Ray's own: no proxy, which gRPC would take out of http_proxy, https_proxy or grpc_proxy, for loopback as well.
-    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
-        return grpc.insecure_channel(address, options=GLOBAL_GRPC_OPTIONS)
-    from ray._common.tls_utils import load_certs_from_env
-
-    certificates, key, authorities = load_certs_from_env()
-    return grpc.secure_channel(
-        address,
-        grpc.ssl_channel_credentials(root_certificates=authorities, private_key=key, certificate_chain=certificates),
-        options=GLOBAL_GRPC_OPTIONS,
-    )

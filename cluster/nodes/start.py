@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 from cluster.capacity import ClusterError
 from cluster.environment import NO_METRICS, SETTINGS, litter_in
-from cluster.nodes.head import AUTH_MODE, machines_of, own_token, refuse_foreign_head
+from cluster.nodes.head import AUTH_MODE, refuse_foreign_head
 from cluster.nodes.processes import ProcessMark, find_process, mark_of
 from cluster.nodes.start_hook import HOOK, hooked
 from cluster.nodes.token_file import TokenSource, ray_folder, token_source
+from cluster.ray_compat.head_service import forget_written_address, machines_of, own_token
 from cluster.workers.forking.server import Imports, can_fork
 
 START_SECONDS = 120.0  # a cold file system: Ray's processes import for a while
@@ -176,7 +177,6 @@ def stop_nodes() -> int:
         ClusterError: one does not end.
     """
     import psutil
-    from ray._common.utils import reset_ray_address
 
     records = sorted(_folder().glob(f"{socket.gethostname()}-*.json"), key=lambda path: path.stat().st_mtime)
     stopped = 0
@@ -198,5 +198,5 @@ def stop_nodes() -> int:
                 f"See {record.with_suffix('.log')}."
             ) from error
         record.unlink()
-    reset_ray_address(str(ray_folder(make=False)))
+    forget_written_address(ray_folder(make=False))
     return stopped

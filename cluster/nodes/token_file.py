@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.capacity import ClusterError
+from cluster.ray_compat.head_service import system_temporary_folder
 
 TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -89,9 +90,7 @@ def ray_folder(*, make: bool) -> Path:
     Raises:
         ClusterError: somebody else was there first.
     """
-    from ray._common.utils import get_default_system_temp_dir
-
-    closed = Path(get_default_system_temp_dir()) / f"tunefleet-{os.getuid()}"
+    closed = system_temporary_folder() / f"tunefleet-{os.getuid()}"
     if make:
         closed.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.path.lexists(closed):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cluster.capacity import ClusterError
-from cluster.nodes.head import ANSWER_SECONDS, open_channel, own_token
+from cluster.ray_compat.head_service import ANSWER_SECONDS, open_channel, own_token
 
 
 class Raylet:

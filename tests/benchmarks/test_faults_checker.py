@@ -14,7 +14,7 @@ from tests.support.drivers import Told
 from trainables.learning_curve import LearningCurve
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Params
-from tuning.outcome.results import Exploit, StudyOutcome, StudyState, TrialOutcome, TrialState
+from tuning.outcome import Exploit, StudyOutcome, StudyState, TrialOutcome, TrialState
 
 pytestmark = pytest.mark.unit
 

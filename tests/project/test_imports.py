@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import tuning
-from tuning.spec.models import load_spec
+from tuning.spec.loading import load_spec
 
 pytestmark = pytest.mark.system
 

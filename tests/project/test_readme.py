@@ -15,7 +15,7 @@ import yaml
 from trainables.spec import Objective
 from tuning.cli.main import main, parser
 from tuning.space import Space
-from tuning.spec.models import load_spec
+from tuning.spec.loading import load_spec
 from tuning.store.study_store import StudyStore, sqlite_url
 from tuning.testing.simulated_ray import simulated_ray
 

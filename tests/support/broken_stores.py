@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainables.errors import InputError
-from tuning.outcome.results import ExperimentOutcome, StudyState, TrialOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyState, TrialOutcome, TrialState
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuning.comparison import compare
 from tuning.comparison.text import comparison_json
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.outcome.tables import tables_of
 from tuning.report.results import results_json
 from tuning.spec.models import ExperimentSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from trainables.reporting import Report
-from tuning.outcome.results import Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome, TrialState
+from tuning.outcome import Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome, TrialState
 from tuning.testing.recording import report
 
 __all__ = ["known_to_tune", "population", "report", "scored", "study", "trial"]

@@ -12,7 +12,7 @@ import yaml
 
 from trainables.reporting import Report
 from trainables.tasks.summary import DataSummary, FileRead, SplitSummary, TokenizerSummary, TokenSummary
-from tuning.outcome.results import (
+from tuning.outcome import (
     Confirmation,
     ExperimentOutcome,
     Exploit,

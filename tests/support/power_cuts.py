@@ -20,7 +20,7 @@ from trainables.learning_curve import LearningCurve
 from trainables.machine.shared_memory import SharedMemory
 from trainables.worker.slot import Evaluation
 from tuning import load_spec, run_experiment
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.spec.models import STUDIES, ExperimentSpec
 from tuning.store.study_store import StoreError, StudyStore, sqlite_url
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, simulated_ray

@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.outcomes import report
 from tests.support.specs import curve_experiment
 from tuning.budget import Held
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.run_folder.folder import claim_run_folder
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore, StudyWriter

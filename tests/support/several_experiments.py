@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tests.support.outcomes import report, scored, study, trial
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 
 BETTER = {"pbt": 0.02, "asha": 0.012, "grid": 0.0}  # test accuracy above that of the worst
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.specs import curve_experiment
 from tuning import run_experiment
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome
 from tuning.spec.models import ExperimentSpec
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 
 GOOD: Mapping[str, Any] = {
     "name": "mine",

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.specs import curve_fields
 from trainables.machine.shared_memory import SharedMemory
-from tuning.outcome.results import StudyOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from transformers.trainer import TRAINING_ARGS_NAME
 
+from trainables.lookup import build
 from trainables.spec import FineTuneSpec, Params
-from trainables.training import build
 from trainables.user_trainer.user_training import UserTraining
 
 

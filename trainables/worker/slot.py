@@ -18,6 +18,7 @@ from ray import tune
 from trainables.checkpoints.manager import BESIDE_THE_RECIPE, Keeping, States
 from trainables.checkpoints.manifest import Recipe
 from trainables.epochs import next_position
+from trainables.lookup import build, is_training, load_trainable
 from trainables.machine import clock
 from trainables.machine.cores import take_cores
 from trainables.machine.device_memory import cap_device_memory
@@ -26,7 +27,7 @@ from trainables.machine.oom_probe import mark_memory
 from trainables.progress import Heartbeat, pulse, working
 from trainables.reporting import Report, checked, function_trial
 from trainables.spec import FineTuneSpec, Params
-from trainables.training import Evaluation, Scores, Training, build, is_training, load_trainable
+from trainables.training import Evaluation, Scores, Training
 from trainables.user_trainer.suggested import given, with_suggested
 
 __all__ = [

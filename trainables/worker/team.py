@@ -21,10 +21,11 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from trainables.lookup import build, divides_rows
 from trainables.machine.oom_probe import killed_by_monitor, mark_memory, read_mark
 from trainables.progress import Heartbeat, pulse, waiting, working
 from trainables.spec import FineTuneSpec, Params, Value
-from trainables.training import Evaluation, Scores, Training, build, divides_rows
+from trainables.training import Evaluation, Scores, Training
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from tuning.across.words import SCALE, caveats_of, verdict_of
 from tuning.comparison.multiple import holm
 from tuning.comparison.verdict import names
 from tuning.comparison.verdicts import ALPHA
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 
 NORMALISED = "normalised scores"
 DIGITS = 12  # beyond them is what additions leave

@@ -14,7 +14,7 @@ from tuning.comparison.failed import filled
 from tuning.comparison.repeats import distinct
 from tuning.comparison.scores import Scored, scored
 from tuning.comparison.verdict import names
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 
 FEWEST = 2  # tasks, and strategies
 CHANGES = 10  # places at which the labels of a split must change for two equal lists of them to be no accident

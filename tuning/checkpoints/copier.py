@@ -11,18 +11,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cluster.capacity import ClusterError
+from cluster.nodes.tasks import alive, on_node
+from cluster.storage import StorageError
 from trainables.checkpoints.manifest import Recipe
 from trainables.checkpoints.storage import Storage
 from trainables.machine.shared_memory import SharedMemory
-
-LOOK = 2.0  # seconds between two looks at whether a node that is slow to answer is still there
-
-
-class StorageError(ClusterError):
-    """A state cannot be written to the storage path."""
 
 
 class Copy(NamedTuple):
@@ -163,43 +158,6 @@ class Copier:
 
     def _holds(self, copy: Copy) -> bool:
         return self._storage.holds(copy.path, copy.recipe, weights_only=copy.weights_only)
-
-
-def alive(node: str | None) -> bool:
-    """Whether Ray has such a node now."""
-    import ray
-
-    return ray.is_initialized() and any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
-
-
-def on_node(node: str, function: Any, *arguments: Any) -> Any:
-    """What `function` returns there; None if the node is lost meanwhile.
-
-    Raises:
-        Exception: whatever the function raises.
-    """
-    import ray
-    from ray.exceptions import RayError, RayTaskError
-
-    answer = begun_on_node(node, function, *arguments)
-    while not ray.wait([answer], timeout=LOOK)[0]:
-        if not alive(node):  # Ray waits for ever for a task on a node that a silent network has cut off
-            return None
-    try:
-        return ray.get(answer)
-    except RayTaskError as error:
-        raise error.cause if isinstance(error.cause, Exception) else error from error
-    except RayError:
-        return None
-
-
-def begun_on_node(node: str, function: Any, *arguments: Any) -> Any:
-    """Ray's reference to what `function` will return there."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(function).options(num_cpus=0, scheduling_strategy=pinned).remote(*arguments)
 
 
 def drop(study: Path, states: Sequence[str]) -> None:

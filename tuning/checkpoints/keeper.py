@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ray.tune import Callback
 
+from cluster.storage import StorageError
 from trainables.checkpoints.storage import FOLDERS, Storage
 from trainables.checksums import DamagedCheckpoint, damage
 from trainables.machine import clock
-from tuning.checkpoints.copier import StorageError
 from tuning.checkpoints.kept_checkpoints import Kept, KeptCheckpoints
 from tuning.checkpoints.study_states import StudyStates
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 
 if TYPE_CHECKING:
     from ray.tune import Checkpoint
     from ray.tune.experiment import Trial
 
-    from tuning.outcome.results import StudyOutcome, TrialOutcome
+    from tuning.outcome import StudyOutcome, TrialOutcome
 
 STOOD = 60.0  # seconds that the best weights stand before they are copied: in a short study only the last ones are
 SNAPSHOTS = 3  # what so many of the last ones name stays: two are kept, and one is on its way to the storage

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.nodes.tasks import alive, begun_on_node, on_node
 from trainables.checkpoints.manager import Keeping
 from trainables.checkpoints.manifest import Recipe, token_of
 from trainables.checkpoints.storage import Storage
+from trainables.lookup import is_training
 from trainables.machine.shared_memory import SharedMemory
 from trainables.models.files import weight_bytes
-from trainables.training import is_training
-from tuning.checkpoints.copier import Copier, Copy, alive, begun_on_node, drop, on_node, remove
+from tuning.checkpoints.copier import Copier, Copy, drop, remove
 from tuning.checkpoints.room import fits_memory, settled
 
 if TYPE_CHECKING:

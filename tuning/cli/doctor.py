@@ -24,7 +24,7 @@ from trainables.models.files import resolve_model
 from trainables.tasks import find_task
 from trainables.wording import counted
 from tuning.cli.terminal import FAILED, SUCCESS, Add
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.mistakes import SpecError
 from tuning.spec.validation.network_disks import network_disk
 from tuning.spec.validation.versions import unsupported
 
@@ -95,7 +95,7 @@ def examine(source: str | Path | Mapping[str, Any], overrides: list[str]) -> dic
     Args:
         source, overrides: as `load_spec` takes them.
     """
-    from tuning.spec.models import load_spec
+    from tuning.spec.loading import load_spec
 
     here = [*_versions(), *examine_machine()]
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from trainables.errors import InputError
 from tuning.cli.terminal import Add
 from tuning.spec.file import EXAMPLES, presets
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.mistakes import SpecError
 
 STARTER = "experiment.yaml"
 YAML = (".yaml", ".yml")
@@ -63,7 +63,7 @@ def _write_starter(name: str) -> int:
 
 
 def _write_for_data(arguments: argparse.Namespace) -> int:
-    from tuning.spec.models import load_spec
+    from tuning.spec.loading import load_spec
     from tuning.starting.choices import choose
     from tuning.starting.columns import read_rows
     from tuning.starting.draft_spec import name_for, spec_text

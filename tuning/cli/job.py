@@ -51,7 +51,7 @@ def _experiment(here: Path, *, resume: bool, force: bool) -> int:
     from tuning.remote.submission import SPEC_NAME, UPLOADED
     from tuning.remote.uploads import take_over
     from tuning.spec.file import parse
-    from tuning.spec.models import load_spec
+    from tuning.spec.loading import load_spec
 
     raw = parse((here / SPEC_NAME).read_text(encoding="utf-8"), SPEC_NAME)
     storage = str(raw["cluster"]["storage"])

@@ -12,8 +12,8 @@ from cluster.capacity import ClusterError
 from trainables.machine import clock
 from tuning.cli.terminal import Add
 from tuning.run_folder.experiments import find_experiment, names_in, store_place
+from tuning.spec.mistakes import SpecError
 from tuning.spec.store_url import StoreError
-from tuning.spec.validation.mistakes import SpecError
 
 if TYPE_CHECKING:
     from tuning.store.summaries import StudySummary
@@ -131,7 +131,7 @@ def _began(folder: Path) -> float | None:
 
 
 def _experiment_row(run: _Run) -> tuple[str, ...]:
-    from tuning.outcome.results import StudyState
+    from tuning.outcome import StudyState
     from tuning.report.standing import standing_of_experiment
 
     last = max((study.last_report for study in run.studies if study.last_report is not None), default=run.began)

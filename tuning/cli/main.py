@@ -29,11 +29,11 @@ from tuning.cli.run import add_extend, add_resume, add_run, run_spec, tell_failu
 from tuning.cli.terminal import FAILED, INTERRUPTED, UNREAD, WRONG_INPUT, drop_output, tell
 from tuning.cli.train_final import add_train_final
 from tuning.cli.validate import add_validate
+from tuning.errors import RunFolderError
 from tuning.run_folder.experiments import UnknownExperiment
-from tuning.run_folder.folder import RunFolderError
 from tuning.selection.hub import HubError
+from tuning.spec.mistakes import SpecError
 from tuning.spec.store_url import StoreError
-from tuning.spec.validation.mistakes import SpecError
 from tuning.tracking.tracking import TrackingError
 
 __all__ = ["main", "obey", "parser", "run_spec", "tell_failures"]

@@ -67,7 +67,7 @@ def trained_in_words(spec: ExperimentSpec) -> str:
     """
     if not spec.own:
         return f"{spec.task} with {spec.model}" if spec.trainable == "finetune" else f"{spec.trainable}, a formula"
-    from trainables.training import divides_rows, kind_of
+    from trainables.lookup import divides_rows, kind_of
 
     task = f", task {spec.task}" if spec.task else ""
     passed = ", passed from Python" if spec.trainable.startswith(SHIPPED) else ""

@@ -13,7 +13,7 @@ from tuning.cli.terminal import Add
 from tuning.run_folder import experiments
 
 if TYPE_CHECKING:
-    from tuning.outcome.results import ExperimentOutcome
+    from tuning.outcome import ExperimentOutcome
 
 FORMATS = ("table", "markdown", "json", "csv")
 

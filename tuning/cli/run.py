@@ -16,7 +16,7 @@ from tuning.run_folder.experiments import find_experiment, find_store, found_in
 from tuning.spec.store_url import StoreError
 
 if TYPE_CHECKING:
-    from tuning.outcome.results import ExperimentOutcome, StudyOutcome
+    from tuning.outcome import ExperimentOutcome, StudyOutcome
     from tuning.spec.models import ExperimentSpec
 
 
@@ -64,7 +64,7 @@ def _add_going_on(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tuning.spec.models import load_spec
+    from tuning.spec.loading import load_spec
 
     return run_spec(load_spec(arguments.spec, arguments.overrides), resume=False, fresh=arguments.fresh)
 
@@ -84,7 +84,8 @@ def _extend(arguments: argparse.Namespace) -> int:
 def _kept(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> ExperimentSpec:
     """The spec of the run folder that the words name, if it may be gone on with."""
     from tuning.run_folder.folder import refuse_changed, refuse_fetched
-    from tuning.spec.models import SPEC_FILE, load_spec
+    from tuning.spec.loading import load_spec
+    from tuning.spec.models import SPEC_FILE
     from tuning.store.study_store import StudyStore
 
     folder = find_experiment(arguments.experiment, arguments.storage)
@@ -176,7 +177,7 @@ def tell_failures(outcome: ExperimentOutcome) -> bool:
 
     The first error of those that have none goes to standard error, once where it is the same in several.
     """
-    from tuning.outcome.results import TrialState
+    from tuning.outcome import TrialState
     from tuning.supervision.failures import blanked
 
     lost = [study for study in outcome.studies if study.count(TrialState.FAILED) == len(study.trials)]

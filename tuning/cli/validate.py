@@ -20,7 +20,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from tuning.cli.next_steps import after_validate
     from tuning.cli.planned import planned_lines, trained_in_words, verdict_line
     from tuning.report.data_block import data_lines, summary_here
-    from tuning.spec.models import load_spec
+    from tuning.spec.loading import load_spec
     from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
     from tuning.spec.validation.cautions import cautions
 

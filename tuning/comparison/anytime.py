@@ -18,7 +18,7 @@ from trainables.reporting import Report
 from tuning.comparison.bands import rising_band
 from tuning.comparison.scores import scored
 from tuning.comparison.types import Anytime, Curve, Reach, Step
-from tuning.outcome.results import StudyOutcome
+from tuning.outcome import StudyOutcome
 
 GRID = 201  # costs that a band is given at
 

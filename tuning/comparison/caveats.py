@@ -14,7 +14,7 @@ from tuning.comparison.scores import Scored, not_finite, scored
 from tuning.comparison.types import Pair, StrategyRow, StudyRow
 from tuning.comparison.verdict import names, of_the_two_best, told_by
 from tuning.comparison.version_caveats import mixtures
-from tuning.outcome.results import StudyOutcome
+from tuning.outcome import StudyOutcome
 
 SAME_BUDGET = 1.1  # costs within this factor of each other count as equal
 SMALL_SHARE = 0.05  # of a budget: what is unspent or overrun below it is not told

@@ -25,7 +25,7 @@ from tuning.comparison.types import Anytime, Comparison, Curve, StrategyRow, Stu
 from tuning.comparison.verdict import verdict_of
 from tuning.comparison.verdicts import share_of, verdict_of_studies, verdicts_told
 from tuning.given import kind_of, short
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState, best_study
 
 UNIT_METRICS = frozenset({"accuracy", "f1", "macro_f1"})  # in 0..1
 WORTHWHILE = 0.01
@@ -96,7 +96,8 @@ def compare(
         share=share_of(number, planned),
         unfinished=_unfinished(outcome.studies, spec or {}),
     )
-    best, same = _best(rows, first.mode), alike(rows)
+    won, same = best_study(outcome.studies), alike(rows)
+    best = next((row for row in rows if won is not None and row.strategy == won.strategy), None)
     ties = None if best is not None and best.best is not None and best.best.confirmed else ties_of(outcome.studies)
     ranks, ranked_by = ranks_of(rows, completed.tests, first.mode)
     return Comparison(
@@ -172,7 +173,7 @@ def _strategy_row(
         strategy=studies[0].strategy,
         kind=studies[0].kind,
         studies=rows,
-        best=_best_study(rows, studies[0].mode),
+        best=_best_row(rows, studies),
         median_validation=_median(row.chosen.validation for row in rows if row.chosen),
         median_test=_median(row.test for row in rows if row.test is not None),
         test=mean_of(all_scored, studies[0].metric) if len(all_scored) == len(studies) else None,
@@ -212,26 +213,9 @@ def _worst_final(curves: Iterable[Sequence[Curve]], mode: str) -> float | None:
     return (min if mode == "max" else max)(known, default=None)
 
 
-def _judged_by(study: StudyRow) -> float | None:
-    """The validation score that speaks for a study: the confirmed one where there is one."""
-    if study.confirmed is not None:
-        return study.confirmed.mean
-    return None if study.chosen is None else study.chosen.validation
-
-
-def _best_study(rows: Sequence[StudyRow], mode: str) -> StudyRow | None:
-    # A search's own score is too good to stand beside confirmed ones.
-    comparable = [row for row in rows if row.confirmed] or rows
-    sign = 1 if mode == "max" else -1
-    scores = [(sign * score, row) for row in comparable if (score := _judged_by(row)) is not None]
-    return max(scores, key=lambda pair: pair[0], default=(None, None))[1]
-
-
-def _best(rows: Iterable[StrategyRow], mode: str) -> StrategyRow | None:
-    by_study: Mapping[int, StrategyRow] = {id(row.best): row for row in rows if row.best}
-    studies = [row.best for row in by_study.values() if row.best]
-    best = _best_study(studies, mode)
-    return None if best is None else by_study[id(best)]
+def _best_row(rows: Sequence[StudyRow], studies: Sequence[StudyOutcome]) -> StudyRow | None:
+    best = best_study(studies)
+    return next((row for row, study in zip(rows, studies, strict=True) if study is best), None)
 
 
 def _median(values: Iterable[float]) -> float | None:

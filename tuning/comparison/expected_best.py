@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.comparison.types import Expected
-from tuning.outcome.results import StudyOutcome, TrialOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
 
 RANDOM = "random"  # the kind whose trials are independent draws, each trained to its end
 DRAWS = 1000

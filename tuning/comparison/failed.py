@@ -16,7 +16,7 @@ import numpy as np
 
 from tuning.comparison.resampling import METRICS
 from tuning.comparison.scores import Scored, not_finite
-from tuning.outcome.results import ScoredRows, StudyOutcome, StudyState
+from tuning.outcome import ScoredRows, StudyOutcome, StudyState
 
 DEFAULTS = "defaults"  # the kind of strategy that trains what one has without a search
 OF_CLASSES = frozenset({"accuracy", "f1", "macro_f1", "matthews_correlation"})

@@ -13,7 +13,8 @@ from itertools import combinations
 
 from trainables.reporting import Report
 from tuning.comparison.types import Alike, Chosen, StrategyRow, StudyRow
-from tuning.outcome.results import ORIGIN, RANDOM_DRAW, RANDOM_FIRST, StudyOutcome, TrialOutcome
+from tuning.outcome import StudyOutcome, TrialOutcome
+from tuning.outcome.attributes import ORIGIN, RANDOM_DRAW, RANDOM_FIRST
 
 EXPLOIT, SHARED = "exploit", "first point shared with another strategy"
 

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 from trainables.reporting import Report
 from trainables.spec import Value
-from tuning.outcome.results import Confirmation, Stretch, StudyOutcome
+from tuning.outcome import Confirmation, Stretch, StudyOutcome
 
 Model: TypeAlias = tuple[Hashable, ...]
 TRAINING_SEEDS = ("data_order_seed", "head_seed")  # attributes of a study

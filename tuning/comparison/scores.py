@@ -21,7 +21,7 @@ import numpy as np
 from tuning.comparison.repeats import Model, confirmed_models, searched_models
 from tuning.comparison.resampling import resampled
 from tuning.comparison.types import Covers, Estimate, Interval
-from tuning.outcome.results import ScoredRows, StudyOutcome
+from tuning.outcome import ScoredRows, StudyOutcome
 
 PROPORTIONS = frozenset({"accuracy"})  # metrics that are a share of right rows: their spread is known without the rows
 Z95 = 1.959963984540054

@@ -9,7 +9,8 @@ import numpy as np
 from tuning.comparison.repeats import stretches_of
 from tuning.comparison.scores import Scored, interval_of
 from tuning.comparison.types import Chosen, Confirmed, StudyRow
-from tuning.outcome.results import HP_SPACE, Confirmation, StudyOutcome, StudyState
+from tuning.outcome import Confirmation, StudyOutcome, StudyState
+from tuning.outcome.attributes import HP_SPACE
 
 
 def study_row(study: StudyOutcome, scored: Scored | None, origin: str | None) -> StudyRow:

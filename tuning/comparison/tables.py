@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tuning.comparison import Comparison, Interval, Pair, StrategyRow, StudyRow
 from tuning.comparison.digits import decimals_for
+from tuning.comparison.types import Comparison, Interval, Pair, StrategyRow, StudyRow
 from tuning.comparison.verdict import shown_interval
 
 INTERVAL = "[95 %]"  # ends the heading of a column with intervals: one on two lines cannot be read

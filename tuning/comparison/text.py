@@ -15,9 +15,10 @@ import yaml
 
 from trainables.spec import TUNABLES, Value
 from trainables.user_trainer.suggested import asked_for
-from tuning.comparison import Chosen, Comparison, StrategyRow, StudyRow
 from tuning.comparison.tables import INTERVAL, NUMBERS, Table, tables_of
-from tuning.outcome.results import HP_SPACE, Stretch
+from tuning.comparison.types import Chosen, Comparison, StrategyRow, StudyRow
+from tuning.outcome import Stretch
+from tuning.outcome.attributes import HP_SPACE
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from typing import Any
 
 from tuning.comparison.scores import PROPORTIONS
 from tuning.comparison.types import Ties
-from tuning.outcome.results import StudyOutcome
+from tuning.outcome import StudyOutcome
 
 SAME = 1e-6  # scores nearer than this are equal: some were rounded to float32
 

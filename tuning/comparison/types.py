@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from trainables.spec import Params, Value
 from tuning.budget import BudgetUse, Price
-from tuning.outcome.results import Stretch, trial_name
+from tuning.outcome import Stretch, trial_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,29 +271,29 @@ class Comparison:
         Raises:
             InputError: no trial has a score yet.
         """
-        from tuning.notebook.frames import best_params
+        from tuning.comparison.frames import best_params
 
         return best_params(self)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A pandas frame with a row per strategy and seed, and one per strategy over its seeds (`seed` is "all")."""
-        from tuning.notebook.frames import comparison_frame
+        from tuning.comparison.frames import comparison_frame
 
         return comparison_frame(self)
 
     def __repr__(self) -> str:
-        from tuning.notebook.shown import comparison_line
+        from tuning.comparison.shown import comparison_line
 
         return comparison_line(self)
 
     def __str__(self) -> str:
         """The text that `tunefleet compare` prints."""
-        from tuning.notebook.shown import comparison_text
+        from tuning.comparison.shown import comparison_text
 
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
         """The HTML that a notebook shows."""
-        from tuning.notebook.shown import comparison_html
+        from tuning.comparison.shown import comparison_html
 
         return comparison_html(self)

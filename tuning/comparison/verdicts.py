@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuning.outcome.results import VERDICT, VERDICTS, StudyOutcome
+from tuning.outcome import StudyOutcome
+from tuning.outcome.attributes import VERDICT, VERDICTS
 
 ALPHA = 0.05  # familywise, over all verdicts that are planned
 UNPLANNED = 0.01  # over all others

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuning.comparison.verdict import names
-from tuning.outcome.made_with import MADE_WITH, MIXED, shown
-from tuning.outcome.results import StudyOutcome
+from tuning.outcome import StudyOutcome
+from tuning.outcome.attributes import MADE_WITH, MIXED, shown
 
 FINGERPRINT = "data_fingerprint"  # the attribute of a study that tells its rows and labels
 

@@ -13,8 +13,9 @@ from trainables.errors import InputError
 from tuning import core_yaml
 from tuning.comparison import Comparison
 from tuning.given import experiment_name, positive, score, short, training_seed
-from tuning.outcome.results import ExperimentOutcome
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.outcome import ExperimentOutcome
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 
 if TYPE_CHECKING:
     from tuning.across import Across
@@ -201,7 +202,7 @@ def train_final(
         UnknownExperiment: there is no such experiment.
         ClusterError: the cluster cannot be reached.
     """
-    from tuning.cli.train_final import keep_model
+    from tuning.selection.keep_model import keep_model
 
     name = experiment.name if isinstance(experiment, ExperimentOutcome) else experiment_name(experiment)
     return keep_model(

@@ -1,4 +1,4 @@
-"""An outcome as plain JSON: what `tunefleet results --json` prints. Its keys are the fields of `tuning.outcome.results`."""
+"""An outcome as plain JSON, as `tunefleet results --json` prints it. Its keys are the fields of the outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 from trainables.data.warnings import warnings_of
 from trainables.tasks.summary import DataSummary
-from tuning.outcome.results import SCHEMA_VERSION, ExperimentOutcome, StudyOutcome
+from tuning.outcome.experiment import ExperimentOutcome
+from tuning.outcome.study import StudyOutcome
+
+SCHEMA_VERSION = 1  # moves when a key does
 
 
 def outcome_json(outcome: ExperimentOutcome) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.errors import InputError
-from tuning.outcome.results import Confirmation, ExperimentOutcome, StudyOutcome, TrialOutcome
+from tuning.outcome.experiment import ExperimentOutcome
+from tuning.outcome.study import Confirmation, StudyOutcome
+from tuning.outcome.trial import TrialOutcome
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -24,7 +24,7 @@ from trainables.machine.disk import make_closed
 from tuning.comparison import compare
 from tuning.comparison.text import comparison_json, comparison_markdown
 from tuning.core_yaml import recorded
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.remote.parcel import MANIFEST, Manifest, Part, parcel_folder
 from tuning.remote.submission import code, command, metadata
 from tuning.remote.unpacking import MANIFEST_BYTES, ParcelError, close_spec, read_manifest, unpack

@@ -29,7 +29,7 @@ from trainables.checkpoints.manifest import MOMENTS
 from trainables.checksums import CHECKSUMS, damage
 from tuning.comparison import compare
 from tuning.comparison.text import best_configuration
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.run_folder.experiments import find_experiment, find_store
 from tuning.run_folder.run_storage import storage_at
 from tuning.selection.test_scoring import choose

@@ -20,7 +20,8 @@ from cluster.jobs.dashboard import Dashboard
 from cluster.jobs.submission import UPLOAD_LIMIT, Job, JobRecord, Jobs
 from trainables.errors import InputError
 from tuning.remote.uploads import Upload, collect, write_archive
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 
 PACKAGES = ("cluster", "trainables", "tuning")
 SPEC_NAME, UPLOADED = "experiment.yaml", "uploaded"  # in the archive

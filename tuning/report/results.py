@@ -6,7 +6,7 @@ import json
 from typing import IO
 
 from tuning.comparison.text import console_for, empty_table, shown_params
-from tuning.outcome.results import ExperimentOutcome, Exploit, StudyOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, TrialState
 from tuning.report.standing import standing_of_study
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cluster.storage import is_uri
-from tuning.outcome.results import StudyState
+from tuning.outcome import StudyState
 from tuning.run_folder.folder import LOCK_FILE
 
 

@@ -19,7 +19,7 @@ from tuning.spec.models import SPEC_FILE, STORE_FILE, STORE_VARIABLE
 from tuning.spec.store_url import sqlite_url
 
 if TYPE_CHECKING:
-    from tuning.outcome.results import ExperimentOutcome
+    from tuning.outcome import ExperimentOutcome
 
 
 class UnknownExperiment(ValueError):

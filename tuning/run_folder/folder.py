@@ -16,10 +16,12 @@ from cluster.capacity import ClusterError
 from cluster.storage import is_uri
 from trainables.errors import InputError
 from trainables.machine.disk import make_closed, owner_of, write_whole
+from tuning.errors import RunFolderError
 from tuning.run_folder.bucket import RunBucket
-from tuning.spec.models import SPEC_FILE, STORE_FILE, ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
+from tuning.spec.models import SPEC_FILE, STORE_FILE, ExperimentSpec
 from tuning.spec.store_url import StoreError
-from tuning.spec.validation.mistakes import SpecError
 
 if TYPE_CHECKING:
     from tuning.run_folder.removal import Remains
@@ -28,10 +30,6 @@ SEAL = "# SHA-256 of what follows: "
 ORIGIN = "fetched.json"  # in a folder that `tunefleet fetch` has made
 GROWING = ("seeds", "strategies", "extended")  # what an extension changes in a spec
 LOCK_FILE = "driver.lock"  # held by the process that runs the experiment (`run.only_driver`)
-
-
-class RunFolderError(ValueError):
-    """The run folder holds another experiment, or none to resume, or is in use."""
 
 
 def sealed(spec: str) -> str:

@@ -18,10 +18,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
-from cluster.storage import is_uri, probe, shown, told
-from tuning.checkpoints.copier import StorageError
+from cluster.storage import StorageError, is_uri, probe, shown, told
+from tuning.errors import RunFolderError
 from tuning.run_folder.bucket import LEASE, RunBucket
-from tuning.run_folder.folder import RunFolderError
 from tuning.run_folder.run_lock import this_driver
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from tuning.outcome.made_with import CODE, LIBRARIES, OWN_CODE, shown
-from tuning.outcome.results import StudyOutcome
-from tuning.run_folder.folder import RunFolderError
+from tuning.errors import RunFolderError
+from tuning.outcome import StudyOutcome
+from tuning.outcome.attributes import CODE, LIBRARIES, OWN_CODE, shown
 from tuning.spec.models import ExperimentSpec
 
 PACKAGES = ("cluster", "trainables", "tuning")

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from trainables.machine.shared_memory import SharedMemory
 from trainables.wording import counted
-from tuning.outcome.results import StudyOutcome, StudyState
+from tuning.errors import RunFolderError
+from tuning.outcome import StudyOutcome, StudyState
 from tuning.run_folder.bucket import RunBucket
-from tuning.run_folder.folder import LOCK_FILE, ORIGIN, RunFolderError
+from tuning.run_folder.folder import LOCK_FILE, ORIGIN
 from tuning.spec.file import parse
+from tuning.spec.mistakes import SpecError
 from tuning.spec.models import SPEC_FILE, STORE_FILE, STORE_VARIABLE, STUDIES
 from tuning.spec.store_url import StoreError, masked, sqlite_url
-from tuning.spec.validation.mistakes import SpecError
 from tuning.store.study_store import StudyStore
 
 MEGA = 1e6

@@ -21,7 +21,8 @@ from typing import TypedDict
 from cluster.nodes.listeners import own_account
 from cluster.nodes.processes import BOOT
 from trainables.machine.disk import make_closed
-from tuning.run_folder.folder import LOCK_FILE, RunFolderError
+from tuning.errors import RunFolderError
+from tuning.run_folder.folder import LOCK_FILE
 
 logger = logging.getLogger(__name__)
 

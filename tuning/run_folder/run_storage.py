@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from cluster.capacity import ClusterError
-from cluster.storage import is_uri
+from cluster.storage import StorageError, is_uri
 from trainables.checkpoints.bucket import BucketStorage
 from trainables.checkpoints.storage import FOLDERS, Storage
-from tuning.checkpoints.copier import StorageError
 from tuning.run_folder.bucket import RunBucket
 from tuning.run_folder.lease import Lease, leased
 from tuning.run_folder.run_lock import only_driver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.user_trainer.suggested import asked_for
-from tuning.outcome.results import Stretch
+from tuning.outcome import Stretch
 from tuning.selection.local_paths import local_places, scrubbed, without_places
 from tuning.selection.winner import Winner
 from tuning.spec.file import dump

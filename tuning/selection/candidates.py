@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from trainables.spec import FineTuneSpec
-from tuning.outcome.results import Stretch, StudyOutcome, TrialState
+from tuning.outcome import Stretch, StudyOutcome, TrialState
 from tuning.selection.schedules import schedule_of
 from tuning.spec.models import ExperimentSpec
 

@@ -12,7 +12,7 @@ from typing import Literal
 from trainables.wording import counted
 from tuning.comparison.scores import Scored, interval_of, scored, with_draws
 from tuning.comparison.types import Interval
-from tuning.outcome.results import Confirmation, ScoredRows, TrialState
+from tuning.outcome import Confirmation, ScoredRows, TrialState
 from tuning.run_folder.provenance import versions
 from tuning.selection.best_spec import FILE, schedule_lines
 from tuning.selection.card_subject import subject_of

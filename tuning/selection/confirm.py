@@ -30,7 +30,7 @@ from trainables.reporting import checked
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
 from trainables.worker.team import WorkerDied
-from tuning.outcome.results import Confirmation, ScoredRows, StudyOutcome, StudyState
+from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
 from tuning.selection.candidates import Candidate, candidates, shares_seeds, training_seeds, training_spec
 from tuning.selection.looks import look_of_confirmation, record_looks
 from tuning.selection.schedules import segments_of

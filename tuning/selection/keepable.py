@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
-from trainables.training import kind_of
+from trainables.lookup import kind_of
 
 if TYPE_CHECKING:
     from tuning.spec.models import ExperimentSpec

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from trainables.spec import Value
 from trainables.training import Scores
+from tuning.outcome import FinalModel
 from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.outcome.results import FinalModel
 from tuning.selection.winner import Winner
 from tuning.spec.models import ExperimentSpec
 

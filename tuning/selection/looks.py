@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from trainables.data.row_hashes import RowHashes
 from trainables.errors import InputError
+from tuning.outcome import Confirmation, FinalModel, StudyOutcome
 from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.outcome.results import Confirmation, FinalModel, StudyOutcome
 from tuning.spec.models import ExperimentSpec, study_name
 from tuning.store.looks_ledger import LooksLedger, TestRows
 

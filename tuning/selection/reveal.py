@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
 from trainables.machine.disk import write_whole
-from tuning.outcome.results import ExperimentOutcome, FinalModel
+from tuning.outcome import ExperimentOutcome, FinalModel
 from tuning.selection.card import CARD, model_card
 from tuning.selection.hidden_score import unsealed
 from tuning.selection.kept_model import KeptModel, score_in_words

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from trainables.checkpoints.manifest import Segment
 from trainables.reporting import Report
-from tuning.outcome.results import Stretch
+from tuning.outcome import Stretch
 
 
 def schedule_of(history: Iterable[Report]) -> tuple[Stretch, ...]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.checkpoints.manager import scorable
 from trainables.checkpoints.storage import Storage
+from trainables.lookup import build, is_training
 from trainables.machine import clock
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Params
-from trainables.training import Scores, Training, build, is_training
-from tuning.outcome.results import ScoredRows, StudyOutcome, StudyState, TestScore, TrialOutcome
+from trainables.training import Scores, Training
+from tuning.outcome import ScoredRows, StudyOutcome, StudyState, TestScore, TrialOutcome
 from tuning.selection.confirm import UNSCORED, confirm_studies
 from tuning.selection.looks import look_of_search, record_looks
 from tuning.selection.side_by_side import Job, side_by_side

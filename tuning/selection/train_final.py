@@ -25,7 +25,7 @@ from trainables.machine.device_memory import cap_device_memory
 from trainables.models.files import weight_bytes
 from trainables.spec import FINAL, FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
-from tuning.outcome.results import ExperimentOutcome, FinalModel
+from tuning.outcome import ExperimentOutcome, FinalModel
 from tuning.selection import best_spec
 from tuning.selection.candidates import training_spec
 from tuning.selection.card import CARD, model_card

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from trainables.errors import InputError, nearest
-from tuning.outcome.results import Confirmation, ExperimentOutcome, StudyOutcome, StudyState
+from tuning.outcome import Confirmation, ExperimentOutcome, StudyOutcome, StudyState
 from tuning.selection.candidates import Candidate, candidates
 from tuning.spec.models import ConfirmSpec
 

@@ -13,9 +13,9 @@ import yaml
 
 from trainables.errors import nearest
 from tuning.core_yaml import Dumper, load, plain
-from tuning.spec.validation.mistakes import Mistake, SpecError, join
+from tuning.spec.mistakes import Mistake, SpecError, join
 
-EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA_FILES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet", ".gz", ".xlsx")  # endings that no spec has
 LONGEST = 1_000_000  # bytes of a spec file; the longest of ours has 2,000
 

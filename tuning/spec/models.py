@@ -1,8 +1,6 @@
 """The experiment as its user declares it: one thing to train, one search space, several strategies x several seeds.
 
-Goes in: a YAML file, the name of a preset, or a mapping; and `key=value` overrides. Comes out: a frozen
-`ExperimentSpec`, or a `SpecError` with every mistake at once. Nothing is started, no network is used, no heavy library
-is imported.
+Frozen pydantic models; `tuning.spec.loading` makes one of what the user wrote. No heavy library is imported.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,17 +27,14 @@ from pydantic import (
 from cluster.spec import ClusterSpec
 from cluster.storage import below, is_uri
 from trainables.data.cache_folder import store_folder
-from trainables.models.files import EMBEDDED
 from trainables.spec import FINETUNE_ALONE, SHIPPED, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
 from tuning.budget import BudgetSpec, Limit
 from tuning.space import DeclaredSpace, NamedSpace, Space
-from tuning.spec.file import dump, read_source
-from tuning.spec.validation.known_names import strategy_instead
-from tuning.spec.validation.mistakes import Mistake, SpecError, mistakes_of
-from tuning.spec.validation.short_forms import spelled_out
+from tuning.spec.file import dump
+from tuning.spec.known_names import strategy_instead
+from tuning.spec.mistakes import Mistake, SpecError, mistakes_of
 from tuning.strategies import Strategy, find_strategies
-
-__all__ = ["ExperimentSpec", "SpecError", "WandbSpec", "load_spec"]
+from tuning.tracking.spec import WandbSpec
 
 STORE_VARIABLE = "TUNEFLEET_STORE"
 SPEC_FILE, STORE_FILE = "spec.yaml", "study.db"  # in the run folder
@@ -51,19 +46,6 @@ NOT_IN_DIGEST = {"name", "cluster", "store", "wandb", "max_failures", "alike_fai
 }
 # Fields that older specs have not got: where they say nothing they are left out, so that those keep their digests.
 ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended")
-
-
-class WandbSpec(Frozen):
-    """Weights & Biases. The key itself never stands in a spec: WANDB_API_KEY or a file that only you can read."""
-
-    mode: Literal["auto", "online", "offline", "disabled"] = Field(
-        "auto",
-        description="auto: as WANDB_MODE or `wandb offline` say, else online when a key is found, else disabled; "
-        "offline: files for `wandb sync`. Where these say less than the mode here, they are obeyed.",
-    )
-    project: str | None = Field(None, description="null: $WANDB_PROJECT, else tunefleet")
-    entity: str | None = Field(None, description="a user or a team; null: $WANDB_ENTITY, else the key's own")
-    key_file: str | None = Field(None, description="holds the key on one line; mode 0600")
 
 
 class CheckpointSpec(Frozen):
@@ -129,7 +111,7 @@ def _plug_in(raw: object) -> Strategy:
     try:
         return known[kind].model_validate({key: value for key, value in raw.items() if key != "kind"})
     except ValidationError as error:
-        raise SpecError(mistakes_of(error, known[kind])) from error
+        raise SpecError(mistakes_of(error, known[kind], root=ExperimentSpec)) from error
 
 
 class ExperimentSpec(FineTuneSpec):
@@ -325,60 +307,3 @@ def working_folder(storage: str, name: str) -> Path:
         InputError: the environment names no folder for what may be lost.
     """
     return store_folder() / "runs" / hashlib.sha256(storage.encode()).hexdigest()[:16] / name
-
-
-def load_spec(
-    source: str | Path | Mapping[str, Any] | ExperimentSpec,
-    overrides: str | Sequence[str] | Mapping[str, Any] = (),
-    *,
-    elsewhere: Collection[str] = (),
-) -> ExperimentSpec:
-    """Read, override and check an experiment.
-
-    Args:
-        source: a YAML file, the name of a shipped preset, a mapping as YAML would give it, or a spec that was loaded.
-            Local paths in it are relative to the working directory, not to the file, and absolute in what is returned.
-        overrides: `key=value`, dotted, with list positions: `epochs=2`, `strategies.0.trials=8`,
-            `fixed.model.hidden_dropout_prob=0.1`. Values are YAML. Or the same as a mapping: `{"epochs": 2}`.
-        elsewhere: dotted paths (with all below them) whose values name things of another machine: not looked for on
-            this one, and left as they are.
-
-    Raises:
-        SpecError: all mistakes that can be found without a cluster, the network or the model.
-    """
-    from tuning.given import override_texts, spec_source
-    from tuning.spec.validation.draft import Draft
-    from tuning.spec.validation.spec_checks import mistakes_in
-
-    texts = override_texts(overrides)
-    if isinstance(source, ExperimentSpec) and not texts:
-        return source
-    plain = source.model_dump(mode="json") if isinstance(source, ExperimentSpec) else spec_source(source)
-    raw, label = read_source(plain, texts)
-    draft, mistakes = Draft.read(spelled_out(raw), ExperimentSpec)
-    mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))
-    if mistakes:
-        raise SpecError(mistakes, label)
-    return _anchored(draft.spec, elsewhere)
-
-
-def _lies_in(path: str, sections: Collection[str]) -> bool:
-    return any(path == section or path.startswith(f"{section}.") for section in sections)
-
-
-def _anchored(spec: ExperimentSpec, elsewhere: Collection[str]) -> ExperimentSpec:
-    """Local paths made absolute: workers, and a later resume, have another working directory."""
-    data, changed = spec.data, {}
-    if data.hub is None and "data" not in elsewhere:
-        files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set
-        changed = {name: _absolute(value) for name in files if (value := getattr(data, name)) is not None}
-    asked = "model" not in elsewhere and not (spec.own and spec.model == EMBEDDED)
-    local = asked and Path(spec.model).expanduser().is_dir()
-    model = _absolute(spec.model) if local else spec.model
-    home = {key: _absolute(path) for key, path in spec.shipped.items() if path.startswith("~")}  # it was submitted
-    moved = {"data": data.model_copy(update=changed), "model": model, **spec.shipped_to(home)}
-    return spec.model_copy(update=moved)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())

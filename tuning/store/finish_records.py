@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tuning.outcome.results import Confirmation, FinalModel, ScoredRows, Stretch, TestScore
+from tuning.outcome import Confirmation, FinalModel, ScoredRows, Stretch, TestScore
 from tuning.store.study_log import plain_params
 
 CONFIRMATION = "confirmation:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.spec.store_url import StoreError
 
 LAYOUT = 2  # of the attributes; moves when an older version could not read them

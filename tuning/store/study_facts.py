@@ -12,8 +12,8 @@ from trainables.machine import clock
 from trainables.spec import Value
 from trainables.tasks.summary import DataSummary
 from tuning.budget import Held
+from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
 from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.outcome.results import Confirmation, FinalModel, NodeLoss, TestScore
 from tuning.spec.store_url import StoreError
 from tuning.store.database import told
 from tuning.store.finish_records import (

@@ -16,7 +16,7 @@ from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Value
 from tuning.budget import Held
-from tuning.outcome.results import Exploit
+from tuning.outcome import Exploit
 from tuning.store.checksums import verified
 
 Event: TypeAlias = Report | Exploit

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from trainables.reporting import Report
 from trainables.tasks.summary import DataSummary
 from tuning.budget import BudgetUse, Held, Limit, Price
+from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.outcome.results import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
 from tuning.store.checksums import verified
 from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
 from tuning.store.layout import OPTUNA_STATES

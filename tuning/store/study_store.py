@@ -17,8 +17,8 @@ from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.budget import Limit, Price
 from tuning.core_yaml import load, plain
-from tuning.outcome.made_with import MIXED
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.outcome.attributes import MIXED
 from tuning.spec.store_url import StoreError, masked, sqlite_url
 from tuning.store.checksums import verified
 from tuning.store.database import check_sqlite, connect, told

@@ -18,7 +18,7 @@ from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params
 from tuning.budget import Held
-from tuning.outcome.results import Exploit, StudyState, TrialState, epochs_trained
+from tuning.outcome import Exploit, StudyState, TrialState, epochs_trained
 from tuning.spec.store_url import StoreError, masked
 from tuning.store.checksums import signed, verified
 from tuning.store.layout import OPTUNA_STATES

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tuning.outcome.results import StudyOutcome, StudyState, TrialState
+from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.spec.store_url import StoreError, sqlite_file
 from tuning.store.checksums import verified
 from tuning.store.database import GOOD_COPY, LOCK_TIMEOUT, reason

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -17,13 +17,34 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from pydantic import Field
 
 from trainables.spec import Frozen, Objective, Params
+from tuning.outcome import Exploit
 from tuning.space import Space
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import SearchAlgorithm, Searcher
 
-__all__ = ["Plan", "PlanShape", "PlannedShape", "Strategy", "find_strategies"]
+__all__ = ["Plan", "PlanShape", "PlannedShape", "Population", "Strategy", "find_strategies"]
+
+
+class Population(Protocol):
+    """Trials that wait for each other, and take over from each other: what a study asks of a scheduler of such."""
+
+    def limit(self, trials: int | None) -> None:
+        """Let at most so many be at work from now on; None: as many as the cluster holds.
+
+        Called at the start, and again when the cluster grows or shrinks. Tune's own limit stays unset: it would wait for
+        the first members to finish before it starts others.
+        """
+
+    def report_exploits_to(self, listener: Callable[[str, Exploit], None]) -> None:
+        """Call `listener` with (trial id, exploit) when one is decided. After a crash the same one may be told again."""
+
+    def pinned(self) -> set[str]:
+        """Paths of the checkpoints that a member may still be started from: they are not deleted."""
+
+    def turns(self, slots: int) -> str | None:
+        """What its user should know where its members do not fill `slots` evenly; None where they do."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,7 @@ class Plan:
     searcher: Searcher | SearchAlgorithm | None = None
     most_trials: int | None = None  # without a number of trials: the space has no more configurations
     weights_only: bool = False  # no trial is paused or cloned: checkpoints are for scoring and need no optimizer state
+    population: Population | None = None  # the scheduler, where it is one of trials that wait for each other
 
 
 class PlanShape(Protocol):

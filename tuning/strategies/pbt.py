@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from trainables.spec import Epochs, Objective, Params
-from tuning.outcome.results import RANDOM_DRAW
+from tuning.outcome.attributes import RANDOM_DRAW
 from tuning.space import Draws, Space
 from tuning.strategies import Plan, Strategy
 
@@ -95,4 +95,4 @@ class Pbt(Strategy):
             members += itertools.islice(Draws(space, seed), self.population - len(members))
         evolution = Evolution(space, seed, self.quantile, self.resample_probability, self.factors, self.explore)
         scheduler = PopulationScheduler(evolution, objective, self.perturb_every_epochs, self.population)
-        return Plan(scheduler, self.population, searcher=Members(members, scheduler))
+        return Plan(scheduler, self.population, searcher=Members(members, scheduler), population=scheduler)

@@ -9,7 +9,7 @@ from trainables.epochs import ROUNDING
 from trainables.machine import clock
 from trainables.reporting import Report
 from tuning.budget import Held, Limit
-from tuning.outcome.results import StudyOutcome
+from tuning.outcome import StudyOutcome
 
 HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
 

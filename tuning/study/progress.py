@@ -23,7 +23,7 @@ from rich.text import Text
 from trainables.machine import clock
 from trainables.reporting import Report
 from trainables.spec import Objective
-from tuning.outcome.results import TrialState, trial_name
+from tuning.outcome import TrialState, trial_name
 from tuning.study.budget_tracker import Spending
 from tuning.study.notebook_display import NotebookDisplay
 from tuning.study.progress_state import ProgressState, Row, duration

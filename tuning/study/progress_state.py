@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trainables.spec import Objective, Params, Value
 from trainables.user_trainer.suggested import asked_for
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 
 SHORT_NAMES = {
     "learning_rate": "lr",

@@ -19,7 +19,7 @@ from trainables.checkpoints.storage import FOLDERS, Storage
 from trainables.machine import clock
 from trainables.reporting import Report
 from tuning.errors import FailedAlike
-from tuning.outcome.results import Exploit, NodeLoss, TrialState
+from tuning.outcome import Exploit, NodeLoss, TrialState
 from tuning.space import Space
 from tuning.spec.store_url import StoreError
 from tuning.store.study_log import LOST

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from tuning.checkpoints.copier import StorageError
-from tuning.outcome.results import StudyOutcome
-from tuning.run_folder.folder import RunFolderError
+from cluster.storage import StorageError
+from tuning.errors import RunFolderError
+from tuning.outcome import StudyOutcome
 from tuning.store.study_store import StudyStore, StudyWriter
 from tuning.study.study import Study
 from tuning.tune_compat.snapshots import Snapshots

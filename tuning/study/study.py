@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from trainables.spec import FineTuneSpec, Value
 from tuning.budget import Limit
-from tuning.outcome.results import HP_SPACE, ORIGIN, RANDOM_FIRST, VERDICT, VERDICTS, StudyOutcome
+from tuning.outcome import StudyOutcome
+from tuning.outcome.attributes import HP_SPACE, ORIGIN, RANDOM_FIRST, VERDICT, VERDICTS
 from tuning.spec.models import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.ray_compat.leaks import Leaks
 from trainables.checkpoints.manager import Keeping
+from trainables.lookup import is_training
 from trainables.tasks.summary import DataSummary
-from trainables.training import is_training
 from trainables.worker.slot import make_trainable
 from trainables.worker.team import builder, workers_for
 from tuning.checkpoints.keeper import CheckpointKeeper
@@ -22,17 +22,16 @@ from tuning.run_folder.run_storage import RunPlace
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore, StudyWriter
 from tuning.strategies import Plan
-from tuning.strategies.schedulers.population import PopulationScheduler
 from tuning.study.budget_tracker import Spending
 from tuning.study.packing import sharing_record
 from tuning.study.progress import Progress
 from tuning.study.recorder import Recorder
 from tuning.study.resume import to_go_on_from
 from tuning.study.study import Study
+from tuning.supervision.controller import following
 from tuning.supervision.stopping import stopped_during
 from tuning.supervision.watchdog import heartbeat_of
 from tuning.tracking.tracking import Tracking
-from tuning.tune_compat.controller import following
 from tuning.tune_compat.internals import NoProgressLines, no_reporter, slot_environment, uncounted_callbacks
 from tuning.tune_compat.settings import snapshot_period
 from tuning.tune_compat.snapshots import Snapshots
@@ -63,8 +62,8 @@ def run_studies(
 
 def turns(studies: Sequence[Study], slots: int) -> Iterator[str]:
     """A line for each strategy whose population leaves slots waiting."""
-    for name, scheduler in {study.strategy.name: study.plan.scheduler for study in studies}.items():
-        if isinstance(scheduler, PopulationScheduler) and (told := scheduler.turns(slots)):
+    for name, population in {study.strategy.name: study.plan.population for study in studies}.items():
+        if population is not None and (told := population.turns(slots)):
             yield f"{name}: {told}"
 
 
@@ -112,10 +111,10 @@ def run_study(
     objective, name = trial.objective, study.strategy.name
     drawn = Progress(name, study.seed, plan.trials, trial.epochs, objective, spending=spending, told=told)
     concurrency: int | None = session.limit
-    if isinstance(plan.scheduler, PopulationScheduler):
-        # It keeps to the slots by itself: Tune's limit would wait for the first members to finish.
-        plan.scheduler.max_concurrent, concurrency = concurrency, None
-        plan.scheduler.on_exploit = recorder.record_exploit
+    if plan.population is not None:  # it keeps to the slots by itself
+        plan.population.limit(concurrency)
+        plan.population.report_exploits_to(recorder.record_exploit)
+        concurrency = None
     limit = _limit(session, plan, spending)
     left_in = None if new else folder
     with open_states(study.spec, plan, study.folder, storage, session.slots, left_in) as (states, keeping):
@@ -140,6 +139,7 @@ def run_study(
                     snapshots=snapshots,
                     name_trial=writer.name_trial,
                     heartbeat=heartbeat_of(study.spec),
+                    fixed_members=plan.population is not None,
                 )
                 with snapshot_period(plan.trials, place.snapshot_seconds), followed, uncounted_callbacks():
                     stopped = stopped_during(tune)
@@ -177,9 +177,9 @@ def _limit(session: Session, plan: Plan, spending: Spending) -> Callable[[], int
             return None
         now = session.refreshed()
         spending.slots = now.slots
-        if not isinstance(plan.scheduler, PopulationScheduler):
+        if plan.population is None:
             return now.limit
-        plan.scheduler.max_concurrent = now.limit
+        plan.population.limit(now.limit)
         return None
 
     return limit

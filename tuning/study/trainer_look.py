@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, cast
 
 import trainables
 from trainables.errors import InputError
+from trainables.lookup import build, kind_of
 from trainables.spec import FineTuneSpec, Params, called
-from trainables.training import build, kind_of
 from trainables.worker.team import workers_for
 from tuning.spec.models import ExperimentSpec
 from tuning.supervision.failures import Raised, blanked

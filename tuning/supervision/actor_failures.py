@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from cluster.nodes.tasks import begun_on_node
 from trainables.machine import clock
 from trainables.machine.oom_probe import read_mark
-from tuning.checkpoints.copier import begun_on_node
 from tuning.tune_compat import internals
 from tuning.tune_compat.out_of_memory import OutOfMemory, by_kernel
 

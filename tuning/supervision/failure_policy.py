@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.supervision.failures import MEMORY_TWICE, blanked
 
 BY_VALUES = ("NonFiniteScore:", "DeviceMemoryError:")

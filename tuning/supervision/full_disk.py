@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from cluster.storage import StorageError
 from trainables.machine.full_disk import FULL, causes, is_full_disk
-from tuning.checkpoints.copier import StorageError
 
 NEARLY_FULL = 1 << 26  # bytes: with less free, an error that names no file is taken for this disk's
 

@@ -153,7 +153,7 @@ def kill(beats: Sequence[Beat]) -> bool:
     """
     import ray
 
-    from tuning.checkpoints.copier import begun_on_node
+    from cluster.nodes.tasks import begun_on_node
 
     here = str(ray.get_runtime_context().get_node_id())
     for beat in beats:

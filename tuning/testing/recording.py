@@ -6,7 +6,7 @@ from typing import Any
 
 from trainables.reporting import Report
 from trainables.spec import Objective
-from tuning.outcome.results import Exploit
+from tuning.outcome import Exploit
 from tuning.space import Space
 from tuning.store.study_store import StudyStore, StudyWriter
 

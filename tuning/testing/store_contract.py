@@ -15,8 +15,7 @@ from trainables.data.row_hashes import hashes_of
 from trainables.spec import Params
 from trainables.tasks.summary import DataSummary, SplitSummary
 from tuning.budget import Held
-from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.outcome.results import (
+from tuning.outcome import (
     Confirmation,
     Exploit,
     FinalModel,
@@ -28,6 +27,7 @@ from tuning.outcome.results import (
     TrialOutcome,
     TrialState,
 )
+from tuning.outcome.earlier_looks import EarlierLooks
 from tuning.store.copy import copy_experiment
 from tuning.store.database import connect
 from tuning.store.looks_ledger import TestRows

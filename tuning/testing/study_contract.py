@@ -15,7 +15,7 @@ import pytest
 from trainables.learning_curve import LearningCurve
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Objective, Params
-from tuning.outcome.results import StudyOutcome, StudyState, TrialOutcome, TrialState
+from tuning.outcome import StudyOutcome, StudyState, TrialOutcome, TrialState
 from tuning.space import Space
 from tuning.strategies import Strategy, find_strategies
 from tuning.testing.rules import require

@@ -13,14 +13,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 from tuning.tracking.environment import Mode, said_outside
+from tuning.tracking.spec import WandbSpec
 
 if TYPE_CHECKING:
     from ray.tune import Callback
-
-    from tuning.spec.models import ExperimentSpec, WandbSpec
 
 KEY_VARIABLE = "WANDB_API_KEY"
 PROJECT = "tunefleet"
@@ -102,6 +101,22 @@ def mode_in_force(spec: WandbSpec, *, key: bool) -> tuple[Mode, str]:
     return ("online", "") if key else ("disabled", NO_KEY)
 
 
+class Tracked(Protocol):
+    """What is asked of an experiment's spec."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def wandb(self) -> WandbSpec:
+        """Its section `wandb`."""
+
+    @property
+    def run_folder(self) -> Path:
+        """The absolute folder that its files are written to."""
+
+
 @dataclass(frozen=True)
 class Tracking:
     """How the runs of one experiment are tracked."""
@@ -115,7 +130,7 @@ class Tracking:
     told: set[str] = field(default_factory=set, repr=False, compare=False)  # warnings that were given
 
     @classmethod
-    def of(cls, spec: ExperimentSpec) -> Self:
+    def of(cls, spec: Tracked) -> Self:
         """What `spec.wandb` comes to here. Takes the key out of the environment: call it before Ray starts.
 
         Raises:

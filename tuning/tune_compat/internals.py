@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import ProgressReporter, TrialProgressCallback
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
-from cluster.nodes.head import open_channel
+from cluster.ray_compat.head_service import open_channel
 from trainables.progress import Beat
 from tuning.tune_compat.out_of_memory import by_monitor
 

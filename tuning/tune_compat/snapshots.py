@@ -22,10 +22,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from cluster.storage import StorageError
 from trainables.checkpoints.storage import Storage
 from trainables.machine import clock
-from tuning.checkpoints.copier import StorageError
-from tuning.run_folder.folder import RunFolderError
+from tuning.errors import RunFolderError
 
 FOLDER, NAME = "snapshots", "snapshot-"
 KEPT = 2  # sealed snapshots that stay; what they name of checkpoints stays, too

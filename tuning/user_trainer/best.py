@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.checkpoints.manager import scorable
 from trainables.errors import InputError
-from trainables.training import build
+from trainables.lookup import build
 from trainables.user_trainer.argument_values import fitting
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from trainables.user_trainer.suggested import Given, asked_for
-from tuning.outcome.results import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
+from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
 from tuning.run_folder.run_storage import storage_at
 from tuning.selection.schedules import schedule_of
 from tuning.selection.test_scoring import Choice, choose

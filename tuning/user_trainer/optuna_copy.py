@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainables.errors import InputError
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.spec.models import ExperimentSpec
 from tuning.store.database import connect
 from tuning.store.study_store import study_name

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from cluster.spec import ClusterSpec
 from cluster.storage import is_uri, refusal, shown
 from trainables.errors import InputError
+from trainables.lookup import kind_of as kind_of_trainable
+from trainables.lookup import load_trainable
 from trainables.machine import clock
 from trainables.spec import TUNABLES
-from trainables.training import kind_of as kind_of_trainable
-from trainables.training import load_trainable
 from trainables.user_trainer.extended import Extended
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from trainables.user_trainer.shipped import is_shipped, ship
@@ -24,7 +24,8 @@ from tuning.given import kind_of, short
 from tuning.run_folder.experiments import UnknownExperiment, find_experiment
 from tuning.space import Space
 from tuning.spec.file import parse, read_text
-from tuning.spec.models import SPEC_FILE, ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.models import SPEC_FILE, ExperimentSpec
 from tuning.spec.validation.machine import why_not_writable
 from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.keywords import read_keywords

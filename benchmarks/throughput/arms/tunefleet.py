@@ -25,8 +25,8 @@ def write_spec(folder: Path, *, timed: bool) -> None:
 
 def collect(folder: Path) -> None:
     """After the command: the trials, as the study store holds them."""
-    from tuning.outcome.results import TrialState
-    from tuning.spec.models import load_spec
+    from tuning.outcome import TrialState
+    from tuning.spec.loading import load_spec
     from tuning.store.study_store import StudyStore
 
     study = StudyStore(load_spec(folder / SPEC).store_url).load(NAME).study("grid", 0)

@@ -23,7 +23,7 @@ from ray.core.generated import gcs_pb2, gcs_service_pb2
 from cluster.capacity import ClusterError
 from cluster.jobs.dashboard import open_dashboard
 from cluster.jobs.submission import Job, Jobs
-from cluster.nodes.head import Machine, machines_of
+from cluster.ray_compat.head_service import Machine, machines_of
 from cluster.ray_compat.raylet import raylet_of
 from tests.support.certificates import certify
 from tests.support.drivers import own_environment

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from cluster.capacity import ClusterError
-from cluster.nodes.head import Machine, mind_the_open_door
+from cluster.nodes.head import mind_the_open_door
 from cluster.nodes.start import exposed_dashboard, start_node
 from cluster.nodes.token_file import ray_folder, token_source
+from cluster.ray_compat.head_service import Machine
 
 pytestmark = pytest.mark.unit
 

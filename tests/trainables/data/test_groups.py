@@ -17,7 +17,7 @@ from trainables.spec import DataSpec, Subset
 from trainables.tasks import TaskData, TaskError, find_task
 from tuning import load_spec
 from tuning.report.data_block import data_lines
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 

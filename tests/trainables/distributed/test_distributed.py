@@ -19,7 +19,7 @@ from tests.support.specs import places_fields
 from trainables.finetune.finetune import FineTuning
 from trainables.worker.team import workers_for
 from tuning import load_spec, run_experiment
-from tuning.outcome.results import StudyOutcome, TrialOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
 from tuning.spec.models import ExperimentSpec
 
 DROPOUT = "model.hidden_dropout_prob"

@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.specs import curve_fields
 from tests.support.user_trainers import BATCH
+from trainables.lookup import build
 from trainables.spec import FineTuneSpec, Objective
-from trainables.training import build
 from trainables.worker.team import workers_for
 from tuning import load_spec, run_experiment
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 
 FACTORY = "tests.support.user_trainers:make_still_trainer"
 

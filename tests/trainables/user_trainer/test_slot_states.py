@@ -14,8 +14,8 @@ from tests.support.slots import DrivenSlot, saved
 from tests.support.user_trainers import trainer
 from trainables.checkpoints.manifest import Segment
 from trainables.checkpoints.replay import replay
+from trainables.lookup import build
 from trainables.spec import FineTuneSpec, Objective, Params
-from trainables.training import build
 from trainables.user_trainer.user_training import UserTraining
 
 pytestmark = pytest.mark.unit

@@ -16,7 +16,7 @@ from tuning.across.aggregates import improvement, interval_of, middle, normalise
 from tuning.across.tested import friedman, least_p, ranks_of, signed_ranks, tasks_needed, wilcoxon_p
 from tuning.across.text import across_csv, across_json, across_markdown
 from tuning.comparison.multiple import holm
-from tuning.outcome.results import ExperimentOutcome, ScoredRows, StudyOutcome, StudyState
+from tuning.outcome import ExperimentOutcome, ScoredRows, StudyOutcome, StudyState
 from tuning.report.page.across import content_of_across
 from tuning.report.page.document import page
 

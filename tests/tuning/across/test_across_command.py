@@ -12,8 +12,8 @@ from tests.support.outcomes import report, scored
 from tests.support.specs import GOOD
 from tests.support.stores import SPACE, open_study
 from tuning.cli import main
-from tuning.outcome.results import TrialState
-from tuning.spec.models import load_spec
+from tuning.outcome import TrialState
+from tuning.spec.loading import load_spec
 from tuning.store.study_store import StudyStore
 
 pytestmark = pytest.mark.unit

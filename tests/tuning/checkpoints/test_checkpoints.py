@@ -13,7 +13,7 @@ from tests.support.outcomes import report, study, trial
 from trainables.checkpoints.manifest import Recipe
 from trainables.checksums import write_checksums
 from tuning.checkpoints.keeper import CheckpointKeeper
-from tuning.outcome.results import TrialOutcome, TrialState
+from tuning.outcome import TrialOutcome, TrialState
 from tuning.selection.test_scoring import choose
 
 pytestmark = pytest.mark.unit

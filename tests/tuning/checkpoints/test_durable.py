@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from cluster.nodes.tasks import on_node
+from cluster.storage import StorageError
 from tests.support.outcomes import study as study_of
 from tests.support.watch import Watch
 from trainables.checkpoints.manifest import MOMENTS, Recipe, full, weights
 from trainables.checkpoints.storage import FOLDERS, FolderStorage, Storage
 from trainables.machine import clock
 from trainables.machine.shared_memory import ROOT, SharedMemory
-from tuning.checkpoints.copier import Copier, Copy, StorageError, make_copy, on_node
+from tuning.checkpoints.copier import Copier, Copy, make_copy
 from tuning.checkpoints.keeper import STOOD, CheckpointKeeper
 from tuning.checkpoints.study_states import StudyStates
 

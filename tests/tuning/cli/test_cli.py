@@ -13,11 +13,12 @@ from tests.support.specs import GOOD
 from tests.support.stores import open_study
 from tuning.budget import Held
 from tuning.cli import main
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.run_folder.folder import sealed
 from tuning.space import Space
 from tuning.spec.file import presets
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore, sqlite_url
 from tuning.strategies import find_strategies
 

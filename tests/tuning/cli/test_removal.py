@@ -15,8 +15,9 @@ from tests.support.user_trainers import rows
 from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec
 from tuning.cli import main
-from tuning.outcome.results import StudyState
-from tuning.run_folder.folder import ORIGIN, RunFolderError, claim_run_folder
+from tuning.errors import RunFolderError
+from tuning.outcome import StudyState
+from tuning.run_folder.folder import ORIGIN, claim_run_folder
 from tuning.run_folder.run_lock import only_driver
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore, sqlite_url

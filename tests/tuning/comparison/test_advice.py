@@ -10,7 +10,7 @@ import pytest
 from tests.support.outcomes import population, report, scored, study, trial
 from tuning.comparison import compare
 from tuning.comparison.text import comparison_json, comparison_markdown, print_comparison
-from tuning.outcome.results import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, StudyState
+from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, StudyState
 from tuning.report.page.document import content_of
 
 pytestmark = pytest.mark.unit

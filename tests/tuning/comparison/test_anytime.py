@@ -9,7 +9,7 @@ import pytest
 from tests.support.outcomes import report, study, trial
 from tuning.comparison.anytime import GRID, band, best_of, curve_of, reach_of
 from tuning.comparison.types import Curve, Step
-from tuning.outcome.results import Confirmation, Stretch
+from tuning.outcome import Confirmation, Stretch
 
 pytestmark = pytest.mark.unit
 

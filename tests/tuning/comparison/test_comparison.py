@@ -11,15 +11,7 @@ from tuning.budget import BudgetUse, Price
 from tuning.comparison import compare
 from tuning.comparison.scores import wilson
 from tuning.comparison.tables import tables_of
-from tuning.outcome.results import (
-    Confirmation,
-    ExperimentOutcome,
-    ScoredRows,
-    Stretch,
-    StudyOutcome,
-    StudyState,
-    TrialState,
-)
+from tuning.outcome import Confirmation, ExperimentOutcome, ScoredRows, Stretch, StudyOutcome, StudyState, TrialState
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.outcomes import report, study, trial
 from tuning.comparison import compare
 from tuning.comparison.expected_best import expected_best, expected_of, why_none
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 
 pytestmark = pytest.mark.unit
 

@@ -12,7 +12,8 @@ from tests.support.simulated_studies import run
 from tests.support.specs import curve_experiment
 from tuning.comparison import compare
 from tuning.comparison.origins import EXPLOIT, SHARED
-from tuning.outcome.results import ORIGIN, RANDOM_DRAW, RANDOM_FIRST, ExperimentOutcome, StudyOutcome, TrialOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome
+from tuning.outcome.attributes import ORIGIN, RANDOM_DRAW, RANDOM_FIRST
 
 MODEL = "the model's proposal"
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.outcomes import report, scored, study, trial
 from tuning.comparison import Comparison, compare
+from tuning.outcome import ExperimentOutcome, ScoredRows, StudyOutcome, TrialState
 from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.outcome.results import ExperimentOutcome, ScoredRows, StudyOutcome, TrialState
 
 pytestmark = pytest.mark.unit
 

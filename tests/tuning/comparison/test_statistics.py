@@ -14,7 +14,7 @@ from tuning.comparison.pairs import mcnemar, pairs_of, sign_flip
 from tuning.comparison.power import detectable, detectable_before, power, seeds_needed
 from tuning.comparison.resampling import DRAWS, METRICS, resampled
 from tuning.comparison.scores import Scored, Spread, common_error, interval_of, mean_of, same_rows, wilson, with_draws
-from tuning.outcome.results import ScoredRows
+from tuning.outcome import ScoredRows
 
 pytestmark = pytest.mark.unit
 

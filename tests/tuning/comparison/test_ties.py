@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.outcomes import report, study, trial
 from tuning.comparison import Comparison, Ties, compare
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ from tuning.comparison import compare
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.scores import Scored
 from tuning.comparison.verdicts import ALPHA, UNPLANNED, share_of
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 
 pytestmark = pytest.mark.unit
 

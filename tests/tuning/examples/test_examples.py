@@ -9,7 +9,7 @@ import pytest
 from tests.support.drivers import Drivers, Watched
 from tuning import load_spec, run_experiment
 from tuning.cli import main
-from tuning.outcome.results import StudyState, TrialState
+from tuning.outcome import StudyState, TrialState
 from tuning.spec.file import EXAMPLES
 
 OWN = [path.stem for path in sorted(EXAMPLES.glob("*.yaml")) if "trainable: tuning.examples." in path.read_text()]

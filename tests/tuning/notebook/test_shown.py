@@ -16,7 +16,7 @@ from tests.support.specs import GOOD
 from trainables.errors import InputError
 from tuning import compare, load_spec, run_experiment
 from tuning.comparison import Comparison
-from tuning.outcome.results import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, TrialState
 
 pytestmark = pytest.mark.unit
 

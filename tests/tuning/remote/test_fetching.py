@@ -18,13 +18,14 @@ from tests.support.head_server import HeadServer, parcel, tarred
 from tests.support.serving import serving
 from trainables.data.row_hashes import hashes_of
 from tuning.cli import main
+from tuning.errors import RunFolderError
 from tuning.experiment import run_experiment
+from tuning.outcome import FinalModel
 from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.outcome.results import FinalModel
 from tuning.remote.unpacking import ParcelError, unpack
-from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.run_folder.folder import claim_run_folder
 from tuning.selection.looks import look_of_final
-from tuning.spec.models import load_spec
+from tuning.spec.loading import load_spec
 from tuning.spec.store_url import sqlite_url
 from tuning.store.looks_ledger import LooksLedger, TestRows
 from tuning.store.study_store import StudyStore

@@ -14,7 +14,7 @@ import yaml
 
 from tests.support.specs import GRID, curve_fields, user_trainer_fields
 from tuning.cli.job import main
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.store.study_store import StudyStore, sqlite_url
 from tuning.testing.simulated_ray import SimulatedRay, simulated_ray
 

@@ -23,7 +23,7 @@ from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec
 from tuning.remote.submission import code, prepare
 from tuning.remote.uploads import UPLOADS, take_over, write_archive
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 

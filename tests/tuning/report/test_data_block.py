@@ -13,7 +13,7 @@ from trainables.tasks.summary import DataSummary, FileRead, SplitSummary
 from tuning.cli import main
 from tuning.report.data_block import data_lines, file_in_words, shortest, tokens_in_words
 from tuning.report.results import results_json
-from tuning.spec.models import load_spec
+from tuning.spec.loading import load_spec
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.outcomes import population, report, scored, study, trial
 from trainables.errors import InputError
-from tuning.outcome.results import Confirmation, ExperimentOutcome, Stretch, TrialOutcome, TrialState
+from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, TrialOutcome, TrialState
 from tuning.outcome.tables import export, tables_of
 
 pytestmark = pytest.mark.unit

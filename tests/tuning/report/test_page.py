@@ -14,7 +14,7 @@ from tests.support.outcomes import population, report, scored, study, trial
 from tests.support.page_outcomes import HOSTILE, asha, everything, pbt, spec_text
 from tuning.budget import BudgetUse
 from tuning.comparison import compare
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.report.page.anytime import anytime_info
 from tuning.report.page.confirmed import seed_info
 from tuning.report.page.document import Content, all_figures, content_of, page

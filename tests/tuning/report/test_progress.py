@@ -12,7 +12,7 @@ import pytest
 
 from trainables.reporting import Report
 from trainables.spec import Objective, Params
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.study.progress import Progress, Screen, render
 from tuning.study.progress_state import ProgressState, duration, short_params
 

@@ -19,7 +19,7 @@ from tuning.comparison.text import (
     comparison_markdown,
     print_comparison,
 )
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
 from tuning.report.results import print_results, results_json
 
 pytestmark = pytest.mark.unit

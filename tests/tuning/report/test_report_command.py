@@ -17,12 +17,13 @@ from tests.support.serving import serving
 from tests.support.specs import GOOD
 from tests.support.stores import open_study
 from tuning.cli import main
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.report.page import live
 from tuning.report.page.document import Content, content_of
 from tuning.report.page.live import PageServer
 from tuning.space import Space
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 from tuning.store.study_writer import StudyWriter
 

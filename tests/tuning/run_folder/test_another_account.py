@@ -23,7 +23,7 @@ from tests.support.gated import Gate
 from tests.support.stopped_runs import memory_of, outcomes, spec_of, study_of
 from tests.support.strangers import needs_root, stranger
 from tuning import load_spec
-from tuning.outcome.results import StudyState, TrialState
+from tuning.outcome import StudyState, TrialState
 
 
 @pytest.fixture

@@ -39,13 +39,14 @@ from trainables.spec import FineTuneSpec, Subset
 from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec, run_experiment
 from tuning.cli.main import main
-from tuning.outcome.results import StudyState
+from tuning.errors import RunFolderError
+from tuning.outcome import StudyState
 from tuning.remote.parcel import pack
 from tuning.run_folder.bucket import RunBucket
 from tuning.run_folder.experiments import find_store, names_in
-from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.run_folder.folder import claim_run_folder
+from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
-from tuning.spec.validation.mistakes import SpecError
 from tuning.store.study_store import StudyStore
 from tuning.testing.storage_contract import put_checkpoint
 

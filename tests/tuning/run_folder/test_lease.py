@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.storage import open_bucket
+from cluster.storage import StorageError, open_bucket
 from tests.support.buckets import credentials, google_server, google_storage, objects, s3_server
 from tests.support.stopped_runs import spec_of
 from tuning import load_spec, run_experiment
-from tuning.checkpoints.copier import StorageError
 from tuning.cli.main import main
-from tuning.outcome.results import StudyState, TrialState
-from tuning.run_folder.folder import RunFolderError
+from tuning.errors import RunFolderError
+from tuning.outcome import StudyState, TrialState
 from tuning.run_folder.lease import Holder, Lease, leased
 from tuning.testing.simulated_ray import simulated_ray
 

@@ -14,8 +14,9 @@ import yaml
 from tests.support.stopped_runs import spec_of
 from tuning import load_spec, run_experiment
 from tuning.cli.main import main
-from tuning.outcome.results import StudyState, TrialState
-from tuning.run_folder.folder import LOCK_FILE, RunFolderError
+from tuning.errors import RunFolderError
+from tuning.outcome import StudyState, TrialState
+from tuning.run_folder.folder import LOCK_FILE
 from tuning.run_folder.run_lock import only_driver
 from tuning.testing.simulated_ray import simulated_ray
 

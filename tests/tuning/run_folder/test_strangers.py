@@ -12,9 +12,11 @@ import pytest
 from tests.support.specs import GOOD
 from tests.support.strangers import NOBODY, needs_root
 from trainables.data.cache_folder import own_folder
-from tuning.run_folder.folder import LOCK_FILE, RunFolderError, claim_run_folder
+from tuning.errors import RunFolderError
+from tuning.run_folder.folder import LOCK_FILE, claim_run_folder
 from tuning.run_folder.run_lock import only_driver
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 
 pytestmark = pytest.mark.unit
 

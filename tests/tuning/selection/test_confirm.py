@@ -11,7 +11,7 @@ import pytest
 from tests.support.outcomes import population, report, study, trial
 from tests.support.specs import curve_experiment, user_trainer_fields
 from tuning import SpecError, compare, run_experiment
-from tuning.outcome.results import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, TrialState
+from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, TrialState
 from tuning.selection.candidates import candidates, training_seeds
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore

@@ -24,7 +24,7 @@ from trainables.spec import FineTuneSpec
 from trainables.training import Scores
 from tuning import load_spec, run_experiment
 from tuning.cli import main
-from tuning.outcome.results import Confirmation, ExperimentOutcome, FinalModel, StudyOutcome, StudyState
+from tuning.outcome import Confirmation, ExperimentOutcome, FinalModel, StudyOutcome, StudyState
 from tuning.selection.hidden_score import HiddenScore, sealed, unsealed
 from tuning.selection.local_paths import local_places, scrubbed, without_places
 from tuning.selection.model_places import for_all, places_told

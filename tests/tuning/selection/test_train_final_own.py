@@ -22,7 +22,7 @@ from trainables.user_trainer.suggested import given
 from trainables.user_trainer.user_training import UserTraining
 from tuning import load_spec
 from tuning.cli import main
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.selection.best_spec import best_spec
 from tuning.selection.train_final import Target
 from tuning.selection.winner import winner_of

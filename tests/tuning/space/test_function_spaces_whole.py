@@ -18,7 +18,7 @@ from tuning import load_spec
 from tuning.cli import main
 from tuning.comparison import compare
 from tuning.comparison.text import best_configuration
-from tuning.outcome.results import ExperimentOutcome, StudyState, TrialState
+from tuning.outcome import ExperimentOutcome, StudyState, TrialState
 from tuning.report.page.document import all_figures, content_of, page
 from tuning.report.page.figure import ALL, Figure
 from tuning.report.page.recorded_spec import RecordedSpec

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.specs import GOOD
-from tuning.spec.models import load_spec
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
 from tuning.tracking import tracking
 
 pytestmark = pytest.mark.unit

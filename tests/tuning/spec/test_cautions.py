@@ -14,9 +14,10 @@ import pytest
 from tests.support.specs import GOOD
 from tuning.cli import main
 from tuning.cli.planned import PlannedStrategy, planned_lines, slots_here
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
+from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.cautions import cautions
-from tuning.spec.validation.mistakes import SpecError
 from tuning.spec.validation.value_checks import endless_warmups
 
 pytestmark = pytest.mark.unit

@@ -10,7 +10,7 @@ import pytest
 from tests.support.specs import GOOD
 from tuning.core_yaml import DEEPEST, MOST, DamagedSpec, recorded
 from tuning.spec.file import LONGEST, dump, read_source
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 

@@ -10,8 +10,8 @@ import pytest
 from tests.support.specs import places_fields
 from tests.support.tiny_models import FAMILIES, write_model
 from tuning.cli import main
-from tuning.spec.models import load_spec
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 

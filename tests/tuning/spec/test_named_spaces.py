@@ -11,9 +11,10 @@ from tests.support.specs import curve_fields
 from trainables.user_trainer.shipped import ship
 from tuning.cli import main
 from tuning.space import FunctionSpace, Space, read_space
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import Mistake, SpecError
+from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_runnable
-from tuning.spec.validation.mistakes import Mistake, SpecError
 
 pytestmark = pytest.mark.unit
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.specs import GOOD
-from tuning.spec.models import load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
 from tuning.spec.validation import network_disks
-from tuning.spec.validation.mistakes import SpecError
 from tuning.spec.validation.network_disks import is_network, mount_of, network_disk
 
 pytestmark = pytest.mark.unit

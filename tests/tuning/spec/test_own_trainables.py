@@ -13,9 +13,10 @@ from trainables.spec import Objective, called
 from tuning.cli import main
 from tuning.cli.planned import trained_in_words
 from tuning.spec.file import dump
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
+from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_runnable
-from tuning.spec.validation.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tuning.spec.file import EXAMPLES, presets
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 
 pytestmark = pytest.mark.unit
 

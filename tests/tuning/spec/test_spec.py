@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.specs import GOOD
 from trainables.spec import FineTuneSpec, Objective
 from tuning.spec.file import dump, parse, split_path
-from tuning.spec.models import load_spec
+from tuning.spec.loading import load_spec
 
 pytestmark = pytest.mark.unit
 

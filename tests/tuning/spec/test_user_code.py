@@ -12,9 +12,9 @@ import pytest
 from tests.support.specs import GOOD
 from tuning.cli import main
 from tuning.experiment import run_experiment
-from tuning.spec.models import load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
 from tuning.spec.validation.before_run import require_runnable
-from tuning.spec.validation.mistakes import SpecError
 from tuning.spec.validation.user_code import defined_names
 
 pytestmark = pytest.mark.unit

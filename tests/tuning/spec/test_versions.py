@@ -14,7 +14,7 @@ import tuning
 from tests.support.specs import GOOD
 from tuning import load_spec
 from tuning.cli import main
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.mistakes import SpecError
 from tuning.spec.validation.versions import BOUND, supported, unsupported
 
 pytestmark = pytest.mark.unit

@@ -11,8 +11,9 @@ import pytest
 from tests.support.specs import GOOD
 from trainables.metrics import direction_of
 from trainables.tasks import find_tasks
-from tuning.spec.models import ExperimentSpec, load_spec
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
+from tuning.spec.models import ExperimentSpec
 
 pytestmark = pytest.mark.unit
 

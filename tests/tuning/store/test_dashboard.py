@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.outcomes import report
 from tests.support.stores import begin, exploit
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.store.study_store import StudyStore, StudyWriter
 
 pytestmark = pytest.mark.system

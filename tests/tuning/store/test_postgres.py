@@ -21,7 +21,7 @@ from tests.support.outcomes import report
 from tests.support.specs import curve_experiment
 from tests.support.stores import begin, open_study
 from tuning import compare, run_experiment
-from tuning.outcome.results import StudyState
+from tuning.outcome import StudyState
 from tuning.spec.models import STORE_VARIABLE
 from tuning.store import database as database_module
 from tuning.store.study_store import StoreError, StudyStore

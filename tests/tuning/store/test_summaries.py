@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.outcomes import report
 from tests.support.stores import begin, exploit, open_study
-from tuning.outcome.results import StudyState, TrialState
+from tuning.outcome import StudyState, TrialState
 from tuning.spec.store_url import sqlite_file
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
 from tuning.store.summaries import StudySummary, summaries

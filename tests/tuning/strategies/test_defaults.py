@@ -13,11 +13,11 @@ from tests.support.specs import GOOD, GRID
 from tests.support.strategies import proposals
 from trainables.spec import TUNABLES
 from tuning.cli.planned import planned_lines
-from tuning.outcome.results import StudyState, TrialState
+from tuning.outcome import StudyState, TrialState
 from tuning.selection.best_spec import best_spec
 from tuning.selection.winner import winner_of
 from tuning.spec.file import parse
-from tuning.spec.models import load_spec
+from tuning.spec.loading import load_spec
 from tuning.study.study import Study
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.simulated_studies import long_experiment, run_study
 from tests.support.strategies import make, proposals
-from tuning.outcome.results import StudyState
+from tuning.outcome import StudyState
 from tuning.space import Draws, Space
 from tuning.strategies import find_strategies
 from tuning.testing.plan_contract import OBJECTIVE

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.specs import curve_experiment
 from tuning import run_experiment
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StoreError, StudyStore
 from tuning.tune_compat.internals import actor_alive

@@ -14,7 +14,7 @@ from tests.support.specs import places_fields
 from trainables.finetune.schedule import Schedule
 from trainables.spec import TUNABLES
 from tuning import load_spec, run_experiment
-from tuning.outcome.results import Exploit, StudyOutcome
+from tuning.outcome import Exploit, StudyOutcome
 
 pytestmark = pytest.mark.ray
 

@@ -14,7 +14,7 @@ from trainables.checkpoints.manifest import RECIPE, SPARE
 from trainables.learning_curve import BEST_LEARNING_RATE, DIVERGES_ABOVE
 from trainables.reporting import Report
 from tuning import run_experiment
-from tuning.outcome.results import Exploit, StudyOutcome, TrialState
+from tuning.outcome import Exploit, StudyOutcome, TrialState
 from tuning.space import Space
 from tuning.spec.models import ExperimentSpec
 from tuning.strategies import Plan

@@ -9,7 +9,7 @@ import pytest
 from tests.support.simulated_studies import run_study
 from tests.support.specs import curve_experiment
 from tests.support.strategies import make, study_contracts
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.testing.study_contract import StudyContract
 
 pytestmark = pytest.mark.tune

@@ -16,7 +16,7 @@ from tests.support.gated import Gate
 from tests.support.power_cuts import in_virtual_time
 from tests.support.stopped_runs import SECONDS, outcomes, spec_of, study_of
 from tuning import load_spec
-from tuning.outcome.results import StudyState
+from tuning.outcome import StudyState
 
 pytestmark = pytest.mark.system
 

@@ -13,7 +13,8 @@ from tests.support.outcomes import report, trial
 from tests.support.outcomes import study as study_of
 from tuning.budget import BudgetSpec, Limit
 from tuning.cli.main import main
-from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.errors import RunFolderError
+from tuning.run_folder.folder import claim_run_folder
 from tuning.study.budget_tracker import HEARTBEAT, Spending
 from tuning.testing.simulated_ray import simulated_ray
 

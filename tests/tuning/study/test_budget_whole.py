@@ -13,7 +13,7 @@ from tests.support.simulated_studies import TICK, run, run_study
 from tuning import run_experiment
 from tuning.budget import Price
 from tuning.errors import Interrupted
-from tuning.outcome.results import ExperimentOutcome, StudyState, TrialState
+from tuning.outcome import ExperimentOutcome, StudyState, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedRay, simulated_ray

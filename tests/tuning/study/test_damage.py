@@ -19,7 +19,7 @@ from trainables.checkpoints.storage import FOLDERS
 from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve
 from trainables.machine.shared_memory import ROOT, SharedMemory
-from tuning.run_folder.folder import RunFolderError
+from tuning.errors import RunFolderError
 from tuning.store.checksums import DamagedRecord, signed, verified
 from tuning.tune_compat.snapshots import DamagedSnapshot, Snapshot, Snapshots
 

@@ -18,8 +18,9 @@ from tests.support.power_cuts import Film, Moment, cut_off, in_virtual_time
 from tests.support.specs import curve_fields, user_trainer_fields
 from tests.support.stopped_runs import check_no_saved_epoch_was_computed_again, memory_of, outcomes, spec_of
 from tuning import load_spec
-from tuning.outcome.results import StudyOutcome
-from tuning.run_folder.folder import RunFolderError, refuse_changed, sealed
+from tuning.errors import RunFolderError
+from tuning.outcome import StudyOutcome
+from tuning.run_folder.folder import refuse_changed, sealed
 from tuning.store.study_store import StoreError, StudyStore, sqlite_url
 
 pytestmark = pytest.mark.tune

@@ -17,8 +17,8 @@ from tuning import load_spec, run_experiment
 from tuning.comparison import compare
 from tuning.report.page.document import content_of, page
 from tuning.selection.winner import winner_of
+from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
-from tuning.spec.validation.mistakes import SpecError
 from tuning.store.looks_ledger import LooksLedger
 from tuning.store.study_store import StudyStore
 from tuning.study.data_look import beside_trials, data_look

@@ -26,7 +26,7 @@ from tests.support.drivers import Drivers, reports_seen
 from tests.support.power_cuts import Film, in_virtual_time
 from tests.support.stopped_runs import SECONDS, outcomes, spec_of, study_of
 from tuning import load_spec
-from tuning.outcome.results import StudyState, TrialState
+from tuning.outcome import StudyState, TrialState
 from tuning.store.study_store import StoreError
 from tuning.supervision.full_disk import full_disk
 from tuning.tune_compat.settings import tune_settings

@@ -24,7 +24,7 @@ from tuning import compare, load_spec, run_experiment
 from tuning.checkpoints import study_states
 from tuning.cli import main
 from tuning.comparison.text import print_comparison
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 
 LARGE, LARGER = 1e6, 1e9  # values of `max_grad_norm` that no gradient reaches: to the training both mean the same
 SEARCHES = [

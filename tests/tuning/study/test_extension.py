@@ -17,13 +17,16 @@ from trainables.tasks.summary import DataSummary
 from tuning.cli import main
 from tuning.comparison import compare
 from tuning.comparison.version_caveats import mixtures
+from tuning.errors import RunFolderError
 from tuning.extension import extended, was_judged
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.run_folder.experiments import recorded
-from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.run_folder.folder import claim_run_folder
 from tuning.selection.looks import refuse_other_rows
-from tuning.spec.models import ExperimentSpec, Extension, SpecError, load_spec
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
+from tuning.spec.models import ExperimentSpec, Extension
 from tuning.store.looks_ledger import TestRows
 from tuning.store.study_store import StudyStore
 from tuning.study.study import in_order

@@ -12,7 +12,7 @@ from tests.support.interrupted_runs import differences, told
 from tests.support.simulated_studies import TICK, long_experiment, run, run_until_killed
 from tuning import run_experiment
 from tuning.errors import Interrupted
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.spec.models import ExperimentSpec
 from tuning.testing.simulated_ray import simulated_ray
 

@@ -16,7 +16,7 @@ from tests.support.simulated_studies import (
 )
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, user_trainer_fields
 from tuning import load_spec
-from tuning.outcome.results import StudyOutcome, StudyState
+from tuning.outcome import StudyOutcome, StudyState
 from tuning.spec.models import ExperimentSpec
 
 pytestmark = pytest.mark.tune

@@ -14,7 +14,7 @@ from tests.support.power_cuts import in_virtual_time
 from tests.support.specs import user_trainer_fields
 from tests.support.stopped_runs import SECONDS, outcomes, study_of
 from tuning import load_spec
-from tuning.outcome.results import StudyState
+from tuning.outcome import StudyState
 
 ENDING = 30.0  # seconds that the processes of a killed driver may take to end
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # Ray's, which tell a server that is gone for a minute

@@ -13,8 +13,9 @@ from tests.support.simulated_studies import long_experiment, run, run_until_kill
 from tests.support.specs import GOOD
 from tests.support.strategies import proposals
 from tuning.cli import main
-from tuning.outcome.results import StudyOutcome
-from tuning.spec.models import ExperimentSpec, load_spec
+from tuning.outcome import StudyOutcome
+from tuning.spec.loading import load_spec
+from tuning.spec.models import ExperimentSpec
 from tuning.study.study import WHEN_CUT, Study, in_order
 
 CUT = {"strategies": [{"kind": "grid", "points": 6}], "budget": {"epochs": 10}}

@@ -15,7 +15,7 @@ from tests.support.power_cuts import cut_off, in_virtual_time
 from tests.support.specs import curve_fields
 from tuning import load_spec
 from tuning.comparison.version_caveats import mixtures
-from tuning.run_folder.folder import RunFolderError
+from tuning.errors import RunFolderError
 from tuning.run_folder.provenance import made_with, refuse_others
 
 CURVE = """

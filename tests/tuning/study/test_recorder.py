@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stores import SPACE, open_study
 from trainables.reporting import Report
-from tuning.outcome.results import Exploit
+from tuning.outcome import Exploit
 from tuning.store.study_store import StoreError, StudyStore, sqlite_url
 from tuning.study.recorder import Recorder
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.simulated_studies import MINUTE, long_experiment, run_study, run_until_killed
 from tuning import run_experiment
 from tuning.errors import FailedAlike
-from tuning.outcome.results import StudyOutcome, TrialOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
 from tuning.spec.models import STORE_FILE
 from tuning.store.study_store import StoreError, StudyStore
 from tuning.testing.simulated_ray import simulated_ray

@@ -31,7 +31,7 @@ from tests.support.stopped_runs import (
     study_of,
 )
 from tuning import load_spec
-from tuning.outcome.results import StudyOutcome, StudyState, TrialState
+from tuning.outcome import StudyOutcome, StudyState, TrialState
 
 pytestmark = pytest.mark.system
 

@@ -27,7 +27,7 @@ from tests.support.stopped_runs import (
 from trainables.spec import Objective
 from tuning import load_spec, run_experiment
 from tuning.errors import Interrupted
-from tuning.outcome.results import StudyOutcome, StudyState, TrialState
+from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.space import Space
 from tuning.strategies import Plan, find_strategies
 from tuning.strategies.hyperopt_asha import HyperOptAsha

@@ -11,8 +11,9 @@ from tests.support.simulated_faults import COSTS, Moment, befall
 from tests.support.specs import GRID, curve_experiment
 from tests.support.stamped import stamps
 from tuning import run_experiment
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState, TrialState
-from tuning.run_folder.folder import RunFolderError, claim_run_folder
+from tuning.errors import RunFolderError
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+from tuning.run_folder.folder import claim_run_folder
 from tuning.spec.models import ExperimentSpec
 from tuning.testing.simulated_ray import simulated_ray
 

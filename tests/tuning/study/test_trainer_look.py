@@ -9,7 +9,7 @@ import pytest
 from tests.support.specs import user_trainer_fields
 from trainables.errors import InputError
 from tuning import load_spec, run_experiment
-from tuning.outcome.results import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.study.trainer_look import look
 from tuning.testing.simulated_ray import simulated_ray

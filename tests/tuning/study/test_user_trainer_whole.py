@@ -12,7 +12,7 @@ from tests.support.specs import USER_TRAINER, user_trainer_fields
 from tests.support.user_trainers import TRAIN, VALIDATION, rows, tiny_model
 from tuning import load_spec, run_experiment
 from tuning.cli import main
-from tuning.outcome.results import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support.specs import curve_experiment
 from tests.support.stamped import FAILS, at_once, stamps
 from tuning import run_experiment
-from tuning.outcome.results import StudyOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialState
 from tuning.testing.simulated_ray import simulated_ray
 
 RATES = [1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3, 7e-3, 8e-3]

@@ -11,7 +11,7 @@ import pytest
 from tests.support.simulated_faults import BY_KERNEL, BY_MONITOR, by_kernel, by_monitor
 from tests.support.specs import curve_experiment
 from tuning import run_experiment
-from tuning.outcome.results import Confirmation, StudyOutcome
+from tuning.outcome import Confirmation, StudyOutcome
 from tuning.selection.side_by_side import NodesLost
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore

@@ -7,7 +7,7 @@ from ray.exceptions import RayActorError
 
 from trainables.reporting import NonFiniteScore
 from trainables.worker.team import WorkerDied, WorkerOutOfMemory
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.supervision.failure_policy import failed_alike
 from tuning.supervision.failures import Raised, blanked, raised_in
 from tuning.tune_compat.out_of_memory import OutOfMemory

@@ -15,7 +15,7 @@ from tests.support.simulated_faults import COSTS, MOMENTS, Moment, befall
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_experiment
 from tuning import run_experiment
 from tuning.errors import FailedAlike
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, StudyState, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 from tuning.testing.simulated_ray import simulated_ray

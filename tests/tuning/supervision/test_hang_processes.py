@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.specs import curve_experiment
 from tuning import run_experiment
-from tuning.outcome.results import StudyOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialState
 
 pytestmark = pytest.mark.system
 
@@ -34,7 +34,7 @@ def run(folder: Path, trainable: str, rates: list[float], **changed: Any) -> Stu
 
 def told(caplog: pytest.LogCaptureFixture) -> dict[str, str]:
     """What the controller has told, by trial."""
-    lines = [record.getMessage() for record in caplog.records if record.name == "tuning.tune_compat.controller"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.controller"]
     found = dict(line.split(": ", 1) for line in lines)
     assert len(found) == len(lines)
     return found

@@ -12,7 +12,7 @@ import pytest
 from tests.support.simulated_faults import COSTS, MOMENTS, Moment, befall
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_experiment
 from tuning import run_experiment
-from tuning.outcome.results import StudyOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialState
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
 
 pytestmark = pytest.mark.tune
@@ -68,7 +68,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
 
     def hangs() -> list[tuple[str, float, str, str]]:
         pattern = r"(\w+): no progress for (\d+) s (.*) \(process stopped or hung\); (.*)"
-        lines = [record.getMessage() for record in caplog.records if record.name == "tuning.tune_compat.controller"]
+        lines = [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.controller"]
         found = [match.groups() for line in lines if (match := re.fullmatch(pattern, line))]
         return [(trial, float(seconds), where, does) for trial, seconds, where, does in found]
 

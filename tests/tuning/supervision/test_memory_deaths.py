@@ -20,7 +20,7 @@ import yaml
 from tests.support.raylets import ray_nodes
 from tests.support.specs import curve_fields
 from tuning import load_spec
-from tuning.outcome.results import StudyOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialState
 from tuning.store.study_store import StudyStore
 
 pytestmark = pytest.mark.system

@@ -21,7 +21,7 @@ from tests.support.simulated_faults import (
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_experiment
 from trainables.machine.oom_probe import MemoryDeath
 from tuning import run_experiment
-from tuning.outcome.results import StudyOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialState
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
 
 pytestmark = pytest.mark.tune

@@ -26,7 +26,7 @@ from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_fields
 from trainables.learning_curve import LearningCurve
 from trainables.spec import Params
 from tuning import compare, load_spec
-from tuning.outcome.results import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
 

@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 from tests.support.simulated_faults import COSTS, MOMENTS, Moment, befall
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_experiment
 from tuning import compare, run_experiment
-from tuning.outcome.results import StudyOutcome, TrialState
+from tuning.outcome import StudyOutcome, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
 

@@ -22,7 +22,7 @@ from tests.support.simulated_studies import (
 )
 from tests.support.specs import GRID
 from tuning import run_experiment
-from tuning.outcome.results import StudyOutcome, StudyState, TrialState
+from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.testing.simulated_ray import SimulatedNode, SimulatedRay, simulated_ray
 
 HOUR = 3600.0

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.specs import GOOD
-from tuning.spec.models import WandbSpec, load_spec
-from tuning.spec.validation.mistakes import SpecError
+from tuning.spec.loading import load_spec
+from tuning.spec.mistakes import SpecError
 from tuning.tracking import tracking
+from tuning.tracking.spec import WandbSpec
 from tuning.tracking.tracking import Secret, Tracking, TrackingError
 from tuning.tracking.wandb_runs import run_id
 

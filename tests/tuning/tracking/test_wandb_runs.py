@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.offline_runs import records, rows_of
 from trainables.spec import FineTuneSpec, Objective
-from tuning.spec.models import WandbSpec
+from tuning.tracking.spec import WandbSpec
 from tuning.tracking.tracking import Tracking
 
 

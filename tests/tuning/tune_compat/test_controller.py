@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.simulated_studies import long_experiment, run_study
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 from tuning.testing.simulated_ray import SimulatedNode
 
 pytestmark = pytest.mark.tune

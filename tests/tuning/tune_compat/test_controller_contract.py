@@ -23,11 +23,11 @@ from tests.support.specs import curve_experiment
 from trainables.checkpoints.storage import FOLDERS
 from trainables.worker.slot import make_trainable
 from tuning import run_experiment
-from tuning.outcome.results import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.spec.models import STUDIES, ExperimentSpec
+from tuning.supervision.controller import Controller
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, simulated_ray
 from tuning.tune_compat import internals
-from tuning.tune_compat.controller import Controller
 from tuning.tune_compat.settings import tune_settings
 from tuning.tune_compat.snapshots import Snapshots
 

@@ -22,8 +22,9 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
-from tuning.tune_compat import controller, internals
-from tuning.tune_compat.controller import Controller
+from tuning.supervision import controller
+from tuning.supervision.controller import Controller
+from tuning.tune_compat import internals
 
 pytestmark = pytest.mark.unit
 

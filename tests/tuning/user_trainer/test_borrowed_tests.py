@@ -11,7 +11,7 @@ from tests.support.outcomes import report, study, trial
 from tests.support.user_trainers import rows, trainer
 from trainables.user_trainer.in_force import provenance
 from tuning.comparison import compare
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 
 pytestmark = pytest.mark.unit
 

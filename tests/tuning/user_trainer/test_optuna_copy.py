@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.simulated_studies import long_experiment, run
 from trainables.errors import InputError
-from tuning.outcome.results import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.spec.store_url import sqlite_url
 from tuning.user_trainer.optuna_copy import NamedStudy
 

@@ -13,9 +13,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tests.support.user_trainers import make_trainer, tiny_model, trainer
 from trainables.errors import InputError
-from trainables.training import load_trainable
-from tuning.run_folder.folder import RunFolderError, claim_run_folder
-from tuning.spec.models import ExperimentSpec, SpecError
+from trainables.lookup import load_trainable
+from tuning.errors import RunFolderError
+from tuning.run_folder.folder import claim_run_folder
+from tuning.spec.mistakes import SpecError
+from tuning.spec.models import ExperimentSpec
 from tuning.user_trainer.request import Request, prepare
 
 pytestmark = pytest.mark.unit

@@ -16,7 +16,7 @@ import pytest
 from tests.support.drivers import own_environment
 from tests.support.ray_pbt_example import changed_example
 from tests.support.tiny_models import FAMILIES, write_tokenizer
-from tuning.outcome.results import StudyOutcome
+from tuning.outcome import StudyOutcome
 
 pytestmark = pytest.mark.system
 

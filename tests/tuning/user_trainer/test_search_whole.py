@@ -19,7 +19,7 @@ from transformers.trainer_utils import BestRun, HPSearchBackend
 from tests.support.user_trainers import VALIDATION, accuracy, rows, tiny_model, trainer
 from trainables.errors import InputError
 from tuning import hyperparameter_search, install
-from tuning.outcome.results import TrialState
+from tuning.outcome import TrialState
 
 pytestmark = pytest.mark.ray
 

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from tuning.notebook.commands import report as report
     from tuning.notebook.commands import run as run
     from tuning.notebook.commands import train_final as train_final
-    from tuning.outcome.results import ExperimentOutcome as ExperimentOutcome
-    from tuning.outcome.results import StudyOutcome as StudyOutcome
-    from tuning.outcome.results import TrialOutcome as TrialOutcome
+    from tuning.outcome import ExperimentOutcome as ExperimentOutcome
+    from tuning.outcome import StudyOutcome as StudyOutcome
+    from tuning.outcome import TrialOutcome as TrialOutcome
     from tuning.run_folder.experiments import UnknownExperiment as UnknownExperiment
+    from tuning.spec.loading import load_spec as load_spec
+    from tuning.spec.mistakes import SpecError as SpecError
     from tuning.spec.models import ExperimentSpec as ExperimentSpec
-    from tuning.spec.models import SpecError as SpecError
-    from tuning.spec.models import load_spec as load_spec
     from tuning.user_trainer.install import install as install
     from tuning.user_trainer.search import hyperparameter_search as hyperparameter_search
 
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "Across": "tuning.across",
     "Comparison": "tuning.comparison",
-    "ExperimentOutcome": "tuning.outcome.results",
+    "ExperimentOutcome": "tuning.outcome",
     "ExperimentSpec": "tuning.spec.models",
     "InputError": "trainables.errors",
-    "SpecError": "tuning.spec.models",
-    "StudyOutcome": "tuning.outcome.results",
-    "TrialOutcome": "tuning.outcome.results",
+    "SpecError": "tuning.spec.mistakes",
+    "StudyOutcome": "tuning.outcome",
+    "TrialOutcome": "tuning.outcome",
     "UnknownExperiment": "tuning.run_folder.experiments",
     "compare": "tuning.notebook.commands",
     "compare_across": "tuning.notebook.commands",
@@ -56,7 +56,7 @@ _HOMES = {
     "hyperparameter_search": "tuning.user_trainer.search",
     "install": "tuning.user_trainer.install",
     "load_outcome": "tuning.notebook.commands",
-    "load_spec": "tuning.spec.models",
+    "load_spec": "tuning.spec.loading",
     "report": "tuning.notebook.commands",
     "run": "tuning.notebook.commands",
     "train_final": "tuning.notebook.commands",

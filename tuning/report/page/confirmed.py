@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from tuning.comparison import Comparison, StrategyRow, StudyRow
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.report.page.figure import Figure, Table, View, number, plain, plot_of
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.data.warnings import warnings_of
 from tuning.comparison import Comparison, compare
 from tuning.comparison.text import best_configuration
-from tuning.outcome.results import ExperimentOutcome, StudyState, TrialState
+from tuning.outcome import ExperimentOutcome, StudyState, TrialState
 from tuning.report.page.anytime import anytime_figure
 from tuning.report.page.confirmed import confirmation_table, seed_figure
 from tuning.report.page.data import data_facts, data_table

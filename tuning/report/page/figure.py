@@ -18,7 +18,7 @@ from trainables.spec import Value
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
 
-    from tuning.outcome.results import ExperimentOutcome
+    from tuning.outcome import ExperimentOutcome
 
 Cell = str | float | int | None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.spec import Value
-from tuning.outcome.results import ExperimentOutcome
+from tuning.outcome import ExperimentOutcome
 from tuning.report.page.figure import ALL, SCALE, Figure, Table, View, cell, listed, number, plain, plot_of, wants_log
 from tuning.report.page.importances import importance_figure
 from tuning.report.page.recorded_spec import RecordedSpec

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
 from trainables.wording import counted
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
 from tuning.report.page.figure import ALL, STATE_COLOURS, WINNER, Figure, Table, View, listed, number, plain, plot_of
 from tuning.report.page.winners import TrialKey, Winners, failed_apart, not_drawn
 

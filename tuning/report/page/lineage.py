@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.report.page.figure import PALETTE, SCALE, WINNER, Figure, Table, View, plot_of
 
 if TYPE_CHECKING:

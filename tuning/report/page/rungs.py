@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.epochs import ROUNDING
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
 from tuning.report.page.figure import Figure, Table, View, number, plot_of
 from tuning.report.page.recorded_spec import RecordedSpec
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainables.spec import Value
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome
 from tuning.report.page.figure import WINNER, Figure, Table, View, cell, plot_of, shown, wants_log
 from tuning.report.page.lineage import MEMBER, NO_CLONES, populations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from trainables.reporting import Report
 from trainables.spec import Value
 from trainables.user_trainer.suggested import asked_for
-from tuning.outcome.results import StudyOutcome, TrialOutcome
+from tuning.outcome import StudyOutcome, TrialOutcome
 from tuning.report.page.figure import wants_log
 from tuning.report.page.winners import TrialKey
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tuning.budget import Limit
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome, TrialOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome
 from tuning.report.page.figure import ALL, STATE_COLOURS, Figure, Table, View, number, plain, plot_of
 
 SLACK = 0.05  # seconds by which one report's span may overlap the next one's: clocks of two processes

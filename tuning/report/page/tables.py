@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainables.user_trainer.suggested import asked_for
 from tuning.comparison.digits import decimals_for
-from tuning.outcome.results import ExperimentOutcome, StudyOutcome
+from tuning.outcome import ExperimentOutcome, StudyOutcome
 from tuning.report.page.figure import Cell, Table, cell, number
 from tuning.report.page.winners import TrialKey
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tuning.comparison import Comparison, StrategyRow
-from tuning.outcome.results import ExperimentOutcome, TrialState
+from tuning.outcome import ExperimentOutcome, TrialState
 
 
 class TrialKey(NamedTuple):

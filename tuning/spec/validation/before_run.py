@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from trainables.errors import InputError
 from trainables.models.files import resolve_model, weight_bytes
 from trainables.spec import FINETUNE_ALONE
-from tuning.spec.validation.mistakes import Mistake, SpecError, join
+from tuning.spec.mistakes import Mistake, SpecError, join
 from tuning.spec.validation.spec_checks import mistakes_in_named_space
 from tuning.spec.validation.value_checks import endless_warmups
 
@@ -49,7 +49,7 @@ def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
     """One of the user's own: that it can be imported, and that the spec says what its kind needs, and no more."""
     if not spec.own:
         return
-    from trainables.training import kind_of
+    from trainables.lookup import kind_of
 
     try:
         kind = kind_of(spec.trainable)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tuning.spec.validation.mistakes import Mistake, join, mistakes_of
+from tuning.spec.mistakes import Mistake, join, mistakes_of
 from tuning.strategies import Strategy
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pathlib import Path
 from cluster.storage import is_uri, refusal, shown
 from trainables.data.cache_folder import FOLDER_VARIABLE, store_folder, store_limit
 from trainables.errors import InputError
+from tuning.spec.mistakes import Mistake
 from tuning.spec.validation import machine
 from tuning.spec.validation.draft import Draft
-from tuning.spec.validation.mistakes import Mistake
 from tuning.tracking.environment import MODE_VARIABLE, MODES, unknown_mode
 from tuning.tracking.tracking import has_key, mode_in_force
 

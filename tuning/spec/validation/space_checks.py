@@ -9,9 +9,9 @@ from trainables.errors import InputError, nearest
 from trainables.spec import TUNABLES
 from trainables.user_trainer.suggested import returned
 from tuning.space import FunctionSpace, Space, unknown_name
+from tuning.spec.mistakes import Mistake, join
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.draft import Draft
-from tuning.spec.validation.mistakes import Mistake, join
 
 
 def declared(draft: Draft) -> list[tuple[str, Space]]:

@@ -16,10 +16,10 @@ from trainables.spec import ADAM_ONLY, LARGEST_SEED
 from trainables.tasks import find_task, find_tasks
 from trainables.tasks.kept_rows import rows_kept
 from tuning.space import NamedSpace
+from tuning.spec.mistakes import Mistake, join
 from tuning.spec.models import ExperimentSpec, folder_name
 from tuning.spec.validation import machine_checks, space_checks, store_checks, user_code, value_checks
 from tuning.spec.validation.draft import Draft
-from tuning.spec.validation.mistakes import Mistake, join
 from tuning.spec.validation.versions import unsupported
 
 

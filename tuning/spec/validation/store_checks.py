@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from trainables.errors import InputError
+from tuning.spec.mistakes import Mistake
 from tuning.spec.validation.draft import Draft
-from tuning.spec.validation.mistakes import Mistake
 from tuning.spec.validation.network_disks import network_disk
 
 VARIABLE = "TUNEFLEET_STORE"

@@ -10,8 +10,8 @@ from pathlib import Path
 from trainables.errors import nearest
 from trainables.spec import SHIPPED, TRAININGS
 from tuning.space import NamedSpace
+from tuning.spec.mistakes import Mistake
 from tuning.spec.validation.draft import Draft
-from tuning.spec.validation.mistakes import Mistake
 
 
 def check_trainable(draft: Draft) -> Iterator[Mistake]:
@@ -58,7 +58,7 @@ def check_confirm(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     if spec.confirm is None or spec.trainable in TRAININGS or list(check_trainable(draft)):
         return
-    from trainables.training import is_training
+    from trainables.lookup import is_training
 
     try:
         trains = is_training(spec.trainable)

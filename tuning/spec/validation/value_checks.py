@@ -10,8 +10,8 @@ from trainables.metrics import direction_of
 from trainables.spec import TUNABLES, Value
 from trainables.tasks import find_tasks
 from tuning.space import Space
+from tuning.spec.mistakes import Mistake, join
 from tuning.spec.validation.draft import Draft
-from tuning.spec.validation.mistakes import Mistake, join
 from tuning.spec.validation.row_bounds import most_rows
 
 if TYPE_CHECKING:

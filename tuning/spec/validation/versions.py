@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from tuning.spec.validation.mistakes import Mistake
+from tuning.spec.mistakes import Mistake
 
 OURS = "tunefleet"
 BOUND = ("ray", "transformers")  # whose private parts are used

@@ -21,7 +21,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from trainables.epochs import ROUNDING
 from trainables.machine import clock
 from trainables.spec import Objective
-from tuning.outcome.results import Exploit
+from tuning.outcome import Exploit
 from tuning.strategies.schedulers.evolution import Evolution, Member, Takeover
 from tuning.tune_compat import internals
 
@@ -106,6 +106,16 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
     def restore_state(self, state: dict[str, Any]) -> None:
         """Go on from `state()`, taken together with Tune's trials; call it before they are added."""
         self._generation, self._order, self.lineage = state["generation"], state["order"], state["lineage"]
+
+    # What a study asks; see `tuning.strategies.Population`.
+
+    def limit(self, trials: int | None) -> None:
+        """Let at most so many members be at work; None: as many as the cluster holds."""
+        self.max_concurrent = trials
+
+    def report_exploits_to(self, listener: Callable[[str, Exploit], None]) -> None:
+        """Call `listener` with (trial id, exploit) when one is decided."""
+        self.on_exploit = listener
 
     # What the rest of the package asks.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, PositiveInt, model_validator
 
 from trainables.spec import Frozen, Objective
-from tuning.outcome.results import RANDOM_DRAW
+from tuning.outcome.attributes import RANDOM_DRAW
 from tuning.space import Space
 
 if TYPE_CHECKING:

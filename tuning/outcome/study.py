@@ -1,42 +1,18 @@
-"""What came out: frozen results, as the study store gives them back. No I/O.
-
-This is the documented schema of `tunefleet results --json` (see `to_json`); `SCHEMA_VERSION` moves when a key does.
-"""
+"""One study, which is one strategy x one seed: its trials, what was confirmed, what the test split says."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params, Value
 from trainables.tasks.summary import DataSummary
 from tuning.budget import BudgetUse, Price
 from tuning.outcome.earlier_looks import EarlierLooks
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-SCHEMA_VERSION = 1
-# Attributes of a study: who proposes its trials' first values, and how many of the first are random draws all the same.
-ORIGIN, RANDOM_FIRST = "origin", "random_first"
-RANDOM_DRAW = "random draw"  # an origin
-# Attributes of studies of an experiment that grows: which verdict they come to (1, 2, ...), and how many are planned.
-VERDICT, VERDICTS = "verdict", "verdicts"
-HP_SPACE = "hp_space"  # the attribute of a study whose values are what a function asks for: its name
-
-
-class TrialState(StrEnum):
-    """Where a trial stands. Stopped: by its strategy, or where its study's budget was spent, before its full epochs.
-    Interrupted trials stay running."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    STOPPED = "stopped"
-    FAILED = "failed"
+from tuning.outcome.trial import NodeLoss, TrialOutcome, TrialState
 
 
 class StudyState(StrEnum):
@@ -44,102 +20,6 @@ class StudyState(StrEnum):
 
     RUNNING = "running"
     FINISHED = "finished"
-
-
-@dataclass(frozen=True)
-class Exploit:
-    """A PBT member took over a donor's weights and moments, and went on with new values."""
-
-    epoch: float  # of the donor's checkpoint
-    donor: str  # trial id
-    old: Params  # the member's values before
-    new: Params  # and from the next optimizer step on
-    time: float  # seconds since 1970 (UTC)
-    reports: int  # how many of the member's reports came before
-    donor_reports: int  # how many of the donor's led to its checkpoint
-
-
-@dataclass(frozen=True)
-class NodeLoss:
-    """A trial's node left the cluster; the trial went on elsewhere. Not a failure of the trial's own."""
-
-    trial: str  # trial id
-    node: str  # its address
-    reported: float  # the last epoch that it had told
-    epoch: float  # of the checkpoint that it went on from; the rest was computed again
-    time: float  # when it was noticed; seconds since 1970 (UTC)
-
-
-def epochs_trained(reports: Sequence[Report], lineage: Sequence[Exploit]) -> float:
-    """The passes over the training split that a trial has computed itself; see `TrialOutcome.epochs_trained`."""
-    trained, position = 0.0, 0.0
-    taken_over = {exploit.reports: exploit.epoch for exploit in lineage}
-    for index, report in enumerate(reports):
-        trained += report.epoch - taken_over.get(index, position)
-        position = report.epoch
-    return trained
-
-
-def trial_name(number: int, trial_id: str) -> str:
-    """A trial as people are told of it, everywhere: '0 (a8e2fb5c)'."""
-    return f"{number} ({trial_id})"
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """One trial: every report, in order, and how it ended."""
-
-    id: str  # Tune's trial id
-    number: int  # 0, 1, ... within the study, in order of start
-    state: TrialState
-    params: Params  # proposed at the start; the values in force later are in `reports`
-    reports: tuple[Report, ...] = ()
-    lineage: tuple[Exploit, ...] = ()
-    checkpoints: Mapping[float, str] = field(default_factory=dict)  # epoch -> folder; only those that still exist
-    error: str | None = None  # one line; the traceback is in the trial's folder
-    costs: tuple[float | None, ...] = ()  # one per report: device-seconds that the whole study had cost by then, in the
-    # runs before an interruption too; None, or (): recorded by a version that did not tell
-
-    @property
-    def name(self) -> str:
-        """The trial as people are told of it: '0 (a8e2fb5c)'."""
-        return trial_name(self.number, self.id)
-
-    @property
-    def epochs(self) -> float:
-        """Passes over the training split in the trial's own history (after an exploit: the donor's and its own)."""
-        return self.reports[-1].epoch if self.reports else 0.0
-
-    @property
-    def epochs_trained(self) -> float:
-        """Passes over the training split that this trial computed itself: after an exploit only what it added."""
-        return epochs_trained(self.reports, self.lineage)
-
-    @property
-    def device_seconds(self) -> float:
-        """What the trial's reports cost: training, evaluation, checkpoints."""
-        return sum(report.device_seconds for report in self.reports)
-
-    def __repr__(self) -> str:
-        from tuning.notebook.shown import trial_line
-
-        return trial_line(self)
-
-    @property
-    def costs_of_reports(self) -> tuple[float | None, ...]:
-        """`costs`, one per report also where nothing is recorded of them."""
-        return self.costs or (None,) * len(self.reports)
-
-    def proposed(self, epoch: float) -> Params:
-        """The values that were proposed for its training up to `epoch`: what it began with, or what the last exploit
-        before that put in their place. In a space with branches the two may have different names."""
-        number = sum(report.epoch <= epoch + ROUNDING for report in self.reports) - 1
-        return next((one.new for one in reversed(self.lineage) if one.reports <= number), self.params)
-
-    def best_report(self, metric: str, mode: Literal["max", "min"]) -> Report | None:
-        """The best report by `metric`, the earliest among equals; None before the first."""
-        sign = 1 if mode == "max" else -1
-        return max(self.reports, key=lambda r: sign * r.metrics[metric], default=None)
 
 
 class Stretch(NamedTuple):
@@ -267,7 +147,7 @@ class StudyOutcome:
         return None if self.price is None else self.price.of(self.device_seconds)
 
     def __repr__(self) -> str:
-        from tuning.notebook.shown import study_line
+        from tuning.outcome.shown import study_line
 
         return study_line(self)
 
@@ -276,6 +156,28 @@ class StudyOutcome:
         sign = 1 if self.mode == "max" else -1
         scored = [(t, r) for t in self.trials if (r := t.best_report(self.metric, self.mode)) is not None]
         return max(scored, key=lambda pair: sign * pair[1].metrics[self.metric], default=None)
+
+    def judged_by(self) -> float | None:
+        """The validation score that speaks for its chosen configuration: the mean over its confirmations, where there
+        are any, else the best of the search; None: nothing has a score yet."""
+        if trainings := self.confirmed():
+            return _mean(trainings, self.metric)
+        best = self.best()
+        return None if best is None else best[1].metrics[self.metric]
+
+    def chosen_params(self) -> dict[str, Value]:
+        """The values that were searched, by hyperparameter, as they are in the chosen configuration; of a schedule those
+        at its end. Values that are fixed in the spec, and defaults, are left out. Empty where nothing has a score yet.
+        """
+        if trainings := self.confirmed():
+            first = trainings[0]
+            (trial,) = (one for one in self.trials if one.id == first.trial)
+            epoch, params = first.epoch, first.schedule[-1].params
+        elif (best := self.best()) is not None:
+            trial, (epoch, params) = best[0], (best[1].epoch, best[1].params)
+        else:
+            return {}
+        return {name: params[name] for name in trial.proposed(epoch) if name in params}
 
     def confirmed(self) -> tuple[Confirmation, ...]:
         """All trainings of the configuration with the best mean validation score over its seeds; ties go to the better
@@ -331,74 +233,14 @@ class StudyOutcome:
             trial, count = by_id[exploit.donor], exploit.donor_reports
 
 
-@dataclass(frozen=True)
-class ExperimentOutcome:
-    """All studies of one experiment."""
-
-    name: str
-    digest: str  # of the spec that made it
-    studies: tuple[StudyOutcome, ...] = ()
-
-    def study(self, strategy: str, seed: int) -> StudyOutcome:
-        """The study of that strategy (its label) and seed.
-
-        Raises:
-            KeyError: there is none.
-        """
-        for study in self.studies:
-            if (study.strategy, study.seed) == (strategy, seed):
-                return study
-        raise KeyError(f"{self.name}: no study of strategy {strategy!r} with seed {seed}")
-
-    @property
-    def data(self) -> DataSummary | None:
-        """The summary of the data: the same for all studies, so that of the first that has told it."""
-        return next((study.data for study in self.studies if study.data is not None), None)
-
-    @property
-    def test_memory(self) -> EarlierLooks | None:
-        """What earlier experiments have to do with the rows: the same for all studies."""
-        return next((study.test_memory for study in self.studies if study.test_memory is not None), None)
-
-    @property
-    def best_params(self) -> dict[str, Value]:
-        """The values that the winner's strategy has chosen, by hyperparameter; the winner is that of `compare`.
-
-        Raises:
-            InputError: no trial has a score yet.
-        """
-        from tuning.comparison import compare
-
-        return compare(self).best_params
-
-    def to_dataframe(self, table: str = "trials") -> pd.DataFrame:
-        """A pandas frame of "trials", "reports", "studies" or "confirmations", with the columns of `tunefleet export`.
-
-        Raises:
-            InputError: there is no such table.
-        """
-        from tuning.notebook.frames import outcome_frame
-
-        return outcome_frame(self, table)
-
-    def __repr__(self) -> str:
-        from tuning.notebook.shown import outcome_line
-
-        return outcome_line(self)
-
-    def _repr_html_(self) -> str:
-        """The HTML that a notebook shows."""
-        from tuning.notebook.shown import outcome_html
-
-        return outcome_html(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, numbers and texts; enumerations as their values, reports as mappings. What models
-        said to single rows is left out."""
-        from tuning.outcome.as_json import outcome_json
-
-        return outcome_json(self)
-
-
 def _mean(confirmations: Collection[Confirmation], metric: str) -> float:
     return sum((c.validation or {})[metric] for c in confirmations) / len(confirmations)
+
+
+def best_study(studies: Iterable[StudyOutcome]) -> StudyOutcome | None:
+    """The study whose chosen configuration has the best validation score; ties go to the earlier one. Where some are
+    confirmed, of those: a search's own score is too good to stand beside confirmed ones. None: none has a score."""
+    scored = [(study, score) for study in studies if (score := study.judged_by()) is not None]
+    scored = [pair for pair in scored if pair[0].confirmed()] or scored
+    best = max(scored, key=lambda pair: pair[1] if pair[0].mode == "max" else -pair[1], default=None)
+    return None if best is None else best[0]

@@ -58,15 +58,16 @@ def strategy_instead(kind: str, known: Collection[str]) -> str:
     return STRATEGIES.get(plain) or nearest(kind, known)
 
 
-def key_instead(key: str, known: Collection[str], *, inside: str = "") -> str:
+def key_instead(key: str, known: Collection[str], root: type[BaseModel], *, inside: str = "") -> str:
     """The advice about an unknown `key`: where it belongs, or which known one it is likely to be.
 
     Args:
         key: as the user has typed it, without the section it stands in.
         known: the keys of that section.
+        root: the model of a whole spec.
         inside: "strategy" within one of the strategies.
     """
-    places = [place for place in _places().get(key, ()) if place not in known]
+    places = [place for place in _places(root).get(key, ()) if place not in known]
     if inside == "strategy":
         places = [place for place in places if not place.startswith("strategies.N.")]  # of other kinds
     meant, tunable = KEYS.get(key, ""), key if key in TUNABLES else meant_tunable(key)
@@ -92,16 +93,14 @@ def _written(place: str) -> str:
 
 
 @cache
-def _places() -> dict[str, tuple[str, ...]]:
+def _places(root: type[BaseModel]) -> dict[str, tuple[str, ...]]:
     """Every key of a spec with the dotted paths at which it may stand."""
-    from tuning.spec.models import ExperimentSpec
-
     found: dict[str, list[str]] = {}
-    for path in _paths(ExperimentSpec):
+    for path in _paths(root):
         found.setdefault(path.rpartition(".")[2], []).append(path)
     for kind in find_strategies().values():
         for name in kind.model_fields:
-            if name not in ExperimentSpec.model_fields:
+            if name not in root.model_fields:
                 found.setdefault(name, []).append(f"strategies.N.{name}")
     return {name: tuple(dict.fromkeys(paths)) for name, paths in found.items()}
 

@@ -44,9 +44,8 @@ from ray.tune.tune_config import ResumeConfig
 
 from trainables.machine import clock
 from trainables.progress import Heartbeat
-from tuning.outcome.results import NodeLoss
-from tuning.run_folder.folder import RunFolderError
-from tuning.strategies.schedulers.population import PopulationScheduler
+from tuning.errors import RunFolderError
+from tuning.outcome import NodeLoss
 from tuning.supervision import watchdog
 from tuning.supervision.actor_failures import EndedProcess, Fate
 from tuning.supervision.full_disk import full_disk
@@ -92,6 +91,7 @@ class Controller(TuneController):  # type: ignore[misc]
         snapshots: seal what Tune saves.
         name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run.
         heartbeat: that the trials' processes have; None: they may take any time.
+        fixed_members: all trials are there from the start, so none comes to take a process that is free.
 
     Raises:
         RunFolderError: Tune cannot go on from the snapshot.
@@ -106,10 +106,12 @@ class Controller(TuneController):  # type: ignore[misc]
         snapshots: Snapshots,
         name_trial: Callable[[int], str],
         heartbeat: Heartbeat | None = None,
+        fixed_members: bool = False,
         **options: Any,
     ) -> None:
         self._record, self._on_loss, self._limit = record, on_loss, limit
         self._snapshots, self._name_trial = snapshots, name_trial
+        self._fixed_members = fixed_members
         self._unresumed: Exception | None = None
         self._followed = clock.monotonic()
         self._ended: list[tuple[Trial, EndedProcess]] = []
@@ -120,7 +122,6 @@ class Controller(TuneController):  # type: ignore[misc]
         self._watch = None if heartbeat is None else watchdog.Watch(heartbeat.seconds)
         self._hung: dict[str, watchdog.Hung] = {}  # by actor: killed for it
         self._snapshot_time = TimeShare(SNAPSHOT_SHARE, SNAPSHOT_BURST)
-        self._fixed_members = False  # no trial comes to take a free process
         self._own = {*vars(self), "_own"}
         super().__init__(*arguments, **options)
         if self._unresumed is not None:
@@ -129,7 +130,6 @@ class Controller(TuneController):  # type: ignore[misc]
                 "Was it made with another version of Ray, or other code?"
             ) from self._unresumed
         internals.hand_on_as_actor_errors(self)
-        self._fixed_members = isinstance(self._scheduler_alg, PopulationScheduler)
 
     def __getstate__(self) -> dict[str, Any]:
         """Part of Tune's snapshot: a resumed run has other listeners and other nodes."""
@@ -356,6 +356,7 @@ def following(
     snapshots: Snapshots,
     name_trial: Callable[[int], str],
     heartbeat: Heartbeat | None = None,
+    fixed_members: bool = False,
 ) -> Iterator[None]:
     """In the block `tune.run` makes a `Controller` of these; it has no option for that."""
     made = tune_module.TuneController
@@ -367,6 +368,7 @@ def following(
         snapshots=snapshots,
         name_trial=name_trial,
         heartbeat=heartbeat,
+        fixed_members=fixed_members,
     )
     try:
         yield

@@ -1,7 +1,14 @@
-"""The attributes of a study that say what it was made with, and what users call them."""
+"""The names of what is recorded of a study as an attribute."""
 
 from __future__ import annotations
 
+# Who proposes its trials' first values, and how many of the first are random draws all the same.
+ORIGIN, RANDOM_FIRST = "origin", "random_first"
+RANDOM_DRAW = "random draw"  # an origin
+# Of an experiment that grows: which verdict it comes to (1, 2, ...), and how many are planned.
+VERDICT, VERDICTS = "verdict", "verdicts"
+HP_SPACE = "hp_space"  # whose values are what a function asks for: its name
+# What it was made with.
 LIBRARIES = ("tunefleet", "ray", "torch", "transformers", "datasets", "accelerate", "optuna", "hyperopt", "numpy")
 CODE, OWN_CODE = "code", "trainable_code"  # digests of our packages, and of the module of a user's own trainable
 MADE_WITH = ("python", *LIBRARIES, CODE, OWN_CODE)

@@ -1,34 +1,17 @@
-"""Results as pandas data frames, with the columns of `tunefleet export` and of `tunefleet compare --format csv`."""
+"""A comparison as a pandas data frame, with the columns of `tunefleet compare --format csv`."""
 
 from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING
 
-from trainables.errors import InputError, nearest
+from trainables.errors import InputError
 from trainables.spec import Value
-from tuning.comparison import Comparison
 from tuning.comparison.text import comparison_csv
-from tuning.given import short
-from tuning.outcome.results import ExperimentOutcome
-from tuning.outcome.tables import tables_of
+from tuning.comparison.types import Comparison
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def outcome_frame(outcome: ExperimentOutcome, table: str) -> pd.DataFrame:
-    """Makes a frame of one of the tables of `tunefleet export`.
-
-    Raises:
-        InputError: there is no such table.
-    """
-    import pandas as pd
-
-    tables = tables_of(outcome)
-    if not isinstance(table, str) or table not in tables:
-        raise InputError("table", short(table), "no such table", nearest(str(table), tables))
-    return pd.DataFrame.from_records(tables[table])
 
 
 def comparison_frame(comparison: Comparison) -> pd.DataFrame:

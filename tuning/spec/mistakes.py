@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tuning.spec.validation.known_names import key_instead, section
-from tuning.spec.validation.short_forms import right_form
+from tuning.spec.known_names import key_instead, section
+from tuning.spec.short_forms import right_form
 from tuning.strategies import Strategy
 
 NO_VALUE = object()  # the mistake is about a key, or about something that is not there
@@ -51,8 +51,14 @@ def join(*parts: object) -> str:
     return ".".join(str(part) for part in parts if part != "")
 
 
-def mistakes_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Mistake]:
+def mistakes_of(
+    error: ValidationError, model: type[BaseModel], prefix: str = "", *, root: type[BaseModel] | None = None
+) -> list[Mistake]:
     """`error`, raised by `model.model_validate`, in the user's terms.
+
+    Args:
+        prefix: the dotted path of what was validated.
+        root: the model of the whole spec, whose keys a wrong one may belong to; default: `model`.
 
     A validator may itself raise a SpecError (a plug-in reads its own part): its mistakes stand below that part's path.
     """
@@ -69,7 +75,7 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
             found.append(Mistake(path, "is missing", next_step="add it"))
         elif detail["type"] == "extra_forbidden":
             known, inside = _keys_at(model, detail["loc"][:-1]), "strategy" if issubclass(model, Strategy) else ""
-            step = key_instead(str(detail["loc"][-1]), known, inside=inside)
+            step = key_instead(str(detail["loc"][-1]), known, root or model, inside=inside)
             found.append(Mistake(path, "unknown key", next_step=step))
         else:
             form = right_form(detail["loc"], detail["type"], detail["input"], model)

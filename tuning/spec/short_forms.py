@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from trainables.metrics import direction_of
 from trainables.spec import TRAININGS
 from trainables.tasks import find_tasks
-from tuning.spec.validation.known_names import section
+from tuning.spec.known_names import section
 from tuning.strategies import Strategy
 
 # Sections whose lack of keys says nothing: a YAML file with `cluster:` and nothing below it.

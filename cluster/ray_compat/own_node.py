@@ -1,0 +1,54 @@
+"""The Ray that this process has started, and what of it Ray has no public option or call for.
+
+Read against ray 2.60; `tests/tuning/study/test_warm_slots.py` lists what runs of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def started_head() -> bool:
+    """True if this process has started the Ray in use, with its head on this machine (a notebook)."""
+    from ray._private.worker import _global_node
+
+    return _global_node is not None and bool(_global_node.is_head())
+
+
+def servers() -> dict[str, list[Any]]:
+    """The processes of the node that this process has started, by kind ("raylet", "gcs_server", ...): `process` of each
+    is a `subprocess.Popen`. Empty without one."""
+    from ray._private.worker import _global_node
+
+    return dict(_global_node.all_processes) if _global_node else {}
+
+
+@contextlib.contextmanager
+def without_services(options: Mapping[str, str]) -> Iterator[None]:
+    """Further `options` of Ray's, and no autoscaler, no forwarder of logs, no server of the dashboard.
+
+    `include_dashboard=False` leaves all three on, and `ray.init` has no option for them. They cost 3 CPU-seconds, delay
+    the start and take a second to end, and a run on one machine uses none. Read against ray 2.60;
+    `tests/tuning/study/test_warm_slots.py` lists what runs.
+    """
+    from ray._private import node, parameter
+
+    made, start_api_server = parameter.RayParams, node.Node.start_api_server
+    parameter.RayParams = functools.partial(made, no_monitor=True, include_log_monitor=False, **options)
+    node.Node.start_api_server = lambda self, **options: None
+    try:
+        yield
+    finally:
+        parameter.RayParams, node.Node.start_api_server = made, start_api_server
+
+
+def usable_cores() -> int:
+    """Cores of this machine that this process may use: Ray honours a container's quota, but no affinity mask."""
+    from ray._private.utils import get_num_cpus
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else get_num_cpus()
+    return max(1, min(int(get_num_cpus()), allowed))

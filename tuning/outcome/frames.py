@@ -1,0 +1,27 @@
+"""Results as pandas data frames, with the columns of `tunefleet export`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainables.errors import InputError, nearest
+from tuning.given import short
+from tuning.outcome.experiment import ExperimentOutcome
+from tuning.outcome.tables import tables_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def outcome_frame(outcome: ExperimentOutcome, table: str) -> pd.DataFrame:
+    """Makes a frame of one of the tables of `tunefleet export`.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    import pandas as pd
+
+    tables = tables_of(outcome)
+    if not isinstance(table, str) or table not in tables:
+        raise InputError("table", short(table), "no such table", nearest(str(table), tables))
+    return pd.DataFrame.from_records(tables[table])

@@ -1,0 +1,73 @@
+"""Reads, overrides and checks an experiment: every mistake at once, before anything is started.
+
+Goes in: a YAML file, the name of a preset, or a mapping; and `key=value` overrides. Comes out: a frozen
+`ExperimentSpec`, or a `SpecError`. No network is used, no heavy library is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainables.models.files import EMBEDDED
+from tuning.given import override_texts, spec_source
+from tuning.spec.file import read_source
+from tuning.spec.mistakes import SpecError
+from tuning.spec.models import ExperimentSpec
+from tuning.spec.short_forms import spelled_out
+from tuning.spec.validation.draft import Draft
+from tuning.spec.validation.spec_checks import mistakes_in
+
+
+def load_spec(
+    source: str | Path | Mapping[str, Any] | ExperimentSpec,
+    overrides: str | Sequence[str] | Mapping[str, Any] = (),
+    *,
+    elsewhere: Collection[str] = (),
+) -> ExperimentSpec:
+    """Read, override and check an experiment.
+
+    Args:
+        source: a YAML file, the name of a shipped preset, a mapping as YAML would give it, or a spec that was loaded.
+            Local paths in it are relative to the working directory, not to the file, and absolute in what is returned.
+        overrides: `key=value`, dotted, with list positions: `epochs=2`, `strategies.0.trials=8`,
+            `fixed.model.hidden_dropout_prob=0.1`. Values are YAML. Or the same as a mapping: `{"epochs": 2}`.
+        elsewhere: dotted paths (with all below them) whose values name things of another machine: not looked for on
+            this one, and left as they are.
+
+    Raises:
+        SpecError: all mistakes that can be found without a cluster, the network or the model.
+    """
+    texts = override_texts(overrides)
+    if isinstance(source, ExperimentSpec) and not texts:
+        return source
+    plain = source.model_dump(mode="json") if isinstance(source, ExperimentSpec) else spec_source(source)
+    raw, label = read_source(plain, texts)
+    draft, mistakes = Draft.read(spelled_out(raw), ExperimentSpec)
+    mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))
+    if mistakes:
+        raise SpecError(mistakes, label)
+    return _anchored(draft.spec, elsewhere)
+
+
+def _lies_in(path: str, sections: Collection[str]) -> bool:
+    return any(path == section or path.startswith(f"{section}.") for section in sections)
+
+
+def _anchored(spec: ExperimentSpec, elsewhere: Collection[str]) -> ExperimentSpec:
+    """Local paths made absolute: workers, and a later resume, have another working directory."""
+    data, changed = spec.data, {}
+    if data.hub is None and "data" not in elsewhere:
+        files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set
+        changed = {name: _absolute(value) for name in files if (value := getattr(data, name)) is not None}
+    asked = "model" not in elsewhere and not (spec.own and spec.model == EMBEDDED)
+    local = asked and Path(spec.model).expanduser().is_dir()
+    model = _absolute(spec.model) if local else spec.model
+    home = {key: _absolute(path) for key, path in spec.shipped.items() if path.startswith("~")}  # it was submitted
+    moved = {"data": data.model_copy(update=changed), "model": model, **spec.shipped_to(home)}
+    return spec.model_copy(update=moved)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
