@@ -7,7 +7,7 @@ class Interrupted(Exception):
     """The run was stopped from outside (Ctrl-C, SIGTERM); everything is kept and `resume` goes on."""
 
 
-class FailedAlike(RuntimeError):
+class RepeatedFailure(RuntimeError):
     """The run has stopped: the first trials of a study have failed alike. `resume` runs them again."""
 
 

@@ -20,7 +20,7 @@ from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.report.data_block import data_lines
 from tuning.run_folder.folder import as_extended, claim_run_folder, unclaimed_if_unused
 from tuning.run_folder.provenance import made_with, refuse_others
-from tuning.run_folder.run_storage import RunPlace, held_place
+from tuning.run_folder.run_storage import RunStorage, held_place
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
@@ -95,7 +95,7 @@ def run_experiment(
 
 def _run_claimed(
     spec: ExperimentSpec,
-    place: RunPlace,
+    place: RunStorage,
     tracking: Tracking,
     say: Callable[[str], None],
     *,

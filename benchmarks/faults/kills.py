@@ -20,7 +20,7 @@ from benchmarks.faults.happenings import Fault, driver_and_ray
 from tests.support.disks import small_disk
 from tests.support.drivers import DriverFailed, Drivers, Watched, drivers_in
 from tests.support.raylets import RayNode
-from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checksums import DamagedCheckpoint
 from trainables.machine.shared_memory import SharedMemory
 from tuning.outcome import StudyOutcome
@@ -127,7 +127,7 @@ class Run:
         found: dict[str, float] = {}
         for folder in self.spec.run_folder.glob("studies/*/*/checkpoint_*"):
             with contextlib.suppress(OSError, DamagedCheckpoint):  # half written: no valid one
-                recipe = Recipe.read(folder)
+                recipe = CheckpointManifest.read(folder)
                 with contextlib.closing(SharedMemory(folder.parents[1])) as memory:
                     if memory.find(recipe.state) or (folder / recipe.state).is_dir():
                         found[folder.parent.name] = max(recipe.epoch, found.get(folder.parent.name, 0.0))

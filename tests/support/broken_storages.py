@@ -6,27 +6,27 @@ import shutil
 import threading
 from pathlib import Path
 
-from trainables.checkpoints.manifest import RECIPE, SPARE, Recipe, full, weights
+from trainables.checkpoints.manifest import RECIPE, SPARE, CheckpointManifest, full, weights
 from trainables.checkpoints.storage import FolderStorage
 
 
 class HoldsEverything(FolderStorage):
-    def holds(self, path: str, recipe: Recipe, *, weights_only: bool) -> bool:
+    def holds(self, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> bool:
         return True
 
 
 class StripsNothing(FolderStorage):
-    def strip(self, path: str, recipe: Recipe) -> None:
+    def strip(self, path: str, recipe: CheckpointManifest) -> None:
         return None
 
 
 class CopiesAll(FolderStorage):
-    def put(self, source: Path, path: str, recipe: Recipe, *, weights_only: bool) -> None:
+    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
         super().put(source, path, recipe, weights_only=False)
 
 
 class LeavesTheCopy(FolderStorage):
-    def delete(self, path: str, recipe: Recipe | None) -> None:
+    def delete(self, path: str, recipe: CheckpointManifest | None) -> None:
         for name in (RECIPE, SPARE):
             Path(path, name).unlink(missing_ok=True)
 
@@ -37,20 +37,20 @@ class LooksInOnePlace(FolderStorage):
 
 
 class StripsInSecret(FolderStorage):
-    def strip_early(self, path: str, recipe: Recipe) -> bool:
+    def strip_early(self, path: str, recipe: CheckpointManifest) -> bool:
         self.strip(path, recipe)
         return False
 
 
 class LeavesOtherStates(FolderStorage):
-    def delete_other_states(self, path: str, recipe: Recipe) -> None:
+    def delete_other_states(self, path: str, recipe: CheckpointManifest) -> None:
         return None
 
 
 class WritesInPlace(FolderStorage):
     """A copy has its name from its first file on."""
 
-    def put(self, source: Path, path: str, recipe: Recipe, *, weights_only: bool) -> None:
+    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
         target = Path(path, (weights if weights_only else full)(recipe.token))
         target.mkdir(exist_ok=True)
         for file in sorted(source.iterdir()):
@@ -58,9 +58,9 @@ class WritesInPlace(FolderStorage):
 
 
 class ReadsOneCopy(FolderStorage):
-    def recipe(self, path: str) -> Recipe | None:
+    def recipe(self, path: str) -> CheckpointManifest | None:
         try:
-            return Recipe.parse(Path(path, RECIPE).read_bytes())
+            return CheckpointManifest.parse(Path(path, RECIPE).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
 
@@ -71,7 +71,7 @@ class Unordered(FolderStorage):
 
 
 class ScoresRecipesAlone(FolderStorage):
-    def scorable(self, path: str, recipe: Recipe | None, scratch: Path) -> Path | None:
+    def scorable(self, path: str, recipe: CheckpointManifest | None, scratch: Path) -> Path | None:
         return None if recipe is None else super().scorable(path, recipe, scratch)
 
 

@@ -14,7 +14,7 @@ from unittest import mock
 import sqlalchemy
 
 from tests.support.stopped_runs import memory_of
-from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checksums import damage
 from trainables.learning_curve import LearningCurve
 from trainables.machine.shared_memory import SharedMemory
@@ -137,7 +137,7 @@ class Film:
         for study in self.studies:
             for folder in study.glob("*/checkpoint_*"):
                 with contextlib.suppress(FileNotFoundError):  # it was being written
-                    recipe = Recipe.read(folder)
+                    recipe = CheckpointManifest.read(folder)
                     states = (memory_of(study) / recipe.state, folder / recipe.state)
                     if any(state.is_dir() and damage(state) is None for state in states):
                         found[folder.parent.name] = max(recipe.epoch, found.get(folder.parent.name, 0.0))

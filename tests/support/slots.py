@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.probes import digest
-from trainables.checkpoints.manager import BESIDE_THE_RECIPE, Keeping
+from trainables.checkpoints.manager import BESIDE_THE_RECIPE
+from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.learning_curve import LearningCurve
 from trainables.spec import FineTuneSpec, Objective, Params
 from trainables.worker.slot import Slot
@@ -30,7 +31,7 @@ class DrivenSlot(Slot):
     def __init__(
         self,
         params: dict[str, Any],
-        keeping: Keeping = BESIDE_THE_RECIPE,
+        keeping: CheckpointPolicy = BESIDE_THE_RECIPE,
         spec: FineTuneSpec = CURVE,
         training: Callable[[Params, FineTuneSpec], Any] = LearningCurve,
         devices: float = 1,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from trainables.checkpoints.manifest import MOMENTS, Recipe, full, token_of, weights
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full, token_of, weights
 from trainables.checkpoints.storage import files_of
 
 COMPLETE = "complete"
@@ -36,9 +36,9 @@ class BucketStorage:
     study: str  # Tune's folder
     states: str
 
-    def recipe(self, path: str) -> Recipe | None:
+    def recipe(self, path: str) -> CheckpointManifest | None:
         """See `Storage`."""
-        return Recipe.found(f"{self.scheme}{path}", lambda name: self.read(f"{path}/{name}"))
+        return CheckpointManifest.found(f"{self.scheme}{path}", lambda name: self.read(f"{path}/{name}"))
 
     def exists(self, path: str) -> bool:
         """See `Storage`."""
@@ -77,20 +77,20 @@ class BucketStorage:
             if self.exists(path):
                 raise
 
-    def delete(self, path: str, recipe: Recipe | None) -> None:
+    def delete(self, path: str, recipe: CheckpointManifest | None) -> None:
         """See `Storage`."""
         if recipe is not None and recipe.moments:
             self._delete_copy(f"{self.states}/{full(recipe.token)}")
         self._delete_folder(path)
 
-    def delete_other_states(self, path: str, recipe: Recipe) -> None:
+    def delete_other_states(self, path: str, recipe: CheckpointManifest) -> None:
         """See `Storage`."""
         states = {folder for folder, below, _ in (name.partition("/") for name in self._names(path)) if below}
         for state in states:
             if token_of(state) != recipe.token:
                 self._delete_copy(f"{path}/{state}")
 
-    def holds(self, path: str, recipe: Recipe, *, weights_only: bool) -> bool:
+    def holds(self, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> bool:
         """See `Storage`."""
         if recipe.node is None:
             return recipe.moments or weights_only
@@ -99,7 +99,7 @@ class BucketStorage:
             copies.append(f"{path}/{weights(recipe.token)}")
         return any(map(self._is_complete, copies))
 
-    def put(self, source: Path, path: str, recipe: Recipe, *, weights_only: bool) -> None:
+    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
         """See `Storage`."""
         target = f"{path}/{weights(recipe.token)}" if weights_only else f"{self.states}/{full(recipe.token)}"
         for file in files_of(source, weights_only=weights_only):
@@ -107,7 +107,7 @@ class BucketStorage:
                 shutil.copyfileobj(read, write, BLOCK)
         self._complete(target)
 
-    def strip(self, path: str, recipe: Recipe) -> None:
+    def strip(self, path: str, recipe: CheckpointManifest) -> None:
         """See `Storage`. Streamed through this machine: a bucket's own copies end at 5 GB."""
         stripped, source = f"{path}/{weights(recipe.token)}", self._place(path, recipe)
         if source is None:
@@ -120,7 +120,7 @@ class BucketStorage:
         if recipe.node is None and recipe.moments:
             self._delete_folder(f"{path}/{recipe.state}")
 
-    def strip_early(self, path: str, recipe: Recipe) -> bool:
+    def strip_early(self, path: str, recipe: CheckpointManifest) -> bool:
         """See `Storage`. In a bucket it means copying."""
         return False
 
@@ -137,12 +137,12 @@ class BucketStorage:
             place = self._beside(full(token)) if anywhere else None
         return None if place is None else self._downloaded(place, scratch, weights_only=False)
 
-    def scorable(self, path: str, recipe: Recipe | None, scratch: Path) -> Path | None:
+    def scorable(self, path: str, recipe: CheckpointManifest | None, scratch: Path) -> Path | None:
         """See `Storage`. Downloaded."""
         place = self._place(path, recipe) if recipe else path if self.exists(path) else None
         return None if place is None else self._downloaded(place, scratch, weights_only=True)
 
-    def _place(self, path: str, recipe: Recipe) -> str | None:
+    def _place(self, path: str, recipe: CheckpointManifest) -> str | None:
         """Of the best copy for scoring; a state that Tune has put beside the recipe has no `complete`."""
         stripped = f"{path}/{weights(recipe.token)}"
         if self._is_complete(stripped):

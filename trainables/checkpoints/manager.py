@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.checkpoints.manifest import MOMENTS, Recipe, full
-from trainables.checkpoints.policy import BESIDE_THE_RECIPE, Keeping
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full
+from trainables.checkpoints.policy import BESIDE_THE_RECIPE, CheckpointPolicy
 from trainables.checkpoints.replay import replay
 from trainables.checkpoints.storage import FOLDERS, Storage
 from trainables.checksums import DamagedCheckpoint, damage, write_checksums
@@ -29,7 +29,7 @@ from trainables.spec import FineTuneSpec, Params
 if TYPE_CHECKING:
     from trainables.training import Training
 
-__all__ = ["BESIDE_THE_RECIPE", "Keeping", "States", "make_again", "scorable"]
+__all__ = ["BESIDE_THE_RECIPE", "CheckpointManager", "make_again", "scorable"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def other_nodes() -> set[str]:
     return {str(node["NodeID"]) for node in nodes if node["Alive"]} - {_node()}
 
 
-class States:
+class CheckpointManager:
     """Writes, finds and makes again the states of one slot's trials.
 
     Args:
@@ -56,7 +56,7 @@ class States:
 
     def __init__(
         self,
-        keeping: Keeping,
+        keeping: CheckpointPolicy,
         make: Callable[[Params, FineTuneSpec], Training],
         spec: FineTuneSpec,
         others: Callable[[], set[str]] = other_nodes,
@@ -77,12 +77,12 @@ class States:
         self,
         folder: Path,
         training: Training,
-        past: Recipe | None,
+        past: CheckpointManifest | None,
         params: Params,
         epoch: float,
         result: Mapping[str, Any] | None,
         trained: float = 0.0,
-    ) -> Recipe:
+    ) -> CheckpointManifest:
         """Write the recipe into `folder`, and the state into shared memory if there is room, else beside the recipe.
 
         Args:
@@ -90,7 +90,7 @@ class States:
             trained: seconds since the last state with moments; infinity: the trial has ended.
         """
         moments = self._keeping.moments_due(past.bases[-1].epoch if past and past.bases else 0.0, epoch, trained)
-        plain = replace(Recipe.after(past, params, epoch, moments=moments, node=None), result=result)
+        plain = replace(CheckpointManifest.after(past, params, epoch, moments=moments, node=None), result=result)
         recipe = self._save_in_memory(plain, training)
         if recipe is None:
             recipe = plain
@@ -99,7 +99,7 @@ class States:
         recipe.write(folder)
         return recipe
 
-    def _save_in_memory(self, recipe: Recipe, training: Training) -> Recipe | None:
+    def _save_in_memory(self, recipe: CheckpointManifest, training: Training) -> CheckpointManifest | None:
         """The recipe of the state in this node's shared memory; None if there is no room: then nothing is left there.
 
         Whether there is room is asked before, and may turn out otherwise: of other trials that write at the same time,
@@ -147,7 +147,9 @@ class States:
         """Whether an earlier driver may have left checkpoints that Tune does not know."""
         return self._keeping.left_in is not None
 
-    def left(self, trial: str, past: Recipe | None, params: Params, epoch: float) -> tuple[Recipe, Path] | None:
+    def left(
+        self, trial: str, past: CheckpointManifest | None, params: Params, epoch: float
+    ) -> tuple[CheckpointManifest, Path] | None:
         """The checkpoint of `trial` at `epoch`, its next report, with its folder: there if a driver was killed before
         Tune had saved that it exists. One that is damaged is none; its state may be gone: it is not needed to tell what
         it scored, nor where the trial ends with it.
@@ -167,7 +169,7 @@ class States:
                 return recipe, Path(path)
         return None
 
-    def load(self, recipe: Recipe, folder: Path, training: Training) -> None:
+    def load(self, recipe: CheckpointManifest, folder: Path, training: Training) -> None:
         """Let `training` go on from the checkpoint of `recipe` in `folder`, its own or a donor's."""
         with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
             place = self._find(recipe, folder, Path(scratch)) if recipe.moments else None
@@ -183,7 +185,7 @@ class States:
         said, self._said = self._said, []
         return list(dict.fromkeys(said))
 
-    def _find(self, recipe: Recipe, folder: Path, scratch: Path) -> Path | None:
+    def _find(self, recipe: CheckpointManifest, folder: Path, scratch: Path) -> Path | None:
         """The state, here or on the storage path; one on another node is waited for: the driver copies it. None also if
         it is damaged."""
         until = time.monotonic() + WAIT
@@ -216,7 +218,7 @@ def copies(
 
 
 def make_again(
-    recipe: Recipe,
+    recipe: CheckpointManifest,
     folder: Path,
     make: Callable[[Params, FineTuneSpec], Training],
     spec: FineTuneSpec,

@@ -39,7 +39,7 @@ class Segment(NamedTuple):
     until: float  # epoch; grows along the lineage
 
 
-class Base(NamedTuple):
+class RestorePoint(NamedTuple):
     """A state with moments on the way."""
 
     token: str
@@ -47,14 +47,14 @@ class Base(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CheckpointManifest:
     """What one checkpoint is. An exploit's clone carries the donor's past in front of its own."""
 
     token: str
     moments: bool  # the state was written with moments
     node: str | None  # Ray's id of the node in whose shared memory the state was put; None: it was written here
     segments: tuple[Segment, ...]
-    bases: tuple[Base, ...]  # oldest first; the last is this state itself if it has moments
+    bases: tuple[RestorePoint, ...]  # oldest first; the last is this state itself if it has moments
     result: Mapping[str, Any] | None = None  # what the slot told Tune of it; None: nothing
 
     @property
@@ -62,9 +62,9 @@ class Recipe:
         """Where the trial stood."""
         return self.segments[-1].until
 
-    def follows(self, past: Recipe | None, params: Params, epoch: float) -> bool:
+    def follows(self, past: CheckpointManifest | None, params: Params, epoch: float) -> bool:
         """Whether it is what training with `params` up to `epoch` leads to from `past` (None: from the beginning)."""
-        return self.segments == Recipe.after(past, params, epoch, moments=False, node=None).segments
+        return self.segments == CheckpointManifest.after(past, params, epoch, moments=False, node=None).segments
 
     @property
     def state(self) -> str:
@@ -72,17 +72,19 @@ class Recipe:
         return full(self.token) if self.moments else weights(self.token)
 
     @classmethod
-    def after(cls, past: Recipe | None, params: Params, epoch: float, *, moments: bool, node: str | None) -> Recipe:
+    def after(
+        cls, past: CheckpointManifest | None, params: Params, epoch: float, *, moments: bool, node: str | None
+    ) -> CheckpointManifest:
         """The recipe of a state at `epoch`, reached with `params` from `past` (None: from the beginning)."""
         segments, bases = (past.segments, past.bases) if past else ((), ())
         if segments and dict(segments[-1].params) == dict(params):
             segments = segments[:-1]
         token = uuid.uuid4().hex[:12]
-        own = (Base(token, epoch),) if moments else ()
+        own = (RestorePoint(token, epoch),) if moments else ()
         return cls(token, moments, node, (*segments, Segment(dict(params), epoch)), (*bases, *own)[-BASES:])
 
     @classmethod
-    def read(cls, folder: Path) -> Recipe:
+    def read(cls, folder: Path) -> CheckpointManifest:
         """The recipe of the checkpoint in `folder`.
 
         Raises:
@@ -94,7 +96,7 @@ class Recipe:
         return found
 
     @classmethod
-    def found(cls, place: str, read: Callable[[str], bytes]) -> Recipe | None:
+    def found(cls, place: str, read: Callable[[str], bytes]) -> CheckpointManifest | None:
         """The first whole one of the two copies; None if there is neither.
 
         Args:
@@ -121,7 +123,7 @@ class Recipe:
         return None
 
     @classmethod
-    def parse(cls, text: bytes) -> Recipe:
+    def parse(cls, text: bytes) -> CheckpointManifest:
         """The recipe that `write` has written as `text`.
 
         Raises:
@@ -131,7 +133,7 @@ class Recipe:
         if raw.pop("crc32") != _crc(raw):
             raise ValueError("checksum differs")
         segments = tuple(Segment(params, until) for params, until in raw.pop("segments"))
-        return cls(segments=segments, bases=tuple(Base(*base) for base in raw.pop("bases")), **raw)
+        return cls(segments=segments, bases=tuple(RestorePoint(*base) for base in raw.pop("bases")), **raw)
 
     def write(self, folder: Path) -> None:
         """Into the existing `folder`."""

@@ -11,7 +11,7 @@ from trainables.epochs import ROUNDING
 
 
 @dataclass(frozen=True)
-class Keeping:
+class CheckpointPolicy:
     """How the slots of a study keep states, as the driver tells them.
 
     Without a study folder each state is written beside its recipe, in the folder that Tune takes.
@@ -39,4 +39,4 @@ class Keeping:
         return every is not None and int(now / every + ROUNDING) > int(before / every + ROUNDING)
 
 
-BESIDE_THE_RECIPE = Keeping()
+BESIDE_THE_RECIPE = CheckpointPolicy()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from trainables.checkpoints.manifest import MOMENTS, Recipe, full, token_of, weights
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full, token_of, weights
 from trainables.machine.disk import sync, write_whole
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Storage(Protocol):
     def scheme(self) -> str:
         """In front of a path where users see it."""
 
-    def recipe(self, path: str) -> Recipe | None:
+    def recipe(self, path: str) -> CheckpointManifest | None:
         """Of the checkpoint; None if it is not there, or a custom function's own."""
 
     def exists(self, path: str) -> bool:
@@ -56,22 +56,22 @@ class Storage(Protocol):
     def remove(self, path: str) -> None:
         """A file; it may be gone already."""
 
-    def delete(self, path: str, recipe: Recipe | None) -> None:
+    def delete(self, path: str, recipe: CheckpointManifest | None) -> None:
         """The checkpoint with the copies of its states. It may be gone already."""
 
-    def delete_other_states(self, path: str, recipe: Recipe) -> None:
+    def delete_other_states(self, path: str, recipe: CheckpointManifest) -> None:
         """What an earlier checkpoint has left in the same folder."""
 
-    def holds(self, path: str, recipe: Recipe, *, weights_only: bool) -> bool:
+    def holds(self, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> bool:
         """Whether a copy of its state is there, or of a fuller one."""
 
-    def put(self, source: Path, path: str, recipe: Recipe, *, weights_only: bool) -> None:
+    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
         """Copy the state in the local folder `source`; when it returns, all of it is there."""
 
-    def strip(self, path: str, recipe: Recipe) -> None:
+    def strip(self, path: str, recipe: CheckpointManifest) -> None:
         """Leave of the copies what scoring needs, beside the recipe."""
 
-    def strip_early(self, path: str, recipe: Recipe) -> bool:
+    def strip_early(self, path: str, recipe: CheckpointManifest) -> bool:
         """The same while the study runs, where that is cheap; whether it was done."""
 
     def finish(self) -> None:
@@ -86,7 +86,7 @@ class Storage(Protocol):
             anywhere: it may be another checkpoint's of the study.
         """
 
-    def scorable(self, path: str, recipe: Recipe | None, scratch: Path) -> Path | None:
+    def scorable(self, path: str, recipe: CheckpointManifest | None, scratch: Path) -> Path | None:
         """The weights of the checkpoint, as a local folder. Without a recipe, all of a custom function's own files."""
 
 
@@ -97,9 +97,9 @@ class FolderStorage:
     filesystem = None
     scheme = ""
 
-    def recipe(self, path: str) -> Recipe | None:
+    def recipe(self, path: str) -> CheckpointManifest | None:
         """See `Storage`."""
-        return Recipe.found(path, lambda name: Path(path, name).read_bytes())
+        return CheckpointManifest.found(path, lambda name: Path(path, name).read_bytes())
 
     def exists(self, path: str) -> bool:
         """See `Storage`."""
@@ -130,23 +130,23 @@ class FolderStorage:
         """See `Storage`."""
         Path(path).unlink(missing_ok=True)
 
-    def delete(self, path: str, recipe: Recipe | None) -> None:
+    def delete(self, path: str, recipe: CheckpointManifest | None) -> None:
         """See `Storage`."""
         if Path(path).exists():
             shutil.rmtree(path)
 
-    def delete_other_states(self, path: str, recipe: Recipe) -> None:
+    def delete_other_states(self, path: str, recipe: CheckpointManifest) -> None:
         """See `Storage`."""
         for folder in Path(path).iterdir():
             if folder.is_dir() and token_of(folder.name) != recipe.token:
                 shutil.rmtree(folder)
 
-    def holds(self, path: str, recipe: Recipe, *, weights_only: bool) -> bool:
+    def holds(self, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> bool:
         """See `Storage`."""
         names = (weights(recipe.token), full(recipe.token)) if weights_only else (full(recipe.token),)
         return any(Path(path, name).is_dir() for name in names)
 
-    def put(self, source: Path, path: str, recipe: Recipe, *, weights_only: bool) -> None:
+    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
         """See `Storage`. Written under another name, synced, renamed."""
         name = (weights if weights_only else full)(recipe.token)
         unfinished = Path(path, f".{name}")
@@ -159,7 +159,7 @@ class FolderStorage:
         unfinished.rename(Path(path, name))
         sync(Path(path))
 
-    def strip(self, path: str, recipe: Recipe) -> None:
+    def strip(self, path: str, recipe: CheckpointManifest) -> None:
         """See `Storage`."""
         whole, stripped = Path(path, full(recipe.token)), Path(path, weights(recipe.token))
         if whole.is_dir() and not stripped.is_dir():
@@ -168,7 +168,7 @@ class FolderStorage:
             shutil.rmtree(whole)
         (stripped / MOMENTS).unlink(missing_ok=True)
 
-    def strip_early(self, path: str, recipe: Recipe) -> bool:
+    def strip_early(self, path: str, recipe: CheckpointManifest) -> bool:
         """See `Storage`. A file system takes a new name at once."""
         self.strip(path, recipe)
         return True
@@ -182,7 +182,7 @@ class FolderStorage:
             return own
         return next(folder.parent.parent.glob(f"*/*/{full(token)}"), None) if anywhere else None
 
-    def scorable(self, path: str, recipe: Recipe | None, scratch: Path) -> Path | None:
+    def scorable(self, path: str, recipe: CheckpointManifest | None, scratch: Path) -> Path | None:
         """See `Storage`. Used where it lies."""
         names = ("",) if recipe is None else (weights(recipe.token), full(recipe.token))
         return next((place for name in names if (place := Path(path, name)).is_dir()), None)

@@ -14,7 +14,7 @@ FOLDER_VARIABLE, LIMIT_VARIABLE = "TUNEFLEET_CACHE", "TUNEFLEET_CACHE_GB"
 DEFAULT_LIMIT = 20.0  # GB, of 10^9 bytes
 
 
-class StoreError(InputError):
+class CacheError(InputError):
     """The store cannot be used: which variable, its value, the rule, the next step."""
 
 
@@ -28,10 +28,10 @@ def store_folder() -> Path:
     try:
         base = Path(named or os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     except RuntimeError as error:
-        raise StoreError(FOLDER_VARIABLE, named, str(error), "set it to a folder on a local disk") from error
+        raise CacheError(FOLDER_VARIABLE, named, str(error), "set it to a folder on a local disk") from error
     if not base.is_absolute():
         rule = "must be an absolute path: every process of the node uses it"
-        raise StoreError(FOLDER_VARIABLE if named else "XDG_CACHE_HOME", str(base), rule, "write it out")
+        raise CacheError(FOLDER_VARIABLE if named else "XDG_CACHE_HOME", str(base), rule, "write it out")
     folder = base if named else base / "tunefleet"
     _refuse_others(folder, own={os.getuid(), 0})  # in one of root's, such as /scratch, ours lie
     return folder
@@ -55,7 +55,7 @@ def own_folder(root: Path, *names: str) -> Path:
         if folder.is_symlink():
             rule = f"{folder} is a symbolic link, and what it leads to would be written, and emptied"
             step = f"remove the link; or set {FOLDER_VARIABLE} to the folder that you want to use"
-            raise StoreError(FOLDER_VARIABLE, str(root), rule, step)
+            raise CacheError(FOLDER_VARIABLE, str(root), rule, step)
         folder.mkdir(mode=0o700, exist_ok=True)
         _refuse_others(folder, own={os.getuid()})
     return folder
@@ -72,10 +72,10 @@ def _refuse_others(folder: Path, *, own: set[int]) -> None:
     step = f"set {FOLDER_VARIABLE} to a folder of your own on a local disk"
     if others := ({found.st_uid} - own) | ({link.st_uid} - {os.getuid(), 0}):
         rule = f"{folder} belongs to another account (uid {max(others)}), and what lies there would be trained on"
-        raise StoreError(FOLDER_VARIABLE, str(folder), rule, step)
+        raise CacheError(FOLDER_VARIABLE, str(folder), rule, step)
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         rule = f"every account can write into {folder} (mode {stat.S_IMODE(found.st_mode):04o})"
-        raise StoreError(FOLDER_VARIABLE, str(folder), rule, f"`chmod o-w {folder}`, or {step}")
+        raise CacheError(FOLDER_VARIABLE, str(folder), rule, f"`chmod o-w {folder}`, or {step}")
 
 
 def store_limit() -> int:
@@ -91,5 +91,5 @@ def store_limit() -> int:
         gigabytes = math.nan
     if not (math.isfinite(gigabytes) and gigabytes > 0):
         step = f"set it to one, such as {DEFAULT_LIMIT:g}, or remove it"
-        raise StoreError(LIMIT_VARIABLE, text, "must be a number of gigabytes above 0", step)
+        raise CacheError(LIMIT_VARIABLE, text, "must be a number of gigabytes above 0", step)
     return int(gigabytes * 1e9)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from trainables.data.cache_folder import FOLDER_VARIABLE, LIMIT_VARIABLE, StoreError, own_folder
+from trainables.data.cache_folder import FOLDER_VARIABLE, LIMIT_VARIABLE, CacheError, own_folder
 from trainables.machine.disk import lock, measure, sync
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class TokenStore:
         except OSError as error:
             rule = f"cannot hold the tokenised data: {error.strerror or error}"
             step = f"set {FOLDER_VARIABLE} on this node to a folder on a local disk, writable and with room"
-            raise StoreError(FOLDER_VARIABLE, str(self.root), rule, step) from error
+            raise CacheError(FOLDER_VARIABLE, str(self.root), rule, step) from error
 
 
 def _write(folder: Path, content: Content) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 from pyarrow.fs import LocalFileSystem
 from ray import tune
 
-from trainables.checkpoints.manager import BESIDE_THE_RECIPE, Keeping, States
-from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.manager import BESIDE_THE_RECIPE, CheckpointManager
+from trainables.checkpoints.manifest import CheckpointManifest
+from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.epochs import next_position
 from trainables.lookup import build, is_training, load_trainable
 from trainables.machine import clock
@@ -46,7 +47,7 @@ def make_trainable(
     spec: FineTuneSpec,
     *,
     devices: float,
-    keeping: Keeping = BESIDE_THE_RECIPE,
+    keeping: CheckpointPolicy = BESIDE_THE_RECIPE,
     make: Callable[[Params, FineTuneSpec], Training] = build,
     heartbeat: Heartbeat | None = None,
 ) -> Any:
@@ -97,14 +98,14 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         training: Callable[[Params, FineTuneSpec], Training],
         spec: FineTuneSpec,
         devices: float,
-        keeping: Keeping = BESIDE_THE_RECIPE,
+        keeping: CheckpointPolicy = BESIDE_THE_RECIPE,
         heartbeat: Heartbeat | None = None,
     ) -> None:
         """Called by Tune in the new actor."""
         if heartbeat is not None:
             pulse.beat(heartbeat, _actor())
         self._make, self._spec, self._devices = training, spec, devices
-        self._states = States(keeping, training, spec)
+        self._states = CheckpointManager(keeping, training, spec)
         self._start(config)
         cap_device_memory()
 
@@ -114,11 +115,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._params = {**self._spec.fixed, **config}
         self._suggested: Params = config if self._spec.hp_space is not None else {}
         self._epoch = 0.0
-        self._past: Recipe | None = None  # of the newest checkpoint on the way to where the trial stands
+        self._past: CheckpointManifest | None = None  # of the newest checkpoint on the way to where the trial stands
         self._told: Mapping[str, Any] | None = None  # what it has reported of where it stands
         self._trained = 0.0  # seconds since its last state with moments, in this process
         self._looks = self._states.looks
-        self._left: tuple[Recipe, Path] | None = None  # a checkpoint that is to be told next
+        self._left: tuple[CheckpointManifest, Path] | None = None  # a checkpoint that is to be told next
         self._ahead: Path | None = None  # the checkpoint at which it stands, if that is not loaded yet
         with working():
             pulse.begin()
@@ -166,7 +167,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         said = self._states.take_said()
         return {**result, "said": said} if said else dict(result)
 
-    def _look(self) -> tuple[Recipe, Path] | None:
+    def _look(self) -> tuple[CheckpointManifest, Path] | None:
         """For what was left of the next report."""
         if not self._looks:
             return None
@@ -200,7 +201,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     def load_checkpoint(self, checkpoint: str) -> None:
         """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""
         self._looks, self._ahead, self._told = self._states.looks, None, None
-        self._past = Recipe.read(Path(checkpoint))
+        self._past = CheckpointManifest.read(Path(checkpoint))
         self._epoch = pulse.epoch = self._past.epoch
         self._left = self._look()
         if self._left is None:  # else nobody needs the state of this one

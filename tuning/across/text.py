@@ -12,7 +12,7 @@ from trainables.wording import counted
 from tuning.across.shapes import Across, AcrossRow
 from tuning.across.words import chance_in_words, middle_in_words
 from tuning.comparison.digits import decimals_for
-from tuning.comparison.tables import INTERVAL, Line, Table
+from tuning.comparison.tables import INTERVAL, Line, TextTable
 from tuning.comparison.text import console_for, mappings, rich_table
 
 ACROSS_VERSION = 1  # of the JSON; moves when a key does
@@ -71,12 +71,12 @@ def heading(across: Across) -> str:
     return f"{counted(len(across.strategies), 'strategy', 'strategies')} over {counted(len(across.tasks), 'task')}"
 
 
-def across_tables(across: Across) -> list[Table]:
+def across_tables(across: Across) -> list[TextTable]:
     """The strategies over all tasks; each task; every pair."""
     return [_strategies(across), _tasks(across), _pairs(across)]
 
 
-def _strategies(across: Across) -> Table:
+def _strategies(across: Across) -> TextTable:
     above = f"above {', '.join(f'{share:g}' for share in SHARES)}"
     lines = (
         Line(
@@ -91,7 +91,7 @@ def _strategies(across: Across) -> Table:
         )
         for row in across.rows
     )
-    return Table(("strategy", "rank", "best in", f"middle {INTERVAL}", above, "device-s"), tuple(lines))
+    return TextTable(("strategy", "rank", "best in", f"middle {INTERVAL}", above, "device-s"), tuple(lines))
 
 
 def _shares(row: AcrossRow, across: Across) -> str:
@@ -101,7 +101,7 @@ def _shares(row: AcrossRow, across: Across) -> str:
     return ", ".join(f"{100 * row.profile[across.thresholds.index(share)]:.0f}" for share in SHARES) + " %"
 
 
-def _tasks(across: Across) -> Table:
+def _tasks(across: Across) -> TextTable:
     order = [across.strategies.index(row.strategy) for row in across.rows]
     lines = []
     for task in across.tasks:
@@ -112,10 +112,10 @@ def _tasks(across: Across) -> Table:
             level = "-" if task.normalised is None else f"{task.normalised[place]:.2f}"
             cells = (f"  {across.strategies[place]}", f"{task.means[place]:.{digits + 1}f}", f"{task.ranks[place]:g}")
             lines.append(Line((*cells, level, "")))
-    return Table(("task", "test, mean", "rank", "normalised", "seeds"), tuple(lines))
+    return TextTable(("task", "test, mean", "rank", "normalised", "seeds"), tuple(lines))
 
 
-def _pairs(across: Across) -> Table:
+def _pairs(across: Across) -> TextTable:
     lines = (
         Line(
             (
@@ -128,4 +128,4 @@ def _pairs(across: Across) -> Table:
         )
         for pair in across.pairs
     )
-    return Table(("pair", "tasks", f"P(A>B) {INTERVAL}", "p corr."), tuple(lines))
+    return TextTable(("pair", "tasks", f"P(A>B) {INTERVAL}", "p corr."), tuple(lines))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from cluster.nodes.tasks import alive, on_node
 from cluster.storage import StorageError
-from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checkpoints.storage import Storage
 from trainables.machine.shared_memory import SharedMemory
 
@@ -23,7 +23,7 @@ from trainables.machine.shared_memory import SharedMemory
 class Copy(NamedTuple):
     """One copy to make."""
 
-    recipe: Recipe
+    recipe: CheckpointManifest
     path: str  # of the checkpoint
     weights_only: bool
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checkpoints.storage import Storage
 from trainables.machine import clock
 from tuning.checkpoints.copier import Copy
@@ -21,7 +21,7 @@ class Kept(NamedTuple):
     epoch: float
     score: float  # higher is better
     path: str
-    recipe: Recipe | None  # None: a custom function's own checkpoint
+    recipe: CheckpointManifest | None  # None: a custom function's own checkpoint
     since: float  # on the monotonic clock
 
     @classmethod

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.nodes.tasks import alive, begun_on_node, on_node
-from trainables.checkpoints.manager import Keeping
-from trainables.checkpoints.manifest import Recipe, token_of
+from trainables.checkpoints.manifest import CheckpointManifest, token_of
+from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checkpoints.storage import Storage
 from trainables.lookup import is_training
 from trainables.machine.shared_memory import SharedMemory
@@ -52,7 +52,7 @@ class StudyStates:
         self._asked: set[tuple[str, bool]] = set()  # what the storage was asked for: once, for it may be far away
         self._copier = Copier(study, here, storage)
 
-    def arrived(self, recipe: Recipe) -> None:
+    def arrived(self, recipe: CheckpointManifest) -> None:
         """A slot has written the state of `recipe`."""
         if recipe.node is not None:
             self._in_memory[recipe.state] = recipe.node
@@ -117,7 +117,7 @@ class StudyStates:
         """
         self._copier.wait()
 
-    def strip(self, path: str, recipe: Recipe) -> None:
+    def strip(self, path: str, recipe: CheckpointManifest) -> None:
         """Leave of the copies what scoring needs, unless that is dear where they lie."""
         if self._storage.strip_early(path, recipe):
             self._durable.discard((recipe.token, False))
@@ -135,10 +135,10 @@ class StudyStates:
 @contextlib.contextmanager
 def open_states(
     spec: ExperimentSpec, plan: Plan, study: Path, storage: Storage, slots: int, left_in: str | None
-) -> Iterator[tuple[StudyStates | None, Keeping]]:
+) -> Iterator[tuple[StudyStates | None, CheckpointPolicy]]:
     """Where the states of a study are kept, for the driver and for the slots; the memory is emptied at the end.
 
-    `study` names it in shared memory; `left_in` is Tune's folder of it, if it is resumed. None and a `Keeping` without
+    `study` names it in shared memory; `left_in` is Tune's folder of it, if it is resumed. None and a `CheckpointPolicy` without
     a place where this node's memory cannot take them and for a function of the user's own, which keeps its checkpoints
     itself.
     """
@@ -148,7 +148,7 @@ def open_states(
     states = _opened(study, storage) if fits else None
     place = None if states is None else study
     try:
-        yield states, Keeping(place, plan.weights_only, *_moments(checkpoint), size or 0, storage, left_in)
+        yield states, CheckpointPolicy(place, plan.weights_only, *_moments(checkpoint), size or 0, storage, left_in)
     finally:
         if states is not None:
             states.close()

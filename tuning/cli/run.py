@@ -124,7 +124,7 @@ def run_spec(
         force, take_over, trust_fetched, fresh: see `run_experiment`.
         go_on: how its user resumes it, where that is not `tunefleet resume`.
     """
-    from tuning.errors import FailedAlike, Interrupted
+    from tuning.errors import Interrupted, RepeatedFailure
     from tuning.experiment import run_experiment
     from tuning.run_folder.folder import nothing_scored
     from tuning.spec.models import SPEC_FILE
@@ -142,7 +142,7 @@ def run_spec(
         if (spec.run_folder / SPEC_FILE).is_file():
             tell(f"interrupted; {next_step}")
         return INTERRUPTED
-    except FailedAlike as error:
+    except RepeatedFailure as error:
         anew = "with a corrected spec `tunefleet run` begins anew; " if nothing_scored(spec) else ""
         tell(
             f"{error}\n  {anew}where it was your code or your data, mend that and {next_step} (--force for other code)"

@@ -22,14 +22,14 @@ class Line(NamedTuple):
     emphasis: str = ""  # "bold", "dim", or none
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """A header and its lines."""
 
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
 
 
-def tables_of(comparison: Comparison) -> list[Table]:
+def tables_of(comparison: Comparison) -> list[TextTable]:
     """The strategies with their scores and costs; with several of them what it took, and every pair."""
     tables = [strategies_table(comparison)]
     if len(comparison.rows) > 1 and len((evidence := _evidence_table(comparison)).columns) > 1:
@@ -39,14 +39,14 @@ def tables_of(comparison: Comparison) -> list[Table]:
     return tables
 
 
-def strategies_table(comparison: Comparison) -> Table:
+def strategies_table(comparison: Comparison) -> TextTable:
     """A line per strategy, and one per seed where there are several: its median validation and mean test score."""
     lines = []
     for row in comparison.rows:
         lines.append(Line(_of_strategy(row), "bold" if row is comparison.best else ""))
         if len(row.studies) > 1:
             lines += (Line(_of_study(study), "dim") for study in row.studies)
-    return Table(("strategy", "validation", TEST, "device-s", "epochs", "done/stop/fail"), tuple(lines))
+    return TextTable(("strategy", "validation", TEST, "device-s", "epochs", "done/stop/fail"), tuple(lines))
 
 
 def _of_strategy(row: StrategyRow) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def _of_study(study: StudyRow) -> tuple[str, ...]:
     return f"  seed {study.seed}", validation, test, f"{study.device_seconds:,.0f}", f"{study.epochs:g}", ""
 
 
-def _evidence_table(comparison: Comparison) -> Table:
+def _evidence_table(comparison: Comparison) -> TextTable:
     """What it took to be as good as the target, mean ranks, confirmed scores, money: the columns that have anything."""
     ranks = {rank.strategy: f"{rank.mean:.2f}" for rank in comparison.ranks if len(rank.ranks) > 1}
     columns = {"strategy": [row.strategy for row in comparison.rows]}
@@ -85,7 +85,7 @@ def _evidence_table(comparison: Comparison) -> Table:
     if comparison.price is not None:
         heading = f"cost {comparison.price.currency}".rstrip()
         columns[heading] = [f"{row.money:,.2f}" for row in comparison.rows]
-    return Table(tuple(columns), tuple(Line(cells) for cells in zip(*columns.values(), strict=True)))
+    return TextTable(tuple(columns), tuple(Line(cells) for cells in zip(*columns.values(), strict=True)))
 
 
 def _worst_and_middle(row: StrategyRow) -> str:
@@ -114,9 +114,9 @@ def _confirmed(row: StrategyRow) -> str:
     return f"{confirmed:.4f} ({searched:.4f})"
 
 
-def _pairs_table(comparison: Comparison) -> Table:
+def _pairs_table(comparison: Comparison) -> TextTable:
     lines = (Line(_of_pair(pair), "bold" if pair.shown else "") for pair in comparison.pairs)
-    return Table(("pair", DIFFERENCE, "p corr.", "P(A>B)", "seeds", "can tell"), tuple(lines))
+    return TextTable(("pair", DIFFERENCE, "p corr.", "P(A>B)", "seeds", "can tell"), tuple(lines))
 
 
 def _of_pair(pair: Pair) -> tuple[str, ...]:

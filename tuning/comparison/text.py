@@ -15,7 +15,7 @@ import yaml
 
 from trainables.spec import TUNABLES, Value
 from trainables.user_trainer.suggested import asked_for
-from tuning.comparison.tables import INTERVAL, NUMBERS, Table, tables_of
+from tuning.comparison.tables import INTERVAL, NUMBERS, TextTable, tables_of
 from tuning.comparison.types import Chosen, Comparison, StrategyRow, StudyRow
 from tuning.outcome import Stretch
 from tuning.outcome.attributes import HP_SPACE
@@ -126,7 +126,7 @@ def _schedule(chosen: Chosen) -> list[str]:
     return [line(stretch) for stretch in chosen.schedule]
 
 
-def rich_table(table: Table) -> RichTable:
+def rich_table(table: TextTable) -> RichTable:
     """`table` for the terminal."""
     drawn = empty_table(*table.columns)
     for line in table.lines:

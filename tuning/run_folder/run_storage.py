@@ -29,7 +29,7 @@ STATES = "states"  # beside `STUDIES`: what trials would go on from, while a stu
 BUCKET_SNAPSHOT = 10.0  # seconds between two snapshots of Tune's at least: each uploads its files and the store
 
 
-class RunPlace(Protocol):
+class RunStorage(Protocol):
     """Of one experiment."""
 
     snapshot_seconds: float  # between two snapshots of Tune's, at least
@@ -47,7 +47,7 @@ class RunPlace(Protocol):
         """Return when what is recorded would survive this machine."""
 
 
-def place_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunPlace:
+def place_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunStorage:
     """Where the run of `spec` lies.
 
     Args:
@@ -74,7 +74,7 @@ def _in_bucket(bucket: RunBucket, study: str) -> BucketStorage:
 
 
 @contextmanager
-def held_place(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[RunPlace]:
+def held_place(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[RunStorage]:
     """Gives the place of the run of `spec`; in the block no other driver writes there, on this machine or another.
 
     Args:
@@ -103,19 +103,19 @@ class FolderPlace:
         self._folder = spec.run_folder
 
     def tune_folder(self, study: str) -> str:
-        """See `RunPlace`."""
+        """See `RunStorage`."""
         return str(self._folder / STUDIES / study)
 
     def storage(self, study: str) -> Storage:
-        """See `RunPlace`."""
+        """See `RunStorage`."""
         return FOLDERS
 
     def callbacks(self) -> list[Callback]:
-        """See `RunPlace`."""
+        """See `RunStorage`."""
         return []
 
     def save(self) -> None:
-        """See `RunPlace`."""
+        """See `RunStorage`."""
 
 
 class BucketPlace:
@@ -135,21 +135,21 @@ class BucketPlace:
         self._saved = (0, 0)  # time and size of the file
 
     def tune_folder(self, study: str) -> str:
-        """See `RunPlace`."""
+        """See `RunStorage`."""
         return _in_bucket(self._bucket, study).study
 
     def storage(self, study: str) -> Storage:
-        """See `RunPlace`."""
+        """See `RunStorage`."""
         return _in_bucket(self._bucket, study)
 
     def callbacks(self) -> list[Callback]:
-        """See `RunPlace`."""
+        """See `RunStorage`."""
         from tuning.run_folder.store_copies import StoreCopies
 
         return [StoreCopies(self)]
 
     def save(self) -> None:
-        """See `RunPlace`. Copies the store unless it is as it was.
+        """See `RunStorage`. Copies the store unless it is as it was.
 
         Raises:
             StorageError: the bucket cannot be written, another driver has taken the run over, or the store is damaged.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ray.exceptions import RayError
 
-from trainables.checkpoints.manifest import MOMENTS, Recipe
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest
 from trainables.checkpoints.replay import replay
 from trainables.checkpoints.storage import Storage
 from trainables.checksums import damage, write_checksums
@@ -40,7 +40,7 @@ from tuning.supervision.failures import Raised
 
 if TYPE_CHECKING:
     from cluster.session import Session
-    from tuning.run_folder.run_storage import RunPlace
+    from tuning.run_folder.run_storage import RunStorage
     from tuning.store.study_store import StudyStore, StudyWriter
 
 FOLDER = "confirmed"  # below the study's
@@ -61,7 +61,7 @@ class Kept(NamedTuple):
 
     storage: Storage
     path: str
-    recipe: Recipe
+    recipe: CheckpointManifest
 
     def put(self, weights: Path) -> None:
         """Copy them there."""
@@ -81,7 +81,7 @@ class Confirming:
     spec: ExperimentSpec
     study: StudyOutcome
     writer: StudyWriter
-    place: RunPlace
+    place: RunStorage
     seeds: tuple[int, ...]  # of its trainings
 
     def __post_init__(self) -> None:
@@ -111,7 +111,9 @@ class Confirming:
         """Where the weights of that training are, or will be."""
         schedule = next(one.schedule for one in self.candidates if one.rank == rank)
         name = study_name(self.study.strategy, self.study.seed)
-        recipe = Recipe(f"{rank}-{seed}", moments=False, node=None, segments=segments_of(schedule), bases=())
+        recipe = CheckpointManifest(
+            f"{rank}-{seed}", moments=False, node=None, segments=segments_of(schedule), bases=()
+        )
         return Kept(self.place.storage(name), f"{self.place.tune_folder(name)}/{FOLDER}/{rank}-{seed}", recipe)
 
     def record(self, confirmation: Confirmation) -> None:
@@ -134,7 +136,7 @@ class Confirming:
 
 
 def confirm_studies(
-    spec: ExperimentSpec, session: Session, store: StudyStore, place: RunPlace, say: Callable[[str], None]
+    spec: ExperimentSpec, session: Session, store: StudyStore, place: RunStorage, say: Callable[[str], None]
 ) -> None:
     """Train what is not confirmed yet of every finished study, then score the winners on the test split, unless `spec`
     is without, or they have been.

@@ -136,7 +136,7 @@ class _Begun(Generic[K]):
     lost: float = 0.0  # seconds in slots before
     deaths: int = 0
     nodes: int = 0
-    watchdog: watchdog.Hung | None = None  # killed for it, in this slot
+    hung: watchdog.Hung | None = None  # killed for it, in this slot
 
     def ended(self, value: Any = None, error: Exception | None = None) -> Ended[K]:
         return Ended(self.job.key, clock.monotonic() - self.since, self.lost, value, error)

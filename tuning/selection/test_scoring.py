@@ -28,7 +28,7 @@ from tuning.spec.models import ExperimentSpec, study_name
 
 if TYPE_CHECKING:
     from cluster.session import Session
-    from tuning.run_folder.run_storage import RunPlace
+    from tuning.run_folder.run_storage import RunStorage
     from tuning.store.study_store import StudyStore
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 
 def finish_studies(
-    spec: ExperimentSpec, session: Session, store: StudyStore, place: RunPlace, say: Callable[[str], None]
+    spec: ExperimentSpec, session: Session, store: StudyStore, place: RunStorage, say: Callable[[str], None]
 ) -> None:
     """Do what `spec` asks for after the searches: confirm and score, or score alone.
 
@@ -55,7 +55,7 @@ def finish_studies(
         score_studies(spec, session, store, place)
 
 
-def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, place: RunPlace) -> None:
+def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, place: RunStorage) -> None:
     """Score every finished study that has no test score yet, side by side on the cluster.
 
     A custom function keeps its data to itself, and a Trainer of the user's own may have no test rows (`test_dataset`):

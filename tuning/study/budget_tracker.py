@@ -14,7 +14,7 @@ from tuning.outcome import StudyOutcome
 HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
 
 
-class Spending:
+class BudgetTracker:
     """Counts what one study holds and trains.
 
     Args:

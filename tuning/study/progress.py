@@ -24,7 +24,7 @@ from trainables.machine import clock
 from trainables.reporting import Report
 from trainables.spec import Objective
 from tuning.outcome import TrialState, trial_name
-from tuning.study.budget_tracker import Spending
+from tuning.study.budget_tracker import BudgetTracker
 from tuning.study.notebook_display import NotebookDisplay
 from tuning.study.progress_state import ProgressState, Row, duration
 from tuning.supervision.failures import blanked, cause
@@ -67,10 +67,10 @@ class Progress(Callback):  # type: ignore[misc]
         epochs: float,
         objective: Objective,
         screen: Screen | None = None,
-        spending: Spending | None = None,
+        spending: BudgetTracker | None = None,
         told: dict[str, str] | None = None,
     ) -> None:
-        self._spending, self._told = spending or Spending(), {} if told is None else told
+        self._spending, self._told = spending or BudgetTracker(), {} if told is None else told
         self.study, self.seed, self.objective = study, seed, objective
         self._console = screen
         self._live: Live | NotebookDisplay | None = None

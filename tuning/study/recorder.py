@@ -18,12 +18,12 @@ from ray.tune import Callback
 from trainables.checkpoints.storage import FOLDERS, Storage
 from trainables.machine import clock
 from trainables.reporting import Report
-from tuning.errors import FailedAlike
+from tuning.errors import RepeatedFailure
 from tuning.outcome import Exploit, NodeLoss, TrialState
 from tuning.space import Space
 from tuning.spec.store_url import StoreError
 from tuning.store.study_log import LOST
-from tuning.study.budget_tracker import HEARTBEAT, Spending
+from tuning.study.budget_tracker import HEARTBEAT, BudgetTracker
 from tuning.supervision.failure_policy import failed_alike
 from tuning.supervision.failures import cause
 
@@ -54,17 +54,17 @@ class Recorder(Callback):  # type: ignore[misc]
         writer: StudyWriter,
         space: Space,
         storage: Storage = FOLDERS,
-        spending: Spending | None = None,
+        spending: BudgetTracker | None = None,
         alike: int | None = None,
     ) -> None:
-        self._spending = spending or Spending()
+        self._spending = spending or BudgetTracker()
         self._writer: StudyWriter | None = writer
         self._space, self._storage = space, storage
         self._distributions = space.to_optuna()
         self._exploits: list[tuple[str, Exploit]] = []
         self._failure: Exception | None = None
         self._most_alike = alike
-        self._alike: FailedAlike | None = None
+        self._alike: RepeatedFailure | None = None
         self._unsaved: frozenset[str] | None = None  # recorded, and in no snapshot of Tune's; None: not looked yet
         self._trials: Sequence[Trial] = ()  # that Tune knows
         self._beat = 0.0
@@ -208,7 +208,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def _look_for_alike(self, writer: StudyWriter) -> None:
         if self._most_alike and (one := failed_alike(writer.states(), self._most_alike)) is not None:
             writer.stopped_for_failures = True
-            self._alike = FailedAlike(one)
+            self._alike = RepeatedFailure(one)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The end of Tune's step: time, and failures that an earlier hook could not make heard."""

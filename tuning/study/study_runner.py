@@ -9,26 +9,26 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cluster.ray_compat.leaks import Leaks
-from trainables.checkpoints.manager import Keeping
+from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.lookup import is_training
 from trainables.tasks.summary import DataSummary
 from trainables.worker.slot import make_trainable
 from trainables.worker.team import builder, workers_for
 from tuning.checkpoints.keeper import CheckpointKeeper
 from tuning.checkpoints.study_states import open_states
-from tuning.errors import FailedAlike, Interrupted
+from tuning.errors import Interrupted, RepeatedFailure
 from tuning.run_folder.provenance import made_with
-from tuning.run_folder.run_storage import RunPlace
+from tuning.run_folder.run_storage import RunStorage
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore, StudyWriter
 from tuning.strategies import Plan
-from tuning.study.budget_tracker import Spending
+from tuning.study.budget_tracker import BudgetTracker
 from tuning.study.packing import sharing_record
 from tuning.study.progress import Progress
 from tuning.study.recorder import Recorder
 from tuning.study.resume import to_go_on_from
 from tuning.study.study import Study
-from tuning.supervision.controller import following
+from tuning.supervision.controller import use_controller
 from tuning.supervision.stopping import stopped_during
 from tuning.supervision.watchdog import heartbeat_of
 from tuning.tracking.tracking import Tracking
@@ -45,7 +45,7 @@ def run_studies(
     studies: Sequence[Study],
     session: Session,
     store: StudyStore,
-    place: RunPlace,
+    place: RunStorage,
     tracking: Tracking,
     *,
     data: DataSummary | None = None,
@@ -76,7 +76,7 @@ def run_study(
     study: Study,
     session: Session,
     store: StudyStore,
-    place: RunPlace,
+    place: RunStorage,
     tracking: Tracking,
     *,
     data: DataSummary | None = None,
@@ -106,7 +106,7 @@ def run_study(
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
-    spending = Spending(study.limit, session.slots, session.devices_per_trial, before, writer.cut_off)
+    spending = BudgetTracker(study.limit, session.slots, session.devices_per_trial, before, writer.cut_off)
     recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending, study.spec.alike_failures)
     objective, name = trial.objective, study.strategy.name
     drawn = Progress(name, study.seed, plan.trials, trial.epochs, objective, spending=spending, told=told)
@@ -132,7 +132,7 @@ def run_study(
                     _tune, study, session, folder, callbacks, concurrency, keeping, resume=resume, again=again
                 )
                 stack.enter_context(contextlib.closing(snapshots))
-                followed = following(
+                followed = use_controller(
                     record=recorder,
                     on_loss=recorder.record_loss,
                     limit=limit,
@@ -149,9 +149,9 @@ def run_study(
                     f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended}{planned} trials ended; "
                     "everything is kept"
                 )
-        except FailedAlike as error:
+        except RepeatedFailure as error:
             keeper.suspend()
-            raise FailedAlike(f"{study.strategy.name}, seed {study.seed}: {error}\n  all logs: {folder}") from None
+            raise RepeatedFailure(f"{study.strategy.name}, seed {study.seed}: {error}\n  all logs: {folder}") from None
         except Exception as error:
             keeper.suspend()
             if (failure := recorder.failure) is None or failure is error:
@@ -163,7 +163,7 @@ def run_study(
     place.save()
 
 
-def _limit(session: Session, plan: Plan, spending: Spending) -> Callable[[], int | None]:
+def _limit(session: Session, plan: Plan, spending: BudgetTracker) -> Callable[[], int | None]:
     """Tells how many trials the cluster takes now, also everybody else; None where that stays as it is: of a local Ray.
 
     A population keeps to it by itself; Tune is then told None. Now and then the nodes are looked at for `leaks`: Tune,
@@ -191,7 +191,7 @@ def _tune(
     folder: str,
     callbacks: list[Any],
     concurrency: int | None,
-    keeping: Keeping,
+    keeping: CheckpointPolicy,
     *,
     resume: bool,
     again: bool,

@@ -52,7 +52,7 @@ from tuning.supervision.full_disk import full_disk
 from tuning.supervision.retry import Retries
 from tuning.tune_compat import internals
 from tuning.tune_compat.snapshots import Snapshots, forget_restored
-from tuning.tune_compat.time_budget import TimeShare
+from tuning.tune_compat.time_budget import TimeBudget
 
 IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
 SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
@@ -81,7 +81,7 @@ class Record(Protocol):
 
 
 class Controller(TuneController):  # type: ignore[misc]
-    """Made by `tune.run` inside `following`.
+    """Made by `tune.run` inside `use_controller`.
 
     Args:
         record: asked at each of Tune's steps: a tenth of a second, or less.
@@ -121,7 +121,7 @@ class Controller(TuneController):  # type: ignore[misc]
         self._full: Exception | None = None  # a trial could not write to the storage
         self._watch = None if heartbeat is None else watchdog.Watch(heartbeat.seconds)
         self._hung: dict[str, watchdog.Hung] = {}  # by actor: killed for it
-        self._snapshot_time = TimeShare(SNAPSHOT_SHARE, SNAPSHOT_BURST)
+        self._snapshot_time = TimeBudget(SNAPSHOT_SHARE, SNAPSHOT_BURST)
         self._own = {*vars(self), "_own"}
         super().__init__(*arguments, **options)
         if self._unresumed is not None:
@@ -348,7 +348,7 @@ class Controller(TuneController):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def following(
+def use_controller(
     *,
     record: Record,
     on_loss: Callable[[NodeLoss], None],

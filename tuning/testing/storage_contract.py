@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.checkpoints.manifest import MOMENTS, RECIPE, SPARE, Recipe
+from trainables.checkpoints.manifest import MOMENTS, RECIPE, SPARE, CheckpointManifest
 from trainables.checkpoints.storage import Storage
 from trainables.checksums import DamagedCheckpoint
 from tuning.testing.rules import require, require_equal, require_refused
@@ -101,7 +101,7 @@ class StorageContract:
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
         """The slot's node had no shared memory: Tune has put the state there, with the recipe."""
-        recipe = Recipe.after(None, {}, 1, moments=True, node=None)
+        recipe = CheckpointManifest.after(None, {}, 1, moments=True, node=None)
         path = put_checkpoint(storage, study, DONOR, recipe, scratch, state=True)
         rule = "a state that Tune has put beside the recipe counts as its copy"
         require_equal(storage.holds(path, recipe, weights_only=False), True, rule, step="mend `holds`")
@@ -127,7 +127,7 @@ class StorageContract:
     def test_what_an_earlier_run_left_in_the_same_checkpoint_goes(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
-        old, new = (Recipe.after(None, {}, 1, moments=False, node=NODE) for _ in range(2))
+        old, new = (CheckpointManifest.after(None, {}, 1, moments=False, node=NODE) for _ in range(2))
         path = put_checkpoint(storage, study, TRIAL, old, scratch)
         storage.put(_state(scratch), path, old, weights_only=True)
         put_checkpoint(storage, study, TRIAL, new, scratch)
@@ -167,10 +167,10 @@ class StorageContract:
         path = put_checkpoint(storage, study, TRIAL, recipe, scratch)
         storage.write(f"{path}/{RECIPE}", b"damaged")
         rule = "a damaged recipe is read from the copy beside it"
-        require_equal(storage.recipe(path), recipe, rule, step="read by `Recipe.found`")
+        require_equal(storage.recipe(path), recipe, rule, step="read by `CheckpointManifest.found`")
         storage.write(f"{path}/{SPARE}", b"damaged")
         rule = "a recipe of which both copies are damaged is refused, and its place named"
-        with require_refused(DamagedCheckpoint, RECIPE, rule, step="read by `Recipe.found`"):
+        with require_refused(DamagedCheckpoint, RECIPE, rule, step="read by `CheckpointManifest.found`"):
             storage.recipe(path)
 
     def test_the_checkpoints_of_a_trial_come_in_order(self, storage: Storage, study: str, scratch: Path) -> None:
@@ -223,7 +223,14 @@ class StorageContract:
 
 
 def put_checkpoint(
-    storage: Storage, study: str, trial: str, recipe: Recipe, scratch: Path, *, number: int = 1, state: bool = False
+    storage: Storage,
+    study: str,
+    trial: str,
+    recipe: CheckpointManifest,
+    scratch: Path,
+    *,
+    number: int = 1,
+    state: bool = False,
 ) -> str:
     """Put a checkpoint on the storage as Tune does; returns its path.
 
@@ -243,9 +250,9 @@ def put_checkpoint(
     return path
 
 
-def _recipe() -> Recipe:
+def _recipe() -> CheckpointManifest:
     """Of a state with moments, which lies in the memory of a node."""
-    return Recipe.after(None, {}, 1, moments=True, node=NODE)
+    return CheckpointManifest.after(None, {}, 1, moments=True, node=NODE)
 
 
 def _folder(scratch: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainables.machine import clock
 
 
-class TimeShare:
+class TimeBudget:
     """Earned as time goes by, and spent.
 
     Args:

@@ -40,7 +40,7 @@ ASKING_SECONDS = 10.0  # for a launcher to say what it wants, all of it
 IDLE_SECONDS = 60.0  # of a template without a worker
 
 
-class Told(NamedTuple):
+class ForkConfig(NamedTuple):
     """By whoever starts this program."""
 
     early: list[str]  # modules that the base imports
@@ -255,10 +255,10 @@ class Parent(abc.ABC):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-class Base(Parent):
+class Zygote(Parent):
     """Hands each request on to the template of its job."""
 
-    def __init__(self, listening: socket.socket, told: Told, own: list[str]) -> None:
+    def __init__(self, listening: socket.socket, told: ForkConfig, own: list[str]) -> None:
         super().__init__()
         self._listening, self._own = listening, own
         self._spare = os.open(os.devnull, os.O_RDONLY)  # given up for a moment where there is no descriptor left
@@ -415,7 +415,7 @@ def _written(file: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-class Template(Parent):
+class JobZygote(Parent):
     """Forks a worker for each launcher that the base hands on, and tells it how the worker ended."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -543,13 +543,13 @@ def main() -> None:
     """The base; a template; a worker."""
     del sys.path[0]  # the folder of this file, whose modules are no top-level ones
     _, fd, place, last = sys.argv
-    told, own = Told(*json.loads(last)), folders(os.environ.get("PYTHONPATH"))
+    told, own = ForkConfig(*json.loads(last)), folders(os.environ.get("PYTHONPATH"))
     # Ctrl-C is the driver's; workers get this from their raylet.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     import_all(told.early, told.paths)
     os.write(sys.stdout.fileno(), b".")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on
-    born = Base(socket.socket(fileno=int(fd)), told, own).serve()
+    born = Zygote(socket.socket(fileno=int(fd)), told, own).serve()
     if born is None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place)
@@ -557,7 +557,7 @@ def main() -> None:
     first, control = born
     os.environ.update({name: first.environment.get(name, "") for name in OF_THE_JOB})
     import_all(told.late, [*(folder for folder in first.folders if folder not in own), *told.paths])
-    request = Template(control).serve()
+    request = JobZygote(control).serve()
     if request is not None:
         request.become(own)
 

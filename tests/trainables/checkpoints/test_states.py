@@ -19,8 +19,9 @@ import pytest
 from tests.support.disks import NoDisk, fill, small_disk
 from tests.support.slots import CURVE, A, B, DrivenSlot, saved, state_of
 from tests.support.watch import Watch
-from trainables.checkpoints.manager import Keeping, States, make_again, scorable
-from trainables.checkpoints.manifest import MOMENTS, RECIPE, SPARE, Recipe, full, weights
+from trainables.checkpoints.manager import CheckpointManager, make_again, scorable
+from trainables.checkpoints.manifest import MOMENTS, RECIPE, SPARE, CheckpointManifest, full, weights
+from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checkpoints.storage import FOLDERS
 from trainables.finetune.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
@@ -45,7 +46,7 @@ def study(tmp_path: Path) -> Iterator[Path]:
     SharedMemory(tmp_path / "study").remove()
 
 
-def clone(study: Path, spec: FineTuneSpec, keeping: Keeping) -> tuple[DrivenSlot, Path]:
+def clone(study: Path, spec: FineTuneSpec, keeping: CheckpointPolicy) -> tuple[DrivenSlot, Path]:
     """One that took over A's state of the first epoch and went on with B; and its checkpoint of the second epoch."""
     donor = DrivenSlot(A, keeping, spec, FineTuning)
     donor.step()
@@ -58,20 +59,20 @@ def clone(study: Path, spec: FineTuneSpec, keeping: Keeping) -> tuple[DrivenSlot
 
 @pytest.mark.unit
 def test_a_checkpoint_holds_its_recipe_and_the_state_lies_in_shared_memory(study: Path) -> None:
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study))
+    slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     slot.step()
     folder = saved(slot, study, "a", 0)
-    recipe = Recipe.read(folder)
+    recipe = CheckpointManifest.read(folder)
     assert sorted(path.name for path in folder.iterdir()) == [RECIPE, SPARE]
     assert SharedMemory(study).names() == {full(recipe.token)}
-    other = DrivenSlot({"learning_rate": 1e-4}, Keeping(study))
+    other = DrivenSlot({"learning_rate": 1e-4}, CheckpointPolicy(study))
     other.load_checkpoint(str(folder))
     assert (other.training.epoch, other.training.progress) == (slot.training.epoch, slot.training.progress)
 
 
 @pytest.mark.unit
 def test_a_state_that_is_lost_is_made_again_bit_for_bit_across_an_exploit(study: Path, small: FineTuneSpec) -> None:
-    keeping = Keeping(study)
+    keeping = CheckpointPolicy(study)
     member, folder = clone(study, small, keeping)
     then = state_of(member)
     undisturbed = member.to_the_end()  # now: the random state is the process's
@@ -87,10 +88,10 @@ def test_a_state_that_is_lost_is_made_again_bit_for_bit_across_an_exploit(study:
 def test_making_again_begins_at_the_newest_state_that_is_left(
     study: Path, small: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeping = Keeping(study)
+    keeping = CheckpointPolicy(study)
     member, folder = clone(study, small, keeping)
     then = state_of(member)
-    recipe = Recipe.read(folder)
+    recipe = CheckpointManifest.read(folder)
     donors, own = recipe.bases
     shutil.copytree(
         SharedMemory(study).folder / full(donors.token), study / "donor/checkpoint_000000" / full(donors.token)
@@ -109,11 +110,11 @@ def test_making_again_begins_at_the_newest_state_that_is_left(
 def test_weights_alone_are_scored_as_they_were_and_made_again_to_go_on(
     study: Path, small: FineTuneSpec, tmp_path: Path, kept: str
 ) -> None:
-    keeping = Keeping(study, weights_only=True)
+    keeping = CheckpointPolicy(study, weights_only=True)
     slot = DrivenSlot(A, keeping, small, FineTuning)
     metrics = slot.step()["metrics"]
     folder = saved(slot, study, "a", 0)
-    recipe = Recipe.read(folder)
+    recipe = CheckpointManifest.read(folder)
     undisturbed = slot.to_the_end()
     place = SharedMemory(study).find(weights(recipe.token))
     assert place is not None
@@ -134,11 +135,11 @@ def test_weights_alone_are_scored_as_they_were_and_made_again_to_go_on(
 
 @pytest.mark.unit
 def test_moments_are_written_once_in_so_many_epochs(study: Path) -> None:
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study, weights_only=True, every_epochs=2))
+    slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study, weights_only=True, every_epochs=2))
     found = []
     for number in range(4):
         slot.step()
-        found.append(Recipe.read(saved(slot, study, "a", number)))
+        found.append(CheckpointManifest.read(saved(slot, study, "a", number)))
     assert [recipe.moments for recipe in found] == [False, True, False, True]
     assert [[base.epoch for base in recipe.bases] for recipe in found] == [[], [2], [2], [2, 4]]
 
@@ -147,41 +148,41 @@ def test_moments_are_written_once_in_so_many_epochs(study: Path) -> None:
 def test_a_trial_that_has_trained_for_long_writes_moments_unless_it_has_ended(study: Path) -> None:
     params = {"learning_rate": 1e-3, "model.seconds_per_epoch": 40.0}
     with clock.use(Watch()):
-        slot = DrivenSlot(params, Keeping(study, weights_only=True, every_seconds=60))
+        slot = DrivenSlot(params, CheckpointPolicy(study, weights_only=True, every_seconds=60))
         found = []
         for number in range(4):
             slot.step()
-            found.append(Recipe.read(saved(slot, study, "a", number)))
+            found.append(CheckpointManifest.read(saved(slot, study, "a", number)))
         assert [recipe.moments for recipe in found] == [False, True, False, False]
-        slot = DrivenSlot(params, Keeping(study, weights_only=True, every_seconds=0))
+        slot = DrivenSlot(params, CheckpointPolicy(study, weights_only=True, every_seconds=0))
         for _ in range(4):
             slot.step()
-        assert not Recipe.read(saved(slot, study, "b", 0)).moments
+        assert not CheckpointManifest.read(saved(slot, study, "b", 0)).moments
 
 
 @pytest.mark.unit
 def test_without_room_in_memory_the_state_lies_beside_its_recipe(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study, state_bytes=2**62))
+    slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study, state_bytes=2**62))
     slot.step()
     folder = saved(slot, study, "a", 0)
-    recipe = Recipe.read(folder)
+    recipe = CheckpointManifest.read(folder)
     assert recipe.node is None
     assert (folder / full(recipe.token) / "curve.json").is_file()
     assert SharedMemory(study).names() == set()
-    heir = DrivenSlot({"learning_rate": 1e-3}, Keeping(study))
+    heir = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     heir.load_checkpoint(str(folder))
     assert heir.training.progress == slot.training.progress
 
 
 @pytest.mark.unit
 def test_an_exploit_without_training_after_it_adds_nothing_to_what_is_made_again(tmp_path: Path, study: Path) -> None:
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study, weights_only=True))
+    slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study, weights_only=True))
     slot.step()
     donated = saved(slot, study, "a", 0)
-    member = DrivenSlot({"learning_rate": 1e-5}, Keeping(study, weights_only=True))
+    member = DrivenSlot({"learning_rate": 1e-5}, CheckpointPolicy(study, weights_only=True))
     member.load_checkpoint(str(donated))
     folder = saved(member, study, "b", 0)
-    place = make_again(Recipe.read(folder), folder, LearningCurve, CURVE, tmp_path)
+    place = make_again(CheckpointManifest.read(folder), folder, LearningCurve, CURVE, tmp_path)
     again = LearningCurve({"learning_rate": 1e-5}, CURVE)
     again.restore(place)
     assert (again.epoch, again.progress) == (slot.training.epoch, slot.training.progress)
@@ -246,17 +247,17 @@ def test_the_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pyt
     (tmp_path / f"tunefleet-{os.getuid()}").mkdir(mode=0o755)
     with pytest.raises(PermissionError, match="is not a folder that only user"):
         SharedMemory(tmp_path / "study")
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(tmp_path / "study"))  # goes on, and says so in its log
+    slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(tmp_path / "study"))  # goes on, and says so in its log
     slot.step()
-    assert Recipe.read(saved(slot, tmp_path / "study", "a", 0)).node is None
+    assert CheckpointManifest.read(saved(slot, tmp_path / "study", "a", 0)).node is None
 
 
 @pytest.mark.unit
 def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_there(study: Path) -> None:
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study))
+    slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     slot.step()
     folder = saved(slot, study, "a", 0)
-    recipe = replace(Recipe.read(folder), node="there")
+    recipe = replace(CheckpointManifest.read(folder), node="there")
     recipe.write(folder)
     place = SharedMemory(study).folder / recipe.state
     away = shutil.move(place, study / "another machine")  # which this one cannot look into
@@ -274,20 +275,20 @@ def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_t
         raise AssertionError("the state is made again")
 
     heir = LearningCurve({"learning_rate": 1e-3}, CURVE)
-    States(Keeping(study), never, CURVE, others).load(recipe, folder, heir)
+    CheckpointManager(CheckpointPolicy(study), never, CURVE, others).load(recipe, folder, heir)
     assert heir.progress == slot.training.progress
     assert looks == 4
 
 
 @pytest.mark.unit
 def test_a_state_on_a_node_that_is_lost_is_not_waited_for_but_made_again(study: Path) -> None:
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study))
+    slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     slot.step()
     folder = saved(slot, study, "a", 0)
-    recipe = replace(Recipe.read(folder), node="there")
+    recipe = replace(CheckpointManifest.read(folder), node="there")
     SharedMemory(study).drop(recipe.state)
     heir = LearningCurve({"learning_rate": 1e-3}, CURVE)
-    states = States(Keeping(study), LearningCurve, CURVE, others=set)
+    states = CheckpointManager(CheckpointPolicy(study), LearningCurve, CURVE, others=set)
     states.load(recipe, folder, heir)
     assert (heir.epoch, heir.progress) == (slot.training.epoch, slot.training.progress)
     assert [line.partition(" is ")[2] for line in states.take_said()] == []
@@ -336,17 +337,17 @@ def test_memory_that_turns_out_to_be_full_fails_no_trial_and_is_told_once(
 ) -> None:
     made = {"write": staticmethod(writer), "meets": SharedMemory(study).folder}
     training = type("Meets", (MeetsFullMemory,), made)
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study), training=training)
+    slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study), training=training)
     told = []
     for number in range(3):
         told += slot.step().get("said", [])
         folder = saved(slot, study, "a", number)
-        recipe = Recipe.read(folder)
+        recipe = CheckpointManifest.read(folder)
         assert recipe.node is None
         assert (folder / full(recipe.token) / "curve.json").is_file()
         assert list(SharedMemory(study).folder.iterdir()) == []
     assert ["has no room for a state: states go straight to the storage" in line for line in told] == [True]
-    heir = DrivenSlot({"learning_rate": 1e-3}, Keeping(study))
+    heir = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     heir.load_checkpoint(str(folder))
     assert heir.training.progress == slot.training.progress
 
@@ -371,7 +372,9 @@ def test_an_error_that_has_to_do_with_no_disk_is_not_taken_for_a_full_one(study:
         raise RuntimeError("shapes do not fit")
 
     made = {"write": staticmethod(broken), "meets": SharedMemory(study).folder}
-    slot = DrivenSlot({"learning_rate": 1e-3}, Keeping(study), training=type("Meets", (MeetsFullMemory,), made))
+    slot = DrivenSlot(
+        {"learning_rate": 1e-3}, CheckpointPolicy(study), training=type("Meets", (MeetsFullMemory,), made)
+    )
     slot.step()
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         saved(slot, study, "a", 0)
@@ -386,9 +389,9 @@ def test_a_model_whose_size_was_unknown_is_measured_before_its_first_state(
     assert size is not None
     monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size))
     for weights_only, in_memory in ((False, False), (True, True)):  # with moments it takes three times as much
-        slot = DrivenSlot(A, Keeping(study, weights_only=weights_only), small, FineTuning)
+        slot = DrivenSlot(A, CheckpointPolicy(study, weights_only=weights_only), small, FineTuning)
         slot.step()
-        recipe = Recipe.read(saved(slot, study, f"{weights_only}", 0))
+        recipe = CheckpointManifest.read(saved(slot, study, f"{weights_only}", 0))
         assert (recipe.node is not None) is in_memory
 
 
@@ -419,16 +422,16 @@ def test_trials_go_on_where_shared_memory_is_a_disk_of_little_room(
             pytest.skip(f"no file system can be mounted here: {problem}")
         monkeypatch.setattr(shared_memory, "ROOT", memory)
         kind = type("Fills", (FillsMemory,), {"memory": memory}) if case.endswith("written") else FineTuning
-        slot = DrivenSlot(A, Keeping(tmp_path / "study"), small, kind)
+        slot = DrivenSlot(A, CheckpointPolicy(tmp_path / "study"), small, kind)
         slot.step()
         if case == "filled before":
-            assert Recipe.read(saved(slot, tmp_path / "study", "a", 0)).node is not None
+            assert CheckpointManifest.read(saved(slot, tmp_path / "study", "a", 0)).node is not None
             fill(memory)
         folder = saved(slot, tmp_path / "study", "a", 1)
-        assert Recipe.read(folder).node is None
+        assert CheckpointManifest.read(folder).node is None
         then = state_of(slot)
         (line,) = slot.step()["said"]
         assert str(memory) in line
-        heir = DrivenSlot(A, Keeping(tmp_path / "study"), small, FineTuning)
+        heir = DrivenSlot(A, CheckpointPolicy(tmp_path / "study"), small, FineTuning)
         heir.load_checkpoint(str(folder))
         assert state_of(heir) == then

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from trainables.data.cache_folder import StoreError, store_folder, store_limit
+from trainables.data.cache_folder import CacheError, store_folder, store_limit
 from trainables.data.dataset_cache import Content, TokenStore
 from trainables.machine.disk import lock
 
@@ -330,7 +330,7 @@ def test_the_folders_are_closed_to_other_users(store: TokenStore) -> None:
 @pytest.mark.unit
 def test_a_place_that_cannot_be_written_says_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"TUNEFLEET_CACHE: .*cannot hold the tokenised data: .*; set TUNEFLEET_CACHE"):
+    with pytest.raises(CacheError, match=r"TUNEFLEET_CACHE: .*cannot hold the tokenised data: .*; set TUNEFLEET_CACHE"):
         TokenStore(tmp_path / "file" / "cache", LARGE)
 
 
@@ -346,18 +346,18 @@ def test_a_folder_that_another_account_has_made_is_refused(
     rule = (
         rf"{folder / place} belongs to another account \(uid 65534\), .*; set TUNEFLEET_CACHE to a folder of your own"
     )
-    with pytest.raises(StoreError, match=rule):
+    with pytest.raises(CacheError, match=rule):
         TokenStore(folder, LARGE)
     monkeypatch.setenv("TUNEFLEET_CACHE", str(folder))
     if place == ".":
-        with pytest.raises(StoreError, match=rule):
+        with pytest.raises(CacheError, match=rule):
             store_folder()
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "mine")
     (tmp_path / "mine").mkdir()
     TokenStore(link, LARGE)  # one's own, to a larger disk
     os.chown(link, 65534, 65534, follow_symlinks=False)
-    with pytest.raises(StoreError, match=rf"{link} belongs to another account"):  # it leads somebody into his own files
+    with pytest.raises(CacheError, match=rf"{link} belongs to another account"):  # it leads somebody into his own files
         TokenStore(link, LARGE)
 
 
@@ -366,12 +366,12 @@ def test_a_folder_that_all_can_write_into_is_refused_and_a_sticky_one_is_not(tmp
     folder = tmp_path / "cache"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(StoreError, match=rf"every account can write into {folder} \(mode 0777\); `chmod o-w {folder}`"):
+    with pytest.raises(CacheError, match=rf"every account can write into {folder} \(mode 0777\); `chmod o-w {folder}`"):
         TokenStore(folder, LARGE)
     folder.chmod(0o1777)  # as /tmp is: what lies in it is its owner's
     TokenStore(folder, LARGE)
     (folder / "tokens").chmod(0o777)
-    with pytest.raises(StoreError, match=r"every account can write into .*tokens"):
+    with pytest.raises(CacheError, match=r"every account can write into .*tokens"):
         TokenStore(folder, LARGE)
 
 
@@ -380,7 +380,7 @@ def test_a_link_in_the_place_of_the_tokens_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "tokens").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError, match=r"tokens is a symbolic link, .*; remove the link"):
+    with pytest.raises(CacheError, match=r"tokens is a symbolic link, .*; remove the link"):
         TokenStore(tmp_path / "cache", LARGE)
 
 
@@ -399,7 +399,7 @@ def test_the_place_is_the_variables_then_the_users_cache(monkeypatch: pytest.Mon
 @pytest.mark.unit
 def test_a_relative_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE", "tokens")
-    with pytest.raises(StoreError, match="TUNEFLEET_CACHE: 'tokens': must be an absolute path"):
+    with pytest.raises(CacheError, match="TUNEFLEET_CACHE: 'tokens': must be an absolute path"):
         store_folder()
 
 
@@ -414,5 +414,5 @@ def test_the_limit_is_read_in_gigabytes(monkeypatch: pytest.MonkeyPatch, text: s
 @pytest.mark.parametrize("text", ["20GB", "0", "-1", "nan", "inf"])
 def test_a_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE_GB", text)
-    with pytest.raises(StoreError, match=f"TUNEFLEET_CACHE_GB: '{text}': must be a number of gigabytes above 0; set"):
+    with pytest.raises(CacheError, match=f"TUNEFLEET_CACHE_GB: '{text}': must be a number of gigabytes above 0; set"):
         store_limit()

@@ -16,8 +16,8 @@ import pytest
 from tests.support.slots import A, B, DrivenSlot
 from tests.support.watch import Watch
 from trainables import report
-from trainables.checkpoints.manager import Keeping
-from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.manifest import CheckpointManifest
+from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.finetune.finetune import FineTuning
 from trainables.learning_curve import LearningCurve
 from trainables.machine import clock
@@ -45,7 +45,7 @@ class Killed:
 
     def __init__(self, folder: Path, epochs: int, params: dict[str, Any]) -> None:
         self.folder, self.params = folder, params
-        first = self.slot(Keeping())
+        first = self.slot(CheckpointPolicy())
         self.told = []
         for number in range(epochs):
             self.told.append(first.step())
@@ -53,11 +53,11 @@ class Killed:
             place.mkdir(parents=True)
             first.save_checkpoint(str(place))
 
-    def slot(self, keeping: Keeping, **changed: Any) -> DrivenSlot:
+    def slot(self, keeping: CheckpointPolicy, **changed: Any) -> DrivenSlot:
         return curve_slot({**self.params, **changed}, training=Counted, keeping=keeping, trial="a")
 
     def resumed(self, **changed: Any) -> DrivenSlot:
-        return self.slot(Keeping(left_in=str(self.folder / "study")), **changed)
+        return self.slot(CheckpointPolicy(left_in=str(self.folder / "study")), **changed)
 
 
 class Counted(LearningCurve):
@@ -80,8 +80,8 @@ def test_what_a_killed_driver_has_left_is_told_again_as_it_was_and_not_computed(
     again = tmp_path / "again"
     again.mkdir()
     slot.save_checkpoint(str(again))
-    left = Recipe.read(tmp_path / "study" / "a" / "checkpoint_000001")
-    assert Recipe.read(again) == left  # under its token, by which its state is found
+    left = CheckpointManifest.read(tmp_path / "study" / "a" / "checkpoint_000001")
+    assert CheckpointManifest.read(again) == left  # under its token, by which its state is found
     third = slot.step()
     assert third["epoch"] == 3
     assert slot.training.computed == [2.0]
@@ -157,7 +157,7 @@ def test_it_is_told_from_the_checkpoint_on_that_tune_knows(tmp_path: Path) -> No
 @pytest.mark.unit
 def test_what_was_left_with_other_values_or_by_a_run_before_is_let_be(tmp_path: Path) -> None:
     killed = Killed(tmp_path, 2, {"learning_rate": 1e-4})
-    for slot in (killed.resumed(learning_rate=2e-4), killed.slot(Keeping())):
+    for slot in (killed.resumed(learning_rate=2e-4), killed.slot(CheckpointPolicy())):
         assert slot.step()["reported_at"] > killed.told[-1]["reported_at"]
         assert slot.training.computed == [0.0]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import report, study, trial
-from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checksums import write_checksums
 from tuning.checkpoints.keeper import CheckpointKeeper
 from tuning.outcome import TrialOutcome, TrialState
@@ -206,7 +206,7 @@ def with_recipes(folder: Path, scores: list[float]) -> TrialOutcome:
     """As `recorded`; a slot has written them."""
     outcome = recorded(folder, 0, scores)
     for epoch, path in outcome.checkpoints.items():
-        Recipe.after(None, {"learning_rate": 1e-3}, epoch, moments=False, node=None).write(Path(path))
+        CheckpointManifest.after(None, {"learning_rate": 1e-3}, epoch, moments=False, node=None).write(Path(path))
     return outcome
 
 

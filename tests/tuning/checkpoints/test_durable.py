@@ -15,7 +15,7 @@ from cluster.nodes.tasks import on_node
 from cluster.storage import StorageError
 from tests.support.outcomes import study as study_of
 from tests.support.watch import Watch
-from trainables.checkpoints.manifest import MOMENTS, Recipe, full, weights
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full, weights
 from trainables.checkpoints.storage import FOLDERS, FolderStorage, Storage
 from trainables.machine import clock
 from trainables.machine.shared_memory import ROOT, SharedMemory
@@ -50,13 +50,13 @@ class Run:
         self.states = StudyStates(folder, HERE, self.storage)
         self.keeper = CheckpointKeeper(study_of("grid", []), None, lambda *told: None, self.states, keep_best)
         self.trials: dict[str, Any] = {}
-        self.past: dict[str, Recipe] = {}
+        self.past: dict[str, CheckpointManifest] = {}
 
-    def report(self, trial_id: str, epoch: int, accuracy: float, *, settled: bool = True) -> Recipe:
+    def report(self, trial_id: str, epoch: int, accuracy: float, *, settled: bool = True) -> CheckpointManifest:
         fresh = SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None, is_finished=lambda: False)
         trial = self.trials.setdefault(trial_id, fresh)
         trial.last_result = {"epoch": epoch, "metrics": {"accuracy": accuracy}}
-        recipe = Recipe.after(self.past.get(trial_id), {}, epoch, moments=not self._weights_only, node=HERE)
+        recipe = CheckpointManifest.after(self.past.get(trial_id), {}, epoch, moments=not self._weights_only, node=HERE)
         self.past[trial_id] = recipe
         self.memory.put(recipe.state, lambda place: write(place, recipe))
         path = self.folder / trial_id / f"checkpoint_{epoch:06d}"
@@ -92,7 +92,7 @@ class Run:
         return {path.name for path in self.folder.glob("*/checkpoint_*/*") if path.is_dir()}
 
 
-def write(place: Path, recipe: Recipe) -> None:
+def write(place: Path, recipe: CheckpointManifest) -> None:
     (place / "weights").write_text(recipe.token)
     if recipe.moments:
         (place / MOMENTS).write_text(recipe.token)
@@ -221,7 +221,7 @@ def test_at_the_end_the_best_weights_stay_without_moments(members: Run) -> None:
 def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(members: Run) -> None:
     members.report("a", 1, 0.9)
     place = members.folder / "a" / "checkpoint_000002"
-    recipe = Recipe.after(None, {}, 2, moments=True, node=HERE)
+    recipe = CheckpointManifest.after(None, {}, 2, moments=True, node=HERE)
     members.memory.put(recipe.state, lambda folder: write(folder, recipe))
     members.states.arrived(recipe)
     with pytest.raises(StorageError, match=r"cluster.storage: .*cannot be copied .*go on with `tunefleet resume`"):
@@ -234,7 +234,7 @@ def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(membe
 def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> None:
     memory, storage = SharedMemory(tmp_path), SlowStorage()
     copier = Copier(tmp_path, HERE, storage)
-    recipes = [Recipe.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2, 3)]
+    recipes = [CheckpointManifest.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2, 3)]
     for recipe in recipes:
         memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
     under_way, old, new = (Copy(recipe, str(tmp_path), weights_only=False) for recipe in recipes)
@@ -266,7 +266,7 @@ def test_a_node_whose_copy_hangs_holds_up_no_other(tmp_path: Path) -> None:
 
     memory, disk = SharedMemory(tmp_path), Disk()
     copier = Copier(tmp_path, HERE, disk)
-    recipes = {node: Recipe.after(None, {}, 1, moments=True, node=node) for node in ("far", HERE)}
+    recipes = {node: CheckpointManifest.after(None, {}, 1, moments=True, node=node) for node in ("far", HERE)}
     for recipe in recipes.values():
         memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
     copier.want([Copy(recipe, node, weights_only=False) for node, recipe in recipes.items()])
@@ -287,7 +287,9 @@ def test_a_node_whose_copy_hangs_holds_up_no_other(tmp_path: Path) -> None:
 @pytest.mark.unit
 def test_a_state_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
     copier = Copier(tmp_path, HERE, FOLDERS)
-    lost = Copy(Recipe.after(None, {}, 1, moments=True, node="a node of before"), str(tmp_path), weights_only=False)
+    lost = Copy(
+        CheckpointManifest.after(None, {}, 1, moments=True, node="a node of before"), str(tmp_path), weights_only=False
+    )
     copier.want([lost])
     copier.wait()
     copier.close()
@@ -302,11 +304,11 @@ def test_a_state_on_another_node_is_copied_there_and_its_errors_are_told_here(
     import ray
 
     node = str(ray.get_runtime_context().get_node_id())
-    memory, recipe = SharedMemory(tmp_path), Recipe.after(None, {}, 1, moments=True, node=node)
+    memory, recipe = SharedMemory(tmp_path), CheckpointManifest.after(None, {}, 1, moments=True, node=node)
     memory.put(recipe.state, lambda place: write(place, recipe))
-    lost = Recipe.after(None, {}, 1, moments=True, node=node)
+    lost = CheckpointManifest.after(None, {}, 1, moments=True, node=node)
 
-    def copy(path: Path, recipe: Recipe = recipe, node: str = node) -> Any:
+    def copy(path: Path, recipe: CheckpointManifest = recipe, node: str = node) -> Any:
         return on_node(node, make_copy, tmp_path, FOLDERS, Copy(recipe, str(path), weights_only=False))
 
     assert copy(tmp_path)

@@ -29,8 +29,9 @@ from tests.support.specs import curve_experiment
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from tests.support.user_trainers import rows
 from trainables.checkpoints.bucket import COMPLETE
-from trainables.checkpoints.manager import Keeping, scorable
-from trainables.checkpoints.manifest import RECIPE, SPARE, Recipe, weights
+from trainables.checkpoints.manager import scorable
+from trainables.checkpoints.manifest import RECIPE, SPARE, CheckpointManifest, weights
+from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checksums import CHECKSUMS
 from trainables.errors import InputError
 from trainables.finetune.finetune import FineTuning
@@ -164,11 +165,11 @@ def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     spec = tiny_spec.model_copy(update={"data": tiny_spec.data.model_copy(update={"subset": subset})})
     storage, tune = s3_storage(bucket)
     study = tmp_path / "study"
-    keeping = Keeping(study, storage=storage)
+    keeping = CheckpointPolicy(study, storage=storage)
     donor = DrivenSlot(A, keeping, spec, FineTuning)
     scores = donor.step()["metrics"]
     folder = saved(donor, study, "donor", 0)  # as Tune would download it
-    then, recipe = state_of(donor), Recipe.read(folder)
+    then, recipe = state_of(donor), CheckpointManifest.read(folder)
     (scratch := tmp_path / "scratch").mkdir()
     path = put_checkpoint(storage, tune, "donor", recipe, scratch)
     source = SharedMemory(study).find(recipe.state)

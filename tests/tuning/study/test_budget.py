@@ -15,7 +15,7 @@ from tuning.budget import BudgetSpec, Limit
 from tuning.cli.main import main
 from tuning.errors import RunFolderError
 from tuning.run_folder.folder import claim_run_folder
-from tuning.study.budget_tracker import HEARTBEAT, Spending
+from tuning.study.budget_tracker import HEARTBEAT, BudgetTracker
 from tuning.testing.simulated_ray import simulated_ray
 
 pytestmark = pytest.mark.unit
@@ -71,14 +71,14 @@ def test_a_resume_with_another_limit_is_refused_and_with_another_price_is_not(tm
 def test_spending_goes_on_where_earlier_runs_ended() -> None:
     before = study_of("grid", [trial(0, [report(1, 0.5), report(2, 0.6)])], wall=30.0)  # two slots, half a device each
     spent = {
-        unit: Spending(Limit(unit, 100.0), slots=4, devices_per_trial=0.5, before=before).spent
+        unit: BudgetTracker(Limit(unit, 100.0), slots=4, devices_per_trial=0.5, before=before).spent
         for unit in ("device_seconds", "wall_seconds", "epochs")
     }
     assert spent == {"device_seconds": 30.0, "wall_seconds": 30.0, "epochs": 2.0}
 
 
 def test_epochs_are_counted_once_however_often_a_trial_tells_them() -> None:
-    spending = Spending(Limit("epochs", 5.0))
+    spending = BudgetTracker(Limit("epochs", 5.0))
     for trial_id, epochs in (("a", 1.0), ("b", 1.0), ("a", 3.0), ("a", 2.0), ("b", 2.9)):
         spending.trained(trial_id, epochs)
         assert not spending.all_spent
@@ -89,7 +89,7 @@ def test_epochs_are_counted_once_however_often_a_trial_tells_them() -> None:
 
 def test_time_costs_all_slots_that_are_there() -> None:
     with simulated_ray() as time:
-        spending = Spending(Limit("device_seconds", 1e9), slots=3, devices_per_trial=2.0)
+        spending = BudgetTracker(Limit("device_seconds", 1e9), slots=3, devices_per_trial=2.0)
         time.sleep(5.0)  # before it starts
         spending.start()
         time.sleep(10.0)
@@ -103,7 +103,7 @@ def test_time_costs_all_slots_that_are_there() -> None:
 
 def test_what_earlier_runs_held_costs_what_it_cost_then_whatever_a_trial_holds_now() -> None:
     before = dataclasses.replace(study_of("grid", [], wall=30.0), slot_seconds=60.0, cost=240.0)
-    assert Spending(slots=1, devices_per_trial=0.5, before=before).spent == 240.0
+    assert BudgetTracker(slots=1, devices_per_trial=0.5, before=before).spent == 240.0
 
 
 def test_a_run_that_was_cut_off_counts_up_to_what_its_trials_have_left() -> None:
@@ -111,7 +111,7 @@ def test_a_run_that_was_cut_off_counts_up_to_what_its_trials_have_left() -> None
     with simulated_ray() as time:
         last_sign = time.time()
         time.sleep(100.0)
-        spending = Spending(slots=2, devices_per_trial=0.5, cut_off=last_sign)
+        spending = BudgetTracker(slots=2, devices_per_trial=0.5, cut_off=last_sign)
         assert spending.spent == HEARTBEAT
         spending.tell(report(1, 0.5, seconds=30.0, time=last_sign + 40.0))  # half a device for a minute
         assert spending.spent == 40.0

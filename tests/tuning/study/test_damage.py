@@ -13,8 +13,9 @@ import pytest
 from tests.support.damage import damage
 from tests.support.slots import CURVE, A, DrivenSlot, saved
 from trainables import checksums
-from trainables.checkpoints.manager import Keeping, scorable
-from trainables.checkpoints.manifest import RECIPE, SPARE, Recipe, full
+from trainables.checkpoints.manager import scorable
+from trainables.checkpoints.manifest import RECIPE, SPARE, CheckpointManifest, full
+from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checkpoints.storage import FOLDERS
 from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve
@@ -132,12 +133,12 @@ def test_a_copy_without_moments_is_whole_and_one_without_weights_is_not(tmp_path
 
 
 def test_of_a_recipe_one_copy_may_be_damaged(tmp_path: Path) -> None:
-    recipe = Recipe.after(None, {"learning_rate": 0.1}, 2.0, moments=True, node=None)
+    recipe = CheckpointManifest.after(None, {"learning_rate": 0.1}, 2.0, moments=True, node=None)
     recipe.write(tmp_path)
     for name in (RECIPE, SPARE):
         text = (tmp_path / name).read_text()
         (tmp_path / name).write_text(text.replace("0.1", "0.2"))
-        assert Recipe.read(tmp_path) == FOLDERS.recipe(str(tmp_path)) == recipe
+        assert CheckpointManifest.read(tmp_path) == FOLDERS.recipe(str(tmp_path)) == recipe
         (tmp_path / name).write_text(text)
     for name in (RECIPE, SPARE):
         (tmp_path / name).write_text("")
@@ -148,16 +149,16 @@ def test_of_a_recipe_one_copy_may_be_damaged(tmp_path: Path) -> None:
 @in_memory
 def test_a_slot_makes_a_damaged_state_again_and_says_so(tmp_path: Path) -> None:
     place = tmp_path / "study"
-    slot = DrivenSlot(A, Keeping(place), CURVE, LearningCurve)
+    slot = DrivenSlot(A, CheckpointPolicy(place), CURVE, LearningCurve)
     for number in (0, 1):
         slot.step()
         folder = saved(slot, place, "a", number)
-    recipe = Recipe.read(folder)
+    recipe = CheckpointManifest.read(folder)
     memory = SharedMemory(place)
     state = memory.find(full(recipe.token))
     assert state is not None
     (state / "curve.json").write_text('{"epoch": 2.0, "progress": 0.125}')  # as good a state as any but by its checksum
-    heir = DrivenSlot(A, Keeping(place), CURVE, LearningCurve)
+    heir = DrivenSlot(A, CheckpointPolicy(place), CURVE, LearningCurve)
     heir.load_checkpoint(str(folder))
     other = heir.step()
     assert other["metrics"] == slot.step()["metrics"]

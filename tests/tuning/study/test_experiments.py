@@ -19,7 +19,7 @@ import yaml
 from tests.support.raylets import TRIALS
 from tests.support.specs import curve_experiment, places_fields
 from tests.support.stamped import stamps
-from trainables.checkpoints.manifest import Recipe
+from trainables.checkpoints.manifest import CheckpointManifest
 from tuning import compare, load_spec, run_experiment
 from tuning.checkpoints import study_states
 from tuning.cli import main
@@ -175,7 +175,7 @@ def test_a_long_trial_of_a_grid_whose_process_dies_goes_on_from_its_last_optimiz
         test=False,
     )
     spec = load_spec(raw)
-    found: list[Recipe] = []
+    found: list[CheckpointManifest] = []
     killed: list[int] = []
 
     def kill_after_second_epoch() -> None:
@@ -183,7 +183,7 @@ def test_a_long_trial_of_a_grid_whose_process_dies_goes_on_from_its_last_optimiz
         while not (folders := list(spec.run_folder.glob("studies/*/*/checkpoint_000001/recipe.json"))):
             assert time.monotonic() < until, "the trial has not saved a checkpoint of its second epoch"
             time.sleep(0.01)
-        found.append(Recipe.read(folders[0].parent))
+        found.append(CheckpointManifest.read(folders[0].parent))
         killed.extend(kill_the_trials_below_this_process())
 
     killer = threading.Thread(target=kill_after_second_epoch)
@@ -194,7 +194,7 @@ def test_a_long_trial_of_a_grid_whose_process_dies_goes_on_from_its_last_optimiz
     assert [report.epoch for report in study.trials[0].reports] == [1, 2, 3, 4, 5, 6]
     (kept,) = spec.run_folder.glob("studies/*/*/checkpoint_*")
     assert found[0].moments
-    assert found[0].bases[0] in Recipe.read(kept).bases  # trained again from its start it would have others
+    assert found[0].bases[0] in CheckpointManifest.read(kept).bases  # trained again from its start it would have others
     assert not list(kept.glob("state-*"))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.simulated_studies import MINUTE, long_experiment, run_study, run_until_killed
 from tuning import run_experiment
-from tuning.errors import FailedAlike
+from tuning.errors import RepeatedFailure
 from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
 from tuning.spec.models import STORE_FILE
 from tuning.store.study_store import StoreError, StudyStore
@@ -99,7 +99,9 @@ def test_a_function_that_reports_nothing_has_failed_whatever_tune_says(ray_sessi
     four = spec.model_copy(
         update={"name": "four", "strategies": (spec.strategies[0].model_copy(update={"points": 4}),)}
     )
-    with pytest.raises(FailedAlike, match="the first 3 trials failed alike: ended without a report; a trainable calls"):
+    with pytest.raises(
+        RepeatedFailure, match="the first 3 trials failed alike: ended without a report; a trainable calls"
+    ):
         run_experiment(four, progress=False)
 
 

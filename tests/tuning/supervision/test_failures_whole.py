@@ -14,7 +14,7 @@ import pytest
 from tests.support.simulated_faults import COSTS, MOMENTS, Moment, befall
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_experiment
 from tuning import run_experiment
-from tuning.errors import FailedAlike
+from tuning.errors import RepeatedFailure
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore
@@ -124,14 +124,14 @@ def test_the_first_trials_failing_alike_stop_the_run_and_a_resume_runs_them_agai
     script(tmp_path, {None: (where, kind)})
     spec = raising(tmp_path, strategies=[FIVE[strategy], {"kind": "grid", "label": "next"}])
     told = f"{strategy}, seed 0: the first 3 trials failed alike: {kind}: no c"
-    with pytest.raises(FailedAlike, match=told) as stopped:
+    with pytest.raises(RepeatedFailure, match=told) as stopped:
         run(spec)
     assert f"all logs: {spec.run_folder}/studies/{strategy}-seed0" in str(stopped.value)
     (study,) = studies(spec)
     assert study.state is StudyState.RUNNING
     assert study.count(TrialState.FAILED) == 3
     assert sum(lives(tmp_path).values()) < 5
-    with pytest.raises(FailedAlike, match=told):
+    with pytest.raises(RepeatedFailure, match=told):
         run(spec, resume=True)  # nothing is mended
     assert studies(spec)[0].count(TrialState.FAILED) == 3
 
@@ -154,7 +154,7 @@ def test_so_many_as_are_declared_stop_it_and_without_a_number_a_study_goes_on_wh
     if alike is None:
         run(spec)
     else:
-        with pytest.raises(FailedAlike):
+        with pytest.raises(RepeatedFailure):
             run(spec)
     (study,) = studies(spec)
     assert study.count(TrialState.FAILED) == (alike or 4)
