@@ -20,7 +20,10 @@ USABLE = 0.9  # of the memory: the rest is for fragmentation and for what the me
 
 
 class Load(Protocol):
-    """What one trial asks of a device of one kind when it has it for itself. `trainables.finetune.footprint` measures it."""
+    """What one trial asks of a device of one kind when it has it for itself.
+
+    `trainables.finetune.footprint` measures it.
+    """
 
     @property
     def total_bytes(self) -> int:

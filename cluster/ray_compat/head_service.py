@@ -86,7 +86,7 @@ def open_channel(address: str) -> Any:
 
 
 def temporary_folder() -> Path:
-    """The folder that Ray takes for its own where nobody says otherwise; RAY_TMPDIR and the system's variables count."""
+    """The folder that Ray takes for its own where nobody names one; RAY_TMPDIR and the system's variables count."""
     from ray._common.utils import get_default_ray_temp_dir
 
     return Path(get_default_ray_temp_dir())

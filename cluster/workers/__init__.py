@@ -1,1 +1,1 @@
-"""The worker processes of trials: what is imported before their first trial, what code reaches them, what they ignore."""
+"""Worker processes: what they import before their first trial, how code reaches them, which signals they ignore."""

@@ -19,8 +19,8 @@ from tuning.study.worker_imports import slot_imports
 def shared_ray() -> Iterator[None]:
     """Ray for this process, as a notebook has it that starts one: runs use it as it is and leave it.
 
-    A worker of a local Ray is forked, as here (`cluster.workers.forking.server`): it costs a moment instead of the five seconds
-    of CPU in which torch and transformers are imported.
+    A worker of a local Ray is forked, as here (`cluster.workers.forking.server`): it costs a moment instead of the five
+    seconds of CPU in which torch and transformers are imported.
     """
     import ray
     from ray._private import parameter

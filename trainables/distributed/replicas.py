@@ -34,8 +34,8 @@ SECRET = "secret"  # of the meeting
 _shared: bytes | None = None
 _numbers = itertools.count()  # of the messages; every process counts the same
 
-# A process that dies is noticed at once by `trainables.worker.team`; this is for one that lives and does not answer. Compiling
-# the model, in one process earlier than in another, has to fit in.
+# A process that dies is noticed at once by `trainables.worker.team`; this is for one that lives and does not answer.
+# Compiling the model, in one process earlier than in another, has to fit in.
 WAIT = timedelta(minutes=10)
 BUCKET = 2**23  # gradients added up at a time; while some travel, the next are gathered
 

@@ -1,4 +1,4 @@
-"""The cores that a process computes on, where it has not imported torch by itself (`cluster.workers.forking.server`)."""
+"""The cores of a process that has not imported torch by itself (`cluster.workers.forking.server`)."""
 
 from __future__ import annotations
 

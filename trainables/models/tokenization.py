@@ -27,7 +27,8 @@ def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
 
     Its `model_max_length` is no more than the model has positions for. It pads with a token that the model has an
     embedding for, at the side on which padding does not move the positions of a text: its own padding token, else the
-    one of the model's configuration, else its end-of-text token. `trainables.models.encoders.load_model` takes that over.
+    one of the model's configuration, else its end-of-text token. `trainables.models.encoders.load_model` takes that
+    over.
 
     Raises:
         ModelError: there is none, it cannot be reached, or it is not the model's.

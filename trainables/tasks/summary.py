@@ -1,8 +1,8 @@
 """What the data of an experiment came to: the files as they were read, the splits, and the splits in tokens.
 
-Made once, where the rows are read (`trainables.tasks`) and tokenised (`trainables.data.encoding`). `tunefleet validate` and a
-run show it before the first trial, the study store keeps it, the page and `results --json` show it again. JSON in and
-out. What in it is suspicious is told by `trainables.data.warnings`.
+Made once, where the rows are read (`trainables.tasks`) and tokenised (`trainables.data.encoding`). `tunefleet validate`
+and a run show it before the first trial, the study store keeps it, the page and `results --json` show it again. JSON in
+and out. What in it is suspicious is told by `trainables.data.warnings`.
 """
 
 from __future__ import annotations

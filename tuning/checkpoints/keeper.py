@@ -5,10 +5,10 @@ load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as n
 what Tune would start each running trial from (a clone: its donor's), and what Tune's last three snapshots of the
 experiment name as such: a resume continues from the newest that is on storage and whole.
 
-A checkpoint is a recipe (`trainables.checkpoints.manifest`); its state is another matter. In memory stay the states that a running
-trial would load, and the best ones until they are copied. Copied are the states with moments that a trial would load,
-as soon as they exist; the best weights when they have stood for a while, and at the end. Until a newer one is copied,
-the last copy on the way to it stays.
+A checkpoint is a recipe (`trainables.checkpoints.manifest`); its state is another matter. In memory stay the states
+that a running trial would load, and the best ones until they are copied. Copied are the states with moments that a
+trial would load, as soon as they exist; the best weights when they have stood for a while, and at the end. Until a
+newer one is copied, the last copy on the way to it stays.
 """
 
 from __future__ import annotations

@@ -138,9 +138,9 @@ def open_states(
 ) -> Iterator[tuple[StudyStates | None, CheckpointPolicy]]:
     """Where the states of a study are kept, for the driver and for the slots; the memory is emptied at the end.
 
-    `study` names it in shared memory; `left_in` is Tune's folder of it, if it is resumed. None and a `CheckpointPolicy` without
-    a place where this node's memory cannot take them and for a function of the user's own, which keeps its checkpoints
-    itself.
+    `study` names it in shared memory; `left_in` is Tune's folder of it, if it is resumed. None and a `CheckpointPolicy`
+    without a place where this node's memory cannot take them and for a function of the user's own, which keeps its
+    checkpoints itself.
     """
     size = weight_bytes(spec.model, spec.revision) if spec.trainable == "finetune" else None
     checkpoint = settled(spec, size, plan, slots)

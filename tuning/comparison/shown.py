@@ -1,4 +1,4 @@
-"""How a comparison shows itself: one line for `repr`, the tables of the command line for `print`, HTML in a notebook."""
+"""How a comparison shows itself: a line for `repr`, the command line's tables for `print`, HTML in a notebook."""
 
 from __future__ import annotations
 

@@ -166,8 +166,9 @@ class StudyOutcome:
         return None if best is None else best[1].metrics[self.metric]
 
     def chosen_params(self) -> dict[str, Value]:
-        """The values that were searched, by hyperparameter, as they are in the chosen configuration; of a schedule those
-        at its end. Values that are fixed in the spec, and defaults, are left out. Empty where nothing has a score yet.
+        """The values that were searched, by hyperparameter, as they are in the chosen configuration; of a schedule
+        those at its end. Values that are fixed in the spec, and defaults, are left out. Empty where nothing has a score
+        yet.
         """
         if trainings := self.confirmed():
             first = trainings[0]

@@ -1,9 +1,9 @@
 """What of a parcel is let into this machine. Whoever runs the cluster wrote it; the account that fetches it must lose
 nothing by it.
 
-Files are written here one by one, each where `tuning.remote.parcel` says that such a file lies and of a kind that only a
-reader reads: nothing that is unpickled or imported, no link, nothing outside. All else is a `ParcelError`, save weights
-of other kinds than safetensors, which honest trainables save: they are left out and named.
+Files are written here one by one, each where `tuning.remote.parcel` says that such a file lies and of a kind that only
+a reader reads: nothing that is unpickled or imported, no link, nothing outside. All else is a `ParcelError`, save
+weights of other kinds than safetensors, which honest trainables save: they are left out and named.
 """
 
 from __future__ import annotations

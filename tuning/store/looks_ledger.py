@@ -5,8 +5,8 @@
 A file of lines beside the run folders, and not a table of the study store: each experiment may have a store of its own,
 which goes when the experiment is removed, and the looks must not. A line is added in one write under a lock, so several
 processes may write; one that was cut off by a kill is no line, and its look has not happened: a look is written before
-its score is computed. Rows are hashes (`trainables.data.row_hashes`), so a subset, another seed or another order of the same
-rows is known again. What an account has looked at is its own affair: another one's file is never read.
+its score is computed. Rows are hashes (`trainables.data.row_hashes`), so a subset, another seed or another order of the
+same rows is known again. What an account has looked at is its own affair: another one's file is never read.
 """
 
 from __future__ import annotations

@@ -33,12 +33,12 @@ class Population(Protocol):
     def limit(self, trials: int | None) -> None:
         """Let at most so many be at work from now on; None: as many as the cluster holds.
 
-        Called at the start, and again when the cluster grows or shrinks. Tune's own limit stays unset: it would wait for
-        the first members to finish before it starts others.
+        Called at the start, and again when the cluster grows or shrinks. Tune's own limit stays unset: it would wait
+        for the first members to finish before it starts others.
         """
 
     def report_exploits_to(self, listener: Callable[[str, Exploit], None]) -> None:
-        """Call `listener` with (trial id, exploit) when one is decided. After a crash the same one may be told again."""
+        """Call `listener` with (trial id, exploit) for each; after a crash the same one may come again."""
 
     def pinned(self) -> set[str]:
         """Paths of the checkpoints that a member may still be started from: they are not deleted."""

@@ -1,8 +1,8 @@
 """Nodes, processes and their calls in virtual time: what `simulated_ray` lets Ray's functions do.
 
 A process is an object of this one. Its calls run one after the other, each when its turn comes; a call is computed at
-its beginning, and takes the seconds that it sleeps by the clock (`trainables.machine.clock`). Events of the same moment happen
-in the order in which they were asked for, so a simulation repeats exactly.
+its beginning, and takes the seconds that it sleeps by the clock (`trainables.machine.clock`). Events of the same moment
+happen in the order in which they were asked for, so a simulation repeats exactly.
 """
 
 from __future__ import annotations

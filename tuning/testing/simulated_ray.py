@@ -2,9 +2,9 @@
 
 In the block of `simulated_ray` Tune's own controller, its manager of actors, our callbacks, schedulers and searchers
 run as they are. What is simulated is below them (`simulated_cluster`): nodes and their memory, actors, tasks, the table
-of heartbeats, and the clock (`trainables.machine.clock`). An actor is an object of this process. A call of its method runs when
-its turn comes, and costs the seconds that it sleeps by the clock: `LearningCurve` with `model.seconds_per_epoch`. Time
-jumps to what happens next.
+of heartbeats, and the clock (`trainables.machine.clock`). An actor is an object of this process. A call of its method
+runs when its turn comes, and costs the seconds that it sleeps by the clock: `LearningCurve` with
+`model.seconds_per_epoch`. Time jumps to what happens next.
 
     with simulated_ray(SimulatedNode("a"), SimulatedNode("b", cpus=4)) as ray:
         ray.at(100.0, lambda: ray.lose("b"))  # a power cut there

@@ -1,8 +1,8 @@
 """The private parts of Ray Tune that the population and the controller need; everything else here uses public ones.
 
-Read against ray 2.60; `tuning.spec.validation.versions` refuses other minor releases at a run's start. The contract tests of
-`tests/tuning/tune_compat` ask each function here for what it promises, of Tune's own code and of Ray's processes.
-A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial` and little more.
+Read against ray 2.60; `tuning.spec.validation.versions` refuses other minor releases at a run's start. The contract
+tests of `tests/tuning/tune_compat` ask each function here for what it promises, of Tune's own code and of Ray's
+processes. A `runner` is what Tune hands to a scheduler: a wrapper that allows `pause_trial` and little more.
 """
 
 from __future__ import annotations

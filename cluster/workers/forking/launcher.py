@@ -1,8 +1,9 @@
-"""The launcher of a worker, as Ray starts it in place of its own `setup_worker.py`; see `cluster.workers.forking.server`.
+"""The launcher of a worker, as Ray starts it in place of its own `setup_worker.py`; see
+`cluster.workers.forking.server`.
 
-It asks the fork server (`cluster.workers.forking.program`, at the other end of the socket) for a process, and lives as long as
-that one. Where there is no server, or the worker is to be another Python than the server's, it becomes what Ray would
-have started.
+It asks the fork server (`cluster.workers.forking.program`, at the other end of the socket) for a process, and lives as
+long as that one. Where there is no server, or the worker is to be another Python than the server's, it becomes what Ray
+would have started.
 
     launcher ---version, what it is, and its standard streams-------------------------> server
     launcher <---"F" (forked), and 4 bytes of exit status when the worker ends; or "R" (refused)--- server

@@ -8,7 +8,8 @@ gets a *template*, forked from the base, that imports the rest, forks the job's 
     launcher ---what the worker is to be---> base ---the same, and the launcher's socket---> template --forks--> worker
     launcher <--"F", and the worker's exit status------------------------------------------- template
 
-Run as a file, by path: it imports none of ours, but what it is told. What launchers say is in `cluster.workers.forking.launcher`.
+Run as a file, by path: it imports none of ours, but what it is told. What launchers say is in
+`cluster.workers.forking.launcher`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,14 @@ import pytest
 from trainables.machine import oom_probe
 from trainables.machine.oom_probe import counter, read_mark
 
-MARKED = "import sys, time; from trainables.machine.oom_probe import MemoryMark; MemoryMark(sys.argv[1]); print(1); time.sleep(99)"
+MARKED = """
+import sys, time
+from trainables.machine.oom_probe import MemoryMark
+
+mark = MemoryMark(sys.argv[1])
+print(1)
+time.sleep(99)
+"""
 
 
 @pytest.mark.system

@@ -1,4 +1,4 @@
-"""The mistakes that only this machine can tell: places to write, devices, keys. `tuning.spec.validation.spec_checks` asks."""
+"""The mistakes that only this machine can tell: places to write, devices, keys. `spec_checks` asks."""
 
 from __future__ import annotations
 

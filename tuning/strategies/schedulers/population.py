@@ -6,7 +6,8 @@ if nothing had happened, the worst are restarted from a donor. A held member giv
 has none and is still behind, so with M members and S slots a generation costs M - S swaps, and none with M <= S.
 
 Where each member stands is read off its trial (the epoch of its newest checkpoint), never stored twice. What must
-survive a crash is small: `state()`. Tune's snapshots carry it through `tuning.strategies.searchers.population_searcher`, beside the trials.
+survive a crash is small: `state()`. Tune's snapshots carry it through
+`tuning.strategies.searchers.population_searcher`, beside the trials.
 """
 
 from __future__ import annotations
