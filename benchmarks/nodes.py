@@ -102,7 +102,7 @@ def _run(
     spec: Path, options: argparse.Namespace, folder: Path, first: RayNode, second: RayNode, cable: Cable | None
 ) -> tuple[dict[str, float], int]:
     """When each node was lost (seconds since 1970), and the command's exit status."""
-    command = [sys.executable, "-m", "tuning.cli.main", "run", str(spec)]
+    command = [sys.executable, "-m", "tuning.cli", "run", str(spec)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     environment = {**kept, "HOME": str(folder), "RAY_AUTH_MODE": "disabled"}
     losses: dict[str, float] = {}

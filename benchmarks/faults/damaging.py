@@ -29,7 +29,7 @@ from trainables.machine.shared_memory import SharedMemory
 from tuning.store.study_store import StudyStore, sqlite_url
 
 NAME = "damaged"
-COMMAND = (sys.executable, "-m", "tuning.cli.main")
+COMMAND = (sys.executable, "-m", "tuning.cli")
 STRATEGIES: dict[str, tuple[dict[str, Any], int]] = {  # and after how many reports the machine goes down
     "hyperopt_asha": ({"kind": "hyperopt_asha", "trials": 8, "initial_random": 4}, 9),
     "pbt": ({"kind": "pbt", "population": 3, "quantile": 0.34}, 8),

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status of the run; nothing is written down unless it was 0."""
-    from tuning.cli.main import obey
+    from tuning.cli.app import obey
 
     given = sys.argv[1:] if argv is None else list(argv)
     options = _parse(given)
@@ -59,7 +59,7 @@ def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> Exper
 
 
 def _run(options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int:
-    from tuning.cli.main import run_spec
+    from tuning.cli.run import run_spec
     from tuning.spec.loading import load_spec
     from tuning.spec.models import SPEC_FILE
 

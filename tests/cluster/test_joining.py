@@ -202,7 +202,7 @@ def test_another_machine_gets_the_code_and_must_see_the_run_folder(
 def test_doctor_examines_each_node_of_a_cluster(head: RayNode, tmp_path: Path) -> None:
     words = (f"cluster.address={head.address}", "cluster.allow_unauthenticated=true")  # other tests' node may be there
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.cli.main", "doctor", *words, "--json"],
+        [sys.executable, "-m", "tuning.cli", "doctor", *words, "--json"],
         capture_output=True,
         text=True,
         timeout=300,

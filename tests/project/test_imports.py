@@ -34,7 +34,7 @@ LIGHT = [
     ),
     "trainables.training",
     *(f"trainables.tasks.{path.stem}" for path in sorted((ROOT / "trainables/tasks").glob("[a-z]*.py"))),
-    *("tunefleet", "tuning.cli.main", "tuning.spec.models", "tuning.spec.file", "tuning.space"),
+    *("tunefleet", "tuning.cli.app", "tuning.spec.models", "tuning.spec.file", "tuning.space"),
     *("tuning.spec.validation.spec_checks", "tuning.spec.validation.machine"),
     *(f"tuning.strategies.{path.stem}" for path in sorted((ROOT / "tuning/strategies").glob("[a-z]*.py"))),
 ]

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from trainables.spec import Objective
-from tuning.cli.main import main, parser
+from tuning.cli import main
+from tuning.cli.app import parser
 from tuning.space import Space
 from tuning.spec.loading import load_spec
 from tuning.store.study_store import StudyStore, sqlite_url
@@ -145,7 +146,7 @@ def test_the_example_training_loop_is_tuned_by_pbt(folder: Path) -> None:
         "space={learning_rate: {loguniform: [1e-4, 1e-2]}}", "strategies=[{kind: pbt, population: 3}]",
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.cli.main", *command],
+        [sys.executable, "-m", "tuning.cli", *command],
         cwd=folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

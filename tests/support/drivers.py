@@ -47,7 +47,7 @@ class Told(NamedTuple):
 class Drivers:
     """Runs the command in processes that can be found again by a variable in their environment, Ray's included."""
 
-    def __init__(self, folder: Path, program: tuple[str, ...] = ("-m", "tuning.cli.main")) -> None:
+    def __init__(self, folder: Path, program: tuple[str, ...] = ("-m", "tuning.cli")) -> None:
         self.folder, self.program = folder, program
         self.mark = f"TUNEFLEET_TEST={uuid.uuid4().hex}"
         self.temp = Path(tempfile.mkdtemp(prefix="tr", dir="/tmp"))  # short: Ray puts its sockets there

@@ -172,7 +172,7 @@ class RayNodes:
         base = self._base = first_of_free_ports(PORTS_PER_NODE, above=self._base)
         command = [str(Path(sys.executable).with_name("ray")), "start", "--disable-usage-stats"]
         if self.closed:
-            command = [sys.executable, "-m", "tuning.cli.main", "cluster", "start", *([] if self.nodes else ["--head"])]
+            command = [sys.executable, "-m", "tuning.cli", "cluster", "start", *([] if self.nodes else ["--head"])]
             command += [f"--address={self.nodes[0].address}"] if self.nodes else []
             command += ["--"]
         elif self.nodes:

@@ -1,1 +1,16 @@
-"""The command `tunefleet`: a file for each group of commands."""
+"""The command line `tunefleet`: a file for each group of commands, put together in `tuning.cli.app`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; `argv` (default: the process's own) without the program's name.
+
+    Raises:
+        SystemExit: after --help and --version (0), and after a usage error (2).
+    """
+    from tuning.cli.app import main as run_command  # imported late: a job listens for its stop signal before it imports
+
+    return run_command(argv)

@@ -34,7 +34,7 @@ def _listen() -> None:
 
 
 def _work(action: str, *words: str) -> int:
-    from tuning.cli.main import obey
+    from tuning.cli.app import obey
 
     here = Path.cwd()
     os.chdir(Path.home())
@@ -47,7 +47,7 @@ def _work(action: str, *words: str) -> int:
 
 def _experiment(here: Path, *, resume: bool, force: bool) -> int:
     from trainables.errors import InputError
-    from tuning.cli.main import run_spec
+    from tuning.cli.run import run_spec
     from tuning.remote.submission import SPEC_NAME, UPLOADED
     from tuning.remote.uploads import take_over
     from tuning.spec.file import parse

@@ -255,7 +255,7 @@ def test_a_local_run_behind_a_dead_proxy_ends_well(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"), DEAD)
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.cli.main", "run", "spec.yaml"],
+        [sys.executable, "-m", "tuning.cli", "run", "spec.yaml"],
         cwd=tmp_path,
         env={**own_environment(), **proxies, "ALL_PROXY": DEAD, "no_proxy": "localhost,127.0.0.1"},
         capture_output=True,

@@ -116,7 +116,7 @@ def cluster(wandb_server: str) -> Iterator[Cluster]:
                 account(**environment),
                 contextlib.redirect_stdout(io.StringIO()) as stopped,
             ):
-                main.main(["cluster", "stop"])
+                main(["cluster", "stop"])
         assert stopped.getvalue() == "2 nodes stopped\n"
         assert len(started) > 15
         _, alive = psutil.wait_procs(started, timeout=30)
@@ -239,10 +239,10 @@ def test_keys_reach_who_needs_them_on_the_nodes_and_nothing_that_is_written_or_t
     (tmp_path / "spec.yaml").write_text(KEYED_SPEC)
     RefusingServer.shown.clear()
     with account(HOME=str(tmp_path), RAY_AUTH_TOKEN=cluster.token, **SUBMITTERS):
-        status = main.main(["submit", "spec.yaml", "--wait", "--address", cluster.jobs.dashboard])
+        status = main(["submit", "spec.yaml", "--wait", "--address", cluster.jobs.dashboard])
         submitter = "".join(capsys.readouterr())
     assert status == 0, submitter
-    assert main.main(["results", "keyed", "--storage", str(cluster.home / "runs"), "--json"]) == 0
+    assert main(["results", "keyed", "--storage", str(cluster.home / "runs"), "--json"]) == 0
     # Every trial, on either node, found the hub's token.
     assert capsys.readouterr().out.count('"accuracy": 1.0') >= 4
     shown = {base64.b64decode(header.removeprefix("Basic ")) for header in RefusingServer.shown if header}

@@ -118,7 +118,7 @@ def test_a_run_gets_the_slots_that_a_killed_driver_has_cost_its_cluster(head: Ra
         tmp_path, strategies=[{"kind": "grid", "points": 4}], cluster={"address": head.address, "max_concurrent": CPUS}
     )
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(raw))
-    ended = run([sys.executable, "-m", "tuning.cli.main", "run", str(tmp_path / "spec.yaml")], head)
+    ended = run([sys.executable, "-m", "tuning.cli", "run", str(tmp_path / "spec.yaml")], head)
     assert f"has {leaked:g} CPU more, as it was asked for what Ray holds for nobody" in ended.stderr
 
 

@@ -109,11 +109,11 @@ def test_validate_names_them_all_before_anything_is_started(
     write_csv(tmp_path / "rows.csv", {"text": texts(300), "label": [i / 7 for i in range(300)]})
     spec = {**GOOD, "task": "text_classification", "data": {"path": "rows.csv", "text": ["text"], "label": "label"}}
     (tmp_path / "spec.yaml").write_text(json.dumps({**spec, "trainable": "finetune"}))
-    assert main.main(["validate", "spec.yaml", "data.subset.train=5000"]) != 0
+    assert main(["validate", "spec.yaml", "data.subset.train=5000"]) != 0
     told = capsys.readouterr().err
     assert "distinct numbers with fractions" in told
     assert "task=text_regression" in told
-    assert main.main(["validate", "spec.yaml", "task=text_regression", "data.subset.train=5000", "epochz=1"]) != 0
+    assert main(["validate", "spec.yaml", "task=text_regression", "data.subset.train=5000", "epochz=1"]) != 0
     told = capsys.readouterr().err
     assert "the train split has 210 rows" in told
     assert "did you mean epochs?" in told

@@ -59,7 +59,7 @@ def _there(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_experiments_are_compared_as_tasks_in_any_order_of_words(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["compare", *words]) == 0
+    assert main(["compare", *words]) == 0
     told = capsys.readouterr().out
     assert told.startswith("2 strategies over 3 tasks\n")
     assert " ".join(told.split()).count("3 tasks: no test of two strategies over tasks can show a difference") == 1
@@ -76,24 +76,24 @@ def test_the_same_from_python() -> None:
 
 
 def test_json_markdown_and_csv_hold_it_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["compare", *NAMES, "--across", "--json"]) == 0
+    assert main(["compare", *NAMES, "--across", "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)
     assert [row["strategy"] for row in plain["rows"]] == ["pbt", "grid"]
     assert [task["experiment"] for task in plain["tasks"]] == list(NAMES)
     assert plain["pairs"][0]["wins"] == 3
-    assert main.main(["compare", *NAMES, "--across", "--format", "markdown"]) == 0
+    assert main(["compare", *NAMES, "--across", "--format", "markdown"]) == 0
     assert "| pbt - grid | 3 : 0 | 100 % | 0.250 |" in capsys.readouterr().out
-    assert main.main(["compare", *NAMES, "--across", "--format", "csv"]) == 0
+    assert main(["compare", *NAMES, "--across", "--format", "csv"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 3 * 2
 
 
 def test_the_page_of_several_experiments_is_one_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["report", *NAMES, "--across"]) == 0
+    assert main(["report", *NAMES, "--across"]) == 0
     assert capsys.readouterr().out.startswith("across.html is written")
     text = Path("across.html").read_text()
     assert "<title>first, second, third · tunefleet</title>" in text
     assert text.count("<figure") == 4
-    assert main.main(["report", *NAMES, "--across", "--out", "own.html"]) == 0
+    assert main(["report", *NAMES, "--across", "--out", "own.html"]) == 0
     assert Path("own.html").is_file()
 
 
@@ -113,13 +113,13 @@ def test_the_page_of_several_experiments_is_one_file(capsys: pytest.CaptureFixtu
 def test_what_cannot_be_compared_is_told_with_status_2(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(words) == 2
+    assert main(words) == 2
     assert told in capsys.readouterr().err
 
 
 def test_an_unknown_option_or_a_word_too_many_is_still_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["compare", *NAMES, "--accross", "x"], ["results", "first", "second"]):
         with pytest.raises(SystemExit) as stop:
-            main.main(words)
+            main(words)
         assert stop.value.code == 2
         assert "unrecognized arguments" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from tests.support.specs import GOOD
 from tests.support.stores import open_study
 from tuning.budget import Held
 from tuning.cli import main
+from tuning.cli.run import tell_failures
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.run_folder.folder import sealed
 from tuning.space import Space
@@ -57,16 +58,16 @@ def _record(store: StudyStore, spec: ExperimentSpec) -> None:
 
 
 def test_ls_names_every_strategy_task_and_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["ls"]) == 0
+    assert main(["ls"]) == 0
     told = capsys.readouterr().out
     for name in (*find_strategies(), *presets(), "reviews", "rte", "imdb", "text_classification"):
         assert f"\n  {name} " in told
-    assert main.main(["ls", "presets"]) == 0
+    assert main(["ls", "presets"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("csv  ")
 
 
 def test_validate_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["validate", "quickstart", "seeds=[0, 1]", "name=two"]) == 0
+    assert main(["validate", "quickstart", "seeds=[0, 1]", "name=two"]) == 0
     told = capsys.readouterr()
     assert "two: valid" in told.out
     assert "8 studies" in told.out
@@ -74,7 +75,7 @@ def test_validate_says_what_would_run(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_mistakes_go_to_standard_error_with_status_2_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["validate", "quickstart", "task=revews", "epochs=0"]) == 2
+    assert main(["validate", "quickstart", "task=revews", "epochs=0"]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert "2 mistakes in quickstart:" in told.err
@@ -84,26 +85,26 @@ def test_mistakes_go_to_standard_error_with_status_2_and_no_traceback(capsys: py
 
 def test_debug_shows_where_an_error_came_from() -> None:
     with pytest.raises(ValueError, match="did you mean quickstart"):
-        main.main(["validate", "--debug", "quikstart"])
+        main(["validate", "--debug", "quikstart"])
 
 
 def test_options_and_overrides_stand_in_any_order() -> None:
-    assert main.main(["validate", "quickstart", "--debug", "name=later", "epochs=3"]) == 0
+    assert main(["validate", "quickstart", "--debug", "name=later", "epochs=3"]) == 0
     with pytest.raises(SystemExit) as stop:
-        main.main(["ls", "--store", "x", "epochs=3"])
+        main(["ls", "--store", "x", "epochs=3"])
     assert stop.value.code == 2
 
 
 def test_init_writes_a_spec_that_validates_and_overwrites_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["init", "own.yaml"]) == 0
-    assert main.main(["validate", "own.yaml"]) == 0
+    assert main(["init", "own.yaml"]) == 0
+    assert main(["validate", "own.yaml"]) == 0
     written = Path("own.yaml").read_text()
     assert written.startswith("name: my-experiment")
     Path("own.yaml").write_text("mine")
-    assert main.main(["init", "own.yaml"]) == 2
+    assert main(["init", "own.yaml"]) == 2
     assert Path("own.yaml").read_text() == "mine"
     assert "exists already; choose another name" in capsys.readouterr().err
-    assert main.main(["init", "no/such/folder.yaml"]) == 2
+    assert main(["init", "no/such/folder.yaml"]) == 2
 
 
 @pytest.mark.parametrize("by", ["name", "folder", "store", "spec file", "spec file of the folder"])
@@ -126,7 +127,7 @@ def test_results_are_found_by_name_by_folder_by_store_and_by_spec_file(
     if by != "name":
         (tmp_path / "empty").mkdir()
         monkeypatch.chdir(tmp_path / "empty")
-    assert main.main(["results", *arguments, "--json"]) == 0
+    assert main(["results", *arguments, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["name"] == "mine"
     assert [s["strategy"] for s in told["studies"]] == ["grid", "pbt"]
@@ -137,47 +138,47 @@ def test_a_run_folder_that_was_moved_keeps_its_results(
 ) -> None:
     Path("archive").mkdir()
     recorded.run_folder.rename("archive/mine")
-    assert main.main(["results", "mine", "--storage", "archive"]) == 0
+    assert main(["results", "mine", "--storage", "archive"]) == 0
     assert "grid, seed 0: finished" in capsys.readouterr().out
 
 
 def test_compare_prints_a_table_markdown_and_json(recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["compare", "mine"]) == 0
+    assert main(["compare", "mine"]) == 0
     assert "learning_rate: 0.1" in capsys.readouterr().out
-    assert main.main(["compare", "mine", "--format", "markdown"]) == 0
+    assert main(["compare", "mine", "--format", "markdown"]) == 0
     assert capsys.readouterr().out.startswith("## mine")
-    assert main.main(["compare", "mine", "--json"]) == 0
+    assert main(["compare", "mine", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["experiment"] == "mine"
 
 
 def test_compare_takes_a_target_and_a_price_and_writes_csv(
     recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["compare", "mine", "--target", "0.8", "--price", "36"]) == 0
+    assert main(["compare", "mine", "--target", "0.8", "--price", "36"]) == 0
     told = capsys.readouterr().out
     assert "device-s to reach 0.8" in told
     assert "> 10" in told  # the grid did not
     assert "0.10" in told  # ten device-seconds at 36 per hour
-    assert main.main(["compare", "mine", "--format", "csv"]) == 0
+    assert main(["compare", "mine", "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("strategy,kind,seed,validation,")
 
 
 def test_export_writes_tables_and_refuses_to_do_so_twice_without_force(
     recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["export", "mine", "--format", "csv"]) == 0
+    assert main(["export", "mine", "--format", "csv"]) == 0
     assert capsys.readouterr().out.split() == [f"mine-export/{name}.csv" for name in ("studies", "trials", "reports")]
-    assert main.main(["export", "mine", "--format", "csv"]) == 2
+    assert main(["export", "mine", "--format", "csv"]) == 2
     assert "--force" in capsys.readouterr().err
-    assert main.main(["export", "mine", "--format", "csv", "--force"]) == 0
-    assert main.main(["export", "mine", "--to", "elsewhere"]) == 0
+    assert main(["export", "mine", "--format", "csv", "--force"]) == 0
+    assert main(["export", "mine", "--to", "elsewhere"]) == 0
     assert Path("elsewhere/trials.parquet").is_file()
 
 
 def test_ls_studies_shows_what_was_run(recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]) -> None:
     expected = ["mine", "pbt", "0", "finished", "1", "accuracy", "0.8750"]
     for arguments in ([], ["--store", recorded.store_url]):
-        assert main.main(["ls", "studies", *arguments]) == 0
+        assert main(["ls", "studies", *arguments]) == 0
         assert capsys.readouterr().out.splitlines()[-1].split() == expected
 
 
@@ -187,7 +188,7 @@ def test_ls_studies_passes_over_a_run_that_has_recorded_nothing(
     other = load_spec(GOOD, ["name=other"])
     other.run_folder.mkdir()
     (other.run_folder / "spec.yaml").write_text(other.to_yaml())
-    assert main.main(["ls", "studies"]) == 0
+    assert main(["ls", "studies"]) == 0
     told = capsys.readouterr()
     assert "mine" in told.out
     assert "other" in told.err
@@ -197,7 +198,7 @@ def test_ls_studies_passes_over_a_run_that_has_recorded_nothing(
 def test_an_unknown_experiment_is_told_with_the_nearest_one(
     recorded: ExperimentSpec, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main([command, "mime"]) == 2
+    assert main([command, "mime"]) == 2
     assert "did you mean mine?" in capsys.readouterr().err
 
 
@@ -205,16 +206,16 @@ def test_a_spec_file_that_was_not_run_is_told_by_its_name_and_where_was_looked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("good.yaml").write_text("name: mine\n")
-    assert main.main(["results", "good.yaml"]) == 2
+    assert main(["results", "good.yaml"]) == 2
     told = capsys.readouterr().err
     assert f"'mine': no experiment of that name in {tmp_path / 'runs'}; `tunefleet run good.yaml` runs it" in told
     Path("other.yaml").write_text("task: reviews\n")
-    assert main.main(["results", "other.yaml"]) == 2
+    assert main(["results", "other.yaml"]) == 2
     assert "'other.yaml': is a file without the name of an experiment; give the name" in capsys.readouterr().err
 
 
 def test_a_store_that_is_not_there_is_an_error_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["results", "mine", "--store", sqlite_url("nothing.db")]) == 1
+    assert main(["results", "mine", "--store", sqlite_url("nothing.db")]) == 1
     told = capsys.readouterr().err
     assert "nothing.db" in told
     assert "Traceback" not in told
@@ -225,7 +226,7 @@ def test_run_onto_an_existing_run_folder_is_refused(
     recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("mine.yaml").write_text(recorded.to_yaml())
-    assert main.main(["run", "mine.yaml"]) == 2
+    assert main(["run", "mine.yaml"]) == 2
     told = capsys.readouterr().err
     assert "tunefleet resume mine" in told
     assert "choose another name" in told
@@ -234,16 +235,16 @@ def test_run_onto_an_existing_run_folder_is_refused(
 def test_resume_of_another_spec_is_refused_with_what_differs(
     recorded: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["resume", "mine", "epochs=2"]) == 2
+    assert main(["resume", "mine", "epochs=2"]) == 2
     assert "different: epochs" in capsys.readouterr().err
 
 
 def test_a_run_has_failed_when_every_trial_of_a_study_has(capsys: pytest.CaptureFixture[str]) -> None:
     fine = study("pbt", [*population(), trial(2, [], TrialState.FAILED, error="CUDA out of memory")])
     lost = study("grid", [trial(0, [], TrialState.FAILED, error="CUDA out of memory")])
-    assert main.tell_failures(ExperimentOutcome("mine", "d", (fine,)))
+    assert tell_failures(ExperimentOutcome("mine", "d", (fine,)))
     assert capsys.readouterr().err == ""
-    assert not main.tell_failures(ExperimentOutcome("mine", "d", (fine, lost)))
+    assert not tell_failures(ExperimentOutcome("mine", "d", (fine, lost)))
     assert "grid, seed 0: every trial failed; the first: CUDA out of memory" in capsys.readouterr().err
 
 
@@ -253,7 +254,7 @@ def test_a_failure_that_all_studies_have_is_told_once_with_how_often(capsys: pyt
 
     same = [f"TaskError: data.text: row {n} is empty (traceback: /runs/{n}/error.txt)" for n in range(4)]
     studies = (lost("grid", *same[:2]), lost("random", same[2]), lost("pbt", "KeyError: 'x'"), lost("asha", same[3]))
-    assert not main.tell_failures(ExperimentOutcome("mine", "d", studies))
+    assert not tell_failures(ExperimentOutcome("mine", "d", studies))
     assert capsys.readouterr().err.splitlines() == [
         "tunefleet: grid, seed 0; random, seed 0; asha, seed 0: every trial failed, 4 times with the same error; "
         f"the first: {same[0]}",
@@ -268,13 +269,13 @@ def test_a_run_that_its_cluster_refuses_leaves_nothing_in_the_way_of_the_next_tr
     with socket.socket() as nobody:  # has the port, and does not listen
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        assert main.main(["run", "quickstart", "trainable=learning_curve", f"cluster.address={address}"]) == 1
+        assert main(["run", "quickstart", "trainable=learning_curve", f"cluster.address={address}"]) == 1
     assert f"no Ray head answers at {address}" in capsys.readouterr().err
     assert not Path("runs/quickstart").exists()
 
 
 def test_ls_studies_says_where_it_found_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["ls", "studies", "--storage", "elsewhere"]) == 0
+    assert main(["ls", "studies", "--storage", "elsewhere"]) == 0
     told = capsys.readouterr()
     assert told.out == ""
     assert "no experiment in elsewhere" in told.err
@@ -282,7 +283,7 @@ def test_ls_studies_says_where_it_found_none(capsys: pytest.CaptureFixture[str])
 
 def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main.main(["run"])
+        main(["run"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.endswith("the following arguments are required: SPEC\n")
 
@@ -300,6 +301,6 @@ def test_a_command_that_is_missing_or_misspelt_is_told_with_those_that_are_there
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main.main(words)
+        main(words)
     assert ended.value.code == 2
     assert told in capsys.readouterr().err

@@ -53,7 +53,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     os.close(reading)
     with os.fdopen(writing, "wb") as closed:
         done = subprocess.run(
-            [sys.executable, "-m", "tuning.cli.main", "ls"],
+            [sys.executable, "-m", "tuning.cli", "ls"],
             stdout=closed,
             stderr=subprocess.PIPE,
             timeout=120,

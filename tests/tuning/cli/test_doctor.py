@@ -39,14 +39,14 @@ def server() -> Iterator[str]:
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """The exit status, and the findings of each place by topic."""
-    status = main.main(["doctor", "--json", *words])
+    status = main(["doctor", "--json", *words])
     places = json.loads(capsys.readouterr().out)
     return status, {place: {one["topic"]: one for one in findings} for place, findings in places.items()}
 
 
 @pytest.mark.unit
 def test_a_machine_alone_is_told_topic_by_topic(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    status = main.main(["doctor"])
+    status = main(["doctor"])
     out = capsys.readouterr().out
     assert status == 0
     assert out.startswith("this machine:\n")
@@ -111,7 +111,7 @@ def test_a_hub_that_the_spec_does_not_need_is_not_asked(
     assert found["this machine"]["hub"] == {
         "topic": "hub", "state": "ok", "found": "this spec loads nothing from it", "advice": "",
     }  # fmt: skip
-    main.main(["doctor"])
+    main(["doctor"])
     lines = capsys.readouterr().out.splitlines()
     assert any("http://127.0.0.1:9 cannot be reached" in line for line in lines)
     assert all(len(line) <= 120 for line in lines if "-> " in line)

@@ -22,7 +22,7 @@ GRID = [{"kind": "grid", "points": 2}]
 
 def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, list[str]]:
     """The words of each line after the first, by the name of its experiment."""
-    assert main.main(["ls", *arguments]) == 0
+    assert main(["ls", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
     return {line.split()[0]: line.split()[1:] for line in lines[1:]}
 
@@ -61,13 +61,13 @@ def test_an_experiment_is_running_interrupted_failed_or_finished(
 def test_all_is_listed_by_default_and_no_experiment_is_no_mistake(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["ls", "--storage", str(tmp_path)]) == 0
+    assert main(["ls", "--storage", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert told.startswith(
         "experiments:\n  none yet; start one with `tunefleet run quickstart`\nstrategies:\n  defaults "
     )
     run_left(tmp_path, strategies=GRID, scores=(0.5,), finished=True)
-    assert main.main(["ls", "--storage", str(tmp_path)]) == 0
+    assert main(["ls", "--storage", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "experiments:"
     assert lines[1].split() == ["EXPERIMENT", "STATE", "STUDIES", "TRIALS", "BEST", "LAST", "SIGN"]
@@ -89,7 +89,7 @@ def test_an_experiment_whose_spec_or_store_cannot_be_read_hides_no_other(
         spec = run_left(tmp_path, name=name, strategies=GRID, scores=(0.5,), finished=True)
         if damaged:
             (spec.run_folder / damaged).write_bytes(b"\xff{" * 1000)
-    assert main.main(["ls", "experiments", "--storage", str(tmp_path)]) == 0
+    assert main(["ls", "experiments", "--storage", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert [line.split()[:2] for line in told.out.splitlines()[1:]] == [
         ["one", "interrupted"],
@@ -104,12 +104,12 @@ def test_an_experiment_whose_spec_or_store_cannot_be_read_hides_no_other(
 
 def test_results_say_where_a_study_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = run_left(tmp_path, strategies=GRID, scores=(0.5,))
-    assert main.main(["results", str(spec.run_folder)]) == 0
+    assert main(["results", str(spec.run_folder)]) == 0
     told = capsys.readouterr().out
     assert "grid, seed 0: interrupted;" in told
     assert " 0 (grid-0) running" in told
     with only_driver(spec.run_folder, spec.name):
-        assert main.main(["results", str(spec.run_folder)]) == 0
+        assert main(["results", str(spec.run_folder)]) == 0
     assert "grid, seed 0: running;" in capsys.readouterr().out
 
 

@@ -39,7 +39,7 @@ def test_a_valid_spec_is_run_next_as_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main.main(["validate", "quickstart", "name=two", "seeds=[0, 1]"]) == 0
+    assert main(["validate", "quickstart", "name=two", "seeds=[0, 1]"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "Next: tunefleet run quickstart name=two 'seeds=[0, 1]'"
 
 
@@ -48,9 +48,9 @@ def test_a_run_ends_with_the_next_step(tmp_path: Path, capsys: pytest.CaptureFix
     spec = long_experiment(tmp_path, strategies=[{"kind": "grid", "points": 2}])
     (tmp_path / "own.yaml").write_text(spec.to_yaml())
     with simulated_ray():
-        assert main.main(["run", str(tmp_path / "own.yaml")]) == 0
+        assert main(["run", str(tmp_path / "own.yaml")]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[-1] == f"Next: tunefleet report whole --storage {tmp_path}"
     with simulated_ray():
-        assert main.main(["resume", "whole", "--storage", str(tmp_path)]) == 0
+        assert main(["resume", "whole", "--storage", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == told[-1]

@@ -111,7 +111,7 @@ def test_an_experiment_that_another_driver_runs_is_not_removed(
         ["run", file_of(spec, tmp_path), "--fresh"] if command == "run" else ["rm", str(spec.run_folder), "--yes"]
     )
     with only_driver(spec.run_folder, spec.name):
-        assert main.main(arguments) == 2
+        assert main(arguments) == 2
     assert "is in use by process" in capsys.readouterr().err
     assert len(StudyStore(spec.store_url).load(spec.name).studies) == 3
 
@@ -121,7 +121,7 @@ def test_rm_shows_what_it_removes_and_takes_all_of_it(tmp_path: Path, capsys: py
     shared = sqlite_url(tmp_path / "team.db")
     run_left(tmp_path, name="other", store=shared, scores=(0.5,))
     spec = run_left(tmp_path, store=shared, scores=(0.5,))
-    assert main.main(["rm", spec.name, "--storage", str(tmp_path), "--yes"]) == 0
+    assert main(["rm", spec.name, "--storage", str(tmp_path), "--yes"]) == 0
     told = capsys.readouterr().out
     assert f"{spec.run_folder}: 3 files" in told
     assert f"3 studies with 3 trials and 3 reports, recorded in {shared}" in told
@@ -135,7 +135,7 @@ def test_rm_without_a_terminal_and_without_yes_removes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = run_left(tmp_path, scores=(0.5,))
-    assert main.main(["rm", str(spec.run_folder)]) == 2
+    assert main(["rm", str(spec.run_folder)]) == 2
     told = capsys.readouterr()
     assert str(spec.run_folder) in told.out
     assert "--yes: 'not given': without a terminal nobody can be asked; add --yes" in told.err
@@ -146,11 +146,11 @@ def test_rm_without_a_terminal_and_without_yes_removes_nothing(
 def test_rm_takes_the_studies_of_a_run_folder_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shared = sqlite_url(tmp_path / "team.db")
     record(curve_experiment(tmp_path, store=shared), (0.5,))
-    assert main.main(["rm", "whole", "--storage", str(tmp_path)]) == 2
+    assert main(["rm", "whole", "--storage", str(tmp_path)]) == 2
     assert "no experiment of that name" in capsys.readouterr().err
-    assert main.main(["rm", "whole", "--storage", str(tmp_path), "--store", shared, "--yes"]) == 0
+    assert main(["rm", "whole", "--storage", str(tmp_path), "--store", shared, "--yes"]) == 0
     assert StudyStore(shared).experiments() == ()
-    assert main.main(["rm", "whole", "--storage", str(tmp_path), "--store", shared, "--yes"]) == 2
+    assert main(["rm", "whole", "--storage", str(tmp_path), "--store", shared, "--yes"]) == 2
     assert "'whole': neither in" in capsys.readouterr().err
 
 
@@ -160,7 +160,7 @@ def test_a_fetched_run_folder_that_names_a_store_of_ours_takes_nothing_out_of_it
     ours = sqlite_url(tmp_path / "ours.db")
     spec = run_left(tmp_path, store=ours, scores=(0.5,))
     (spec.run_folder / ORIGIN).write_text("{}")
-    assert main.main(["rm", str(spec.run_folder), "--yes"]) == 0
+    assert main(["rm", str(spec.run_folder), "--yes"]) == 0
     assert not spec.run_folder.exists()
     assert StudyStore(ours).experiments() == ("whole",)
 
@@ -171,7 +171,7 @@ def test_a_run_folder_whose_store_holds_another_experiment_is_not_removed(
 ) -> None:
     spec = run_left(tmp_path, scores=(0.5,))
     run_left(tmp_path, name="other", store=spec.store_url, scores=(0.5,))
-    assert main.main(["rm", str(spec.run_folder), "--yes"]) == 2
+    assert main(["rm", str(spec.run_folder), "--yes"]) == 2
     assert "study.db holds other as well" in capsys.readouterr().err
     assert StudyStore(spec.store_url).experiments() == ("whole", "other")
 
@@ -183,7 +183,7 @@ def test_rm_takes_what_was_shipped_for_the_experiment_alone(tmp_path: Path, caps
     two = run_left(tmp_path, name="two", trainable=ship([shared], str(tmp_path), "trainer"), scores=(0.5,))
 
     def remove(name: str) -> str:
-        assert main.main(["rm", name, "--storage", str(tmp_path), "--yes"]) == 0
+        assert main(["rm", name, "--storage", str(tmp_path), "--yes"]) == 0
         return capsys.readouterr().out
 
     assert f"{folder}: 2 files that only it needs, 0.0 MB" in remove("one")
@@ -203,7 +203,7 @@ def test_rm_leaves_what_a_search_that_is_being_prepared_has_found(
     for path in folder.iterdir():
         os.utime(path, (long_ago, long_ago))
     assert ship([rows(8, 1)], str(tmp_path), "data") != name  # another search, over the same rows
-    assert main.main(["rm", spec.name, "--storage", str(tmp_path), "--yes"]) == 0
+    assert main(["rm", spec.name, "--storage", str(tmp_path), "--yes"]) == 0
     told = capsys.readouterr().out
     assert f"{folder}: 1 file that only it needs" in told
     assert f"{folder}: 1 file of it, used within the last hour, not removed" in told
@@ -231,7 +231,7 @@ def test_a_project_with_a_spec_in_it_is_no_run_folder_and_stays(
     for kept in ("train.py", ".git", "thesis.tex", "notes"):
         (project / kept).write_text("mine")
     monkeypatch.chdir(project)
-    assert main.main(["rm", name, "--yes"]) == 2
+    assert main(["rm", name, "--yes"]) == 2
     assert "holds .git, notes, thesis.tex and 1 more, which no run has made" in capsys.readouterr().err
     assert {path.name for path in project.iterdir()} >= {"spec.yaml", "train.py", ".git", "thesis.tex", "notes"}
 
@@ -244,6 +244,6 @@ def test_a_link_in_a_run_folder_is_removed_and_what_it_leads_to_stays(tmp_path: 
     (spec.run_folder / "studies").mkdir(exist_ok=True)
     (spec.run_folder / "studies" / "linked").symlink_to(kept)
     (spec.run_folder / "wandb").symlink_to(kept)
-    assert main.main(["rm", str(spec.run_folder), "--yes"]) == 0
+    assert main(["rm", str(spec.run_folder), "--yes"]) == 0
     assert not spec.run_folder.exists()
     assert (kept / "weights").read_text() == "mine"

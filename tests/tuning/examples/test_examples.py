@@ -50,7 +50,7 @@ def test_a_copy_that_was_edited_is_what_runs_from_its_folder(
     drivers: Drivers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main.main(["init", "--example", "token-classification"]) == 0
+    assert main(["init", "--example", "token-classification"]) == 0
     module = tmp_path / "token_classification.py"
     module.write_text(module.read_text().replace('"f1": f1', '"names": f1'))
     small = ["epochs=1", "strategies=[{kind: random, trials: 1}]", "objective.metric=names"]

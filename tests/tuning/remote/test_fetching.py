@@ -77,7 +77,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
 
 def fetched(head: HeadServer, *words: str) -> int:
     with serving(head):
-        return main.main(["fetch", "reviews", "--address", head.url, *words])
+        return main(["fetch", "reviews", "--address", head.url, *words])
 
 
 def test_what_an_honest_cluster_packs_comes_whole_and_names_nobody_to_talk_to(
@@ -101,7 +101,7 @@ def test_what_was_fetched_is_closed_to_other_accounts_and_rm_takes_all_of_it(
     assert fetched(HeadServer(parcel(tarred(honest)))) == 0, capsys.readouterr().err
     folder = laptop / "runs/reviews"
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert main.main(["rm", "reviews", "--yes"]) == 0, capsys.readouterr().err
+    assert main(["rm", "reviews", "--yes"]) == 0, capsys.readouterr().err
     assert not folder.exists()
 
 
@@ -242,7 +242,7 @@ def test_an_experiment_whose_name_is_a_path_is_refused(
 ) -> None:
     head = HeadServer(parcel(tarred(honest)), name=name)
     with serving(head):
-        assert main.main(["fetch", "first", "--address", head.url]) == 1
+        assert main(["fetch", "first", "--address", head.url]) == 1
     assert f"its experiment is called {name!r}" in capsys.readouterr().err
     assert_nothing_came(laptop)
 
@@ -290,7 +290,7 @@ def test_nothing_is_gone_on_with_that_was_fetched_unless_asked_for_by_name(
     assert fetched(HeadServer(parcel(tarred(honest)))) == 0
     capsys.readouterr()
     for insist in ([], ["--force"]):
-        assert main.main(["resume", "reviews", *insist]) == 2
+        assert main(["resume", "reviews", *insist]) == 2
         assert "was fetched from a cluster" in capsys.readouterr().err
     spec = load_spec(laptop / "runs/reviews/spec.yaml")
     with pytest.raises(RunFolderError, match="--trust-fetched"):
@@ -359,7 +359,7 @@ def test_what_a_cluster_says_reaches_no_terminal_as_a_command(laptop: Path, caps
     assert fetched(head) == 1
     with serving(HeadServer({}, name=f"reviews{wiped}")) as other:
         for words in (["jobs"], ["status", "first"], ["fetch", "first"]):
-            main.main([*words, "--address", other.url])
+            main([*words, "--address", other.url])
     said = "".join(capsys.readouterr())
     assert "reviews" in said
     assert "\x1b" not in said

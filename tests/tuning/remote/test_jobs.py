@@ -155,7 +155,7 @@ def finished(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def submit(cluster: Cluster, *words: str) -> int:
-    return main.main(["submit", "spec.yaml", "--address", cluster.url, *words])
+    return main(["submit", "spec.yaml", "--address", cluster.url, *words])
 
 
 def jobs_of(cluster: Cluster) -> Jobs:
@@ -170,7 +170,7 @@ def test_an_experiment_goes_there_with_its_data_and_code_and_comes_back_with_its
     assert "2/0/0" in out  # both trials, as the run itself printed it
     assert "succeeded" in err
     assert (cluster.home / "runs/own/study.db").is_file()
-    assert main.main(["fetch", "own", "--address", cluster.url, "--to", "mine"]) == 0
+    assert main(["fetch", "own", "--address", cluster.url, "--to", "mine"]) == 0
     assert {path.name for path in (laptop / "mine").iterdir()} == {"own"}
     assert json.loads((laptop / "mine/own/best/state.json").read_text()) == {"epoch": 2}
     assert "learning_rate" in (laptop / "mine/own/best/best.yaml").read_text()
@@ -178,11 +178,11 @@ def test_an_experiment_goes_there_with_its_data_and_code_and_comes_back_with_its
     assert not list((laptop / "mine").rglob("*.pkl"))
     assert not list(cluster.logs.glob("tunefleet-*"))
     capsys.readouterr()
-    assert main.main(["results", "own", "--storage", "mine", "--json"]) == 0
+    assert main(["results", "own", "--storage", "mine", "--json"]) == 0
     there = json.loads(capsys.readouterr().out)
     assert [len(trial["reports"]) for trial in there["studies"][0]["trials"]] == [2, 2]
     assert there == json.loads((laptop / "mine/own/results.json").read_text())
-    assert main.main(["jobs", "--address", cluster.url]) == 0
+    assert main(["jobs", "--address", cluster.url]) == 0
     states = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
     assert [state for job, state in states.items() if job.startswith("own-")] == ["succeeded"]
     assert not [job for job in states if job.startswith("fetch-")]
@@ -199,10 +199,10 @@ def test_a_trainer_of_ones_own_goes_there_with_its_module_and_comes_back_with_it
     (laptop / "spec.yaml").write_text(yaml.safe_dump(spec))
     assert submit(cluster, "--wait") == 0, capsys.readouterr().err
     assert "2/0/0" in capsys.readouterr().out
-    assert main.main(["fetch", "trainer", "--address", cluster.url, "--to", "mine"]) == 0
+    assert main(["fetch", "trainer", "--address", cluster.url, "--to", "mine"]) == 0
     assert {"weights.safetensors", "best.yaml"} <= {path.name for path in (laptop / "mine/trainer/best").iterdir()}
     capsys.readouterr()
-    assert main.main(["results", "trainer", "--storage", "mine", "--json"]) == 0
+    assert main(["results", "trainer", "--storage", "mine", "--json"]) == 0
     (study,) = json.loads(capsys.readouterr().out)["studies"]
     assert study["test"]["rows"] == 32
 
@@ -247,10 +247,10 @@ def test_ten_equal_submissions_are_one_job_that_outlives_its_client_stops_in_ord
         assert {record.id for record, _ in sent} == {submission.id}
 
         assert_ctrl_c_ends_the_waiting_alone(cluster, overrides)
-        assert main.main(["status", "long", "--address", cluster.url]) == 0
+        assert main(["status", "long", "--address", cluster.url]) == 0
         assert ": running" in capsys.readouterr().out
         wait_for_epochs(cluster, submission.id, epochs, 8)  # then either trial waits at the gate
-        assert main.main(["stop", "long", "--address", cluster.url]) == 0
+        assert main(["stop", "long", "--address", cluster.url]) == 0
     finally:
         gate.unlink()
     assert "stopped after" in capsys.readouterr().out
@@ -304,10 +304,10 @@ def test_over_https_a_run_whose_trials_all_failed_is_a_failed_job_with_the_runs_
 ) -> None:
     url, certificate = https
     (laptop / "rows.csv").write_text("nothing")
-    assert main.main(["submit", "spec.yaml", "--address", url, "name=lost"]) == 1
+    assert main(["submit", "spec.yaml", "--address", url, "name=lost"]) == 1
     assert "certificate" in capsys.readouterr().err
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    assert main.main(["submit", "spec.yaml", "--address", url, "name=lost", "--wait"]) == 1
+    assert main(["submit", "spec.yaml", "--address", url, "name=lost", "--wait"]) == 1
     told = capsys.readouterr()
     assert "every trial failed" in told.out
     assert "failed, exit status 1" in told.err
@@ -319,7 +319,7 @@ def test_over_https_an_experiment_comes_back(
 ) -> None:
     url, certificate = https
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    assert main.main(["fetch", "own", "--address", url]) == 0
+    assert main(["fetch", "own", "--address", url]) == 0
     assert (laptop / "runs/own/results.json").is_file()
 
 
@@ -363,7 +363,7 @@ def test_a_trial_that_no_node_can_hold_is_refused_before_anything_is_sent(
 
 def test_an_unknown_job_is_told_with_the_nearest_one(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("status", "logs", "stop", "fetch"):
-        assert main.main([command, "nothing", "--address", cluster.url]) == 1
+        assert main([command, "nothing", "--address", cluster.url]) == 1
         assert "ID: nothing: no such job" in capsys.readouterr().err
 
 

@@ -106,7 +106,7 @@ def test_validate_tells_what_local_data_come_to_without_a_run(
     # One contradiction, and three texts that are there already.
     write_csv(tmp_path / "mine.csv", {"text": texts + texts[:3], "label": [*labels, "neg", *labels[1:3]]})
     words = ["task=text_classification", "data.path=mine.csv", "data.text=text", "data.label=label", "data.subset={}"]
-    assert main.main(["validate", "quickstart", f"model={tiny_model}", "data.source=null", *words]) == 0
+    assert main(["validate", "quickstart", f"model={tiny_model}", "data.source=null", *words]) == 0
     told = capsys.readouterr().out
     assert "data: mine.csv (train): 303 rows; utf-8, separator comma, quoted" in told
     assert str(tmp_path / "mine.csv") not in told

@@ -74,7 +74,7 @@ def get(url: str, **headers: str) -> HTTPResponse:
 def test_the_page_is_one_file_named_after_the_experiment(
     spec: ExperimentSpec, writer: StudyWriter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["report", spec.name]) == 0
+    assert main(["report", spec.name]) == 0
     text = Path(f"{spec.name}.html").read_text()
     assert f"{spec.name}.html is written" in capsys.readouterr().out
     assert "not finished: 1 of 1 studies" in text
@@ -86,21 +86,21 @@ def test_the_page_is_one_file_named_after_the_experiment(
 def test_a_place_that_cannot_be_written_is_refused_with_the_option(
     spec: ExperimentSpec, writer: StudyWriter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["report", spec.name, "--out", "no/such/folder/page.html"]) == 2
+    assert main(["report", spec.name, "--out", "no/such/folder/page.html"]) == 2
     assert "--out: 'no/such/folder/page.html': cannot be written" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_refused_with_the_option(
     spec: ExperimentSpec, server: PageServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["report", spec.name, "--serve", str(server.server_port)]) == 2
+    assert main(["report", spec.name, "--serve", str(server.server_port)]) == 2
     assert f"--serve: {server.server_port}: cannot listen" in capsys.readouterr().err
 
 
 def test_an_unknown_experiment_is_told_before_anything_is_served(
     spec: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["report", "other", "--serve"]) == 2
+    assert main(["report", "other", "--serve"]) == 2
     assert "other" in capsys.readouterr().err
 
 

@@ -39,7 +39,7 @@ from trainables.machine.shared_memory import SharedMemory
 from trainables.spec import FineTuneSpec, Subset
 from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec, run_experiment
-from tuning.cli.main import main
+from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyState
 from tuning.remote.parcel import pack

@@ -17,7 +17,7 @@ from cluster.storage import StorageError, open_bucket
 from tests.support.buckets import credentials, google_server, google_storage, objects, s3_server
 from tests.support.stopped_runs import spec_of
 from tuning import load_spec, run_experiment
-from tuning.cli.main import main
+from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyState, TrialState
 from tuning.run_folder.lease import Holder, Lease, leased

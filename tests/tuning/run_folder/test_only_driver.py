@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.stopped_runs import spec_of
 from tuning import load_spec, run_experiment
-from tuning.cli.main import main
+from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyState, TrialState
 from tuning.run_folder.folder import LOCK_FILE

@@ -194,7 +194,7 @@ def test_what_makes_no_model_for_transformers_is_refused(
     raw = curve_fields(tmp_path, name="formula", trainable=trainable)
     (tmp_path / "formula").mkdir()
     (tmp_path / "formula" / "spec.yaml").write_text(yaml.safe_dump(raw))
-    assert main.main(["train-final", "formula", "--storage", str(tmp_path)]) == 2
+    assert main(["train-final", "formula", "--storage", str(tmp_path)]) == 2
     assert rule in capsys.readouterr().err
 
 
@@ -286,14 +286,14 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     (confirmed,) = outcome.studies
     folder = tmp_path / "model"
     words = ["train-final", "places", "--storage", spec.cluster.storage, "--out", str(folder)]
-    assert main.main(words) == 0, capsys.readouterr().err
+    assert main(words) == 0, capsys.readouterr().err
     said = capsys.readouterr()
     assert "its test score (24 rows) is kept hidden" in said.err
     (hidden,) = StudyStore(spec.store_url).load("places").studies[0].finals
     assert (hidden.hidden, hidden.metrics, hidden.rows) == (True, {}, 24)
     assert hidden.sealed is not None
     score = unsealed(hidden.sealed).scores.metrics["accuracy"]
-    assert main.main(["results", "places", "--storage", spec.cluster.storage, "--json"]) == 0
+    assert main(["results", "places", "--storage", spec.cluster.storage, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["studies"][0]["finals"][0]["hidden"] is True
     unseen = ModelCard.load(folder / "README.md")
     assert not unseen.data.eval_results
@@ -301,7 +301,7 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     looks = LooksLedger(spec.run_folder.parent).read().looks
     assert len(looks) == 2  # of the confirmations
 
-    assert main.main([*words, "--reveal-test"]) == 0
+    assert main([*words, "--reveal-test"]) == 0
     said = capsys.readouterr()
     assert "test loss, looked at once: " in said.err
     assert "training the configuration of" not in said.err
@@ -309,7 +309,7 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     (shown,) = StudyStore(spec.store_url).load("places").studies[0].finals
     assert shown == replace(hidden, metrics=shown.metrics, sealed=None)
     assert shown.metrics["accuracy"] == score
-    assert main.main(["compare", "places", "--storage", spec.cluster.storage, "--format", "markdown"]) == 0
+    assert main(["compare", "places", "--storage", spec.cluster.storage, "--format", "markdown"]) == 0
     told = "The test rows are looked at once per chosen model: 2 models looked, and 1 final model."
     assert told in capsys.readouterr().out
     classify = pipeline("text-classification", str(folder))
@@ -344,7 +344,7 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     assert values == {n: confirmed.confirmed()[0].schedule[-1].params[n] for n in ("learning_rate", "weight_decay")}
     assert "# It is a schedule" in (folder / "best.yaml").read_text()
 
-    assert main.main(words) == 2
+    assert main(words) == 2
     assert "holds a model already" in capsys.readouterr().err
     assert len(StudyStore(spec.store_url).load("places").studies[0].finals) == 1
 
@@ -363,7 +363,7 @@ def test_a_model_that_is_pushed_is_private_and_names_no_place_of_this_machine(
     words = ["train-final", "places", "--storage", spec.cluster.storage, "--out", str(folder)]
     with running_hub() as hub:
         use_hub(monkeypatch, hub, tmp_path / "home", token=TOKEN)
-        assert main.main([*words, "--push-to-hub", "someone/places"]) == 0, capsys.readouterr().err
+        assert main([*words, "--push-to-hub", "someone/places"]) == 0, capsys.readouterr().err
     assert hub.private == {"someone/places": True}
     pushed = hub.files["someone/places"]
     assert pushed == {path.name: path.read_bytes() for path in folder.iterdir()}  # `hf upload` would send no more
@@ -391,7 +391,7 @@ def test_what_cannot_be_pushed_or_recorded_is_found_out_before_the_training_and_
     before = len(StudyStore(sqlite_url(store)).load("places").studies[0].finals)
 
     def refused(*more: str) -> str:
-        assert main.main([*words, *more]) != 0
+        assert main([*words, *more]) != 0
         said = capsys.readouterr().err
         assert "training the configuration of" not in said
         return said
@@ -431,7 +431,7 @@ def test_a_look_is_in_the_ledger_before_its_score_is_in_the_store_or_on_the_scre
         refuse = "BEGIN SELECT RAISE(ABORT, 'attempt to write a readonly database'); END"
         connection.execute(f"CREATE TRIGGER no BEFORE UPDATE ON study_user_attributes {refuse}")
     words = ["train-final", "places", "--storage", str(tmp_path), "--out", str(folder), "--reveal-test"]
-    assert main.main(words) == 1
+    assert main(words) == 1
     said = "".join(capsys.readouterr())
     assert "readonly" in said
     assert "0.1235" not in said

@@ -104,10 +104,10 @@ def test_without_test_rows_the_model_is_kept_without_a_score_and_its_card_says_s
     )
     Path("spec.yaml").write_text(dump(raw))
     with simulated_ray():
-        assert main.main(["run", "spec.yaml"]) == 0, capsys.readouterr().err
+        assert main(["run", "spec.yaml"]) == 0, capsys.readouterr().err
         told = capsys.readouterr().out
         assert "data.validation_fraction" not in told
-        assert main.main(["train-final", "whole"]) == 0, capsys.readouterr().err
+        assert main(["train-final", "whole"]) == 0, capsys.readouterr().err
     assert (
         "not scored on test: there are no test rows (those of a Trainer are its `test_dataset`)"
         in capsys.readouterr().err

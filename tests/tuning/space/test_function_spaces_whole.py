@@ -149,9 +149,9 @@ def test_every_command_tells_of_them(
     monkeypatch.chdir(tmp_path)
     folder = str(spec.run_folder)
     for command in (["compare"], ["report"], ["export", "--format", "csv", "--to", "tables"]):
-        assert main.main([command[0], folder, *command[1:]]) == 0
+        assert main([command[0], folder, *command[1:]]) == 0
     capsys.readouterr()
-    assert main.main(["results", folder, "--json"]) == 0
+    assert main(["results", folder, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     (study,) = (one for one in told["studies"] if one["strategy"] == "random")
     assert [trial["params"] for trial in study["trials"]] == [dict(t.params) for t in outcome.study("random", 0).trials]

@@ -113,7 +113,7 @@ def test_a_warmup_that_only_the_rows_themselves_show_to_be_endless_is_refused_by
         epochs=1,
     )
     Path("mine.yaml").write_text(own.to_yaml())
-    assert main.main(["validate", "mine.yaml"]) == 2
+    assert main(["validate", "mine.yaml"]) == 2
     assert "fixed.warmup_steps: 20: a trial has at most 2 optimizer steps (at most 28 rows" in capsys.readouterr().err
 
 
@@ -215,7 +215,7 @@ def test_trials_at_a_time_are_those_of_this_machine_and_of_a_cluster_nothing_is_
 
 def test_validate_shows_the_plan_and_what_to_think_of(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.yaml").write_text(spec(strategies=[{"kind": "random", "trials": 6}], space=CHOICES).to_yaml())
-    assert main.main(["validate", "mine.yaml"]) == 0
+    assert main(["validate", "mine.yaml"]) == 0
     told = capsys.readouterr().out
     assert "    random: 2 trials, 8 epochs\n" in told
     assert "  note: random: its space has 2 configurations, so it ends after 2 of 6 trials; widen the space\n" in told

@@ -40,7 +40,7 @@ def test_validate_tells_it_on_the_command_line(
 
     (model / "config.json").write_text("{")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(places_fields(tmp_path, tiny_data, model)))
-    assert main.main(["validate", str(tmp_path / "mine.yaml")]) == 2
+    assert main(["validate", str(tmp_path / "mine.yaml")]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert f"{model / 'config.json'}': is empty or cut off" in told
     assert "fetch it again" in told

@@ -145,7 +145,7 @@ def test_pbt_holds_the_names_of_a_function_that_may_not_change_and_says_which(
     assert spec.strategies[0].changed_in_flight(space) == ("log_lr", "weight_decay")
     file = tmp_path / "spec.yaml"
     file.write_text(spec.to_yaml())
-    assert main.main(["validate", str(file)]) == 0
+    assert main(["validate", str(file)]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "pbt: 2 trials, 8 epochs: optim, layers, width0, momentum, width1 drawn once, then inherited" in told
 

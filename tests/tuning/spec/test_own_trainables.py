@@ -150,7 +150,7 @@ def test_a_name_that_in_flight_cannot_mean_is_told(trainable: str, names: list[s
 def test_validate_says_what_it_is(module: str, name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     spec = own(f"{module}:{name}", objective={"metric": "loss", "mode": "min"})
     Path("mine.yaml").write_text(dump(spec.plain()))
-    assert main.main(["validate", "mine.yaml"]) == 0
+    assert main(["validate", "mine.yaml"]) == 0
     told = capsys.readouterr().out
     assert f"  {module}:{name} ({kind}); loss, lower is better; 4 epochs per trial; seed 0" in told
     assert "minilm" not in told

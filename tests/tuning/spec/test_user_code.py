@@ -89,9 +89,9 @@ def test_validate_and_run_import_it_before_anything_is_written(
     module = own("1 / 0\n" + TRAIN)
     spec = load_spec(copy.deepcopy(dict(GOOD)), [f"trainable={module}:train"])
     (tmp_path / "mine.yaml").write_text(spec.to_yaml())
-    assert main.main(["validate", "mine.yaml"]) == 2
+    assert main(["validate", "mine.yaml"]) == 2
     assert "trainable: " in capsys.readouterr().err
-    assert main.main(["run", "mine.yaml"]) == 2
+    assert main(["run", "mine.yaml"]) == 2
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
     with pytest.raises(SpecError, match="ZeroDivisionError"):

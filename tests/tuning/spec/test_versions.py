@@ -66,7 +66,7 @@ def test_the_commands_tell_it_before_ray_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     install(tmp_path, "ray", "2.54.1", monkeypatch)
-    assert main.main([command, "quickstart"]) == 2
+    assert main([command, "quickstart"]) == 2
     told = capsys.readouterr().err
     assert "ray: '2.54.1': is installed" in told
     assert str(supported()["ray"]) in told

@@ -25,7 +25,7 @@ def test_a_copy_names_the_module_that_lies_beside_it(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(here))
-    assert main.main(["init", "--example", "token-classification"]) == 0
+    assert main(["init", "--example", "token-classification"]) == 0
     assert sorted(path.name for path in here.iterdir()) == ["token-classification.yaml", "token_classification.py"]
     said = capsys.readouterr().out
     assert said.startswith("token-classification.yaml and token_classification.py are written.")
@@ -37,7 +37,7 @@ def test_a_copy_names_the_module_that_lies_beside_it(
 
 @pytest.mark.parametrize("name", sorted(examples()))
 def test_every_example_is_copied_without_a_word_of_where_it_came_from(here: Path, name: str) -> None:
-    assert main.main(["init", "--example", name]) == 0
+    assert main(["init", "--example", name]) == 0
     copied = {path.name: path.read_text() for path in here.iterdir()}
     assert copied
     assert not [text for text in copied.values() if "tuning.examples" in text]
@@ -54,7 +54,7 @@ def test_every_file_that_ships_is_of_an_example() -> None:
 
 
 def test_a_script_is_copied_with_the_example_that_it_imports(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["init", "--example", "own-search"]) == 0
+    assert main(["init", "--example", "own-search"]) == 0
     assert capsys.readouterr().out.startswith(
         "own_search.py and token_classification.py are written. Next: read, edit, "
     )
@@ -62,14 +62,14 @@ def test_a_script_is_copied_with_the_example_that_it_imports(here: Path, capsys:
 
 
 def test_two_examples_with_a_module_in_common_go_into_one_folder(here: Path) -> None:
-    assert main.main(["init", "--example", "token-classification"]) == 0
-    assert main.main(["init", "--example", "own-search"]) == 0
+    assert main(["init", "--example", "token-classification"]) == 0
+    assert main(["init", "--example", "own-search"]) == 0
     assert (here / "own_search.py").is_file()
 
 
 def test_nothing_is_overwritten_and_nothing_is_written_in_part(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "sft_lora.py").write_text("mine")
-    assert main.main(["init", "--example", "sft-lora"]) == 2
+    assert main(["init", "--example", "sft-lora"]) == 2
     assert "sft_lora.py exists already; go to another folder, or rename that file" in capsys.readouterr().err
     assert [path.name for path in here.iterdir()] == ["sft_lora.py"]
     assert (here / "sft_lora.py").read_text() == "mine"
@@ -87,6 +87,6 @@ def test_nothing_is_overwritten_and_nothing_is_written_in_part(here: Path, capsy
 def test_what_cannot_be_meant_is_told(
     here: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(["init", *words]) == 2
+    assert main(["init", *words]) == 2
     assert told in capsys.readouterr().err
     assert not list(here.iterdir())

@@ -61,7 +61,7 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], separator: str = ",", en
 
 def started(data: Path | str, *more: str, target: str = "out.yaml") -> ExperimentSpec:
     """The spec that is written, which is valid, and whose data can be loaded as it says."""
-    assert main.main(["init", target, "--data", str(data), *more]) == 0
+    assert main(["init", target, "--data", str(data), *more]) == 0
     spec = load_spec(target)
     loaded = find_task(spec.task).load(spec.data)
     assert all(len(split) > 0 for split in loaded[:3])
@@ -90,7 +90,7 @@ def test_text_label_task_and_name_are_found_in_every_kind_of_file(kind: str) -> 
 
 def test_without_a_file_it_is_called_after_the_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("my reviews.csv", rows_of(text=sentence, label=lambda i: i % 2))
-    assert main.main(["init", "--data", "my reviews.csv"]) == 0
+    assert main(["init", "--data", "my reviews.csv"]) == 0
     assert load_spec("my-reviews.yaml").name == "my-reviews"
     assert "Next: look at it, tunefleet run my-reviews.yaml" in capsys.readouterr().out
 
@@ -172,14 +172,14 @@ def test_a_class_cannot_write_into_the_spec() -> None:
 
 def test_another_encoding_is_told_and_then_taken(capsys: pytest.CaptureFixture[str]) -> None:
     path = write("old.csv", rows_of(text=lambda i: f"café {sentence(i)}", label=lambda i: i % 2), encoding="cp1252")
-    assert main.main(["init", "--data", str(path)]) == 2
+    assert main(["init", "--data", str(path)]) == 2
     assert "give --encoding cp1252" in capsys.readouterr().err
     assert started(path, "--encoding", "cp1252").data.encoding == "cp1252"
 
 
 def test_what_does_not_run_yet_is_said_with_what_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
     write("few.csv", rows_of(6, text=sentence, label=lambda i: ("a", "b", "c")[min(i, 2)]))
-    assert main.main(["init", "--data", "few.csv"]) == 0
+    assert main(["init", "--data", "few.csv"]) == 0
     told = capsys.readouterr().out
     assert "2 classes with fewer than 3 rows" in told
     assert "It does not run yet:" in told
@@ -250,26 +250,26 @@ def test_what_cannot_be_meant_is_refused_with_the_ways_out_and_writes_nothing(
     Path("names.csv").write_text("text,label\n")
     Path("table.xlsx").write_text("")
     before = sorted(here.iterdir())
-    assert main.main(["init", *words]) == 2
+    assert main(["init", *words]) == 2
     assert told in capsys.readouterr().err
     assert sorted(here.iterdir()) == before
 
 
 def test_a_column_called_like_one_of_its_classes_is_no_row(capsys: pytest.CaptureFixture[str]) -> None:
     write("mail.csv", rows_of(text=sentence, spam=lambda i: ("ham", "spam")[i % 2]))
-    assert main.main(["init", "--data", "mail.csv"]) == 0
+    assert main(["init", "--data", "mail.csv"]) == 0
     assert "label 'spam' (2 classes)" in capsys.readouterr().out
 
 
 def test_several_columns_of_flags_are_told_for_a_row_has_one_label(capsys: pytest.CaptureFixture[str]) -> None:
     flags = {"toxic": lambda i: i % 2, "threat": lambda i: i % 3 // 2, "insult": lambda i: i % 5 // 4}
     write("comments.csv", rows_of(comment_text=sentence, **flags))
-    assert main.main(["init", "--data", "comments.csv"]) == 0
+    assert main(["init", "--data", "comments.csv"]) == 0
     assert "unsure: threat, insult hold 0 and 1, too: a row has one label here" in capsys.readouterr().out
 
 
 def test_a_file_without_yaml_in_its_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["init", "mine"]) == 0
+    assert main(["init", "mine"]) == 0
     assert "note: mine has no suffix .yaml" in capsys.readouterr().out
-    assert main.main(["init", "mine.yml"]) == 0
+    assert main(["init", "mine.yml"]) == 0
     assert "note:" not in capsys.readouterr().out

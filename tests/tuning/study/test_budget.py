@@ -12,7 +12,7 @@ from tests.support.budgets import EPOCHS, cut_experiment
 from tests.support.outcomes import report, trial
 from tests.support.outcomes import study as study_of
 from tuning.budget import BudgetSpec, Limit
-from tuning.cli.main import main
+from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.run_folder.folder import claim_run_folder
 from tuning.study.budget_tracker import HEARTBEAT, BudgetTracker

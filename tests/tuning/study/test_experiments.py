@@ -118,7 +118,7 @@ def test_the_best_configuration_pastes_into_a_spec_that_validates_and_trains_the
     one_trial = {"space": {"adam_beta1": {"choice": [0.9]}}, "strategies": [{"kind": "grid"}]}
     path.write_text(f"{yaml.safe_dump(common)}{pasted}\n{yaml.safe_dump(one_trial)}")
 
-    assert main.main(["validate", str(path)]) == 0
+    assert main(["validate", str(path)]) == 0
     assert "pasted: valid" in capsys.readouterr().out
     again = run_experiment(load_spec(path), progress=False).study("grid", 0)
     best, at_best = grid.best() or pytest.fail("no best")

@@ -209,18 +209,18 @@ def test_the_command_adds_and_the_others_read_what_has_grown(
     spec = small(tmp_path / "runs")
     (tmp_path / "mine.yaml").write_text(spec.to_yaml())
     with simulated_ray(tick=TICK):
-        assert main.main(["run", "mine.yaml"]) == 0
-        assert main.main(["extend", spec.name, "seeds=[0, 1]", "strategies.2={kind: random, trials: 2}"]) == 0
-        assert main.main(["resume", spec.name]) == 0
+        assert main(["run", "mine.yaml"]) == 0
+        assert main(["extend", spec.name, "seeds=[0, 1]", "strategies.2={kind: random, trials: 2}"]) == 0
+        assert main(["resume", spec.name]) == 0
         for words in (["compare"], ["results"], ["report"], ["export"]):
-            assert main.main([words[0], spec.name]) == 0
-        assert main.main(["ls"]) == 0
+            assert main([words[0], spec.name]) == 0
+        assert main(["ls"]) == 0
         assert "6 of 6" in capsys.readouterr().out
-        assert main.main(["extend", spec.name, "seeds=[0, 1]"]) == 2
+        assert main(["extend", spec.name, "seeds=[0, 1]"]) == 2
         assert "nothing is added" in capsys.readouterr().err
         # A new experiment by the grown one's spec has one verdict.
         shutil.copy(spec.run_folder / "spec.yaml", tmp_path / "grown.yaml")
-        assert main.main(["run", "grown.yaml", "name=another"]) == 0
+        assert main(["run", "grown.yaml", "name=another"]) == 0
     assert load_spec(tmp_path / "runs" / "another" / "spec.yaml").extended == ()
     assert len(list(in_order(load_spec(tmp_path / "runs" / "another" / "spec.yaml")))) == 6
 

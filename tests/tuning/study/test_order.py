@@ -63,10 +63,10 @@ def test_a_grid_that_was_begun_in_the_declared_order_goes_on_in_it() -> None:
 def test_validate_tells_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(long_experiment(tmp_path, **CUT).to_yaml())
-    assert main.main(["validate", "mine.yaml"]) == 0
+    assert main(["validate", "mine.yaml"]) == 0
     told = "  grid may be cut by it, so its combinations come in an order that is drawn anew for each seed\n"
     assert told in capsys.readouterr().out
-    assert main.main(["validate", "mine.yaml", "budget.epochs=24"]) == 0
+    assert main(["validate", "mine.yaml", "budget.epochs=24"]) == 0
     assert told not in capsys.readouterr().out
 
 

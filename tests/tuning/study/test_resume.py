@@ -148,7 +148,7 @@ def test_a_driver_that_is_started_without_standard_streams_runs_to_its_end(tmp_p
         "sh",
         sys.executable,
         "-m",
-        "tuning.cli.main",
+        "tuning.cli",
         "run",
         str(spec_file),
     ]

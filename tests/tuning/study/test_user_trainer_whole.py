@@ -60,7 +60,7 @@ def test_every_command_that_reads_a_run_reads_this_one(
     where = ["whole", "--storage", spec.cluster.storage]
 
     def said(*words: str) -> str:
-        assert main.main(list(words)) == 0, capsys.readouterr().err
+        assert main(list(words)) == 0, capsys.readouterr().err
         return capsys.readouterr().out
 
     assert "eval_accuracy, higher is better" in said("compare", *where)
@@ -80,7 +80,7 @@ def test_the_model_that_is_kept_is_the_trainers_own_on_all_rows_that_are_not_for
     spec, _ = searched
     folder = tmp_path / "model"
     words = ["train-final", "whole", "--storage", spec.cluster.storage, "--strategy", "pbt", "--out", str(folder)]
-    assert main.main([*words, "--reveal-test"]) == 0, capsys.readouterr().err
+    assert main([*words, "--reveal-test"]) == 0, capsys.readouterr().err
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "best.yaml", "README.md"}
     (final,) = StudyStore(spec.store_url).load("whole").study("pbt", 0).finals
     model = type(tiny_model()).from_pretrained(folder).eval()

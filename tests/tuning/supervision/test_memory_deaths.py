@@ -77,7 +77,7 @@ def run(
         test=False,
     )
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
-    command = [sys.executable, "-m", "tuning.cli.main", "run", str(folder / "spec.yaml")]
+    command = [sys.executable, "-m", "tuning.cli", "run", str(folder / "spec.yaml")]
     if cgroup is not None:
         command = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs && exec "$@"', "sh", *command]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

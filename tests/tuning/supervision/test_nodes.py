@@ -62,7 +62,7 @@ def run(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     lines = []
     with subprocess.Popen(
-        [sys.executable, "-m", "tuning.cli.main", "run", str(folder / "spec.yaml")],
+        [sys.executable, "-m", "tuning.cli", "run", str(folder / "spec.yaml")],
         env={**environment, "HOME": str(nodes.folder), "RAY_AUTH_MODE": "disabled"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -25,7 +25,7 @@ from tuning.cli.nodes import add_nodes
 from tuning.cli.reading import add_compare, add_export, add_results
 from tuning.cli.removal import add_remove
 from tuning.cli.report import add_report
-from tuning.cli.run import add_extend, add_resume, add_run, run_spec, tell_failures
+from tuning.cli.run import add_extend, add_resume, add_run
 from tuning.cli.terminal import FAILED, INTERRUPTED, UNREAD, WRONG_INPUT, drop_output, tell
 from tuning.cli.train_final import add_train_final
 from tuning.cli.validate import add_validate
@@ -35,8 +35,6 @@ from tuning.selection.hub import HubError
 from tuning.spec.mistakes import SpecError
 from tuning.spec.store_url import StoreError
 from tuning.tracking.tracking import TrackingError
-
-__all__ = ["main", "obey", "parser", "run_spec", "tell_failures"]
 
 YOUNG_OBJECTS = 100_000  # before garbage is searched for: Python's 700 does so 600 times during the imports
 UNKNOWN_COMMAND = re.compile(r"argument (?:COMMAND|ACTION): invalid choice: '(.*)' \(choose from (.*)\)")
@@ -170,7 +168,3 @@ def _add_place(sub: argparse.ArgumentParser, *, store: bool = True) -> None:
     sub.add_argument("--storage", metavar="FOLDER", default="runs", help="where the run folders are (default: runs)")
     if store:
         sub.add_argument("--store", metavar="URL", help="the study store, where it is not the run folder's own")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
