@@ -23,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from tuning.comparison.failed import filled
+from tuning.comparison.imputation import impute_failed
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.resampling import METRICS, row_weights
-from tuning.comparison.scores import Scored, with_draws
+from tuning.comparison.scores import StudyScores, with_bootstrap
 from tuning.comparison.types import Pair
-from tuning.comparison.verdicts import share_of
+from tuning.comparison.verdict_levels import level_share
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState
 
 COUNT = 4000
@@ -170,10 +170,10 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
     tests, studies = _tests(setting, labels, predictions, seeds)
     lost: Mapping[str, frozenset[int]] = {}
     if setting.fails:
-        completed = filled(studies, tests)
+        completed = impute_failed(studies, tests)
         tests, lost = completed.tests, completed.lost
         if completed.stand_ins:
-            tests = with_draws(tests, setting.metric)
+            tests = with_bootstrap(tests, setting.metric)
     found: list[Pair] = []
     for number, seeds_so_far in enumerate(range(setting.first_seeds or setting.seeds, setting.seeds + 1), 1):
         found += pairs_of(
@@ -183,7 +183,7 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
             baseline=str(setting.baseline),
             worthwhile=true_difference(setting) if setting.margin else None,
             lost=lost,
-            share=share_of(number, setting.verdicts),
+            share=level_share(number, setting.verdicts),
         )
     return tuple(found)
 
@@ -250,8 +250,8 @@ def _values(rng: np.random.Generator, setting: Setting, shifts: np.ndarray) -> t
 
 def _tests(
     setting: Setting, labels: np.ndarray, predictions: np.ndarray, seeds: np.ndarray
-) -> tuple[dict[str, list[Scored | None]], dict[str, list[StudyOutcome]]]:
-    """Return scores as `with_draws` does, without its texts and tuples: so a thousand experiments take seconds."""
+) -> tuple[dict[str, list[StudyScores | None]], dict[str, list[StudyOutcome]]]:
+    """Return scores as `with_bootstrap` does, without its texts and tuples: so a thousand experiments take seconds."""
     flat = predictions.reshape(-1, setting.rows)
     score = METRICS["mse" if setting.metric == "loss" else setting.metric]
     own = score(np.ones((1, setting.rows)), labels, flat)[0].reshape(predictions.shape[:-1])
@@ -262,14 +262,14 @@ def _tests(
     worst = seeds[-1] < setting.spread * float(ndtri(setting.fails)) if setting.fails else np.zeros(setting.seeds)
     whole = drawn is not None and bool(setting.fails or setting.seeds == 1)  # something looks at single predictions
     bare = (ScoredRows(said, ()),) * setting.trainings if drawn is not None else ()
-    tests: dict[str, list[Scored | None]] = {}
+    tests: dict[str, list[StudyScores | None]] = {}
     studies: dict[str, list[StudyOutcome]] = {}
     for place in range(setting.strategies):
         name = str(place)
         tests[name], studies[name] = [], []
         for seed in range(setting.seeds):
             rows = tuple(ScoredRows(said, tuple(row.tolist())) for row in predictions[place, seed]) if whole else bare
-            test = Scored(
+            test = StudyScores(
                 seed,
                 tuple(own[place, seed].tolist()),
                 setting.rows,

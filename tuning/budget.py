@@ -18,7 +18,7 @@ from trainables.spec import Frozen
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Unit = Literal["device_seconds", "epochs", "wall_seconds"]
 HOUR = 3600.0
-MOST_TRIALS = 100_000
+MAX_TRIALS = 100_000
 
 
 class Limit(NamedTuple):
@@ -33,7 +33,7 @@ class Limit(NamedTuple):
         Args:
             least_epochs: that a trial trains before its first report.
         """
-        return math.ceil(self.amount / least_epochs) if self.unit == "epochs" else MOST_TRIALS
+        return math.ceil(self.amount / least_epochs) if self.unit == "epochs" else MAX_TRIALS
 
     def describe(self) -> str:
         """'600 device-seconds', '24 epochs', '90 wall seconds'."""
@@ -41,7 +41,7 @@ class Limit(NamedTuple):
         return f"{self.amount:g} {words[self.unit]}"
 
 
-class Held(NamedTuple):
+class ResourceUsage(NamedTuple):
     """What a study had held up to a moment, in the runs before an interruption too."""
 
     wall_seconds: float = 0.0

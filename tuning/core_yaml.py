@@ -13,9 +13,9 @@ import yaml
 
 from trainables.errors import InputError
 
-DEEPEST = 50  # levels of mappings and lists; a spec has about six
-MOST = 100_000  # values of a spec, those counted again that aliases repeat
-SHOWN = 40  # characters of a wrong value
+MAX_DEPTH = 50  # levels of mappings and lists; a spec has about six
+MAX_VALUES = 100_000  # values of a spec, those counted again that aliases repeat
+SHOWN_LENGTH = 40  # characters of a wrong value
 STEP = "put back the store as it was, or fetch it again"
 
 
@@ -23,12 +23,12 @@ class DamagedSpec(InputError):
     """What a store holds as a spec is none."""
 
 
-class TooMuch(yaml.YAMLError):
+class YamlTooLarge(yaml.YAMLError):
     """A value nests without end, or holds more than a spec can."""
 
 
 class Loader(yaml.SafeLoader):
-    """SafeLoader with the core schema of YAML 1.2 and without duplicate keys. Use `load`."""
+    """SafeLoader with the core schema of YAML 1.2 and without duplicate keys. Use `load_yaml`."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
 
@@ -47,7 +47,7 @@ class Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError) as error:  # PyYAML's own of a value that its tag does not fit
             kind, value = node.tag.rpartition(":")[2], str(node.value)
-            shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}... ({len(value):,} characters)"
+            shown = value if len(value) <= SHOWN_LENGTH else f"{value[:SHOWN_LENGTH]}... ({len(value):,} characters)"
             raise yaml.constructor.ConstructorError(None, None, f"{shown!r} is no {kind}", node.start_mark) from error
 
     def construct_core_int(self, node: yaml.ScalarNode) -> int:
@@ -76,8 +76,8 @@ class Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
 
-def load(text: str) -> Any:
-    """The value of a YAML text; `plain` makes it one that may be changed.
+def load_yaml(text: str) -> Any:
+    """The value of a YAML text; `plain_copy` makes it one that may be changed.
 
     Raises:
         yaml.YAMLError: it is none.
@@ -85,10 +85,10 @@ def load(text: str) -> Any:
     try:
         return yaml.load(text, Loader=Loader)  # it is a SafeLoader
     except RecursionError as error:
-        raise TooMuch(f"it nests deeper than {DEEPEST} levels") from error
+        raise YamlTooLarge(f"it nests deeper than {MAX_DEPTH} levels") from error
 
 
-def plain(value: Any) -> Any:
+def plain_copy(value: Any) -> Any:
     """Plain dictionaries and lists all the way down, none of them twice; changes then reach no object of the caller's.
 
     Keys become texts: a spec has no others, and `1: x` is then told as the unknown key '1'.
@@ -101,10 +101,10 @@ def plain(value: Any) -> Any:
     def copy(value: Any, level: int) -> Any:
         nonlocal copied
         copied += 1
-        if level > DEEPEST:
-            raise TooMuch(f"it nests deeper than {DEEPEST} levels")
-        if copied > MOST:
-            raise TooMuch(f"it holds more than {MOST:,} values, with what its aliases repeat")
+        if level > MAX_DEPTH:
+            raise YamlTooLarge(f"it nests deeper than {MAX_DEPTH} levels")
+        if copied > MAX_VALUES:
+            raise YamlTooLarge(f"it holds more than {MAX_VALUES:,} values, with what its aliases repeat")
         if isinstance(value, Mapping):
             return {str(key): copy(item, level + 1) for key, item in value.items()}
         return [copy(item, level + 1) for item in value] if isinstance(value, list | tuple) else value
@@ -112,14 +112,14 @@ def plain(value: Any) -> Any:
     return copy(value, 0)
 
 
-def recorded(text: str) -> dict[str, Any]:
+def parse_recorded_spec(text: str) -> dict[str, Any]:
     """The spec that a store has kept, which may come from another machine; empty where the text is.
 
     Raises:
         DamagedSpec: it is none.
     """
     try:
-        value = plain(load(text)) or {}
+        value = plain_copy(load_yaml(text)) or {}
     except yaml.YAMLError as error:
         told = " ".join(str(error).split())
         raise DamagedSpec("store", "spec", f"what is recorded as the spec is none: {told}", STEP) from error

@@ -17,7 +17,7 @@ from cluster.session import connect
 from trainables.lookup import kind_of
 from tuning.checkpoints.room import claimed_room
 from tuning.outcome import ExperimentOutcome, StudyState
-from tuning.report.data_block import data_lines
+from tuning.report.data_summary import data_lines
 from tuning.run_folder.folder import as_extended, claim_run_folder, unclaimed_if_unused
 from tuning.run_folder.provenance import made_with, refuse_others
 from tuning.run_folder.run_storage import RunStorage, held_place

@@ -85,7 +85,7 @@ def write_down(folder: Path, out: Path, *, screenshots: bool) -> None:
 
     from tuning.comparison import compare
     from tuning.comparison.text import comparison_json, comparison_markdown
-    from tuning.report.page.document import content_of, page
+    from tuning.report.page.document import page_content, render_page
     from tuning.run_folder.experiments import find_store
     from tuning.store.study_store import StudyStore
 
@@ -98,7 +98,7 @@ def write_down(folder: Path, out: Path, *, screenshots: bool) -> None:
     target = out / folder.name
     target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     target.with_suffix(".md").write_text(comparison_markdown(comparison))
-    target.with_suffix(".html").write_text(page(content_of(outcome, spec)), encoding="utf-8")
+    target.with_suffix(".html").write_text(render_page(page_content(outcome, spec)), encoding="utf-8")
     if screenshots:
         take(target.with_suffix(".html"))
 

@@ -9,7 +9,7 @@ from typing import Any
 from tuning.comparison import compare
 from tuning.comparison.text import comparison_json
 from tuning.outcome import ExperimentOutcome
-from tuning.outcome.tables import tables_of
+from tuning.outcome.tables import outcome_tables
 from tuning.report.results import results_json
 from tuning.spec.models import ExperimentSpec
 
@@ -27,7 +27,7 @@ def told(outcome: ExperimentOutcome, spec: ExperimentSpec) -> dict[str, Any]:
     everything = {
         "comparison": json.loads(comparison_json(comparison)),
         "results": json.loads(results_json(outcome)),
-        "export": tables_of(outcome),
+        "export": outcome_tables(outcome),
     }
     for row in everything["export"]["trials"]:
         row["lineage"] = json.loads(row["lineage"] or "[]")

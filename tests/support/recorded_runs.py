@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.outcomes import report
 from tests.support.specs import curve_experiment
-from tuning.budget import Held
+from tuning.budget import ResourceUsage
 from tuning.outcome import TrialState
 from tuning.run_folder.folder import claim_run_folder
 from tuning.spec.models import ExperimentSpec
@@ -50,7 +50,9 @@ def _record(writer: StudyWriter, strategy: str, scores: tuple[float, ...], *, fi
     trial = f"{strategy}-0"
     writer.begin_trial(trial, {"learning_rate": 0.1}, {})
     for epoch, score in enumerate(scores, 1):
-        writer.add_report(trial, report(epoch, score), Held(epoch * 10.0, epoch * 10.0, epoch * 10.0, epoch * 10.0))
+        writer.add_report(
+            trial, report(epoch, score), ResourceUsage(epoch * 10.0, epoch * 10.0, epoch * 10.0, epoch * 10.0)
+        )
     if not scores:
         writer.end_trial(trial, TrialState.FAILED, "ValueError: no such column")
     elif finished:

@@ -6,7 +6,7 @@ tasks. J. Demsar, JMLR 7 (2006), 1-30; R. Agarwal and others, NeurIPS 2021, arXi
 
 from __future__ import annotations
 
-from tuning.across.compared import compare_across
-from tuning.across.shapes import Across, AcrossPair, AcrossRow, Friedman, TaskRow
+from tuning.across.compare import compare_across
+from tuning.across.types import Across, AcrossPair, AcrossRow, Friedman, TaskRow
 
 __all__ = ["Across", "AcrossPair", "AcrossRow", "Friedman", "TaskRow", "compare_across"]

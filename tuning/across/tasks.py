@@ -10,21 +10,21 @@ from typing import Literal
 import numpy as np
 
 from trainables.errors import InputError
-from tuning.comparison.failed import filled
-from tuning.comparison.repeats import distinct
-from tuning.comparison.scores import Scored, scored
-from tuning.comparison.verdict import names
+from tuning.comparison.formatting import join_names
+from tuning.comparison.imputation import impute_failed
+from tuning.comparison.repeats import distinct_seeds
+from tuning.comparison.scores import StudyScores, study_scores
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 
 FEWEST = 2  # tasks, and strategies
 CHANGES = 10  # places at which the labels of a split must change for two equal lists of them to be no accident
 DIFFERENT = 3  # scores that an experiment must have for two equal tables of them to be no accident
 
-BySeed = Mapping[int, Scored]
+BySeed = Mapping[int, StudyScores]
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskScores:
     """One experiment's test scores of the strategies in question."""
 
     experiment: str
@@ -50,15 +50,15 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class TaskSet:
     """All tasks that can be compared, and what cannot."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskScores, ...]
     strategies: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
-def gather(outcomes: Sequence[ExperimentOutcome]) -> Gathered:
+def collect_tasks(outcomes: Sequence[ExperimentOutcome]) -> TaskSet:
     """The tasks, with the strategies that all experiments have under one name and of one kind.
 
     Raises:
@@ -86,10 +86,10 @@ def gather(outcomes: Sequence[ExperimentOutcome]) -> Gathered:
         rule = f"fewer than two of them can be compared; left out: {'; '.join(left_out)}"
         step = "name others, or score these on test (`test: true`)"
         raise InputError("experiments", ", ".join(given), rule, step)
-    return Gathered(tuple(tasks), tuple(strategies), tuple(left_out))
+    return TaskSet(tuple(tasks), tuple(strategies), tuple(left_out))
 
 
-def one_data(tasks: Sequence[Task]) -> list[tuple[str, str]]:
+def same_data_pairs(tasks: Sequence[TaskScores]) -> list[tuple[str, str]]:
     """Every two experiments over the same data, or with the same scores throughout: they are no two tasks."""
     return [
         (one.experiment, other.experiment)
@@ -112,25 +112,27 @@ def _refuse(outcomes: Sequence[ExperimentOutcome], given: Sequence[str]) -> None
 def _why_left_out(strategy: str, kinds: Mapping[str, Mapping[str, str]]) -> str:
     missing = [name for name, found in kinds.items() if strategy not in found]
     if missing:
-        return f"{strategy} (not in {names(missing)})"
+        return f"{strategy} (not in {join_names(missing)})"
     return f"{strategy} ({', '.join(f'of kind {found[strategy]} in {name}' for name, found in kinds.items())})"
 
 
-def _task(outcome: ExperimentOutcome, strategies: Sequence[str]) -> Task | str:
+def _task(outcome: ExperimentOutcome, strategies: Sequence[str]) -> TaskScores | str:
     """The task, or why it is left out."""
     studies: dict[str, list[StudyOutcome]] = {}
     for study in outcome.studies:
         studies.setdefault(study.strategy, []).append(study)
-    completed = filled(studies, {name: [scored(study) for study in found] for name, found in studies.items()})
+    completed = impute_failed(
+        studies, {name: [study_scores(study) for study in found] for name, found in studies.items()}
+    )
     by_seed = {name: {test.seed: test for test in completed.tests[name] if test is not None} for name in strategies}
     if bare := [name for name in strategies if not by_seed[name]]:
-        return f"{outcome.name} (no test score of {names(bare)})"
-    seeds = distinct(*by_seed.values())
+        return f"{outcome.name} (no test score of {join_names(bare)})"
+    seeds = distinct_seeds(*by_seed.values())
     if not seeds:
         return f"{outcome.name} (no seed with a test score of each strategy)"
     first = outcome.studies[0]
     own = [study for name in strategies for study in studies[name]]
-    return Task(
+    return TaskScores(
         experiment=outcome.name,
         metric=first.metric,
         mode=first.mode,

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import IO
 
 from trainables.wording import counted
-from tuning.across.shapes import Across, AcrossRow
-from tuning.across.words import chance_in_words, middle_in_words
-from tuning.comparison.digits import decimals_for
+from tuning.across.types import Across, AcrossRow
+from tuning.across.verdict import chance_in_words, middle_in_words
+from tuning.comparison.formatting import decimals_for
 from tuning.comparison.tables import INTERVAL, Line, TextTable
-from tuning.comparison.text import console_for, mappings, rich_table
+from tuning.comparison.text import console_for, rich_table, to_plain_json
 
 ACROSS_VERSION = 1  # of the JSON; moves when a key does
 SHARES = (0.25, 0.5, 0.75)  # normalised scores at which the table shows the profile
@@ -50,7 +50,7 @@ def across_markdown(across: Across) -> str:
 
 def across_json(across: Across) -> str:
     """All fields, named as in `tuning.across`; named tuples as mappings."""
-    return json.dumps(mappings({"schema_version": ACROSS_VERSION, **asdict(across)}), indent=2, allow_nan=False)
+    return json.dumps(to_plain_json({"schema_version": ACROSS_VERSION, **asdict(across)}), indent=2, allow_nan=False)
 
 
 def across_csv(across: Across) -> str:

@@ -89,12 +89,12 @@ def _tell_none(arguments: argparse.Namespace) -> None:
 
 def _runs(arguments: argparse.Namespace) -> Iterator[_Run]:
     """Every experiment below the storage, or in the store that was named. One whose store cannot be read is told."""
-    from tuning.report.standing import driver_of
-    from tuning.store.summaries import summaries
+    from tuning.report.status import find_driver
+    from tuning.store.summaries import study_summaries
 
     if arguments.store:
         by_name: dict[str, list[StudySummary]] = {}
-        for study in summaries(arguments.store):
+        for study in study_summaries(arguments.store):
             by_name.setdefault(study.experiment, []).append(study)
         for name, recorded in by_name.items():
             yield _Run(name, tuple(recorded), len(recorded), None, None)
@@ -105,7 +105,7 @@ def _runs(arguments: argparse.Namespace) -> Iterator[_Run]:
         planned = 1
         try:
             planned = _planned(folder)
-            found = summaries(store_place(name, arguments.storage))
+            found = study_summaries(store_place(name, arguments.storage))
             studies = tuple(study for study in found if study.experiment == name)
         except (
             SpecError,
@@ -113,7 +113,7 @@ def _runs(arguments: argparse.Namespace) -> Iterator[_Run]:
             ClusterError,
         ) as error:  # damaged, here or in the bucket; or a run was stopped before it had recorded anything
             print(f"tunefleet: {name}: {error}", file=sys.stderr)
-        yield _Run(name, studies, planned, driver_of(folder, arguments.storage), _began(folder))
+        yield _Run(name, studies, planned, find_driver(folder, arguments.storage), _began(folder))
 
 
 def _planned(folder: Path) -> int:
@@ -132,13 +132,13 @@ def _began(folder: Path) -> float | None:
 
 def _experiment_row(run: _Run) -> tuple[str, ...]:
     from tuning.outcome import StudyState
-    from tuning.report.standing import standing_of_experiment
+    from tuning.report.status import experiment_status
 
     last = max((study.last_report for study in run.studies if study.last_report is not None), default=run.began)
     finished = sum(study.state is StudyState.FINISHED for study in run.studies)
     return (
         run.name,
-        str(standing_of_experiment(run.studies, run.planned, run.driver)),
+        str(experiment_status(run.studies, run.planned, run.driver)),
         f"{finished} of {run.planned}",
         str(sum(study.trials for study in run.studies)),
         _best(run.studies),
@@ -147,9 +147,9 @@ def _experiment_row(run: _Run) -> tuple[str, ...]:
 
 
 def _study_row(run: _Run, study: StudySummary) -> tuple[str, ...]:
-    from tuning.report.standing import standing_of_study
+    from tuning.report.status import study_status
 
-    state = str(standing_of_study(study, run.driver))
+    state = str(study_status(study, run.driver))
     return run.name, study.strategy, str(study.seed), state, str(study.trials), _best([study])
 
 

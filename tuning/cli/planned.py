@@ -128,7 +128,7 @@ def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
     """What the verdict will be able to tell with these seeds and test rows, before anything is spent; None: unknown."""
     from tuning.comparison.compare import UNIT_METRICS, worthwhile_of
     from tuning.comparison.power import FEWEST, GUESSED_SPREAD, detectable_before
-    from tuning.comparison.verdicts import ALPHA
+    from tuning.comparison.verdict_levels import ALPHA
 
     seeds, metric = len(spec.seeds), spec.resolved_objective().metric
     if not spec.test or len(spec.strategies) < 2:

@@ -54,7 +54,7 @@ def recorded(arguments: argparse.Namespace) -> tuple[ExperimentOutcome, dict[str
         UnknownExperiment: there is no run folder of that name.
     """
     outcome, text = experiments.recorded(arguments.experiment, arguments.storage, arguments.store)
-    return outcome, core_yaml.recorded(text)
+    return outcome, core_yaml.parse_recorded_spec(text)
 
 
 def _results(arguments: argparse.Namespace) -> int:
@@ -64,11 +64,11 @@ def _results(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(results_json(outcome))
     else:
-        from tuning.report.standing import driver_of
+        from tuning.report.status import find_driver
 
         here = None if arguments.store else experiments.find_experiment(arguments.experiment, arguments.storage)
         storage = arguments.experiment if is_uri(arguments.experiment) else arguments.storage
-        print_results(outcome, driver=None if here is None else driver_of(here, storage))
+        print_results(outcome, driver=None if here is None else find_driver(here, storage))
     return 0
 
 

@@ -12,7 +12,7 @@ from tuning.cli.terminal import Add
 from tuning.run_folder.experiments import name_of, recorded
 
 if TYPE_CHECKING:
-    from tuning.report.page.document import Content
+    from tuning.report.page.document import PageContent
 
 
 def add_report(add: Add) -> argparse.ArgumentParser:
@@ -38,10 +38,10 @@ def add_report(add: Add) -> argparse.ArgumentParser:
 def _report(arguments: argparse.Namespace) -> int:
     if arguments.serve is not None and arguments.out is None:
         return _serve(arguments)
-    from tuning.report.page.document import page
+    from tuning.report.page.document import render_page
 
     out = Path(arguments.out or f"{_name(arguments)}.html")
-    text = page(_content(arguments))
+    text = render_page(_content(arguments))
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -68,12 +68,12 @@ def _name(arguments: argparse.Namespace) -> str:
     return "across" if is_across(arguments, "--target") else name_of(arguments.experiment)
 
 
-def _content(arguments: argparse.Namespace) -> Content:
+def _content(arguments: argparse.Namespace) -> PageContent:
     if is_across(arguments, "--target"):
-        from tuning.report.page.across import content_of_across
+        from tuning.report.page.across import across_content
 
-        return content_of_across(across_of(arguments))
-    from tuning.report.page.document import content_of
+        return across_content(across_of(arguments))
+    from tuning.report.page.document import page_content
 
     outcome, text = recorded(arguments.experiment, arguments.storage, arguments.store)
-    return content_of(outcome, text, target=arguments.target)
+    return page_content(outcome, text, target=arguments.target)

@@ -19,7 +19,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from trainables.wording import counted
     from tuning.cli.next_steps import after_validate
     from tuning.cli.planned import planned_lines, trained_in_words, verdict_line
-    from tuning.report.data_block import data_lines, summary_here
+    from tuning.report.data_summary import data_lines, local_summary
     from tuning.spec.loading import load_spec
     from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
     from tuning.spec.validation.cautions import cautions
@@ -27,7 +27,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     with rows_kept():  # what the check has read is told below
         spec = load_spec(arguments.spec, arguments.overrides)
         require_runnable(spec)
-        require_ending_warmups(spec, data := summary_here(spec))
+        require_ending_warmups(spec, data := local_summary(spec))
     objective = spec.resolved_objective()
     better = "higher" if objective.mode == "max" else "lower"
     seeds = f"seed{'' if len(spec.seeds) == 1 else 's'} {', '.join(map(str, spec.seeds))}"

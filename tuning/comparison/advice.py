@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuning.comparison.digits import decimals_for
+from tuning.comparison.formatting import decimals_for, format_interval
 from tuning.comparison.types import StrategyRow, StudyRow
-from tuning.comparison.verdict import shown_interval
 
 
-def advice_of(best: StrategyRow | None, rows: Sequence[StrategyRow], metric: str, mode: str) -> str:
+def advice_text(best: StrategyRow | None, rows: Sequence[StrategyRow], metric: str, mode: str) -> str:
     """The sentence; a second one where another strategy stands first on test.
 
     Args:
@@ -42,7 +41,7 @@ def advice_of(best: StrategyRow | None, rows: Sequence[StrategyRow], metric: str
 def _test(study: StudyRow, metric: str) -> str:
     if study.test is None:
         return "it has no test score"
-    interval = "" if study.interval is None else f" {shown_interval(study.interval, [study.test])}"
+    interval = "" if study.interval is None else f" {format_interval(study.interval, [study.test])}"
     return f"test {metric} {study.test:.{decimals_for([study.test])}f}{interval}"
 
 

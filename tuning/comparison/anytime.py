@@ -16,27 +16,27 @@ import numpy as np
 
 from trainables.reporting import Report
 from tuning.comparison.bands import rising_band
-from tuning.comparison.scores import scored
-from tuning.comparison.types import Anytime, Curve, Reach, Step
+from tuning.comparison.scores import study_scores
+from tuning.comparison.types import AnytimeCurves, Curve, CurvePoint, TargetCost
 from tuning.outcome import StudyOutcome
 
 GRID = 201  # costs that a band is given at
 
 
-def curve_of(study: StudyOutcome) -> Curve:
+def best_so_far_curve(study: StudyOutcome) -> Curve:
     """The curve of one study: its first report, and each report that was better than all before."""
     told = [one for trial in study.trials for one in zip(trial.costs_of_reports, trial.reports, strict=True)]
     known = sorted(((c, r) for c, r in told if c is not None), key=lambda one: (one[0], one[1].time))
     unknown = sorted((report for cost, report in told if cost is None), key=lambda report: report.time)
     end = known[0][0] - known[0][1].device_seconds if known else study.device_seconds
     sign = 1 if study.mode == "max" else -1
-    steps: list[Step] = []
+    steps: list[CurvePoint] = []
     for cost, report in (*zip(_estimated(study, unknown, end), unknown, strict=True), *known):
         score = report.metrics[study.metric]
         if not steps or sign * score > sign * steps[-1].score:
-            steps.append(Step(cost, score))
+            steps.append(CurvePoint(cost, score))
     again = [one.validation[study.metric] for one in study.confirmed() if one.validation]
-    test = scored(study)
+    test = study_scores(study)
     return Curve(
         study.seed,
         tuple(steps),
@@ -69,7 +69,7 @@ def _estimated(study: StudyOutcome, reports: Sequence[Report], end: float) -> li
     return np.clip(end - before_end * rate, 0.0, max(0.0, end)).tolist()  # type: ignore[no-any-return]
 
 
-def band(
+def anytime_curves(
     strategy: str,
     curves: Sequence[Curve],
     mode: str,
@@ -77,7 +77,7 @@ def band(
     *,
     within: tuple[float, float] = (-np.inf, np.inf),
     best: float | None = None,
-) -> Anytime:
+) -> AnytimeCurves:
     """The mean over `curves` at costs from 0 to `end`, with its simultaneous band.
 
     Args:
@@ -94,7 +94,7 @@ def band(
         least, most = sorted(sign * bound for bound in within)
         low[known], high[known] = (np.clip(ends, least, most) for ends in found)
     regret = np.full(GRID, np.nan) if best is None else np.maximum(0.0, sign * best - mean)
-    return Anytime(
+    return AnytimeCurves(
         strategy=strategy,
         curves=tuple(curves),
         cost=tuple(cost.tolist()),
@@ -105,13 +105,13 @@ def band(
     )
 
 
-def best_of(curves: Iterable[Curve], mode: str) -> float | None:
+def best_score(curves: Iterable[Curve], mode: str) -> float | None:
     """The best score of all `curves`; None before the first."""
     found = (curve.steps[-1].score for curve in curves if curve.steps)
     return (max if mode == "max" else min)(found, default=None)
 
 
-def reach_of(curves: Sequence[Curve], mode: str, target: float) -> Reach:
+def target_cost(curves: Sequence[Curve], mode: str, target: float) -> TargetCost:
     """What it cost each study to be as good as `target`."""
     sign = 1 if mode == "max" else -1
     costs = tuple(
@@ -122,8 +122,8 @@ def reach_of(curves: Sequence[Curve], mode: str, target: float) -> Reach:
     spent = [curve.end for curve, cost in zip(curves, costs, strict=True) if cost is None]
     reached = len(curves) - len(spent)
     if np.isinf(median):
-        return Reach(costs, reached, None, float(np.median(spent)))
-    return Reach(costs, reached, median, None)
+        return TargetCost(costs, reached, None, float(np.median(spent)))
+    return TargetCost(costs, reached, median, None)
 
 
 def _at(curve: Curve, cost: np.ndarray, sign: int) -> np.ndarray:

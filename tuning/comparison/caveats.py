@@ -7,25 +7,25 @@ from typing import Any
 
 from trainables.wording import counted
 from tuning.budget import BudgetUse
-from tuning.comparison.digits import decimals_for
-from tuning.comparison.failed import DEFAULTS, StandIn
-from tuning.comparison.repeats import repeated
-from tuning.comparison.scores import Scored, not_finite, scored
+from tuning.comparison.formatting import decimals_for, join_names
+from tuning.comparison.imputation import DEFAULTS, ImputedScore
+from tuning.comparison.repeats import repeated_seeds
+from tuning.comparison.scores import StudyScores, not_finite, study_scores
 from tuning.comparison.types import Pair, StrategyRow, StudyRow
-from tuning.comparison.verdict import names, of_the_two_best, told_by
-from tuning.comparison.version_caveats import mixtures
+from tuning.comparison.verdict import evidence_in_words, pair_of_two_best
+from tuning.comparison.version_caveats import version_caveats
 from tuning.outcome import StudyOutcome
 
 SAME_BUDGET = 1.1  # costs within this factor of each other count as equal
 SMALL_SHARE = 0.05  # of a budget: what is unspent or overrun below it is not told
 
 
-def caveats_of(
+def comparison_caveats(
     rows: Sequence[StrategyRow],
     pairs: Sequence[Pair],
     studies: Sequence[StudyOutcome],
     spec: Mapping[str, Any] | None,
-    stand_ins: Sequence[StandIn] = (),
+    stand_ins: Sequence[ImputedScore] = (),
 ) -> tuple[str, ...]:
     """Everything that a reader of the table has to know to not be misled by it.
 
@@ -38,7 +38,7 @@ def caveats_of(
     repeats = _repeats(studies)
     return (
         *_unfinished(studies),
-        *mixtures(studies),
+        *version_caveats(studies),
         *_seeds(rows, pairs, repeats),
         *_failures(rows),
         *_not_finite(studies),
@@ -60,7 +60,7 @@ def caveats_of(
 
 def _unfinished(studies: Sequence[StudyOutcome]) -> list[str]:
     open_ones = [f"{study.strategy} seed {study.seed}" for study in studies if study.state.value != "finished"]
-    return [f"Not finished: {names(open_ones)}."] if open_ones else []
+    return [f"Not finished: {join_names(open_ones)}."] if open_ones else []
 
 
 def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair], repeats: Mapping[str, Sequence[int]]) -> list[str]:
@@ -69,7 +69,7 @@ def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair], repeats: Mapping[
     found = []
     if single:
         order = "find another configuration" if len(rows) == 1 else "turn the order around"
-        found.append(f"One seed only for {names(single)}: another seed may {order}.")
+        found.append(f"One seed only for {join_names(single)}: another seed may {order}.")
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         found.append(f"Unequal numbers of seeds ({told}): only those in common are compared in pairs.")
@@ -80,7 +80,7 @@ def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair], repeats: Mapping[
         and len(set(scores)) == 1
     ]
     if alike:
-        found.append(f"All seeds of {names(alike)} gave the same score: they are one observation, repeated.")
+        found.append(f"All seeds of {join_names(alike)} gave the same score: they are one observation, repeated.")
     alone = [pair for pair in pairs if pair.first not in repeats and pair.second not in repeats]
     short = [pair for pair in alone if pair.seeds < max(counts.values())]
     if short and len(set(counts.values())) == 1:
@@ -123,16 +123,18 @@ def _failures(rows: Sequence[StrategyRow]) -> list[str]:
 
 def _not_finite(studies: Sequence[StudyOutcome]) -> list[str]:
     found = [f"{study.strategy} seed {study.seed}" for study in studies if not_finite(study)]
-    return [f"The test score is no finite number, so the search counts as failed: {names(found)}."] if found else []
+    return (
+        [f"The test score is no finite number, so the search counts as failed: {join_names(found)}."] if found else []
+    )
 
 
 def _repeats(studies: Sequence[StudyOutcome]) -> dict[str, list[int]]:
     """By strategy, seeds that came to a model which an earlier seed of it had come to."""
-    tests: dict[str, list[Scored]] = {}
+    tests: dict[str, list[StudyScores]] = {}
     for study in studies:
-        if (test := scored(study)) is not None:
+        if (test := study_scores(study)) is not None:
             tests.setdefault(study.strategy, []).append(test)
-    return {name: seeds for name, found in tests.items() if (seeds := repeated(found))}
+    return {name: seeds for name, found in tests.items() if (seeds := repeated_seeds(found))}
 
 
 def _repeated(repeats: Mapping[str, Sequence[int]]) -> list[str]:
@@ -140,20 +142,20 @@ def _repeated(repeats: Mapping[str, Sequence[int]]) -> list[str]:
         return []
     found = [f"{name} seed{'s' if len(of) > 1 else ''} {', '.join(map(str, of))}" for name, of in repeats.items()]
     return [
-        f"Trained with the values and training seeds of an earlier seed of the strategy: {names(found)}. Both are one "
-        "observation, and count as one."
+        f"Trained with the values and training seeds of an earlier seed of the strategy: {join_names(found)}. Both are "
+        "one observation, and count as one."
     ]
 
 
-def _stand_ins(found: Sequence[StandIn]) -> list[str]:
-    by: dict[str, list[StandIn]] = {}
+def _stand_ins(found: Sequence[ImputedScore]) -> list[str]:
+    by: dict[str, list[ImputedScore]] = {}
     for one in found:
         by.setdefault(one.by, []).append(one)
     digits = decimals_for(one.score for one in found)
     return [
-        f"Searches without a test score: {names([f'{one.strategy} seed {one.seed}' for one in those])}. In the pairs "
-        f"{words} ({names(list(dict.fromkeys(f'{one.score:.{digits}f}' for one in those)))}) stands for theirs: to "
-        "leave them out would favour the strategy whose searches fail."
+        f"Searches without a test score: {join_names([f'{one.strategy} seed {one.seed}' for one in those])}. In the "
+        f"pairs {words} ({join_names(list(dict.fromkeys(f'{one.score:.{digits}f}' for one in those)))}) stands for "
+        "theirs: to leave them out would favour the strategy whose searches fail."
         for words, those in by.items()
     ]
 
@@ -166,7 +168,9 @@ def _withheld(pairs: Sequence[Pair]) -> list[str]:
             by.setdefault(pair.withheld, []).append(f"{pair.first} and {pair.second}")
     if len(by) == 1 and len(those := next(iter(by.values()))) == len(pairs):
         return [f"No difference is claimed whatever its p: {next(iter(by))}."] if those else []
-    return [f"No difference of {names(those)} is claimed whatever its p: {reason}." for reason, those in by.items()]
+    return [
+        f"No difference of {join_names(those)} is claimed whatever its p: {reason}." for reason, those in by.items()
+    ]
 
 
 def _lost_nodes(studies: Sequence[StudyOutcome]) -> list[str]:
@@ -186,17 +190,17 @@ def _limits(rows: Sequence[StrategyRow]) -> list[str]:
     ]
     found = []
     if without and any(study.budget for row in rows for study in row.studies):
-        found.append(f"Without a budget: {names(without)}; the others had one.")
+        found.append(f"Without a budget: {join_names(without)}; the others had one.")
     if reached := _shares(rows, lambda study, budget: 1.0 if budget.reached else 0.0):
         everyone = all(study.budget and study.budget.reached for row in rows for study in row.studies)
-        told = "every study" if everyone and len(rows) > 1 else names([name for name, _ in reached])
+        told = "every study" if everyone and len(rows) > 1 else join_names([name for name, _ in reached])
         found.append(f"Ended by the budget, with the best so far: {told}.")
     if over := _shares(rows, lambda study, budget: budget.overrun / budget.limit, SMALL_SHARE):
         by = [f"{name} by {share}" for name, share in over]
-        found.append(f"Over the budget, until the last trial had stopped: {names(by)}.")
+        found.append(f"Over the budget, until the last trial had stopped: {join_names(by)}.")
     if unspent := _shares(rows, _unspent, SMALL_SHARE):
         left = [f"{name} {share}" for name, share in unspent]
-        found.append(f"Left unspent of the budget, because the strategy had ended: {names(left)}.")
+        found.append(f"Left unspent of the budget, because the strategy had ended: {join_names(left)}.")
     return found
 
 
@@ -221,7 +225,7 @@ def _seeds_of(row: StrategyRow, seeds: Sequence[int]) -> str:
     """'pbt seed 0', 'pbt seeds 0 and 2', 'pbt (all 5 seeds)'."""
     if len(seeds) == len(row.studies) > 1:
         return f"{row.strategy} (all {len(seeds)} seeds)"
-    return f"{row.strategy} seed{'s' if len(seeds) > 1 else ''} {names([str(seed) for seed in seeds])}"
+    return f"{row.strategy} seed{'s' if len(seeds) > 1 else ''} {join_names([str(seed) for seed in seeds])}"
 
 
 def _costs(rows: Sequence[StrategyRow]) -> list[str]:
@@ -252,7 +256,9 @@ def _spaces(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> list[str]:
     if not own or all(space == spaces[own[0]] for space in spaces.values()):
         return []
     which = "a space of its own" if len(own) == 1 else "spaces of their own"
-    return [f"Unequal spaces: {names(own)} searched {which}, so a difference may be the space's, not the strategy's."]
+    return [
+        f"Unequal spaces: {join_names(own)} searched {which}, so a difference may be the space's, not the strategy's."
+    ]
 
 
 def _first_points(studies: Sequence[StudyOutcome]) -> list[str]:
@@ -271,11 +277,15 @@ def _first_points(studies: Sequence[StudyOutcome]) -> list[str]:
     if len(groups) < 2:
         return []
     if len(groups) == 2:
-        return [f"Unequal initial points: {names(groups[0])} began with others than {names(groups[1])}."]
-    return [f"Unequal initial points, the same only within each of: {'; '.join(names(group) for group in groups)}."]
+        return [f"Unequal initial points: {join_names(groups[0])} began with others than {join_names(groups[1])}."]
+    return [
+        f"Unequal initial points, the same only within each of: {'; '.join(join_names(group) for group in groups)}."
+    ]
 
 
-def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome], stand_ins: Sequence[StandIn]) -> list[str]:
+def _tests(
+    rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome], stand_ins: Sequence[ImputedScore]
+) -> list[str]:
     found = []
     sizes = sorted({study.test.rows for study in studies if study.test})
     if len(sizes) > 1:
@@ -297,13 +307,13 @@ def _tests(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome], stand_i
         if any(study.test is None and (row.strategy, study.seed) not in filled for study in row.studies)
     ]
     if missing and any(study.test is not None for row in rows for study in row.studies):
-        found.append(f"Not every seed has a test score: {names(missing)}.")
+        found.append(f"Not every seed has a test score: {join_names(missing)}.")
     return found
 
 
 def _small_test(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]:
     """The two best differ by less than what these seeds and rows can tell."""
-    if not pairs or (pair := of_the_two_best(rows, pairs)).difference == 0 or pair.detectable is None:
+    if not pairs or (pair := pair_of_two_best(rows, pairs)).difference == 0 or pair.detectable is None:
         return []
     size = abs(pair.difference)
     if pair.shown or pair.answer == "no larger" or pair.detectable <= size:
@@ -313,7 +323,8 @@ def _small_test(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> list[str]
     digits = decimals_for(pair.means)
     return [
         f"The test is too small for the effect: {pair.first} and {pair.second} differ by {size:.{digits}f}, "
-        f"while {told_by(pair)} can tell differences from {pair.detectable:.{digits}f} on (four times in five)."
+        f"while {evidence_in_words(pair)} can tell differences from {pair.detectable:.{digits}f} on (four "
+        "times in five)."
     ]
 
 
@@ -325,13 +336,13 @@ def _confirmations(rows: Sequence[StrategyRow], studies: Sequence[StudyOutcome])
             found.append(f"{row.strategy}: {failed} of {len(trainings)} trainings of its confirmation failed.")
     confirmed = [row for row in rows if any(study.confirmed for study in row.studies)]
     if confirmed and (other := [row.strategy for row in rows if any(not study.confirmed for study in row.studies)]):
-        found.append(f"Not confirmed, or not yet with every seed: {names(other)}; the others are.")
+        found.append(f"Not confirmed, or not yet with every seed: {join_names(other)}; the others are.")
     digits = decimals_for(study.confirmed.mean for row in rows for study in row.studies if study.confirmed)
     too_good = [f"{row.strategy} by {row.gap:.{digits}f}" for row in rows if row.gap is not None and row.gap > 0]
     if too_good:
         found.append(
-            f"Winner's curse: the search's best validation score was better than the confirmed one, {names(too_good)}"
-            ": at least by that, for the confirmed one is the best of several, too."
+            f"Winner's curse: the search's best validation score was better than the confirmed one, "
+            f"{join_names(too_good)}: at least by that, for the confirmed one is the best of several, too."
         )
     return found
 

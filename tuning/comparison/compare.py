@@ -10,20 +10,20 @@ import numpy as np
 
 from trainables.errors import InputError
 from tuning.budget import Price
-from tuning.comparison.advice import advice_of
-from tuning.comparison.anytime import band, best_of, curve_of, reach_of
-from tuning.comparison.caveats import caveats_of
-from tuning.comparison.expected_best import RANDOM, expected_of, why_none
-from tuning.comparison.failed import DEFAULTS, filled
-from tuning.comparison.origins import alike, origins_of, told
+from tuning.comparison.advice import advice_text
+from tuning.comparison.anytime import anytime_curves, best_score, best_so_far_curve, target_cost
+from tuning.comparison.caveats import comparison_caveats
+from tuning.comparison.expected_best import RANDOM, expected_best_curve, why_no_curve
+from tuning.comparison.imputation import DEFAULTS, impute_failed
+from tuning.comparison.origins import origin_caveats, origins_of, same_choices
 from tuning.comparison.pairs import pairs_of
-from tuning.comparison.ranks import ranks_of
-from tuning.comparison.scores import Scored, mean_of, scored, with_draws
-from tuning.comparison.studies import study_row
-from tuning.comparison.ties import tied, ties_of
-from tuning.comparison.types import Anytime, Comparison, Curve, StrategyRow, StudyRow
-from tuning.comparison.verdict import verdict_of
-from tuning.comparison.verdicts import share_of, verdict_of_studies, verdicts_told
+from tuning.comparison.ranks import rank_strategies
+from tuning.comparison.scores import StudyScores, mean_estimate, study_scores, with_bootstrap
+from tuning.comparison.study_rows import study_row
+from tuning.comparison.ties import find_ties, tie_caveats
+from tuning.comparison.types import AnytimeCurves, Comparison, Curve, StrategyRow, StudyRow
+from tuning.comparison.verdict import verdict_text
+from tuning.comparison.verdict_levels import level_share, verdict_caveats, verdict_number
 from tuning.given import kind_of, short
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState, best_study
 
@@ -60,46 +60,46 @@ def compare(
     by_strategy: dict[str, list[StudyOutcome]] = {}
     for study in outcome.studies:
         by_strategy.setdefault(study.strategy, []).append(study)
-    curves = {name: [curve_of(study) for study in studies] for name, studies in by_strategy.items()}
-    tests = {name: [scored(study) for study in studies] for name, studies in by_strategy.items()}
-    completed = filled(by_strategy, tests)
-    tests = with_draws(tests, first.metric)
+    curves = {name: [best_so_far_curve(study) for study in studies] for name, studies in by_strategy.items()}
+    tests = {name: [study_scores(study) for study in studies] for name, studies in by_strategy.items()}
+    completed = impute_failed(by_strategy, tests)
+    tests = with_bootstrap(tests, first.metric)
     target = _worst_final(curves.values(), first.mode) if target is None else target
     price = first.price if price is None else price
     end = max(curve.end for found in curves.values() for curve in found)
     within = (0.0, 1.0) if first.metric in UNIT_METRICS else (-math.inf, math.inf)
-    found = best_of((curve for own in curves.values() for curve in own), first.mode)
+    found = best_score((curve for own in curves.values() for curve in own), first.mode)
     origins = origins_of(outcome.studies)
     rows = tuple(
         _strategy_row(
             studies,
             tests[name],
             origins,
-            band(name, curves[name], first.mode, end, within=within, best=found),
+            anytime_curves(name, curves[name], first.mode, end, within=within, best=found),
             target,
             price,
         )
         for name, studies in by_strategy.items()
     )
-    randoms = [expected_of(studies, within) for studies in by_strategy.values() if studies[0].kind == RANDOM]
+    randoms = [expected_best_curve(studies, within) for studies in by_strategy.values() if studies[0].kind == RANDOM]
     expected = tuple(one for one in randoms if one is not None)
     baseline, worthwhile = _baseline(rows, spec or {}), worthwhile_of(spec or {}, first.metric)
-    number, planned = verdict_of_studies(outcome.studies)
+    number, planned = verdict_number(outcome.studies)
     pairs = pairs_of(
-        with_draws(completed.tests, first.metric),
+        with_bootstrap(completed.tests, first.metric),
         first.metric,
         first.mode,
         baseline=baseline.strategy,
         worthwhile=worthwhile,
         lost=completed.lost,
         rowless=(spec or {}).get("trainable") == CLOSED_FORM,
-        share=share_of(number, planned),
+        share=level_share(number, planned),
         unfinished=_unfinished(outcome.studies, spec or {}),
     )
-    won, same = best_study(outcome.studies), alike(rows)
+    won, same = best_study(outcome.studies), same_choices(rows)
     best = next((row for row in rows if won is not None and row.strategy == won.strategy), None)
-    ties = None if best is not None and best.best is not None and best.best.confirmed else ties_of(outcome.studies)
-    ranks, ranked_by = ranks_of(rows, completed.tests, first.mode)
+    ties = None if best is not None and best.best is not None and best.best.confirmed else find_ties(outcome.studies)
+    ranks, ranked_by = rank_strategies(rows, completed.tests, first.mode)
     return Comparison(
         experiment=outcome.name,
         metric=first.metric,
@@ -112,19 +112,19 @@ def compare(
         worthwhile=worthwhile,
         pairs=pairs,
         expected=expected,
-        no_expected=None if expected else why_none([row.kind for row in rows]),
+        no_expected=None if expected else why_no_curve([row.kind for row in rows]),
         ranks=ranks,
         ranked_by=ranked_by,
         price=price,
         alike=same,
         ties=ties,
-        advice=advice_of(best, rows, first.metric, first.mode),
-        verdict=verdict_of(rows, pairs, first.metric, baseline, worthwhile, may_grow=number < planned),
+        advice=advice_text(best, rows, first.metric, first.mode),
+        verdict=verdict_text(rows, pairs, first.metric, baseline, worthwhile, may_grow=number < planned),
         caveats=(
-            *(verdicts_told(number, planned) if pairs else ()),
-            *tied(ties, first.metric, spec or {}),
-            *told(rows, same),
-            *caveats_of(rows, pairs, outcome.studies, spec, completed.stand_ins),
+            *(verdict_caveats(number, planned) if pairs else ()),
+            *tie_caveats(ties, first.metric, spec or {}),
+            *origin_caveats(rows, same),
+            *comparison_caveats(rows, pairs, outcome.studies, spec, completed.stand_ins),
         ),
     )
 
@@ -155,9 +155,9 @@ def _baseline(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> StrategyR
 
 def _strategy_row(
     studies: Sequence[StudyOutcome],
-    tests: Sequence[Scored | None],
+    tests: Sequence[StudyScores | None],
     origins: Mapping[tuple[str, int], str | None],
-    anytime: Anytime,
+    anytime: AnytimeCurves,
     target: float | None,
     price: Price | None,
 ) -> StrategyRow:
@@ -176,12 +176,12 @@ def _strategy_row(
         best=_best_row(rows, studies),
         median_validation=_median(row.chosen.validation for row in rows if row.chosen),
         median_test=_median(row.test for row in rows if row.test is not None),
-        test=mean_of(all_scored, studies[0].metric) if len(all_scored) == len(studies) else None,
+        test=mean_estimate(all_scored, studies[0].metric) if len(all_scored) == len(studies) else None,
         worst_test=_worst(all_scored, studies[0].mode),
         middle_test=interquartile_mean([test.score for test in all_scored]),
         gap=float(np.mean(gaps)) if gaps else None,
         anytime=anytime,
-        reach=None if target is None else reach_of(anytime.curves, studies[0].mode, target),
+        reach=None if target is None else target_cost(anytime.curves, studies[0].mode, target),
         device_seconds=cost,
         confirming=confirming,
         money=None if price is None else price.of(cost + confirming),
@@ -202,7 +202,7 @@ def interquartile_mean(scores: Sequence[float]) -> float | None:
     return float(trim_mean(scores, 0.25)) if scores else None
 
 
-def _worst(tests: Sequence[Scored], mode: str) -> float | None:
+def _worst(tests: Sequence[StudyScores], mode: str) -> float | None:
     return (min if mode == "max" else max)((test.score for test in tests), default=None)
 
 

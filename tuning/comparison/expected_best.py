@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tuning.comparison.types import Expected
+from tuning.comparison.types import ExpectedBest
 from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
 
 RANDOM = "random"  # the kind whose trials are independent draws, each trained to its end
@@ -34,7 +34,9 @@ STOPPED_EARLY = frozenset({"random_asha"})  # kinds that draw at random, and sto
 Array = npt.NDArray[np.float64]
 
 
-def expected_of(studies: Sequence[StudyOutcome], within: tuple[float, float] = (-np.inf, np.inf)) -> Expected | None:
+def expected_best_curve(
+    studies: Sequence[StudyOutcome], within: tuple[float, float] = (-np.inf, np.inf)
+) -> ExpectedBest | None:
     """The curve of one strategy; None: some study has fewer than two trials that ended, or none of them a score.
 
     Args:
@@ -53,7 +55,7 @@ def expected_of(studies: Sequence[StudyOutcome], within: tuple[float, float] = (
     half = _half_width(scores, failed, failed + banded)
     least, greatest = sorted(sign * bound for bound in within)
     cost = float(np.mean([_cost_of_one(study, of) for study, of in zip(studies, ended, strict=True)]))
-    return Expected(
+    return ExpectedBest(
         strategy=studies[0].strategy,
         seeds=len(studies),
         draws=sum(map(len, scores)),
@@ -67,7 +69,7 @@ def expected_of(studies: Sequence[StudyOutcome], within: tuple[float, float] = (
     )
 
 
-def why_none(kinds: Sequence[str]) -> str:
+def why_no_curve(kinds: Sequence[str]) -> str:
     """Why an experiment has no such curve.
 
     Args:

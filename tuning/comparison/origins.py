@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from trainables.reporting import Report
-from tuning.comparison.types import Alike, Chosen, StrategyRow, StudyRow
+from tuning.comparison.types import ChosenConfiguration, SameChoice, StrategyRow, StudyRow
 from tuning.outcome import StudyOutcome, TrialOutcome
 from tuning.outcome.attributes import ORIGIN, RANDOM_DRAW, RANDOM_FIRST
 
@@ -24,23 +24,23 @@ def origins_of(studies: Sequence[StudyOutcome]) -> dict[tuple[str, int], str | N
     return {(study.strategy, study.seed): _origin(study, studies) for study in studies}
 
 
-def chosen_by(row: StudyRow) -> Chosen | None:
+def chosen_configuration(row: StudyRow) -> ChosenConfiguration | None:
     """The configuration that a study has chosen: of its confirmation, where it was confirmed."""
     return row.chosen if row.confirmed is None else row.confirmed.configuration
 
 
-def alike(rows: Sequence[StrategyRow]) -> tuple[Alike, ...]:
+def same_choices(rows: Sequence[StrategyRow]) -> tuple[SameChoice, ...]:
     """Every two strategies that have chosen the same configuration with a seed, the most often first."""
     by_seed = {row.strategy: {one.seed: key for one in row.studies if (key := _values(one))} for row in rows}
     found = []
     for first, second in combinations(by_seed, 2):
         seeds = by_seed[first].keys() & by_seed[second].keys()
         same = sum(by_seed[first][seed] == by_seed[second][seed] for seed in seeds)
-        found += [Alike(first, second, same, len(seeds))] if same else []
+        found += [SameChoice(first, second, same, len(seeds))] if same else []
     return tuple(sorted(found, key=lambda one: -one.same / one.seeds))
 
 
-def told(rows: Sequence[StrategyRow], found: Sequence[Alike]) -> list[str]:
+def origin_caveats(rows: Sequence[StrategyRow], found: Sequence[SameChoice]) -> list[str]:
     """Both in words, for people."""
     sentences = []
     if found:
@@ -57,7 +57,7 @@ def _counted(origins: Mapping[str, int]) -> str:
 
 def _values(row: StudyRow) -> tuple[object, ...] | None:
     """What tells configurations apart: the values, and where a schedule changed them."""
-    if (chosen := chosen_by(row)) is None:
+    if (chosen := chosen_configuration(row)) is None:
         return None
     return tuple((one.start, *sorted((name, repr(v)) for name, v in one.params.items())) for one in chosen.schedule)
 

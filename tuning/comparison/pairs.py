@@ -24,12 +24,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tuning.comparison.multiple import corrected, shares
+from tuning.comparison.multiple_comparisons import correct_p_values, error_shares
 from tuning.comparison.power import Needed, detectable, seeds_needed
-from tuning.comparison.repeats import distinct
-from tuning.comparison.scores import PROPORTIONS, Scored, Spread, common_error, rows_error, rows_known, same_rows
+from tuning.comparison.repeats import distinct_seeds
+from tuning.comparison.scores import PROPORTIONS, Spread, StudyScores, common_error, rows_error, rows_known, same_rows
 from tuning.comparison.types import Answer, Covers, Interval, Pair
-from tuning.comparison.verdicts import ALPHA
+from tuning.comparison.verdict_levels import ALPHA
 
 FEWEST_SEEDS = 3  # that a statement about strategies may rest on
 SAME = 1e-12  # differences that are no further apart are equal
@@ -45,7 +45,7 @@ class Tested(NamedTuple):
 
 
 def pairs_of(
-    tests: Mapping[str, Sequence[Scored | None]],
+    tests: Mapping[str, Sequence[StudyScores | None]],
     metric: str,
     mode: str,
     *,
@@ -72,7 +72,7 @@ def pairs_of(
     by_seed = {name: {test.seed: test for test in found if test is not None} for name, found in tests.items()}
     matched = []
     for one, other in combinations(by_seed, 2):
-        seeds = distinct(by_seed[one], by_seed[other])
+        seeds = distinct_seeds(by_seed[one], by_seed[other])
         if not seeds:
             continue
         a, b = ([by_seed[name][seed] for seed in seeds] for name in (one, other))
@@ -80,9 +80,9 @@ def pairs_of(
         matched.append((other, one, b, a) if behind else (one, other, a, b))
     names = [(first, second) for first, second, _, _ in matched]
     tested = [_tested(a, b, metric) for _, _, a, b in matched]
-    alphas = [ALPHA * share * of_pair for of_pair in shares(names, baseline)] if names else []
+    alphas = [ALPHA * share * of_pair for of_pair in error_shares(names, baseline)] if names else []
     p_values = [
-        None if p is None else min(1.0, p / share) for p in corrected(names, [one.p for one in tested], baseline)
+        None if p is None else min(1.0, p / share) for p in correct_p_values(names, [one.p for one in tested], baseline)
     ]
     found = []
     for (first, second, a, b), test, alpha, p in zip(matched, tested, alphas, p_values, strict=True):
@@ -146,7 +146,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return 1.0 if not rows else min(1.0, 2 * float(bdtr(min(only_first, only_second), rows, 0.5)))
 
 
-def _tested(a: list[Scored], b: list[Scored], metric: str) -> Tested:
+def _tested(a: list[StudyScores], b: list[StudyScores], metric: str) -> Tested:
     about, _ = _about(a, b)
     return _over_seeds(a, b, metric) if about == "strategies" else _of_one_seed(a[0], b[0], metric, about)
 
@@ -154,8 +154,8 @@ def _tested(a: list[Scored], b: list[Scored], metric: str) -> Tested:
 def _pair(
     first: str,
     second: str,
-    a: list[Scored],
-    b: list[Scored],
+    a: list[StudyScores],
+    b: list[StudyScores],
     mode: str,
     tested: Tested,
     alpha: float,
@@ -194,7 +194,7 @@ def _pair(
 
 
 def _about(
-    a: Sequence[Scored], b: Sequence[Scored]
+    a: Sequence[StudyScores], b: Sequence[StudyScores]
 ) -> tuple[Literal["strategies", "configurations", "models"], Covers]:
     if len(a) > 1:
         return "strategies", "seeds"
@@ -203,7 +203,7 @@ def _about(
     return "models", "rows"
 
 
-def _over_seeds(a: list[Scored], b: list[Scored], metric: str) -> Tested:
+def _over_seeds(a: list[StudyScores], b: list[StudyScores], metric: str) -> Tested:
     """The paired t-test over seeds, with the error of the rows where it is known."""
     differences = _differences(a, b)
     units = float(differences.var(ddof=1)) / len(a)
@@ -216,7 +216,7 @@ def _over_seeds(a: list[Scored], b: list[Scored], metric: str) -> Tested:
     return Tested(told, p, spread)
 
 
-def _of_one_seed(a: Scored, b: Scored, metric: str, about: str) -> Tested:
+def _of_one_seed(a: StudyScores, b: StudyScores, metric: str, about: str) -> Tested:
     difference, rows = a.score - b.score, _rows_error([a], [b], metric)
     if about == "configurations":
         differences = np.subtract(a.scores, b.scores)
@@ -234,7 +234,7 @@ def _of_one_seed(a: Scored, b: Scored, metric: str, about: str) -> Tested:
     return Tested(told, _two_sided(difference, spread_of_rows), spread_of_rows)
 
 
-def _rows_error(a: list[Scored], b: list[Scored], metric: str) -> float:
+def _rows_error(a: list[StudyScores], b: list[StudyScores], metric: str) -> float:
     """The squared error that the choice of rows gives the mean difference in all seeds alike: paired where the rows are
     recorded."""
     if same_rows((*a, *b)):
@@ -256,11 +256,11 @@ def _interval(
     return Interval(difference - half, difference + half, rows, seeds, covers)
 
 
-def _differences(a: Sequence[Scored], b: Sequence[Scored]) -> np.ndarray:
+def _differences(a: Sequence[StudyScores], b: Sequence[StudyScores]) -> np.ndarray:
     return np.array([one.score - other.score for one, other in zip(a, b, strict=True)])
 
 
-def _chance(a: Sequence[Scored], b: Sequence[Scored], mode: str) -> float:
+def _chance(a: Sequence[StudyScores], b: Sequence[StudyScores], mode: str) -> float:
     """The share of all combinations of a seed of `a` and one of `b` in which `a` is better; a tie counts half
     (Agarwal et al., 2021, arXiv:2108.13264: the probability of improvement)."""
     ahead = np.subtract.outer([test.score for test in a], [test.score for test in b]) * (1 if mode == "max" else -1)
@@ -268,7 +268,7 @@ def _chance(a: Sequence[Scored], b: Sequence[Scored], mode: str) -> float:
 
 
 def _withheld(
-    first: str, second: str, by_seed: Mapping[str, Mapping[int, Scored]], lost: Mapping[str, Collection[int]]
+    first: str, second: str, by_seed: Mapping[str, Mapping[int, StudyScores]], lost: Mapping[str, Collection[int]]
 ) -> str | None:
     """Why the searches that failed forbid a claim: the seeds that are left were chosen by who survived them."""
     for one, other in ((first, second), (second, first)):
@@ -278,7 +278,7 @@ def _withheld(
     return None
 
 
-def _without_rows(a: Sequence[Scored], b: Sequence[Scored], metric: str) -> str | None:
+def _without_rows(a: Sequence[StudyScores], b: Sequence[StudyScores], metric: str) -> str | None:
     if rows_known((*a, *b), metric):
         return None
     return f"what other test rows would change in {metric} is not known"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tuning.comparison.multiple import FIRST
+from tuning.comparison.multiple_comparisons import FIRST
 from tuning.comparison.scores import Spread
 
 POWER = 0.8

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from tuning.comparison.scores import Scored
-from tuning.comparison.types import Rank, StrategyRow, StudyRow
+from tuning.comparison.scores import StudyScores
+from tuning.comparison.types import StrategyRanks, StrategyRow, StudyRow
 
 
-def ranks_of(
-    rows: Sequence[StrategyRow], tests: Mapping[str, Sequence[Scored | None]], mode: str
-) -> tuple[tuple[Rank, ...], Literal["test", "validation"]]:
+def rank_strategies(
+    rows: Sequence[StrategyRow], tests: Mapping[str, Sequence[StudyScores | None]], mode: str
+) -> tuple[tuple[StrategyRanks, ...], Literal["test", "validation"]]:
     """Ranks by test score, that which stands for a failed search included; or by validation score where a strategy has
     no seed with a test score in common with the others. The best first. () with one strategy, or without a common seed.
     """
@@ -24,7 +24,7 @@ def ranks_of(
     return _ranks([_validations(row) for row in rows], [row.strategy for row in rows], mode), "validation"
 
 
-def _ranks(scores: Sequence[dict[int, float]], names: Sequence[str], mode: str) -> tuple[Rank, ...]:
+def _ranks(scores: Sequence[dict[int, float]], names: Sequence[str], mode: str) -> tuple[StrategyRanks, ...]:
     common = sorted(set.intersection(*(set(found) for found in scores)))
     if len(names) < 2 or not common:
         return ()
@@ -33,7 +33,9 @@ def _ranks(scores: Sequence[dict[int, float]], names: Sequence[str], mode: str) 
     better = (table[None] < table[:, None]).sum(axis=1)  # strategies x seeds
     equal = (table[None] == table[:, None]).sum(axis=1)
     ranks = better + (equal + 1) / 2
-    found = [Rank(name, tuple(row.tolist()), float(row.mean())) for name, row in zip(names, ranks, strict=True)]
+    found = [
+        StrategyRanks(name, tuple(row.tolist()), float(row.mean())) for name, row in zip(names, ranks, strict=True)
+    ]
     return tuple(sorted(found, key=lambda rank: rank.mean))
 
 

@@ -18,7 +18,7 @@ Model: TypeAlias = tuple[Hashable, ...]
 TRAINING_SEEDS = ("data_order_seed", "head_seed")  # attributes of a study
 
 
-class OfModels(Protocol):
+class HasModels(Protocol):
     """A test score of one search seed."""
 
     @property
@@ -56,7 +56,7 @@ def stretches_of(history: Iterable[Report]) -> tuple[Stretch, ...]:
     return tuple(stretches)
 
 
-def distinct(*strategies: Mapping[int, OfModels]) -> list[int]:
+def distinct_seeds(*strategies: Mapping[int, HasModels]) -> list[int]:
     """The search seeds that all `strategies` (test scores by seed) have, without those that repeat another.
 
     Seeds that share a model in one of the strategies, directly or over others, are one observation: the first is kept.
@@ -70,13 +70,13 @@ def distinct(*strategies: Mapping[int, OfModels]) -> list[int]:
     return sorted(group[0] for group in groups)
 
 
-def repeated(tests: Sequence[OfModels]) -> list[int]:
+def repeated_seeds(tests: Sequence[HasModels]) -> list[int]:
     """The seeds of one strategy that came to a model which an earlier one has come to."""
     by_seed = {test.seed: test for test in tests}
-    return sorted(by_seed.keys() - set(distinct(by_seed)))
+    return sorted(by_seed.keys() - set(distinct_seeds(by_seed)))
 
 
-def _shared(found: Mapping[int, OfModels], seed: int, others: Iterable[int]) -> bool:
+def _shared(found: Mapping[int, HasModels], seed: int, others: Iterable[int]) -> bool:
     return any(found[seed].models & found[other].models for other in others)
 
 

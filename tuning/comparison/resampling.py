@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 Metric = Callable[[Array, Array, Array], Array]
 
 
-def resampled(
+def bootstrap_scores(
     metric: str, labels: Array, predictions: Array, recorded: Array | None = None
 ) -> tuple[Array, Array] | None:
     """The scores of each model on the rows themselves, and on each draw of rows.

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tuning.comparison.repeats import Model, confirmed_models, searched_models
-from tuning.comparison.resampling import resampled
+from tuning.comparison.resampling import bootstrap_scores
 from tuning.comparison.types import Covers, Estimate, Interval
 from tuning.outcome import ScoredRows, StudyOutcome
 
@@ -30,7 +30,7 @@ SAME_SCORE = 1e-4  # a score recomputed from rows is the recorded one, within th
 
 
 @dataclass(frozen=True)
-class Scored:
+class StudyScores:
     """What the test split says of one study: of one model, or of one per training of the confirmed configuration."""
 
     seed: int  # of the search
@@ -81,7 +81,7 @@ class Spread(NamedTuple):
         return math.exp(brentq(lambda power: self.reach(math.exp(power)) - size, math.log(LEAST_P), 0.0))
 
 
-def scored(study: StudyOutcome) -> Scored | None:
+def study_scores(study: StudyOutcome) -> StudyScores | None:
     """What the test split says of `study`: of the trainings of its confirmed configuration where those were tested,
     or of the model that its search chose; None: nothing, or a score that is no finite number: that search has failed.
     """
@@ -95,7 +95,7 @@ def not_finite(study: StudyOutcome) -> bool:
     return found is not None and not np.isfinite(found.scores).all()
 
 
-def _scored(study: StudyOutcome) -> Scored | None:
+def _scored(study: StudyOutcome) -> StudyScores | None:
     trainings = study.confirmed()
     tests = [(one.test, one.rows) for one in trainings if one.test is not None and study.metric in one.test]
     if tests and len(tests) == len(trainings):
@@ -104,15 +104,17 @@ def _scored(study: StudyOutcome) -> Scored | None:
         scores = tuple(test[study.metric] for test, _ in tests)
         seeds = tuple(one.seed for one in trainings)
         models = confirmed_models(trainings)
-        return Scored(study.seed, scores, len(whole[0].labels) if whole else 0, whole, seeds, models=models)
+        return StudyScores(study.seed, scores, len(whole[0].labels) if whole else 0, whole, seeds, models=models)
     if study.test is None or study.metric not in study.test.metrics:
         return None
     score = study.test.metrics[study.metric]
     said = () if study.test.scored is None else (study.test.scored,)
-    return Scored(study.seed, (score,), study.test.rows, said, models=searched_models(study))
+    return StudyScores(study.seed, (score,), study.test.rows, said, models=searched_models(study))
 
 
-def with_draws(tests: Mapping[str, Sequence[Scored | None]], metric: str) -> dict[str, list[Scored | None]]:
+def with_bootstrap(
+    tests: Mapping[str, Sequence[StudyScores | None]], metric: str
+) -> dict[str, list[StudyScores | None]]:
     """`tests`, each with its scores on draws of rows that are common to all with the same rows. Without them: one whose
     rows are not recorded, or do not give its recorded score (another metric of the same name)."""
     found = {id(test): test for tests_of in tests.values() for test in tests_of if test is not None and test.said}
@@ -123,7 +125,7 @@ def with_draws(tests: Mapping[str, Sequence[Scored | None]], metric: str) -> dic
     for labels, keys in by_labels.items():
         predictions = np.array([said.predictions for key in keys for said in found[key].said], dtype=float)
         recorded = np.array([score for key in keys for score in found[key].scores], dtype=float)
-        if (computed := resampled(metric, np.array(labels, dtype=float), predictions, recorded)) is None:
+        if (computed := bootstrap_scores(metric, np.array(labels, dtype=float), predictions, recorded)) is None:
             continue
         own, drawn = computed
         ends = np.cumsum([len(found[key].said) for key in keys])
@@ -136,7 +138,7 @@ def with_draws(tests: Mapping[str, Sequence[Scored | None]], metric: str) -> dic
     }
 
 
-def same_rows(tests: Iterable[Scored]) -> bool:
+def same_rows(tests: Iterable[StudyScores]) -> bool:
     """Whether all can be drawn together: their rows are recorded, and the same."""
     found = list(tests)
     if any(test.drawn is None for test in found):
@@ -145,34 +147,34 @@ def same_rows(tests: Iterable[Scored]) -> bool:
     return all(test.said[0].labels is labels or test.said[0].labels == labels for test in found)
 
 
-def mean_of(tests: Sequence[Scored], metric: str) -> Estimate:
+def mean_estimate(tests: Sequence[StudyScores], metric: str) -> Estimate:
     """The mean over seeds with its interval."""
     if len(tests) == 1:
-        return Estimate(tests[0].score, interval_of(tests[0], metric))
+        return Estimate(tests[0].score, study_interval(tests[0], metric))
     scores = np.array([test.score for test in tests])
     spread = Spread(_error(scores), len(tests) - 1, rows_error(tests, metric))
     return _estimate(float(scores.mean()), spread, tests, metric, "seeds")
 
 
-def interval_of(test: Scored, metric: str) -> Interval | None:
+def study_interval(test: StudyScores, metric: str) -> Interval | None:
     """The interval of one study's test score: over rows, and over trainings where there are several."""
     if len(test.scores) > 1:
         spread = Spread(_error(np.array(test.scores)), len(test.scores) - 1, rows_error([test], metric))
         return _estimate(test.score, spread, [test], metric, "trainings").interval
     if metric in PROPORTIONS and test.rows:
-        return wilson(test.score, test.rows)
+        return wilson_interval(test.score, test.rows)
     if test.drawn is None:
         return None
     low, high = np.quantile(test.drawn, (0.025, 0.975)).tolist()
     return Interval(low, high, test.rows)
 
 
-def rows_known(tests: Sequence[Scored], metric: str) -> bool:
+def rows_known(tests: Sequence[StudyScores], metric: str) -> bool:
     """Whether the error that the choice of test rows gives a mean over `tests` is known."""
     return same_rows(tests) or (metric in PROPORTIONS and all(test.rows for test in tests))
 
 
-def rows_error(tests: Sequence[Scored], metric: str) -> float:
+def rows_error(tests: Sequence[StudyScores], metric: str) -> float:
     """The squared standard error that the choice of test rows gives a mean over `tests`, beyond what of it differs
     between them and is in their spread already.
 
@@ -200,7 +202,7 @@ def common_error(drawn: np.ndarray) -> float:
     return max(0.0, (seeds * of_mean - of_each) / (seeds - 1))
 
 
-def wilson(share: float, rows: int) -> Interval:
+def wilson_interval(share: float, rows: int) -> Interval:
     """Wilson's 95 % interval for a share of right rows among `rows` (E. B. Wilson, JASA 22, 1927, 209-212)."""
     z2 = Z95**2
     centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
@@ -208,7 +210,7 @@ def wilson(share: float, rows: int) -> Interval:
     return Interval(centre - half, centre + half, rows)
 
 
-def _estimate(value: float, spread: Spread, tests: Sequence[Scored], metric: str, units: Covers) -> Estimate:
+def _estimate(value: float, spread: Spread, tests: Sequence[StudyScores], metric: str, units: Covers) -> Estimate:
     half = spread.reach(0.05)
     low, high = value - half, value + half
     if metric in PROPORTIONS:

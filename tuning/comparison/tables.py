@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tuning.comparison.digits import decimals_for
+from tuning.comparison.formatting import decimals_for, format_interval
 from tuning.comparison.types import Comparison, Interval, Pair, StrategyRow, StudyRow
-from tuning.comparison.verdict import shown_interval
 
 INTERVAL = "[95 %]"  # ends the heading of a column with intervals: one on two lines cannot be read
 TEST, DIFFERENCE = f"test {INTERVAL}", f"difference {INTERVAL}"
@@ -29,7 +28,7 @@ class TextTable(NamedTuple):
     lines: tuple[Line, ...]
 
 
-def tables_of(comparison: Comparison) -> list[TextTable]:
+def comparison_tables(comparison: Comparison) -> list[TextTable]:
     """The strategies with their scores and costs; with several of them what it took, and every pair."""
     tables = [strategies_table(comparison)]
     if len(comparison.rows) > 1 and len((evidence := _evidence_table(comparison)).columns) > 1:
@@ -120,7 +119,7 @@ def _pairs_table(comparison: Comparison) -> TextTable:
 
 
 def _of_pair(pair: Pair) -> tuple[str, ...]:
-    interval = "" if pair.interval is None else f" {shown_interval(pair.interval, pair.means)}"
+    interval = "" if pair.interval is None else f" {format_interval(pair.interval, pair.means)}"
     return (
         f"{pair.first} - {pair.second}",
         f"{pair.difference:.{decimals_for(pair.means)}f}{interval}",
@@ -141,4 +140,4 @@ def _scored(score: float | None, interval: Interval | None) -> str:
     digits = decimals_for([score])
     if interval is None:
         return f"{score:.{digits + 1}f}"
-    return f"{score:.{digits}f} {shown_interval(interval, [score])}"
+    return f"{score:.{digits}f} {format_interval(interval, [score])}"

@@ -15,8 +15,8 @@ import yaml
 
 from trainables.spec import TUNABLES, Value
 from trainables.user_trainer.suggested import asked_for
-from tuning.comparison.tables import INTERVAL, NUMBERS, TextTable, tables_of
-from tuning.comparison.types import Chosen, Comparison, StrategyRow, StudyRow
+from tuning.comparison.tables import INTERVAL, NUMBERS, TextTable, comparison_tables
+from tuning.comparison.types import ChosenConfiguration, Comparison, StrategyRow, StudyRow
 from tuning.outcome import Stretch
 from tuning.outcome.attributes import HP_SPACE
 
@@ -40,7 +40,7 @@ def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> Non
     console = console_for(file)
     console.print(f"{comparison.experiment}: {_scores_in(comparison)}", highlight=False)
     console.print(comparison.advice, highlight=False, style="bold")
-    for table in tables_of(comparison):
+    for table in comparison_tables(comparison):
         console.print(rich_table(table))
     console.print(comparison.verdict, highlight=False, style="bold")
     for caveat in comparison.caveats:
@@ -53,7 +53,7 @@ def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> Non
 def comparison_markdown(comparison: Comparison) -> str:
     """The same as Markdown."""
     lines = [f"## {comparison.experiment}", "", f"{_scores_in(comparison)}.", "", f"**{comparison.advice}**", ""]
-    for table in tables_of(comparison):
+    for table in comparison_tables(comparison):
         lines += [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
         lines += [f"| {' | '.join(line.cells)} |" for line in table.lines]
         lines.append("")
@@ -78,7 +78,7 @@ def comparison_csv(comparison: Comparison) -> str:
 def comparison_json(comparison: Comparison) -> str:
     """All fields of the comparison, named as in `tuning.comparison`; named tuples as mappings."""
     plain = {"schema_version": COMPARISON_VERSION, **asdict(comparison)}
-    return json.dumps(mappings(plain), indent=2, allow_nan=False)
+    return json.dumps(to_plain_json(plain), indent=2, allow_nan=False)
 
 
 def best_configuration(comparison: Comparison) -> str:
@@ -104,7 +104,7 @@ def best_configuration(comparison: Comparison) -> str:
     return "\n".join([*lines, yaml.safe_dump({**given, "fixed": _to_copy(chosen)}, sort_keys=False).rstrip()])
 
 
-def _to_copy(chosen: Chosen) -> dict[str, Value]:
+def _to_copy(chosen: ChosenConfiguration) -> dict[str, Value]:
     def is_default(name: str, value: Value) -> bool:
         return name not in chosen.searched and name in TUNABLES and value == TUNABLES[name].default
 
@@ -113,7 +113,7 @@ def _to_copy(chosen: Chosen) -> dict[str, Value]:
     return {name: value for name, value in chosen.params.items() if not is_default(name, value)}
 
 
-def _schedule(chosen: Chosen) -> list[str]:
+def _schedule(chosen: ChosenConfiguration) -> list[str]:
     """One comment line per stretch, with the values that change along the schedule."""
     moving = [
         name for name in chosen.params if len({repr(stretch.params.get(name)) for stretch in chosen.schedule}) > 1
@@ -121,7 +121,7 @@ def _schedule(chosen: Chosen) -> list[str]:
 
     def line(stretch: Stretch) -> str:
         values = {name: stretch.params.get(name) for name in moving}
-        return f"#   epochs {stretch.start:g} to {stretch.end:g}: {shown_params(values)}"
+        return f"#   epochs {stretch.start:g} to {stretch.end:g}: {format_params(values)}"
 
     return [line(stretch) for stretch in chosen.schedule]
 
@@ -180,21 +180,21 @@ def _scores_in(comparison: Comparison) -> str:
     return f"{comparison.metric}, {better} is better; device: {comparison.device}"
 
 
-def shown_params(params: Mapping[str, Value]) -> str:
+def format_params(params: Mapping[str, Value]) -> str:
     """Values to three digits."""
     shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in params.items()}
     return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
-def mappings(value: Any) -> Any:
+def to_plain_json(value: Any) -> Any:
     """Named tuples as mappings, tuples as lists, NaN as null."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {str(key): mappings(item) for key, item in value.items()}
+        return {str(key): to_plain_json(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no word for it
-    return [mappings(item) for item in value] if isinstance(value, list | tuple) else value
+    return [to_plain_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def console_for(file: IO[str] | None) -> Console:

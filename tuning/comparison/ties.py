@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuning.comparison.scores import PROPORTIONS
-from tuning.comparison.types import Ties
+from tuning.comparison.types import TiedConfigurations
 from tuning.outcome import StudyOutcome
 
 SAME = 1e-6  # scores nearer than this are equal: some were rounded to float32
 
 
-def ties_of(studies: Sequence[StudyOutcome]) -> Ties | None:
+def find_ties(studies: Sequence[StudyOutcome]) -> TiedConfigurations | None:
     """The configurations of all `studies` that share the best validation score, or lie within one row of it.
 
     None: one stands alone, or nothing has a score.
@@ -26,10 +26,10 @@ def ties_of(studies: Sequence[StudyOutcome]) -> Ties | None:
     row = 1 / rows if rows and metric in PROPORTIONS else None
     equal = sum(best - score <= SAME for score in scores.values())
     within = sum(best - score <= (row or 0.0) + SAME for score in scores.values())
-    return Ties(sign * best, equal, within, rows, row) if within > 1 else None
+    return TiedConfigurations(sign * best, equal, within, rows, row) if within > 1 else None
 
 
-def tied(ties: Ties | None, metric: str, spec: Mapping[str, Any]) -> list[str]:
+def tie_caveats(ties: TiedConfigurations | None, metric: str, spec: Mapping[str, Any]) -> list[str]:
     """The caveat about `ties`; empty without any.
 
     Args:

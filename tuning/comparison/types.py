@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenConfiguration:
     """A configuration with the score that it was chosen by."""
 
     trial: str  # trial id
@@ -56,10 +56,10 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class ConfirmedConfiguration:
     """The configuration that won a study's confirmation: trained again from the start, once per training seed."""
 
-    configuration: Chosen  # with the validation score that the search gave it
+    configuration: ChosenConfiguration  # with the validation score that the search gave it
     rank: int  # by that score; 1: the search's own best, which is `StudyRow.chosen`
     seeds: tuple[int, ...]  # of the trainings
     validation: tuple[float, ...]  # one score per training
@@ -69,7 +69,7 @@ class Confirmed:
     device_seconds: float  # of all confirmations of the study, those of the other configurations included
 
 
-class Step(NamedTuple):
+class CurvePoint(NamedTuple):
     """From this cost on, this is the best validation score so far."""
 
     cost: float  # device-seconds of the study until then: starts and idle slots included
@@ -81,7 +81,7 @@ class Curve:
     """The best validation score of one study against what the study had cost by then: a step function."""
 
     seed: int
-    steps: tuple[Step, ...]  # the first report and each better one after it; () before the first
+    steps: tuple[CurvePoint, ...]  # the first report and each better one after it; () before the first
     end: float  # device-seconds of the whole study; from the last step to here, and beyond, the best stays
     confirming: float = 0.0  # device-seconds of its confirmations, which come after `end`
     confirmed: float | None = None  # mean validation score of the confirmed configuration; None: not confirmed
@@ -92,7 +92,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Anytime:
+class AnytimeCurves:
     """A strategy's curves, and their mean over seeds, at costs that all strategies share.
 
     While a seed has no score there is no mean. The band holds the whole mean curve of endless seeds at once, in 95 % of
@@ -112,7 +112,7 @@ class Anytime:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedBest:
     """The expected best validation score of a random search of n trials, predicted from one of more, with its band."""
 
     strategy: str
@@ -128,7 +128,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Reach:
+class TargetCost:
     """What it cost to reach the target, seed by seed."""
 
     costs: tuple[float | None, ...]  # device-seconds, in order of the studies; None: not reached
@@ -143,8 +143,8 @@ class StudyRow:
 
     seed: int
     finished: bool
-    chosen: Chosen | None  # None before the first report
-    confirmed: Confirmed | None  # None: not confirmed
+    chosen: ChosenConfiguration | None  # None before the first report
+    confirmed: ConfirmedConfiguration | None  # None: not confirmed
     test: float | None  # of the chosen configuration, or the mean over the trainings of the confirmed one
     interval: Interval | None  # around `test`: of rows, and of trainings where there are several; never of seeds
     device_seconds: float
@@ -168,8 +168,8 @@ class StrategyRow:
     worst_test: float | None  # of the seeds that have a test score
     middle_test: float | None  # their interquartile mean: without the best and the worst quarter
     gap: float | None  # the mean winner's curse over the confirmed seeds: positive where the search looked too good
-    anytime: Anytime
-    reach: Reach | None  # of `Comparison.target`
+    anytime: AnytimeCurves
+    reach: TargetCost | None  # of `Comparison.target`
     device_seconds: float  # of the search
     confirming: float  # device-seconds of the confirmations
     money: float | None  # what search and confirmation cost at `Comparison.price`
@@ -208,7 +208,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Alike:
+class SameChoice:
     """Two strategies that have chosen the same configuration."""
 
     first: str
@@ -218,7 +218,7 @@ class Alike:
 
 
 @dataclass(frozen=True)
-class Ties:
+class TiedConfigurations:
     """Configurations that the validation split cannot tell apart, of all studies together."""
 
     best: float  # validation score
@@ -229,7 +229,7 @@ class Ties:
 
 
 @dataclass(frozen=True)
-class Rank:
+class StrategyRanks:
     """A strategy's ranks, one per seed that all strategies have; 1 is the best, ties share their mean."""
 
     strategy: str
@@ -251,13 +251,13 @@ class Comparison:
     baseline: str  # the strategy whose contrasts with all others are tested first
     worthwhile: float | None  # smallest difference of test scores that matters; None: not told
     pairs: tuple[Pair, ...]  # every two strategies: those with the baseline first, then the smallest p
-    expected: tuple[Expected, ...]  # one per random search whose trials are independent draws
+    expected: tuple[ExpectedBest, ...]  # one per random search whose trials are independent draws
     no_expected: str | None  # why there is none
-    ranks: tuple[Rank, ...]  # the best first; () with one strategy
+    ranks: tuple[StrategyRanks, ...]  # the best first; () with one strategy
     ranked_by: Literal["test", "validation"]
     price: Price | None  # of a device-hour; None: not known, so nothing is told in money
-    alike: tuple[Alike, ...]  # strategies that have chosen the same configuration, the most often first
-    ties: Ties | None  # None: the best configuration stands alone
+    alike: tuple[SameChoice, ...]  # strategies that have chosen the same configuration, the most often first
+    ties: TiedConfigurations | None  # None: the best configuration stands alone
     advice: str  # which configuration to use, chosen by what, and its test score
     verdict: str  # what the test split says of the strategies
     caveats: tuple[str, ...]
@@ -271,29 +271,29 @@ class Comparison:
         Raises:
             InputError: no trial has a score yet.
         """
-        from tuning.comparison.frames import best_params
+        from tuning.comparison.dataframe import best_params
 
         return best_params(self)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A pandas frame with a row per strategy and seed, and one per strategy over its seeds (`seed` is "all")."""
-        from tuning.comparison.frames import comparison_frame
+        from tuning.comparison.dataframe import comparison_frame
 
         return comparison_frame(self)
 
     def __repr__(self) -> str:
-        from tuning.comparison.shown import comparison_line
+        from tuning.comparison.display import comparison_repr
 
-        return comparison_line(self)
+        return comparison_repr(self)
 
     def __str__(self) -> str:
         """The text that `tunefleet compare` prints."""
-        from tuning.comparison.shown import comparison_text
+        from tuning.comparison.display import comparison_text
 
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
         """The HTML that a notebook shows."""
-        from tuning.comparison.shown import comparison_html
+        from tuning.comparison.display import comparison_html
 
         return comparison_html(self)

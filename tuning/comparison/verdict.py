@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from tuning.comparison.digits import decimals_for
-from tuning.comparison.failed import DEFAULTS
+from tuning.comparison.formatting import decimals_for, format_interval, join_names
+from tuning.comparison.imputation import DEFAULTS
 from tuning.comparison.pairs import FEWEST_SEEDS
 from tuning.comparison.power import MOST_SEEDS
-from tuning.comparison.types import Interval, Pair, StrategyRow
-from tuning.comparison.verdicts import ALPHA
+from tuning.comparison.types import Pair, StrategyRow
+from tuning.comparison.verdict_levels import ALPHA
 
 SCOPE = "That holds for these splits, this model, space and budget."
 
 
-def verdict_of(
+def verdict_text(
     rows: Sequence[StrategyRow],
     pairs: Sequence[Pair],
     metric: str,
@@ -43,7 +43,7 @@ def verdict_of(
     unscored = [row.strategy for row in scored if row.test is None and not any(s.test is not None for s in row.studies)]
     if unscored:
         return (
-            f"No verdict: {names(unscored)} {'has' if len(unscored) == 1 else 'have'} no test score, "
+            f"No verdict: {join_names(unscored)} {'has' if len(unscored) == 1 else 'have'} no test score, "
             "and a validation score that chose a configuration cannot judge it as well."
         )
     if not pairs:
@@ -51,7 +51,7 @@ def verdict_of(
     gained = _gain(rows, pairs, metric, baseline, worthwhile, more) if baseline.kind == DEFAULTS else None
     shown = [pair for pair in pairs if pair.shown]
     if not shown and gained is None:
-        pair = of_the_two_best(rows, pairs)
+        pair = pair_of_two_best(rows, pairs)
         if pair.about != "strategies":
             gain = "One seed each cannot tell whether tuning gained anything over the defaults. "
             return f"{gain if baseline.kind == DEFAULTS else ''}{_of_one_seed(pair, rows, metric)}"
@@ -168,7 +168,7 @@ def _of_no_difference(pair: Pair, worthwhile: float | None, more: str) -> str:
         return "With every seed both have the same score, so nothing tells them apart."
     can = ""
     if pair.detectable is not None:
-        can = f"{told_by(pair)} can tell differences from {pair.detectable:.{decimals_for(pair.means)}f} on"
+        can = f"{evidence_in_words(pair)} can tell differences from {pair.detectable:.{decimals_for(pair.means)}f} on"
     if worthwhile is None:
         return f"{can[:1].upper()}{can[1:]}; without `worthwhile` nothing is called equal." if can else ""
     if pair.too_few_rows:
@@ -182,7 +182,7 @@ def _of_no_difference(pair: Pair, worthwhile: float | None, more: str) -> str:
     return f"Undecided: {can + '; ' if can else ''}to tell {worthwhile:g}, which would matter, takes {takes}."
 
 
-def told_by(pair: Pair) -> str:
+def evidence_in_words(pair: Pair) -> str:
     """What a pair rests on: seeds and, where they are known, test rows."""
     on = f" on {pair.rows:,} test rows" if pair.rows else ""
     return f"{pair.seeds} seeds{on}" if pair.seeds > 1 else f"one seed{on}"
@@ -209,7 +209,7 @@ def _of_one_seed(pair: Pair, rows: Sequence[StrategyRow], metric: str) -> str:
     )
 
 
-def of_the_two_best(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> Pair:
+def pair_of_two_best(rows: Sequence[StrategyRow], pairs: Sequence[Pair]) -> Pair:
     """The pair of the strategies that lost to nobody and to the best alone."""
     losses = {row.strategy: sum(pair.second == row.strategy for pair in pairs) for row in rows}
     return min(pairs, key=lambda pair: (losses[pair.first] + losses[pair.second], losses[pair.first]))
@@ -224,7 +224,7 @@ def _means(pair: Pair) -> tuple[str, str]:
 def _of_study(rows: Sequence[StrategyRow], strategy: str) -> str:
     row = next(row for row in rows if row.strategy == strategy)
     study = next(study for study in row.studies if study.test is not None)
-    interval = "" if study.interval is None else f" {shown_interval(study.interval, [study.test])}"
+    interval = "" if study.interval is None else f" {format_interval(study.interval, [study.test])}"
     return f"{study.test:.{decimals_for([study.test])}f}{interval}"
 
 
@@ -244,14 +244,3 @@ def _difference(pair: Pair) -> str:
 def _p(p: float | None) -> str:
     assert p is not None
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
-
-
-def shown_interval(interval: Interval, around: Iterable[float | None] = ()) -> str:
-    """The interval in brackets, with as many decimals as the scores that it is `around`."""
-    digits = decimals_for(around)
-    return f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
-
-
-def names(found: Sequence[str]) -> str:
-    """One, two and three."""
-    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuning.comparison.verdict import names
+from tuning.comparison.formatting import join_names
 from tuning.outcome import StudyOutcome
-from tuning.outcome.attributes import MADE_WITH, MIXED, shown
+from tuning.outcome.attributes import MADE_WITH, MIXED, attribute_label
 
 FINGERPRINT = "data_fingerprint"  # the attribute of a study that tells its rows and labels
 
 
-def mixtures(studies: Sequence[StudyOutcome]) -> list[str]:
+def version_caveats(studies: Sequence[StudyOutcome]) -> list[str]:
     """A sentence for each study that went on with something else, and one for what differs between studies."""
     found = [
         f"{_name(study)} was made with more than one version ({study.attributes[MIXED]}): its trials may not compare."
@@ -25,8 +25,8 @@ def mixtures(studies: Sequence[StudyOutcome]) -> list[str]:
             if name in study.attributes:
                 by.setdefault(str(study.attributes[name]), []).append(_name(study))
         if len(by) > 1:
-            told = ", ".join(f"{value} ({names(those)})" for value, those in by.items())
-            differing.append(f"{shown(name)} {told}")
+            told = ", ".join(f"{value} ({join_names(those)})" for value, those in by.items())
+            differing.append(f"{attribute_label(name)} {told}")
     if differing:
         found.append(f"Studies made with different versions: {'; '.join(differing)}.")
     return [*found, *_other_data(studies)]
@@ -40,7 +40,7 @@ def _other_data(studies: Sequence[StudyOutcome]) -> list[str]:
             by.setdefault(str(study.attributes[FINGERPRINT]), []).append(_name(study))
     if len(by) < 2:
         return []
-    told = ", ".join(f"{value} ({names(those)})" for value, those in by.items())
+    told = ", ".join(f"{value} ({join_names(those)})" for value, those in by.items())
     return [f"The data have changed between studies, so their scores may not compare: fingerprint {told}."]
 
 

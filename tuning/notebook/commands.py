@@ -161,11 +161,11 @@ def report(
         InputError: the file cannot be written.
         UnknownExperiment: there is no such experiment.
     """
-    from tuning.report.page.document import content_of, page
+    from tuning.report.page.document import page_content, render_page
 
     outcome, spec_text = _recorded(experiment, storage, store)
     file = Path(out or f"{outcome.name}.html").expanduser()
-    text = page(content_of(outcome, spec_text, target=None if target is None else score("target", target)))
+    text = render_page(page_content(outcome, spec_text, target=None if target is None else score("target", target)))
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -227,4 +227,4 @@ def _recorded(experiment: str | Path, storage: str | Path, store_url: str | None
 
 def _plain(text: str) -> Mapping[str, Any]:
 
-    return core_yaml.recorded(text)
+    return core_yaml.parse_recorded_spec(text)

@@ -15,6 +15,6 @@ MADE_WITH = ("python", *LIBRARIES, CODE, OWN_CODE)
 MIXED = "mixed"  # of a study that went on with other ones: all of them
 
 
-def shown(name: str) -> str:
+def attribute_label(name: str) -> str:
     """What users call it."""
     return {CODE: "code of tunefleet", OWN_CODE: "code of your trainable"}.get(name, name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import InputError
 from trainables.spec import Value
 from trainables.tasks.summary import DataSummary
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.outcome.study import StudyOutcome, best_study
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ExperimentOutcome:
         return next((study.data for study in self.studies if study.data is not None), None)
 
     @property
-    def test_memory(self) -> EarlierLooks | None:
+    def test_memory(self) -> EarlierEvaluations | None:
         """What earlier experiments have to do with the rows: the same for all studies."""
         return next((study.test_memory for study in self.studies if study.test_memory is not None), None)
 
@@ -64,18 +64,18 @@ class ExperimentOutcome:
         Raises:
             InputError: there is no such table.
         """
-        from tuning.outcome.frames import outcome_frame
+        from tuning.outcome.dataframe import outcome_frame
 
         return outcome_frame(self, table)
 
     def __repr__(self) -> str:
-        from tuning.outcome.shown import outcome_line
+        from tuning.outcome.display import outcome_repr
 
-        return outcome_line(self)
+        return outcome_repr(self)
 
     def _repr_html_(self) -> str:
         """The HTML that a notebook shows."""
-        from tuning.outcome.shown import outcome_html
+        from tuning.outcome.display import outcome_html
 
         return outcome_html(self)
 

@@ -11,7 +11,7 @@ from trainables.reporting import Report
 from trainables.spec import Params, Value
 from trainables.tasks.summary import DataSummary
 from tuning.budget import BudgetUse, Price
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.outcome.trial import NodeLoss, TrialOutcome, TrialState
 
 
@@ -125,7 +125,9 @@ class StudyOutcome:
     budget: BudgetUse | None = None  # None: it had none
     price: Price | None = None
     data: DataSummary | None = None  # None: a trainable that reads its own, or recorded by an older version
-    test_memory: EarlierLooks | None = None  # None: no test rows, none that are known, or an older version's record
+    test_memory: EarlierEvaluations | None = (
+        None  # None: no test rows, none that are known, or an older version's record
+    )
     cost: float | None = None  # device-seconds, as recorded; None: by a version that recorded slots and time alone
 
     @property
@@ -147,9 +149,9 @@ class StudyOutcome:
         return None if self.price is None else self.price.of(self.device_seconds)
 
     def __repr__(self) -> str:
-        from tuning.outcome.shown import study_line
+        from tuning.outcome.display import study_repr
 
-        return study_line(self)
+        return study_repr(self)
 
     def best(self) -> tuple[TrialOutcome, Report] | None:
         """The trial and the report with the best validation score; ties go to the earlier trial."""

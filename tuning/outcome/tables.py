@@ -31,7 +31,7 @@ def export(outcome: ExperimentOutcome, folder: Path, form: Format, *, force: boo
     Raises:
         InputError: `folder` holds such a file already, and `force` is not set; or it cannot be written.
     """
-    tables = {name: rows for name, rows in tables_of(outcome).items() if rows}
+    tables = {name: rows for name, rows in outcome_tables(outcome).items() if rows}
     targets = {name: folder / f"{name}.{form}" for name in tables}
     there = [path.name for path in targets.values() if path.exists()]
     if there and not force:
@@ -46,7 +46,7 @@ def export(outcome: ExperimentOutcome, folder: Path, form: Format, *, force: boo
     return list(targets.values())
 
 
-def tables_of(outcome: ExperimentOutcome) -> dict[str, list[Row]]:
+def outcome_tables(outcome: ExperimentOutcome) -> dict[str, list[Row]]:
     """The rows of each table, by its name: a mapping from column to value each."""
     tables: dict[str, list[Row]] = {"studies": [], "trials": [], "reports": [], "confirmations": []}
     for study in outcome.studies:

@@ -23,7 +23,7 @@ from trainables.errors import InputError
 from trainables.machine.disk import make_closed
 from tuning.comparison import compare
 from tuning.comparison.text import comparison_json, comparison_markdown
-from tuning.core_yaml import recorded
+from tuning.core_yaml import parse_recorded_spec
 from tuning.outcome import ExperimentOutcome
 from tuning.remote.parcel import MANIFEST, Manifest, Part, parcel_folder
 from tuning.remote.submission import code, command, metadata
@@ -34,7 +34,7 @@ from tuning.run_folder.folder import ORIGIN
 from tuning.selection.looks import looks_of
 from tuning.spec.models import SPEC_FILE, STORE_FILE, folder_name
 from tuning.spec.store_url import sqlite_url
-from tuning.store.looks_ledger import LooksLedger
+from tuning.store.evaluation_ledger import EvaluationLedger
 from tuning.store.study_store import StudyStore
 
 PURPOSE = "fetch"  # in the metadata of the job that packs
@@ -215,7 +215,7 @@ def _tell_ledger(storage: Path, folder: Path, name: str) -> None:
     """
     with contextlib.closing(StudyStore(sqlite_url(folder / STORE_FILE))) as store:
         if (rows := store.test_rows(name)) is not None:
-            LooksLedger(storage).record(name, rows, looks_of(name, store.load(name).studies))
+            EvaluationLedger(storage).record(name, rows, looks_of(name, store.load(name).studies))
 
 
 def _recorded(folder: Path, name: str) -> ExperimentOutcome:
@@ -226,7 +226,7 @@ def _recorded(folder: Path, name: str) -> ExperimentOutcome:
 def _write_reports(folder: Path, name: str) -> None:
     store = StudyStore(sqlite_url(folder / STORE_FILE))
     outcome = store.load(name)
-    comparison = compare(outcome, spec=recorded(store.spec(name)))
+    comparison = compare(outcome, spec=parse_recorded_spec(store.spec(name)))
     (folder / "results.json").write_text(results_json(outcome), encoding="utf-8")
     (folder / "comparison.json").write_text(comparison_json(comparison), encoding="utf-8")
     (folder / "comparison.md").write_text(comparison_markdown(comparison), encoding="utf-8")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import IO
 
-from tuning.comparison.text import console_for, empty_table, shown_params
+from tuning.comparison.text import console_for, empty_table, format_params
 from tuning.outcome import ExperimentOutcome, Exploit, StudyOutcome, TrialState
-from tuning.report.standing import standing_of_study
+from tuning.report.status import study_status
 
 
 def results_json(outcome: ExperimentOutcome) -> str:
@@ -24,7 +24,7 @@ def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, dr
     console = console_for(file)
     for study in outcome.studies:
         console.print(
-            f"{study.strategy}, seed {study.seed}: {standing_of_study(study, driver)}; "
+            f"{study.strategy}, seed {study.seed}: {study_status(study, driver)}; "
             f"{study.device_seconds:,.0f} device-seconds ({study.device}s)",
             style="bold",
             highlight=False,
@@ -33,7 +33,7 @@ def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, dr
         for trial in study.trials:
             best = trial.best_report(study.metric, study.mode)
             score = "-" if best is None else f"{best.metrics[study.metric]:.4f} @ {best.epoch:g}"
-            told = shown_params(trial.params)
+            told = format_params(trial.params)
             told += "".join(f"\n{_shown_exploit(study, exploit)}" for exploit in trial.lineage)
             if trial.state is TrialState.FAILED:
                 told += f"\n{trial.error}"
@@ -43,5 +43,5 @@ def print_results(outcome: ExperimentOutcome, file: IO[str] | None = None, *, dr
 
 def _shown_exploit(study: StudyOutcome, exploit: Exploit) -> str:
     changed = {name: value for name, value in exploit.new.items() if value != exploit.old.get(name)}
-    values = shown_params(changed) or "the same values"
+    values = format_params(changed) or "the same values"
     return f"from {study.name_of(exploit.donor)} at epoch {exploit.epoch:g} on: {values}"

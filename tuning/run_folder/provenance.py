@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyOutcome
-from tuning.outcome.attributes import CODE, LIBRARIES, OWN_CODE, shown
+from tuning.outcome.attributes import CODE, LIBRARIES, OWN_CODE, attribute_label
 from tuning.spec.models import ExperimentSpec
 
 PACKAGES = ("cluster", "trainables", "tuning")
@@ -44,7 +44,7 @@ def refuse_others(studies: Sequence[StudyOutcome], now: Mapping[str, str]) -> No
     for name, value in now.items():
         before = sorted({str(study.attributes[name]) for study in studies if name in study.attributes} - {value})
         if before:
-            differing[name] = f"{shown(name)} {' and '.join(before)} before, {value} now"
+            differing[name] = f"{attribute_label(name)} {' and '.join(before)} before, {value} now"
     if differing:
         raise RunFolderError(
             f"the experiment was made with something else ({'; '.join(differing.values())}), and results of both would "

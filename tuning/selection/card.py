@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from trainables.wording import counted
-from tuning.comparison.scores import Scored, interval_of, scored, with_draws
+from tuning.comparison.scores import StudyScores, study_interval, study_scores, with_bootstrap
 from tuning.comparison.types import Interval
 from tuning.outcome import Confirmation, ScoredRows, TrialState
 from tuning.run_folder.provenance import versions
@@ -48,7 +48,7 @@ def _scores(final: KeptModel) -> Iterator[str]:
         yield f"| {metric} | mean | lowest | highest | 95 % interval of the mean, over rows and seeds |"
         yield "|---|---|---|---|---|"
         yield f"{_spread('validation', trainings, metric)} - |"
-        if (tested := scored(final.winner.study)) is not None and tested.trainings:
+        if (tested := study_scores(final.winner.study)) is not None and tested.trainings:
             yield f"{_spread('test', trainings, metric)} {_interval(tested, metric)} |"
         yield ""
     yield f"The search's own validation score was {final.winner.candidate.searched:.4f}: the best of many, so too good."
@@ -86,12 +86,12 @@ def _over_rows(final: KeptModel, metric: str, score: float) -> str:
     labels, said = final.scores.labels, final.scores.predictions
     if labels is None or said is None:
         return "-"
-    return _interval(Scored(final.model.seed, (score,), final.scores.rows, (ScoredRows(labels, said),)), metric)
+    return _interval(StudyScores(final.model.seed, (score,), final.scores.rows, (ScoredRows(labels, said),)), metric)
 
 
-def _interval(test: Scored, metric: str) -> str:
-    (drawn,) = with_draws({"": [test]}, metric)[""]
-    found: Interval | None = None if drawn is None else interval_of(drawn, metric)
+def _interval(test: StudyScores, metric: str) -> str:
+    (drawn,) = with_bootstrap({"": [test]}, metric)[""]
+    found: Interval | None = None if drawn is None else study_interval(drawn, metric)
     return "-" if found is None else f"{found.low:.4f} to {found.high:.4f}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trainables.spec import Value
 from trainables.training import Scores
 from tuning.outcome import FinalModel
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.selection.winner import Winner
 from tuning.spec.models import ExperimentSpec
 
@@ -24,7 +24,7 @@ class KeptModel:
     provenance: Mapping[str, Value]
     label_names: tuple[str, ...]  # by class id; empty for a regression and a Trainer of the user's own
     looks: int  # at test by models of this experiment before this one
-    memory: EarlierLooks | None = None  # of earlier experiments' looks; None: the rows are not known
+    memory: EarlierEvaluations | None = None  # of earlier experiments' looks; None: the rows are not known
 
     @property
     def metric(self) -> str:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from trainables.data.row_hashes import RowHashes
 from trainables.errors import InputError
 from tuning.outcome import Confirmation, FinalModel, StudyOutcome
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.spec.models import ExperimentSpec, study_name
-from tuning.store.looks_ledger import LooksLedger, TestRows
+from tuning.store.evaluation_ledger import EvaluationLedger, TestRows
 
 if TYPE_CHECKING:
     from tuning.store.study_store import StudyStore
 
 
-def ledger_of(spec: ExperimentSpec) -> LooksLedger:
+def ledger_of(spec: ExperimentSpec) -> EvaluationLedger:
     """The ledger of the place where the run folder of `spec` lies; of a run in a bucket this machine's."""
-    return LooksLedger(spec.run_folder.parent)
+    return EvaluationLedger(spec.run_folder.parent)
 
 
 def look_of(name: str, study: StudyOutcome, model: str) -> str:
@@ -112,7 +112,7 @@ def unknown_rows_are_due(spec: ExperimentSpec, store: StudyStore) -> bool:
     )
 
 
-def others_looked(spec: ExperimentSpec, rows: RowHashes, own: Sequence[str] = ()) -> EarlierLooks:
+def others_looked(spec: ExperimentSpec, rows: RowHashes, own: Sequence[str] = ()) -> EarlierEvaluations:
     """What is known now of the rows of `spec`, apart from the looks `own`.
 
     Raises:
@@ -121,7 +121,7 @@ def others_looked(spec: ExperimentSpec, rows: RowHashes, own: Sequence[str] = ()
     return ledger_of(spec).memory(TestRows.of(rows.test), TestRows.whole(rows.trained), own)
 
 
-def earlier_looks(spec: ExperimentSpec, store: StudyStore, own: Sequence[str]) -> EarlierLooks | None:
+def earlier_looks(spec: ExperimentSpec, store: StudyStore, own: Sequence[str]) -> EarlierEvaluations | None:
     """Who else has looked by now at the test rows of `spec`; None where those are not known.
 
     Raises:

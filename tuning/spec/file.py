@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from trainables.errors import nearest
-from tuning.core_yaml import Dumper, load, plain
+from tuning.core_yaml import Dumper, load_yaml, plain_copy
 from tuning.spec.mistakes import Mistake, SpecError, join
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -96,7 +96,7 @@ def parse(text: str, label: str) -> dict[str, Any]:
         SpecError: it is something else; with line and column.
     """
     try:
-        raw = load(text)
+        raw = load_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
@@ -116,7 +116,7 @@ def dump(raw: Mapping[str, Any]) -> str:
 
 def _plain(raw: Mapping[Any, Any], label: str) -> dict[str, Any]:
     try:
-        copied: dict[str, Any] = plain(raw)
+        copied: dict[str, Any] = plain_copy(raw)
     except yaml.YAMLError as error:
         raise SpecError([Mistake(label, f"no spec: {error}")]) from error
     return copied
@@ -129,7 +129,7 @@ def _apply_all(raw: dict[str, Any], overrides: Sequence[str]) -> Iterator[Mistak
             yield Mistake(override, "an override must be key=value", next_step="such as epochs=2")
             continue
         try:
-            value = plain(load(text))
+            value = plain_copy(load_yaml(text))
         except yaml.YAMLError:
             yield Mistake(key, "not valid YAML", text, "quote it, as in name='a: b'")
             continue

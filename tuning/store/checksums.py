@@ -14,14 +14,14 @@ class DamagedRecord(ValueError):
     """An attribute is not what was written."""
 
 
-def signed(value: Any) -> dict[str, Any]:
+def with_checksum(value: Any) -> dict[str, Any]:
     """`value`, as it is written."""
     plain = json.loads(json.dumps(value))  # as it comes back: texts for keys, lists for tuples
     return {"crc32": _crc(plain), "value": plain}
 
 
-def verified(name: str, stored: Any) -> Any:
-    """What `signed` was given.
+def verify_checksum(name: str, stored: Any) -> Any:
+    """What `with_checksum` was given.
 
     Raises:
         DamagedRecord: it is something else; says of which attribute.

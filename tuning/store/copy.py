@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuning.spec.store_url import sqlite_url
-from tuning.store.checksums import verified
-from tuning.store.database import connect, told
+from tuning.store.checksums import verify_checksum
+from tuning.store.database import database_errors, open_database
 from tuning.store.layout import IDENTITY
 from tuning.store.statements import attribute_of_studies
 from tuning.store.study_store import StudyStore
@@ -29,15 +29,15 @@ def copy_experiment(url: str, experiment: str, target: Path) -> None:
     from sqlalchemy import select
 
     StudyStore(url).load(experiment)  # says what is wrong with the store, or the name
-    source, copy = connect(url, create=False), connect(sqlite_url(target), create=True)
+    source, copy = open_database(url, create=False), open_database(sqlite_url(target), create=True)
     known = attribute_of_studies(source, IDENTITY).items()
-    ours = [study for study, (_, stored) in known if verified(IDENTITY, stored)["experiment"] == experiment]
+    ours = [study for study, (_, stored) in known if verify_checksum(IDENTITY, stored)["experiment"] == experiment]
     tables = BaseModel.metadata
     numbers = tables.tables["trials"].c
     trials = select(numbers.trial_id).where(numbers.study_id.in_(ours))
     # Serializable is what SQLite gives anyway; of PostgreSQL it makes all reads see one moment.
     reader = source.engine.connect().execution_options(isolation_level="SERIALIZABLE")
-    with told(url, f"copy {experiment}"), reader as read, copy.engine.begin() as written:
+    with database_errors(url, f"copy {experiment}"), reader as read, copy.engine.begin() as written:
         for table in tables.sorted_tables:
             if "study_id" in table.c:
                 rows = select(table).where(table.c.study_id.in_(ours))

@@ -42,7 +42,7 @@ NEXT_STEPS = {  # by a part of the server's own sentence
 }
 
 
-def connect(url: str, *, create: bool) -> RDBStorage:
+def open_database(url: str, *, create: bool) -> RDBStorage:
     """Open the database at `url`. A server that goes away later is waited for, between two transactions.
 
     Args:
@@ -68,7 +68,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
         step = "pip install 'tunefleet[postgres]'"
         raise StoreError(f"{place}: the PostgreSQL driver psycopg is not installed; {step}") from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        raise StoreError(f"{place}: {reason(error)}") from None
+        raise StoreError(f"{place}: {error_reason(error)}") from None
     except RuntimeError as error:  # the schema check's own type
         raise StoreError(f"{place}: {error}") from None
     if not sqlite:
@@ -77,7 +77,7 @@ def connect(url: str, *, create: bool) -> RDBStorage:
 
 
 @contextmanager
-def told(url: str, action: str) -> Iterator[None]:
+def database_errors(url: str, action: str) -> Iterator[None]:
     """Failures of the database inside the block become a StoreError that names the store and `action`."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -90,7 +90,7 @@ def told(url: str, action: str) -> Iterator[None]:
         ) from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise StoreError(
-            f"study store {masked(url)}: cannot {action}: {reason(error)}. "
+            f"study store {masked(url)}: cannot {action}: {error_reason(error)}. "
             "What was acknowledged before is safe; mend it, then `tunefleet resume`."
         ) from None
     except (
@@ -162,7 +162,9 @@ def _wait_for_server(storage: RDBStorage) -> None:
                 if time.monotonic() > deadline:
                     raise
                 if not warned:
-                    log.warning("study store %s: %s; trying for %g s", masked(storage.url), reason(error), RECONNECT)
+                    log.warning(
+                        "study store %s: %s; trying for %g s", masked(storage.url), error_reason(error), RECONNECT
+                    )
                 warned = True
                 time.sleep(0.5)
 
@@ -188,7 +190,7 @@ def _make_writable(path: Path) -> None:
         raise StoreError(f"study store {path}: cannot be written; choose another path or mend the permissions")
 
 
-def reason(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     """The database's own first line, from below SQLAlchemy's and Optuna's wrapping, and what to do about it."""
     while error.__cause__ is not None:
         error = error.__cause__

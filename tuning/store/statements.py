@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tuning.store.checksums import signed, verified
+from tuning.store.checksums import verify_checksum, with_checksum
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -36,7 +36,7 @@ def set_attribute_and_value(
         if state is None:
             raise KeyError(trial)
         storage.check_trial_is_updatable(trial, state)
-        row = {"trial_id": trial, "key": name, "value_json": json.dumps(signed(attribute))}
+        row = {"trial_id": trial, "key": name, "value_json": json.dumps(with_checksum(attribute))}
         _upsert(connection, models.TrialUserAttributeModel, ("trial_id", "key"), [row])
         row = {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
         _upsert(connection, values, ("trial_id", "step"), [row])
@@ -53,7 +53,8 @@ def set_study_attributes(storage: RDBStorage, study: int, attributes: Mapping[st
 
     studies = models.StudyModel.__table__
     rows = [
-        {"study_id": study, "key": name, "value_json": json.dumps(signed(value))} for name, value in attributes.items()
+        {"study_id": study, "key": name, "value_json": json.dumps(with_checksum(value))}
+        for name, value in attributes.items()
     ]
     with storage.engine.begin() as connection:
         if connection.execute(select(studies.c.study_id).where(studies.c.study_id == study)).first() is None:
@@ -67,7 +68,7 @@ def study_attributes(storage: RDBStorage, study: int) -> dict[str, Any]:
     Raises:
         DamagedRecord: one of them is something else.
     """
-    return {name: verified(name, stored) for name, stored in storage.get_study_user_attrs(study).items()}
+    return {name: verify_checksum(name, stored) for name, stored in storage.get_study_user_attrs(study).items()}
 
 
 def attribute_of_studies(storage: RDBStorage, name: str) -> dict[int, tuple[str, Any]]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.reporting import Report
 from trainables.tasks.summary import DataSummary
-from tuning.budget import BudgetUse, Held, Limit, Price
+from tuning.budget import BudgetUse, Limit, Price, ResourceUsage
 from tuning.outcome import Exploit, NodeLoss, StudyOutcome, StudyState, TrialOutcome
-from tuning.outcome.earlier_looks import EarlierLooks
-from tuning.store.checksums import verified
-from tuning.store.finish_records import decode_confirmations, decode_finals, decode_test
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
+from tuning.store.checksums import verify_checksum
 from tuning.store.layout import OPTUNA_STATES
-from tuning.store.study_log import REPLACED, Event, History, decode, most_held, reports_of
+from tuning.store.selection_records import decode_confirmations, decode_finals, decode_test
+from tuning.store.trial_events import REPLACED, Event, TrialHistory, decode_events, largest_usage, reports_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -37,9 +37,9 @@ def study_outcome(
     # What an interruption has set aside comes last: the others keep the numbers that the log tells.
     latest = dict(sorted(latest.items(), key=lambda one: str(one[1].user_attrs.get("error")).startswith(REPLACED)))
     price = identity.get("price")
-    histories = {trial_id: decode(frozen.user_attrs) for trial_id, frozen in latest.items()}
-    newest = most_held(held for history in histories.values() for held in history.held)
-    wall_seconds, slot_seconds, cost = _held(attributes, newest or Held())
+    histories = {trial_id: decode_events(frozen.user_attrs) for trial_id, frozen in latest.items()}
+    newest = largest_usage(held for history in histories.values() for held in history.held)
+    wall_seconds, slot_seconds, cost = _held(attributes, newest or ResourceUsage())
     outcome = StudyOutcome(
         strategy=identity["strategy"],
         kind=identity["kind"],
@@ -69,14 +69,14 @@ def study_outcome(
     return replace(outcome, budget=_budget_use(outcome, identity.get("limit"), attributes.get("limit_reached", False)))
 
 
-def _test_memory(stored: Mapping[str, Any] | None) -> EarlierLooks | None:
+def _test_memory(stored: Mapping[str, Any] | None) -> EarlierEvaluations | None:
     if stored is None:
         return None
     names = {name: tuple(stored[name]) for name in ("experiments", "trained_from")}
-    return EarlierLooks(**{**stored, **names})
+    return EarlierEvaluations(**{**stored, **names})
 
 
-def _held(attributes: Mapping[str, Any], newest: Held) -> tuple[float, float | None, float | None]:
+def _held(attributes: Mapping[str, Any], newest: ResourceUsage) -> tuple[float, float | None, float | None]:
     """Wall, slot- and device-seconds of all its runs; None: not told by the version that recorded it.
 
     Args:
@@ -102,7 +102,7 @@ def _budget_use(study: StudyOutcome, limit: list[Any] | None, reached: bool) -> 
 
 def _trial_outcome(
     frozen: FrozenTrial,
-    history: History,
+    history: TrialHistory,
     number: int,
     checkpoints: list[tuple[float, int, str]],
     identity: Mapping[str, Any],
@@ -119,7 +119,7 @@ def _trial_outcome(
         id=frozen.user_attrs["trial_id"],
         number=number,
         state=OPTUNA_STATES[frozen.state.name],
-        params=verified("params", frozen.user_attrs["params"]),
+        params=verify_checksum("params", frozen.user_attrs["params"]),
         reports=reports,
         lineage=tuple(event for event in events if isinstance(event, Exploit)),
         # After an exploit a trial may pass an epoch a second time: the better of the two is the one that is asked for.
@@ -129,7 +129,7 @@ def _trial_outcome(
     )
 
 
-def _costs(events: Sequence[Event], held: Sequence[Held | None]) -> tuple[float | None, ...]:
+def _costs(events: Sequence[Event], held: Sequence[ResourceUsage | None]) -> tuple[float | None, ...]:
     """Device-seconds of the study by each report; () where nothing is told of any."""
     costs = tuple(
         None if then is None else then.device_seconds

@@ -16,22 +16,22 @@ import yaml
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.budget import Limit, Price
-from tuning.core_yaml import load, plain
+from tuning.core_yaml import load_yaml, plain_copy
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.attributes import MIXED
 from tuning.spec.store_url import StoreError, masked, sqlite_url
-from tuning.store.checksums import verified
-from tuning.store.database import check_sqlite, connect, told
+from tuning.store.checksums import verify_checksum
+from tuning.store.database import check_sqlite, database_errors, open_database
 from tuning.store.layout import IDENTITY, LAYOUT, refuse_other_layout
 from tuning.store.statements import attribute_of_studies, set_study_attributes, study_attributes
-from tuning.store.study_log import plain_params
 from tuning.store.study_outcome import study_outcome
 from tuning.store.study_writer import StudyWriter
+from tuning.store.trial_events import json_params
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
-    from tuning.store.looks_ledger import TestRows
+    from tuning.store.evaluation_ledger import TestRows
 
 __all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
 
@@ -74,7 +74,7 @@ class StudyStore:
             known = dict.fromkeys(study.identity["experiment"] for study in studies)
             hint = nearest(experiment, known) if known else "it holds none"
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; {hint}")
-        with told(self._url, f"read {experiment}"):
+        with database_errors(self._url, f"read {experiment}"):
             attributes = [study_attributes(self._open(), study.id) for study in ours]
             trials = [self._open().get_all_trials(study.id, deepcopy=False) for study in ours]
             identities = [study.identity for study in ours]
@@ -90,7 +90,7 @@ class StudyStore:
         known = next((one for one in reversed(self._studies()) if one.identity["experiment"] == experiment), None)
         if known is None:
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; `tunefleet ls studies`")
-        with told(self._url, f"read the spec of {experiment}"):
+        with database_errors(self._url, f"read the spec of {experiment}"):
             return str(study_attributes(self._open(), known.id)["spec"])
 
     def test_rows(self, experiment: str) -> TestRows | None:
@@ -99,10 +99,10 @@ class StudyStore:
         Raises:
             StoreError: the store cannot be read.
         """
-        from tuning.store.looks_ledger import TestRows
+        from tuning.store.evaluation_ledger import TestRows
 
         ours = [study for study in self._studies() if study.identity["experiment"] == experiment]
-        with told(self._url, f"read the test rows of {experiment}"):
+        with database_errors(self._url, f"read the test rows of {experiment}"):
             stored = (study_attributes(self._open(), study.id).get("test_rows") for study in ours)
             found = next((rows for rows in stored if rows is not None), None)
         return None if found is None else TestRows.from_json(found)
@@ -144,9 +144,9 @@ class StudyStore:
                 be made or written.
         """
         storage = self._open(create=True)
-        name = study_name(experiment, strategy, seed)
+        name = optuna_study_name(experiment, strategy, seed)
         self.refuse_other_spec(experiment, digest, spec_yaml)
-        described = {**plain_params(attributes), **(made_with or {})}
+        described = {**json_params(attributes), **(made_with or {})}
         identity = {
             "layout": LAYOUT,
             "experiment": experiment,
@@ -163,7 +163,7 @@ class StudyStore:
             "limit": limit,
             "price": asdict(price) if price else None,
         }
-        with told(self._url, f"open {name}"):
+        with database_errors(self._url, f"open {name}"):
             study_id, created = _find_or_create(storage, name, objective.mode)
             if new and not created:
                 raise StoreError(
@@ -184,7 +184,7 @@ class StudyStore:
         Raises:
             StoreError: no such study.
         """
-        name = study_name(experiment, study.strategy, study.seed)
+        name = optuna_study_name(experiment, study.strategy, study.seed)
         stored = next((s for s in self._studies() if s.name == name), None)
         if stored is None:
             raise StoreError(f"study {name}: not in the study store {self.shown}")
@@ -197,7 +197,7 @@ class StudyStore:
             StoreError: the store cannot be read or written.
         """
         ours = [study for study in self._studies() if study.identity["experiment"] == experiment]
-        with told(self._url, f"remove {experiment}"):
+        with database_errors(self._url, f"remove {experiment}"):
             for study in ours:
                 self._open().delete_study(study.id)
 
@@ -219,17 +219,17 @@ class StudyStore:
 
     def _open(self, *, create: bool = False) -> RDBStorage:
         if self._storage is None:
-            self._storage = connect(self._url, create=create)
+            self._storage = open_database(self._url, create=create)
         return self._storage
 
     def _studies(self) -> list[_Known]:
         """Our studies, in order of creation."""
         storage = self._open()
-        with told(self._url, "list the studies"):
+        with database_errors(self._url, "list the studies"):
             known = attribute_of_studies(storage, IDENTITY)
             for name, stored in known.values():
                 refuse_other_layout(name, stored, self.shown)
-            return [_Known(i, name, verified(IDENTITY, stored)) for i, (name, stored) in known.items()]
+            return [_Known(i, name, verify_checksum(IDENTITY, stored)) for i, (name, stored) in known.items()]
 
     def refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
         """Look whether what is recorded of `experiment` is of this spec, in all that decides results.
@@ -240,7 +240,7 @@ class StudyStore:
         for study in self._studies():
             recorded = study.identity
             if recorded["experiment"] == experiment and recorded["digest"] != digest:
-                with told(self._url, f"read {study.name}"):
+                with database_errors(self._url, f"read {study.name}"):
                     attributes = study_attributes(self._open(), study.id)
                 differing = differing_keys(attributes.get("spec", ""), spec_yaml, apart_from="cluster.storage")
                 raise StoreError(
@@ -259,7 +259,7 @@ class _Known(NamedTuple):
     identity: dict[str, Any]  # what `open_study` wrote last, and whole
 
 
-def study_name(experiment: str, strategy: str, seed: int) -> str:
+def optuna_study_name(experiment: str, strategy: str, seed: int) -> str:
     """As Optuna and its dashboard know the study."""
     return f"{experiment}/{strategy}/seed-{seed}"
 
@@ -291,7 +291,7 @@ def differing_keys(recorded: str, now: str, *, apart_from: str = "") -> str:
         ValueError: one of them is no YAML.
     """
     try:
-        old, new = _flat(plain(load(recorded))), _flat(plain(load(now)))
+        old, new = _flat(plain_copy(load_yaml(recorded))), _flat(plain_copy(load_yaml(now)))
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     keys = sorted(key for key in (old.keys() | new.keys()) - {apart_from} if old.get(key) != new.get(key))

@@ -17,26 +17,26 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainables.epochs import ROUNDING
 from trainables.reporting import Report
 from trainables.spec import Params
-from tuning.budget import Held
+from tuning.budget import ResourceUsage
 from tuning.outcome import Exploit, StudyState, TrialState, epochs_trained
 from tuning.spec.store_url import StoreError, masked
-from tuning.store.checksums import signed, verified
+from tuning.store.checksums import verify_checksum, with_checksum
 from tuning.store.layout import OPTUNA_STATES
 from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
-from tuning.store.study_facts import StudyFacts
-from tuning.store.study_log import (
+from tuning.store.study_record import StudyRecord
+from tuning.store.trial_copies import copy_as_failed, copy_as_running, new_trial
+from tuning.store.trial_events import (
     REPLACED,
     Event,
-    decode,
-    encode,
-    kept,
-    key,
-    most_held,
-    plain_params,
+    count_events,
+    decode_events,
+    encode_event,
+    event_key,
+    insertion_index,
+    json_params,
+    largest_usage,
     reports_of,
-    written,
 )
-from tuning.store.trial_copies import new_trial, reopened, set_aside
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -54,13 +54,13 @@ class _Record:
     events: list[Event] = field(default_factory=list)
     take: int = 1
     position: int = 0  # the next event goes here; below len(events) only after a rewind
-    written: int = 0  # events that were found, those of before a rewind too
+    event_count: int = 0  # events that were found, those of before a rewind too
     checkpoints: list[tuple[float, int, str]] = field(default_factory=list)  # epoch, reports before it, folder
     error: str | None = None  # of a failed trial
-    held: list[Held | None] = field(default_factory=list)  # one per event: what the study had held by then
+    held: list[ResourceUsage | None] = field(default_factory=list)  # one per event: what the study had held by then
 
 
-class StudyWriter(StudyFacts):
+class StudyWriter(StudyRecord):
     """Made by `StudyStore.open_study` or `StudyStore.reopen`. The only writer of its study at any time."""
 
     def __init__(self, storage: RDBStorage, study_id: int, name: str, metric: str, mode: Literal["max", "min"]) -> None:
@@ -72,7 +72,7 @@ class StudyWriter(StudyFacts):
                 frozen.user_attrs["trial_id"]: _restored(frozen)  # a trial that was opened again: the later holds all
                 for frozen in storage.get_all_trials(study_id, deepcopy=False)
             }
-        newest = most_held(held for record in self._records.values() for held in record.held)
+        newest = largest_usage(held for record in self._records.values() for held in record.held)
         if newest is not None and self._last_sign is not None:
             self._last_sign = max(self._last_sign, newest.time)
         self._unwritten: set[str] = set()  # trials whose checkpoints have changed
@@ -88,7 +88,7 @@ class StudyWriter(StudyFacts):
         StoreError: a snapshot of Tune's was taken when there was more.
         """
         for trial_id, position in positions.items():
-            there = self._records[trial_id].written if trial_id in self._records else 0
+            there = self._records[trial_id].event_count if trial_id in self._records else 0
             if trial_id not in self._records or there < position:
                 raise StoreError(
                     f"study store {masked(self._storage.url)}: damaged, or an older copy: of trial {trial_id} of "
@@ -138,7 +138,7 @@ class StudyWriter(StudyFacts):
             again: a killed driver has begun it before. With the same values its reports replace those of then, one by
                 one; with others it is another trial, and what there was of that one is kept as a failed one.
         """
-        plain = plain_params(params)
+        plain = json_params(params)
         if trial_id in self._records:
             if not again:
                 return
@@ -146,14 +146,14 @@ class StudyWriter(StudyFacts):
                 self.rewind(trial_id, 0)
                 return
             with self._told(f"set trial {trial_id} aside"):
-                set_aside(self._storage, self._study_id, self._records[trial_id].optuna_id, REPLACED)
+                copy_as_failed(self._storage, self._study_id, self._records[trial_id].optuna_id, REPLACED)
             self._set_checkpoints(trial_id, [])
         searched = {name: d for name, d in distributions.items() if name in plain and _holds(d, plain[name])}
         with self._told(f"begin trial {trial_id}"):
             made = new_trial(self._storage, self._study_id, trial_id, plain, searched)
         self._records[trial_id] = _Record(made, plain)
 
-    def add_report(self, trial_id: str, report: Report, held: Held | None = None) -> None:
+    def add_report(self, trial_id: str, report: Report, held: ResourceUsage | None = None) -> None:
         """One evaluation. An epoch that was computed again after a crash replaces the one recorded before.
 
         Args:
@@ -243,10 +243,10 @@ class StudyWriter(StudyFacts):
         self.write_checkpoints()
         self._set("state", StudyState.FINISHED.value)
 
-    def _append(self, trial_id: str, event: Event, held: Held | None = None) -> None:
+    def _append(self, trial_id: str, event: Event, held: ResourceUsage | None = None) -> None:
         """Write `event`, unless it is one that an ended trial computed again."""
         record = self._known(trial_id)
-        index = kept(record.events, record.position, event)
+        index = insertion_index(record.events, record.position, event)
         again = index < len(record.events)
         if again and record.state is not TrialState.RUNNING and _same(record.events[index], event):
             record.position = index + 1
@@ -257,12 +257,12 @@ class StudyWriter(StudyFacts):
             held = record.held[index]
         number = len(reports_of(record.events[:index])) + 1
         with self._told(f"record {type(event).__name__.lower()} of trial {trial_id} at epoch {event.epoch:g}"):
-            name, text = key(index), encode(event, take, held)
+            name, text = event_key(index), encode_event(event, take, held)
             if isinstance(event, Report):
                 value = event.metrics[self._metric]
                 set_attribute_and_value(self._storage, record.optuna_id, name, text, number, value)
             else:
-                self._storage.set_trial_user_attr(record.optuna_id, name, signed(text))
+                self._storage.set_trial_user_attr(record.optuna_id, name, with_checksum(text))
         record.events[index:], record.held[index:] = [event], [held]
         record.take, record.position = take, index + 1
 
@@ -271,7 +271,7 @@ class StudyWriter(StudyFacts):
         record = self._known(trial_id)
         if record.state is not TrialState.RUNNING:
             with self._told(f"open trial {trial_id} again"):
-                record.optuna_id = reopened(self._storage, self._study_id, record.optuna_id)
+                record.optuna_id = copy_as_running(self._storage, self._study_id, record.optuna_id)
             record.state, record.error = TrialState.RUNNING, None
         return record
 
@@ -286,15 +286,15 @@ class StudyWriter(StudyFacts):
 
 
 def _restored(frozen: FrozenTrial) -> _Record:
-    events, take, held = decode(frozen.user_attrs)
+    events, take, held = decode_events(frozen.user_attrs)
     return _Record(
         frozen._trial_id,
-        verified("params", frozen.user_attrs["params"]),
+        verify_checksum("params", frozen.user_attrs["params"]),
         OPTUNA_STATES[frozen.state.name],
         events,
         max(take, 1),
         len(events),
-        written(frozen.user_attrs),
+        count_events(frozen.user_attrs),
         error=frozen.user_attrs.get("error"),
         held=held,
     )

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 
 from tuning.outcome import StudyOutcome, StudyState, TrialState
 from tuning.spec.store_url import StoreError, sqlite_file
-from tuning.store.checksums import verified
-from tuning.store.database import GOOD_COPY, LOCK_TIMEOUT, reason
+from tuning.store.checksums import verify_checksum
+from tuning.store.database import GOOD_COPY, LOCK_TIMEOUT, error_reason
 from tuning.store.layout import IDENTITY, OPTUNA_STATES, refuse_other_layout
-from tuning.store.study_log import PREFIX
+from tuning.store.trial_events import PREFIX
 
 STUDIES = """
     SELECT studies.study_id, studies.study_name, identity.value_json, state.value_json
@@ -83,7 +83,7 @@ class StudySummary(NamedTuple):
         )
 
 
-def summaries(store: str | Path) -> list[StudySummary]:
+def study_summaries(store: str | Path) -> list[StudySummary]:
     """All studies in a store, in order of creation.
 
     Args:
@@ -109,7 +109,7 @@ def _of_file(file: Path) -> list[StudySummary]:
         with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT)) as connection:
             return list(_summaries(connection, file))
     except sqlite3.Error as error:
-        raise StoreError(f"study store {file}: {reason(error)}") from error
+        raise StoreError(f"study store {file}: {error_reason(error)}") from error
     except (
         LookupError,
         TypeError,
@@ -122,7 +122,7 @@ def _summaries(connection: sqlite3.Connection, file: Path) -> Iterator[StudySumm
     for study_id, name, identity, state in connection.execute(STUDIES, (IDENTITY,)).fetchall():
         stored = json.loads(identity)
         refuse_other_layout(name, stored, str(file))
-        own: dict[str, Any] = verified(IDENTITY, stored)
+        own: dict[str, Any] = verify_checksum(IDENTITY, stored)
         trials = {
             json.loads(trial_id): (number, kind) for number, kind, trial_id in connection.execute(TRIALS, (study_id,))
         }
@@ -131,7 +131,7 @@ def _summaries(connection: sqlite3.Connection, file: Path) -> Iterator[StudySumm
             experiment=own["experiment"],
             strategy=own["strategy"],
             seed=own["seed"],
-            state=StudyState(verified("state", json.loads(state))),
+            state=StudyState(verify_checksum("state", json.loads(state))),
             metric=own["metric"],
             mode=own["mode"],
             trials=len(trials),

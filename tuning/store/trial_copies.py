@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tuning.store.checksums import signed
+from tuning.store.checksums import with_checksum
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trainables.spec import Params
 
 
-def reopened(storage: RDBStorage, study_id: int, optuna_id: int) -> int:
+def copy_as_running(storage: RDBStorage, study_id: int, optuna_id: int) -> int:
     """The number of a running copy of the ended trial `optuna_id`, under the same id of ours."""
     from optuna.trial import TrialState
 
@@ -23,7 +23,7 @@ def reopened(storage: RDBStorage, study_id: int, optuna_id: int) -> int:
     return _copied(storage, study_id, old, TrialState.RUNNING, attributes, {"continues": old.number})
 
 
-def set_aside(storage: RDBStorage, study_id: int, optuna_id: int, error: str) -> None:
+def copy_as_failed(storage: RDBStorage, study_id: int, optuna_id: int, error: str) -> None:
     """Keep the trial `optuna_id` as a failed one under an id of its own: another one takes over that which it has."""
     from optuna.trial import TrialState
 
@@ -45,7 +45,7 @@ def new_trial(storage: RDBStorage, study_id: int, trial_id: str, plain: Params, 
         state=TrialState.RUNNING,
         params={name: plain[name] for name in searched},
         distributions=dict(searched),
-        user_attrs={"trial_id": trial_id, "params": signed(dict(plain))},
+        user_attrs={"trial_id": trial_id, "params": with_checksum(dict(plain))},
     )
     return storage.create_new_trial(study_id, template)
 

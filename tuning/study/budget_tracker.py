@@ -8,7 +8,7 @@ from __future__ import annotations
 from trainables.epochs import ROUNDING
 from trainables.machine import clock
 from trainables.reporting import Report
-from tuning.budget import Held, Limit
+from tuning.budget import Limit, ResourceUsage
 from tuning.outcome import StudyOutcome
 
 HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
@@ -44,10 +44,10 @@ class BudgetTracker:
         self._devices = devices_per_trial
         self._now: float | None = None  # of the last `advance`, on the monotonic clock
         self._began = clock.time()
-        self._held = Held()
+        self._held = ResourceUsage()
         if before is not None:
             slot_seconds = before.wall_seconds * before.slots if before.slot_seconds is None else before.slot_seconds
-            self._held = Held(before.wall_seconds, slot_seconds, before.device_seconds)
+            self._held = ResourceUsage(before.wall_seconds, slot_seconds, before.device_seconds)
         self._cut_off = cut_off
         if cut_off is not None:
             self._count_unrecorded(HEARTBEAT)
@@ -60,7 +60,7 @@ class BudgetTracker:
         return self._now is not None
 
     @property
-    def held(self) -> Held:
+    def held(self) -> ResourceUsage:
         """Everything that the study has held, in the runs before too, up to the last `advance`."""
         return self._held._replace(time=clock.time())
 
@@ -114,4 +114,6 @@ class BudgetTracker:
     def _hold(self, seconds: float) -> None:
         wall, slot_seconds, device_seconds, time = self._held
         in_slots = self.slots * seconds
-        self._held = Held(wall + seconds, slot_seconds + in_slots, device_seconds + in_slots * self._devices, time)
+        self._held = ResourceUsage(
+            wall + seconds, slot_seconds + in_slots, device_seconds + in_slots * self._devices, time
+        )

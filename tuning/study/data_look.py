@@ -15,7 +15,7 @@ from trainables.data.row_hashes import Hashes, RowHashes
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec
 from trainables.tasks.summary import DataSummary
-from tuning.report.data_block import shortest
+from tuning.report.data_summary import smallest_max_length
 from tuning.spec.models import ExperimentSpec
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def data_look(spec: ExperimentSpec, session: Session, say: Callable[[str], None]
         return None
     import ray
 
-    remote, given = ray.remote(look), (cuts_of(spec), shortest(spec), spec.test)
+    remote, given = ray.remote(look), (cuts_of(spec), smallest_max_length(spec), spec.test)
     asked = [remote.options(num_cpus=0, max_retries=1, **options).remote(*given) for options in beside_trials(session)]
     done, _ = ray.wait(asked, num_returns=len(asked), timeout=SILENT_SECONDS)
     if len(done) < len(asked):

@@ -22,7 +22,7 @@ from tuning.errors import RepeatedFailure
 from tuning.outcome import Exploit, NodeLoss, TrialState
 from tuning.space import Space
 from tuning.spec.store_url import StoreError
-from tuning.store.study_log import LOST
+from tuning.store.trial_events import LOST
 from tuning.study.budget_tracker import HEARTBEAT, BudgetTracker
 from tuning.supervision.failure_policy import failed_alike
 from tuning.supervision.failures import cause

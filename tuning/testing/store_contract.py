@@ -14,7 +14,7 @@ import pytest
 from trainables.data.row_hashes import hashes_of
 from trainables.spec import Params
 from trainables.tasks.summary import DataSummary, SplitSummary
-from tuning.budget import Held
+from tuning.budget import ResourceUsage
 from tuning.outcome import (
     Confirmation,
     Exploit,
@@ -27,10 +27,10 @@ from tuning.outcome import (
     TrialOutcome,
     TrialState,
 )
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.store.copy import copy_experiment
-from tuning.store.database import connect
-from tuning.store.looks_ledger import TestRows
+from tuning.store.database import open_database
+from tuning.store.evaluation_ledger import TestRows
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
 from tuning.testing.recording import NAME, SPACE, begin, exploit, open_study, report
 from tuning.testing.rules import require, require_equal, require_refused
@@ -81,7 +81,7 @@ class StoreContract:
         writer.end_trial("c", TrialState.FAILED, "ValueError: no")
         writer.set_test(NO_SCORE)
         writer.set_data(DATA)
-        writer.hold(Held(12.5, 25.0, 12.5, 1000.0))
+        writer.hold(ResourceUsage(12.5, 25.0, 12.5, 1000.0))
         writer.finish()
 
         outcome = store.load("reviews")
@@ -129,7 +129,7 @@ class StoreContract:
             stored < MOST,
             "the rows are recorded packed: a page reads those of many models",
             seen=f"an attribute of {stored} characters",
-            step="pack them (tuning/store/finish_records.py)",
+            step="pack them (tuning/store/selection_records.py)",
         )
         plain = json.loads(json.dumps(store.load("reviews").to_json(), allow_nan=False))["studies"][0]
         told = [found["rows"] for found in plain["confirmations"]], "scored" in plain["test"]
@@ -156,7 +156,7 @@ class StoreContract:
     ) -> None:
         require_equal(store.test_rows("reviews"), None, "nothing is known of rows before they are told", step=STATEMENT)
         rows = TestRows.of(hashes_of([("one", "two"), ("three", "four")]))
-        memory = EarlierLooks(2, 3, 1, ("a", "b"), 9, 0, ())
+        memory = EarlierEvaluations(2, 3, 1, ("a", "b"), 9, 0, ())
         writer.set_test_rows(rows.to_json(), memory)
         found = store.test_rows("reviews")
         told = None if found is None else (found.count, found.hashes.tolist())
@@ -356,25 +356,25 @@ class StoreContract:
 
     def test_the_time_of_a_killed_run_counts_until_its_last_sign(self, store: StudyStore, writer: StudyWriter) -> None:
         begin(writer, "a")
-        writer.hold(Held(5.0, 10.0, 5.0, 1005.0))
-        writer.add_report("a", report(1, 0.5), Held(8.0, 16.0, 8.0, 1008.0))
+        writer.hold(ResourceUsage(5.0, 10.0, 5.0, 1005.0))
+        writer.add_report("a", report(1, 0.5), ResourceUsage(8.0, 16.0, 8.0, 1008.0))
         rule = "the time of a killed run counts until its last sign, a report for one"
         (killed,) = store.load("reviews").studies
         held = (killed.wall_seconds, killed.slot_seconds, killed.device_seconds, killed.trials[0].costs)
         require_equal(held, (8.0, 16.0, 8.0, (8.0,)), rule, step=STATEMENT)
         require_equal(open_study(store).cut_off, 1008.0, rule, step=STATEMENT)
-        writer.hold(Held(9.0, 18.0, 9.0, 1009.0), ended=True)
+        writer.hold(ResourceUsage(9.0, 18.0, 9.0, 1009.0), ended=True)
         rule = "a run that says that it ends was not cut off"
         require_equal(open_study(store).cut_off, None, rule, step=STATEMENT)
 
     def test_what_a_trial_had_cost_stays_when_it_is_told_again(self, store: StudyStore, writer: StudyWriter) -> None:
         begin(writer, "a")
-        writer.add_report("a", report(1, 0.5), Held(8.0, 16.0, 8.0, 1008.0))
-        writer.add_report("a", report(2, 0.6), Held(9.0, 18.0, 9.0, 1009.0))
+        writer.add_report("a", report(1, 0.5), ResourceUsage(8.0, 16.0, 8.0, 1008.0))
+        writer.add_report("a", report(2, 0.6), ResourceUsage(9.0, 18.0, 9.0, 1009.0))
         resumed = open_study(store)
         resumed.rewind("a", 0)
-        resumed.add_report("a", report(1, 0.5), Held(20.0, 40.0, 20.0, 2008.0))
-        resumed.add_report("a", report(2, 0.6, time=2009.0), Held(21.0, 42.0, 21.0, 2009.0))  # computed again
+        resumed.add_report("a", report(1, 0.5), ResourceUsage(20.0, 40.0, 20.0, 2008.0))
+        resumed.add_report("a", report(2, 0.6, time=2009.0), ResourceUsage(21.0, 42.0, 21.0, 2009.0))  # computed again
         rule = "a report that was known keeps what it had cost, and one that was computed again has its own"
         require_equal(store.load("reviews").studies[0].trials[0].costs, (8.0, 21.0), rule, step=STATEMENT)
 
@@ -434,14 +434,14 @@ class StoreContract:
     def test_studies_of_other_programs_are_let_be(self, store: StudyStore, writer: StudyWriter, store_url: str) -> None:
         import optuna
 
-        optuna.create_study(storage=connect(store_url, create=False), study_name="mine")
+        optuna.create_study(storage=open_database(store_url, create=False), study_name="mine")
         rule = "studies of other programs in the same database are let be"
         require_equal(store.experiments(), ("reviews",), rule, step=STATEMENT)
 
     def test_a_layout_of_a_newer_version_is_refused(
         self, store: StudyStore, writer: StudyWriter, store_url: str
     ) -> None:
-        with connect(store_url, create=False).engine.begin() as database:
+        with open_database(store_url, create=False).engine.begin() as database:
             newer = "replace(value_json, '\"layout\": 2', '\"layout\": 3')"
             database.exec_driver_sql(f"update study_user_attributes set value_json = {newer}")
         rule = "what a newer version has written is refused, and not misread"
@@ -455,7 +455,7 @@ class StoreContract:
 
         begin(writer, "a")
         writer.add_report("a", report(0.5, 0.5))
-        optuna.delete_study(study_name=NAME, storage=connect(store_url, create=False))
+        optuna.delete_study(study_name=NAME, storage=open_database(store_url, create=False))
         rule = "a run whose study is deleted under it is told so"
         with require_refused(StoreError, "was deleted", rule, step=MISTAKE):
             writer.add_report("a", report(1, 0.6))
@@ -572,4 +572,4 @@ def _scores(store: StudyStore) -> list[tuple[float, float]]:
 def _optuna_study(url: str) -> Any:
     import optuna
 
-    return optuna.load_study(study_name=NAME, storage=connect(url, create=False))
+    return optuna.load_study(study_name=NAME, storage=open_database(url, create=False))

@@ -21,22 +21,22 @@ MODES: dict[str, Mode] = {
 TRUE = ("1", "true", "yes", "on", "y", "t")
 
 
-class Said(NamedTuple):
+class OutsideMode(NamedTuple):
     """A mode, and who says so."""
 
     mode: Mode
     source: str  # such as WANDB_MODE=offline
 
 
-def said_outside() -> Said | None:
+def find_outside_mode() -> OutsideMode | None:
     """The mode that variables and settings files ask for; None: they ask for none, or for one that there is not."""
     if (value := os.environ.get(DISABLED_VARIABLE, "").strip()).lower() in TRUE:
-        return Said("disabled", f"{DISABLED_VARIABLE}={value}")
+        return OutsideMode("disabled", f"{DISABLED_VARIABLE}={value}")
     if value := os.environ.get(MODE_VARIABLE, "").strip():
-        return Said(MODES[value.lower()], f"{MODE_VARIABLE}={value}") if value.lower() in MODES else None
+        return OutsideMode(MODES[value.lower()], f"{MODE_VARIABLE}={value}") if value.lower() in MODES else None
     for file in _settings_files():
         if (mode := MODES.get(_mode_in(file))) is not None:
-            return Said(mode, str(file))
+            return OutsideMode(mode, str(file))
     return None
 
 

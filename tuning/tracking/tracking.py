@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
-from tuning.tracking.environment import Mode, said_outside
+from tuning.tracking.environment import Mode, find_outside_mode
 from tuning.tracking.spec import WandbSpec
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Secret:
         raise TypeError("a Secret cannot be pickled or copied: it would end in a file")
 
 
-kept_key: Secret | None = None  # that a run of this process has taken out of the environment
+cached_key: Secret | None = None  # that a run of this process has taken out of the environment
 
 
 def take_key(spec: WandbSpec) -> Secret | None:
@@ -61,12 +61,12 @@ def take_key(spec: WandbSpec) -> Secret | None:
     Raises:
         TrackingError: the key file is missing or empty.
     """
-    global kept_key
+    global cached_key
     text = os.environ.pop(KEY_VARIABLE, "").strip()
     if text:
-        kept_key = Secret(text)
-    if kept_key is not None or spec.key_file is None:
-        return kept_key
+        cached_key = Secret(text)
+    if cached_key is not None or spec.key_file is None:
+        return cached_key
     path = Path(spec.key_file).expanduser()
     try:
         text = path.read_text().strip()
@@ -79,7 +79,7 @@ def take_key(spec: WandbSpec) -> Secret | None:
 
 def has_key(spec: WandbSpec) -> bool:
     """Whether `take_key` would find a key; takes nothing."""
-    if kept_key is not None or os.environ.get(KEY_VARIABLE, "").strip():
+    if cached_key is not None or os.environ.get(KEY_VARIABLE, "").strip():
         return True
     file = Path(spec.key_file).expanduser() if spec.key_file else None
     return file is not None and file.is_file() and bool(file.read_text().strip())
@@ -91,7 +91,7 @@ def mode_in_force(spec: WandbSpec, *, key: bool) -> tuple[Mode, str]:
     Args:
         key: whether there is one; without it nothing can be sent.
     """
-    outside = said_outside()
+    outside = find_outside_mode()
     if spec.mode != "auto":
         if outside is None or SENDS.index(outside.mode) >= SENDS.index(spec.mode):
             return spec.mode, ""
@@ -101,7 +101,7 @@ def mode_in_force(spec: WandbSpec, *, key: bool) -> tuple[Mode, str]:
     return ("online", "") if key else ("disabled", NO_KEY)
 
 
-class Tracked(Protocol):
+class TrackedSpec(Protocol):
     """What is asked of an experiment's spec."""
 
     @property
@@ -130,7 +130,7 @@ class Tracking:
     told: set[str] = field(default_factory=set, repr=False, compare=False)  # warnings that were given
 
     @classmethod
-    def of(cls, spec: Tracked) -> Self:
+    def of(cls, spec: TrackedSpec) -> Self:
         """What `spec.wandb` comes to here. Takes the key out of the environment: call it before Ray starts.
 
         Raises:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import InputError
 from tuning.outcome import ExperimentOutcome
 from tuning.spec.models import ExperimentSpec
-from tuning.store.database import connect
-from tuning.store.study_store import study_name
+from tuning.store.database import open_database
+from tuning.store.study_store import optuna_study_name
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -50,7 +50,7 @@ class NamedStudy:
             InputError: there is a study of that name, and it may not be; or it has another direction.
             StoreError: the database cannot be opened or made.
         """
-        storage = connect(self.url, create=True)
+        storage = open_database(self.url, create=True)
         if (study := self._id(storage)) is None:
             return
         if not may_exist:
@@ -64,12 +64,12 @@ class NamedStudy:
 
     def add(self, outcome: ExperimentOutcome) -> None:
         """Copy the trials that have ended; one that is there already is not copied again."""
-        storage = connect(self.url, create=False)
+        storage = open_database(self.url, create=False)
         if (study := self._id(storage)) is None:
             study = storage.create_new_study([_direction(outcome.studies[0].mode)], self.name)
         there = {trial.user_attrs.get(ORIGIN) for trial in storage.get_all_trials(study, deepcopy=False)}
         for recorded in outcome.studies:
-            name = study_name(outcome.name, recorded.strategy, recorded.seed)
+            name = optuna_study_name(outcome.name, recorded.strategy, recorded.seed)
             for trial in storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False):
                 origin = f"{name}/{trial.user_attrs['trial_id']}"
                 if trial.state.is_finished() and origin not in there:

@@ -16,7 +16,7 @@ from trainables.data.warnings import warnings_of
 from trainables.spec import DataSpec, Subset
 from trainables.tasks import TaskData, TaskError, find_task
 from tuning import load_spec
-from tuning.report.data_block import data_lines
+from tuning.report.data_summary import data_lines
 from tuning.spec.mistakes import SpecError
 
 pytestmark = pytest.mark.unit

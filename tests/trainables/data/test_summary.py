@@ -10,7 +10,7 @@ from tests.support.data_files import generic, texts, two_columns, unusable, writ
 from trainables.spec import DataSpec
 from trainables.tasks import find_task
 from trainables.tasks.summary import DataSummary
-from tuning.report.data_block import left_out
+from tuning.report.data_summary import left_out
 from tuning.testing.task_data import local_copy
 
 pytestmark = pytest.mark.unit

@@ -12,13 +12,21 @@ import pytest
 from tests.support.several_experiments import BETTER, alike_everywhere, experiment
 from trainables.errors import InputError
 from tuning.across import Across, compare_across
-from tuning.across.aggregates import improvement, interval_of, middle, normalised, profile, resampled, thresholds_of
-from tuning.across.tested import friedman, least_p, ranks_of, signed_ranks, tasks_needed, wilcoxon_p
+from tuning.across.aggregates import (
+    bootstrap_seeds,
+    interquartile_means,
+    normalise,
+    percentile_interval,
+    performance_profile,
+    probability_of_improvement,
+    profile_thresholds,
+)
+from tuning.across.significance import friedman, rank_means, signed_ranks, smallest_p, tasks_needed, wilcoxon_p
 from tuning.across.text import across_csv, across_json, across_markdown
-from tuning.comparison.multiple import holm
+from tuning.comparison.multiple_comparisons import holm
 from tuning.outcome import ExperimentOutcome, ScoredRows, StudyOutcome, StudyState
-from tuning.report.page.across import content_of_across
-from tuning.report.page.document import page
+from tuning.report.page.across import across_content
+from tuning.report.page.document import render_page
 
 pytestmark = pytest.mark.unit
 
@@ -33,14 +41,14 @@ DEMSAR = np.array([
 
 
 def test_ranks_and_friedmans_test_are_those_of_demsars_table() -> None:
-    ranks = np.array([ranks_of(row, "max") for row in DEMSAR])
+    ranks = np.array([rank_means(row, "max") for row in DEMSAR])
     assert ranks.mean(axis=0) == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
     found = friedman(ranks)
     ties = 1 - (3 * 6 + 60) / (14 * 4 * (4**2 - 1))  # his 9.28 is not corrected for ties
     assert found.statistic * ties == pytest.approx(9.28, abs=0.01)
     assert not found.exact
     assert 0.008 < found.p < 0.03  # by his F: 0.02; by chi squared: 0.017
-    assert ranks_of((3.0, 1.0, 2.0), "min") == (3, 1, 2)
+    assert rank_means((3.0, 1.0, 2.0), "min") == (3, 1, 2)
 
 
 def test_friedmans_p_is_exact_for_few_tasks() -> None:
@@ -64,8 +72,8 @@ def test_wilcoxons_test_is_that_of_demsars_example() -> None:
 
 @pytest.mark.parametrize("tasks", [3, 5, 6, 7, 12])
 def test_no_p_over_tasks_is_smaller_than_that_of_one_who_is_always_ahead(tasks: int) -> None:
-    assert wilcoxon_p(np.arange(1.0, tasks + 1)) == pytest.approx(least_p(tasks)) == pytest.approx(2 / 2**tasks)
-    assert wilcoxon_p(np.ones(tasks)) == pytest.approx(least_p(tasks))  # ties: of normalised scores of two
+    assert wilcoxon_p(np.arange(1.0, tasks + 1)) == pytest.approx(smallest_p(tasks)) == pytest.approx(2 / 2**tasks)
+    assert wilcoxon_p(np.ones(tasks)) == pytest.approx(smallest_p(tasks))  # ties: of normalised scores of two
 
 
 def test_holm_agrees_with_statsmodels_and_the_tasks_that_it_takes_are_counted() -> None:
@@ -77,22 +85,22 @@ def test_holm_agrees_with_statsmodels_and_the_tasks_that_it_takes_are_counted() 
 
 
 def test_scores_are_normalised_between_the_worst_and_the_best_mean_in_either_direction() -> None:
-    assert normalised(np.array([0.5, 0.6, 0.9]), (0.5, 0.7), "max") == pytest.approx([0.0, 0.5, 2.0])
-    assert normalised(np.array([3.0, 2.0, 1.0]), (3.0, 1.0), "min") == pytest.approx([0.0, 0.5, 1.0])
-    assert normalised(np.array([0.5]), (0.5, 0.5), "max") is None
+    assert normalise(np.array([0.5, 0.6, 0.9]), (0.5, 0.7), "max") == pytest.approx([0.0, 0.5, 2.0])
+    assert normalise(np.array([3.0, 2.0, 1.0]), (3.0, 1.0), "min") == pytest.approx([0.0, 0.5, 1.0])
+    assert normalise(np.array([0.5]), (0.5, 0.5), "max") is None
 
 
 def test_interquartile_means_profiles_and_chances_are_those_that_a_reader_counts() -> None:
     scores = [np.array([[0.0, 1.0], [0.5, 0.5]]), np.array([[0.2, 0.4], [0.3, 0.3]])]
-    assert middle(scores) == pytest.approx([0.3, 0.4])  # of 0, 0.2, 0.4, 1 the two in the middle
-    assert profile(scores, 0, np.array([-0.1, 0.0, 0.3, 1.0])) == pytest.approx([1.0, 0.75, 0.5, 0.0])
-    assert improvement(scores, 0, 1) == 0.5
+    assert interquartile_means(scores) == pytest.approx([0.3, 0.4])  # of 0, 0.2, 0.4, 1 the two in the middle
+    assert performance_profile(scores, 0, np.array([-0.1, 0.0, 0.3, 1.0])) == pytest.approx([1.0, 0.75, 0.5, 0.0])
+    assert probability_of_improvement(scores, 0, 1) == 0.5
     uneven = [np.array([[3.0, 4.0, 5.0], [1.0, 4.0, 2.0]])]
     from scipy.stats import mannwhitneyu
 
-    assert improvement(uneven, 0, 1) == mannwhitneyu(uneven[0][0], uneven[0][1]).statistic / 9
-    assert improvement(uneven, 1, 0) == pytest.approx(1 - improvement(uneven, 0, 1))
-    ends = thresholds_of([np.array([[-0.304, 40.0]])])
+    assert probability_of_improvement(uneven, 0, 1) == mannwhitneyu(uneven[0][0], uneven[0][1]).statistic / 9
+    assert probability_of_improvement(uneven, 1, 0) == pytest.approx(1 - probability_of_improvement(uneven, 0, 1))
+    ends = profile_thresholds([np.array([[-0.304, 40.0]])])
     assert (ends[0], ends[-1], 0.5 in ends) == (-0.31, 2.0, True)
 
 
@@ -101,14 +109,14 @@ def test_intervals_hold_as_often_as_they_say_for_a_few_seeds() -> None:
     rng = np.random.default_rng(5)
     held = 0
     for _ in range(150):
-        drawn = resampled([rng.normal(size=(2, 3)) for _ in range(6)])
+        drawn = bootstrap_seeds([rng.normal(size=(2, 3)) for _ in range(6)])
         assert drawn is not None
-        found = interval_of(improvement(drawn, 0, 1), 18)
+        found = percentile_interval(probability_of_improvement(drawn, 0, 1), 18)
         assert found is not None
         held += found.low <= 0.5 <= found.high
     assert 0.9 * 150 <= held <= 0.99 * 150
-    assert resampled([np.zeros((2, 3)), np.zeros((2, 1))]) is None
-    assert interval_of(np.ones(50), 9) is None
+    assert bootstrap_seeds([np.zeros((2, 3)), np.zeros((2, 1))]) is None
+    assert percentile_interval(np.ones(50), 9) is None
 
 
 def test_three_tasks_can_show_nothing_of_two_strategies_and_say_so() -> None:
@@ -254,7 +262,7 @@ def test_a_failed_search_counts_as_the_defaults_or_forbids_a_claim() -> None:
     without = [replace(one, studies=tuple(s for s in one.studies if s.kind != "defaults")) for one in (lost, *others)]
     across = compare_across(without)
     assert across.tasks[0].seeds == (0, 2)
-    assert "Nothing is claimed over tasks: nothing stands for the lost pbt seed 1 of task0" in across.verdict
+    assert "Nothing is claimed over tasks: there is no test score of pbt seed 1 of task0" in across.verdict
     assert not any(pair.shown for pair in across.pairs)
 
 
@@ -305,7 +313,7 @@ def test_the_terminal_shows_it_in_80_columns_and_the_other_forms_hold_the_same()
 
 def test_the_page_has_each_figure_in_words_and_as_numbers() -> None:
     across = compare_across(alike_everywhere(3))
-    content = content_of_across(across)
+    content = across_content(across)
     assert content.figures.keys() == {"ranks", "profiles", "middles", "chances"}
     assert content.figures["ranks"]["views"][0]["summary"] == "Mean ranks: pbt 1.00, asha 2.00 and grid 3.00."
     assert ("pbt", "task0", 1.0) in [tuple(row) for row in content.figures["ranks"]["rows"]]
@@ -317,19 +325,19 @@ def test_the_page_has_each_figure_in_words_and_as_numbers() -> None:
     assert [row[0] for row in content.figures["middles"]["rows"]] == ["pbt", "asha", "grid"]
     assert len(content.figures["chances"]["rows"]) == 3
     assert "no test of two strategies over tasks can show a difference" in content.body
-    html = page(content)
+    html = render_page(content)
     assert "<title>task0, task1, task2 · tunefleet</title>" in html
 
 
 def test_a_hostile_name_stays_a_text_on_the_page() -> None:
     outcomes = [replace(one, name=f"<img src=x>{n}") for n, one in enumerate(alike_everywhere(2))]
-    content = content_of_across(compare_across(outcomes))
+    content = across_content(compare_across(outcomes))
     assert "<img" not in content.body
     assert "&lt;img src=x&gt;0" in content.body
 
 
 def test_a_page_without_a_scale_says_why() -> None:
     flat = experiment("flat", {"pbt": [0.5], "grid": [0.5], "asha": [0.5]})
-    content = content_of_across(compare_across([flat, replace(flat, name="also")]))
+    content = across_content(compare_across([flat, replace(flat, name="also")]))
     assert content.figures.keys() == {"ranks", "chances"}
     assert content.body.count("Not shown: all strategies have the same mean in each task.") == 2

@@ -11,7 +11,7 @@ import pytest
 from tests.support.outcomes import population, report, study, trial
 from tests.support.specs import GOOD
 from tests.support.stores import open_study
-from tuning.budget import Held
+from tuning.budget import ResourceUsage
 from tuning.cli import main
 from tuning.cli.run import tell_failures
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
@@ -52,7 +52,7 @@ def _record(store: StudyStore, spec: ExperimentSpec) -> None:
         writer.begin_trial("a", {"learning_rate": 0.1}, rates)
         writer.add_report("a", report(1, best))
         writer.end_trial("a", TrialState.COMPLETED)
-        writer.hold(Held(10.0, 10.0, 10.0))
+        writer.hold(ResourceUsage(10.0, 10.0, 10.0))
         writer.finish()
     store.close()
 

@@ -10,7 +10,7 @@ from tests.support.recorded_runs import record, run_left
 from tests.support.specs import curve_experiment
 from tuning.cli import main
 from tuning.cli.listing import age
-from tuning.report.standing import driven
+from tuning.report.status import has_driver
 from tuning.run_folder.folder import claim_run_folder
 from tuning.run_folder.run_lock import only_driver
 from tuning.store.study_store import sqlite_url
@@ -114,13 +114,13 @@ def test_results_say_where_a_study_stands(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_looking_for_a_driver_leaves_no_trace(tmp_path: Path) -> None:
-    assert not driven(tmp_path / "nothing")
+    assert not has_driver(tmp_path / "nothing")
     with only_driver(tmp_path / "mine", "mine"):
-        assert driven(tmp_path / "mine")
+        assert has_driver(tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "driver.lock").write_text('{"process": 1}')
-    assert not driven(tmp_path / "killed")
+    assert not has_driver(tmp_path / "killed")
     with only_driver(tmp_path / "killed", "killed"):
         pass
 

@@ -11,7 +11,7 @@ from tests.support.outcomes import population, report, scored, study, trial
 from tuning.comparison import compare
 from tuning.comparison.text import comparison_json, comparison_markdown, print_comparison
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, StudyState
-from tuning.report.page.document import content_of
+from tuning.report.page.document import page_content
 
 pytestmark = pytest.mark.unit
 
@@ -64,5 +64,5 @@ def test_terminal_markdown_json_and_page_begin_with_the_same_sentence() -> None:
     assert " ".join(file.getvalue().split()).partition("device: GPU ")[2].startswith(comparison.advice)
     assert f"**{comparison.advice}**" in comparison_markdown(comparison).partition("| strategy")[0]
     assert json.loads(comparison_json(comparison))["advice"] == comparison.advice
-    body = content_of(outcome, "name: e\n").body
+    body = page_content(outcome, "name: e\n").body
     assert f'<p class="advice">{comparison.advice}</p>' in body.partition(comparison.verdict)[0]

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from tests.support.outcomes import report, study, trial
-from tuning.comparison.anytime import GRID, band, best_of, curve_of, reach_of
-from tuning.comparison.types import Curve, Step
+from tuning.comparison.anytime import GRID, anytime_curves, best_score, best_so_far_curve, target_cost
+from tuning.comparison.types import Curve, CurvePoint
 from tuning.outcome import Confirmation, Stretch
 
 pytestmark = pytest.mark.unit
@@ -18,14 +18,16 @@ def test_a_curve_has_a_step_per_better_report_at_what_the_whole_study_had_cost_b
     """100 s on 2 slots of half a device: one device-second each. The last report came at the end."""
     first = trial(0, [report(1, 0.5, time=1010), report(2, 0.4, time=1030)])
     second = trial(1, [report(1, 0.7, time=1020)])
-    assert curve_of(study("grid", [first, second])) == Curve(0, (Step(80.0, 0.5), Step(90.0, 0.7)), 100.0)
-    assert curve_of(study("grid", [])) == Curve(0, (), 100.0)
+    assert best_so_far_curve(study("grid", [first, second])) == Curve(
+        0, (CurvePoint(80.0, 0.5), CurvePoint(90.0, 0.7)), 100.0
+    )
+    assert best_so_far_curve(study("grid", [])) == Curve(0, (), 100.0)
 
 
 def test_slots_that_came_later_make_every_second_cost_the_average() -> None:
     late = dataclasses.replace(study("grid", [trial(0, [report(1, 0.5, time=50)])]), slot_seconds=300.0)
-    assert curve_of(late).end == 150.0
-    assert curve_of(late).steps == (Step(150.0, 0.5),)
+    assert best_so_far_curve(late).end == 150.0
+    assert best_so_far_curve(late).steps == (CurvePoint(150.0, 0.5),)
 
 
 def test_the_time_of_an_interruption_is_no_cost() -> None:
@@ -33,7 +35,7 @@ def test_the_time_of_an_interruption_is_no_cost() -> None:
     version has recorded it. The first report took two seconds itself."""
     times = (1000, 1040, 4640, 4650)
     reports = [report(i + 1, 0.1 * i, time=time) for i, time in enumerate(times)]
-    steps = curve_of(study("grid", [trial(0, reports)])).steps
+    steps = best_so_far_curve(study("grid", [trial(0, reports)])).steps
     assert [step.cost for step in steps] == [2.0, 42.0, 90.0, 100.0]
 
 
@@ -41,15 +43,15 @@ def test_a_report_costs_what_the_study_had_cost_when_it_was_recorded() -> None:
     """Whatever its clock says, and however long an interruption was."""
     first = dataclasses.replace(trial(0, [report(1, 0.5, time=10), report(2, 0.8, time=9000)]), costs=(9.0, 60.0))
     second = dataclasses.replace(trial(1, [report(1, 0.7, time=5)]), costs=(45.0,))
-    steps = curve_of(study("grid", [first, second])).steps
-    assert steps == (Step(9.0, 0.5), Step(45.0, 0.7), Step(60.0, 0.8))
+    steps = best_so_far_curve(study("grid", [first, second])).steps
+    assert steps == (CurvePoint(9.0, 0.5), CurvePoint(45.0, 0.7), CurvePoint(60.0, 0.8))
 
 
 def test_what_an_older_version_recorded_came_before_what_this_one_did() -> None:
     """A study that was begun by that one: its first report at 10 s of 100, one a second and no device-second more."""
     reports = [report(1, 0.5, time=10), report(2, 0.6, time=40), report(3, 0.7, time=7000)]
     mixed = dataclasses.replace(trial(0, reports), costs=(None, None, 80.0))
-    assert [step.cost for step in curve_of(study("grid", [mixed])).steps] == [49.0, 79.0, 80.0]
+    assert [step.cost for step in best_so_far_curve(study("grid", [mixed])).steps] == [49.0, 79.0, 80.0]
 
 
 def test_a_lower_score_is_the_better_one_when_the_mode_is_min() -> None:
@@ -57,15 +59,15 @@ def test_a_lower_score_is_the_better_one_when_the_mode_is_min() -> None:
         study("grid", [trial(0, [report(1, 0.5, time=10), report(2, 0.3, time=20), report(3, 0.4, time=30)])]),
         mode="min",
     )
-    assert [step.score for step in curve_of(falling).steps] == [0.5, 0.3]
+    assert [step.score for step in best_so_far_curve(falling).steps] == [0.5, 0.3]
 
 
 def test_the_mean_begins_where_every_seed_has_a_score_and_studies_that_ended_keep_their_best() -> None:
     curves = [
-        Curve(seed, (Step(cost, 0.1 * (seed + 1)),), end)
+        Curve(seed, (CurvePoint(cost, 0.1 * (seed + 1)),), end)
         for seed, (cost, end) in enumerate(((10.0, 10.0), (20.0, 20.0), (40.0, 50.0)))
     ]
-    found = band("grid", curves, "max", 100.0, best=0.3)
+    found = anytime_curves("grid", curves, "max", 100.0, best=0.3)
     assert len(found.cost) == len(found.mean) == len(found.regret) == GRID
     at = dict(zip(found.cost, zip(found.mean, found.regret, strict=True), strict=True))
     assert at[39.5] == (None, None)  # of three seeds one has no score yet
@@ -78,16 +80,16 @@ def test_the_mean_begins_where_every_seed_has_a_score_and_studies_that_ended_kee
 
 
 def test_a_band_takes_three_seeds_that_differ() -> None:
-    curves = [Curve(seed, (Step(0.0, 0.5 + seed / 10),), 1.0) for seed in range(3)]
+    curves = [Curve(seed, (CurvePoint(0.0, 0.5 + seed / 10),), 1.0) for seed in range(3)]
     for few in (curves[:1], curves[:2], [curves[0]] * 3):
-        found = band("grid", few, "max", 1.0)
+        found = anytime_curves("grid", few, "max", 1.0)
         assert found.mean[-1] is not None
         assert set(found.low) == set(found.high) == {None}
 
 
 def test_the_band_of_a_loss_has_the_worse_end_first_and_no_score_beyond_those_that_there_can_be() -> None:
-    curves = [Curve(seed, (Step(0.0, loss),), 1.0) for seed, loss in enumerate((0.2, 0.3, 0.4))]
-    found = band("grid", curves, "min", 1.0, within=(0.0, 1.0), best=0.2)
+    curves = [Curve(seed, (CurvePoint(0.0, loss),), 1.0) for seed, loss in enumerate((0.2, 0.3, 0.4))]
+    found = anytime_curves("grid", curves, "min", 1.0, within=(0.0, 1.0), best=0.2)
     low, mean, high, regret = found.low[-1], found.mean[-1], found.high[-1], found.regret[-1]
     assert (mean, high, regret) == (pytest.approx(0.3), 0.0, pytest.approx(0.1))
     assert low is not None
@@ -95,10 +97,14 @@ def test_the_band_of_a_loss_has_the_worse_end_first_and_no_score_beyond_those_th
 
 
 def test_the_best_score_of_an_experiment_is_what_regret_is_told_against() -> None:
-    curves = [Curve(0, (Step(0.0, 0.5), Step(3.0, 0.8)), 5.0), Curve(1, (Step(2.0, 0.7),), 5.0), Curve(2, (), 5.0)]
-    assert best_of(curves, "max") == 0.8
-    assert best_of(curves[1:], "min") == 0.7
-    assert best_of(curves[2:], "max") is None
+    curves = [
+        Curve(0, (CurvePoint(0.0, 0.5), CurvePoint(3.0, 0.8)), 5.0),
+        Curve(1, (CurvePoint(2.0, 0.7),), 5.0),
+        Curve(2, (), 5.0),
+    ]
+    assert best_score(curves, "max") == 0.8
+    assert best_score(curves[1:], "min") == 0.7
+    assert best_score(curves[2:], "max") is None
 
 
 def test_a_curve_knows_what_was_confirmed_for_what_cost_and_what_the_test_said() -> None:
@@ -112,7 +118,7 @@ def test_a_curve_knows_what_was_confirmed_for_what_cost_and_what_the_test_said()
         )
         for seed in range(2)
     )
-    curve = curve_of(dataclasses.replace(searched, confirmations=trainings))
+    curve = best_so_far_curve(dataclasses.replace(searched, confirmations=trainings))
     assert (curve.confirming, curve.confirmed, curve.test) == (14.0, pytest.approx(0.75), pytest.approx(0.65))
     assert curve.end == 100.0
 
@@ -122,14 +128,14 @@ def test_what_an_interruption_made_the_study_compute_again_is_cost_and_the_time_
     reports = [report(i, 0.5 + i / 10, time=time) for i, time in ((1, 60), (2, 120), (3, 120 + 30 + 86_400 + 60))]
     costs = (60.0, 120.0, 210.0)  # as recorded: with the 30 s that were lost
     killed = dataclasses.replace(trial(0, reports), costs=costs)
-    assert [step.cost for step in curve_of(study("grid", [killed], wall=210.0)).steps] == [60.0, 120.0, 210.0]
+    assert [step.cost for step in best_so_far_curve(study("grid", [killed], wall=210.0)).steps] == [60.0, 120.0, 210.0]
 
 
 def test_the_cost_to_a_target_is_censored_where_it_is_not_reached() -> None:
-    reached = Curve(0, (Step(5.0, 0.5), Step(9.0, 0.8)), 20.0)
-    missed = Curve(1, (Step(1.0, 0.6),), 30.0)
-    both = reach_of([reached, reached, missed], "max", 0.7)
+    reached = Curve(0, (CurvePoint(5.0, 0.5), CurvePoint(9.0, 0.8)), 20.0)
+    missed = Curve(1, (CurvePoint(1.0, 0.6),), 30.0)
+    both = target_cost([reached, reached, missed], "max", 0.7)
     assert (both.costs, both.reached, both.median, both.at_least) == ((9.0, 9.0, None), 2, 9.0, None)
-    most = reach_of([reached, missed, missed], "max", 0.7)
+    most = target_cost([reached, missed, missed], "max", 0.7)
     assert (most.reached, most.median, most.at_least) == (1, None, 30.0)
-    assert reach_of([reached], "max", 0.8).median == 9.0  # as good as the target is enough
+    assert target_cost([reached], "max", 0.8).median == 9.0  # as good as the target is enough

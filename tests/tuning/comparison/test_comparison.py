@@ -9,8 +9,8 @@ import pytest
 from tests.support.outcomes import population, report, scored, study, trial
 from tuning.budget import BudgetUse, Price
 from tuning.comparison import compare
-from tuning.comparison.scores import wilson
-from tuning.comparison.tables import tables_of
+from tuning.comparison.scores import wilson_interval
+from tuning.comparison.tables import comparison_tables
 from tuning.outcome import Confirmation, ExperimentOutcome, ScoredRows, Stretch, StudyOutcome, StudyState, TrialState
 
 pytestmark = pytest.mark.unit
@@ -77,9 +77,9 @@ def test_a_lower_loss_wins_when_the_mode_is_min() -> None:
 
 
 def test_wilsons_interval_matches_published_values() -> None:
-    low, high = wilson(81 / 263, 263)[:2]  # Newcombe (1998), table I: 0.2553 to 0.3662
+    low, high = wilson_interval(81 / 263, 263)[:2]  # Newcombe (1998), table I: 0.2553 to 0.3662
     assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
-    assert wilson(0.0, 20)[:2] == (pytest.approx(0.0, abs=1e-12), pytest.approx(0.1611, abs=5e-5))
+    assert wilson_interval(0.0, 20)[:2] == (pytest.approx(0.0, abs=1e-12), pytest.approx(0.1611, abs=5e-5))
 
 
 def test_one_seed_each_without_a_difference_names_its_size_and_interval() -> None:
@@ -122,7 +122,7 @@ def test_where_nothing_has_a_score_only_what_failed_is_told() -> None:
     assert list(nothing.caveats) == [
         f"{name}: 1 of 1 trials failed; they cost time and gave no configuration." for name in ("grid", "pbt")
     ]
-    assert [len(table.columns) > 1 for table in tables_of(nothing)] == [True]  # none that has names alone
+    assert [len(table.columns) > 1 for table in comparison_tables(nothing)] == [True]  # none that has names alone
     one_scored = compared(lost[0], pbt())
     assert one_scored.verdict.startswith("No verdict: fewer than two strategies")
 
@@ -500,4 +500,4 @@ def test_a_claim_says_what_it_is_about_and_the_table_has_the_worst_and_the_middl
     comparison = compared(*many("a", 0.90, 0.91, 0.92, 0.93, 0.91), *many("b", 0.70, 0.712, 0.72, 0.731, 0.71))
     assert comparison.verdict.endswith("That holds for these splits, this model, space and budget.")
     assert (comparison.rows[0].worst_test, comparison.pairs[0].better) == (0.90, 1.0)
-    assert tables_of(comparison)[1].lines[0].cells[2] == "0.900, 0.913"
+    assert comparison_tables(comparison)[1].lines[0].cells[2] == "0.900, 0.913"

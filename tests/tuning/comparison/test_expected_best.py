@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.outcomes import report, study, trial
 from tuning.comparison import compare
-from tuning.comparison.expected_best import expected_best, expected_of, why_none
+from tuning.comparison.expected_best import expected_best, expected_best_curve, why_no_curve
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 
 pytestmark = pytest.mark.unit
@@ -49,7 +49,7 @@ def test_it_is_unbiased_where_drawing_with_replacement_is_too_low() -> None:
 def test_a_failed_trial_is_a_draw_that_is_worse_than_any() -> None:
     scores = np.array([-np.inf, 0.2, 0.8, -np.inf])
     assert expected_best(scores).tolist() == [-np.inf, -np.inf, pytest.approx((0.2 + 0.8 * 3) / 4), pytest.approx(0.8)]
-    found = expected_of([searched(0.2, None, 0.8, None)])
+    found = expected_best_curve([searched(0.2, None, 0.8, None)])
     assert found is not None
     assert (found.trials, found.draws, found.failed) == ((3, 4), 4, 2)
     assert found.expected == (pytest.approx(0.65), pytest.approx(0.8))
@@ -57,7 +57,7 @@ def test_a_failed_trial_is_a_draw_that_is_worse_than_any() -> None:
 
 
 def test_seeds_are_averaged_up_to_the_trials_of_the_shortest() -> None:
-    found = expected_of([searched(0.1, 0.3, 0.5), searched(0.5, 0.7, seed=1)])
+    found = expected_best_curve([searched(0.1, 0.3, 0.5), searched(0.5, 0.7, seed=1)])
     assert found is not None
     assert found.trials == (1, 2)
     assert found.expected == (pytest.approx((0.3 + 0.6) / 2), pytest.approx(((0.3 + 0.5 + 0.5) / 3 + 0.7) / 2))
@@ -65,7 +65,7 @@ def test_seeds_are_averaged_up_to_the_trials_of_the_shortest() -> None:
 
 
 def test_a_loss_falls_with_the_number_of_trials_and_its_band_has_the_worse_end_first() -> None:
-    found = expected_of([dataclasses.replace(searched(0.1, 0.3, 0.5, 0.9), mode="min")])
+    found = expected_best_curve([dataclasses.replace(searched(0.1, 0.3, 0.5, 0.9), mode="min")])
     assert found is not None
     assert found.expected == (pytest.approx(0.45), pytest.approx(0.2333333), pytest.approx(0.15), pytest.approx(0.1))
     low, high = found.low[0], found.high[0]
@@ -78,7 +78,7 @@ def test_a_loss_falls_with_the_number_of_trials_and_its_band_has_the_worse_end_f
 def test_a_trial_that_the_budget_cut_off_is_no_draw_and_costs_nothing_of_a_draw() -> None:
     whole = [trial(i, [report(1, 0.5), report(2, 0.6 + i / 10)]) for i in range(2)]
     cut = trial(2, [report(1, 0.9)], TrialState.STOPPED)
-    found = expected_of([study("random", [*whole, cut])])
+    found = expected_best_curve([study("random", [*whole, cut])])
     assert found is not None
     assert (found.draws, found.cut_off, found.expected[-1]) == (2, 1, 0.7)
     assert found.cost[-1] == pytest.approx(100.0 * 4 / 5)
@@ -89,7 +89,7 @@ def test_the_band_holds_the_whole_true_curve_in_nine_of_ten_searches() -> None:
     rng, count, truth = np.random.default_rng(0), 60, np.arange(1, 9) / np.arange(2, 10)
     held = 0
     for _ in range(count):
-        found = expected_of([searched(*rng.random(16).tolist())])
+        found = expected_best_curve([searched(*rng.random(16).tolist())])
         assert found is not None
         ends = zip(found.low[:8], found.high[:8], truth, strict=True)
         held += all(low is not None and high is not None and low <= true <= high for low, high, true in ends)
@@ -104,11 +104,11 @@ def test_without_independent_draws_of_final_scores_there_is_none_and_the_reason_
         "random_asha draws independently, but stops trials by their scores, so what it has are no independent draws of "
         "final scores."
     )
-    assert why_none(["grid", "pbt"]).endswith("that all train to their end.")
+    assert why_no_curve(["grid", "pbt"]).endswith("that all train to their end.")
     few = compare(ExperimentOutcome("e", "d", (searched(0.5),)))
     assert few.no_expected is not None
     assert few.no_expected.startswith("the random search has too few trials that have ended")
-    assert expected_of([searched(None, None)]) is None
+    assert expected_best_curve([searched(None, None)]) is None
     both = compare(ExperimentOutcome("e", "d", (searched(0.5, 0.6), searched(0.5, 0.6, kind="random_asha"))))
     assert [one.strategy for one in both.expected] == ["random"]
     assert both.no_expected is None

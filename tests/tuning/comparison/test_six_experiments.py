@@ -10,7 +10,7 @@ import pytest
 from tests.support.outcomes import report, scored, study, trial
 from tuning.comparison import Comparison, compare
 from tuning.outcome import ExperimentOutcome, ScoredRows, StudyOutcome, TrialState
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 
 pytestmark = pytest.mark.unit
 
@@ -145,7 +145,7 @@ def test_the_same_configuration_chosen() -> None:
 
 
 def test_test_rows_that_earlier_experiments_have_met() -> None:
-    memory = EarlierLooks(ROWS, 21, 1800, ("first-try", "second-try"), 8000, 301, ("first-try",))
+    memory = EarlierEvaluations(ROWS, 21, 1800, ("first-try", "second-try"), 8000, 301, ("first-try",))
     pbts = searches("pbt", 0.850, 0.862, 0.848, 0.861, 0.840)
     found = compared(*[dataclasses.replace(one, test_memory=memory) for one in (*pbts, *DEFAULTS)])
     assert found.verdict == (

@@ -8,50 +8,61 @@ import numpy as np
 import pytest
 
 from tuning.comparison.compare import interquartile_mean
-from tuning.comparison.digits import decimals_for
-from tuning.comparison.multiple import corrected, shares
+from tuning.comparison.formatting import decimals_for
+from tuning.comparison.multiple_comparisons import correct_p_values, error_shares
 from tuning.comparison.pairs import mcnemar, pairs_of, sign_flip
 from tuning.comparison.power import detectable, detectable_before, power, seeds_needed
-from tuning.comparison.resampling import DRAWS, METRICS, resampled
-from tuning.comparison.scores import Scored, Spread, common_error, interval_of, mean_of, same_rows, wilson, with_draws
+from tuning.comparison.resampling import DRAWS, METRICS, bootstrap_scores
+from tuning.comparison.scores import (
+    Spread,
+    StudyScores,
+    common_error,
+    mean_estimate,
+    same_rows,
+    study_interval,
+    wilson_interval,
+    with_bootstrap,
+)
 from tuning.outcome import ScoredRows
 
 pytestmark = pytest.mark.unit
 
 
-def over_seeds(*scores: float, rows: int = 0) -> list[Scored | None]:
-    return [Scored(seed, (score,), rows) for seed, score in enumerate(scores)]
+def over_seeds(*scores: float, rows: int = 0) -> list[StudyScores | None]:
+    return [StudyScores(seed, (score,), rows) for seed, score in enumerate(scores)]
 
 
-def model(labels: np.ndarray, right: np.ndarray, seed: int = 0) -> Scored:
+def model(labels: np.ndarray, right: np.ndarray, seed: int = 0) -> StudyScores:
     """Predicts where `right` says so the label, else the other class."""
     said = np.where(right, labels, 1 - labels)
-    return Scored(seed, (float(right.mean()),), len(labels), (ScoredRows(tuple(labels), tuple(said)),))
+    return StudyScores(seed, (float(right.mean()),), len(labels), (ScoredRows(tuple(labels), tuple(said)),))
 
 
 def test_wilson_agrees_with_statsmodels() -> None:
     from statsmodels.stats.proportion import proportion_confint
 
     for right, rows in ((0, 20), (7, 9), (213, 277), (2500, 2500)):
-        assert wilson(right / rows, rows)[:2] == pytest.approx(proportion_confint(right, rows, method="wilson"))
+        assert wilson_interval(right / rows, rows)[:2] == pytest.approx(
+            proportion_confint(right, rows, method="wilson")
+        )
 
 
 def test_three_strategies_are_shaffers_case() -> None:
     """After the first refusal one hypothesis is left, not two: Shaffer (1986)."""
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
-    assert corrected(pairs, [0.01, 0.02, 0.04], None) == pytest.approx([0.03, 0.03, 0.04])
-    assert corrected(pairs, [0.01, None, 0.04], None) == pytest.approx([0.02, None, 0.04])
-    assert corrected(pairs, [None, None, None], None) == [None, None, None]
+    assert correct_p_values(pairs, [0.01, 0.02, 0.04], None) == pytest.approx([0.03, 0.03, 0.04])
+    assert correct_p_values(pairs, [0.01, None, 0.04], None) == pytest.approx([0.02, None, 0.04])
+    assert correct_p_values(pairs, [None, None, None], None) == [None, None, None]
 
 
 def test_contrasts_with_the_baseline_come_first_and_the_others_after() -> None:
     pairs = [("base", "a"), ("base", "b"), ("a", "b")]
-    assert shares(pairs, "base") == pytest.approx([0.4, 0.4, 0.2])
-    assert shares(pairs, None) == pytest.approx([1 / 3] * 3)
-    assert shares(pairs[:1], "base") == [1.0]
+    assert error_shares(pairs, "base") == pytest.approx([0.4, 0.4, 0.2])
+    assert error_shares(pairs, None) == pytest.approx([1 / 3] * 3)
+    assert error_shares(pairs[:1], "base") == [1.0]
     # All three equal: 0.02 / 0.4. One contrast refused, the pair of the others has all of the rate to itself.
-    assert corrected(pairs, [0.01, 0.3, 0.04], "base") == pytest.approx([0.025, 0.3, 0.04])
-    assert corrected(pairs, [0.3, 0.3, 0.04], "base") == pytest.approx([0.3, 0.3, 0.2])
+    assert correct_p_values(pairs, [0.01, 0.3, 0.04], "base") == pytest.approx([0.025, 0.3, 0.04])
+    assert correct_p_values(pairs, [0.3, 0.3, 0.04], "base") == pytest.approx([0.3, 0.3, 0.2])
 
 
 def test_no_pair_is_corrected_by_more_than_holm_would_where_all_count_alike() -> None:
@@ -61,7 +72,7 @@ def test_no_pair_is_corrected_by_more_than_holm_would_where_all_count_alike() ->
     for strategies in (4, 5, 9):
         pairs = list(combinations(range(strategies), 2))
         found = rng.random(len(pairs)) ** 3 / 10
-        ours, holms = corrected(pairs, found.tolist(), None), multipletests(found, method="holm")[1]
+        ours, holms = correct_p_values(pairs, found.tolist(), None), multipletests(found, method="holm")[1]
         if strategies == 9:  # too many partitions: Holm's
             assert ours == pytest.approx(holms)
         else:
@@ -108,7 +119,7 @@ def test_the_paired_test_over_seeds_is_students_where_nothing_is_known_of_rows()
 
 
 def test_only_seeds_in_common_make_a_pair() -> None:
-    both = {"a": over_seeds(0.7, 0.8, 0.9), "b": [None, Scored(1, (0.5,), 0), Scored(7, (0.1,), 0)]}
+    both = {"a": over_seeds(0.7, 0.8, 0.9), "b": [None, StudyScores(1, (0.5,), 0), StudyScores(7, (0.1,), 0)]}
     (pair,) = pairs_of(both, "score", "max")
     assert (pair.seeds, pair.about, pair.p, pair.difference) == (1, "models", None, pytest.approx(0.3))
     assert pairs_of({"a": over_seeds(0.7), "b": [None]}, "score", "max") == ()
@@ -139,10 +150,12 @@ def test_two_seeds_are_too_few_whatever_they_say() -> None:
     assert (pair.p < 0.001, pair.shown) == (True, False)
 
 
-def of_models(models: str, *scores: float) -> list[Scored | None]:
+def of_models(models: str, *scores: float) -> list[StudyScores | None]:
     """A letter names the model that a seed came to; a blank one that is not known."""
     known = (frozenset({(one,)}) if one.strip() else frozenset() for one in models)
-    return [Scored(seed, (score,), 0, models=one) for seed, (one, score) in enumerate(zip(known, scores, strict=True))]
+    return [
+        StudyScores(seed, (score,), 0, models=one) for seed, (one, score) in enumerate(zip(known, scores, strict=True))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +224,7 @@ def test_one_model_each_is_mcnemars_case() -> None:
     labels = np.zeros(100)
     first, second = np.arange(100) < 90, np.arange(100) < 78
     (pair,) = pairs_of(
-        with_draws({"a": [model(labels, first)], "b": [model(labels, second)]}, "accuracy"), "accuracy", "max"
+        with_bootstrap({"a": [model(labels, first)], "b": [model(labels, second)]}, "accuracy"), "accuracy", "max"
     )
     assert (pair.about, pair.test, pair.rows) == ("models", "McNemar's exact test", 100)
     assert pair.p == mcnemar(12, 0)
@@ -330,13 +343,13 @@ def test_every_metric_on_rows_is_the_tasks_own() -> None:
         for said, place in zip(predictions, (0, 1), strict=True):
             expected = find_task("text_classification").metrics(np.eye(classes)[said], labels)
             for name in ("accuracy", "f1", "macro_f1", "matthews_correlation"):
-                found = resampled(name, labels.astype(float), predictions.astype(float))
+                found = bootstrap_scores(name, labels.astype(float), predictions.astype(float))
                 assert found is not None
                 assert found[0][place] == pytest.approx(expected[name]), name
     values, said = rng.integers(6, size=60).astype(float), rng.normal(size=60).round(1)
     expected = find_task("text_regression").metrics(said[:, None], values)
     for name in ("pearson", "spearman", "mse"):
-        found = resampled(name, values, said[None])
+        found = bootstrap_scores(name, values, said[None])
         assert found is not None
         assert found[0][0] == pytest.approx(expected[name]), name
 
@@ -348,8 +361,8 @@ def test_the_recorded_scores_tell_which_class_f1_is_of(positive: int) -> None:
     rng = np.random.default_rng(1)
     labels, said = rng.integers(2, size=60), (rng.random(60) < 0.8).astype(int)
     score = find_task("text_classification").metrics(np.eye(2)[said], labels, positive)["f1"]
-    test = Scored(0, (score,), 60, (ScoredRows(tuple(labels.tolist()), tuple(said.tolist())),))
-    (found,) = with_draws({"a": [test]}, "f1")["a"]
+    test = StudyScores(0, (score,), 60, (ScoredRows(tuple(labels.tolist()), tuple(said.tolist())),))
+    (found,) = with_bootstrap({"a": [test]}, "f1")["a"]
     assert found is not None
     assert found.drawn is not None
     assert found.drawn.mean() == pytest.approx(score, abs=0.02)
@@ -369,7 +382,7 @@ def test_a_draw_of_rows_scores_as_those_rows_do(metric: str) -> None:
 
 def test_the_bootstrap_over_rows_has_the_known_standard_error_of_a_share() -> None:
     labels = np.zeros(400)
-    (test,) = with_draws({"a": [model(labels, np.arange(400) < 300)]}, "accuracy")["a"]
+    (test,) = with_bootstrap({"a": [model(labels, np.arange(400) < 300)]}, "accuracy")["a"]
     assert test is not None
     assert test.drawn is not None
     assert len(test.drawn) == DRAWS
@@ -379,15 +392,15 @@ def test_the_bootstrap_over_rows_has_the_known_standard_error_of_a_share() -> No
 def test_rows_that_do_not_give_the_recorded_score_are_not_used() -> None:
     labels = np.zeros(50)
     honest = model(labels, np.arange(50) < 40)
-    other = Scored(0, (0.5,), 50, honest.said)
-    drawn = with_draws({"a": [honest], "b": [other]}, "accuracy")
+    other = StudyScores(0, (0.5,), 50, honest.said)
+    drawn = with_bootstrap({"a": [honest], "b": [other]}, "accuracy")
     assert [test.drawn is None for tests in drawn.values() for test in tests if test] == [False, True]
-    assert with_draws({"a": [honest]}, "a metric of one's own")["a"] == [honest]
+    assert with_bootstrap({"a": [honest]}, "a metric of one's own")["a"] == [honest]
 
 
 def test_models_that_predicted_other_rows_are_not_paired_by_row() -> None:
     one, other = model(np.zeros(50), np.arange(50) < 40), model(np.ones(50), np.arange(50) < 40)
-    drawn = with_draws({"a": [one], "b": [other]}, "accuracy")
+    drawn = with_bootstrap({"a": [one], "b": [other]}, "accuracy")
     tests = [test for found in drawn.values() for test in found if test]
     assert all(test.drawn is not None for test in tests)
     assert not same_rows(tests)
@@ -404,10 +417,10 @@ def test_the_interval_over_seeds_and_rows_covers_the_truth_as_often_as_it_says()
         said = labels + np.sqrt(np.abs(1 + hard + seeds[:, None] + rng.normal(size=(5, 200)) * 0.1))
         scores = ((said - labels) ** 2).mean(axis=1)
         tests = [
-            Scored(i, (float(score),), 200, (ScoredRows(tuple(labels), tuple(row)),))
+            StudyScores(i, (float(score),), 200, (ScoredRows(tuple(labels), tuple(row)),))
             for i, (score, row) in enumerate(zip(scores, said, strict=True))
         ]
-        found = mean_of([t for t in with_draws({"a": tests}, "mse")["a"] if t], "mse").interval
+        found = mean_estimate([t for t in with_bootstrap({"a": tests}, "mse")["a"] if t], "mse").interval
         assert found is not None
         truth = 1.0
         held += found.low <= truth <= found.high
@@ -424,17 +437,17 @@ def test_only_what_rows_do_to_all_seeds_alike_is_added_to_the_spread_between_see
 
 
 def test_the_interval_of_one_study_is_of_rows_and_with_several_trainings_of_those_too() -> None:
-    one = interval_of(Scored(0, (0.8,), 100), "accuracy")
-    assert one == wilson(0.8, 100)
-    several = interval_of(Scored(0, (0.80, 0.82, 0.78), 100), "accuracy")
+    one = study_interval(StudyScores(0, (0.8,), 100), "accuracy")
+    assert one == wilson_interval(0.8, 100)
+    several = study_interval(StudyScores(0, (0.80, 0.82, 0.78), 100), "accuracy")
     assert several is not None
     assert several.covers == ("rows", "trainings")
     assert several.high - several.low > one.high - one.low
-    assert interval_of(Scored(0, (0.8,), 0), "accuracy") is None
+    assert study_interval(StudyScores(0, (0.8,), 0), "accuracy") is None
 
 
 def test_over_seeds_without_rows_the_interval_is_students() -> None:
-    estimate = mean_of([test for test in over_seeds(0.1, 0.2, 0.3, 0.4) if test], "loss")
+    estimate = mean_estimate([test for test in over_seeds(0.1, 0.2, 0.3, 0.4) if test], "loss")
     assert estimate.value == pytest.approx(0.25)
     assert estimate.interval is not None
     assert estimate.interval.covers == ("seeds",)

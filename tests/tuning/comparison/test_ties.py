@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.outcomes import report, study, trial
-from tuning.comparison import Comparison, Ties, compare
+from tuning.comparison import Comparison, TiedConfigurations, compare
 from tuning.outcome import ExperimentOutcome, StudyOutcome
 
 pytestmark = pytest.mark.unit
@@ -30,7 +30,7 @@ def compared(*studies: StudyOutcome, **spec: Any) -> Comparison:
 
 def test_six_configurations_that_share_the_best_score_are_told_with_the_worth_of_a_row_and_what_to_raise() -> None:
     comparison = compared(searched(*[29 / 30] * 6), data={"subset": {"validation": 30}})
-    assert comparison.ties == Ties(29 / 30, 6, 6, 30, 1 / 30)
+    assert comparison.ties == TiedConfigurations(29 / 30, 6, 6, 30, 1 / 30)
     assert comparison.caveats[0] == (
         "Tied: 6 configurations share the best validation accuracy, 0.9667; one of 30 validation rows is worth 0.0333. "
         "The first of the best was chosen. To tell them apart, raise data.subset.validation."
@@ -39,7 +39,7 @@ def test_six_configurations_that_share_the_best_score_are_told_with_the_worth_of
 
 def test_those_within_one_row_of_the_best_count_as_well_and_those_further_away_do_not() -> None:
     comparison = compared(searched(0.93, 0.9, 0.9, 0.86, rows=30), data={"path": "films.csv"})
-    assert comparison.ties == Ties(0.93, 1, 3, 30, 1 / 30)
+    assert comparison.ties == TiedConfigurations(0.93, 1, 3, 30, 1 / 30)
     assert "Nearly tied: 3 configurations lie within one row of the best validation accuracy" in comparison.caveats[0]
     assert comparison.caveats[0].endswith("validation rows (data.validation_fraction, where they are cut from train).")
     both = compared(searched(0.93, 0.93, 0.9), data={"path": "films", "validation": "val.csv"}).caveats[0]
@@ -49,7 +49,7 @@ def test_those_within_one_row_of_the_best_count_as_well_and_those_further_away_d
 
 def test_one_that_stands_alone_is_no_tie() -> None:
     assert compared(searched(0.9, 0.8)).ties is None
-    assert compared(searched(0.901, 0.9, rows=1000)).ties == Ties(0.901, 1, 2, 1000, 0.001)
+    assert compared(searched(0.901, 0.9, rows=1000)).ties == TiedConfigurations(0.901, 1, 2, 1000, 0.001)
     assert compared(searched(0.902, 0.9, rows=1000)).ties is None
     assert not [caveat for caveat in compared(searched(0.9, 0.8)).caveats if "tied" in caveat.lower()]
     assert compared(study("grid", [])).ties is None
@@ -59,17 +59,17 @@ def test_the_same_configuration_tried_twice_is_no_tie_and_one_of_another_strateg
     same = searched(0.9)
     assert compared(same, dataclasses.replace(same, seed=1)).ties is None
     other = searched(0.5, 0.9, strategy="random")
-    assert compared(same, other).ties == Ties(0.9, 2, 2, 30, 1 / 30)
+    assert compared(same, other).ties == TiedConfigurations(0.9, 2, 2, 30, 1 / 30)
 
 
 @pytest.mark.parametrize(("metric", "rows"), [("f1", 30), ("accuracy", None)])
 def test_where_the_worth_of_a_row_is_not_known_only_equal_scores_are_tied(metric: str, rows: int | None) -> None:
     assert compared(searched(0.9, 0.88, metric=metric, rows=rows)).ties is None
     comparison = compared(searched(0.9, 0.9, metric=metric, rows=rows))
-    assert comparison.ties == Ties(0.9, 2, 2, rows, None)
+    assert comparison.ties == TiedConfigurations(0.9, 2, 2, rows, None)
     assert "is worth" not in comparison.caveats[0]
 
 
 def test_of_a_loss_the_lowest_is_the_best() -> None:
     losses = dataclasses.replace(searched(0.2, 0.2, 0.4, metric="loss"), mode="min")
-    assert compared(losses).ties == Ties(0.2, 2, 2, 30, None)
+    assert compared(losses).ties == TiedConfigurations(0.2, 2, 2, 30, None)

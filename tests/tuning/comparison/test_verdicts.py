@@ -9,8 +9,8 @@ import pytest
 from tests.support.outcomes import report, scored, study, trial
 from tuning.comparison import compare
 from tuning.comparison.pairs import pairs_of
-from tuning.comparison.scores import Scored
-from tuning.comparison.verdicts import ALPHA, UNPLANNED, share_of
+from tuning.comparison.scores import StudyScores
+from tuning.comparison.verdict_levels import ALPHA, UNPLANNED, level_share
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 
 pytestmark = pytest.mark.unit
@@ -18,16 +18,16 @@ pytestmark = pytest.mark.unit
 AHEAD, BEHIND = (0.80, 0.84, 0.79, 0.83), (0.78, 0.80, 0.77, 0.80)  # paired t-test over seeds: p = 0.0105
 
 
-def over_seeds(*scores: float) -> list[Scored | None]:
-    return [Scored(seed, (score,), 0) for seed, score in enumerate(scores)]
+def over_seeds(*scores: float) -> list[StudyScores | None]:
+    return [StudyScores(seed, (score,), 0) for seed, score in enumerate(scores)]
 
 
 def test_all_verdicts_together_have_five_percent_and_those_that_were_not_planned_one_more() -> None:
-    assert (share_of(1, 1), share_of(2, 4), share_of(4, 4)) == (1.0, 0.25, 0.25)
-    assert [ALPHA * share_of(number, 3) for number in (4, 5, 6)] == pytest.approx([0.005, 0.0025, 0.00125])
+    assert (level_share(1, 1), level_share(2, 4), level_share(4, 4)) == (1.0, 0.25, 0.25)
+    assert [ALPHA * level_share(number, 3) for number in (4, 5, 6)] == pytest.approx([0.005, 0.0025, 0.00125])
     for planned in (1, 2, 5):
-        assert sum(ALPHA * share_of(number, planned) for number in range(1, planned + 1)) == pytest.approx(ALPHA)
-        rest = sum(ALPHA * share_of(number, planned) for number in range(planned + 1, 60))
+        assert sum(ALPHA * level_share(number, planned) for number in range(1, planned + 1)) == pytest.approx(ALPHA)
+        rest = sum(ALPHA * level_share(number, planned) for number in range(planned + 1, 60))
         assert rest == pytest.approx(UNPLANNED)
 
 

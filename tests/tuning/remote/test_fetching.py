@@ -21,13 +21,13 @@ from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.experiment import run_experiment
 from tuning.outcome import FinalModel
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.remote.unpacking import ParcelError, unpack
 from tuning.run_folder.folder import claim_run_folder
 from tuning.selection.looks import look_of_final
 from tuning.spec.loading import load_spec
 from tuning.spec.store_url import sqlite_url
-from tuning.store.looks_ledger import LooksLedger, TestRows
+from tuning.store.evaluation_ledger import EvaluationLedger, TestRows
 from tuning.store.study_store import StudyStore
 from tuning.testing.recording import begin, open_study, report
 
@@ -329,7 +329,7 @@ def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fetched(HeadServer(parcel(tarred(honest)))) == 0
-    store, ledger = laptop / "runs/reviews/study.db", LooksLedger(laptop / "runs")
+    store, ledger = laptop / "runs/reviews/study.db", EvaluationLedger(laptop / "runs")
     assert ledger.read().looks == {}  # of a version that recorded no rows
     hidden = FinalModel("/m", "a", 1.0, 0, {}, 100, 1.5, 7.0, "packed")
     shown = FinalModel("/m", "a", 1.0, 0, {"accuracy": 0.5}, 100, 1.5, 7.0)
@@ -340,7 +340,7 @@ def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
             writer = opened.writer("reviews", study)
             writer.add_final(model)
             writer.set_test_rows(
-                TestRows.of(hashes_of([("a",), ("b",)])).to_json(), EarlierLooks(2, 0, 0, (), 0, 0, ())
+                TestRows.of(hashes_of([("a",), ("b",)])).to_json(), EarlierEvaluations(2, 0, 0, (), 0, 0, ())
             )
 
     tell(hidden)

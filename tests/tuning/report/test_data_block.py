@@ -11,7 +11,7 @@ from tests.support.data_files import write_csv
 from tests.support.page_outcomes import DATA, everything
 from trainables.tasks.summary import DataSummary, FileRead, SplitSummary
 from tuning.cli import main
-from tuning.report.data_block import data_lines, file_in_words, shortest, tokens_in_words
+from tuning.report.data_summary import data_lines, file_in_words, smallest_max_length, tokens_in_words
 from tuning.report.results import results_json
 from tuning.spec.loading import load_spec
 
@@ -118,6 +118,6 @@ def test_validate_tells_what_local_data_come_to_without_a_run(
 
 
 def test_rows_are_looked_at_as_the_shortest_trials_cut_them() -> None:
-    assert shortest(load_spec("quickstart", ["data.max_length=64"])) == 64
+    assert smallest_max_length(load_spec("quickstart", ["data.max_length=64"])) == 64
     searched = ["data.max_length=null", "space.data.max_length={choice: [96, 32]}", "strategies=[{kind: grid}]"]
-    assert shortest(load_spec("quickstart", searched)) == 32
+    assert smallest_max_length(load_spec("quickstart", searched)) == 32

@@ -12,7 +12,7 @@ import pytest
 from tests.support.outcomes import population, report, scored, study, trial
 from trainables.errors import InputError
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, TrialOutcome, TrialState
-from tuning.outcome.tables import export, tables_of
+from tuning.outcome.tables import export, outcome_tables
 
 pytestmark = pytest.mark.unit
 
@@ -91,7 +91,7 @@ def test_values_of_several_types_stay_apart_and_whole_numbers_stay_numbers(tmp_p
 
 
 def test_an_experiment_without_a_trial_has_a_row_per_study() -> None:
-    tables = tables_of(ExperimentOutcome("e", "d", (study("grid", []),)))
+    tables = outcome_tables(ExperimentOutcome("e", "d", (study("grid", []),)))
     assert {name: len(rows) for name, rows in tables.items()} == {
         "studies": 1,
         "trials": 0,

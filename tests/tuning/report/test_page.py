@@ -17,7 +17,7 @@ from tuning.comparison import compare
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
 from tuning.report.page.anytime import anytime_info
 from tuning.report.page.confirmed import seed_info
-from tuning.report.page.document import Content, all_figures, content_of, page
+from tuning.report.page.document import PageContent, all_figures, page_content, render_page
 from tuning.report.page.figure import PALETTE, STATE_COLOURS, Figure
 from tuning.report.page.hyperparameters import WINNERS_WIDTH
 from tuning.report.page.learning import trial_curves
@@ -25,7 +25,7 @@ from tuning.report.page.lineage import Clone, lineage_info
 from tuning.report.page.recorded_spec import RecordedSpec
 from tuning.report.page.rungs import milestones, rungs
 from tuning.report.page.schedules import schedule_info
-from tuning.report.page.scored import pooled_study, scored_trials
+from tuning.report.page.scored_trials import pooled_study, scored_trials
 from tuning.report.page.slots import timeline, utilisation, utilisation_table
 from tuning.report.page.tables import trial_table
 from tuning.report.page.winners import winners
@@ -36,13 +36,13 @@ SPEC = RecordedSpec.parse(spec_text())
 
 
 @pytest.fixture(scope="module")
-def content() -> Content:
-    return content_of(everything(), spec_text())
+def content() -> PageContent:
+    return page_content(everything(), spec_text())
 
 
 @pytest.fixture(scope="module")
-def html(content: Content) -> str:
-    return page(content)
+def html(content: PageContent) -> str:
+    return render_page(content)
 
 
 def figures(*studies: StudyOutcome) -> dict[str, Figure]:
@@ -76,7 +76,7 @@ def test_an_anytime_figure_says_where_there_is_no_band_and_no_mean() -> None:
     assert "No band of grid: all seeds had the same curve." in figures(*same)["anytime"].views[0].summary
 
 
-def test_confirmed_and_tested_scores_stand_in_the_anytime_figure(content: Content) -> None:
+def test_confirmed_and_tested_scores_stand_in_the_anytime_figure(content: PageContent) -> None:
     view = content.figures["anytime"]["views"][0]
     for told in ("Confirmed, mean over seeds: grid 0.8", "On test, mean over seeds: grid 0.8"):
         assert told in view["summary"]
@@ -157,7 +157,7 @@ def test_the_thickest_of_the_parallel_lines_is_the_winner_s_also_where_numbers_a
         assert float(told["learning_rate"]) == pytest.approx(best.params["learning_rate"], rel=0.01)
 
 
-def test_all_strategies_are_shown_together_first_where_there_are_several(content: Content) -> None:
+def test_all_strategies_are_shown_together_first_where_there_are_several(content: PageContent) -> None:
     for id in ("anytime", "learning", "parallel", "slices", "slots"):
         assert content.figures[id]["views"][0]["label"] == "all strategies"
     alone = figures(study("grid", [trial(i, [report(1, 0.8, rate=i + 1.0)]) for i in range(2)]))
@@ -285,12 +285,12 @@ def test_a_figure_without_data_says_why_and_is_not_drawn() -> None:
 
 def test_an_experiment_without_a_report_has_a_page() -> None:
     empty = ExperimentOutcome("e", "d", (study("hyperopt_asha", [trial(0, [], TrialState.RUNNING)]),))
-    made = content_of(empty, spec_text())
+    made = page_content(empty, spec_text())
     assert not made.figures
     assert "Not shown: no trial has reported a score yet." in made.body
 
 
-def test_every_figure_of_the_full_experiment_but_that_of_a_random_search_is_drawn(content: Content) -> None:
+def test_every_figure_of_the_full_experiment_but_that_of_a_random_search_is_drawn(content: PageContent) -> None:
     assert list(content.figures) == [
         "anytime", "learning", "parallel", "importances", "slices", "lineage", "schedules", "rungs", "slots", "seeds",
     ]  # fmt: skip
@@ -301,7 +301,7 @@ def test_every_figure_of_the_full_experiment_but_that_of_a_random_search_is_draw
 
 def test_a_score_that_is_not_finite_is_null_for_the_script() -> None:
     odd = study("grid", [trial(0, [report(1, 0.5)])], test=scored("t0", 1, float("nan")))
-    made = content_of(ExperimentOutcome("e", "d", (odd,)), spec_text())
+    made = page_content(ExperimentOutcome("e", "d", (odd,)), spec_text())
     assert json.loads(made.to_json(), parse_constant=pytest.fail)["figures"]["seeds"]["rows"][0][-1] is None
 
 
@@ -330,13 +330,15 @@ def test_the_page_tells_what_the_data_came_to_and_what_is_suspicious(html: str) 
         assert told in section, told
     assert "4 texts stand in the data with more than one label" in section
     assert "tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in section
-    none = page(content_of(ExperimentOutcome("e", "d", (study("grid", [trial(0, [report(1, 0.5)])]),)), spec_text()))
+    none = render_page(
+        page_content(ExperimentOutcome("e", "d", (study("grid", [trial(0, [report(1, 0.5)])]),)), spec_text())
+    )
     assert "Nothing is recorded of the data" in none
 
 
 def test_hostile_names_cannot_end_the_script_that_holds_them() -> None:
     named = study(HOSTILE, [trial(0, [report(1, 0.5)])])
-    text = page(content_of(ExperimentOutcome(HOSTILE, "d", (named,)), spec_text()))
+    text = render_page(page_content(ExperimentOutcome(HOSTILE, "d", (named,)), spec_text()))
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert json.loads(data)["figures"]["learning"]["views"][0]["label"] == HOSTILE
     parser = Scripts()
@@ -376,6 +378,6 @@ def test_every_colour_of_a_figure_stands_out_from_the_light_and_the_dark_ground(
 
 
 def test_the_version_changes_with_the_content_and_only_with_it() -> None:
-    first, again = (content_of(ExperimentOutcome("e", "d", (pbt(0),)), spec_text()) for _ in range(2))
-    other = content_of(ExperimentOutcome("e", "d", (asha(0),)), spec_text())
+    first, again = (page_content(ExperimentOutcome("e", "d", (pbt(0),)), spec_text()) for _ in range(2))
+    other = page_content(ExperimentOutcome("e", "d", (asha(0),)), spec_text())
     assert first.version == again.version != other.version

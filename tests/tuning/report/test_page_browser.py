@@ -19,8 +19,8 @@ from tests.support.serving import serving
 from tests.support.several_experiments import alike_everywhere
 from tuning.across import compare_across
 from tuning.report.page import live
-from tuning.report.page.across import content_of_across
-from tuning.report.page.document import content_of, page
+from tuning.report.page.across import across_content
+from tuning.report.page.document import page_content, render_page
 from tuning.report.page.live import PageServer
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "everything.html"
-    path.write_text(page(content_of(everything(), spec_text())), encoding="utf-8")
+    path.write_text(render_page(page_content(everything(), spec_text())), encoding="utf-8")
     return path
 
 
@@ -303,7 +303,7 @@ def test_a_live_page_takes_what_is_new_and_keeps_scroll_and_sort_order(
     monkeypatch.setattr(live, "REST", 0.0)
     whole = everything()
     now = [replace(whole, studies=whole.studies[:1])]
-    with serving(PageServer(lambda: content_of(now[0], spec_text()), 0)) as server:
+    with serving(PageServer(lambda: page_content(now[0], spec_text()), 0)) as server:
         opened = Opened(browser, server.url)
         opened.page.locator("#table-trials-sort-4").click()
         opened.page.locator("#find-trials").fill("g")
@@ -339,9 +339,9 @@ def test_drawings_follow_the_dark_style_and_the_printer(wide: Opened) -> None:
 def small(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     """One seed of each strategy, with as few trials as every figure needs: axe takes its time per row of a table."""
     file = tmp_path_factory.mktemp("small") / "small.html"
-    content = content_of(replace(everything(), studies=(grid(0), asha(0, 21), pbt(0))), spec_text())
+    content = page_content(replace(everything(), studies=(grid(0), asha(0, 21), pbt(0))), spec_text())
     assert list(content.figures) == FIGURES
-    file.write_text(page(content), encoding="utf-8")
+    file.write_text(render_page(content), encoding="utf-8")
     opened = Opened(browser, file.as_uri(), bypass_csp=True)
     yield opened
     opened.context.close()
@@ -366,7 +366,7 @@ def test_the_page_of_several_experiments_is_drawn_and_fits_the_screen(
 ) -> None:
     names = {"hyperopt_asha": 0.02, "random_asha": 0.012, "grid": 0.0}
     file = tmp_path / "across.html"
-    file.write_text(page(content_of_across(compare_across(alike_everywhere(3, names)))), encoding="utf-8")
+    file.write_text(render_page(across_content(compare_across(alike_everywhere(3, names)))), encoding="utf-8")
     opened = Opened(browser, file.as_uri(), width)
     figures = ["ranks", "profiles", "middles", "chances"]
     assert {id: opened.page.evaluate(MARKS, id) > 0 for id in figures} == dict.fromkeys(figures, True)

@@ -19,7 +19,7 @@ from tests.support.stores import open_study
 from tuning.cli import main
 from tuning.outcome import TrialState
 from tuning.report.page import live
-from tuning.report.page.document import Content, content_of
+from tuning.report.page.document import PageContent, page_content
 from tuning.report.page.live import PageServer
 from tuning.space import Space
 from tuning.spec.loading import load_spec
@@ -59,9 +59,9 @@ def server(spec: ExperimentSpec, writer: StudyWriter, monkeypatch: pytest.Monkey
     monkeypatch.setattr(live, "REMADE_EVERY", 0.0)
     monkeypatch.setattr(live, "REST", 0.0)
 
-    def make() -> Content:
+    def make() -> PageContent:
         store = StudyStore(spec.store_url)
-        return content_of(store.load(spec.name), store.spec(spec.name))
+        return page_content(store.load(spec.name), store.spec(spec.name))
 
     with serving(PageServer(make, 0)) as server:
         yield server

@@ -33,7 +33,7 @@ from tuning.selection.train_final import Target
 from tuning.selection.winner import winner_of
 from tuning.spec.models import ConfirmSpec, ExperimentSpec
 from tuning.spec.store_url import sqlite_url
-from tuning.store.looks_ledger import LooksLedger
+from tuning.store.evaluation_ledger import EvaluationLedger
 from tuning.store.study_store import StudyStore
 
 # Whose configuration
@@ -298,14 +298,14 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     unseen = ModelCard.load(folder / "README.md")
     assert not unseen.data.eval_results
     assert "Its score on the 24 test rows is hidden" in unseen.text
-    looks = LooksLedger(spec.run_folder.parent).read().looks
+    looks = EvaluationLedger(spec.run_folder.parent).read().looks
     assert len(looks) == 2  # of the confirmations
 
     assert main([*words, "--reveal-test"]) == 0
     said = capsys.readouterr()
     assert "test loss, looked at once: " in said.err
     assert "training the configuration of" not in said.err
-    assert len(LooksLedger(spec.run_folder.parent).read().looks) == 3
+    assert len(EvaluationLedger(spec.run_folder.parent).read().looks) == 3
     (shown,) = StudyStore(spec.store_url).load("places").studies[0].finals
     assert shown == replace(hidden, metrics=shown.metrics, sealed=None)
     assert shown.metrics["accuracy"] == score
@@ -436,6 +436,6 @@ def test_a_look_is_in_the_ledger_before_its_score_is_in_the_store_or_on_the_scre
     assert "readonly" in said
     assert "0.1235" not in said
     assert (folder / "README.md").read_text() == "the card of before"
-    looks = LooksLedger(tmp_path).read().looks
+    looks = EvaluationLedger(tmp_path).read().looks
     assert sum(look.endswith("/7/9.0") for look in looks) == 1
     assert sum("/final/" not in look for look in looks) == 2  # a copy brings the looks of its confirmations along

@@ -19,7 +19,7 @@ from tuning.cli import main
 from tuning.comparison import compare
 from tuning.comparison.text import best_configuration
 from tuning.outcome import ExperimentOutcome, StudyState, TrialState
-from tuning.report.page.document import all_figures, content_of, page
+from tuning.report.page.document import all_figures, page_content, render_page
 from tuning.report.page.figure import ALL, Figure
 from tuning.report.page.recorded_spec import RecordedSpec
 from tuning.selection.best_spec import best_spec
@@ -136,7 +136,7 @@ def test_the_page_shows_the_values_over_time_of_names_that_some_members_have(
     moved = {row[2] for row in figures(spec, outcome)["schedules"].table.rows}
     assert "log_lr" in moved
     assert moved & {"momentum", "weight_decay"}
-    assert "importances" in page(content_of(outcome, spec.to_yaml()))
+    assert "importances" in render_page(page_content(outcome, spec.to_yaml()))
 
 
 def test_every_command_tells_of_them(

@@ -24,7 +24,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder without anything, a machine without GPUs, no key and no store in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(tracking, "kept_key", None)
+    monkeypatch.setattr(tracking, "cached_key", None)
     for name in ("WANDB_API_KEY", "TUNEFLEET_STORE"):
         monkeypatch.delenv(name, raising=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.specs import GOOD
-from tuning.core_yaml import DEEPEST, MOST, DamagedSpec, recorded
+from tuning.core_yaml import MAX_DEPTH, MAX_VALUES, DamagedSpec, parse_recorded_spec
 from tuning.spec.file import LONGEST, dump, read_source
 from tuning.spec.mistakes import SpecError
 
@@ -25,12 +25,12 @@ def bomb(levels: int = 9, width: int = 9) -> str:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (f"a: {'[' * 5000}{']' * 5000}", f"nests deeper than {DEEPEST} levels"),
-        (f"a: {'[' * 100}{']' * 100}", f"nests deeper than {DEEPEST} levels"),
-        (f"{'{a: ' * 1000}1{'}' * 1000}", f"nests deeper than {DEEPEST} levels"),
-        ("a: &a [*a]", f"nests deeper than {DEEPEST} levels"),
-        ("a: &a {b: *a}", f"nests deeper than {DEEPEST} levels"),
-        (bomb(), f"more than {MOST:,} values"),
+        (f"a: {'[' * 5000}{']' * 5000}", f"nests deeper than {MAX_DEPTH} levels"),
+        (f"a: {'[' * 100}{']' * 100}", f"nests deeper than {MAX_DEPTH} levels"),
+        (f"{'{a: ' * 1000}1{'}' * 1000}", f"nests deeper than {MAX_DEPTH} levels"),
+        ("a: &a [*a]", f"nests deeper than {MAX_DEPTH} levels"),
+        ("a: &a {b: *a}", f"nests deeper than {MAX_DEPTH} levels"),
+        (bomb(), f"more than {MAX_VALUES:,} values"),
         (f"seed: {'9' * 5000}", "'9999999999999999999999999999999999999999... (5,000 characters)' is no int"),
         ("seed: !!int x", "hostile.yaml:1:7: not valid YAML: 'x' is no int"),
         ("seed: !!float x", "'x' is no float"),
@@ -90,10 +90,10 @@ def test_a_pipe_is_no_spec_and_nobody_waits_for_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [bomb(), "a: &a [*a]", f"a: {'[' * 2000}", "seed: !!int x", "[1]", "a: b: c"])
 def test_what_a_store_of_another_machine_holds_as_a_spec_is_read_no_further_than_a_file(text: str) -> None:
     with pytest.raises(DamagedSpec, match="what is recorded as the spec is no"):
-        recorded(text)
+        parse_recorded_spec(text)
 
 
 def test_a_spec_that_was_recorded_is_read_as_it_was_written() -> None:
     raw = {"fixed": {"a": "no", "b": "on", "c": 1e-05, "d": "012", "e": None}}
-    assert recorded(dump(raw)) == raw
-    assert recorded("") == {}
+    assert parse_recorded_spec(dump(raw)) == raw
+    assert parse_recorded_spec("") == {}

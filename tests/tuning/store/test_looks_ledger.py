@@ -16,7 +16,7 @@ from trainables.data.row_hashes import RowHashes, hashes_of, row_hashes
 from trainables.spec import DataSpec, Subset
 from trainables.tasks import find_task
 from tuning.spec.store_url import StoreError
-from tuning.store.looks_ledger import MOST, LooksLedger, TestRows
+from tuning.store.evaluation_ledger import MOST, EvaluationLedger, TestRows
 
 pytestmark = pytest.mark.unit
 
@@ -31,7 +31,7 @@ def test_rows_are_met_again_by_overlap_whatever_the_subset_the_seed_or_the_label
         return row_hashes(find_task("text_classification").load(given))
 
     write_csv(tmp_path / "train.csv", {"text": texts(200), "label": [i % 2 for i in range(200)]})
-    first, ledger = hashed(), LooksLedger(tmp_path)
+    first, ledger = hashed(), EvaluationLedger(tmp_path)
     ledger.record("first", TestRows.of(first.test), ["first/a", "first/b"])
 
     def memory(now: RowHashes) -> tuple[int, int, int, int]:
@@ -51,7 +51,7 @@ def test_rows_are_met_again_by_overlap_whatever_the_subset_the_seed_or_the_label
 
 
 def test_each_look_is_counted_once_and_those_of_the_experiment_itself_are_its_own(tmp_path: Path) -> None:
-    ledger = LooksLedger(tmp_path)
+    ledger = EvaluationLedger(tmp_path)
     for _ in range(2):
         ledger.record("a", rows(1, 2, 3), ["a/1", "a/2"])
         ledger.record("b", rows(3, 4), ["b/1"])
@@ -71,13 +71,13 @@ def test_each_look_is_counted_once_and_those_of_the_experiment_itself_are_its_ow
 
 
 def test_nothing_was_looked_at_where_there_is_no_ledger(tmp_path: Path) -> None:
-    told = LooksLedger(tmp_path / "runs").memory(rows(1, 2))
+    told = EvaluationLedger(tmp_path / "runs").memory(rows(1, 2))
     assert (told.models, told.seen, list(told.sentences())) == (0, 0, [])
     assert not (tmp_path / "runs").exists()
 
 
 def test_of_a_large_split_a_sample_is_kept_and_overlaps_are_estimated(tmp_path: Path) -> None:
-    ledger = LooksLedger(tmp_path)
+    ledger = EvaluationLedger(tmp_path)
     large = hashes_of((f"row {i}",) for i in range(3 * MOST))
     half = hashes_of((f"row {i}",) for i in range(MOST * 3 // 2, MOST * 5))
     ledger.record("large", TestRows.of(large), ["large/1"])
@@ -95,7 +95,7 @@ def test_writers_at_the_same_time_lose_no_look(tmp_path: Path) -> None:
     ready = threading.Barrier(8)
 
     def write(number: int) -> None:
-        ledger = LooksLedger(tmp_path)
+        ledger = EvaluationLedger(tmp_path)
         ready.wait()
         for look in range(5):
             ledger.record(f"e{number}", rows(*range(number, number + 300)), [f"e{number}/{look}"])
@@ -105,14 +105,14 @@ def test_writers_at_the_same_time_lose_no_look(tmp_path: Path) -> None:
         writer.start()
     for writer in writers:
         writer.join()
-    found = LooksLedger(tmp_path).read()
+    found = EvaluationLedger(tmp_path).read()
     assert set(found.looks) == {f"e{number}/{look}" for number in range(8) for look in range(5)}
     assert all(look.rows in found.sets for look in found.looks.values())
 
 
 @pytest.mark.parametrize("kept", [1, 50, 99])
 def test_a_line_that_a_kill_has_cut_off_is_none_and_spoils_no_other(tmp_path: Path, kept: int) -> None:
-    ledger = LooksLedger(tmp_path)
+    ledger = EvaluationLedger(tmp_path)
     ledger.record("a", rows(1, 2), ["a/1"])
     before = ledger.file.read_bytes()
     ledger.record("b", rows(2, 3), ["b/1"])
@@ -124,12 +124,12 @@ def test_a_line_that_a_kill_has_cut_off_is_none_and_spoils_no_other(tmp_path: Pa
 
 
 def test_no_text_and_no_other_account_gets_in(tmp_path: Path) -> None:
-    ledger = LooksLedger(tmp_path)
+    ledger = EvaluationLedger(tmp_path)
     ledger.record("a", TestRows.of(hashes_of([("a secret text", "and its pair")])), ["a/1"])
     assert b"secret" not in ledger.file.read_bytes()
     assert b"pair" not in ledger.file.read_bytes()
     assert stat.S_IMODE(ledger.file.stat().st_mode) == 0o600
-    linked = LooksLedger(tmp_path / "linked")
+    linked = EvaluationLedger(tmp_path / "linked")
     linked.file.parent.mkdir()
     linked.file.symlink_to(ledger.file)
     with pytest.raises(StoreError, match="cannot be read"):
@@ -140,7 +140,7 @@ def test_no_text_and_no_other_account_gets_in(tmp_path: Path) -> None:
 
 def test_the_file_of_another_account_is_not_read(tmp_path: Path) -> None:
     needs_root()
-    ledger = LooksLedger(tmp_path)
+    ledger = EvaluationLedger(tmp_path)
     ledger.record("a", rows(1), ["a/1"])
     os.chown(ledger.file, NOBODY, NOBODY)
     for act in (ledger.read, lambda: ledger.record("b", rows(1), ["b/1"])):

@@ -12,7 +12,7 @@ from tests.support.stores import begin, exploit, open_study
 from tuning.outcome import StudyState, TrialState
 from tuning.spec.store_url import sqlite_file
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
-from tuning.store.summaries import StudySummary, summaries
+from tuning.store.summaries import StudySummary, study_summaries
 
 pytestmark = pytest.mark.unit
 
@@ -40,7 +40,7 @@ def test_a_study_with_every_turn_is_told_as_it_is_loaded(store: StudyStore, stor
     writer.end_trial("reopened", TrialState.FAILED, "RuntimeError: lost")
     writer.reopen_failed("reopened")
     writer.begin_trial("replaced", {"lr": 0.9}, {}, again=True)
-    found = summaries(store_url)
+    found = study_summaries(store_url)
     assert found == loaded(store)
     (study,) = found
     assert (study.state, study.trials, study.failed) == (StudyState.RUNNING, 8, 2)
@@ -55,7 +55,7 @@ def test_all_studies_of_all_experiments_are_told_in_order(store: StudyStore, sto
             writer.add_report("a", report(1, 0.5 + seed / 4))
             writer.end_trial("a", TrialState.COMPLETED)
             writer.finish()
-    found = summaries(store_url)
+    found = study_summaries(store_url)
     assert found == loaded(store)
     assert [(one.experiment, one.seed, one.best) for one in found] == [
         ("second", 0, 0.5),
@@ -68,17 +68,17 @@ def test_all_studies_of_all_experiments_are_told_in_order(store: StudyStore, sto
 def test_a_score_that_is_not_finite_and_a_study_without_trials_are_told(
     store: StudyStore, writer: StudyWriter, store_url: str
 ) -> None:
-    assert [(one.trials, one.best, one.last_report, one.all_failed) for one in summaries(store_url)] == [
+    assert [(one.trials, one.best, one.last_report, one.all_failed) for one in study_summaries(store_url)] == [
         (0, None, None, False)
     ]
     begin(writer, "a")
     writer.add_report("a", report(1, float("-inf")))
-    assert summaries(store_url)[0].best == float("-inf")
+    assert study_summaries(store_url)[0].best == float("-inf")
 
 
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"none\.db: no such file"):
-        summaries(tmp_path / "none.db")
+        study_summaries(tmp_path / "none.db")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,10 +100,10 @@ def test_a_store_that_cannot_be_read_is_told(writer: StudyWriter, store_url: str
         connection.execute(damage)
     connection.close()
     with pytest.raises(StoreError, match=told):
-        summaries(file)
+        study_summaries(file)
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("hello " * 1000)
     with pytest.raises(StoreError, match="not a database"):
-        summaries(sqlite_url(tmp_path / "study.db"))
+        study_summaries(sqlite_url(tmp_path / "study.db"))

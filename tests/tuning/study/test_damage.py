@@ -21,7 +21,7 @@ from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve
 from trainables.machine.shared_memory import ROOT, SharedMemory
 from tuning.errors import RunFolderError
-from tuning.store.checksums import DamagedRecord, signed, verified
+from tuning.store.checksums import DamagedRecord, verify_checksum, with_checksum
 from tuning.tune_compat.snapshots import DamagedSnapshot, Snapshot, Snapshots
 
 pytestmark = pytest.mark.unit
@@ -183,8 +183,8 @@ def test_a_slot_makes_a_damaged_state_again_and_says_so(tmp_path: Path) -> None:
 
 
 def test_every_record_carries_a_checksum() -> None:
-    kept = signed({"epochs": [1.5, None], 2: "x"})
-    assert verified("it", kept) == {"epochs": [1.5, None], "2": "x"}
+    kept = with_checksum({"epochs": [1.5, None], 2: "x"})
+    assert verify_checksum("it", kept) == {"epochs": [1.5, None], "2": "x"}
     for other in ({**kept, "value": {**kept["value"], "epochs": [1.25, None]}}, kept["value"], None, [kept]):
         with pytest.raises(DamagedRecord, match="the record it is damaged"):
-            verified("it", other)
+            verify_checksum("it", other)

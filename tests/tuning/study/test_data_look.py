@@ -15,11 +15,11 @@ from trainables.errors import InputError
 from trainables.tasks import TaskError
 from tuning import load_spec, run_experiment
 from tuning.comparison import compare
-from tuning.report.page.document import content_of, page
+from tuning.report.page.document import page_content, render_page
 from tuning.selection.winner import winner_of
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
-from tuning.store.looks_ledger import LooksLedger
+from tuning.store.evaluation_ledger import EvaluationLedger
 from tuning.store.study_store import StudyStore
 from tuning.study.data_look import beside_trials, data_look
 
@@ -107,8 +107,8 @@ def test_a_later_experiment_is_told_who_has_looked_at_its_test_rows(
     assert told in caveats
     assert f"{memory.trained} of the 198 training and validation rows were test rows of first" in caveats
     assert "once per chosen model: 1 model looked." in caveats
-    assert told in page(content_of(outcome, second.to_yaml()))
-    assert len(LooksLedger(tmp_path).read().looks) == 2
+    assert told in render_page(page_content(outcome, second.to_yaml()))
+    assert len(EvaluationLedger(tmp_path).read().looks) == 2
 
 
 def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_words(

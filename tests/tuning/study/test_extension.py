@@ -16,18 +16,18 @@ from trainables.errors import InputError
 from trainables.tasks.summary import DataSummary
 from tuning.cli import main
 from tuning.comparison import compare
-from tuning.comparison.version_caveats import mixtures
+from tuning.comparison.version_caveats import version_caveats
 from tuning.errors import RunFolderError
 from tuning.extension import extended, was_judged
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.run_folder.experiments import recorded
 from tuning.run_folder.folder import claim_run_folder
 from tuning.selection.looks import refuse_other_rows
 from tuning.spec.loading import load_spec
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec, Extension
-from tuning.store.looks_ledger import TestRows
+from tuning.store.evaluation_ledger import TestRows
 from tuning.store.study_store import StudyStore
 from tuning.study.study import in_order
 from tuning.testing.recording import open_study
@@ -251,7 +251,7 @@ def test_other_test_rows_than_before_are_refused_and_other_training_rows_are_tol
     writer = open_study(store)
     before, now = (hashes_of([(text,), ("b",)]) for text in ("a", "c"))
     refuse_other_rows(spec, store, RowHashes(now, now))  # nothing is recorded of them
-    writer.set_test_rows(TestRows.of(before).to_json(), EarlierLooks(2, 0, 0, (), 0, 0, ()))
+    writer.set_test_rows(TestRows.of(before).to_json(), EarlierEvaluations(2, 0, 0, (), 0, 0, ()))
     refuse_other_rows(spec, store, RowHashes(before, now))
     with pytest.raises(InputError, match=r"the test rows have changed since .* \(2 rows then, 2 now\); bring the old"):
         refuse_other_rows(spec, store, RowHashes(now, now))
@@ -260,8 +260,8 @@ def test_other_test_rows_than_before_are_refused_and_other_training_rows_are_tol
         data = DataSummary(source="texts.csv", splits={}, cuts=cuts)
         return replace(study("grid", [], seed=seed), data=data, attributes={"data_fingerprint": fingerprint})
 
-    assert mixtures([made(0, "x"), made(1, "x"), made(2, "y", cuts=3)]) == []  # a cut per seed
-    (told,) = mixtures([made(0, "x"), made(1, "y")])
+    assert version_caveats([made(0, "x"), made(1, "x"), made(2, "y", cuts=3)]) == []  # a cut per seed
+    (told,) = version_caveats([made(0, "x"), made(1, "y")])
     assert told == (
         "The data have changed between studies, so their scores may not compare: fingerprint x (grid seed 0), y (grid "
         "seed 1)."

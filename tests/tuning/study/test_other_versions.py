@@ -14,7 +14,7 @@ from tests.support.outcomes import study, trial
 from tests.support.power_cuts import cut_off, in_virtual_time
 from tests.support.specs import curve_fields
 from tuning import load_spec
-from tuning.comparison.version_caveats import mixtures
+from tuning.comparison.version_caveats import version_caveats
 from tuning.errors import RunFolderError
 from tuning.run_folder.provenance import made_with, refuse_others
 
@@ -63,7 +63,7 @@ def test_a_resume_with_other_versions_is_asked_for_and_then_said(tmp_path: Path,
     code = "trainable_code"
     assert attributes["mixed"] == (f"torch 1.0, then {now['torch']}; {code} {before[code]}, then {now[code]}")
     assert "mixed" not in outcome.study("grid", 0).attributes  # it had ended
-    first, second = mixtures(outcome.studies)[:2]
+    first, second = version_caveats(outcome.studies)[:2]
     assert first.startswith(f"random seed 0 was made with more than one version ({attributes['mixed']})")
     assert f"torch 1.0 (grid seed 0), {now['torch']} (random seed 0)" in second
 

@@ -28,7 +28,7 @@ def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "account"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tracking, "kept_key", None)
+    monkeypatch.setattr(tracking, "cached_key", None)
 
 
 def track(wandb: WandbSpec, folder: Path) -> Tracking:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tuning.across.shapes import Across, AcrossPair, AcrossRow
 from tuning.across.text import heading
-from tuning.across.words import chance_in_words, middle_in_words
-from tuning.report.page.document import Content, environment, finite
-from tuning.report.page.figure import DASHES, PALETTE, Figure, Table, View, listed, plain, plot_of
+from tuning.across.types import Across, AcrossPair, AcrossRow
+from tuning.across.verdict import chance_in_words, middle_in_words
+from tuning.comparison.formatting import join_names
+from tuning.report.page.document import PageContent, finite_json, template_environment
+from tuning.report.page.figure import DASHES, PALETTE, DataTable, Figure, View, plotly_json, plotly_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -18,34 +19,38 @@ SEVERAL = "all tasks"  # the one view of each figure
 NO_SCALE = "all strategies have the same mean in each task."
 
 
-class Look(NamedTuple):
+class LineStyle(NamedTuple):
     """How a strategy is drawn, the same in every figure."""
 
     colour: str
     dash: str
 
 
-def content_of_across(across: Across) -> Content:
+def across_content(across: Across) -> PageContent:
     """The body and the figures."""
     figures = across_figures(across)
     body = (
-        environment()
+        template_environment()
         .get_template("across.html")
         .render(
             across=across,
             heading=heading(across),
             figures={figure.id: figure for figure in figures},
-            tables={"strategies": strategy_table(across), "tasks": task_table(across), "pairs": pair_table(across)},
+            tables={
+                "strategies": strategy_table(across),
+                "tasks": task_table(across),
+                "pairs": across_pair_table(across),
+            },
         )
     )
     drawn = {figure.id: figure.to_json() for figure in figures if not figure.missing}
-    return Content(f"{', '.join(task.experiment for task in across.tasks)} · tunefleet", body, finite(drawn))
+    return PageContent(f"{', '.join(task.experiment for task in across.tasks)} · tunefleet", body, finite_json(drawn))
 
 
 def across_figures(across: Across) -> list[Figure]:
     """Every figure of the page, those without data too."""
     looks = {
-        name: Look(PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)])
+        name: LineStyle(PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)])
         for place, name in enumerate(across.strategies)
     }
     return [
@@ -56,17 +61,17 @@ def across_figures(across: Across) -> list[Figure]:
     ]
 
 
-def strategy_table(across: Across) -> Table:
+def strategy_table(across: Across) -> DataTable:
     """A row per strategy, the best mean rank first."""
-    return Table(
+    return DataTable(
         ("strategy", "mean rank", "tasks in which it is best", "interquartile mean", "95 % interval", "device-seconds"),
         tuple((r.strategy, r.rank, r.best_in, r.middle, _interval(r), r.device_seconds) for r in across.rows),
     )
 
 
-def task_table(across: Across) -> Table:
+def task_table(across: Across) -> DataTable:
     """A row per task and strategy."""
-    return Table(
+    return DataTable(
         ("task", "strategy", "metric", "better", "test, mean", "rank", "normalised", "seeds", "device-seconds"),
         tuple(
             (
@@ -86,10 +91,10 @@ def task_table(across: Across) -> Table:
     )
 
 
-def pair_table(across: Across) -> Table:
+def across_pair_table(across: Across) -> DataTable:
     """A row per pair of strategies."""
     columns = ("pair", "tasks won", "tasks lost", "P(first better)", "95 % interval", "p", "p, corrected", "shown")
-    return Table(
+    return DataTable(
         columns,
         tuple(
             (
@@ -111,7 +116,7 @@ def _interval(of: AcrossRow | AcrossPair) -> str | None:
     return None if of.interval is None else f"{of.interval.low:.2f} to {of.interval.high:.2f}"
 
 
-def _ranks(across: Across, looks: Mapping[str, Look]) -> Figure:
+def _ranks(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
     import plotly.graph_objects as go
 
     drawing = go.Figure()
@@ -127,7 +132,7 @@ def _ranks(across: Across, looks: Mapping[str, Look]) -> Figure:
         shades = [looks[name].colour for name, _ in points]
         drawing.add_scatter(
             x=[rank for _, rank in points],
-            y=[plain(name) for name, _ in points],
+            y=[plotly_text(name) for name, _ in points],
             mode="markers",
             name=label,
             marker={"symbol": symbol, "size": 11, "color": shades, "line": {"width": 2, "color": shades}},
@@ -135,26 +140,26 @@ def _ranks(across: Across, looks: Mapping[str, Look]) -> Figure:
         )
     drawing.update_xaxes(title="rank (1 is the best)")
     _strategies_down(drawing)
-    told = listed([f"{row.strategy} {row.rank:.2f}" for row in across.rows])
+    told = join_names([f"{row.strategy} {row.rank:.2f}" for row in across.rows])
     return Figure(
         id="ranks",
         title="Ranks over tasks",
         about="A row per strategy. Circles: its rank in each task, by the mean test score; ties share their mean. "
         "Diamond: the mean over tasks.",
-        views=(View(SEVERAL, f"Mean ranks: {told}.", plot_of(drawing, height=150 + 34 * len(across.rows))),),
-        table=Table(
+        views=(View(SEVERAL, f"Mean ranks: {told}.", plotly_json(drawing, height=150 + 34 * len(across.rows))),),
+        table=DataTable(
             ("strategy", "task", "rank"),
             tuple((name, t.experiment, t.ranks[place]) for t in across.tasks for name, place in places.items()),
         ),
     )
 
 
-def _profiles(across: Across, looks: Mapping[str, Look]) -> Figure:
+def _profiles(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
     import plotly.graph_objects as go
 
     drawing = go.Figure()
     for row in across.rows:
-        look, name = looks[row.strategy], plain(row.strategy)
+        look, name = looks[row.strategy], plotly_text(row.strategy)
         _add_band(drawing, across.thresholds, row, look.colour)
         drawing.add_scatter(
             x=across.thresholds,
@@ -173,8 +178,8 @@ def _profiles(across: Across, looks: Mapping[str, Look]) -> Figure:
         about="The share of searches, over all tasks alike, whose normalised score is above the one on the axis: the "
         "higher line is the better strategy there. Band: 95 % of what other seeds on these tasks would give, point by "
         "point.",
-        views=(View(SEVERAL, _profile_summary(across), plot_of(drawing, height=460)),) if across.thresholds else (),
-        table=Table(
+        views=(View(SEVERAL, _profile_summary(across), plotly_json(drawing, height=460)),) if across.thresholds else (),
+        table=DataTable(
             ("strategy", "normalised score", "share above", "low", "high"),
             tuple(point for row in across.rows for point in _points(row, across.thresholds)),
         ),
@@ -190,7 +195,7 @@ def _points(row: AcrossRow, thresholds: Sequence[float]) -> list[tuple[str, floa
 
 def _profile_summary(across: Across) -> str:
     half = across.thresholds.index(0.5) if across.thresholds else 0
-    told = listed([f"{row.strategy} {100 * row.profile[half]:.0f} %" for row in across.rows if row.profile])
+    told = join_names([f"{row.strategy} {100 * row.profile[half]:.0f} %" for row in across.rows if row.profile])
     return f"Searches with a normalised score above 0.5: {told}."
 
 
@@ -212,33 +217,33 @@ def _add_band(drawing: Drawing, thresholds: Sequence[float], row: AcrossRow, col
             )
 
 
-def _middles(across: Across, looks: Mapping[str, Look]) -> Figure:
+def _middles(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
     found = [row for row in across.rows if row.middle is not None]
     plot = _with_intervals(
-        [(plain(row.strategy), row.middle, row, looks[row.strategy].colour) for row in found], "normalised score"
+        [(plotly_text(row.strategy), row.middle, row, looks[row.strategy].colour) for row in found], "normalised score"
     )
-    told = listed([f"{row.strategy} {middle_in_words(row)}" for row in found]) if found else ""
+    told = join_names([f"{row.strategy} {middle_in_words(row)}" for row in found]) if found else ""
     return Figure(
         id="middles",
         title="Interquartile means",
         about="The mean normalised score of each strategy's searches on all tasks, without the best and the worst "
         "quarter of them. Line: 95 % of what other seeds on these tasks would give.",
         views=(View(SEVERAL, f"Interquartile means: {told}.", plot),) if found else (),
-        table=Table(
+        table=DataTable(
             ("strategy", "interquartile mean", "low", "high"), tuple((r.strategy, r.middle, *_ends(r)) for r in found)
         ),
         missing=None if found else NO_SCALE,
     )
 
 
-def _chances(across: Across, looks: Mapping[str, Look]) -> Figure:
+def _chances(across: Across, looks: Mapping[str, LineStyle]) -> Figure:
     rows = [
-        (f"{plain(pair.first)}<br>over {plain(pair.second)}", pair.better, pair, looks[pair.first].colour)
+        (f"{plotly_text(pair.first)}<br>over {plotly_text(pair.second)}", pair.better, pair, looks[pair.first].colour)
         for pair in across.pairs
     ]
     plot = _with_intervals(rows, "chance that the first is better")
     plot["layout"]["xaxis"] |= {"range": [-0.02, 1.02], "tickformat": ".0%"}
-    told = listed([f"{pair.first} over {pair.second} {chance_in_words(pair)}" for pair in across.pairs])
+    told = join_names([f"{pair.first} over {pair.second} {chance_in_words(pair)}" for pair in across.pairs])
     return Figure(
         id="chances",
         title="Chance that one search beats another",
@@ -246,7 +251,7 @@ def _chances(across: Across, looks: Mapping[str, Look]) -> Figure:
         "second on the same task: the mean over tasks; ties count half. Line: 95 % of what other seeds on these tasks "
         "would give; none where all seeds agree.",
         views=(View(SEVERAL, f"{told}.", plot),),
-        table=Table(
+        table=DataTable(
             ("first", "second", "chance", "low", "high"),
             tuple((pair.first, pair.second, pair.better, *_ends(pair)) for pair in across.pairs),
         ),
@@ -275,7 +280,7 @@ def _with_intervals(rows: Sequence[tuple[str, float | None, AcrossRow | AcrossPa
         )  # fmt: skip
     drawing.update_xaxes(title=axis)
     _strategies_down(drawing)
-    return plot_of(drawing, height=120 + 44 * len(rows))
+    return plotly_json(drawing, height=120 + 44 * len(rows))
 
 
 def _strategies_down(drawing: Drawing) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tuning.comparison import Anytime, Comparison
+from tuning.comparison import AnytimeCurves, Comparison
 from tuning.comparison.bands import FEWEST
-from tuning.report.page.figure import ALL, Figure, Table, View, listed, number, plain, plot_of
+from tuning.comparison.formatting import join_names
+from tuning.report.page.figure import ALL, DataTable, Figure, View, format_number, plotly_json, plotly_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -49,7 +50,7 @@ def anytime_figure(comparison: Comparison, colours: Mapping[str, str], dashes: M
         "Regret: how much worse the mean is than the best score of the experiment, at least, for the best there is "
         "remains unknown.",
         views=tuple(views) if drawn else (),
-        table=Table(
+        table=DataTable(
             ("strategy", "device-seconds", "mean", "low", "high", "regret"),
             tuple((row.strategy, *point) for row in comparison.rows for point in _points(row.anytime)),
         ),
@@ -57,7 +58,7 @@ def anytime_figure(comparison: Comparison, colours: Mapping[str, str], dashes: M
     )
 
 
-def anytime_info(anytime: Anytime) -> AnytimeInfo:
+def anytime_info(anytime: AnytimeCurves) -> AnytimeInfo:
     """What is drawn of one strategy."""
     points = [point for point in _points(anytime) if point[1] is not None]
     band = [(cost, low, high) for cost, _, low, high, _ in points if low is not None and high is not None]
@@ -85,7 +86,7 @@ def anytime_info(anytime: Anytime) -> AnytimeInfo:
 Point = tuple[float, float | None, float | None, float | None, float | None]
 
 
-def _points(anytime: Anytime) -> Iterable[Point]:
+def _points(anytime: AnytimeCurves) -> Iterable[Point]:
     return zip(anytime.cost, anytime.mean, anytime.low, anytime.high, anytime.regret, strict=True)
 
 
@@ -118,12 +119,12 @@ def _draw(
                 legendgroup=info.strategy,
                 showlegend=False,
                 marker={"symbol": symbol, "size": 9, "color": colour},
-                hovertemplate=f"{plain(info.strategy)}: a seed {told} %{{y:.4f}} for %{{x:,.0f}} device-seconds"
+                hovertemplate=f"{plotly_text(info.strategy)}: a seed {told} %{{y:.4f}} for %{{x:,.0f}} device-seconds"
                 "<extra></extra>",
             )
     drawing.update_xaxes(title="device-seconds", rangemode="tozero")
-    drawing.update_yaxes(title=f"best validation {plain(metric)}")
-    return plot_of(drawing, height=460)
+    drawing.update_yaxes(title=f"best validation {plotly_text(metric)}")
+    return plotly_json(drawing, height=460)
 
 
 def _draw_regret(
@@ -136,15 +137,15 @@ def _draw_regret(
         add_band(drawing, info.strategy, info.regret_band, colours[info.strategy])
         _add_line(drawing, info, info.regret, colours[info.strategy], dashes[info.strategy])
     drawing.update_xaxes(title="device-seconds", rangemode="tozero")
-    drawing.update_yaxes(title=f"mean regret in validation {plain(metric)}", rangemode="tozero")
-    return plot_of(drawing, height=460)
+    drawing.update_yaxes(title=f"mean regret in validation {plotly_text(metric)}", rangemode="tozero")
+    return plotly_json(drawing, height=460)
 
 
 def _add_line(
     drawing: Drawing, info: AnytimeInfo, points: Sequence[tuple[float, float]], colour: str, dash: str
 ) -> None:
     """With its name in the legend, also where a seed without a score leaves no mean to draw."""
-    name, seeds = plain(info.strategy), len(info.seeds)
+    name, seeds = plotly_text(info.strategy), len(info.seeds)
     empty: list[float | None] = [None]
     drawing.add_scatter(
         x=[cost for cost, _ in points] or empty,
@@ -180,12 +181,12 @@ def add_band(
 
 
 def _summary(infos: Sequence[AnytimeInfo], metric: str) -> str:
-    told = [f"{i.strategy} {number(i.mean[-1][1])}{_ends(i.band)}" for i in infos if i.mean]
+    told = [f"{i.strategy} {format_number(i.mean[-1][1])}{_ends(i.band)}" for i in infos if i.mean]
     found = f"Mean best validation {metric} at the end: {'; '.join(told)}." if told else ""
     if apart := [info.strategy for info in infos if not info.mean]:
-        found += f" No mean: a seed of {listed(apart)} has no score."
+        found += f" No mean: a seed of {join_names(apart)} has no score."
     for what, points_of in _MARKED:
-        if marked := [f"{i.strategy} {number(fmean(s for _, s in p))}" for i in infos if (p := points_of(i))]:
+        if marked := [f"{i.strategy} {format_number(fmean(s for _, s in p))}" for i in infos if (p := points_of(i))]:
             found += f" {what}, mean over seeds: {'; '.join(marked)}."
     return f"{found}{_without_band(infos)}".strip()
 
@@ -197,17 +198,17 @@ _MARKED: tuple[tuple[str, Callable[[AnytimeInfo], tuple[tuple[float, float], ...
 
 
 def _regret_summary(infos: Sequence[AnytimeInfo], metric: str) -> str:
-    told = [f"{i.strategy} {number(i.regret[-1][1])}{_ends(i.regret_band)}" for i in infos if i.regret]
+    told = [f"{i.strategy} {format_number(i.regret[-1][1])}{_ends(i.regret_band)}" for i in infos if i.regret]
     return f"Mean regret in validation {metric} at the end: {'; '.join(told)}.{_without_band(infos)}"
 
 
 def _ends(band: Sequence[tuple[float, float, float]]) -> str:
-    return f" [{number(min(band[-1][1:]))}, {number(max(band[-1][1:]))}]" if band else ""
+    return f" [{format_number(min(band[-1][1:]))}, {format_number(max(band[-1][1:]))}]" if band else ""
 
 
 def _without_band(infos: Sequence[AnytimeInfo]) -> str:
     few = [info.strategy for info in infos if len(info.seeds) < FEWEST]
-    told = f" No band of {listed(few)}: it takes {FEWEST} seeds." if few else ""
+    told = f" No band of {join_names(few)}: it takes {FEWEST} seeds." if few else ""
     if same := [info.strategy for info in infos if len(info.seeds) >= FEWEST and info.mean and not info.band]:
-        told += f" No band of {listed(same)}: all seeds had the same curve."
+        told += f" No band of {join_names(same)}: all seeds had the same curve."
     return told

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tuning.comparison import Comparison, StrategyRow, StudyRow
 from tuning.outcome import ExperimentOutcome
-from tuning.report.page.figure import Figure, Table, View, number, plain, plot_of
+from tuning.report.page.figure import DataTable, Figure, View, format_number, plotly_json, plotly_text
 
 
 class SeedInfo(NamedTuple):
@@ -35,7 +35,7 @@ def seed_figure(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
         about="A row per strategy and seed of its search: the best validation score that the search saw, those of the "
         "confirmed configuration trained again with other seeds, and the one look at the test split.",
         views=(View("all seeds", _summary(infos), _draw(infos, comparison.metric, colours)),) if infos else (),
-        table=Table(
+        table=DataTable(
             ("strategy", "seed", "searched", "confirmed (mean)", "trainings", "gap", "test"),
             tuple((i.strategy, i.seed, i.searched, i.mean, len(i.confirmed), i.gap, i.test) for i in infos),
         ),
@@ -59,10 +59,10 @@ def seed_info(row: StrategyRow, study: StudyRow) -> SeedInfo | None:
     )
 
 
-def confirmation_table(outcome: ExperimentOutcome) -> Table:
+def confirmation_table(outcome: ExperimentOutcome) -> DataTable:
     """Every training of a confirmation."""
     metric = outcome.studies[0].metric
-    return Table(
+    return DataTable(
         ("strategy", "seed", "rank", "trial", "training seed", "searched", "validation", "test", "device-s", "error"),
         tuple(
             (
@@ -95,16 +95,16 @@ def _draw(infos: Sequence[SeedInfo], metric: str, colours: Mapping[str, str]) ->
         shades = [colours[info.strategy] for info, _ in scores]
         drawing.add_scatter(
             x=[score for _, score in scores],
-            y=[f"{plain(info.strategy)}, seed {info.seed}" for info, _ in scores],
+            y=[f"{plotly_text(info.strategy)}, seed {info.seed}" for info, _ in scores],
             mode="markers",
             name=label,
             visible=True if scores else "legendonly",
             marker={"symbol": symbol, "size": 11, "color": shades, "line": {"width": 2, "color": shades}},
             hovertemplate=f"%{{y}}: {label} %{{x:.4f}}<extra></extra>",
         )
-    drawing.update_xaxes(title=plain(metric))
+    drawing.update_xaxes(title=plotly_text(metric))
     drawing.update_yaxes(type="category", autorange="reversed", automargin=True)
-    return plot_of(drawing, height=150 + 26 * len(infos))
+    return plotly_json(drawing, height=150 + 26 * len(infos))
 
 
 def _summary(infos: Sequence[SeedInfo]) -> str:
@@ -116,6 +116,6 @@ def _summary(infos: Sequence[SeedInfo]) -> str:
         )
     searched, mean, gap = (fmean(column) for column in zip(*again, strict=True))
     return (
-        f"{len(infos)} searches. On average the search's best was {number(searched)}, and the confirmed configuration "
-        f"trained again {number(mean)}: the search looked too good by {number(gap)}."
+        f"{len(infos)} searches. On average the search's best was {format_number(searched)}, and the confirmed "
+        f"configuration trained again {format_number(mean)}: the search looked too good by {format_number(gap)}."
     )

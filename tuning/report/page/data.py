@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainables.tasks.summary import DataSummary
 from trainables.wording import percent
-from tuning.report.data_block import (
+from tuning.report.data_summary import (
     SHOWN_FILES,
     file_in_words,
     labels_in_words,
@@ -12,10 +12,10 @@ from tuning.report.data_block import (
     shared_in_words,
     tokenizer_in_words,
 )
-from tuning.report.page.figure import Table
+from tuning.report.page.figure import DataTable
 
 
-def data_table(summary: DataSummary) -> Table:
+def data_table(summary: DataSummary) -> DataTable:
     """A row per split: its rows and labels, and its texts in tokens."""
     columns = (
         "split",
@@ -39,7 +39,7 @@ def data_table(summary: DataSummary) -> Table:
             )
         )
         rows.append((name, split.rows, labels_in_words(split), *counted))
-    return Table(columns, tuple(rows))
+    return DataTable(columns, tuple(rows))
 
 
 def data_facts(summary: DataSummary) -> list[str]:

@@ -21,7 +21,7 @@ from tuning.report.page.anytime import anytime_figure
 from tuning.report.page.confirmed import confirmation_table, seed_figure
 from tuning.report.page.data import data_facts, data_table
 from tuning.report.page.expected import expected_figure
-from tuning.report.page.figure import Figure, Table, colours, dashes, number
+from tuning.report.page.figure import DataTable, Figure, colours, dashes, format_number
 from tuning.report.page.hyperparameters import hyperparameter_figures
 from tuning.report.page.learning import learning_figure
 from tuning.report.page.lineage import lineage_figure
@@ -39,7 +39,7 @@ SCRIPTS = ("figures.js", "tables.js", "trials.js", "live.js", "start.js")
 
 
 @dataclass(frozen=True)
-class Content:
+class PageContent:
     """What changes while a run goes on: the body as HTML, and the figures for the page's script."""
 
     title: str
@@ -56,7 +56,7 @@ class Content:
         return json.dumps({"version": self.version, "body": self.body, "figures": self.figures}, allow_nan=False)
 
 
-def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | None = None) -> Content:
+def page_content(outcome: ExperimentOutcome, spec_text: str, *, target: float | None = None) -> PageContent:
     """The body and the figures.
 
     Args:
@@ -71,7 +71,7 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
     comparison = compare(outcome, spec=spec.raw, target=target)
     figures = all_figures(outcome, comparison, spec)
     body = (
-        environment()
+        template_environment()
         .get_template("body.html")
         .render(
             outcome=outcome,
@@ -88,7 +88,7 @@ def content_of(outcome: ExperimentOutcome, spec_text: str, *, target: float | No
         )
     )
     drawn = {figure.id: figure.to_json() for figure in figures if not figure.missing}
-    return Content(f"{outcome.name} · tunefleet", body, finite(drawn))
+    return PageContent(f"{outcome.name} · tunefleet", body, finite_json(drawn))
 
 
 def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: RecordedSpec) -> list[Figure]:
@@ -107,7 +107,7 @@ def all_figures(outcome: ExperimentOutcome, comparison: Comparison, spec: Record
     ]
 
 
-def page(content: Content, *, live: bool = False) -> str:
+def render_page(content: PageContent, *, live: bool = False) -> str:
     """The whole page as one HTML file that asks nothing of any network.
 
     Args:
@@ -115,7 +115,7 @@ def page(content: Content, *, live: bool = False) -> str:
     """
     plotly, script = _plotly(), _script()
     return (
-        environment()
+        template_environment()
         .get_template("page.html")
         .render(
             title=content.title,
@@ -131,7 +131,7 @@ def page(content: Content, *, live: bool = False) -> str:
     )
 
 
-def _tables(outcome: ExperimentOutcome, comparison: Comparison) -> dict[str, Table]:
+def _tables(outcome: ExperimentOutcome, comparison: Comparison) -> dict[str, DataTable]:
     return {
         **({"data": data_table(outcome.data)} if outcome.data else {}),
         "scores": score_table(comparison),
@@ -150,12 +150,12 @@ def _in_script(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def finite(value: Any) -> Any:
+def finite_json(value: Any) -> Any:
     """NaN and infinity as null: JSON has no word for them."""
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: finite_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [finite_json(item) for item in value]
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
@@ -181,11 +181,11 @@ def _part(name: str) -> str:
 
 
 @cache
-def environment() -> Environment:
+def template_environment() -> Environment:
     """Of the page's templates."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("tuning.report.page", "parts")
     found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters["number"] = number
+    found.filters["number"] = format_number
     return found

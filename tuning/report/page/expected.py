@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.wording import counted
-from tuning.comparison import Comparison, Expected
+from tuning.comparison import Comparison, ExpectedBest
 from tuning.report.page.anytime import add_band
-from tuning.report.page.figure import Figure, Table, View, number, plain, plot_of
+from tuning.report.page.figure import DataTable, Figure, View, format_number, plotly_json, plotly_text
 
 BY_TRIALS, BY_COST = "over trials", "over device-seconds"
 
@@ -32,7 +32,7 @@ def expected_figure(comparison: Comparison, colours: Mapping[str, str], dashes: 
         )
         if found
         else (),
-        table=Table(
+        table=DataTable(
             ("strategy", "trials", "device-seconds", "expected best", "low", "high"),
             tuple((one.strategy, *point) for one in found for point in _points(one)),
         ),
@@ -40,12 +40,12 @@ def expected_figure(comparison: Comparison, colours: Mapping[str, str], dashes: 
     )
 
 
-def _points(one: Expected) -> zip[tuple[int, float, float, float | None, float | None]]:
+def _points(one: ExpectedBest) -> zip[tuple[int, float, float, float | None, float | None]]:
     return zip(one.trials, one.cost, one.expected, one.low, one.high, strict=True)
 
 
 def _draw(
-    found: Sequence[Expected], metric: str, over: str, colours: Mapping[str, str], dashes: Mapping[str, str]
+    found: Sequence[ExpectedBest], metric: str, over: str, colours: Mapping[str, str], dashes: Mapping[str, str]
 ) -> dict[str, Any]:
     import plotly.graph_objects as go
 
@@ -59,29 +59,29 @@ def _draw(
             x=places,
             y=one.expected,
             mode="lines+markers" if len(places) < 30 else "lines",
-            name=f"{plain(one.strategy)} ({counted(one.draws, 'trial')})",
+            name=f"{plotly_text(one.strategy)} ({counted(one.draws, 'trial')})",
             legendgroup=one.strategy,
             line={"color": colours[one.strategy], "width": 2.4, "dash": dashes[one.strategy]},
-            hovertemplate=f"{plain(one.strategy)}: %{{y:.4f}} expected of %{{x:,.0f}} {unit}<extra></extra>",
+            hovertemplate=f"{plotly_text(one.strategy)}: %{{y:.4f}} expected of %{{x:,.0f}} {unit}<extra></extra>",
         )
     drawing.update_xaxes(title=unit, rangemode="tozero")
-    drawing.update_yaxes(title=f"expected best validation {plain(metric)}")
-    return plot_of(drawing, height=400)
+    drawing.update_yaxes(title=f"expected best validation {plotly_text(metric)}")
+    return plotly_json(drawing, height=400)
 
 
-def _summary(found: Sequence[Expected], metric: str) -> str:
+def _summary(found: Sequence[ExpectedBest], metric: str) -> str:
     return " ".join(f"Expected best validation {metric} of {one.strategy}: {_told(one)}" for one in found)
 
 
-def _told(one: Expected) -> str:
+def _told(one: ExpectedBest) -> str:
     """At one trial, at half of them and at all, and what was left out."""
     places = sorted({0, max(0, one.trials[-1] // 2 - one.trials[0]), len(one.trials) - 1})
-    told = [f"{number(one.expected[p])}{_band(one, p)} of {counted(one.trials[p], 'trial')}" for p in places]
+    told = [f"{format_number(one.expected[p])}{_band(one, p)} of {counted(one.trials[p], 'trial')}" for p in places]
     left = f" {counted(one.failed, 'trial')} failed and count as worse than any." if one.failed else ""
     cut = f" {counted(one.cut_off, 'trial')} did not end and count for nothing." if one.cut_off else ""
     return f"{', '.join(told)}.{left}{cut}"
 
 
-def _band(one: Expected, place: int) -> str:
+def _band(one: ExpectedBest, place: int) -> str:
     low, high = one.low[place], one.high[place]
-    return "" if low is None or high is None else f" [{number(min(low, high))}, {number(max(low, high))}]"
+    return "" if low is None or high is None else f" [{format_number(min(low, high))}, {format_number(max(low, high))}]"

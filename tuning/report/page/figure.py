@@ -33,7 +33,7 @@ SCALE = ((0.0, "#c4601d"), (0.5, "#80808c"), (1.0, "#0b7dda"))
 STATE_COLOURS = {"completed": "#2b8a57", "stopped": "#857a14", "failed": "#c9485b", "running": "#0b7dda"}
 
 
-class Table(NamedTuple):
+class DataTable(NamedTuple):
     """Rows of numbers and texts; also what the CSV of a figure holds."""
 
     columns: tuple[str, ...]
@@ -41,7 +41,7 @@ class Table(NamedTuple):
     marked: int | None = None  # the index of the row that is marked as the winner's
 
 
-EMPTY = Table((), ())
+EMPTY = DataTable((), ())
 
 
 class View(NamedTuple):
@@ -61,7 +61,7 @@ class Figure:
     title: str
     about: str  # how to read it
     views: tuple[View, ...] = ()
-    table: Table = EMPTY
+    table: DataTable = EMPTY
     missing: str | None = None  # why it is not shown
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Figure:
         return {"title": self.title, "views": views, "columns": self.table.columns, "rows": self.table.rows}
 
 
-def plot_of(drawing: Drawing, *, height: int) -> dict[str, Any]:
+def plotly_json(drawing: Drawing, *, height: int) -> dict[str, Any]:
     """Plotly's JSON of `drawing`, `height` CSS pixels high, as wide as its place, with everything of the page's style
     taken out."""
     drawing.update_layout(height=height, title=None, template=None)
@@ -96,12 +96,12 @@ def dashes(outcome: ExperimentOutcome) -> dict[str, str]:
     return {name: DASHES[index % len(DASHES)] for index, name in enumerate(names)}
 
 
-def plain(text: object) -> str:
+def plotly_text(text: object) -> str:
     """`text` for a label or a hover box: Plotly reads a little HTML in both."""
     return html.escape(str(text), quote=False)
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """As the page writes numbers: whole ones with thousands, others with four digits."""
     if value is None or not math.isfinite(value):
         return "–"
@@ -116,18 +116,13 @@ def wants_log(values: Sequence[Value]) -> bool:
     return len(numbers) == len(values) > 0 and min(numbers) > 0 and max(numbers) > 20 * min(numbers)
 
 
-def listed(names: Sequence[str]) -> str:
-    """The names in words: 'a, b and c'."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def cell(value: Value) -> Cell:
+def table_cell(value: Value) -> Cell:
     """A hyperparameter's value in a table."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def shown(value: Value) -> str:
+def format_value(value: Value) -> str:
     """A hyperparameter's value in a sentence."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value)
-    return str(cell(value))
+        return format_number(value)
+    return str(table_cell(value))

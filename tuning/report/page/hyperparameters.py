@@ -7,11 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.spec import Value
+from tuning.comparison.formatting import join_names
 from tuning.outcome import ExperimentOutcome
-from tuning.report.page.figure import ALL, SCALE, Figure, Table, View, cell, listed, number, plain, plot_of, wants_log
+from tuning.report.page.figure import (
+    ALL,
+    SCALE,
+    DataTable,
+    Figure,
+    View,
+    format_number,
+    plotly_json,
+    plotly_text,
+    table_cell,
+    wants_log,
+)
 from tuning.report.page.importances import importance_figure
 from tuning.report.page.recorded_spec import RecordedSpec
-from tuning.report.page.scored import ScoredTrial, pooled_study, scored_trials, study_of
+from tuning.report.page.scored_trials import ScoredTrial, pooled_study, scored_trials, study_of
 from tuning.report.page.winners import TrialKey, Winners, failed_apart, not_drawn
 
 if TYPE_CHECKING:
@@ -47,11 +59,11 @@ class Group(NamedTuple):
     def summary(self, name: str, metric: str) -> str:
         """The view in words."""
         scores = [trial.score for trial in self.trials]
-        told = f"{name}: {len(scores)} trials over {listed(self.params)}; "
-        told += f"{metric} from {number(min(scores))} to {number(max(scores))}."
+        told = f"{name}: {len(scores)} trials over {join_names(self.params)}; "
+        told += f"{metric} from {format_number(min(scores))} to {format_number(max(scores))}."
         best = next((trial for trial in self.trials if trial.key == self.winner), None)
         if best is not None:
-            told += f" Winner: trial {best.trial} of {best.strategy}, seed {best.seed}, {number(best.score)}."
+            told += f" Winner: trial {best.trial} of {best.strategy}, seed {best.seed}, {format_number(best.score)}."
         return told + not_drawn(self.left_out, "the table of trials has them")
 
 
@@ -71,7 +83,7 @@ def hyperparameter_figures(
             View(
                 name,
                 group.summary(name, metric),
-                plot_of(draw(name, group), height=420),
+                plotly_json(draw(name, group), height=420),
                 COLUMN * (len(group.params) + (more if name == ALL else 1)),  # one for the score, or the scale
             )
             for name, group in groups.items()
@@ -201,20 +213,20 @@ def _pooled_slices(group: Group, metric: str, colours: Mapping[str, str]) -> Dra
         for index, strategy in enumerate(colours):
             own = [t for t in group.trials if t.strategy == strategy and name in t.params]
             drawing.add_scatter(
-                x=[cell(trial.params[name]) for trial in own],
+                x=[table_cell(trial.params[name]) for trial in own],
                 y=[trial.score for trial in own],
                 mode="markers",
-                name=plain(strategy),
+                name=plotly_text(strategy),
                 legendgroup=strategy,
                 showlegend=column == 1,
                 marker={"color": colours[strategy], "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7},
-                hovertemplate=f"{plain(strategy)}: %{{y:.4f}} at %{{x}}<extra></extra>",
+                hovertemplate=f"{plotly_text(strategy)}: %{{y:.4f}} at %{{x}}<extra></extra>",
                 row=1,
                 col=column,
             )
         kind = "log" if wants_log(values) else "linear" if _numbers(values) else "category"
-        drawing.update_xaxes(title=plain(name), type=kind, row=1, col=column)
-    drawing.update_yaxes(title=f"validation {plain(metric)}", row=1, col=1)
+        drawing.update_xaxes(title=plotly_text(name), type=kind, row=1, col=column)
+    drawing.update_yaxes(title=f"validation {plotly_text(metric)}", row=1, col=1)
     _add_stars(drawing, group, several=True)
     drawing.update_layout(showlegend=True)
     return drawing
@@ -227,12 +239,12 @@ def _add_stars(drawing: Drawing, group: Group, *, several: bool) -> None:
         if best is None or name not in best.params:
             continue
         drawing.add_scatter(
-            x=[cell(best.params[name])],
+            x=[table_cell(best.params[name])],
             y=[best.score],
             mode="markers",
             showlegend=False,
             marker={"symbol": "star-open", "size": 17, "color": "#b8487c", "line": {"width": 2}},
-            hovertemplate=f"winner, trial {plain(best.trial)}: %{{y:.4f}} at %{{x}}<extra></extra>",
+            hovertemplate=f"winner, trial {plotly_text(best.trial)}: %{{y:.4f}} at %{{x}}<extra></extra>",
             **({"row": 1, "col": column} if several else {}),
         )
 
@@ -241,12 +253,12 @@ def _numbers(values: Sequence[Value]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _table(searched: Mapping[str, Sequence[ScoredTrial]], metric: str) -> Table:
+def _table(searched: Mapping[str, Sequence[ScoredTrial]], metric: str) -> DataTable:
     names = list(dict.fromkeys(name for trials in searched.values() for t in trials for name in t.params))
-    return Table(
+    return DataTable(
         ("strategy", "seed", "trial", metric, *names),
         tuple(
-            (strategy, trial.seed, trial.trial, trial.score, *(cell(trial.params.get(name)) for name in names))
+            (strategy, trial.seed, trial.trial, trial.score, *(table_cell(trial.params.get(name)) for name in names))
             for strategy, trials in searched.items()
             for trial in trials
         ),

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuning.report.page.figure import Figure, Table, View, listed, number, plot_of
-from tuning.report.page.scored import ScoredTrial
+from tuning.comparison.formatting import join_names
+from tuning.report.page.figure import DataTable, Figure, View, format_number, plotly_json
+from tuning.report.page.scored_trials import ScoredTrial
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -38,16 +39,16 @@ def importance_figure(searched: Mapping[str, Sequence[ScoredTrial]], studies: Ma
         views=tuple(
             View(
                 name,
-                f"{name}: {listed([f'{n} {number(v)}' for n, v in shares.items()])}.",
+                f"{name}: {join_names([f'{n} {format_number(v)}' for n, v in shares.items()])}.",
                 _bars(studies[name], len(shares)),
             )
             for name, shares in found.items()
         ),
-        table=Table(
+        table=DataTable(
             ("strategy", "hyperparameter", "importance"),
             tuple((name, param, share) for name, shares in found.items() for param, share in shares.items()),
         ),
-        missing=None if found else f"{why}{': ' + listed(few) if few else ''}.",
+        missing=None if found else f"{why}{': ' + join_names(few) if few else ''}.",
     )
 
 
@@ -71,4 +72,4 @@ def _bars(study: Study, count: int) -> dict[str, Any]:
     drawing.update_traces(textposition="auto", cliponaxis=True)  # Optuna's labels leave the drawing
     drawing.update_xaxes(title="importance", range=[0, 1])
     drawing.update_yaxes(title=None, automargin=True)
-    return plot_of(drawing, height=110 + 44 * count)
+    return plotly_json(drawing, height=110 + 44 * count)

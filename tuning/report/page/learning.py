@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
 from trainables.wording import counted
+from tuning.comparison.formatting import join_names
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
-from tuning.report.page.figure import ALL, STATE_COLOURS, WINNER, Figure, Table, View, listed, number, plain, plot_of
+from tuning.report.page.figure import (
+    ALL,
+    STATE_COLOURS,
+    WINNER,
+    DataTable,
+    Figure,
+    View,
+    format_number,
+    plotly_json,
+    plotly_text,
+)
 from tuning.report.page.winners import TrialKey, Winners, failed_apart, not_drawn
 
 if TYPE_CHECKING:
@@ -71,7 +82,7 @@ def learning_figure(
         "their strategy stopped are faded; a line breaks where a PBT member took over another one's weights. Failed "
         "trials are shown by themselves.",
         views=tuple(views),
-        table=Table(
+        table=DataTable(
             ("strategy", "seed", "trial", "state", "epoch", metric),
             tuple((c.strategy, c.seed, c.trial, c.state.value, *point) for c in curves for point in c.points),
         ),
@@ -142,8 +153,8 @@ def _draw_strategies(
         line = {"color": colours[name], "dash": dashes[name], "width": 1.4}
         stopped = [curve for curve in own if curve.state is TrialState.STOPPED]
         others = [curve for curve in own if curve.state is not TrialState.STOPPED]
-        _add_lines(drawing, stopped, f"{plain(name)}, stopped ({len(stopped)})", line, FADED)
-        _add_lines(drawing, others, f"{plain(name)} ({len(others)})", line, 0.9)
+        _add_lines(drawing, stopped, f"{plotly_text(name)}, stopped ({len(stopped)})", line, FADED)
+        _add_lines(drawing, others, f"{plotly_text(name)} ({len(others)})", line, 0.9)
     return _finished(drawing, info, metric, mode, colours[info.winner.strategy] if info.winner else WINNER)
 
 
@@ -170,7 +181,7 @@ def _finished(drawing: Drawing, info: CurveView, metric: str, mode: str, colour:
             y=[point[1] if point else None for point in points],
             text=[_told(winner)] * len(points),
             mode="lines",
-            name=f"winner: trial {plain(winner.trial)}",
+            name=f"winner: trial {plotly_text(winner.trial)}",
             line={"color": colour, "width": 4},
             hovertemplate=HOVER,
         )
@@ -181,8 +192,8 @@ def _finished(drawing: Drawing, info: CurveView, metric: str, mode: str, colour:
         )  # fmt: skip
     drawing.update_layout(showlegend=True)
     drawing.update_xaxes(title="epoch")
-    drawing.update_yaxes(title=f"validation {plain(metric)}")
-    return plot_of(drawing, height=440)
+    drawing.update_yaxes(title=f"validation {plotly_text(metric)}")
+    return plotly_json(drawing, height=440)
 
 
 def _gapped(curve: TrialCurve) -> list[tuple[float, float] | None]:
@@ -190,7 +201,7 @@ def _gapped(curve: TrialCurve) -> list[tuple[float, float] | None]:
 
 
 def _told(curve: TrialCurve) -> str:
-    return f"{plain(curve.strategy)}, trial {plain(curve.trial)}, seed {curve.seed}, {curve.state.value}"
+    return f"{plotly_text(curve.strategy)}, trial {plotly_text(curve.trial)}, seed {curve.seed}, {curve.state.value}"
 
 
 def _best(curve: TrialCurve, mode: str) -> tuple[float, float]:
@@ -202,12 +213,14 @@ def _summary(info: CurveView, metric: str, mode: str) -> str:
     counts = [f"{n} {state.value}" for state in TrialState if (n := sum(c.state is state for c in info.curves))]
     lasts = [curve.points[-1][1] for curve in info.curves]
     told = (
-        f"{info.label}: {counted(len(info.curves), 'trial')} with a score ({listed(counts)}). "
-        f"Last {metric} of a trial between {number(min(lasts))} and {number(max(lasts))}."
+        f"{info.label}: {counted(len(info.curves), 'trial')} with a score ({join_names(counts)}). "
+        f"Last {metric} of a trial between {format_number(min(lasts))} and {format_number(max(lasts))}."
     )
     for curve in info.curves:
         if curve.key == info.winner:
             epoch, score = _best(curve, mode)
-            told += f" Winner: trial {curve.trial} of {curve.strategy}, seed {curve.seed}: {number(score)} at epoch "
+            told += (
+                f" Winner: trial {curve.trial} of {curve.strategy}, seed {curve.seed}: {format_number(score)} at epoch "
+            )
             told += f"{epoch:g}."
     return told + not_drawn(info.left_out, f"pick '{FAILED}' to see them")

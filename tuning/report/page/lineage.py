@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.reporting import Report
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
-from tuning.report.page.figure import PALETTE, SCALE, WINNER, Figure, Table, View, plot_of
+from tuning.report.page.figure import PALETTE, SCALE, WINNER, DataTable, Figure, View, plotly_json
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -58,7 +58,7 @@ def lineage_figure(outcome: ExperimentOutcome) -> Figure:
         about="Each row is a member of the population. An arrow leads from the donor, at the epoch of its checkpoint, "
         "to the member that went on from there with perturbed values. The thick line is the way of the best weights.",
         views=tuple(View(name, _summary(name, info), _draw(info)) for name, (_, info) in found.items()),
-        table=Table(
+        table=DataTable(
             ("strategy", "seed", "member", "left at epoch", "donor", "donor's epoch"),
             tuple(
                 (study.strategy, study.seed, clone.member, clone.left, clone.donor, clone.taken)
@@ -131,7 +131,7 @@ def _draw(info: LineageInfo) -> dict[str, Any]:
     )
     drawing.update_xaxes(title="epoch", rangemode="tozero")
     drawing.update_yaxes(title="member", dtick=1 if info.members <= 20 else None, autorange="reversed")
-    return plot_of(drawing, height=max(260, 130 + 30 * info.members))
+    return plotly_json(drawing, height=max(260, 130 + 30 * info.members))
 
 
 def _add_arrows(drawing: Drawing, clones: Sequence[Clone]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
-from tuning.report.page.document import Content, page
+from tuning.report.page.document import PageContent, render_page
 
 LOOPBACK = "127.0.0.1"
 REMADE_EVERY = 4.0  # seconds, at most
@@ -21,15 +21,15 @@ SILENCE = 30.0  # seconds after which a connection that says nothing is closed
 POLICY = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
-class Fresh:
+class CachedContent:
     """The content, made when it is asked for and the last one is due for renewal."""
 
-    def __init__(self, make: Callable[[], Content]) -> None:
+    def __init__(self, make: Callable[[], PageContent]) -> None:
         self._make, self._lock = make, Lock()
-        self._content: Content | None = None
+        self._content: PageContent | None = None
         self._due = 0.0
 
-    def get(self) -> Content:
+    def get(self) -> PageContent:
         """The content of now. One thread makes it, the others wait for it.
 
         Raises:
@@ -49,7 +49,7 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, make: Callable[[], Content], port: int) -> None:
+    def __init__(self, make: Callable[[], PageContent], port: int) -> None:
         """
         Args:
             make: the content, from the store.
@@ -58,7 +58,7 @@ class PageServer(ThreadingHTTPServer):
         Raises:
             OSError: the port is taken.
         """
-        self.fresh = Fresh(make)
+        self.fresh = CachedContent(make)
         self.key = secrets.token_urlsafe(24)
         super().__init__((LOOPBACK, port), _Handler)
 
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         tag = f'"{content.version}"'
         if not what:
-            self._answer(200, "text/html", page(content, live=True))
+            self._answer(200, "text/html", render_page(content, live=True))
         elif self.headers.get("If-None-Match") == tag:
             self._answer(304, "application/json", "")
         else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.core_yaml import recorded
+from tuning.core_yaml import parse_recorded_spec
 from tuning.space import Space
 
 
@@ -20,7 +20,7 @@ class RecordedSpec:
     @classmethod
     def parse(cls, text: str) -> RecordedSpec:
         """From the YAML that the run has written."""
-        return cls(text, recorded(text))
+        return cls(text, parse_recorded_spec(text))
 
     @property
     def epochs(self) -> float:

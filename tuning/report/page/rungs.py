@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.epochs import ROUNDING
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome, TrialState
-from tuning.report.page.figure import Figure, Table, View, number, plot_of
+from tuning.report.page.figure import DataTable, Figure, View, format_number, plotly_json
 from tuning.report.page.recorded_spec import RecordedSpec
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def rung_figure(outcome: ExperimentOutcome, spec: RecordedSpec) -> Figure:
         about="At each rung a trial goes on only if its score is among the best that the rung has seen. Saved: the "
         "epochs that stopped trials did not train, at the pace of their own epochs; an estimate.",
         views=views,
-        table=Table(
+        table=DataTable(
             ("strategy", "rung (epoch)", "reached", "stopped here", "spent by these (device-s)", "saved (device-s)"),
             tuple((name, *rung) for name, rows in found.items() if _reached(rows) for rung in rows),
         ),
@@ -108,10 +108,10 @@ def _draw(rows: Sequence[Rung]) -> dict[str, Any]:
         )
     drawing.update_layout(barmode="stack")
     drawing.update_yaxes(title="trials", rangemode="tozero")
-    return plot_of(drawing, height=340)
+    return plotly_json(drawing, height=340)
 
 
 def _summary(name: str, rows: Sequence[Rung]) -> str:
     ladder = ", ".join(f"{r.stopped} of {r.reached} stopped at epoch {r.epoch:g}" for r in rows)
     saved = sum(rung.saved for rung in rows)
-    return f"{name}: {ladder}. About {number(round(saved, 1))} device-seconds saved."
+    return f"{name}: {ladder}. About {format_number(round(saved, 1))} device-seconds saved."

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from trainables.spec import Value
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome
-from tuning.report.page.figure import WINNER, Figure, Table, View, cell, plot_of, shown, wants_log
+from tuning.report.page.figure import WINNER, DataTable, Figure, View, format_value, plotly_json, table_cell, wants_log
 from tuning.report.page.lineage import MEMBER, NO_CLONES, populations
 
 
@@ -27,10 +27,10 @@ def schedule_figure(outcome: ExperimentOutcome) -> Figure:
         about="The hyperparameters that PBT moved, in force up to each epoch. The thick line is the winner's schedule: "
         "what the best weights were trained with.",
         views=tuple(View(name, _summary(name, info), _draw(info)) for name, (_, info) in found.items()),
-        table=Table(
+        table=DataTable(
             ("strategy", "seed", "hyperparameter", "member", "epoch", "value"),
             tuple(
-                (study.strategy, study.seed, name, member, epoch, cell(value))
+                (study.strategy, study.seed, name, member, epoch, table_cell(value))
                 for study, info in found.values()
                 for name, points in info.values.items()
                 for member, epoch, value in points
@@ -75,7 +75,7 @@ def _draw(info: ScheduleInfo) -> dict[str, Any]:
 
     names = list(info.values)
     if not names:
-        return plot_of(go.Figure(), height=120)
+        return plotly_json(go.Figure(), height=120)
     drawing = make_subplots(rows=len(names), cols=1, shared_xaxes=True, vertical_spacing=0.16 / len(names))
     for row, name in enumerate(names, start=1):
         points = _with_gaps(info.values[name])
@@ -102,7 +102,7 @@ def _draw(info: ScheduleInfo) -> dict[str, Any]:
         )
         drawing.update_yaxes(title={"text": name, "font": {"size": 11}}, type=_axis(info.values[name]), row=row, col=1)
     drawing.update_xaxes(title="epoch", row=len(names), col=1)
-    return plot_of(drawing, height=110 + 150 * len(names))
+    return plotly_json(drawing, height=110 + 150 * len(names))
 
 
 def _with_gaps(points: Sequence[tuple[int, float, Value]]) -> list[tuple[float | None, Value]]:
@@ -125,7 +125,7 @@ def _axis(points: Sequence[tuple[int, float, Value]]) -> str:
 
 def _summary(name: str, info: ScheduleInfo) -> str:
     def told(points: Sequence[tuple[float, Value]]) -> str:
-        values = [shown(value) for _, value in points]
+        values = [format_value(value) for _, value in points]
         return " then ".join(value for i, value in enumerate(values) if i == 0 or value != values[i - 1])
 
     schedules = "; ".join(f"{param} {told(points)}" for param, points in info.schedule.items() if points)

@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 from tuning.budget import Limit
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialOutcome
-from tuning.report.page.figure import ALL, STATE_COLOURS, Figure, Table, View, number, plain, plot_of
+from tuning.report.page.figure import (
+    ALL,
+    STATE_COLOURS,
+    DataTable,
+    Figure,
+    View,
+    format_number,
+    plotly_json,
+    plotly_text,
+)
 
 SLACK = 0.05  # seconds by which one report's span may overlap the next one's: clocks of two processes
 
@@ -47,7 +56,7 @@ def slot_figure(outcome: ExperimentOutcome, colours: Mapping[str, str]) -> Figur
     if len({study.strategy for study, _ in found.values()}) > 1:
         together = timeline(*(study for study, _ in found.values()))
         end = max(span.end for span in together.spans)
-        told = f"{ALL}: {len(found)} studies in {number(round(end, 1))} seconds; a colour for each strategy."
+        told = f"{ALL}: {len(found)} studies in {format_number(round(end, 1))} seconds; a colour for each strategy."
         views.insert(0, View(ALL, told, _draw(together, colours)))
     return Figure(
         id="slots",
@@ -55,7 +64,7 @@ def slot_figure(outcome: ExperimentOutcome, colours: Mapping[str, str]) -> Figur
         about="Each bar is a trial at work; what is empty was idle: starting, saving, waiting for the next proposal. "
         "Rows are filled from the top; they are not device numbers.",
         views=tuple(views),
-        table=Table(
+        table=DataTable(
             ("strategy", "seed", "row", "trial", "state", "start (s)", "end (s)"),
             tuple(
                 (study.strategy, study.seed, s.row, s.trial, s.state, round(s.start, 3), round(s.end, 3))
@@ -115,15 +124,15 @@ def _draw(line: Timeline, colours: Mapping[str, str] | None = None) -> dict[str,
             y=[span.row + 1 for span in own],
             base=[span.start for span in own],
             x=[span.end - span.start for span in own],
-            name=plain(kind),
+            name=plotly_text(kind),
             marker={"color": (colours or STATE_COLOURS)[kind], "line": {"width": 1, "color": "#ffffff"}},
-            customdata=[[plain(span.trial), span.start, span.end] for span in own],
+            customdata=[[plotly_text(span.trial), span.start, span.end] for span in own],
             hovertemplate="trial %{customdata[0]}: %{customdata[1]:.1f} to %{customdata[2]:.1f} s<extra></extra>",
         )
     drawing.update_layout(barmode="overlay", bargap=0.25, showlegend=True)
     drawing.update_xaxes(title="seconds", rangemode="tozero")
     drawing.update_yaxes(title="row", autorange="reversed", dtick=1 if line.rows <= 20 else None)
-    return plot_of(drawing, height=min(800, 150 + 28 * line.rows))
+    return plotly_json(drawing, height=min(800, 150 + 28 * line.rows))
 
 
 def utilisation(line: Timeline) -> float | None:
@@ -134,11 +143,11 @@ def utilisation(line: Timeline) -> float | None:
 def _summary(name: str, study: StudyOutcome, line: Timeline) -> str:
     share = utilisation(line)
     idle = max(0.0, line.held - line.busy)
-    told = "" if share is None else f" {share:.0%} busy, {number(round(idle, 1))} device-seconds idle."
+    told = "" if share is None else f" {share:.0%} busy, {format_number(round(idle, 1))} device-seconds idle."
     return f"{name}: {len({span.trial for span in line.spans})} trials on {study.slots} slots.{told}"
 
 
-def utilisation_table(studies: Sequence[StudyOutcome]) -> Table:
+def utilisation_table(studies: Sequence[StudyOutcome]) -> DataTable:
     """Held, busy and idle device-seconds of each study, and what it left of its budget, in the budget's unit."""
     rows = []
     for study in studies:
@@ -149,5 +158,5 @@ def utilisation_table(studies: Sequence[StudyOutcome]) -> Table:
         rows.append((study.strategy, study.seed, study.slots, line.held, line.busy, idle, share, *told))
     columns = ("strategy", "seed", "slots", "held (device-s)", "busy (device-s)", "idle (device-s)", "busy share")
     if not any(study.budget for study in studies):
-        return Table(columns, tuple(row[:-2] for row in rows))
-    return Table((*columns, "budget", "unspent"), tuple(rows))
+        return DataTable(columns, tuple(row[:-2] for row in rows))
+    return DataTable((*columns, "budget", "unspent"), tuple(rows))

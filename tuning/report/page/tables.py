@@ -7,9 +7,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from trainables.user_trainer.suggested import asked_for
-from tuning.comparison.digits import decimals_for
+from tuning.comparison.formatting import decimals_for
 from tuning.outcome import ExperimentOutcome, StudyOutcome
-from tuning.report.page.figure import Cell, Table, cell, number
+from tuning.report.page.figure import Cell, DataTable, format_number, table_cell
 from tuning.report.page.winners import TrialKey
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VARIES = "differs between studies: "
 
 
-def score_table(comparison: Comparison) -> Table:
+def score_table(comparison: Comparison) -> DataTable:
     """A row per strategy: how good its configurations are."""
     ranks = {rank.strategy: rank.mean for rank in comparison.ranks}
     return _told(
@@ -39,7 +39,7 @@ def score_table(comparison: Comparison) -> Table:
     )
 
 
-def cost_table(comparison: Comparison) -> Table:
+def cost_table(comparison: Comparison) -> DataTable:
     """A row per strategy: what it took, and what it cost to be as good as the target."""
     return _told(
         comparison,
@@ -47,7 +47,7 @@ def cost_table(comparison: Comparison) -> Table:
             "strategy": lambda row: row.strategy,
             "device-s, search": lambda row: row.device_seconds,
             "device-s, confirming": lambda row: row.confirming or None,
-            f"device-s to {number(comparison.target)}": lambda row: row.reach.median if row.reach else None,
+            f"device-s to {format_number(comparison.target)}": lambda row: row.reach.median if row.reach else None,
             _money(comparison): lambda row: row.money,
             "epochs": lambda row: row.epochs,
             "trials": lambda row: row.trials,
@@ -59,13 +59,13 @@ def cost_table(comparison: Comparison) -> Table:
     )
 
 
-def _told(comparison: Comparison, columns: Mapping[str, Callable[[StrategyRow], Cell]]) -> Table:
+def _told(comparison: Comparison, columns: Mapping[str, Callable[[StrategyRow], Cell]]) -> DataTable:
     """Without the columns that no strategy has a value for."""
     told = {name: value for name, value in columns.items() if any(value(row) is not None for row in comparison.rows)}
-    return Table(tuple(told), tuple(tuple(value(row) for value in told.values()) for row in comparison.rows))
+    return DataTable(tuple(told), tuple(tuple(value(row) for value in told.values()) for row in comparison.rows))
 
 
-def pair_table(comparison: Comparison) -> Table:
+def pair_table(comparison: Comparison) -> DataTable:
     """A row per pair of strategies: is there a difference, and how many seeds would show it."""
     columns: dict[str, Callable[[Pair], Cell]] = {
         "pair": lambda pair: f"{pair.first} against {pair.second}",
@@ -80,7 +80,9 @@ def pair_table(comparison: Comparison) -> Table:
     }
     if common_test(comparison) is None:
         columns["how tested"] = lambda pair: pair.test
-    return Table(tuple(columns), tuple(tuple(value(pair) for value in columns.values()) for pair in comparison.pairs))
+    return DataTable(
+        tuple(columns), tuple(tuple(value(pair) for value in columns.values()) for pair in comparison.pairs)
+    )
 
 
 def common_test(comparison: Comparison) -> str | None:
@@ -89,7 +91,7 @@ def common_test(comparison: Comparison) -> str | None:
     return tests.pop() if len(tests) == 1 else None
 
 
-def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> Table:
+def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> DataTable:
     """A row per trial of every study, a column per hyperparameter; the values are those in force at its best score."""
     metric = outcome.studies[0].metric
     found = [
@@ -110,16 +112,16 @@ def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> T
                 best.epoch if best else None,
                 trial.epochs_trained,
                 trial.device_seconds,
-                *(cell(values[name]) if name in values else None for name in names),
+                *(table_cell(values[name]) if name in values else None for name in names),
                 trial.error,
             )
         )
     keys = [TrialKey(study.strategy, study.seed, trial.name) for study, trial, _ in found]
     columns = ("strategy", "seed", "trial", "state", f"best {metric}", "at epoch", "epochs", "device-seconds")
-    return Table((*columns, *names, "error"), tuple(rows), keys.index(winner) if winner in keys else None)
+    return DataTable((*columns, *names, "error"), tuple(rows), keys.index(winner) if winner in keys else None)
 
 
-def provenance_table(studies: Iterable[StudyOutcome]) -> Table:
+def provenance_table(studies: Iterable[StudyOutcome]) -> DataTable:
     """What the studies were made with: versions, the data's fingerprint, the devices."""
     found: dict[str, list[str]] = {}
     for study in studies:
@@ -131,7 +133,7 @@ def provenance_table(studies: Iterable[StudyOutcome]) -> Table:
             values = found.setdefault(name, [])
             if str(value) not in values:
                 values.append(str(value))
-    return Table(
+    return DataTable(
         ("name", "value"),
         tuple((name, values[0] if len(values) == 1 else VARIES + ", ".join(values)) for name, values in found.items()),
     )

@@ -15,16 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from tuning.comparison.resampling import METRICS
-from tuning.comparison.scores import Scored, not_finite
+from tuning.comparison.scores import StudyScores, not_finite
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState
 
 DEFAULTS = "defaults"  # the kind of strategy that trains what one has without a search
 OF_CLASSES = frozenset({"accuracy", "f1", "macro_f1", "matthews_correlation"})
 
-Tests = Mapping[str, Sequence[Scored | None]]
+Tests = Mapping[str, Sequence[StudyScores | None]]
 
 
-class StandIn(NamedTuple):
+class ImputedScore(NamedTuple):
     """What counts as the test score of a failed search."""
 
     strategy: str  # whose search failed
@@ -33,17 +33,17 @@ class StandIn(NamedTuple):
     by: str  # whose score it is, in words
 
 
-class Filled(NamedTuple):
+class Imputation(NamedTuple):
     """Test scores with those that stand for failed searches."""
 
-    tests: dict[str, list[Scored | None]]
-    stand_ins: tuple[StandIn, ...]
+    tests: dict[str, list[StudyScores | None]]
+    stand_ins: tuple[ImputedScore, ...]
     lost: dict[
         str, frozenset[int]
     ]  # by strategy: seeds that were searched and have no score, nor one that stands for it
 
 
-def filled(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> Filled:
+def impute_failed(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> Imputation:
     """`tests` with a score for each failed search with whose seed another strategy has one.
 
     Args:
@@ -54,8 +54,8 @@ def filled(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> Fille
     defaults = _of_defaults(studies, tests)
     metric = next(iter(studies.values()))[0].metric
     constant = _constant(tests, metric)
-    full: dict[str, list[Scored | None]] = {name: list(found) for name, found in tests.items()}
-    stand_ins: list[StandIn] = []
+    full: dict[str, list[StudyScores | None]] = {name: list(found) for name, found in tests.items()}
+    stand_ins: list[ImputedScore] = []
     lost: dict[str, frozenset[int]] = {}
     for name, found in studies.items():
         unknown = set()
@@ -68,9 +68,9 @@ def filled(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> Fille
                 continue
             test = replace(by[0], seed=study.seed)
             full[name][place] = test
-            stand_ins.append(StandIn(name, study.seed, test.score, by[1]))
+            stand_ins.append(ImputedScore(name, study.seed, test.score, by[1]))
         lost[name] = frozenset(unknown)
-    return Filled(full, tuple(stand_ins), lost)
+    return Imputation(full, tuple(stand_ins), lost)
 
 
 def _failed(study: StudyOutcome) -> bool:
@@ -78,13 +78,13 @@ def _failed(study: StudyOutcome) -> bool:
     return study.state is StudyState.FINISHED and (study.best() is None or not_finite(study))
 
 
-def _of_defaults(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> dict[int, Scored]:
+def _of_defaults(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> dict[int, StudyScores]:
     """The scores of the strategy of kind `defaults`, by seed; {} without it."""
     name = next((name for name, found in studies.items() if found[0].kind == DEFAULTS), None)
     return {} if name is None else {test.seed: test for test in tests[name] if test is not None}
 
 
-def _constant(tests: Tests, metric: str) -> tuple[Scored, str] | None:
+def _constant(tests: Tests, metric: str) -> tuple[StudyScores, str] | None:
     """A model that says the same of each row; None: the test rows are not recorded, or not the same for all."""
     said = [rows for found in tests.values() for test in found if test is not None for rows in test.said]
     if not said or len({rows.labels for rows in said}) > 1 or metric not in OF_CLASSES | {"mse"}:
@@ -96,4 +96,4 @@ def _constant(tests: Tests, metric: str) -> tuple[Scored, str] | None:
     score = float(METRICS[metric](np.ones((1, len(labels))), labels, predictions)[0, 0])
     words = "that of the mean label" if metric == "mse" else "that of the most frequent class"
     rows = ScoredRows(said[0].labels, tuple(predictions[0].tolist()))
-    return Scored(0, (score,), len(labels), (rows,)), words
+    return StudyScores(0, (score,), len(labels), (rows,)), words

@@ -11,7 +11,7 @@ from tuning.outcome.study import StudyOutcome
 from tuning.outcome.trial import TrialState
 
 
-def study_line(study: StudyOutcome) -> str:
+def study_repr(study: StudyOutcome) -> str:
     """The study in one line."""
     return (
         f"<StudyOutcome {study.strategy}, seed {study.seed}: {study.state.value}, {_trials([study])}"
@@ -19,7 +19,7 @@ def study_line(study: StudyOutcome) -> str:
     )
 
 
-def outcome_line(outcome: ExperimentOutcome) -> str:
+def outcome_repr(outcome: ExperimentOutcome) -> str:
     """The experiment in one line."""
     studies = counted(len(outcome.studies), "study", "studies")
     return f"<ExperimentOutcome {outcome.name}: {studies}, {_trials(outcome.studies)}>"

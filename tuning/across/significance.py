@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tuning.across.shapes import Friedman
-from tuning.comparison.verdicts import ALPHA
+from tuning.across.types import Friedman
+from tuning.comparison.verdict_levels import ALPHA
 
 DRAWN = 9_999  # permutations up to which all are gone through; of more, so many are drawn
 
 
-def ranks_of(means: Sequence[float], mode: str) -> tuple[float, ...]:
+def rank_means(means: Sequence[float], mode: str) -> tuple[float, ...]:
     """1 is the best; ties share their mean."""
     from scipy.stats import rankdata
 
@@ -66,7 +66,7 @@ def wilcoxon_p(differences: np.ndarray) -> float:
     return min(1.0, float(wilcoxon(differences, zero_method="zsplit").pvalue))
 
 
-def least_p(tasks: int) -> float:
+def smallest_p(tasks: int) -> float:
     """The p of two strategies of which one is ahead in each of `tasks`: no test over tasks can have a smaller one."""
     return float(min(1.0, 2.0 ** (1 - tasks)))
 
@@ -74,6 +74,6 @@ def least_p(tasks: int) -> float:
 def tasks_needed(pairs: int) -> int:
     """The fewest tasks with which one of `pairs` can be shown to differ."""
     tasks = 1
-    while pairs * least_p(tasks) > ALPHA:
+    while pairs * smallest_p(tasks) > ALPHA:
         tasks += 1
     return tasks

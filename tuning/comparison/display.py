@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 
-from tuning.comparison.tables import tables_of
+from tuning.comparison.tables import comparison_tables
 from tuning.comparison.text import best_configuration, print_comparison
 from tuning.comparison.types import Comparison
-from tuning.outcome.shown import html_table, html_text
+from tuning.outcome.display import html_table, html_text
 
 SHOWN_IN_REPR = 160  # characters of a verdict
 
 
-def comparison_line(comparison: Comparison) -> str:
+def comparison_repr(comparison: Comparison) -> str:
     """The verdict in one line."""
     verdict = comparison.verdict
     told = verdict if len(verdict) <= SHOWN_IN_REPR else f"{verdict[:SHOWN_IN_REPR]}..."
@@ -31,7 +31,9 @@ def comparison_html(comparison: Comparison) -> str:
     better = "higher" if comparison.mode == "max" else "lower"
     parts = [f"<p><b>{html_text(comparison.experiment)}</b>: {html_text(comparison.metric)}, {better} is better</p>"]
     parts.append(f"<p><b>{html_text(comparison.advice)}</b></p>")
-    parts += [html_table(table.columns, [line.cells for line in table.lines]) for table in tables_of(comparison)]
+    parts += [
+        html_table(table.columns, [line.cells for line in table.lines]) for table in comparison_tables(comparison)
+    ]
     parts.append(f"<p><b>{html_text(comparison.verdict)}</b></p>")
     if comparison.caveats:
         parts.append(f"<ul>{''.join(f'<li>{html_text(caveat)}</li>' for caveat in comparison.caveats)}</ul>")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from trainables.machine import clock
 from trainables.spec import Value
 from trainables.tasks.summary import DataSummary
-from tuning.budget import Held
+from tuning.budget import ResourceUsage
 from tuning.outcome import Confirmation, FinalModel, NodeLoss, TestScore
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.spec.store_url import StoreError
-from tuning.store.database import told
-from tuning.store.finish_records import (
+from tuning.store.database import database_errors
+from tuning.store.selection_records import (
     confirmation_key,
     decode_finals,
     encode_confirmation,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 
-class StudyFacts:
+class StudyRecord:
     """Of one study, read and written. Each method's change is on disk when it returns."""
 
     def __init__(self, storage: RDBStorage, study_id: int, name: str) -> None:
@@ -38,7 +38,7 @@ class StudyFacts:
         with self._told("read what is recorded"):
             attributes = study_attributes(storage, study_id)
         self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
-        self._last_sign, self._ended = recorded_time(attributes)
+        self._last_sign, self._ended = last_sign_of_life(attributes)
         self._stopped_for_failures = bool(attributes.get("stopped_for_failures", False))
         self._names = str(attributes.get("names", ""))  # where the trials' ids come from
         self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
@@ -84,7 +84,7 @@ class StudyFacts:
         """Record the summary of the study's data, as they were before its trials."""
         self._set("data", summary.model_dump(mode="json"))
 
-    def set_test_rows(self, rows: Mapping[str, Any], memory: EarlierLooks) -> None:
+    def set_test_rows(self, rows: Mapping[str, Any], memory: EarlierEvaluations) -> None:
         """Record which rows the test split has, as `TestRows.to_json` writes them, and what earlier experiments have to
         do with the study's rows."""
         self._set_all({"test_rows": rows, "test_memory": asdict(memory)})
@@ -121,7 +121,7 @@ class StudyFacts:
         """The last sign of the run before, in seconds since 1970 (UTC), where that run never said that it had ended."""
         return None if self._ended else self._last_sign
 
-    def hold(self, held: Held, *, ended: bool = False) -> None:
+    def hold(self, held: ResourceUsage, *, ended: bool = False) -> None:
         """Record what the study has held up to now, in all its runs.
 
         Args:
@@ -149,10 +149,10 @@ class StudyFacts:
             set_study_attributes(self._storage, self._study_id, values)
 
     def _told(self, action: str) -> AbstractContextManager[None]:
-        return told(self._storage.url, f"{action} in {self.name}")
+        return database_errors(self._storage.url, f"{action} in {self.name}")
 
 
-def recorded_time(attributes: Mapping[str, Any]) -> tuple[float | None, bool]:
+def last_sign_of_life(attributes: Mapping[str, Any]) -> tuple[float | None, bool]:
     """The last sign of the study's newest run, in seconds since 1970 (UTC), and whether the run then said that it had
     ended. None where nothing is recorded of it, by an older version for one."""
     time, ended = attributes.get("last_sign", (None, True))

@@ -17,16 +17,18 @@ import numpy as np
 FIRST = 0.8  # of the error rate: for the contrasts against the baseline, while both kinds of pairs are open
 MOST = 8  # strategies whose partitions are gone through (4,140); of more, weighted Holm takes its place
 
-Two = tuple[Hashable, Hashable]
+StrategyPair = tuple[Hashable, Hashable]
 
 
-def shares(pairs: Sequence[Two], baseline: Hashable | None) -> list[float]:
+def error_shares(pairs: Sequence[StrategyPair], baseline: Hashable | None) -> list[float]:
     """What each of `pairs` has of the error rate at the first step; they add up to 1."""
     first = np.array([[baseline in pair for pair in pairs]])
     return [float(share) for share in _shares(first, np.ones_like(first))[0]]
 
 
-def corrected(pairs: Sequence[Two], found: Sequence[float | None], baseline: Hashable | None) -> list[float | None]:
+def correct_p_values(
+    pairs: Sequence[StrategyPair], found: Sequence[float | None], baseline: Hashable | None
+) -> list[float | None]:
     """The p of each pair, corrected for all; None stays None and does not count.
 
     Args:
@@ -40,7 +42,7 @@ def corrected(pairs: Sequence[Two], found: Sequence[float | None], baseline: Has
     p = np.array([found[place] for place in tested], dtype=float)
     first = np.array([baseline in pairs[place] for place in tested])
     if len(names) > MOST:
-        adjusted = _weighted_holm(p, np.array(shares([pairs[place] for place in tested], baseline)))
+        adjusted = _weighted_holm(p, np.array(error_shares([pairs[place] for place in tested], baseline)))
     else:
         number = {name: index for index, name in enumerate(names)}
         columns = [_column(len(names), *(number[name] for name in pairs[place])) for place in tested]

@@ -16,7 +16,7 @@ from tuning.outcome import StudyState
 from tuning.run_folder.folder import LOCK_FILE
 
 
-class Standing(StrEnum):
+class Status(StrEnum):
     """What people are told of a study or an experiment."""
 
     RUNNING = "running"  # a driver holds the experiment's lock
@@ -26,7 +26,7 @@ class Standing(StrEnum):
     UNFINISHED = "unfinished"  # running or interrupted: its run folder is not here, so nobody can tell
 
 
-class Recorded(Protocol):
+class RecordedStudy(Protocol):
     """A study as it is recorded, whole or in a few figures."""
 
     @property
@@ -38,7 +38,7 @@ class Recorded(Protocol):
         """True if it has trials, and every one of them has failed."""
 
 
-def driven(folder: Path) -> bool:
+def has_driver(folder: Path) -> bool:
     """True if a driver of this machine, or one that shares its lock, runs the experiment of that run folder now.
 
     Nothing is waited for, and nothing written. The lock is tried only where a driver has left its name: one that has
@@ -56,7 +56,7 @@ def driven(folder: Path) -> bool:
     return False
 
 
-def driver_of(folder: Path, storage: str) -> bool | None:
+def find_driver(folder: Path, storage: str) -> bool | None:
     """True if a driver runs the experiment of that run folder now; None where nobody can tell.
 
     Nobody can of a run in a bucket that no driver of this machine runs: another machine's may.
@@ -64,10 +64,10 @@ def driver_of(folder: Path, storage: str) -> bool | None:
     Args:
         storage: where the run folders are.
     """
-    return driven(folder) or (None if is_uri(storage) else False)
+    return has_driver(folder) or (None if is_uri(storage) else False)
 
 
-def standing_of_study(study: Recorded, driver: bool | None) -> Standing:
+def study_status(study: RecordedStudy, driver: bool | None) -> Status:
     """Tells where a study stands.
 
     Args:
@@ -75,27 +75,27 @@ def standing_of_study(study: Recorded, driver: bool | None) -> Standing:
     """
     ended = study.state is StudyState.FINISHED
     if study.all_failed and (ended or not driver):
-        return Standing.FAILED
-    return Standing.FINISHED if ended else _unfinished(driver)
+        return Status.FAILED
+    return Status.FINISHED if ended else _unfinished(driver)
 
 
-def standing_of_experiment(studies: Iterable[Recorded], planned: int, driver: bool | None) -> Standing:
+def experiment_status(studies: Iterable[RecordedStudy], planned: int, driver: bool | None) -> Status:
     """Tells where an experiment stands.
 
     Args:
         studies: those that are recorded.
         planned: how many its spec asks for.
-        driver: as for `standing_of_study`.
+        driver: as for `study_status`.
     """
-    found = [standing_of_study(study, driver) for study in studies]
+    found = [study_status(study, driver) for study in studies]
     if driver:
-        return Standing.RUNNING
-    if Standing.FAILED in found:
-        return Standing.FAILED
-    return Standing.FINISHED if found.count(Standing.FINISHED) >= max(planned, 1) else _unfinished(driver)
+        return Status.RUNNING
+    if Status.FAILED in found:
+        return Status.FAILED
+    return Status.FINISHED if found.count(Status.FINISHED) >= max(planned, 1) else _unfinished(driver)
 
 
-def _unfinished(driver: bool | None) -> Standing:
+def _unfinished(driver: bool | None) -> Status:
     if driver is None:
-        return Standing.UNFINISHED
-    return Standing.RUNNING if driver else Standing.INTERRUPTED
+        return Status.UNFINISHED
+    return Status.RUNNING if driver else Status.INTERRUPTED

@@ -11,7 +11,7 @@ SHOWN = 4  # experiments by name
 
 
 @dataclass(frozen=True)
-class EarlierLooks:
+class EarlierEvaluations:
     """As it was when the experiment first looked at its test rows; counts are estimates where a split is large."""
 
     rows: int  # test rows

@@ -21,12 +21,12 @@ ALPHA = 0.05  # familywise, over all verdicts that are planned
 UNPLANNED = 0.01  # over all others
 
 
-def share_of(number: int, planned: int) -> float:
+def level_share(number: int, planned: int) -> float:
     """What the verdict of that number (1, 2, ...) has of `ALPHA`."""
     return 1 / planned if number <= planned else UNPLANNED / ALPHA / 2 ** (number - planned)
 
 
-def verdict_of_studies(studies: Sequence[StudyOutcome]) -> tuple[int, int]:
+def verdict_number(studies: Sequence[StudyOutcome]) -> tuple[int, int]:
     """The number of the verdict that `studies` come to, and how many are planned."""
     return _largest(studies, VERDICT), _largest(studies, VERDICTS)
 
@@ -37,9 +37,9 @@ def _largest(studies: Sequence[StudyOutcome], attribute: str) -> int:
     return max((value for value in found if isinstance(value, int)), default=1)
 
 
-def verdicts_told(number: int, planned: int) -> list[str]:
+def verdict_caveats(number: int, planned: int) -> list[str]:
     """The caveat about a verdict that is not the only one; empty for one alone."""
-    level = f"{ALPHA * share_of(number, planned):.2g}"
+    level = f"{ALPHA * level_share(number, planned):.2g}"
     if number > planned:
         return [
             f"Verdict {number}, where {planned} {'was' if planned == 1 else 'were'} planned: seeds or strategies were "

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainables.wording import counted
-from tuning.across.shapes import Across, AcrossPair, AcrossRow
-from tuning.across.tasks import Task
-from tuning.comparison.verdict import names
-from tuning.comparison.verdicts import ALPHA
+from tuning.across.tasks import TaskScores
+from tuning.across.types import Across, AcrossPair, AcrossRow
+from tuning.comparison.formatting import join_names
+from tuning.comparison.verdict_levels import ALPHA
 
 SCALE = (
     "Normalised scores: in each task 0 is the worst mean of the strategies compared here and 1 the best; single "
@@ -17,7 +17,7 @@ SCALE = (
 SCOPE = "That is about tasks like these, with their models, spaces and budgets."
 
 
-def verdict_of(across: Across) -> str:
+def across_verdict(across: Across) -> str:
     """A few sentences. A difference is claimed over tasks alone, where the corrected p is at most 5 %."""
     first = [_best_ranks(across)]
     if across.withheld is not None:
@@ -36,7 +36,7 @@ def _best_ranks(across: Across) -> str:
     leaders = [row.strategy for row in across.rows if row.rank == best]
     over = f"Over {counted(len(across.tasks), 'task')}"
     if len(leaders) > 1:
-        return f"{over} {names(leaders)} share the best mean rank, {best:.2f} of {len(across.rows)}."
+        return f"{over} {join_names(leaders)} share the best mean rank, {best:.2f} of {len(across.rows)}."
     return f"{over} {leaders[0]} has the best mean rank, {best:.2f} of {len(across.rows)}."
 
 
@@ -76,7 +76,7 @@ def _none_shown(across: Across) -> str:
     )
 
 
-def caveats_of(across: Across, tasks: Sequence[Task]) -> tuple[str, ...]:
+def across_caveats(across: Across, tasks: Sequence[TaskScores]) -> tuple[str, ...]:
     """Everything that a reader has to know to not be misled by it."""
     return (
         *_left_out(across),
@@ -96,17 +96,17 @@ def _left_out(across: Across) -> list[str]:
     return [f"Left out, as it cannot be compared over all: {'; '.join(across.left_out)}."]
 
 
-def _unfinished(tasks: Sequence[Task]) -> list[str]:
+def _unfinished(tasks: Sequence[TaskScores]) -> list[str]:
     found = [f"{one} of {task.experiment}" for task in tasks for one in task.unfinished]
-    return [f"Not finished: {names(found)}."] if found else []
+    return [f"Not finished: {join_names(found)}."] if found else []
 
 
-def _stand_ins(tasks: Sequence[Task]) -> list[str]:
+def _stand_ins(tasks: Sequence[TaskScores]) -> list[str]:
     found = [f"{one} of {task.experiment}" for task in tasks for one in task.stand_ins]
     if not found:
         return []
     return [
-        f"Failed searches, which count with the score of the defaults or of the most frequent class: {names(found)}."
+        f"Failed searches, counted with the score of the defaults or of the most frequent class: {join_names(found)}."
     ]
 
 
@@ -115,7 +115,7 @@ def _seeds(across: Across) -> list[str]:
     single = [name for name, count in counts.items() if count == 1]
     found = []
     if single:
-        found.append(f"One seed only in {names(single)}: a task's ranks may be luck, and no interval can be told.")
+        found.append(f"One seed only in {join_names(single)}: a task's ranks may be luck, and no interval can be told.")
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         found.append(
@@ -135,7 +135,7 @@ def _metrics(across: Across) -> list[str]:
 def _scales(across: Across) -> list[str]:
     found = []
     if alike := [task.experiment for task in across.tasks if task.normalised is None]:
-        found.append(f"All strategies have the same mean in {names(alike)}: no normalised scores there.")
+        found.append(f"All strategies have the same mean in {join_names(alike)}: no normalised scores there.")
     if len(across.strategies) == 2:
         found.append("Of two strategies one has 1 and the other 0 in each task: normalised scores say little more.")
     return found

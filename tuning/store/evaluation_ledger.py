@@ -29,7 +29,7 @@ import numpy as np
 
 from trainables.data.row_hashes import KIND, Hashes
 from trainables.machine.disk import make_parents, sync
-from tuning.outcome.earlier_looks import EarlierLooks
+from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.spec.store_url import StoreError
 
 MOST = 20_000  # hashes that are kept of a set of rows; of a larger one the smallest, which are a random sample of it
@@ -85,7 +85,7 @@ class TestRows:
         return hashlib.blake2b(self.hashes.astype(KIND).tobytes(), digest_size=16).hexdigest()
 
 
-class Look(NamedTuple):
+class LedgerEntry(NamedTuple):
     """One model's look at its test rows."""
 
     id: str  # the same whenever it is told again
@@ -93,20 +93,20 @@ class Look(NamedTuple):
     rows: str  # digest of the set
 
 
-class Records(NamedTuple):
+class LedgerContent(NamedTuple):
     """All that a ledger holds."""
 
-    looks: dict[str, Look]  # by id
+    looks: dict[str, LedgerEntry]  # by id
     sets: dict[str, TestRows]  # by digest
 
 
-class LooksLedger:
+class EvaluationLedger:
     """This account's ledger of the experiments whose run folders lie in `storage`."""
 
     def __init__(self, storage: Path) -> None:
         self.file = storage / f".test-looks-{os.getuid()}.jsonl"
 
-    def read(self) -> Records:
+    def read(self) -> LedgerContent:
         """What is recorded; nothing where no look was.
 
         Raises:
@@ -116,7 +116,7 @@ class LooksLedger:
             with self._usable("read"), os.fdopen(self._open(os.O_RDONLY), "rb") as file:
                 return _records(file.read())
         except FileNotFoundError:
-            return Records({}, {})
+            return LedgerContent({}, {})
 
     def record(self, experiment: str, rows: TestRows, ids: Sequence[str]) -> None:
         """Write that models look at `rows`; on disk when this returns. One that is recorded already is not again.
@@ -149,7 +149,7 @@ class LooksLedger:
             if new:
                 sync(self.file.parent)
 
-    def memory(self, test: TestRows, trained: TestRows | None = None, own: Iterable[str] = ()) -> EarlierLooks:
+    def memory(self, test: TestRows, trained: TestRows | None = None, own: Iterable[str] = ()) -> EarlierEvaluations:
         """What earlier experiments have to do with an experiment's test rows, and with those that it trains on.
 
         Args:
@@ -164,7 +164,7 @@ class LooksLedger:
         trained = trained or TestRows(0, test.hashes[:0])
         met = {digest for digest in {look.rows for look in others} if test.shared_with([sets[digest]])}
         fed = {digest for digest in {look.rows for look in others} if trained.shared_with([sets[digest]])}
-        return EarlierLooks(
+        return EarlierEvaluations(
             rows=test.count,
             models=sum(look.rows in met for look in others),
             seen=test.shared_with(sets[digest] for digest in met),
@@ -201,19 +201,19 @@ class LooksLedger:
             raise StoreError(f"{self.file}: cannot be {action}: {error.strerror}. {step}") from error
 
 
-def _experiments(looks: Iterable[Look], sets: set[str]) -> tuple[str, ...]:
+def _experiments(looks: Iterable[LedgerEntry], sets: set[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(look.experiment for look in looks if look.rows in sets))
 
 
-def _records(content: bytes) -> Records:
-    found = Records({}, {})
+def _records(content: bytes) -> LedgerContent:
+    found = LedgerContent({}, {})
     for line in content.split(b"\n"):
         try:
             plain = json.loads(line)
         except ValueError:  # the empty end; or a writer was killed in it, before it had looked
             continue
         if "id" in plain:
-            look = Look(plain["id"], plain["experiment"], plain["rows"])
+            look = LedgerEntry(plain["id"], plain["experiment"], plain["rows"])
             found.looks.setdefault(look.id, look)
         else:
             found.sets[plain["rows"]] = TestRows.from_json(plain)

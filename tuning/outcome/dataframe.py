@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trainables.errors import InputError, nearest
 from tuning.given import short
 from tuning.outcome.experiment import ExperimentOutcome
-from tuning.outcome.tables import tables_of
+from tuning.outcome.tables import outcome_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ def outcome_frame(outcome: ExperimentOutcome, table: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    tables = tables_of(outcome)
+    tables = outcome_tables(outcome)
     if not isinstance(table, str) or table not in tables:
         raise InputError("table", short(table), "no such table", nearest(str(table), tables))
     return pd.DataFrame.from_records(tables[table])

@@ -20,7 +20,7 @@ WIDTH = 118  # characters of a line
 MOST_ROWS = 2000  # of each split that `validate` tokenises: a second's work
 
 
-def summary_here(spec: ExperimentSpec) -> DataSummary | None:
+def local_summary(spec: ExperimentSpec) -> DataSummary | None:
     """Returns what can be told of the data on this machine without a network.
 
     The rows where they are local, their tokens where the model's folder is; None where the rows are not, or the
@@ -36,10 +36,10 @@ def summary_here(spec: ExperimentSpec) -> DataSummary | None:
 
     if not Path(resolve_model(spec.model)).is_dir():
         return find_task(spec.task).load(spec.data).summary
-    return summarise(spec, shortest(spec) or DEFAULT_MAX_LENGTH, most=MOST_ROWS)
+    return summarise(spec, smallest_max_length(spec) or DEFAULT_MAX_LENGTH, most=MOST_ROWS)
 
 
-def shortest(spec: ExperimentSpec) -> int | None:
+def smallest_max_length(spec: ExperimentSpec) -> int | None:
     """The least number of tokens per row that any trial may cut to; None: the default."""
     fixed = spec.fixed.get("data.max_length", spec.data.max_length)
     spaces = (spec.space_of(strategy).root.get("data.max_length") for strategy in spec.strategies)

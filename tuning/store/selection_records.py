@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tuning.outcome import Confirmation, FinalModel, ScoredRows, Stretch, TestScore
-from tuning.store.study_log import plain_params
+from tuning.store.trial_events import json_params
 
 CONFIRMATION = "confirmation:"
 
@@ -29,7 +29,7 @@ def confirmation_key(confirmation: Confirmation) -> str:
 def encode_confirmation(confirmation: Confirmation) -> dict[str, Any]:
     """As JSON."""
     plain = _shallow(confirmation)
-    schedule = [(start, end, plain_params(params)) for start, end, params in confirmation.schedule]
+    schedule = [(start, end, json_params(params)) for start, end, params in confirmation.schedule]
     scores = {name: _told(plain[name]) for name in ("validation", "test")}
     return {**plain, **scores, "schedule": schedule, "rows": _packed(confirmation.rows)}
 
@@ -52,7 +52,7 @@ def _confirmation(stored: Mapping[str, Any]) -> Confirmation:
 
 def encode_test(score: TestScore) -> dict[str, Any]:
     """As JSON."""
-    plain = _shallow(score) | {"params": plain_params(score.params), "metrics": _told(score.metrics)}
+    plain = _shallow(score) | {"params": json_params(score.params), "metrics": _told(score.metrics)}
     return {**plain, "scored": _packed(score.scored)}
 
 

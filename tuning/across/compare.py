@@ -9,22 +9,22 @@ from itertools import combinations
 import numpy as np
 
 from tuning.across.aggregates import (
-    bounds,
-    improvement,
-    interval_of,
-    middle,
-    normalised,
-    profile,
-    resampled,
-    thresholds_of,
+    bootstrap_seeds,
+    interquartile_means,
+    normalise,
+    percentile_bounds,
+    percentile_interval,
+    performance_profile,
+    probability_of_improvement,
+    profile_thresholds,
 )
-from tuning.across.shapes import Across, AcrossPair, AcrossRow, Friedman, TaskRow
-from tuning.across.tasks import Gathered, Task, gather, one_data
-from tuning.across.tested import friedman, least_p, ranks_of, signed_ranks, tasks_needed, wilcoxon_p
-from tuning.across.words import SCALE, caveats_of, verdict_of
-from tuning.comparison.multiple import holm
-from tuning.comparison.verdict import names
-from tuning.comparison.verdicts import ALPHA
+from tuning.across.significance import friedman, rank_means, signed_ranks, smallest_p, tasks_needed, wilcoxon_p
+from tuning.across.tasks import TaskScores, TaskSet, collect_tasks, same_data_pairs
+from tuning.across.types import Across, AcrossPair, AcrossRow, Friedman, TaskRow
+from tuning.across.verdict import SCALE, across_caveats, across_verdict
+from tuning.comparison.formatting import join_names
+from tuning.comparison.multiple_comparisons import holm
+from tuning.comparison.verdict_levels import ALPHA
 from tuning.outcome import ExperimentOutcome
 
 NORMALISED = "normalised scores"
@@ -40,7 +40,7 @@ def compare_across(outcomes: Sequence[ExperimentOutcome]) -> Across:
         InputError: fewer than two experiments, one given twice, one without a study, fewer than two strategies in
             common, or fewer than two experiments in which all of these have a test score.
     """
-    found = gather(outcomes)
+    found = collect_tasks(outcomes)
     tasks = tuple(map(_task_row, found.tasks))
     pairs, differences = _pairs(found, tasks)
     withheld = _withheld(found.tasks)
@@ -52,7 +52,7 @@ def compare_across(outcomes: Sequence[ExperimentOutcome]) -> Across:
         rows=rows,
         pairs=tuple(replace(pair, shown=pair.shown and withheld is None) for pair in pairs),
         friedman=_friedman(ranks),
-        least_p=least_p(len(tasks)),
+        least_p=smallest_p(len(tasks)),
         tasks_needed=tasks_needed(len(pairs)),
         differences=differences,
         thresholds=_thresholds(found.tasks),
@@ -62,11 +62,11 @@ def compare_across(outcomes: Sequence[ExperimentOutcome]) -> Across:
         verdict="",
         caveats=(),
     )
-    return replace(across, verdict=verdict_of(across), caveats=caveats_of(across, found.tasks))
+    return replace(across, verdict=across_verdict(across), caveats=across_caveats(across, found.tasks))
 
 
-def _task_row(task: Task) -> TaskRow:
-    scaled = normalised(np.array(task.means), task.means, task.mode)
+def _task_row(task: TaskScores) -> TaskRow:
+    scaled = normalise(np.array(task.means), task.means, task.mode)
     return TaskRow(
         experiment=task.experiment,
         metric=task.metric,
@@ -74,41 +74,41 @@ def _task_row(task: Task) -> TaskRow:
         seeds=task.seeds,
         scores=tuple(map(tuple, task.scores.tolist())),
         means=task.means,
-        ranks=ranks_of(task.means, task.mode),
+        ranks=rank_means(task.means, task.mode),
         normalised=None if scaled is None else tuple(scaled.tolist()),
         device_seconds=task.device_seconds,
     )
 
 
-def _scaled(tasks: Sequence[Task]) -> list[np.ndarray]:
+def _scaled(tasks: Sequence[TaskScores]) -> list[np.ndarray]:
     """The normalised scores of all searches, task by task; a task that tells no strategies apart is left out."""
-    found = (normalised(task.scores, task.means, task.mode) for task in tasks)
+    found = (normalise(task.scores, task.means, task.mode) for task in tasks)
     return [scores for scores in found if scores is not None]
 
 
-def _thresholds(tasks: Sequence[Task]) -> tuple[float, ...]:
+def _thresholds(tasks: Sequence[TaskScores]) -> tuple[float, ...]:
     scaled = _scaled(tasks)
-    return tuple(thresholds_of(scaled).tolist()) if scaled else ()
+    return tuple(profile_thresholds(scaled).tolist()) if scaled else ()
 
 
-def _rows(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[AcrossRow, ...]:
+def _rows(found: TaskSet, tasks: Sequence[TaskRow]) -> tuple[AcrossRow, ...]:
     scaled, thresholds = _scaled(found.tasks), np.array(_thresholds(found.tasks))
-    drawn = resampled(scaled)
+    drawn = bootstrap_seeds(scaled)
     seeds = sum(scores.shape[-1] for scores in scaled)
-    middles = middle(scaled) if scaled else None
-    drawn_middles = None if drawn is None else middle(drawn)
+    middles = interquartile_means(scaled) if scaled else None
+    drawn_middles = None if drawn is None else interquartile_means(drawn)
     rows = []
     for place, name in enumerate(found.strategies):
         low, high = (np.array([]), np.array([]))
         if drawn is not None:
-            low, high = bounds(profile(drawn, place, thresholds))
+            low, high = percentile_bounds(performance_profile(drawn, place, thresholds))
         row = AcrossRow(
             strategy=name,
             rank=float(np.mean([task.ranks[place] for task in tasks])),
             best_in=sum(task.ranks[place] == min(task.ranks) for task in tasks),
             middle=None if middles is None else round(float(middles[place]), DIGITS) + 0.0,  # and no -0
-            interval=None if drawn_middles is None else interval_of(drawn_middles[place], seeds),
-            profile=tuple(profile(scaled, place, thresholds).tolist()) if scaled else (),
+            interval=None if drawn_middles is None else percentile_interval(drawn_middles[place], seeds),
+            profile=tuple(performance_profile(scaled, place, thresholds).tolist()) if scaled else (),
             profile_low=tuple(low.tolist()),
             profile_high=tuple(high.tolist()),
             device_seconds=sum(task.device_seconds[place] for task in tasks),
@@ -117,13 +117,13 @@ def _rows(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[AcrossRow, ...]:
     return tuple(sorted(rows, key=lambda row: row.rank))
 
 
-def _pairs(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair, ...], str]:
+def _pairs(found: TaskSet, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair, ...], str]:
     """Every two strategies, and what their differences are of."""
     metrics = {(task.metric, task.mode) for task in tasks}
     of = tasks[0].metric if len(metrics) == 1 else NORMALISED
     levels = np.array([_levels(task, of) for task in tasks])  # (tasks, strategies), more is better
     ahead = [task.ahead for task in found.tasks]
-    drawn, seeds = resampled(ahead), sum(len(task.seeds) for task in tasks)
+    drawn, seeds = bootstrap_seeds(ahead), sum(len(task.seeds) for task in tasks)
     pairs = []
     for pair in combinations(range(len(found.strategies)), 2):
         one, other = pair if signed_ranks(_differences(levels, *pair)) >= 0 else pair[::-1]
@@ -134,8 +134,10 @@ def _pairs(found: Gathered, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair,
                 second=found.strategies[other],
                 wins=int((differences > 0).sum()),
                 losses=int((differences < 0).sum()),
-                better=float(improvement(ahead, one, other)),
-                interval=None if drawn is None else interval_of(improvement(drawn, one, other), seeds),
+                better=float(probability_of_improvement(ahead, one, other)),
+                interval=None
+                if drawn is None
+                else percentile_interval(probability_of_improvement(drawn, one, other), seeds),
                 p=wilcoxon_p(differences),
                 corrected=1.0,
                 shown=False,
@@ -162,12 +164,13 @@ def _friedman(ranks: np.ndarray) -> Friedman | None:
     return friedman(ranks) if ranks.shape[1] > 2 else None
 
 
-def _withheld(tasks: Sequence[Task]) -> str | None:
-    if same := one_data(tasks):
-        told = names([f"{one} and {other}" for one, other in same])
+def _withheld(tasks: Sequence[TaskScores]) -> str | None:
+    if same := same_data_pairs(tasks):
+        told = join_names([f"{one} and {other}" for one, other in same])
         return f"{told} have the same data or scores, so they are no two tasks"
     if lost := [f"{one} of {task.experiment}" for task in tasks for one in task.lost]:
         return (
-            f"nothing stands for the lost {names(lost)}, and the seeds that are left were chosen by who survived them"
+            f"there is no test score of {join_names(lost)}, nor one to count in its place, so the seeds that are left "
+            "were selected by success"
         )
     return None

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tuning.comparison.repeats import stretches_of
-from tuning.comparison.scores import Scored, interval_of
-from tuning.comparison.types import Chosen, Confirmed, StudyRow
+from tuning.comparison.scores import StudyScores, study_interval
+from tuning.comparison.types import ChosenConfiguration, ConfirmedConfiguration, StudyRow
 from tuning.outcome import Confirmation, StudyOutcome, StudyState
 from tuning.outcome.attributes import HP_SPACE
 
 
-def study_row(study: StudyOutcome, scored: Scored | None, origin: str | None) -> StudyRow:
+def study_row(study: StudyOutcome, scored: StudyScores | None, origin: str | None) -> StudyRow:
     """Its row; `scored` is what stands in it about the test split, `origin` of the chosen configuration."""
     return StudyRow(
         seed=study.seed,
@@ -21,7 +21,7 @@ def study_row(study: StudyOutcome, scored: Scored | None, origin: str | None) ->
         chosen=_chosen(study),
         confirmed=_confirmed(study),
         test=None if scored is None else scored.score,
-        interval=None if scored is None else interval_of(scored, study.metric),
+        interval=None if scored is None else study_interval(scored, study.metric),
         device_seconds=study.device_seconds,
         epochs=study.epochs_trained,
         reports=sum(len(trial.reports) for trial in study.trials),
@@ -30,13 +30,13 @@ def study_row(study: StudyOutcome, scored: Scored | None, origin: str | None) ->
     )
 
 
-def _confirmed(study: StudyOutcome) -> Confirmed | None:
+def _confirmed(study: StudyOutcome) -> ConfirmedConfiguration | None:
     trainings, best = study.confirmed(), study.best()
     if not trainings or best is None:
         return None
     first, validation = trainings[0], _validation(trainings, study.metric)
     sign = 1 if study.mode == "max" else -1
-    return Confirmed(
+    return ConfirmedConfiguration(
         configuration=_configuration(study, first),
         rank=first.rank,
         seeds=tuple(one.seed for one in trainings),
@@ -48,10 +48,10 @@ def _confirmed(study: StudyOutcome) -> Confirmed | None:
     )
 
 
-def _configuration(study: StudyOutcome, confirmation: Confirmation) -> Chosen:
+def _configuration(study: StudyOutcome, confirmation: Confirmation) -> ChosenConfiguration:
     """What was trained again."""
     of = (trial.proposed(confirmation.epoch) for trial in study.trials if trial.id == confirmation.trial)
-    return Chosen(
+    return ChosenConfiguration(
         trial=confirmation.trial,
         number=study.number_of(confirmation.trial),
         epoch=confirmation.epoch,
@@ -63,13 +63,13 @@ def _configuration(study: StudyOutcome, confirmation: Confirmation) -> Chosen:
     )
 
 
-def _chosen(study: StudyOutcome) -> Chosen | None:
+def _chosen(study: StudyOutcome) -> ChosenConfiguration | None:
     best = study.best()
     if best is None:
         return None
     trial, report = best
     schedule = stretches_of(study.history(trial, report))
-    return Chosen(
+    return ChosenConfiguration(
         trial=trial.id,
         number=trial.number,
         epoch=report.epoch,
