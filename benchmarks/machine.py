@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tuning.run_folder.provenance import versions
+from tuning.run_folder.provenance import library_versions
 
 
 def machine() -> dict[str, Any]:
@@ -20,7 +20,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "device": _device(),
         "load_before": round(os.getloadavg()[0], 2),
-        "versions": versions(),
+        "versions": library_versions(),
     }
 
 

@@ -19,13 +19,13 @@ NO_METRICS = {
 }
 
 
-def litter_in(folder: str) -> dict[str, str]:
+def compile_cache_settings(folder: str) -> dict[str, str]:
     """Returns the variable that puts torch's folder of compiled code below `folder`; TMPDIR alone is read too early."""
     return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/torchinductor"}
 
 
 @contextlib.contextmanager
-def environment(settings: Mapping[str, str], always: Mapping[str, str] | None = None) -> Iterator[None]:
+def temporary_environment(settings: Mapping[str, str], always: Mapping[str, str] | None = None) -> Iterator[None]:
     """`settings` in the environment, except where the user has set a variable; `always` in any case. As before at the
     end.
     """

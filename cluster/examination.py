@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from cluster.capacity import ClusterError
 from cluster.nodes.token_file import ray_folder
-from cluster.preflight import cuda_devices, installed
+from cluster.preflight import cuda_devices, installed_versions
 
 SHARED_MEMORY = Path("/dev/shm")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -82,7 +82,7 @@ def examine_folder(topic: str, folder: Path, advice: str) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    versions = installed()
+    versions = installed_versions()
     yield Finding("versions", State.FINE, ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
@@ -128,7 +128,7 @@ def _memory_limit() -> int | None:
 
 
 def _devices() -> Iterator[Finding]:
-    versions = installed()
+    versions = installed_versions()
     torch, cuda = versions.get("torch", "missing"), cuda_devices()
     if isinstance(cuda, int) and cuda > 0:
         if torch.endswith("+cpu"):

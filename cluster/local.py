@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
-from cluster.environment import NO_METRICS, SETTINGS, environment, litter_in
-from cluster.gpu.mps import Daemon
+from cluster.environment import NO_METRICS, SETTINGS, compile_cache_settings, temporary_environment
+from cluster.gpu.mps import MpsDaemon
 from cluster.nodes.head import AUTH_MODE
 from cluster.ray_compat import own_node
 from cluster.ray_compat.raylet import raylet_of
 from cluster.spec import ClusterSpec
-from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports, can_fork, launching
-from cluster.workers.signals import shielded
+from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports, can_fork, launcher_settings
+from cluster.workers.signals import signals_blocked
 
 if TYPE_CHECKING:
     import psutil
@@ -36,7 +36,7 @@ SOCKET_BELOW_TEMP = 74  # bytes that are appended: /ray/session_<time>_<pid>/soc
 
 
 @contextlib.contextmanager
-def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
+def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]:
     """Start it, with `imports` that its workers have as they start; yields the MPS that it may start in turn."""
     import ray
 
@@ -58,12 +58,18 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[Daemon]:
         del settings["RAY_AUTH_TOKEN"]  # switched off by the user's own RAY_AUTH_MODE, which stays
     with (
         _temporary_folder() as folder,
-        Daemon(folder, wanted=spec.mps) as daemon,
-        environment(settings | litter_in(folder), always={"TMPDIR": folder, **launching(), **daemon.settings}),
+        MpsDaemon(folder, wanted=spec.mps) as daemon,
+        temporary_environment(
+            settings | compile_cache_settings(folder),
+            always={"TMPDIR": folder, **launcher_settings(), **daemon.settings},
+        ),
         _forking(folder, imports) as server,
     ):
         try:
-            with shielded(signal.SIGHUP, signal.SIGTERM), own_node.without_services({"setup_worker_path": LAUNCHER}):
+            with (
+                signals_blocked(signal.SIGHUP, signal.SIGTERM),
+                own_node.without_services({"setup_worker_path": LAUNCHER}),
+            ):
                 ray.init(
                     address="local",  # not None: that would join what RAY_ADDRESS names
                     num_cpus=own_node.usable_cores(),
@@ -154,7 +160,7 @@ def _forking(folder: str, imports: Imports | None) -> Iterator[ForkServer | None
     if imports is None or not can_fork():
         yield None
         return
-    with ForkServer(Path(folder) / "forks", imports) as server, environment({}, always=server.settings):
+    with ForkServer(Path(folder) / "forks", imports) as server, temporary_environment({}, always=server.settings):
         yield server
 
 

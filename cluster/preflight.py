@@ -31,7 +31,7 @@ PROBE = b"tunefleet was here"
 NOT_CUDA = ("AMD", "Intel", "TPU", "aws", "HPU", "NPU")  # how Ray's names of other makers' accelerators begin
 
 
-class Asked(NamedTuple):
+class NodeRequest(NamedTuple):
     """What every node is asked."""
 
     modules: tuple[str, ...]
@@ -40,7 +40,7 @@ class Asked(NamedTuple):
     probe: str  # a file that the driver has written; its node's own goes beside it
 
 
-class Found(NamedTuple):
+class NodeReport(NamedTuple):
     """What one node answers."""
 
     versions: Mapping[str, str]  # "python" and those of `LIBRARIES` that are installed
@@ -50,7 +50,7 @@ class Found(NamedTuple):
     cuda: int | str  # how many devices CUDA finds, or why none
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Is done meanwhile."""
 
 
@@ -61,7 +61,7 @@ def check_nodes(
     *,
     modules: Sequence[str] = (),
     reads: Sequence[str] = (),
-    meanwhile: Callable[[], None] = nothing,
+    meanwhile: Callable[[], None] = do_nothing,
 ) -> None:
     """Ask all of them.
 
@@ -76,43 +76,45 @@ def check_nodes(
         ClusterError: the table of what is wrong where; or this machine itself cannot write the folder.
     """
     probe = f"{folder}/.probe-{uuid.uuid4().hex}"
-    asked = Asked((*PACKAGES, *modules), tuple(map(str, reads)), filesystem, probe)
-    with _written(filesystem, probe):
-        pending = _ask(nodes, asked)
-        own = Found(installed(), digests_of(asked.modules), {}, None, 0)
+    asked = NodeRequest((*PACKAGES, *modules), tuple(map(str, reads)), filesystem, probe)
+    with _probe_file(filesystem, probe):
+        pending = _start_examinations(nodes, asked)
+        own = NodeReport(installed_versions(), module_digests(asked.modules), {}, None, 0)
         try:
             meanwhile()
         except BaseException:
             with contextlib.suppress(Exception):  # what the nodes have written has to go, but that is the error to tell
-                _compared(nodes, own, pending, asked)
+                _problem_table(nodes, own, pending, asked)
             raise
-        table = _compared(nodes, own, pending, asked)
+        table = _problem_table(nodes, own, pending, asked)
     if table:
-        raise ClusterError(_drawn(table, nodes))
+        raise ClusterError(_table_text(table, nodes))
 
 
-def _compared(nodes: Sequence[Node], own: Found, pending: Mapping[Any, str], asked: Asked) -> list[tuple[Node, str]]:
+def _problem_table(
+    nodes: Sequence[Node], own: NodeReport, pending: Mapping[Any, str], asked: NodeRequest
+) -> list[tuple[Node, str]]:
     """What is wrong where, once all have answered; what they have written is deleted."""
-    answers = _answers(pending)
-    return [(node, problem) for node in nodes for problem in _judged(node, own, answers[node.id], asked)]
+    answers = _collect_reports(pending)
+    return [(node, problem) for node in nodes for problem in _problems_of_node(node, own, answers[node.id], asked)]
 
 
-def look(asked: Asked, node: str) -> Found:
+def examine_node(asked: NodeRequest, node: str) -> NodeReport:
     """On a node: what is there.
 
     Args:
         node: its id; names the file that it writes.
     """
-    return Found(
-        installed(),
-        digests_of(asked.modules),
+    return NodeReport(
+        installed_versions(),
+        module_digests(asked.modules),
         {path: reason for path in asked.reads if (reason := _unreadable(path))},
         _storage_problem(asked.filesystem, asked.probe, f"{asked.probe}-{node}"),
         cuda_devices(),
     )
 
 
-def problems_of(node: Node, own: Found, found: Found) -> Iterator[str]:
+def problems_of(node: Node, own: NodeReport, found: NodeReport) -> Iterator[str]:
     """What of `found` differs from the driver's `own`, or does not do: one sentence each, with the next step."""
     for name, version in own.versions.items():
         there = found.versions.get(name)
@@ -135,7 +137,7 @@ def problems_of(node: Node, own: Found, found: Found) -> Iterator[str]:
             yield f"torch {found.versions['torch']} cannot use its {node.accelerator}. Install torch with CUDA."
 
 
-def installed() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Versions, by name: Python's without the last digit, which matters to nobody, and those of `LIBRARIES`."""
     versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in LIBRARIES:
@@ -144,7 +146,7 @@ def installed() -> dict[str, str]:
     return versions
 
 
-def digests_of(modules: Sequence[str]) -> dict[str, str | None]:
+def module_digests(modules: Sequence[str]) -> dict[str, str | None]:
     """Of the sources of each module, wherever it is imported from; None where it is not found."""
     return {name: _digest(name) for name in modules}
 
@@ -206,7 +208,7 @@ def _storage_problem(filesystem: FileSystem, theirs: str, own: str) -> str | Non
 
 
 @contextlib.contextmanager
-def _written(filesystem: FileSystem, probe: str) -> Iterator[None]:
+def _probe_file(filesystem: FileSystem, probe: str) -> Iterator[None]:
     try:
         with filesystem.open_output_stream(probe) as stream:
             stream.write(PROBE)
@@ -224,12 +226,12 @@ def _written(filesystem: FileSystem, probe: str) -> Iterator[None]:
     filesystem.delete_file(probe)
 
 
-def _ask(nodes: Sequence[Node], asked: Asked) -> dict[Any, str]:
+def _start_examinations(nodes: Sequence[Node], asked: NodeRequest) -> dict[Any, str]:
     """The id of each node, by Ray's reference to its answer."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(look)
+    task = ray.remote(examine_node)
     pending: dict[Any, str] = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
@@ -238,12 +240,12 @@ def _ask(nodes: Sequence[Node], asked: Asked) -> dict[Any, str]:
     return pending
 
 
-def _answers(pending: Mapping[Any, str]) -> dict[str, Found | str]:
+def _collect_reports(pending: Mapping[Any, str]) -> dict[str, NodeReport | str]:
     """By node; a text says why there is no answer."""
     import ray
 
     answered, silent = ray.wait(list(pending), num_returns=len(pending), timeout=ANSWER_SECONDS)
-    found: dict[str, Found | str] = {}
+    found: dict[str, NodeReport | str] = {}
     for answer in answered:
         try:
             found[pending[answer]] = ray.get(answer)
@@ -259,7 +261,7 @@ def _answers(pending: Mapping[Any, str]) -> dict[str, Found | str]:
     return found
 
 
-def _judged(node: Node, own: Found, found: Found | str, asked: Asked) -> list[str]:
+def _problems_of_node(node: Node, own: NodeReport, found: NodeReport | str, asked: NodeRequest) -> list[str]:
     if isinstance(found, str):
         return [found]
     problems = list(problems_of(node, own, found))
@@ -279,7 +281,7 @@ def _judged(node: Node, own: Found, found: Found | str, asked: Asked) -> list[st
     return problems
 
 
-def _drawn(table: Sequence[tuple[Node, str]], nodes: Sequence[Node]) -> str:
+def _table_text(table: Sequence[tuple[Node, str]], nodes: Sequence[Node]) -> str:
     addresses = [node.address for node in nodes]
     names = {n.id: n.address if addresses.count(n.address) == 1 else f"{n.address} ({n.id[:8]})" for n in nodes}
     width = max(len(names[node.id]) for node, _ in table)

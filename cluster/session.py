@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from cluster.capacity import ClusterError, Node, trial_resources
-from cluster.environment import SETTINGS, environment
-from cluster.gpu.mps import Daemon, share_on
+from cluster.environment import SETTINGS, temporary_environment
+from cluster.gpu.mps import MpsDaemon, share_gpus
 from cluster.gpu.packing import Packing
 from cluster.local import local_ray
-from cluster.nodes.autoscaling import living_nodes, may_grow
+from cluster.nodes.autoscaling import may_grow, wait_for_nodes
 from cluster.nodes.head import AUTH_MODE, Head, find_head
-from cluster.preflight import check_nodes, nothing
-from cluster.ray_compat.leaks import give_back
+from cluster.preflight import check_nodes, do_nothing
+from cluster.ray_compat.leaks import release_leaks
 from cluster.ray_compat.own_node import started_head
 from cluster.spec import ClusterSpec, TrialResources
-from cluster.workers.code_shipping import make_folder, shipped
+from cluster.workers.code_shipping import code_environment, make_writable_folder
 from cluster.workers.forking.server import Imports
 from cluster.workers.prestart import prestart
 
@@ -39,7 +39,7 @@ class Session:
     resources: TrialResources
     max_concurrent: int | None = None
     packing: Packing | None = None  # where trials share a GPU
-    daemon: Daemon | None = None  # the MPS that a local Ray may start
+    daemon: MpsDaemon | None = None  # the MPS that a local Ray may start
     grows: bool = False  # its launcher may add nodes
 
     def packed(self, packing: Packing, resources: TrialResources) -> Session:
@@ -49,7 +49,7 @@ class Session:
             ClusterError: several trials per GPU on GPUs that take one process each.
         """
         if packing.trials_per_gpu > 1:
-            how = self.daemon.share() if self.daemon else share_on(self.nodes)
+            how = self.daemon.share() if self.daemon else share_gpus(self.nodes)
             packing = replace(packing, mps=how)
         return replace(self, packing=packing, resources=resources)
 
@@ -133,7 +133,7 @@ def connect(
     modules: Sequence[str] = (),
     imports: Imports | None = None,
     reads: Sequence[str] = (),
-    prepare: Callable[[], None] = nothing,
+    prepare: Callable[[], None] = do_nothing,
 ) -> Iterator[Session]:
     """Ray for one run; left (or, if it was started here, stopped) when the block ends, however it ends.
 
@@ -172,9 +172,9 @@ def connect(
 
 
 def _session(spec: ClusterSpec, run_folder: Path, address: str | None) -> Session:
-    nodes = living_nodes(spec)
+    nodes = wait_for_nodes(spec)
     session = Session(address, nodes, trial_resources(spec, nodes), spec.max_concurrent)
-    make_folder(run_folder)
+    make_writable_folder(run_folder)
     return session
 
 
@@ -192,7 +192,7 @@ def _check(
     from cluster.storage import is_uri, open_bucket
 
     place = open_bucket(spec.storage) if is_uri(spec.storage) else (LocalFileSystem(), str(run_folder))
-    give_back()
+    release_leaks()
     check_nodes(session.nodes, *place, modules=modules, reads=reads, meanwhile=prepare)
 
 
@@ -214,13 +214,13 @@ def _address_in_use(spec: ClusterSpec) -> str | None:
 def _joined(head: Head, modules: Sequence[str]) -> Iterator[str]:
     import ray
 
-    with environment({**SETTINGS, AUTH_MODE: head.auth_mode}):
+    with temporary_environment({**SETTINGS, AUTH_MODE: head.auth_mode}):
         try:
             ray.init(
                 address=head.address,
                 log_to_driver=False,
                 logging_level="warning",
-                runtime_env=shipped(modules),
+                runtime_env=code_environment(modules),
             )
         except (ConnectionError, RuntimeError) as error:
             raise _cannot_join(head.address, error) from error

@@ -1,8 +1,8 @@
 """A bucket as `cluster.storage`: s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, reached through pyarrow from every node.
 
-What such a URI may say, how it is opened, and whether it can be used from here: `probe` writes an object, reads it back
-and deletes it. Whoever opens it proves himself by what his machine has: its role, the environment, a file of the
-cloud's own tools. Nothing of that stands in the URI, which is copied into specs, logs and pickles.
+What such a URI may hold, how it is opened, and whether it can be used from here: `probe_bucket` writes an object, reads
+it back and deletes it. Credentials come from the machine: its role, its environment, or a file of the cloud's own
+tools. They never stand in the URI, which is copied into specs, logs and pickles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPTIONS = {
     "gs": {"scheme", "endpoint_override", "retry_limit_seconds"},
 }
 # And what proves who opens it.
-PROOF = {
+CREDENTIALS = {
     "s3": "an instance role, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials",
     "gs": "an instance's service account, GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
 }
@@ -77,16 +77,16 @@ def is_uri(storage: str) -> bool:
     return "://" in storage
 
 
-def refusal(uri: str) -> tuple[str, str] | None:
+def uri_mistake(uri: str) -> tuple[str, str] | None:
     """Why `uri` cannot be a storage, whatever the cloud would say: the rule and the next step. Sends nothing."""
     parts = urlsplit(uri)
     if parts.scheme not in OPTIONS:
         return "must be a folder that every node reaches, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER", "change it"
     options = parse_qs(parts.query, keep_blank_values=True)
-    if parts.password is not None or (parts.username and parts.username != "anonymous") or secret(options):
-        return "credentials must not stand in it: it is copied into specs and logs", f"use {PROOF[parts.scheme]}"
+    if parts.password is not None or (parts.username and parts.username != "anonymous") or has_credential(options):
+        return "credentials must not stand in it: it is copied into specs and logs", f"use {CREDENTIALS[parts.scheme]}"
     if parts.username:
-        return "trials write there, which nobody may do anonymously", f"use {PROOF[parts.scheme]}"
+        return "trials write there, which nobody may do anonymously", f"use {CREDENTIALS[parts.scheme]}"
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", parts.netloc):
         return "names no bucket", f"write {parts.scheme}://BUCKET/FOLDER"
     if parts.fragment or "//" in parts.path or "#" in uri or {".", ".."} & set(parts.path.split("/")):
@@ -96,20 +96,20 @@ def refusal(uri: str) -> tuple[str, str] | None:
     return None
 
 
-def secret(options: dict[str, list[str]]) -> bool:
+def has_credential(options: dict[str, list[str]]) -> bool:
     """Whether one of the options of a URI is a credential by its name."""
     return any(re.search(r"key|secret|token|password|credential|signature", name, re.IGNORECASE) for name in options)
 
 
-def shown(uri: str) -> str:
+def without_credentials(uri: str) -> str:
     """`uri` without what may be a credential."""
     parts = urlsplit(uri)
-    if not (parts.username or parts.password or secret(parse_qs(parts.query, keep_blank_values=True))):
+    if not (parts.username or parts.password or has_credential(parse_qs(parts.query, keep_blank_values=True))):
         return uri
     return f"{parts.scheme}://***@{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def below(uri: str, *names: str) -> str:
+def join_uri(uri: str, *names: str) -> str:
     """The URI of a folder or an object below the folder `uri`; its options stay."""
     parts = urlsplit(uri)
     return parts._replace(path="/".join((parts.path.rstrip("/"), *names))).geturl()
@@ -126,18 +126,18 @@ def open_bucket(uri: str, **options: str) -> Bucket:
     """
     from pyarrow.fs import FileSystem
 
-    if why := refusal(uri):
-        raise ClusterError(f"cluster.storage: {shown(uri)}: {why[0]}; {why[1]}")
+    if why := uri_mistake(uri):
+        raise ClusterError(f"cluster.storage: {without_credentials(uri)}: {why[0]}; {why[1]}")
     parts = urlsplit(uri)
     if parts.scheme == "s3":
         options["allow_delayed_open"] = "true"  # one request for a small object instead of three
     query = urlencode(options | {name: values[-1] for name, values in parse_qs(parts.query).items()})
-    with told(uri, "be opened"):
+    with cloud_errors(uri, "be opened"):
         filesystem, path = FileSystem.from_uri(parts._replace(query=query).geturl())
     return Bucket(filesystem, path.rstrip("/"))
 
 
-def probe(uri: str) -> None:
+def probe_bucket(uri: str) -> None:
     """Write a small object below `uri`, read it back and delete it, from this machine and with its credentials.
 
     Raises:
@@ -145,31 +145,33 @@ def probe(uri: str) -> None:
     """
     bucket = open_bucket(uri, **({"retry_limit_seconds": str(PROBE_SECONDS)} if uri.startswith("gs://") else {}))
     written, path = uuid.uuid4().hex.encode(), f"{bucket.path}/.probe-{uuid.uuid4().hex}"
-    with told(uri, "be written"), bucket.filesystem.open_output_stream(path) as output:
+    with cloud_errors(uri, "be written"), bucket.filesystem.open_output_stream(path) as output:
         output.write(written)
-    with told(uri, "be read"), bucket.filesystem.open_input_stream(path) as source:
+    with cloud_errors(uri, "be read"), bucket.filesystem.open_input_stream(path) as source:
         read = source.read()
-    with told(uri, "be deleted from"):
+    with cloud_errors(uri, "be deleted from"):
         bucket.filesystem.delete_file(path)
     if read != written:
         raise ClusterError(f"cluster.storage: {uri} gives back other bytes than were written. Is it a cache?")
 
 
 @contextmanager
-def told(uri: str, action: str) -> Iterator[None]:
+def cloud_errors(uri: str, action: str) -> Iterator[None]:
     """What the cloud refuses inside the block becomes a ClusterError that says why `uri` cannot `action`."""
     import pyarrow
 
     try:
         yield
     except (OSError, pyarrow.ArrowException) as error:
-        raise ClusterError(f"cluster.storage: {shown(uri)} cannot {action}: {reason(uri, error)}") from error
+        raise ClusterError(
+            f"cluster.storage: {without_credentials(uri)} cannot {action}: {explain_cloud_error(uri, error)}"
+        ) from error
 
 
-def reason(uri: str, error: Exception) -> str:
+def explain_cloud_error(uri: str, error: Exception) -> str:
     """What an error of a cloud's client means, what to do, and its own words."""
     words = " ".join(str(error).split())
     for pattern, meaning, step in REASONS:
         if re.search(pattern, words):
-            return f"{meaning}; {step.format(proof=PROOF[urlsplit(uri).scheme])}. ({words[:300]})"
+            return f"{meaning}; {step.format(proof=CREDENTIALS[urlsplit(uri).scheme])}. ({words[:300]})"
     return words[:500]

@@ -18,9 +18,9 @@ from trainables.lookup import kind_of
 from tuning.checkpoints.room import claimed_room
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.report.data_summary import data_lines
-from tuning.run_folder.folder import as_extended, claim_run_folder, unclaimed_if_unused
-from tuning.run_folder.provenance import made_with, refuse_others
-from tuning.run_folder.run_storage import RunStorage, held_place
+from tuning.run_folder.folder import claim_run_folder, release_if_unused, with_extensions
+from tuning.run_folder.provenance import provenance_of, refuse_other_provenance
+from tuning.run_folder.run_storage import RunStorage, locked_run_storage
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
@@ -78,11 +78,11 @@ def run_experiment(
         spec = spec.model_copy(update={"extended": ()})
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     require_runnable(spec)
-    with held_place(spec, take_over=take_over) as place:
+    with locked_run_storage(spec, take_over=take_over) as place:
         say = functools.partial(_say, spec.name) if progress else _keep_quiet
         claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=say)
         if resume:
-            spec = as_extended(spec)
+            spec = with_extensions(spec)
         say(f"recorded in {spec.run_folder}; {spec.cluster.way_in}")
         outcome = _run_claimed(spec, place, tracking, say, progress=progress, resume=resume, force=force)
     from tuning.extension import with_another_seed
@@ -113,7 +113,7 @@ def _run_claimed(
 
         recorded = recorded_studies(store, spec.name) if resume else ()
         if not force:
-            refuse_others(recorded, made_with(spec))
+            refuse_other_provenance(recorded, provenance_of(spec))
         before = {(study.strategy, study.seed): study for study in recorded}
         asked = [(*one, before.get((one[0].name, one[1]))) for one in in_order(spec)]
         owed = [one for one in asked if one[2] is None or one[2].state is not StudyState.FINISHED]
@@ -123,7 +123,7 @@ def _run_claimed(
     trains = spec.trainable == "finetune" or kind_of(spec.trainable) == "factory"
     imports = slot_imports() if trains else None  # torch and transformers; else who knows what a trial needs
     with (
-        contextlib.nullcontext() if resume else unclaimed_if_unused(spec),
+        contextlib.nullcontext() if resume else release_if_unused(spec),
         tune_settings(),
         stoppable(),  # while Ray starts
         connect(

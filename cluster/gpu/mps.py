@@ -27,10 +27,10 @@ DEFAULT_PIPES = "/tmp/nvidia-mps"
 CONTROL = "nvidia-cuda-mps-control"
 PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER")  # to the daemon; no token, no key
 SECONDS = 30.0  # for one call of the control program
-LOOK_SECONDS = 60.0  # a first worker on a node starts within this
+PROBE_SECONDS = 60.0  # a first worker on a node starts within this
 
 
-class Daemon:
+class MpsDaemon:
     """The MPS daemon that a local Ray may start for itself; a context that ends it, if it was started.
 
     Args:
@@ -42,8 +42,8 @@ class Daemon:
         self._pipes, self._logs = Path(folder) / "mps", Path(folder) / "mps-logs"
         self._wanted = wanted
         found = os.environ.get(PIPES, DEFAULT_PIPES)
-        self._running = found if wanted and _serves(found) else None
-        self._others = found if Path(found, "control").exists() and not _for_us(found) else None
+        self._running = found if wanted and _answers(found) else None
+        self._others = found if Path(found, "control").exists() and not _is_ours(found) else None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Daemon:
         """Why it could not be started, or None."""
         program = shutil.which(CONTROL)
         if not self._wanted:
-            return "cluster.gpu.mps is false"
+            return "cluster.mps is false"
         if self._others:
             return f"another user's runs here ({self._others})"
         if program is None:
@@ -87,7 +87,7 @@ class Daemon:
                 timeout=SECONDS,
                 check=False,
             )
-        if _serves(str(self._pipes)):
+        if _answers(str(self._pipes)):
             return None
         return f"{CONTROL} -d failed: {said.read_text(errors='replace').strip() or 'it does not answer'}"
 
@@ -105,7 +105,7 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pid = self._pipes / f"{CONTROL}.pid"
-        if not (self._pipes / "control").exists() or _tell(str(self._pipes), "quit -t 5") is not None:
+        if not (self._pipes / "control").exists() or _send_command(str(self._pipes), "quit -t 5") is not None:
             return
         with contextlib.suppress(OSError, ValueError):  # no such file, or no such process any more
             os.kill(int(pid.read_text()), signal.SIGTERM)
@@ -118,12 +118,12 @@ class NodeMps(NamedTuple):
     exclusive: bool  # a GPU takes one process, unless under MPS
 
 
-def look() -> NodeMps:
+def probe_mps() -> NodeMps:
     """At the machine that this runs on."""
-    return NodeMps(_serves(os.environ.get(PIPES, DEFAULT_PIPES)), _exclusive())
+    return NodeMps(_answers(os.environ.get(PIPES, DEFAULT_PIPES)), _exclusive())
 
 
-def share_on(nodes: Sequence[Node]) -> str:
+def share_gpus(nodes: Sequence[Node]) -> str:
     """How processes share a GPU on a cluster that others started, as a clause for the run's header.
 
     Raises:
@@ -132,17 +132,17 @@ def share_on(nodes: Sequence[Node]) -> str:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    remote = ray.remote(num_cpus=0)(look)
+    remote = ray.remote(num_cpus=0)(probe_mps)
     gpu_nodes = [node for node in nodes if node.gpus]
     asked = [
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote()
         for node in gpu_nodes
     ]
     try:
-        found: list[NodeMps] = ray.get(asked, timeout=LOOK_SECONDS)
+        found: list[NodeMps] = ray.get(asked, timeout=PROBE_SECONDS)
     except ray.exceptions.RayError as error:
         raise ClusterError(
-            f"cluster.gpu.mps: whether MPS runs on the nodes could not be asked: {error}. "
+            f"cluster.mps: whether MPS runs on the nodes could not be asked: {error}. "
             "Look at the state of the nodes with `ray status`."
         ) from error
     without = [node.address for node, state in zip(gpu_nodes, found, strict=True) if not state.serves]
@@ -159,7 +159,7 @@ def _one_process_each(why: str) -> ClusterError:
     )
 
 
-def _for_us(pipes: str) -> bool:
+def _is_ours(pipes: str) -> bool:
     """True if the daemon behind `pipes` is ours or the system's: it serves one user at a time.
 
     So are the folder and a link that leads to it: who owns those could let the kernels of this account go to a daemon
@@ -170,14 +170,14 @@ def _for_us(pipes: str) -> bool:
     return owners <= {os.getuid(), 0} and not control.is_symlink()
 
 
-def _serves(pipes: str) -> bool:
+def _answers(pipes: str) -> bool:
     """Whether a daemon answers there. Where the control program is missing (a container), its socket must do."""
-    if not Path(pipes, "control").exists() or not _for_us(pipes):
+    if not Path(pipes, "control").exists() or not _is_ours(pipes):
         return False
-    return shutil.which(CONTROL) is None or _tell(pipes, "get_server_list") is not None
+    return shutil.which(CONTROL) is None or _send_command(pipes, "get_server_list") is not None
 
 
-def _tell(pipes: str, command: str) -> str | None:
+def _send_command(pipes: str, command: str) -> str | None:
     """What the daemon answers; None where none does."""
     try:
         done = subprocess.run(

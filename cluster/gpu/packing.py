@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from cluster.capacity import ROUNDING, Node
 from cluster.spec import UNITS, TrialResources
 
-MOST = 16  # an MPS server takes 48 clients per device (docs.nvidia.com/deploy/mps); gains end long before
-USABLE = 0.9  # of the memory: the rest is for fragmentation and for what the measured steps did not meet
+MOST_TRIALS = 16  # an MPS server takes 48 clients per device (docs.nvidia.com/deploy/mps); gains end long before
+USABLE_MEMORY = 0.9  # of the memory: the rest is for fragmentation and for what the measured steps did not meet
 
 
 class Load(Protocol):
@@ -64,7 +64,7 @@ class Packing:
         return f"{trials} {self.mps}" if self.mps else trials
 
 
-def pack(loads: Sequence[Load], nodes: Sequence[Node], *, cpus_per_trial: float, trials: int) -> Packing:
+def pack_trials(loads: Sequence[Load], nodes: Sequence[Node], *, cpus_per_trial: float, trials: int) -> Packing:
     """The same number for every GPU: the least over the kinds of device, as all trials of a study hold the same.
 
     Args:
@@ -76,25 +76,25 @@ def pack(loads: Sequence[Load], nodes: Sequence[Node], *, cpus_per_trial: float,
     gpu_nodes = [node for node in nodes if node.gpus >= 1]
     gpus = sum(math.floor(node.gpus) for node in gpu_nodes)
     bounds = {
-        "memory": min(fitting(load) for load in loads),
-        "kernels": min(keeping_busy(load) for load in loads),
+        "memory": min(trials_by_memory(load) for load in loads),
+        "kernels": min(trials_by_kernels(load) for load in loads),
         "CPUs": min(math.floor(node.cpus / cpus_per_trial / math.floor(node.gpus) + ROUNDING) for node in gpu_nodes),
         "trials": math.ceil(trials / gpus),
-        "MPS": MOST,
+        "MPS": MOST_TRIALS,
     }
     return Packing(max(1, min(bounds.values())), bounds)
 
 
-def fitting(load: Load) -> int:
+def trials_by_memory(load: Load) -> int:
     """How many such trials a device's memory holds."""
-    return math.floor(load.total_bytes * USABLE / (load.peak_bytes + load.context_bytes))
+    return math.floor(load.total_bytes * USABLE_MEMORY / (load.peak_bytes + load.context_bytes))
 
 
-def keeping_busy(load: Load) -> int:
+def trials_by_kernels(load: Load) -> int:
     """How many such trials keep the device busy all the time, rounded; more would only wait for each other."""
     return math.floor(1 / load.busy + 0.5)
 
 
-def declared(resources: TrialResources) -> Packing:
+def declared_packing(resources: TrialResources) -> Packing:
     """What a share of a GPU that the user has set amounts to."""
     return Packing(math.floor(1 / resources.gpus + ROUNDING), {})

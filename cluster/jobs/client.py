@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from cluster.jobs.route import ask, authorities, look_ahead
+from cluster.jobs.route import certificate_authorities, check_route, send_request
 
 if TYPE_CHECKING:
     from requests import Response
@@ -33,12 +33,12 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
 
     def __init__(self, url: str, headers: dict[str, str], run_by: str | None) -> None:
         self._run_by = run_by
-        super().__init__(url, headers=dict(headers), verify=authorities(url))
+        super().__init__(url, headers=dict(headers), verify=certificate_authorities(url))
 
     def _do_request(
         self, method: str, endpoint: str, *, data: bytes | None = None, json_data: Any = None, **more: Any
     ) -> Response:
-        answer = ask(
+        answer = send_request(
             method,
             self._address + endpoint,
             self._headers,
@@ -61,12 +61,12 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
         """
         import aiohttp
 
-        proxy = look_ahead(self._address, self._headers, self._run_by)
+        proxy = check_route(self._address, self._headers, self._run_by)
         async with aiohttp.ClientSession() as session:  # its own headers would go to the proxy as well
             socket = await session.ws_connect(
                 f"{self._address}/api/jobs/{job_id}/logs/tail",
                 headers=self._headers,
-                ssl=_context(authorities(self._address)),
+                ssl=_context(certificate_authorities(self._address)),
                 proxy=None if proxy is None else proxy.url,
             )
             async for message in socket:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from cluster.capacity import ClusterError, Node
-from cluster.jobs.route import ask, origin, printable
+from cluster.jobs.route import printable, send_request, server_of
 from cluster.nodes.autoscaling import may_grow
 from cluster.nodes.listeners import is_here, is_loopback
 from cluster.ray_compat.head_service import own_token
@@ -78,7 +78,7 @@ class Dashboard:
         Raises:
             ClusterError: there is none yet, or it does not say.
         """
-        alive = tuple(Node.from_ray(_as_ray_says(node)) for node in self._alive())
+        alive = tuple(Node.from_ray(_as_ray_node(node)) for node in self._alive())
         if not alive:
             raise ClusterError(f"{self.url} has no node yet: its head has just started. Try again in some seconds.")
         return alive
@@ -143,7 +143,7 @@ class Dashboard:
     def _get(
         self, path: str, query: Mapping[str, str], *, seconds: float = ANSWER_SECONDS, stream: bool = False
     ) -> Response:
-        return _asked(f"{self.url}{path}", self.headers, query, self.run_by, seconds=seconds, stream=stream)
+        return _request(f"{self.url}{path}", self.headers, query, self.run_by, seconds=seconds, stream=stream)
 
 
 def open_dashboard(url: str, *, allow_unauthenticated: bool = False, run_by: str | None = None) -> Dashboard:
@@ -158,7 +158,7 @@ def open_dashboard(url: str, *, allow_unauthenticated: bool = False, run_by: str
             there is not, or lets everybody in; or another account listens there, or a proxy would read the token.
     """
     host = urlsplit(url).hostname or ""
-    answer = _asked(f"{url}/api/version", {}, {}, run_by, seconds=ANSWER_SECONDS)
+    answer = _request(f"{url}/api/version", {}, {}, run_by, seconds=ANSWER_SECONDS)
     if answer.status_code not in (401, 403):
         found = Dashboard(url, None, run_by)
         _refuse_other_versions(url, answer)
@@ -182,7 +182,7 @@ def open_dashboard(url: str, *, allow_unauthenticated: bool = False, run_by: str
             file=sys.stderr,
         )
     found = Dashboard(url, token, run_by)
-    answer = _asked(f"{url}/api/version", found.headers, {}, run_by, seconds=ANSWER_SECONDS)
+    answer = _request(f"{url}/api/version", found.headers, {}, run_by, seconds=ANSWER_SECONDS)
     if answer.status_code in (401, 403):
         raise ClusterError(
             f"{url} refused the token that was found (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token): "
@@ -211,7 +211,7 @@ def _refuse_other_versions(url: str, answer: Response) -> None:
         )
 
 
-def _asked(
+def _request(
     url: str,
     headers: Mapping[str, str],
     query: Mapping[str, str],
@@ -223,22 +223,23 @@ def _asked(
     import requests
 
     try:
-        return ask("GET", url, headers, seconds=seconds, run_by=run_by, params=dict(query), stream=stream)
+        return send_request("GET", url, headers, seconds=seconds, run_by=run_by, params=dict(query), stream=stream)
     except requests.Timeout as error:
         raise ClusterError(
-            f"{origin(url)} does not answer within {seconds:g} s. Is the head overloaded, or a firewall in between?"
+            f"{server_of(url)} does not answer within {seconds:g} s. Is the head overloaded, or a firewall in between?"
         ) from error
     except requests.exceptions.SSLError as error:
         raise ClusterError(
-            f"{origin(url)}: its certificate is not trusted here: {error}. REQUESTS_CA_BUNDLE names your own authority."
+            f"{server_of(url)}: its certificate is not trusted here: {error}. REQUESTS_CA_BUNDLE names your own "
+            "authority."
         ) from error
     except requests.RequestException as error:
         raise ClusterError(
-            f"no dashboard answers at {origin(url)}. Check host and port ({PORT} by default), start the head with "
+            f"no dashboard answers at {server_of(url)}. Check host and port ({PORT} by default), start the head with "
             "--dashboard-host, or open a tunnel: ssh -L 8265:localhost:8265 HEAD"
         ) from error
 
 
-def _as_ray_says(node: Mapping[str, Any]) -> dict[str, Any]:
+def _as_ray_node(node: Mapping[str, Any]) -> dict[str, Any]:
     """An entry of the state API in the words of `ray.nodes()`."""
     return {"NodeID": node["node_id"], "NodeManagerAddress": node["node_ip"], "Resources": node["resources_total"]}

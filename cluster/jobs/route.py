@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 TOKEN_HEADER = "Authorization"
-A_PROXYS_OWN = (403, 407, 502, 503, 504)  # statuses with which a proxy answers in place of the host
+PROXY_STATUSES = (403, 407, 502, 503, 504)  # statuses with which a proxy answers in place of the host
 RUN_BY = "say so with --run-by NAME"
 
 
@@ -51,7 +51,7 @@ def proxy_for(url: str) -> Proxy | None:
     return Proxy(found if "://" in found else f"http://{found}", next(known, "of the system"))
 
 
-def look_ahead(url: str, headers: Mapping[str, str], run_by: str | None) -> Proxy | None:
+def check_route(url: str, headers: Mapping[str, str], run_by: str | None) -> Proxy | None:
     """The proxy that a request with these headers takes, once nobody on the way gets what is not theirs.
 
     Args:
@@ -66,14 +66,14 @@ def look_ahead(url: str, headers: Mapping[str, str], run_by: str | None) -> Prox
     proxy = proxy_for(url)
     if proxy is not None and parts.scheme == "http" and TOKEN_HEADER in headers:
         raise ClusterError(
-            f"{origin(url)}: the way there leads through {proxy}, which would read the cluster's token. Put {host} "
+            f"{server_of(url)}: the way there leads through {proxy}, which would read the cluster's token. Put {host} "
             "into no_proxy if it is reached without, give an https:// address, or open a tunnel "
             f"(ssh -L {port}:localhost:{port} HEAD)."
         )
     return proxy
 
 
-def ask(
+def send_request(
     method: str,
     url: str,
     headers: Mapping[str, str],
@@ -94,7 +94,7 @@ def ask(
     """
     import requests
 
-    proxy = look_ahead(url, headers, run_by)
+    proxy = check_route(url, headers, run_by)
     ways = {} if proxy is None else {"http": proxy.url, "https": proxy.url}
     with requests.Session() as session:
         session.trust_env = False  # no proxy and no login that we have not chosen
@@ -105,14 +105,14 @@ def ask(
                 headers=dict(headers),
                 timeout=seconds,
                 proxies=ways,
-                verify=authorities(url),
+                verify=certificate_authorities(url),
                 allow_redirects=False,
                 **more,
             )
         except (requests.exceptions.ProxyError, requests.exceptions.InvalidSchema) as error:  # or one of a kind unknown
-            raise _of_a_proxy(url, proxy, _innermost(error)) from error
-    if proxy is not None and url.startswith("http:") and answer.status_code in A_PROXYS_OWN:
-        raise _of_a_proxy(url, proxy, f"it answers HTTP {answer.status_code} {answer.reason}")
+            raise _proxy_error(url, proxy, _innermost(error)) from error
+    if proxy is not None and url.startswith("http:") and answer.status_code in PROXY_STATUSES:
+        raise _proxy_error(url, proxy, f"it answers HTTP {answer.status_code} {answer.reason}")
     return answer
 
 
@@ -121,13 +121,13 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
 
 
-def authorities(url: str) -> str | bool:
+def certificate_authorities(url: str) -> str | bool:
     """The certificate authorities to believe: a file or folder that the environment names; True: the public ones."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return named if named and url.startswith("https:") else True
 
 
-def origin(url: str) -> str:
+def server_of(url: str) -> str:
     """Scheme, host and port."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
@@ -140,9 +140,9 @@ def _innermost(error: BaseException) -> str:
     return str(error)
 
 
-def _of_a_proxy(url: str, proxy: Proxy | None, reason: str) -> ClusterError:
+def _proxy_error(url: str, proxy: Proxy | None, reason: str) -> ClusterError:
     host = urlsplit(url).hostname
     return ClusterError(
-        f"{origin(url)} was not reached: {proxy} stands in the way: {reason}. Put {host} into no_proxy if it is "
+        f"{server_of(url)} was not reached: {proxy} stands in the way: {reason}. Put {host} into no_proxy if it is "
         "reached without, or open a tunnel to the head (ssh -L 8265:localhost:8265 HEAD)."
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cluster.capacity import ClusterError
-from cluster.environment import environment
+from cluster.environment import temporary_environment
 from cluster.jobs.dashboard import Dashboard
 from cluster.jobs.route import printable
 from cluster.nodes.head import AUTH_MODE
@@ -37,7 +37,7 @@ RECONNECTS = 5  # of a log that breaks off without anything new
 
 
 @dataclass(frozen=True)
-class Job:
+class JobRequest:
     """What is to be submitted."""
 
     id: str
@@ -93,12 +93,12 @@ class Jobs:
         self.dashboard = dashboard
         # Ray's client would take another address, or another token, out of the environment.
         own = {AUTH_MODE: "disabled", "RAY_API_SERVER_ADDRESS": dashboard.url}
-        with environment({}, own):
+        with temporary_environment({}, own):
             self._client: JobClient = self._told(
                 lambda: JobClient(dashboard.url, headers=dashboard.headers, run_by=dashboard.run_by)
             )
 
-    def submit(self, job: Job) -> bool:
+    def submit(self, job: JobRequest) -> bool:
         """Send it; False if a job of that id is known already.
 
         Raises:
@@ -233,14 +233,14 @@ class Jobs:
         except (ConnectionError, requests.RequestException) as error:
             raise ClusterError(f"{url} does not answer any more: {error}. Jobs go on without us; try again.") from error
         except RuntimeError as error:
-            raise explained(url, str(error)) from error
+            raise cluster_error(url, str(error)) from error
 
 
 class UnknownJob(ClusterError):
     """The cluster has no job of that id."""
 
 
-def explained(url: str, text: str) -> ClusterError:
+def cluster_error(url: str, text: str) -> ClusterError:
     """The RuntimeError of Ray's client, whose text is 'Request failed with status code N: BODY'."""
     found = re.match(r"Request failed with status code (\d+): (.*)", text, re.DOTALL)
     status, body = (int(found.group(1)), printable(found.group(2))) if found else (0, printable(text))
@@ -256,7 +256,7 @@ def explained(url: str, text: str) -> ClusterError:
     return ClusterError(f"{url}: HTTP {status or 'error'}: {reason} Look at the head's dashboard.log.")
 
 
-def own_logs(name: Callable[[str], str]) -> Path:
+def job_log_folder(name: Callable[[str], str]) -> Path:
     """Inside a job: a folder of its own, not there yet, below the log folder that the dashboard shows.
 
     Args:

@@ -20,32 +20,32 @@ def may_grow(labels: Mapping[str, str]) -> bool:
     return bool(labels.get(NODE_GROUP))
 
 
-def living_nodes(spec: ClusterSpec) -> tuple[Node, ...]:
+def wait_for_nodes(spec: ClusterSpec) -> tuple[Node, ...]:
     """The nodes of the cluster that this process has joined. Waits for one that holds a trial where one may come.
 
     Raises:
         ClusterError: no node can hold a trial, and none will come.
     """
-    nodes, labels = _look()
+    nodes, labels = _nodes_and_labels()
     try:
         trial_resources(spec, nodes)
     except ClusterError as error:
         if not any(map(may_grow, labels)):
             raise
         print(f"tunefleet: {error} Waiting for the cluster's launcher to add a node that can.", file=sys.stderr)
-        _ask_for_one(spec)
-        nodes, _ = _look()
+        _request_node(spec)
+        nodes, _ = _nodes_and_labels()
     return nodes
 
 
-def _look() -> tuple[tuple[Node, ...], list[dict[str, str]]]:
+def _nodes_and_labels() -> tuple[tuple[Node, ...], list[dict[str, str]]]:
     import ray
 
     alive: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
     return tuple(map(Node.from_ray, alive)), [node.get("Labels") or {} for node in alive]
 
 
-def _ask_for_one(spec: ClusterSpec) -> None:
+def _request_node(spec: ClusterSpec) -> None:
     """Autoscalers follow demand: a task that holds what a trial holds, and has run when there is such a node."""
     import ray
 

@@ -53,7 +53,7 @@ def find_head(address: str, *, allow_unauthenticated: bool = False, run_by: str 
     chosen = os.environ.get(AUTH_MODE, "").lower()
     machines = machines_of(address, token=None)
     if machines is not None:
-        mind_the_open_door(address, machines, allowed=allow_unauthenticated)
+        check_open_head(address, machines, allowed=allow_unauthenticated)
         return Head(address, chosen or "disabled", frozenset(machine.name for machine in machines))
     if chosen not in ("", "token"):
         raise ClusterError(
@@ -70,7 +70,7 @@ def find_head(address: str, *, allow_unauthenticated: bool = False, run_by: str 
     return Head(address, "token", frozenset(machine.name for machine in machines))
 
 
-def mind_the_open_door(address: str, machines: Collection[Machine], *, allowed: bool) -> None:
+def check_open_head(address: str, machines: Collection[Machine], *, allowed: bool) -> None:
     """A Ray without a token runs code for anybody who reaches its ports, and they listen on all interfaces.
 
     Raises:

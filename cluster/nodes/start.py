@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.capacity import ClusterError
-from cluster.environment import NO_METRICS, SETTINGS, litter_in
+from cluster.environment import NO_METRICS, SETTINGS, compile_cache_settings
 from cluster.nodes.head import AUTH_MODE, refuse_foreign_head
 from cluster.nodes.processes import ProcessMark, find_process, mark_of
-from cluster.nodes.start_hook import HOOK, hooked
+from cluster.nodes.start_hook import HOOK, hook_settings
 from cluster.nodes.token_file import TokenSource, ray_folder, token_source
 from cluster.ray_compat.head_service import forget_written_address, machines_of, own_token
 from cluster.workers.forking.server import Imports, can_fork
@@ -36,7 +36,7 @@ ISOLATION = "--enable-resource-isolation"  # in cgroups, which Ray moves the pro
 OURS = ("--head", "--address")
 
 
-class Node(NamedTuple):
+class StartedNode(NamedTuple):
     """A node that runs."""
 
     address: str  # host:port of the head
@@ -45,7 +45,7 @@ class Node(NamedTuple):
     log: Path
 
 
-def start_node(head: str | None, options: Sequence[str], imports: Imports | None) -> Node:
+def start_node(head: str | None, options: Sequence[str], imports: Imports | None) -> StartedNode:
     """Start Ray on this machine, in the background; with `--block` among the options, become it and never return.
 
     Args:
@@ -76,15 +76,15 @@ def start_node(head: str | None, options: Sequence[str], imports: Imports | None
             start_new_session=True,
             env=environment,
         )
-    _write_down(process.pid, log)
-    said = _wait(process, log)
+    _record_process(process.pid, log)
+    said = _wait_until_started(process, log)
     if head is not None:
-        return Node(head, None, token, log)
+        return StartedNode(head, None, token, log)
     address = re.search(r"ray start --address='([^']+)'", said)
     dashboard = re.search(r"RAY_API_SERVER_ADDRESS='http://([^']+)'", said)
     if address is None:
         raise ClusterError(f"Ray started, but does not say where. See {log}; `tunefleet cluster stop` ends it.")
-    return Node(address[1], dashboard[1] if dashboard else None, token, log)
+    return StartedNode(address[1], dashboard[1] if dashboard else None, token, log)
 
 
 def exposed_dashboard(options: Sequence[str]) -> str | None:
@@ -114,13 +114,13 @@ def _refuse_options(options: Sequence[str]) -> None:
 def _environment(is_head: bool, options: Sequence[str], imports: Imports | None) -> dict[str, str]:
     """What Ray's processes get, and with them the trials: the token itself only where the user has put it there."""
     # torch takes compiled code from a folder in /tmp that anybody could have made before.
-    closed = litter_in(str(ray_folder(make=True).parent))
+    closed = compile_cache_settings(str(ray_folder(make=True).parent))
     settings: Mapping[str, str] = {**SETTINGS, **NO_METRICS, **closed, AUTH_MODE: "token"}
     if is_head:
         settings = {**settings, **HEALTH}
     named = [option.partition("=")[0] for option in options]
     forks = can_fork() and ISOLATION not in named
-    settings = {**settings, **hooked(ray_client=CLIENT_PORT in named, imports=imports if forks else None)}
+    settings = {**settings, **hook_settings(ray_client=CLIENT_PORT in named, imports=imports if forks else None)}
     return {**settings, **os.environ}
 
 
@@ -152,12 +152,12 @@ def _folder() -> Path:
     return folder
 
 
-def _write_down(pid: int, log: Path) -> None:
+def _record_process(pid: int, log: Path) -> None:
     """The process and when it began: a number alone may be another process's by the time it is read."""
     log.with_suffix(".json").write_text(json.dumps(mark_of(pid)._asdict()))
 
 
-def _wait(process: subprocess.Popen[bytes], log: Path) -> str:
+def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> str:
     """What `ray start` said, once the node runs: with its last words, after those that hold the addresses."""
     deadline = time.monotonic() + START_SECONDS
     while "block forever" not in (said := log.read_text(errors="replace")):

@@ -11,35 +11,35 @@ from cluster.nodes.token_file import ray_folder
 from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports
 
 HOOK = "RAY_START_HOOK"
-TOLD = "TUNEFLEET_START_HOOK"  # in the leader's environment: JSON of what `hooked` was called with
-_kept: list[ForkServer] = []  # the leader's end is theirs
+HOOK_ARGUMENTS = "TUNEFLEET_START_HOOK"  # in the leader's environment: JSON of what `hook_settings` was called with
+_fork_servers: list[ForkServer] = []  # the leader's end is theirs
 
 
-def hooked(*, ray_client: bool, imports: Imports | None) -> dict[str, str]:
+def hook_settings(*, ray_client: bool, imports: Imports | None) -> dict[str, str]:
     """What the leader's environment must hold.
 
     Args:
         ray_client: leave the port for ray:// clients, which tunefleet never is. Ray has no option to close it.
         imports: what workers are to have as they start; None: Ray starts each as a fresh interpreter.
     """
-    return {HOOK: f"{__name__}.{change.__name__}", TOLD: json.dumps([ray_client, imports])}
+    return {HOOK: f"{__name__}.{change_parameters.__name__}", HOOK_ARGUMENTS: json.dumps([ray_client, imports])}
 
 
-def change(parameters: Any, is_head: bool) -> None:
+def change_parameters(parameters: Any, is_head: bool) -> None:
     """Ray's start hook.
 
     Args:
         parameters: Ray's RayParams, as `ray start` has made them of its options.
     """
-    if TOLD not in os.environ:  # not called for a node of ours, but in a trial's environment
+    if HOOK_ARGUMENTS not in os.environ:  # not called for a node of ours, but in a trial's environment
         return
-    ray_client, imports = json.loads(os.environ.pop(TOLD))
+    ray_client, imports = json.loads(os.environ.pop(HOOK_ARGUMENTS))
     del os.environ[HOOK]
     if is_head and not ray_client:
         parameters.ray_client_server_port = None
     if imports is not None:
         place = ray_folder(make=True).parent / f"forks-{secrets.token_hex(4)}"
         server = ForkServer(place, Imports(*map(tuple, imports)), shared=True).__enter__()
-        _kept.append(server)
+        _fork_servers.append(server)
         parameters.setup_worker_path = LAUNCHER
         os.environ.update(server.settings)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-LOOK = 2.0  # seconds between two looks at whether a node that is slow to answer is still there
+CHECK_SECONDS = 2.0  # seconds between two looks at whether a node that is slow to answer is still there
 
 
-def alive(node: str | None) -> bool:
+def is_alive(node: str | None) -> bool:
     """Whether Ray has such a node now."""
     import ray
 
     return ray.is_initialized() and any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
 
 
-def on_node(node: str, function: Any, *arguments: Any) -> Any:
+def run_on_node(node: str, function: Any, *arguments: Any) -> Any:
     """What `function` returns there; None if the node is lost meanwhile.
 
     Raises:
@@ -23,9 +23,9 @@ def on_node(node: str, function: Any, *arguments: Any) -> Any:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    answer = begun_on_node(node, function, *arguments)
-    while not ray.wait([answer], timeout=LOOK)[0]:
-        if not alive(node):  # Ray waits for ever for a task on a node that a silent network has cut off
+    answer = start_on_node(node, function, *arguments)
+    while not ray.wait([answer], timeout=CHECK_SECONDS)[0]:
+        if not is_alive(node):  # Ray waits for ever for a task on a node that a silent network has cut off
             return None
     try:
         return ray.get(answer)
@@ -35,7 +35,7 @@ def on_node(node: str, function: Any, *arguments: Any) -> Any:
         return None
 
 
-def begun_on_node(node: str, function: Any, *arguments: Any) -> Any:
+def start_on_node(node: str, function: Any, *arguments: Any) -> Any:
     """Ray's reference to what `function` will return there."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -25,7 +25,7 @@ SHARE = 0.01  # of the driver's time at most: the list of groups grows with a cl
 logger = logging.getLogger(__name__)
 
 
-class Leaks:
+class LeakCheck:
     """Looked for during a run, which makes and drops groups, too.
 
     Args:
@@ -36,14 +36,14 @@ class Leaks:
         self._period, self._next = period, time.monotonic() + period
 
     def look(self) -> None:
-        """`give_back`, if it is time."""
+        """`release_leaks`, if it is time."""
         if (begun := time.monotonic()) >= self._next:
-            give_back()
+            release_leaks()
             now = time.monotonic()
             self._next = now + max(self._period, (now - begun) / SHARE)
 
 
-def give_back() -> dict[str, float]:
+def release_leaks() -> dict[str, float]:
     """Ask every node for what it still holds of groups that were never made. Of the Ray in use.
 
     Nothing else is touched: such a group has no process. A node that does not answer is left to the checks of nodes.
@@ -57,9 +57,9 @@ def give_back() -> dict[str, float]:
     groups = [group for group in placement_group_table().values() if _never_made(group)]
     alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     total: dict[str, float] = {}
-    for place in sorted({place for group in groups for place in _places(group)} & alive.keys()):
+    for place in sorted({place for group in groups for place in _nodes_of(group)} & alive.keys()):
         try:
-            back = _give_back(alive[place], place, groups)
+            back = _release_on(alive[place], place, groups)
         except ClusterError as problem:
             logger.warning("%s It may hold something of %d placement groups that are gone.", problem, len(groups))
             continue
@@ -76,12 +76,12 @@ def _never_made(group: Mapping[str, Any]) -> bool:
     return group["state"] == "REMOVED" and not group["stats"]["end_to_end_creation_latency_ms"]
 
 
-def _places(group: Mapping[str, Any]) -> Iterable[str]:
+def _nodes_of(group: Mapping[str, Any]) -> Iterable[str]:
     """The nodes on which its bundles were reserved."""
     return (place for place in group["bundles_to_node_id"].values() if place)
 
 
-def _give_back(node: Mapping[str, Any], place: str, groups: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def _release_on(node: Mapping[str, Any], place: str, groups: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     with raylet_of(node) as raylet:
         before = raylet.free()
         for group in groups:

@@ -15,7 +15,7 @@ from cluster.workers.forking.launcher import MARK
 PACKAGES = ("cluster", "trainables", "tuning")
 
 
-def shipped(modules: Sequence[str]) -> dict[str, Any] | None:
+def code_environment(modules: Sequence[str]) -> dict[str, Any] | None:
     """The runtime environment that brings our packages and the user's `modules` to every machine, also one that joins
     later. None in a Ray job: its workers import from the job's own copy.
 
@@ -42,7 +42,7 @@ def source_of(name: str) -> Path:
     return origin.parent if origin.name == "__init__.py" else origin
 
 
-def make_folder(folder: Path) -> None:
+def make_writable_folder(folder: Path) -> None:
     """Create `folder` and write there.
 
     Raises:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def shielded(*signals: signal.Signals) -> Iterator[None]:
+def signals_blocked(*signals: signal.Signals) -> Iterator[None]:
     """In the block these signals wait; processes that are started in it never get one, nor do those that they start."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

@@ -29,13 +29,13 @@ def test_every_arm_runs_the_same_list_and_differs_only_in_how_the_gpu_is_shared(
     raws = [experiment(Workload(device="cuda"), *arm, tmp_path) for arm in arms]
     clusters = [ExperimentSpec.model_validate(raw).cluster for raw in raws]
     assert [cluster.gpus_per_trial for cluster in clusters] == [1, 0.5, 0.5, 0.125, 0.125, "auto"]
-    assert [cluster.gpu.mps for cluster in clusters] == [True, False, True, False, True, True]
+    assert [cluster.mps for cluster in clusters] == [True, False, True, False, True, True]
     assert len({ExperimentSpec.model_validate(raw).digest() for raw in raws}) == 1
 
 
 def test_how_a_run_shared_the_gpu_is_read_from_its_header() -> None:
     header = "list: local Ray: 16 CPUs, 1 GPU; 2 trials at a time, 1 CPU and 0.5 GPU each{}; W&B: disabled\nmore\n"
-    how = "2 trials per GPU (as declared) in time slices, without MPS: cluster.gpu.mps is false"
+    how = "2 trials per GPU (as declared) in time slices, without MPS: cluster.mps is false"
     assert shared_how(header.format(f"; {how}")) == how
     assert shared_how(header.format("")) == "one trial per GPU"
 

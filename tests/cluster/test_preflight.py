@@ -9,12 +9,12 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from cluster.capacity import ClusterError, Node
-from cluster.nodes.autoscaling import living_nodes
-from cluster.preflight import Found, check_nodes, digests_of, installed, problems_of
+from cluster.nodes.autoscaling import wait_for_nodes
+from cluster.preflight import NodeReport, check_nodes, installed_versions, module_digests, problems_of
 from cluster.spec import ClusterSpec
-from cluster.workers.code_shipping import make_folder
+from cluster.workers.code_shipping import make_writable_folder
 
-OWN = Found({"python": "3.11", "torch": "2.13.0+cpu", "ray": "2.60.0"}, {"tuning": "a", "mine": "b"}, {}, None, 0)
+OWN = NodeReport({"python": "3.11", "torch": "2.13.0+cpu", "ray": "2.60.0"}, {"tuning": "a", "mine": "b"}, {}, None, 0)
 PLAIN = Node("n", "10.0.0.1", cpus=4, gpus=0, accelerator=None)
 WITH_GPU = Node("n", "10.0.0.1", cpus=4, gpus=2, accelerator="H200")
 
@@ -75,26 +75,26 @@ def test_a_digest_is_of_the_sources_and_of_nothing_else(tmp_path: Path, monkeypa
     package.mkdir()
     (package / "__init__.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    before = digests_of(["digested_one", "no_such_module"])
+    before = module_digests(["digested_one", "no_such_module"])
     assert before["no_such_module"] is None
     (package / "note.txt").write_text("not code")
-    assert digests_of(["digested_one"])["digested_one"] == before["digested_one"]
+    assert module_digests(["digested_one"])["digested_one"] == before["digested_one"]
     (package / "__init__.py").write_text("x = 2\n")
-    assert digests_of(["digested_one"])["digested_one"] != before["digested_one"]
+    assert module_digests(["digested_one"])["digested_one"] != before["digested_one"]
 
 
 @pytest.mark.unit
 def test_versions_are_read_without_importing_anything() -> None:
-    assert installed()["transformers"].count(".") == 2
-    assert installed()["python"].startswith("3.")
+    assert installed_versions()["transformers"].count(".") == 2
+    assert installed_versions()["python"].startswith("3.")
 
 
 @pytest.mark.unit
 def test_a_run_folder_that_cannot_be_written_is_refused_before_any_node_is_asked(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ClusterError, match=r"cluster\.storage: .* cannot be written: Not a directory"):
-        make_folder(tmp_path / "file" / "run")
-    make_folder(tmp_path / "run")
+        make_writable_folder(tmp_path / "file" / "run")
+    make_writable_folder(tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -104,7 +104,7 @@ def test_what_fails_while_the_nodes_look_is_raised_and_no_probe_stays(ray_sessio
         raise RuntimeError("made with other versions")
 
     with pytest.raises(RuntimeError, match="made with other versions"):
-        check_nodes(living_nodes(ClusterSpec()), LocalFileSystem(), str(tmp_path), meanwhile=fails)
+        check_nodes(wait_for_nodes(ClusterSpec()), LocalFileSystem(), str(tmp_path), meanwhile=fails)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,4 +120,4 @@ def test_what_fails_while_the_nodes_look_is_raised_also_where_the_storage_is_los
         raise RuntimeError("made with other versions")
 
     with pytest.raises(RuntimeError, match="made with other versions"):
-        check_nodes(living_nodes(ClusterSpec()), LocalFileSystem(), str(folder), meanwhile=fails)
+        check_nodes(wait_for_nodes(ClusterSpec()), LocalFileSystem(), str(folder), meanwhile=fails)

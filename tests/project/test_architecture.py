@@ -79,9 +79,9 @@ def test_the_benchmarks_are_imported_by_their_own_tests_alone() -> None:
 
 
 def test_what_is_tunes_own_is_imported_in_one_place() -> None:
-    """`controller` inherits; all else is in `ray_internals`. What `cluster` needs of Ray's start is not Tune's."""
+    """`controller` inherits; all else is in `internals`. What `cluster` needs of Ray's start is not Tune's."""
     package = ROOT / "tuning"
-    allowed = {"run/ray_internals.py", "run/controller.py", "testing/simulated_ray.py"}
+    allowed = {"tune_compat/internals.py", "supervision/controller.py", "testing/simulated_ray.py"}
     private = ("ray._", "ray.tune.execution", "ray.train._internal", "ray.air.execution")
     found = {
         str(path.relative_to(package))

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 from trainables.reporting import Report
 from tuning.outcome import Exploit, StudyOutcome, StudyState, TestScore, TrialOutcome, TrialState
-from tuning.testing.recording import report
+from tuning.testing.recording import make_report
 
-__all__ = ["known_to_tune", "population", "report", "scored", "study", "trial"]
+__all__ = ["known_to_tune", "make_report", "population", "scored", "study", "trial"]
 
 
 def trial(
@@ -43,10 +43,12 @@ def study(
 
 def population() -> tuple[TrialOutcome, TrialOutcome]:
     """Two members: after two epochs the second takes over the first one's weights of epoch 1 with a rate of 0.4."""
-    donor = trial(0, [report(1, 0.5, 0.2), report(2, 0.6, 0.2), report(3, 0.65, 0.2)])
+    donor = trial(0, [make_report(1, 0.5, 0.2), make_report(2, 0.6, 0.2), make_report(3, 0.65, 0.2)])
     exploit = Exploit(1.0, "t0", {"learning_rate": 0.9}, {"learning_rate": 0.4}, 2.5, reports=2, donor_reports=1)
     member = trial(
-        1, [report(1, 0.1, 0.9), report(2, 0.2, 0.9), report(2, 0.7, 0.4), report(3, 0.8, 0.4)], lineage=(exploit,)
+        1,
+        [make_report(1, 0.1, 0.9), make_report(2, 0.2, 0.9), make_report(2, 0.7, 0.4), make_report(3, 0.8, 0.4)],
+        lineage=(exploit,),
     )
     return donor, member
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.support.outcomes import report
+from tests.support.outcomes import make_report
 from tests.support.specs import curve_experiment
 from tuning.budget import ResourceUsage
 from tuning.outcome import TrialState
@@ -51,7 +51,7 @@ def _record(writer: StudyWriter, strategy: str, scores: tuple[float, ...], *, fi
     writer.begin_trial(trial, {"learning_rate": 0.1}, {})
     for epoch, score in enumerate(scores, 1):
         writer.add_report(
-            trial, report(epoch, score), ResourceUsage(epoch * 10.0, epoch * 10.0, epoch * 10.0, epoch * 10.0)
+            trial, make_report(epoch, score), ResourceUsage(epoch * 10.0, epoch * 10.0, epoch * 10.0, epoch * 10.0)
         )
     if not scores:
         writer.end_trial(trial, TrialState.FAILED, "ValueError: no such column")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tests.support.outcomes import report, scored, study, trial
+from tests.support.outcomes import make_report, scored, study, trial
 from tuning.outcome import ExperimentOutcome
 
 BETTER = {"pbt": 0.02, "asha": 0.012, "grid": 0.0}  # test accuracy above that of the worst
@@ -17,9 +17,9 @@ def experiment(
     """One search per test score, with seeds 0, 1, ..."""
     return ExperimentOutcome(name, "d", tuple(
         replace(
-            study(strategy, [trial(0, [report(1, 0.7)])], seed=seed, metric="accuracy"),
+            study(strategy, [trial(0, [make_report(1, 0.7)])], seed=seed, metric="accuracy"),
             metric=metric, mode=mode, test=replace(scored("t0", 1, 0.0), metrics={metric: score}),
-            trials=(trial(0, [report(1, 0.7)._replace(metrics={metric: 0.7})]),),
+            trials=(trial(0, [make_report(1, 0.7)._replace(metrics={metric: 0.7})]),),
         )
         for strategy, found in scores.items()
         for seed, score in enumerate(found)

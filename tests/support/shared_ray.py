@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-from cluster.environment import environment
+from cluster.environment import temporary_environment
 from cluster.workers.forking.server import LAUNCHER, ForkServer
 from tuning.study.worker_imports import slot_imports
 
@@ -28,7 +28,7 @@ def shared_ray() -> Iterator[None]:
     temp = tempfile.mkdtemp(prefix="tft", dir="/tmp")  # Ray's sockets have long names
     with ForkServer(Path(temp, "forks"), slot_imports()) as server:
         forking = functools.partial(parameter.RayParams, setup_worker_path=LAUNCHER)
-        with environment({}, always=server.settings), mock.patch.object(parameter, "RayParams", forking):
+        with temporary_environment({}, always=server.settings), mock.patch.object(parameter, "RayParams", forking):
             ray.init(
                 num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=temp,
                 logging_level="error",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tuning.testing.recording import SPACE, begin, exploit, open_study
+from tuning.testing.recording import SPACE, begin_trial, make_exploit, open_study
 
-__all__ = ["SECRET", "SPACE", "begin", "exploit", "open_study"]
+__all__ = ["SECRET", "SPACE", "begin_trial", "make_exploit", "open_study"]
 
 SECRET = "hunter2"

@@ -2,7 +2,7 @@
 
 Every file is named by its content, so a file that is there is the right one, and two drivers that write it at the same
 time write the same. Of a bucket each node keeps a copy of what it has read. A search renews what it finds, so that no
-experiment that is removed meanwhile takes it along (`tuning.run_folder.shipped_remains`).
+experiment that is removed meanwhile takes it along (`tuning.run_folder.shipped_removal`).
 """
 
 from __future__ import annotations

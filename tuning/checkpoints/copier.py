@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster.nodes.tasks import alive, on_node
+from cluster.nodes.tasks import is_alive, run_on_node
 from cluster.storage import StorageError
 from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checkpoints.storage import Storage
@@ -151,10 +151,10 @@ class Copier:
 
     def _make(self, copy: Copy) -> bool:
         recipe = copy.recipe
-        if recipe.node in (None, self._here) or not alive(recipe.node):
+        if recipe.node in (None, self._here) or not is_alive(recipe.node):
             # Also what a run before this one has left in this memory, under a node of a Ray that is gone.
             return make_copy(self._study, self._storage, copy)
-        return bool(on_node(recipe.node, make_copy, self._study, self._storage, copy))
+        return bool(run_on_node(recipe.node, make_copy, self._study, self._storage, copy))
 
     def _holds(self, copy: Copy) -> bool:
         return self._storage.holds(copy.path, copy.recipe, weights_only=copy.weights_only)

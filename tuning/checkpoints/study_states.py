@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.nodes.tasks import alive, begun_on_node, on_node
+from cluster.nodes.tasks import is_alive, run_on_node, start_on_node
 from trainables.checkpoints.manifest import CheckpointManifest, token_of
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checkpoints.storage import Storage
@@ -87,10 +87,10 @@ class StudyStates:
             if self.withdraw(token_of(state)):
                 unneeded.setdefault(self._in_memory.pop(state), []).append(state)
         for node, states in unneeded.items():
-            if node in (None, self._here) or not alive(node):
+            if node in (None, self._here) or not is_alive(node):
                 drop(self._study, states)
             else:
-                begun_on_node(node, drop, self._study, states)  # not waited for: Tune's loop is
+                start_on_node(node, drop, self._study, states)  # not waited for: Tune's loop is
 
     def forget_left(self) -> None:
         """All trials go on: what a killed run has left and nobody has asked for goes with the next decision."""
@@ -127,8 +127,8 @@ class StudyStates:
         """Empty the memory on every node."""
         self._copier.close()
         for node in {*self._in_memory.values()} - {None, self._here}:
-            if alive(node):
-                on_node(str(node), remove, self._study)
+            if is_alive(node):
+                run_on_node(str(node), remove, self._study)
         self._shared.remove()
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
-from tuning.run_folder.experiments import recorded
+from tuning.run_folder.experiments import load_recorded
 
 if TYPE_CHECKING:
     from tuning.across import Across
@@ -43,4 +43,4 @@ def across_of(arguments: argparse.Namespace) -> Across:
     from tuning.across import compare_across
 
     given = (arguments.experiment, *arguments.others)
-    return compare_across([recorded(one, arguments.storage, arguments.store)[0] for one in given])
+    return compare_across([load_recorded(one, arguments.storage, arguments.store)[0] for one in given])

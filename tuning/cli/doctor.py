@@ -127,10 +127,10 @@ def _storage(spec: ExperimentSpec) -> Iterator[Finding]:
     if not is_uri(storage):
         yield from examine_folder("storage", Path(storage).expanduser().absolute(), "set cluster.storage=FOLDER")
         return
-    from cluster.storage import probe
+    from cluster.storage import probe_bucket
 
     try:
-        probe(storage)
+        probe_bucket(storage)
     except ClusterError as error:
         yield Finding("storage", State.LACKING, str(error), "set cluster.storage to a place that can be written")
         return

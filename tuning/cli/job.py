@@ -39,9 +39,9 @@ def _work(action: str, *words: str) -> int:
     here = Path.cwd()
     os.chdir(Path.home())
     if action == "serve":
-        from tuning.remote.parcel import serve
+        from tuning.remote.bundle import serve_bundle
 
-        return obey(lambda: serve(*words))
+        return obey(lambda: serve_bundle(*words))
     return obey(lambda: _experiment(here, resume=action == "resume", force="--force" in words))
 
 
@@ -49,7 +49,7 @@ def _experiment(here: Path, *, resume: bool, force: bool) -> int:
     from trainables.errors import InputError
     from tuning.cli.run import run_spec
     from tuning.remote.submission import SPEC_NAME, UPLOADED
-    from tuning.remote.uploads import take_over
+    from tuning.remote.uploads import store_uploads
     from tuning.spec.file import parse
     from tuning.spec.loading import load_spec
 
@@ -57,7 +57,7 @@ def _experiment(here: Path, *, resume: bool, force: bool) -> int:
     storage = str(raw["cluster"]["storage"])
     try:
         if (here / UPLOADED).is_dir():
-            take_over(here / UPLOADED, Path(storage).expanduser())
+            store_uploads(here / UPLOADED, Path(storage).expanduser())
     except OSError as error:
         step = "name a folder of the cluster that its account can write: cluster.storage=FOLDER"
         raise InputError("cluster.storage", storage, f"cannot be written: {error.strerror}", step) from error

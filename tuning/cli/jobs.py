@@ -81,16 +81,16 @@ def _open(arguments: argparse.Namespace, *, insist: bool = False) -> Dashboard:
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from tuning.remote.submission import check_resources, prepare, send
+    from tuning.remote.submission import check_trial_fits, prepare_submission, submit
 
-    submission = prepare(arguments.spec, arguments.overrides, arguments.on_cluster)
+    submission = prepare_submission(arguments.spec, arguments.overrides, arguments.on_cluster)
     dashboard = _open(arguments, insist=submission.spec.cluster.allow_unauthenticated)
-    if note := check_resources(submission.spec, dashboard):
+    if note := check_trial_fits(submission.spec, dashboard):
         _tell(note)
     jobs = _jobs_of(dashboard)
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
         archive, how = Path(scratch) / "job.zip", {"resume": arguments.resume, "force": arguments.force}
-        record, new = send(submission, jobs, archive, **how, say=_tell)
+        record, new = submit(submission, jobs, archive, **how, say=_tell)
     if new:
         print(f"{record.id}: submitted to {dashboard.url}")
         print(f"  run folder on the cluster: {submission.run_folder} (~ is the home of the cluster's account)")
@@ -163,11 +163,11 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from tuning.remote.fetching import fetch
+    from tuning.remote.fetching import fetch_experiment
 
     jobs = _jobs_of(_open(arguments))
     record = _find(jobs, arguments.id)
-    folder = fetch(jobs, record, Path(arguments.to), _tell, trust_cluster=arguments.trust_cluster)
+    folder = fetch_experiment(jobs, record, Path(arguments.to), _tell, trust_cluster=arguments.trust_cluster)
     print(f"{record.id}: {_described(record)}; fetched to {folder}")
     print(f"  next: tunefleet compare {folder.name} --storage {folder.parent}")
     return SUCCESS

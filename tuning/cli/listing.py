@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cluster.capacity import ClusterError
 from trainables.machine import clock
 from tuning.cli.terminal import Add
-from tuning.run_folder.experiments import find_experiment, names_in, store_place
+from tuning.run_folder.experiments import experiment_names, find_experiment, store_location
 from tuning.spec.mistakes import SpecError
 from tuning.spec.store_url import StoreError
 
@@ -99,13 +99,13 @@ def _runs(arguments: argparse.Namespace) -> Iterator[_Run]:
         for name, recorded in by_name.items():
             yield _Run(name, tuple(recorded), len(recorded), None, None)
         return
-    for name in names_in(arguments.storage):
+    for name in experiment_names(arguments.storage):
         folder = find_experiment(name, arguments.storage)
         studies: tuple[StudySummary, ...] = ()
         planned = 1
         try:
             planned = _planned(folder)
-            found = study_summaries(store_place(name, arguments.storage))
+            found = study_summaries(store_location(name, arguments.storage))
             studies = tuple(study for study in found if study.experiment == name)
         except (
             SpecError,

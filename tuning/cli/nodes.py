@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cluster.nodes.start import Node
+    from cluster.nodes.start import StartedNode
 
 SUCCESS, FAILED = 0, 1
 
@@ -62,7 +62,7 @@ def _start(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _head_runs(node: Node) -> str:
+def _head_runs(node: StartedNode) -> str:
     """Where the head is and what comes next. Never the token itself: a terminal has a history."""
     from cluster.nodes.listeners import own_account
 

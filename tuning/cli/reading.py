@@ -53,7 +53,7 @@ def recorded(arguments: argparse.Namespace) -> tuple[ExperimentOutcome, dict[str
         StoreError: it is in no store, or the store cannot be read.
         UnknownExperiment: there is no run folder of that name.
     """
-    outcome, text = experiments.recorded(arguments.experiment, arguments.storage, arguments.store)
+    outcome, text = experiments.load_recorded(arguments.experiment, arguments.storage, arguments.store)
     return outcome, core_yaml.parse_recorded_spec(text)
 
 

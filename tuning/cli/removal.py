@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainables.errors import InputError
 from tuning.cli.terminal import FAILED, SUCCESS, Add
-from tuning.run_folder.experiments import UnknownExperiment, name_of, run_of
+from tuning.run_folder.experiments import UnknownExperiment, experiment_name, find_run
 
 
 def add_remove(add: Add) -> argparse.ArgumentParser:
@@ -21,12 +21,12 @@ def add_remove(add: Add) -> argparse.ArgumentParser:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    from tuning.run_folder.removal import Remains
-    from tuning.run_folder.shipped_remains import ShippedRemains
+    from tuning.run_folder.removal import ExperimentRemoval
+    from tuning.run_folder.shipped_removal import ShippedRemoval
 
-    name = name_of(arguments.experiment)
+    name = experiment_name(arguments.experiment)
     try:
-        folder, bucket = run_of(arguments.experiment, arguments.storage)
+        folder, bucket = find_run(arguments.experiment, arguments.storage)
     except UnknownExperiment:
         if arguments.store is None:
             raise
@@ -36,10 +36,10 @@ def _remove(arguments: argparse.Namespace) -> int:
             from tuning.spec.models import STORE_FILE
 
             bucket.store.follow(folder / STORE_FILE)
-        remains = Remains.of(name, folder, bucket, arguments.store)
+        remains = ExperimentRemoval.of(name, folder, bucket, arguments.store)
         if remains.nothing:
             raise UnknownExperiment(f"{name!r}: neither in {arguments.storage} nor in that store; `tunefleet ls` shows")
-        shipped = None if folder is None else ShippedRemains.of(folder, bucket)
+        shipped = None if folder is None else ShippedRemoval.of(folder, bucket)
         for line in (*remains.lines(), *(shipped.lines() if shipped else ())):
             print(line, flush=True)
         if not arguments.yes and not _agreed():
@@ -58,12 +58,12 @@ def _held(name: str, folder: Path | None, uri: str) -> Iterator[None]:
     if folder is None:
         yield
         return
-    from tuning.run_folder.bucket import split
-    from tuning.run_folder.lease import leased
-    from tuning.run_folder.run_lock import only_driver
+    from tuning.run_folder.bucket import split_uri
+    from tuning.run_folder.lease import held_lease
+    from tuning.run_folder.run_lock import run_lock
 
-    storage = split(uri)[0] if uri else str(folder.parent)
-    with only_driver(folder, name) as lock, leased(storage, name, lock, take_over=False):
+    storage = split_uri(uri)[0] if uri else str(folder.parent)
+    with run_lock(folder, name) as lock, held_lease(storage, name, lock, take_over=False):
         yield
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trainables.errors import InputError
 from tuning.cli.across import across_of, is_across
 from tuning.cli.terminal import Add
-from tuning.run_folder.experiments import name_of, recorded
+from tuning.run_folder.experiments import experiment_name, load_recorded
 
 if TYPE_CHECKING:
     from tuning.report.page.document import PageContent
@@ -65,7 +65,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _name(arguments: argparse.Namespace) -> str:
-    return "across" if is_across(arguments, "--target") else name_of(arguments.experiment)
+    return "across" if is_across(arguments, "--target") else experiment_name(arguments.experiment)
 
 
 def _content(arguments: argparse.Namespace) -> PageContent:
@@ -75,5 +75,5 @@ def _content(arguments: argparse.Namespace) -> PageContent:
         return across_content(across_of(arguments))
     from tuning.report.page.document import page_content
 
-    outcome, text = recorded(arguments.experiment, arguments.storage, arguments.store)
+    outcome, text = load_recorded(arguments.experiment, arguments.storage, arguments.store)
     return page_content(outcome, text, target=arguments.target)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from tuning.cli.terminal import FAILED, INTERRUPTED, SUCCESS, UNREAD, Add, drop_output, tell
-from tuning.run_folder.experiments import find_experiment, find_store, found_in
+from tuning.run_folder.experiments import find_experiment, find_store, storage_of
 from tuning.spec.store_url import StoreError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _kept(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> Exper
     if not arguments.force:  # before it is read: a damaged one may be no spec any more, or another experiment's
         store = functools.partial(find_store, arguments.experiment, arguments.storage)
         refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
-    here = f"cluster.storage={found_in(arguments.experiment, arguments.storage)}"
+    here = f"cluster.storage={storage_of(arguments.experiment, arguments.storage)}"
     return load_spec(folder / SPEC_FILE, [here, *overrides])
 
 
@@ -126,7 +126,7 @@ def run_spec(
     """
     from tuning.errors import Interrupted, RepeatedFailure
     from tuning.experiment import run_experiment
-    from tuning.run_folder.folder import nothing_scored
+    from tuning.run_folder.folder import has_no_scores
     from tuning.spec.models import SPEC_FILE
 
     next_step = f"go on with {go_on or f'`tunefleet resume {spec.resumed_as}`'}"
@@ -143,7 +143,7 @@ def run_spec(
             tell(f"interrupted; {next_step}")
         return INTERRUPTED
     except RepeatedFailure as error:
-        anew = "with a corrected spec `tunefleet run` begins anew; " if nothing_scored(spec) else ""
+        anew = "with a corrected spec `tunefleet run` begins anew; " if has_no_scores(spec) else ""
         tell(
             f"{error}\n  {anew}where it was your code or your data, mend that and {next_step} (--force for other code)"
         )

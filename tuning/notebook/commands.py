@@ -61,9 +61,9 @@ def experiments(storage: str | Path = STORAGE) -> list[str]:
     Raises:
         ClusterError: it is a bucket that cannot be read.
     """
-    from tuning.run_folder.experiments import names_in
+    from tuning.run_folder.experiments import experiment_names
 
-    return names_in(storage)
+    return experiment_names(storage)
 
 
 def load_outcome(
@@ -220,9 +220,9 @@ def train_final(
 
 def _recorded(experiment: str | Path, storage: str | Path, store_url: str | None) -> tuple[ExperimentOutcome, str]:
     """The outcome, and the text of its spec."""
-    from tuning.run_folder.experiments import recorded
+    from tuning.run_folder.experiments import load_recorded
 
-    return recorded(experiment_name(experiment), storage, store_url)
+    return load_recorded(experiment_name(experiment), storage, store_url)
 
 
 def _plain(text: str) -> Mapping[str, Any]:

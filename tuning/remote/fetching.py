@@ -18,19 +18,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.capacity import ClusterError
-from cluster.jobs.submission import POLL_SECONDS, Job, JobRecord, Jobs
+from cluster.jobs.submission import POLL_SECONDS, JobRecord, JobRequest, Jobs
 from trainables.errors import InputError
 from trainables.machine.disk import make_closed
 from tuning.comparison import compare
 from tuning.comparison.text import comparison_json, comparison_markdown
 from tuning.core_yaml import parse_recorded_spec
 from tuning.outcome import ExperimentOutcome
-from tuning.remote.parcel import MANIFEST, Manifest, Part, parcel_folder
-from tuning.remote.submission import code, command, metadata
-from tuning.remote.unpacking import MANIFEST_BYTES, ParcelError, close_spec, read_manifest, unpack
+from tuning.remote.bundle import MANIFEST, BundlePart, Manifest, bundle_folder
+from tuning.remote.submission import code_files, job_command, job_metadata
+from tuning.remote.unpacking import MANIFEST_BYTES, BundleError, read_manifest, sanitize_spec, unpack
 from tuning.remote.uploads import write_archive
 from tuning.report.results import results_json
-from tuning.run_folder.folder import ORIGIN
+from tuning.run_folder.files import ORIGIN
 from tuning.selection.looks import looks_of
 from tuning.spec.models import SPEC_FILE, STORE_FILE, folder_name
 from tuning.spec.store_url import sqlite_url
@@ -41,7 +41,7 @@ PURPOSE = "fetch"  # in the metadata of the job that packs
 TRIES = 4  # of one part
 
 
-def fetch(
+def fetch_experiment(
     jobs: Jobs, record: JobRecord, storage: Path, say: Callable[[str], None], *, trust_cluster: bool = False
 ) -> Path:
     """Bring what the experiment of the job `record` has recorded to STORAGE/NAME.
@@ -75,7 +75,7 @@ def fetch(
             parts = [_part(jobs, node, job, part, scratch) for part in manifest.parts]
         make_closed(folder := scratch / name)
         left_out = unpack(_joined(parts, scratch / "parcel.tar"), name, scratch, trusted=trust_cluster)
-        opened = close_spec(folder / SPEC_FILE, name, trusted=trust_cluster)
+        opened = sanitize_spec(folder / SPEC_FILE, name, trusted=trust_cluster)
         _keep_looks(target, folder, name)
         _tell_ledger(target.parent, folder, name)
         _write_reports(folder, name)
@@ -103,7 +103,7 @@ def _named(record: JobRecord) -> str:
     try:
         return folder_name(name)
     except ValueError as error:
-        raise ParcelError(f"{record.id}: its experiment is called {name!r}, which {error}") from error
+        raise BundleError(f"{record.id}: its experiment is called {name!r}, which {error}") from error
 
 
 def _refuse_too_much(manifest: Manifest, scratch: Path) -> None:
@@ -119,9 +119,9 @@ def _packing(jobs: Jobs, record: JobRecord, scratch: Path) -> Iterator[tuple[str
     name, storage = record.metadata["experiment"], record.metadata["storage"]
     job = f"fetch-{name}-{uuid.uuid4().hex[:8]}"
     archive = scratch / "code.zip"
-    write_archive(archive, code())
-    words = command(jobs.dashboard, "serve", name, storage)
-    jobs.submit(Job(job, words, archive, {**metadata(name, storage), "purpose": PURPOSE}))
+    write_archive(archive, code_files())
+    words = job_command(jobs.dashboard, "serve", name, storage)
+    jobs.submit(JobRequest(job, words, archive, {**job_metadata(name, storage), "purpose": PURPOSE}))
     try:
         while (started := jobs.get(job)).state == "pending":
             time.sleep(POLL_SECONDS)
@@ -147,7 +147,7 @@ def _manifest(jobs: Jobs, node: str, job: str, record: JobRecord) -> Manifest:
     return manifest
 
 
-def _part(jobs: Jobs, node: str, job: str, part: Part, folder: Path) -> Path:
+def _part(jobs: Jobs, node: str, job: str, part: BundlePart, folder: Path) -> Path:
     """Download one part; a broken one is asked for again."""
     for _ in range(TRIES):
         data = _bytes(jobs, node, job, part.name, part.size)
@@ -166,11 +166,11 @@ def _bytes(jobs: Jobs, node: str, job: str, name: str, most: int) -> bytes | Non
     """
     data = bytearray()
     try:
-        for piece in jobs.dashboard.log_file(node, f"{parcel_folder(job)}/{name}"):
+        for piece in jobs.dashboard.log_file(node, f"{bundle_folder(job)}/{name}"):
             data += piece
             if len(data) > most:
-                raise ParcelError(f"{name} of {job} is longer than the {most:,} bytes that were announced")
-    except ParcelError:
+                raise BundleError(f"{name} of {job} is longer than the {most:,} bytes that were announced")
+    except BundleError:
         raise
     except ClusterError:
         return None

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from cluster.capacity import ClusterError, trial_resources
 from cluster.jobs.dashboard import Dashboard
-from cluster.jobs.submission import UPLOAD_LIMIT, Job, JobRecord, Jobs
+from cluster.jobs.submission import UPLOAD_LIMIT, JobRecord, JobRequest, Jobs
 from trainables.errors import InputError
-from tuning.remote.uploads import Upload, collect, write_archive
+from tuning.remote.uploads import Upload, collect_uploads, write_archive
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
 
@@ -49,7 +49,7 @@ class Submission:
         """On the cluster; `~` is the home of the account that runs its jobs."""
         return f"{self.spec.cluster.storage}/{self.spec.name}"
 
-    def job(self, archive: Path, dashboard: Dashboard, attempt: int, *, force: bool = False) -> Job:
+    def job(self, archive: Path, dashboard: Dashboard, attempt: int, *, force: bool = False) -> JobRequest:
         """Write the archive and describe the job.
 
         Args:
@@ -58,26 +58,26 @@ class Submission:
         """
         own = {SPEC_NAME: self.spec.to_yaml().encode()}
         uploaded = {f"{UPLOADED}/{upload.target}": upload.source for upload in self.uploads}
-        write_archive(archive, [*own.items(), *uploaded.items(), *code(self.spec)])
-        return Job(
+        write_archive(archive, [*own.items(), *uploaded.items(), *code_files(self.spec)])
+        return JobRequest(
             id=f"{self.id}-r{attempt}" if attempt else self.id,
-            command=command(dashboard, *(["resume", *(["--force"] if force else [])] if attempt else ["run"])),
+            command=job_command(dashboard, *(["resume", *(["--force"] if force else [])] if attempt else ["run"])),
             archive=archive,
-            metadata=metadata(self.spec.name, self.spec.cluster.storage),
+            metadata=job_metadata(self.spec.name, self.spec.cluster.storage),
         )
 
 
-def metadata(experiment: str, storage: str) -> dict[str, str]:
+def job_metadata(experiment: str, storage: str) -> dict[str, str]:
     """What a job says of itself. No value of a user's is in it but these two."""
     return {"tunefleet": version("tunefleet"), "experiment": experiment, "storage": storage}
 
 
-def command(dashboard: Dashboard, *words: str) -> str:
+def job_command(dashboard: Dashboard, *words: str) -> str:
     """`tuning.cli.job` on the head. A shell starts it, and must not stand between it and the signal to stop."""
     return f"exec {shlex.join([dashboard.python(), '-m', 'tuning.cli.job', *words])}"
 
 
-def prepare(source: str | Path, overrides: Sequence[str], on_cluster: Collection[str]) -> Submission:
+def prepare_submission(source: str | Path, overrides: Sequence[str], on_cluster: Collection[str]) -> Submission:
     """Read and check a spec for a run elsewhere; nothing is sent.
 
     Args:
@@ -93,8 +93,8 @@ def prepare(source: str | Path, overrides: Sequence[str], on_cluster: Collection
     storage = _storage(spec.cluster.storage)
     there = {"storage": storage, "run_by": None}  # accounts of this machine say nothing on the cluster's
     spec = spec.model_copy(update={"cluster": spec.cluster.model_copy(update=there)})
-    spec, uploads = collect(spec, on_cluster)
-    _refuse_too_much([*(upload.source for upload in uploads), *(path for _, path in code(spec))])
+    spec, uploads = collect_uploads(spec, on_cluster)
+    _refuse_too_much([*(upload.source for upload in uploads), *(path for _, path in code_files(spec))])
     if uploads and "://" in storage:
         rule = f"{uploads[0].source} lies on this machine, and trials read no files from a bucket"
         raise InputError("cluster.storage", storage, rule, _ELSEWHERE)
@@ -130,7 +130,7 @@ def _mebibytes(size: int) -> str:
     return f"{size / (1 << 20):,.0f} MiB"
 
 
-def code(spec: ExperimentSpec | None = None) -> Iterator[tuple[str, Path]]:
+def code_files(spec: ExperimentSpec | None = None) -> Iterator[tuple[str, Path]]:
     """Our packages, and the module of a trainable of the user's own, as they are here: name in an archive, file."""
     for name in (*PACKAGES, *(spec.own_modules if spec is not None else ())):
         found = importlib.util.find_spec(name)
@@ -147,7 +147,7 @@ def code(spec: ExperimentSpec | None = None) -> Iterator[tuple[str, Path]]:
                 yield relative.as_posix(), path
 
 
-def check_resources(spec: ExperimentSpec, dashboard: Dashboard) -> str | None:
+def check_trial_fits(spec: ExperimentSpec, dashboard: Dashboard) -> str | None:
     """A word on what has to be waited for, or None if a node can hold a trial.
 
     Raises:
@@ -165,7 +165,7 @@ def check_resources(spec: ExperimentSpec, dashboard: Dashboard) -> str | None:
     return None
 
 
-def send(
+def submit(
     submission: Submission, jobs: Jobs, archive: Path, *, resume: bool, force: bool = False, say: Callable[[str], None]
 ) -> tuple[JobRecord, bool]:
     """Submit, unless the same is submitted already.
@@ -181,7 +181,7 @@ def send(
     Raises:
         ClusterError: the cluster does not take it.
     """
-    newest, attempt = latest(jobs, submission.id)
+    newest, attempt = latest_job(jobs, submission.id)
     if newest is not None and not (resume and newest.state in ("failed", "stopped")):
         return newest, False
     if newest is not None:
@@ -194,7 +194,7 @@ def send(
     return jobs.get(job.id), new
 
 
-def latest(jobs: Jobs, first: str) -> tuple[JobRecord | None, int]:
+def latest_job(jobs: Jobs, first: str) -> tuple[JobRecord | None, int]:
     """The last of the jobs FIRST, FIRST-r1, ...; and which it is.
 
     Raises:

@@ -1,8 +1,8 @@
 """What of a parcel is let into this machine. Whoever runs the cluster wrote it; the account that fetches it must lose
 nothing by it.
 
-Files are written here one by one, each where `tuning.remote.parcel` says that such a file lies and of a kind that only
-a reader reads: nothing that is unpickled or imported, no link, nothing outside. All else is a `ParcelError`, save
+Files are written here one by one, each where `tuning.remote.bundle` says that such a file lies and of a kind that only
+a reader reads: nothing that is unpickled or imported, no link, nothing outside. All else is a `BundleError`, save
 weights of other kinds than safetensors, which honest trainables save: they are left out and named.
 """
 
@@ -18,20 +18,32 @@ from typing import IO, Any, cast
 
 from cluster.capacity import ClusterError
 from cluster.jobs.route import printable
-from tuning.remote.parcel import BEST, PART_BYTES, TEXTS, Manifest, Part
-from tuning.run_folder.folder import sealed
+from tuning.remote.bundle import BEST, PART_BYTES, TEXTS, BundlePart, Manifest
+from tuning.run_folder.files import spec_with_checksum
 from tuning.spec.file import dump, parse
 from tuning.spec.models import SPEC_FILE, STORE_FILE
 
 MOST_PARTS = 100_000  # as many as their names can number
 MANIFEST_BYTES = 32 << 20
 # Of the weights' folder: what transformers and tokenizers read without running any of it.
-PLAIN = {".safetensors", ".json", ".jsonl", ".yaml", ".txt", ".md", ".csv", ".jinja", ".model", ".vocab", ".bpe"}
+SAFE_SUFFIXES = {
+    ".safetensors",
+    ".json",
+    ".jsonl",
+    ".yaml",
+    ".txt",
+    ".md",
+    ".csv",
+    ".jinja",
+    ".model",
+    ".vocab",
+    ".bpe",
+}
 # Of a spec's `cluster`: what says nothing of whom to talk to.
 SHARES = ("cpus_per_trial", "gpus_per_trial", "mps", "max_concurrent", "heartbeat_seconds")
 
 
-class ParcelError(ClusterError):
+class BundleError(ClusterError):
     """A cluster sends something that no tunefleet has packed."""
 
 
@@ -45,14 +57,14 @@ def read_manifest(text: bytes) -> Manifest:
     try:
         raw = json.loads(text)
     except RecursionError as error:
-        raise ParcelError(
+        raise BundleError(
             "the manifest of what was fetched is no manifest. Does another program answer there?"
         ) from error
     try:
         parts = tuple(_part(number, part) for number, part in enumerate(_listed(raw["parts"])))
-        return Manifest(parts, _told(raw.get("best")), _told(raw.get("error")))
+        return Manifest(parts, _printable(raw.get("best")), _printable(raw.get("error")))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ParcelError(
+        raise BundleError(
             f"the manifest of what was fetched is no manifest: {error!r}. Does the cluster run another tunefleet?"
         ) from error
 
@@ -63,18 +75,18 @@ def _listed(parts: Any) -> Sequence[Any]:
     return parts
 
 
-def _part(number: int, raw: Mapping[str, Any]) -> Part:
+def _part(number: int, raw: Mapping[str, Any]) -> BundlePart:
     name, size, sha256 = (raw[key] for key in ("name", "size", "sha256"))
     if name != f"part-{number:05d}":
-        raise ParcelError(f"the manifest names {name!r} as part {number}, where part-{number:05d} is expected")
+        raise BundleError(f"the manifest names {name!r} as part {number}, where part-{number:05d} is expected")
     if type(size) is not int or not 0 < size <= PART_BYTES:
-        raise ParcelError(f"{name}: {size!r} bytes, but a part has 1 to {PART_BYTES}")
+        raise BundleError(f"{name}: {size!r} bytes, but a part has 1 to {PART_BYTES}")
     if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise ParcelError(f"{name}: its digest is none")
-    return Part(name, size, sha256)
+        raise BundleError(f"{name}: its digest is none")
+    return BundlePart(name, size, sha256)
 
 
-def _told(text: Any) -> str | None:
+def _printable(text: Any) -> str | None:
     return None if text is None else printable(str(text))
 
 
@@ -97,9 +109,9 @@ def unpack(whole: Path, name: str, folder: Path, *, trusted: bool) -> list[str]:
             for member in tar:
                 kind = _kind(member, name)
                 if member.name in seen:
-                    raise ParcelError(f"{member.name!r} is in the parcel twice")
+                    raise BundleError(f"{member.name!r} is in the parcel twice")
                 seen.add(member.name)
-                if kind == BEST and PurePosixPath(member.name).suffix not in PLAIN and not trusted:
+                if kind == BEST and PurePosixPath(member.name).suffix not in SAFE_SUFFIXES and not trusted:
                     left_out.append(member.name.removeprefix(f"{name}/"))
                     continue
                 target = folder / member.name
@@ -107,9 +119,9 @@ def unpack(whole: Path, name: str, folder: Path, *, trusted: bool) -> list[str]:
                 with target.open("xb") as written:
                     shutil.copyfileobj(cast("IO[bytes]", tar.extractfile(member)), written)
     except tarfile.TarError as error:
-        raise ParcelError(f"what was fetched is no parcel: {error}") from error
+        raise BundleError(f"what was fetched is no parcel: {error}") from error
     if missing := [file for file in (SPEC_FILE, STORE_FILE) if f"{name}/{file}" not in seen]:
-        raise ParcelError(f"the parcel of {name} holds no {' and no '.join(missing)}")
+        raise BundleError(f"the parcel of {name} holds no {' and no '.join(missing)}")
     return left_out
 
 
@@ -121,11 +133,11 @@ def _kind(member: tarfile.TarInfo, name: str) -> str:
     """
     shown = repr(member.name)
     if not member.isreg() or member.issparse():
-        raise ParcelError(f"{shown} in the parcel is no plain file")
+        raise BundleError(f"{shown} in the parcel is no plain file")
     first, *below = member.name.split("/")
     known = first == name and below and all(_is_plain(part) for part in below)
     if not known:
-        raise ParcelError(f"{shown} in the parcel lies outside {name}")
+        raise BundleError(f"{shown} in the parcel lies outside {name}")
     kind = below[0]
     fits = {
         SPEC_FILE: len(below) == 1,
@@ -134,7 +146,7 @@ def _kind(member: tarfile.TarInfo, name: str) -> str:
         BEST: len(below) == 2,
     }
     if not fits.get(kind, False):
-        raise ParcelError(f"{shown} is no file that a parcel holds")
+        raise BundleError(f"{shown} is no file that a parcel holds")
     return kind
 
 
@@ -142,7 +154,7 @@ def _is_plain(part: str) -> bool:
     return part not in ("", ".", "..") and part.isprintable() and "\\" not in part and len(part.encode()) < 256
 
 
-def close_spec(file: Path, name: str, *, trusted: bool) -> bool:
+def sanitize_spec(file: Path, name: str, *, trusted: bool) -> bool:
     """Rewrite the spec of a fetched experiment so that it names nobody to talk to and lets no code of others run.
 
     Args:
@@ -157,14 +169,14 @@ def close_spec(file: Path, name: str, *, trusted: bool) -> bool:
     try:
         raw = parse(file.read_text(encoding="utf-8"), SPEC_FILE)
     except ValueError as error:
-        raise ParcelError(f"{SPEC_FILE} of the parcel cannot be read: {error}") from error
+        raise BundleError(f"{SPEC_FILE} of the parcel cannot be read: {error}") from error
     if raw.get("name") != name:
-        raise ParcelError(f"{SPEC_FILE} of the parcel is of the experiment {raw.get('name')!r}, not {name!r}")
+        raise BundleError(f"{SPEC_FILE} of the parcel is of the experiment {raw.get('name')!r}, not {name!r}")
     cluster = raw.get("cluster")
     shares = {key: cluster[key] for key in SHARES if key in cluster} if isinstance(cluster, dict) else {}
     opened = raw.get("trust_remote_code") not in (None, False)
     closed = raw | {"cluster": shares, "store": None}
     if opened and not trusted:
         closed |= {"trust_remote_code": False}
-    file.write_text(sealed(dump(closed)), encoding="utf-8")
+    file.write_text(spec_with_checksum(dump(closed)), encoding="utf-8")
     return opened

@@ -36,7 +36,7 @@ class Upload(NamedTuple):
     target: str
 
 
-def collect(spec: ExperimentSpec, on_cluster: Collection[str]) -> tuple[ExperimentSpec, list[Upload]]:
+def collect_uploads(spec: ExperimentSpec, on_cluster: Collection[str]) -> tuple[ExperimentSpec, list[Upload]]:
     """The spec as the cluster reads it, and the files that it then needs there.
 
     Args:
@@ -162,7 +162,7 @@ def write_archive(target: Path, files: Iterable[tuple[str, Path | bytes]]) -> No
                     written.write(block)
 
 
-def take_over(uploads: Path, storage: Path) -> None:
+def store_uploads(uploads: Path, storage: Path) -> None:
     """On the cluster: bring what was uploaded, in a job's working directory, to STORAGE/.uploads, where it stays.
 
     A file is there as a whole or not at all, also with several jobs at once; one that is there already, byte for byte,

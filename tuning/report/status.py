@@ -13,7 +13,7 @@ from typing import Protocol
 
 from cluster.storage import is_uri
 from tuning.outcome import StudyState
-from tuning.run_folder.folder import LOCK_FILE
+from tuning.run_folder.files import LOCK_FILE
 
 
 class Status(StrEnum):

@@ -14,16 +14,16 @@ import posixpath
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cluster.storage import below, open_bucket, told
+from cluster.storage import cloud_errors, join_uri, open_bucket
 from trainables.data.cache_folder import own_folder, store_folder
 from tuning.run_folder.bucket_store import BucketStore
 from tuning.spec.models import SPEC_FILE, working_folder
 
 LEASE = "driver.lease"  # who drives the run; see `run.lease`
-LIST = ".experiments"  # no experiment can have this name
+EXPERIMENTS = ".experiments"  # no experiment can have this name
 
 
-def split(uri: str) -> tuple[str, str]:
+def split_uri(uri: str) -> tuple[str, str]:
     """Storage and name of the experiment whose place in a bucket is `uri`."""
     parts = urlsplit(uri)
     folder, _, name = parts.path.rstrip("/").rpartition("/")
@@ -38,11 +38,11 @@ class RunBucket:
     """
 
     def __init__(self, storage: str, name: str) -> None:
-        self.uri = below(storage, name)
+        self.uri = join_uri(storage, name)
         self.folder = working_folder(storage, name)
         self.filesystem, self.path = open_bucket(self.uri)
         self.store = BucketStore(self.filesystem, self.path, self.uri)
-        self._listed = f"{posixpath.dirname(self.path)}/{LIST}/{name}"
+        self._listed = f"{posixpath.dirname(self.path)}/{EXPERIMENTS}/{name}"
 
     def make_folder(self) -> Path:
         """The working folder on this machine, made if need be.
@@ -55,7 +55,7 @@ class RunBucket:
 
     def spec(self) -> str | None:
         """The text of the spec that has claimed the place; None if none has."""
-        with told(self.uri, "be read"):
+        with cloud_errors(self.uri, "be read"):
             try:
                 with self.filesystem.open_input_stream(f"{self.path}/{SPEC_FILE}") as source:
                     return str(source.read().decode())
@@ -64,12 +64,12 @@ class RunBucket:
 
     def claimed(self) -> float:
         """When that spec was written, in seconds since 1970."""
-        with told(self.uri, "be read"):
+        with cloud_errors(self.uri, "be read"):
             return float(self.filesystem.get_file_info(f"{self.path}/{SPEC_FILE}").mtime.timestamp())
 
     def claim(self, spec: str) -> None:
         """Write the spec."""
-        with told(self.uri, "be written"):
+        with cloud_errors(self.uri, "be written"):
             with self.filesystem.open_output_stream(self._listed):
                 pass
             with self.filesystem.open_output_stream(f"{self.path}/{SPEC_FILE}") as output:
@@ -77,7 +77,7 @@ class RunBucket:
 
     def release(self) -> None:
         """Take the spec away."""
-        with told(self.uri, "be written"):
+        with cloud_errors(self.uri, "be written"):
             self.filesystem.delete_file(f"{self.path}/{SPEC_FILE}")
             self.filesystem.delete_file(self._listed)
 
@@ -85,7 +85,7 @@ class RunBucket:
         """Take everything of the run away, the spec last; the lease is its holder's."""
         from pyarrow.fs import FileSelector
 
-        with told(self.uri, "be written"):
+        with cloud_errors(self.uri, "be written"):
             found = self.filesystem.get_file_info(FileSelector(self.path, allow_not_found=True, recursive=True))
             paths = [info.path for info in found if info.is_file and info.base_name != LEASE]
             for path in sorted(paths, key=lambda path: path == f"{self.path}/{SPEC_FILE}"):
@@ -103,8 +103,8 @@ def bucket_names(storage: str) -> list[str]:
     from pyarrow.fs import FileSelector
 
     bucket = open_bucket(storage)
-    with told(storage, "be read"):
-        listed = bucket.filesystem.get_file_info(FileSelector(f"{bucket.path}/{LIST}", allow_not_found=True))
+    with cloud_errors(storage, "be read"):
+        listed = bucket.filesystem.get_file_info(FileSelector(f"{bucket.path}/{EXPERIMENTS}", allow_not_found=True))
         names = sorted(info.base_name for info in listed if info.is_file)
         specs = bucket.filesystem.get_file_info([f"{bucket.path}/{name}/{SPEC_FILE}" for name in names])
     return [name for name, spec in zip(names, specs, strict=True) if spec.is_file]

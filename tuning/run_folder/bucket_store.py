@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.capacity import ClusterError
-from cluster.storage import shown, told
+from cluster.storage import cloud_errors, without_credentials
 from trainables.machine.disk import sync, write_whole
 from tuning.spec.models import STORE_FILE
 from tuning.spec.store_url import StoreError
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 PREVIOUS, CHECKSUMS, UPLOAD, SAVED = ".previous", ".checksums", ".upload", ".saved"
-KEPT = 4  # checksums: of the newest and the previous one, with one to come, and one to spare
+CHECKSUMS_KEPT = 4  # checksums: of the newest and the previous one, with one to come, and one to spare
 HEAD = 100  # bytes of SQLite's header: the size of a page at 16, the number of pages at 28
 BLOCK = 1 << 24  # bytes that are copied at once
 
 logger = logging.getLogger(__name__)
 
 
-class Found(NamedTuple):
+class StoreCopy(NamedTuple):
     """A whole copy of the store, brought to this machine."""
 
     file: Path
@@ -77,14 +77,14 @@ class BucketStore:
             known = self._known()
             upload = self._object + UPLOAD
             opened = self._filesystem.open_output_stream
-            with told(self._uri, "be written"), copy.open("rb") as file, opened(upload) as out:
+            with cloud_errors(self._uri, "be written"), copy.open("rb") as file, opened(upload) as out:
                 shutil.copyfileobj(file, out, BLOCK)
             self._refuse_unless(upload, checksum)
             newest = self._newest or self._whole_newest(known, Path(scratch))
-            with told(self._uri, "be written"):
+            with cloud_errors(self._uri, "be written"):
                 if newest is not None:
                     self._filesystem.copy_file(self._object, self._object + PREVIOUS)
-                listed = list(dict.fromkeys(filter(None, (checksum, newest, *known))))[:KEPT]
+                listed = list(dict.fromkeys(filter(None, (checksum, newest, *known))))[:CHECKSUMS_KEPT]
                 with self._filesystem.open_output_stream(self._object + CHECKSUMS) as out:
                     out.write(json.dumps(listed).encode())
                 self._filesystem.copy_file(upload, self._object)
@@ -125,7 +125,7 @@ class BucketStore:
                 return
             _replace(store, found)
 
-    def _newest_whole(self, known: list[str], scratch: Path) -> Found | None:
+    def _newest_whole(self, known: list[str], scratch: Path) -> StoreCopy | None:
         """The newest copy that is whole, below `scratch`; None if there is no copy at all."""
         damages: list[str] = []
         for name in (self._object, self._object + PREVIOUS):
@@ -135,11 +135,13 @@ class BucketStore:
             checksum = _checksum(file)
             if (why := _damage(file, checksum, known)) is None:
                 if damages:
-                    logger.warning("%s: not used, but the copy before it. %s", damages[0], shown(self._uri))
-                return Found(file, checksum)
+                    logger.warning(
+                        "%s: not used, but the copy before it. %s", damages[0], without_credentials(self._uri)
+                    )
+                return StoreCopy(file, checksum)
             damages.append(f"{name} is damaged ({why})")
         if damages:
-            raise ClusterError(f"cluster.storage: {shown(self._uri)}: {', and '.join(damages)}.")
+            raise ClusterError(f"cluster.storage: {without_credentials(self._uri)}: {', and '.join(damages)}.")
         return None
 
     def _whole_newest(self, known: list[str], scratch: Path) -> str | None:
@@ -153,7 +155,7 @@ class BucketStore:
 
     def _download(self, name: str, file: Path) -> bool:
         """False if there is no such object."""
-        with told(self._uri, "be read"):
+        with cloud_errors(self._uri, "be read"):
             try:
                 with self._filesystem.open_input_stream(name) as source, file.open("wb") as target:
                     shutil.copyfileobj(source, target, BLOCK)
@@ -166,18 +168,18 @@ class BucketStore:
         ClusterError: the object `name` is not what was written.
         """
         digest = hashlib.sha256()
-        with told(self._uri, "be read"), self._filesystem.open_input_stream(name) as source:
+        with cloud_errors(self._uri, "be read"), self._filesystem.open_input_stream(name) as source:
             while block := source.read(BLOCK):
                 digest.update(block)
         if digest.hexdigest() != checksum:
             raise ClusterError(
-                f"cluster.storage: {shown(self._uri)} gives back other bytes than were written. Is it a cache? The "
-                "copy of the study store that lies there stays as it is."
+                f"cluster.storage: {without_credentials(self._uri)} gives back other bytes than were written. Is it a "
+                "cache? The copy of the study store that lies there stays as it is."
             )
 
     def _known(self) -> list[str]:
         """The checksums in the bucket, newest first; none where a run of an older version has written no list."""
-        with told(self._uri, "be read"):
+        with cloud_errors(self._uri, "be read"):
             try:
                 with self._filesystem.open_input_stream(self._object + CHECKSUMS) as source:
                     listed = json.loads(source.read())
@@ -215,7 +217,7 @@ def _damage(file: Path, checksum: str, known: list[str]) -> str | None:
     return damage_of_sqlite(file)
 
 
-def _replace(store: Path, found: Found) -> None:
+def _replace(store: Path, found: StoreCopy) -> None:
     """Put a copy in the store's place. What SQLite left beside the old file goes: it would be played into the copy."""
     store.parent.mkdir(parents=True, exist_ok=True)
     unfinished = store.with_name(f".{store.name}.fetched")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cluster.spec import ClusterSpec
 from cluster.storage import is_uri
 from trainables.errors import nearest
-from tuning.run_folder.bucket import RunBucket, bucket_names, split
+from tuning.run_folder.bucket import RunBucket, bucket_names, split_uri
 from tuning.spec.file import parse, read_text
 from tuning.spec.models import SPEC_FILE, STORE_FILE, STORE_VARIABLE
 from tuning.spec.store_url import sqlite_url
@@ -26,7 +26,7 @@ class UnknownExperiment(ValueError):
     """No run folder of that name."""
 
 
-def names_in(storage: str | Path) -> list[str]:
+def experiment_names(storage: str | Path) -> list[str]:
     """The experiments below `storage`, sorted.
 
     Raises:
@@ -57,15 +57,15 @@ def find_experiment(experiment: str, storage: str | Path) -> Path:
         for folder in (Path(storage).expanduser() / experiment, Path(experiment).expanduser()):
             if (folder / SPEC_FILE).is_file():
                 return folder.absolute()
-    place, name = split(experiment) if is_uri(experiment) else (storage, experiment)
-    known = names_in(place)
+    place, name = split_uri(experiment) if is_uri(experiment) else (storage, experiment)
+    known = experiment_names(place)
     hint = nearest(name, known) if known else "there is none; give --storage where it is elsewhere"
     if given != experiment:
         hint = f"`tunefleet run {given}` runs it; {hint}"
-    raise UnknownExperiment(f"{name!r}: no experiment of that name in {_looked_in(place)}; {hint}")
+    raise UnknownExperiment(f"{name!r}: no experiment of that name in {_storage_text(place)}; {hint}")
 
 
-def _looked_in(place: str | Path) -> str:
+def _storage_text(place: str | Path) -> str:
     return str(place) if is_uri(str(place)) else str(Path(place).expanduser().absolute())
 
 
@@ -84,12 +84,12 @@ def _by_name(experiment: str, storage: str | Path) -> tuple[str, str | Path]:
     return name, str(own) if own is not None and str(storage) == ClusterSpec().storage else storage
 
 
-def name_of(experiment: str) -> str:
+def experiment_name(experiment: str) -> str:
     """The name of an experiment that is given by it, by its spec file, or by the path or the URI of its run folder."""
-    return split(experiment)[1] if is_uri(experiment) else Path(_by_name(experiment, "")[0]).name
+    return split_uri(experiment)[1] if is_uri(experiment) else Path(_by_name(experiment, "")[0]).name
 
 
-def found_in(experiment: str, storage: str | Path) -> str:
+def storage_of(experiment: str, storage: str | Path) -> str:
     """The `cluster.storage` with which a resume finds it, wherever it was when the run began.
 
     Raises:
@@ -98,12 +98,12 @@ def found_in(experiment: str, storage: str | Path) -> str:
     """
     folder = find_experiment(experiment, storage)
     if is_uri(experiment):
-        return split(experiment)[0]
+        return split_uri(experiment)[0]
     _, storage = _by_name(experiment, storage)
     return str(storage if is_uri(str(storage)) else folder.parent)
 
 
-def run_of(experiment: str, storage: str | Path) -> tuple[Path, RunBucket | None]:
+def find_run(experiment: str, storage: str | Path) -> tuple[Path, RunBucket | None]:
     """The run folder, as `find_experiment` gives it, and the place in a bucket of a run that lies in one.
 
     Raises:
@@ -124,11 +124,11 @@ def find_store(experiment: str, storage: str | Path) -> str:
         SpecError: its spec is no YAML.
         ClusterError: it is in a bucket that cannot be read.
     """
-    place = store_place(experiment, storage)
+    place = store_location(experiment, storage)
     return sqlite_url(place) if isinstance(place, Path) else place
 
 
-def recorded(experiment: str, storage: str | Path, store: str | None = None) -> tuple[ExperimentOutcome, str]:
+def load_recorded(experiment: str, storage: str | Path, store: str | None = None) -> tuple[ExperimentOutcome, str]:
     """Loads all that is recorded of an experiment; returns it with the resolved spec, as YAML.
 
     Args:
@@ -141,12 +141,12 @@ def recorded(experiment: str, storage: str | Path, store: str | None = None) -> 
     """
     from tuning.store.study_store import StudyStore
 
-    name = name_of(experiment)
+    name = experiment_name(experiment)
     with contextlib.closing(StudyStore(store or find_store(experiment, storage))) as opened:
         return opened.load(name), opened.spec(name)
 
 
-def store_place(experiment: str, storage: str | Path) -> str | Path:
+def store_location(experiment: str, storage: str | Path) -> str | Path:
     """The store that `find_store` gives: the file of the run's own, named without an import, or the URL of another.
 
     Raises:
@@ -165,5 +165,5 @@ def store_place(experiment: str, storage: str | Path) -> str | Path:
 
 def _bucket_of(experiment: str, storage: str | Path) -> RunBucket | None:
     if is_uri(experiment):
-        return RunBucket(*split(experiment))
+        return RunBucket(*split_uri(experiment))
     return RunBucket(str(storage), experiment) if is_uri(str(storage)) else None

@@ -6,11 +6,9 @@ Of a run in a bucket the same file there claims it; the driver's working folder 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri
@@ -18,23 +16,14 @@ from trainables.errors import InputError
 from trainables.machine.disk import make_closed, owner_of, write_whole
 from tuning.errors import RunFolderError
 from tuning.run_folder.bucket import RunBucket
+from tuning.run_folder.files import LOCK_FILE, ORIGIN, spec_with_checksum
+from tuning.run_folder.removal import ExperimentRemoval
 from tuning.spec.loading import load_spec
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import SPEC_FILE, STORE_FILE, ExperimentSpec
 from tuning.spec.store_url import StoreError
 
-if TYPE_CHECKING:
-    from tuning.run_folder.removal import Remains
-
-SEAL = "# SHA-256 of what follows: "
-ORIGIN = "fetched.json"  # in a folder that `tunefleet fetch` has made
-GROWING = ("seeds", "strategies", "extended")  # what an extension changes in a spec
-LOCK_FILE = "driver.lock"  # held by the process that runs the experiment (`run.only_driver`)
-
-
-def sealed(spec: str) -> str:
-    """The text of a spec with a checksum in front, in a comment: what is damaged or edited later can be told."""
-    return f"{SEAL}{hashlib.sha256(spec.encode()).hexdigest()}\n{spec}"
+EXTENDABLE = ("seeds", "strategies", "extended")  # what an extension changes in a spec
 
 
 def refuse_fetched(folder: Path) -> None:
@@ -81,7 +70,7 @@ def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
     from tuning.store.study_store import differing_keys
 
     text = kept.read_bytes().decode(errors="replace")
-    if text == sealed(text.partition("\n")[2]):
+    if text == spec_with_checksum(text.partition("\n")[2]):
         return
     try:
         differing = differing_keys(recorded(), text, apart_from="cluster.storage")  # where a resume has found it
@@ -94,7 +83,7 @@ def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
 
 
 @contextlib.contextmanager
-def unclaimed_if_unused(spec: ExperimentSpec) -> Iterator[None]:
+def release_if_unused(spec: ExperimentSpec) -> Iterator[None]:
     """A run that its cluster, its store or its data refuse at the start leaves no spec in the way of the next try."""
     bucket = RunBucket(spec.cluster.storage, spec.name) if is_uri(spec.cluster.storage) else None
     try:
@@ -136,7 +125,7 @@ def claim_run_folder(
     bucket = None
     if is_uri(spec.cluster.storage):
         bucket = RunBucket(spec.cluster.storage, spec.name)
-        _follow(bucket, resume=resume)
+        _sync_working_folder(bucket, resume=resume)
     kept, shown = spec.run_folder / SPEC_FILE, bucket.uri if bucket else str(spec.run_folder)
     if resume:
         if not kept.is_file():
@@ -153,12 +142,12 @@ def claim_run_folder(
             keys = _different(before, spec)
             raise RunFolderError(
                 f"name: {spec.name}: {kept} is of another spec (different: {keys}); "
-                f"{_adding(spec, keys)}{_ways_out(spec, bucket)}"
+                f"{_extend_advice(spec, keys)}{_ways_out(spec, bucket)}"
             )
         grows = spec.extended[:-1] == before.extended != spec.extended
         if grows:
-            before = before.model_copy(update={name: getattr(spec, name) for name in GROWING})
-        elif any(getattr(before, name)[: len(now := getattr(spec, name))] != now for name in GROWING):
+            before = before.model_copy(update={name: getattr(spec, name) for name in EXTENDABLE})
+        elif any(getattr(before, name)[: len(now := getattr(spec, name))] != now for name in EXTENDABLE):
             step = f"see `tunefleet ls`, then extend it again, or `tunefleet resume {spec.resumed_as}`"
             raise RunFolderError(f"name: {spec.name}: was extended by somebody else meanwhile; {step}")
         if force:
@@ -166,30 +155,30 @@ def claim_run_folder(
                 store.check()
                 store.refuse_other_spec(spec.name, before.digest(), before.to_yaml())
         if force or grows:
-            text = sealed(before.to_yaml())
+            text = spec_with_checksum(before.to_yaml())
             write_whole(kept, text.encode())
             if bucket is not None and grows:
                 bucket.claim(text)
         (spec.run_folder / ORIGIN).unlink(missing_ok=True)  # from now on it is this machine's: no fetch replaces it
         return
     if kept.exists():
-        _remove_what_was_left(spec, bucket, shown, fresh=fresh, say=say)
+        _replace_earlier_run(spec, bucket, shown, fresh=fresh, say=say)
     make_closed(spec.run_folder)
     if not trust_fetched:
         refuse_foreign(spec.run_folder)
-    text = sealed(spec.to_yaml())
+    text = spec_with_checksum(spec.to_yaml())
     write_whole(kept, text.encode())
     if bucket is not None:
         bucket.claim(text)
 
 
-def as_extended(spec: ExperimentSpec) -> ExperimentSpec:
+def with_extensions(spec: ExperimentSpec) -> ExperimentSpec:
     """`spec` with what `tunefleet extend` has added since it was written; its run folder is claimed."""
     kept = load_spec(spec.run_folder / SPEC_FILE)
-    return spec.model_copy(update={name: getattr(kept, name) for name in GROWING})
+    return spec.model_copy(update={name: getattr(kept, name) for name in EXTENDABLE})
 
 
-def _remove_what_was_left(
+def _replace_earlier_run(
     spec: ExperimentSpec, bucket: RunBucket | None, shown: str, *, fresh: bool, say: Callable[[str], None]
 ) -> None:
     remains = _remains(spec, bucket)
@@ -209,19 +198,15 @@ def _remove_what_was_left(
     remains.remove()
 
 
-def _remains(spec: ExperimentSpec, bucket: RunBucket | None) -> Remains:
-    from tuning.run_folder.removal import Remains
-
+def _remains(spec: ExperimentSpec, bucket: RunBucket | None) -> ExperimentRemoval:
     if bucket is not None:
         bucket.store.follow(spec.run_folder / STORE_FILE)
-    return Remains.of(spec.name, spec.run_folder, bucket)
+    return ExperimentRemoval.of(spec.name, spec.run_folder, bucket)
 
 
-def nothing_scored(spec: ExperimentSpec) -> bool:
+def has_no_scores(spec: ExperimentSpec) -> bool:
     """True if a run of `spec` has left no score behind, so that a new one simply replaces it."""
-    from tuning.run_folder.removal import Remains
-
-    return not Remains.of(spec.name, spec.run_folder).scored
+    return not ExperimentRemoval.of(spec.name, spec.run_folder).scored
 
 
 def _differing(spec: ExperimentSpec) -> str:
@@ -238,9 +223,9 @@ def _different(before: ExperimentSpec, now: ExperimentSpec) -> str:
     return ", ".join(key for key in {**new, **old} if old.get(key) != new.get(key))
 
 
-def _adding(spec: ExperimentSpec, keys: str) -> str:
+def _extend_advice(spec: ExperimentSpec, keys: str) -> str:
     """How seeds or strategies are added, where they alone are different."""
-    return f"`tunefleet extend {spec.resumed_as}` adds to them; " if set(keys.split(", ")) <= {*GROWING} else ""
+    return f"`tunefleet extend {spec.resumed_as}` adds to them; " if set(keys.split(", ")) <= {*EXTENDABLE} else ""
 
 
 def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:
@@ -256,7 +241,7 @@ def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:
     )
 
 
-def _follow(bucket: RunBucket, *, resume: bool) -> None:
+def _sync_working_folder(bucket: RunBucket, *, resume: bool) -> None:
     """Make the working folder what the bucket says. A run of this machine may have left an older state, or one that the
     bucket has not got any more."""
     text, folder = bucket.spec(), bucket.make_folder()

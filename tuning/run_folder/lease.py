@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
-from cluster.storage import StorageError, is_uri, probe, shown, told
+from cluster.storage import StorageError, cloud_errors, is_uri, probe_bucket, without_credentials
 from tuning.errors import RunFolderError
 from tuning.run_folder.bucket import LEASE, RunBucket
 from tuning.run_folder.run_lock import this_driver
@@ -26,8 +26,8 @@ from tuning.run_folder.run_lock import this_driver
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-LASTS = 300.0  # seconds without a renewal after which a driver counts as dead
-RENEWED = 60.0  # seconds between two renewals at most
+LEASE_SECONDS = 300.0  # seconds without a renewal after which a driver counts as dead
+RENEWAL_SECONDS = 60.0  # seconds between two renewals at most
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ class Holder:
     user: str
     since: str
     lock: str | None  # of the lock file that it holds on its machine: whoever holds that now knows it to be dead
-    lasts: float = LASTS  # seconds
+    lasts: float = LEASE_SECONDS  # seconds
 
     @classmethod
-    def here(cls, lock: str | None, lasts: float = LASTS) -> Holder:
+    def here(cls, lock: str | None, lasts: float = LEASE_SECONDS) -> Holder:
         """Describes this process."""
         return cls(uuid.uuid4().hex, lock=lock, lasts=lasts, **this_driver())
 
@@ -92,7 +92,7 @@ class Lease:
 
     def renew(self) -> None:
         """Write it anew."""
-        with told(self._uri, "be written"), self._filesystem.open_output_stream(self._path) as output:
+        with cloud_errors(self._uri, "be written"), self._filesystem.open_output_stream(self._path) as output:
             output.write(json.dumps(asdict(self._own)).encode())
 
     def keep(self) -> None:
@@ -109,8 +109,8 @@ class Lease:
         if other is None or other.token != self._own.token:
             who = "another driver, which has ended" if other is None else str(other)
             raise StorageError(
-                f"cluster.storage: {shown(self._uri)} was taken over by {who}. This driver writes nothing more there, "
-                "and stops: what it has trained since its last snapshot, the other one trains."
+                f"cluster.storage: {without_credentials(self._uri)} was taken over by {who}. This driver writes "
+                "nothing more there, and stops: what it has trained since its last snapshot, the other one trains."
             )
         self.renew()
 
@@ -118,11 +118,11 @@ class Lease:
         """Delete it, unless another driver has taken it over."""
         other = self._holder()
         if other is None or other.token == self._own.token:
-            with told(self._uri, "be written"), contextlib.suppress(FileNotFoundError):
+            with cloud_errors(self._uri, "be written"), contextlib.suppress(FileNotFoundError):
                 self._filesystem.delete_file(self._path)
 
     def _holder(self) -> Holder | None:
-        with told(self._uri, "be read"):
+        with cloud_errors(self._uri, "be read"):
             try:
                 with self._filesystem.open_input_stream(self._path) as source:
                     return Holder.read(source.read())
@@ -136,7 +136,7 @@ class Lease:
     def _age(self) -> float:
         """The seconds since the lease was written last, by the clock of the bucket: no machine's own is trusted."""
         probed = f"{self._folder}/.clock-{self._own.token}"
-        with told(self._uri, "be written"):
+        with cloud_errors(self._uri, "be written"):
             with self._filesystem.open_output_stream(probed) as output:
                 output.write(b".")
             now, written = self._filesystem.get_file_info([probed, self._path])
@@ -144,23 +144,23 @@ class Lease:
         return (now.mtime - written.mtime).total_seconds() if written.is_file else float("inf")
 
     def _refusal(self, name: str, other: Holder) -> str:
-        left = max(0.0, other.lasts - self._age())
+        left, uri = max(0.0, other.lasts - self._age()), without_credentials(self._uri)
         return (
-            f"name: {name}: {shown(self._uri)} is in use by {other}. Wait for it, stop it (Ctrl-C there), or choose "
-            f"another name (name=...). If that driver is gone, this is free in {left:.0f} s; or go on now with "
-            f"`tunefleet resume {shown(self._uri)} --take-over`"
+            f"name: {name}: {uri} is in use by {other}. Wait for it, stop it (Ctrl-C there), or choose another name "
+            f"(name=...). If that driver is gone, this is free in {left:.0f} s; or go on now with `tunefleet resume "
+            f"{uri} --take-over`"
         )
 
 
 @contextlib.contextmanager
-def leased(
+def held_lease(
     storage: str,
     name: str,
     lock: str | None,
     *,
     take_over: bool = False,
-    lasts: float = LASTS,
-    renewed: float = RENEWED,
+    lasts: float = LEASE_SECONDS,
+    renewed: float = RENEWAL_SECONDS,
 ) -> Iterator[Lease | None]:
     """Keep drivers of other machines from the experiment in the block; gives None where `storage` is a folder.
 
@@ -177,7 +177,7 @@ def leased(
     if not is_uri(storage):
         yield None
         return
-    probe(storage)
+    probe_bucket(storage)
     bucket = RunBucket(storage, name)
     lease = Lease(bucket.filesystem, bucket.path, bucket.uri, Holder.here(lock, lasts))
     lease.take(name, take_over=take_over)

@@ -22,21 +22,21 @@ from tuning.spec.models import ExperimentSpec
 PACKAGES = ("cluster", "trainables", "tuning")
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Library -> version, Python included; read from the package metadata, nothing is imported."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def made_with(spec: ExperimentSpec) -> dict[str, str]:
+def provenance_of(spec: ExperimentSpec) -> dict[str, str]:
     """The versions, and digests of the code: of ours, and of the module or package of a trainable of the user's own
     (not of what else that imports)."""
-    found = {**versions(), CODE: _own_code()}
+    found = {**library_versions(), CODE: _own_code()}
     if spec.own_modules:
         found[OWN_CODE] = _digest(spec.own_modules)
     return found
 
 
-def refuse_others(studies: Sequence[StudyOutcome], now: Mapping[str, str]) -> None:
+def refuse_other_provenance(studies: Sequence[StudyOutcome], now: Mapping[str, str]) -> None:
     """Raises:
     RunFolderError: one of the studies was made with other versions or other code than `now`; says which.
     """

@@ -18,7 +18,7 @@ from trainables.wording import counted
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyOutcome, StudyState
 from tuning.run_folder.bucket import RunBucket
-from tuning.run_folder.folder import LOCK_FILE, ORIGIN
+from tuning.run_folder.files import LOCK_FILE, ORIGIN
 from tuning.spec.file import parse
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import SPEC_FILE, STORE_FILE, STORE_VARIABLE, STUDIES
@@ -32,7 +32,7 @@ UNFINISHED = (f".{SPEC_FILE}.*", f".{STORE_FILE}*", ".seen-*")
 
 
 @dataclass(frozen=True)
-class Remains:
+class ExperimentRemoval:
     """All that is there of one experiment, as it was found.
 
     Attributes:
@@ -53,7 +53,9 @@ class Remains:
     others: tuple[str, ...] = field(default=())
 
     @classmethod
-    def of(cls, name: str, folder: Path | None, bucket: RunBucket | None = None, store: str | None = None) -> Remains:
+    def of(
+        cls, name: str, folder: Path | None, bucket: RunBucket | None = None, store: str | None = None
+    ) -> ExperimentRemoval:
         """Look what is there.
 
         Args:

@@ -22,13 +22,13 @@ from cluster.nodes.listeners import own_account
 from cluster.nodes.processes import BOOT
 from trainables.machine.disk import make_closed
 from tuning.errors import RunFolderError
-from tuning.run_folder.folder import LOCK_FILE
+from tuning.run_folder.files import LOCK_FILE
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def only_driver(folder: Path, name: str) -> Iterator[str | None]:
+def run_lock(folder: Path, name: str) -> Iterator[str | None]:
     """Keep other processes from running the experiment in the block, also those of machines that share its folder.
 
     A folder that is then empty is removed again. Gives a name that no other lock of this machine has while it is up;
@@ -47,7 +47,7 @@ def only_driver(folder: Path, name: str) -> Iterator[str | None]:
         lock: str | None = None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lock = _called(file.fileno())
+            lock = _lock_id(file.fileno())
         except BlockingIOError:
             raise RunFolderError(
                 f"name: {name}: {folder} is in use by {_holder(place)}. Wait for it, stop it (Ctrl-C there), or choose "
@@ -97,7 +97,7 @@ def this_driver() -> Driver:
     return {"process": os.getpid(), "host": socket.gethostname(), "user": own_account(), "since": since}
 
 
-def _called(lock: int) -> str:
+def _lock_id(lock: int) -> str:
     """A name of the lock file among all of this machine since it was started."""
     found = os.fstat(lock)
     return f"{BOOT.read_text().strip() if BOOT.exists() else socket.gethostname()}:{found.st_dev}:{found.st_ino}"

@@ -18,15 +18,15 @@ from cluster.storage import StorageError, is_uri
 from trainables.checkpoints.bucket import BucketStorage
 from trainables.checkpoints.storage import FOLDERS, Storage
 from tuning.run_folder.bucket import RunBucket
-from tuning.run_folder.lease import Lease, leased
-from tuning.run_folder.run_lock import only_driver
+from tuning.run_folder.lease import Lease, held_lease
+from tuning.run_folder.run_lock import run_lock
 from tuning.spec.models import STORE_FILE, STUDIES, ExperimentSpec
 from tuning.spec.store_url import StoreError, sqlite_url
 
 if TYPE_CHECKING:
     from ray.tune import Callback
 STATES = "states"  # beside `STUDIES`: what trials would go on from, while a study runs
-BUCKET_SNAPSHOT = 10.0  # seconds between two snapshots of Tune's at least: each uploads its files and the store
+BUCKET_SNAPSHOT_SECONDS = 10.0  # seconds between two snapshots of Tune's at least: each uploads its files and the store
 
 
 class RunStorage(Protocol):
@@ -37,7 +37,7 @@ class RunStorage(Protocol):
     def tune_folder(self, study: str) -> str:
         """Of the study of that name, as Tune calls it."""
 
-    def storage(self, study: str) -> Storage:
+    def checkpoint_storage(self, study: str) -> Storage:
         """Of the checkpoints of the study of that name."""
 
     def callbacks(self) -> list[Callback]:
@@ -47,7 +47,7 @@ class RunStorage(Protocol):
         """Return when what is recorded would survive this machine."""
 
 
-def place_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunStorage:
+def run_storage_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunStorage:
     """Where the run of `spec` lies.
 
     Args:
@@ -56,10 +56,10 @@ def place_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunStorage:
     Raises:
         ClusterError: the bucket cannot be opened.
     """
-    return BucketPlace(spec, lease) if is_uri(spec.cluster.storage) else FolderPlace(spec)
+    return BucketRunStorage(spec, lease) if is_uri(spec.cluster.storage) else FolderRunStorage(spec)
 
 
-def storage_at(storage: str, experiment: str, study: str) -> Storage:
+def checkpoint_storage_at(storage: str, experiment: str, study: str) -> Storage:
     """Of the checkpoints of a study that was run.
 
     Raises:
@@ -74,7 +74,7 @@ def _in_bucket(bucket: RunBucket, study: str) -> BucketStorage:
 
 
 @contextmanager
-def held_place(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[RunStorage]:
+def locked_run_storage(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[RunStorage]:
     """Gives the place of the run of `spec`; in the block no other driver writes there, on this machine or another.
 
     Args:
@@ -88,13 +88,13 @@ def held_place(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[Run
     if is_uri(spec.cluster.storage):
         RunBucket(spec.cluster.storage, spec.name).make_folder()
     with (
-        only_driver(spec.run_folder, spec.name) as lock,
-        leased(spec.cluster.storage, spec.name, lock, take_over=take_over) as lease,
+        run_lock(spec.run_folder, spec.name) as lock,
+        held_lease(spec.cluster.storage, spec.name, lock, take_over=take_over) as lease,
     ):
-        yield place_of(spec, lease)
+        yield run_storage_of(spec, lease)
 
 
-class FolderPlace:
+class FolderRunStorage:
     """The run folder: every node reaches it, and what is written there is safe."""
 
     snapshot_seconds = 0.0  # as soon as a trial has changed
@@ -106,7 +106,7 @@ class FolderPlace:
         """See `RunStorage`."""
         return str(self._folder / STUDIES / study)
 
-    def storage(self, study: str) -> Storage:
+    def checkpoint_storage(self, study: str) -> Storage:
         """See `RunStorage`."""
         return FOLDERS
 
@@ -118,14 +118,14 @@ class FolderPlace:
         """See `RunStorage`."""
 
 
-class BucketPlace:
+class BucketRunStorage:
     """A folder in a bucket.
 
     Args:
         lease: renewed by each `save`; None: nobody else can be writing there.
     """
 
-    snapshot_seconds = BUCKET_SNAPSHOT
+    snapshot_seconds = BUCKET_SNAPSHOT_SECONDS
 
     def __init__(self, spec: ExperimentSpec, lease: Lease | None = None) -> None:
         self._lease = lease
@@ -138,7 +138,7 @@ class BucketPlace:
         """See `RunStorage`."""
         return _in_bucket(self._bucket, study).study
 
-    def storage(self, study: str) -> Storage:
+    def checkpoint_storage(self, study: str) -> Storage:
         """See `RunStorage`."""
         return _in_bucket(self._bucket, study)
 
@@ -146,7 +146,7 @@ class BucketPlace:
         """See `RunStorage`."""
         from tuning.run_folder.store_copies import StoreCopies
 
-        return [StoreCopies(self)]
+        return [StoreCopies(self.save)]
 
     def save(self) -> None:
         """See `RunStorage`. Copies the store unless it is as it was.

@@ -1,29 +1,31 @@
-"""The study store of a run in a bucket: copied whenever Tune takes a snapshot."""
+"""The copy of the study store of a run in a bucket, made for every snapshot of Tune's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ray.tune import Callback
 
-if TYPE_CHECKING:
-    from tuning.run_folder.run_storage import BucketPlace
-
 
 class StoreCopies(Callback):  # type: ignore[misc]
-    """Copies the store before Tune's snapshot is sealed: a resume finds no trial that the store has not heard of."""
+    """Copies the store before Tune's snapshot is sealed: a resume finds no trial that the store does not know.
 
-    def __init__(self, place: BucketPlace) -> None:
-        self._place = place
+    Args:
+        save: copies it; called by the driver for each snapshot.
+    """
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self._save = save
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles callbacks with the experiment; a resumed run makes new ones."""
+        """Returns nothing: Tune pickles callbacks with the experiment, and a resumed run makes new ones."""
         return {}
 
     def get_state(self) -> None:
-        """Copy the store, for each snapshot of Tune's. What is raised here ends the study, without that snapshot.
+        """Copies the store. Called by Tune for each snapshot; an error ends the study, without that snapshot.
 
         Raises:
             StorageError: the copy cannot be written, or another driver has taken the run over.
         """
-        self._place.save()
+        self._save()

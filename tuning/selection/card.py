@@ -13,7 +13,7 @@ from trainables.wording import counted
 from tuning.comparison.scores import StudyScores, study_interval, study_scores, with_bootstrap
 from tuning.comparison.types import Interval
 from tuning.outcome import Confirmation, ScoredRows, TrialState
-from tuning.run_folder.provenance import versions
+from tuning.run_folder.provenance import library_versions
 from tuning.selection.best_spec import FILE, schedule_lines
 from tuning.selection.card_subject import subject_of
 from tuning.selection.kept_model import KeptModel
@@ -147,4 +147,4 @@ def _again(final: KeptModel) -> Iterator[str]:
     yield f"`tunefleet run {FILE}` trains the configuration on the training rows."
     yield f"`tunefleet train-final {made}` made this model, from the experiment's store"
     yield f"({device}, {precision}, {final.model.device_seconds:,.0f} device-seconds). Versions:"
-    yield ", ".join(f"{name} {number}" for name, number in versions().items()) + "."
+    yield ", ".join(f"{name} {number}" for name, number in library_versions().items()) + "."

@@ -114,7 +114,9 @@ class Confirming:
         recipe = CheckpointManifest(
             f"{rank}-{seed}", moments=False, node=None, segments=segments_of(schedule), bases=()
         )
-        return Kept(self.place.storage(name), f"{self.place.tune_folder(name)}/{FOLDER}/{rank}-{seed}", recipe)
+        return Kept(
+            self.place.checkpoint_storage(name), f"{self.place.tune_folder(name)}/{FOLDER}/{rank}-{seed}", recipe
+        )
 
     def record(self, confirmation: Confirmation) -> None:
         """Write down a training that has ended, and let weights go that can belong to no winner any more."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from cluster.storage import is_uri
 from trainables.errors import InputError
 from tuning.run_folder.bucket import RunBucket
-from tuning.run_folder.experiments import find_experiment, found_in
-from tuning.run_folder.run_storage import held_place, place_of
+from tuning.run_folder.experiments import find_experiment, storage_of
+from tuning.run_folder.run_storage import locked_run_storage, run_storage_of
 from tuning.selection.candidates import training_seeds
 from tuning.selection.hub import make_repo, push
 from tuning.selection.keepable import refuse_without_a_model
@@ -59,7 +59,7 @@ def keep_model(
     """
     folder = find_experiment(experiment, storage)
     # Nothing is logged, so no key is asked for.
-    changed = ["wandb.mode=disabled", f"cluster.storage={found_in(experiment, storage)}"]
+    changed = ["wandb.mode=disabled", f"cluster.storage={storage_of(experiment, storage)}"]
     if address:
         changed.append(f"cluster.address={address}")
     spec = load_spec(folder / SPEC_FILE, changed)
@@ -68,9 +68,9 @@ def keep_model(
     if not (reveal_test and target.folder.exists()):  # its score may be there to be shown
         target.check(model_bytes(spec))
     with contextlib.ExitStack() as stack:
-        place = place_of(spec)
+        place = run_storage_of(spec)
         if is_uri(spec.cluster.storage):  # the store is copied back there: no other driver may do so meanwhile
-            place = stack.enter_context(held_place(spec))
+            place = stack.enter_context(locked_run_storage(spec))
             RunBucket(spec.cluster.storage, spec.name).store.follow(spec.run_folder / STORE_FILE)
         opened = StudyStore(store or spec.store_url)
         outcome = opened.load(spec.name)

@@ -72,7 +72,7 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
         if study.test is not None or study.state is not StudyState.FINISHED:
             continue
         if (choice := choose(study)) is not None:
-            storage = place.storage(study_name(study.strategy, study.seed))
+            storage = place.checkpoint_storage(study_name(study.strategy, study.seed))
             given = (
                 spec.trial_spec(study.seed, study.strategy),
                 dict(choice.report.params),

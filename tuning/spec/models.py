@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from cluster.spec import ClusterSpec
-from cluster.storage import below, is_uri
+from cluster.storage import is_uri, join_uri
 from trainables.data.cache_folder import store_folder
 from trainables.spec import FINETUNE_ALONE, SHIPPED, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
 from tuning.budget import BudgetSpec, Limit
@@ -186,7 +186,7 @@ class ExperimentSpec(FineTuneSpec):
     def resumed_as(self) -> str:
         """What `tunefleet resume` is given: the name, where that is enough from here, else the run folder or URI."""
         if is_uri(self.cluster.storage):
-            return below(self.cluster.storage, self.name)
+            return join_uri(self.cluster.storage, self.name)
         by_name = self.run_folder == ClusterSpec().run_folder(self.name)
         return self.name if by_name else shlex.quote(str(self.run_folder))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cluster.capacity import ClusterError
-from cluster.gpu.packing import declared, pack
+from cluster.gpu.packing import declared_packing, pack_trials
 from trainables.spec import Params, Value
 from tuning.spec.models import ExperimentSpec
 
@@ -44,11 +44,11 @@ def packed(spec: ExperimentSpec, session: Session, trials: Sequence[int], *, pro
             print(f"{spec.name}: measuring one trial on a GPU, to see how many may share it", flush=True)
         footprints = _footprints(spec, session)
         most = min(max(trials), session.max_concurrent or max(trials))
-        packing = pack(footprints, session.nodes, cpus_per_trial=resources.cpus, trials=most)
+        packing = pack_trials(footprints, session.nodes, cpus_per_trial=resources.cpus, trials=most)
         packing = replace(packing, measured=tuple(footprint._asdict() for footprint in footprints))
         return session.packed(packing, replace(resources, gpus=packing.share))
     if resources.gpus < 1:
-        return session.packed(declared(resources), resources)
+        return session.packed(declared_packing(resources), resources)
     return session
 
 

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cluster.ray_compat.leaks import Leaks
+from cluster.ray_compat.leaks import LeakCheck
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.lookup import is_training
 from trainables.tasks.summary import DataSummary
@@ -17,7 +17,7 @@ from trainables.worker.team import builder, workers_for
 from tuning.checkpoints.keeper import CheckpointKeeper
 from tuning.checkpoints.study_states import open_states
 from tuning.errors import Interrupted, RepeatedFailure
-from tuning.run_folder.provenance import made_with
+from tuning.run_folder.provenance import provenance_of
 from tuning.run_folder.run_storage import RunStorage
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore, StudyWriter
@@ -97,7 +97,7 @@ def run_study(
         RunFolderError: there is something to continue, but it is damaged, or Tune cannot go on from it.
     """
     session = study.held(session if session.address is None else session.refreshed())
-    storage, folder = place.storage(study.name), place.tune_folder(study.name)
+    storage, folder = place.checkpoint_storage(study.name), place.tune_folder(study.name)
     writer = _open(study, session, store, new=new)
     if data is not None:
         writer.set_data(data)
@@ -169,7 +169,7 @@ def _limit(session: Session, plan: Plan, spending: BudgetTracker) -> Callable[[]
     A population keeps to it by itself; Tune is then told None. Now and then the nodes are looked at for `leaks`: Tune,
     too, drops placement groups while they are made.
     """
-    leaks = Leaks()
+    leaks = LeakCheck()
 
     def limit() -> int | None:
         leaks.look()
@@ -248,7 +248,7 @@ def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> St
         devices_per_trial=session.devices_per_trial,
         device=session.device,
         attributes=sharing_record(session) | study.seeds() | study.origins() | study.asked_by() | study.verdicts(),
-        made_with=made_with(spec),
+        made_with=provenance_of(spec),
         spec_yaml=spec.to_yaml(),
         limit=study.limit,
         price=spec.budget.price.price if spec.budget.price else None,

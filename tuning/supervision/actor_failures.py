@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from cluster.nodes.tasks import begun_on_node
+from cluster.nodes.tasks import start_on_node
 from trainables.machine import clock
 from trainables.machine.oom_probe import read_mark
 from tuning.tune_compat import internals
@@ -68,7 +68,7 @@ class EndedProcess:
             return Fate(self._address, True, self.error)
         if self._killed or (node := internals.node_of(self.error)) is None:
             return Fate(self._address, False, self.error)
-        self._mark, self._asked = begun_on_node(node, read_mark, str(self.error.actor_id)), now
+        self._mark, self._asked = start_on_node(node, read_mark, str(self.error.actor_id)), now
         return None
 
     def _is_answered(self) -> bool:

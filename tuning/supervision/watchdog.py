@@ -153,14 +153,14 @@ def kill(beats: Sequence[Beat]) -> bool:
     """
     import ray
 
-    from cluster.nodes.tasks import begun_on_node
+    from cluster.nodes.tasks import start_on_node
 
     here = str(ray.get_runtime_context().get_node_id())
     for beat in beats:
         if beat.node == here:
             kill_process(beat.process)
         else:
-            begun_on_node(beat.node, kill_process, beat.process)
+            start_on_node(beat.node, kill_process, beat.process)
     return bool(beats)
 
 

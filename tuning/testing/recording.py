@@ -29,16 +29,16 @@ def open_study(store: StudyStore, **changed: Any) -> StudyWriter:
     return store.open_study(**{**told, **changed})
 
 
-def begin(writer: StudyWriter, trial: str, rate: float = 0.1, *, again: bool = False) -> None:
+def begin_trial(writer: StudyWriter, trial: str, rate: float = 0.1, *, again: bool = False) -> None:
     """Record that a trial begins."""
     writer.begin_trial(trial, {"learning_rate": rate, "optim": "sgd"}, SPACE.to_optuna(), again=again)
 
 
-def report(epoch: float, accuracy: float, rate: float = 0.1, *, seconds: float = 1.0, time: float = 0.0) -> Report:
+def make_report(epoch: float, accuracy: float, rate: float = 0.1, *, seconds: float = 1.0, time: float = 0.0) -> Report:
     """A report of a trial."""
     return Report(epoch, {"accuracy": accuracy}, {"learning_rate": rate}, seconds, time or epoch)
 
 
-def exploit(epoch: float, donor: str = "b") -> Exploit:
+def make_exploit(epoch: float, donor: str = "b") -> Exploit:
     """A takeover, as the scheduler tells it: it does not know what is recorded of the two."""
     return Exploit(epoch, donor, {"learning_rate": 0.1}, {"learning_rate": 0.4}, 5.0, reports=99, donor_reports=99)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.machine.oom_probe import MemoryDeath
-from tuning.testing.kept_run import KeptRun
+from tuning.testing.saved_run import SavedRun
 
 EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
 BEGINNING = 1000.0  # on the monotonic clock
@@ -170,7 +170,7 @@ class SimulatedCluster:
         self._memory_deaths: dict[str, MemoryDeath] = {}
         self._unreachable: set[str] = set()  # names of nodes without power
         self._unanswered: list[tuple[SimulatedNode, Reference]] = []  # calls to such nodes
-        self._kept: list[KeptRun] = []
+        self._kept: list[SavedRun] = []
         self._cut = False  # by `end_driver`
 
     # The clock
@@ -298,7 +298,7 @@ class SimulatedCluster:
         """
         self._cut = True
         if keeping is not None:
-            self._kept.append(KeptRun(keeping, self._folder / f"kept-{len(self._kept)}"))
+            self._kept.append(SavedRun(keeping, self._folder / f"kept-{len(self._kept)}"))
         raise PowerCut(f"after {self.seconds:g} s")
 
     # What Ray does

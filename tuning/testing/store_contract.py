@@ -32,7 +32,7 @@ from tuning.store.copy import copy_experiment
 from tuning.store.database import open_database
 from tuning.store.evaluation_ledger import TestRows
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
-from tuning.testing.recording import NAME, SPACE, begin, exploit, open_study, report
+from tuning.testing.recording import NAME, SPACE, begin_trial, make_exploit, make_report, open_study
 from tuning.testing.rules import require, require_equal, require_refused
 
 STATEMENT = "look at how this database runs the statements of tuning/store"
@@ -69,11 +69,11 @@ class StoreContract:
 
     def test_everything_that_goes_in_comes_out(self, store: StudyStore, writer: StudyWriter, tmp_path: Path) -> None:
         for trial in "abcd":
-            begin(writer, trial)
-        first, second = report(1, 0.5), report(2, 0.25)
+            begin_trial(writer, trial)
+        first, second = make_report(1, 0.5), make_report(2, 0.25)
         for trial in "abc":
             writer.add_report(trial, first)
-        writer.add_exploit("a", exploit(1.0))
+        writer.add_exploit("a", make_exploit(1.0))
         writer.add_report("a", second)
         writer.add_checkpoint("a", 2.0, str(tmp_path))
         writer.end_trial("a", TrialState.COMPLETED)
@@ -166,9 +166,9 @@ class StoreContract:
     def test_optuna_sees_states_values_and_distributions(self, writer: StudyWriter, store_url: str) -> None:
         ends = {"a": TrialState.COMPLETED, "b": TrialState.STOPPED, "c": TrialState.FAILED}
         for trial, state in ends.items():
-            begin(writer, trial)
-            writer.add_report(trial, report(0.5, 0.75))
-            writer.add_report(trial, report(1, 0.5))
+            begin_trial(writer, trial)
+            writer.add_report(trial, make_report(0.5, 0.75))
+            writer.add_report(trial, make_report(1, 0.5))
             writer.end_trial(trial, state, "it broke" if state is TrialState.FAILED else None)
         study = _optuna_study(store_url)
         shown = [(trial.state.name, trial.value, trial.intermediate_values) for trial in study.trials]
@@ -181,31 +181,31 @@ class StoreContract:
         require_equal(study.best_trial.user_attrs["trial_id"], "a", rule, step=STATEMENT)
 
     def test_a_trial_told_twice_is_one(self, store: StudyStore, writer: StudyWriter) -> None:
-        begin(writer, "a")
-        begin(open_study(store), "a")
+        begin_trial(writer, "a")
+        begin_trial(open_study(store), "a")
         require_equal([t.id for t in _trials(store)], ["a"], "a trial that is told twice is one", step=STATEMENT)
 
     def test_epochs_computed_again_after_a_crash_replace_the_old_ones(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        begin(writer, "a")
+        begin_trial(writer, "a")
         for epoch in (1, 2, 3):
-            writer.add_report("a", report(epoch, 0.1))
+            writer.add_report("a", make_report(epoch, 0.1))
         resumed = open_study(store)
-        resumed.add_report("a", report(2, 0.7))  # from the checkpoint of epoch 1
+        resumed.add_report("a", make_report(2, 0.7))  # from the checkpoint of epoch 1
         rule = "epochs that are computed again after a crash replace the old ones"
         require_equal(_scores(store), [(1, 0.1), (2, 0.7)], rule, step=STATEMENT)
-        resumed.add_report("a", report(3, 0.8))
-        resumed.add_report("a", report(4, 0.9))
+        resumed.add_report("a", make_report(3, 0.8))
+        resumed.add_report("a", make_report(4, 0.9))
         store.close()
         require_equal(_scores(store), [(1, 0.1), (2, 0.7), (3, 0.8), (4, 0.9)], rule, step=STATEMENT)
 
     def test_a_second_crash_at_an_earlier_epoch_leaves_no_trace_of_both_futures(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        begin(writer, "a")
+        begin_trial(writer, "a")
         for number, epoch in enumerate((1, 2, 3, 4, 2, 3, 1, 2)):
-            writer.add_report("a", report(epoch, number / 10))
+            writer.add_report("a", make_report(epoch, number / 10))
         rule = "a second crash at an earlier epoch leaves no trace of what came after it"
         require_equal(_scores(store), [(1, 0.6), (2, 0.7)], rule, step=STATEMENT)
         require_equal(open_study(store).reports("a")[-1].epoch, 2, rule, step=STATEMENT)
@@ -214,12 +214,12 @@ class StoreContract:
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
         for trial in "ab":
-            begin(writer, trial)
-        writer.add_report("b", report(1, 0.9))
+            begin_trial(writer, trial)
+        writer.add_report("b", make_report(1, 0.9))
         for epoch in (1, 2, 3):
-            writer.add_report("a", report(epoch, 0.1))
-        writer.add_exploit("a", exploit(1.0))
-        writer.add_report("a", report(2, 0.9))
+            writer.add_report("a", make_report(epoch, 0.1))
+        writer.add_exploit("a", make_exploit(1.0))
+        writer.add_report("a", make_report(2, 0.9))
         rule = "a clone that goes back to its donor's epoch keeps its own past"
         require_equal(_scores(store), [(1, 0.1), (2, 0.1), (3, 0.1), (2, 0.9)], rule, step=STATEMENT)
 
@@ -227,48 +227,48 @@ class StoreContract:
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
         for trial in "ab":
-            begin(writer, trial)
-            writer.add_report(trial, report(1, 0.1))
-            writer.add_report(trial, report(2, 0.1))
+            begin_trial(writer, trial)
+            writer.add_report(trial, make_report(1, 0.1))
+            writer.add_report(trial, make_report(2, 0.1))
         snapshot = writer.positions()
-        writer.add_exploit("a", exploit(2.0))
-        writer.add_report("a", report(3, 0.9))
+        writer.add_exploit("a", make_exploit(2.0))
+        writer.add_report("a", make_report(3, 0.9))
         resumed = open_study(store)
         resumed.rewind("a", snapshot["a"])
         rule = "nothing is lost before there is something to replace it"
         require_equal([epoch for epoch, _ in _scores(store)], [1, 2, 3], rule, step=STATEMENT)
-        resumed.add_report("a", report(3, 0.2))
+        resumed.add_report("a", make_report(3, 0.2))
         rule = "a crash from before an exploit takes the exploit back"
         found = _trials(store)[0].lineage, _scores(store)[-1]
         require_equal(found, ((), (3, 0.2)), rule, step=STATEMENT)
 
     def test_an_exploit_told_twice_is_one(self, store: StudyStore, writer: StudyWriter) -> None:
         for trial in "ab":
-            begin(writer, trial)
-            writer.add_report(trial, report(1, 0.1))
-        writer.add_exploit("a", exploit(1.0))
-        open_study(store).add_exploit("a", exploit(1.0))
+            begin_trial(writer, trial)
+            writer.add_report(trial, make_report(1, 0.1))
+        writer.add_exploit("a", make_exploit(1.0))
+        open_study(store).add_exploit("a", make_exploit(1.0))
         number = len(_trials(store)[0].lineage)
         require_equal(number, 1, "an exploit that is told twice is one", step=STATEMENT)
 
     def test_an_exploit_of_an_epoch_that_the_donor_never_reported_is_refused(self, writer: StudyWriter) -> None:
         for trial in "ab":
-            begin(writer, trial)
+            begin_trial(writer, trial)
         rule = "an exploit of an epoch that its donor never reported is refused"
         message = "took over epoch 5 of trial b, which has no report there"
         with require_refused(StoreError, message, rule, step=MISTAKE):
-            writer.add_exploit("a", exploit(5.0))
+            writer.add_exploit("a", make_exploit(5.0))
 
     def test_the_last_epochs_of_a_completed_trial_told_again_change_nothing(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        begin(writer, "a")
-        writer.add_report("a", report(1, 0.1))
-        writer.add_report("a", report(2, 0.2))
+        begin_trial(writer, "a")
+        writer.add_report("a", make_report(1, 0.1))
+        writer.add_report("a", make_report(2, 0.2))
         writer.end_trial("a", TrialState.COMPLETED)
         resumed = open_study(store)
         resumed.rewind("a", 1)
-        resumed.add_report("a", report(2, 0.3))
+        resumed.add_report("a", make_report(2, 0.3))
         resumed.end_trial("a", TrialState.COMPLETED)
         rule = "the last epochs of a completed trial, told again, change nothing"
         found = _trials(store)[0].state, _scores(store)[-1]
@@ -278,10 +278,10 @@ class StoreContract:
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
         for trial in "ab":
-            begin(writer, trial)
-        writer.add_report("a", report(1, 0.1))
+            begin_trial(writer, trial)
+        writer.add_report("a", make_report(1, 0.1))
         writer.end_trial("a", TrialState.FAILED, "OSError: the node went away")
-        writer.add_report("a", report(2, 0.2))
+        writer.add_report("a", make_report(2, 0.2))
         rule = "a failed trial that goes on is one trial, with its past"
         require_equal(_trials(store)[0].state, TrialState.RUNNING, rule, step=STATEMENT)
         writer.end_trial("a", TrialState.COMPLETED)
@@ -292,7 +292,7 @@ class StoreContract:
         require_equal(open_study(store).reports("a"), a.reports, rule, step=STATEMENT)
 
     def test_no_trial_completes_without_a_report(self, writer: StudyWriter) -> None:
-        begin(writer, "a")
+        begin_trial(writer, "a")
         rule = "no trial completes without a report"
         with require_refused(ValueError, "cannot end as completed after 0 reports", rule, step=MISTAKE):
             writer.end_trial("a", TrialState.COMPLETED)
@@ -300,7 +300,7 @@ class StoreContract:
     def test_a_trial_that_was_never_begun_is_refused(self, writer: StudyWriter) -> None:
         rule = "a report of a trial that was never begun is refused"
         with require_refused(StoreError, "trial x was never begun", rule, step=MISTAKE):
-            writer.add_report("x", report(1, 0.1))
+            writer.add_report("x", make_report(1, 0.1))
 
     def test_values_outside_the_space_are_kept(self, store: StudyStore, writer: StudyWriter) -> None:
         params: Params = {"learning_rate": 5.0, "optim": "adamw_torch", "weight_decay": 0.1}
@@ -319,17 +319,17 @@ class StoreContract:
 
     def test_a_metric_that_is_not_finite_survives(self, store: StudyStore, writer: StudyWriter) -> None:
         metrics = {"accuracy": 0.5, "f1": float("-inf")}
-        begin(writer, "a")
-        writer.add_report("a", report(1, 0.5)._replace(metrics=metrics))
+        begin_trial(writer, "a")
+        writer.add_report("a", make_report(1, 0.5)._replace(metrics=metrics))
         found = _trials(store)[0].reports[0].metrics
         require_equal(found, metrics, "a metric that is not finite survives", step=STATEMENT)
 
     def test_a_dropped_checkpoint_is_forgotten_even_after_the_trials_end(
         self, store: StudyStore, writer: StudyWriter, tmp_path: Path
     ) -> None:
-        begin(writer, "a")
+        begin_trial(writer, "a")
         for epoch in (1, 2):
-            writer.add_report("a", report(epoch, 0.1))
+            writer.add_report("a", make_report(epoch, 0.1))
             (tmp_path / str(epoch)).mkdir()
             writer.add_checkpoint("a", epoch, str(tmp_path / str(epoch)))
         writer.end_trial("a", TrialState.COMPLETED)
@@ -343,21 +343,21 @@ class StoreContract:
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
         for trial in "ab":
-            begin(writer, trial)
-            writer.add_report(trial, report(1, 0.1))
-        writer.add_report("a", report(2, 0.9))
+            begin_trial(writer, trial)
+            writer.add_report(trial, make_report(1, 0.1))
+        writer.add_report("a", make_report(2, 0.9))
         writer.add_checkpoint("a", 2, "/own")
-        writer.add_exploit("a", exploit(1.0))
-        writer.add_report("a", report(2, 0.3))
+        writer.add_exploit("a", make_exploit(1.0))
+        writer.add_report("a", make_report(2, 0.3))
         writer.add_checkpoint("a", 2, "/from-the-donor")
         writer.write_checkpoints()
         rule = "of two checkpoints of one epoch the one of the better report is named"
         require_equal(_trials(store)[0].checkpoints, {2: "/own"}, rule, step=STATEMENT)
 
     def test_the_time_of_a_killed_run_counts_until_its_last_sign(self, store: StudyStore, writer: StudyWriter) -> None:
-        begin(writer, "a")
+        begin_trial(writer, "a")
         writer.hold(ResourceUsage(5.0, 10.0, 5.0, 1005.0))
-        writer.add_report("a", report(1, 0.5), ResourceUsage(8.0, 16.0, 8.0, 1008.0))
+        writer.add_report("a", make_report(1, 0.5), ResourceUsage(8.0, 16.0, 8.0, 1008.0))
         rule = "the time of a killed run counts until its last sign, a report for one"
         (killed,) = store.load("reviews").studies
         held = (killed.wall_seconds, killed.slot_seconds, killed.device_seconds, killed.trials[0].costs)
@@ -368,13 +368,15 @@ class StoreContract:
         require_equal(open_study(store).cut_off, None, rule, step=STATEMENT)
 
     def test_what_a_trial_had_cost_stays_when_it_is_told_again(self, store: StudyStore, writer: StudyWriter) -> None:
-        begin(writer, "a")
-        writer.add_report("a", report(1, 0.5), ResourceUsage(8.0, 16.0, 8.0, 1008.0))
-        writer.add_report("a", report(2, 0.6), ResourceUsage(9.0, 18.0, 9.0, 1009.0))
+        begin_trial(writer, "a")
+        writer.add_report("a", make_report(1, 0.5), ResourceUsage(8.0, 16.0, 8.0, 1008.0))
+        writer.add_report("a", make_report(2, 0.6), ResourceUsage(9.0, 18.0, 9.0, 1009.0))
         resumed = open_study(store)
         resumed.rewind("a", 0)
-        resumed.add_report("a", report(1, 0.5), ResourceUsage(20.0, 40.0, 20.0, 2008.0))
-        resumed.add_report("a", report(2, 0.6, time=2009.0), ResourceUsage(21.0, 42.0, 21.0, 2009.0))  # computed again
+        resumed.add_report("a", make_report(1, 0.5), ResourceUsage(20.0, 40.0, 20.0, 2008.0))
+        resumed.add_report(
+            "a", make_report(2, 0.6, time=2009.0), ResourceUsage(21.0, 42.0, 21.0, 2009.0)
+        )  # computed again
         rule = "a report that was known keeps what it had cost, and one that was computed again has its own"
         require_equal(store.load("reviews").studies[0].trials[0].costs, (8.0, 21.0), rule, step=STATEMENT)
 
@@ -406,7 +408,7 @@ class StoreContract:
     def test_a_new_run_is_refused_where_another_one_has_recorded_the_study(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        begin(writer, "a")
+        begin_trial(writer, "a")
         rule = "a new run is refused where another one has recorded its study, and a study beside it is not"
         message = f"another run has recorded {NAME} in .*; choose another name"
         with require_refused(StoreError, message, rule, step=MISTAKE):
@@ -453,12 +455,12 @@ class StoreContract:
     ) -> None:
         import optuna
 
-        begin(writer, "a")
-        writer.add_report("a", report(0.5, 0.5))
+        begin_trial(writer, "a")
+        writer.add_report("a", make_report(0.5, 0.5))
         optuna.delete_study(study_name=NAME, storage=open_database(store_url, create=False))
         rule = "a run whose study is deleted under it is told so"
         with require_refused(StoreError, "was deleted", rule, step=MISTAKE):
-            writer.add_report("a", report(1, 0.6))
+            writer.add_report("a", make_report(1, 0.6))
         writer.add_checkpoint("a", 1, "/checkpoint")
         with require_refused(StoreError, "was deleted", rule, step=MISTAKE):
             writer.write_checkpoints()
@@ -478,13 +480,13 @@ class StoreContract:
     def test_a_trial_that_is_proposed_again_with_the_same_values_goes_on_with_its_record(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        begin(writer, "a")
-        writer.add_report("a", report(1.0, 0.5))
-        writer.add_report("a", report(2.0, 0.6))
+        begin_trial(writer, "a")
+        writer.add_report("a", make_report(1.0, 0.5))
+        writer.add_report("a", make_report(2.0, 0.6))
         resumed = open_study(store)
-        begin(resumed, "a", again=True)
-        resumed.add_report("a", report(1.0, 0.5))
-        resumed.add_report("a", report(2.0, 0.7))
+        begin_trial(resumed, "a", again=True)
+        resumed.add_report("a", make_report(1.0, 0.5))
+        resumed.add_report("a", make_report(2.0, 0.7))
         rule = "a trial that is proposed again with the same values goes on with its record"
         found = [trial.state for trial in _trials(store)], _scores(store)
         require_equal(found, ([TrialState.RUNNING], [(1.0, 0.5), (2.0, 0.7)]), rule, step=STATEMENT)
@@ -492,11 +494,11 @@ class StoreContract:
     def test_one_that_is_proposed_again_with_other_values_is_another_and_the_first_is_kept(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        begin(writer, "a", 0.1)
-        writer.add_report("a", report(1.0, 0.5))
+        begin_trial(writer, "a", 0.1)
+        writer.add_report("a", make_report(1.0, 0.5))
         resumed = open_study(store)
-        begin(resumed, "a", 0.2, again=True)
-        resumed.add_report("a", report(1.0, 0.5))
+        begin_trial(resumed, "a", 0.2, again=True)
+        resumed.add_report("a", make_report(1.0, 0.5))
         found = [(trial.params["learning_rate"], trial.state, len(trial.reports)) for trial in _trials(store)]
         expected = [(0.2, TrialState.RUNNING, 1), (0.1, TrialState.FAILED, 1)]
         rule = "one that is proposed again with other values is another, and the first is kept as lost"
@@ -509,9 +511,9 @@ class StoreContract:
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
         """A snapshot says how many events there were; a trial that starts again from an older checkpoint has fewer."""
-        begin(writer, "a")
+        begin_trial(writer, "a")
         for epoch in (1.0, 2.0, 3.0, 2.0):
-            writer.add_report("a", report(epoch, 0.5))
+            writer.add_report("a", make_report(epoch, 0.5))
         resumed = open_study(store)
         rule = "a store tells a trial that was set back from one of which reports were lost"
         require_equal(resumed.positions(), {"a": 2}, rule, step=STATEMENT)
@@ -521,15 +523,15 @@ class StoreContract:
 
     def test_an_experiment_is_copied_whole_and_alone(self, store: StudyStore, store_url: str, tmp_path: Path) -> None:
         other = open_study(store, experiment="others")
-        begin(other, "x")
-        other.add_report("x", report(1, 0.9))
+        begin_trial(other, "x")
+        other.add_report("x", make_report(1, 0.9))
         for seed in (0, 1):
             writer = open_study(store, seed=seed)
             for trial in "ab":
-                begin(writer, trial)
-                writer.add_report(trial, report(1, 0.5))
-            writer.add_exploit("a", exploit(1.0))
-            writer.add_report("a", report(2, 0.75))
+                begin_trial(writer, trial)
+                writer.add_report(trial, make_report(1, 0.5))
+            writer.add_exploit("a", make_exploit(1.0))
+            writer.add_report("a", make_report(2, 0.75))
             writer.add_checkpoint("a", 2.0, str(tmp_path))
             writer.end_trial("a", TrialState.COMPLETED)
             if seed == 0:

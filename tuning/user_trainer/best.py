@@ -16,7 +16,7 @@ from trainables.user_trainer.argument_values import fitting
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from trainables.user_trainer.suggested import Given, asked_for
 from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
-from tuning.run_folder.run_storage import storage_at
+from tuning.run_folder.run_storage import checkpoint_storage_at
 from tuning.selection.schedules import schedule_of
 from tuning.selection.test_scoring import Choice, choose
 from tuning.selection.winner import winner_of
@@ -120,7 +120,7 @@ def put_best(trainer: Any, prepared: Prepared, study: StudyOutcome, choice: Choi
 @contextlib.contextmanager
 def weights_of(spec: ExperimentSpec, study: StudyOutcome, choice: Choice) -> Iterator[Path]:
     """A folder on this machine with the weights behind a choice."""
-    storage = storage_at(spec.cluster.storage, spec.name, study_name(study.strategy, study.seed))
+    storage = checkpoint_storage_at(spec.cluster.storage, spec.name, study_name(study.strategy, study.seed))
     path = choice.checkpoint.removeprefix(storage.scheme)
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
         yield scorable(path, storage, build, spec.trial_spec(study.seed, study.strategy), Path(scratch))

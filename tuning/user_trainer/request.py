@@ -11,7 +11,7 @@ from time import localtime, strftime
 from typing import Any, NamedTuple
 
 from cluster.spec import ClusterSpec
-from cluster.storage import is_uri, refusal, shown
+from cluster.storage import is_uri, uri_mistake, without_credentials
 from trainables.errors import InputError
 from trainables.lookup import kind_of as kind_of_trainable
 from trainables.lookup import load_trainable
@@ -209,8 +209,8 @@ def _storage(request: Request, wishes: Wishes) -> str:
     given = wishes.spec.get("cluster.storage") or (request.cluster or {}).get("storage") or ClusterSpec().storage
     storage = str(given)
     if is_uri(storage):
-        if refused := refusal(storage):
-            raise InputError("storage", shown(storage), *refused)
+        if refused := uri_mistake(storage):
+            raise InputError("storage", without_credentials(storage), *refused)
     elif why := why_not_writable(Path(storage).expanduser().absolute()):
         raise InputError("storage", storage, why, "name a folder of yours: storage=FOLDER")
     return storage

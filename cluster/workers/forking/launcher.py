@@ -24,24 +24,24 @@ import sys
 from typing import Any
 
 SOCKET = "TUNEFLEET_FORK_SERVER"  # in the environment of the raylet, and so of launchers: the server's
-RAYS_OWN = "TUNEFLEET_SETUP_WORKER"  # there, too: what Ray would have started
+SETUP_WORKER = "TUNEFLEET_SETUP_WORKER"  # there, too: what Ray would have started
 MARKED_ONLY = "TUNEFLEET_FORK_MARKED"  # there, too, on a node for everybody's jobs: only those with the mark are forked
 MARK = "TUNEFLEET_MAY_FORK"  # among the variables of a runtime environment of ours
 # What of such an environment a worker may learn after its imports; any other variable might have mattered to one.
-LATE_ENOUGH = {MARK, "PYTHONPATH", "PL_DISABLE_FORK", "RAY_CHDIR_TO_TRIAL_DIR"}
-LATE_ENOUGH |= {"RAY_JOB_STOP_SIGNAL", "RAY_JOB_STOP_WAIT_TIME_S"}
-LATE_ENOUGH |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+SAFE_VARIABLES = {MARK, "PYTHONPATH", "PL_DISABLE_FORK", "RAY_CHDIR_TO_TRIAL_DIR"}
+SAFE_VARIABLES |= {"RAY_JOB_STOP_SIGNAL", "RAY_JOB_STOP_WAIT_TIME_S"}
+SAFE_VARIABLES |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 FORKED, STATUS = b"F", struct.Struct("!i")
 # As in `cluster.workers.forking.program`. A server of another version refuses: it is older than what is installed now.
 HEAD, MAGIC, VERSION = struct.Struct("!4sIQ"), b"tffk", 2
 STREAMS = 3  # standard input, output, error
-BADNESS = "/proc/{}/oom_score_adj"  # of whom the kernel kills first for want of memory
+OOM_SCORE = "/proc/{}/oom_score_adj"  # of whom the kernel kills first for want of memory
 
 
 def launch(arguments: list[str]) -> int:
     """The exit status of the worker; or this process becomes another program."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which its raylet may be shielded from
-    asked = _asked(arguments) if SOCKET in os.environ else None
+    asked = _worker_request(arguments) if SOCKET in os.environ else None
     if asked is not None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as server:
             server.connect(os.environ[SOCKET])
@@ -49,9 +49,9 @@ def launch(arguments: list[str]) -> int:
             socket.send_fds(server, [HEAD.pack(MAGIC, VERSION, len(body))], list(range(STREAMS)))
             server.sendall(body)
             if server.recv(1) == FORKED:
-                _be_spared()
+                _restore_oom_score()
                 return _status(server)
-    return os.execv(sys.executable, [sys.executable, os.environ[RAYS_OWN], *arguments])
+    return os.execv(sys.executable, [sys.executable, os.environ[SETUP_WORKER], *arguments])
 
 
 def _status(server: socket.socket) -> int:
@@ -62,11 +62,11 @@ def _status(server: socket.socket) -> int:
     return 1  # the server has ended, and the worker with it
 
 
-def _asked(arguments: list[str]) -> dict[str, Any] | None:
+def _worker_request(arguments: list[str]) -> dict[str, Any] | None:
     """What the worker is to be; None where it is not to run in the server's Python, as that is."""
     context, program = _parsed(arguments)
     variables, prefix = context.get("env_vars") or {}, context.get("command_prefix") or []
-    if MARKED_ONLY in os.environ and (MARK not in variables or not LATE_ENOUGH.issuperset(variables)):
+    if MARKED_ONLY in os.environ and (MARK not in variables or not SAFE_VARIABLES.issuperset(variables)):
         return None
     other = [context.get("override_worker_entrypoint"), context.get("java_jars")]
     same_python = context.get("py_executable") in (None, sys.executable)
@@ -77,7 +77,7 @@ def _asked(arguments: list[str]) -> dict[str, Any] | None:
         if prefix[0] != "cd" or prefix[2:] != ["&&"]:  # Ray's, for a working directory
             return None
         (folder,) = shlex.split(prefix[1])
-    with open(BADNESS.format("self")) as file:  # the raylet sets it
+    with open(OOM_SCORE.format("self")) as file:  # the raylet sets it
         badness = file.read()
     return {
         "program": program,
@@ -100,12 +100,12 @@ def _parsed(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
     return json.loads(named["--serialized-runtime-env-context"] or "{}"), program
 
 
-def _be_spared() -> None:
+def _restore_oom_score() -> None:
     """The worker has this process's badness now: the kernel is to kill the one that takes memory, not a launcher."""
     with contextlib.suppress(OSError):
-        with open(BADNESS.format(os.getppid())) as raylets:
+        with open(OOM_SCORE.format(os.getppid())) as raylets:
             badness = raylets.read()
-        with open(BADNESS.format("self"), "w") as own:
+        with open(OOM_SCORE.format("self"), "w") as own:
             own.write(badness)
 
 

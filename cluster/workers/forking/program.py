@@ -35,7 +35,7 @@ FORKED, REFUSED, STATUS = b"F", b"R", struct.Struct("!i")
 HEAD, MAGIC, VERSION = struct.Struct("!4sIQ"), b"tffk", 2  # of a request: the version, and the length of the JSON
 LONGEST = 1 << 24  # bytes of JSON; the system allows less for arguments and environment together
 STREAMS = 3  # standard input, output, error
-OF_THE_JOB = ("RAY_JOB_ID", "RAY_RAYLET_PID")  # what Ray reads as its library is loaded
+JOB_VARIABLES = ("RAY_JOB_ID", "RAY_RAYLET_PID")  # what Ray reads as its library is loaded
 GRACE_SECONDS = 5.0  # for workers to end by themselves after their driver
 ASKING_SECONDS = 10.0  # for a launcher to say what it wants, all of it
 IDLE_SECONDS = 60.0  # of a template without a worker
@@ -55,7 +55,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Request:
+class WorkerRequest:
     """What a worker is to be."""
 
     program: list[str]  # with its arguments
@@ -68,15 +68,15 @@ class Request:
     @property
     def folders(self) -> list[str]:
         """Of its PYTHONPATH."""
-        return folders(self.variables.get("PYTHONPATH") or self.environment.get("PYTHONPATH"))
+        return path_entries(self.variables.get("PYTHONPATH") or self.environment.get("PYTHONPATH"))
 
     @property
     def job(self) -> tuple[str, ...]:
         """Whose workers it is of; they import the same."""
-        return (*(self.environment.get(name, "") for name in OF_THE_JOB), *self.folders)
+        return (*(self.environment.get(name, "") for name in JOB_VARIABLES), *self.folders)
 
     @classmethod
-    def received(cls, sender: socket.socket, sockets: int, seconds: float | None = None) -> Request:
+    def received(cls, sender: socket.socket, sockets: int, seconds: float | None = None) -> WorkerRequest:
         """Receive a request, as `send` writes it. If that fails, none of the descriptors that came along stays open.
 
         Args:
@@ -199,7 +199,7 @@ def refuse(launcher: socket.socket, reason: object) -> None:
 
 
 @contextlib.contextmanager
-def born_whole() -> Iterator[None]:
+def exit_on_failure() -> Iterator[None]:
     """End a forked child if it fails in the block: it must never go on as a second one of its parent."""
     try:
         yield
@@ -210,7 +210,7 @@ def born_whole() -> Iterator[None]:
         os._exit(1)
 
 
-def folders(variable: str | None) -> list[str]:
+def path_entries(variable: str | None) -> list[str]:
     """Those of a PYTHONPATH, as they stand in sys.path."""
     return [os.path.abspath(path) for path in (variable or "").split(os.pathsep) if path]
 
@@ -271,7 +271,7 @@ class Zygote(Parent):
         self._selector.register(listening, selectors.EVENT_READ)
         self._selector.register(sys.stdin, selectors.EVENT_READ)
 
-    def serve(self) -> tuple[Request, socket.socket] | None:
+    def serve(self) -> tuple[WorkerRequest, socket.socket] | None:
         """Until whoever started it has ended: None. In a template: its first request, and where others come from."""
         while True:
             readable = self.came(ASKING_SECONDS if self._asking else None)
@@ -314,10 +314,10 @@ class Zygote(Parent):
         self._selector.unregister(launcher)
         launcher.close()
 
-    def _hear(self, launcher: socket.socket) -> tuple[Request, socket.socket] | None:
+    def _hear(self, launcher: socket.socket) -> tuple[WorkerRequest, socket.socket] | None:
         """Answer what a launcher asks for. Whatever it says, others are answered after it."""
         try:
-            request = Request.received(launcher, STREAMS, ASKING_SECONDS)
+            request = WorkerRequest.received(launcher, STREAMS, ASKING_SECONDS)
             try:
                 return self._answer(request, launcher)
             finally:
@@ -333,7 +333,7 @@ class Zygote(Parent):
                 self._forget(launcher)
         return None
 
-    def _answer(self, request: Request, launcher: socket.socket) -> tuple[Request, socket.socket] | None:
+    def _answer(self, request: WorkerRequest, launcher: socket.socket) -> tuple[WorkerRequest, socket.socket] | None:
         """Hand it on; in a new template: what `serve` gives."""
         if (template := self._templates.get(request.job)) is not None:
             try:
@@ -359,7 +359,7 @@ class Zygote(Parent):
         finally:
             self._spare = os.open(os.devnull, os.O_RDONLY)
 
-    def _fork(self, request: Request) -> tuple[Request, socket.socket] | None:
+    def _fork(self, request: WorkerRequest) -> tuple[WorkerRequest, socket.socket] | None:
         ours, its = socket.socketpair()
         try:
             pid = os.fork()
@@ -368,7 +368,7 @@ class Zygote(Parent):
             its.close()
             raise
         if pid == 0:
-            with born_whole():
+            with exit_on_failure():
                 for held in (
                     self._listening,
                     ours,
@@ -391,7 +391,7 @@ class Zygote(Parent):
                 control.close()
                 del self._templates[job]
 
-    def _is_hindered(self, request: Request) -> bool:
+    def _is_hindered(self, request: WorkerRequest) -> bool:
         """Whether a process that imports by itself would import something else."""
         added = [folder for folder in request.folders if folder not in self._own and os.path.isdir(folder)]
         names = {name.partition(".")[0] for folder in added for name in os.listdir(folder)}
@@ -426,7 +426,7 @@ class JobZygote(Parent):
         self._idle_until = time.monotonic() + IDLE_SECONDS
         self._selector.register(control, selectors.EVENT_READ)
 
-    def serve(self) -> Request | None:
+    def serve(self) -> WorkerRequest | None:
         """Until the base has ended, or there was no worker for a while: None. In a worker: what it is to be."""
         while True:
             left = self._idle_until - time.monotonic()
@@ -438,7 +438,7 @@ class JobZygote(Parent):
                     self._lost(one)
                     continue
                 try:
-                    request = Request.received(self._control, STREAMS + 1)
+                    request = WorkerRequest.received(self._control, STREAMS + 1)
                 except (OSError, EOFError):
                     self._end()
                     return None
@@ -447,7 +447,7 @@ class JobZygote(Parent):
                 if self._fork(request):
                     return request
 
-    def _fork(self, request: Request) -> bool:
+    def _fork(self, request: WorkerRequest) -> bool:
         """Whether this is the worker."""
         launcher = socket.socket(fileno=request.sockets[STREAMS])
         try:
@@ -458,7 +458,7 @@ class JobZygote(Parent):
                 refuse(launcher, error)
             return False
         if pid == 0:
-            with born_whole():
+            with exit_on_failure():
                 for held in (*self._launchers.values(), launcher, self._control):
                     held.close()
                 self.let_go()
@@ -501,7 +501,7 @@ class JobZygote(Parent):
 
 
 @contextlib.contextmanager
-def rays_numbers_undrawn() -> Iterator[None]:
+def ray_random_ids_untouched() -> Iterator[None]:
     """Let nobody draw from Ray's random numbers in the block, so that processes forked after it draw different ones.
 
     Ray's library seeds its generator when the first number is drawn, and a child inherits it. Ray names objects by such
@@ -533,7 +533,7 @@ def import_all(modules: list[str], paths: list[str]) -> None:
         for module in modules:
             importlib.import_module(module)
             if module == "ray":
-                undrawn.enter_context(rays_numbers_undrawn())
+                undrawn.enter_context(ray_random_ids_untouched())
     gc.enable()
     sys.path[:] = before
     gc.collect()
@@ -544,7 +544,7 @@ def main() -> None:
     """The base; a template; a worker."""
     del sys.path[0]  # the folder of this file, whose modules are no top-level ones
     _, fd, place, last = sys.argv
-    told, own = ForkConfig(*json.loads(last)), folders(os.environ.get("PYTHONPATH"))
+    told, own = ForkConfig(*json.loads(last)), path_entries(os.environ.get("PYTHONPATH"))
     # Ctrl-C is the driver's; workers get this from their raylet.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     import_all(told.early, told.paths)
@@ -556,7 +556,7 @@ def main() -> None:
             os.unlink(place)
         return
     first, control = born
-    os.environ.update({name: first.environment.get(name, "") for name in OF_THE_JOB})
+    os.environ.update({name: first.environment.get(name, "") for name in JOB_VARIABLES})
     import_all(told.late, [*(folder for folder in first.folders if folder not in own), *told.paths])
     request = JobZygote(control).serve()
     if request is not None:

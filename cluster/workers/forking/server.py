@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.workers.forking import launcher, program
-from cluster.workers.forking.launcher import MARKED_ONLY, RAYS_OWN, SOCKET
-from cluster.workers.signals import shielded
+from cluster.workers.forking.launcher import MARKED_ONLY, SETUP_WORKER, SOCKET
+from cluster.workers.signals import signals_blocked
 
 # What a slot imports, which Tune marks by the first; and without a question to CUDA, or no child could use a device.
-IMPORTING = {"PL_DISABLE_FORK": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+IMPORT_SETTINGS = {"PL_DISABLE_FORK": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 BACKLOG = 512  # launchers that may wait while the server imports
 
 logger = logging.getLogger(__name__)
@@ -50,11 +50,11 @@ class Imports(NamedTuple):
 LAUNCHER = launcher.__file__  # for Ray: in place of its own `setup_worker.py`
 
 
-def launching() -> dict[str, str]:
+def launcher_settings() -> dict[str, str]:
     """What the environment of a raylet that starts launchers must hold, also without a fork server."""
     import ray
 
-    return {RAYS_OWN: str(Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py")}
+    return {SETUP_WORKER: str(Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py")}
 
 
 def can_fork() -> bool:
@@ -79,7 +79,7 @@ class ForkServer:
     def settings(self) -> dict[str, str]:
         """What the environment of the raylet must hold."""
         marked = {MARKED_ONLY: "1"} if self._shared else {}
-        return {SOCKET: str(self._place), **launching(), **marked}
+        return {SOCKET: str(self._place), **launcher_settings(), **marked}
 
     @property
     def pid(self) -> int | None:
@@ -93,13 +93,13 @@ class ForkServer:
             listening.listen(BACKLOG)
             # It listens before it has imported anything: a launcher that comes early waits.
             fd, told = listening.fileno(), json.dumps([*self._imports, sys.path, self._shared])
-            with shielded(signal.SIGHUP, signal.SIGTERM):
+            with signals_blocked(signal.SIGHUP, signal.SIGTERM):
                 self._process = subprocess.Popen(
                     [sys.executable, program.__file__, str(fd), str(self._place), told],
                     stdin=subprocess.PIPE,  # closed by the system when this process ends
                     stdout=subprocess.PIPE,  # a byte when it has imported
                     pass_fds=[fd],
-                    env={"OMP_NUM_THREADS": "1", **os.environ, **IMPORTING},  # or numpy starts threads
+                    env={"OMP_NUM_THREADS": "1", **os.environ, **IMPORT_SETTINGS},  # or numpy starts threads
                 )
         return self
 

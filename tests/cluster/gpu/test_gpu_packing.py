@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.gpu.packing import fitting, keeping_busy
+from cluster.gpu.packing import trials_by_kernels, trials_by_memory
 from trainables.finetune.finetune import FineTuning
 from trainables.finetune.footprint import measure
 from trainables.spec import FineTuneSpec, Subset
@@ -60,8 +60,8 @@ def test_the_measured_peak_is_no_less_than_what_the_trial_then_takes(spec: FineT
     torch.cuda.reset_peak_memory_stats()
     FineTuning({"per_device_train_batch_size": 64}, spec).advance(1)
     assert torch.cuda.max_memory_allocated() <= footprint.peak_bytes
-    assert fitting(footprint) >= 2
-    assert keeping_busy(footprint) >= 1
+    assert trials_by_memory(footprint) >= 2
+    assert trials_by_kernels(footprint) >= 1
 
 
 CAPPED = """

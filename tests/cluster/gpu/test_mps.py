@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cluster.capacity import ClusterError, Node
-from cluster.gpu.mps import CONTROL, LOGS, PIPES, Daemon, look, share_on
+from cluster.gpu.mps import CONTROL, LOGS, PIPES, MpsDaemon, probe_mps, share_gpus
 
 # With -d a daemon starts; without, a line of standard input is a command to the daemon behind the pipe directory.
 PROGRAM = f"""#!{sys.executable}
@@ -75,7 +75,7 @@ def commands(program: Path) -> list[str]:
 @pytest.mark.system
 def test_a_daemon_is_started_in_the_folder_of_the_run_and_ended_with_it(tool: Tool, folder: Path) -> None:
     program = tool(CONTROL, PROGRAM)
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         assert daemon.settings == {PIPES: f"{folder}/mps", LOGS: f"{folder}/mps-logs"}
         assert commands(program) == []  # the trial that is measured has the device for itself
         assert daemon.share() == "under MPS, started for this run"
@@ -90,7 +90,7 @@ def test_a_daemon_is_ended_after_an_error_as_well(tool: Tool, folder: Path) -> N
     program = tool(CONTROL, PROGRAM)
 
     def stopped_run() -> None:
-        with Daemon(str(folder)) as daemon:
+        with MpsDaemon(str(folder)) as daemon:
             daemon.share()
             raise KeyboardInterrupt
 
@@ -102,7 +102,7 @@ def test_a_daemon_is_ended_after_an_error_as_well(tool: Tool, folder: Path) -> N
 @pytest.mark.unit
 def test_a_daemon_that_was_not_needed_is_neither_started_nor_ended(tool: Tool, folder: Path) -> None:
     program = tool(CONTROL, PROGRAM)
-    with Daemon(str(folder)):
+    with MpsDaemon(str(folder)):
         pass
     assert commands(program) == []
 
@@ -111,7 +111,7 @@ def test_a_daemon_that_was_not_needed_is_neither_started_nor_ended(tool: Tool, f
 def test_a_daemon_that_does_not_end_when_told_is_ended_by_its_process_id(tool: Tool, folder: Path) -> None:
     tool(CONTROL, PROGRAM.replace('(pipes / "control").unlink()', "sys.exit(1)"))
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         daemon.share()
         (folder / f"mps/{CONTROL}.pid").write_text(f"{sleeper.pid}\n")
     assert sleeper.wait(timeout=30) != 0
@@ -125,7 +125,7 @@ def test_the_daemon_gets_no_token_and_no_numbers_of_devices(
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     for visible, passed in (("2,3", None), ("GPU-1a2b,GPU-3c4d", "GPU-1a2b,GPU-3c4d")):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        with Daemon(str(folder)) as daemon:
+        with MpsDaemon(str(folder)) as daemon:
             daemon.share()
         environment = [variables for command, variables in told(program) if command == "-d"][-1]
         assert "RAY_AUTH_TOKEN" not in environment
@@ -142,7 +142,7 @@ def test_a_daemon_that_runs_already_is_used_and_left_running(
     (pipes / "control").touch()
     if variable:
         monkeypatch.setenv(PIPES, str(pipes))
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         assert daemon.settings == {}  # the workers find it as they would without us
         assert daemon.share() == f"under the MPS that runs here already ({pipes})"
     assert set(commands(program)) == {"get_server_list"}
@@ -154,17 +154,17 @@ def test_a_socket_that_a_dead_daemon_left_is_no_daemon(tool: Tool, folder: Path,
     tool(CONTROL, PROGRAM.replace('elif not (pipes / "control").exists()', 'elif pipes.name == "nvidia-mps"'))
     (tmp_path / "nvidia-mps").mkdir()
     (tmp_path / "nvidia-mps/control").touch()
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         assert daemon.share() == "under MPS, started for this run"
 
 
 @pytest.mark.system
 def test_where_it_cannot_run_the_header_says_why(tool: Tool, folder: Path) -> None:
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         assert daemon.share() == f"in time slices, without MPS: {CONTROL} is not on PATH"
     program = tool(CONTROL, PROGRAM)
     program.with_name("forbidden").touch()
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         assert daemon.share().endswith("-d failed: An instance of this daemon is already running")
     assert "quit -t 5" not in commands(program)
 
@@ -174,9 +174,9 @@ def test_a_user_who_wants_none_gets_none_not_even_one_that_runs(tool: Tool, fold
     program = tool(CONTROL, PROGRAM)
     (tmp_path / "nvidia-mps").mkdir()
     (tmp_path / "nvidia-mps/control").touch()
-    with Daemon(str(folder), wanted=False) as daemon:
+    with MpsDaemon(str(folder), wanted=False) as daemon:
         assert daemon.settings[PIPES] == f"{folder}/mps"  # where no daemon answers
-        assert daemon.share() == "in time slices, without MPS: cluster.gpu.mps is false"
+        assert daemon.share() == "in time slices, without MPS: cluster.mps is false"
     assert commands(program) == []
 
 
@@ -188,7 +188,7 @@ def test_the_daemon_of_another_user_is_not_used(tool: Tool, folder: Path, tmp_pa
     pipes.mkdir()
     (pipes / "control").touch()
     os.chown(pipes / "control", 12345, 12345)
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         assert daemon.settings[PIPES] == f"{folder}/mps"
         assert daemon.share() == f"in time slices, without MPS: another user's runs here ({pipes})"
 
@@ -213,14 +213,14 @@ def test_a_folder_of_another_user_that_leads_to_a_daemon_of_the_systems_is_not_u
             (pipes / "control").touch()
     if foreign != "a link to the socket":
         os.lchown(pipes, 12345, 12345)
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         assert daemon.share() == f"in time slices, without MPS: another user's runs here ({pipes})"
 
 
 @pytest.mark.system
 def test_gpus_that_take_one_process_each_are_not_shared_without_it(tool: Tool, folder: Path) -> None:
     tool("nvidia-smi", "#!/bin/sh\necho Exclusive_Process\n")
-    with Daemon(str(folder)) as daemon:
+    with MpsDaemon(str(folder)) as daemon:
         with pytest.raises(ClusterError, match=r"cluster.gpus_per_trial: several trials per GPU, .* Set it to 1"):
             daemon.share()
         tool(CONTROL, PROGRAM)
@@ -233,8 +233,8 @@ def test_on_a_cluster_of_others_it_is_used_only_where_it_runs(monkeypatch: pytes
     import ray
 
     nodes = [Node.from_ray(node) for node in ray.nodes()]
-    assert not look().serves
-    assert share_on(nodes) == (
+    assert not probe_mps().serves
+    assert share_gpus(nodes) == (
         f"in time slices where there is no MPS: none runs on {nodes[0].address}, and only a local Ray starts one"
     )
     control = tmp_path / "control"
@@ -242,7 +242,7 @@ def test_on_a_cluster_of_others_it_is_used_only_where_it_runs(monkeypatch: pytes
 
     def with_mps() -> str:
         os.environ[PIPES] = str(tmp_path)  # as a raylet hands it to its workers
-        return "under MPS" if look().serves else "alone"
+        return "under MPS" if probe_mps().serves else "alone"
 
     assert ray.get(ray.remote(with_mps).remote()) == "under MPS"
 

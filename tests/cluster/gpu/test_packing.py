@@ -15,7 +15,7 @@ import pytest
 
 from cluster import ClusterSpec
 from cluster.capacity import ClusterError, Node, trial_resources
-from cluster.gpu.packing import MOST, Packing, declared, pack
+from cluster.gpu.packing import MOST_TRIALS, Packing, declared_packing, pack_trials
 from cluster.session import Session
 from cluster.spec import TrialResources
 from tests.support.specs import GOOD
@@ -50,7 +50,7 @@ def gpu_node(cpus: float = 64, gpus: float = 1, accelerator: str | None = "H200"
         ({}, 9, "kernels"),  # 1 / 0.11
         ({"busy": 0.95}, 1, "kernels"),  # a second one would halve the first one's speed
         ({"busy": 0.55}, 2, "kernels"),
-        ({"busy": 0.001}, MOST, "MPS"),
+        ({"busy": 0.001}, MOST_TRIALS, "MPS"),
         ({"peak_bytes": 40 * GIB}, 3, "memory"),
         ({"peak_bytes": 140 * GIB}, 1, "memory"),  # one that fills the device runs alone
     ],
@@ -58,7 +58,7 @@ def gpu_node(cpus: float = 64, gpus: float = 1, accelerator: str | None = "H200"
 def test_as_many_trials_share_a_gpu_as_its_memory_and_its_kernels_allow(
     change: dict[str, Any], expected: int, limit: str
 ) -> None:
-    packing = pack([Load()._replace(**change)], [gpu_node()], cpus_per_trial=1, trials=100)
+    packing = pack_trials([Load()._replace(**change)], [gpu_node()], cpus_per_trial=1, trials=100)
     assert packing.trials_per_gpu == expected
     assert min(packing.bounds, key=lambda what: packing.bounds[what]) == limit
 
@@ -66,31 +66,32 @@ def test_as_many_trials_share_a_gpu_as_its_memory_and_its_kernels_allow(
 @pytest.mark.unit
 def test_no_more_trials_share_a_gpu_than_its_node_has_cpus_for() -> None:
     nodes = [gpu_node(cpus=32, gpus=4), gpu_node(cpus=12, gpus=2), gpu_node(cpus=2, gpus=0, accelerator=None)]
-    assert pack([Load()], nodes, cpus_per_trial=1, trials=100).trials_per_gpu == 6
-    assert pack([Load()], nodes, cpus_per_trial=3, trials=100).trials_per_gpu == 2
+    assert pack_trials([Load()], nodes, cpus_per_trial=1, trials=100).trials_per_gpu == 6
+    assert pack_trials([Load()], nodes, cpus_per_trial=3, trials=100).trials_per_gpu == 2
 
 
 @pytest.mark.unit
 def test_few_trials_are_spread_over_the_gpus_instead_of_packed_on_the_first() -> None:
-    assert pack([Load()], [gpu_node(gpus=4)], cpus_per_trial=1, trials=8).trials_per_gpu == 2
+    assert pack_trials([Load()], [gpu_node(gpus=4)], cpus_per_trial=1, trials=8).trials_per_gpu == 2
 
 
 @pytest.mark.unit
 def test_the_smallest_kind_of_device_decides_for_all() -> None:
     small = Load(total_bytes=24 * GIB, busy=0.3)
-    assert pack([Load(), small], [gpu_node(), gpu_node(accelerator="L4")], cpus_per_trial=1, trials=99).bounds == {
-        "memory": 4, "kernels": 3, "CPUs": 64, "trials": 50, "MPS": MOST
+    nodes = [gpu_node(), gpu_node(accelerator="L4")]
+    assert pack_trials([Load(), small], nodes, cpus_per_trial=1, trials=99).bounds == {
+        "memory": 4, "kernels": 3, "CPUs": 64, "trials": 50, "MPS": MOST_TRIALS
     }  # fmt: skip
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("count", range(1, MOST + 1))
+@pytest.mark.parametrize("count", range(1, MOST_TRIALS + 1))
 def test_the_shares_of_a_gpu_fit_on_it_as_ray_and_as_floats_count(count: int) -> None:
     share = Packing(count, {}).share
     assert count * share <= 1
     assert share * 1e4 == pytest.approx(round(share * 1e4), abs=1e-9)  # a whole number of Ray's units
     assert gpu_node().holds(TrialResources(cpus=1, gpus=share)) == count
-    assert declared(TrialResources(cpus=1, gpus=share)).trials_per_gpu == count
+    assert declared_packing(TrialResources(cpus=1, gpus=share)).trials_per_gpu == count
 
 
 @pytest.mark.ray
@@ -206,7 +207,7 @@ def session(*nodes: Node, **declared: Any) -> Session:
 
 @pytest.mark.unit
 def test_the_header_tells_how_many_trials_share_a_gpu_and_why() -> None:
-    packing = pack([Load()], [gpu_node()], cpus_per_trial=1, trials=100)
+    packing = pack_trials([Load()], [gpu_node()], cpus_per_trial=1, trials=100)
     shared = replace(
         session(gpu_node()),
         packing=replace(packing, mps="under MPS, started for this run"),
@@ -221,7 +222,7 @@ def test_the_header_tells_how_many_trials_share_a_gpu_and_why() -> None:
 
 @pytest.mark.unit
 def test_what_was_measured_is_recorded_with_the_study() -> None:
-    packing = replace(pack([Load()], [gpu_node()], cpus_per_trial=1, trials=100), measured=(Load()._asdict(),))
+    packing = replace(pack_trials([Load()], [gpu_node()], cpus_per_trial=1, trials=100), measured=(Load()._asdict(),))
     record = sharing_record(replace(session(gpu_node()), packing=packing))
     assert record["trials_per_gpu"] == 9
     assert str(record["gpu_sharing"]).startswith("9 trials per GPU (the least of 28 by memory")

@@ -22,7 +22,7 @@ from ray.core.generated import gcs_pb2, gcs_service_pb2
 
 from cluster.capacity import ClusterError
 from cluster.jobs.dashboard import open_dashboard
-from cluster.jobs.submission import Job, Jobs
+from cluster.jobs.submission import JobRequest, Jobs
 from cluster.ray_compat.head_service import Machine, machines_of
 from cluster.ray_compat.raylet import raylet_of
 from tests.support.certificates import certify
@@ -154,7 +154,7 @@ def test_no_request_to_a_dashboard_on_loopback_goes_to_a_proxy(
     with proxy_that_answers(403) as proxy, serving(Head()) as head:
         name_proxy(monkeypatch, variable, proxy.url)
         jobs = Jobs(open_dashboard(head.url.replace("127.0.0.1", host)))
-        assert jobs.submit(Job("one", "true", archive, {"experiment": "one"}))
+        assert jobs.submit(JobRequest("one", "true", archive, {"experiment": "one"}))
         assert jobs.list() == []
         assert jobs.find("one") is None
         for ask in (lambda: jobs.log("one"), lambda: jobs.forget("one"), lambda: jobs.follow("one", print)):

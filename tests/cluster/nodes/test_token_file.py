@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.capacity import ClusterError
-from cluster.nodes.head import mind_the_open_door
+from cluster.nodes.head import check_open_head
 from cluster.nodes.start import exposed_dashboard, start_node
 from cluster.nodes.token_file import ray_folder, token_source
 from cluster.ray_compat.head_service import Machine
@@ -147,7 +147,7 @@ def test_a_cluster_without_a_token_is_joined_on_this_machine_alone_unless_the_us
 ) -> None:
     if stranger is not None:
         with pytest.raises(ClusterError, match=f"runs code on .*{stranger}.*cluster.allow_unauthenticated=true"):
-            mind_the_open_door(address, machines, allowed=False)
+            check_open_head(address, machines, allowed=False)
         assert capsys.readouterr().err == ""
-    mind_the_open_door(address, machines, allowed=stranger is not None)
+    check_open_head(address, machines, allowed=stranger is not None)
     assert "asks for no token and listens on all interfaces" in capsys.readouterr().err

@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 from cluster.workers.forking import launcher, program
-from cluster.workers.forking.launcher import MARK, MARKED_ONLY, RAYS_OWN, SOCKET
+from cluster.workers.forking.launcher import MARK, MARKED_ONLY, SETUP_WORKER, SOCKET
 from cluster.workers.forking.program import HEAD, MAGIC, REFUSED, VERSION
 from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports
-from cluster.workers.signals import shielded
+from cluster.workers.signals import signals_blocked
 
 pytestmark = [
     pytest.mark.system,
@@ -128,9 +128,9 @@ def test_a_worker_is_what_its_launcher_was_started_as(server: ForkServer, tmp_pa
 def test_a_worker_that_imports_by_itself_ends_by_sigterm_also_where_its_raylet_does_not(tmp_path: Path) -> None:
     own = tmp_path / "setup_worker.py"
     own.write_text("import signal; print(*signal.pthread_sigmask(signal.SIG_BLOCK, ()))")
-    with shielded(signal.SIGTERM, signal.SIGHUP):
+    with signals_blocked(signal.SIGTERM, signal.SIGHUP):
         done = subprocess.run(
-            [sys.executable, LAUNCHER], env={RAYS_OWN: str(own)}, stdout=subprocess.PIPE, text=True, check=True
+            [sys.executable, LAUNCHER], env={SETUP_WORKER: str(own)}, stdout=subprocess.PIPE, text=True, check=True
         )
     assert done.stdout.split() == [str(int(signal.SIGHUP))]
 
@@ -202,7 +202,9 @@ def test_a_worker_that_the_server_cannot_make_is_started_by_rays_own_program(
     hiding = tmp_path / "colorsys.py"
     hiding.write_text("")
     filled = json.loads(json.dumps(context).replace("{hiding}", str(tmp_path)))
-    assert not is_forked(launched(server, tmp_path, "0", "0", context=filled, **{RAYS_OWN: str(rays_own), **variables}))
+    assert not is_forked(
+        launched(server, tmp_path, "0", "0", context=filled, **{SETUP_WORKER: str(rays_own), **variables})
+    )
 
 
 def test_only_workers_of_ours_are_forked_on_a_node_for_everybody(server: ForkServer, tmp_path: Path) -> None:
@@ -217,7 +219,7 @@ def test_no_worker_of_a_new_job_is_forked_once_an_imported_file_has_changed(
     module.write_text("VERSION = 1")
     monkeypatch.syspath_prepend(tmp_path)
     context: dict[str, object] = {"env_vars": {MARK: "1"}}
-    old = {RAYS_OWN: str(rays_own), "RAY_JOB_ID": "01"}
+    old = {SETUP_WORKER: str(rays_own), "RAY_JOB_ID": "01"}
     with ForkServer(tmp_path / "forks", Imports(("upgraded_later",), ("ray",)), shared=True) as server:
         running = launched(server, tmp_path, "600", "0", context=context, **old)
         worker_of(running)
@@ -277,7 +279,7 @@ def test_a_server_that_cannot_import_says_so_and_leaves_workers_to_ray(
 ) -> None:
     with ForkServer(tmp_path / "forks", Imports(("no_such_module",), ())) as server:
         server.wait()
-        assert not is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)}))
+        assert not is_forked(launched(server, tmp_path, "0", "0", **{SETUP_WORKER: str(rays_own)}))
     assert "has ended, with status 1" in caplog.text
     assert "no_such_module" in caplog.text
 
@@ -286,7 +288,7 @@ def test_a_job_whose_imports_fail_is_left_to_ray(tmp_path: Path, rays_own: Path)
     with ForkServer(tmp_path / "forks", Imports((), ("no_such_module",))) as server:
         server.wait()
         for _ in range(2):
-            assert not is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)}))
+            assert not is_forked(launched(server, tmp_path, "0", "0", **{SETUP_WORKER: str(rays_own)}))
 
 
 # Bad requests, and a system that has no more to give
@@ -398,10 +400,10 @@ def test_a_server_without_a_descriptor_left_leaves_workers_to_ray_and_forks_agai
         held = files_of(server)  # it serves by then
         for room in range(4):  # for the connection, and some of what comes along
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (held + room, most[1]))
-            assert not is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)}))
+            assert not is_forked(launched(server, tmp_path, "0", "0", **{SETUP_WORKER: str(rays_own)}))
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, most)
         # Of another job: a template has the limit that it was forked with.
-        assert is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own), "RAY_JOB_ID": "02"}))
+        assert is_forked(launched(server, tmp_path, "0", "0", **{SETUP_WORKER: str(rays_own), "RAY_JOB_ID": "02"}))
         assert files_of(server) <= held + 2  # a template of each job
 
 
@@ -437,9 +439,9 @@ def test_a_fork_that_fails_leaves_one_worker_to_ray_and_no_other(
         if running is not None:
             worker = worker_of(running)
         flag.touch()
-        assert not is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)}))
+        assert not is_forked(launched(server, tmp_path, "0", "0", **{SETUP_WORKER: str(rays_own)}))
         flag.unlink()
-        assert is_forked(launched(server, tmp_path, "0", "0", **{RAYS_OWN: str(rays_own)}))
+        assert is_forked(launched(server, tmp_path, "0", "0", **{SETUP_WORKER: str(rays_own)}))
         if running is not None:
             assert worker.is_running()
             assert running.poll() is None

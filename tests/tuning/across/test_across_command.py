@@ -1,4 +1,4 @@
-"""`compare` and `report` with `--across`: experiments in their run folders, in any order of words."""
+"""`compare` and `make_report` with `--across`: experiments in their run folders, in any order of words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tunefleet
-from tests.support.outcomes import report, scored
+from tests.support.outcomes import make_report, scored
 from tests.support.specs import GOOD
 from tests.support.stores import SPACE, open_study
 from tuning.cli import main
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     attributes={}, spec_yaml=spec.to_yaml(),
                 )  # fmt: skip
                 writer.begin_trial("a", {"learning_rate": 0.1, "optim": "sgd"}, SPACE.to_optuna())
-                writer.add_report("a", report(1, score))
+                writer.add_report("a", make_report(1, score))
                 writer.end_trial("a", TrialState.COMPLETED)
                 writer.set_test(scored("a", 1.0, score + index / 100 + seed / 1000))
                 writer.finish()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.outcomes import report, study, trial
+from tests.support.outcomes import make_report, study, trial
 from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checksums import write_checksums
 from tuning.checkpoints.keeper import CheckpointKeeper
@@ -61,7 +61,7 @@ def folder_of(folder: Path, trial_id: str, epoch: int) -> Path:
 
 def recorded(folder: Path, number: int, scores: list[float], state: TrialState = TrialState.RUNNING) -> TrialOutcome:
     """A trial as the store gives it back, with a checkpoint of every epoch."""
-    reports = [report(epoch + 1, score) for epoch, score in enumerate(scores)]
+    reports = [make_report(epoch + 1, score) for epoch, score in enumerate(scores)]
     outcome = trial(number, reports, state)
     for r in reports:
         path = folder_of(folder, outcome.id, int(r.epoch))
@@ -273,7 +273,7 @@ def test_a_study_without_a_checkpoint_ends_without_one(tmp_path: Path) -> None:
 def test_the_best_report_that_has_a_checkpoint_is_chosen_and_a_better_one_without_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    good, died = recorded(tmp_path, 0, [0.5, 0.7]), trial(1, [report(1, 0.9)], TrialState.FAILED, error="killed")
+    good, died = recorded(tmp_path, 0, [0.5, 0.7]), trial(1, [make_report(1, 0.9)], TrialState.FAILED, error="killed")
     choice = choose(study("grid", [good, died]))
     assert choice is not None
     assert (choice.trial.id, choice.report.epoch, choice.checkpoint) == ("t0", 2, good.checkpoints[2])
@@ -288,5 +288,5 @@ def test_nothing_is_chosen_and_nothing_said_where_no_trial_has_reported(caplog: 
 
 
 def test_without_any_checkpoint_nothing_is_scored_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    assert choose(study("grid", [trial(0, [report(1, 0.9)])])) is None
+    assert choose(study("grid", [trial(0, [make_report(1, 0.9)])])) is None
     assert "nothing is scored on test instead" in caplog.text

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster.nodes.tasks import on_node
+from cluster.nodes.tasks import run_on_node
 from cluster.storage import StorageError
 from tests.support.outcomes import study as study_of
 from tests.support.watch import Watch
@@ -309,7 +309,7 @@ def test_a_state_on_another_node_is_copied_there_and_its_errors_are_told_here(
     lost = CheckpointManifest.after(None, {}, 1, moments=True, node=node)
 
     def copy(path: Path, recipe: CheckpointManifest = recipe, node: str = node) -> Any:
-        return on_node(node, make_copy, tmp_path, FOLDERS, Copy(recipe, str(path), weights_only=False))
+        return run_on_node(node, make_copy, tmp_path, FOLDERS, Copy(recipe, str(path), weights_only=False))
 
     assert copy(tmp_path)
     assert (tmp_path / full(recipe.token) / MOMENTS).read_text() == recipe.token

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outcomes import population, report, study, trial
+from tests.support.outcomes import make_report, population, study, trial
 from tests.support.specs import GOOD
 from tests.support.stores import open_study
 from tuning.budget import ResourceUsage
 from tuning.cli import main
 from tuning.cli.run import tell_failures
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
-from tuning.run_folder.folder import sealed
+from tuning.run_folder.files import spec_with_checksum
 from tuning.space import Space
 from tuning.spec.file import presets
 from tuning.spec.loading import load_spec
@@ -37,7 +37,7 @@ def recorded(tmp_path: Path) -> ExperimentSpec:
     """A run folder as a finished run leaves it: two studies of the experiment `mine`."""
     spec = load_spec(GOOD)
     spec.run_folder.mkdir(parents=True)
-    (spec.run_folder / "spec.yaml").write_text(sealed(spec.to_yaml()))
+    (spec.run_folder / "spec.yaml").write_text(spec_with_checksum(spec.to_yaml()))
     _record(StudyStore(spec.store_url), spec)
     return spec
 
@@ -50,7 +50,7 @@ def _record(store: StudyStore, spec: ExperimentSpec) -> None:
             devices_per_trial=1.0, device="CPU core", attributes={}, spec_yaml=spec.to_yaml(),
         )  # fmt: skip
         writer.begin_trial("a", {"learning_rate": 0.1}, rates)
-        writer.add_report("a", report(1, best))
+        writer.add_report("a", make_report(1, best))
         writer.end_trial("a", TrialState.COMPLETED)
         writer.hold(ResourceUsage(10.0, 10.0, 10.0))
         writer.finish()

@@ -12,7 +12,7 @@ from tuning.cli import main
 from tuning.cli.listing import age
 from tuning.report.status import has_driver
 from tuning.run_folder.folder import claim_run_folder
-from tuning.run_folder.run_lock import only_driver
+from tuning.run_folder.run_lock import run_lock
 from tuning.store.study_store import sqlite_url
 
 pytestmark = pytest.mark.unit
@@ -36,7 +36,7 @@ def test_an_experiment_is_running_interrupted_failed_or_finished(
     run_left(tmp_path, name="finished", strategies=GRID, scores=(0.5,), finished=True)
     run_left(tmp_path, name="half", strategies=GRID, seeds=[0, 1], scores=(0.5,), finished=True)
     claim_run_folder(curve_experiment(tmp_path, name="begun", strategies=GRID), resume=False)
-    with only_driver(running.run_folder, "running"):
+    with run_lock(running.run_folder, "running"):
         found = listed(capsys, "experiments", "--storage", str(tmp_path))
         studies = listed(capsys, "studies", "--storage", str(tmp_path))
     assert {name: words[0] for name, words in found.items()} == {
@@ -108,20 +108,20 @@ def test_results_say_where_a_study_stands(tmp_path: Path, capsys: pytest.Capture
     told = capsys.readouterr().out
     assert "grid, seed 0: interrupted;" in told
     assert " 0 (grid-0) running" in told
-    with only_driver(spec.run_folder, spec.name):
+    with run_lock(spec.run_folder, spec.name):
         assert main(["results", str(spec.run_folder)]) == 0
     assert "grid, seed 0: running;" in capsys.readouterr().out
 
 
 def test_looking_for_a_driver_leaves_no_trace(tmp_path: Path) -> None:
     assert not has_driver(tmp_path / "nothing")
-    with only_driver(tmp_path / "mine", "mine"):
+    with run_lock(tmp_path / "mine", "mine"):
         assert has_driver(tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "driver.lock").write_text('{"process": 1}')
     assert not has_driver(tmp_path / "killed")
-    with only_driver(tmp_path / "killed", "killed"):
+    with run_lock(tmp_path / "killed", "killed"):
         pass
 
 

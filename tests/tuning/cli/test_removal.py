@@ -17,8 +17,9 @@ from tuning import load_spec
 from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyState
-from tuning.run_folder.folder import ORIGIN, claim_run_folder
-from tuning.run_folder.run_lock import only_driver
+from tuning.run_folder.files import ORIGIN
+from tuning.run_folder.folder import claim_run_folder
+from tuning.run_folder.run_lock import run_lock
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore, sqlite_url
 
@@ -110,7 +111,7 @@ def test_an_experiment_that_another_driver_runs_is_not_removed(
     arguments = (
         ["run", file_of(spec, tmp_path), "--fresh"] if command == "run" else ["rm", str(spec.run_folder), "--yes"]
     )
-    with only_driver(spec.run_folder, spec.name):
+    with run_lock(spec.run_folder, spec.name):
         assert main(arguments) == 2
     assert "is in use by process" in capsys.readouterr().err
     assert len(StudyStore(spec.store_url).load(spec.name).studies) == 3

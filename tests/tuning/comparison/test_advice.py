@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.support.outcomes import population, report, scored, study, trial
+from tests.support.outcomes import make_report, population, scored, study, trial
 from tuning.comparison import compare
 from tuning.comparison.text import comparison_json, comparison_markdown, print_comparison
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, StudyState
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 
 def grid(**changed: object) -> StudyOutcome:
-    trials = [trial(0, [report(1, 0.7), report(2, 0.85)])]
+    trials = [trial(0, [make_report(1, 0.7), make_report(2, 0.85)])]
     return study("grid", trials, **{"test": scored("t0", 2, 0.78), **changed})  # type: ignore[arg-type]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tests.support.outcomes import report, study, trial
+from tests.support.outcomes import make_report, study, trial
 from tuning.comparison.anytime import GRID, anytime_curves, best_score, best_so_far_curve, target_cost
 from tuning.comparison.types import Curve, CurvePoint
 from tuning.outcome import Confirmation, Stretch
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.unit
 
 def test_a_curve_has_a_step_per_better_report_at_what_the_whole_study_had_cost_by_then() -> None:
     """100 s on 2 slots of half a device: one device-second each. The last report came at the end."""
-    first = trial(0, [report(1, 0.5, time=1010), report(2, 0.4, time=1030)])
-    second = trial(1, [report(1, 0.7, time=1020)])
+    first = trial(0, [make_report(1, 0.5, time=1010), make_report(2, 0.4, time=1030)])
+    second = trial(1, [make_report(1, 0.7, time=1020)])
     assert best_so_far_curve(study("grid", [first, second])) == Curve(
         0, (CurvePoint(80.0, 0.5), CurvePoint(90.0, 0.7)), 100.0
     )
@@ -25,7 +25,7 @@ def test_a_curve_has_a_step_per_better_report_at_what_the_whole_study_had_cost_b
 
 
 def test_slots_that_came_later_make_every_second_cost_the_average() -> None:
-    late = dataclasses.replace(study("grid", [trial(0, [report(1, 0.5, time=50)])]), slot_seconds=300.0)
+    late = dataclasses.replace(study("grid", [trial(0, [make_report(1, 0.5, time=50)])]), slot_seconds=300.0)
     assert best_so_far_curve(late).end == 150.0
     assert best_so_far_curve(late).steps == (CurvePoint(150.0, 0.5),)
 
@@ -34,29 +34,34 @@ def test_the_time_of_an_interruption_is_no_cost() -> None:
     """An hour between the second and the third report, of which the study held its slots for 100 s in all. An older
     version has recorded it. The first report took two seconds itself."""
     times = (1000, 1040, 4640, 4650)
-    reports = [report(i + 1, 0.1 * i, time=time) for i, time in enumerate(times)]
+    reports = [make_report(i + 1, 0.1 * i, time=time) for i, time in enumerate(times)]
     steps = best_so_far_curve(study("grid", [trial(0, reports)])).steps
     assert [step.cost for step in steps] == [2.0, 42.0, 90.0, 100.0]
 
 
 def test_a_report_costs_what_the_study_had_cost_when_it_was_recorded() -> None:
     """Whatever its clock says, and however long an interruption was."""
-    first = dataclasses.replace(trial(0, [report(1, 0.5, time=10), report(2, 0.8, time=9000)]), costs=(9.0, 60.0))
-    second = dataclasses.replace(trial(1, [report(1, 0.7, time=5)]), costs=(45.0,))
+    first = dataclasses.replace(
+        trial(0, [make_report(1, 0.5, time=10), make_report(2, 0.8, time=9000)]), costs=(9.0, 60.0)
+    )
+    second = dataclasses.replace(trial(1, [make_report(1, 0.7, time=5)]), costs=(45.0,))
     steps = best_so_far_curve(study("grid", [first, second])).steps
     assert steps == (CurvePoint(9.0, 0.5), CurvePoint(45.0, 0.7), CurvePoint(60.0, 0.8))
 
 
 def test_what_an_older_version_recorded_came_before_what_this_one_did() -> None:
     """A study that was begun by that one: its first report at 10 s of 100, one a second and no device-second more."""
-    reports = [report(1, 0.5, time=10), report(2, 0.6, time=40), report(3, 0.7, time=7000)]
+    reports = [make_report(1, 0.5, time=10), make_report(2, 0.6, time=40), make_report(3, 0.7, time=7000)]
     mixed = dataclasses.replace(trial(0, reports), costs=(None, None, 80.0))
     assert [step.cost for step in best_so_far_curve(study("grid", [mixed])).steps] == [49.0, 79.0, 80.0]
 
 
 def test_a_lower_score_is_the_better_one_when_the_mode_is_min() -> None:
     falling = dataclasses.replace(
-        study("grid", [trial(0, [report(1, 0.5, time=10), report(2, 0.3, time=20), report(3, 0.4, time=30)])]),
+        study(
+            "grid",
+            [trial(0, [make_report(1, 0.5, time=10), make_report(2, 0.3, time=20), make_report(3, 0.4, time=30)])],
+        ),
         mode="min",
     )
     assert [step.score for step in best_so_far_curve(falling).steps] == [0.5, 0.3]
@@ -108,7 +113,7 @@ def test_the_best_score_of_an_experiment_is_what_regret_is_told_against() -> Non
 
 
 def test_a_curve_knows_what_was_confirmed_for_what_cost_and_what_the_test_said() -> None:
-    searched = study("grid", [trial(0, [report(1, 0.8, time=10)])])
+    searched = study("grid", [trial(0, [make_report(1, 0.8, time=10)])])
     schedule = (Stretch(0.0, 1.0, {"learning_rate": 0.1}),)
     trainings = tuple(
         Confirmation(
@@ -125,7 +130,7 @@ def test_a_curve_knows_what_was_confirmed_for_what_cost_and_what_the_test_said()
 
 def test_what_an_interruption_made_the_study_compute_again_is_cost_and_the_time_before_it_went_on_is_not() -> None:
     """Three reports a minute of work apart; the driver dies 30 s into the third epoch, and is resumed the next day."""
-    reports = [report(i, 0.5 + i / 10, time=time) for i, time in ((1, 60), (2, 120), (3, 120 + 30 + 86_400 + 60))]
+    reports = [make_report(i, 0.5 + i / 10, time=time) for i, time in ((1, 60), (2, 120), (3, 120 + 30 + 86_400 + 60))]
     costs = (60.0, 120.0, 210.0)  # as recorded: with the 30 s that were lost
     killed = dataclasses.replace(trial(0, reports), costs=costs)
     assert [step.cost for step in best_so_far_curve(study("grid", [killed], wall=210.0)).steps] == [60.0, 120.0, 210.0]

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tests.support.outcomes import population, report, scored, study, trial
+from tests.support.outcomes import make_report, population, scored, study, trial
 from tuning.budget import BudgetUse, Price
 from tuning.comparison import compare
 from tuning.comparison.scores import wilson_interval
@@ -21,7 +21,10 @@ def compared(*studies: StudyOutcome):
 
 
 def grid(accuracy: float = 0.8, test: float | None = 0.78, rows: int = 1000, **others) -> StudyOutcome:
-    trials = [trial(0, [report(1, accuracy - 0.1), report(2, accuracy)]), trial(1, [report(1, 0.3), report(2, 0.4)])]
+    trials = [
+        trial(0, [make_report(1, accuracy - 0.1), make_report(2, accuracy)]),
+        trial(1, [make_report(1, 0.3), make_report(2, 0.4)]),
+    ]
     return study("grid", trials, test=None if test is None else scored("t0", 2, test, rows), **others)
 
 
@@ -70,7 +73,7 @@ def test_the_median_is_over_the_seeds_and_the_best_seed_is_named() -> None:
 
 def test_a_lower_loss_wins_when_the_mode_is_min() -> None:
     low, high = (
-        dataclasses.replace(study(name, [trial(0, [report(1, loss)])]), mode="min")
+        dataclasses.replace(study(name, [trial(0, [make_report(1, loss)])]), mode="min")
         for name, loss in (("low", 0.2), ("high", 0.4))
     )
     assert compared(high, low).best == compared(low).rows[0]
@@ -180,7 +183,7 @@ def test_an_experiment_without_a_study_is_refused() -> None:
 
 def test_a_test_score_over_no_rows_has_no_interval() -> None:
     """As of a trainable in closed form, or one of the user's own."""
-    grid = study("grid", [trial(0, [report(1, 0.7)])], test=scored("t0", 1, 0.7, rows=0))
+    grid = study("grid", [trial(0, [make_report(1, 0.7)])], test=scored("t0", 1, 0.7, rows=0))
     comparison = compare(ExperimentOutcome("e", "d", (grid,)))
     assert comparison.rows[0].best is not None
     assert (comparison.rows[0].best.test, comparison.rows[0].best.interval) == (0.7, None)

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from tests.support.outcomes import report, study, trial
+from tests.support.outcomes import make_report, study, trial
 from tuning.comparison import compare
 from tuning.comparison.expected_best import expected_best, expected_best_curve, why_no_curve
 from tuning.outcome import ExperimentOutcome, StudyOutcome, TrialState
@@ -19,7 +19,9 @@ pytestmark = pytest.mark.unit
 def searched(*scores: float | None, seed: int = 0, kind: str = "random") -> StudyOutcome:
     """One trial per score; None: it failed."""
     trials = [
-        trial(i, [] if one is None else [report(1, one)], TrialState.FAILED if one is None else TrialState.COMPLETED)
+        trial(
+            i, [] if one is None else [make_report(1, one)], TrialState.FAILED if one is None else TrialState.COMPLETED
+        )
         for i, one in enumerate(scores)
     ]
     return study(kind, trials, seed=seed)
@@ -76,8 +78,8 @@ def test_a_loss_falls_with_the_number_of_trials_and_its_band_has_the_worse_end_f
 
 
 def test_a_trial_that_the_budget_cut_off_is_no_draw_and_costs_nothing_of_a_draw() -> None:
-    whole = [trial(i, [report(1, 0.5), report(2, 0.6 + i / 10)]) for i in range(2)]
-    cut = trial(2, [report(1, 0.9)], TrialState.STOPPED)
+    whole = [trial(i, [make_report(1, 0.5), make_report(2, 0.6 + i / 10)]) for i in range(2)]
+    cut = trial(2, [make_report(1, 0.9)], TrialState.STOPPED)
     found = expected_best_curve([study("random", [*whole, cut])])
     assert found is not None
     assert (found.draws, found.cut_off, found.expected[-1]) == (2, 1, 0.7)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outcomes import population, report, study, trial
+from tests.support.outcomes import make_report, population, study, trial
 from tests.support.simulated_studies import run
 from tests.support.specs import curve_experiment
 from tuning.comparison import compare
@@ -31,11 +31,13 @@ def origins(*studies: StudyOutcome) -> dict[str, str | None]:
 @pytest.mark.unit
 def test_each_origin_is_told() -> None:
     """A rate of 0.1 is the first draw of the seed."""
-    random = recorded("random", [trial(0, [report(1, 0.6, 0.1)]), trial(1, [report(1, 0.7, 0.25)])], RANDOM_DRAW)
-    early = recorded("early", [trial(0, [report(1, 0.6, 0.1)]), trial(1, [report(1, 0.5, 0.3)])], MODEL, 1)
-    late = recorded("late", [trial(0, [report(1, 0.6, 0.1)]), trial(1, [report(1, 0.9, 0.3)])], MODEL, 1)
-    alone = recorded("alone", [trial(0, [report(1, 0.6, 0.95)])], RANDOM_DRAW)
-    grid = recorded("grid", [trial(0, [report(1, 0.6, 0.1)])], "point of the grid")
+    random = recorded(
+        "random", [trial(0, [make_report(1, 0.6, 0.1)]), trial(1, [make_report(1, 0.7, 0.25)])], RANDOM_DRAW
+    )
+    early = recorded("early", [trial(0, [make_report(1, 0.6, 0.1)]), trial(1, [make_report(1, 0.5, 0.3)])], MODEL, 1)
+    late = recorded("late", [trial(0, [make_report(1, 0.6, 0.1)]), trial(1, [make_report(1, 0.9, 0.3)])], MODEL, 1)
+    alone = recorded("alone", [trial(0, [make_report(1, 0.6, 0.95)])], RANDOM_DRAW)
+    grid = recorded("grid", [trial(0, [make_report(1, 0.6, 0.1)])], "point of the grid")
     pbt = recorded("pbt", list(population()), RANDOM_DRAW)
     assert origins(random, early, late, alone, grid, pbt) == {
         "random": RANDOM_DRAW, "early": SHARED, "late": MODEL, "alone": RANDOM_DRAW, "grid": "point of the grid",
@@ -45,7 +47,7 @@ def test_each_origin_is_told() -> None:
 
 @pytest.mark.unit
 def test_of_an_older_record_exploits_alone_are_known() -> None:
-    one, same = (study(name, [trial(0, [report(1, 0.6, 0.1)])]) for name in ("a", "b"))
+    one, same = (study(name, [trial(0, [make_report(1, 0.6, 0.1)])]) for name in ("a", "b"))
     assert origins(one, same, study("pbt", list(population()))) == {"a": None, "b": None, "pbt": EXPLOIT}
 
 
@@ -53,7 +55,7 @@ def test_of_an_older_record_exploits_alone_are_known() -> None:
 def test_the_seeds_with_which_two_strategies_have_chosen_the_same_are_counted() -> None:
     rates = {"a": (0.1, 0.2, 0.3), "b": (0.1, 0.2, 0.4), "c": (0.5, 0.6, 0.3), "d": (0.7, 0.8, 0.9)}
     studies = [
-        study(name, [trial(0, [report(1, 0.6, rate)])], seed=seed)
+        study(name, [trial(0, [make_report(1, 0.6, rate)])], seed=seed)
         for name, of in rates.items()
         for seed, rate in enumerate(of)
     ]

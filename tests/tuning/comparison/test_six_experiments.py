@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.outcomes import report, scored, study, trial
+from tests.support.outcomes import make_report, scored, study, trial
 from tuning.comparison import Comparison, compare
 from tuning.outcome import ExperimentOutcome, ScoredRows, StudyOutcome, TrialState
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
@@ -28,7 +28,9 @@ def searches(strategy: str, *tests: float | None, rates: Sequence[float] | None 
             dead = [trial(i, [], TrialState.FAILED, error="ValueError: x") for i in range(2)]
             found.append(study(strategy, dead, seed=seed))
             continue
-        trials = [trial(i, [report(1, test - 0.1 / (i + 1), rate), report(2, test + 0.01, rate)]) for i in range(2)]
+        trials = [
+            trial(i, [make_report(1, test - 0.1 / (i + 1), rate), make_report(2, test + 0.01, rate)]) for i in range(2)
+        ]
         right = round(test * ROWS)  # a better model gets all rows right that a worse one does, and the next ones
         said = (*LABELS[:right], *(1 - label for label in LABELS[right:]))
         looked = dataclasses.replace(scored("t0", 2, test, ROWS), scored=ScoredRows(LABELS, said))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.outcomes import report, study, trial
+from tests.support.outcomes import make_report, study, trial
 from tuning.comparison import Comparison, TiedConfigurations, compare
 from tuning.outcome import ExperimentOutcome, StudyOutcome
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 def searched(*scores: float, rows: int | None = 30, metric: str = "accuracy", strategy: str = "grid") -> StudyOutcome:
     """A study with a trial of its own values per score."""
     trials = [
-        trial(number, [report(1, score, rate=0.1 * (number + 1))._replace(metrics={metric: score})])
+        trial(number, [make_report(1, score, rate=0.1 * (number + 1))._replace(metrics={metric: score})])
         for number, score in enumerate(scores)
     ]
     attributes = {} if rows is None else {"validation_rows": rows}

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tests.support.outcomes import report, scored, study, trial
+from tests.support.outcomes import make_report, scored, study, trial
 from tuning.comparison import compare
 from tuning.comparison.pairs import pairs_of
 from tuning.comparison.scores import StudyScores
@@ -56,7 +56,7 @@ def test_no_corrected_p_is_above_one() -> None:
 def searches(strategy: str, scores: tuple[float, ...], **attributes: int) -> list[StudyOutcome]:
     return [
         dataclasses.replace(
-            study(strategy, [trial(0, [report(1, 0.8)])], seed=seed, test=scored("t0", 1, score, 1_000_000)),
+            study(strategy, [trial(0, [make_report(1, 0.8)])], seed=seed, test=scored("t0", 1, score, 1_000_000)),
             attributes=dict(attributes),
         )
         for seed, score in enumerate(scores)

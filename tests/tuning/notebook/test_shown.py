@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tunefleet
-from tests.support.outcomes import population, report, study, trial
+from tests.support.outcomes import make_report, population, study, trial
 from tests.support.page_outcomes import everything
 from tests.support.specs import GOOD
 from trainables.errors import InputError
@@ -63,7 +63,7 @@ def test_a_notebook_shows_tables(outcome: ExperimentOutcome, comparison: Compari
 
 
 def test_names_from_users_are_texts_in_the_html() -> None:
-    named = ExperimentOutcome(HOSTILE, "d", (study(HOSTILE, [trial(0, [report(1, 0.5)])]),))
+    named = ExperimentOutcome(HOSTILE, "d", (study(HOSTILE, [trial(0, [make_report(1, 0.5)])]),))
     for html in (named._repr_html_(), compare(named)._repr_html_()):
         assert "<script" not in html
         assert "&lt;script&gt;" in html
@@ -101,7 +101,7 @@ def test_a_frame_of_a_comparison_has_a_row_per_strategy_and_one_per_seed(compari
 
 
 def test_a_strategy_that_is_called_nan_keeps_its_name() -> None:
-    named = ExperimentOutcome("e", "d", (study("nan", [trial(0, [report(1, 0.5)])]),))
+    named = ExperimentOutcome("e", "d", (study("nan", [trial(0, [make_report(1, 0.5)])]),))
     assert set(compare(named).to_dataframe()["strategy"]) == {"nan"}
 
 

@@ -22,14 +22,14 @@ from tuning.errors import RunFolderError
 from tuning.experiment import run_experiment
 from tuning.outcome import FinalModel
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
-from tuning.remote.unpacking import ParcelError, unpack
+from tuning.remote.unpacking import BundleError, unpack
 from tuning.run_folder.folder import claim_run_folder
 from tuning.selection.looks import look_of_final
 from tuning.spec.loading import load_spec
 from tuning.spec.store_url import sqlite_url
 from tuning.store.evaluation_ledger import EvaluationLedger, TestRows
 from tuning.store.study_store import StudyStore
-from tuning.testing.recording import begin, open_study, report
+from tuning.testing.recording import begin_trial, make_report, open_study
 
 pytestmark = pytest.mark.unit
 
@@ -63,8 +63,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
     file = tmp_path_factory.mktemp("cluster") / "study.db"
     store = StudyStore(sqlite_url(file))
     writer = open_study(store, spec_yaml=yaml.safe_dump(SPEC))
-    begin(writer, "a")
-    writer.add_report("a", report(1, 0.75))
+    begin_trial(writer, "a")
+    writer.add_report("a", make_report(1, 0.75))
     store.close()
     return [
         ("reviews/spec.yaml", yaml.safe_dump(SPEC).encode()),
@@ -151,7 +151,7 @@ def test_a_parcel_with_anything_else_in_it_is_refused(
 ) -> None:
     whole = laptop.parent / "parcel.tar"
     whole.write_bytes(tarred([*honest, (member, b"")]))
-    with pytest.raises(ParcelError, match=re.escape(told)):
+    with pytest.raises(BundleError, match=re.escape(told)):
         unpack(whole, "reviews", laptop, trusted=True)
     assert (laptop.parent / "precious").read_text() == "mine"
     assert sorted(path.name for path in laptop.parent.iterdir()) == ["laptop", "parcel.tar", "precious"]

@@ -37,7 +37,7 @@ from tests.support.raylets import PORTS, first_of_free_ports
 from tests.support.serving import serving
 from tests.support.specs import user_trainer_fields
 from tuning.cli import main
-from tuning.remote.submission import prepare, send
+from tuning.remote.submission import prepare_submission, submit
 from tuning.user_trainer.request import Request
 from tuning.user_trainer.request import prepare as prepare_search
 
@@ -149,12 +149,12 @@ def finished(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tupl
     ):
         sit_down(tmp_path_factory.mktemp("first") / "laptop", patch)
         patch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # Ray's own client would go there instead
-        status = submit(cluster, "--wait")
+        status = send(cluster, "--wait")
     assert status == 0, out.getvalue() + err.getvalue()
     return out.getvalue(), err.getvalue()
 
 
-def submit(cluster: Cluster, *words: str) -> int:
+def send(cluster: Cluster, *words: str) -> int:
     return main(["submit", "spec.yaml", "--address", cluster.url, *words])
 
 
@@ -197,7 +197,7 @@ def test_a_trainer_of_ones_own_goes_there_with_its_module_and_comes_back_with_it
         strategies=[{"kind": "grid", "points": 1}],
     )  # fmt: skip
     (laptop / "spec.yaml").write_text(yaml.safe_dump(spec))
-    assert submit(cluster, "--wait") == 0, capsys.readouterr().err
+    assert send(cluster, "--wait") == 0, capsys.readouterr().err
     assert "2/0/0" in capsys.readouterr().out
     assert main(["fetch", "trainer", "--address", cluster.url, "--to", "mine"]) == 0
     assert {"weights.safetensors", "best.yaml"} <= {path.name for path in (laptop / "mine/trainer/best").iterdir()}
@@ -224,7 +224,7 @@ def test_a_search_from_python_goes_there_with_all_that_it_has_shipped(
     )  # fmt: skip
     (laptop / "spec.yaml").write_text(prepare_search(asked).spec.to_yaml())
     words = ["cluster.storage=~/runs", "--wait"]
-    assert submit(cluster, *words) == 0, capsys.readouterr().err
+    assert send(cluster, *words) == 0, capsys.readouterr().err
     assert "2/0/0" in capsys.readouterr().out
     assert len(list((cluster.home / "runs/.uploads").glob("*/*.arrow"))) >= 2  # rows of both splits
 
@@ -233,7 +233,7 @@ def test_ten_equal_submissions_are_one_job_that_outlives_its_client_stops_in_ord
     cluster: Cluster, laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = ["name=long", "epochs=12"]
-    submission = prepare("spec.yaml", overrides, [])
+    submission = prepare_submission("spec.yaml", overrides, [])
     beside = cluster.home / "runs/.uploads" / Path(submission.uploads[0].target).parent
     beside.mkdir(parents=True, exist_ok=True)
     gate, epochs = beside / "gate", beside / "epochs"
@@ -242,7 +242,7 @@ def test_ten_equal_submissions_are_one_job_that_outlives_its_client_stops_in_ord
     try:
         doors = [(jobs_of(cluster), laptop / f"{number}.zip") for number in range(10)]
         with ThreadPoolExecutor(10) as pool:
-            sent = list(pool.map(lambda door: send(submission, *door, resume=False, say=print), doors))
+            sent = list(pool.map(lambda door: submit(submission, *door, resume=False, say=print), doors))
         assert sum(new for _, new in sent) == 1
         assert {record.id for record, _ in sent} == {submission.id}
 
@@ -259,15 +259,15 @@ def test_ten_equal_submissions_are_one_job_that_outlives_its_client_stops_in_ord
     rays_word = (cluster.logs / "jobs" / f"supervisor-{submission.id}.log").read_text()
     assert "terminated gracefully with SIGINT" in rays_word  # not killed after Ray's three seconds for SIGTERM
 
-    assert submit(cluster, *overrides) == 0
+    assert send(cluster, *overrides) == 0
     assert "already submitted; stopped" in capsys.readouterr().out
-    assert submit(cluster, *overrides, "--resume", "--wait") == 0
+    assert send(cluster, *overrides, "--resume", "--wait") == 0
     assert f"{submission.id}-r1: submitted" in capsys.readouterr().out
     passes = Counter(epochs.read_text().splitlines())
     assert len(passes) == 24
     for rate in ("0.1", "0.2"):
         assert sum(passes[f"{rate} {epoch}"] for epoch in range(1, 13)) <= 13  # one epoch repeated at most
-    assert submit(cluster, *overrides, "--resume") == 0
+    assert send(cluster, *overrides, "--resume") == 0
     assert f"{submission.id}-r1: already submitted; succeeded" in capsys.readouterr().out
 
 
@@ -328,7 +328,7 @@ def test_more_than_the_head_takes_is_told_when_it_says_so(
 ) -> None:
     monkeypatch.setattr("tuning.remote.submission.UPLOAD_LIMIT", 1 << 30)  # as if a newer Ray took more than this one
     (laptop / "rows.csv").write_bytes(os.urandom(101 << 20))
-    assert submit(cluster, "name=heavy") == 1
+    assert send(cluster, "name=heavy") == 1
     assert "takes at most 100 MiB in one upload" in capsys.readouterr().err
 
 
@@ -347,7 +347,7 @@ def test_a_refused_token_is_told_from_a_missing_one(
         monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     else:
         monkeypatch.delenv("RAY_AUTH_TOKEN")
-    assert submit(cluster, "name=stranger") == 1
+    assert send(cluster, "name=stranger") == 1
     error = capsys.readouterr().err
     assert told in error
     assert "f" * 64 not in error
@@ -356,7 +356,7 @@ def test_a_refused_token_is_told_from_a_missing_one(
 def test_a_trial_that_no_node_can_hold_is_refused_before_anything_is_sent(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert submit(cluster, "name=large", "cluster.cpus_per_trial=64") == 1
+    assert send(cluster, "name=large", "cluster.cpus_per_trial=64") == 1
     assert "cluster.cpus_per_trial: 64, but the largest node has 4 CPUs" in capsys.readouterr().err
     assert "large" not in {job.metadata["experiment"] for job in jobs_of(cluster).list()}
 

@@ -14,15 +14,15 @@ import yaml
 
 from cluster.capacity import ClusterError
 from cluster.jobs.dashboard import Dashboard
-from cluster.jobs.submission import UPLOAD_LIMIT, explained
+from cluster.jobs.submission import UPLOAD_LIMIT, cluster_error
 from tests.support.user_trainers import rows
 from trainables.errors import InputError
 from trainables.tasks import find_task
 from trainables.tasks.files import locate
 from trainables.user_trainer.shipped import load, ship
 from tuning import load_spec
-from tuning.remote.submission import code, prepare
-from tuning.remote.uploads import UPLOADS, take_over, write_archive
+from tuning.remote.submission import code_files, prepare_submission
+from tuning.remote.uploads import UPLOADS, store_uploads, write_archive
 from tuning.spec.mistakes import SpecError
 
 pytestmark = pytest.mark.unit
@@ -71,13 +71,13 @@ def written(**sections: Any) -> str:
 def test_the_cluster_reads_the_same_rows_from_its_own_copy(
     data: Mapping[str, str], files: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submission = prepare(written(data=data, cluster={"storage": str(tmp_path / "storage")}), [], [])
+    submission = prepare_submission(written(data=data, cluster={"storage": str(tmp_path / "storage")}), [], [])
     for upload in submission.uploads:
         target = tmp_path / "job" / upload.target
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(upload.source.read_bytes())
     expected = {split: Path(name).read_text() for split, name in files.items()}
-    take_over(tmp_path / "job", tmp_path / "storage")
+    store_uploads(tmp_path / "job", tmp_path / "storage")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     there = load_spec(yaml.safe_load(submission.spec.to_yaml()))
@@ -87,7 +87,7 @@ def test_the_cluster_reads_the_same_rows_from_its_own_copy(
 
 
 def test_a_local_model_goes_along_with_all_its_files(tiny_model: Path) -> None:
-    submission = prepare(written(data={"path": "rows.csv"}, model=str(tiny_model)), [], [])
+    submission = prepare_submission(written(data={"path": "rows.csv"}, model=str(tiny_model)), [], [])
     sent = {upload.source.name for upload in submission.uploads if upload.source.parent == tiny_model}
     assert sent == {path.name for path in tiny_model.iterdir()}
     assert submission.spec.model.startswith("~/runs/.uploads/")
@@ -96,7 +96,7 @@ def test_a_local_model_goes_along_with_all_its_files(tiny_model: Path) -> None:
 
 def test_the_id_is_the_experiments_and_changes_with_what_changes_it() -> None:
     def identify(*overrides: str) -> str:
-        return prepare(written(data={"path": "rows.csv"}), overrides, []).id
+        return prepare_submission(written(data={"path": "rows.csv"}), overrides, []).id
 
     first = identify()
     assert first.startswith("mine-")
@@ -112,7 +112,7 @@ def test_the_id_is_the_experiments_and_changes_with_what_changes_it() -> None:
 
 def test_equal_submissions_are_equal_archives(tmp_path: Path) -> None:
     for name in ("a.zip", "b.zip"):
-        write_archive(tmp_path / name, [("x/rows.csv", Path("rows.csv")), ("spec.yaml", b"name: mine"), *code()])
+        write_archive(tmp_path / name, [("x/rows.csv", Path("rows.csv")), ("spec.yaml", b"name: mine"), *code_files()])
         os.utime("rows.csv", (1e9, 1e9))
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
@@ -135,7 +135,7 @@ def test_what_goes_on_with_a_job_is_a_job_of_its_own_that_resumes(
         def python(self) -> str:
             return "/ray/bin/python"
 
-    submission = prepare(written(data={"path": "rows.csv"}), [], [])
+    submission = prepare_submission(written(data={"path": "rows.csv"}), [], [])
     job = submission.job(tmp_path / "job.zip", Head("http://head:8265", None), attempt, force=force)
     assert job.id == submission.id + suffix
     assert job.command == f"exec /ray/bin/python -m tuning.cli.job {words}"
@@ -146,7 +146,7 @@ def test_too_much_for_an_upload_is_refused_with_the_largest_files_and_what_to_do
     with Path("split/train.csv").open("a") as file:
         file.truncate(UPLOAD_LIMIT)  # a sparse file
     with pytest.raises(InputError) as caught:
-        prepare(written(data={"path": "split"}, trainable="json:loads"), [], [])
+        prepare_submission(written(data={"path": "split"}, trainable="json:loads"), [], [])
     told = str(caught.value)
     assert "100 MiB" in told
     assert "split/train.csv (100 MiB)" in told
@@ -162,12 +162,12 @@ def test_of_a_trainer_of_ones_own_its_module_and_that_of_its_space_go_along_and_
     raw = {name: SPEC[name] for name in ("name", "epochs", "strategies")}
     own = {"trainable": "trainer_of_mine:make_trainer", "space": "space_of_mine:hp_space"}
     Path("spec.yaml").write_text(yaml.safe_dump({**raw, **own}))
-    submission = prepare("spec.yaml", [], [])
+    submission = prepare_submission("spec.yaml", [], [])
     assert submission.uploads == ()
-    names = [name for name, _ in code(submission.spec)]
+    names = [name for name, _ in code_files(submission.spec)]
     assert {"trainer_of_mine.py", "space_of_mine.py"} <= {*names}
     example = load_spec("plain-loop")  # lies in a package of ours, which goes along anyway
-    assert [name for name, _ in code(example)] == [name for name, _ in code()]
+    assert [name for name, _ in code_files(example)] == [name for name, _ in code_files()]
 
 
 def test_what_a_search_from_python_has_shipped_goes_along_with_its_data_sets(
@@ -184,33 +184,35 @@ def test_what_a_search_from_python_has_shipped_goes_along_with_its_data_sets(
         "space": ship(hp_space, "runs", "hp_space"),
     }
     Path("spec.yaml").write_text(yaml.safe_dump({**raw, **shipped}))
-    submission = prepare("spec.yaml", [], [])
+    submission = prepare_submission("spec.yaml", [], [])
     assert sorted(Path(upload.target).suffix for upload in submission.uploads) == [".arrow", ".pkl", ".pkl"]
     home = tmp_path / "home"
     for source, target in submission.uploads:
         (tmp_path / "uploaded" / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, tmp_path / "uploaded" / target)
     shutil.rmtree("runs")  # as on another machine
-    take_over(tmp_path / "uploaded", home / "runs")
+    store_uploads(tmp_path / "uploaded", home / "runs")
     monkeypatch.setenv("HOME", str(home))
     there = load_spec(submission.spec.plain())
     assert load(there.trainable)({})[:] == data[:]
     assert there.space_of(there.strategies[0]).names == ("x",)
     with pytest.raises(InputError, match=r"trials read no files from a bucket; .*storage in a bucket"):
-        prepare(there, ["cluster.storage=s3://bucket/runs"], [])
+        prepare_submission(there, ["cluster.storage=s3://bucket/runs"], [])
 
 
 def test_paths_of_the_cluster_are_left_as_they_are() -> None:
-    submission = prepare(written(data={"path": "/shared/rows"}, model="/shared/model"), [], ["data", "model"])
+    submission = prepare_submission(
+        written(data={"path": "/shared/rows"}, model="/shared/model"), [], ["data", "model"]
+    )
     assert (submission.spec.data.path, submission.spec.model) == ("/shared/rows", "/shared/model")
     assert submission.uploads == ()
     with pytest.raises(SpecError, match="no such file or folder"):
-        prepare("spec.yaml", [], ["model"])
+        prepare_submission("spec.yaml", [], ["model"])
 
 
 def test_what_only_the_cluster_can_know_refuses_nothing_here() -> None:
     overrides = ["cluster.storage=/proc/no/such", "wandb.key_file=/secrets/wandb", "wandb.mode=online"]
-    submission = prepare(written(data={"path": "rows.csv"}), [*overrides, "cluster.gpus_per_trial=1"], [])
+    submission = prepare_submission(written(data={"path": "rows.csv"}), [*overrides, "cluster.gpus_per_trial=1"], [])
     assert submission.spec.cluster.address == "auto"
     assert submission.run_folder == "/proc/no/such/mine"
 
@@ -220,29 +222,31 @@ def test_what_only_the_cluster_can_know_refuses_nothing_here() -> None:
 )
 def test_a_relative_storage_lies_in_the_home_of_the_clusters_account(declared: str, there: str) -> None:
     spec = written(data={"path": "rows.csv"}, cluster={"storage": declared})
-    assert prepare(spec, [], []).spec.cluster.storage == there
+    assert prepare_submission(spec, [], []).spec.cluster.storage == there
 
 
 def test_an_uploaded_file_that_is_there_already_is_not_written_again(tmp_path: Path) -> None:
     source = tmp_path / "job/0123/rows.csv"
     source.parent.mkdir(parents=True)
     source.write_text(ROWS)
-    take_over(tmp_path / "job", tmp_path / "storage")
+    store_uploads(tmp_path / "job", tmp_path / "storage")
     target = tmp_path / "storage" / UPLOADS / "0123/rows.csv"
     before = target.stat()
-    take_over(tmp_path / "job", tmp_path / "storage")
+    store_uploads(tmp_path / "job", tmp_path / "storage")
     assert target.stat().st_ino == before.st_ino
     for damaged in ("half", ROWS.replace("0", "1", 1)):  # as a full disk would leave it; of the same size
         target.write_text(damaged)
-        take_over(tmp_path / "job", tmp_path / "storage")
+        store_uploads(tmp_path / "job", tmp_path / "storage")
         assert target.read_text() == ROWS
     assert [path.name for path in target.parent.iterdir()] == ["rows.csv"]
 
 
 def test_a_refusal_by_the_server_is_told_in_the_users_terms() -> None:
     assert isinstance(
-        explained("http://head", "Request failed with status code 404: Job x does not exist."), ClusterError
+        cluster_error("http://head", "Request failed with status code 404: Job x does not exist."), ClusterError
     )
-    assert "--on-cluster" in str(explained("http://head", "Request failed with status code 413: Payload too large."))
+    assert "--on-cluster" in str(
+        cluster_error("http://head", "Request failed with status code 413: Payload too large.")
+    )
     text = "Request failed with status code 500: Traceback\n  File x\nValueError: no agent."
-    assert "ValueError: no agent." in str(explained("http://head", text))
+    assert "ValueError: no agent." in str(cluster_error("http://head", text))

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.outcomes import population, report, scored, study, trial
+from tests.support.outcomes import make_report, population, scored, study, trial
 from trainables.errors import InputError
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, TrialOutcome, TrialState
 from tuning.outcome.tables import export, outcome_tables
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 def outcome() -> ExperimentOutcome:
     failed = trial(1, [], TrialState.FAILED, error="ValueError: no, really")
-    grid = study("grid", [trial(0, [report(1, 0.7), report(2, 0.75)]), failed], test=scored("t0", 2, 0.74))
+    grid = study("grid", [trial(0, [make_report(1, 0.7), make_report(2, 0.75)]), failed], test=scored("t0", 2, 0.74))
     again = Confirmation(
         1, "t1", 3.0, (Stretch(0.0, 3.0, {"learning_rate": 0.4}),), 0.8, 1000, 12.0, 5.0, {"accuracy": 0.77}
     )

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.outcomes import population, report, scored, study, trial
+from tests.support.outcomes import make_report, population, scored, study, trial
 from tests.support.page_outcomes import HOSTILE, asha, everything, pbt, spec_text
 from tuning.budget import BudgetUse
 from tuning.comparison import compare
@@ -51,7 +51,9 @@ def figures(*studies: StudyOutcome) -> dict[str, Figure]:
 
 
 def test_an_anytime_line_is_the_mean_from_where_every_seed_has_a_score() -> None:
-    seeds = [study("grid", [trial(0, [report(1, 0.5 + i / 10, time=4 * i)])], seed=i, wall=100.0) for i in range(3)]
+    seeds = [
+        study("grid", [trial(0, [make_report(1, 0.5 + i / 10, time=4 * i)])], seed=i, wall=100.0) for i in range(3)
+    ]
     info = anytime_info(compare(ExperimentOutcome("e", "d", tuple(seeds))).rows[0].anytime)
     assert [score for _, score in info.mean] == pytest.approx([0.6] * len(info.mean))
     assert info.mean[-1] == (100.0, pytest.approx(0.6))
@@ -65,14 +67,14 @@ def test_an_anytime_line_is_the_mean_from_where_every_seed_has_a_score() -> None
 
 
 def test_an_anytime_figure_says_where_there_is_no_band_and_no_mean() -> None:
-    two = [study("grid", [trial(0, [report(1, 0.5 + i / 10)])], seed=i) for i in range(2)]
-    found = figures(*two, study("late", [trial(0, [report(1, 0.6)])]), study("late", [], seed=1))["anytime"]
+    two = [study("grid", [trial(0, [make_report(1, 0.5 + i / 10)])], seed=i) for i in range(2)]
+    found = figures(*two, study("late", [trial(0, [make_report(1, 0.6)])]), study("late", [], seed=1))["anytime"]
     assert [view.label for view in found.views] == ["all strategies", "regret"]
     assert found.views[0].summary == (
         "Mean best validation accuracy at the end: grid 0.55. No mean: a seed of late has no score. "
         "No band of grid and late: it takes 3 seeds."
     )
-    same = [study("grid", [trial(0, [report(1, 0.5)])], seed=i) for i in range(3)]
+    same = [study("grid", [trial(0, [make_report(1, 0.5)])], seed=i) for i in range(3)]
     assert "No band of grid: all seeds had the same curve." in figures(*same)["anytime"].views[0].summary
 
 
@@ -85,7 +87,7 @@ def test_confirmed_and_tested_scores_stand_in_the_anytime_figure(content: PageCo
 
 
 def test_the_expected_best_is_drawn_over_trials_and_over_cost() -> None:
-    trials = [trial(i, [report(1, 0.5 + i / 10)]) for i in range(4)]
+    trials = [trial(i, [make_report(1, 0.5 + i / 10)]) for i in range(4)]
     found = figures(study("random", trials))["expected"]
     assert [view.label for view in found.views] == ["over trials", "over device-seconds"]
     assert [row[:4] for row in found.table.rows] == [
@@ -114,8 +116,10 @@ def test_a_trial_counts_with_its_best_score_and_the_values_in_force_then() -> No
 
 def test_a_failed_trial_is_drawn_by_itself_and_left_out_of_what_did_well() -> None:
     """It broke off at the accuracy of chance: on one scale with the others it would flatten their lines."""
-    good = [trial(i, [report(1, 0.9 + i / 100, rate=i + 1.0), report(2, 0.95, rate=i + 1.0)]) for i in range(2)]
-    failed = trial(2, [report(1, 0.5, rate=9.0)], TrialState.FAILED, error="ValueError: no")
+    good = [
+        trial(i, [make_report(1, 0.9 + i / 100, rate=i + 1.0), make_report(2, 0.95, rate=i + 1.0)]) for i in range(2)
+    ]
+    failed = trial(2, [make_report(1, 0.5, rate=9.0)], TrialState.FAILED, error="ValueError: no")
     found = figures(study("grid", [*good, failed]))
     grid, apart = found["learning"].views
     assert (grid.label, apart.label) == ("grid", "failed trials")
@@ -130,13 +134,15 @@ def test_a_failed_trial_is_drawn_by_itself_and_left_out_of_what_did_well() -> No
 
 
 def test_a_failed_trial_that_was_chosen_is_drawn_with_the_others() -> None:
-    failed = trial(1, [report(1, 0.97)], TrialState.FAILED, error="ValueError: no")
-    (view,) = figures(study("grid", [trial(0, [report(1, 0.9)]), failed]))["learning"].views
+    failed = trial(1, [make_report(1, 0.97)], TrialState.FAILED, error="ValueError: no")
+    (view,) = figures(study("grid", [trial(0, [make_report(1, 0.9)]), failed]))["learning"].views
     assert "Winner: trial 1 (t1) of grid, seed 0: 0.97 at epoch 1." in view.summary
 
 
 def test_the_winner_has_the_thickest_line_and_is_named() -> None:
-    found = figures(study("grid", [trial(i, [report(1, 0.8 + i / 10), report(2, 0.7 + i / 10)]) for i in range(2)]))
+    found = figures(
+        study("grid", [trial(i, [make_report(1, 0.8 + i / 10), make_report(2, 0.7 + i / 10)]) for i in range(2)])
+    )
     traces = found["learning"].views[0].plot["data"]
     line, star = traces[-2:]
     assert line["name"] == "winner: trial 1 (t1)"
@@ -160,7 +166,7 @@ def test_the_thickest_of_the_parallel_lines_is_the_winner_s_also_where_numbers_a
 def test_all_strategies_are_shown_together_first_where_there_are_several(content: PageContent) -> None:
     for id in ("anytime", "learning", "parallel", "slices", "slots"):
         assert content.figures[id]["views"][0]["label"] == "all strategies"
-    alone = figures(study("grid", [trial(i, [report(1, 0.8, rate=i + 1.0)]) for i in range(2)]))
+    alone = figures(study("grid", [trial(i, [make_report(1, 0.8, rate=i + 1.0)]) for i in range(2)]))
     assert [view.label for view in alone["learning"].views] == ["grid"]
     assert [view.label for view in alone["parallel"].views] == ["grid"]
 
@@ -176,9 +182,9 @@ def test_strategies_with_spaces_of_their_own_share_the_axes_that_they_have_in_co
 
 
 def test_the_table_of_trials_has_a_column_per_hyperparameter_and_marks_the_winner() -> None:
-    other = trial(0, [report(1, 0.8)])
+    other = trial(0, [make_report(1, 0.8)])
     bare = replace(
-        other, params={"weight_decay": 0.1}, reports=(report(1, 0.6)._replace(params={"weight_decay": 0.1}),)
+        other, params={"weight_decay": 0.1}, reports=(make_report(1, 0.6)._replace(params={"weight_decay": 0.1}),)
     )
     outcome = ExperimentOutcome("e", "d", (study("grid", [bare]), study("pbt", list(population()))))
     chosen = winners(compare(outcome))
@@ -210,7 +216,7 @@ def test_lineage_tells_who_cloned_whom_and_which_way_the_best_weights_went() -> 
 
 
 def test_a_failed_member_does_not_stretch_the_scale_of_the_colours() -> None:
-    failed = trial(2, [report(1, 0.01, 0.3)], TrialState.FAILED, error="ValueError: no")
+    failed = trial(2, [make_report(1, 0.01, 0.3)], TrialState.FAILED, error="ValueError: no")
     found = figures(study("pbt", [*population(), failed]))
     (marks,) = [trace for trace in found["lineage"].views[0].plot["data"] if "colorscale" in trace.get("marker", {})]
     assert (marks["marker"]["cmin"], marks["marker"]["cmax"]) == (0.1, 0.8)
@@ -218,8 +224,8 @@ def test_a_failed_member_does_not_stretch_the_scale_of_the_colours() -> None:
 
 
 def test_studies_that_ran_one_after_the_other_share_a_timeline() -> None:
-    first = study("grid", [trial(0, [report(1, 0.5, seconds=10, time=110)])], wall=20)
-    second = study("random", [trial(0, [report(1, 0.6, seconds=10, time=130)])], wall=20)
+    first = study("grid", [trial(0, [make_report(1, 0.5, seconds=10, time=110)])], wall=20)
+    second = study("random", [trial(0, [make_report(1, 0.6, seconds=10, time=130)])], wall=20)
     line = timeline(*(replace(one, devices_per_trial=1.0) for one in (first, second)))
     assert [(s.strategy, s.row, s.start, s.end) for s in line.spans] == [("grid", 0, 0, 10), ("random", 0, 20, 30)]
 
@@ -235,27 +241,27 @@ def test_rungs_lie_at_the_grace_epochs_and_each_reduction_factor_later() -> None
 
 
 def test_a_rung_counts_who_reached_it_who_was_stopped_and_what_that_saved() -> None:
-    stopped = trial(0, [report(1, 0.5, seconds=10)], TrialState.STOPPED)
-    longer = trial(1, [report(1, 0.5, seconds=10), report(2, 0.6, seconds=10)], TrialState.STOPPED)
-    done = trial(2, [report(e, 0.7, seconds=10) for e in (1, 2, 3, 4)])
+    stopped = trial(0, [make_report(1, 0.5, seconds=10)], TrialState.STOPPED)
+    longer = trial(1, [make_report(1, 0.5, seconds=10), make_report(2, 0.6, seconds=10)], TrialState.STOPPED)
+    done = trial(2, [make_report(e, 0.7, seconds=10) for e in (1, 2, 3, 4)])
     first, second = rungs([stopped, longer, done], [1, 2], SPEC)
     assert (first.reached, first.stopped, first.device_seconds, first.saved) == (3, 1, 10, 30)
     assert (second.reached, second.stopped, second.device_seconds, second.saved) == (2, 1, 20, 20)
 
 
 def test_a_trial_that_a_spent_budget_stopped_between_rungs_counts_at_none() -> None:
-    cut = trial(0, [report(e, 0.5) for e in (1, 2, 3)], TrialState.STOPPED)
+    cut = trial(0, [make_report(e, 0.5) for e in (1, 2, 3)], TrialState.STOPPED)
     assert [rung.stopped for rung in rungs([cut], [1, 2], SPEC)] == [0, 0]
 
 
 def test_what_a_study_left_of_its_budget_is_told() -> None:
-    limited = replace(study("grid", [trial(0, [report(1, 0.5)])]), budget=BudgetUse("epochs", 24.0, 18.0, False))
+    limited = replace(study("grid", [trial(0, [make_report(1, 0.5)])]), budget=BudgetUse("epochs", 24.0, 18.0, False))
     assert utilisation_table([limited]).rows[0][-2:] == ("24 epochs", 6.0)
 
 
 def test_trials_lie_in_the_first_row_that_is_free_and_a_pause_parts_a_trial() -> None:
-    one = trial(0, [report(1, 0.5, seconds=10, time=110), report(2, 0.6, seconds=10, time=150)])
-    other = trial(1, [report(1, 0.5, seconds=10, time=115)])
+    one = trial(0, [make_report(1, 0.5, seconds=10, time=110), make_report(2, 0.6, seconds=10, time=150)])
+    other = trial(1, [make_report(1, 0.5, seconds=10, time=115)])
     line = timeline(replace(study("grid", [one, other], wall=50), devices_per_trial=1.0))
     assert [(s.trial, s.row, s.start, s.end) for s in line.spans] == [
         ("0 (t0)", 0, 0, 10),
@@ -276,7 +282,7 @@ def test_a_seed_tells_what_the_search_promised_and_what_was_confirmed() -> None:
 
 
 def test_a_figure_without_data_says_why_and_is_not_drawn() -> None:
-    found = figures(study("grid", [trial(0, [report(1, 0.5)])]))
+    found = figures(study("grid", [trial(0, [make_report(1, 0.5)])]))
     assert {id for id, figure in found.items() if figure.missing} == {
         "expected", "parallel", "importances", "slices", "lineage", "schedules", "rungs",
     }  # fmt: skip
@@ -300,7 +306,7 @@ def test_every_figure_of_the_full_experiment_but_that_of_a_random_search_is_draw
 
 
 def test_a_score_that_is_not_finite_is_null_for_the_script() -> None:
-    odd = study("grid", [trial(0, [report(1, 0.5)])], test=scored("t0", 1, float("nan")))
+    odd = study("grid", [trial(0, [make_report(1, 0.5)])], test=scored("t0", 1, float("nan")))
     made = page_content(ExperimentOutcome("e", "d", (odd,)), spec_text())
     assert json.loads(made.to_json(), parse_constant=pytest.fail)["figures"]["seeds"]["rows"][0][-1] is None
 
@@ -331,13 +337,13 @@ def test_the_page_tells_what_the_data_came_to_and_what_is_suspicious(html: str) 
     assert "4 texts stand in the data with more than one label" in section
     assert "tokenizer: 30,522 tokens, at most 128 per row; right padding with [PAD] (0)" in section
     none = render_page(
-        page_content(ExperimentOutcome("e", "d", (study("grid", [trial(0, [report(1, 0.5)])]),)), spec_text())
+        page_content(ExperimentOutcome("e", "d", (study("grid", [trial(0, [make_report(1, 0.5)])]),)), spec_text())
     )
     assert "Nothing is recorded of the data" in none
 
 
 def test_hostile_names_cannot_end_the_script_that_holds_them() -> None:
-    named = study(HOSTILE, [trial(0, [report(1, 0.5)])])
+    named = study(HOSTILE, [trial(0, [make_report(1, 0.5)])])
     text = render_page(page_content(ExperimentOutcome(HOSTILE, "d", (named,)), spec_text()))
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert json.loads(data)["figures"]["learning"]["views"][0]["label"] == HOSTILE

@@ -9,7 +9,7 @@ import json
 import pytest
 import yaml
 
-from tests.support.outcomes import population, report, scored, study, trial
+from tests.support.outcomes import make_report, population, scored, study, trial
 from tuning.budget import Price
 from tuning.comparison import Comparison, compare
 from tuning.comparison.text import (
@@ -83,7 +83,7 @@ fixed:
 
 def outcome() -> ExperimentOutcome:
     failed = trial(1, [], TrialState.FAILED, error="ValueError: [no] such layer (traceback: /runs/error.txt)")
-    grid = study("grid", [trial(0, [report(1, 0.7), report(2, 0.75)]), failed], test=scored("t0", 2, 0.74))
+    grid = study("grid", [trial(0, [make_report(1, 0.7), make_report(2, 0.75)]), failed], test=scored("t0", 2, 0.74))
     return ExperimentOutcome(
         "movie-reviews", "abc", (grid, study("hyperopt_asha", list(population()), test=scored("t1", 3, 0.75)))
     )
@@ -109,7 +109,7 @@ def seeds_of(strategy: str, *tests: float) -> list[StudyOutcome]:
     return [
         study(
             strategy,
-            [trial(0, [report(1, 0.7), report(2, 0.75 + seed / 100)])],
+            [trial(0, [make_report(1, 0.7), make_report(2, 0.75 + seed / 100)])],
             seed=seed,
             test=scored("t0", 2, test, 10**6),
         )
@@ -167,7 +167,7 @@ def test_a_constant_configuration_is_not_called_a_schedule() -> None:
 def test_defaults_are_left_out_unless_a_strategy_chose_them() -> None:
     """The real trainable reports every value in force."""
     in_force = {"learning_rate": 5e-5, "weight_decay": 0.0, "optim": "adamw_torch_fused", "adam_beta1": 0.95}
-    last = report(1, 0.5)._replace(params=in_force)
+    last = make_report(1, 0.5)._replace(params=in_force)
     only = TrialOutcome("a", 0, TrialState.COMPLETED, {"learning_rate": 5e-5}, (last,))
     text = best_configuration(compare(ExperimentOutcome("e", "d", (study("grid", [only]),))))
     assert yaml.safe_load(text) == {"fixed": {"learning_rate": 5e-5, "adam_beta1": 0.95}}
@@ -175,7 +175,7 @@ def test_defaults_are_left_out_unless_a_strategy_chose_them() -> None:
 
 
 def test_small_rates_stay_numbers_in_the_yaml() -> None:
-    tiny = ExperimentOutcome("e", "d", (study("grid", [trial(0, [report(1, 0.5, 3e-05)])]),))
+    tiny = ExperimentOutcome("e", "d", (study("grid", [trial(0, [make_report(1, 0.5, 3e-05)])]),))
     assert yaml.safe_load(best_configuration(compare(tiny)))["fixed"]["learning_rate"] == 3e-05
 
 
@@ -184,7 +184,7 @@ def test_an_experiment_without_scores_says_so() -> None:
 
 
 def test_every_seed_has_its_own_line_when_there_are_several() -> None:
-    studies = (study("grid", [trial(0, [report(1, 0.5)])], seed=s) for s in (3, 4))
+    studies = (study("grid", [trial(0, [make_report(1, 0.5)])], seed=s) for s in (3, 4))
     text = printed(compare(ExperimentOutcome("e", "d", tuple(studies))))
     assert "seed 3" in text
     assert "seed 4" in text
@@ -241,6 +241,6 @@ def test_the_schema_of_results_is_pinned() -> None:
 
 
 def test_a_metric_that_is_not_finite_is_null_in_json() -> None:
-    odd = report(1, 0.5)._replace(metrics={"accuracy": 0.5, "f1": float("nan")})
+    odd = make_report(1, 0.5)._replace(metrics={"accuracy": 0.5, "f1": float("nan")})
     plain = json.loads(results_json(ExperimentOutcome("e", "d", (study("grid", [trial(0, [odd])]),))))
     assert plain["studies"][0]["trials"][0]["reports"][0]["metrics"] == {"accuracy": 0.5, "f1": None}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outcomes import report
+from tests.support.outcomes import make_report
 from tests.support.serving import serving
 from tests.support.specs import GOOD
 from tests.support.stores import open_study
@@ -50,7 +50,7 @@ def writer(spec: ExperimentSpec) -> StudyWriter:
         slots=1, devices_per_trial=1.0, device="CPU core", spec_yaml=spec.to_yaml(),
     )  # fmt: skip
     writer.begin_trial("a", {"learning_rate": 0.1}, SPACE.to_optuna())
-    writer.add_report("a", report(1, 0.5))
+    writer.add_report("a", make_report(1, 0.5))
     return writer
 
 
@@ -111,7 +111,7 @@ def test_the_server_tells_what_is_new_and_nothing_when_nothing_is(server: PageSe
     with pytest.raises(urllib.error.HTTPError) as same:
         get(f"{server.url}content", **{"If-None-Match": tag})
     assert same.value.code == 304
-    writer.add_report("a", report(2, 0.75))
+    writer.add_report("a", make_report(2, 0.75))
     writer.end_trial("a", TrialState.COMPLETED)
     newer = get(f"{server.url}content", **{"If-None-Match": tag})
     assert json.load(newer)["figures"]["learning"]["rows"][-1] == ["grid", 0, "0 (a)", "completed", 2, 0.75]

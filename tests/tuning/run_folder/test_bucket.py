@@ -18,7 +18,15 @@ import pytest
 import yaml
 
 from cluster.capacity import ClusterError
-from cluster.storage import PROOF, below, open_bucket, probe, reason, refusal, shown
+from cluster.storage import (
+    CREDENTIALS,
+    explain_cloud_error,
+    join_uri,
+    open_bucket,
+    probe_bucket,
+    uri_mistake,
+    without_credentials,
+)
 from tests.support.buckets import KEY, credentials, objects, s3_server, s3_storage, send
 from tests.support.drivers import Drivers, reports_seen
 from tests.support.gated import Gate
@@ -42,9 +50,9 @@ from tuning import load_spec, run_experiment
 from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyState
-from tuning.remote.parcel import pack
+from tuning.remote.bundle import pack_bundle
 from tuning.run_folder.bucket import RunBucket
-from tuning.run_folder.experiments import find_store, names_in
+from tuning.run_folder.experiments import experiment_names, find_store
 from tuning.run_folder.folder import claim_run_folder
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
@@ -90,7 +98,7 @@ def test_a_uri_that_cannot_be_a_storage_is_a_mistake_of_the_spec_and_shows_no_se
     assert "cluster.storage" in str(error.value)
     assert told in str(error.value)
     assert "canary" not in str(error.value)
-    assert "canary" not in shown(uri)
+    assert "canary" not in without_credentials(uri)
     with pytest.raises(ClusterError, match=r"cluster\.storage"):
         open_bucket(uri)
 
@@ -100,13 +108,13 @@ def test_a_uri_that_cannot_be_a_storage_is_a_mistake_of_the_spec_and_shows_no_se
     "uri", ["s3://bucket", "s3://bucket/a/b", "gs://bucket/a", "s3://bucket/a?region=eu-central-1&scheme=https"]
 )
 def test_a_bucket_with_folders_and_options_can_be_one(uri: str) -> None:
-    assert refusal(uri) is None
-    assert below(uri, "c") == f"{uri.partition('?')[0]}/c{''.join(uri.partition('?')[1:])}"
+    assert uri_mistake(uri) is None
+    assert join_uri(uri, "c") == f"{uri.partition('?')[0]}/c{''.join(uri.partition('?')[1:])}"
 
 
 @pytest.mark.unit
 def test_the_probe_leaves_nothing_behind_and_no_credential_is_pickled(bucket: str) -> None:
-    probe(bucket)
+    probe_bucket(bucket)
     assert objects(bucket) == []
     opened = pickle.dumps(open_bucket(bucket))
     assert KEY.encode() not in opened
@@ -116,13 +124,13 @@ def test_the_probe_leaves_nothing_behind_and_no_credential_is_pickled(bucket: st
 @pytest.mark.unit
 def test_the_probe_tells_a_missing_bucket(bucket: str) -> None:
     with pytest.raises(ClusterError, match=r"cluster.storage: s3://nowhere/runs cannot .*there is no such bucket"):
-        probe("s3://nowhere/runs")
+        probe_bucket("s3://nowhere/runs")
 
 
 @pytest.mark.system
 def test_the_probe_tells_a_server_that_does_not_answer(bucket: str) -> None:
     with pytest.raises(ClusterError, match=r"cannot be reached; look at the network, the region and the endpoint"):
-        probe("s3://bucket/runs?endpoint_override=127.0.0.1:9&scheme=http")
+        probe_bucket("s3://bucket/runs?endpoint_override=127.0.0.1:9&scheme=http")
 
 
 @pytest.mark.unit
@@ -137,11 +145,11 @@ def test_the_probe_tells_credentials_that_are_not_known_from_those_that_may_not(
     send(f"{server}/moto-api/reset-auth", "POST", b"0")  # from now on it looks at who asks
     try:
         with pytest.raises(ClusterError, match="no valid credentials on this machine; give it an instance role"):
-            probe(bucket)
+            probe_bucket(bucket)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
         with pytest.raises(ClusterError, match=r"may not do that; allow them to list the bucket"):
-            probe(bucket)
+            probe_bucket(bucket)
     finally:
         send(f"{server}/moto-api/reset-auth", "POST", b"inf")
 
@@ -153,8 +161,8 @@ def test_what_googles_client_says_without_credentials_is_understood() -> None:
         "google::cloud::Status(UNAVAILABLE: Retry policy exhausted, with a last message of Could not create a OAuth2 "
         "access token to authenticate the request. The request was not sent, as such an access token is required"
     )
-    told = reason("gs://bucket/runs", said)
-    assert told.startswith(f"no valid credentials on this machine; give it {PROOF['gs']}")
+    told = explain_cloud_error("gs://bucket/runs", said)
+    assert told.startswith(f"no valid credentials on this machine; give it {CREDENTIALS['gs']}")
 
 
 @pytest.mark.unit
@@ -204,7 +212,7 @@ def test_a_place_that_is_taken_is_refused_and_a_spec_that_differs_is_not_resumed
     with pytest.raises(RunFolderError, match=rf"nothing to resume in {bucket}/stopped"):
         claim_run_folder(spec(), resume=True)
     claim_run_folder(spec(), resume=False)
-    assert names_in(bucket) == ["stopped"]
+    assert experiment_names(bucket) == ["stopped"]
     record(spec(), (0.5,))
     RunBucket(bucket, "stopped").store.save(spec().run_folder / "study.db")
     shutil.rmtree(os.environ["TUNEFLEET_CACHE"])  # another machine
@@ -263,7 +271,7 @@ def test_what_lies_in_a_bucket_is_removed_there_and_what_was_never_scored_is_rep
     claim_run_folder(spec(epochs=8), resume=False)
     assert sorted(objects(bucket)) == [".experiments/stopped", "stopped/spec.yaml"]
     assert main(["rm", f"{bucket}/stopped"]) == 2
-    assert names_in(bucket) == ["stopped"]
+    assert experiment_names(bucket) == ["stopped"]
     assert main(["rm", f"{bucket}/stopped", "--yes"]) == 0
     assert f"{bucket}/stopped, with its checkpoints and records" in capsys.readouterr().out
     assert (objects(bucket), spec().run_folder.exists()) == ([], False)
@@ -340,7 +348,7 @@ def check_that_all_is_there(bucket: str, folder: Path) -> None:
     assert after.test is not None
     assert expected.test is not None
     assert after.test.metrics == expected.test.metrics
-    manifest = pack("stopped", bucket, folder)
+    manifest = pack_bundle("stopped", bucket, folder)
     parts = b"".join((folder / part.name).read_bytes() for part in manifest.parts)
     with tarfile.open(fileobj=io.BytesIO(parts)) as tar:
         assert {"stopped/study.db", "stopped/spec.yaml", "stopped/best/curve.json"} <= set(tar.getnames())

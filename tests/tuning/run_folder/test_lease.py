@@ -20,7 +20,7 @@ from tuning import load_spec, run_experiment
 from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyState, TrialState
-from tuning.run_folder.lease import Holder, Lease, leased
+from tuning.run_folder.lease import Holder, Lease, held_lease
 from tuning.testing.simulated_ray import simulated_ray
 
 NAME = "mine"
@@ -46,20 +46,20 @@ def bucket(
 @pytest.mark.unit
 def test_a_second_driver_is_told_who_holds_the_run_since_when_and_how_to_take_it_over(bucket: str) -> None:
     who = rf"process {os.getpid()} of .+ on {socket.gethostname()}, since 20.+ UTC"
-    with leased(bucket, NAME, "lock of one machine"):
+    with held_lease(bucket, NAME, "lock of one machine"):
         told = rf"name: mine: {bucket}/mine is in use by {who}\..*free in (299|300) s.*resume {bucket}/mine --take-over"
-        with pytest.raises(RunFolderError, match=told), leased(bucket, NAME, "lock of another"):
+        with pytest.raises(RunFolderError, match=told), held_lease(bucket, NAME, "lock of another"):
             pass
-        with leased(bucket, "another", "lock of another"):
+        with held_lease(bucket, "another", "lock of another"):
             pass
     assert objects(bucket) == []
-    with leased(bucket, NAME, "lock of another"):
+    with held_lease(bucket, NAME, "lock of another"):
         assert objects(bucket) == ["mine/driver.lease"]
 
 
 @pytest.mark.unit
 def test_a_folder_wants_no_lease(tmp_path: Path) -> None:
-    with leased(str(tmp_path), NAME, None) as lease:
+    with held_lease(str(tmp_path), NAME, None) as lease:
         assert lease is None
     assert list(tmp_path.iterdir()) == []
 
@@ -118,7 +118,7 @@ def test_a_driver_that_takes_no_snapshot_for_hours_keeps_its_lease(bucket: str) 
         return filesystem.get_file_info(f"{folder}/{NAME}/driver.lease").mtime
 
     until = time.monotonic() + 60
-    with leased(bucket, NAME, "lock", renewed=0.05):
+    with held_lease(bucket, NAME, "lock", renewed=0.05):
         first = written()
         while written() == first:  # a bucket's clock counts seconds
             assert time.monotonic() < until
@@ -168,7 +168,7 @@ def test_a_driver_that_is_taken_over_stops_at_its_next_snapshot_and_the_other_on
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = in_the_bucket(bucket)
-    other = leased(bucket, "slow", "lock of another machine", take_over=True)
+    other = held_lease(bucket, "slow", "lock of another machine", take_over=True)
     with simulated_ray() as ray:
         ray.at(50.0, other.__enter__)
         with pytest.raises(StorageError, match=r"was taken over by process"):

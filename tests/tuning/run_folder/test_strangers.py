@@ -13,8 +13,9 @@ from tests.support.specs import GOOD
 from tests.support.strangers import NOBODY, needs_root
 from trainables.data.cache_folder import own_folder
 from tuning.errors import RunFolderError
-from tuning.run_folder.folder import LOCK_FILE, claim_run_folder
-from tuning.run_folder.run_lock import only_driver
+from tuning.run_folder.files import LOCK_FILE
+from tuning.run_folder.folder import claim_run_folder
+from tuning.run_folder.run_lock import run_lock
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
 
@@ -38,7 +39,7 @@ def spec_of(storage: Path) -> ExperimentSpec:
 
 def run_in(tmp_path: Path) -> ExperimentSpec:
     spec = spec_of(tmp_path / "deep" / "runs")
-    with only_driver(spec.run_folder, spec.name):
+    with run_lock(spec.run_folder, spec.name):
         claim_run_folder(spec, resume=False)
     return spec
 
@@ -94,6 +95,6 @@ def test_a_lock_that_leads_elsewhere_empties_nothing(tmp_path: Path) -> None:
     kept.write_text("years of work")
     folder.mkdir(parents=True)
     (folder / LOCK_FILE).symlink_to(kept)
-    with pytest.raises(RunFolderError, match="is a symbolic link"), only_driver(folder, "mine"):
+    with pytest.raises(RunFolderError, match="is a symbolic link"), run_lock(folder, "mine"):
         pass
     assert kept.read_text() == "years of work"

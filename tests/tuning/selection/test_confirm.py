@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.outcomes import population, report, study, trial
+from tests.support.outcomes import make_report, population, study, trial
 from tests.support.specs import curve_experiment, user_trainer_fields
 from tuning import SpecError, compare, run_experiment
 from tuning.outcome import Confirmation, ExperimentOutcome, Stretch, StudyOutcome, TrialState
@@ -46,11 +46,11 @@ def grid(outcome: ExperimentOutcome) -> StudyOutcome:
 @pytest.mark.unit
 def test_the_best_of_distinct_trials_are_confirmed_without_failed_ones() -> None:
     trials = [
-        trial(0, [report(1, 0.5, 0.1), report(2, 0.4, 0.1)]),
-        trial(1, [report(1, 0.9, 0.2)], TrialState.FAILED),
-        trial(2, [report(1, 0.8, 0.3)], TrialState.STOPPED),
-        trial(3, [report(1, 0.5, 0.1)]),  # what the first is
-        trial(4, [report(1, 0.2, 0.4)]),
+        trial(0, [make_report(1, 0.5, 0.1), make_report(2, 0.4, 0.1)]),
+        trial(1, [make_report(1, 0.9, 0.2)], TrialState.FAILED),
+        trial(2, [make_report(1, 0.8, 0.3)], TrialState.STOPPED),
+        trial(3, [make_report(1, 0.5, 0.1)]),  # what the first is
+        trial(4, [make_report(1, 0.2, 0.4)]),
     ]
     found = candidates(study("asha", trials), top=3)
     assert [(c.rank, c.trial, c.epoch, c.searched) for c in found] == [

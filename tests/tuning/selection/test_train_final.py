@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.support.hub_server import TOKEN, running_hub, use_hub
-from tests.support.outcomes import report, study, trial
+from tests.support.outcomes import make_report, study, trial
 from tests.support.specs import curve_fields, places_fields
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec
@@ -44,7 +44,7 @@ def one(strategy: str, searched: float, confirmed: list[float], **changed: Any) 
         Confirmation(1, "t0", 1.0, (), searched, seed, 1.0, 0.0, {"accuracy": accuracy}, {"accuracy": 1 - accuracy})
         for seed, accuracy in enumerate(confirmed)
     )
-    return replace(study(strategy, [trial(0, [report(1, searched)])]), confirmations=made, **changed)
+    return replace(study(strategy, [trial(0, [make_report(1, searched)])]), confirmations=made, **changed)
 
 
 @pytest.mark.unit

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import IterableDataset, TensorDataset
 from transformers import EarlyStoppingCallback, Trainer
 
-from tests.support.outcomes import report, study, trial
+from tests.support.outcomes import make_report, study, trial
 from tests.support.specs import user_trainer_fields
 from tests.support.user_trainers import BATCH, TRAIN, VALIDATION, rows, trainer
 from trainables.errors import InputError
@@ -127,7 +127,7 @@ def test_a_best_configuration_that_a_function_was_asked_for_is_given_to_it_again
     space = "tests.support.own_spaces:static"
     spec = load_spec(user_trainer_fields("runs", space=space, strategies=[{"kind": "random", "trials": 1}]))
     asked = {"log_lr": -3.0, "weight_decay": 0.1}
-    told = report(1, 0.5)._replace(params={"learning_rate": 1e-3, **asked})
+    told = make_report(1, 0.5)._replace(params={"learning_rate": 1e-3, **asked})
     found = replace(study("random", [replace(trial(0, [told]), params=asked)]), metric="accuracy")
     best = parse(best_spec(spec, winner_of(ExperimentOutcome("whole", "d", (found,)))), "best")
     assert (best["hp_space"], best["space"]) == (

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.outcomes import report
-from tests.support.stores import begin, exploit
+from tests.support.outcomes import make_report
+from tests.support.stores import begin_trial, make_exploit
 from tuning.outcome import TrialState
 from tuning.store.study_store import StudyStore, StudyWriter
 
@@ -31,10 +31,12 @@ DASHBOARD_STATES = {
 def test_optuna_dashboard_shows_the_trials_that_we_load(store: StudyStore, writer: StudyWriter, store_url: str) -> None:
     """One of each state, one with a metric that is no number, one that took over another's weights."""
     for rate, trial in zip((0.1, 0.2, 0.3, 0.4), "abcd", strict=True):
-        begin(writer, trial, rate)
-        writer.add_report(trial, report(1, 0.5 + rate)._replace(metrics={"accuracy": 0.5 + rate, "f1": float("nan")}))
-    writer.add_exploit("d", exploit(1.0))
-    writer.add_report("d", report(2, 0.95))
+        begin_trial(writer, trial, rate)
+        writer.add_report(
+            trial, make_report(1, 0.5 + rate)._replace(metrics={"accuracy": 0.5 + rate, "f1": float("nan")})
+        )
+    writer.add_exploit("d", make_exploit(1.0))
+    writer.add_report("d", make_report(2, 0.95))
     for trial, state in (("a", TrialState.STOPPED), ("b", TrialState.COMPLETED), ("c", TrialState.FAILED)):
         writer.end_trial(trial, state, "it broke" if state is TrialState.FAILED else None)
     with socket.socket() as free:

@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.outcomes import report
+from tests.support.outcomes import make_report
 from tests.support.specs import curve_experiment
-from tests.support.stores import begin, open_study
+from tests.support.stores import begin_trial, open_study
 from tuning import compare, run_experiment
 from tuning.outcome import StudyState
 from tuning.spec.models import STORE_VARIABLE
@@ -55,9 +55,9 @@ def test_drivers_that_open_a_new_database_at_once_all_record_their_own_experimen
 ) -> None:
     def drive(number: int) -> None:
         writer = open_study(StudyStore(url), experiment=f"mine-{number}", new=True)
-        begin(writer, "a")
+        begin_trial(writer, "a")
         for epoch in range(1, 11):
-            writer.add_report("a", report(epoch, number / 10))
+            writer.add_report("a", make_report(epoch, number / 10))
 
     at_once(6, drive)
     store = StudyStore(url)
@@ -73,7 +73,7 @@ def test_of_drivers_that_start_one_experiment_at_once_all_but_one_are_refused(ur
 
     def drive(number: int) -> None:
         try:
-            begin(open_study(StudyStore(url), new=True), f"trial-{number}")
+            begin_trial(open_study(StudyStore(url), new=True), f"trial-{number}")
         except StoreError as error:
             refused.append(str(error))
 
@@ -111,12 +111,12 @@ def started_again_once_asked(server: PostgresServer) -> Iterator[threading.Event
 def test_a_server_that_is_restarted_between_two_reports_costs_nothing(stoppable: PostgresServer, url: str) -> None:
     store = StudyStore(url)
     writer = open_study(store)
-    begin(writer, "a")
-    writer.add_report("a", report(1, 0.5))
+    begin_trial(writer, "a")
+    writer.add_report("a", make_report(1, 0.5))
     stoppable.stop()
     with started_again_once_asked(stoppable) as asked:
-        writer.add_report("a", report(2, 0.6))
-        begin(writer, "b")
+        writer.add_report("a", make_report(2, 0.6))
+        begin_trial(writer, "b")
     assert asked.is_set()
     assert [r.epoch for r in store.load("reviews").studies[0].trials[0].reports] == [1, 2]
 
@@ -126,12 +126,12 @@ def test_a_server_that_stays_away_is_told_with_what_to_do(
 ) -> None:
     monkeypatch.setattr(database_module, "RECONNECT", 0.1)
     writer = open_study(StudyStore(url))
-    begin(writer, "a")
+    begin_trial(writer, "a")
     stoppable.stop()
     with pytest.raises(
         StoreError, match=r"cannot record report of trial a .*is the server up.*tunefleet resume"
     ) as told:
-        writer.add_report("a", report(1, 0.5))
+        writer.add_report("a", make_report(1, 0.5))
     assert_no_password(str(told.value), stoppable)
 
 

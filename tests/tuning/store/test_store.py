@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outcomes import report
-from tests.support.stores import SECRET, begin, open_study
+from tests.support.outcomes import make_report
+from tests.support.stores import SECRET, begin_trial, open_study
 from tuning.spec.store_url import masked
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
 
@@ -35,7 +35,7 @@ def test_a_relative_path_stays_where_it_was_when_the_process_moves(
     writer = open_study(store)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    begin(writer, "a")
+    begin_trial(writer, "a")
     assert len(store.load("reviews").studies[0].trials) == 1
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -78,10 +78,10 @@ def test_a_schema_of_another_version_is_told_with_the_way_out(
 def test_a_database_that_breaks_during_a_run_is_told_with_what_to_do(
     store: StudyStore, writer: StudyWriter, tmp_path: Path
 ) -> None:
-    begin(writer, "a")
+    begin_trial(writer, "a")
     (tmp_path / "new" / "folder" / "study.db").write_bytes(b"x" * 100_000)
     with pytest.raises(StoreError, match=r"cannot record report of trial a at epoch 2 .*tunefleet resume"):
-        writer.add_report("a", report(2, 0.6))
+        writer.add_report("a", make_report(2, 0.6))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outcomes import report
-from tests.support.stores import begin, exploit, open_study
+from tests.support.outcomes import make_report
+from tests.support.stores import begin_trial, make_exploit, open_study
 from tuning.outcome import StudyState, TrialState
 from tuning.spec.store_url import sqlite_file
 from tuning.store.study_store import StoreError, StudyStore, StudyWriter, sqlite_url
@@ -24,19 +24,19 @@ def loaded(store: StudyStore) -> list[StudySummary]:
 def test_a_study_with_every_turn_is_told_as_it_is_loaded(store: StudyStore, store_url: str) -> None:
     writer = open_study(store)
     for trial in ("good", "rewound", "clone", "failed", "reopened", "replaced", "silent"):
-        begin(writer, trial)
+        begin_trial(writer, trial)
     for epoch, score in enumerate((0.5, 0.7, 0.6), 1):
-        writer.add_report("good", report(epoch, score, time=100.0 + epoch))
+        writer.add_report("good", make_report(epoch, score, time=100.0 + epoch))
     for epoch, score in enumerate((0.1, 0.9, 0.95), 1):  # the last two are left over from before a crash
-        writer.add_report("rewound", report(epoch, score, time=200.0 + epoch))
+        writer.add_report("rewound", make_report(epoch, score, time=200.0 + epoch))
     writer = open_study(store)
     writer.rewind("rewound", 1)
-    writer.add_report("rewound", report(1.5, 0.2, time=150.0))
-    writer.add_report("clone", report(1, 0.3))
-    writer.add_exploit("clone", exploit(2, "good"))
-    writer.add_report("clone", report(3, 0.4))
+    writer.add_report("rewound", make_report(1.5, 0.2, time=150.0))
+    writer.add_report("clone", make_report(1, 0.3))
+    writer.add_exploit("clone", make_exploit(2, "good"))
+    writer.add_report("clone", make_report(3, 0.4))
     writer.end_trial("failed", TrialState.FAILED, "ValueError: no")
-    writer.add_report("reopened", report(1, 0.2))
+    writer.add_report("reopened", make_report(1, 0.2))
     writer.end_trial("reopened", TrialState.FAILED, "RuntimeError: lost")
     writer.reopen_failed("reopened")
     writer.begin_trial("replaced", {"lr": 0.9}, {}, again=True)
@@ -51,8 +51,8 @@ def test_all_studies_of_all_experiments_are_told_in_order(store: StudyStore, sto
     for name in ("second", "first"):
         for seed in (0, 1):
             writer = open_study(store, experiment=name, seed=seed)
-            begin(writer, "a")
-            writer.add_report("a", report(1, 0.5 + seed / 4))
+            begin_trial(writer, "a")
+            writer.add_report("a", make_report(1, 0.5 + seed / 4))
             writer.end_trial("a", TrialState.COMPLETED)
             writer.finish()
     found = study_summaries(store_url)
@@ -71,8 +71,8 @@ def test_a_score_that_is_not_finite_and_a_study_without_trials_are_told(
     assert [(one.trials, one.best, one.last_report, one.all_failed) for one in study_summaries(store_url)] == [
         (0, None, None, False)
     ]
-    begin(writer, "a")
-    writer.add_report("a", report(1, float("-inf")))
+    begin_trial(writer, "a")
+    writer.add_report("a", make_report(1, float("-inf")))
     assert study_summaries(store_url)[0].best == float("-inf")
 
 

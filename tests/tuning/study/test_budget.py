@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.budgets import EPOCHS, cut_experiment
-from tests.support.outcomes import report, trial
+from tests.support.outcomes import make_report, trial
 from tests.support.outcomes import study as study_of
 from tuning.budget import BudgetSpec, Limit
 from tuning.cli import main
@@ -69,7 +69,9 @@ def test_a_resume_with_another_limit_is_refused_and_with_another_price_is_not(tm
 
 
 def test_spending_goes_on_where_earlier_runs_ended() -> None:
-    before = study_of("grid", [trial(0, [report(1, 0.5), report(2, 0.6)])], wall=30.0)  # two slots, half a device each
+    before = study_of(
+        "grid", [trial(0, [make_report(1, 0.5), make_report(2, 0.6)])], wall=30.0
+    )  # two slots, half a device each
     spent = {
         unit: BudgetTracker(Limit(unit, 100.0), slots=4, devices_per_trial=0.5, before=before).spent
         for unit in ("device_seconds", "wall_seconds", "epochs")
@@ -113,11 +115,11 @@ def test_a_run_that_was_cut_off_counts_up_to_what_its_trials_have_left() -> None
         time.sleep(100.0)
         spending = BudgetTracker(slots=2, devices_per_trial=0.5, cut_off=last_sign)
         assert spending.spent == HEARTBEAT
-        spending.tell(report(1, 0.5, seconds=30.0, time=last_sign + 40.0))  # half a device for a minute
+        spending.tell(make_report(1, 0.5, seconds=30.0, time=last_sign + 40.0))  # half a device for a minute
         assert spending.spent == 40.0
-        spending.tell(report(1, 0.5, seconds=5.0, time=last_sign + 99.0))  # by a clock that is far ahead
+        spending.tell(make_report(1, 0.5, seconds=5.0, time=last_sign + 99.0))  # by a clock that is far ahead
         assert spending.spent == 50.0
-        spending.tell(report(2, 0.5, seconds=30.0, time=last_sign + 150.0))  # of this run
+        spending.tell(make_report(2, 0.5, seconds=30.0, time=last_sign + 150.0))  # of this run
         assert spending.spent == 50.0
 
 

@@ -20,7 +20,8 @@ from tests.support.stopped_runs import check_no_saved_epoch_was_computed_again, 
 from tuning import load_spec
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyOutcome
-from tuning.run_folder.folder import refuse_changed, sealed
+from tuning.run_folder.files import spec_with_checksum
+from tuning.run_folder.folder import refuse_changed
 from tuning.store.study_store import StoreError, StudyStore, sqlite_url
 
 pytestmark = pytest.mark.tune
@@ -170,7 +171,7 @@ def test_a_spec_that_is_not_as_it_was_written_is_told_with_what_differs(copied: 
     kept, spec = copied / "spec.yaml", load_spec(two_studies(copied.parent))
     refuse_changed(kept, lambda: "")
     text = kept.read_text()
-    assert text == sealed(load_spec(kept).to_yaml())
+    assert text == spec_with_checksum(load_spec(kept).to_yaml())
     for changed in (text.replace("epochs: 2", "epochs: 3"), text[:-1], text.partition("\n")[2], ""):
         kept.write_text(changed)
         with pytest.raises(RunFolderError, match=r"found/spec\.yaml is not as it was written.*--force"):

@@ -16,7 +16,7 @@ from tests.support.specs import curve_fields
 from tuning import load_spec
 from tuning.comparison.version_caveats import version_caveats
 from tuning.errors import RunFolderError
-from tuning.run_folder.provenance import made_with, refuse_others
+from tuning.run_folder.provenance import provenance_of, refuse_other_provenance
 
 CURVE = """
 from trainables.learning_curve import LearningCurve
@@ -52,10 +52,10 @@ def fields(storage: Path, module: Path) -> dict[str, Any]:
 def test_a_resume_with_other_versions_is_asked_for_and_then_said(tmp_path: Path, own_module: Path) -> None:
     spec = load_spec(fields(tmp_path / "runs", own_module))
     with mock.patch("tuning.run_folder.provenance.version", lambda name: "1.0" if name == "torch" else version(name)):
-        before = made_with(spec)
+        before = provenance_of(spec)
         cut_off(spec, epochs=7)
     own_module.write_text(CURVE + "\n# changed\n")
-    now = made_with(spec)
+    now = provenance_of(spec)
     with pytest.raises(RunFolderError, match=r"torch 1\.0 before, .* now; code of your trainable \w+ before"):
         in_virtual_time(spec, resume=True)
     outcome = in_virtual_time(spec, resume=True, force=True)
@@ -71,16 +71,16 @@ def test_a_resume_with_other_versions_is_asked_for_and_then_said(tmp_path: Path,
 @pytest.mark.unit
 def test_the_code_is_that_of_the_package_and_of_a_trainable_of_ones_own(tmp_path: Path, own_module: Path) -> None:
     spec = load_spec(fields(tmp_path, own_module))
-    before = made_with(spec)
-    assert made_with(spec) == before
-    assert "trainable_code" not in made_with(load_spec(curve_fields(tmp_path)))
+    before = provenance_of(spec)
+    assert provenance_of(spec) == before
+    assert "trainable_code" not in provenance_of(load_spec(curve_fields(tmp_path)))
     own_module.write_text(CURVE + "\n# changed\n")
-    now = made_with(spec)
+    now = provenance_of(spec)
     assert {name for name in now if now[name] != before[name]} == {"trainable_code"}
     made = study("grid", [trial(0, [])])
-    refuse_others([replace(made, attributes={"slots": 2})], now)  # nothing is known of how it was made
+    refuse_other_provenance([replace(made, attributes={"slots": 2})], now)  # nothing is known of how it was made
     with pytest.raises(RunFolderError, match=rf"\(code of your trainable {before['trainable_code']} before"):
-        refuse_others([replace(made, attributes=before)], now)
+        refuse_other_provenance([replace(made, attributes=before)], now)
 
 
 @pytest.mark.unit
@@ -91,7 +91,7 @@ def test_code_that_is_found_by_two_paths_is_one(tmp_path: Path, monkeypatch: pyt
     (own / "mine.py").write_text(CURVE)
     monkeypatch.syspath_prepend(str(own.parent))
     spec = load_spec({**fields(tmp_path, own), "trainable": f"{own.name}.mine:Curve"})
-    before = made_with(spec)
+    before = provenance_of(spec)
     (tmp_path / "link").symlink_to(own.parent)
     monkeypatch.syspath_prepend(str(tmp_path / "link"))
-    assert made_with(spec) == before
+    assert provenance_of(spec) == before

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from datasets import Dataset, Split
 
-from tests.support.outcomes import report, study, trial
+from tests.support.outcomes import make_report, study, trial
 from tests.support.user_trainers import rows, trainer
 from trainables.user_trainer.in_force import provenance
 from tuning.comparison import compare
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 @pytest.mark.parametrize(("split", "told"), [("test", True), ("test[:1000]", True), ("train", False), (None, False)])
 def test_validation_on_the_published_test_split_is_a_caveat(split: str | None, told: bool) -> None:
     attributes = {} if split is None else {"validation_split": split}
-    searched = dataclasses.replace(study("random", [trial(0, [report(1, 0.5)])]), attributes=attributes)
+    searched = dataclasses.replace(study("random", [trial(0, [make_report(1, 0.5)])]), attributes=attributes)
     caveats = compare(ExperimentOutcome("mine", "digest", (searched,))).caveats
     assert any("published split" in caveat for caveat in caveats) == told
 

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from cluster.storage import is_uri, refusal, shown
+from cluster.storage import is_uri, uri_mistake, without_credentials
 from trainables.data.cache_folder import FOLDER_VARIABLE, store_folder, store_limit
 from trainables.errors import InputError
 from tuning.spec.mistakes import Mistake
@@ -20,8 +20,8 @@ def check_storage(draft: Draft) -> Iterator[Mistake]:
     """A folder of ours, or a bucket."""
     storage = draft.spec.cluster.storage
     if is_uri(storage):
-        if refused := refusal(storage):
-            yield Mistake("cluster.storage", refused[0], shown(storage), refused[1])
+        if refused := uri_mistake(storage):
+            yield Mistake("cluster.storage", refused[0], without_credentials(storage), refused[1])
         yield from _working_folder()
     elif why := machine.why_not_writable(Path(storage).expanduser().absolute()):
         yield Mistake("cluster.storage", why, storage, "name a folder of yours: cluster.storage=FOLDER")

@@ -31,7 +31,7 @@ from tuning.comparison import compare
 from tuning.comparison.text import best_configuration
 from tuning.outcome import ExperimentOutcome
 from tuning.run_folder.experiments import find_experiment, find_store
-from tuning.run_folder.run_storage import storage_at
+from tuning.run_folder.run_storage import checkpoint_storage_at
 from tuning.selection.test_scoring import choose
 from tuning.spec.file import dump, parse
 from tuning.spec.models import SPEC_FILE, STORE_FILE, study_name
@@ -39,7 +39,7 @@ from tuning.spec.store_url import StoreError
 from tuning.store.copy import copy_experiment
 from tuning.store.study_store import StudyStore
 
-PARCEL, MANIFEST = "tunefleet-", "manifest.json"
+BUNDLE, MANIFEST = "tunefleet-", "manifest.json"
 BEST, CONFIGURATION = "best", "best.yaml"
 PART_BYTES = 32 << 20  # what is sent again when a connection breaks
 LEASE_SECONDS = 3 * 3600.0  # parts that nobody has taken away are gone after these
@@ -48,7 +48,7 @@ STATES = ("checkpoint_", "state-", "weights-")  # folders of checkpoints
 
 
 @dataclass(frozen=True)
-class Part:
+class BundlePart:
     """A piece of the tar."""
 
     name: str
@@ -60,7 +60,7 @@ class Part:
 class Manifest:
     """What was packed; written last."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[BundlePart, ...] = ()
     best: str | None = None  # which weights are in it
     error: str | None = None  # why there is no parcel
 
@@ -69,23 +69,23 @@ class Manifest:
         return json.dumps(asdict(self))
 
 
-def parcel_folder(job: str) -> str:
+def bundle_folder(job: str) -> str:
     """Below the log folder of the session: where the job of that id puts its parcel."""
-    return f"{PARCEL}{job}"
+    return f"{BUNDLE}{job}"
 
 
-def serve(experiment: str, storage: str) -> int:
+def serve_bundle(experiment: str, storage: str) -> int:
     """In a job: pack, and keep the parcel where the dashboard finds it until the job is stopped."""
-    from cluster.jobs.submission import own_logs
+    from cluster.jobs.submission import job_log_folder
 
-    folder = own_logs(parcel_folder)
-    for abandoned in folder.parent.glob(f"{PARCEL}*"):  # of a job that was killed
+    folder = job_log_folder(bundle_folder)
+    for abandoned in folder.parent.glob(f"{BUNDLE}*"):  # of a job that was killed
         if time.time() - abandoned.stat().st_mtime > LEASE_SECONDS:
             shutil.rmtree(abandoned, ignore_errors=True)
     folder.mkdir(mode=0o700)  # below plain `ray start` every account of the node can read the logs
     try:
         try:
-            manifest = pack(experiment, storage, folder)
+            manifest = pack_bundle(experiment, storage, folder)
         except (OSError, ValueError, StoreError, ClusterError) as error:
             manifest = Manifest(error=str(error))
         (folder / f".{MANIFEST}").write_text(manifest.json())
@@ -96,7 +96,7 @@ def serve(experiment: str, storage: str) -> int:
     return 0
 
 
-def pack(experiment: str, storage: str, target: Path) -> Manifest:
+def pack_bundle(experiment: str, storage: str, target: Path) -> Manifest:
     """Write the parts of the parcel of the experiment of that name in `storage` into `target`.
 
     Raises:
@@ -134,7 +134,7 @@ def _best(outcome: ExperimentOutcome, storage: str, scratch: Path) -> tuple[str,
     choice = choose(study)
     if choice is None:
         return None
-    place = storage_at(storage, outcome.name, study_name(study.strategy, study.seed))
+    place = checkpoint_storage_at(storage, outcome.name, study_name(study.strategy, study.seed))
     path = choice.checkpoint.removeprefix(place.scheme)
     folder = place.scorable(path, place.recipe(path), scratch)
     if folder is None or damage(folder, optional=[MOMENTS]) is not None:
@@ -164,7 +164,7 @@ class _Parts(contextlib.AbstractContextManager["_Parts"]):
     """A file that is written in parts of `PART_BYTES`; what was finished is in `done`."""
 
     def __init__(self, folder: Path) -> None:
-        self.done: list[Part] = []
+        self.done: list[BundlePart] = []
         self._folder, self._buffer = folder, bytearray()
 
     def write(self, data: bytes) -> int:
@@ -179,7 +179,7 @@ class _Parts(contextlib.AbstractContextManager["_Parts"]):
         del self._buffer[:size]
         name = f"part-{len(self.done):05d}"
         (self._folder / name).write_bytes(piece)
-        self.done.append(Part(name, len(piece), hashlib.sha256(piece).hexdigest()))
+        self.done.append(BundlePart(name, len(piece), hashlib.sha256(piece).hexdigest()))
 
     def __exit__(self, *_: object) -> None:
         if self._buffer:

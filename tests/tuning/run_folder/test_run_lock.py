@@ -16,8 +16,8 @@ from tuning import load_spec, run_experiment
 from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyState, TrialState
-from tuning.run_folder.folder import LOCK_FILE
-from tuning.run_folder.run_lock import only_driver
+from tuning.run_folder.files import LOCK_FILE
+from tuning.run_folder.run_lock import run_lock
 from tuning.testing.simulated_ray import simulated_ray
 
 HOLD = """
@@ -37,19 +37,19 @@ def test_a_second_driver_is_told_who_holds_the_folder_until_that_one_is_killed(t
     assert first.stdout is not None
     assert first.stdout.readline() == "held\n"
     told = rf"name: mine: {folder} is in use by process {first.pid} of .+ on {socket.gethostname()}, since 20.+ UTC\. "
-    with pytest.raises(RunFolderError, match=told), only_driver(folder, "mine"):
+    with pytest.raises(RunFolderError, match=told), run_lock(folder, "mine"):
         pass
     first.kill()
     first.wait()
-    with only_driver(folder, "mine"):
+    with run_lock(folder, "mine"):
         assert (folder / LOCK_FILE).is_file()
 
 
 @pytest.mark.unit
 def test_a_folder_that_stays_empty_is_not_left_behind_and_another_is(tmp_path: Path) -> None:
-    with only_driver(tmp_path / "empty", "mine"):
+    with run_lock(tmp_path / "empty", "mine"):
         pass
-    with only_driver(tmp_path / "used", "mine"):
+    with run_lock(tmp_path / "used", "mine"):
         (tmp_path / "used" / "spec.yaml").write_text("name: mine")
     assert [path.name for path in tmp_path.iterdir()] == ["used"]
 

@@ -9,7 +9,7 @@ from trainables.machine.shared_memory import SharedMemory
 from tuning.spec.models import STUDIES
 
 
-class KeptRun:
+class SavedRun:
     """Copies of a run folder, and of what its studies hold in this node's shared memory, as they are now.
 
     Args:

@@ -17,9 +17,9 @@ from pathlib import Path
 from trainables.user_trainer.shipped_files import Files
 from trainables.user_trainer.shipped_tables import names_within
 from trainables.wording import counted
-from tuning.run_folder.bucket import RunBucket, split
-from tuning.run_folder.experiments import names_in
-from tuning.run_folder.folder import ORIGIN
+from tuning.run_folder.bucket import RunBucket, split_uri
+from tuning.run_folder.experiments import experiment_names
+from tuning.run_folder.files import ORIGIN
 from tuning.spec.models import SPEC_FILE
 
 MEGA = 1e6
@@ -28,7 +28,7 @@ OBJECT = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{64}\.pkl")
 
 
 @dataclass(frozen=True)
-class ShippedRemains:
+class ShippedRemoval:
     """The files below a storage that were shipped for one experiment alone.
 
     Attributes:
@@ -43,7 +43,7 @@ class ShippedRemains:
     since: float
 
     @classmethod
-    def of(cls, folder: Path, bucket: RunBucket | None = None) -> ShippedRemains:
+    def of(cls, folder: Path, bucket: RunBucket | None = None) -> ShippedRemoval:
         """Look what is there.
 
         Args:
@@ -54,12 +54,12 @@ class ShippedRemains:
             OSError: what was shipped, or the spec of another experiment, cannot be read.
         """
         folder = Path(os.path.abspath(folder))
-        storage, name = split(bucket.uri) if bucket is not None else (str(folder.parent), folder.name)
+        storage, name = split_uri(bucket.uri) if bucket is not None else (str(folder.parent), folder.name)
         files, fetched = Files.below(storage), (folder / ORIGIN).exists()
         ours = [] if fetched else [one for one in _objects([_spec(storage, name)]) if files.has(one)]
         if not ours:
             return cls(files, {}, 0, 0.0)
-        theirs = list(_objects(_spec(storage, other) for other in names_in(storage) if other != name))
+        theirs = list(_objects(_spec(storage, other) for other in experiment_names(storage) if other != name))
         kept = {*theirs, *_tables(files, (one for one in theirs if files.has(one)))}
         found = files.stated({*ours, *_tables(files, ours)} - kept)
         since = max(_claimed(folder, bucket), time.time() - PREPARING)
