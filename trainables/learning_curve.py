@@ -56,11 +56,11 @@ class LearningCurve:
         loss = math.nan if self.rate > DIVERGES_ABOVE else math.exp(-0.5 * self.progress)
         return Scores({"accuracy": 1 - loss, "loss": loss}, rows=0)
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
         """Two numbers in a JSON file; a curve has no moments."""
         (folder / "curve.json").write_text(json.dumps({"epoch": self.epoch, "progress": self.progress}))
 
-    def restore(self, folder: Path, *, moments: bool = True) -> None:
+    def restore(self, folder: Path, *, weights_only: bool = False) -> None:
         """Position and progress; this trial's own rate stays."""
         state = json.loads((folder / "curve.json").read_text())
         self.epoch, self.progress = state["epoch"], state["progress"]

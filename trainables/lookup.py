@@ -1,6 +1,6 @@
-"""Finds what the name in `trainable:` stands for: a Training class, a factory of Trainers, or a function.
+"""Finds what a spec's `trainable:` names: a Training class, a factory of Trainers, or a function.
 
-Imports what it finds, and no Ray.
+Imports what it finds; never imports Ray.
 """
 
 from __future__ import annotations
@@ -14,34 +14,50 @@ from trainables.errors import nearest
 from trainables.machine.cores import take_cores
 from trainables.spec import FINAL, SHIPPED, TRAININGS, FineTuneSpec, Params
 from trainables.training import Training
-from trainables.user_trainer.suggested import given
+from trainables.user_trainer.hp_space import resolve_params
 
 Kind: TypeAlias = Literal["training", "function", "factory"]
 
 
 def load_trainable(name: str) -> Any:
-    """The object behind `trainable:`: a Training class, a factory of Trainers `def make_trainer(params)`, or a user's
+    """Imports what `trainable:` names: a Training class, a factory of Trainers `def make_trainer(params)`, or a
     function `def train(params, *, spec)`.
 
     Raises:
         ValueError: no such module or attribute, or it is none of these.
     """
-    target = _found(name)
-    if _kind(target) is None:
+    target = _find(name)
+    kind = _kind(target)
+    if kind is None:
         rule = "must be a factory `def make_trainer(params)`, a class `Class(params, spec)` or a function"
-        told = f"it takes {_signature(target)}" if callable(target) else f"it is a {type(target).__name__}"
-        raise ValueError(f"{name!r}: {rule} `def train(params, *, spec)`; {told}")
+        found = f"it takes {_signature(target)}" if callable(target) else f"it is a {type(target).__name__}"
+        raise ValueError(f"{name!r}: {rule} `def train(params, *, spec)`; {found}")
+    if kind == "training":
+        _require_weights_only(name, target)
     return target
 
 
-def _found(name: str) -> Any:
-    """What has that name, whatever it is."""
+def _require_weights_only(name: str, target: Any) -> None:
+    """Refuses a Training class whose `save` or `restore` cannot be called as `trainables.training.Training` says."""
+    for verb in ("save", "restore"):
+        method = getattr(target, verb, None)
+        parameters = _signature(method).parameters
+        if method is None or any(p.name == "weights_only" or p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            continue
+        step = f"write `def {verb}(self, folder, *, weights_only=False)`"
+        if "moments" in parameters:
+            step += ", the opposite of the `moments=True` that earlier versions passed"
+        raise ValueError(f"{name!r}: its method {verb} must have the keyword weights_only; {step}")
+
+
+def _find(name: str) -> Any:
+    """The object of that name, whatever it is."""
     if name.startswith(FINAL):
         return _on_all_rows(name.removeprefix(FINAL))
     if name.startswith(SHIPPED):
         from trainables.user_trainer import shipped
 
-        return shipped.load(name)
+        return shipped.load_shipped(name)
     module_name, _, attribute = TRAININGS.get(name, name).partition(":")
     if not attribute:
         known = ", ".join(TRAININGS)
@@ -61,7 +77,7 @@ def _found(name: str) -> Any:
 
 
 def _on_all_rows(name: str) -> Any:
-    """For the training after the search, which trains on the validation rows, too."""
+    """The trainable for the final training, which trains on the validation rows as well."""
     if name == "finetune":
         from trainables.finetune.final_training import FinalTraining
 
@@ -72,7 +88,7 @@ def _on_all_rows(name: str) -> Any:
 
 
 def _kind(target: Any) -> Kind | None:
-    """By what it asks for; None: it is none of them."""
+    """Tells the kind of a trainable by its parameters; None: it is none."""
     parameters = list(_signature(target).parameters.values())
     if any(parameter.name == "spec" for parameter in parameters):
         return "training" if inspect.isclass(target) else "function"
@@ -81,7 +97,7 @@ def _kind(target: Any) -> Kind | None:
 
 
 def _signature(target: Any) -> inspect.Signature:
-    """An empty one of what is not callable, or does not tell."""
+    """The signature; an empty one if `target` is not callable or has none."""
     try:
         return inspect.signature(target)
     except (TypeError, ValueError):
@@ -89,19 +105,20 @@ def _signature(target: Any) -> inspect.Signature:
 
 
 def _imported(module: str) -> Any:
-    """Import a module without a search for garbage, which takes up to a fifth of torch's import: what is made stays."""
-    searched = gc.isenabled()
+    """Imports a module with garbage collection off: it takes up to a fifth of torch's import and finds nothing."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         return importlib.import_module(module)
     finally:
-        if searched:
+        if enabled:
             gc.enable()
 
 
-def kind_of(name: str) -> Kind:
-    """What `trainable:` names: "training" (a class), "factory" (it makes a user's own Trainer) or "function". Ours are
-    known without importing torch, and what was shipped is a factory.
+def trainable_kind(name: str) -> Kind:
+    """The kind of trainable: "training" (a class), "factory" (it makes a user's Trainer) or "function".
+
+    Does not import torch for the trainables of this package, nor for a shipped one, which is a factory.
 
     Raises:
         ValueError: as `load_trainable`.
@@ -114,30 +131,37 @@ def kind_of(name: str) -> Kind:
 
 
 def is_training(name: str) -> bool:
-    """True if what `trainable:` names is built as a `Training`, false for a user's function, which reports by itself.
+    """True if the trainable is driven as a `Training`; false for a function, which reports by itself.
 
     Raises:
         ValueError: as `load_trainable`.
     """
-    return kind_of(name) != "function"
+    return trainable_kind(name) != "function"
 
 
 def divides_rows(name: str) -> bool:
-    """Whether what `trainable:` names computes a trial in a process per GPU, where that holds several. A class says so
-    by `divides_rows = True`; the Trainers of a factory do, by DDP, unless that has `divides_rows = False`.
+    """True if a trial that holds several GPUs is computed by one process per GPU.
+
+    A class declares it by `divides_rows = True`. Trainers of a factory use DDP, unless the factory has the attribute
+    `divides_rows = False`.
 
     Raises:
         ValueError: as `load_trainable`.
     """
     if name in TRAININGS:
         return name == "finetune"
-    return bool(getattr(load_trainable(name), "divides_rows", kind_of(name) == "factory"))
+    return bool(getattr(load_trainable(name), "divides_rows", trainable_kind(name) == "factory"))
 
 
-def build(params: Params, spec: FineTuneSpec) -> Training:
-    """The Training that `spec.trainable` names, imported where it computes: a driver needs no torch."""
+def build_training(params: Params, spec: FineTuneSpec) -> Training:
+    """Builds a trial's Training. Imports the trainable in this process only, so a driver needs no torch.
+
+    Args:
+        params: the trial's values by tunable name; with `spec.hp_space` those that the function suggested.
+        spec: what all trials of the study share.
+    """
     take_cores()
-    params = given(params, spec)
+    params = resolve_params(params, spec)
     target = load_trainable(spec.trainable)
     if _kind(target) == "factory":
         from trainables.user_trainer.user_training import UserTraining

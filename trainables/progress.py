@@ -53,7 +53,7 @@ class Heartbeat:
         return min(self.seconds / 4, LONGEST)
 
 
-class Pulse:
+class ProgressTracker:
     """Of one process. Written by whoever computes, read by the thread that tells."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Pulse:
             time.sleep(look)
 
 
-pulse = Pulse()  # of this process
+tracker = ProgressTracker()  # of this process
 
 
 def step_done() -> None:
@@ -106,18 +106,18 @@ def step_done() -> None:
 
     For trainables of your own under `cluster.heartbeat_seconds`: call it as often as you like.
     """
-    pulse.count += 1
-    pulse.steps += 1
-    pulse.begun = True
+    tracker.count += 1
+    tracker.steps += 1
+    tracker.begun = True
 
 
-def part_done() -> None:
+def mark_progress() -> None:
     """Something else is finished that takes long: the data are prepared, the model is loaded."""
-    pulse.count += 1
+    tracker.count += 1
 
 
 @contextlib.contextmanager
-def working() -> Iterator[None]:
+def active() -> Iterator[None]:
     """In the block there is something to do, and progress is expected."""
     yield from _being(busy=True)
 
@@ -129,13 +129,13 @@ def waiting() -> Iterator[None]:
 
 
 def _being(*, busy: bool) -> Iterator[None]:
-    before, pulse.busy = pulse.busy, busy
-    pulse.count += 1
+    before, tracker.busy = tracker.busy, busy
+    tracker.count += 1
     try:
         yield
     finally:
-        pulse.count += 1
-        pulse.busy = before
+        tracker.count += 1
+        tracker.busy = before
 
 
 def _node() -> str:

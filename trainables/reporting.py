@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from trainables.checksums import DamagedCheckpoint, damage, write_checksums
 from trainables.epochs import ROUNDING, horizon_of
-from trainables.progress import pulse, waiting
+from trainables.progress import tracker, waiting
 from trainables.spec import FineTuneSpec, Params
 
 
@@ -69,7 +69,7 @@ class NonFiniteScore(RuntimeError):
         )
 
 
-def checked(metrics: Mapping[str, float], objective: str, epoch: float, params: Params) -> dict[str, float]:
+def validate_metrics(metrics: Mapping[str, float], objective: str, epoch: float, params: Params) -> dict[str, float]:
     """`metrics` as floats.
 
     Raises:
@@ -135,13 +135,13 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     from ray.tune import Checkpoint
 
     trial = _own_trial()
-    values = checked(metrics, trial.objective, epoch, trial.params)
+    values = validate_metrics(metrics, trial.objective, epoch, trial.params)
     now = time.time()
     result = Report(epoch, values, trial.params, trial.charge(), now).to_result()
     result["finished"] = epoch >= trial.horizon - ROUNDING
     if checkpoint is not None:
         write_checksums(Path(checkpoint))
-    pulse.report(epoch)
+    tracker.report(epoch)
     with waiting():  # a strategy may hold the trial until others have come as far
         tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
 

@@ -177,7 +177,7 @@ class ModelKey(Tunable):
         return None if isinstance(value, bool | int | float | str) else "must be a number, a text, true or false"
 
 
-class OwnName(Tunable):
+class CustomTunable(Tunable):
     """A hyperparameter of a user's own trainable: nothing is known of it but what the spec says under `in_flight`."""
 
     def __init__(self, name: str, *, in_flight: bool) -> None:
@@ -195,7 +195,7 @@ TRAININGS = {
     "learning_curve": "trainables.learning_curve:LearningCurve",
 }
 # What `finetune` reads besides params, epochs and seeds. A Trainer of the user's own brings its own.
-FINETUNE_ALONE = (
+FINETUNE_FIELDS = (
     *("task", "data", "model", "revision", "trust_remote_code", "eval_batch_size", "pad_to_multiple_of", "compile"),
     *("group_by_length", "precision"),
 )
@@ -211,7 +211,7 @@ class Subset(Frozen):
     test: PositiveInt | None = None
 
 
-ADDED_DATA = ("group", "split_seed")  # fields of `DataSpec` that specs of version 0.1 have not got
+ADDED_DATA_FIELDS = ("group", "split_seed")  # fields of `DataSpec` that specs of version 0.1 have not got
 PER_SEED = "per_seed"  # of `data.split_seed`: each search seed has a cut of its own
 
 
@@ -265,7 +265,7 @@ class DataSpec(Frozen):
     def _as_older_versions(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without fields that older specs have not got, where they say nothing: those keep their digests."""
         written: dict[str, Any] = plain(self)
-        return {name: value for name, value in written.items() if name not in ADDED_DATA or value is not None}
+        return {name: value for name, value in written.items() if name not in ADDED_DATA_FIELDS or value is not None}
 
     def cut_for(self, seed: int) -> DataSpec:
         """The same for the search seed `seed`: `per_seed` becomes a number, which is `self.seed` for 0."""
@@ -288,10 +288,14 @@ class TrainingSeeds(NamedTuple):
     head: int  # the model's head, dropout
 
 
-OURS = ("cluster", "trainables", "tuning")  # packages that workers have anyway; examples of trainables lie there, too
+OWN_PACKAGES = (
+    "cluster",
+    "trainables",
+    "tuning",
+)  # packages that workers have anyway; examples of trainables lie there, too
 
 
-def called(name: str) -> str:
+def display_name(name: str) -> str:
     """What a trainable is called for people: one that was shipped as it was called there, not by where it lies."""
     return re.sub(r"-[0-9a-f]{16,}\.pkl$", "", PurePath(name).name) if name.startswith(SHIPPED) else name
 
@@ -299,7 +303,7 @@ def called(name: str) -> str:
 def modules_of(*names: str | None) -> tuple[str, ...]:
     """The user's top-level modules or packages in names like package.module:name, each once; not of what is shipped."""
     found = (name.partition(":")[0].partition(".")[0] for name in names if name and not name.startswith(SHIPPED))
-    return tuple(dict.fromkeys(module for module in found if module not in OURS))
+    return tuple(dict.fromkeys(module for module in found if module not in OWN_PACKAGES))
 
 
 class FineTuneSpec(Frozen):
@@ -375,7 +379,7 @@ class FineTuneSpec(Frozen):
         if not self.own and not (known is None and name in self.in_flight):
             return known
         if known is None or isinstance(known, ModelKey):
-            return OwnName(name, in_flight=name in self.in_flight)
+            return CustomTunable(name, in_flight=name in self.in_flight)
         if name == "warmup_steps":  # transformers 5 has no warmup_ratio any more
             return dataclasses.replace(known, kind="float", unit="optimizer steps; below 1 a share of all")
         return dataclasses.replace(known, choices=()) if known.kind == "choice" else known

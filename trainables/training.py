@@ -1,7 +1,6 @@
-"""A trial's live object: the verbs of a `Training`, and what they return. Knows nothing of Ray, and imports none.
+"""The interface of a live trial: the methods of a `Training`, and what they return. Imports no Ray.
 
-The four verbs of a `Training` are all that a slot, a replay, a confirmation and the final training know of what they
-train.
+Slots, replays, confirmations and the final training use these four methods and nothing else of what they train.
 """
 
 from __future__ import annotations
@@ -14,49 +13,57 @@ from trainables.spec import Value
 
 
 class Evaluation(NamedTuple):
-    """What `Training.advance` returns: position, scores, and the values in force on the way there."""
+    """The result of `Training.advance`."""
 
-    epoch: float
-    metrics: dict[str, float]
-    params: dict[str, Any]
+    epoch: float  # passes over the training split so far
+    metrics: dict[str, float]  # on the validation split
+    params: dict[str, Any]  # the values in force during the training, read off the live objects
 
 
 class Scores(NamedTuple):
-    """What `Training.score` returns."""
+    """The result of `Training.score`."""
 
     metrics: dict[str, float]
-    rows: int  # how many rows the metrics are over; 0: they are no sample
-    # Of the test split, in the split's own order: class numbers, or the values of a regression. None: not told, as
-    # the outputs are not finite, or it is another split or a trainable without rows.
+    rows: int  # number of rows that were scored; 0: the metrics are not means over a sample
+    # One value per row of the test split, in the split's order: class ids, or the numbers of a regression. None for
+    # another split, for outputs that are not finite, and for a trainable without rows.
     labels: tuple[float, ...] | None = None
     predictions: tuple[float, ...] | None = None
 
 
 class Training(Protocol):
-    """One trial's model, optimizer, schedule, data order and random state. Knows nothing of Ray.
+    """One trial's model, optimizer, schedule, data order and random state.
 
-    Built as `Class(params, spec)`. Implemented by `finetune.FineTuning` and `learning_curve.LearningCurve`; by
-    `user_trainer.user_training.UserTraining` around a Trainer of the user's own; and by `team.Together` for several
-    processes that each hold one of a class with `divides_rows = True`.
+    Built as `Class(params, spec)`. Implementations: `finetune.FineTuning`; `learning_curve.LearningCurve`;
+    `user_trainer.user_training.UserTraining` around a user's Trainer; `worker.team.TeamTraining` for several processes
+    that each hold one of a class with `divides_rows = True`; and classes of users. Methods must not call Ray.
     """
 
     horizon: float  # epochs after which the trial is complete
-    provenance: Mapping[str, Value]  # what the scores rest on besides spec and params: fingerprint of the data, device
+    provenance: Mapping[str, Value]  # what else the scores depend on, such as data fingerprint and device
 
     def advance(self, epochs: float) -> Evaluation:
-        """Train on by `epochs` (less where the horizon comes first) and evaluate on the validation split."""
+        """Trains for `epochs`, at most to the horizon, and evaluates on the validation split."""
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
-        """Evaluate as it stands. The test split is for the end of an experiment, never for a search."""
+        """Evaluates without training. The test split is for the end of an experiment, never for a search."""
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
-        """Write into the existing `folder` all that `score` needs; with `moments` all that `advance` needs as well.
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
+        """Writes the state into the existing `folder`.
 
-        What `advance` alone needs goes into `recipe.MOMENTS`: copies for scoring leave that file out.
+        Args:
+            folder: of a checkpoint.
+            weights_only: write what `score` needs, without what only `advance` needs. The latter (optimizer state,
+                random state) goes into the file `checkpoints.manifest.MOMENTS`, which copies for scoring leave out.
         """
 
-    def restore(self, folder: Path, *, moments: bool = True) -> None:
-        """Take over position, weights, moments and random state from `folder`; keep this trial's own params.
+    def restore(self, folder: Path, *, weights_only: bool = False) -> None:
+        """Restores position, weights, optimizer state and random state; keeps this trial's own params.
 
-        Without `moments` it can only score from then on.
+        Args:
+            folder: that `save` wrote, of this trial or of a donor.
+            weights_only: restore what `score` needs; the training cannot advance afterwards.
+
+        Raises:
+            FileNotFoundError: `folder` was saved with weights only, and more is wanted.
         """

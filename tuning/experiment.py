@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.session import connect
-from trainables.lookup import kind_of
+from trainables.lookup import trainable_kind
 from tuning.checkpoints.room import claimed_room
 from tuning.outcome import ExperimentOutcome, StudyState
 from tuning.report.data_summary import data_lines
@@ -120,7 +120,7 @@ def _run_claimed(
         owed.sort(key=lambda one: one[2] is None)  # what was interrupted goes on first
         studies.extend(Study.of(spec, *one) for one in owed)
 
-    trains = spec.trainable == "finetune" or kind_of(spec.trainable) == "factory"
+    trains = spec.trainable == "finetune" or trainable_kind(spec.trainable) == "factory"
     imports = slot_imports() if trains else None  # torch and transformers; else who knows what a trial needs
     with (
         contextlib.nullcontext() if resume else release_if_unused(spec),

@@ -127,10 +127,10 @@ class Run:
         found: dict[str, float] = {}
         for folder in self.spec.run_folder.glob("studies/*/*/checkpoint_*"):
             with contextlib.suppress(OSError, DamagedCheckpoint):  # half written: no valid one
-                recipe = CheckpointManifest.read(folder)
+                manifest = CheckpointManifest.read(folder)
                 with contextlib.closing(SharedMemory(folder.parents[1])) as memory:
-                    if memory.find(recipe.state) or (folder / recipe.state).is_dir():
-                        found[folder.parent.name] = max(recipe.epoch, found.get(folder.parent.name, 0.0))
+                    if memory.find(manifest.state) or (folder / manifest.state).is_dir():
+                        found[folder.parent.name] = max(manifest.epoch, found.get(folder.parent.name, 0.0))
         return found
 
 

@@ -6,28 +6,28 @@ import shutil
 import threading
 from pathlib import Path
 
-from trainables.checkpoints.manifest import RECIPE, SPARE, CheckpointManifest, full, weights
+from trainables.checkpoints.manifest import MANIFEST, SPARE_MANIFEST, CheckpointManifest, full_name, weights_name
 from trainables.checkpoints.storage import FolderStorage
 
 
 class HoldsEverything(FolderStorage):
-    def holds(self, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> bool:
+    def holds(self, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> bool:
         return True
 
 
 class StripsNothing(FolderStorage):
-    def strip(self, path: str, recipe: CheckpointManifest) -> None:
+    def strip(self, path: str, manifest: CheckpointManifest) -> None:
         return None
 
 
 class CopiesAll(FolderStorage):
-    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
-        super().put(source, path, recipe, weights_only=False)
+    def put(self, source: Path, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> None:
+        super().put(source, path, manifest, weights_only=False)
 
 
 class LeavesTheCopy(FolderStorage):
-    def delete(self, path: str, recipe: CheckpointManifest | None) -> None:
-        for name in (RECIPE, SPARE):
+    def delete(self, path: str, manifest: CheckpointManifest | None) -> None:
+        for name in (MANIFEST, SPARE_MANIFEST):
             Path(path, name).unlink(missing_ok=True)
 
 
@@ -37,30 +37,30 @@ class LooksInOnePlace(FolderStorage):
 
 
 class StripsInSecret(FolderStorage):
-    def strip_early(self, path: str, recipe: CheckpointManifest) -> bool:
-        self.strip(path, recipe)
+    def strip_early(self, path: str, manifest: CheckpointManifest) -> bool:
+        self.strip(path, manifest)
         return False
 
 
 class LeavesOtherStates(FolderStorage):
-    def delete_other_states(self, path: str, recipe: CheckpointManifest) -> None:
+    def delete_other_states(self, path: str, manifest: CheckpointManifest) -> None:
         return None
 
 
 class WritesInPlace(FolderStorage):
     """A copy has its name from its first file on."""
 
-    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
-        target = Path(path, (weights if weights_only else full)(recipe.token))
+    def put(self, source: Path, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> None:
+        target = Path(path, (weights_name if weights_only else full_name)(manifest.token))
         target.mkdir(exist_ok=True)
         for file in sorted(source.iterdir()):
             shutil.copyfile(file, target / file.name)
 
 
 class ReadsOneCopy(FolderStorage):
-    def recipe(self, path: str) -> CheckpointManifest | None:
+    def manifest(self, path: str) -> CheckpointManifest | None:
         try:
-            return CheckpointManifest.parse(Path(path, RECIPE).read_bytes())
+            return CheckpointManifest.parse(Path(path, MANIFEST).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
 
@@ -71,8 +71,8 @@ class Unordered(FolderStorage):
 
 
 class ScoresRecipesAlone(FolderStorage):
-    def scorable(self, path: str, recipe: CheckpointManifest | None, scratch: Path) -> Path | None:
-        return None if recipe is None else super().scorable(path, recipe, scratch)
+    def scorable(self, path: str, manifest: CheckpointManifest | None, scratch: Path) -> Path | None:
+        return None if manifest is None else super().scorable(path, manifest, scratch)
 
 
 class Appends(FolderStorage):

@@ -18,7 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tests.support.user_trainer_kinds import OwnWeights
 from tests.support.user_trainers import BATCH, tiny_model, trainer
-from trainables.distributed.replicas import Replicas, join
+from trainables.distributed.replicas import Replicas, join_process_group
 from trainables.errors import InputError
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Objective
@@ -107,7 +107,7 @@ def in_two(folder: Path) -> dict[str, Any]:
     said["paused"] = [to_the_end(paused), weights(paused.trainer), len(paused.trainer.seen.steps)]
     said["rows"] = sorted(paused.trainer.seen.rows)
     said["provenance"] = dict(paused.provenance)
-    saved(paused, folder / "end", moments=False)
+    saved(paused, folder / "end", weights_only=True)
     said["scored"] = [paused.score("validation").metrics, paused.score("validation").rows]
     said["counted"] = UserTraining(counted, HALF, SPEC).advance(1).metrics
 
@@ -150,10 +150,10 @@ def alone() -> TrainingArguments:
     return arguments
 
 
-def saved(training: UserTraining, folder: Path, *, moments: bool = True) -> Path:
+def saved(training: UserTraining, folder: Path, *, weights_only: bool = False) -> Path:
     """Its state, once all have written what they write."""
     folder.mkdir(exist_ok=True)
-    training.save(folder, moments=moments)
+    training.save(folder, weights_only=weights_only)
     Replicas.here().gather(None)
     return folder
 
@@ -170,7 +170,7 @@ def raised(work: Callable[[], Any]) -> str:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     here = Path(sys.argv[2])
-    join(int(sys.argv[1]), 2, here)
+    join_process_group(int(sys.argv[1]), 2, here)
     answers = in_two(here)
     Replicas.here().gather(None)  # nobody leaves before all have done
     print(json.dumps(answers), flush=True)

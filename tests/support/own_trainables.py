@@ -45,13 +45,13 @@ class Raises(LearningCurve):
         self._fail("advance")
         return super().advance(epochs)
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
         self._fail("save")
-        super().save(folder, moments=moments)
+        super().save(folder, weights_only=weights_only)
 
-    def restore(self, folder: Path, *, moments: bool = True) -> None:
+    def restore(self, folder: Path, *, weights_only: bool = False) -> None:
         self._fail("restore")
-        super().restore(folder, moments=moments)
+        super().restore(folder, weights_only=weights_only)
 
     def _fail(self, now: str) -> None:
         script = json.loads(Path(str(self.params["model.script"])).read_text())
@@ -123,8 +123,8 @@ class Held(LearningCurve):
                 time.sleep(0.05)
         return super().advance(epochs)
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
-        super().save(folder, moments=moments)
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
+        super().save(folder, weights_only=weights_only)
         if self.epoch == 2 and self.first:
             unfinished = Path(f"{self.params['model.held']}-unfinished")
             unfinished.write_text(json.dumps([os.getpid(), get_runtime_context().get_actor_id()]))

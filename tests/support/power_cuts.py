@@ -137,10 +137,10 @@ class Film:
         for study in self.studies:
             for folder in study.glob("*/checkpoint_*"):
                 with contextlib.suppress(FileNotFoundError):  # it was being written
-                    recipe = CheckpointManifest.read(folder)
-                    states = (memory_of(study) / recipe.state, folder / recipe.state)
+                    manifest = CheckpointManifest.read(folder)
+                    states = (memory_of(study) / manifest.state, folder / manifest.state)
                     if any(state.is_dir() and damage(state) is None for state in states):
-                        found[folder.parent.name] = max(recipe.epoch, found.get(folder.parent.name, 0.0))
+                        found[folder.parent.name] = max(manifest.epoch, found.get(folder.parent.name, 0.0))
         return found
 
     def resume(self, *, force: bool = False) -> ExperimentOutcome:

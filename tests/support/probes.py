@@ -46,8 +46,8 @@ class ProbedFineTuning(FineTuning):
         self.event("advanced", metrics=evaluation.metrics, rows=sorted(self.trainer.segment))
         return evaluation
 
-    def restore(self, folder: Path, *, moments: bool = True) -> None:
-        super().restore(folder, moments=moments)
+    def restore(self, folder: Path, *, weights_only: bool = False) -> None:
+        super().restore(folder, weights_only=weights_only)
         self.event("restored", metrics=self.score("validation").metrics)
 
 

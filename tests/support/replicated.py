@@ -43,8 +43,10 @@ class Replicated(ProbedFineTuning):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().advance(epochs)
 
-    def restore(self, folder: Path, *, moments: bool = True) -> None:
-        FineTuning.restore(self, folder, moments=moments)  # its base class scores, which draws a random number
+    def restore(self, folder: Path, *, weights_only: bool = False) -> None:
+        FineTuning.restore(
+            self, folder, weights_only=weights_only
+        )  # its base class scores, which draws a random number
         self.event("restored")
 
     def _happens(self, what: float) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ray.exceptions import OutOfMemoryError
 
-from trainables.machine.oom_probe import MemoryDeath
+from trainables.machine.oom_probe import OomEvidence
 from tuning.testing.simulated_ray import SimulatedActor, SimulatedRay
 
 COSTS = {"save": 4.0, "restore": 4.0, "reset": 4.0}  # for `simulated_ray`: so that each of them can be interrupted
@@ -67,7 +67,7 @@ def befall(
     return befallen
 
 
-KERNEL = MemoryDeath(killed=True, held=3 * 2**30, limit=4 * 2**30, limited_by="cgroup")
+KERNEL = OomEvidence(killed=True, held=3 * 2**30, limit=4 * 2**30, limited_by="cgroup")
 BY_KERNEL = "the kernel killed its process: it held 3.00 GiB when last looked at, of 4.00 GiB that its cgroup may have"
 BY_MONITOR = "Ray's memory monitor killed its process: it held 3.25 GiB, and node b used 60.80 of 64.00 GiB"
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.probes import digest
-from trainables.checkpoints.manager import BESIDE_THE_RECIPE
+from trainables.checkpoints.manager import BESIDE_THE_MANIFEST
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.learning_curve import LearningCurve
 from trainables.spec import FineTuneSpec, Objective, Params
@@ -31,7 +31,7 @@ class DrivenSlot(Slot):
     def __init__(
         self,
         params: dict[str, Any],
-        keeping: CheckpointPolicy = BESIDE_THE_RECIPE,
+        policy: CheckpointPolicy = BESIDE_THE_MANIFEST,
         spec: FineTuneSpec = CURVE,
         training: Callable[[Params, FineTuneSpec], Any] = LearningCurve,
         devices: float = 1,
@@ -45,7 +45,7 @@ class DrivenSlot(Slot):
             self.built.append(training(params, spec))
             return self.built[-1]
 
-        self.setup(params, training=make, spec=spec, devices=devices, keeping=keeping)
+        self.setup(params, training=make, spec=spec, devices=devices, policy=policy)
 
     @property
     def training(self) -> Any:

@@ -80,7 +80,7 @@ def memory_of(study: Path) -> Path:
 
 
 def lose_the_states(study: Path) -> None:
-    """As if the machine had gone between the reports and the copies of their states: the recipes are left."""
+    """As if the machine had gone between the reports and the copies of their states: the manifests are left."""
     assert list(study.glob("*/checkpoint_*/recipe.json"))
     shutil.rmtree(memory_of(study))
     for state in study.glob("*/checkpoint_*/*-*"):

@@ -1,11 +1,11 @@
-"""Checkpoints and copies of states in a bucket, which has no folders and renames nothing.
+"""Checkpoints and copies of states in a bucket, which has neither folders nor renames.
 
-    STUDY/<trial>/checkpoint_<n>/recipe.json          put there by Tune, as is a state that no memory had room for
-    STUDY/<trial>/checkpoint_<n>/weights-<token>/     a copy: it can be scored
-    STATES/state-<token>/                             a copy: a trial can go on from it
+    STUDY/<trial>/checkpoint_<n>/recipe.json          uploaded by Tune, as is a state that shared memory had no room for
+    STUDY/<trial>/checkpoint_<n>/weights-<token>/     a copy with weights only
+    STATES/state-<token>/                             a full copy, from which a trial can continue
 
-A copy is complete when its last object, `complete`, is there. States that a trial can go on from lie under their
-token alone: a slot that looks for a donor's knows that, and not the donor's folder. They go when the study ends.
+A copy is complete when its last object, `complete`, exists. Full states are found by their token alone: a slot that
+needs a donor's state knows its token, not its folder. They are removed when the study ends.
 """
 
 from __future__ import annotations
@@ -20,23 +20,30 @@ from pathlib import Path
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full, token_of, weights
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full_name, token_of, weights_name
 from trainables.checkpoints.storage import files_of
 
 COMPLETE = "complete"
-BLOCK = 1 << 24  # bytes that are copied at once
+BLOCK = 1 << 24  # bytes copied at once
 
 
 @dataclass(frozen=True)
 class BucketStorage:
-    """See `Storage`."""
+    """Checkpoints of one study in a bucket; see `Storage` for the methods.
+
+    Args:
+        filesystem: of the bucket; paths below are its own.
+        scheme: what precedes a path in messages, such as `s3://`.
+        study: Tune's folder of the study.
+        states: the folder for full copies of states.
+    """
 
     filesystem: FileSystem
     scheme: str
-    study: str  # Tune's folder
+    study: str
     states: str
 
-    def recipe(self, path: str) -> CheckpointManifest | None:
+    def manifest(self, path: str) -> CheckpointManifest | None:
         """See `Storage`."""
         return CheckpointManifest.found(f"{self.scheme}{path}", lambda name: self.read(f"{path}/{name}"))
 
@@ -65,7 +72,7 @@ class BucketStorage:
             return bytes(source.read())
 
     def write(self, path: str, data: bytes) -> None:
-        """See `Storage`. An object is there when its upload has ended."""
+        """See `Storage`. An object exists when its upload has ended."""
         with self.filesystem.open_output_stream(path) as target:
             target.write(data)
 
@@ -77,39 +84,41 @@ class BucketStorage:
             if self.exists(path):
                 raise
 
-    def delete(self, path: str, recipe: CheckpointManifest | None) -> None:
+    def delete(self, path: str, manifest: CheckpointManifest | None) -> None:
         """See `Storage`."""
-        if recipe is not None and recipe.moments:
-            self._delete_copy(f"{self.states}/{full(recipe.token)}")
+        if manifest is not None and manifest.moments:
+            self._delete_copy(f"{self.states}/{full_name(manifest.token)}")
         self._delete_folder(path)
 
-    def delete_other_states(self, path: str, recipe: CheckpointManifest) -> None:
+    def delete_other_states(self, path: str, manifest: CheckpointManifest) -> None:
         """See `Storage`."""
         states = {folder for folder, below, _ in (name.partition("/") for name in self._names(path)) if below}
         for state in states:
-            if token_of(state) != recipe.token:
+            if token_of(state) != manifest.token:
                 self._delete_copy(f"{path}/{state}")
 
-    def holds(self, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> bool:
+    def holds(self, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> bool:
         """See `Storage`."""
-        if recipe.node is None:
-            return recipe.moments or weights_only
-        copies = [f"{self.states}/{full(recipe.token)}"]
+        if manifest.node is None:
+            return manifest.moments or weights_only
+        copies = [f"{self.states}/{full_name(manifest.token)}"]
         if weights_only:
-            copies.append(f"{path}/{weights(recipe.token)}")
+            copies.append(f"{path}/{weights_name(manifest.token)}")
         return any(map(self._is_complete, copies))
 
-    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
+    def put(self, source: Path, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> None:
         """See `Storage`."""
-        target = f"{path}/{weights(recipe.token)}" if weights_only else f"{self.states}/{full(recipe.token)}"
+        target = (
+            f"{path}/{weights_name(manifest.token)}" if weights_only else f"{self.states}/{full_name(manifest.token)}"
+        )
         for file in files_of(source, weights_only=weights_only):
             with file.open("rb") as read, self.filesystem.open_output_stream(f"{target}/{file.name}") as write:
                 shutil.copyfileobj(read, write, BLOCK)
         self._complete(target)
 
-    def strip(self, path: str, recipe: CheckpointManifest) -> None:
-        """See `Storage`. Streamed through this machine: a bucket's own copies end at 5 GB."""
-        stripped, source = f"{path}/{weights(recipe.token)}", self._place(path, recipe)
+    def strip(self, path: str, manifest: CheckpointManifest) -> None:
+        """See `Storage`. Streamed through this machine: buckets copy objects of at most 5 GB by themselves."""
+        stripped, source = f"{path}/{weights_name(manifest.token)}", self._place(path, manifest)
         if source is None:
             return
         if source != stripped:
@@ -117,11 +126,11 @@ class BucketStorage:
                 if info.base_name not in (MOMENTS, COMPLETE):
                     self._copy(info.path, f"{stripped}/{info.base_name}")
             self._complete(stripped)
-        if recipe.node is None and recipe.moments:
-            self._delete_folder(f"{path}/{recipe.state}")
+        if manifest.node is None and manifest.moments:
+            self._delete_folder(f"{path}/{manifest.state}")
 
-    def strip_early(self, path: str, recipe: CheckpointManifest) -> bool:
-        """See `Storage`. In a bucket it means copying."""
+    def strip_early(self, path: str, manifest: CheckpointManifest) -> bool:
+        """See `Storage`. Does nothing: in a bucket it would mean copying."""
         return False
 
     def finish(self) -> None:
@@ -129,32 +138,32 @@ class BucketStorage:
         self._delete_folder(self.states)
 
     def find(self, token: str, folder: Path, scratch: Path, *, anywhere: bool = False) -> Path | None:
-        """See `Storage`. Downloaded, unless Tune has done so."""
-        if (own := folder / full(token)).is_dir():
+        """See `Storage`. Downloads the state, unless Tune has."""
+        if (own := folder / full_name(token)).is_dir():
             return own
-        place: str | None = f"{self.states}/{full(token)}"
-        if not self._is_complete(f"{self.states}/{full(token)}"):
-            place = self._beside(full(token)) if anywhere else None
+        place: str | None = f"{self.states}/{full_name(token)}"
+        if not self._is_complete(f"{self.states}/{full_name(token)}"):
+            place = self._beside(full_name(token)) if anywhere else None
         return None if place is None else self._downloaded(place, scratch, weights_only=False)
 
-    def scorable(self, path: str, recipe: CheckpointManifest | None, scratch: Path) -> Path | None:
-        """See `Storage`. Downloaded."""
-        place = self._place(path, recipe) if recipe else path if self.exists(path) else None
+    def scorable(self, path: str, manifest: CheckpointManifest | None, scratch: Path) -> Path | None:
+        """See `Storage`. Downloads the files."""
+        place = self._place(path, manifest) if manifest else path if self.exists(path) else None
         return None if place is None else self._downloaded(place, scratch, weights_only=True)
 
-    def _place(self, path: str, recipe: CheckpointManifest) -> str | None:
-        """Of the best copy for scoring; a state that Tune has put beside the recipe has no `complete`."""
-        stripped = f"{path}/{weights(recipe.token)}"
+    def _place(self, path: str, manifest: CheckpointManifest) -> str | None:
+        """The path of the cheapest copy for scoring; a state that Tune uploaded has no `complete`."""
+        stripped = f"{path}/{weights_name(manifest.token)}"
         if self._is_complete(stripped):
             return stripped
-        if recipe.node is None:
-            beside = f"{path}/{recipe.state}"
+        if manifest.node is None:
+            beside = f"{path}/{manifest.state}"
             return beside if self.exists(beside) else None
-        whole = f"{self.states}/{full(recipe.token)}"
+        whole = f"{self.states}/{full_name(manifest.token)}"
         return whole if self._is_complete(whole) else None
 
     def _beside(self, name: str) -> str | None:
-        """Where Tune has put the state `name` beside the recipe of some trial: asks for the whole study's names."""
+        """Finds the state `name` that Tune uploaded beside some trial's manifest: lists the whole study's objects."""
         folders = (f"{self.study}/{posixpath.dirname(path)}" for path in self._names(self.study))
         return next((folder for folder in folders if posixpath.basename(folder) == name), None)
 
@@ -184,18 +193,20 @@ class BucketStorage:
         return self.filesystem.get_file_info(path).type
 
     def _list(self, path: str) -> Iterator[FileInfo]:
-        """The objects directly below."""
+        """Lists the objects directly below `path`."""
         found = self.filesystem.get_file_info(FileSelector(path, allow_not_found=True))
         return (info for info in found if info.is_file)
 
     def _names(self, path: str) -> Iterator[str]:
-        """Of all objects below, relative to `path`: a thousand are one request. Folders are not in the list: Google's
-        client does not find those that nobody has made."""
+        """Lists the names of all objects below, relative to `path`; a thousand take one request.
+
+        Folders are not listed: Google's client does not find those that were not created explicitly.
+        """
         found = self.filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=True))
         return (info.path.removeprefix(f"{path}/") for info in found if info.is_file)
 
     def _delete_copy(self, place: str) -> None:
-        """What makes it whole goes first."""
+        """Deletes a copy, `complete` first."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(f"{place}/{COMPLETE}")
         self._delete_folder(place)
@@ -204,5 +215,5 @@ class BucketStorage:
         try:
             self.filesystem.delete_dir(path)
         except OSError:
-            if self.exists(path):  # Google's client has no error of its own for what is not there
+            if self.exists(path):  # Google's client raises no error of its own for a missing folder
                 raise

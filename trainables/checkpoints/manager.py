@@ -1,7 +1,8 @@
-"""How a slot keeps the states of its trials: writes them by need, finds them again, or makes them again.
+"""Saves the states of a slot's trials, finds them again, and recomputes those that are lost.
 
-Making again: from the newest state on the way that still exists, or from the beginning, the lineage is trained once
-more, segment by segment, with the values of each. What is on a CPU the same bit for bit then also comes out the same.
+A lost state is recomputed from the newest restore point of its manifest that still exists, or from scratch: the
+recorded segments are trained again, each with its own values. On a CPU, where training is deterministic, the result is
+the same bit for bit.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full
-from trainables.checkpoints.policy import BESIDE_THE_RECIPE, CheckpointPolicy
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full_name
+from trainables.checkpoints.policy import BESIDE_THE_MANIFEST, CheckpointPolicy
 from trainables.checkpoints.replay import replay
 from trainables.checkpoints.storage import FOLDERS, Storage
 from trainables.checksums import DamagedCheckpoint, damage, write_checksums
@@ -29,17 +30,17 @@ from trainables.spec import FineTuneSpec, Params
 if TYPE_CHECKING:
     from trainables.training import Training
 
-__all__ = ["BESIDE_THE_RECIPE", "CheckpointManager", "make_again", "scorable"]
+__all__ = ["BESIDE_THE_MANIFEST", "CheckpointManager", "recompute", "weights_folder"]
 
 logger = logging.getLogger(__name__)
 
-WAIT = 60.0  # seconds for a copy of a state that lies on another node: the driver makes it at once
+COPY_TIMEOUT = 60.0  # seconds to wait for the driver to copy a state that is in another node's memory
 POLL = 0.05  # seconds
-WITH_MOMENTS = 3  # a state with moments against one without: Adam keeps two numbers per weight
+FULL_STATE_FACTOR = 3  # size of a full state over that of the weights: Adam keeps two numbers per weight
 
 
 def other_nodes() -> set[str]:
-    """Ray's ids of the living nodes of the cluster besides this one; none outside Ray."""
+    """Ray's ids of the other living nodes of the cluster; empty outside Ray."""
     import ray
 
     nodes = ray.nodes() if ray.is_initialized() else []
@@ -47,29 +48,32 @@ def other_nodes() -> set[str]:
 
 
 class CheckpointManager:
-    """Writes, finds and makes again the states of one slot's trials.
+    """Saves, loads and recomputes the states of one slot's trials.
 
     Args:
+        policy: where states are written, and which of them hold optimizer state.
         make: builds a Training from params and spec.
-        others: the ids of the other living nodes, whose memory this process cannot look into; asked at each look.
+        spec: what all trials of the slot share.
+        others: returns the ids of the other living nodes, whose memory this process cannot read; called at each
+            lookup.
     """
 
     def __init__(
         self,
-        keeping: CheckpointPolicy,
+        policy: CheckpointPolicy,
         make: Callable[[Params, FineTuneSpec], Training],
         spec: FineTuneSpec,
         others: Callable[[], set[str]] = other_nodes,
     ) -> None:
-        self._keeping, self._make, self._spec, self._others = keeping, make, spec, others
-        self._weights: int | None = keeping.state_bytes or None
-        self._largest = 0  # bytes of a state that was written here
-        self._said: list[str] = []
-        self._without_room = False  # it was told that memory had no room
+        self._policy, self._make, self._spec, self._others = policy, make, spec, others
+        self._weights: int | None = policy.state_bytes or None
+        self._largest = 0  # bytes of the largest state written by this process
+        self._warnings: list[str] = []
+        self._memory_was_full = False  # and a warning says so
         self._shared = None
-        if keeping.study is not None:
+        if policy.study is not None:
             try:
-                self._shared = SharedMemory(keeping.study)
+                self._shared = SharedMemory(policy.study)
             except OSError as error:
                 logger.warning("no shared memory on this node (%s): states go straight to the storage path", error)
 
@@ -83,207 +87,245 @@ class CheckpointManager:
         result: Mapping[str, Any] | None,
         trained: float = 0.0,
     ) -> CheckpointManifest:
-        """Write the recipe into `folder`, and the state into shared memory if there is room, else beside the recipe.
+        """Writes a manifest into `folder`, and the state into shared memory, or beside it if memory has no room.
 
         Args:
-            result: what Tune was told of it; None: nothing.
-            trained: seconds since the last state with moments; infinity: the trial has ended.
+            folder: the checkpoint's existing, empty folder.
+            training: the live trial.
+            past: the manifest of the checkpoint that the trial continued from; None: it began from scratch.
+            params: the trial's complete values since then.
+            epoch: where the trial stands.
+            result: the Tune result reported with this checkpoint; None: it was not reported.
+            trained: seconds since the last state with optimizer state; infinity: the trial has ended.
+
+        Raises:
+            OSError: the disk is full, or cannot be written.
         """
-        moments = self._keeping.moments_due(past.bases[-1].epoch if past and past.bases else 0.0, epoch, trained)
+        last = past.restore_points[-1].epoch if past and past.restore_points else 0.0
+        moments = self._policy.moments_due(last, epoch, trained)
         plain = replace(CheckpointManifest.after(past, params, epoch, moments=moments, node=None), result=result)
-        recipe = self._save_in_memory(plain, training)
-        if recipe is None:
-            recipe = plain
-            (folder / recipe.state).mkdir()
-            self._write(folder / recipe.state, training, moments)
-        recipe.write(folder)
-        return recipe
+        manifest = self._save_in_memory(plain, training)
+        if manifest is None:
+            manifest = plain
+            (folder / manifest.state).mkdir()
+            self._write(folder / manifest.state, training, weights_only=not moments)
+        manifest.write(folder)
+        return manifest
 
-    def _save_in_memory(self, recipe: CheckpointManifest, training: Training) -> CheckpointManifest | None:
-        """The recipe of the state in this node's shared memory; None if there is no room: then nothing is left there.
+    def _save_in_memory(self, manifest: CheckpointManifest, training: Training) -> CheckpointManifest | None:
+        """Puts the state into this node's shared memory; returns its manifest, or None if there is no room.
 
-        Whether there is room is asked before, and may turn out otherwise: of other trials that write at the same time,
-        and of other programs, nothing is known.
+        Free memory is checked first, but other trials and programs may take it meanwhile. Then nothing is left behind.
         """
         if self._shared is None:
             return None
-        if free_memory() <= self._needed(recipe.moments):
-            self._tell_no_room(self._shared)
+        if free_memory() <= self._needed(manifest.moments):
+            self._warn_no_room(self._shared)
             return None
         try:
-            self._shared.put(recipe.state, lambda place: self._write(place, training, recipe.moments))
+            self._shared.put(
+                manifest.state, lambda place: self._write(place, training, weights_only=not manifest.moments)
+            )
         except OSError as error:
             if not is_full_disk(error):
                 raise
-            self._tell_no_room(self._shared)
+            self._warn_no_room(self._shared)
             return None
-        return replace(recipe, node=_node())
+        return replace(manifest, node=_node())
 
-    def _write(self, place: Path, training: Training, moments: bool) -> None:
+    def _write(self, place: Path, training: Training, *, weights_only: bool) -> None:
         with naming_the_disk(place):
-            training.save(place, moments=moments)
+            training.save(place, weights_only=weights_only)
             write_checksums(place)
         self._largest = max(self._largest, sum(file.stat().st_size for file in place.iterdir()))
 
     def _needed(self, moments: bool) -> int:
-        """The bytes of the next state at most, as far as known; of a model from the Hub they are, once it is loaded."""
+        """An upper bound of the next state's bytes; 0 until a Hub model's files are in the local cache."""
         if self._weights is None:
             self._weights = (
                 (weight_bytes(self._spec.model, self._spec.revision) or 0) if self._spec.trainable == "finetune" else 0
             )
-        return max(self._largest, self._weights * (WITH_MOMENTS if moments else 1))
+        return max(self._largest, self._weights * (FULL_STATE_FACTOR if moments else 1))
 
-    def _tell_no_room(self, shared: SharedMemory) -> None:
-        """Say once that memory has no room; the next states may find some again, and each looks for itself."""
-        if not self._without_room:
-            self._without_room = True
+    def _warn_no_room(self, shared: SharedMemory) -> None:
+        """Warns once that shared memory is full. Later states still try it: there may be room again."""
+        if not self._memory_was_full:
+            self._memory_was_full = True
             place = f"{shared.folder.parent} on {socket.gethostname()}"
-            told = f"{place} has no room for a state: states go straight to the storage; a larger /dev/shm is faster"
-            logger.warning(told)
-            self._said.append(told)
+            warning = f"{place} has no room for a state: states go straight to the storage; a larger /dev/shm is faster"
+            logger.warning(warning)
+            self._warnings.append(warning)
 
     @property
-    def looks(self) -> bool:
-        """Whether an earlier driver may have left checkpoints that Tune does not know."""
-        return self._keeping.left_in is not None
+    def may_find_untracked(self) -> bool:
+        """True if an earlier driver may have left checkpoints that Tune's snapshot does not contain."""
+        return self._policy.resumed_from is not None
 
-    def left(
+    def find_untracked(
         self, trial: str, past: CheckpointManifest | None, params: Params, epoch: float
     ) -> tuple[CheckpointManifest, Path] | None:
-        """The checkpoint of `trial` at `epoch`, its next report, with its folder: there if a driver was killed before
-        Tune had saved that it exists. One that is damaged is none; its state may be gone: it is not needed to tell what
-        it scored, nor where the trial ends with it.
+        """Finds the checkpoint of a report that was made before the driver was killed, but is not in Tune's snapshot.
+
+        A damaged one is skipped. Its state may be gone: re-reporting the result does not need it.
 
         Args:
-            trial: its id, which its folder is called by.
-            past: of the checkpoint that it goes on from.
+            trial: Tune's trial id, which is the name of its folder.
+            past: the manifest of the checkpoint that the trial continues from; None: from scratch.
+            params: the trial's complete values.
+            epoch: of the trial's next report.
+
+        Returns:
+            Its manifest and its folder; None if there is none.
         """
-        storage, study = self._keeping.storage, self._keeping.left_in
+        storage, study = self._policy.storage, self._policy.resumed_from
         for path in storage.checkpoints_of(f"{study}/{trial}"):
             try:
-                recipe = storage.recipe(path)
+                manifest = storage.manifest(path)
             except DamagedCheckpoint as error:
-                self._said.append(f"{error}: not used")
+                self._warnings.append(f"{error}: not used")
                 continue
-            if recipe is not None and recipe.result is not None and recipe.follows(past, params, epoch):
-                return recipe, Path(path)
+            if manifest is not None and manifest.result is not None and manifest.follows(past, params, epoch):
+                return manifest, Path(path)
         return None
 
-    def load(self, recipe: CheckpointManifest, folder: Path, training: Training) -> None:
-        """Let `training` go on from the checkpoint of `recipe` in `folder`, its own or a donor's."""
+    def load(self, manifest: CheckpointManifest, folder: Path, training: Training) -> None:
+        """Restores `training` from the checkpoint in `folder`; recomputes the state if it is lost.
+
+        Args:
+            manifest: of that checkpoint, the trial's own or a donor's.
+            folder: the checkpoint as Tune hands it to the slot: downloaded, if the storage is a bucket.
+            training: built with the trial's own params.
+        """
         with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-            place = self._find(recipe, folder, Path(scratch)) if recipe.moments else None
+            place = self._find(manifest, folder, Path(scratch)) if manifest.moments else None
             if place is None:
                 apart = Path(scratch, "again")  # a damaged copy may have been downloaded beside it
                 apart.mkdir()
-                storage = self._keeping.storage
-                place = make_again(recipe, folder, self._make, self._spec, apart, storage, self._shared, self._said)
+                storage = self._policy.storage
+                place = recompute(
+                    manifest, folder, self._make, self._spec, apart, storage, self._shared, self._warnings
+                )
             training.restore(place)
 
-    def take_said(self) -> list[str]:
-        """What users have to know of the states that were loaded since this was asked last, each once."""
-        said, self._said = self._said, []
-        return list(dict.fromkeys(said))
+    def pop_warnings(self) -> list[str]:
+        """Returns the distinct warnings since the last call, for the user, about states that were saved or loaded."""
+        warnings, self._warnings = self._warnings, []
+        return list(dict.fromkeys(warnings))
 
-    def _find(self, recipe: CheckpointManifest, folder: Path, scratch: Path) -> Path | None:
-        """The state, here or on the storage path; one on another node is waited for: the driver copies it. None also if
-        it is damaged."""
-        until = time.monotonic() + WAIT
+    def _find(self, manifest: CheckpointManifest, folder: Path, scratch: Path) -> Path | None:
+        """Finds an intact copy of the state in this node's memory or on the storage; None if there is none.
+
+        A state in another node's memory is waited for: the driver copies it to the storage.
+        """
+        until = time.monotonic() + COPY_TIMEOUT
         while True:
-            elsewhere = recipe.node in self._others()  # asked anew: that node may be lost meanwhile
-            there = False
-            for place in copies(recipe.token, folder, scratch, self._keeping.storage, self._shared):
-                there = True
+            elsewhere = manifest.node in self._others()  # queried anew: that node may be lost meanwhile
+            exists = False
+            for place in find_copies(manifest.token, folder, scratch, self._policy.storage, self._shared):
+                exists = True
                 if (why := damage(place)) is None:
                     return place
-                self._said.append(f"{why}: not used")
-            if there or not elsewhere or time.monotonic() >= until:
+                self._warnings.append(f"{why}: not used")
+            if exists or not elsewhere or time.monotonic() >= until:
                 return None
             time.sleep(POLL)
 
 
-def in_memory(token: str, shared: SharedMemory | None) -> Path | None:
-    """A state with moments in this node's memory."""
-    return None if shared is None else shared.find(full(token))
+def find_in_memory(token: str, shared: SharedMemory | None) -> Path | None:
+    """The folder of a full state in this node's shared memory; None if it is not there."""
+    return None if shared is None else shared.find(full_name(token))
 
 
-def copies(
+def find_copies(
     token: str, folder: Path, scratch: Path, storage: Storage, shared: SharedMemory | None, *, anywhere: bool = False
 ) -> Iterator[Path]:
-    """The state in this node's memory, then on the storage; as `Storage.find`."""
-    if (place := in_memory(token, shared)) is not None:
+    """Yields the copies of a full state: in this node's memory, then on the storage (see `Storage.find`)."""
+    if (place := find_in_memory(token, shared)) is not None:
         yield place
     if (place := storage.find(token, folder, scratch, anywhere=anywhere)) is not None:
         yield place
 
 
-def make_again(
-    recipe: CheckpointManifest,
+def recompute(
+    manifest: CheckpointManifest,
     folder: Path,
     make: Callable[[Params, FineTuneSpec], Training],
     spec: FineTuneSpec,
     scratch: Path,
     storage: Storage = FOLDERS,
     shared: SharedMemory | None = None,
-    said: list[str] | None = None,
+    warnings: list[str] | None = None,
 ) -> Path:
-    """The state of `recipe`, trained once more, in a folder below `scratch` (or where a state of that epoch was found).
+    """Trains the lost state of `manifest` again, from the newest intact restore point, or from scratch.
 
     Args:
-        recipe: its segments are trained from the newest base that still exists and is whole.
-        folder: of the checkpoint, below its trial's folder, below its study's.
-        said: which states were found damaged; those found here are added, and from where the state is made again. That
-            is only logged where none is.
+        manifest: of the checkpoint whose state is lost.
+        folder: the checkpoint's folder, in its trial's folder, in its study's.
+        make: builds a Training from params and spec.
+        spec: what all trials of the study share.
+        scratch: an existing, empty folder.
+        storage: where copies of restore points are.
+        shared: this node's memory of the study; None: it is not looked into.
+        warnings: damaged states are added to it; if there are any, also that the state was recomputed. That is always
+            logged.
+
+    Returns:
+        A folder below `scratch`, or the restore point itself if it is of the wanted epoch.
     """
-    begun, place, said = 0.0, None, [] if said is None else said
-    for base in reversed(recipe.bases):
-        for found in copies(base.token, folder, scratch, storage, shared, anywhere=True):
+    begun, place, warnings = 0.0, None, [] if warnings is None else warnings
+    for point in reversed(manifest.restore_points):
+        for found in find_copies(point.token, folder, scratch, storage, shared, anywhere=True):
             if (why := damage(found)) is None:
-                begun, place = base.epoch, found
+                begun, place = point.epoch, found
                 break
-            said.append(f"{why}: not used")
+            warnings.append(f"{why}: not used")
         if place is not None:
             break
-    again = f"the state of {folder} is made again from epoch {begun:g} to {recipe.epoch:g}"
-    logger.warning(again)
-    if said:
-        said.append(again)
-    if place is not None and begun > recipe.epoch - ROUNDING:
+    notice = f"the state of {folder} is recomputed from epoch {begun:g} to {manifest.epoch:g}"
+    logger.warning(notice)
+    if warnings:
+        warnings.append(notice)
+    if place is not None and begun > manifest.epoch - ROUNDING:
         return place
-    training, _ = replay(recipe.segments, make, spec, scratch, begun=begun, place=place)
-    made = scratch / "made-again"
+    training, _ = replay(manifest.segments, make, spec, scratch, begun=begun, place=place)
+    made = scratch / "recomputed"
     made.mkdir()
-    training.save(made, moments=True)
+    training.save(made)
     return made
 
 
-def scorable(
+def weights_folder(
     path: str,
     storage: Storage,
     make: Callable[[Params, FineTuneSpec], Training],
     spec: FineTuneSpec,
     scratch: Path,
-    said: list[str] | None = None,
+    warnings: list[str] | None = None,
 ) -> Path:
-    """A folder with the weights of the checkpoint `path`: of a copy, else made again below `scratch`.
+    """Returns a local folder with the weights of a checkpoint; if they are lost or damaged, they are recomputed.
 
     Args:
-        said: as `make_again`.
+        path: the checkpoint's path on `storage`.
+        storage: where the checkpoint is.
+        make: builds a Training from params and spec.
+        spec: what all trials of the study share.
+        scratch: an existing, empty folder for what is downloaded or recomputed.
+        warnings: as for `recompute`.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
     """
-    recipe = storage.recipe(path)
-    if recipe is None:
+    manifest = storage.manifest(path)
+    if manifest is None:
         raise FileNotFoundError(f"{path} holds no checkpoint")
-    said = [] if said is None else said
-    if (place := storage.scorable(path, recipe, scratch)) is not None:
+    warnings = [] if warnings is None else warnings
+    if (place := storage.scorable(path, manifest, scratch)) is not None:
         if (why := damage(place, optional=[MOMENTS])) is None:
             return place
-        said.append(f"{why}: not used")
+        warnings.append(f"{why}: not used")
     apart = scratch / "again"
     apart.mkdir()
-    return make_again(recipe, Path(path), make, spec, apart, storage, said=said)
+    return recompute(manifest, Path(path), make, spec, apart, storage, warnings=warnings)
 
 
 def _node() -> str:

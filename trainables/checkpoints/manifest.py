@@ -1,14 +1,15 @@
-"""A checkpoint is a recipe: where the state of a trial lies, and what led to it, so that a lost one can be made again.
+"""The manifest of a checkpoint: where the trial's state is, and the training that led to it.
 
-A checkpoint folder on the storage path holds
+A checkpoint is its manifest. The state itself (weights, optimizer state) may be elsewhere, or lost: then it is
+recomputed from what the manifest records. A checkpoint folder on the storage path holds
 
-    recipe.json        the values in force and until which epoch, since the beginning of the lineage; small
-    recipe.spare.json  the same: hours of training hang on it
-    state-<token>/     what `Training.save` wrote with moments: a trial can go on from it (in a bucket: elsewhere)
-    weights-<token>/   the same without moments: it can be scored, not continued
+    recipe.json        the manifest: values in force and epochs, since the beginning of the lineage; small
+    recipe.spare.json  a second copy of it, in case the first is damaged
+    state-<token>/     what `Training.save` wrote: a trial can continue from it (in a bucket it is kept elsewhere)
+    weights-<token>/   what `Training.save(weights_only=True)` wrote: it can be scored, not continued
 
-The recipe is there from the report on. The state is in the shared memory of a node until it is copied here, if ever.
-Tokens are drawn for each state anew: a folder that a resumed trial overwrites never mixes two of them.
+The manifest is written with each report. The state is in the shared memory of a node until it is copied here, if ever.
+Each state gets a new random token, so a folder that a resumed trial overwrites never mixes two states.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from trainables.spec import Params
 
 logger = logging.getLogger(__name__)
 
-RECIPE, SPARE = "recipe.json", "recipe.spare.json"
-MOMENTS = "moments.pt"  # the file of a state that only going on needs
-BASES = 16  # earlier states that a recipe names at most
+MANIFEST, SPARE_MANIFEST = "recipe.json", "recipe.spare.json"
+MOMENTS = "moments.pt"  # the file of a state that scoring does not need: optimizer state and random states
+MAX_RESTORE_POINTS = 16  # earlier states that a manifest names at most
 
 
 class Segment(NamedTuple):
-    """A stretch of training with the same values."""
+    """A stretch of training with constant values."""
 
     params: Params  # complete: the fixed ones included
-    until: float  # epoch; grows along the lineage
+    until: float  # the epoch at its end; grows along the lineage
 
 
 class RestorePoint(NamedTuple):
-    """A state with moments on the way."""
+    """A state of the lineage, with optimizer state, from which a lost later state can be recomputed."""
 
     token: str
     epoch: float
@@ -48,68 +49,70 @@ class RestorePoint(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckpointManifest:
-    """What one checkpoint is. An exploit's clone carries the donor's past in front of its own."""
+    """Describes one checkpoint. After an exploit the donor's segments precede the trial's own."""
 
     token: str
-    moments: bool  # the state was written with moments
-    node: str | None  # Ray's id of the node in whose shared memory the state was put; None: it was written here
+    moments: bool  # the state holds optimizer state and random states
+    node: str | None  # Ray's id of the node in whose shared memory the state was put; None: it is beside the manifest
     segments: tuple[Segment, ...]
-    bases: tuple[RestorePoint, ...]  # oldest first; the last is this state itself if it has moments
-    result: Mapping[str, Any] | None = None  # what the slot told Tune of it; None: nothing
+    restore_points: tuple[RestorePoint, ...]  # oldest first; the last is this state itself if it has moments
+    result: Mapping[str, Any] | None = None  # the Tune result reported with it; None: it was not reported
 
     @property
     def epoch(self) -> float:
-        """Where the trial stood."""
+        """The epoch at which the state was saved."""
         return self.segments[-1].until
 
     def follows(self, past: CheckpointManifest | None, params: Params, epoch: float) -> bool:
-        """Whether it is what training with `params` up to `epoch` leads to from `past` (None: from the beginning)."""
+        """True if training from `past` (None: from scratch) with `params` up to `epoch` leads to this checkpoint."""
         return self.segments == CheckpointManifest.after(past, params, epoch, moments=False, node=None).segments
 
     @property
     def state(self) -> str:
-        """The name of the state's folder, wherever it lies."""
-        return full(self.token) if self.moments else weights(self.token)
+        """The name of the state's folder, wherever it is."""
+        return full_name(self.token) if self.moments else weights_name(self.token)
 
     @classmethod
     def after(
         cls, past: CheckpointManifest | None, params: Params, epoch: float, *, moments: bool, node: str | None
     ) -> CheckpointManifest:
-        """The recipe of a state at `epoch`, reached with `params` from `past` (None: from the beginning)."""
-        segments, bases = (past.segments, past.bases) if past else ((), ())
+        """Creates the manifest of a new state at `epoch`, reached with `params` from `past` (None: from scratch)."""
+        segments, points = (past.segments, past.restore_points) if past else ((), ())
         if segments and dict(segments[-1].params) == dict(params):
             segments = segments[:-1]
         token = uuid.uuid4().hex[:12]
         own = (RestorePoint(token, epoch),) if moments else ()
-        return cls(token, moments, node, (*segments, Segment(dict(params), epoch)), (*bases, *own)[-BASES:])
+        return cls(
+            token, moments, node, (*segments, Segment(dict(params), epoch)), (*points, *own)[-MAX_RESTORE_POINTS:]
+        )
 
     @classmethod
     def read(cls, folder: Path) -> CheckpointManifest:
-        """The recipe of the checkpoint in `folder`.
+        """Reads the manifest of the checkpoint in `folder`.
 
         Raises:
-            FileNotFoundError: it is no checkpoint of a slot.
-            DamagedCheckpoint: neither copy is what was written.
+            FileNotFoundError: the folder is no checkpoint of a slot.
+            DamagedCheckpoint: both copies are damaged.
         """
         if (found := cls.found(str(folder), lambda name: (folder / name).read_bytes())) is None:
-            raise FileNotFoundError(f"{folder} holds no {RECIPE}")
+            raise FileNotFoundError(f"{folder} holds no {MANIFEST}")
         return found
 
     @classmethod
     def found(cls, place: str, read: Callable[[str], bytes]) -> CheckpointManifest | None:
-        """The first whole one of the two copies; None if there is neither.
+        """Returns the first of the two copies that is intact; None if neither file exists.
 
         Args:
-            place: of the checkpoint, for messages.
-            read: gives a file of it, or raises FileNotFoundError.
+            place: the checkpoint's path, for messages.
+            read: returns the content of a file of the checkpoint by its name, or raises FileNotFoundError.
 
         Raises:
-            DamagedCheckpoint: neither copy is what was written.
+            DamagedCheckpoint: a copy exists, and none is intact.
         """
         damaged = []
-        for name in (RECIPE, SPARE):
+        for name in (MANIFEST, SPARE_MANIFEST):
             try:
-                recipe = cls.parse(read(name))
+                manifest = cls.parse(read(name))
             except FileNotFoundError:
                 continue
             except (ValueError, KeyError, TypeError):
@@ -117,29 +120,31 @@ class CheckpointManifest:
                 continue
             if damaged:
                 logger.warning("%s is damaged: its copy %s is used", damaged[0], name)
-            return recipe
+            return manifest
         if damaged:
             raise DamagedCheckpoint(f"{' and '.join(damaged)}: damaged")
         return None
 
     @classmethod
     def parse(cls, text: bytes) -> CheckpointManifest:
-        """The recipe that `write` has written as `text`.
+        """Parses and verifies what `write` wrote.
 
         Raises:
-            ValueError, KeyError, TypeError: it is something else.
+            ValueError, KeyError, TypeError: the text is something else, or its checksum differs.
         """
         raw = json.loads(text)
         if raw.pop("crc32") != _crc(raw):
             raise ValueError("checksum differs")
         segments = tuple(Segment(params, until) for params, until in raw.pop("segments"))
-        return cls(segments=segments, bases=tuple(RestorePoint(*base) for base in raw.pop("bases")), **raw)
+        points = tuple(RestorePoint(*point) for point in raw.pop("bases"))
+        return cls(segments=segments, restore_points=points, **raw)
 
     def write(self, folder: Path) -> None:
-        """Into the existing `folder`."""
+        """Writes both copies into the existing `folder`."""
         raw = json.loads(json.dumps(asdict(self)))
+        raw = {"bases" if name == "restore_points" else name: value for name, value in raw.items()}
         text = json.dumps({**raw, "crc32": _crc(raw)})
-        for name in (RECIPE, SPARE):
+        for name in (MANIFEST, SPARE_MANIFEST):
             (folder / name).write_text(text)
 
 
@@ -147,13 +152,13 @@ def _crc(raw: Any) -> int:
     return zlib.crc32(json.dumps(raw).encode())
 
 
-def full(token: str) -> str:
-    """The folder of a state with moments."""
+def full_name(token: str) -> str:
+    """The folder name of a state with optimizer state."""
     return f"state-{token}"
 
 
-def weights(token: str) -> str:
-    """The folder of a state without."""
+def weights_name(token: str) -> str:
+    """The folder name of a state with weights only."""
     return f"weights-{token}"
 
 

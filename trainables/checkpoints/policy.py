@@ -1,4 +1,4 @@
-"""How a study's states are kept: where, and which of them hold what an optimizer goes on from."""
+"""What a study's checkpoints hold and where they are written: one policy per study, sent by the driver to its slots."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from trainables.epochs import ROUNDING
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """How the slots of a study keep states, as the driver tells them.
+    """Where a slot writes the states of its trials, and which of them it writes with optimizer state.
 
-    Without a study folder each state is written beside its recipe, in the folder that Tune takes.
+    Without `study` each state is written beside its manifest, in the folder that Tune moves to the storage path.
     """
 
-    study: Path | None = None  # names the study in the nodes' shared memory, where its states go first
-    weights_only: bool = False  # no trial goes on from a state: it needs no moments
-    every_epochs: float | None = None  # and yet moments, once in so many epochs
-    every_seconds: float | None = None  # or when a trial that is to go on has trained so long since it had them last
-    state_bytes: int = 0  # of the model's weights in float32; 0: not known before the model is loaded
-    storage: Storage = FOLDERS  # where copies of states are found
-    left_in: str | None = None  # Tune's folder of a study that is resumed
+    study: Path | None = None  # the study's folder; names its place in the nodes' shared memory, where states go first
+    weights_only: bool = False  # no trial continues from a state, so states need no optimizer state
+    every_epochs: float | None = None  # with `weights_only`: a full state whenever a multiple of this is passed
+    every_seconds: float | None = None  # with `weights_only`: a full state after this much training without one
+    state_bytes: int = 0  # the model's weights in float32; 0: unknown until the model is loaded
+    storage: Storage = FOLDERS  # where durable copies of states are
+    resumed_from: str | None = None  # Tune's folder of the study, if this run resumes it
 
     def moments_due(self, before: float, now: float, trained: float) -> bool:
-        """True if the state at epoch `now` has moments, where the last one that has is of epoch `before`.
+        """True if the state at epoch `now` must hold the optimizer state.
 
         Args:
-            trained: seconds since then; infinity where nothing follows.
+            before: epoch of the last state that holds it; 0 if none does.
+            now: epoch of the state to be written.
+            trained: seconds of training since `before`; infinity if the trial ends here.
         """
         if not self.weights_only:
             return True
@@ -39,4 +41,4 @@ class CheckpointPolicy:
         return every is not None and int(now / every + ROUNDING) > int(before / every + ROUNDING)
 
 
-BESIDE_THE_RECIPE = CheckpointPolicy()
+BESIDE_THE_MANIFEST = CheckpointPolicy()

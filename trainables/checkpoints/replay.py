@@ -1,7 +1,7 @@
-"""Training along a schedule once more, from the start or from a state on the way: each stretch with its own values.
+"""Repeats a recorded training from scratch, or from a saved state of it: each segment with its own values.
 
-Between two stretches the state goes through files, as it does in an exploit: a trial's values are read where it is
-built, and its optimizer gets them again where it is restored. So a replay takes the way that a PBT member took.
+Between two segments the state is saved and restored through files, as in an exploit. So a replay runs the same code as
+the PBT member that it repeats, and on a CPU gives the same bits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trainables.checkpoints.manifest import Segment
 from trainables.epochs import ROUNDING
-from trainables.progress import pulse
+from trainables.progress import tracker
 from trainables.spec import FineTuneSpec, Params
 
 if TYPE_CHECKING:
@@ -28,15 +28,16 @@ def replay(
     begun: float = 0.0,
     place: Path | None = None,
 ) -> tuple[Training, Evaluation]:
-    """Train through `segments`, reporting as a trial does.
+    """Trains through `segments` and evaluates as often as a trial reports.
 
     Args:
-        segments: in order, each to a position where a trial reports; those that end at `begun` or before are passed
-            over, and one at least must be left.
+        segments: in order; each ends where a trial reports. Those that end at `begun` or before are skipped, and at
+            least one must remain.
         make: builds a Training from params and spec.
+        spec: its `report_every_epochs`, and what `make` needs.
         scratch: an existing folder for the states between segments.
-        begun: the epoch of the state to go on from.
-        place: the folder of that state, with moments; None: from the start.
+        begun: the epoch of the state in `place`.
+        place: the folder of a state with optimizer state, to continue from; None: from scratch.
 
     Returns:
         The training at the end of the last segment, and its last evaluation.
@@ -47,15 +48,15 @@ def replay(
         if training is not None:
             place = scratch / str(number)
             place.mkdir()
-            training.save(place, moments=True)
-            training = None  # before the next is built: a device may hold one model only
+            training.save(place)
+            training = None  # before the next is built: a device may have room for one model only
         training = make(segment.params, spec)
         if place is not None:
             training.restore(place)
-        # A Trainer of the user's own may end by itself, and with another seed earlier than the trial of the search did.
+        # A user's Trainer may stop early, and with another seed earlier than the trial of the search did.
         while epoch < min(segment.until, training.horizon) - ROUNDING:
             evaluation = training.advance(spec.report_every_epochs)
             epoch = evaluation.epoch
-            pulse.report(epoch)
+            tracker.report(epoch)
     assert training is not None
     return training, evaluation

@@ -1,7 +1,10 @@
-"""Where the checkpoints of a study lie, and the durable copies of their states: a folder, or one in a bucket.
+"""Storage of a study's checkpoints and of durable copies of their states: a folder, or a folder in a bucket.
 
-A path is Tune's own name of a checkpoint's folder: absolute where it is a folder, BUCKET/FOLDER/... in a bucket. A copy
-is complete or absent, in either.
+Paths are Tune's: absolute for a folder, BUCKET/FOLDER/... for a bucket. A copy is complete or absent on both.
+
+`FolderStorage` is here; `trainables.checkpoints.bucket` has `BucketStorage`. The two share no code because they rely on
+different guarantees. A file system renames atomically, syncs to disk, and its files are used in place. A bucket does
+none of that: objects are complete when their upload ends, and are downloaded to be read.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full, token_of, weights
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full_name, token_of, weights_name
 from trainables.machine.disk import sync, write_whole
 
 if TYPE_CHECKING:
@@ -19,85 +22,97 @@ if TYPE_CHECKING:
 
 
 class Storage(Protocol):
-    """Of one study. Pickles: the driver, the slots and tasks on other nodes have one each.
+    """The storage of one study's checkpoints. Picklable: driver, slots and tasks on other nodes each hold a copy.
 
-    Everything raises OSError where the storage cannot be read or written.
+    Every method raises OSError if the storage cannot be read or written. `tuning.testing.storage_contract` holds the
+    tests that an implementation must pass.
     """
 
     @property
     def filesystem(self) -> FileSystem | None:
-        """For Tune; None: this machine's."""
+        """The file system that Tune gets; None: this machine's."""
 
     @property
     def scheme(self) -> str:
-        """In front of a path where users see it."""
+        """What precedes a path in messages, such as `s3://`; empty for a folder."""
 
-    def recipe(self, path: str) -> CheckpointManifest | None:
-        """Of the checkpoint; None if it is not there, or a custom function's own."""
+    def manifest(self, path: str) -> CheckpointManifest | None:
+        """Reads the checkpoint's manifest; None if there is none: no checkpoint, or one of a function trainable.
 
-    def exists(self, path: str) -> bool:
-        """Whether the checkpoint is there."""
-
-    def checkpoints(self, study: str) -> list[str]:
-        """The paths of all checkpoints below Tune's folder of the study."""
-
-    def checkpoints_of(self, trial: str) -> list[str]:
-        """The paths of all checkpoints in Tune's folder of a trial, in order; that may not be there."""
-
-    def files(self, folder: str, pattern: str) -> list[str]:
-        """The paths of the files in a folder that match, by name; none if there is no such folder."""
-
-    def read(self, path: str) -> bytes:
-        """A file, all of it."""
-
-    def write(self, path: str, data: bytes) -> None:
-        """A file, all or nothing: when it returns it outlives a crash. Its folder is made."""
-
-    def remove(self, path: str) -> None:
-        """A file; it may be gone already."""
-
-    def delete(self, path: str, recipe: CheckpointManifest | None) -> None:
-        """The checkpoint with the copies of its states. It may be gone already."""
-
-    def delete_other_states(self, path: str, recipe: CheckpointManifest) -> None:
-        """What an earlier checkpoint has left in the same folder."""
-
-    def holds(self, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> bool:
-        """Whether a copy of its state is there, or of a fuller one."""
-
-    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
-        """Copy the state in the local folder `source`; when it returns, all of it is there."""
-
-    def strip(self, path: str, recipe: CheckpointManifest) -> None:
-        """Leave of the copies what scoring needs, beside the recipe."""
-
-    def strip_early(self, path: str, recipe: CheckpointManifest) -> bool:
-        """The same while the study runs, where that is cheap; whether it was done."""
-
-    def finish(self) -> None:
-        """The study has ended: of the states only what is beside a recipe stays."""
-
-    def find(self, token: str, folder: Path, scratch: Path, *, anywhere: bool = False) -> Path | None:
-        """The state with moments, as a local folder.
-
-        Args:
-            folder: of the checkpoint, as Tune gives it to a slot: downloaded, where it lies in a bucket.
-            scratch: to download the state into.
-            anywhere: it may be another checkpoint's of the study.
+        Raises:
+            DamagedCheckpoint: both copies of the manifest are damaged.
         """
 
-    def scorable(self, path: str, recipe: CheckpointManifest | None, scratch: Path) -> Path | None:
-        """The weights of the checkpoint, as a local folder. Without a recipe, all of a custom function's own files."""
+    def exists(self, path: str) -> bool:
+        """True if the checkpoint's folder exists."""
+
+    def checkpoints(self, study: str) -> list[str]:
+        """Lists the paths of all checkpoints in Tune's folder of the study."""
+
+    def checkpoints_of(self, trial: str) -> list[str]:
+        """Lists the paths of all checkpoints in a trial's folder, in order; empty if there is no such folder."""
+
+    def files(self, folder: str, pattern: str) -> list[str]:
+        """Lists the paths of a folder's files whose names match the glob, sorted; empty if there is no such folder."""
+
+    def read(self, path: str) -> bytes:
+        """Reads a whole file."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a file, all or nothing, and its folder; when this returns, the file survives a crash."""
+
+    def remove(self, path: str) -> None:
+        """Removes a file, if it exists."""
+
+    def delete(self, path: str, manifest: CheckpointManifest | None) -> None:
+        """Deletes the checkpoint, if it exists, with the copies of its state."""
+
+    def delete_other_states(self, path: str, manifest: CheckpointManifest) -> None:
+        """Deletes states of other tokens in the checkpoint's folder: an earlier run left them there."""
+
+    def holds(self, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> bool:
+        """True if a complete copy of its state exists; with `weights_only` a full state counts as well."""
+
+    def put(self, source: Path, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> None:
+        """Copies the state in the local folder `source`; when this returns, the copy is complete."""
+
+    def strip(self, path: str, manifest: CheckpointManifest) -> None:
+        """Reduces the copies to one beside the manifest that holds what scoring needs."""
+
+    def strip_early(self, path: str, manifest: CheckpointManifest) -> bool:
+        """Does what `strip` does, if that is cheap while the study runs; returns True if it was done."""
+
+    def finish(self) -> None:
+        """Called when the study has ended: removes all states but those beside a manifest."""
+
+    def find(self, token: str, folder: Path, scratch: Path, *, anywhere: bool = False) -> Path | None:
+        """Returns a local folder with the full state of that token; None if there is no copy.
+
+        Args:
+            token: of the state.
+            folder: the checkpoint as Tune hands it to a slot: downloaded, if it is in a bucket.
+            scratch: an existing folder to download the state into.
+            anywhere: look into the study's other checkpoints as well.
+        """
+
+    def scorable(self, path: str, manifest: CheckpointManifest | None, scratch: Path) -> Path | None:
+        """Returns a local folder with the checkpoint's weights; None if there is no copy.
+
+        Args:
+            path: of the checkpoint.
+            manifest: None: the checkpoint is a function trainable's, and all its files are wanted.
+            scratch: an existing folder to download them into.
+        """
 
 
 @dataclass(frozen=True)
 class FolderStorage:
-    """A folder that every node reaches. A state's copy lies beside its recipe, under its own name."""
+    """Checkpoints in a folder that every node reaches. A state's copy is beside its manifest, under its own name."""
 
     filesystem = None
     scheme = ""
 
-    def recipe(self, path: str) -> CheckpointManifest | None:
+    def manifest(self, path: str) -> CheckpointManifest | None:
         """See `Storage`."""
         return CheckpointManifest.found(path, lambda name: Path(path, name).read_bytes())
 
@@ -130,25 +145,27 @@ class FolderStorage:
         """See `Storage`."""
         Path(path).unlink(missing_ok=True)
 
-    def delete(self, path: str, recipe: CheckpointManifest | None) -> None:
+    def delete(self, path: str, manifest: CheckpointManifest | None) -> None:
         """See `Storage`."""
         if Path(path).exists():
             shutil.rmtree(path)
 
-    def delete_other_states(self, path: str, recipe: CheckpointManifest) -> None:
+    def delete_other_states(self, path: str, manifest: CheckpointManifest) -> None:
         """See `Storage`."""
         for folder in Path(path).iterdir():
-            if folder.is_dir() and token_of(folder.name) != recipe.token:
+            if folder.is_dir() and token_of(folder.name) != manifest.token:
                 shutil.rmtree(folder)
 
-    def holds(self, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> bool:
+    def holds(self, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> bool:
         """See `Storage`."""
-        names = (weights(recipe.token), full(recipe.token)) if weights_only else (full(recipe.token),)
+        names = (
+            (weights_name(manifest.token), full_name(manifest.token)) if weights_only else (full_name(manifest.token),)
+        )
         return any(Path(path, name).is_dir() for name in names)
 
-    def put(self, source: Path, path: str, recipe: CheckpointManifest, *, weights_only: bool) -> None:
+    def put(self, source: Path, path: str, manifest: CheckpointManifest, *, weights_only: bool) -> None:
         """See `Storage`. Written under another name, synced, renamed."""
-        name = (weights if weights_only else full)(recipe.token)
+        name = (weights_name if weights_only else full_name)(manifest.token)
         unfinished = Path(path, f".{name}")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
@@ -159,32 +176,32 @@ class FolderStorage:
         unfinished.rename(Path(path, name))
         sync(Path(path))
 
-    def strip(self, path: str, recipe: CheckpointManifest) -> None:
+    def strip(self, path: str, manifest: CheckpointManifest) -> None:
         """See `Storage`."""
-        whole, stripped = Path(path, full(recipe.token)), Path(path, weights(recipe.token))
+        whole, stripped = Path(path, full_name(manifest.token)), Path(path, weights_name(manifest.token))
         if whole.is_dir() and not stripped.is_dir():
             whole.rename(stripped)
         elif whole.is_dir():
             shutil.rmtree(whole)
         (stripped / MOMENTS).unlink(missing_ok=True)
 
-    def strip_early(self, path: str, recipe: CheckpointManifest) -> bool:
-        """See `Storage`. A file system takes a new name at once."""
-        self.strip(path, recipe)
+    def strip_early(self, path: str, manifest: CheckpointManifest) -> bool:
+        """See `Storage`. A rename is cheap."""
+        self.strip(path, manifest)
         return True
 
     def finish(self) -> None:
-        """See `Storage`. All copies lie beside their recipes."""
+        """See `Storage`. Does nothing: all copies are beside their manifests."""
 
     def find(self, token: str, folder: Path, scratch: Path, *, anywhere: bool = False) -> Path | None:
         """See `Storage`. Used where it lies."""
-        if (own := folder / full(token)).is_dir():
+        if (own := folder / full_name(token)).is_dir():
             return own
-        return next(folder.parent.parent.glob(f"*/*/{full(token)}"), None) if anywhere else None
+        return next(folder.parent.parent.glob(f"*/*/{full_name(token)}"), None) if anywhere else None
 
-    def scorable(self, path: str, recipe: CheckpointManifest | None, scratch: Path) -> Path | None:
+    def scorable(self, path: str, manifest: CheckpointManifest | None, scratch: Path) -> Path | None:
         """See `Storage`. Used where it lies."""
-        names = ("",) if recipe is None else (weights(recipe.token), full(recipe.token))
+        names = ("",) if manifest is None else (weights_name(manifest.token), full_name(manifest.token))
         return next((place for name in names if (place := Path(path, name)).is_dir()), None)
 
 
@@ -192,5 +209,5 @@ FOLDERS = FolderStorage()
 
 
 def files_of(state: Path, *, weights_only: bool) -> list[Path]:
-    """The files of a state, or those of them that scoring needs."""
+    """The files of a state, in order; with `weights_only` those that scoring needs."""
     return [file for file in sorted(state.iterdir()) if not (weights_only and file.name == MOMENTS)]

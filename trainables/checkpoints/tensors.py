@@ -1,12 +1,12 @@
-"""The state of a fine-tuning in a folder, written and read back.
+"""Saves and restores the state of a fine-tuning in a folder.
 
     weights.safetensors   the model's weights
     position.json         epoch, examples seen, the values in force while they were trained
     moments.pt            optimizer state, and random states of each process that computes the trial; tensors and plain
-                          numbers only (`weights_only` loads it); only going on needs it
+                          numbers only (`torch.load(weights_only=True)` reads it); not needed for scoring
 
-A state can be a donor's. What it may bring is state (weights, moments, position, random state); what it may not
-bring is values: `restore` puts the optimizer's own rate, decay, betas and epsilon back after the state is loaded.
+The state may be a donor's. It brings weights, moments, position and random state, but no hyperparameters:
+`restore_optimizer` puts the optimizer's own rate, decay, betas and epsilon back after the state is loaded.
 """
 
 from __future__ import annotations
@@ -26,41 +26,41 @@ from trainables.checkpoints.manifest import MOMENTS
 WEIGHTS, POSITION = "weights.safetensors", "position.json"
 
 
-def save(folder: Path, model: PreTrainedModel, position: dict[str, Any]) -> None:
-    """Write weights and position into the existing `folder`."""
+def save_weights(folder: Path, model: PreTrainedModel, position: dict[str, Any]) -> None:
+    """Writes weights and position (JSON values) into the existing `folder`."""
     save_model(model, str(folder / WEIGHTS))
     (folder / POSITION).write_text(json.dumps(position))
 
 
-def restore(folder: Path, model: PreTrainedModel) -> dict[str, Any]:
-    """Load the weights in place.
+def restore_weights(folder: Path, model: PreTrainedModel) -> dict[str, Any]:
+    """Loads the weights into `model`.
 
     Returns:
-        The position that `save` was given.
+        The position that was passed to `save_weights`.
 
     Raises:
         FileNotFoundError: the folder holds no state.
-        RuntimeError: the weights are of another architecture.
+        RuntimeError: the weights do not fit the model's architecture.
     """
     position: dict[str, Any] = json.loads((folder / POSITION).read_text())
     load_model(model, str(folder / WEIGHTS), device=str(model.device))
     return position
 
 
-def save_moments(folder: Path, optimizer: torch.optim.Optimizer, random_states: list[dict[str, Any]]) -> None:
-    """Write the optimizer's state into the existing `folder`, and the `random_state` of each process by rank."""
+def save_optimizer(folder: Path, optimizer: torch.optim.Optimizer, random_states: list[dict[str, Any]]) -> None:
+    """Writes the optimizer's state and the `random_state` of each process, by rank, into the existing `folder`."""
     torch.save({"optimizer": optimizer.state_dict(), "random": random_states}, folder / MOMENTS)
 
 
-def restore_moments(folder: Path, optimizer: torch.optim.Optimizer, rank: int) -> None:
-    """Load moments and the random state of that rank in place; the optimizer keeps its own values.
+def restore_optimizer(folder: Path, optimizer: torch.optim.Optimizer, rank: int) -> None:
+    """Restores moments and the random state of `rank`; the optimizer keeps its own hyperparameters.
 
-    A rank that had no part in the state, as there were fewer processes, keeps the random state that it has.
+    If the state was saved by fewer processes, the ranks beyond them keep their current random state.
 
     Raises:
-        FileNotFoundError: the state was written without moments: it can be scored, not continued.
+        FileNotFoundError: the state was saved with weights only: it can be scored, not continued.
     """
-    # Mapped where the optimizer copies to a device anyway; on a CPU it would go on using the file's own pages.
+    # On a GPU the tensors are copied anyway, so mapping the file saves memory; on a CPU they would stay file pages.
     on_device = optimizer.param_groups[0]["params"][0].device.type != "cpu"
     saved = torch.load(folder / MOMENTS, map_location="cpu", weights_only=True, mmap=on_device)
     own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
@@ -72,7 +72,7 @@ def restore_moments(folder: Path, optimizer: torch.optim.Optimizer, rank: int) -
 
 
 def random_state() -> dict[str, Any]:
-    """Of this process: torch's generators, Python's and NumPy's."""
+    """Captures the random generators of this process: torch's (CPU and current GPU), Python's and NumPy's."""
     version, words, gauss = random.getstate()
     _, keys, index, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -84,7 +84,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put the generators of this process where they were when `random_state` was asked."""
+    """Sets the generators of this process to what `random_state` captured."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

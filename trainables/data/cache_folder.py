@@ -18,7 +18,7 @@ class CacheError(InputError):
     """The store cannot be used: which variable, its value, the rule, the next step."""
 
 
-def store_folder() -> Path:
+def cache_folder() -> Path:
     """Where the store is: `TUNEFLEET_CACHE`, else tunefleet in `XDG_CACHE_HOME`, else in ~/.cache. Makes nothing.
 
     Raises:
@@ -37,7 +37,7 @@ def store_folder() -> Path:
     return folder
 
 
-def own_folder(root: Path, *names: str) -> Path:
+def private_folder(root: Path, *names: str) -> Path:
     """The folder `names` below the store `root`; it and each on the way is made where it is missing, closed to others.
 
     What lies there is trusted: it is memory-mapped, trained on, and emptied.
@@ -78,7 +78,7 @@ def _refuse_others(folder: Path, *, own: set[int]) -> None:
         raise CacheError(FOLDER_VARIABLE, str(folder), rule, f"`chmod o-w {folder}`, or {step}")
 
 
-def store_limit() -> int:
+def cache_limit() -> int:
     """The bytes that the store may hold, from `TUNEFLEET_CACHE_GB`.
 
     Raises:

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from trainables.data.cache_folder import FOLDER_VARIABLE, LIMIT_VARIABLE, CacheError, own_folder
-from trainables.machine.disk import lock, measure, sync
+from trainables.data.cache_folder import FOLDER_VARIABLE, LIMIT_VARIABLE, CacheError, private_folder
+from trainables.machine.disk import lock, size_and_crc, sync
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,12 +44,12 @@ FILES: TypeAdapter[dict[str, tuple[int, int]]] = TypeAdapter(dict[str, tuple[int
 logger = logging.getLogger(__name__)
 
 
-class Damaged(Exception):
+class DamagedEntry(Exception):
     """An entry is not what its builder wrote."""
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class CacheEntry:
     """An open entry. As long as it lives, no process removes it from the disk."""
 
     splits: Mapping[str, Dataset]  # memory-mapped
@@ -57,14 +57,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Content:
+class CacheContent:
     """What an entry is to hold."""
 
     splits: Mapping[str, Dataset]
     facts: Mapping[str, Any]  # JSON
 
 
-class TokenStore:
+class DatasetCache:
     """The entries below `folder`, of which the least recently used are removed when they are more than `limit` bytes.
 
     Raises:
@@ -75,9 +75,9 @@ class TokenStore:
         self.root, self.limit = folder, limit
         self.folder = folder / "tokens"
         with self._usable():
-            own_folder(folder, self.folder.name)
+            private_folder(folder, self.folder.name)
 
-    def fetch(self, key: str, build: Callable[[], Content]) -> Entry:
+    def fetch(self, key: str, build: Callable[[], CacheContent]) -> CacheEntry:
         """The entry of that key; where there is none, or a damaged one, `build` makes its content.
 
         Of several processes that ask at once one builds. Errors of `build` pass through, and leave no entry.
@@ -89,14 +89,14 @@ class TokenStore:
         Raises:
             StoreError: the folder cannot be written, or its file system has no locks.
         """
-        with contextlib.suppress(FileNotFoundError, Damaged):
+        with contextlib.suppress(FileNotFoundError, DamagedEntry):
             return self._open(key)
         with self._locked(key):
             try:
                 return self._open(key)
             except FileNotFoundError:
                 pass
-            except Damaged as damage:
+            except DamagedEntry as damage:
                 logger.warning("%s is damaged and built again: %s", self.folder / key, damage)
             self._build(key, build)
             entry = self._open(key)
@@ -104,7 +104,7 @@ class TokenStore:
             self._evict(keep=key)
         return entry
 
-    def _open(self, key: str) -> Entry:
+    def _open(self, key: str) -> CacheEntry:
         """Raises FileNotFoundError (no such entry) or Damaged."""
         from datasets import Dataset
 
@@ -114,28 +114,28 @@ class TokenStore:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise Damaged(str(error)) from error
+            raise DamagedEntry(str(error)) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             files = FILES.validate_json((folder / MANIFEST).read_bytes())
             for name, expected in files.items():
-                if measure(folder / name) != expected:
-                    raise Damaged(f"{name} has changed")
+                if size_and_crc(folder / name) != expected:
+                    raise DamagedEntry(f"{name} has changed")
             if FACTS not in files:
-                raise Damaged(f"{MANIFEST} does not name {FACTS}")
+                raise DamagedEntry(f"{MANIFEST} does not name {FACTS}")
             facts = json.loads((folder / FACTS).read_bytes())
             names = [name.removesuffix(SPLIT) for name in files if name.endswith(SPLIT)]
-            entry = Entry({name: Dataset.from_file(str(folder / f"{name}{SPLIT}")) for name in names}, facts)
+            entry = CacheEntry({name: Dataset.from_file(str(folder / f"{name}{SPLIT}")) for name in names}, facts)
             os.utime(folder)  # eviction goes by it
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError | ValueError):  # pydantic's, json's and Arrow's are ValueErrors
-                raise Damaged(" ".join(str(error).split())) from error
+                raise DamagedEntry(" ".join(str(error).split())) from error
             raise
         weakref.finalize(entry, os.close, descriptor)
         return entry
 
-    def _build(self, key: str, build: Callable[[], Content]) -> None:
+    def _build(self, key: str, build: Callable[[], CacheContent]) -> None:
         work, final = self.folder / f"{key}.building", self.folder / key
         with self._usable():
             shutil.rmtree(work, ignore_errors=True)
@@ -222,7 +222,7 @@ class TokenStore:
             raise CacheError(FOLDER_VARIABLE, str(self.root), rule, step) from error
 
 
-def _write(folder: Path, content: Content) -> None:
+def _write(folder: Path, content: CacheContent) -> None:
     """The files of an entry, the manifest last, on the disk before this returns."""
     import pyarrow as pa
 
@@ -231,7 +231,7 @@ def _write(folder: Path, content: Content) -> None:
         with pa.OSFile(str(folder / f"{name}{SPLIT}"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
     (folder / FACTS).write_text(json.dumps(content.facts), encoding="utf-8")
-    (folder / MANIFEST).write_bytes(FILES.dump_json({path.name: measure(path) for path in folder.iterdir()}))
+    (folder / MANIFEST).write_bytes(FILES.dump_json({path.name: size_and_crc(path) for path in folder.iterdir()}))
     for path in (*folder.iterdir(), folder):
         sync(path)
 

@@ -21,14 +21,14 @@ import numpy.typing as npt
 from datasets import Dataset, concatenate_datasets
 
 from trainables import tasks
-from trainables.data.cache_folder import store_folder, store_limit
-from trainables.data.dataset_cache import Content, Entry, TokenStore
+from trainables.data.cache_folder import cache_folder, cache_limit
+from trainables.data.dataset_cache import CacheContent, CacheEntry, DatasetCache
 from trainables.data.row_hashes import KIND, RowHashes, row_hashes
-from trainables.data.summarising import token_summary, tokenised, with_tokens
+from trainables.data.summarising import token_summary, tokenize_split, with_tokens
 from trainables.models.encoders import load_tokenizer
 from trainables.spec import DataSpec, FineTuneSpec
 from trainables.tasks import Task, TaskData, TaskError, find_task
-from trainables.tasks.sources import where
+from trainables.tasks.sources import source_label
 from trainables.tasks.summary import DataSummary, TokenSummary
 
 DEFAULT_MAX_LENGTH = 128
@@ -37,7 +37,7 @@ FORMAT = 3  # raise it when what this module writes changes
 NOT_IN_KEY = {"path", "train", "validation", "test", "hub", "config", "revision", "source", "max_length"}
 
 
-class Facts(NamedTuple):
+class TaskFacts(NamedTuple):
     """What is known of a task's rows without reading them."""
 
     num_labels: int  # 1 for regression
@@ -59,10 +59,10 @@ class PreparedTask:
     task: Task
     tokenizer: Any
     max_length: int  # tokens
-    facts: Facts
-    entry: Entry  # holds the files of train and validation
+    facts: TaskFacts
+    entry: CacheEntry  # holds the files of train and validation
     lengths: tuple[int, ...]  # tokens per training row
-    source: Source
+    source: TaskSource
     tokenizer_digest: str
 
     @property
@@ -92,16 +92,16 @@ class PreparedTask:
         if test:
             tokens["test"] = TokenSummary.model_validate(self._test.facts["tokens"])
         # The entry may have been built of a copy of the rows that lies elsewhere.
-        place = where(self.task.options(self.source.data))
+        place = source_label(self.task.options(self.source.data))
         return self.facts.summary.model_copy(update={"tokens": tokens, "source": place})
 
     @cached_property
-    def _test(self) -> Entry:
-        def build() -> Content:
-            tokens = tokenised(self.task, self.source.rows.test, self.tokenizer, self.max_length)
+    def _test(self) -> CacheEntry:
+        def build() -> CacheContent:
+            tokens = tokenize_split(self.task, self.source.rows.test, self.tokenizer, self.max_length)
             order = _by_length(tokens)
             counted = token_summary(tokens, self.tokenizer, self.max_length).model_dump(mode="json")
-            return Content({"test": _stored(tokens).select(order)}, {"order": order.tolist(), "tokens": counted})
+            return CacheContent({"test": _stored(tokens).select(order)}, {"order": order.tolist(), "tokens": counted})
 
         return _store().fetch(_key("test", self.source, self.tokenizer_digest, self.max_length), build)
 
@@ -109,9 +109,9 @@ class PreparedTask:
     def row_hashes(self) -> RowHashes:
         """The hashes of all rows, by which they are known again; a row is read only if this node has not hashed it."""
 
-        def build() -> Content:
+        def build() -> CacheContent:
             found = row_hashes(self.source.rows)
-            return Content(
+            return CacheContent(
                 {}, {name: base64.b64encode(rows.tobytes()).decode() for name, rows in found._asdict().items()}
             )
 
@@ -124,11 +124,11 @@ class PreparedTask:
         return self.task.kind == "regression"
 
 
-class Joined(PreparedTask):
+class JoinedTask(PreparedTask):
     """Training and validation rows as one training split: for a model whose values are chosen already."""
 
     @classmethod
-    def of(cls, data: PreparedTask) -> Joined:
+    def of(cls, data: PreparedTask) -> JoinedTask:
         """The rows of `data`; the validation split stays beside them, and judges nothing any more."""
         given = {field.name: getattr(data, field.name) for field in fields(data)}
         return cls(**given | {"lengths": (*data.lengths, *data.validation["length"])})
@@ -139,7 +139,7 @@ class Joined(PreparedTask):
         return concatenate_datasets([self.entry.splits["train"], self.entry.splits["validation"]])
 
 
-class Source:
+class TaskSource:
     """A task's rows: what they are, known by a digest, and the rows themselves, read when a split is tokenised."""
 
     def __init__(self, task: Task, data: DataSpec) -> None:
@@ -160,7 +160,7 @@ class Source:
         return rows
 
 
-def prepare(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
+def prepare_task(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
     """The tokenised splits of `spec`; `max_length` (tokens) goes before `spec.data.max_length`.
 
     Raises:
@@ -174,8 +174,8 @@ def prepare(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
     return _prepare(spec.model_copy(update=alike).model_dump_json(), tokens)
 
 
-def forget() -> None:
-    """Let go of all that this process has kept: the next `prepare` asks the node's store, as in a new process."""
+def clear_caches() -> None:
+    """Let go of all that this process has kept: the next `prepare_task` asks the node's store, as in a new process."""
     for kept in (_prepare, _source, _tokenizer, _task_code):
         kept.cache_clear()
 
@@ -187,26 +187,28 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
     task = source.task
     tokenizer, digest = _tokenizer(spec.model, spec.revision, spec.trust_remote_code)
 
-    def build() -> Content:
+    def build() -> CacheContent:
         rows = source.rows
-        train, validation = (tokenised(task, split, tokenizer, max_length) for split in (rows.train, rows.validation))
+        train, validation = (
+            tokenize_split(task, split, tokenizer, max_length) for split in (rows.train, rows.validation)
+        )
         summary = with_tokens(rows, {"train": train, "validation": validation}, tokenizer, max_length)
-        facts = Facts(rows.num_labels, rows.label_names, rows.fingerprint, len(rows.test), summary)
+        facts = TaskFacts(rows.num_labels, rows.label_names, rows.fingerprint, len(rows.test), summary)
         plain = facts._asdict() | {"summary": summary.model_dump(mode="json")}
-        return Content(
+        return CacheContent(
             {"train": _stored(train), "validation": _stored(validation).select(_by_length(validation))}, plain
         )
 
     entry = _store().fetch(_key("search", source, digest, max_length), build)
     summary = DataSummary.model_validate(entry.facts["summary"])
-    facts = Facts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"]), "summary": summary})
+    facts = TaskFacts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"]), "summary": summary})
     lengths = tuple(entry.splits["train"]["length"])
     return PreparedTask(task, tokenizer, max_length, facts, entry, lengths, source, digest)
 
 
 @lru_cache(maxsize=1)
-def _source(task: str, data: DataSpec) -> Source:
-    return Source(find_task(task), data)
+def _source(task: str, data: DataSpec) -> TaskSource:
+    return TaskSource(find_task(task), data)
 
 
 @lru_cache(maxsize=1)
@@ -220,7 +222,7 @@ def _tokenizer(model: str, revision: str | None, trust_remote_code: bool) -> tup
     return tokenizer, _digest(str(tokenizer.model_max_length), *saved)
 
 
-def _key(part: str, source: Source, tokenizer: str, max_length: int) -> str:
+def _key(part: str, source: TaskSource, tokenizer: str, max_length: int) -> str:
     """What the content of an entry depends on, as a digest."""
     options = source.task.options(source.data).model_dump(mode="json", exclude=NOT_IN_KEY)
     kind = f"{type(source.task).__module__}.{type(source.task).__qualname__}"
@@ -249,8 +251,8 @@ def _digest(*parts: str | bytes) -> str:
     return digest.hexdigest()
 
 
-def _store() -> TokenStore:
-    return TokenStore(store_folder(), store_limit())
+def _store() -> DatasetCache:
+    return DatasetCache(cache_folder(), cache_limit())
 
 
 def _stored(tokens: Dataset) -> Dataset:

@@ -36,11 +36,11 @@ def summarise(spec: FineTuneSpec, max_length: int, *, most: int) -> DataSummary:
     rows = task.load(spec.data)
     splits = {name: getattr(rows, name) for name in ("train", "validation", "test")}
     some = {name: split.select(range(min(len(split), most))) for name, split in splits.items()}
-    tokens = {name: tokenised(task, split, tokenizer, max_length) for name, split in some.items()}
+    tokens = {name: tokenize_split(task, split, tokenizer, max_length) for name, split in some.items()}
     return with_tokens(rows, tokens, tokenizer, max_length)
 
 
-def tokenised(task: Task, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
+def tokenize_split(task: Task, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
     """The split as the model takes it.
 
     Raises:

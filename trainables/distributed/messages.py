@@ -20,7 +20,7 @@ class ForgedMessage(RuntimeError):
     """Somebody else than the trial's processes has sent it."""
 
 
-def seal(value: Any, secret: bytes, *, sender: int, number: int) -> bytes:
+def sign(value: Any, secret: bytes, *, sender: int, number: int) -> bytes:
     """`value` as bytes, after a code over it.
 
     Args:
@@ -32,8 +32,8 @@ def seal(value: Any, secret: bytes, *, sender: int, number: int) -> bytes:
     return _code(content, secret, sender, number) + content
 
 
-def unseal(message: bytes, secret: bytes, *, sender: int, number: int) -> Any:
-    """The value in a message that `seal` has made.
+def verify(message: bytes, secret: bytes, *, sender: int, number: int) -> Any:
+    """The value in a message that `sign` has made.
 
     Raises:
         ForgedMessage: with another secret, by another sender, or as another message.

@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from transformers import set_seed
 
-from trainables.distributed.messages import seal, unseal
+from trainables.distributed.messages import sign, verify
 from trainables.distributed.micro_batches import Batch
 
 T = TypeVar("T")
@@ -82,8 +82,8 @@ class Replicas(NamedTuple):
         if self.size == 1:
             return [value]
         number = next(_numbers)
-        messages = _gathered(seal(value, _secret(), sender=self.rank, number=number), self.size)
-        return [unseal(text, _secret(), sender=rank, number=number) for rank, text in enumerate(messages)]
+        messages = _gathered(sign(value, _secret(), sender=self.rank, number=number), self.size)
+        return [verify(text, _secret(), sender=rank, number=number) for rank, text in enumerate(messages)]
 
     def rows_to_score(self, rows: int) -> list[int]:
         """Indices of this process's share; with fewer rows than processes, some are scored twice."""
@@ -133,7 +133,7 @@ def _buckets(parameters: Iterable[torch.nn.Parameter]) -> Iterator[list[torch.nn
         yield bucket
 
 
-def join(rank: int, size: int, folder: Path) -> None:
+def join_process_group(rank: int, size: int, folder: Path) -> None:
     """Make this process one of `size` on this node; returns when all are there. Once per process.
 
     Nothing listens beyond this machine: they meet in a file and talk over the loopback interface, or from GPU to GPU.

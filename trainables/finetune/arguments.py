@@ -54,7 +54,7 @@ def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
         logging_strategy="no",
         logging_nan_inf_filter=False,  # it would wait for the device at every step
         disable_tqdm=True,
-        **{name: exact(name, params[name]) for name in TRAINING_ARGUMENTS},
+        **{name: as_declared(name, params[name]) for name in TRAINING_ARGUMENTS},
     )
     args._n_gpu = min(args.n_gpu, 1)  # a slot is one device; more visible ones would switch DataParallel on
     return args
@@ -81,11 +81,11 @@ def padding_multiple(spec: FineTuneSpec, max_length: int, limit: int) -> int:
     return multiple
 
 
-def exact(name: str, value: Value) -> Value:
+def as_declared(name: str, value: Value) -> Value:
     """Whole numbers as int: a searcher may have handed over 16.0."""
-    return whole(value) if TUNABLES[name].kind == "int" else value
+    return as_int(value) if TUNABLES[name].kind == "int" else value
 
 
-def whole(value: Value) -> int | None:
+def as_int(value: Value) -> int | None:
     """`value` as an int; None stays None."""
     return None if value is None else int(value)

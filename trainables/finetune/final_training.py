@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trainables.data.encoding import Joined
+from trainables.data.encoding import JoinedTask
 from trainables.finetune.finetune import FineTuning
 from trainables.training import Evaluation, Scores
 
@@ -15,9 +15,9 @@ from trainables.training import Evaluation, Scores
 class FinalTraining(FineTuning):
     """See `finetune.FineTuning`. An epoch is a pass over both splits."""
 
-    def prepared(self) -> Joined:
+    def prepared(self) -> JoinedTask:
         """Both splits to train on."""
-        return Joined.of(super().prepared())
+        return JoinedTask.of(super().prepared())
 
     def advance(self, epochs: float) -> Evaluation:
         """Train on by `epochs`, at most to the horizon; no metrics."""

@@ -19,18 +19,18 @@ from transformers import DataCollatorWithPadding, set_seed
 from transformers.utils import logging as transformers_logging
 
 from trainables.checkpoints import tensors
-from trainables.data.encoding import PreparedTask, prepare
+from trainables.data.encoding import PreparedTask, prepare_task
 from trainables.distributed.replicas import Replicas
 from trainables.epochs import horizon_of, next_position
-from trainables.finetune.arguments import padding_multiple, training_arguments, whole
+from trainables.finetune.arguments import as_int, padding_multiple, training_arguments
 from trainables.finetune.compilation import compile_encoder
 from trainables.finetune.garbage import freeze_what_is_imported
 from trainables.finetune.schedule import ProgressSchedule, Schedule, epoch_order
 from trainables.finetune.segment_trainer import SegmentTrainer, always_mask
 from trainables.models.encoders import load_model
 from trainables.models.families import SEES_PADDING
-from trainables.models.loading import value_of
-from trainables.progress import part_done
+from trainables.models.loading import config_value
+from trainables.progress import mark_progress
 from trainables.reporting import NonFiniteScore
 from trainables.spec import ADAM_ONLY, TUNABLES, FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
@@ -56,7 +56,7 @@ class FineTuning:
         self.params: dict[str, Value] = {name: t.default for name, t in TUNABLES.items() if t.default is not None}
         self.params.update(params)
         self.data = self.prepared()
-        part_done()
+        mark_progress()
         multiple = padding_multiple(spec, self.data.max_length, self.data.tokenizer.model_max_length)
         self.horizon = horizon_of(self.params, spec)
         self.epoch = 0.0  # passes over the training split, at the last evaluation
@@ -72,7 +72,7 @@ class FineTuning:
             regression=self.data.regression,
             config_overrides={k.removeprefix("model."): v for k, v in self.params.items() if k.startswith("model.")},
         )
-        part_done()
+        mark_progress()
         if torch.cuda.is_available():
             always_mask(self.model)
         if spec.compile:
@@ -99,7 +99,7 @@ class FineTuning:
 
     def prepared(self) -> PreparedTask:
         """The rows that it trains on and is scored on."""
-        return prepare(self.spec, whole(self.params.get("data.max_length")))
+        return prepare_task(self.spec, as_int(self.params.get("data.max_length")))
 
     @property
     def provenance(self) -> dict[str, Value]:
@@ -153,21 +153,21 @@ class FineTuning:
         said = predictions.reshape(len(rows)) if self.data.regression else predictions.argmax(axis=-1)
         return Scores(metrics, len(rows), self._in_order_of_split(labels), self._in_order_of_split(said))
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
         """Write weights and position; with moments and random states, all that it takes to go on undisturbed."""
-        random = self.replicas.gather(tensors.random_state()) if moments else []
+        random = [] if weights_only else self.replicas.gather(tensors.random_state())
         if self.replicas.rank:
             return
         position = {"epoch": self.epoch, "examples": self.examples, "params": self.in_force()}
-        tensors.save(folder, self.model, position)
-        if moments:
-            tensors.save_moments(folder, self.optimizer, random)
+        tensors.save_weights(folder, self.model, position)
+        if not weights_only:
+            tensors.save_optimizer(folder, self.optimizer, random)
 
-    def restore(self, folder: Path, *, moments: bool = True) -> None:
+    def restore(self, folder: Path, *, weights_only: bool = False) -> None:
         """Take over weights, moments, random state and position; the values in force stay this trial's own."""
-        position = tensors.restore(folder, self.model)
-        if moments:
-            tensors.restore_moments(folder, self.optimizer, self.replicas.rank)
+        position = tensors.restore_weights(folder, self.model)
+        if not weights_only:
+            tensors.restore_optimizer(folder, self.optimizer, self.replicas.rank)
         self.epoch, self.examples = position["epoch"], position["examples"]
         # The donor's optimizer state came with the donor's rate, decay and betas: `restore_moments` put this
         # trial's own back into the groups. The rate follows from the position, also for the very next step.
@@ -192,7 +192,11 @@ class FineTuning:
             live["adam_beta1"], live["adam_beta2"] = decayed["betas"]
             live["adam_epsilon"] = decayed["eps"]
         live.update(
-            {k: value_of(self.model.config, k.removeprefix("model.")) for k in self.params if k.startswith("model.")}
+            {
+                k: config_value(self.model.config, k.removeprefix("model."))
+                for k in self.params
+                if k.startswith("model.")
+            }
         )
         absent = ADAM_ONLY - live.keys()  # SGD and Adafactor have no such values
         return {name: live.get(name, value) for name, value in self.params.items() if name not in absent}

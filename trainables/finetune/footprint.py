@@ -33,7 +33,7 @@ class Footprint(NamedTuple):
     seconds: float  # that this measurement held the device
 
 
-def measure(params: Params, spec: FineTuneSpec) -> Footprint:
+def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
     """The footprint of a trial with `params` on the first visible device.
 
     Raises:

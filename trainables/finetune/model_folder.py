@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.checkpoints import tensors
-from trainables.data.encoding import prepare
-from trainables.finetune.arguments import whole
+from trainables.data.encoding import prepare_task
+from trainables.finetune.arguments import as_int
 from trainables.models.encoders import load_model, load_tokenizer
 from trainables.spec import FineTuneSpec, Params
 
 
-def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
+def export_model(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
     """Write the weights that `FineTuning.save` has put into `state` into the existing `folder`.
 
     Args:
@@ -25,7 +25,7 @@ def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: 
         FileNotFoundError: `state` holds none.
         ModelError: the base model cannot be reached.
     """
-    data = prepare(spec, whole(params.get("data.max_length")))
+    data = prepare_task(spec, as_int(params.get("data.max_length")))
     tokenizer = load_tokenizer(spec)  # not the one of `data`: its use may have left marks in it
     model = load_model(
         spec,
@@ -35,7 +35,7 @@ def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: 
         regression=data.regression,
         config_overrides={k.removeprefix("model."): v for k, v in params.items() if k.startswith("model.")},
     )
-    tensors.restore(state, model)
+    tensors.restore_weights(state, model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return data.facts.label_names

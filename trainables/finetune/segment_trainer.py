@@ -32,7 +32,7 @@ from trainables.progress import step_done
 MASKED_SDPA = "sdpa_always_masked"
 
 
-class Position(Protocol):
+class ExampleCounter(Protocol):
     """Whoever wants to know how many rows were trained on."""
 
     examples: int
@@ -48,7 +48,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the rows of the whole optimizer step
 
-    def __init__(self, *, position: Position, replicas: Replicas, **kwargs: Any) -> None:
+    def __init__(self, *, position: ExampleCounter, replicas: Replicas, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)
         self.position, self.replicas = position, replicas

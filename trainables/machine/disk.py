@@ -97,7 +97,7 @@ def write_whole(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
-def measure(path: Path) -> tuple[int, int]:
+def size_and_crc(path: Path) -> tuple[int, int]:
     """Bytes and CRC-32 of a file."""
     size = crc = 0
     with path.open("rb") as file:

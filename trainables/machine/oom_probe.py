@@ -29,7 +29,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
 
 
-class MemoryDeath(NamedTuple):
+class OomEvidence(NamedTuple):
     """What the mark of a dead process says."""
 
     killed: bool  # the kernel has killed a process there for want of memory since the trial began
@@ -44,7 +44,7 @@ class MemoryDeath(NamedTuple):
         return f"the kernel killed its process: {held}"
 
 
-class Counter(NamedTuple):
+class OomCounter(NamedTuple):
     """Where the kernel counts its kills, and the limit behind them."""
 
     path: str
@@ -59,7 +59,7 @@ class Counter(NamedTuple):
         raise FileNotFoundError(f"{self.path} has no line `oom_kill N`")
 
 
-def counter() -> Counter:
+def oom_counter() -> OomCounter:
     """Of this process.
 
     Raises:
@@ -70,7 +70,7 @@ def counter() -> Counter:
         raise OSError("this system has no /proc/meminfo")
     total = int(memory.split()[1]) * 1024
     path, limit = _cgroup() or (PROC / "vmstat", total)
-    return Counter(str(path), min(limit, total), "cgroup" if limit < total else "machine")
+    return OomCounter(str(path), min(limit, total), "cgroup" if limit < total else "machine")
 
 
 def _cgroup() -> tuple[Path, int] | None:
@@ -97,7 +97,7 @@ def _cgroup() -> tuple[Path, int] | None:
     return own / "memory.events", min(map(int, limits), default=UNLIMITED)
 
 
-class MemoryMark:
+class OomProbe:
     """Of one process that computes one trial after the other.
 
     Args:
@@ -108,7 +108,7 @@ class MemoryMark:
     """
 
     def __init__(self, name: str) -> None:
-        counter()
+        oom_counter()
         folder = _folder()
         _remove_abandoned(folder)
         self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -117,7 +117,7 @@ class MemoryMark:
 
     def begin(self) -> None:
         """A trial begins, or goes on: what was killed before has nothing to do with it."""
-        where = counter()
+        where = oom_counter()
         text = json.dumps({"pid": os.getpid(), "kills": where.kills(), **where._asdict()}).encode()
         os.pwrite(self._file, f"{_held():0{DIGITS}d}".encode() + text, 0)
         os.ftruncate(self._file, DIGITS + len(text))
@@ -128,7 +128,7 @@ class MemoryMark:
             os.pwrite(self._file, f"{_held():0{DIGITS}d}".encode(), 0)
 
 
-def read_mark(name: str) -> MemoryDeath | None:
+def read_oom_probe(name: str) -> OomEvidence | None:
     """On the node of a process that has died: what its mark says. It is removed. None: there is none."""
     try:
         path = _folder() / name
@@ -137,15 +137,15 @@ def read_mark(name: str) -> MemoryDeath | None:
     except OSError:
         return None
     mark: dict[str, Any] = json.loads(text[DIGITS:])
-    where = Counter(mark["path"], mark["limit"], mark["limited_by"])
+    where = OomCounter(mark["path"], mark["limit"], mark["limited_by"])
     try:
         killed = where.kills() > mark["kills"]
     except OSError:  # its cgroup has gone with it
         killed = False
-    return MemoryDeath(killed, int(text[:DIGITS]), where.limit, where.limited_by)
+    return OomEvidence(killed, int(text[:DIGITS]), where.limit, where.limited_by)
 
 
-def killed_by_monitor(actor_id: str, told: str) -> str:
+def describe_monitor_kill(actor_id: str, told: str) -> str:
     """What Ray's memory monitor has done, in words.
 
     Args:
@@ -159,10 +159,10 @@ def killed_by_monitor(actor_id: str, told: str) -> str:
     return f"Ray's memory monitor killed its process: {held}, and {where}"
 
 
-_mark: MemoryMark | None = None  # of this process, which computes one trial at a time
+_mark: OomProbe | None = None  # of this process, which computes one trial at a time
 
 
-def mark_memory() -> None:
+def start_oom_probe() -> None:
     """A trial begins in this process; nothing where it is no actor of Ray's, or there is no place for a mark."""
     global _mark
     if _mark is not None:
@@ -175,7 +175,7 @@ def mark_memory() -> None:
     actor = ray.get_runtime_context().get_actor_id()
     if actor is not None:
         with contextlib.suppress(OSError):
-            _mark = MemoryMark(str(actor))
+            _mark = OomProbe(str(actor))
 
 
 def _folder() -> Path:

@@ -14,16 +14,16 @@ from trainables.errors import nearest
 from trainables.models.files import ModelError, resolve_model
 from trainables.models.inspection import folder_errors
 from trainables.models.loading import (
-    explained,
+    as_model_error,
+    config_with,
+    from_pretrained_options,
     known_keys,
     load_config,
-    no_foreign_conversion,
-    origin,
-    part_with,
-    quiet,
+    no_hub_conversion,
+    quiet_transformers,
 )
 from trainables.models.tokenization import load_tokenizer, set_padding
-from trainables.models.weight_files import read_json
+from trainables.models.weight_files import read_model_json
 from trainables.spec import FineTuneSpec, Value
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _errors(spec: FineTuneSpec, keys: Set[str]) -> Iterator[ModelError]:
     wrong = list(folder_errors(spec, place))
     yield from wrong
     # Reading the class behind a configuration imports torch: only for what the file does not name.
-    if not wrong and not keys <= read_json(place / "config.json").keys():
+    if not wrong and not keys <= read_model_json(place / "config.json").keys():
         known = known_keys(load_config(spec))
         yield from (_unknown(spec, key, known) for key in sorted(keys) if key not in known and key not in RESERVED)
 
@@ -110,7 +110,7 @@ def load_model(
         config.label2id = {name: i for i, name in enumerate(label_names)}
     config.problem_type = "regression" if regression else "single_label_classification"
     set_padding(config, tokenizer.pad_token_id)
-    with explained(spec), quiet(), no_foreign_conversion():
+    with as_model_error(spec), quiet_transformers(), no_hub_conversion():
         model, info = AutoModelForSequenceClassification.from_pretrained(
             resolve_model(spec.model),
             config=config,
@@ -118,7 +118,7 @@ def load_model(
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # another task's head is replaced; anything else is refused below
             output_loading_info=True,
-            **origin(spec),
+            **from_pretrained_options(spec),
         )
     _require_pretrained_encoder(spec, model, info)
     return model
@@ -134,7 +134,7 @@ def _override(spec: FineTuneSpec, config: PreTrainedConfig, overrides: Mapping[s
         if key not in known:
             raise _unknown(spec, key, known)
         try:
-            setattr(part_with(config, key), key, value)
+            setattr(config_with(config, key), key, value)
         except (StrictDataclassError, TypeError, ValueError) as error:
             rule = str(error).splitlines()[-1].strip()
             raise ModelError(f"model.{key}", value, rule, "give a value of the type that the model takes") from error

@@ -60,7 +60,7 @@ NOT_FOR_PLAIN_TEXT = {
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
-def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_config_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a configuration (as in config.json) that describes the text model: itself, or what is nested."""
     nested = config.get("text_config")
     return nested if isinstance(nested, Mapping) else config
@@ -72,7 +72,7 @@ def position_limit(config: Mapping[str, Any]) -> int | None:
     Special tokens count. Also for models that could compute more, such as those with rotary positions, it is the
     length that they are made for.
     """
-    part = text_part(config)
+    part = text_config_of(config)
     kind = str(part.get("model_type") or config.get("model_type"))
     if kind in UNLIMITED_POSITIONS or _is_relative(part):
         return None

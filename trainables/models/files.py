@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from trainables.models.families import position_limit
-from trainables.models.weight_files import ModelError, read_json, shapes, weight_files
+from trainables.models.weight_files import ModelError, read_model_json, tensor_shapes, weight_files
 
 __all__ = ["EMBEDDED", "ModelError", "longest_input", "read_weights", "resolve_model", "weight_bytes"]
 
@@ -54,8 +54,8 @@ def longest_input(name: str) -> int | None:
     """
     folder = Path(resolve_model(name))
     config, tokenizer = folder / "config.json", folder / "tokenizer_config.json"
-    limits = [position_limit(read_json(config))] if config.is_file() else []
-    stated = read_json(tokenizer).get("model_max_length") if tokenizer.is_file() else None
+    limits = [position_limit(read_model_json(config))] if config.is_file() else []
+    stated = read_model_json(tokenizer).get("model_max_length") if tokenizer.is_file() else None
     if isinstance(stated, int | float) and 0 < stated < UNLIMITED:
         limits.append(int(stated))
     return min((limit for limit in limits if limit is not None), default=None)
@@ -110,4 +110,4 @@ def _cached(hub_id: str, revision: str | None) -> Path | None:
 
 
 def _float32_bytes(file: Path) -> int:
-    return 4 * sum(math.prod(shape) for shape in shapes(file).values())
+    return 4 * sum(math.prod(shape) for shape in tensor_shapes(file).values())

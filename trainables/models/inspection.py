@@ -13,7 +13,7 @@ from typing import Any
 
 from trainables.models.families import NOT_FOR_PLAIN_TEXT, model_types, text_classifiers
 from trainables.models.tokenizer_files import tokenizer_errors
-from trainables.models.weight_files import ModelError, read_json, weight_errors
+from trainables.models.weight_files import ModelError, read_model_json, weight_errors
 from trainables.spec import FineTuneSpec
 
 CLASSIFIER, CONFIG = "AutoModelForSequenceClassification", "AutoConfig"
@@ -32,7 +32,7 @@ def folder_errors(spec: FineTuneSpec, folder: Path) -> Iterator[ModelError]:
         yield from weight_errors(spec.model, folder)
         return
     try:
-        config = read_json(folder / "config.json")
+        config = read_model_json(folder / "config.json")
     except ModelError as error:
         yield error
         config = {}
@@ -79,7 +79,7 @@ def _of_another_kind(name: str, folder: Path) -> ModelError | None:
     """A folder that is something else than one model: an adapter, a whole run, a file for another program."""
     if (folder / "adapter_config.json").is_file():
         try:
-            base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "an unnamed model"
+            base = read_model_json(folder / "adapter_config.json").get("base_model_name_or_path") or "an unnamed model"
         except ModelError as error:
             return error
         rule = f"{folder} holds an adapter (PEFT) for {base}, not a model"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-def origin(spec: FineTuneSpec) -> dict[str, Any]:
+def from_pretrained_options(spec: FineTuneSpec) -> dict[str, Any]:
     """Arguments of every `from_pretrained`."""
     revision = {} if spec.revision is None else {"revision": spec.revision}
     return {"trust_remote_code": spec.trust_remote_code, **revision}
@@ -30,14 +30,16 @@ def load_config(spec: FineTuneSpec) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
-    with explained(spec):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(resolve_model(spec.model), **origin(spec))
+    with as_model_error(spec):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            resolve_model(spec.model), **from_pretrained_options(spec)
+        )
     if wrong := config_error(spec, config.to_dict() | {"model_type": config.model_type}):
         raise wrong
     return config
 
 
-def parts(config: PreTrainedConfig) -> list[PreTrainedConfig]:
+def text_configs(config: PreTrainedConfig) -> list[PreTrainedConfig]:
     """The configuration and, where it is made of several, those within it that describe a model of text."""
     nested = [getattr(config, name, None) for name in ("text_config", "encoder", "decoder")]
     within = [part for part in nested if hasattr(part, "to_dict") and hasattr(part, "vocab_size")]
@@ -46,21 +48,26 @@ def parts(config: PreTrainedConfig) -> list[PreTrainedConfig]:
 
 def known_keys(config: PreTrainedConfig) -> set[str]:
     """Every key that a spec may set as `model.<key>`."""
-    return {key for part in parts(config) for key in (*part.to_dict(), *part.attribute_map) if not key.startswith("_")}
+    return {
+        key
+        for part in text_configs(config)
+        for key in (*part.to_dict(), *part.attribute_map)
+        if not key.startswith("_")
+    }
 
 
-def part_with(config: PreTrainedConfig, key: str) -> PreTrainedConfig:
+def config_with(config: PreTrainedConfig, key: str) -> PreTrainedConfig:
     """The part of the configuration that has a key of `known_keys`: the whole goes before what is nested in it."""
-    return next(part for part in parts(config) if key in part.to_dict() or key in part.attribute_map)
+    return next(part for part in text_configs(config) if key in part.to_dict() or key in part.attribute_map)
 
 
-def value_of(config: PreTrainedConfig, key: str) -> Any:
+def config_value(config: PreTrainedConfig, key: str) -> Any:
     """The value in force for `model.<key>`."""
-    return getattr(part_with(config, key), key)
+    return getattr(config_with(config, key), key)
 
 
 @contextmanager
-def explained(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
+def as_model_error(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
     """transformers' errors, and those of the libraries below it, in the user's terms.
 
     Args:
@@ -80,7 +87,7 @@ def explained(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No bar and no report about the head's new weights: they are meant to be new."""
     from transformers.utils import logging
 
@@ -96,7 +103,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def no_foreign_conversion() -> Iterator[None]:
+def no_hub_conversion() -> Iterator[None]:
     """Keep transformers from other weights than those of the revision that was asked for: for a Hub model without
     safetensors it would take them from a bot's open pull request."""
     name = "DISABLE_SAFETENSORS_CONVERSION"

@@ -12,7 +12,7 @@ from trainables.models.families import (
     position_limit,
 )
 from trainables.models.files import ModelError, resolve_model
-from trainables.models.loading import explained, load_config, origin, parts
+from trainables.models.loading import as_model_error, from_pretrained_options, load_config, text_configs
 from trainables.models.tokenizer_files import vocabulary_error
 from trainables.spec import FineTuneSpec
 
@@ -37,10 +37,10 @@ def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
 
     config = load_config(spec)
     side = "left" if config.model_type in PADDED_IN_FRONT else "right"
-    options: dict[str, Any] = {**origin(spec), "padding_side": side}
+    options: dict[str, Any] = {**from_pretrained_options(spec), "padding_side": side}
     if config.model_type in READS_END_OF_TEXT:
         options["split_special_tokens"] = True
-    with explained(spec, "its tokenizer "):
+    with as_model_error(spec, "its tokenizer "):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_model(spec.model), **options)
     if config.model_type in READS_END_OF_TEXT:
         _ignore_ends_within_texts(tokenizer)
@@ -138,5 +138,5 @@ def _set_inputs(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) ->
 
 def set_padding(config: PreTrainedConfig, pad_token_id: int) -> None:
     """Make the model tell padding by this token, in each part of its configuration."""
-    for part in parts(config):
+    for part in text_configs(config):
         part.pad_token_id = pad_token_id

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trainables.models.families import WITHOUT_VOCABULARY, is_tokenizer_class, text_part
-from trainables.models.weight_files import FETCH_AGAIN, FETCH_POINTER, POINTER, ModelError, read_json
+from trainables.models.families import WITHOUT_VOCABULARY, is_tokenizer_class, text_config_of
+from trainables.models.weight_files import FETCH_AGAIN, FETCH_POINTER, POINTER, ModelError, read_model_json
 from trainables.spec import FineTuneSpec
 
 FAST = "tokenizer.json"
@@ -73,7 +73,7 @@ def vocabulary_error(name: str, ids: Mapping[str, int], plain: set[str], rows: o
 
 def _stated(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
-    return read_json(path) if path.is_file() else {}
+    return read_model_json(path) if path.is_file() else {}
 
 
 def _file_errors(name: str, folder: Path) -> Iterator[ModelError]:
@@ -101,7 +101,7 @@ def _fast_errors(spec: FineTuneSpec, path: Path, config: Mapping[str, Any]) -> I
     if path.stat().st_size == 0 or path.open("rb").read(len(POINTER)) == POINTER:
         return  # told by `_file_errors`
     try:
-        content = read_json(path)
+        content = read_model_json(path)
     except ModelError as error:
         yield error
         return
@@ -112,7 +112,7 @@ def _fast_errors(spec: FineTuneSpec, path: Path, config: Mapping[str, Any]) -> I
         return
     if not ids:
         yield ModelError("model", str(path), "has no vocabulary", FETCH_AGAIN)
-    elif wrong := vocabulary_error(spec.model, ids, ids.keys() - special, text_part(config).get("vocab_size")):
+    elif wrong := vocabulary_error(spec.model, ids, ids.keys() - special, text_config_of(config).get("vocab_size")):
         yield wrong
 
 

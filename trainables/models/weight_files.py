@@ -38,7 +38,7 @@ class ModelError(InputError):
     """The model cannot be used: which option, its value, the rule, the next step."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_model_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model.
 
     Raises:
@@ -77,7 +77,7 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def shapes(file: Path) -> dict[str, list[int]]:
+def tensor_shapes(file: Path) -> dict[str, list[int]]:
     """The shape of each tensor in a safetensors file.
 
     Raises:
@@ -163,7 +163,7 @@ def _header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    found = read_json(index).get("weight_map")
+    found = read_model_json(index).get("weight_map")
     if not isinstance(found, dict) or not found:
         raise ModelError("model", str(index), "has no weight_map", FETCH_AGAIN)
     return found

@@ -36,7 +36,7 @@ SCRIPTS = (  # encoding, and the characters that make up most of a text in it
 )
 
 
-class Decoded(NamedTuple):
+class DecodedText(NamedTuple):
     """A file's text, with its line ends as they are."""
 
     text: str
@@ -44,7 +44,7 @@ class Decoded(NamedTuple):
     complete: bool  # false: only the lines that begin it
 
 
-def read_text(path: Path, encoding: str | None, limit: int | None = None) -> Decoded:
+def decode_file(path: Path, encoding: str | None, limit: int | None = None) -> DecodedText:
     """The text of a file, unpacked if it is compressed by gzip.
 
     Args:
@@ -71,7 +71,7 @@ def read_text(path: Path, encoding: str | None, limit: int | None = None) -> Dec
     _require_no_nul(path, data, text)
     if not complete:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
-    return Decoded(text, name.removesuffix("-sig"), complete)
+    return DecodedText(text, name.removesuffix("-sig"), complete)
 
 
 def encoding_error(encoding: str | None) -> TaskError | None:

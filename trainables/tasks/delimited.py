@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
-from trainables.tasks.decoding import Decoded
-from trainables.tasks.tables import Reading, Table
+from trainables.tasks.decoding import DecodedText
+from trainables.tasks.tables import RawTable, ReadOptions
 from trainables.wording import some
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def separator_of(word: str) -> str:
     return {**{name: sign for sign, name in SEPARATORS.items()}, "\\t": "\t"}.get(word, word)
 
 
-def read_delimited(path: Path, content: Decoded, usual: str, options: DataSpec, wanted: Sequence[str]) -> Table:
+def read_delimited(path: Path, content: DecodedText, usual: str, options: DataSpec, wanted: Sequence[str]) -> RawTable:
     """The `wanted` columns. Cells are texts, an empty one is None.
 
     Args:
@@ -83,8 +83,8 @@ def read_delimited(path: Path, content: Decoded, usual: str, options: DataSpec, 
         _require_none_swallowed(path, text, _Rows(fields, starts, ends), separator, names, wanted)
     columns = {name: [row[place] or None for row in fields] for place, name in enumerate(names) if name in wanted}
     lines = sum(ends) - sum(starts) + len(fields)
-    reading = Reading(content.encoding, separator, quoted, None, lines, content.complete)
-    return Table(columns, {}, names, [start + skipped for start in starts], reading, _hint(names, separator))
+    reading = ReadOptions(content.encoding, separator, quoted, None, lines, content.complete)
+    return RawTable(columns, {}, names, [start + skipped for start in starts], reading, _hint(names, separator))
 
 
 @contextmanager

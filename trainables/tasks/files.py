@@ -14,10 +14,10 @@ from typing import Any
 from trainables.models.weight_files import POINTER
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
-from trainables.tasks.decoding import NO_TEXT, read_text
+from trainables.tasks.decoding import NO_TEXT, decode_file
 from trainables.tasks.delimited import read_delimited
-from trainables.tasks.json_files import read_json
-from trainables.tasks.tables import Reading, Table
+from trainables.tasks.json_files import read_json_rows
+from trainables.tasks.tables import RawTable, ReadOptions
 
 DELIMITED: Mapping[str, str] = {".csv": ",", ".tsv": "\t", ".txt": ","}  # the separator that the name promises
 SUFFIXES = (*DELIMITED, ".json", ".jsonl", ".parquet")
@@ -30,7 +30,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 LISTED = 20  # files that were not read, by name
 
 
-def locate(options: DataSpec) -> dict[str, list[Path]]:
+def split_files(options: DataSpec) -> dict[str, list[Path]]:
     """The files of each split; a split without a file is left out. Several files are the shards of one split.
 
     Raises:
@@ -82,7 +82,9 @@ def _shards(split: str, folder: Path, aliases: Sequence[str]) -> list[Path]:
     """The files of `folder` called after the split's first alias that occurs: one, or `train-00000-of-00002`, ..."""
     for alias in aliases:
         pattern = re.compile(rf"{alias}(-\d+-of-\d+)?")
-        files = sorted(p for p in folder.iterdir() if kind_of(p) and pattern.fullmatch(Path(_unpacked_name(p)).stem))
+        files = sorted(
+            p for p in folder.iterdir() if file_format(p) and pattern.fullmatch(Path(_unpacked_name(p)).stem)
+        )
         if len(files) > 1 and not all("-of-" in p.name for p in files):
             both = ", ".join(p.name for p in files)
             raise TaskError("data.path", str(folder), f"{both} all fit one split", f"set data.{split} to one of them")
@@ -91,7 +93,7 @@ def _shards(split: str, folder: Path, aliases: Sequence[str]) -> list[Path]:
     return []
 
 
-def ignored(options: DataSpec, used: Collection[Path]) -> tuple[str, ...]:
+def ignored_files(options: DataSpec, used: Collection[Path]) -> tuple[str, ...]:
     """The names of files in the folder that hold data, by their suffix, and are no split's."""
     folder = Path(options.path).expanduser() if options.path is not None else Path()
     if options.path is None or not folder.is_dir():
@@ -101,7 +103,7 @@ def ignored(options: DataSpec, used: Collection[Path]) -> tuple[str, ...]:
 
 
 def _may_hold_rows(path: Path) -> bool:
-    return kind_of(path) is not None or path.suffix.lower() in (".xlsx", ".xls", ".arrow", ".zip", ".gz")
+    return file_format(path) is not None or path.suffix.lower() in (".xlsx", ".xls", ".arrow", ".zip", ".gz")
 
 
 def _listing(folder: Path, limit: int = 8) -> str:
@@ -109,12 +111,12 @@ def _listing(folder: Path, limit: int = 8) -> str:
     return (", ".join(names[:limit]) + (", ..." if len(names) > limit else "")) or "nothing"
 
 
-def columns_read(options: DataSpec) -> tuple[str, ...]:
+def needed_columns(options: DataSpec) -> tuple[str, ...]:
     """The columns that are read besides the label's: the texts, and that of the groups."""
     return tuple(dict.fromkeys([*(options.text or ()), *([] if options.group is None else [options.group])]))
 
 
-def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table:
+def read_table(path: Path, options: DataSpec, limit: int | None = None) -> RawTable:
     """Reads the columns for texts and label, as far as the file has them.
 
     Args:
@@ -123,14 +125,14 @@ def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table
     Raises:
         TaskError: the file cannot be read.
     """
-    kind = kind_of(path)
+    kind = file_format(path)
     if kind is None:
         raise _unknown_kind(path)
-    texts, label = columns_read(options), str(options.label)
+    texts, label = needed_columns(options), str(options.label)
     try:
         if kind == ".parquet":
             return _read_parquet(path, (*texts, label), limit, options.encoding or "utf-8")
-        content = read_text(path, options.encoding, limit)
+        content = decode_file(path, options.encoding, limit)
     except (OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, TaskError):
             raise
@@ -139,10 +141,10 @@ def read_table(path: Path, options: DataSpec, limit: int | None = None) -> Table
         raise TaskError("data.path", str(path), rule, "repair or replace it") from error
     if kind in DELIMITED:
         return read_delimited(path, content, DELIMITED[kind], options, (*texts, label))
-    return read_json(path, content, texts, label)
+    return read_json_rows(path, content, texts, label)
 
 
-def kind_of(path: Path) -> str | None:
+def file_format(path: Path) -> str | None:
     """The suffix that tells the format, without that of a compressed file; None: it is none that can be read."""
     suffix = Path(_unpacked_name(path)).suffix.lower()
     return suffix if suffix in SUFFIXES else None
@@ -168,7 +170,7 @@ def _unknown_kind(path: Path) -> TaskError:
     return TaskError("data.path", str(path), f"a file type {path.suffix!r} cannot be read", step)
 
 
-def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None, encoding: str) -> Table:
+def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None, encoding: str) -> RawTable:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -190,7 +192,7 @@ def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None, encoding
             cells = column.to_pylist()
             binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
             columns[name] = _texts(path, name, cells, encoding) if any(is_(column.type) for is_ in binary) else cells
-        return Table(columns, _class_names(schema.metadata), available, reading=Reading(complete=complete))
+        return RawTable(columns, _class_names(schema.metadata), available, reading=ReadOptions(complete=complete))
 
 
 def _texts(path: Path, column: str, cells: list[bytes | None], encoding: str) -> list[str | None]:

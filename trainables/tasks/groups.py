@@ -11,7 +11,7 @@ from typing import Any
 
 from trainables.tasks import TaskError
 from trainables.tasks.sources import RawSplit
-from trainables.tasks.splits import Rows
+from trainables.tasks.splits import LabelledRows
 
 
 def with_groups(splits: Mapping[str, RawSplit]) -> tuple[dict[str, RawSplit], list[TaskError]]:
@@ -41,7 +41,7 @@ def _name(cell: Any) -> str | None:
     return str(cell) if isinstance(cell, int) else None
 
 
-def shared_groups(splits: Mapping[str, Rows]) -> dict[str, Any]:
+def shared_groups(splits: Mapping[str, LabelledRows]) -> dict[str, Any]:
     """The fields of a `DataSummary` that tell of groups; none where no column names them."""
     groups = {name: set(rows.groups or ()) for name, rows in splits.items()}
     if not any(groups.values()):

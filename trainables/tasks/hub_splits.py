@@ -9,10 +9,10 @@ from trainables.errors import nearest
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
 from trainables.tasks.files import ALIASES
-from trainables.tasks.tables import Table
+from trainables.tasks.tables import RawTable
 
 
-def read_hub(options: DataSpec, wanted: list[str]) -> dict[str, Table]:
+def read_hub(options: DataSpec, wanted: list[str]) -> dict[str, RawTable]:
     """The `wanted` columns of the splits that there are.
 
     Raises:
@@ -33,7 +33,7 @@ def read_hub(options: DataSpec, wanted: list[str]) -> dict[str, Table]:
             features = found[name].features
             kept = [column for column in features if column in wanted]
             names = {c: tuple(features[c].names) for c in kept if isinstance(features[c], ClassLabel)}
-            tables[split] = Table(
+            tables[split] = RawTable(
                 found[name].select_columns(kept).with_format("arrow")[:].to_pydict(), names, list(features)
             )
     return tables

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainables.tasks import TaskError
-from trainables.tasks.decoding import Decoded
-from trainables.tasks.tables import Reading, Table
+from trainables.tasks.decoding import DecodedText
+from trainables.tasks.tables import RawTable, ReadOptions
 from trainables.wording import some
 
 PER_LINE = "an object per line"
@@ -22,7 +22,7 @@ class _Found(NamedTuple):
     lines: list[int] | None = None
 
 
-def read_json(path: Path, content: Decoded, texts: Sequence[str], label: str) -> Table:
+def read_json_rows(path: Path, content: DecodedText, texts: Sequence[str], label: str) -> RawTable:
     """The text columns and the label's; what an object lacks is None.
 
     Raises:
@@ -33,14 +33,14 @@ def read_json(path: Path, content: Decoded, texts: Sequence[str], label: str) ->
     found = _found(path, content.text, texts, label) if content.complete else _beginning(content.text)
     if found is None:
         names = [*texts, label]
-        return Table({name: [] for name in names}, {}, names, reading=Reading(content.encoding, complete=False))
+        return RawTable({name: [] for name in names}, {}, names, reading=ReadOptions(content.encoding, complete=False))
     if not all(isinstance(row, dict) for row in found.rows):
         wrong = next(row for row in found.rows if not isinstance(row, dict))
         raise _other_shape(path, f"holds {json.dumps(wrong)[:60]} where an object is expected", texts, label)
     available = list(dict.fromkeys(name for row in found.rows for name in row))
     columns = {name: [row.get(name) for row in found.rows] for name in available if name in (*texts, label)}
-    reading = Reading(content.encoding, shape=found.shape, complete=content.complete)
-    return Table(columns, {}, available, found.lines, reading)
+    reading = ReadOptions(content.encoding, shape=found.shape, complete=content.complete)
+    return RawTable(columns, {}, available, found.lines, reading)
 
 
 def _found(path: Path, text: str, texts: Sequence[str], label: str) -> _Found:

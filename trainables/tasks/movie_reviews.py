@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainables.spec import DataSpec, Subset
 from trainables.tasks.files import read_table
-from trainables.tasks.tables import Table
+from trainables.tasks.tables import RawTable
 
 REVIEWS = ("rotten_tomatoes", "imdb")  # the sources inside the package
 # Rows that the splits of either have, if they are cut as the defaults say: within these, nothing is to be looked up.
@@ -32,7 +32,7 @@ def reviews_csv() -> Path | None:
     return next((path for path in files if path.is_file()), None)
 
 
-def read_reviews(source: str) -> Table:
+def read_reviews(source: str) -> RawTable:
     """The texts and labels of one of `REVIEWS`. The package is there: `reviews_csv` found it."""
     path = reviews_csv()
     assert path is not None  # option_errors looked
@@ -40,4 +40,4 @@ def read_reviews(source: str) -> Table:
     rows = read_table(path, options).columns
     kept = [i for i, name in enumerate(rows["source"]) if name == source]
     columns = {name: [rows[name][i] for i in kept] for name in ("text", "label")}
-    return Table(columns, {}, list(columns))
+    return RawTable(columns, {}, list(columns))

@@ -7,10 +7,10 @@ import unicodedata
 from collections.abc import Mapping
 from functools import cache
 
-from trainables.tasks.splits import Rows
+from trainables.tasks.splits import LabelledRows
 
 
-def near_duplicates(splits: Mapping[str, Rows]) -> dict[str, int]:
+def near_duplicates(splits: Mapping[str, LabelledRows]) -> dict[str, int]:
     """By split, where there are any: the rows of test whose like stands in train or validation, and of validation
     whose like stands in train. No text stands in two splits letter by letter (`splits.distinct`)."""
     keys = {name: [_key(text) for text in rows.texts] for name, rows in splits.items()}

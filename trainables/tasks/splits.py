@@ -21,28 +21,30 @@ from trainables.tasks import TaskError
 from trainables.wording import some
 
 
-class Rows(NamedTuple):
+class LabelledRows(NamedTuple):
     """Texts, their labels (class ids, or numbers), and the groups that may not be divided."""
 
     texts: list[tuple[str, ...]]
     labels: list[float]
     groups: list[str] | None = None  # None: each row for itself
 
-    def take(self, indices: Sequence[int]) -> Rows:
+    def take(self, indices: Sequence[int]) -> LabelledRows:
         """The rows at `indices`, in that order."""
         groups = None if self.groups is None else [self.groups[i] for i in indices]
-        return Rows([self.texts[i] for i in indices], [self.labels[i] for i in indices], groups)
+        return LabelledRows([self.texts[i] for i in indices], [self.labels[i] for i in indices], groups)
 
 
-class Distinct(NamedTuple):
+class Deduplicated(NamedTuple):
     """The published rows, each text in one split, and what stood there more than once."""
 
-    splits: dict[str, Rows]  # train, and validation and test where they were published with labels
+    splits: dict[str, LabelledRows]  # train, and validation and test where they were published with labels
     duplicates: int  # rows left out because their text stands in a split already
     contradictions: int  # distinct texts that were published with more than one label
 
 
-def split_errors(published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]) -> list[TaskError]:
+def split_errors(
+    published: Mapping[str, LabelledRows], options: DataSpec, class_names: Sequence[str]
+) -> list[TaskError]:
     """Returns what is wrong with the sizes that `options` asks for.
 
     A class has too few rows or groups to stand in each split, a subset is larger than its split or smaller than the
@@ -84,7 +86,9 @@ def split_errors(published: Mapping[str, Rows], options: DataSpec, class_names: 
     return found
 
 
-def draw_splits(published: Mapping[str, Rows], options: DataSpec, class_names: Sequence[str]) -> dict[str, Rows]:
+def draw_splits(
+    published: Mapping[str, LabelledRows], options: DataSpec, class_names: Sequence[str]
+) -> dict[str, LabelledRows]:
     """Train, validation and test. `split_errors` of the same arguments is empty.
 
     Args:
@@ -114,7 +118,7 @@ def seed_of(options: DataSpec, split: str) -> int:
     return own if isinstance(own, int) and split != "test" else options.seed
 
 
-def distinct(published: Mapping[str, Rows]) -> Distinct:
+def deduplicate(published: Mapping[str, LabelledRows]) -> Deduplicated:
     """`published` without the rows whose text stands in a split already: first in test, then in validation, and once
     in train, with the label of its first row there."""
     seen: set[tuple[str, ...]] = set()
@@ -130,22 +134,22 @@ def distinct(published: Mapping[str, Rows]) -> Distinct:
         kept[name] = published[name].take(fresh)
         seen.update(kept[name].texts)
     left_out = sum(len(rows.texts) - len(kept[name].texts) for name, rows in published.items())
-    return Distinct(kept, left_out, _contradictions(published))
+    return Deduplicated(kept, left_out, _contradictions(published))
 
 
-def _contradictions(published: Mapping[str, Rows]) -> int:
+def _contradictions(published: Mapping[str, LabelledRows]) -> int:
     first: dict[tuple[str, ...], float] = {}
     pairs = chain.from_iterable(zip(rows.texts, rows.labels, strict=True) for rows in published.values())
     return len({text for text, label in pairs if first.setdefault(text, label) != label})
 
 
-def _cuts(published: Mapping[str, Rows], options: DataSpec, total: int) -> list[tuple[str, int, float]]:
+def _cuts(published: Mapping[str, LabelledRows], options: DataSpec, total: int) -> list[tuple[str, int, float]]:
     """The splits that are cut from train: name, rows, and the fraction that was asked for."""
     fractions = {"test": options.test_fraction, "validation": options.validation_fraction}
     return [(name, max(1, round(part * total)), part) for name, part in fractions.items() if name not in published]
 
 
-def _strata(rows: Rows, stratified: bool) -> Counter[int]:
+def _strata(rows: LabelledRows, stratified: bool) -> Counter[int]:
     return Counter(int(label) if stratified else 0 for label in rows.labels)
 
 
@@ -166,7 +170,7 @@ def _shortage(
     return found
 
 
-def _draw(rows: Rows, size: int, seed: int, stratified: bool, keep: int) -> tuple[Rows, Rows]:
+def _draw(rows: LabelledRows, size: int, seed: int, stratified: bool, keep: int) -> tuple[LabelledRows, LabelledRows]:
     """`size` rows and the others; at least `keep` rows of each class are left over."""
     places = [_place(seed, text) for text in rows.texts]
     strata = [int(label) if stratified else 0 for label in rows.labels]
@@ -180,14 +184,16 @@ def _draw(rows: Rows, size: int, seed: int, stratified: bool, keep: int) -> tupl
     return _mixed(rows, drawn, rest, places.__getitem__)
 
 
-def _mixed(rows: Rows, drawn: list[int], rest: list[int], place: Callable[[int], bytes]) -> tuple[Rows, Rows]:
+def _mixed(
+    rows: LabelledRows, drawn: list[int], rest: list[int], place: Callable[[int], bytes]
+) -> tuple[LabelledRows, LabelledRows]:
     """Both parts in an order of their own: in that of the draw, the others would begin with one class, the one whose
     places were taken first."""
     mixed = [sorted(part, key=lambda i: place(i)[::-1]) for part in (drawn, rest)]
     return rows.take(mixed[0]), rows.take(mixed[1])
 
 
-def _draw_groups(rows: Rows, size: int, seed: int, stratified: bool) -> tuple[Rows, Rows]:
+def _draw_groups(rows: LabelledRows, size: int, seed: int, stratified: bool) -> tuple[LabelledRows, LabelledRows]:
     """About `size` rows in whole groups, and the others.
 
     A group is taken if that brings the classes nearer to their shares of `size`, and leaves a row of each over. A class
@@ -224,7 +230,9 @@ def _draw_groups(rows: Rows, size: int, seed: int, stratified: bool) -> tuple[Ro
     return _mixed(rows, drawn, rest, lambda i: _place(seed, rows.texts[i]))
 
 
-def _undivided(train: Rows, cut: Rows, options: DataSpec, class_names: Sequence[str]) -> list[TaskError]:
+def _undivided(
+    train: LabelledRows, cut: LabelledRows, options: DataSpec, class_names: Sequence[str]
+) -> list[TaskError]:
     """The class, if any, of which no group could be drawn."""
     strata = _strata(train, bool(class_names))
     if (lost := next((s for s in sorted(strata) if not _strata(cut, bool(class_names))[s]), None)) is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
-class Reading(NamedTuple):
+class ReadOptions(NamedTuple):
     """How a file was read; see `trainables.tasks.summary.FileRead`."""
 
     encoding: str | None = None
@@ -17,12 +17,12 @@ class Reading(NamedTuple):
     complete: bool = True
 
 
-class Table(NamedTuple):
+class RawTable(NamedTuple):
     """Columns of equal length, and the class names of those that carry them (Parquet written by `datasets`)."""
 
     columns: dict[str, list[Any]]  # those that were asked for
     class_names: Mapping[str, tuple[str, ...]]
     available: list[str]  # the names of all columns of the source
     lines: Sequence[int] | None = None  # where each row begins, counted from 1 as an editor does; None: no text file
-    reading: Reading = Reading()
+    reading: ReadOptions = ReadOptions()
     hint: str = ""  # why the columns may not be the expected ones

@@ -15,14 +15,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.spec import DataSpec
 from trainables.tasks import Task, TaskData, TaskError
-from trainables.tasks.files import locate
+from trainables.tasks.files import split_files
 from trainables.tasks.groups import shared_groups, with_groups
-from trainables.tasks.kept_rows import kept
 from trainables.tasks.movie_reviews import may_ask_too_much
 from trainables.tasks.near_duplicates import near_duplicates
-from trainables.tasks.positive import positive_class
-from trainables.tasks.sources import RawSplit, Sources, digest, is_local, option_errors, read, where
-from trainables.tasks.splits import Distinct, Rows, distinct, draw_splits, split_errors
+from trainables.tasks.positive_class import positive_class
+from trainables.tasks.row_cache import read_once
+from trainables.tasks.sources import (
+    RawSplit,
+    Sources,
+    option_errors,
+    read_sources,
+    reads_local_files,
+    source_digest,
+    source_label,
+)
+from trainables.tasks.splits import Deduplicated, LabelledRows, deduplicate, draw_splits, split_errors
 from trainables.tasks.summary import DataSummary, SplitSummary
 from trainables.tasks.usable_rows import is_hidden, with_labels, with_texts
 
@@ -39,22 +47,22 @@ WHOLE_UP_TO = 200 << 20  # bytes of local files that `check` reads completely
 BEGINNING = 50 << 20  # bytes of larger ones that it reads
 
 
-class Encoded(NamedTuple):
+class EncodedRows(NamedTuple):
     """Rows with numbers for labels, and what is wrong with those that are left out."""
 
-    rows: dict[str, Rows]
+    rows: dict[str, LabelledRows]
     class_names: tuple[str, ...]  # by id; empty for regression
     known: bool  # whether the source or the preset names the classes by id
     errors: list[TaskError]  # of rows: a label is missing or of the wrong kind
     overall: list[TaskError]  # of all rows together: the labels do not vary, or are none of the training split's
 
 
-class Gathered(NamedTuple):
+class CollectedRows(NamedTuple):
     """All that was read, before splits are drawn."""
 
     sources: Sources
     errors: list[TaskError]
-    published: Distinct | None = None  # None: there are no rows to speak of
+    published: Deduplicated | None = None  # None: there are no rows to speak of
     class_names: tuple[str, ...] = ()
     positive: str | None = None
     empty: int = 0  # rows left out because their text is empty
@@ -66,7 +74,7 @@ class TextTask(Task):
     """A kind of task says how labels are encoded and scored; the rest is here."""
 
     @abstractmethod
-    def encode(self, splits: Mapping[str, RawSplit]) -> Encoded:
+    def encode(self, splits: Mapping[str, RawSplit]) -> EncodedRows:
         """The rows whose labels can be used, and errors about the others. There is a split `train` with labels."""
 
     @abstractmethod
@@ -76,7 +84,7 @@ class TextTask(Task):
     def options(self, data: DataSpec) -> DataSpec:
         """See `Task.options`."""
         given = {name: value for name, value in data if value is not None}
-        moved = is_local(data) or (data.hub is not None and data.hub != self.data.hub)
+        moved = reads_local_files(data) or (data.hub is not None and data.hub != self.data.hub)
         preset = {name: value for name, value in self.data if not (moved and name in SOURCE_FIELDS)}
         return DataSpec.model_construct(**(preset | given))
 
@@ -84,9 +92,9 @@ class TextTask(Task):
         """See `Task.check`."""
         options = self.options(data)
         errors = self._option_errors(data, options)
-        if not errors and (is_local(options) or may_ask_too_much(options)):
+        if not errors and (reads_local_files(options) or may_ask_too_much(options)):
             try:
-                errors = self._gathered(options, reading_limit(options) if is_local(options) else None).errors
+                errors = self._gathered(options, reading_limit(options) if reads_local_files(options) else None).errors
             except TaskError as error:  # there is no file
                 errors = [error]
         return [(error.name, error.message) for error in errors]
@@ -94,7 +102,7 @@ class TextTask(Task):
     def unchecked(self, data: DataSpec) -> str | None:
         """See `Task.unchecked`."""
         options = self.options(data)
-        if not is_local(options):
+        if not reads_local_files(options):
             return None
         try:
             limit = reading_limit(options)
@@ -117,11 +125,14 @@ class TextTask(Task):
             found.append(TaskError("data.positive", data.positive, rule, "remove it"))
         return found
 
-    def _gathered(self, options: DataSpec, limit: int | None = None) -> Gathered:
+    def _gathered(self, options: DataSpec, limit: int | None = None) -> CollectedRows:
         """The published rows and all that is wrong with them."""
         paths = {name: _absolute(path) for name in FILES if (path := getattr(options, name)) is not None}
-        place = {**(paths if is_local(options) else {}), "split_seed": None}  # the rows are the same for every cut
-        found = kept((self, options.model_copy(update=place), limit), lambda: self._read(options, limit))
+        place = {
+            **(paths if reads_local_files(options) else {}),
+            "split_seed": None,
+        }  # the rows are the same for every cut
+        found = read_once((self, options.model_copy(update=place), limit), lambda: self._read(options, limit))
         if not found.sound or found.published is None:
             return found
         left_out = found.published.duplicates
@@ -131,15 +142,15 @@ class TextTask(Task):
             errors=[*found.errors, *(TaskError(e.name, e.value, e.rule + note, e.next_step) for e in wrong)]
         )
 
-    def _read(self, options: DataSpec, limit: int | None) -> Gathered:
-        sources = read(options, limit)
+    def _read(self, options: DataSpec, limit: int | None) -> CollectedRows:
+        sources = read_sources(options, limit)
         errors = list(sources.errors)
         shown = with_labels(sources.splits)
         if "train" not in shown:
             if "train" in sources.splits:
                 step = "give it a label in every row"
                 errors.append(TaskError("data.train", sources.splits["train"].origin, "has no labels", step))
-            return Gathered(sources, errors)
+            return CollectedRows(sources, errors)
         usable, empty, found = with_texts(shown, options)
         usable, nameless = with_groups(usable)
         encoded = self.encode(usable)
@@ -148,22 +159,22 @@ class TextTask(Task):
             if not errors:
                 rule = "has no row with a text"
                 errors.append(TaskError("data.train", sources.splits["train"].origin, rule, "choose another column"))
-            return Gathered(sources, errors)
-        published = distinct(encoded.rows)
+            return CollectedRows(sources, errors)
+        published = deduplicate(encoded.rows)
         names, positive, sound = encoded.class_names, None, False
         if sources.complete and not sources.errors:
             errors += encoded.overall
             sound = not encoded.overall
             positive, wrong = positive_class(options.positive, names, encoded.known, published.splits["train"])
             errors += wrong
-        return Gathered(sources, errors, published, names, positive, empty, sound)
+        return CollectedRows(sources, errors, published, names, positive, empty, sound)
 
     def source(self, data: DataSpec) -> str:
         """See `Task.source`."""
         options = self.options(data)
         for error in self._option_errors(data, options):
             raise error
-        return digest(options)
+        return source_digest(options)
 
     def load(self, data: DataSpec) -> TaskData:
         """See `Task.load`."""
@@ -180,7 +191,7 @@ class TextTask(Task):
         splits = draw_splits(gathered.published.splits, options, names)
         train, validation, test = (self._dataset(splits[name], names) for name in SPLITS)
         summary = DataSummary(
-            source=where(options),
+            source=source_label(options),
             files=gathered.sources.files,
             ignored=gathered.sources.ignored,
             splits={name: split_summary(splits[name], names) for name in SPLITS},
@@ -196,7 +207,7 @@ class TextTask(Task):
         digest = fingerprint(self.kind, names, splits)
         return TaskData(train, validation, test, len(names) or 1, names, digest, summary)
 
-    def _dataset(self, rows: Rows, class_names: tuple[str, ...]) -> Dataset:
+    def _dataset(self, rows: LabelledRows, class_names: tuple[str, ...]) -> Dataset:
         from datasets import Dataset, Features, Value
 
         columns = dict(zip(TEXT_COLUMNS, map(list, zip(*rows.texts, strict=True)), strict=False))
@@ -236,7 +247,7 @@ def reading_limit(options: DataSpec) -> int | None:
     Raises:
         TaskError: there is no training file.
     """
-    paths = [path for paths in locate(options).values() for path in paths]
+    paths = [path for paths in split_files(options).values() for path in paths]
     size = sum(path.stat().st_size * (PACKED if path.suffix.lower() == ".gz" else 1) for path in paths)
     return None if size <= WHOLE_UP_TO else max(1 << 20, BEGINNING // len(paths))
 
@@ -251,7 +262,7 @@ def _without_labels(published: Mapping[str, RawSplit]) -> dict[str, Any]:
     return {"unlabelled": hidden, "instead": instead}
 
 
-def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:
+def split_summary(rows: LabelledRows, class_names: tuple[str, ...]) -> SplitSummary:
     """Counts the rows, by class where there are classes; else tells between which numbers the labels lie."""
     numeric = sum(all(NUMBER.fullmatch(cell) for cell in text) for text in rows.texts)
     facts: dict[str, Any] = {"rows": len(rows.labels), "numeric_texts": numeric}
@@ -261,7 +272,7 @@ def split_summary(rows: Rows, class_names: tuple[str, ...]) -> SplitSummary:
     return SplitSummary(**facts, classes={name: counts[i] for i, name in enumerate(class_names)})
 
 
-def fingerprint(kind: str, class_names: tuple[str, ...], splits: Mapping[str, Rows]) -> str:
+def fingerprint(kind: str, class_names: tuple[str, ...], splits: Mapping[str, LabelledRows]) -> str:
     """A hex digest of the splits' rows in their order."""
     digest = hashlib.sha256(json.dumps([kind, class_names]).encode())
     for name in SPLITS:

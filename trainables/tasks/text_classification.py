@@ -16,8 +16,8 @@ from trainables.spec import DataSpec, Objective
 from trainables.tasks import TaskError
 from trainables.tasks.labels import plain_labels, sorted_classes
 from trainables.tasks.sources import RawSplit
-from trainables.tasks.splits import Rows
-from trainables.tasks.text import Encoded, TextTask
+from trainables.tasks.splits import LabelledRows
+from trainables.tasks.text import EncodedRows, TextTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ class TextClassification(TextTask):
             return options.model_copy(update={"group": options.text[0]})
         return options
 
-    def encode(self, splits: Mapping[str, RawSplit]) -> Encoded:
+    def encode(self, splits: Mapping[str, RawSplit]) -> EncodedRows:
         """See `TextTask.encode`."""
         plain, errors = plain_labels(splits)
         known = splits["train"].class_names or self.class_names
@@ -56,14 +56,14 @@ class TextClassification(TextTask):
         for name, split in splits.items():
             labels = [None if label is None else ids.get(label) for label in plain[name]]
             usable = [i for i, label in enumerate(labels) if label is not None]
-            rows[name] = Rows(
+            rows[name] = LabelledRows(
                 [split.texts[i] for i in usable], [i for i in labels if i is not None], split.groups_of(usable)
             )
             overall += _unknown_labels(split, plain[name], names, ids)
         if len(seen := set(plain["train"]) - {None}) == 1 and not errors:
             step = "give the training split rows of at least two classes"
             overall = [TaskError("data.label", seen.pop(), "is the only class of the training split", step)]
-        return Encoded(rows, names, bool(known), errors, overall)
+        return EncodedRows(rows, names, bool(known), errors, overall)
 
     def label_feature(self, class_names: tuple[str, ...]) -> Any:
         """See `TextTask.label_feature`."""

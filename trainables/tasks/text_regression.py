@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from trainables.spec import DataSpec, Objective
 from trainables.tasks import TaskError
 from trainables.tasks.sources import RawSplit
-from trainables.tasks.splits import Rows
-from trainables.tasks.text import Encoded, TextTask
+from trainables.tasks.splits import LabelledRows
+from trainables.tasks.text import EncodedRows, TextTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ class TextRegression(TextTask):
     kind: ClassVar[Literal["regression"]] = "regression"
     metric_names: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "mse")
 
-    def encode(self, splits: Mapping[str, RawSplit]) -> Encoded:
+    def encode(self, splits: Mapping[str, RawSplit]) -> EncodedRows:
         """See `TextTask.encode`."""
         rows, errors = {}, []
         for name, split in splits.items():
@@ -34,14 +34,14 @@ class TextRegression(TextTask):
             if wrong:
                 errors.append(_no_numbers(split, wrong))
             usable = [i for i, number in enumerate(numbers) if number is not None]
-            rows[name] = Rows(
+            rows[name] = LabelledRows(
                 [split.texts[i] for i in usable], [n for n in numbers if n is not None], split.groups_of(usable)
             )
         seen, overall = set(rows["train"].labels), []
         if len(seen) == 1 and not errors:
             step = "choose a label column that varies"
             overall.append(TaskError("data.label", seen.pop(), "is the only value of the training split", step))
-        return Encoded(rows, (), False, errors, overall)
+        return EncodedRows(rows, (), False, errors, overall)
 
     def label_feature(self, class_names: tuple[str, ...]) -> Any:
         """See `TextTask.label_feature`."""

@@ -27,7 +27,7 @@ RENAMED = {
     "per_gpu_eval_batch_size": "write per_device_eval_batch_size",
 }
 
-OF_A_PROCESS = ("local_rank",)  # not the training's
+PER_PROCESS_FIELDS = ("local_rank",)  # not the training's
 
 
 def fields_of(arguments: Any) -> dict[str, Any]:
@@ -35,7 +35,9 @@ def fields_of(arguments: Any) -> dict[str, Any]:
 
     `to_dict` is no source for it: it hides tokens and turns enumerations into texts.
     """
-    names = (field.name for field in dataclasses.fields(arguments) if field.init and field.name not in OF_A_PROCESS)
+    names = (
+        field.name for field in dataclasses.fields(arguments) if field.init and field.name not in PER_PROCESS_FIELDS
+    )
     return {name: getattr(arguments, name) for name in names}
 
 
@@ -44,17 +46,17 @@ def field_names(arguments_class: type) -> set[str]:
     return {field.name for field in dataclasses.fields(arguments_class) if field.init}
 
 
-def fitting(arguments_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def matching_fields(arguments_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the fields among `values`, each of a type that its field has. Other names are left out.
 
     Raises:
         InputError: one does not fit.
     """
     types_of = _types_of(arguments_class)
-    return {name: fit(name, value, types_of[name]) for name, value in values.items() if name in types_of}
+    return {name: checked_value(name, value, types_of[name]) for name, value in values.items() if name in types_of}
 
 
-def unknown_name(name: str, known: Iterable[str], meant: str | None = None) -> InputError:
+def unread_name_error(name: str, known: Iterable[str], meant: str | None = None) -> InputError:
     """The error for a name that nothing reads.
 
     Args:
@@ -67,7 +69,7 @@ def unknown_name(name: str, known: Iterable[str], meant: str | None = None) -> I
     return InputError("space", name, rule, RENAMED.get(name) or step)
 
 
-def fit(name: str, value: Any, kinds: frozenset[type]) -> Any:
+def checked_value(name: str, value: Any, kinds: frozenset[type]) -> Any:
     """`value`, if it is of one of the types; for a field of whole numbers a float that is one becomes an int.
 
     Raises:

@@ -31,14 +31,14 @@ def _made(factory: Callable[[dict[str, Any]], Any], params: dict[str, Any]) -> A
     trainer = factory(params)
     if not isinstance(trainer, Trainer) or trainer.train_dataset is None or trainer.eval_dataset is None:
         return trainer  # refused by whoever asked for it
-    trainer.train_dataset = joined(trainer.train_dataset, trainer.eval_dataset)
+    trainer.train_dataset = concatenate_rows(trainer.train_dataset, trainer.eval_dataset)
     _require_read(trainer)
     while any(isinstance(callback, EarlyStoppingCallback) for callback in trainer.callback_handler.callbacks):
         trainer.remove_callback(EarlyStoppingCallback)
     return trainer
 
 
-def joined(train: Any, validation: Any) -> Any:
+def concatenate_rows(train: Any, validation: Any) -> Any:
     """All rows of `train`, then those of `validation`; of named sets each with its like, where both have names.
 
     Raises:
@@ -50,7 +50,7 @@ def joined(train: Any, validation: Any) -> Any:
             rule = f"has the sets {', '.join(others) or 'without names'}, and train_dataset {', '.join(train)}"
             raise _refused(validation, rule, "name the same sets in both")
         kind: Any = type(train)
-        return kind({name: joined(rows, others[name]) for name, rows in train.items()})
+        return kind({name: concatenate_rows(rows, others[name]) for name, rows in train.items()})
     parts = [train, *(validation.values() if isinstance(validation, Mapping) else [validation])]
     if all(isinstance(part, datasets.Dataset | datasets.IterableDataset) for part in parts):
         return _tables(parts)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from trainables.lookup import build
+from trainables.lookup import build_training
 from trainables.spec import FineTuneSpec, Params
 from trainables.user_trainer.user_training import UserTraining
 
 
-def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> None:
+def export_trainer_model(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> None:
     """Write the model whose weights `UserTraining.save` has put into `state` into the existing `folder`.
 
     The pickled arguments are left out: nothing loads them, and they name places of the machine that trained.
@@ -23,8 +23,8 @@ def write_model_folder(state: Path, params: Params, spec: FineTuneSpec, folder: 
         FileNotFoundError: `state` holds no weights.
         Exception: what the factory raised.
     """
-    training = build(params, spec)
+    training = build_training(params, spec)
     assert isinstance(training, UserTraining)
-    training.restore(state, moments=False)
+    training.restore(state, weights_only=True)
     training.save_model(folder)
     (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from trainables.errors import InputError
-from trainables.user_trainer.argument_values import field_names, fitting, unknown_name
-from trainables.user_trainer.suggested import suggested_in
-from trainables.user_trainer.suggesting import SuggestingTrial, replaying
+from trainables.user_trainer.argument_values import field_names, matching_fields, unread_name_error
+from trainables.user_trainer.hp_space import suggested_params
+from trainables.user_trainer.suggesting_trial import SuggestingTrial, replay_answers
 
 TrialForm = Literal["optuna", "dict"]
 
@@ -63,7 +63,7 @@ class RebuiltTrainer:
             InputError: a value is not of its field's type, or nothing reads one.
         """
         trial = self._trial(params) if params else None  # as outside of a search
-        arguments = self.arguments_class(**{**self.args, **fitting(self.arguments_class, params)})
+        arguments = self.arguments_class(**{**self.args, **matching_fields(self.arguments_class, params)})
         parts = {name: getattr(self, name) for name in self.given}
         trainer = self.trainer_class(
             args=arguments, model_init=self._model_init(trial), callbacks=copy.copy(self.callbacks), **parts
@@ -94,10 +94,10 @@ class RebuiltTrainer:
         return self.takes_trial and uses_its_parameter(self.model_init)
 
     def _trial(self, params: Mapping[str, Any]) -> _Reading | _ReadingTrial:
-        suggested = suggested_in(params)
+        suggested = suggested_params(params)
         if self.trial_form == "dict":
             return _Reading(params)
-        trial = _ReadingTrial(replaying(suggested))
+        trial = _ReadingTrial(replay_answers(suggested))
         trial.params = _Reading(suggested)
         return trial
 
@@ -114,7 +114,7 @@ class RebuiltTrainer:
         read = trial.read if isinstance(trial, _Reading) else trial.params.read  # type: ignore[attr-defined]
         for name in self.unread(list(params)):
             if name not in read:
-                raise unknown_name(name, field_names(self.arguments_class) | texts_in(self.model_init))
+                raise unread_name_error(name, field_names(self.arguments_class) | texts_in(self.model_init))
 
     def _refuse_transformed(self, trainer: Any) -> None:
         """A parameter of a subclass's own was read from the attribute of its name; that must be what it was given."""

@@ -26,9 +26,9 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, has_lengt
 
 from trainables.errors import InputError
 from trainables.spec import TUNABLES, FineTuneSpec, Params
-from trainables.user_trainer.own_values import follows_scores
+from trainables.user_trainer.optimizer_state import follows_scores
 
-NEVER = 10**12  # steps
+NEVER_DUE = 10**12  # steps
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 QUIET = (PrinterCallback, ProgressCallback, JITCheckpointCallback, *INTEGRATION_TO_CALLBACK.values())
 
@@ -64,7 +64,7 @@ def require_usable(made: Any) -> None:
         raise InputError("eval_dataset", None, "the Trainer has none", step)
 
 
-def put_in_force(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: float, scratch: Path) -> None:
+def apply_rules(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: float, scratch: Path) -> None:
     """Switch off what the Trainer would write, report or decide by itself; set horizon and seed.
 
     Args:
@@ -75,7 +75,11 @@ def put_in_force(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: 
     args.report_to, args.push_to_hub, args.disable_tqdm = [], False, True
     args.save_strategy, args.load_best_model_at_end = SaveStrategy.NO, False
     args.restore_callback_states_from_checkpoint = args.ignore_data_skip = args.enable_jit_checkpoint = False
-    args.eval_strategy, args.eval_steps, args.eval_delay = IntervalStrategy.STEPS, NEVER, NEVER  # valid, never due
+    args.eval_strategy, args.eval_steps, args.eval_delay = (
+        IntervalStrategy.STEPS,
+        NEVER_DUE,
+        NEVER_DUE,
+    )  # valid, never due
     args.logging_nan_inf_filter = False  # a loss that is not finite ends the trial, and is not left out
     args.num_train_epochs = horizon
     args._n_gpu = min(args.n_gpu, 1)  # a process is one device; more visible ones would switch DataParallel on

@@ -18,8 +18,8 @@ import cloudpickle
 from trainables.errors import InputError
 from trainables.spec import SHIPPED
 from trainables.user_trainer import shipped_tables
-from trainables.user_trainer.own_modules import by_value, travels_by_value
-from trainables.user_trainer.shipped_files import Files
+from trainables.user_trainer.local_modules import by_value, travels_by_value
+from trainables.user_trainer.shipped_files import ShippedFiles
 from trainables.user_trainer.unpicklable import find_culprit
 
 
@@ -29,7 +29,7 @@ def is_shipped(name: str) -> bool:
 
 
 def ship(obj: object, storage: str, name: str) -> str:
-    """Write an object, and each data set in it, below the storage of runs; returns the name that `load` takes.
+    """Write an object, and each data set in it, below the storage of runs; returns the name that `load_shipped` takes.
 
     Equal bytes are one file, and a data set that is there already is not written again, whoever has written it.
 
@@ -41,7 +41,7 @@ def ship(obj: object, storage: str, name: str) -> str:
         InputError: a part of it cannot be pickled: which one, by its path.
         OSError: the storage cannot be written.
     """
-    files = Files.below(storage)
+    files = ShippedFiles.below(storage)
     with by_value():
         try:
             data = _pickled(obj, files)
@@ -62,7 +62,7 @@ def ship(obj: object, storage: str, name: str) -> str:
     return SHIPPED + files.at(file)
 
 
-def load(name: str) -> Any:
+def load_shipped(name: str) -> Any:
     """A new copy of the object that `ship` has named so; data sets in it are mapped, once per process.
 
     Each call makes the object anew, so that no trial finds what another has done to it.
@@ -72,7 +72,7 @@ def load(name: str) -> Any:
         OSError: it cannot be read.
     """
     path = name.removeprefix(SHIPPED)
-    files, _ = Files.around(path)
+    files, _ = ShippedFiles.around(path)
     try:
         return _Unpickler(io.BytesIO(_read(path)), files).load()
     except ImportError as error:
@@ -82,14 +82,14 @@ def load(name: str) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _read(path: str) -> bytes:
-    files, name = Files.around(path)
+    files, name = ShippedFiles.around(path)
     data = files.local(name).read_bytes()
     if hashlib.sha256(data).hexdigest() not in name:
         raise InputError("trainable", path, "is damaged: its content is not what its name says", "search again")
     return data
 
 
-def _pickled(obj: object, files: Files) -> bytes:
+def _pickled(obj: object, files: ShippedFiles) -> bytes:
     buffer = io.BytesIO()
     _Pickler(buffer, files).dump(obj)
     return buffer.getvalue()
@@ -107,7 +107,7 @@ def _cached(function: Any, parameters: dict[str, Any]) -> Any:
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles functions and classes by value, and tables as the names of their files."""
 
-    def __init__(self, buffer: io.BytesIO, files: Files) -> None:
+    def __init__(self, buffer: io.BytesIO, files: ShippedFiles) -> None:
         super().__init__(buffer)
         self._files = files
         self._put: dict[int, tuple[object, str]] = {}  # by identity: a table of many data sets is hashed once
@@ -124,17 +124,17 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if not shipped_tables.is_table(obj):
             return None
         if id(obj) not in self._put:
-            self._put[id(obj)] = (obj, shipped_tables.put(obj, self._files))
+            self._put[id(obj)] = (obj, shipped_tables.put_table(obj, self._files))
         return self._put[id(obj)][1]
 
 
 class _Unpickler(pickle.Unpickler):
     """The other way round."""
 
-    def __init__(self, buffer: io.BytesIO, files: Files) -> None:
+    def __init__(self, buffer: io.BytesIO, files: ShippedFiles) -> None:
         super().__init__(buffer)
         self._files = files
 
     def persistent_load(self, name: str) -> Any:
         """Called by pickle for what `persistent_id` has named."""
-        return shipped_tables.take(name, self._files)
+        return shipped_tables.load_table(name, self._files)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import xxhash
 
-from trainables.data.cache_folder import own_folder, store_folder
+from trainables.data.cache_folder import cache_folder, private_folder
 from trainables.errors import InputError
 from trainables.machine.disk import make_closed, owner_of, sync
 
@@ -33,7 +33,7 @@ BLOCK = 1 << 24  # bytes that are copied at once
 Writer = Callable[[BinaryIO], None]
 
 
-class Stated(NamedTuple):
+class FileStatus(NamedTuple):
     """What is known of a file."""
 
     size: int  # bytes
@@ -41,7 +41,7 @@ class Stated(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Files:
+class ShippedFiles:
     """The files of one storage, all in one folder.
 
     Args:
@@ -51,7 +51,7 @@ class Files:
     folder: str
 
     @classmethod
-    def below(cls, storage: str) -> Files:
+    def below(cls, storage: str) -> ShippedFiles:
         """The files that belong to the storage of runs at `storage`: a folder, or a bucket's URI."""
         if "://" in storage:
             parts = urlsplit(storage)
@@ -59,7 +59,7 @@ class Files:
         return cls(str(Path(storage).expanduser().absolute() / FOLDER))
 
     @classmethod
-    def around(cls, file: str) -> tuple[Files, str]:
+    def around(cls, file: str) -> tuple[ShippedFiles, str]:
         """The files among which the file of that path or URI lies, and its name."""
         if "://" in file:
             parts = urlsplit(file)
@@ -102,7 +102,7 @@ class Files:
             self.write(f"{name}{USED}", lambda file: None)
         return found
 
-    def stated(self, names: Iterable[str]) -> dict[str, Stated]:
+    def stated(self, names: Iterable[str]) -> dict[str, FileStatus]:
         """Size and last use of those that are there, by name.
 
         Raises:
@@ -110,14 +110,14 @@ class Files:
         """
         if not self.in_bucket:
             paths = [path for name in names if (path := Path(self.folder, name)).is_file()]
-            return {path.name: Stated(path.stat().st_size, path.stat().st_mtime) for path in paths}
+            return {path.name: FileStatus(path.stat().st_size, path.stat().st_mtime) for path in paths}
         filesystem, folder = self._opened()
         found = {}
         for name in names:
             itself, mark = filesystem.get_file_info([f"{folder}/{name}", f"{folder}/{name}{USED}"])
             if itself.is_file:
                 used = max(info.mtime.timestamp() for info in (itself, mark) if info.is_file)
-                found[name] = Stated(itself.size, used)
+                found[name] = FileStatus(itself.size, used)
         return found
 
     def remove(self, name: str, since: float) -> None:
@@ -164,7 +164,7 @@ class Files:
         """
         path = Path(self.folder, name)
         if self.in_bucket:
-            kept = own_folder(store_folder(), "shipped", xxhash.xxh3_64_hexdigest(self.folder.encode()))
+            kept = private_folder(cache_folder(), "shipped", xxhash.xxh3_64_hexdigest(self.folder.encode()))
             path = kept / name
             if not path.is_file():
                 filesystem, folder = self._opened()

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import xxhash
 
-from trainables.user_trainer.shipped_files import Files
+from trainables.user_trainer.shipped_files import ShippedFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NAME = re.compile(rb"[0-9a-f]{32}\.arrow")  # as `put` gives it
+NAME = re.compile(rb"[0-9a-f]{32}\.arrow")  # as `put_table` gives it
 ROWS = 1000  # of a record batch at most, as datasets writes them
 
 
@@ -30,7 +30,7 @@ def is_table(obj: object) -> bool:
     return loaded is not None and isinstance(obj, loaded.Table)
 
 
-def put(table: Any, files: Files) -> str:
+def put_table(table: Any, files: ShippedFiles) -> str:
     """Write a table, unless a file of its content is there; returns the name of the file.
 
     A table that is mapped from files that are as they were at an earlier call is not even read.
@@ -51,7 +51,7 @@ def put(table: Any, files: Files) -> str:
     return name
 
 
-def take(name: str, files: Files) -> Any:
+def load_table(name: str, files: ShippedFiles) -> Any:
     """The table in a file, mapped into memory.
 
     Raises:

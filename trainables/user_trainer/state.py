@@ -28,11 +28,11 @@ from trainables.checkpoints.manifest import MOMENTS
 from trainables.checkpoints.tensors import POSITION, WEIGHTS
 from trainables.errors import InputError
 
-BESIDE = "beside.safetensors"
+EXTRA_TENSORS = "beside.safetensors"
 
 
 @dataclass(frozen=True)
-class Position:
+class TrainerPosition:
     """Where a training stands."""
 
     epoch: float  # of the report
@@ -49,7 +49,7 @@ class Position:
         return {name for name in own.keys() | self.given.keys() if own.get(name) != self.given.get(name)}
 
     @classmethod
-    def read(cls, folder: Path) -> Position:
+    def read(cls, folder: Path) -> TrainerPosition:
         """What `write` has written.
 
         Raises:
@@ -71,8 +71,8 @@ def save_weights(folder: Path, trainer: Trainer) -> None:
         save_file({n: t.contiguous() for n, t in model.state_dict().items() if n in kept}, str(folder / WEIGHTS))
     else:
         save_model(model, str(folder / WEIGHTS))
-    if others := beside(trainer, _trained(trainer)):
-        save_file({name: tensor.detach().contiguous() for name, tensor in others.items()}, str(folder / BESIDE))
+    if others := extra_tensors(trainer, _trained(trainer)):
+        save_file({name: tensor.detach().contiguous() for name, tensor in others.items()}, str(folder / EXTRA_TENSORS))
 
 
 def load_weights(folder: Path, trainer: Trainer) -> None:
@@ -90,18 +90,18 @@ def load_weights(folder: Path, trainer: Trainer) -> None:
             raise RuntimeError(f"the weights are of another architecture: this model has no {unknown[0]}")
     else:
         load_model(model, str(folder / WEIGHTS), device=device)
-    if not (folder / BESIDE).exists():
+    if not (folder / EXTRA_TENSORS).exists():
         return
-    others = beside(trainer)
+    others = extra_tensors(trainer)
     with torch.no_grad():
-        for name, saved in load_file(str(folder / BESIDE), device=device).items():
+        for name, saved in load_file(str(folder / EXTRA_TENSORS), device=device).items():
             if name not in others:
                 raise RuntimeError(f"the weights are of another Trainer: this one has no {name}")
             others[name].copy_(saved)
 
 
 @contextlib.contextmanager
-def fitting(changed: Collection[str]) -> Iterator[None]:
+def explain_mismatch(changed: Collection[str]) -> Iterator[None]:
     """In the block a state is taken over by a trial of which the values `changed` are others.
 
     Raises:
@@ -123,7 +123,7 @@ def require_held(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:
     Raises:
         InputError: other weights would be lost wherever a training is gone on with or its best is loaded.
     """
-    held = {id(tensor) for tensor in (*trainer.model.parameters(), *beside(trainer).values())}
+    held = {id(tensor) for tensor in (*trainer.model.parameters(), *extra_tensors(trainer).values())}
     lost = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in held]
     if lost:
         rule = "no checkpoint would hold them: they are neither the model's nor in an attribute of the Trainer"
@@ -138,7 +138,7 @@ def _trained(trainer: Trainer) -> set[int] | None:
     return {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
 
 
-def beside(trainer: Trainer, trained: set[int] | None = None) -> dict[str, torch.Tensor]:
+def extra_tensors(trainer: Trainer, trained: set[int] | None = None) -> dict[str, torch.Tensor]:
     """Weights that are no part of the model, and the buffers of their modules, by where the Trainer has them: an
     attribute that is a parameter or a module, or a list or a dictionary of such.
 
@@ -199,7 +199,7 @@ def load_moments(folder: Path) -> dict[str, Any]:
     return moments
 
 
-def counts_of(state: TrainerState, callbacks: Iterable[Any]) -> str:
+def capture_counts(state: TrainerState, callbacks: Iterable[Any]) -> str:
     """As JSON: what the Trainer counts, and callbacks that tell what they do (`ExportableState`)."""
     counted = {k: v for k, v in vars(state).items() if k in COUNTED}
     told = [[type(c).__name__, c.state()["attributes"]] for c in callbacks if isinstance(c, ExportableState)]
@@ -216,8 +216,8 @@ def _listed(value: Any) -> Any:
 COUNTED = ("num_input_tokens_seen", "total_flos", "log_history", "best_metric")  # the rest follows from own values
 
 
-def take_counts(text: str, state: TrainerState, callbacks: Iterable[Any]) -> None:
-    """Put into `state` and `callbacks` what `counts_of` has told; callbacks keep what they were built with."""
+def restore_counts(text: str, state: TrainerState, callbacks: Iterable[Any]) -> None:
+    """Put into `state` and `callbacks` what `capture_counts` has told; callbacks keep what they were built with."""
     saved = json.loads(text)
     for name, value in saved["state"].items():
         setattr(state, name, value)

@@ -20,20 +20,20 @@ from transformers.utils import logging as transformers_logging
 
 from trainables.distributed.replicas import Replicas
 from trainables.epochs import horizon_of, next_position
-from trainables.finetune.arguments import whole
+from trainables.finetune.arguments import as_int
 from trainables.finetune.garbage import freeze_what_is_imported
-from trainables.progress import part_done
+from trainables.progress import mark_progress
 from trainables.reporting import NonFiniteScore
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores
-from trainables.user_trainer import in_force, own_optimizer, processes, reused, rules, state
-from trainables.user_trainer.making import tell_accelerate, while_it_is_made
-from trainables.user_trainer.own_thread import OwnThread
-from trainables.user_trainer.paused import Evaluated, PausedTraining
-from trainables.user_trainer.reported import COMPUTED, EVAL, TEST, computed_objective, metrics_of
+from trainables.user_trainer import custom_optimizer, ddp, in_force, reuse_check, rules, state
+from trainables.user_trainer.construction import configure_accelerate, trainer_construction
+from trainables.user_trainer.evaluation_metrics import COMPUTED, EVAL, TEST, computed_objective, metrics_of
+from trainables.user_trainer.hp_space import ResolvedParams, suggested_params
+from trainables.user_trainer.isolated_evaluation import undisturbed
+from trainables.user_trainer.paused_training import Evaluated, PausedTraining
 from trainables.user_trainer.scratch import Scratch
-from trainables.user_trainer.suggested import Given, suggested_in
-from trainables.user_trainer.undisturbed import undisturbed
+from trainables.user_trainer.trial_thread import TrialThread
 
 Factory = Callable[[dict[str, Any]], Trainer]
 
@@ -58,7 +58,7 @@ class UserTraining:
         self.epoch = 0.0  # of the last report
         self.provenance: Mapping[str, Value] = {}
         self._scratch = Scratch()
-        self._thread = OwnThread("trainer")
+        self._thread = TrialThread("trainer")
         self._held: list[PausedTraining] = []
         weakref.finalize(self, _end, self._thread, self._held, self._scratch, torch.get_default_dtype()).atexit = False
         self._weights_only = False
@@ -110,23 +110,23 @@ class UserTraining:
         sets = rows.values() if isinstance(rows, dict) else (rows,)
         return Scores(self._metrics(told, prefix), sum(len(one) for one in sets if has_length(one)))
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
         """Write weights and position; with moments all that it takes to go on undisturbed."""
-        position = state.Position(self.epoch, self._live.trained, self.params)
-        self._thread.call(functools.partial(_save, self._live, folder, position, moments))
+        position = state.TrainerPosition(self.epoch, self._live.trained, self.params)
+        self._thread.call(functools.partial(_save, self._live, folder, position, weights_only))
 
-    def restore(self, folder: Path, *, moments: bool = True) -> None:
+    def restore(self, folder: Path, *, weights_only: bool = False) -> None:
         """Take over weights, moments, random state and position; the values in force stay this trial's own.
 
         Raises:
             InputError: a value has changed that cannot in the middle of a training of this Trainer.
         """
-        position = state.Position.read(folder)
-        self._live.changed = position.changed(self.params) if moments else set()
+        position = state.TrainerPosition.read(folder)
+        self._live.changed = set() if weights_only else position.changed(self.params)
         if refused := rules.refusals(self.trainer, self._live.changed):
             raise refused[0]
-        self._thread.call(functools.partial(_restore, self._live, folder, position, moments))
-        self.epoch, self._weights_only = position.epoch, not moments
+        self._thread.call(functools.partial(_restore, self._live, folder, position, weights_only))
+        self.epoch, self._weights_only = position.epoch, weights_only
 
     def save_model(self, folder: Path) -> None:
         """Write the model as it stands, as the Trainer itself does, into the existing `folder`."""
@@ -149,29 +149,29 @@ class UserTraining:
 
 
 def _build(
-    factory: Factory, params: Params, spec: FineTuneSpec, horizon: float, thread: OwnThread, scratch: Path
+    factory: Factory, params: Params, spec: FineTuneSpec, horizon: float, thread: TrialThread, scratch: Path
 ) -> PausedTraining:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     freeze_what_is_imported()
     set_seed(spec.training_seeds.head)
-    tell_accelerate(Replicas.here())
-    with while_it_is_made(params, spec, scratch) as built:
+    configure_accelerate(Replicas.here())
+    with trainer_construction(params, spec, scratch) as built:
         values = {name: _exact(name, value, spec) for name, value in params.items()}
-        trainer = factory(Given(values, suggested_in(params)))
-    part_done()
+        trainer = factory(ResolvedParams(values, suggested_params(params)))
+    mark_progress()
     rules.require_usable(trainer)
-    reused.require_fresh(trainer)
-    processes.require_divided(trainer)
-    rules.put_in_force(trainer, params, spec, horizon, scratch)
-    own_optimizer.call_own(trainer)
+    reuse_check.require_fresh(trainer)
+    ddp.require_distributed(trainer)
+    rules.apply_rules(trainer, params, spec, horizon, scratch)
+    custom_optimizer.call_custom_optimizer(trainer)
     return PausedTraining(trainer, thread, horizon, next((one for one in built if one.model is trainer.model), None))
 
 
 def _exact(name: str, value: Value, spec: FineTuneSpec) -> Value:
     """Whole numbers as int: a searcher may have handed over 16.0."""
     known = spec.tunable(name)
-    return whole(value) if known is not None and known.kind == "int" else value
+    return as_int(value) if known is not None and known.kind == "int" else value
 
 
 def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
@@ -181,8 +181,8 @@ def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
     return dict(scores)
 
 
-def _save(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
-    kept = live.moments_now() if moments else None  # every process has a part in them
+def _save(live: PausedTraining, folder: Path, position: state.TrainerPosition, weights_only: bool) -> None:
+    kept = None if weights_only else live.moments_now()  # every process has a part in them
     if live.replicas.rank:
         return
     state.save_weights(folder, live.trainer)
@@ -191,16 +191,16 @@ def _save(live: PausedTraining, folder: Path, position: state.Position, moments:
         state.save_moments(folder, kept)
 
 
-def _restore(live: PausedTraining, folder: Path, position: state.Position, moments: bool) -> None:
-    with state.fitting(live.changed):
+def _restore(live: PausedTraining, folder: Path, position: state.TrainerPosition, weights_only: bool) -> None:
+    with state.explain_mismatch(live.changed):
         state.load_weights(folder, live.trainer)
     live.trained = live.begun = position.trained
-    if moments:
+    if not weights_only:
         live.moments = state.load_moments(folder)
         live.trainer.args.eval_on_start = False  # it goes on
 
 
-def _end(thread: OwnThread, held: list[PausedTraining], scratch: Scratch, dtype: torch.dtype) -> None:
+def _end(thread: TrialThread, held: list[PausedTraining], scratch: Scratch, dtype: torch.dtype) -> None:
     """The training is needed no more: leave it, and let go of what it holds before another one is built. Numbers are of
     the kind again that they were of before it."""
     thread.end()

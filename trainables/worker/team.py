@@ -21,9 +21,9 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from trainables.lookup import build, divides_rows
-from trainables.machine.oom_probe import killed_by_monitor, mark_memory, read_mark
-from trainables.progress import Heartbeat, pulse, waiting, working
+from trainables.lookup import build_training, divides_rows
+from trainables.machine.oom_probe import describe_monitor_kill, read_oom_probe, start_oom_probe
+from trainables.progress import Heartbeat, active, tracker, waiting
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Evaluation, Scores, Training
 
@@ -54,10 +54,10 @@ def workers_for(trainable: str, gpus: float) -> int:
 
 def builder(workers: int, heartbeat: Heartbeat | None = None) -> Callable[[Params, FineTuneSpec], Training]:
     """What builds a Training that so many processes compute, each with the heartbeat."""
-    return build if workers == 1 else Team(workers, heartbeat)
+    return build_training if workers == 1 else WorkerTeam(workers, heartbeat)
 
 
-class Team:
+class WorkerTeam:
     """Builds trainings, as `slot.build` does. Its workers start with the first one.
 
     Must be called in a process that runs in a placement group with a bundle for each worker.
@@ -78,7 +78,7 @@ class Team:
         """
         if not self._alive():
             self._start()
-        return Together(self, next(self._numbers), params, spec)
+        return TeamTraining(self, next(self._numbers), params, spec)
 
     def call(self, method: str, *args: Any) -> list[Any]:
         """Call `method` of every worker; returns what each does, by rank.
@@ -144,8 +144,8 @@ class Team:
         if not self._ids:  # it died before it was one
             return None
         if isinstance(error, OutOfMemoryError):
-            return killed_by_monitor(self._ids[rank], str(error))
-        death = read_mark(self._ids[rank])
+            return describe_monitor_kill(self._ids[rank], str(error))
+        death = read_oom_probe(self._ids[rank])
         return death.describe(ray.util.get_node_ip_address()) if death is not None and death.killed else None
 
     def _reason(self, errors: Mapping[int, Exception]) -> Exception:
@@ -179,10 +179,10 @@ def _leader() -> str:
     return str(ray.get_runtime_context().get_actor_id())
 
 
-class Together:
+class TeamTraining:
     """A Training in several processes; see `slot.Training` for the verbs. Rank 0 writes and reports."""
 
-    def __init__(self, team: Team, number: int, params: Params, spec: FineTuneSpec) -> None:
+    def __init__(self, team: WorkerTeam, number: int, params: Params, spec: FineTuneSpec) -> None:
         self._team, self._number = team, number
         weakref.finalize(self, team.forget, number).atexit = False
         self.horizon: float
@@ -199,13 +199,13 @@ class Together:
         scores: Scores = self._call("score", split)
         return scores
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
         """All hand in their random states; rank 0 writes."""
-        self._call("save", folder, moments=moments)
+        self._call("save", folder, weights_only=weights_only)
 
-    def restore(self, folder: Path, *, moments: bool = True) -> None:
+    def restore(self, folder: Path, *, weights_only: bool = False) -> None:
         """Every worker reads the same folder."""
-        self._call("restore", folder, moments=moments)
+        self._call("restore", folder, weights_only=weights_only)
 
     def _call(self, verb: str, *args: Any, **options: Any) -> Any:
         answer, self.horizon = self._team.call("call", self._number, verb, args, options)[0]
@@ -221,29 +221,29 @@ class Worker:
 
     def join(self, size: int, folder: Path, heartbeat: Heartbeat | None, leader: str) -> str:
         """Meet the others. `leader`: Ray's id of their leader's actor. Returns that of this one."""
-        from trainables.distributed.replicas import join  # torch: in the workers, not in the slot
+        from trainables.distributed.replicas import join_process_group  # torch: in the workers, not in the slot
 
         if heartbeat is not None:
-            pulse.beat(heartbeat, leader, self._rank + 1)
-        with working():
-            join(self._rank, size, folder)
+            tracker.beat(heartbeat, leader, self._rank + 1)
+        with active():
+            join_process_group(self._rank, size, folder)
         return str(ray.get_runtime_context().get_actor_id())
 
     def build(self, number: int, params: Params, spec: FineTuneSpec) -> tuple[float, dict[str, Value]]:
         """Its horizon and its provenance."""
-        with working():
-            pulse.begin()
-            mark_memory()
-            training = self._trainings[number] = build(params, spec)
+        with active():
+            tracker.begin()
+            start_oom_probe()
+            training = self._trainings[number] = build_training(params, spec)
         return training.horizon, dict(training.provenance)
 
     def call(self, number: int, verb: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, float]:
         """One of the four verbs: what that returns, and the horizon, which may have come nearer (early stopping)."""
         training = self._trainings[number]
-        with working():
+        with active():
             answer = getattr(training, verb)(*args, **options)
         if isinstance(answer, Evaluation):
-            pulse.report(answer.epoch)
+            tracker.report(answer.epoch)
         return answer, training.horizon
 
     def forget(self, number: int) -> None:

@@ -23,7 +23,7 @@ from trainables.machine.shared_memory import SharedMemory
 class Copy(NamedTuple):
     """One copy to make."""
 
-    recipe: CheckpointManifest
+    manifest: CheckpointManifest
     path: str  # of the checkpoint
     weights_only: bool
 
@@ -36,10 +36,10 @@ def make_copy(study: Path, storage: Storage, copy: Copy) -> bool:
     """
     shared = SharedMemory(study)
     try:
-        source = shared.find(copy.recipe.state)
+        source = shared.find(copy.manifest.state)
         if source is None:
             return False
-        storage.put(source, copy.path, copy.recipe, weights_only=copy.weights_only)
+        storage.put(source, copy.path, copy.manifest, weights_only=copy.weights_only)
         return True
     finally:
         shared.close()
@@ -69,7 +69,7 @@ class Copier:
     def want(self, copies: Sequence[Copy]) -> None:
         """These, in this order, and no others: what has not begun and is not among them is given up."""
         with self._changed:
-            self._wanted = [copy for copy in copies if copy.recipe.token not in self._lost]
+            self._wanted = [copy for copy in copies if copy.manifest.token not in self._lost]
             for node in {self._node_of(copy) for copy in self._wanted} - self._threads.keys():
                 self._threads[node] = threading.Thread(
                     target=self._run, args=(node,), name=f"copier {node}", daemon=True
@@ -80,8 +80,8 @@ class Copier:
     def withdraw(self, token: str) -> bool:
         """Make no copy of that state; False while one is being made: neither it nor its checkpoint may be deleted."""
         with self._changed:
-            self._wanted = [copy for copy in self._wanted if copy.recipe.token != token]
-            return all(copy.recipe.token != token for copy in self._current.values())
+            self._wanted = [copy for copy in self._wanted if copy.manifest.token != token]
+            return all(copy.manifest.token != token for copy in self._current.values())
 
     def take_made(self) -> set[tuple[str, bool]]:
         """Token and weights only of each copy that was made since this was asked last."""
@@ -120,7 +120,7 @@ class Copier:
             thread.join()
 
     def _node_of(self, copy: Copy) -> str:
-        return copy.recipe.node or self._here
+        return copy.manifest.node or self._here
 
     def _run(self, node: str) -> None:
         while (copy := self._next(node)) is not None:
@@ -128,9 +128,9 @@ class Copier:
                 made = self._holds(copy) or self._make(copy)
                 with self._changed:
                     if made:
-                        self._made.add((copy.recipe.token, copy.weights_only))
+                        self._made.add((copy.manifest.token, copy.weights_only))
                     else:
-                        self._lost.add(copy.recipe.token)
+                        self._lost.add(copy.manifest.token)
             except Exception as error:  # told by `check`, in the main thread
                 with self._changed:
                     self._failure, self._failed_at = error, copy.path
@@ -150,14 +150,14 @@ class Copier:
             return None
 
     def _make(self, copy: Copy) -> bool:
-        recipe = copy.recipe
-        if recipe.node in (None, self._here) or not is_alive(recipe.node):
+        manifest = copy.manifest
+        if manifest.node in (None, self._here) or not is_alive(manifest.node):
             # Also what a run before this one has left in this memory, under a node of a Ray that is gone.
             return make_copy(self._study, self._storage, copy)
-        return bool(run_on_node(recipe.node, make_copy, self._study, self._storage, copy))
+        return bool(run_on_node(manifest.node, make_copy, self._study, self._storage, copy))
 
     def _holds(self, copy: Copy) -> bool:
-        return self._storage.holds(copy.path, copy.recipe, weights_only=copy.weights_only)
+        return self._storage.holds(copy.path, copy.manifest, weights_only=copy.weights_only)
 
 
 def drop(study: Path, states: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as n
 what Tune would start each running trial from (a clone: its donor's), and what Tune's last three snapshots of the
 experiment name as such: a resume continues from the newest that is on storage and whole.
 
-A checkpoint is a recipe (`trainables.checkpoints.manifest`); its state is another matter. In memory stay the states
+A checkpoint is a manifest (`trainables.checkpoints.manifest`); its state is another matter. In memory stay the states
 that a running trial would load, and the best ones until they are copied. Copied are the states with moments that a
 trial would load, as soon as they exist; the best weights when they have stood for a while, and at the end. Until a
 newer one is copied, the last copy on the way to it stays.
@@ -57,7 +57,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         study: as recorded before a resume; without trials on a fresh start. Tells the objective.
         scheduler: asked for its pins, if it has any.
         on_drop: told (trial id, epoch) after each deletion.
-        states: does with the states what is decided here; None: each lies beside its recipe, or is a function's own.
+        states: does with the states what is decided here; None: each lies beside its manifest, or is a function's own.
         keep_best: how many of the best stay.
         storage: where the checkpoints lie.
 
@@ -110,11 +110,11 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             score = self._sign * report["metrics"][self._metric]
             entry = Kept.at(path, self._storage, trial.trial_id, float(report["epoch"]), score)
             self._kept.add(entry)
-            if entry.recipe is not None:
+            if entry.manifest is not None:
                 # A trial that was set back writes into folders that are there already; Tune leaves what is in them.
-                self._storage.delete_other_states(path, entry.recipe)
+                self._storage.delete_other_states(path, entry.manifest)
                 if self._states is not None:
-                    self._states.arrived(entry.recipe)
+                    self._states.arrived(entry.manifest)
             if not self._ahead[trial.trial_id]:
                 self._resumed.discard(trial.trial_id)
             self._drop()
@@ -151,15 +151,15 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         """
         best = self._kept.best(self._keep_best)
         if self._states is not None:
-            self._states.flush([entry.copy(weights_only=True) for entry in best if entry.recipe is not None])
+            self._states.flush([entry.copy(weights_only=True) for entry in best if entry.manifest is not None])
         stay = {entry.path for entry in best}
         self._delete(entry for entry in self._kept if entry.path not in stay)
         for left in self._storage.checkpoints(study):  # by a driver that was killed before it could record it
             if left not in stay:
                 self._storage.delete(left, None)
         for entry in best:
-            if entry.recipe is not None:
-                self._storage.strip(entry.path, entry.recipe)
+            if entry.manifest is not None:
+                self._storage.strip(entry.path, entry.manifest)
         self._storage.finish()
 
     def suspend(self) -> None:
@@ -169,7 +169,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             StorageError: it cannot be written.
         """
         if self._states is not None and self._failure is None:
-            best = [entry.copy(weights_only=True) for entry in self._kept.best(self._keep_best) if entry.recipe]
+            best = [entry.copy(weights_only=True) for entry in self._kept.best(self._keep_best) if entry.manifest]
             bases = self._kept.bases(self._loads.values())
             self._states.flush([*(base.copy(weights_only=False) for base in bases), *best])
 
@@ -195,7 +195,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                 self._ahead[trial.id] = [*self._ahead.get(trial.id, []), entry]
         if newest is not None and trial.state is TrialState.RUNNING:
             self._loads[trial.id] = newest.path
-            if newest.recipe is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
+            if newest.manifest is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
                 raise DamagedCheckpoint(why)  # a function's own: nobody else can make it again
 
     def _end(self, trials: list[Trial], trial: Trial) -> None:
@@ -210,8 +210,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         names: it tells what it finds there, or writes into their folders. Until then they are none of the study's.
         """
         later = [entry for entry in self._kept.of(trial_id) if entry.path > path]
-        self._delete(entry for entry in later if entry.recipe is None)  # a function's own: its files would be mixed
-        ahead = [*self._ahead.get(trial_id, []), *(entry for entry in later if entry.recipe is not None)]
+        self._delete(entry for entry in later if entry.manifest is None)  # a function's own: its files would be mixed
+        ahead = [*self._ahead.get(trial_id, []), *(entry for entry in later if entry.manifest is not None)]
         for entry in ahead:
             self._kept.discard(entry)
         self._ahead[trial_id] = [entry for entry in ahead if entry.path > path]
@@ -246,8 +246,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         needed = (saved | bases | asked | {entry.path for entry in best}).union(*self._parting)
         if self._states is not None:
             for entry in best:
-                if entry.recipe is not None and entry.path not in bases and self._is_copied(entry):
-                    self._states.strip(entry.path, entry.recipe)
+                if entry.manifest is not None and entry.path not in bases and self._is_copied(entry):
+                    self._states.strip(entry.path, entry.manifest)
             self._decide(self._states, named, best)
         self._delete(entry for entry in self._kept if entry.path not in needed)
 
@@ -256,8 +256,8 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         if not self._resumed:
             states.forget_left()
         bases = self._kept.bases(named)
-        waiting = [e for e in best if e.recipe is not None and not states.durable(e.copy(weights_only=True))]
-        in_memory = {entry.recipe.state for entry in (*bases, *waiting) if entry.recipe is not None}
+        waiting = [e for e in best if e.manifest is not None and not states.durable(e.copy(weights_only=True))]
+        in_memory = {entry.manifest.state for entry in (*bases, *waiting) if entry.manifest is not None}
         # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.checkpoints.room`.
         room = COPIES * len(named) + 1 - sum(map(self._is_copied, self._kept))
         moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
@@ -274,9 +274,9 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                     break
 
     def _is_copied(self, entry: Kept) -> bool:
-        if self._states is None or entry.recipe is None:
+        if self._states is None or entry.manifest is None:
             return True
-        return entry.recipe.moments and self._states.durable(entry.copy(weights_only=False))
+        return entry.manifest.moments and self._states.durable(entry.copy(weights_only=False))
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -294,8 +294,12 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def _delete(self, entries: Iterable[Kept]) -> None:
         for entry in entries:
-            if self._states is not None and entry.recipe is not None and not self._states.withdraw(entry.recipe.token):
+            if (
+                self._states is not None
+                and entry.manifest is not None
+                and not self._states.withdraw(entry.manifest.token)
+            ):
                 continue  # its state is being copied right now; the next time
-            self._storage.delete(entry.path, entry.recipe)
+            self._storage.delete(entry.path, entry.manifest)
             self._kept.discard(entry)
             self._on_drop(entry.trial, entry.epoch)

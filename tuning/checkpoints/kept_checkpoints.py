@@ -21,18 +21,18 @@ class Kept(NamedTuple):
     epoch: float
     score: float  # higher is better
     path: str
-    recipe: CheckpointManifest | None  # None: a custom function's own checkpoint
+    manifest: CheckpointManifest | None  # None: a custom function's own checkpoint
     since: float  # on the monotonic clock
 
     @classmethod
     def at(cls, path: str, storage: Storage, trial: str, epoch: float, score: float) -> Kept:
         """The checkpoint `path`, found in `storage` now."""
-        return cls(trial, epoch, score, path, storage.recipe(path), clock.monotonic())
+        return cls(trial, epoch, score, path, storage.manifest(path), clock.monotonic())
 
     def copy(self, *, weights_only: bool) -> Copy:
         """Of its state."""
-        assert self.recipe is not None
-        return Copy(self.recipe, self.path, weights_only)
+        assert self.manifest is not None
+        return Copy(self.manifest, self.path, weights_only)
 
 
 class KeptCheckpoints:
@@ -69,11 +69,11 @@ class KeptCheckpoints:
 
     def lines(self, paths: Iterable[str]) -> Iterator[list[Kept]]:
         """Of each checkpoint at `paths` the states with moments on the way to it, the newest first."""
-        by_token = {entry.recipe.token: entry for entry in self._by_path.values() if entry.recipe is not None}
+        by_token = {entry.manifest.token: entry for entry in self._by_path.values() if entry.manifest is not None}
         for path in paths:
             entry = self._by_path.get(path)
-            if entry is not None and entry.recipe is not None:
-                tokens = (base.token for base in reversed(entry.recipe.bases))
+            if entry is not None and entry.manifest is not None:
+                tokens = (base.token for base in reversed(entry.manifest.restore_points))
                 yield [by_token[token] for token in tokens if token in by_token]
 
     def bases(self, paths: Iterable[str]) -> list[Kept]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.capacity import ClusterError
 from cluster.storage import is_uri
-from trainables.checkpoints.manager import WITH_MOMENTS
+from trainables.checkpoints.manager import FULL_STATE_FACTOR
 from trainables.machine.shared_memory import free_memory
 from trainables.models.files import weight_bytes
 
@@ -44,7 +44,7 @@ def room_of(weights: int, plan: PlanShape, slots: int, checkpoint: CheckpointSpe
     """
     best = checkpoint.keep_best
     with_moments = not plan.weights_only or checkpoint.every_epochs is not None
-    state = weights * WITH_MOMENTS if with_moments else weights
+    state = weights * FULL_STATE_FACTOR if with_moments else weights
     living = slots if plan.trials is None else plan.trials  # without weights_only they may be paused, not ended
     living = min(living, slots) if plan.weights_only else living
     if not in_memory:

@@ -1,6 +1,6 @@
 """The driver's side of a study's states: which lie in memory, on which node, and which are being copied to storage.
 
-It does what the keeper of checkpoints decides. Without shared memory the slots write each state beside its recipe:
+It does what the keeper of checkpoints decides. Without shared memory the slots write each state beside its manifest:
 then nothing is to be copied.
 """
 
@@ -52,25 +52,25 @@ class StudyStates:
         self._asked: set[tuple[str, bool]] = set()  # what the storage was asked for: once, for it may be far away
         self._copier = Copier(study, here, storage)
 
-    def arrived(self, recipe: CheckpointManifest) -> None:
-        """A slot has written the state of `recipe`."""
-        if recipe.node is not None:
-            self._in_memory[recipe.state] = recipe.node
-            self._asked |= {(recipe.token, False), (recipe.token, True)}
+    def arrived(self, manifest: CheckpointManifest) -> None:
+        """A slot has written the state of `manifest`."""
+        if manifest.node is not None:
+            self._in_memory[manifest.state] = manifest.node
+            self._asked |= {(manifest.token, False), (manifest.token, True)}
 
     def durable(self, copy: Copy) -> bool:
         """Whether the copy, or a fuller one, is on the storage."""
         self._durable |= self._copier.take_made()
-        kinds = [(copy.recipe.token, False), (copy.recipe.token, copy.weights_only)]
+        kinds = [(copy.manifest.token, False), (copy.manifest.token, copy.weights_only)]
         return not self._durable.isdisjoint(kinds) or self._is_left(copy)
 
     def _is_left(self, copy: Copy) -> bool:
         """Whether a run before this one has made it, or the slot itself."""
-        known = copy.recipe.token, copy.weights_only
+        known = copy.manifest.token, copy.weights_only
         if known in self._asked:
             return False
         self._asked.add(known)
-        if left := self._storage.holds(copy.path, copy.recipe, weights_only=copy.weights_only):
+        if left := self._storage.holds(copy.path, copy.manifest, weights_only=copy.weights_only):
             self._durable.add(known)
         return left
 
@@ -117,11 +117,11 @@ class StudyStates:
         """
         self._copier.wait()
 
-    def strip(self, path: str, recipe: CheckpointManifest) -> None:
+    def strip(self, path: str, manifest: CheckpointManifest) -> None:
         """Leave of the copies what scoring needs, unless that is dear where they lie."""
-        if self._storage.strip_early(path, recipe):
-            self._durable.discard((recipe.token, False))
-            self._durable.add((recipe.token, True))
+        if self._storage.strip_early(path, manifest):
+            self._durable.discard((manifest.token, False))
+            self._durable.add((manifest.token, True))
 
     def close(self) -> None:
         """Empty the memory on every node."""
@@ -134,11 +134,11 @@ class StudyStates:
 
 @contextlib.contextmanager
 def open_states(
-    spec: ExperimentSpec, plan: Plan, study: Path, storage: Storage, slots: int, left_in: str | None
+    spec: ExperimentSpec, plan: Plan, study: Path, storage: Storage, slots: int, resumed_from: str | None
 ) -> Iterator[tuple[StudyStates | None, CheckpointPolicy]]:
     """Where the states of a study are kept, for the driver and for the slots; the memory is emptied at the end.
 
-    `study` names it in shared memory; `left_in` is Tune's folder of it, if it is resumed. None and a `CheckpointPolicy`
+    `study` names it in shared memory; `resumed_from` is Tune's folder of it, if resumed. None and a `CheckpointPolicy`
     without a place where this node's memory cannot take them and for a function of the user's own, which keeps its
     checkpoints itself.
     """
@@ -148,7 +148,10 @@ def open_states(
     states = _opened(study, storage) if fits else None
     place = None if states is None else study
     try:
-        yield states, CheckpointPolicy(place, plan.weights_only, *_moments(checkpoint), size or 0, storage, left_in)
+        yield (
+            states,
+            CheckpointPolicy(place, plan.weights_only, *_moments(checkpoint), size or 0, storage, resumed_from),
+        )
     finally:
         if states is not None:
             states.close()

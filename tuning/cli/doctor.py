@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.capacity import ClusterError
 from cluster.examination import Finding, State, examine_folder, examine_machine
 from cluster.storage import is_uri
-from trainables.data.cache_folder import FOLDER_VARIABLE, store_folder
+from trainables.data.cache_folder import FOLDER_VARIABLE, cache_folder
 from trainables.errors import InputError
 from trainables.models.files import resolve_model
 from trainables.tasks import find_task
@@ -140,7 +140,7 @@ def _storage(spec: ExperimentSpec) -> Iterator[Finding]:
 def _cache() -> Iterator[Finding]:
     step = f"set {FOLDER_VARIABLE} to a folder of yours on a local disk"
     try:
-        folder = store_folder()
+        folder = cache_folder()
     except InputError as error:
         yield Finding("cache", State.LACKING, f"{error.name}: {error.rule}", step)
         return

@@ -95,7 +95,7 @@ def _target(name: str) -> Path:
     Raises:
         InputError: the name is a preset's, or that of data.
     """
-    from trainables.tasks.files import SUFFIXES, kind_of
+    from trainables.tasks.files import SUFFIXES, file_format
 
     path = Path(name).expanduser()
     if name in presets():
@@ -106,7 +106,7 @@ def _target(name: str) -> Path:
     if f".{name.lower()}" in SUFFIXES:
         step = f"`tunefleet init --data YOUR.{name.lower()}` writes a spec for yours; FILE is the spec: {STARTER}"
         raise InputError("FILE", name, "is a kind of data", step)
-    if kind_of(path) is not None:
+    if file_format(path) is not None:
         step = f"`tunefleet init --data {name}` writes a spec for it; FILE is the spec, such as {path.stem}.yaml"
         raise InputError("FILE", name, "is a file of data by its name", step)
     return path

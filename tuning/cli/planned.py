@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.capacity import ClusterError
 from trainables.errors import InputError
-from trainables.spec import SHIPPED, called
+from trainables.spec import SHIPPED, display_name
 from trainables.wording import counted
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation import machine
@@ -67,15 +67,15 @@ def trained_in_words(spec: ExperimentSpec) -> str:
     """
     if not spec.own:
         return f"{spec.task} with {spec.model}" if spec.trainable == "finetune" else f"{spec.trainable}, a formula"
-    from trainables.lookup import divides_rows, kind_of
+    from trainables.lookup import divides_rows, trainable_kind
 
     task = f", task {spec.task}" if spec.task else ""
     passed = ", passed from Python" if spec.trainable.startswith(SHIPPED) else ""
-    kind, gpus = kind_of(spec.trainable), spec.cluster.gpus_per_trial
+    kind, gpus = trainable_kind(spec.trainable), spec.cluster.gpus_per_trial
     divided = ""
     if kind == "factory" and isinstance(gpus, int | float) and gpus >= 2 and divides_rows(spec.trainable):
         divided = f", in {gpus:g} processes: per_device_train_batch_size is the rows of each"
-    return f"{called(spec.trainable)} ({OWN_KINDS[kind]}{passed}{divided}){task}"
+    return f"{display_name(spec.trainable)} ({OWN_KINDS[kind]}{passed}{divided}){task}"
 
 
 def planned_lines(spec: ExperimentSpec) -> Iterator[str]:

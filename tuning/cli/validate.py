@@ -15,7 +15,7 @@ def add_validate(add: Add) -> argparse.ArgumentParser:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from trainables.tasks.kept_rows import rows_kept
+    from trainables.tasks.row_cache import rows_cached
     from trainables.wording import counted
     from tuning.cli.next_steps import after_validate
     from tuning.cli.planned import planned_lines, trained_in_words, verdict_line
@@ -24,7 +24,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
     from tuning.spec.validation.cautions import cautions
 
-    with rows_kept():  # what the check has read is told below
+    with rows_cached():  # what the check has read is told below
         spec = load_spec(arguments.spec, arguments.overrides)
         require_runnable(spec)
         require_ending_warmups(spec, data := local_summary(spec))

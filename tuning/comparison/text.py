@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import yaml
 
 from trainables.spec import TUNABLES, Value
-from trainables.user_trainer.suggested import asked_for
+from trainables.user_trainer.hp_space import suggested_values
 from tuning.comparison.tables import INTERVAL, NUMBERS, TextTable, comparison_tables
 from tuning.comparison.types import ChosenConfiguration, Comparison, StrategyRow, StudyRow
 from tuning.outcome import Stretch
@@ -109,7 +109,7 @@ def _to_copy(chosen: ChosenConfiguration) -> dict[str, Value]:
         return name not in chosen.searched and name in TUNABLES and value == TUNABLES[name].default
 
     if chosen.hp_space is not None:
-        return {name: value for name, value in asked_for(chosen.params).items() if name in chosen.searched}
+        return {name: value for name, value in suggested_values(chosen.params).items() if name in chosen.searched}
     return {name: value for name, value in chosen.params.items() if not is_default(name, value)}
 
 

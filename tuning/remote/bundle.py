@@ -136,7 +136,7 @@ def _best(outcome: ExperimentOutcome, storage: str, scratch: Path) -> tuple[str,
         return None
     place = checkpoint_storage_at(storage, outcome.name, study_name(study.strategy, study.seed))
     path = choice.checkpoint.removeprefix(place.scheme)
-    folder = place.scorable(path, place.recipe(path), scratch)
+    folder = place.scorable(path, place.manifest(path), scratch)
     if folder is None or damage(folder, optional=[MOMENTS]) is not None:
         return None
     return f"{row.strategy}, seed {study.seed}, trial {choice.trial.id} after epoch {choice.report.epoch:g}", folder

@@ -18,9 +18,9 @@ from trainables.errors import InputError
 from trainables.models.files import EMBEDDED
 from trainables.spec import DataSpec
 from trainables.tasks import find_task
-from trainables.tasks.files import locate
-from trainables.tasks.sources import is_local
-from trainables.user_trainer.shipped_files import Files
+from trainables.tasks.files import split_files
+from trainables.tasks.sources import reads_local_files
+from trainables.user_trainer.shipped_files import ShippedFiles
 from trainables.user_trainer.shipped_tables import names_within
 from tuning.spec.models import ExperimentSpec
 
@@ -49,7 +49,7 @@ def collect_uploads(spec: ExperimentSpec, on_cluster: Collection[str]) -> tuple[
     if spec.trainable == "learning_curve":  # a formula reads nothing
         return spec, uploads
     place = f"{spec.cluster.storage}/{UPLOADS}"
-    if "data" not in on_cluster and is_local(spec.data):
+    if "data" not in on_cluster and reads_local_files(spec.data):
         base, files = _data_files(spec)
         folder = _digest(files)
         uploads += (Upload(path, f"{folder}/{name}") for name, path in files.items())
@@ -73,7 +73,7 @@ def _shipped(spec: ExperimentSpec, place: str) -> tuple[dict[str, Any], list[Upl
     objects = {key: path for key, path in spec.shipped.items() if "://" not in path}
     files: dict[str, Path] = {}
     for path in objects.values():
-        beside, name = Files.around(path)
+        beside, name = ShippedFiles.around(path)
         files[name] = beside.local(name)
         files |= {table: beside.local(table) for table in names_within(files[name].read_bytes())}
     folder = _digest(files)
@@ -84,7 +84,7 @@ def _shipped(spec: ExperimentSpec, place: str) -> tuple[dict[str, Any], list[Upl
 def _data_files(spec: ExperimentSpec) -> tuple[Path | None, dict[str, Path]]:
     """The folder that relative paths start from, and the files by their name in the upload.
 
-    A function of the user's own may read anything below `data.path`; our tasks read what `locate` finds.
+    A function of the user's own may read anything below `data.path`; our tasks read what `split_files` finds.
     """
     data = spec.data
     start = Path(data.path) if data.path is not None else None
@@ -93,7 +93,7 @@ def _data_files(spec: ExperimentSpec) -> tuple[Path | None, dict[str, Path]]:
         raise InputError("data.path", data.path, "no such file or folder on this machine", step)
     base = start.parent if start is not None and start.is_file() else start
     if spec.trainable == "finetune":
-        found = [path for paths in locate(find_task(spec.task).options(data)).values() for path in paths]
+        found = [path for paths in split_files(find_task(spec.task).options(data)).values() for path in paths]
     else:
         found = ([] if start is None else [start] if start.is_file() else list(_below(start).values())) + _named(
             data, base

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster.storage import cloud_errors, join_uri, open_bucket
-from trainables.data.cache_folder import own_folder, store_folder
+from trainables.data.cache_folder import cache_folder, private_folder
 from tuning.run_folder.bucket_store import BucketStore
 from tuning.spec.models import SPEC_FILE, working_folder
 
@@ -50,8 +50,8 @@ class RunBucket:
         Raises:
             InputError: somebody else's folder, or a symbolic link, is in its place; says which.
         """
-        root = store_folder()
-        return own_folder(root, *self.folder.relative_to(root).parts)
+        root = cache_folder()
+        return private_folder(root, *self.folder.relative_to(root).parts)
 
     def spec(self) -> str | None:
         """The text of the spec that has claimed the place; None if none has."""

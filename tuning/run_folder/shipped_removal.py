@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.user_trainer.shipped_files import Files
+from trainables.user_trainer.shipped_files import ShippedFiles
 from trainables.user_trainer.shipped_tables import names_within
 from trainables.wording import counted
 from tuning.run_folder.bucket import RunBucket, split_uri
@@ -37,7 +37,7 @@ class ShippedRemoval:
         since: what was used later stays; in seconds since 1970.
     """
 
-    files: Files
+    files: ShippedFiles
     sizes: Mapping[str, int]
     used: int
     since: float
@@ -55,7 +55,7 @@ class ShippedRemoval:
         """
         folder = Path(os.path.abspath(folder))
         storage, name = split_uri(bucket.uri) if bucket is not None else (str(folder.parent), folder.name)
-        files, fetched = Files.below(storage), (folder / ORIGIN).exists()
+        files, fetched = ShippedFiles.below(storage), (folder / ORIGIN).exists()
         ours = [] if fetched else [one for one in _objects([_spec(storage, name)]) if files.has(one)]
         if not ours:
             return cls(files, {}, 0, 0.0)
@@ -103,6 +103,6 @@ def _objects(specs: Iterable[str]) -> Iterator[str]:
         yield from OBJECT.findall(text)
 
 
-def _tables(files: Files, objects: Iterable[str]) -> Iterator[str]:
+def _tables(files: ShippedFiles, objects: Iterable[str]) -> Iterator[str]:
     for name in objects:
         yield from names_within(files.local(name).read_bytes())

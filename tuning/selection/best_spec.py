@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.spec import FineTuneSpec, Params, Value
-from trainables.user_trainer.suggested import asked_for
+from trainables.user_trainer.hp_space import suggested_values
 from tuning.outcome import Stretch
 from tuning.selection.local_paths import local_places, scrubbed, without_places
 from tuning.selection.winner import Winner
@@ -24,7 +24,7 @@ def best_spec(spec: ExperimentSpec, winner: Winner, *, for_others: bool = False)
     Args:
         for_others: leave of each path of this machine its last part alone, and say so in a comment.
     """
-    chosen = asked_for(winner.candidate.schedule[-1].params)
+    chosen = suggested_values(winner.candidate.schedule[-1].params)
     trial = next(trial for trial in winner.study.trials if trial.id == winner.candidate.trial)
     # Not in force is what the chosen optimizer has no use for.
     proposed = trial.proposed(winner.candidate.epoch)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.models.files import EMBEDDED
-from trainables.spec import DataSpec, called
+from trainables.spec import DataSpec, display_name
 from trainables.tasks import Task, find_task
 from tuning.selection.kept_model import KeptModel
 
@@ -134,7 +134,7 @@ class OwnTrainer(Subject):
         """Classes of model and Trainer, the factory, and how the folder is loaded."""
         module, _, name = self._model.rpartition(".")
         trainer = str(self.final.provenance["trainer"]).rpartition(".")[2]
-        yield f"{name}, trained by the {trainer} that `{called(self.final.spec.trainable)}` makes."
+        yield f"{name}, trained by the {trainer} that `{display_name(self.final.spec.trainable)}` makes."
         yield "Its hyperparameters were found with tunefleet: scores, search and data are told below."
         yield f"The folder is what `trainer.save_model` writes; it is loaded as a {name} (`{module}`) is:"
         yield ""
@@ -158,5 +158,5 @@ class OwnTrainer(Subject):
         facts, model = self.final.provenance, self.final.model
         trained = f"{facts['train_rows']:,} rows" if "train_rows" in facts else "rows that have no number"
         tested = f"tested on {model.rows:,}, its `test_dataset`" if model.metrics or model.hidden else "tested on none"
-        yield f"What `{called(self.final.spec.trainable)}` gives its Trainer: trained on {trained} (`train_dataset` and"
-        yield f"`eval_dataset`), {tested}."
+        yield f"What `{display_name(self.final.spec.trainable)}` gives its Trainer: trained on {trained}"
+        yield f"(`train_dataset` and `eval_dataset`), {tested}."

@@ -26,7 +26,7 @@ from trainables.errors import InputError
 from trainables.machine import clock
 from trainables.machine.device_memory import cap_device_memory
 from trainables.progress import waiting
-from trainables.reporting import checked
+from trainables.reporting import validate_metrics
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
 from trainables.worker.team import WorkerDied
@@ -61,17 +61,17 @@ class Kept(NamedTuple):
 
     storage: Storage
     path: str
-    recipe: CheckpointManifest
+    manifest: CheckpointManifest
 
     def put(self, weights: Path) -> None:
         """Copy them there."""
         if self.storage.filesystem is None:
             Path(self.path).mkdir(parents=True, exist_ok=True)
-        self.storage.put(weights, self.path, self.recipe, weights_only=True)
+        self.storage.put(weights, self.path, self.manifest, weights_only=True)
 
     def drop(self) -> None:
         """They are needed no more."""
-        self.storage.delete(self.path, self.recipe)
+        self.storage.delete(self.path, self.manifest)
 
 
 @dataclass
@@ -111,11 +111,11 @@ class Confirming:
         """Where the weights of that training are, or will be."""
         schedule = next(one.schedule for one in self.candidates if one.rank == rank)
         name = study_name(self.study.strategy, self.study.seed)
-        recipe = CheckpointManifest(
-            f"{rank}-{seed}", moments=False, node=None, segments=segments_of(schedule), bases=()
+        manifest = CheckpointManifest(
+            f"{rank}-{seed}", moments=False, node=None, segments=segments_of(schedule), restore_points=()
         )
         return Kept(
-            self.place.checkpoint_storage(name), f"{self.place.tune_folder(name)}/{FOLDER}/{rank}-{seed}", recipe
+            self.place.checkpoint_storage(name), f"{self.place.tune_folder(name)}/{FOLDER}/{rank}-{seed}", manifest
         )
 
     def record(self, confirmation: Confirmation) -> None:
@@ -230,14 +230,14 @@ def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec],
         weights.mkdir()
         try:
             cap_device_memory()
-            training, evaluation = replay(kept.recipe.segments, make, spec, states)
-            values = kept.recipe.segments[-1].params
-            metrics = checked(evaluation.metrics, spec.objective.metric, evaluation.epoch, values)
+            training, evaluation = replay(kept.manifest.segments, make, spec, states)
+            values = kept.manifest.segments[-1].params
+            metrics = validate_metrics(evaluation.metrics, spec.objective.metric, evaluation.epoch, values)
         except (OSError, InputError, WorkerDied):
             raise
         except Exception as error:  # the same values fail again: it is recorded, and the others go on
             return Trained(clock.monotonic() - begun, error=described(error))
-        training.save(weights, moments=False)
+        training.save(weights, weights_only=True)
         write_checksums(weights)
         kept.drop()  # of a training that ended, and was not recorded
         with waiting():  # an upload may take any time
@@ -287,9 +287,9 @@ def _look_at_test(
 def score(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec], Training]) -> Scores:
     """On a worker: a training's scores on the test split. Weights that are lost or damaged are trained again."""
     with TemporaryDirectory(prefix="tunefleet-") as scratch:
-        folder = kept.storage.scorable(kept.path, kept.recipe, Path(scratch))
+        folder = kept.storage.scorable(kept.path, kept.manifest, Path(scratch))
         if folder is None or damage(folder, optional=[MOMENTS]) is not None:
-            return replay(kept.recipe.segments, make, spec, Path(scratch))[0].score("test")
-        training = make(kept.recipe.segments[-1].params, spec)
-        training.restore(folder, moments=False)
+            return replay(kept.manifest.segments, make, spec, Path(scratch))[0].score("test")
+        training = make(kept.manifest.segments[-1].params, spec)
+        training.restore(folder, weights_only=True)
     return training.score("test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
-from trainables.lookup import kind_of
+from trainables.lookup import trainable_kind
 
 if TYPE_CHECKING:
     from tuning.spec.models import ExperimentSpec
@@ -17,7 +17,7 @@ def makes_a_model(spec: ExperimentSpec) -> bool:
     Raises:
         ValueError: the user's own trainable cannot be imported.
     """
-    return spec.trainable == "finetune" or (spec.own and kind_of(spec.trainable) == "factory")
+    return spec.trainable == "finetune" or (spec.own and trainable_kind(spec.trainable) == "factory")
 
 
 def refuse_without_a_model(spec: ExperimentSpec) -> None:

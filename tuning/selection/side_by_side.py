@@ -20,8 +20,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.capacity import ClusterError
 from trainables.machine import clock
-from trainables.machine.oom_probe import mark_memory
-from trainables.progress import Heartbeat, pulse, working
+from trainables.machine.oom_probe import start_oom_probe
+from trainables.progress import Heartbeat, active, tracker
 from trainables.worker.team import WorkerDied, builder, workers_for
 from tuning.spec.models import ExperimentSpec
 from tuning.supervision import watchdog
@@ -82,13 +82,13 @@ class Process:
     def __init__(self, make: Any, heartbeat: Heartbeat | None) -> None:
         self._make = make
         if heartbeat is not None:
-            pulse.beat(heartbeat, str(ray.get_runtime_context().get_actor_id()))
+            tracker.beat(heartbeat, str(ray.get_runtime_context().get_actor_id()))
 
     def do(self, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
         """One job."""
-        with working():
-            pulse.begin()
-            mark_memory()
+        with active():
+            tracker.begin()
+            start_oom_probe()
             return function(*given, self._make)
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from trainables.checkpoints.manager import scorable
+from trainables.checkpoints.manager import weights_folder
 from trainables.checkpoints.storage import Storage
-from trainables.lookup import build, is_training
+from trainables.lookup import build_training, is_training
 from trainables.machine import clock
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Params
@@ -127,12 +127,12 @@ def score_checkpoint(
     params: Params,
     checkpoint: str,
     storage: Storage,
-    make: Callable[[Params, FineTuneSpec], Training] = build,
+    make: Callable[[Params, FineTuneSpec], Training] = build_training,
 ) -> tuple[Scores, list[str]]:
     """On a worker: the metrics of a checkpoint on the test split, and how many rows that has; what is to be said."""
     said: list[str] = []
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        place = scorable(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch), said)
+        place = weights_folder(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch), said)
         training = make(params, spec)
-        training.restore(place, moments=False)
+        training.restore(place, weights_only=True)
     return training.score("test"), said

@@ -230,7 +230,7 @@ def build(spec: FineTuneSpec, segments: tuple[Segment, ...], make: Callable[[Par
         final = spec.model_copy(update={"trainable": f"{FINAL}{spec.trainable}"})
         training, _ = replay(segments, make, final, states)
         scores = training.score("test")
-        training.save(weights, moments=False)
+        training.save(weights, weights_only=True)
         provenance = dict(training.provenance)
         del training  # before the model is built once more: a device may hold one only
         seconds = time.monotonic() - begun
@@ -246,10 +246,10 @@ def build(spec: FineTuneSpec, segments: tuple[Segment, ...], make: Callable[[Par
 def _rows(spec: FineTuneSpec, params: Params) -> RowHashes | None:
     if spec.own:
         return None
-    from trainables.data.encoding import prepare
+    from trainables.data.encoding import prepare_task
 
     length = params.get("data.max_length")
-    return prepare(spec, length if isinstance(length, int) else None).row_hashes  # which the training has prepared
+    return prepare_task(spec, length if isinstance(length, int) else None).row_hashes  # which the training has prepared
 
 
 def _write_model(weights: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
@@ -257,8 +257,8 @@ def _write_model(weights: Path, params: Params, spec: FineTuneSpec, folder: Path
     if spec.own:
         from trainables.user_trainer import model_folder
 
-        model_folder.write_model_folder(weights, params, spec, folder)
+        model_folder.export_trainer_model(weights, params, spec, folder)
         return ()
-    from trainables.finetune.model_folder import write_model_folder
+    from trainables.finetune.model_folder import export_model
 
-    return write_model_folder(weights, params, spec, folder)
+    return export_model(weights, params, spec, folder)

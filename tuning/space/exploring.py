@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from trainables.errors import InputError
 from trainables.spec import Params, Value
-from trainables.user_trainer.suggested import HpSpace, asked
-from trainables.user_trainer.suggesting import PLAIN, Answer, Suggestion
+from trainables.user_trainer.hp_space import HpSpace, call_with_trial
+from trainables.user_trainer.suggesting_trial import PLAIN, Answer, Suggestion
 from tuning.space.suggestions import dimension_of
 
 MOST_PROBES, RANDOM_PROBES = 300, 40  # calls of the function
@@ -105,7 +105,7 @@ def _like(answers: Params, otherwise: Answer) -> Answer:
 
 
 def _walk(function: HpSpace, answer: Answer) -> Walk:
-    trial, returned = asked(function, answer)
+    trial, returned = call_with_trial(function, answer)
     return Walk(dict(trial.suggestions), dict(trial.params), returned)
 
 

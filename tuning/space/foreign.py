@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainables.errors import InputError
-from trainables.user_trainer.suggested import HpSpace, asked, load_hp_space
-from trainables.user_trainer.suggesting import Suggestion
+from trainables.user_trainer.hp_space import HpSpace, call_with_trial, load_hp_space
+from trainables.user_trainer.suggesting_trial import Suggestion
 from tuning.space.dimensions import Dimension
 from tuning.space.exploring import probes
 from tuning.space.function_space import FunctionSpace
@@ -55,7 +55,7 @@ def read_space(raw: object) -> Space:
 
 def _of_function(function: HpSpace, source: str | HpSpace) -> Space:
     """By what it does when it is called: asks, or returns a dictionary of domains."""
-    trial, result = asked(function, lambda name, suggestion: probes(suggestion)[0])
+    trial, result = call_with_trial(function, lambda name, suggestion: probes(suggestion)[0])
     if trial.suggestions:
         space = FunctionSpace.of(source)
         for name, value in result.items():

@@ -20,9 +20,9 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from trainables.errors import InputError
-from trainables.spec import OwnName, Params, Tunable, Value, find_tunable
-from trainables.user_trainer.suggested import HpSpace, as_given, asked, load_hp_space, returned_by
-from trainables.user_trainer.suggesting import Answer, Suggestion, replaying
+from trainables.spec import CustomTunable, Params, Tunable, Value, find_tunable
+from trainables.user_trainer.hp_space import HpSpace, call_hp_space, call_with_trial, load_hp_space, require_mapping
+from trainables.user_trainer.suggesting_trial import Answer, Suggestion, replay_answers
 from tuning.space.dimensions import Dimension
 from tuning.space.exploring import Explored, explore
 from tuning.space.search_space import Space, longer, unknown_name
@@ -52,7 +52,7 @@ class FunctionSpace(Space):
         function = load_hp_space(source) if isinstance(source, str) else source
         explored = explore(function)
         for walk in explored.walks:
-            as_given(walk.returned, function)
+            require_mapping(walk.returned, function)
         hulls = {name: dimension_of(name, hull(name, several)) for name, several in explored.suggestions.items()}
         return cls._made(hulls, source, explored)
 
@@ -102,7 +102,7 @@ class FunctionSpace(Space):
         Raises:
             InputError: `params` is no configuration of this space.
         """
-        return returned_by(self.function, params)
+        return call_hp_space(self.function, params)
 
     def allowing(self, tunable: Callable[[str], Tunable | None] = find_tunable) -> FunctionSpace:
         """See `Space.allowing`."""
@@ -178,7 +178,7 @@ class FunctionSpace(Space):
     def contains(self, params: Params) -> bool:
         """Whether one call of the function asks for exactly these names and allows their values."""
         try:
-            return self._replayed(replaying(params)).keys() == params.keys()
+            return self._replayed(replay_answers(params)).keys() == params.keys()
         except InputError:
             return False
 
@@ -206,7 +206,7 @@ class FunctionSpace(Space):
             raise InputError("space", ", ".join(self.names), f"{what} cannot tell what a function decides", step)
 
     def _replayed(self, answer: Answer) -> dict[str, Value]:
-        trial, _ = asked(self.function, answer)
+        trial, _ = call_with_trial(self.function, answer)
         now, before = _first(trial.suggestions), _first(self.explored.walks[0].asked)
         if now != before:  # no answer comes before the first name
             rule = f"is what the function now asks for first ({now[1]}), and was {before[0]} ({before[1]})"
@@ -252,7 +252,7 @@ def _refusal(name: str, value: Any, epochs: float | None, known: Tunable | None)
     """Why the trainable cannot be given `value`; None if it can, or judges by itself."""
     if known is None:
         return unknown_name(name)
-    if isinstance(known, OwnName):
+    if isinstance(known, CustomTunable):
         return None
     return known.refusal(value) or (longer(value, epochs) if name == "num_train_epochs" else None)
 

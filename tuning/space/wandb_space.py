@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainables.errors import InputError, nearest
-from trainables.user_trainer.suggesting import Suggestion, plain
+from trainables.user_trainer.suggesting_trial import Suggestion, plain_value
 from tuning.space.dimensions import Dimension, number_from_text
 from tuning.space.ray_space import multiples
 from tuning.space.suggestions import dimension_of, fixed
@@ -53,7 +53,9 @@ def _dimension(name: str, raw: Mapping[str, Any]) -> Dimension:
     if "value" in raw:
         return fixed(name, raw["value"])
     if "values" in raw:
-        return dimension_of(name, Suggestion("categorical", choices=tuple(plain(one, place) for one in raw["values"])))
+        return dimension_of(
+            name, Suggestion("categorical", choices=tuple(plain_value(one, place) for one in raw["values"]))
+        )
     if kind in CHOICES or not {"min", "max"} <= raw.keys():
         raise InputError(place, dict(raw), "gives neither value, values nor min and max", "add one of them")
     low, high = number_from_text(raw["min"]), number_from_text(raw["max"])

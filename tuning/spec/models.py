@@ -26,8 +26,8 @@ from pydantic import (
 
 from cluster.spec import ClusterSpec
 from cluster.storage import is_uri, join_uri
-from trainables.data.cache_folder import store_folder
-from trainables.spec import FINETUNE_ALONE, SHIPPED, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
+from trainables.data.cache_folder import cache_folder
+from trainables.spec import FINETUNE_FIELDS, SHIPPED, Epochs, FineTuneSpec, Frozen, Objective, Seed, modules_of
 from tuning.budget import BudgetSpec, Limit
 from tuning.space import DeclaredSpace, NamedSpace, Space
 from tuning.spec.file import dump
@@ -284,7 +284,7 @@ class ExperimentSpec(FineTuneSpec):
 
     def plain(self) -> dict[str, Any]:
         """All fields as YAML has them, but for those that say nothing of this trainable: they have their defaults."""
-        unread = (*ADDED, *FINETUNE_ALONE) if self.own else ADDED
+        unread = (*ADDED, *FINETUNE_FIELDS) if self.own else ADDED
         return self.model_dump(mode="json", exclude=self._says_nothing(unread))
 
     def _says_nothing(self, names: Iterable[str]) -> set[str]:
@@ -306,4 +306,4 @@ def working_folder(storage: str, name: str) -> Path:
     Raises:
         InputError: the environment names no folder for what may be lost.
     """
-    return store_folder() / "runs" / hashlib.sha256(storage.encode()).hexdigest()[:16] / name
+    return cache_folder() / "runs" / hashlib.sha256(storage.encode()).hexdigest()[:16] / name

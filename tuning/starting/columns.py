@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from trainables.errors import InputError
 from trainables.spec import DataSpec
 from trainables.tasks import TaskError
-from trainables.tasks.files import ALIASES, kind_of, locate, read_table
-from trainables.tasks.tables import Table
+from trainables.tasks.files import ALIASES, file_format, read_table, split_files
+from trainables.tasks.tables import RawTable
 
 LIMIT = 1 << 26  # bytes of a file that are looked at
 MOST_CLASSES = 20  # distinct whole numbers; more of them are taken for numbers to predict
@@ -147,7 +147,7 @@ def read_rows(path: Path, encoding: str | None = None) -> Rows:
         raise InputError("--data", str(path), "no such file or folder", step)
     path = _only_file(path)
     try:
-        found = locate(DataSpec.model_construct(path=str(path)))
+        found = split_files(DataSpec.model_construct(path=str(path)))
         tables = [_whole(file, encoding) for file in found["train"]]
     except TaskError as error:
         step = error.next_step.replace("set data.encoding: ", "give --encoding ")
@@ -182,12 +182,12 @@ def _only_file(path: Path) -> Path:
     """The one file with rows in a folder where none is called after a split."""
     if not path.is_dir():
         return path
-    files = [file for file in sorted(path.iterdir()) if file.is_file() and kind_of(file)]
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and file_format(file)]
     splits = tuple(alias for aliases in ALIASES.values() for alias in aliases)
     return files[0] if len(files) == 1 and not files[0].name.startswith(splits) else path
 
 
-def _whole(file: Path, encoding: str | None) -> Table:
+def _whole(file: Path, encoding: str | None) -> RawTable:
     """Every column of one file."""
     bare = DataSpec.model_construct(text=(), label="", encoding=encoding)
     names = read_table(file, bare, LIMIT).available or _keys(file)
@@ -198,7 +198,7 @@ def _whole(file: Path, encoding: str | None) -> Table:
 
 def _keys(file: Path) -> list[str]:
     """The columns of a JSON file that is one object with a column under each key."""
-    if kind_of(file) not in (".json", ".jsonl") or file.suffix == ".gz":
+    if file_format(file) not in (".json", ".jsonl") or file.suffix == ".gz":
         return []
     whole = json.loads(file.read_text(encoding="utf-8-sig"))
     return list(whole) if isinstance(whole, dict) else []

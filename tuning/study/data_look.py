@@ -84,12 +84,12 @@ def look(cuts: list[FineTuneSpec], max_length: int | None, test: bool) -> tuple[
     """
     import numpy as np
 
-    from trainables.data.encoding import prepare
+    from trainables.data.encoding import prepare_task
     from trainables.models.files import read_weights
 
     # One that cannot be drawn is an error here, and not one of all trials of its seed.
-    trained = [prepare(cut, max_length).row_hashes.trained for cut in cuts[1:]]
-    first = prepare(cuts[0], max_length)
+    trained = [prepare_task(cut, max_length).row_hashes.trained for cut in cuts[1:]]
+    first = prepare_task(cuts[0], max_length)
     summary = first.summary(test=test).model_copy(update={"cuts": len(cuts)})
     rows = first.row_hashes
     read_weights(cuts[0].model, cuts[0].revision)

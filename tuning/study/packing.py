@@ -90,10 +90,10 @@ def _footprints(spec: ExperimentSpec, session: Session) -> list[Footprint]:
     """One trial on a device of each kind, side by side, before any slot starts."""
     import ray
 
-    from trainables.finetune.footprint import measure
+    from trainables.finetune.footprint import measure_footprint
 
     params: Params = heaviest(spec)
-    remote = ray.remote(num_gpus=1, num_cpus=session.resources.cpus, max_retries=0)(measure)
+    remote = ray.remote(num_gpus=1, num_cpus=session.resources.cpus, max_retries=0)(measure_footprint)
     asked = [
         remote.options(resources={f"accelerator_type:{kind}": 0.001}).remote(params, spec.trial_spec(spec.seeds[0]))
         for kind in sorted({node.accelerator for node in session.nodes if node.accelerator})

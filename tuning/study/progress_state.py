@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from trainables.spec import Objective, Params, Value
-from trainables.user_trainer.suggested import asked_for
+from trainables.user_trainer.hp_space import suggested_values
 from tuning.outcome import TrialState
 
 SHORT_NAMES = {
@@ -95,7 +95,7 @@ class ProgressState:
         trial = self._trials[number]
         self._work += max(0.0, epoch - trial.epoch)
         trial.epoch, trial.last = epoch, score
-        in_force = asked_for(params)
+        in_force = suggested_values(params)
         trial.params = {name: in_force.get(name, proposed) for name, proposed in trial.params.items()}
         if trial.best is None or self._better(score, trial.best):
             trial.best = score

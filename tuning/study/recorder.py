@@ -165,7 +165,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._spending.tell(report)
             self._spending.advance()
             writer.add_report(trial.trial_id, report, self._spending.held)
-            for line in result.get("said", ()):
+            for line in result.get("warnings", ()):
                 if line not in self._lines:
                     logger.warning("%s: %s", trial.trial_id, line)
                 self._lines.add(line)

@@ -116,8 +116,8 @@ def run_study(
         plan.population.report_exploits_to(recorder.record_exploit)
         concurrency = None
     limit = _limit(session, plan, spending)
-    left_in = None if new else folder
-    with open_states(study.spec, plan, study.folder, storage, session.slots, left_in) as (states, keeping):
+    resumed_from = None if new else folder
+    with open_states(study.spec, plan, study.folder, storage, session.slots, resumed_from) as (states, policy):
         keeper = CheckpointKeeper(
             before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
         )
@@ -129,7 +129,7 @@ def run_study(
                     callbacks.append(stack.enter_context(contextlib.closing(drawn)))
                 again = writer.stopped_for_failures
                 tune = functools.partial(
-                    _tune, study, session, folder, callbacks, concurrency, keeping, resume=resume, again=again
+                    _tune, study, session, folder, callbacks, concurrency, policy, resume=resume, again=again
                 )
                 stack.enter_context(contextlib.closing(snapshots))
                 followed = use_controller(
@@ -191,7 +191,7 @@ def _tune(
     folder: str,
     callbacks: list[Any],
     concurrency: int | None,
-    keeping: CheckpointPolicy,
+    policy: CheckpointPolicy,
     *,
     resume: bool,
     again: bool,
@@ -209,10 +209,10 @@ def _tune(
     workers, heartbeat = workers_for(trial.trainable, session.resources.gpus), heartbeat_of(study.spec)
     make = builder(workers, heartbeat)
     tune.run(
-        make_trainable(trial, devices=session.devices_per_trial, keeping=keeping, make=make, heartbeat=heartbeat),
+        make_trainable(trial, devices=session.devices_per_trial, policy=policy, make=make, heartbeat=heartbeat),
         name=study.name,
         storage_path=posixpath.dirname(folder),
-        storage_filesystem=keeping.storage.filesystem,
+        storage_filesystem=policy.storage.filesystem,
         config=dict(plan.param_space),
         num_samples=study.most_trials,
         search_alg=plan.searcher,

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, cast
 
 import trainables
 from trainables.errors import InputError
-from trainables.lookup import build, kind_of
-from trainables.spec import FineTuneSpec, Params, called
+from trainables.lookup import build_training, trainable_kind
+from trainables.spec import FineTuneSpec, Params, display_name
 from trainables.worker.team import workers_for
 from tuning.spec.models import ExperimentSpec
 from tuning.supervision.failures import Raised, blanked
@@ -39,7 +39,7 @@ def require_trainer(spec: ExperimentSpec, session: Session, say: Callable[[str],
     Raises:
         InputError: it cannot be made, with values of any draw; or not go on with the values that a strategy changes.
     """
-    if spec.alike_failures is None or kind_of(spec.trainable) != "factory":
+    if spec.alike_failures is None or trainable_kind(spec.trainable) != "factory":
         return
     if workers_for(spec.trainable, session.resources.gpus) > 1:
         return  # several processes make theirs together, as the first trial will
@@ -54,7 +54,7 @@ def require_trainer(spec: ExperimentSpec, session: Session, say: Callable[[str],
     asked = call.remote(spec.trial_spec(spec.seeds[0], strategy.name), draws, changed)
     done, _ = ray.wait([asked], timeout=SILENT_SECONDS)
     if not done:
-        say(f"making the Trainer of {called(spec.trainable)} once, before the first trial")
+        say(f"making the Trainer of {display_name(spec.trainable)} once, before the first trial")
     try:
         ray.get(asked)
     except ray.exceptions.RayTaskError as error:
@@ -81,7 +81,7 @@ def look(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[str]) ->
     errors: list[Exception] = []
     for params in draws:
         try:
-            training = cast("UserTraining", build(params, spec))
+            training = cast("UserTraining", build_training(params, spec))
         except Exception as error:
             errors.append(error)
         else:
@@ -98,7 +98,7 @@ def look(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[str]) ->
         raise errors[0]
     rule = f"raises {raised[0].line} ({_place(errors[0])})"
     raise InputError(
-        "trainable", called(spec.trainable), rule, "mend it and start again: no trial has begun"
+        "trainable", display_name(spec.trainable), rule, "mend it and start again: no trial has begun"
     ) from errors[0]
 
 

@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError, RayError
 
 from cluster.nodes.tasks import start_on_node
 from trainables.machine import clock
-from trainables.machine.oom_probe import read_mark
+from trainables.machine.oom_probe import read_oom_probe
 from tuning.tune_compat import internals
 from tuning.tune_compat.out_of_memory import OutOfMemory, by_kernel
 
@@ -68,7 +68,7 @@ class EndedProcess:
             return Fate(self._address, True, self.error)
         if self._killed or (node := internals.node_of(self.error)) is None:
             return Fate(self._address, False, self.error)
-        self._mark, self._asked = start_on_node(node, read_mark, str(self.error.actor_id)), now
+        self._mark, self._asked = start_on_node(node, read_oom_probe, str(self.error.actor_id)), now
         return None
 
     def _is_answered(self) -> bool:

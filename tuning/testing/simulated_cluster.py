@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainables.machine.oom_probe import MemoryDeath
+from trainables.machine.oom_probe import OomEvidence
 from tuning.testing.saved_run import SavedRun
 
 EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
@@ -167,7 +167,7 @@ class SimulatedCluster:
         self._slept_at = self._woke_at = float("-inf")  # `suspend`, on the monotonic clock
         self._asked: list[float] = []  # seconds of what `at` was told and has not happened
         self._table: dict[tuple[bytes, str], bytes] = {}  # of keys and values, by namespace and key
-        self._memory_deaths: dict[str, MemoryDeath] = {}
+        self._memory_deaths: dict[str, OomEvidence] = {}
         self._unreachable: set[str] = set()  # names of nodes without power
         self._unanswered: list[tuple[SimulatedNode, Reference]] = []  # calls to such nodes
         self._kept: list[SavedRun] = []
@@ -226,7 +226,7 @@ class SimulatedCluster:
                 return actor
         raise LookupError(f"no process computes {trial!r}")
 
-    def kill(self, actor: SimulatedActor, *, memory: MemoryDeath | None = None, error: Exception | None = None) -> None:
+    def kill(self, actor: SimulatedActor, *, memory: OomEvidence | None = None, error: Exception | None = None) -> None:
         """End a process at once, as SIGKILL does.
 
         Args:

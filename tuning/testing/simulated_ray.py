@@ -33,7 +33,7 @@ from typing import Any
 from unittest import mock
 
 from trainables.machine import clock
-from trainables.machine.oom_probe import MemoryDeath
+from trainables.machine.oom_probe import OomEvidence
 from trainables.progress import Beat
 from tuning.testing.simulated_cluster import (
     BEGINNING,
@@ -174,7 +174,7 @@ class SimulatedRay(SimulatedCluster):
         """Whether the node of that address would answer."""
         return any(self._reachable(node) for node in self.nodes if node.name == address)
 
-    def left_mark(self, actor_id: str) -> MemoryDeath | None:
+    def left_mark(self, actor_id: str) -> OomEvidence | None:
         """What the process has left on its node about memory."""
         return self._memory_deaths.get(actor_id)
 
@@ -315,7 +315,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
     def told_dead(actor_id: str) -> bool:
         return bool(simulation.state_of(actor_id)["State"] == "DEAD")
 
-    def read_mark(actor_id: str) -> MemoryDeath | None:
+    def read_mark(actor_id: str) -> OomEvidence | None:
         return simulation.left_mark(actor_id)
 
     def no_mark(name: str) -> None:
@@ -351,7 +351,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
         "tuning.tune_compat.internals._answers": simulation.answers,
         "tuning.supervision.actor_failures.read_mark": read_mark,
         "tuning.supervision.watchdog.kill_process": kill_process,
-        "trainables.machine.oom_probe.MemoryMark": no_mark,
+        "trainables.machine.oom_probe.OomProbe": no_mark,
         "trainables.progress.Pulse.beat": lambda *_: simulation.beat(),
         "trainables.machine.shared_memory.own_root": lambda: simulation.shared_memory(own_root()),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.checkpoints.manifest import MOMENTS, RECIPE, SPARE, CheckpointManifest
+from trainables.checkpoints.manifest import MANIFEST, MOMENTS, SPARE_MANIFEST, CheckpointManifest
 from trainables.checkpoints.storage import Storage
 from trainables.checksums import DamagedCheckpoint
 from tuning.testing.rules import require, require_equal, require_refused
@@ -41,58 +41,60 @@ class StorageContract:
     def test_a_copy_can_be_gone_on_from_then_scored_and_goes_with_its_checkpoint(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
-        recipe = _recipe()
-        path = put_checkpoint(storage, study, TRIAL, recipe, scratch)
-        rule = "a checkpoint of which only the recipe is there has no copy of its state"
-        found = storage.recipe(path), storage.checkpoints(study), storage.holds(path, recipe, weights_only=True)
-        require_equal(found, (recipe, [path], False), rule, step="look for the copy, not for the checkpoint")
+        manifest = _recipe()
+        path = put_checkpoint(storage, study, TRIAL, manifest, scratch)
+        rule = "a checkpoint of which only the manifest is there has no copy of its state"
+        found = storage.manifest(path), storage.checkpoints(study), storage.holds(path, manifest, weights_only=True)
+        require_equal(found, (manifest, [path], False), rule, step="look for the copy, not for the checkpoint")
         downloaded = _folder(scratch)
-        require_equal(storage.find(recipe.token, downloaded, scratch), None, rule, step="`find` gives None then")
+        require_equal(storage.find(manifest.token, downloaded, scratch), None, rule, step="`find` gives None then")
 
         rule = "when `put` returns, the copy is there, and a trial can go on from it"
-        storage.put(_state(scratch), path, recipe, weights_only=False)
-        held = [storage.holds(path, recipe, weights_only=only) for only in (True, False)]
+        storage.put(_state(scratch), path, manifest, weights_only=False)
+        held = [storage.holds(path, manifest, weights_only=only) for only in (True, False)]
         require_equal(held, [True, True], rule, step="mend `put` or `holds`")
-        require_equal(_files(storage.find(recipe.token, Path(path), _folder(scratch))), WHOLE, rule, step="mend `find`")
+        require_equal(
+            _files(storage.find(manifest.token, Path(path), _folder(scratch))), WHOLE, rule, step="mend `find`"
+        )
 
         rule = "a copy that is stripped can be scored, and no longer be gone on from; told again, nothing changes"
         for _ in range(2):
-            storage.strip(path, recipe)
+            storage.strip(path, manifest)
         storage.finish()
-        require_equal(storage.holds(path, recipe, weights_only=False), False, rule, step="mend `strip`")
-        scored = _files(storage.scorable(path, recipe, _folder(scratch)))
+        require_equal(storage.holds(path, manifest, weights_only=False), False, rule, step="mend `strip`")
+        scored = _files(storage.scorable(path, manifest, _folder(scratch)))
         require_equal(scored, SCORABLE, rule, step="mend `strip` or `scorable`")
 
         rule = "a checkpoint that is deleted is gone, and may be gone already"
         for _ in range(2):
-            storage.delete(path, recipe)
-        gone = storage.exists(path), storage.checkpoints(study), storage.recipe(path)
+            storage.delete(path, manifest)
+        gone = storage.exists(path), storage.checkpoints(study), storage.manifest(path)
         require_equal(gone, (False, [], None), rule, step="mend `delete`")
 
     def test_weights_alone_are_copied_when_no_more_is_asked_for(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
-        recipe = _recipe()
-        path = put_checkpoint(storage, study, TRIAL, recipe, scratch)
-        storage.put(_state(scratch), path, recipe, weights_only=True)
+        manifest = _recipe()
+        path = put_checkpoint(storage, study, TRIAL, manifest, scratch)
+        storage.put(_state(scratch), path, manifest, weights_only=True)
         rule = "a copy of the weights is scored, and not gone on from"
-        held = [storage.holds(path, recipe, weights_only=only) for only in (True, False)]
+        held = [storage.holds(path, manifest, weights_only=only) for only in (True, False)]
         require_equal(held, [True, False], rule, step="leave the moments out of it in `put`; mend `holds`")
-        scored = _files(storage.scorable(path, recipe, _folder(scratch)))
+        scored = _files(storage.scorable(path, manifest, _folder(scratch)))
         require_equal(scored, SCORABLE, rule, step="leave the moments out of it in `put`")
-        found = storage.find(recipe.token, _folder(scratch), _folder(scratch), anywhere=True)
+        found = storage.find(manifest.token, _folder(scratch), _folder(scratch), anywhere=True)
         require_equal(found, None, rule, step="`find` looks for states with moments alone")
 
     def test_a_checkpoint_that_is_deleted_takes_the_copy_of_its_state_along(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
-        recipe = _recipe()
-        path = put_checkpoint(storage, study, TRIAL, recipe, scratch)
-        storage.put(_state(scratch), path, recipe, weights_only=False)
-        storage.delete(path, recipe)
+        manifest = _recipe()
+        path = put_checkpoint(storage, study, TRIAL, manifest, scratch)
+        storage.put(_state(scratch), path, manifest, weights_only=False)
+        storage.delete(path, manifest)
         found = (
-            storage.holds(path, recipe, weights_only=True),
-            storage.find(recipe.token, Path(path), _folder(scratch), anywhere=True),
+            storage.holds(path, manifest, weights_only=True),
+            storage.find(manifest.token, Path(path), _folder(scratch), anywhere=True),
         )
         rule = "a checkpoint that is deleted takes the copy of its state along, wherever that lies"
         require_equal(found, (False, None), rule, step="delete what `put` has written")
@@ -100,29 +102,31 @@ class StorageContract:
     def test_a_state_beside_its_recipe_is_found_by_other_trials_and_stripped(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
-        """The slot's node had no shared memory: Tune has put the state there, with the recipe."""
-        recipe = CheckpointManifest.after(None, {}, 1, moments=True, node=None)
-        path = put_checkpoint(storage, study, DONOR, recipe, scratch, state=True)
-        rule = "a state that Tune has put beside the recipe counts as its copy"
-        require_equal(storage.holds(path, recipe, weights_only=False), True, rule, step="mend `holds`")
+        """The slot's node had no shared memory: Tune has put the state there, with the manifest."""
+        manifest = CheckpointManifest.after(None, {}, 1, moments=True, node=None)
+        path = put_checkpoint(storage, study, DONOR, manifest, scratch, state=True)
+        rule = "a state that Tune has put beside the manifest counts as its copy"
+        require_equal(storage.holds(path, manifest, weights_only=False), True, rule, step="mend `holds`")
         clone = Path(study) / "clone" / "checkpoint_000001"
         rule = "a state of another trial is found if it may be anywhere, and else not"
-        require_equal(storage.find(recipe.token, clone, _folder(scratch)), None, rule, step="mend `find`")
-        found = storage.find(recipe.token, clone, _folder(scratch), anywhere=True)
+        require_equal(storage.find(manifest.token, clone, _folder(scratch)), None, rule, step="mend `find`")
+        found = storage.find(manifest.token, clone, _folder(scratch), anywhere=True)
         require_equal(_files(found), WHOLE, rule, step="look through the whole study in `find`")
-        storage.strip(path, recipe)
-        rule = "a state beside its recipe is stripped as a copy is"
-        scored = _files(storage.scorable(path, recipe, _folder(scratch)))
+        storage.strip(path, manifest)
+        rule = "a state beside its manifest is stripped as a copy is"
+        scored = _files(storage.scorable(path, manifest, _folder(scratch)))
         require_equal(scored, SCORABLE, rule, step="mend `strip`")
 
     def test_what_is_stripped_early_is_told(self, storage: Storage, study: str, scratch: Path) -> None:
-        recipe = _recipe()
-        path = put_checkpoint(storage, study, TRIAL, recipe, scratch)
-        storage.put(_state(scratch), path, recipe, weights_only=False)
-        stripped = storage.strip_early(path, recipe)
+        manifest = _recipe()
+        path = put_checkpoint(storage, study, TRIAL, manifest, scratch)
+        storage.put(_state(scratch), path, manifest, weights_only=False)
+        stripped = storage.strip_early(path, manifest)
         rule = "`strip_early` returns whether it has stripped the copy; one that it has not is as it was"
-        require_equal(storage.holds(path, recipe, weights_only=False), not stripped, rule, step="return what was done")
-        require_equal(storage.holds(path, recipe, weights_only=True), True, rule, step="leave what scoring needs")
+        require_equal(
+            storage.holds(path, manifest, weights_only=False), not stripped, rule, step="return what was done"
+        )
+        require_equal(storage.holds(path, manifest, weights_only=True), True, rule, step="leave what scoring needs")
 
     def test_what_an_earlier_run_left_in_the_same_checkpoint_goes(
         self, storage: Storage, study: str, scratch: Path
@@ -136,42 +140,42 @@ class StorageContract:
         found = [storage.holds(path, one, weights_only=True) for one in (old, new)]
         rule = "what an earlier checkpoint has left in the same folder goes, and nothing else"
         require_equal(found, [False, True], rule, step="tell states by their tokens")
-        require_equal(storage.recipe(path), new, rule, step="leave the recipe")
+        require_equal(storage.manifest(path), new, rule, step="leave the manifest")
 
     def test_a_copy_that_breaks_off_is_none_and_can_be_made_again(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
-        recipe = _recipe()
-        path = put_checkpoint(storage, study, TRIAL, recipe, scratch)
+        manifest = _recipe()
+        path = put_checkpoint(storage, study, TRIAL, manifest, scratch)
         broken = _state(scratch)
         (broken / "zz").symlink_to(scratch / "nothing")  # cannot be read; the others are copied by then
         rule = "a copy is whole or absent: one that breaks off is none"
         with require_refused(FileNotFoundError, "", rule, step="let what `put` cannot read be told"):
-            storage.put(broken, path, recipe, weights_only=False)
+            storage.put(broken, path, manifest, weights_only=False)
         found = (
-            storage.holds(path, recipe, weights_only=True),
-            storage.find(recipe.token, Path(path), _folder(scratch), anywhere=True),
-            storage.scorable(path, recipe, _folder(scratch)),
+            storage.holds(path, manifest, weights_only=True),
+            storage.find(manifest.token, Path(path), _folder(scratch), anywhere=True),
+            storage.scorable(path, manifest, _folder(scratch)),
         )
         require_equal(found, (False, None, None), rule, step="mark a copy as whole last: by its name, or by an object")
         (broken / "zz").unlink()
-        storage.put(broken, path, recipe, weights_only=False)
-        again = _files(storage.find(recipe.token, Path(path), _folder(scratch)))
+        storage.put(broken, path, manifest, weights_only=False)
+        again = _files(storage.find(manifest.token, Path(path), _folder(scratch)))
         rule = "a copy that broke off can be made again, over what is left of it"
         require_equal(again, WHOLE, rule, step="remove in `put` what an earlier one has left")
 
     def test_a_damaged_recipe_is_read_from_its_copy_and_two_are_refused(
         self, storage: Storage, study: str, scratch: Path
     ) -> None:
-        recipe = _recipe()
-        path = put_checkpoint(storage, study, TRIAL, recipe, scratch)
-        storage.write(f"{path}/{RECIPE}", b"damaged")
-        rule = "a damaged recipe is read from the copy beside it"
-        require_equal(storage.recipe(path), recipe, rule, step="read by `CheckpointManifest.found`")
-        storage.write(f"{path}/{SPARE}", b"damaged")
-        rule = "a recipe of which both copies are damaged is refused, and its place named"
-        with require_refused(DamagedCheckpoint, RECIPE, rule, step="read by `CheckpointManifest.found`"):
-            storage.recipe(path)
+        manifest = _recipe()
+        path = put_checkpoint(storage, study, TRIAL, manifest, scratch)
+        storage.write(f"{path}/{MANIFEST}", b"damaged")
+        rule = "a damaged manifest is read from the copy beside it"
+        require_equal(storage.manifest(path), manifest, rule, step="read by `CheckpointManifest.found`")
+        storage.write(f"{path}/{SPARE_MANIFEST}", b"damaged")
+        rule = "a manifest of which both copies are damaged is refused, and its place named"
+        with require_refused(DamagedCheckpoint, MANIFEST, rule, step="read by `CheckpointManifest.found`"):
+            storage.manifest(path)
 
     def test_the_checkpoints_of_a_trial_come_in_order(self, storage: Storage, study: str, scratch: Path) -> None:
         paths = [put_checkpoint(storage, study, TRIAL, _recipe(), scratch, number=number) for number in (2, 10, 1)]
@@ -186,12 +190,12 @@ class StorageContract:
     def test_a_functions_own_files_are_scored_all(self, storage: Storage, study: str, scratch: Path) -> None:
         path = put_checkpoint(storage, study, TRIAL, _recipe(), scratch)
         storage.write(f"{path}/model.bin", b"m")
-        for name in (RECIPE, SPARE):
+        for name in (MANIFEST, SPARE_MANIFEST):
             storage.remove(f"{path}/{name}")
-        require_equal(storage.recipe(path), None, "a checkpoint without a recipe has none", step="return None")
-        rule = "of a checkpoint without a recipe all files are there for scoring"
+        require_equal(storage.manifest(path), None, "a checkpoint without a manifest has none", step="return None")
+        rule = "of a checkpoint without a manifest all files are there for scoring"
         found = _files(storage.scorable(path, None, _folder(scratch)))
-        require_equal(found, {"model.bin"}, rule, step="mend `scorable` without a recipe")
+        require_equal(found, {"model.bin"}, rule, step="mend `scorable` without a manifest")
 
     def test_a_file_is_written_whole_read_found_and_removed(self, storage: Storage, study: str) -> None:
         folder = f"{study}/snapshots"
@@ -226,7 +230,7 @@ def put_checkpoint(
     storage: Storage,
     study: str,
     trial: str,
-    recipe: CheckpointManifest,
+    manifest: CheckpointManifest,
     scratch: Path,
     *,
     number: int = 1,
@@ -236,14 +240,14 @@ def put_checkpoint(
 
     Args:
         study: Tune's folder of it.
-        state: the state of the trial is beside the recipe.
+        state: the state of the trial is beside the manifest.
     """
     from pyarrow.fs import LocalFileSystem, copy_files
 
     path, source = f"{study}/{trial}/checkpoint_{number:06d}", _folder(scratch)
-    recipe.write(source)
+    manifest.write(source)
     if state:
-        shutil.copytree(_state(scratch), source / recipe.state)
+        shutil.copytree(_state(scratch), source / manifest.state)
     filesystem = storage.filesystem or LocalFileSystem()
     filesystem.create_dir(path)
     copy_files(str(source), path, destination_filesystem=filesystem)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from trainables.machine.oom_probe import MemoryDeath, killed_by_monitor
+from trainables.machine.oom_probe import OomEvidence, describe_monitor_kill
 
 ADVICE = (
     "take smaller batches (per_device_train_batch_size) or a smaller model, fewer trials at a time "
@@ -33,9 +33,9 @@ class OutOfMemory(RayActorError):  # type: ignore[misc]
 
 def by_monitor(actor_id: str, error: OutOfMemoryError) -> OutOfMemory:
     """Killed by Ray's memory monitor."""
-    return OutOfMemory(actor_id, killed_by_monitor(actor_id, str(error)), str(error))
+    return OutOfMemory(actor_id, describe_monitor_kill(actor_id, str(error)), str(error))
 
 
-def by_kernel(actor_id: str, address: str, death: MemoryDeath, error: RayActorError) -> OutOfMemory:
+def by_kernel(actor_id: str, address: str, death: OomEvidence, error: RayActorError) -> OutOfMemory:
     """Killed by the kernel."""
     return OutOfMemory(actor_id, death.describe(address), str(error))

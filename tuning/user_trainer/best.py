@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.checkpoints.manager import scorable
+from trainables.checkpoints.manager import weights_folder
 from trainables.errors import InputError
-from trainables.lookup import build
-from trainables.user_trainer.argument_values import fitting
+from trainables.lookup import build_training
+from trainables.user_trainer.argument_values import matching_fields
+from trainables.user_trainer.hp_space import ResolvedParams, suggested_values
 from trainables.user_trainer.rebuilt import RebuiltTrainer
-from trainables.user_trainer.suggested import Given, asked_for
 from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
 from tuning.run_folder.run_storage import checkpoint_storage_at
 from tuning.selection.schedules import schedule_of
@@ -93,20 +93,20 @@ def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
     return max(found, key=lambda pair: sign * pair[1].report.metrics[pair[0].metric])
 
 
-def in_force(prepared: Prepared, study: StudyOutcome, choice: Choice) -> Given:
+def in_force(prepared: Prepared, study: StudyOutcome, choice: Choice) -> ResolvedParams:
     """The values that were in force up to the chosen report, as the Trainer was given them."""
     space: Any = prepared.space
     strategy = next(one for one in prepared.spec.strategies if one.name == study.strategy)
     names = space.names if strategy.searches else strategy.own_values
-    suggested = {name: value for name, value in asked_for(choice.report.params).items() if name in names}
+    suggested = {name: value for name, value in suggested_values(choice.report.params).items() if name in names}
     asks = strategy.searches and isinstance(space, FunctionSpace)
     values: Mapping[str, Any] = space.returned(suggested) if asks else suggested
     factory = prepared.factory
-    fields = fitting(factory.arguments_class, values) if isinstance(factory, RebuiltTrainer) else {}
-    return Given({**values, **fields}, suggested)
+    fields = matching_fields(factory.arguments_class, values) if isinstance(factory, RebuiltTrainer) else {}
+    return ResolvedParams({**values, **fields}, suggested)
 
 
-def put_best(trainer: Any, prepared: Prepared, study: StudyOutcome, choice: Choice, values: Given) -> None:
+def put_best(trainer: Any, prepared: Prepared, study: StudyOutcome, choice: Choice, values: ResolvedParams) -> None:
     """Make a user's Trainer the best one: values in force, weights loaded; its data and callbacks stay."""
     from trainables.user_trainer.state import load_weights
 
@@ -123,4 +123,4 @@ def weights_of(spec: ExperimentSpec, study: StudyOutcome, choice: Choice) -> Ite
     storage = checkpoint_storage_at(spec.cluster.storage, spec.name, study_name(study.strategy, study.seed))
     path = choice.checkpoint.removeprefix(storage.scheme)
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        yield scorable(path, storage, build, spec.trial_spec(study.seed, study.strategy), Path(scratch))
+        yield weights_folder(path, storage, build_training, spec.trial_spec(study.seed, study.strategy), Path(scratch))

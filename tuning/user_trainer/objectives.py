@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from trainables.errors import InputError
-from trainables.user_trainer.reported import COMPUTED
+from trainables.user_trainer.evaluation_metrics import COMPUTED
 from tuning.given import short
 from tuning.user_trainer.wandb_keywords import SWEEP_METRIC
 from tuning.user_trainer.wishes import NamedObjective

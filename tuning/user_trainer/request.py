@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from cluster.spec import ClusterSpec
 from cluster.storage import is_uri, uri_mistake, without_credentials
 from trainables.errors import InputError
-from trainables.lookup import kind_of as kind_of_trainable
 from trainables.lookup import load_trainable
+from trainables.lookup import trainable_kind as kind_of_trainable
 from trainables.machine import clock
 from trainables.spec import TUNABLES
 from trainables.user_trainer.extended import Extended

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from trainables.errors import InputError
 from trainables.spec import SHIPPED, FineTuneSpec
-from trainables.user_trainer.argument_values import field_names, fitting, unknown_name
+from trainables.user_trainer.argument_values import field_names, matching_fields, unread_name_error
 from trainables.user_trainer.rebuilt import RebuiltTrainer, TrialForm, texts_in
 from trainables.user_trainer.shipped import ship
 from tuning.space import FunctionSpace, Space, read_space
@@ -100,14 +100,14 @@ def require_read(factory: RebuiltTrainer, space: Space) -> None:
     """
     names = set()
     for values in _told(space):
-        fitting(factory.arguments_class, values)
+        matching_fields(factory.arguments_class, values)
         names |= set(values)
     if factory.may_read:
         return
     known = field_names(factory.arguments_class) | texts_in(factory.model_init)
     for name in factory.unread(sorted(names)):
         meant = meant_tunable(name)
-        raise unknown_name(name, known, meant if meant in known else None)
+        raise unread_name_error(name, known, meant if meant in known else None)
 
 
 def _told(space: Space) -> Iterator[Mapping[str, Any]]:

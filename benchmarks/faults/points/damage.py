@@ -32,7 +32,7 @@ def measure(settings: Settings) -> Row:
     told = told or "; ".join(f"{kind}: {number} x {verdict}" for (kind, verdict), number in sorted(rays.items()))
     return Row(
         "corruption",
-        f"{len(found)} cases: a snapshot, Tune's own files, a recipe, a state, the study store or the spec of a run "
+        f"{len(found)} cases: a snapshot, Tune's own files, a manifest, a state, the study store or the spec of a run "
         "whose machine went down, cut off or with 1 to 16 bits flipped; `tunefleet resume` in a process of its own",
         f"{count[AS_UNDISTURBED]} end as the undisturbed run, {count[REFUSED]} are refused with the file's name, "
         f"{count[WRONG]} are wrong",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from transformers import DataCollatorWithPadding, PreTrainedModel, set_seed
 
-from trainables.data.encoding import PreparedTask, prepare
+from trainables.data.encoding import PreparedTask, prepare_task
 from trainables.finetune.schedule import epoch_order
 from trainables.models.encoders import load_model
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def starting_point(spec: FineTuneSpec) -> tuple[PreparedTask, PreTrainedModel, DataCollatorWithPadding]:
     """Rows, a model whose head is drawn from the seed, and what makes a batch of rows. Sets the seed of everything."""
-    data = prepare(spec, None)
+    data = prepare_task(spec, None)
     set_seed(spec.seed)
     facts = data.facts
     model = load_model(spec, data.tokenizer, facts.num_labels, facts.label_names, data.regression, {})

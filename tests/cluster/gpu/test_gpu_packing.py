@@ -12,7 +12,7 @@ import torch
 
 from cluster.gpu.packing import trials_by_kernels, trials_by_memory
 from trainables.finetune.finetune import FineTuning
-from trainables.finetune.footprint import measure
+from trainables.finetune.footprint import measure_footprint
 from trainables.spec import FineTuneSpec, Subset
 
 pytestmark = [pytest.mark.gpu, pytest.mark.system]
@@ -35,10 +35,10 @@ def in_a_process(code: str, *arguments: str) -> str:
 
 MEASURE = """
 import json, sys
-from trainables.footprint import measure
+from trainables.finetune.footprint import measure_footprint
 from trainables.spec import FineTuneSpec
 spec = FineTuneSpec.model_validate_json(sys.argv[1])
-print(json.dumps(measure({"per_device_train_batch_size": int(sys.argv[2])}, spec)))
+print(json.dumps(measure_footprint({"per_device_train_batch_size": int(sys.argv[2])}, spec)))
 """
 
 
@@ -55,7 +55,7 @@ def test_a_trial_is_measured_on_the_device(spec: FineTuneSpec) -> None:
 
 
 def test_the_measured_peak_is_no_less_than_what_the_trial_then_takes(spec: FineTuneSpec) -> None:
-    footprint = measure({"per_device_train_batch_size": 64}, spec)
+    footprint = measure_footprint({"per_device_train_batch_size": 64}, spec)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     FineTuning({"per_device_train_batch_size": 64}, spec).advance(1)
@@ -66,7 +66,7 @@ def test_the_measured_peak_is_no_less_than_what_the_trial_then_takes(spec: FineT
 
 CAPPED = """
 import ray, torch
-from trainables.device_memory import cap_device_memory, capped_fraction
+from trainables.machine.device_memory import cap_device_memory, capped_fraction
 
 def over_its_share():
     cap_device_memory()

@@ -251,8 +251,8 @@ RUN = """
 import json, os, pathlib, sys
 import ray
 from cluster import ClusterSpec
-from cluster.mps import PIPES
-from cluster.packing import Packing
+from cluster.gpu.mps import PIPES
+from cluster.gpu.packing import Packing
 from cluster.session import connect
 
 def seen():

@@ -21,7 +21,7 @@ from cluster.spec import TrialResources
 from tests.support.specs import GOOD
 from trainables.errors import InputError
 from trainables.finetune.finetune import FineTuning
-from trainables.finetune.footprint import measure, step_of_longest_rows
+from trainables.finetune.footprint import measure_footprint, step_of_longest_rows
 from trainables.machine.device_memory import capped_fraction
 from trainables.spec import FineTuneSpec
 from tuning import SpecError, load_spec
@@ -187,7 +187,7 @@ def test_a_trial_is_measured_on_its_longest_rows_a_whole_step_of_them(tiny_spec:
 def test_without_a_device_nothing_is_measured(tiny_spec: FineTuneSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match=r"cluster.gpus_per_trial: 'auto': torch finds no CUDA device.* by hand"):
-        measure({}, tiny_spec)
+        measure_footprint({}, tiny_spec)
 
 
 @pytest.mark.unit

@@ -67,7 +67,7 @@ def leak():
             return cpus - left
     return 0
 
-from cluster.leaks import Leaks, give_back
+from cluster.ray_compat.leaks import Leaks, give_back
 told = {"idle": give_back(), "free": settled(cpus), "leaked": leak()}
 if verb == "heal":
     held = placement_group([{"CPU": 2}])

@@ -255,7 +255,7 @@ def test_server_and_workers_end_with_the_driver_however_that_ends(tmp_path: Path
             f"""
 import os, time
 from pathlib import Path
-from cluster.fork_server import ForkServer, Imports
+from cluster.workers.forking.server import ForkServer, Imports
 with ForkServer(Path({str(tmp_path)!r}) / "forks", Imports((), ())) as server:
     print(server.pid, flush=True)
     time.sleep(600)

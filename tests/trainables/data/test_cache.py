@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.data_files import local_copy, texts, write_csv
 from trainables import tasks
-from trainables.data.encoding import PreparedTask, forget, prepare
+from trainables.data.encoding import PreparedTask, clear_caches, prepare_task
 from trainables.data.summarising import with_tokens
 from trainables.models.encoders import load_tokenizer
 from trainables.spec import DataSpec, FineTuneSpec, Subset
@@ -67,8 +67,8 @@ def spec(logged: Logged, tiny_model: Path, tmp_path: Path) -> FineTuneSpec:
 
 
 def prepare_anew(spec: FineTuneSpec, max_length: int | None = None) -> PreparedTask:
-    forget()
-    return prepare(spec, max_length)
+    clear_caches()
+    return prepare_task(spec, max_length)
 
 
 BUILT = ["read", "42 rows", "6 rows"]
@@ -90,8 +90,8 @@ def test_a_second_process_neither_reads_rows_nor_tokenises(spec: FineTuneSpec, l
 
 @pytest.mark.system
 def test_processes_that_start_together_tokenise_once(spec: FineTuneSpec, logged: Logged) -> None:
-    forget()
-    processes = [PROCESSES.Process(target=prepare, args=(spec, None)) for _ in range(3)]
+    clear_caches()
+    processes = [PROCESSES.Process(target=prepare_task, args=(spec, None)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -110,8 +110,8 @@ def test_the_test_split_is_tokenised_when_it_is_asked_for_and_then_kept(spec: Fi
 
 @pytest.mark.unit
 def test_a_search_over_the_length_reads_the_rows_once(spec: FineTuneSpec, logged: Logged) -> None:
-    forget()
-    assert [max(prepare(spec, tokens).lengths) for tokens in (4, 5, 6, 4)] == [4, 5, 6, 4]
+    clear_caches()
+    assert [max(prepare_task(spec, tokens).lengths) for tokens in (4, 5, 6, 4)] == [4, 5, 6, 4]
     assert logged.lines == ["read", *["42 rows", "6 rows"] * 3]
 
 
@@ -215,10 +215,10 @@ def test_an_edited_task_has_its_own_entry(
 
 @pytest.mark.unit
 def test_rows_that_change_while_they_are_used_are_refused(spec: FineTuneSpec) -> None:
-    forget()
-    prepared = prepare(spec, None)
-    forget()
-    again = prepare(spec, None)  # found: its rows are not read yet
+    clear_caches()
+    prepared = prepare_task(spec, None)
+    clear_caches()
+    again = prepare_task(spec, None)  # found: its rows are not read yet
     path = Path(str(spec.data.path))
     path.write_text(path.read_text().replace("film", "play"))
     with pytest.raises(TaskError, match="its rows have changed since this process began to use them; start again"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers import own_environment
-from trainables.distributed.messages import ForgedMessage, seal, unseal
+from trainables.distributed.messages import ForgedMessage, sign, verify
 
 SECRET = b"s" * 64
 README = Path(__file__).parents[3] / "cluster" / "README.md"
@@ -31,33 +31,33 @@ class Evil:
 @pytest.mark.unit
 def test_a_message_comes_back_as_it_was_sent() -> None:
     for value in (None, [1.5, "x"], {"state": b"\0" * 1000}):
-        assert unseal(seal(value, SECRET, sender=1, number=7), SECRET, sender=1, number=7) == value
+        assert verify(sign(value, SECRET, sender=1, number=7), SECRET, sender=1, number=7) == value
 
 
 @pytest.mark.unit
 def test_what_somebody_else_has_sent_is_refused_and_not_unpickled(tmp_path: Path) -> None:
     evil = Evil(tmp_path / "ran")
-    sealed = seal(evil, SECRET, sender=1, number=7)
+    sealed = sign(evil, SECRET, sender=1, number=7)
     others = [
         pickle.dumps(evil),
-        seal(evil, b"t" * 64, sender=1, number=7),
-        seal(evil, SECRET, sender=0, number=7),  # of another process
-        seal(evil, SECRET, sender=1, number=6),  # an earlier one, again
+        sign(evil, b"t" * 64, sender=1, number=7),
+        sign(evil, SECRET, sender=0, number=7),  # of another process
+        sign(evil, SECRET, sender=1, number=6),  # an earlier one, again
         sealed[:-1],
         sealed[:32],
         b"",
     ]
     for message in others:
         with pytest.raises(ForgedMessage, match="another account of this machine may interfere"):
-            unseal(message, SECRET, sender=1, number=7)
+            verify(message, SECRET, sender=1, number=7)
     assert not (tmp_path / "ran").exists()
 
 
 MEMBER = """
 import json, pathlib, sys, psutil
-from trainables.replicas import Replicas, join
+from trainables.distributed.replicas import Replicas, join_process_group
 rank, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
-join(rank, 2, folder)
+join_process_group(rank, 2, folder)
 gathered = [Replicas.here().gather("x" * (1 + 1000 * rank)) for _ in range(2)]
 listening = [c.laddr.ip for c in psutil.Process().net_connections("inet") if c.status == psutil.CONN_LISTEN]
 Replicas.here().gather(None)  # nobody leaves before all have looked

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.specs import curve_fields
 from tests.support.user_trainers import BATCH
-from trainables.lookup import build
+from trainables.lookup import build_training
 from trainables.spec import FineTuneSpec, Objective
 from trainables.worker.team import workers_for
 from tuning import load_spec, run_experiment
@@ -45,7 +45,7 @@ def test_two_processes_train_as_one_with_twice_the_batch_and_clone_each_other(
     alone = FineTuneSpec(trainable=FACTORY, epochs=3, seed=3, objective=Objective(metric="loss", mode="min"))
     for trial in study.trials:
         until = trial.lineage[0].reports if trial.lineage else len(trial.reports)
-        one = build({**trial.reports[0].params, "per_device_train_batch_size": BATCH}, alone)
+        one = build_training({**trial.reports[0].params, "per_device_train_batch_size": BATCH}, alone)
         for report in trial.reports[:until]:
             assert report.metrics["loss"] == pytest.approx(one.advance(1).metrics["loss"], rel=1e-4)
     exploits = [(trial, exploit) for trial in study.trials for exploit in trial.lineage]

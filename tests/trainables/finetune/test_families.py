@@ -13,7 +13,7 @@ import torch
 
 from tests.support.tiny_models import FAMILIES, WORDS, Family, write_model
 from trainables.finetune.finetune import FineTuning
-from trainables.finetune.model_folder import write_model_folder
+from trainables.finetune.model_folder import export_model
 from trainables.models.encoders import check_model
 from trainables.models.families import SEES_PADDING
 from trainables.spec import DataSpec, FineTuneSpec, Objective
@@ -90,8 +90,8 @@ def test_what_is_trained_and_saved_scores_alike_in_plain_transformers(
     state, folder = tmp_path / "state", tmp_path / "final"
     state.mkdir()
     folder.mkdir()
-    trial.save(state, moments=False)
-    write_model_folder(state, PARAMS, spec, folder)
+    trial.save(state, weights_only=True)
+    export_model(state, PARAMS, spec, folder)
 
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     saved = json.loads((folder / "config.json").read_text())

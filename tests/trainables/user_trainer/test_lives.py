@@ -17,10 +17,10 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from tests.support.user_trainers import rows, tiny_model, trainer
 from trainables.errors import InputError
-from trainables.progress import pulse
+from trainables.progress import tracker
 from trainables.spec import FineTuneSpec, Objective
-from trainables.user_trainer.own_thread import OwnThread
 from trainables.user_trainer.scratch import PREFIX
+from trainables.user_trainer.trial_thread import TrialThread
 from trainables.user_trainer.user_training import UserTraining
 
 pytestmark = pytest.mark.unit
@@ -119,9 +119,9 @@ def test_an_error_in_the_users_code_comes_back_as_itself_with_its_lines(where: s
 
 def test_each_step_and_each_batch_of_an_evaluation_is_a_sign_of_life() -> None:
     training = UserTraining(lambda params: trainer(params, args={"per_device_eval_batch_size": 8}), {}, SPEC)
-    pulse.begin()
+    tracker.begin()
     training.advance(1)
-    assert (pulse.steps, pulse.begun) == (4 + 4, True)
+    assert (tracker.steps, tracker.begun) == (4 + 4, True)
 
 
 def test_a_model_is_made_once_in_each_life(tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_reports_closer_than_a_step_are_of_the_same_weights() -> None:
 
 
 def test_a_call_may_pause_and_others_are_served_meanwhile() -> None:
-    thread, told = OwnThread("mine"), []
+    thread, told = TrialThread("mine"), []
 
     def work() -> str:
         for number in range(2):

@@ -18,9 +18,9 @@ import pytest
 from tests.support.buckets import credentials, s3_server
 from trainables.errors import InputError
 from trainables.spec import SHIPPED
-from trainables.user_trainer.shipped import is_shipped, load, ship
-from trainables.user_trainer.shipped_files import USED, Files
-from trainables.user_trainer.shipped_tables import put, take
+from trainables.user_trainer.shipped import is_shipped, load_shipped, ship
+from trainables.user_trainer.shipped_files import USED, ShippedFiles
+from trainables.user_trainer.shipped_tables import load_table, put_table
 
 pytestmark = pytest.mark.unit
 
@@ -73,20 +73,20 @@ def test_a_function_with_its_closure_comes_back(storage: str) -> None:
     factor = 3
     name = ship(lambda params: params["x"] * factor, storage, "make_trainer")
     assert is_shipped(name)
-    assert load(name)({"x": 2}) == 6
+    assert load_shipped(name)({"x": 2}) == 6
 
 
 def test_each_load_is_a_copy_of_its_own(storage: str) -> None:
     name = ship({"seen": []}, storage, "callbacks")
-    load(name)["seen"].append("a trial")
-    assert load(name) == {"seen": []}
+    load_shipped(name)["seen"].append("a trial")
+    assert load_shipped(name) == {"seen": []}
 
 
 def test_a_dataset_in_a_closure_travels_as_a_handle(storage: str) -> None:
     large = rows(20_000)
     name = ship(lambda: large, storage, "make_trainer")
     assert local_file(name).stat().st_size < 10_000
-    back = load(name)()
+    back = load_shipped(name)()
     assert back[:] == large[:]
     assert back.features == large.features
     assert back.cache_files[0]["filename"].startswith(storage)  # mapped, not read
@@ -95,14 +95,14 @@ def test_a_dataset_in_a_closure_travels_as_a_handle(storage: str) -> None:
 def test_a_mapped_dataset_does_not_travel_as_a_path_of_this_machine(storage: str, tmp_path: Path) -> None:
     name = ship(mapped(tmp_path / "here"), storage, "data")
     assert str(tmp_path / "here").encode() not in local_file(name).read_bytes()
-    assert len(load(name)) == 50
+    assert len(load_shipped(name)) == 50
 
 
 def test_selection_format_and_fingerprint_are_kept(storage: str) -> None:
     import torch
 
     chosen = rows().select([7, 3, 5]).with_format("torch", columns=["input_ids"])
-    back = load(ship(chosen, storage, "data"))
+    back = load_shipped(ship(chosen, storage, "data"))
     assert torch.equal(back[1]["input_ids"], torch.tensor([3, 4]))
     assert (back.format, back._fingerprint) == (chosen.format, chosen._fingerprint)
 
@@ -110,19 +110,19 @@ def test_selection_format_and_fingerprint_are_kept(storage: str) -> None:
 def test_a_transform_on_the_fly_is_kept(storage: str) -> None:
     shift = 10
     changed = rows().with_transform(lambda batch: {"labels": [label + shift for label in batch["labels"]]})
-    assert load(ship(changed, storage, "data"))[1] == {"labels": 11}
+    assert load_shipped(ship(changed, storage, "data"))[1] == {"labels": 11}
 
 
 def test_the_splits_of_one_table_are_written_once(storage: str) -> None:
     splits = rows().train_test_split(0.2, seed=0)
-    back = load(ship(splits, storage, "data"))
+    back = load_shipped(ship(splits, storage, "data"))
     assert {name: split[:] for name, split in back.items()} == {name: split[:] for name, split in splits.items()}
     assert len(arrows(storage)) == 3  # the rows, and the selection of each split
 
 
 def test_an_iterable_dataset_travels_with_its_steps(storage: str) -> None:
     stream = rows().to_iterable_dataset(num_shards=2).map(lambda row: {"double": row["labels"] * 2})
-    assert list(load(ship(stream, storage, "data"))) == list(stream)
+    assert list(load_shipped(ship(stream, storage, "data"))) == list(stream)
     assert len(arrows(storage)) > 0
 
 
@@ -136,7 +136,7 @@ def test_the_same_content_is_written_once_whoever_made_it(storage: str) -> None:
 
 def test_other_rows_are_another_file(storage: str) -> None:
     first, second = ship(rows(50), storage, "data"), ship(rows(51), storage, "data")
-    assert (len(load(first)), len(load(second))) == (50, 51)
+    assert (len(load_shipped(first)), len(load_shipped(second))) == (50, 51)
 
 
 def test_a_mapped_dataset_is_not_even_read_again(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,21 +151,21 @@ def test_a_mapped_dataset_is_not_even_read_again(storage: str, tmp_path: Path, m
 
 
 def test_a_file_that_changed_under_its_name_is_read_again(storage: str, tmp_path: Path) -> None:
-    assert len(load(ship(mapped(tmp_path / "here", 50), storage, "data"))) == 50
-    assert len(load(ship(mapped(tmp_path / "there", 51), storage, "data"))) == 51
+    assert len(load_shipped(ship(mapped(tmp_path / "here", 50), storage, "data"))) == 50
+    assert len(load_shipped(ship(mapped(tmp_path / "there", 51), storage, "data"))) == 51
     there, here = (next((tmp_path / place).glob("*.arrow")) for place in ("there", "here"))
     os.replace(there, here)
     from datasets import Dataset
 
-    assert len(load(ship(Dataset.from_file(str(here)), storage, "data"))) == 51
+    assert len(load_shipped(ship(Dataset.from_file(str(here)), storage, "data"))) == 51
 
 
 def test_two_writers_at_once_write_the_same(storage: str) -> None:
-    table, there = rows(5000).data, Files.below(storage)
+    table, there = rows(5000).data, ShippedFiles.below(storage)
     with ThreadPoolExecutor(4) as writers:
-        names = set(writers.map(lambda _: put(table, there), range(8)))
+        names = set(writers.map(lambda _: put_table(table, there), range(8)))
     assert arrows(storage) == list(names)
-    assert take(names.pop(), there).equals(table.table)
+    assert load_table(names.pop(), there).equals(table.table)
     assert not [name for name in files(storage) if name.startswith(".")]  # nothing unfinished is left
 
 
@@ -177,7 +177,7 @@ def test_a_module_beside_the_script_travels_by_value(
     name = ship(module.twice, storage, "make_trainer")
     monkeypatch.delitem(sys.modules, "mine_alone")
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
-    assert load(name)(3) == 30
+    assert load_shipped(name)(3) == 30
 
 
 def test_a_function_with_a_cache_travels_with_an_empty_one(
@@ -189,7 +189,7 @@ def test_a_function_with_a_cache_travels_with_an_empty_one(
     name = ship([module.make, module.rows], storage, "make_trainer")
     monkeypatch.delitem(sys.modules, "mine_alone")
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
-    make, cached = load(name)
+    make, cached = load_shipped(name)
     assert cached.cache_info() == (0, 0, 4, 0)
     assert make(3) is make(3) is cached(3)
 
@@ -200,11 +200,11 @@ def test_a_module_on_pythonpath_is_imported_where_it_is_needed(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     module = own_module(tmp_path, monkeypatch, "def twice(x):\n    return 2 * x\n")
     name = ship(module.twice, storage, "make_trainer")
-    assert load(name) is module.twice
+    assert load_shipped(name) is module.twice
     monkeypatch.delitem(sys.modules, "mine_alone")
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
     with pytest.raises(InputError, match=r"cannot be imported here.*mine_alone.*PYTHONPATH"):
-        load(name)
+        load_shipped(name)
 
 
 def test_a_class_of_main_travels_by_value(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ def test_a_class_of_main_travels_by_value(storage: str, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "__main__", main)
     name = ship(main.Scaled(4), storage, "trainer")
     del main.Scaled
-    assert load(name).of(3) == 12
+    assert load_shipped(name).of(3) == 12
 
 
 class Made:
@@ -243,12 +243,12 @@ def test_a_damaged_file_is_told(storage: str) -> None:
     name = ship({"a": 1}, storage, "trainer")
     local_file(name).write_bytes(b"cut")
     with pytest.raises(InputError, match="is damaged"):
-        load(name)
+        load_shipped(name)
 
 
 def test_a_file_that_is_not_there_is_told_with_its_path(storage: str) -> None:
     with pytest.raises(InputError, match=r"nowhere\.pkl.*no such file on this machine"):
-        load(f"shipped:{storage}/nowhere.pkl")
+        load_shipped(f"shipped:{storage}/nowhere.pkl")
 
 
 def test_the_folder_is_closed_to_other_accounts(storage: str) -> None:
@@ -263,21 +263,21 @@ def test_a_file_of_another_account_is_not_loaded(storage: str) -> None:
     for path in (local_file(name), local_file(name).parent):
         os.chown(path, 65534, 65534)
     with pytest.raises(InputError, match=r"belongs to another account \(uid 65534\)"):
-        load(name)
+        load_shipped(name)
 
 
 def test_what_a_search_finds_is_not_removed_with_the_one_that_wrote_it(storage: str) -> None:
     name = ship({"a": 1}, storage, "trainer")
-    found, file = Files.around(local_file(name).as_posix())
+    found, file = ShippedFiles.around(local_file(name).as_posix())
     old = time.time() - 100
     os.utime(local_file(name), (old, old))
     assert ship({"a": 1}, storage, "trainer") == name  # another search, whose spec is not there yet
     found.remove(file, since=old + 1)
-    assert load(name) == {"a": 1}
+    assert load_shipped(name) == {"a": 1}
     found.remove(file, since=time.time() + 1)
     assert not found.renew(file)
     assert files(storage) == {}
-    assert load(ship({"a": 1}, storage, "trainer")) == {"a": 1}  # written again
+    assert load_shipped(ship({"a": 1}, storage, "trainer")) == {"a": 1}  # written again
 
 
 class TestInABucket:
@@ -293,7 +293,7 @@ class TestInABucket:
         data = rows()
         name = ship(lambda: data, storage, "make_trainer")
         assert name.startswith("shipped:s3://bucket/runs/.shipped/make_trainer-")
-        back = load(name)()
+        back = load_shipped(name)()
         assert back[:] == data[:]
         assert back.cache_files[0]["filename"].startswith(str(tmp_path / "node"))
 
@@ -313,7 +313,7 @@ class TestInABucket:
 
     def test_what_a_search_finds_is_not_removed_with_the_one_that_wrote_it(self, storage: str) -> None:
         name = ship({"a": 1}, storage, "trainer")
-        found, file = Files.around(name.removeprefix(SHIPPED))
+        found, file = ShippedFiles.around(name.removeprefix(SHIPPED))
         written = found.stated([file])[file].used
         time.sleep(1.1)  # S3 tells whole seconds
         ship({"a": 1}, storage, "trainer")

@@ -14,7 +14,7 @@ from tests.support.slots import DrivenSlot, saved
 from tests.support.user_trainers import trainer
 from trainables.checkpoints.manifest import Segment
 from trainables.checkpoints.replay import replay
-from trainables.lookup import build
+from trainables.lookup import build_training
 from trainables.spec import FineTuneSpec, Objective, Params
 from trainables.user_trainer.user_training import UserTraining
 
@@ -32,7 +32,7 @@ MEMBER = {"learning_rate": 1e-3, "per_device_train_batch_size": 8.0}  # as a sea
 
 def driven() -> DrivenSlot:
     """A slot of the donor."""
-    return DrivenSlot(dict(DONOR), spec=SPEC, training=build)
+    return DrivenSlot(dict(DONOR), spec=SPEC, training=build_training)
 
 
 def weights(slot: DrivenSlot) -> torch.Tensor:
@@ -58,7 +58,7 @@ def test_an_exploit_goes_on_from_the_donors_state(lost: bool, tmp_path: Path) ->
     assert reports[0]["params"] == MEMBER
     assert reports[-1]["finished"]
     for report in (*reports, *again):  # which state was found anew lies in another folder
-        report.pop("said", None)
+        report.pop("warnings", None)
     assert reports == again
     assert torch.equal(trained, same)
 
@@ -73,7 +73,7 @@ def test_a_state_that_is_made_again_is_the_one_that_was_lost(tmp_path: Path) -> 
     resumed = driven()
     resumed.load_checkpoint(str(folder))
     reports = resumed.to_the_end()
-    reports[0].pop("said", None)
+    reports[0].pop("warnings", None)
     assert reports == rest
     assert torch.equal(weights(resumed), weights(undisturbed))
 

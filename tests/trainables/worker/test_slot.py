@@ -53,11 +53,11 @@ class Killed:
             place.mkdir(parents=True)
             first.save_checkpoint(str(place))
 
-    def slot(self, keeping: CheckpointPolicy, **changed: Any) -> DrivenSlot:
-        return curve_slot({**self.params, **changed}, training=Counted, keeping=keeping, trial="a")
+    def slot(self, policy: CheckpointPolicy, **changed: Any) -> DrivenSlot:
+        return curve_slot({**self.params, **changed}, training=Counted, policy=policy, trial="a")
 
     def resumed(self, **changed: Any) -> DrivenSlot:
-        return self.slot(CheckpointPolicy(left_in=str(self.folder / "study")), **changed)
+        return self.slot(CheckpointPolicy(resumed_from=str(self.folder / "study")), **changed)
 
 
 class Counted(LearningCurve):
@@ -121,7 +121,7 @@ def test_of_what_was_left_nothing_damaged_is_told(tmp_path: Path) -> None:
     assert slot.step() == killed.told[0]
     told = slot.step()
     assert (told["metrics"], slot.training.computed) == (killed.told[1]["metrics"], [1.0])
-    assert ["damaged" in line for line in told["said"]] == [True]
+    assert ["damaged" in line for line in told["warnings"]] == [True]
 
 
 @pytest.mark.unit
@@ -141,7 +141,7 @@ def test_what_was_left_is_told_without_its_state_and_made_again_when_the_trial_g
     third = slot.step()
     assert third["epoch"] == 3
     assert curve_slot({"learning_rate": 1e-4}).to_the_end()[2]["metrics"] == third["metrics"]
-    assert any("damaged" in line for line in third.get("said", [])) is not gone
+    assert any("damaged" in line for line in third.get("warnings", [])) is not gone
 
 
 @pytest.mark.unit
@@ -286,6 +286,13 @@ def test_reporting_outside_a_trial_says_how_to_run_it() -> None:
         report({"accuracy": 0.5}, epoch=1)
 
 
+class SavesMoments(LearningCurve):
+    """A Training class as earlier versions wanted it."""
+
+    def save(self, folder: Path, *, moments: bool = True) -> None:  # type: ignore[override]
+        super().save(folder)
+
+
 @pytest.mark.unit
 @pytest.mark.parametrize(
     ("name", "rule"),
@@ -295,6 +302,10 @@ def test_reporting_outside_a_trial_says_how_to_run_it() -> None:
         ("math:train", r"math has no train; did you mean tan\?"),
         ("math:dist", r"must be a factory `def make_trainer.*it takes \(p, q, /\)"),
         ("math:pi", "must be a factory `def make_trainer.*it is a float"),
+        (
+            f"{__name__}:SavesMoments",
+            r"method save must have the keyword weights_only; .*opposite of the `moments=True`",
+        ),
     ],
 )
 def test_a_trainable_that_is_none_is_refused_with_the_rule(name: str, rule: str) -> None:
@@ -312,7 +323,7 @@ def test_scores_are_plain_finite_floats() -> None:
 def test_a_forked_process_computes_on_the_cores_that_ray_gives_it_later() -> None:
     program = """
 import os, sys
-from trainables.cores import take_cores
+from trainables.machine.cores import take_cores
 os.environ["OMP_NUM_THREADS"] = "1"
 take_cores()
 assert "torch" not in sys.modules

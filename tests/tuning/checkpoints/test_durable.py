@@ -15,7 +15,7 @@ from cluster.nodes.tasks import run_on_node
 from cluster.storage import StorageError
 from tests.support.outcomes import study as study_of
 from tests.support.watch import Watch
-from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full, weights
+from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full_name, weights_name
 from trainables.checkpoints.storage import FOLDERS, FolderStorage, Storage
 from trainables.machine import clock
 from trainables.machine.shared_memory import ROOT, SharedMemory
@@ -42,7 +42,7 @@ class SlowStorage(FolderStorage):
 
 
 class Run:
-    """A study as keeper and slots see it: each report leaves a recipe on storage and a state in memory."""
+    """A study as keeper and slots see it: each report leaves a manifest on storage and a state in memory."""
 
     def __init__(self, folder: Path, watch: Watch, *, weights_only: bool, keep_best: int = 1) -> None:
         self.folder, self.watch, self._weights_only = folder, watch, weights_only
@@ -56,18 +56,20 @@ class Run:
         fresh = SimpleNamespace(trial_id=trial_id, last_result={}, checkpoint=None, is_finished=lambda: False)
         trial = self.trials.setdefault(trial_id, fresh)
         trial.last_result = {"epoch": epoch, "metrics": {"accuracy": accuracy}}
-        recipe = CheckpointManifest.after(self.past.get(trial_id), {}, epoch, moments=not self._weights_only, node=HERE)
-        self.past[trial_id] = recipe
-        self.memory.put(recipe.state, lambda place: write(place, recipe))
+        manifest = CheckpointManifest.after(
+            self.past.get(trial_id), {}, epoch, moments=not self._weights_only, node=HERE
+        )
+        self.past[trial_id] = manifest
+        self.memory.put(manifest.state, lambda place: write(place, manifest))
         path = self.folder / trial_id / f"checkpoint_{epoch:06d}"
         path.mkdir(parents=True)
-        recipe.write(path)
+        manifest.write(path)
         arrived = SimpleNamespace(path=str(path))
         self.keeper.on_checkpoint(0, self.listed, trial, arrived)
         trial.checkpoint = arrived
         if settled:
             self.settle()
-        return recipe
+        return manifest
 
     def settle(self) -> None:
         """Until the copies that are wanted now are made and Tune's step has ended."""
@@ -92,10 +94,10 @@ class Run:
         return {path.name for path in self.folder.glob("*/checkpoint_*/*") if path.is_dir()}
 
 
-def write(place: Path, recipe: CheckpointManifest) -> None:
-    (place / "weights").write_text(recipe.token)
-    if recipe.moments:
-        (place / MOMENTS).write_text(recipe.token)
+def write(place: Path, manifest: CheckpointManifest) -> None:
+    (place / "weights").write_text(manifest.token)
+    if manifest.moments:
+        (place / MOMENTS).write_text(manifest.token)
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_in_a_short_study_nothing_is_copied_before_its_end_and_then_the_best_wei
     for trial in ("a", "b", "c"):
         grid.end(trial)
     grid.keeper.finish(str(grid.folder))
-    assert grid.copied == {weights(best.token), weights(second.token)}
+    assert grid.copied == {weights_name(best.token), weights_name(second.token)}
     assert not (grid.folder / "c").exists() or not list((grid.folder / "c").iterdir())
     assert third.state not in grid.memory.names()
 
@@ -143,7 +145,7 @@ def test_the_best_weights_are_copied_when_they_have_stood_for_a_while(grid: Run,
     watch.sleep(10)
     grid.step()
     grid.settle()
-    assert grid.copied == {weights(first.token)}
+    assert grid.copied == {weights_name(first.token)}
     assert grid.memory.names() == set()  # what is copied is not needed in memory
 
 
@@ -151,12 +153,12 @@ def test_the_best_weights_are_copied_when_they_have_stood_for_a_while(grid: Run,
 def test_a_members_newest_state_is_copied_with_its_moments_and_the_one_before_goes_after_it(members: Run) -> None:
     first, second = members.report("a", 1, 0.9), members.report("a", 2, 0.5)
     assert members.memory.names() == {second.state}
-    assert members.copied >= {full(second.token)}
-    (copy,) = members.folder.glob(f"*/*/{full(second.token)}")
+    assert members.copied >= {full_name(second.token)}
+    (copy,) = members.folder.glob(f"*/*/{full_name(second.token)}")
     assert sorted(path.name for path in copy.iterdir()) == sorted(["weights", MOMENTS])
     # The best one is not gone on from any more: its weights are enough.
-    assert full(first.token) not in members.copied
-    assert weights(first.token) in members.copied
+    assert full_name(first.token) not in members.copied
+    assert weights_name(first.token) in members.copied
 
 
 @pytest.mark.unit
@@ -165,7 +167,7 @@ def test_until_a_newer_state_is_copied_the_last_copy_stays(members: Run) -> None
     members.storage.open.clear()
     members.report("a", 2, 0.9, settled=False)
     members.report("a", 3, 0.95, settled=False)
-    assert members.copied == {full(first.token)}
+    assert members.copied == {full_name(first.token)}
 
 
 @pytest.mark.unit
@@ -173,11 +175,11 @@ def test_what_a_snapshot_names_stays_with_its_copy(members: Run) -> None:
     first = members.report("a", 1, 0.1)
     members.keeper.get_state()
     second = members.report("a", 2, 0.9)
-    assert members.copied == {full(first.token), full(second.token)}
+    assert members.copied == {full_name(first.token), full_name(second.token)}
     for _ in range(3):
         members.keeper.get_state()
     members.settle()
-    assert members.copied == {full(second.token)}
+    assert members.copied == {full_name(second.token)}
 
 
 @pytest.mark.unit
@@ -199,9 +201,9 @@ def test_an_interrupted_study_leaves_copies_of_what_it_goes_on_from(members: Run
         members.report("a", epoch, 0.9)
         members.keeper.get_state()
     newest = members.report("a", 4, 0.5)
-    assert full(newest.token) not in members.copied
+    assert full_name(newest.token) not in members.copied
     members.keeper.suspend()
-    assert full(newest.token) in members.copied
+    assert full_name(newest.token) in members.copied
 
 
 @pytest.mark.unit
@@ -209,7 +211,7 @@ def test_at_the_end_the_best_weights_stay_without_moments(members: Run) -> None:
     best = members.report("a", 1, 0.9)
     members.end("a")
     members.keeper.finish(str(members.folder))
-    (copy,) = members.folder.glob(f"*/*/{weights(best.token)}")
+    (copy,) = members.folder.glob(f"*/*/{weights_name(best.token)}")
     assert [path.name for path in copy.iterdir()] == ["weights"]
     members.states.close()
     assert not members.memory.folder.exists()
@@ -221,11 +223,11 @@ def test_at_the_end_the_best_weights_stay_without_moments(members: Run) -> None:
 def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(members: Run) -> None:
     members.report("a", 1, 0.9)
     place = members.folder / "a" / "checkpoint_000002"
-    recipe = CheckpointManifest.after(None, {}, 2, moments=True, node=HERE)
-    members.memory.put(recipe.state, lambda folder: write(folder, recipe))
-    members.states.arrived(recipe)
+    manifest = CheckpointManifest.after(None, {}, 2, moments=True, node=HERE)
+    members.memory.put(manifest.state, lambda folder: write(folder, manifest))
+    members.states.arrived(manifest)
     with pytest.raises(StorageError, match=r"cluster.storage: .*cannot be copied .*go on with `tunefleet resume`"):
-        members.states.flush([Copy(recipe, str(place), weights_only=False)])  # a folder that is not there
+        members.states.flush([Copy(manifest, str(place), weights_only=False)])  # a folder that is not there
     with pytest.raises(StorageError):
         members.step()
 
@@ -234,10 +236,10 @@ def test_a_copy_that_cannot_be_written_stops_the_study_and_says_what_to_do(membe
 def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> None:
     memory, storage = SharedMemory(tmp_path), SlowStorage()
     copier = Copier(tmp_path, HERE, storage)
-    recipes = [CheckpointManifest.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2, 3)]
-    for recipe in recipes:
-        memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
-    under_way, old, new = (Copy(recipe, str(tmp_path), weights_only=False) for recipe in recipes)
+    manifests = [CheckpointManifest.after(None, {}, epoch, moments=True, node=HERE) for epoch in (1, 2, 3)]
+    for manifest in manifests:
+        memory.put(manifest.state, lambda place, manifest=manifest: write(place, manifest))  # type: ignore[misc]
+    under_way, old, new = (Copy(manifest, str(tmp_path), weights_only=False) for manifest in manifests)
     storage.open.clear()
     copier.want([under_way])
     assert storage.begun.wait(60), "the first copy never begins"
@@ -246,7 +248,7 @@ def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> No
     storage.open.set()
     copier.wait()
     copier.close()
-    assert [(tmp_path / full(recipe.token)).is_dir() for recipe in recipes] == [True, False, True]
+    assert [(tmp_path / full_name(manifest.token)).is_dir() for manifest in manifests] == [True, False, True]
     memory.remove()
 
 
@@ -266,21 +268,21 @@ def test_a_node_whose_copy_hangs_holds_up_no_other(tmp_path: Path) -> None:
 
     memory, disk = SharedMemory(tmp_path), Disk()
     copier = Copier(tmp_path, HERE, disk)
-    recipes = {node: CheckpointManifest.after(None, {}, 1, moments=True, node=node) for node in ("far", HERE)}
-    for recipe in recipes.values():
-        memory.put(recipe.state, lambda place, recipe=recipe: write(place, recipe))  # type: ignore[misc]
-    copier.want([Copy(recipe, node, weights_only=False) for node, recipe in recipes.items()])
+    manifests = {node: CheckpointManifest.after(None, {}, 1, moments=True, node=node) for node in ("far", HERE)}
+    for manifest in manifests.values():
+        memory.put(manifest.state, lambda place, manifest=manifest: write(place, manifest))  # type: ignore[misc]
+    copier.want([Copy(manifest, node, weights_only=False) for node, manifest in manifests.items()])
     made: set[tuple[str, bool]] = set()
     until = time.monotonic() + 60
     while not made and time.monotonic() < until:
         made = copier.take_made()
         time.sleep(0.01)
-    assert made == {(recipes[HERE].token, False)}
-    assert not copier.withdraw(recipes["far"].token)  # under way
+    assert made == {(manifests[HERE].token, False)}
+    assert not copier.withdraw(manifests["far"].token)  # under way
     disk.goes_on.set()
     copier.wait()
     copier.close()
-    assert copier.take_made() == {(recipes["far"].token, False)}
+    assert copier.take_made() == {(manifests["far"].token, False)}
     memory.remove()
 
 
@@ -304,15 +306,15 @@ def test_a_state_on_another_node_is_copied_there_and_its_errors_are_told_here(
     import ray
 
     node = str(ray.get_runtime_context().get_node_id())
-    memory, recipe = SharedMemory(tmp_path), CheckpointManifest.after(None, {}, 1, moments=True, node=node)
-    memory.put(recipe.state, lambda place: write(place, recipe))
+    memory, manifest = SharedMemory(tmp_path), CheckpointManifest.after(None, {}, 1, moments=True, node=node)
+    memory.put(manifest.state, lambda place: write(place, manifest))
     lost = CheckpointManifest.after(None, {}, 1, moments=True, node=node)
 
-    def copy(path: Path, recipe: CheckpointManifest = recipe, node: str = node) -> Any:
-        return run_on_node(node, make_copy, tmp_path, FOLDERS, Copy(recipe, str(path), weights_only=False))
+    def copy(path: Path, manifest: CheckpointManifest = manifest, node: str = node) -> Any:
+        return run_on_node(node, make_copy, tmp_path, FOLDERS, Copy(manifest, str(path), weights_only=False))
 
     assert copy(tmp_path)
-    assert (tmp_path / full(recipe.token) / MOMENTS).read_text() == recipe.token
+    assert (tmp_path / full_name(manifest.token) / MOMENTS).read_text() == manifest.token
     assert not copy(tmp_path, lost)
     with pytest.raises(FileNotFoundError):
         copy(tmp_path / "no" / "folder")

@@ -12,7 +12,7 @@ from tests.support.recorded_runs import record, run_left
 from tests.support.simulated_studies import long_experiment, run, run_until_killed
 from tests.support.specs import curve_experiment
 from tests.support.user_trainers import rows
-from trainables.user_trainer.shipped import load, ship
+from trainables.user_trainer.shipped import load_shipped, ship
 from tuning import load_spec
 from tuning.cli import main
 from tuning.errors import RunFolderError
@@ -188,7 +188,7 @@ def test_rm_takes_what_was_shipped_for_the_experiment_alone(tmp_path: Path, caps
         return capsys.readouterr().out
 
     assert f"{folder}: 2 files that only it needs, 0.0 MB" in remove("one")
-    assert load(two.trainable)[0][:] == shared[:]
+    assert load_shipped(two.trainable)[0][:] == shared[:]
     assert f"{folder}: 2 files that only it needs" in remove("two")
     assert not list(folder.iterdir())
 

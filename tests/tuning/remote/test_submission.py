@@ -18,8 +18,8 @@ from cluster.jobs.submission import UPLOAD_LIMIT, cluster_error
 from tests.support.user_trainers import rows
 from trainables.errors import InputError
 from trainables.tasks import find_task
-from trainables.tasks.files import locate
-from trainables.user_trainer.shipped import load, ship
+from trainables.tasks.files import split_files
+from trainables.user_trainer.shipped import load_shipped, ship
 from tuning import load_spec
 from tuning.remote.submission import code_files, prepare_submission
 from tuning.remote.uploads import UPLOADS, store_uploads, write_archive
@@ -81,7 +81,7 @@ def test_the_cluster_reads_the_same_rows_from_its_own_copy(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     there = load_spec(yaml.safe_load(submission.spec.to_yaml()))
-    found = locate(find_task(there.task).options(there.data))
+    found = split_files(find_task(there.task).options(there.data))
     assert {split: path.read_text() for split, (path,) in found.items()} == expected
     assert all(path.is_relative_to(tmp_path / "storage" / UPLOADS) for (path,) in found.values())
 
@@ -194,7 +194,7 @@ def test_what_a_search_from_python_has_shipped_goes_along_with_its_data_sets(
     store_uploads(tmp_path / "uploaded", home / "runs")
     monkeypatch.setenv("HOME", str(home))
     there = load_spec(submission.spec.plain())
-    assert load(there.trainable)({})[:] == data[:]
+    assert load_shipped(there.trainable)({})[:] == data[:]
     assert there.space_of(there.strategies[0]).names == ("x",)
     with pytest.raises(InputError, match=r"trials read no files from a bucket; .*storage in a bucket"):
         prepare_submission(there, ["cluster.storage=s3://bucket/runs"], [])

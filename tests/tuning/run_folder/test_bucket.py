@@ -37,15 +37,15 @@ from tests.support.specs import curve_experiment
 from tests.support.stopped_runs import SECONDS, memory_of, outcomes, spec_of
 from tests.support.user_trainers import rows
 from trainables.checkpoints.bucket import COMPLETE
-from trainables.checkpoints.manager import scorable
-from trainables.checkpoints.manifest import RECIPE, SPARE, CheckpointManifest, weights
+from trainables.checkpoints.manager import weights_folder
+from trainables.checkpoints.manifest import MANIFEST, SPARE_MANIFEST, CheckpointManifest, weights_name
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checksums import CHECKSUMS
 from trainables.errors import InputError
 from trainables.finetune.finetune import FineTuning
 from trainables.machine.shared_memory import SharedMemory
 from trainables.spec import FineTuneSpec, Subset
-from trainables.user_trainer.shipped import load, ship
+from trainables.user_trainer.shipped import load_shipped, ship
 from tuning import load_spec, run_experiment
 from tuning.cli import main
 from tuning.errors import RunFolderError
@@ -173,25 +173,27 @@ def test_real_weights_and_moments_come_back_bit_for_bit_from_the_bucket(
     spec = tiny_spec.model_copy(update={"data": tiny_spec.data.model_copy(update={"subset": subset})})
     storage, tune = s3_storage(bucket)
     study = tmp_path / "study"
-    keeping = CheckpointPolicy(study, storage=storage)
-    donor = DrivenSlot(A, keeping, spec, FineTuning)
+    policy = CheckpointPolicy(study, storage=storage)
+    donor = DrivenSlot(A, policy, spec, FineTuning)
     scores = donor.step()["metrics"]
     folder = saved(donor, study, "donor", 0)  # as Tune would download it
-    then, recipe = state_of(donor), CheckpointManifest.read(folder)
+    then, manifest = state_of(donor), CheckpointManifest.read(folder)
     (scratch := tmp_path / "scratch").mkdir()
-    path = put_checkpoint(storage, tune, "donor", recipe, scratch)
-    source = SharedMemory(study).find(recipe.state)
+    path = put_checkpoint(storage, tune, "donor", manifest, scratch)
+    source = SharedMemory(study).find(manifest.state)
     assert source is not None
-    storage.put(source, path, recipe, weights_only=False)
+    storage.put(source, path, manifest, weights_only=False)
     SharedMemory(study).remove()
-    heir = DrivenSlot(A, keeping, spec, FineTuning)
+    heir = DrivenSlot(A, policy, spec, FineTuning)
     heir.load_checkpoint(str(folder))
     assert state_of(heir) == then
-    storage.strip(path, recipe)
+    storage.strip(path, manifest)
     storage.finish()
-    assert f"studies/grid-seed0/donor/checkpoint_000001/{weights(recipe.token)}/weights.safetensors" in objects(bucket)
+    assert f"studies/grid-seed0/donor/checkpoint_000001/{weights_name(manifest.token)}/weights.safetensors" in objects(
+        bucket
+    )
     scored = FineTuning(A, spec)
-    scored.restore(scorable(path, storage, FineTuning, spec, scratch), moments=False)
+    scored.restore(weights_folder(path, storage, FineTuning, spec, scratch), weights_only=True)
     assert scored.score("validation").metrics == scores
     SharedMemory(study).remove()
 
@@ -288,7 +290,7 @@ def test_rm_takes_from_the_bucket_what_was_shipped_for_the_experiment_alone(
         claim_run_folder(load_spec(raw), resume=False)
     assert main(["rm", f"{bucket}/one", "--yes"]) == 0
     assert f"{bucket}/.shipped: 2 files that only it needs" in capsys.readouterr().out
-    assert load(trainable)[0][:] == shared[:]
+    assert load_shipped(trainable)[0][:] == shared[:]
     assert main(["rm", f"{bucket}/two", "--yes"]) == 0
     assert [name for name in objects(bucket) if not name.startswith(".shipped/known-")] == []
 
@@ -354,7 +356,7 @@ def check_that_all_is_there(bucket: str, folder: Path) -> None:
         assert {"stopped/study.db", "stopped/spec.yaml", "stopped/best/curve.json"} <= set(tar.getnames())
     kept = after.test.checkpoint.removeprefix(f"{bucket}/stopped/")
     left = [name.removeprefix("stopped/") for name in objects(bucket) if "checkpoint_" in name or "states/" in name]
-    assert [name.rpartition("/")[2] for name in left] == [RECIPE, SPARE, CHECKSUMS, COMPLETE, "curve.json"]
+    assert [name.rpartition("/")[2] for name in left] == [MANIFEST, SPARE_MANIFEST, CHECKSUMS, COMPLETE, "curve.json"]
     assert all(name.startswith(f"{kept}/") for name in left)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.specs import GOOD
 from tests.support.strangers import NOBODY, needs_root
-from trainables.data.cache_folder import own_folder
+from trainables.data.cache_folder import private_folder
 from tuning.errors import RunFolderError
 from tuning.run_folder.files import LOCK_FILE
 from tuning.run_folder.folder import claim_run_folder
@@ -57,7 +57,7 @@ def test_a_run_folder_is_closed_whatever_the_umask_and_nobody_can_put_another_in
 @pytest.mark.usefixtures("umask")
 @pytest.mark.parametrize("umask", [0o000], indirect=True)
 def test_no_folder_on_the_way_to_the_cache_is_writable_for_all(tmp_path: Path) -> None:
-    cache = own_folder(tmp_path / "home" / ".cache" / "tunefleet", "tokens")
+    cache = private_folder(tmp_path / "home" / ".cache" / "tunefleet", "tokens")
     for folder in (cache, *cache.parents[:3]):
         assert not mode(folder) & stat.S_IWOTH, folder
 

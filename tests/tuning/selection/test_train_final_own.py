@@ -17,8 +17,8 @@ from tests.support.specs import user_trainer_fields
 from tests.support.user_trainers import BATCH, TRAIN, VALIDATION, rows, trainer
 from trainables.errors import InputError
 from trainables.spec import FineTuneSpec
-from trainables.user_trainer.final_trainer import joined, on_all_rows
-from trainables.user_trainer.suggested import given
+from trainables.user_trainer.final_trainer import concatenate_rows, on_all_rows
+from trainables.user_trainer.hp_space import resolve_params
 from trainables.user_trainer.user_training import UserTraining
 from tuning import load_spec
 from tuning.cli import main
@@ -68,19 +68,24 @@ def test_it_trains_on_training_and_validation_rows_and_nothing_ends_it_early() -
 @pytest.mark.unit
 def test_rows_of_every_kind_are_put_together_and_what_does_not_fit_is_refused_by_its_name() -> None:
     left, right = datasets.Dataset.from_dict({"a": [1, 2]}), datasets.Dataset.from_dict({"a": [3], "b": [0]})
-    assert joined(left, right)["a"][:] == [1, 2, 3]
-    assert joined(left, {"one": right, "two": left})["a"][:] == [1, 2, 3, 1, 2]
-    assert joined({"x": left}, {"x": left})["x"]["a"][:] == [1, 2, 1, 2]
-    assert [row["a"] for row in joined(left.to_iterable_dataset(), left.to_iterable_dataset())] == [1, 2, 1, 2]
-    assert len(joined(TensorDataset(torch.zeros(3)), [1, 2])) == 5
-    assert list(joined(Endless(), Endless())) == [0, 1, 2, 0, 1, 2]
+    assert concatenate_rows(left, right)["a"][:] == [1, 2, 3]
+    assert concatenate_rows(left, {"one": right, "two": left})["a"][:] == [1, 2, 3, 1, 2]
+    assert concatenate_rows({"x": left}, {"x": left})["x"]["a"][:] == [1, 2, 1, 2]
+    assert [row["a"] for row in concatenate_rows(left.to_iterable_dataset(), left.to_iterable_dataset())] == [
+        1,
+        2,
+        1,
+        2,
+    ]
+    assert len(concatenate_rows(TensorDataset(torch.zeros(3)), [1, 2])) == 5
+    assert list(concatenate_rows(Endless(), Endless())) == [0, 1, 2, 0, 1, 2]
     for train, validation, rule in (
         (right, left, "eval_dataset: 'Dataset': has no column b, and train_dataset has; prepare both alike"),
         ({"x": left}, {"y": left}, "has the sets y, and train_dataset x; name the same sets in both"),
         ([1], Endless(), "can be counted and train_dataset not"),
     ):
         with pytest.raises(InputError, match=rule):
-            joined(train, validation)
+            concatenate_rows(train, validation)
 
 
 @pytest.mark.unit
@@ -137,4 +142,4 @@ def test_a_best_configuration_that_a_function_was_asked_for_is_given_to_it_again
     again = load_spec(best)
     assert again.trial_spec(0).hp_space == space
     (params,) = again.space.grid(1)
-    assert given(params, again.trial_spec(0)) == {"learning_rate": 1e-3, "weight_decay": 0.1}
+    assert resolve_params(params, again.trial_spec(0)) == {"learning_rate": 1e-3, "weight_decay": 0.1}

@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.own_spaces import conditional
 from tests.support.simulated_studies import history, long_experiment, run, run_study, run_until_killed
-from trainables.user_trainer.suggested import given
+from trainables.user_trainer.hp_space import resolve_params
 from tuning import load_spec
 from tuning.cli import main
 from tuning.comparison import compare
@@ -172,7 +172,7 @@ def test_a_best_configuration_is_a_spec_whose_trial_is_given_the_same(
     (params,) = best.space.grid(1)
     in_force = winner.candidate.schedule[-1].params
     assert SPACE.contains(params)
-    assert given(params, best.trial_spec(0)) == {**spec.fixed, **SPACE.returned(in_force)}
+    assert resolve_params(params, best.trial_spec(0)) == {**spec.fixed, **SPACE.returned(in_force)}
 
 
 def test_what_is_printed_to_copy_names_the_function(searched: tuple[ExperimentSpec, ExperimentOutcome]) -> None:

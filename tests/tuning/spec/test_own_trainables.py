@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.specs import GOOD, curve_fields
-from trainables.spec import Objective, called
+from trainables.spec import Objective, display_name
 from tuning.cli import main
 from tuning.cli.planned import trained_in_words
 from tuning.spec.file import dump
@@ -160,7 +160,7 @@ def test_validate_says_what_it_is(module: str, name: str, kind: str, capsys: pyt
 def test_an_object_that_was_passed_from_python_is_called_as_it_was_called_there() -> None:
     spec = own(f"shipped:/tmp/runs/.shipped/my-trainer-{'0a' * 32}.pkl")
     assert trained_in_words(spec) == "my-trainer (a Trainer of your own, passed from Python)"
-    assert (spec.own_modules, called("my_module:make_trainer")) == ((), "my_module:make_trainer")
+    assert (spec.own_modules, display_name("my_module:make_trainer")) == ((), "my_module:make_trainer")
 
 
 def test_the_digests_of_earlier_specs_are_as_they_were(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.simulated_studies import MINUTE, history, long_experiment, most_at_once, run_study, run_until_killed
-from trainables.checkpoints.manifest import RECIPE, SPARE
+from trainables.checkpoints.manifest import MANIFEST, SPARE_MANIFEST
 from trainables.learning_curve import BEST_LEARNING_RATE, DIVERGES_ABOVE
 from trainables.reporting import Report
 from tuning import run_experiment
@@ -171,8 +171,11 @@ def test_no_member_is_started_from_a_checkpoint_that_is_not_pinned(
             pinned = plans[0].scheduler.pinned()
             for path in (path for path in told - taken if str(path) not in pinned):
                 taken.add(path)
-                for recipe in (RECIPE, SPARE):  # not the folder, which weights may be copied to at this moment
-                    (path / recipe).unlink(missing_ok=True)
+                for manifest in (
+                    MANIFEST,
+                    SPARE_MANIFEST,
+                ):  # not the folder, which weights may be copied to at this moment
+                    (path / manifest).unlink(missing_ok=True)
         told.update(spec.run_folder.glob("studies/*/*/checkpoint_*"))
 
     with simulated_ray(tick=MINUTE, costs=SAVING) as ray:

@@ -13,8 +13,8 @@ import pytest
 from tests.support.damage import damage
 from tests.support.slots import CURVE, A, DrivenSlot, saved
 from trainables import checksums
-from trainables.checkpoints.manager import scorable
-from trainables.checkpoints.manifest import RECIPE, SPARE, CheckpointManifest, full
+from trainables.checkpoints.manager import weights_folder
+from trainables.checkpoints.manifest import MANIFEST, SPARE_MANIFEST, CheckpointManifest, full_name
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checkpoints.storage import FOLDERS
 from trainables.checksums import DamagedCheckpoint, write_checksums
@@ -133,17 +133,17 @@ def test_a_copy_without_moments_is_whole_and_one_without_weights_is_not(tmp_path
 
 
 def test_of_a_recipe_one_copy_may_be_damaged(tmp_path: Path) -> None:
-    recipe = CheckpointManifest.after(None, {"learning_rate": 0.1}, 2.0, moments=True, node=None)
-    recipe.write(tmp_path)
-    for name in (RECIPE, SPARE):
+    manifest = CheckpointManifest.after(None, {"learning_rate": 0.1}, 2.0, moments=True, node=None)
+    manifest.write(tmp_path)
+    for name in (MANIFEST, SPARE_MANIFEST):
         text = (tmp_path / name).read_text()
         (tmp_path / name).write_text(text.replace("0.1", "0.2"))
-        assert CheckpointManifest.read(tmp_path) == FOLDERS.recipe(str(tmp_path)) == recipe
+        assert CheckpointManifest.read(tmp_path) == FOLDERS.manifest(str(tmp_path)) == manifest
         (tmp_path / name).write_text(text)
-    for name in (RECIPE, SPARE):
+    for name in (MANIFEST, SPARE_MANIFEST):
         (tmp_path / name).write_text("")
-    with pytest.raises(DamagedCheckpoint, match=rf"{RECIPE} and {tmp_path}/{SPARE}: damaged"):
-        FOLDERS.recipe(str(tmp_path))
+    with pytest.raises(DamagedCheckpoint, match=rf"{MANIFEST} and {tmp_path}/{SPARE_MANIFEST}: damaged"):
+        FOLDERS.manifest(str(tmp_path))
 
 
 @in_memory
@@ -153,25 +153,25 @@ def test_a_slot_makes_a_damaged_state_again_and_says_so(tmp_path: Path) -> None:
     for number in (0, 1):
         slot.step()
         folder = saved(slot, place, "a", number)
-    recipe = CheckpointManifest.read(folder)
+    manifest = CheckpointManifest.read(folder)
     memory = SharedMemory(place)
-    state = memory.find(full(recipe.token))
+    state = memory.find(full_name(manifest.token))
     assert state is not None
     (state / "curve.json").write_text('{"epoch": 2.0, "progress": 0.125}')  # as good a state as any but by its checksum
     heir = DrivenSlot(A, CheckpointPolicy(place), CURVE, LearningCurve)
     heir.load_checkpoint(str(folder))
     other = heir.step()
     assert other["metrics"] == slot.step()["metrics"]
-    assert [line.partition(" is ")[2] for line in other["said"]] == [
+    assert [line.partition(" is ")[2] for line in other["warnings"]] == [
         "damaged (checksum differs, 33 bytes): not used",
-        "made again from epoch 1 to 2",
+        "recomputed from epoch 1 to 2",
     ]
-    assert "said" not in heir.step()
+    assert "warnings" not in heir.step()
 
     said: list[str] = []
     (tmp_path / "scratch").mkdir()
-    FOLDERS.put(state, str(folder), recipe, weights_only=True)
-    whole = scorable(str(folder), FOLDERS, LearningCurve, CURVE, tmp_path / "scratch", said)
+    FOLDERS.put(state, str(folder), manifest, weights_only=True)
+    whole = weights_folder(str(folder), FOLDERS, LearningCurve, CURVE, tmp_path / "scratch", said)
     made = LearningCurve(A, CURVE)
     made.restore(whole)
     assert made.progress != 0.125

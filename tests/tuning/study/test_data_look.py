@@ -10,7 +10,7 @@ import pytest
 
 from cluster.session import connect
 from tests.support.specs import places_fields
-from trainables.data.encoding import prepare
+from trainables.data.encoding import prepare_task
 from trainables.errors import InputError
 from trainables.tasks import TaskError
 from tuning import load_spec, run_experiment
@@ -48,7 +48,7 @@ def test_the_data_are_recorded_with_the_tokens_of_every_split_and_found_by_the_t
     out = capsys.readouterr().out
     assert out.index(f"data: {tiny_data}") < out.index("trial 0")
     # As a trial finds it in the store of its node, entry by entry.
-    assert data == prepare(spec.trial_spec(0), None).summary(test=True)
+    assert data == prepare_task(spec.trial_spec(0), None).summary(test=True)
 
 
 def test_every_search_seed_trains_on_its_own_cut_of_the_rows_and_all_are_scored_on_one_test_split(

@@ -194,7 +194,9 @@ def test_a_long_trial_of_a_grid_whose_process_dies_goes_on_from_its_last_optimiz
     assert [report.epoch for report in study.trials[0].reports] == [1, 2, 3, 4, 5, 6]
     (kept,) = spec.run_folder.glob("studies/*/*/checkpoint_*")
     assert found[0].moments
-    assert found[0].bases[0] in CheckpointManifest.read(kept).bases  # trained again from its start it would have others
+    assert (
+        found[0].restore_points[0] in CheckpointManifest.read(kept).restore_points
+    )  # trained again from its start it would have others
     assert not list(kept.glob("state-*"))
 
 

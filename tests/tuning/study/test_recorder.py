@@ -40,7 +40,7 @@ def test_what_a_slot_has_to_say_of_damaged_states_is_said_by_the_driver(
     recorder, trial = Recorder(open_study(store), SPACE), FakeTrial("a")
     recorder.on_trial_start(0, [trial], trial)
     result = Report(1, {"accuracy": 0.5}, trial.config, 1.0, 0.0).to_result()
-    recorder.on_trial_result(0, [], trial, {**result, "said": ["weights are damaged: not used"]})
+    recorder.on_trial_result(0, [], trial, {**result, "warnings": ["weights are damaged: not used"]})
     assert [record.getMessage() for record in caplog.records] == ["a: weights are damaged: not used"]
 
 

@@ -74,7 +74,7 @@ def hit(ray: SimulatedRay, happens: Happens, *, times: int, job: str = "train", 
         if method != "do" or len(moments) == times:
             return
         function, (spec, kept) = actor.tasks[0].arguments
-        values = kept.recipe.segments[-1].params
+        values = kept.manifest.segments[-1].params
         if function.__name__ == job and (values["learning_rate"], spec.seed) == (rate, seed):
             moments.append(ray.seconds)
             ray.at(ray.seconds + 30.0, lambda: happens(ray, actor))

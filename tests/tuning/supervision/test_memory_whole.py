@@ -19,7 +19,7 @@ from tests.support.simulated_faults import (
     by_monitor,
 )
 from tests.support.specs import GRID, HYPEROPT_ASHA, PBT, curve_experiment
-from trainables.machine.oom_probe import MemoryDeath
+from trainables.machine.oom_probe import OomEvidence
 from tuning import run_experiment
 from tuning.outcome import StudyOutcome, TrialState
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, SimulatedRay, simulated_ray
@@ -125,9 +125,9 @@ def test_after_a_resume_a_trial_may_run_out_of_memory_once_more(
     assert len(warnings(caplog)) == 2
 
 
-@pytest.mark.parametrize("mark", [None, MemoryDeath(killed=False, held=1, limit=2**30, limited_by="machine")])
+@pytest.mark.parametrize("mark", [None, OomEvidence(killed=False, held=1, limit=2**30, limited_by="machine")])
 def test_a_process_that_somebody_kills_has_not_run_out_of_memory(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, mark: MemoryDeath | None
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mark: OomEvidence | None
 ) -> None:
     study, _ = run(
         tmp_path, Moment("train", 2), lambda ray, actor: ray.kill(actor, memory=mark), 1, alike_failures=None
@@ -142,7 +142,7 @@ def test_one_on_another_node_is_asked_after_there_and_told_with_its_address(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     nodes = (SimulatedNode("head", cpus=0), SimulatedNode("far", cpus=2))
-    mark = MemoryDeath(killed=True, held=2**31, limit=2**33, limited_by="machine")
+    mark = OomEvidence(killed=True, held=2**31, limit=2**33, limited_by="machine")
     study, _ = run(tmp_path, Moment("train", 2), lambda ray, actor: ray.kill(actor, memory=mark), 1, nodes=nodes)
     assert study.trials[0].state is TrialState.COMPLETED
     (line,) = warnings(caplog)

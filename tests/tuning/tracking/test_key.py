@@ -48,7 +48,7 @@ ways += [tracking("variable"), tracking("offline", mode="offline")]
 with connect(ClusterSpec(), run_folder=folder):
     import ray
     from ray import tune
-    from trainables.slot import make_trainable
+    from trainables.worker.slot import make_trainable
     trial = FineTuneSpec(trainable="learning_curve", task="reviews", epochs=3,
                          objective=Objective(metric="accuracy", mode="max"))
     for way in ways:

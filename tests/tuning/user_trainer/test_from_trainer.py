@@ -19,9 +19,9 @@ from transformers import (
 
 from tests.support.user_trainers import fresh_model, rows, tiny_model, trainer
 from trainables.errors import InputError
+from trainables.user_trainer.hp_space import ResolvedParams
 from trainables.user_trainer.rebuilt import RebuiltTrainer, texts_in
-from trainables.user_trainer.shipped import load, ship
-from trainables.user_trainer.suggested import Given
+from trainables.user_trainer.shipped import load_shipped, ship
 from tuning.user_trainer.from_trainer import factory_of
 
 pytestmark = pytest.mark.unit
@@ -33,7 +33,7 @@ def weights(made: Trainer) -> torch.Tensor:
 
 def travelled(made: Trainer, storage: Path, **how: Any) -> RebuiltTrainer:
     """The factory of a Trainer, as a slot gets it."""
-    factory: RebuiltTrainer = load(ship(factory_of(made, **how), str(storage), "trainer"))
+    factory: RebuiltTrainer = load_shipped(ship(factory_of(made, **how), str(storage), "trainer"))
     return factory
 
 
@@ -204,7 +204,7 @@ def test_model_init_gets_what_was_suggested_and_the_arguments_what_was_returned(
     def of_rate(trial: Any) -> Any:
         return tiny_model(hidden_dropout_prob=-trial.params["log_rate"] / 10)
 
-    made = travelled(made_for(of_rate), tmp_path)(Given({"learning_rate": 1e-4}, {"log_rate": -4.0}))
+    made = travelled(made_for(of_rate), tmp_path)(ResolvedParams({"learning_rate": 1e-4}, {"log_rate": -4.0}))
     assert (made.args.learning_rate, made.model.config.hidden_dropout_prob) == (1e-4, 0.4)
 
 

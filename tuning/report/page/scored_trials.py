@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trainables.reporting import Report
 from trainables.spec import Value
-from trainables.user_trainer.suggested import asked_for
+from trainables.user_trainer.hp_space import suggested_values
 from tuning.outcome import StudyOutcome, TrialOutcome
 from tuning.report.page.figure import wants_log
 from tuning.report.page.winners import TrialKey
@@ -67,7 +67,7 @@ def scored_trials(studies: Sequence[StudyOutcome], apart: Collection[TrialKey] =
 def _in_force(trial: TrialOutcome, report: Report) -> dict[str, Value]:
     """The values of what was searched, when the trial reported that."""
     proposed = trial.proposed(report.epoch)
-    return {**proposed, **{name: value for name, value in asked_for(report.params).items() if name in proposed}}
+    return {**proposed, **{name: value for name, value in suggested_values(report.params).items() if name in proposed}}
 
 
 def study_of(trials: Sequence[ScoredTrial], space: Space, mode: str) -> Study:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
-from trainables.user_trainer.suggested import asked_for
+from trainables.user_trainer.hp_space import suggested_values
 from tuning.comparison.formatting import decimals_for
 from tuning.outcome import ExperimentOutcome, StudyOutcome
 from tuning.report.page.figure import Cell, DataTable, format_number, table_cell
@@ -101,7 +101,7 @@ def trial_table(outcome: ExperimentOutcome, winner: TrialKey | None = None) -> D
     names = list(dict.fromkeys(name for params in proposed for name in params))
     rows = []
     for (study, trial, best), params in zip(found, proposed, strict=True):
-        values = {**params, **({n: v for n, v in asked_for(best.params).items() if n in params} if best else {})}
+        values = {**params, **({n: v for n, v in suggested_values(best.params).items() if n in params} if best else {})}
         rows.append(
             (
                 study.strategy,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
 from trainables.models.files import resolve_model, weight_bytes
-from trainables.spec import FINETUNE_ALONE
+from trainables.spec import FINETUNE_FIELDS
 from tuning.spec.mistakes import Mistake, SpecError, join
 from tuning.spec.validation.spec_checks import mistakes_in_named_space
 from tuning.spec.validation.value_checks import endless_warmups
@@ -49,15 +49,15 @@ def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
     """One of the user's own: that it can be imported, and that the spec says what its kind needs, and no more."""
     if not spec.own:
         return
-    from trainables.lookup import kind_of
+    from trainables.lookup import trainable_kind
 
     try:
-        kind = kind_of(spec.trainable)
+        kind = trainable_kind(spec.trainable)
     except ValueError as error:
         yield Mistake("trainable", str(error))
         return
     if kind == "factory":
-        for name in spec.stated(FINETUNE_ALONE):
+        for name in spec.stated(FINETUNE_FIELDS):
             yield Mistake(
                 name, f"{spec.trainable} is given the params alone, so nothing would read it", next_step="remove it"
             )

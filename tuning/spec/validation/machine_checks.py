@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.storage import is_uri, uri_mistake, without_credentials
-from trainables.data.cache_folder import FOLDER_VARIABLE, store_folder, store_limit
+from trainables.data.cache_folder import FOLDER_VARIABLE, cache_folder, cache_limit
 from trainables.errors import InputError
 from tuning.spec.mistakes import Mistake
 from tuning.spec.validation import machine
@@ -30,7 +30,7 @@ def check_storage(draft: Draft) -> Iterator[Mistake]:
 def _working_folder() -> Iterator[Mistake]:
     """Of a driver whose run lies in a bucket."""
     try:
-        folder = store_folder()
+        folder = cache_folder()
     except InputError as error:
         yield Mistake(error.name, error.rule, error.value, error.next_step)
         return
@@ -43,7 +43,7 @@ def check_tokens(draft: Draft) -> Iterator[Mistake]:
     if draft.spec.cluster.address is not None or draft.spec.trainable != "finetune":
         return
     try:
-        store_limit()
+        cache_limit()
     except InputError as error:
         yield Mistake(error.name, error.rule, error.value, error.next_step)
     if not is_uri(draft.spec.cluster.storage):  # else told already

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.tasks import TaskError, find_tasks
-from trainables.tasks.files import locate
-from trainables.tasks.sources import is_local
+from trainables.tasks.files import split_files
+from trainables.tasks.sources import reads_local_files
 
 if TYPE_CHECKING:
     from tuning.spec.models import ExperimentSpec
@@ -26,10 +26,10 @@ def most_rows(spec: ExperimentSpec) -> int | None:
         return spec.data.subset.train
     task = find_tasks().get(spec.task or "")
     options = task.options(spec.data) if task is not None else spec.data
-    if not is_local(options):
+    if not reads_local_files(options):
         return None
     try:
-        counts = [_rows(path) for path in locate(options)["train"]]
+        counts = [_rows(path) for path in split_files(options)["train"]]
     except (TaskError, OSError):
         return None  # told by the check of the data
     return None if None in counts else sum(count for count in counts if count is not None)

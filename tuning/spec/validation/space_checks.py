@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from trainables.errors import InputError, nearest
 from trainables.spec import TUNABLES
-from trainables.user_trainer.suggested import returned
+from trainables.user_trainer.hp_space import resolve_hp_space
 from tuning.space import FunctionSpace, Space, unknown_name
 from tuning.spec.mistakes import Mistake, join
 from tuning.spec.models import ExperimentSpec
@@ -118,7 +118,7 @@ def unanswered(spec: ExperimentSpec, function: str) -> Iterator[Mistake]:
     for strategy in (one for one in spec.strategies if one.searches):
         drawn = spec.space_of(strategy).sample(random.Random(0))
         try:
-            returned(function, {**spec.fixed, **drawn})
+            resolve_hp_space(function, {**spec.fixed, **drawn})
         except InputError as error:
             yield Mistake("hp_space", error.rule, error.value, error.next_step)
             return

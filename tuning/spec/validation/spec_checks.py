@@ -14,7 +14,7 @@ from trainables.models.encoders import check_model
 from trainables.models.files import longest_input
 from trainables.spec import ADAM_ONLY, LARGEST_SEED
 from trainables.tasks import find_task, find_tasks
-from trainables.tasks.kept_rows import rows_kept
+from trainables.tasks.row_cache import rows_cached
 from tuning.space import NamedSpace
 from tuning.spec.mistakes import Mistake, join
 from tuning.spec.models import ExperimentSpec, folder_name
@@ -60,7 +60,7 @@ def _task(draft: Draft) -> Iterator[Mistake]:
         yield Mistake(error.name, error.rule, error.value, error.next_step)
         return
     if spec.trainable == "finetune" and "data" not in draft.broken:
-        with rows_kept():  # they are read once for all cuts
+        with rows_cached():  # they are read once for all cuts
             cuts = dict.fromkeys(spec.data.cut_for(seed) for seed in spec.seeds)
             found = dict.fromkeys(mistake for cut in cuts for mistake in task.check(cut))
         for path, rule in found:

@@ -36,25 +36,29 @@ def groups_of(optimizer: torch.optim.Optimizer) -> Groups:
     return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
 
 
-def beginnings_of(optimizer: torch.optim.Optimizer, scheduler: Any) -> dict[str, Any]:
+def initial_values(optimizer: torch.optim.Optimizer, scheduler: Any) -> dict[str, Any]:
     """What tells values from state later; to be asked before the first step, or before a state is taken over."""
     return {"groups": _plain(groups_of(optimizer)), "scheduler": copy.deepcopy(_seen_by(scheduler))}
 
 
-def saved_optimizer(optimizer: torch.optim.Optimizer, scheduler: Any, fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """All that `take_over` needs of a donor.
+def capture_optimizer_state(
+    optimizer: torch.optim.Optimizer, scheduler: Any, fresh: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that `restore_optimizer_state` needs of a donor.
 
     Args:
-        fresh: its `beginnings_of`.
+        fresh: its `initial_values`.
     """
     return {"optimizer": _plain(optimizer.state_dict()), "scheduler": _seen_by(scheduler), "fresh": fresh}
 
 
-def take_over(optimizer: torch.optim.Optimizer, scheduler: Any, saved: Mapping[str, Any], step: int) -> None:
+def restore_optimizer_state(
+    optimizer: torch.optim.Optimizer, scheduler: Any, saved: Mapping[str, Any], step: int
+) -> None:
     """Give a fresh optimizer the donor's state, and move it and its fresh scheduler to `step`.
 
     Args:
-        saved: what `saved_optimizer` has told.
+        saved: what `capture_optimizer_state` has told.
 
     Raises:
         ValueError: the donor's optimizer has other groups, or groups of other sizes.

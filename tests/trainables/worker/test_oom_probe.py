@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trainables.machine import oom_probe
-from trainables.machine.oom_probe import counter, read_mark
+from trainables.machine.oom_probe import oom_counter, read_oom_probe
 
 MARKED = """
 import sys, time
@@ -34,11 +34,11 @@ def test_a_process_that_somebody_kills_has_not_run_out_of_memory() -> None:
         assert process.stdout is not None
         assert process.stdout.readline(), "it could not leave a mark"
         process.send_signal(signal.SIGKILL)
-    death = read_mark(name)
+    death = read_oom_probe(name)
     assert death is not None
     assert not death.killed
     assert 0 < death.held < death.limit
-    assert read_mark(name) is None  # it is read once
+    assert read_oom_probe(name) is None  # it is read once
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.unit
 def test_without_a_memory_cgroup_the_machine_counts(system: Path) -> None:
     (system / "proc/self/cgroup").write_text("0::/\n")
-    assert counter() == (str(system / "proc/vmstat"), 2**30, "machine")
-    assert counter().kills() == 5
+    assert oom_counter() == (str(system / "proc/vmstat"), 2**30, "machine")
+    assert oom_counter().kills() == 5
 
 
 @pytest.mark.unit
@@ -68,8 +68,8 @@ def test_a_cgroup_counts_its_own_and_is_limited_by_all_above(system: Path, above
     (own / "memory.max").write_text("max\n")
     (own / "memory.events").write_text("low 0\nhigh 0\nmax 4\noom 3\noom_kill 2\noom_group_kill 0\n")
     (system / "proc/self/cgroup").write_text("0::/job/step\n")
-    assert counter() == (str(own / "memory.events"), limit, by)
-    assert counter().kills() == 2
+    assert oom_counter() == (str(own / "memory.events"), limit, by)
+    assert oom_counter().kills() == 2
 
 
 @pytest.mark.unit
@@ -79,12 +79,12 @@ def test_so_does_one_of_the_first_version_and_a_container_finds_itself_at_the_to
     (own / "memory.stat").write_text("cache 1\nhierarchical_memory_limit 33554432\n")
     (own / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
     (system / "proc/self/cgroup").write_text("5:cpu:/\n4:memory:/docker/abc\n0::/\n")
-    assert counter() == (str(own / "memory.oom_control"), 2**25, "cgroup")
-    assert counter().kills() == 1
+    assert oom_counter() == (str(own / "memory.oom_control"), 2**25, "cgroup")
+    assert oom_counter().kills() == 1
 
 
 @pytest.mark.unit
 def test_a_system_that_counts_nothing_is_no_guess(system: Path) -> None:
     (system / "proc/meminfo").unlink()
     with pytest.raises(OSError, match="meminfo"):
-        counter()
+        oom_counter()

@@ -34,7 +34,7 @@ class CallsBoth(Trainer):  # type: ignore[misc]
         return self.lr_scheduler if made else super().create_scheduler(*args, **kwargs)
 
 
-def call_own(trainer: Trainer) -> None:
+def call_custom_optimizer(trainer: Trainer) -> None:
     """Have the Trainer's `train()` call `create_optimizer_and_scheduler`, if its class overrides that."""
     kind: Any = type(trainer)
     if kind.create_optimizer_and_scheduler is not Trainer.create_optimizer_and_scheduler:

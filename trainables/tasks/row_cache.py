@@ -12,7 +12,7 @@ _kept: ContextVar[dict[Hashable, Any] | None] = ContextVar("kept", default=None)
 
 
 @contextmanager
-def rows_kept() -> Iterator[None]:
+def rows_cached() -> Iterator[None]:
     """In the block, what was read of a data set stays in memory, and files that change meanwhile are not looked at. A
     block inside another one shares its rows."""
     outer = _kept.get()
@@ -23,8 +23,8 @@ def rows_kept() -> Iterator[None]:
         _kept.reset(token)
 
 
-def kept(key: Hashable, read: Callable[[], T]) -> T:
-    """What `read` returns, or within a block of `rows_kept` what it has returned before for an equal `key`."""
+def read_once(key: Hashable, read: Callable[[], T]) -> T:
+    """What `read` returns, or within a block of `rows_cached` what it has returned before for an equal `key`."""
     known = _kept.get()
     if known is None:
         return read()

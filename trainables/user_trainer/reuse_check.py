@@ -14,9 +14,9 @@ from transformers import Trainer
 from transformers.trainer_callback import ExportableState
 
 from trainables.errors import InputError
-from trainables.user_trainer.state import beside
+from trainables.user_trainer.state import extra_tensors
 
-LEFT = "_left_by_a_trial"  # on an object: how the last trial has left it
+MARK = "_left_by_a_trial"  # on an object: how the last trial has left it
 SHOWN = 8  # numbers of a weight that it is known again by
 
 
@@ -29,20 +29,20 @@ class _Part(NamedTuple):
     now: str  # what it is known again by
 
 
-def parts_of(trainer: Trainer) -> dict[str, str]:
+def fingerprints(trainer: Trainer) -> dict[str, str]:
     """Weights and callbacks as they are now, by name."""
     return {part.name: part.now for part in _parts(trainer)}
 
 
-def note_left(trainer: Trainer, before: dict[str, str]) -> None:
+def mark_changed(trainer: Trainer, before: dict[str, str]) -> None:
     """Mark what a trial leaves changed.
 
     Args:
-        before: its `parts_of`, when the factory had made it.
+        before: its `fingerprints`, when the factory had made it.
     """
     for part in _parts(trainer):
         if part.now != before.get(part.name):
-            setattr(part.of, LEFT, part.now)
+            setattr(part.of, MARK, part.now)
 
 
 def require_fresh(trainer: Trainer) -> None:
@@ -55,13 +55,13 @@ def require_fresh(trainer: Trainer) -> None:
         rule = f"the factory returned a Trainer that has taken {trainer.state.global_step} steps"
         raise InputError("trainable", type(trainer).__name__, rule, "make it and its model anew in the function")
     for part in _parts(trainer):
-        if getattr(part.of, LEFT, None) == part.now:
+        if getattr(part.of, MARK, None) == part.now:
             rule = f"the factory returned a {part.kind} that is as an earlier trial has left it"
             raise InputError(part.kind, part.name, rule, f"make the {part.kind} anew in the function")
 
 
 def _parts(trainer: Trainer) -> Iterator[_Part]:
-    for kind, weights in (("model", dict(trainer.model.named_parameters())), ("module", beside(trainer))):
+    for kind, weights in (("model", dict(trainer.model.named_parameters())), ("module", extra_tensors(trainer))):
         for name, weight in weights.items():
             if weight.requires_grad and not weight.is_meta:
                 yield _Part(name, kind, weight, repr(weight.detach().reshape(-1)[:SHOWN].tolist()))

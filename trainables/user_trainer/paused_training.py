@@ -25,12 +25,12 @@ from transformers.trainer_callback import ExportableState
 from trainables.checkpoints.tensors import random_state, set_random_state
 from trainables.distributed.replicas import Replicas
 from trainables.errors import InputError
-from trainables.user_trainer import own_values, reused, state
-from trainables.user_trainer.asking import Asking
-from trainables.user_trainer.making import Built
-from trainables.user_trainer.own_thread import OwnThread
-from trainables.user_trainer.processes import agree, settle_scale
+from trainables.user_trainer import optimizer_state, reuse_check, state
+from trainables.user_trainer.construction import BuiltModel
+from trainables.user_trainer.ddp import agree_on_control, settle_loss_scale
 from trainables.user_trainer.steps import Steps
+from trainables.user_trainer.trial_callback import TrialCallback
+from trainables.user_trainer.trial_thread import TrialThread
 
 
 class Evaluated(NamedTuple):
@@ -53,7 +53,7 @@ class PausedTraining:
         built: how its model was made, if a `model_init` has.
     """
 
-    def __init__(self, trainer: Trainer, thread: OwnThread, horizon: float, built: Built | None = None) -> None:
+    def __init__(self, trainer: Trainer, thread: TrialThread, horizon: float, built: BuiltModel | None = None) -> None:
         self.trainer, self.thread, self.horizon = trainer, thread, horizon
         self.replicas = Replicas.here()
         self.target = 0.0  # the epoch of the next evaluation
@@ -69,9 +69,9 @@ class PausedTraining:
         self.random_of_pass: dict[str, Any] | None = None
         self.evaluated_at = -1  # step
         self.scale_is_settled = self.replicas.size == 1
-        self.asking = Asking(self)
+        self.asking = TrialCallback(self)
         self._kind = type(trainer)
-        self._begun_with = reused.parts_of(trainer)
+        self._begun_with = reuse_check.fingerprints(trainer)
         self._built = built if self._kind.call_model_init is Trainer.call_model_init else None
         trainer.__class__ = _pausing(self._kind)
         trainer.training = self
@@ -80,7 +80,7 @@ class PausedTraining:
     def release(self) -> None:
         """Make the Trainer what the factory has made, and forget it."""
         trainer = self.trainer
-        reused.note_left(trainer, self._begun_with)
+        reuse_check.mark_changed(trainer, self._begun_with)
         trainer.__class__ = self._kind
         del trainer.training
         trainer.remove_callback(self.asking)
@@ -135,9 +135,9 @@ class PausedTraining:
         trainer = self.trainer
         scaler = trainer.accelerator.scaler
         return {
-            **own_values.saved_optimizer(trainer.optimizer, trainer.lr_scheduler, self.fresh),
+            **optimizer_state.capture_optimizer_state(trainer.optimizer, trainer.lr_scheduler, self.fresh),
             "scaler": None if scaler is None else scaler.state_dict(),
-            "counts": state.counts_of(trainer.state, trainer.callback_handler.callbacks),
+            "counts": state.capture_counts(trainer.state, trainer.callback_handler.callbacks),
             "pass": [self.passes, trainer.state.global_step - self.first_of_pass],
             "random": [now for now, _ in drawn],
             "random_of_pass": [begun for _, begun in drawn],
@@ -160,7 +160,7 @@ class PausedTraining:
         assert self.steps is not None
         trainer, steps = self.trainer, self.steps
         trainer.state.compute_steps(trainer.args, steps.total)
-        state.take_counts(self.moments["counts"], trainer.state, trainer.callback_handler.callbacks)
+        state.restore_counts(self.moments["counts"], trainer.state, trainer.callback_handler.callbacks)
         step = trainer.state.global_step = steps.step_at(self.begun)
         trainer.state.epoch = self.begun
         if steps.per_pass is None:  # how many steps a pass has is known of the passes that are through
@@ -184,10 +184,12 @@ class PausedTraining:
     def take_optimizer(self) -> None:
         """Give the optimizer and its scheduler the donor's state."""
         trainer = self.trainer
-        self.fresh = own_values.beginnings_of(trainer.optimizer, trainer.lr_scheduler)
+        self.fresh = optimizer_state.initial_values(trainer.optimizer, trainer.lr_scheduler)
         if self.moments is not None and "optimizer" in self.moments:
-            with state.fitting(self.changed):
-                own_values.take_over(trainer.optimizer, trainer.lr_scheduler, self.moments, trainer.state.global_step)
+            with state.explain_mismatch(self.changed):
+                optimizer_state.restore_optimizer_state(
+                    trainer.optimizer, trainer.lr_scheduler, self.moments, trainer.state.global_step
+                )
 
     def take_scaler(self) -> None:
         """Give the gradient scaler of mixed precision the donor's state."""
@@ -239,7 +241,7 @@ class Pausing(Trainer):  # type: ignore[misc]
         """As the user's; of several processes as of one."""
         count, own = kwargs.get("num_items_in_batch"), super().compute_loss
         if count is not None and not self.training.scale_is_settled:
-            self.training.scale_is_settled = settle_scale(
+            self.training.scale_is_settled = settle_loss_scale(
                 self, model, lambda number: own(model, copy.copy(inputs), num_items_in_batch=number), count
             )
         return own(model, inputs, *args, **kwargs)
@@ -276,7 +278,7 @@ class Pausing(Trainer):  # type: ignore[misc]
         asked = self.control.should_log or self.control.should_evaluate or self.control.should_save
         super()._maybe_log_save_evaluate(*args, **kwargs)
         if asked:  # by scores and logs a callback may end the training
-            agree(self.control)
+            agree_on_control(self.control)
         if due:
             self.training.pause()
 

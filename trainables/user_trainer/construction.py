@@ -16,7 +16,7 @@ from trainables.distributed.replicas import Replicas
 from trainables.spec import FineTuneSpec, Params
 
 
-def tell_accelerate(replicas: Replicas) -> None:
+def configure_accelerate(replicas: Replicas) -> None:
     """Have accelerate find the process group that this process has joined, as `torchrun` would, if it has joined one.
 
     Each process sees one device, so that it is the first of its own. On CPUs, where no device tells of the others, they
@@ -30,7 +30,7 @@ def tell_accelerate(replicas: Replicas) -> None:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # asked for; the group is there already
 
 
-class Built(NamedTuple):
+class BuiltModel(NamedTuple):
     """What `model_init` has returned in a Trainer's constructor.
 
     `train()` asks for another one, from the same seed: that would be the same model, and leave the generators there.
@@ -42,7 +42,7 @@ class Built(NamedTuple):
 
 
 @contextlib.contextmanager
-def while_it_is_made(params: Params, spec: FineTuneSpec, scratch: Path) -> Iterator[list[Built]]:
+def trainer_construction(params: Params, spec: FineTuneSpec, scratch: Path) -> Iterator[list[BuiltModel]]:
     """In the block a Trainer is made with the study's seed, from which it may draw weights (a LoRA adapter, a
     `model_init`), and with a scratch folder. With `push_to_hub` it makes no repository. Yields what it builds.
 
@@ -54,7 +54,7 @@ def while_it_is_made(params: Params, spec: FineTuneSpec, scratch: Path) -> Itera
         Trainer.init_hf_repo,
         Trainer.call_model_init,
     )
-    built: list[Built] = []
+    built: list[BuiltModel] = []
 
     def with_ours(args: TrainingArguments) -> None:
         args.output_dir = str(scratch)
@@ -64,7 +64,7 @@ def while_it_is_made(params: Params, spec: FineTuneSpec, scratch: Path) -> Itera
 
     def noted(trainer: Trainer, trial: Any = None) -> Any:
         model = make_model(trainer, trial)
-        built.append(Built(model, trainer.args.seed, random_state()))
+        built.append(BuiltModel(model, trainer.args.seed, random_state()))
         return model
 
     TrainingArguments.__post_init__, Trainer.init_hf_repo = with_ours, lambda *_, **__: None

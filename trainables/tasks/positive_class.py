@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from trainables.errors import nearest
 from trainables.tasks import TaskError
-from trainables.tasks.splits import Rows
+from trainables.tasks.splits import LabelledRows
 
 
 def positive_class(
-    asked: str | None, class_names: Sequence[str], known: bool, train: Rows
+    asked: str | None, class_names: Sequence[str], known: bool, train: LabelledRows
 ) -> tuple[str | None, list[TaskError]]:
     """The name of the positive class, or what is wrong with the one that was asked for.
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from trainables.data.cache_folder import CacheError, store_folder, store_limit
-from trainables.data.dataset_cache import Content, TokenStore
+from trainables.data.cache_folder import CacheError, cache_folder, cache_limit
+from trainables.data.dataset_cache import CacheContent, DatasetCache
 from trainables.machine.disk import lock
 
 KEYS = [digit * 64 for digit in "abcde"]
@@ -35,11 +35,11 @@ def rows(count: int = 50) -> Any:
     return Dataset.from_dict({"input_ids": ids, "labels": list(range(count)), "length": [len(row) for row in ids]})
 
 
-def content() -> Content:
-    return Content({"train": rows(), "validation": rows(20)}, {"label_names": ["no", "yes"]})
+def content() -> CacheContent:
+    return CacheContent({"train": rows(), "validation": rows(20)}, {"label_names": ["no", "yes"]})
 
 
-def no_build() -> Content:
+def no_build() -> CacheContent:
     raise AssertionError("the entry was to be found")
 
 
@@ -62,19 +62,19 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 def ask(folder: Path, log: Path, gate: Path) -> None:
     """Another process: writes down that it asks, that it builds (which takes until `gate` exists), what it got."""
 
-    def build() -> Content:
+    def build() -> CacheContent:
         write_line(log, f"{os.getpid()} builds")
         wait_for(gate.exists)
         return content()
 
     write_line(log, f"{os.getpid()} asks")
-    entry = TokenStore(folder, LARGE).fetch(KEYS[0], build)
+    entry = DatasetCache(folder, LARGE).fetch(KEYS[0], build)
     write_line(log, f"{os.getpid()} got {len(entry.splits['train'])} {entry.splits['train'][49]['labels']}")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> TokenStore:
-    return TokenStore(tmp_path / "cache", LARGE)
+def store(tmp_path: Path) -> DatasetCache:
+    return DatasetCache(tmp_path / "cache", LARGE)
 
 
 @pytest.fixture
@@ -94,12 +94,12 @@ def asking(tmp_path: Path) -> Iterator[Callable[[], Any]]:
         process.join()
 
 
-def left(store: TokenStore) -> list[str]:
+def left(store: DatasetCache) -> list[str]:
     return sorted(path.name for path in store.folder.iterdir())
 
 
 @pytest.mark.unit
-def test_what_is_stored_is_read_as_it_was_with_its_facts(store: TokenStore) -> None:
+def test_what_is_stored_is_read_as_it_was_with_its_facts(store: DatasetCache) -> None:
     store.fetch(KEYS[0], content)
     entry = store.fetch(KEYS[0], no_build)
     assert {name: split.to_dict() for name, split in entry.splits.items()} == {
@@ -112,14 +112,14 @@ def test_what_is_stored_is_read_as_it_was_with_its_facts(store: TokenStore) -> N
 
 
 @pytest.mark.unit
-def test_a_selection_is_stored_in_its_order(store: TokenStore) -> None:
+def test_a_selection_is_stored_in_its_order(store: DatasetCache) -> None:
     order = [5, 3, 3, 19, 0]
-    entry = store.fetch(KEYS[0], lambda: Content({"test": rows(20).select(order)}, {}))
+    entry = store.fetch(KEYS[0], lambda: CacheContent({"test": rows(20).select(order)}, {}))
     assert entry.splits["test"]["labels"][:] == order
 
 
 @pytest.mark.unit
-def test_the_splits_are_mapped_and_not_read_into_memory(store: TokenStore) -> None:
+def test_the_splits_are_mapped_and_not_read_into_memory(store: DatasetCache) -> None:
     entry = store.fetch(KEYS[0], content)
     files = {name: [Path(file["filename"]) for file in split.cache_files] for name, split in entry.splits.items()}
     assert files == {name: [store.folder / KEYS[0] / f"{name}.arrow"] for name in ("train", "validation")}
@@ -140,7 +140,7 @@ def test_of_two_processes_that_ask_at_once_one_builds(asking: Callable[[], Any],
 
 @pytest.mark.system
 def test_a_process_that_waits_takes_over_when_the_builder_is_killed(
-    asking: Callable[[], Any], store: TokenStore, tmp_path: Path
+    asking: Callable[[], Any], store: DatasetCache, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     first = asking()
@@ -158,7 +158,7 @@ def test_a_process_that_waits_takes_over_when_the_builder_is_killed(
 
 @pytest.mark.system
 def test_the_next_builder_of_anything_removes_what_a_killed_one_left(
-    asking: Callable[[], Any], store: TokenStore, tmp_path: Path
+    asking: Callable[[], Any], store: DatasetCache, tmp_path: Path
 ) -> None:
     process = asking()
     wait_for(lambda: f"{process.pid} builds" in lines(tmp_path / "log"))
@@ -195,8 +195,8 @@ def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path: Path
 
 
 @pytest.mark.unit
-def test_an_error_of_the_builder_passes_through_and_leaves_nothing(store: TokenStore) -> None:
-    def fail() -> Content:
+def test_an_error_of_the_builder_passes_through_and_leaves_nothing(store: DatasetCache) -> None:
+    def fail() -> CacheContent:
         raise ValueError("no such column")
 
     with pytest.raises(ValueError, match="no such column"):
@@ -218,7 +218,7 @@ def test_an_error_of_the_builder_passes_through_and_leaves_nothing(store: TokenS
     ],
 )
 def test_a_damaged_entry_is_built_again_and_logged(
-    store: TokenStore, name: str, damage: Callable[[bytes], bytes] | None, caplog: pytest.LogCaptureFixture
+    store: DatasetCache, name: str, damage: Callable[[bytes], bytes] | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.fetch(KEYS[0], content)
     file = store.folder / KEYS[0] / name
@@ -235,7 +235,7 @@ def test_a_damaged_entry_is_built_again_and_logged(
 
 
 @pytest.mark.unit
-def test_an_entry_without_its_manifest_is_replaced(store: TokenStore) -> None:
+def test_an_entry_without_its_manifest_is_replaced(store: DatasetCache) -> None:
     store.fetch(KEYS[0], content)
     (store.folder / KEYS[0] / "manifest.json").unlink()
     store.fetch(KEYS[0], content)
@@ -243,18 +243,18 @@ def test_an_entry_without_its_manifest_is_replaced(store: TokenStore) -> None:
     assert left(store) == [KEYS[0]]
 
 
-def size_of(store: TokenStore, key: str) -> int:
+def size_of(store: DatasetCache, key: str) -> int:
     return sum(path.stat().st_size for path in (store.folder / key).iterdir())
 
 
-def age(store: TokenStore, *keys: str) -> None:
+def age(store: DatasetCache, *keys: str) -> None:
     """As if each of `keys` had been used a minute after the one before it, all of them long ago."""
     for i, key in enumerate(keys):
         os.utime(store.folder / key, (i * 60.0, i * 60.0))
 
 
 @pytest.mark.unit
-def test_the_least_recently_used_entries_are_removed_above_the_limit(store: TokenStore) -> None:
+def test_the_least_recently_used_entries_are_removed_above_the_limit(store: DatasetCache) -> None:
     for key in KEYS[:3]:
         store.fetch(key, content)
     age(store, *KEYS[:3])
@@ -265,7 +265,7 @@ def test_the_least_recently_used_entries_are_removed_above_the_limit(store: Toke
 
 
 @pytest.mark.unit
-def test_an_entry_that_is_in_use_is_not_removed(store: TokenStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_entry_that_is_in_use_is_not_removed(store: DatasetCache, caplog: pytest.LogCaptureFixture) -> None:
     held = store.fetch(KEYS[0], content)
     store.fetch(KEYS[1], content)
     age(store, *KEYS[:2])
@@ -281,7 +281,7 @@ def test_an_entry_that_is_in_use_is_not_removed(store: TokenStore, caplog: pytes
 
 
 @pytest.mark.system
-def test_an_entry_in_use_by_another_process_is_not_removed(store: TokenStore, tmp_path: Path) -> None:
+def test_an_entry_in_use_by_another_process_is_not_removed(store: DatasetCache, tmp_path: Path) -> None:
     store.fetch(KEYS[0], content)
     ready, gate = tmp_path / "ready", tmp_path / "gate"
     reader = PROCESSES.Process(target=hold, args=(tmp_path / "cache", ready, gate))
@@ -300,14 +300,14 @@ def test_an_entry_in_use_by_another_process_is_not_removed(store: TokenStore, tm
 
 def hold(folder: Path, ready: Path, gate: Path) -> None:
     """Another process that uses the first entry until it is killed."""
-    entry = TokenStore(folder, LARGE).fetch(KEYS[0], no_build)
+    entry = DatasetCache(folder, LARGE).fetch(KEYS[0], no_build)
     ready.touch()
     wait_for(gate.exists)
     del entry
 
 
 @pytest.mark.unit
-def test_files_of_others_in_the_folder_are_left_alone(store: TokenStore) -> None:
+def test_files_of_others_in_the_folder_are_left_alone(store: DatasetCache) -> None:
     (store.root / "notes.txt").write_text("mine")
     (store.folder / "notes.txt").write_text("mine")
     store.limit = 1
@@ -321,7 +321,7 @@ def test_files_of_others_in_the_folder_are_left_alone(store: TokenStore) -> None
 
 
 @pytest.mark.unit
-def test_the_folders_are_closed_to_other_users(store: TokenStore) -> None:
+def test_the_folders_are_closed_to_other_users(store: DatasetCache) -> None:
     store.fetch(KEYS[0], content)
     for folder in (store.root, store.folder, store.folder / KEYS[0]):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -331,7 +331,7 @@ def test_the_folders_are_closed_to_other_users(store: TokenStore) -> None:
 def test_a_place_that_cannot_be_written_says_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match=r"TUNEFLEET_CACHE: .*cannot hold the tokenised data: .*; set TUNEFLEET_CACHE"):
-        TokenStore(tmp_path / "file" / "cache", LARGE)
+        DatasetCache(tmp_path / "file" / "cache", LARGE)
 
 
 @pytest.mark.unit
@@ -341,24 +341,24 @@ def test_a_folder_that_another_account_has_made_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     folder = tmp_path / "cache"
-    TokenStore(folder, LARGE)
+    DatasetCache(folder, LARGE)
     os.chown(folder / place, 65534, 65534)
     rule = (
         rf"{folder / place} belongs to another account \(uid 65534\), .*; set TUNEFLEET_CACHE to a folder of your own"
     )
     with pytest.raises(CacheError, match=rule):
-        TokenStore(folder, LARGE)
+        DatasetCache(folder, LARGE)
     monkeypatch.setenv("TUNEFLEET_CACHE", str(folder))
     if place == ".":
         with pytest.raises(CacheError, match=rule):
-            store_folder()
+            cache_folder()
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "mine")
     (tmp_path / "mine").mkdir()
-    TokenStore(link, LARGE)  # one's own, to a larger disk
+    DatasetCache(link, LARGE)  # one's own, to a larger disk
     os.chown(link, 65534, 65534, follow_symlinks=False)
     with pytest.raises(CacheError, match=rf"{link} belongs to another account"):  # it leads somebody into his own files
-        TokenStore(link, LARGE)
+        DatasetCache(link, LARGE)
 
 
 @pytest.mark.unit
@@ -367,12 +367,12 @@ def test_a_folder_that_all_can_write_into_is_refused_and_a_sticky_one_is_not(tmp
     folder.mkdir()
     folder.chmod(0o777)
     with pytest.raises(CacheError, match=rf"every account can write into {folder} \(mode 0777\); `chmod o-w {folder}`"):
-        TokenStore(folder, LARGE)
+        DatasetCache(folder, LARGE)
     folder.chmod(0o1777)  # as /tmp is: what lies in it is its owner's
-    TokenStore(folder, LARGE)
+    DatasetCache(folder, LARGE)
     (folder / "tokens").chmod(0o777)
     with pytest.raises(CacheError, match=r"every account can write into .*tokens"):
-        TokenStore(folder, LARGE)
+        DatasetCache(folder, LARGE)
 
 
 @pytest.mark.unit
@@ -381,33 +381,33 @@ def test_a_link_in_the_place_of_the_tokens_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "tokens").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CacheError, match=r"tokens is a symbolic link, .*; remove the link"):
-        TokenStore(tmp_path / "cache", LARGE)
+        DatasetCache(tmp_path / "cache", LARGE)
 
 
 @pytest.mark.unit
 def test_the_place_is_the_variables_then_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE", "/scratch/tokens")
-    assert store_folder() == Path("/scratch/tokens")
+    assert cache_folder() == Path("/scratch/tokens")
     monkeypatch.delenv("TUNEFLEET_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/scratch/cache")
-    assert store_folder() == Path("/scratch/cache/tunefleet")
+    assert cache_folder() == Path("/scratch/cache/tunefleet")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert store_folder() == Path("/home/somebody/.cache/tunefleet")
+    assert cache_folder() == Path("/home/somebody/.cache/tunefleet")
 
 
 @pytest.mark.unit
 def test_a_relative_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE", "tokens")
     with pytest.raises(CacheError, match="TUNEFLEET_CACHE: 'tokens': must be an absolute path"):
-        store_folder()
+        cache_folder()
 
 
 @pytest.mark.unit
 @pytest.mark.parametrize(("text", "expected"), [("", 20e9), ("0.5", 5e8), ("3", 3e9)])
 def test_the_limit_is_read_in_gigabytes(monkeypatch: pytest.MonkeyPatch, text: str, expected: float) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE_GB", text)
-    assert store_limit() == expected
+    assert cache_limit() == expected
 
 
 @pytest.mark.unit
@@ -415,4 +415,4 @@ def test_the_limit_is_read_in_gigabytes(monkeypatch: pytest.MonkeyPatch, text: s
 def test_a_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("TUNEFLEET_CACHE_GB", text)
     with pytest.raises(CacheError, match=f"TUNEFLEET_CACHE_GB: '{text}': must be a number of gigabytes above 0; set"):
-        store_limit()
+        cache_limit()

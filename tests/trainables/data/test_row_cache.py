@@ -9,7 +9,7 @@ import pytest
 from tests.support.data_files import generic, write_csv
 from trainables.spec import DataSpec
 from trainables.tasks import find_task
-from trainables.tasks.kept_rows import rows_kept
+from trainables.tasks.row_cache import rows_cached
 
 pytestmark = pytest.mark.unit
 
@@ -28,7 +28,7 @@ def test_rows_that_a_check_has_read_are_loaded_from_memory_and_only_within_the_b
 ) -> None:
     monkeypatch.chdir(tmp_path)
     relative = with_rows(Path("mine.csv"), 40)
-    with rows_kept():
+    with rows_cached():
         assert find_task("text_classification").check(relative) == []
         options = with_rows(tmp_path / "mine.csv", 60)  # the same file by its full path, with more rows by now
         assert rows(options) == 40

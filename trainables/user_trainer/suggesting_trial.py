@@ -80,7 +80,7 @@ class SuggestingTrial:
     @classmethod
     def of(cls, params: Params, number: int = 0) -> SuggestingTrial:
         """A trial whose answers are `params`, all of which can be read from the beginning."""
-        return cls(replaying(params), number, dict(params))
+        return cls(replay_answers(params), number, dict(params))
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -103,7 +103,7 @@ class SuggestingTrial:
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         """One of `choices`."""
-        plain_ones = tuple(plain(choice, f"space.{name}") for choice in choices)
+        plain_ones = tuple(plain_value(choice, f"space.{name}") for choice in choices)
         return self._ask(name, Suggestion("categorical", choices=plain_ones))
 
     def suggest_uniform(self, name: str, low: float, high: float) -> float:
@@ -164,13 +164,13 @@ class SuggestingTrial:
             if len(self.suggestions) == MOST_NAMES:
                 step = "does a loop over suggestions end?"
                 raise InputError("space", name, f"one call asks for more than {MOST_NAMES} names", step)
-            check(name, suggestion)
+            check_suggestion(name, suggestion)
             self.params[name] = self.answer(name, suggestion)
             self.suggestions[name] = suggestion
         return self.params[name]
 
 
-def check(name: str, suggestion: Suggestion) -> None:
+def check_suggestion(name: str, suggestion: Suggestion) -> None:
     """Refuses a suggestion that leaves no value.
 
     Raises:
@@ -189,7 +189,7 @@ def check(name: str, suggestion: Suggestion) -> None:
         raise InputError(place, step, "the step must be greater than 0", "leave it out for any number between")
 
 
-def plain(value: Any, place: str = "space") -> Value:
+def plain_value(value: Any, place: str = "space") -> Value:
     """`value` as a plain number, text, true, false or None; NumPy's are converted.
 
     Args:
@@ -206,7 +206,7 @@ def plain(value: Any, place: str = "space") -> Value:
     raise InputError(place, value, "a value must be a number, a text, true, false or None", step)
 
 
-def replaying(params: Params) -> Answer:
+def replay_answers(params: Params) -> Answer:
     """Answers with the values of `params`.
 
     Raises:

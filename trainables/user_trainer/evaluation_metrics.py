@@ -11,8 +11,8 @@ from trainables.errors import InputError
 
 EVAL, TEST = "eval", "test"
 COMPUTED = "objective"  # the metric that a user's compute_objective gives
-OF_CLOCKS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "jit_compilation_time")
-OF_MEMORY = "mem_"  # what the Trainer's memory tracker adds
+TIMING_METRICS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "jit_compilation_time")
+MEMORY_PREFIX = "mem_"  # what the Trainer's memory tracker adds
 
 
 def metrics_of(
@@ -27,12 +27,12 @@ def metrics_of(
         objective: the name by which the experiment asks for its metric; it may have the prefix.
     """
     parts = ("", *(f"{name}_" for name in datasets))
-    ignored = {f"{part}{figure}" for part in parts for figure in OF_CLOCKS} | {"epoch"}
+    ignored = {f"{part}{figure}" for part in parts for figure in TIMING_METRICS} | {"epoch"}
     metrics = {}
     for name, given in told.items():
         value = given.item() if getattr(given, "ndim", None) == 0 else given  # of NumPy or torch
         bare = name.removeprefix(f"{prefix}_")
-        if bare in ignored or any(bare.startswith(f"{part}{OF_MEMORY}") for part in parts):
+        if bare in ignored or any(bare.startswith(f"{part}{MEMORY_PREFIX}") for part in parts):
             continue
         if isinstance(value, Real) and not isinstance(value, bool):
             metrics[bare] = float(value)

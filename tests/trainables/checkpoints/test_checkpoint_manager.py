@@ -1,4 +1,4 @@
-"""States by need: in shared memory, beside their recipe, or nowhere; found, copied, and made again bit for bit."""
+"""States by need: in shared memory, beside their manifest, or nowhere; found, copied, and made again bit for bit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,15 @@ import pytest
 from tests.support.disks import NoDisk, fill, small_disk
 from tests.support.slots import CURVE, A, B, DrivenSlot, saved, state_of
 from tests.support.watch import Watch
-from trainables.checkpoints.manager import CheckpointManager, make_again, scorable
-from trainables.checkpoints.manifest import MOMENTS, RECIPE, SPARE, CheckpointManifest, full, weights
+from trainables.checkpoints.manager import CheckpointManager, recompute, weights_folder
+from trainables.checkpoints.manifest import (
+    MANIFEST,
+    MOMENTS,
+    SPARE_MANIFEST,
+    CheckpointManifest,
+    full_name,
+    weights_name,
+)
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.checkpoints.storage import FOLDERS
 from trainables.finetune.finetune import FineTuning
@@ -46,12 +53,12 @@ def study(tmp_path: Path) -> Iterator[Path]:
     SharedMemory(tmp_path / "study").remove()
 
 
-def clone(study: Path, spec: FineTuneSpec, keeping: CheckpointPolicy) -> tuple[DrivenSlot, Path]:
+def clone(study: Path, spec: FineTuneSpec, policy: CheckpointPolicy) -> tuple[DrivenSlot, Path]:
     """One that took over A's state of the first epoch and went on with B; and its checkpoint of the second epoch."""
-    donor = DrivenSlot(A, keeping, spec, FineTuning)
+    donor = DrivenSlot(A, policy, spec, FineTuning)
     donor.step()
     donated = saved(donor, study, "donor", 0)
-    member = DrivenSlot(B, keeping, spec, FineTuning)
+    member = DrivenSlot(B, policy, spec, FineTuning)
     member.load_checkpoint(str(donated))
     member.step()
     return member, saved(member, study, "member", 0)
@@ -62,9 +69,9 @@ def test_a_checkpoint_holds_its_recipe_and_the_state_lies_in_shared_memory(study
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     slot.step()
     folder = saved(slot, study, "a", 0)
-    recipe = CheckpointManifest.read(folder)
-    assert sorted(path.name for path in folder.iterdir()) == [RECIPE, SPARE]
-    assert SharedMemory(study).names() == {full(recipe.token)}
+    manifest = CheckpointManifest.read(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, SPARE_MANIFEST]
+    assert SharedMemory(study).names() == {full_name(manifest.token)}
     other = DrivenSlot({"learning_rate": 1e-4}, CheckpointPolicy(study))
     other.load_checkpoint(str(folder))
     assert (other.training.epoch, other.training.progress) == (slot.training.epoch, slot.training.progress)
@@ -72,13 +79,13 @@ def test_a_checkpoint_holds_its_recipe_and_the_state_lies_in_shared_memory(study
 
 @pytest.mark.unit
 def test_a_state_that_is_lost_is_made_again_bit_for_bit_across_an_exploit(study: Path, small: FineTuneSpec) -> None:
-    keeping = CheckpointPolicy(study)
-    member, folder = clone(study, small, keeping)
+    policy = CheckpointPolicy(study)
+    member, folder = clone(study, small, policy)
     then = state_of(member)
     undisturbed = member.to_the_end()  # now: the random state is the process's
     for name in SharedMemory(study).names():
         SharedMemory(study).drop(name)
-    heir = DrivenSlot(B, keeping, small, FineTuning)
+    heir = DrivenSlot(B, policy, small, FineTuning)
     heir.load_checkpoint(str(folder))
     assert state_of(heir) == then
     assert heir.to_the_end() == undisturbed
@@ -88,17 +95,18 @@ def test_a_state_that_is_lost_is_made_again_bit_for_bit_across_an_exploit(study:
 def test_making_again_begins_at_the_newest_state_that_is_left(
     study: Path, small: FineTuneSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeping = CheckpointPolicy(study)
-    member, folder = clone(study, small, keeping)
+    policy = CheckpointPolicy(study)
+    member, folder = clone(study, small, policy)
     then = state_of(member)
-    recipe = CheckpointManifest.read(folder)
-    donors, own = recipe.bases
+    manifest = CheckpointManifest.read(folder)
+    donors, own = manifest.restore_points
     shutil.copytree(
-        SharedMemory(study).folder / full(donors.token), study / "donor/checkpoint_000000" / full(donors.token)
+        SharedMemory(study).folder / full_name(donors.token),
+        study / "donor/checkpoint_000000" / full_name(donors.token),
     )
-    SharedMemory(study).drop(full(donors.token))
-    SharedMemory(study).drop(full(own.token))
-    heir = DrivenSlot(B, keeping, small, FineTuning)
+    SharedMemory(study).drop(full_name(donors.token))
+    SharedMemory(study).drop(full_name(own.token))
+    heir = DrivenSlot(B, policy, small, FineTuning)
     heir.load_checkpoint(str(folder))
     assert state_of(heir) == then
     rates = [training.params["learning_rate"] for training in heir.built]
@@ -110,13 +118,13 @@ def test_making_again_begins_at_the_newest_state_that_is_left(
 def test_weights_alone_are_scored_as_they_were_and_made_again_to_go_on(
     study: Path, small: FineTuneSpec, tmp_path: Path, kept: str
 ) -> None:
-    keeping = CheckpointPolicy(study, weights_only=True)
-    slot = DrivenSlot(A, keeping, small, FineTuning)
+    policy = CheckpointPolicy(study, weights_only=True)
+    slot = DrivenSlot(A, policy, small, FineTuning)
     metrics = slot.step()["metrics"]
     folder = saved(slot, study, "a", 0)
-    recipe = CheckpointManifest.read(folder)
+    manifest = CheckpointManifest.read(folder)
     undisturbed = slot.to_the_end()
-    place = SharedMemory(study).find(weights(recipe.token))
+    place = SharedMemory(study).find(weights_name(manifest.token))
     assert place is not None
     assert not (place / MOMENTS).exists()
     if kept == "weights":
@@ -124,11 +132,11 @@ def test_weights_alone_are_scored_as_they_were_and_made_again_to_go_on(
     SharedMemory(study).drop(place.name)
     (scratch := tmp_path / "scratch").mkdir()
     scored = FineTuning(A, small)
-    scored.restore(scorable(str(folder), FOLDERS, FineTuning, small, scratch), moments=False)
+    scored.restore(weights_folder(str(folder), FOLDERS, FineTuning, small, scratch), weights_only=True)
     assert scored.score("validation").metrics == metrics
     assert list(scratch.iterdir()) == ([] if kept == "weights" else [scratch / "again"])
 
-    heir = DrivenSlot(A, keeping, small, FineTuning)
+    heir = DrivenSlot(A, policy, small, FineTuning)
     heir.load_checkpoint(str(folder))
     assert heir.to_the_end() == undisturbed
 
@@ -140,8 +148,8 @@ def test_moments_are_written_once_in_so_many_epochs(study: Path) -> None:
     for number in range(4):
         slot.step()
         found.append(CheckpointManifest.read(saved(slot, study, "a", number)))
-    assert [recipe.moments for recipe in found] == [False, True, False, True]
-    assert [[base.epoch for base in recipe.bases] for recipe in found] == [[], [2], [2], [2, 4]]
+    assert [manifest.moments for manifest in found] == [False, True, False, True]
+    assert [[base.epoch for base in manifest.restore_points] for manifest in found] == [[], [2], [2], [2, 4]]
 
 
 @pytest.mark.unit
@@ -153,7 +161,7 @@ def test_a_trial_that_has_trained_for_long_writes_moments_unless_it_has_ended(st
         for number in range(4):
             slot.step()
             found.append(CheckpointManifest.read(saved(slot, study, "a", number)))
-        assert [recipe.moments for recipe in found] == [False, True, False, False]
+        assert [manifest.moments for manifest in found] == [False, True, False, False]
         slot = DrivenSlot(params, CheckpointPolicy(study, weights_only=True, every_seconds=0))
         for _ in range(4):
             slot.step()
@@ -165,9 +173,9 @@ def test_without_room_in_memory_the_state_lies_beside_its_recipe(study: Path, mo
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study, state_bytes=2**62))
     slot.step()
     folder = saved(slot, study, "a", 0)
-    recipe = CheckpointManifest.read(folder)
-    assert recipe.node is None
-    assert (folder / full(recipe.token) / "curve.json").is_file()
+    manifest = CheckpointManifest.read(folder)
+    assert manifest.node is None
+    assert (folder / full_name(manifest.token) / "curve.json").is_file()
     assert SharedMemory(study).names() == set()
     heir = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     heir.load_checkpoint(str(folder))
@@ -182,7 +190,7 @@ def test_an_exploit_without_training_after_it_adds_nothing_to_what_is_made_again
     member = DrivenSlot({"learning_rate": 1e-5}, CheckpointPolicy(study, weights_only=True))
     member.load_checkpoint(str(donated))
     folder = saved(member, study, "b", 0)
-    place = make_again(CheckpointManifest.read(folder), folder, LearningCurve, CURVE, tmp_path)
+    place = recompute(CheckpointManifest.read(folder), folder, LearningCurve, CURVE, tmp_path)
     again = LearningCurve({"learning_rate": 1e-5}, CURVE)
     again.restore(place)
     assert (again.epoch, again.progress) == (slot.training.epoch, slot.training.progress)
@@ -191,7 +199,7 @@ def test_an_exploit_without_training_after_it_adds_nothing_to_what_is_made_again
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trainables.shared_memory import SharedMemory
+from trainables.machine.shared_memory import SharedMemory
 memory = SharedMemory(Path(sys.argv[1]))
 memory.put("state-x", lambda folder: (folder / "a").write_text("a"))
 print("ready", flush=True)
@@ -257,9 +265,9 @@ def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_t
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     slot.step()
     folder = saved(slot, study, "a", 0)
-    recipe = replace(CheckpointManifest.read(folder), node="there")
-    recipe.write(folder)
-    place = SharedMemory(study).folder / recipe.state
+    manifest = replace(CheckpointManifest.read(folder), node="there")
+    manifest.write(folder)
+    place = SharedMemory(study).folder / manifest.state
     away = shutil.move(place, study / "another machine")  # which this one cannot look into
     looks = 0
 
@@ -268,14 +276,14 @@ def test_a_state_in_the_memory_of_another_node_is_waited_for_until_its_copy_is_t
         nonlocal looks
         looks += 1
         if looks == 4:
-            shutil.move(away, folder / recipe.state)
+            shutil.move(away, folder / manifest.state)
         return {"there"}
 
     def never(params: Params, spec: FineTuneSpec) -> LearningCurve:
         raise AssertionError("the state is made again")
 
     heir = LearningCurve({"learning_rate": 1e-3}, CURVE)
-    CheckpointManager(CheckpointPolicy(study), never, CURVE, others).load(recipe, folder, heir)
+    CheckpointManager(CheckpointPolicy(study), never, CURVE, others).load(manifest, folder, heir)
     assert heir.progress == slot.training.progress
     assert looks == 4
 
@@ -285,13 +293,13 @@ def test_a_state_on_a_node_that_is_lost_is_not_waited_for_but_made_again(study: 
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
     slot.step()
     folder = saved(slot, study, "a", 0)
-    recipe = replace(CheckpointManifest.read(folder), node="there")
-    SharedMemory(study).drop(recipe.state)
+    manifest = replace(CheckpointManifest.read(folder), node="there")
+    SharedMemory(study).drop(manifest.state)
     heir = LearningCurve({"learning_rate": 1e-3}, CURVE)
     states = CheckpointManager(CheckpointPolicy(study), LearningCurve, CURVE, others=set)
-    states.load(recipe, folder, heir)
+    states.load(manifest, folder, heir)
     assert (heir.epoch, heir.progress) == (slot.training.epoch, slot.training.progress)
-    assert [line.partition(" is ")[2] for line in states.take_said()] == []
+    assert [line.partition(" is ")[2] for line in states.pop_warnings()] == []
 
 
 # Memory that is full
@@ -320,8 +328,8 @@ class MeetsFullMemory(LearningCurve):
     write: Callable[[Path], None]
     meets: Path  # the folder below which it is full
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
-        super().save(folder, moments=moments)
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
+        super().save(folder, weights_only=weights_only)
         if folder.is_relative_to(self.meets):
             (folder / "weights").symlink_to("/dev/full")
             type(self).write(folder / "weights")
@@ -340,11 +348,11 @@ def test_memory_that_turns_out_to_be_full_fails_no_trial_and_is_told_once(
     slot = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study), training=training)
     told = []
     for number in range(3):
-        told += slot.step().get("said", [])
+        told += slot.step().get("warnings", [])
         folder = saved(slot, study, "a", number)
-        recipe = CheckpointManifest.read(folder)
-        assert recipe.node is None
-        assert (folder / full(recipe.token) / "curve.json").is_file()
+        manifest = CheckpointManifest.read(folder)
+        assert manifest.node is None
+        assert (folder / full_name(manifest.token) / "curve.json").is_file()
         assert list(SharedMemory(study).folder.iterdir()) == []
     assert ["has no room for a state: states go straight to the storage" in line for line in told] == [True]
     heir = DrivenSlot({"learning_rate": 1e-3}, CheckpointPolicy(study))
@@ -391,8 +399,8 @@ def test_a_model_whose_size_was_unknown_is_measured_before_its_first_state(
     for weights_only, in_memory in ((False, False), (True, True)):  # with moments it takes three times as much
         slot = DrivenSlot(A, CheckpointPolicy(study, weights_only=weights_only), small, FineTuning)
         slot.step()
-        recipe = CheckpointManifest.read(saved(slot, study, f"{weights_only}", 0))
-        assert (recipe.node is not None) is in_memory
+        manifest = CheckpointManifest.read(saved(slot, study, f"{weights_only}", 0))
+        assert (manifest.node is not None) is in_memory
 
 
 class FillsMemory(FineTuning):
@@ -400,10 +408,10 @@ class FillsMemory(FineTuning):
 
     memory: Path
 
-    def save(self, folder: Path, *, moments: bool = True) -> None:
+    def save(self, folder: Path, *, weights_only: bool = False) -> None:
         if folder.is_relative_to(self.memory):
             fill(self.memory)
-        super().save(folder, moments=moments)
+        super().save(folder, weights_only=weights_only)
 
 
 @pytest.mark.system
@@ -430,7 +438,7 @@ def test_trials_go_on_where_shared_memory_is_a_disk_of_little_room(
         folder = saved(slot, tmp_path / "study", "a", 1)
         assert CheckpointManifest.read(folder).node is None
         then = state_of(slot)
-        (line,) = slot.step()["said"]
+        (line,) = slot.step()["warnings"]
         assert str(memory) in line
         heir = DrivenSlot(A, CheckpointPolicy(tmp_path / "study"), small, FineTuning)
         heir.load_checkpoint(str(folder))

@@ -22,7 +22,7 @@ class _Raised(NamedTuple):
     error: BaseException
 
 
-class OwnThread:
+class TrialThread:
     """Starts at the first call. `end` must be called for it to end before its process does."""
 
     def __init__(self, name: str) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl
 
 from trainables.progress import step_done
-from trainables.user_trainer import own_values, state
-from trainables.user_trainer.processes import agree, require_averaged
+from trainables.user_trainer import optimizer_state, state
+from trainables.user_trainer.ddp import agree_on_control, require_averaged
 
 if TYPE_CHECKING:
-    from trainables.user_trainer.paused import PausedTraining
+    from trainables.user_trainer.paused_training import PausedTraining
 
 
-class Asking(TrainerCallback):  # type: ignore[misc]
+class TrialCallback(TrainerCallback):  # type: ignore[misc]
     """Asks for evaluations where they are due, and gives signs of life. The last of the callbacks: what those before it
     have asked for in one process of several holds in all."""
 
@@ -26,7 +26,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
         training = self.training
         require_averaged(training.trainer, optimizer)
         state.require_held(training.trainer, optimizer)
-        training.fresh = training.fresh or own_values.beginnings_of(optimizer, lr_scheduler)
+        training.fresh = training.fresh or optimizer_state.initial_values(optimizer, lr_scheduler)
 
     def on_epoch_begin(self, args: Any, now: Any, control: Any, **kwargs: Any) -> None:
         """A pass over the rows."""
@@ -39,7 +39,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
     def on_substep_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
         """A batch whose gradients are added up."""
         step_done()
-        agree(control)
+        agree_on_control(control)
 
     def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
         """A batch of an evaluation."""
@@ -49,7 +49,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
         """Within a pass; at its end `on_epoch_end` follows."""
         step_done()
-        agree(control)
+        agree_on_control(control)
         training = self.training
         assert training.steps is not None
         ends = training.steps.ends_pass(now.global_step) or control.should_training_stop or control.should_epoch_stop
@@ -57,7 +57,7 @@ class Asking(TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_end(self, args: Any, now: Any, control: TrainerControl, **kwargs: Any) -> None:
         """At the end of a pass, or of the training."""
-        agree(control)
+        agree_on_control(control)
         self.training.ends = control.should_training_stop or self.training.passes + 1 >= now.num_train_epochs
         due = self.training.is_due or self.training.ends
         if due and self.training.evaluated_at != now.global_step:

@@ -22,7 +22,7 @@ from trainables.errors import InputError
 ASKED = ("should_training_stop", "should_epoch_stop", "should_evaluate", "should_log", "should_save")
 
 
-def require_divided(trainer: Trainer) -> None:
+def require_distributed(trainer: Trainer) -> None:
     """The Trainer computes in these processes, on their devices.
 
     Raises:
@@ -55,7 +55,7 @@ def require_averaged(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None
         raise InputError("optimizer", f"{len(beside)} beside the model", rule, step)
 
 
-def agree(control: TrainerControl) -> None:
+def agree_on_control(control: TrainerControl) -> None:
     """What one process is asked to do next, all do. Must be called in all of them, at the same place."""
     if Replicas.here().size == 1:
         return
@@ -65,7 +65,9 @@ def agree(control: TrainerControl) -> None:
         setattr(control, name, bool(wanted))
 
 
-def settle_scale(trainer: Trainer, model: torch.nn.Module, loss_of: Callable[[Any], torch.Tensor], count: Any) -> bool:
+def settle_loss_scale(
+    trainer: Trainer, model: torch.nn.Module, loss_of: Callable[[Any], torch.Tensor], count: Any
+) -> bool:
     """Find out whether the loss is divided by the number of labels of the whole step, as transformers takes for granted
     of any model whose `forward` has keywords: it multiplies it by the number of processes, which their mean divides it
     by. Of others (most classifiers) the loss is a mean already, and gradients and scores would be too large by as much.

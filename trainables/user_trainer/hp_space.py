@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 
 from trainables.errors import InputError, nearest
 from trainables.spec import SHIPPED, FineTuneSpec, Params, Value
-from trainables.user_trainer.suggesting import PLAIN, SUGGESTED, Answer, SuggestingTrial, replaying
+from trainables.user_trainer.suggesting_trial import PLAIN, SUGGESTED, Answer, SuggestingTrial, replay_answers
 
 HpSpace: TypeAlias = Callable[[Any], Any]
 
 
-def asked(function: HpSpace, answer: Answer, number: int = 0) -> tuple[SuggestingTrial, Any]:
+def call_with_trial(function: HpSpace, answer: Answer, number: int = 0) -> tuple[SuggestingTrial, Any]:
     """Call `function` with a trial that answers so; the trial, and what the function has returned.
 
     Raises:
@@ -38,17 +38,17 @@ def asked(function: HpSpace, answer: Answer, number: int = 0) -> tuple[Suggestin
         raise InputError("space", name, rule, "call it with an optuna.trial.FixedTrial of these values") from error
 
 
-def returned_by(function: HpSpace, params: Params, number: int = 0) -> dict[str, Any]:
+def call_hp_space(function: HpSpace, params: Params, number: int = 0) -> dict[str, Any]:
     """What `function` returns for the values `params`.
 
     Raises:
-        InputError: as `returned`.
+        InputError: as `resolve_hp_space`.
     """
-    _, result = asked(function, replaying(params), number)
-    return as_given(result, function)
+    _, result = call_with_trial(function, replay_answers(params), number)
+    return require_mapping(result, function)
 
 
-def as_given(result: Any, function: HpSpace) -> dict[str, Any]:
+def require_mapping(result: Any, function: HpSpace) -> dict[str, Any]:
     """`result` of `function` as a dictionary by name.
 
     Raises:
@@ -63,16 +63,16 @@ def as_given(result: Any, function: HpSpace) -> dict[str, Any]:
     return dict(result)
 
 
-def returned(hp_space: str, params: Params) -> dict[str, Any]:
+def resolve_hp_space(hp_space: str, params: Params) -> dict[str, Any]:
     """What the function named `hp_space` returns when it is given the values `params`; other names are not read.
 
     Raises:
         InputError: it cannot be found or fails, asks for what `params` does not hold, or returns no dictionary.
     """
-    return returned_by(load_hp_space(hp_space), params)
+    return call_hp_space(load_hp_space(hp_space), params)
 
 
-class Given(dict[str, Any]):
+class ResolvedParams(dict[str, Any]):
     """What a trainable is given, by name; `suggested` are the values that the search was asked for."""
 
     def __init__(self, values: Mapping[str, Any], suggested: Params) -> None:
@@ -80,30 +80,31 @@ class Given(dict[str, Any]):
         self.suggested = dict(suggested)
 
 
-def suggested_in(params: Params) -> Params:
+def suggested_params(params: Params) -> Params:
     """The values that the search was asked for: `params` themselves, unless a function has returned them."""
-    return params.suggested if isinstance(params, Given) else params
+    return params.suggested if isinstance(params, ResolvedParams) else params
 
 
-def given(params: Params, spec: FineTuneSpec) -> Given:
+def resolve_params(params: Params, spec: FineTuneSpec) -> ResolvedParams:
     """What a trainable is given of a trial's `params`: themselves, or what `spec.hp_space` returns for those that it
     asks for, besides the others.
 
     Raises:
-        InputError: as `returned`.
+        InputError: as `resolve_hp_space`.
     """
     if spec.hp_space is None:
-        return Given(params, params)
-    function, suggested = load_hp_space(spec.hp_space), asked_for(params)
-    trial, result = asked(function, replaying(suggested))
+        return ResolvedParams(params, params)
+    function, suggested = load_hp_space(spec.hp_space), suggested_values(params)
+    trial, result = call_with_trial(function, replay_answers(suggested))
     others = {name: value for name, value in spec.fixed.items() if name not in trial}
-    return Given({**others, **as_given(result, function)}, suggested)
+    return ResolvedParams({**others, **require_mapping(result, function)}, suggested)
 
 
 def with_suggested(in_force: Params, suggested: Params) -> dict[str, Value]:
-    """What a trial reports as its values: those in force, and with a function those that it had asked for, by which
-    the trial can be made again (`asked_for`). A name that is asked for and returned as another value has the one in
-    force; the other one stands under `suggested.NAME`.
+    """Returns the values that a trial reports: those in force and, with an `hp_space` function, those it suggested.
+
+    `suggested_values` reads the latter back, to build the trial again. If the function returns another value for a name
+    that it suggested, the name has the value in force, and the suggested one is reported as `suggested.NAME`.
     """
     if not suggested:
         return dict(in_force)
@@ -112,7 +113,7 @@ def with_suggested(in_force: Params, suggested: Params) -> dict[str, Value]:
     return {**told, **{SUGGESTED + name if name in changed else name: value for name, value in suggested.items()}}
 
 
-def asked_for(params: Params) -> dict[str, Value]:
+def suggested_values(params: Params) -> dict[str, Value]:
     """The values `params` that a trial has reported, with what its function was asked for where that is another."""
     suggested = {name.removeprefix(SUGGESTED): value for name, value in params.items() if name.startswith(SUGGESTED)}
     return {**{name: value for name, value in params.items() if not name.startswith(SUGGESTED)}, **suggested}
@@ -126,9 +127,9 @@ def load_hp_space(name: str) -> Any:
         InputError: no such module, attribute or file, or it cannot be loaded.
     """
     if name.startswith(SHIPPED):
-        from trainables.user_trainer.shipped import load
+        from trainables.user_trainer.shipped import load_shipped
 
-        return load(name)
+        return load_shipped(name)
     module_name, _, attribute = name.partition(":")
     if not (module_name and attribute):
         raise InputError("space", name, "must be package.module:name", "such as my_module:hp_space")
