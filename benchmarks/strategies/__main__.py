@@ -27,11 +27,11 @@ HERE = Path(__file__).parent
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status of the run; nothing is written down unless it was 0."""
-    from tuning.cli.app import obey
+    from tuning.cli.exit_status import exit_status_of
 
     given = sys.argv[1:] if argv is None else list(argv)
     options = _parse(given)
-    return obey(lambda: _obey(options, given))
+    return exit_status_of(lambda: _obey(options, given))
 
 
 def _obey(options: argparse.Namespace, given: Sequence[str]) -> int:

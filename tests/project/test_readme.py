@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from trainables.spec import Objective
 from tuning.cli import main
-from tuning.cli.app import parser
+from tuning.cli.app import tunefleet
 from tuning.space import Space
 from tuning.spec.loading import load_spec
 from tuning.store.study_store import StudyStore, sqlite_url
@@ -40,6 +41,19 @@ def commands(program: str) -> list[list[str]]:
     """The words after `program` of each of its lines in the bash blocks, comments left out."""
     lines = "\n".join(blocks("bash")).splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{program} ")]
+
+
+def parse(words: list[str]) -> None:
+    """Parse the words after `tunefleet`, without running the command.
+
+    Raises:
+        click.UsageError: the command line is wrong.
+    """
+    command, context = tunefleet.commands[words[0]], click.Context(tunefleet)
+    rest = words[1:]
+    while isinstance(command, click.Group):
+        command, rest = command.commands[rest[0]], rest[1:]
+    command.make_context(words[0], rest, parent=context)
 
 
 def execute(code: str) -> dict[str, Any]:
@@ -77,7 +91,7 @@ def test_every_tunefleet_command_does_what_it_says(folder: Path) -> None:
     ran, recorded = 0, "runs/first/study.db"
     for words in commands("tunefleet"):
         if words[0] in ELSEWHERE:
-            parser().parse_args(words)
+            parse(words)
             continue
         if words[0] == "run" and words[1] == "experiment.yaml":
             drop_spaces(folder / words[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError
@@ -12,28 +12,31 @@ if TYPE_CHECKING:
     from tuning.across import Across
 
 
-def is_across(arguments: argparse.Namespace, *of_one: str) -> bool:
-    """True if several experiments are to be compared as tasks.
-
-    Args:
-        of_one: options that are about one experiment, and are refused then.
+def only_one(experiments: Sequence[str]) -> str:
+    """The experiment of a command line without `--across`.
 
     Raises:
-        InputError: several experiments without `--across`, or such an option with it.
+        InputError: there are several.
     """
-    if not arguments.across:
-        if arguments.others:
-            given = " ".join([arguments.experiment, *arguments.others])
-            raise InputError("EXPERIMENT", given, "are several", "add --across to compare over them, or name one")
-        return False
-    for option in of_one:
-        if (value := getattr(arguments, option.removeprefix("--"))) is not None:
+    if len(experiments) > 1:
+        given = " ".join(experiments)
+        raise InputError("EXPERIMENT", given, "are several", "add --across to compare over them, or name one")
+    return experiments[0]
+
+
+def refuse_with_across(options: Mapping[str, object]) -> None:
+    """Refuse options that are about one experiment; None: an option that was not given.
+
+    Raises:
+        InputError: one was given.
+    """
+    for option, value in options.items():
+        if value is not None:
             raise InputError(option, value, "is about one experiment", "leave it out, or compare each by itself")
-    return True
 
 
-def across_of(arguments: argparse.Namespace) -> Across:
-    """The comparison over the experiments that the words name.
+def loaded_across(experiments: Sequence[str], storage: str, store: str | None) -> Across:
+    """The comparison over several experiments, each of which is a task.
 
     Raises:
         InputError: they cannot be compared.
@@ -42,5 +45,4 @@ def across_of(arguments: argparse.Namespace) -> Across:
     """
     from tuning.across import compare_across
 
-    given = (arguments.experiment, *arguments.others)
-    return compare_across([load_recorded(one, arguments.storage, arguments.store)[0] for one in given])
+    return compare_across([load_recorded(experiment, storage, store)[0] for experiment in experiments])

@@ -5,15 +5,16 @@ In: a spec, or nothing. Out: findings by machine. Nothing is started or changed;
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from cluster.capacity import ClusterError
 from cluster.examination import Finding, State, examine_folder, examine_machine
@@ -23,7 +24,9 @@ from trainables.errors import InputError
 from trainables.models.files import resolve_model
 from trainables.tasks import find_task
 from trainables.wording import counted
-from tuning.cli.terminal import FAILED, SUCCESS, Add
+from tuning.cli.command import Command
+from tuning.cli.exit_status import FAILED, SUCCESS
+from tuning.cli.parameters import optional_spec_argument, overrides_argument
 from tuning.spec.mistakes import SpecError
 from tuning.spec.validation.network_disks import network_disk
 from tuning.spec.validation.versions import unsupported
@@ -47,20 +50,17 @@ WITHOUT_SPEC: Mapping[str, Any] = {  # what is looked at where no spec is given:
 }
 
 
-def add_doctor(add: Add) -> argparse.ArgumentParser:
-    """The subcommand, without the words of the spec."""
-    sub = add("doctor", _doctor, "tell what this machine, or a spec's cluster, has and lacks for a run")
-    sub.add_argument("spec", metavar="SPEC", nargs="?", help="a YAML file or a preset; without one: the machine alone")
-    sub.add_argument("--json", action="store_true", help="the findings as JSON")
-    return sub
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
-    source, overrides = arguments.spec, list(arguments.overrides)
-    if source is not None and "=" in source:
-        source, overrides = None, [source, *overrides]
+@click.command(cls=Command)
+@optional_spec_argument
+@overrides_argument
+@click.option("--json", "as_json", is_flag=True, help="the findings as JSON")
+def doctor_command(spec: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Show what this machine, or a spec's cluster, has and lacks for a run."""
+    source: str | None = spec
+    if spec is not None and "=" in spec:
+        source, overrides = None, (spec, *overrides)
     found = examine(WITHOUT_SPEC if source is None else source, overrides)
-    if arguments.json:
+    if as_json:
         print(json.dumps({place: [one.to_json() for one in findings] for place, findings in found.items()}, indent=2))
     else:
         print("\n".join(lines_of(found)))
@@ -89,7 +89,7 @@ def lines_of(found: Mapping[str, list[Finding]]) -> Iterator[str]:
         yield f"{notes} to note"
 
 
-def examine(source: str | Path | Mapping[str, Any], overrides: list[str]) -> dict[str, list[Finding]]:
+def examine(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, list[Finding]]:
     """Findings by machine: this one, and each node of the spec's cluster.
 
     Args:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import click
+
 from trainables.errors import InputError
-from tuning.cli.terminal import Add
+from tuning.cli.command import Command
+from tuning.cli.exit_status import SUCCESS
 from tuning.spec.file import EXAMPLES, presets
 from tuning.spec.mistakes import SpecError
 
@@ -14,43 +16,41 @@ STARTER = "experiment.yaml"
 YAML = (".yaml", ".yml")
 
 
-def add_init(add: Add) -> None:
-    """Declare the subcommand."""
-    sub = add("init", _init, "write a commented spec to start from, or one for your own data")
-    sub.add_argument("file", metavar="FILE", nargs="?", help=f"default: {STARTER}; with --data: NAME.yaml")
-    sub.add_argument("--example", metavar="NAME", help="copy one of `tunefleet ls presets` here, with its Python")
-    sub.add_argument("--data", metavar="PATH", help="a file or folder of yours: CSV, TSV, JSON, JSONL, Parquet")
-    sub.add_argument(
-        "--text",
-        metavar="COLUMN",
-        action="append",
-        default=[],
-        help="of --data: what is read; twice for a pair",
-    )
-    sub.add_argument("--label", metavar="COLUMN", help="of --data: what it predicts")
-    sub.add_argument("--encoding", metavar="NAME", help="of --data, where that is not UTF-8, such as cp1252")
+@click.command(cls=Command)
+@click.argument("file", metavar="[FILE]", required=False, help=f"default: {STARTER}; with --data: NAME.yaml")
+@click.option("--example", metavar="NAME", help="copy one of `tunefleet ls presets` here, with its Python")
+@click.option("--data", metavar="PATH", help="a file or folder of yours: CSV, TSV, JSON, JSONL, Parquet")
+@click.option("--text", metavar="COLUMN", multiple=True, help="of --data: the column that is read; twice for a pair")
+@click.option("--label", metavar="COLUMN", help="of --data: the column that is predicted")
+@click.option("--encoding", metavar="NAME", help="of --data, where that is not UTF-8, such as cp1252")
+def init_command(
+    file: str | None,
+    example: str | None,
+    data: str | None,
+    text: tuple[str, ...],
+    label: str | None,
+    encoding: str | None,
+) -> int:
+    """Write a commented spec to start from, or one for your own data."""
+    if data is None:
+        for option, value in (("--text", list(text)), ("--label", label), ("--encoding", encoding)):
+            if value:
+                raise InputError(option, value, "describes your data", "give --data FILE as well")
+        return _write_starter(file or STARTER) if example is None else _copy(example, file)
+    if example is not None:
+        raise InputError("--example", example, "--data writes a spec of its own", "give one of the two")
+    return _write_for_data(data, file, list(text), label, encoding)
 
 
-def _init(arguments: argparse.Namespace) -> int:
-    if arguments.data is None:
-        for option in ("text", "label", "encoding"):
-            if given := getattr(arguments, option):
-                raise InputError(f"--{option}", given, "says something of your data", "give --data FILE as well")
-        return _copy(arguments) if arguments.example is not None else _write_starter(arguments.file or STARTER)
-    if arguments.example is not None:
-        raise InputError("--example", arguments.example, "--data writes a spec of its own", "give one of the two")
-    return _write_for_data(arguments)
-
-
-def _copy(arguments: argparse.Namespace) -> int:
+def _copy(example: str, file: str | None) -> int:
     from tuning.starting.copied import copy_example
 
-    if arguments.file is not None:
-        raise InputError("FILE", arguments.file, "an example brings the names of its files", "leave FILE away")
-    first, *others = (path.name for path in copy_example(arguments.example, Path()))
+    if file is not None:
+        raise InputError("FILE", file, "an example brings the names of its files", "leave FILE away")
+    first, *others = (path.name for path in copy_example(example, Path()))
     run = f"tunefleet run {first}" if first.endswith(YAML) else f"python {first}"
     print(f"{' and '.join([first, *others])} {'are' if others else 'is'} written. Next: read, edit, {run}")
-    return 0
+    return SUCCESS
 
 
 def _write_starter(name: str) -> int:
@@ -58,25 +58,25 @@ def _write_starter(name: str) -> int:
     _, _, rest = (EXAMPLES / "starter.yaml").read_text(encoding="utf-8").partition("\n")  # the first line is a preset's
     _write(target, rest)
     print(f"{target} is written. Next: edit it, tunefleet validate {target}, tunefleet run {target}")
-    _tell_suffix(target)
-    return 0
+    _note_suffix(target)
+    return SUCCESS
 
 
-def _write_for_data(arguments: argparse.Namespace) -> int:
+def _write_for_data(data: str, file: str | None, text: list[str], label: str | None, encoding: str | None) -> int:
     from tuning.spec.loading import load_spec
     from tuning.starting.choices import choose
     from tuning.starting.columns import read_rows
     from tuning.starting.draft_spec import name_for, spec_text
 
-    rows = read_rows(Path(arguments.data).expanduser(), arguments.encoding)
-    target = _target(arguments.file or f"{name_for(rows.path)}.yaml")
-    choices = choose(rows, arguments.text, arguments.label)
-    _write(target, spec_text(rows, choices, arguments.encoding))
+    rows = read_rows(Path(data).expanduser(), encoding)
+    target = _target(file or f"{name_for(rows.path)}.yaml")
+    choices = choose(rows, text, label)
+    _write(target, spec_text(rows, choices, encoding))
     named = " and ".join(repr(column.name) for column in choices.text)
     print(f"{target} is written: {choices.task} of {named}, label {choices.label.name!r} ({choices.why['task']})")
     for sentence in choices.unsure:
         print(f"  unsure: {sentence}")
-    _tell_suffix(target)
+    _note_suffix(target)
     try:
         load_spec(target)
     except SpecError as error:
@@ -86,7 +86,7 @@ def _write_for_data(arguments: argparse.Namespace) -> int:
         print(f"Next: mend that, then tunefleet validate {target}")
     else:
         print(f"Next: look at it, tunefleet run {target}")
-    return 0
+    return SUCCESS
 
 
 def _target(name: str) -> Path:
@@ -112,7 +112,7 @@ def _target(name: str) -> Path:
     return path
 
 
-def _tell_suffix(target: Path) -> None:
+def _note_suffix(target: Path) -> None:
     if target.suffix.lower() not in YAML:
         print(f"  note: {target} has no suffix .yaml, by which editors and people know a spec; you may rename it")
 

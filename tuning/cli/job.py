@@ -34,15 +34,15 @@ def _listen() -> None:
 
 
 def _work(action: str, *words: str) -> int:
-    from tuning.cli.app import obey
+    from tuning.cli.exit_status import exit_status_of
 
     here = Path.cwd()
     os.chdir(Path.home())
     if action == "serve":
         from tuning.remote.bundle import serve_bundle
 
-        return obey(lambda: serve_bundle(*words))
-    return obey(lambda: _experiment(here, resume=action == "resume", force="--force" in words))
+        return exit_status_of(lambda: serve_bundle(*words))
+    return exit_status_of(lambda: _experiment(here, resume=action == "resume", force="--force" in words))
 
 
 def _experiment(here: Path, *, resume: bool, force: bool) -> int:

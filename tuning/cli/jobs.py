@@ -2,95 +2,107 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+import functools
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tuning.cli.terminal import Add
+import click
+
+from cluster.spec import ClusterSpec
+from tuning.cli.command import Command
+from tuning.cli.exit_status import FAILED, INTERRUPTED, SUCCESS
+from tuning.cli.output import print_columns, print_message
+from tuning.cli.parameters import overrides_argument, spec_argument
 
 if TYPE_CHECKING:
     from cluster.jobs.dashboard import Dashboard
     from cluster.jobs.submission import JobRecord, Jobs
 
-SUCCESS, FAILED, INTERRUPTED = 0, 1, 130
 
+def _dashboard_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The parameters that say where a cluster's dashboard is; the command receives them as one `_Address`."""
 
-def add_job_commands(add: Add) -> argparse.ArgumentParser:
-    """Declare them; returns `submit`, which takes overrides of a spec as `run` does."""
-    submit = add("submit", _submit, "run an experiment on a cluster elsewhere, as a job")
-    submit.add_argument("spec", metavar="SPEC", help="a YAML file, or a preset (tunefleet ls presets)")
-    submit.add_argument("--wait", action="store_true", help="show the log; end with the run's own exit status")
-    submit.add_argument("--resume", action="store_true", help="go on with a job that was stopped or failed")
-    submit.add_argument(
-        "--force", action="store_true", help="with --resume: also with other versions or other code; it is recorded"
-    )
-    submit.add_argument(
-        "--on-cluster",
-        action="append",
-        default=[],
-        choices=("data", "model"),
-        help="the paths of `data`, or of `model`, are the cluster's: nothing of them is uploaded",
-    )
-    _add_address(submit)
-    jobs = add("jobs", _jobs, "list the experiments that were submitted to a cluster")
-    _add_address(jobs)
-    for name, command, summary in (
-        ("status", _status, "tell how a job is"),
-        ("logs", _logs, "show what a job has printed"),
-        ("stop", _stop, "end a job: its trials end and are saved, its GPUs are free"),
-        ("fetch", _fetch, "bring results, report and best weights of a job to this machine"),
-    ):
-        sub = add(name, command, summary)
-        sub.add_argument("id", metavar="ID", help="of the job, or the experiment's name: its newest job")
-        _add_address(sub)
-        if name == "logs":
-            sub.add_argument("--follow", action="store_true", help="until the job is over")
-        if name == "fetch":
-            sub.add_argument("--to", metavar="FOLDER", default="runs", help="for FOLDER/NAME (default: runs)")
-            sub.add_argument(
-                "--trust-cluster",
-                action="store_true",
-                help="also what may run code here: weights that are no safetensors, trust_remote_code of the spec",
-            )
-    return submit
-
-
-def _add_address(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
+    @click.option(
         "--address",
         metavar="URL",
         help="the dashboard of the cluster's head (default: $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)",
     )
-    sub.add_argument("--allow-unauthenticated", action="store_true", help="even if it lets everybody in")
-    sub.add_argument(
+    @click.option("--allow-unauthenticated", is_flag=True, help="even if it lets everybody in")
+    @click.option(
         "--run-by",
         metavar="ACCOUNT",
         help="at an address of this machine: the account that runs the dashboard there, if neither you nor root",
     )
+    @functools.wraps(command)
+    def with_address(address: str | None, allow_unauthenticated: bool, run_by: str | None, **others: Any) -> int:
+        return command(_Address(address, allow_unauthenticated, run_by), **others)
+
+    return with_address
 
 
-def _open(arguments: argparse.Namespace, *, insist: bool = False) -> Dashboard:
-    from cluster.jobs.dashboard import dashboard_url, open_dashboard
+class _Address(NamedTuple):
+    """Where the dashboard of a cluster is, and what is allowed of it."""
 
-    url = dashboard_url(arguments.address)
-    let_in = insist or arguments.allow_unauthenticated
-    return open_dashboard(url, allow_unauthenticated=let_in, run_by=arguments.run_by)
+    url: str | None
+    allow_unauthenticated: bool
+    run_by: str | None
+
+    def open(self, *, allow_unauthenticated: bool = False) -> Dashboard:
+        """Connect to the dashboard.
+
+        Raises:
+            ClusterError: nothing answers there, or it lets everybody in and that is not allowed.
+        """
+        from cluster.jobs.dashboard import dashboard_url, open_dashboard
+
+        allowed = allow_unauthenticated or self.allow_unauthenticated
+        return open_dashboard(dashboard_url(self.url), allow_unauthenticated=allowed, run_by=self.run_by)
+
+    def jobs(self) -> Jobs:
+        """The jobs of the cluster; raises as `open` does."""
+        return _jobs_of(self.open())
 
 
-def _submit(arguments: argparse.Namespace) -> int:
+_job_argument = click.argument("id", metavar="ID", help="of the job, or the experiment's name: its newest job")
+
+
+@click.command(cls=Command)
+@spec_argument
+@overrides_argument
+@click.option("--wait", is_flag=True, help="show the log; end with the run's own exit status")
+@click.option("--resume", is_flag=True, help="go on with a job that was stopped or failed")
+@click.option("--force", is_flag=True, help="with --resume: also with other versions or other code; it is recorded")
+@click.option(
+    "--on-cluster",
+    type=click.Choice(("data", "model")),
+    multiple=True,
+    help="the paths of `data`, or of `model`, are the cluster's: nothing of them is uploaded",
+)
+@_dashboard_options
+def submit_command(
+    address: _Address,
+    *,
+    spec: str,
+    overrides: tuple[str, ...],
+    wait: bool,
+    resume: bool,
+    force: bool,
+    on_cluster: tuple[str, ...],
+) -> int:
+    """Run an experiment on a cluster elsewhere, as a job."""
     from tuning.remote.submission import check_trial_fits, prepare_submission, submit
 
-    submission = prepare_submission(arguments.spec, arguments.overrides, arguments.on_cluster)
-    dashboard = _open(arguments, insist=submission.spec.cluster.allow_unauthenticated)
+    submission = prepare_submission(spec, list(overrides), list(on_cluster))
+    dashboard = address.open(allow_unauthenticated=submission.spec.cluster.allow_unauthenticated)
     if note := check_trial_fits(submission.spec, dashboard):
-        _tell(note)
+        print_message(note)
     jobs = _jobs_of(dashboard)
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        archive, how = Path(scratch) / "job.zip", {"resume": arguments.resume, "force": arguments.force}
-        record, new = submit(submission, jobs, archive, **how, say=_tell)
+        archive, how = Path(scratch) / "job.zip", {"resume": resume, "force": force}
+        record, new = submit(submission, jobs, archive, **how, say=print_message)
     if new:
         print(f"{record.id}: submitted to {dashboard.url}")
         print(f"  run folder on the cluster: {submission.run_folder} (~ is the home of the cluster's account)")
@@ -98,9 +110,9 @@ def _submit(arguments: argparse.Namespace) -> int:
         print(f"{record.id}: already submitted; {_described(record)}")
         if record.state in ("failed", "stopped"):
             print("  go on with it: the same command with --resume")
-    if arguments.wait:
+    if wait:
         return _followed(jobs, record)
-    there = f" --address {arguments.address}" if arguments.address else ""
+    there = f" --address {address.url}" if address.url else ""
     print(f"  next: tunefleet logs {record.id} --follow{there}; tunefleet fetch {record.id}{there}")
     return SUCCESS
 
@@ -110,28 +122,35 @@ def _followed(jobs: Jobs, record: JobRecord) -> int:
     try:
         record = jobs.follow(record.id, _write)
     except KeyboardInterrupt:
-        _tell(f"{record.id} goes on without us; `tunefleet logs {record.id} --follow` returns to it, `stop` ends it")
+        print_message(
+            f"{record.id} goes on without us; `tunefleet logs {record.id} --follow` returns to it, `stop` ends it"
+        )
         return INTERRUPTED
-    _tell(f"{record.id}: {_described(record)}")
+    print_message(f"{record.id}: {_described(record)}")
     if record.state == "stopped":
         return INTERRUPTED
     return SUCCESS if record.state == "succeeded" else record.exit_status or FAILED
 
 
-def _jobs(arguments: argparse.Namespace) -> int:
-    from tuning.cli.listing import print_columns
-
-    jobs = _jobs_of(_open(arguments))
+@click.command(cls=Command)
+@_dashboard_options
+def jobs_command(address: _Address) -> int:
+    """List the experiments that were submitted to a cluster."""
+    jobs = address.jobs()
     rows = [(job.id, job.state, _when(job.started), _lasted(job), _folder(job)) for job in _experiments(jobs)]
     if rows:
         print_columns([("JOB", "STATE", "STARTED", "TIME", "RUN FOLDER"), *rows])
     else:
-        _tell(f"no experiment was submitted to {jobs.dashboard.url} since its head started")
+        print_message(f"no experiment was submitted to {jobs.dashboard.url} since its head started")
     return SUCCESS
 
 
-def _status(arguments: argparse.Namespace) -> int:
-    record = _find(_jobs_of(_open(arguments)), arguments.id)
+@click.command(cls=Command)
+@_job_argument
+@_dashboard_options
+def status_command(address: _Address, *, id: str) -> int:
+    """Show the state of a job."""
+    record = _find(address.jobs(), id)
     print(f"{record.id}: {_described(record)}")
     print(f"  started {_when(record.started)}; run folder on the cluster: {_folder(record)}")
     if record.state == "failed":
@@ -140,18 +159,27 @@ def _status(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _logs(arguments: argparse.Namespace) -> int:
-    jobs = _jobs_of(_open(arguments))
-    record = _find(jobs, arguments.id)
-    if arguments.follow:
+@click.command(cls=Command)
+@_job_argument
+@click.option("--follow", is_flag=True, help="until the job is over")
+@_dashboard_options
+def logs_command(address: _Address, *, id: str, follow: bool) -> int:
+    """Show what a job has printed."""
+    jobs = address.jobs()
+    record = _find(jobs, id)
+    if follow:
         return _followed(jobs, record)
     _write(jobs.log(record.id))
     return SUCCESS
 
 
-def _stop(arguments: argparse.Namespace) -> int:
-    jobs = _jobs_of(_open(arguments))
-    record = _find(jobs, arguments.id)
+@click.command(cls=Command)
+@_job_argument
+@_dashboard_options
+def stop_command(address: _Address, *, id: str) -> int:
+    """End a job: its trials end and are saved, its GPUs are free."""
+    jobs = address.jobs()
+    record = _find(jobs, id)
     if record.over:
         print(f"{record.id}: {_described(record)}; nothing to stop")
         return SUCCESS
@@ -162,12 +190,22 @@ def _stop(arguments: argparse.Namespace) -> int:
     return SUCCESS if record.over else FAILED
 
 
-def _fetch(arguments: argparse.Namespace) -> int:
+@click.command(cls=Command)
+@_job_argument
+@click.option("--to", metavar="FOLDER", default=ClusterSpec().storage, help="for FOLDER/NAME (default: runs)")
+@click.option(
+    "--trust-cluster",
+    is_flag=True,
+    help="also what may run code here: weights that are no safetensors, trust_remote_code of the spec",
+)
+@_dashboard_options
+def fetch_command(address: _Address, *, id: str, to: str, trust_cluster: bool) -> int:
+    """Bring results, report and best weights of a job to this machine."""
     from tuning.remote.fetching import fetch_experiment
 
-    jobs = _jobs_of(_open(arguments))
-    record = _find(jobs, arguments.id)
-    folder = fetch_experiment(jobs, record, Path(arguments.to), _tell, trust_cluster=arguments.trust_cluster)
+    jobs = address.jobs()
+    record = _find(jobs, id)
+    folder = fetch_experiment(jobs, record, Path(to), print_message, trust_cluster=trust_cluster)
     print(f"{record.id}: {_described(record)}; fetched to {folder}")
     print(f"  next: tunefleet compare {folder.name} --storage {folder.parent}")
     return SUCCESS
@@ -224,7 +262,3 @@ def _lasted(job: JobRecord) -> str:
 
 def _write(text: str) -> None:
     print(text, end="", flush=True)
-
-
-def _tell(text: str) -> None:
-    print(f"tunefleet: {text}", file=sys.stderr, flush=True)

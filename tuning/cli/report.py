@@ -2,78 +2,89 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from trainables.errors import InputError
-from tuning.cli.across import across_of, is_across
-from tuning.cli.terminal import Add
+from tuning.cli.across import loaded_across, only_one, refuse_with_across
+from tuning.cli.command import Command
+from tuning.cli.exit_status import SUCCESS
+from tuning.cli.parameters import across_option, experiments_argument, storage_option, store_option, target_option
 from tuning.run_folder.experiments import experiment_name, load_recorded
 
 if TYPE_CHECKING:
     from tuning.report.page.document import PageContent
 
 
-def add_report(add: Add) -> argparse.ArgumentParser:
-    """Declare it; returns it for the arguments that name an experiment."""
-    report = add("report", _report, "write an experiment as one HTML page that opens offline, or show it live")
-    report.add_argument(
-        "--out", metavar="FILE", help="default: EXPERIMENT.html in the working directory; with --across, across.html"
-    )
-    report.add_argument(
-        "--serve",
-        metavar="PORT",
-        nargs="?",
-        type=int,
-        const=0,
-        help="show it live on this machine; default: a free port",
-    )
-    report.add_argument(
-        "--target", type=float, metavar="SCORE", help="tell what it cost to reach it (default: the worst final score)"
-    )
-    return report
+@click.command(cls=Command)
+@experiments_argument
+@click.option(
+    "--out", metavar="FILE", help="default: EXPERIMENT.html in the working directory; with --across, across.html"
+)
+@click.option(
+    "--serve",
+    type=int,
+    metavar="[PORT]",
+    is_flag=False,
+    flag_value=0,
+    help="show it live on this machine (default: a free port)",
+)
+@target_option
+@across_option
+@storage_option
+@store_option
+def report_command(
+    experiments: tuple[str, ...],
+    out: str | None,
+    serve: int | None,
+    target: float | None,
+    across: bool,
+    storage: str,
+    store: str | None,
+) -> int:
+    """Write an experiment as one HTML page that opens offline, or show it live."""
+    if across:
+        refuse_with_across({"--target": target})
+    name = "across" if across else experiment_name(only_one(experiments))
+
+    def content() -> PageContent:
+        if across:
+            from tuning.report.page.across import across_content
+
+            return across_content(loaded_across(experiments, storage, store))
+        from tuning.report.page.document import page_content
+
+        outcome, text = load_recorded(experiments[0], storage, store)
+        return page_content(outcome, text, target=target)
+
+    if serve is None or out is not None:
+        _write(Path(out or f"{name}.html"), content())
+    return SUCCESS if serve is None else _serve(name, content, serve)
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    if arguments.serve is not None and arguments.out is None:
-        return _serve(arguments)
+def _write(path: Path, content: PageContent) -> None:
     from tuning.report.page.document import render_page
 
-    out = Path(arguments.out or f"{_name(arguments)}.html")
-    text = render_page(_content(arguments))
+    text = render_page(content)
     try:
-        out.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError("--out", str(out), f"cannot be written: {error.strerror}", "choose another place") from error
-    print(f"{out} is written ({len(text.encode()) / 1e6:.1f} MB); it opens offline in any browser")
-    return 0 if arguments.serve is None else _serve(arguments)
+        raise InputError("--out", str(path), f"cannot be written: {error.strerror}", "choose another place") from error
+    print(f"{path} is written ({len(text.encode()) / 1e6:.1f} MB); it opens offline in any browser")
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def _serve(name: str, content: Callable[[], PageContent], port: int) -> int:
     from tuning.report.page.live import PageServer
 
-    _content(arguments)  # an unknown experiment is told here, not in the browser
+    content()  # an unknown experiment is an error here, not in the browser
     try:
-        server = PageServer(lambda: _content(arguments), arguments.serve)
+        server = PageServer(content, port)
     except (OSError, OverflowError) as error:
-        raise InputError("--serve", arguments.serve, f"cannot listen: {error}", "leave PORT out") from error
-    print(f"{_name(arguments)}: {server.url} (Ctrl-C ends it)", flush=True)
+        raise InputError("--serve", port, f"cannot listen: {error}", "leave PORT out") from error
+    print(f"{name}: {server.url} (Ctrl-C ends it)", flush=True)
     with server:
         server.serve_forever()
-    return 0
-
-
-def _name(arguments: argparse.Namespace) -> str:
-    return "across" if is_across(arguments, "--target") else experiment_name(arguments.experiment)
-
-
-def _content(arguments: argparse.Namespace) -> PageContent:
-    if is_across(arguments, "--target"):
-        from tuning.report.page.across import across_content
-
-        return across_content(across_of(arguments))
-    from tuning.report.page.document import page_content
-
-    outcome, text = load_recorded(arguments.experiment, arguments.storage, arguments.store)
-    return page_content(outcome, text, target=arguments.target)
+    return SUCCESS

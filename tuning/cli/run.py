@@ -1,17 +1,21 @@
-"""`tunefleet run` and `tunefleet resume`: an experiment to its end, then its comparison."""
+"""`tunefleet run`, `resume` and `extend`: an experiment to its end, then its comparison."""
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import functools
 import gc
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
 
 from cluster.capacity import ClusterError
-from tuning.cli.terminal import FAILED, INTERRUPTED, SUCCESS, UNREAD, Add, drop_output, tell
+from tuning.cli.command import Command
+from tuning.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, UNREAD
+from tuning.cli.output import drop_output, print_message
+from tuning.cli.parameters import experiment_argument, overrides_argument, spec_argument, storage_option
 from tuning.run_folder.experiments import find_experiment, find_store, storage_of
 from tuning.spec.store_url import StoreError
 
@@ -20,92 +24,108 @@ if TYPE_CHECKING:
     from tuning.spec.models import ExperimentSpec
 
 
-def add_run(add: Add) -> argparse.ArgumentParser:
-    """Declare `run`; returns it for the words that change the spec."""
-    sub = add("run", _run, "run an experiment, then compare its strategies")
-    sub.add_argument("spec", metavar="SPEC", help="a YAML file, or a preset (tunefleet ls presets)")
-    sub.add_argument(
-        "--fresh",
-        action="store_true",
-        help="begin anew where an experiment of this name was run before; that one is removed",
-    )
-    return sub
+def _resume_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The parameters of `resume` and `extend`."""
+    for parameter in (
+        storage_option,
+        click.option(
+            "--trust-fetched",
+            is_flag=True,
+            help="also what was fetched from a cluster, which may then run any code as you",
+        ),
+        click.option(
+            "--take-over",
+            is_flag=True,
+            help="of a run in a bucket: also from a driver on another machine that may be alive; that one stops",
+        ),
+        click.option(
+            "--force",
+            is_flag=True,
+            help="also with other versions of libraries, other code, or a spec.yaml that was edited; both are recorded",
+        ),
+        overrides_argument,
+        experiment_argument,
+    ):
+        command = parameter(command)
+    return command
 
 
-def add_resume(add: Add) -> argparse.ArgumentParser:
-    """Declare `resume`; returns it for the words that name an experiment and change its spec."""
-    return _add_going_on(add("resume", _resume, "go on where a run was interrupted; finished trials are not run again"))
-
-
-def add_extend(add: Add) -> argparse.ArgumentParser:
-    """Declare `extend`; returns it for the words that name an experiment and say what is added."""
-    return _add_going_on(
-        add("extend", _extend, "add seeds or strategies to an experiment; what is there is not run again")
-    )
-
-
-def _add_going_on(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    sub.add_argument(
-        "--force",
-        action="store_true",
-        help="also with other versions of libraries, other code, or a spec.yaml that was edited; both are recorded",
-    )
-    sub.add_argument(
-        "--take-over",
-        action="store_true",
-        help="of a run in a bucket: also from a driver on another machine that may be alive; that one stops",
-    )
-    sub.add_argument(
-        "--trust-fetched",
-        action="store_true",
-        help="also what was fetched from a cluster, which may then run any code as you",
-    )
-    return sub
-
-
-def _run(arguments: argparse.Namespace) -> int:
+@click.command(cls=Command)
+@spec_argument
+@overrides_argument
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="begin anew where an experiment of this name was run before; that one is removed",
+)
+def run_command(spec: str, overrides: tuple[str, ...], fresh: bool) -> int:
+    """Run an experiment, then compare its strategies."""
     from tuning.spec.loading import load_spec
 
-    return run_spec(load_spec(arguments.spec, arguments.overrides), resume=False, fresh=arguments.fresh)
+    return run_spec(load_spec(spec, overrides), resume=False, fresh=fresh)
 
 
-def _resume(arguments: argparse.Namespace) -> int:
-    return _go_on(arguments, _kept(arguments, arguments.overrides))
+@click.command(cls=Command)
+@_resume_options
+def resume_command(
+    experiment: str, overrides: tuple[str, ...], force: bool, take_over: bool, trust_fetched: bool, storage: str
+) -> int:
+    """Go on where a run was interrupted; finished trials are not run again."""
+    recorded = _RecordedSpec(experiment, storage, force, trust_fetched)
+    return run_spec(
+        recorded.load(overrides), resume=True, force=force, take_over=take_over, trust_fetched=trust_fetched
+    )
 
 
-def _extend(arguments: argparse.Namespace) -> int:
+@click.command(cls=Command)
+@_resume_options
+def extend_command(
+    experiment: str, overrides: tuple[str, ...], force: bool, take_over: bool, trust_fetched: bool, storage: str
+) -> int:
+    """Add seeds or strategies to an experiment; what is there is not run again."""
     from tuning.extension import extended, was_judged
 
-    before, asked = _kept(arguments), _kept(arguments, arguments.overrides)
-    judged = was_judged(before.name, find_store(arguments.experiment, arguments.storage))
-    return _go_on(arguments, extended(before, asked, judged=judged))
-
-
-def _kept(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> ExperimentSpec:
-    """The spec of the run folder that the words name, if it may be gone on with."""
-    from tuning.run_folder.folder import refuse_changed, refuse_fetched
-    from tuning.spec.loading import load_spec
-    from tuning.spec.models import SPEC_FILE
-    from tuning.store.study_store import StudyStore
-
-    folder = find_experiment(arguments.experiment, arguments.storage)
-    if not arguments.trust_fetched:
-        refuse_fetched(folder)
-    if not arguments.force:  # before it is read: a damaged one may be no spec any more, or another experiment's
-        store = functools.partial(find_store, arguments.experiment, arguments.storage)
-        refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
-    here = f"cluster.storage={storage_of(arguments.experiment, arguments.storage)}"
-    return load_spec(folder / SPEC_FILE, [here, *overrides])
-
-
-def _go_on(arguments: argparse.Namespace, spec: ExperimentSpec) -> int:
+    recorded = _RecordedSpec(experiment, storage, force, trust_fetched)
+    before, requested = recorded.load(), recorded.load(overrides)
+    judged = was_judged(before.name, find_store(experiment, storage))
     return run_spec(
-        spec,
+        extended(before, requested, judged=judged),
         resume=True,
-        force=arguments.force,
-        take_over=arguments.take_over,
-        trust_fetched=arguments.trust_fetched,
+        force=force,
+        take_over=take_over,
+        trust_fetched=trust_fetched,
     )
+
+
+class _RecordedSpec(NamedTuple):
+    """The spec in the run folder of an experiment that is to go on."""
+
+    experiment: str
+    storage: str
+    force: bool
+    trust_fetched: bool
+
+    def load(self, overrides: Sequence[str] = ()) -> ExperimentSpec:
+        """The spec with `overrides`.
+
+        Raises:
+            UnknownExperiment: there is no such run folder.
+            RunFolderError: it was fetched, or its spec file was edited, and nobody has allowed that.
+            SpecError: it is no valid spec.
+        """
+        from tuning.run_folder.folder import refuse_changed, refuse_fetched
+        from tuning.spec.loading import load_spec
+        from tuning.spec.models import SPEC_FILE
+        from tuning.store.study_store import StudyStore
+
+        folder = find_experiment(self.experiment, self.storage)
+        if not self.trust_fetched:
+            refuse_fetched(folder)
+        if not self.force:  # before it is read: a damaged one may be no spec any more, or another experiment's
+            store = functools.partial(find_store, self.experiment, self.storage)
+            refuse_changed(folder / SPEC_FILE, lambda: StudyStore(store()).spec(folder.name))
+        here = f"cluster.storage={storage_of(self.experiment, self.storage)}"
+        return load_spec(folder / SPEC_FILE, [here, *overrides])
 
 
 def run_spec(
@@ -136,15 +156,15 @@ def run_spec(
             spec, resume=resume, force=force, take_over=take_over, trust_fetched=trust_fetched, fresh=fresh
         )
     except Interrupted as stop:
-        tell(f"{stop}; {next_step}")
+        print_message(f"{stop}; {next_step}")
         return INTERRUPTED
     except KeyboardInterrupt:  # between the studies: while Ray starts, or while the test split is scored
         if (spec.run_folder / SPEC_FILE).is_file():
-            tell(f"interrupted; {next_step}")
+            print_message(f"interrupted; {next_step}")
         return INTERRUPTED
     except RepeatedFailure as error:
         anew = "with a corrected spec `tunefleet run` begins anew; " if has_no_scores(spec) else ""
-        tell(
+        print_message(
             f"{error}\n  {anew}where it was your code or your data, mend that and {next_step} (--force for other code)"
         )
         return FAILED
@@ -161,18 +181,18 @@ def run_spec(
         sys.stdout.flush()
     except (OSError, SystemExit):  # the second is rich's, for a pipe that was closed
         drop_output()
-        tell(
+        print_message(
             f"the run is complete; its comparison could not be written: `tunefleet compare {spec.resumed_as}` shows it"
         )
         return UNREAD
-    if not tell_failures(outcome):
+    if not print_failures(outcome):
         return FAILED
     if not go_on:  # a job's user is on another machine, and fetches it first
         print(after_run(spec), flush=True)
     return SUCCESS
 
 
-def tell_failures(outcome: ExperimentOutcome) -> bool:
+def print_failures(outcome: ExperimentOutcome) -> bool:
     """True if every study has a trial that did not fail.
 
     The first error of those that have none goes to standard error, once where it is the same in several.
@@ -190,5 +210,5 @@ def tell_failures(outcome: ExperimentOutcome) -> bool:
         errors = [trial.error or "" for study in studies for trial in study.trials] or ["it has no trial"]
         times = sum(blanked(error) == cause for error in errors)
         often = f", {times} times with the same error" if times > 1 else ""
-        tell(f"{names}: every trial failed{often}; the first: {errors[0]}")
+        print_message(f"{names}: every trial failed{often}; the first: {errors[0]}")
     return not lost

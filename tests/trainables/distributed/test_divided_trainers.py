@@ -18,8 +18,8 @@ from tests.support.specs import user_trainer_fields
 from tests.support.user_trainers import BATCH, TRAIN
 from trainables.user_trainer.user_training import UserTraining
 from tuning import load_spec, run_experiment
-from tuning.cli.planned import trained_in_words
 from tuning.outcome import StudyOutcome, TrialState
+from tuning.report.planned import trained_in_words
 
 STEPS = 4 * TRAIN // BATCH  # of rows in both processes as in one
 

@@ -22,10 +22,7 @@ import contextlib, io, json, sys
 from tuning.cli import main
 for words in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        try:
-            status = main(words)
-        except SystemExit as end:
-            status = end.code
+        status = main(words)
     print(json.dumps([words, status, bool(said.getvalue()), sorted(name for name in sys.modules if "." not in name)]))
 """
 
@@ -45,7 +42,7 @@ def test_the_installed_command_tells_its_commands() -> None:
     program = Path(sys.executable).with_name("tunefleet")
     told = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=120, check=True)
     for command in ("run", "validate", "init", "ls", "results", "compare", "export", "resume"):
-        assert f"\n    {command} " in told.stdout
+        assert f"\n  {command} " in told.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

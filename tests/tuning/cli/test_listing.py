@@ -9,7 +9,7 @@ import pytest
 from tests.support.recorded_runs import record, run_left
 from tests.support.specs import curve_experiment
 from tuning.cli import main
-from tuning.cli.listing import age
+from tuning.report.listing import age
 from tuning.report.status import has_driver
 from tuning.run_folder.folder import claim_run_folder
 from tuning.run_folder.run_lock import run_lock

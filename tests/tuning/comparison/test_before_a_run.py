@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.specs import curve_experiment
 from trainables.tasks.summary import DataSummary, SplitSummary
-from tuning.cli.planned import verdict_line
+from tuning.report.planned import verdict_line
 
 pytestmark = pytest.mark.unit
 

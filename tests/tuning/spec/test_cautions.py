@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.specs import GOOD
 from tuning.cli import main
-from tuning.cli.planned import PlannedStrategy, planned_lines, slots_here
+from tuning.report.planned import PlannedStrategy, planned_lines, slots_here
 from tuning.spec.loading import load_spec
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec

@@ -11,7 +11,7 @@ import pytest
 from tests.support.specs import GOOD, curve_fields
 from trainables.spec import Objective, display_name
 from tuning.cli import main
-from tuning.cli.planned import trained_in_words
+from tuning.report.planned import trained_in_words
 from tuning.spec.file import dump
 from tuning.spec.loading import load_spec
 from tuning.spec.mistakes import SpecError

@@ -12,8 +12,8 @@ from tests.support.simulated_studies import MINUTE, long_experiment, run
 from tests.support.specs import GOOD, GRID
 from tests.support.strategies import proposals
 from trainables.spec import TUNABLES
-from tuning.cli.planned import planned_lines
 from tuning.outcome import StudyState, TrialState
+from tuning.report.planned import planned_lines
 from tuning.selection.best_spec import best_spec
 from tuning.selection.winner import winner_of
 from tuning.spec.file import parse

@@ -1,7 +1,7 @@
-"""What an experiment is going to do, as `tunefleet validate` shows it: trials and epochs by strategy, room for states.
+"""What an experiment is going to do, as `tunefleet validate` shows it: trials and epochs by strategy, disk, verdict.
 
-Nothing is started. Of a cluster elsewhere nobody knows how many trials it holds at a time; of a local Ray the devices
-of this machine tell.
+In: a spec, and a summary of its data. Out: lines of text. Nothing is started. How many trials run at a time is known
+for a local Ray, from the devices of this machine, and unknown for a cluster elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class PlannedStrategy(NamedTuple):
-    """One strategy of an experiment, per study."""
+    """What one strategy of an experiment is going to do in each study."""
 
     name: str
     trials: int | None  # None: until the budget is spent, or as the strategy likes
@@ -32,7 +32,7 @@ class PlannedStrategy(NamedTuple):
 
     @classmethod
     def of(cls, spec: ExperimentSpec, strategy: Strategy) -> PlannedStrategy:
-        """Asks a strategy what it plans for an experiment."""
+        """The plan of a strategy for an experiment."""
         space = spec.space_of(strategy)
         trials, epochs = strategy.planned_trials(space), strategy.planned_epochs(space, spec.epochs)
         exact = epochs is not None
@@ -44,7 +44,7 @@ class PlannedStrategy(NamedTuple):
         return cls(strategy.name, trials, epochs, exact, strategy.outline(space))
 
     def line(self) -> str:
-        """Trials, epochs, and what they are made of."""
+        """One line: trials, epochs, and how the strategy arrives at them."""
         trials = "trials until the budget is spent" if self.trials is None else counted(self.trials, "trial")
         epochs = ""
         if self.epochs is not None:
@@ -59,8 +59,43 @@ OWN_KINDS = {
 }
 
 
+def experiment_lines(spec: ExperimentSpec, data: DataSummary | None) -> Iterator[str]:
+    """Describe a whole experiment: what is trained, each strategy's plan, the budget, the verdict, the run folder.
+
+    Args:
+        data: the summary of its rows, where they are on this machine.
+    """
+    objective = spec.resolved_objective()
+    better = "higher" if objective.mode == "max" else "lower"
+    seeds = f"seed{'' if len(spec.seeds) == 1 else 's'} {', '.join(map(str, spec.seeds))}"
+    yield f"{spec.name}: valid"
+    epochs = f"{counted(spec.epochs, 'epoch')} per trial"
+    yield f"  {trained_in_words(spec)}; {objective.metric}, {better} is better; {epochs}; {seeds}"
+    yield from (f"    {line}" for line in planned_lines(spec))
+    yield from (f"  {line}" for line in _budget_lines(spec))
+    if (verdict := verdict_line(spec, data)) is not None:
+        yield f"  {verdict}"
+    yield f"  run folder {spec.run_folder}"
+
+
+def _budget_lines(spec: ExperimentSpec) -> Iterator[str]:
+    """Describe where the budget ends a study, and what it does to each strategy; none without a budget."""
+    if (limit := spec.budget.limit) is None:
+        return
+    outside = " and ".join(strategy.name for strategy in spec.strategies if not strategy.searches)
+    but = f"; {outside} is outside: it takes what its trial takes" if outside else ""
+    yield f"each study ends at {limit.describe()}, whatever its strategy would still do{but}"
+    for strategy in filter(spec.limit_of, spec.strategies) if limit.unit == "epochs" else ():
+        planned = strategy.planned_epochs(spec.space_of(strategy), spec.epochs)
+        if planned is not None and planned > limit.amount:
+            yield f"{strategy.name} plans {planned:g} epochs: it is cut"
+    for strategy in spec.strategies:
+        if strategy.when_cut and spec.may_cut(strategy):
+            yield f"{strategy.name} may be cut by it, so {strategy.when_cut}"
+
+
 def trained_in_words(spec: ExperimentSpec) -> str:
-    """What a trial trains.
+    """What a trial trains, in a few words.
 
     Raises:
         ValueError: the user's own trainable cannot be imported.
@@ -79,7 +114,7 @@ def trained_in_words(spec: ExperimentSpec) -> str:
 
 
 def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
-    """A line per strategy, the total of the search, what comes after it, and the room that states take."""
+    """A line per strategy, the total of the search, the confirmations, and the disk that checkpoints take."""
     strategies = [PlannedStrategy.of(spec, strategy) for strategy in spec.strategies]
     yield from (strategy.line() for strategy in strategies)
     seeds, studies = len(spec.seeds), len(spec.strategies) * len(spec.seeds)
@@ -96,7 +131,7 @@ def planned_lines(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def _room(spec: ExperimentSpec) -> Iterator[str]:
-    """The room for states, as a run's header tells it, for as many trials at a time as this machine holds."""
+    """The disk that checkpoints take, for as many trials at a time as this machine holds."""
     slots = slots_here(spec)
     if slots is None:
         return
@@ -112,7 +147,7 @@ def _room(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def slots_here(spec: ExperimentSpec) -> int | None:
-    """The number of trials that a local Ray runs at a time; None: Ray is elsewhere, or measures it at its start."""
+    """The number of trials that a local Ray runs at a time; None: Ray is elsewhere, or finds it out at its start."""
     cluster = spec.cluster
     if cluster.address is not None or cluster.gpus_per_trial == "auto":
         return None
@@ -140,10 +175,10 @@ def verdict_line(spec: ExperimentSpec, data: DataSummary | None) -> str | None:
         return None
     least = detectable_before(seeds, test.rows, len(spec.strategies), alpha=ALPHA / spec.verdicts)
     matters = worthwhile_of({"worthwhile": spec.worthwhile}, metric)
-    told = (
+    line = (
         f"verdict: {seeds} seeds on {test.rows:,} test rows can tell a strategy from the baseline from a difference of "
         f"about {least:.3f} on (four times in five, where scores vary by {GUESSED_SPREAD:g} from seed to seed)"
     )
     if matters is None or least is None or least <= matters:
-        return told
-    return f"{told}; {matters:g} matters: more seeds, more test rows or a larger `worthwhile`"
+        return line
+    return f"{line}; {matters:g} matters: more seeds, more test rows or a larger `worthwhile`"

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from trainables.errors import InputError
-from tuning.cli.terminal import FAILED, SUCCESS, Add
+from tuning.cli.command import Command
+from tuning.cli.exit_status import FAILED, SUCCESS
+from tuning.cli.parameters import experiment_argument, storage_option, store_option
 from tuning.run_folder.experiments import UnknownExperiment, experiment_name, find_run
 
 
-def add_remove(add: Add) -> argparse.ArgumentParser:
-    """Declare it; returns it for the arguments that name an experiment."""
-    sub = add("rm", _remove, "remove an experiment: its run folder, its checkpoints, its studies in the store")
-    sub.add_argument("--yes", action="store_true", help="do not ask")
-    return sub
-
-
-def _remove(arguments: argparse.Namespace) -> int:
+@click.command(cls=Command)
+@experiment_argument
+@click.option("--yes", is_flag=True, help="remove it without a question")
+@storage_option
+@store_option
+def rm_command(experiment: str, yes: bool, storage: str, store: str | None) -> int:
+    """Remove an experiment: its run folder, its checkpoints, its studies in the store."""
     from tuning.run_folder.removal import ExperimentRemoval
     from tuning.run_folder.shipped_removal import ShippedRemoval
 
-    name = experiment_name(arguments.experiment)
+    name = experiment_name(experiment)
     try:
-        folder, bucket = find_run(arguments.experiment, arguments.storage)
+        folder, bucket = find_run(experiment, storage)
     except UnknownExperiment:
-        if arguments.store is None:
+        if store is None:
             raise
         folder, bucket = None, None  # its studies alone: the run folder is gone, or on another machine
     with _held(name, folder, str(bucket.uri) if bucket else ""):
@@ -36,13 +38,13 @@ def _remove(arguments: argparse.Namespace) -> int:
             from tuning.spec.models import STORE_FILE
 
             bucket.store.follow(folder / STORE_FILE)
-        remains = ExperimentRemoval.of(name, folder, bucket, arguments.store)
+        remains = ExperimentRemoval.of(name, folder, bucket, store)
         if remains.nothing:
-            raise UnknownExperiment(f"{name!r}: neither in {arguments.storage} nor in that store; `tunefleet ls` shows")
+            raise UnknownExperiment(f"{name!r}: neither in {storage} nor in that store; `tunefleet ls` shows")
         shipped = None if folder is None else ShippedRemoval.of(folder, bucket)
         for line in (*remains.lines(), *(shipped.lines() if shipped else ())):
             print(line, flush=True)
-        if not arguments.yes and not _agreed():
+        if not yes and not _confirmed():
             print("nothing is removed")
             return FAILED
         remains.remove()
@@ -67,7 +69,12 @@ def _held(name: str, folder: Path | None, uri: str) -> Iterator[None]:
         yield
 
 
-def _agreed() -> bool:
+def _confirmed() -> bool:
+    """True if the person at the terminal answers yes.
+
+    Raises:
+        InputError: there is no terminal.
+    """
     if not sys.stdin.isatty():
         raise InputError(
             "--yes", "not given", "without a terminal nobody can be asked", "add --yes to remove all of it"
