@@ -128,7 +128,7 @@ def test_a_shell_completes_commands_options_presets_and_experiments(runs: Path) 
     assert any(line.startswith("plain,second") for line in completions(runs, "compare", "sec"))
 
 
-@pytest.mark.unit
+@pytest.mark.system
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_requests_completions_of_tunefleet(
     shell: str, capsys: pytest.CaptureFixture[str]
