@@ -1,4 +1,4 @@
-"""What the user gave and cannot be used: which option, its value, the rule it breaks, what to do next."""
+"""The error for input that cannot be used (option, value, rule, next step), and suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """One unusable input. Survives pickling, so that a worker's error reaches the driver as it is.
+    """One input that cannot be used. Picklable, so that a worker's error reaches the driver unchanged.
 
     Args:
         name: the option's dotted path, such as `data.label`.
-        value: what was given or found.
-        rule: what it breaks.
-        next_step: what to do about it.
+        value: what the user gave, or what was found.
+        rule: the rule that it breaks.
+        next_step: what the user can do about it.
     """
 
     def __init__(self, name: str, value: object, rule: str, next_step: str) -> None:
@@ -22,7 +22,7 @@ class InputError(ValueError):
 
     @property
     def message(self) -> str:
-        """Value, rule and next step; for callers that show the path themselves."""
+        """Value, rule and next step, for callers that print the path themselves."""
         return f"{self.value!r}: {self.rule}; {self.next_step}"
 
     def __str__(self) -> str:
@@ -30,13 +30,13 @@ class InputError(ValueError):
 
 
 def close_match(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The known name that is nearest to `name`, or None; `cutoff`: 1 where only an equal one is near enough."""
+    """The known name that is most similar to `name`; None if no similarity reaches `cutoff` (1: equal but for case)."""
     close = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=cutoff)
     return close[0] if close else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """'did you mean X?' where a known name is near, else the list of all."""
+    """Returns 'did you mean X?' if a known name is similar, else the list of all known names."""
     names = sorted(known)
     close = close_match(name, names)
     return f"did you mean {close}?" if close else f"known: {', '.join(names)}"

@@ -1,8 +1,8 @@
-"""A trial in closed form, without torch: for tests of strategies and for scheduler benchmarks.
+"""A trial in closed form, without torch: for tests of strategies and benchmarks of schedulers.
 
-The error of a run at learning rate `lr` decays exponentially in the examples seen, fastest at a best rate, and diverges
-above a threshold: the usual picture, deterministic, a microsecond per epoch. State = the integral of progress, so a
-clone really starts where its donor was, and its own rate counts from there on.
+The loss decays exponentially with the epochs trained, fastest at the best learning rate, and is NaN above a threshold.
+It is deterministic and takes a microsecond per epoch. The state is the integral of progress: a clone starts where its
+donor was, and its own rate counts from there.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from trainables.training import Evaluation, Scores
 
 BEST_LEARNING_RATE = 1e-3
 DIVERGES_ABOVE = 0.5
-STEPS = 10  # of an epoch that takes time
+STEPS = 10  # steps per call of `advance`, if epochs take time
 
 
 class LearningCurve:
-    """Metrics: accuracy = 1 - loss, loss in (0, 1]. Reads `learning_rate`, `weight_decay`, `num_train_epochs`."""
+    """A `Training` with the metrics loss, in (0, 1], and accuracy = 1 - loss.
+
+    It reads `learning_rate`, `weight_decay`, `num_train_epochs`, and `model.seconds_per_epoch`.
+    """
 
     def __init__(self, params: Params, spec: FineTuneSpec) -> None:
         self.params = dict(params)
@@ -32,13 +35,13 @@ class LearningCurve:
         self.horizon = horizon_of(self.params, spec)
         self.rate = float(self.params.get("learning_rate", BEST_LEARNING_RATE))  # type: ignore[arg-type]
         self.decay = float(self.params.get("weight_decay", 0.0))  # type: ignore[arg-type]
-        # A trial that takes time makes concurrency and interruption visible: seconds per epoch, through an unused key.
+        # An epoch that takes time makes concurrency and interruption visible; the key is unused otherwise.
         self.seconds_per_epoch = float(self.params.get("model.seconds_per_epoch", 0.0))  # type: ignore[arg-type]
         self.epoch = 0.0
         self.progress = 0.0
 
     def advance(self, epochs: float) -> Evaluation:
-        """Move on by `epochs`, at most to the horizon."""
+        """Trains for `epochs`, at most to the horizon."""
         target = next_position(self.epoch, epochs, self.horizon)
         epochs = target - self.epoch
         if self.seconds_per_epoch:
@@ -52,15 +55,15 @@ class LearningCurve:
         return Evaluation(self.epoch, self.score("validation").metrics, dict(self.params))
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
-        """The same on both splits: a closed form has no sample."""
+        """The metrics, equal on both splits: a closed form has no sample."""
         loss = math.nan if self.rate > DIVERGES_ABOVE else math.exp(-0.5 * self.progress)
         return Scores({"accuracy": 1 - loss, "loss": loss}, rows=0)
 
     def save(self, folder: Path, *, weights_only: bool = False) -> None:
-        """Two numbers in a JSON file; a curve has no moments."""
+        """Writes position and progress as JSON; there is no optimizer state."""
         (folder / "curve.json").write_text(json.dumps({"epoch": self.epoch, "progress": self.progress}))
 
     def restore(self, folder: Path, *, weights_only: bool = False) -> None:
-        """Position and progress; this trial's own rate stays."""
+        """Restores position and progress; the trial keeps its own learning rate."""
         state = json.loads((folder / "curve.json").read_text())
         self.epoch, self.progress = state["epoch"], state["progress"]

@@ -1,4 +1,4 @@
-"""Which way a metric gets better, by its name. Of a name that is not known nothing is said."""
+"""The direction in which a metric improves, by its name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ LESS_IS_BETTER = ("loss", "mse", "rmse", "mae", "mean_squared_error", "mean_abso
 
 
 def direction_of(metric: str) -> Literal["max", "min"] | None:
-    """'max' where more is better, 'min' where less is, None where the name does not tell.
+    """Returns 'max' if more is better, 'min' if less is; None for an unknown name.
 
-    `eval_loss`, `f1_macro` and `validation_accuracy` are told by the word they begin or end with.
+    Known words also count as the prefix or suffix of a name: `eval_loss`, `f1_macro`, `validation_accuracy`.
     """
     name = metric.lower()
     if any(name == known or name.endswith(f"_{known}") for known in LESS_IS_BETTER):

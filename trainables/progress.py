@@ -1,9 +1,9 @@
-"""Signs of life of a process that computes a trial: what it tells, and how often, so that one that hangs is found.
+"""Heartbeats of a process that computes a trial, from which the driver recognises one that hangs.
 
-Progress is an optimizer step, a batch of an evaluation, a load or a save that has ended, a report; between two tasks
-there is nothing to do, and being able to say so is progress. Who computes only counts. A thread of its own looks at the
-count, adds up for how long it has stood still, and tells it: a process that was stopped tells nothing, one that sleeps
-or waits for ever tells that it stands still.
+The training thread only increments a counter: for each optimizer step, each batch of an evaluation, each load or save
+that ends, each report. A thread of its own reads the counter and sends beats with the time since it last changed. A
+process that was stopped sends no beats. One that sleeps or waits for ever sends beats whose `quiet` time grows.
+Between two tasks (`active`) a process has nothing to do, and its time does not count as quiet.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-LONGEST = 10.0  # seconds between two beats at most
-LOOK = 1.0  # seconds between two looks at the count at most
+LONGEST_PERIOD = 10.0  # seconds between two beats at most
+POLL = 1.0  # seconds between two reads of the counter at most
 
 logger = logging.getLogger(__name__)
 
 
 class Beat(NamedTuple):
-    """What a process tells of itself."""
+    """What a process reports about itself."""
 
-    number: int  # of its beats so far
+    number: int  # counts the beats of this process, from 1
     node: str  # Ray's id of its node
-    process: int
-    quiet: float  # seconds without progress
-    begun: bool  # the trial has made a step in this process: what takes long only once is behind it
-    epoch: float  # reported last
-    steps: int  # optimizer steps and batches of evaluations since then
+    process: int  # its pid
+    quiet: float  # seconds without progress while it was active
+    begun: bool  # the trial has made a step in this process: slow one-off work (loading, compiling) is over
+    epoch: float  # of the last report
+    steps: int  # optimizer steps and evaluation batches since then
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What every process of a trial needs to know. Pickles.
+    """How the processes of a trial send beats. Picklable.
 
     Args:
-        seconds: without progress after which a process counts as hung.
-        send: delivers (actor, rank, beat) to the driver, from any node; actor: Ray's id of the trial's own actor.
+        seconds: time without progress after which a process counts as hung.
+        send: delivers (actor id, rank, beat) to the driver from any node; the actor is the trial's own.
     """
 
     seconds: float
@@ -50,11 +50,11 @@ class Heartbeat:
     @property
     def period(self) -> float:
         """Seconds between two beats."""
-        return min(self.seconds / 4, LONGEST)
+        return min(self.seconds / 4, LONGEST_PERIOD)
 
 
 class ProgressTracker:
-    """Of one process. Written by whoever computes, read by the thread that tells."""
+    """Counts the progress of this process. The training thread writes it, the heartbeat thread reads it."""
 
     def __init__(self) -> None:
         self.count = self.steps = 0
@@ -63,48 +63,54 @@ class ProgressTracker:
         self._beating = False
 
     def begin(self) -> None:
-        """Another trial, or the same one from a checkpoint."""
+        """Called when a trial begins in this process, or continues from a checkpoint."""
         self.count += 1
         self.steps, self.epoch, self.begun = 0, 0.0, False
 
     def report(self, epoch: float) -> None:
-        """An evaluation is complete."""
+        """Called when an evaluation is complete, at this epoch."""
         self.count += 1
         self.steps, self.epoch, self.begun = 0, epoch, True
 
-    def beat(self, heartbeat: Heartbeat, actor: str, rank: int = 0) -> None:
-        """From now on, until the process ends, its beats are told. Told again: nothing."""
+    def start_heartbeat(self, heartbeat: Heartbeat, actor: str, rank: int = 0) -> None:
+        """Sends beats from a thread until the process ends; a second call does nothing.
+
+        Args:
+            heartbeat: how often, and where to.
+            actor: Ray's id of the trial's own actor.
+            rank: of this process among those of the trial; the actor itself is 0.
+        """
         if self._beating:
             return
         self._beating = True
-        threading.Thread(target=self._tell, args=(heartbeat, actor, rank), name="heartbeat", daemon=True).start()
+        threading.Thread(target=self._send_beats, args=(heartbeat, actor, rank), name="heartbeat", daemon=True).start()
 
-    def _tell(self, heartbeat: Heartbeat, actor: str, rank: int) -> None:
-        node, look = _node(), min(heartbeat.period, LOOK)
+    def _send_beats(self, heartbeat: Heartbeat, actor: str, rank: int) -> None:
+        node, poll = _node(), min(heartbeat.period, POLL)
         number, quiet, seen = 0, 0.0, -1
-        looked, told = time.monotonic(), float("-inf")
+        polled, sent = time.monotonic(), float("-inf")
         while True:
             now, count = time.monotonic(), self.count
-            # A process that was stopped and goes on has not stood still by itself: of one look counts two at most.
-            quiet = 0.0 if count != seen or not self.busy else quiet + min(now - looked, 2 * look)
-            looked, seen = now, count
-            if now - told >= heartbeat.period - look / 2:
-                number, told = number + 1, now
+            # A process that was stopped (SIGSTOP) and continues must not count as quiet for that time.
+            quiet = 0.0 if count != seen or not self.busy else quiet + min(now - polled, 2 * poll)
+            polled, seen = now, count
+            if now - sent >= heartbeat.period - poll / 2:
+                number, sent = number + 1, now
                 beat = Beat(number, node, os.getpid(), quiet, self.begun, self.epoch, self.steps)
                 try:
                     heartbeat.send(actor, rank, beat)
-                except Exception as error:  # the head is being restarted, say; the next beat tries again
+                except Exception as error:  # such as a head that restarts; the next beat tries again
                     logger.warning("a heartbeat could not be sent: %s", error)
-            time.sleep(look)
+            time.sleep(poll)
 
 
 tracker = ProgressTracker()  # of this process
 
 
 def step_done() -> None:
-    """One more optimizer step, or batch of an evaluation.
+    """Records one optimizer step, or one batch of an evaluation.
 
-    For trainables of your own under `cluster.heartbeat_seconds`: call it as often as you like.
+    Call it in trainables of your own if `cluster.heartbeat_seconds` is set, as often as you like.
     """
     tracker.count += 1
     tracker.steps += 1
@@ -112,23 +118,23 @@ def step_done() -> None:
 
 
 def mark_progress() -> None:
-    """Something else is finished that takes long: the data are prepared, the model is loaded."""
+    """Records that a long piece of other work is done: the data are prepared, the model is loaded."""
     tracker.count += 1
 
 
 @contextlib.contextmanager
 def active() -> Iterator[None]:
-    """In the block there is something to do, and progress is expected."""
-    yield from _being(busy=True)
+    """In the block the process has work to do, and progress is expected of it."""
+    yield from _set_busy(busy=True)
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-    """In the block, which lies in one that works, others have to do something first."""
-    yield from _being(busy=False)
+    """In the block, inside one of `active`, the process waits for others: no progress is expected of it."""
+    yield from _set_busy(busy=False)
 
 
-def _being(*, busy: bool) -> Iterator[None]:
+def _set_busy(*, busy: bool) -> Iterator[None]:
     before, tracker.busy = tracker.busy, busy
     tracker.count += 1
     try:

@@ -1,7 +1,7 @@
-"""One evaluation = one report.
+"""Reports of trials: one per evaluation, from the trial through Tune to the driver.
 
-A trial hands a `Report` to Tune as a result dictionary; the recorder on the driver reads it back. Both directions are
-here, so the names of the keys are written once.
+A trial hands a `Report` to Tune as a result dictionary, and the driver's recorder reads it back. Both directions are
+here, so that the keys are written once. `report` and `restored_checkpoint` are the interface for function trainables.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from trainables.spec import FineTuneSpec, Params
 
 
 class Report(NamedTuple):
-    """What a trial says after one evaluation on the validation split."""
+    """The report of one evaluation on the validation split."""
 
     epoch: float  # passes over the training split so far; survives a change of batch size and a restart
     metrics: Mapping[str, float]  # on the validation split; finite
-    params: Params  # the values IN FORCE during the training that led here, read off the live objects
+    params: Params  # the values IN FORCE during the training since the previous report, read off the live objects
     device_seconds: float  # cost since the trial's previous report: seconds x devices held (GPUs, or CPU cores without)
     time: float  # of the evaluation, seconds since 1970 (UTC)
 
@@ -56,12 +56,15 @@ class Report(NamedTuple):
 
 
 class NonFiniteScore(RuntimeError):
-    """The objective, or the training loss, is NaN or infinite. It must never reach a searcher: the trial ends as
-    failed, with this reason. It is not started again: with its values and its seed it would come here again."""
+    """The objective or the training loss is NaN or infinite.
+
+    Such a score must never reach a searcher: the trial ends as failed, with this error. It is not retried, because the
+    same values and seed would diverge again.
+    """
 
     @classmethod
     def of(cls, name: str, value: float, epoch: float, params: Params) -> NonFiniteScore:
-        """With what may help."""
+        """The error for the score `name`, with a hint at what may help."""
         shown = ", ".join(f"{name}={value}" for name, value in params.items())
         return cls(
             f"{name} is {value} at epoch {epoch:g} with {shown or 'the values given'}: training diverged. "
@@ -70,7 +73,7 @@ class NonFiniteScore(RuntimeError):
 
 
 def validate_metrics(metrics: Mapping[str, float], objective: str, epoch: float, params: Params) -> dict[str, float]:
-    """`metrics` as floats.
+    """Converts `metrics` to floats and requires a finite objective.
 
     Raises:
         KeyError: the objective is not among them.
@@ -88,7 +91,7 @@ def validate_metrics(metrics: Mapping[str, float], objective: str, epoch: float,
 
 
 class _FunctionTrial:
-    """What `report()` adds to what a custom function tells of itself."""
+    """What `report()` knows of the running function trainable: params, objective, horizon, cost."""
 
     def __init__(self, params: Params, spec: FineTuneSpec, devices: float, scratch: Path) -> None:
         assert spec.objective is not None
@@ -99,7 +102,7 @@ class _FunctionTrial:
         self._charged_until = time.monotonic()
 
     def charge(self) -> float:
-        """Device-seconds since the last charge."""
+        """Returns the device-seconds since the last call."""
         now = time.monotonic()
         seconds, self._charged_until = now - self._charged_until, now
         return seconds * self._devices
@@ -110,7 +113,7 @@ _function_trial: _FunctionTrial | None = None  # of this process, which runs one
 
 @contextlib.contextmanager
 def function_trial(params: Params, spec: FineTuneSpec, devices: float) -> Iterator[None]:
-    """In the block `report()` in this process speaks for a trial with `params` that holds `devices`."""
+    """In the block, `report()` in this process reports for a trial with `params` that holds `devices` devices."""
     global _function_trial
     with TemporaryDirectory(prefix="tunefleet-") as scratch:
         _function_trial = _FunctionTrial(params, spec, devices, Path(scratch))
@@ -118,13 +121,13 @@ def function_trial(params: Params, spec: FineTuneSpec, devices: float) -> Iterat
 
 
 def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path | None = None) -> None:
-    """Report one evaluation from a custom function trainable (`def train(params, *, spec)`).
+    """Reports one evaluation from a function trainable (`def train(params, *, spec)`).
 
     Args:
-        metrics: on the validation split, finite.
-        epoch: passes over the training split so far; the unit of ASHA's rungs and PBT's perturbations.
-        checkpoint: a local folder with all that `restored_checkpoint()` needs to go on from here; checksums are added
-            to it. PBT needs one at each report; without it a donor has nothing to give.
+        metrics: scores on the validation split; the objective must be finite.
+        epoch: passes over the training split so far; the unit of ASHA's rungs and of PBT's perturbations.
+        checkpoint: a local folder with all that `restored_checkpoint()` needs to continue from here; checksums are
+            added to it. PBT needs one at each report, because clones start from it.
 
     Raises:
         RuntimeError: called outside a trial.
@@ -142,7 +145,7 @@ def report(metrics: Mapping[str, float], *, epoch: float, checkpoint: str | Path
     if checkpoint is not None:
         write_checksums(Path(checkpoint))
     tracker.report(epoch)
-    with waiting():  # a strategy may hold the trial until others have come as far
+    with waiting():  # a scheduler may hold the trial until others have come as far
         tune.report(result, checkpoint=Checkpoint.from_directory(str(checkpoint)) if checkpoint is not None else None)
 
 
@@ -153,13 +156,13 @@ def _own_trial() -> _FunctionTrial:
 
 
 def restored_checkpoint() -> Path | None:
-    """The local folder to go on from (after an exploit or a restart), or None for a fresh start.
+    """Returns a local copy of the checkpoint to continue from, after an exploit or a restart; None for a fresh start.
 
-    A copy, which is deleted when the trial's function ends.
+    The copy is deleted when the trial's function ends.
 
     Raises:
         RuntimeError: called outside a trial.
-        DamagedCheckpoint: a file of it is not what was reported.
+        DamagedCheckpoint: a file differs from what was reported.
     """
     from ray import tune
 

@@ -1,1 +1,1 @@
-"""Several processes that compute one trial: gradients, messages, and how a batch is divided."""
+"""Several processes that compute one trial: summed gradients, authenticated messages, divided batches."""

@@ -1,9 +1,8 @@
-"""Objects that the processes of one trial send each other: each is pickled, and none is unpickled that another process
-of this machine may have put in its place.
+"""Authenticated messages between the processes of one trial: pickles with an HMAC, verified before unpickling.
 
-`torch.distributed` listens on the loopback interface, which every account can connect to, and asks nobody who it is
-(gloo in torch's own builds has no TLS). What its `all_gather_object` receives it unpickles, which runs code. Here a
-message is unpickled only if it carries the code of a secret that the processes share through a closed folder.
+`torch.distributed` listens on the loopback interface without authentication (gloo in torch's builds has no TLS), so
+every account of the machine can connect. Its `all_gather_object` unpickles what it receives, which runs code. Here a
+message is unpickled only if its HMAC matches a secret that the processes share through a closed folder.
 """
 
 from __future__ import annotations
@@ -17,26 +16,27 @@ SIZE = hashlib.sha256().digest_size
 
 
 class ForgedMessage(RuntimeError):
-    """Somebody else than the trial's processes has sent it."""
+    """A message does not come from the process of the trial that it should come from."""
 
 
 def sign(value: Any, secret: bytes, *, sender: int, number: int) -> bytes:
-    """`value` as bytes, after a code over it.
+    """Pickles `value` and prepends an HMAC.
 
     Args:
-        secret: that sender and receivers share.
-        sender: its rank.
-        number: of the message, counted alike by all.
+        value: any picklable object.
+        secret: shared by sender and receivers.
+        sender: the sender's rank.
+        number: of the message; all processes count the same.
     """
     content = pickle.dumps(value)
     return _code(content, secret, sender, number) + content
 
 
 def verify(message: bytes, secret: bytes, *, sender: int, number: int) -> Any:
-    """The value in a message that `sign` has made.
+    """Verifies a message of `sign` and returns its value.
 
     Raises:
-        ForgedMessage: with another secret, by another sender, or as another message.
+        ForgedMessage: secret, sender or number differ.
     """
     code, content = message[:SIZE], message[SIZE:]
     if not hmac.compare_digest(code, _code(content, secret, sender, number)):

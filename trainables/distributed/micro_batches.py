@@ -1,4 +1,4 @@
-"""Batches that a device's memory cannot hold at once: they are computed in parts, which start whole and only shrink."""
+"""Splits batches that do not fit into the device's memory into micro-batches, which are halved until they fit."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class DeviceMemoryError(RuntimeError):
 class MicroBatches:
     """Runs a computation over batches in parts of at most `rows` rows.
 
-    What `compute` does must add up over the parts of a batch: a sum over rows, or rows of an output.
+    The results of `compute` must add up over the parts of a batch, as a sum over rows, or rows of an output, do.
     """
 
     def __init__(self) -> None:
-        self.rows: int | None = None  # in force; None: whole batches, the device has never run out
+        self.rows: int | None = None  # None: whole batches, because the device never ran out of memory
 
     def attempt(self, compute: Callable[[Batch], T], batches: Iterable[Batch]) -> list[T] | None:
-        """`compute` of each part, in order; or None if the device ran out of memory, and the parts are smaller now.
+        """Computes each part in order; returns None if the device ran out of memory: the next attempt uses half of it.
 
         Raises:
-            DeviceMemoryError: the parts had one row already.
+            DeviceMemoryError: a part of one row does not fit.
         """
         part: Batch = {}
         try:

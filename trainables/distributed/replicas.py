@@ -1,13 +1,13 @@
-"""The processes that compute one trial together: each holds the whole model and takes its share of every step's rows.
+"""Data parallelism of one trial: each process holds the whole model and computes its share of each step's rows.
 
-Where no process group is, a process is the only one and takes all. The process group is torch's, made once per process
-and kept from trial to trial.
+Without a process group a process is alone and computes all rows. The group is torch's; it is created once per process
+and reused from trial to trial.
 
-Gradients are sums over rows divided by the rows of the whole step (`segment_trainer`), so they are added up, once per
-optimizer step, when a process is through with its rows. `DistributedDataParallel`, which accelerate would use, adds up
-inside the backward pass: a process whose device runs out of memory there leaves the others waiting, where here it
-halves its batches and computes its rows again, and the others only see it arrive later. It also averages over
-processes, as if all shares were alike; those of a batch of 7 rows are not.
+Gradients are sums over rows divided by the rows of the whole step (`segment_trainer`). They are all-reduced once per
+optimizer step, after each process has computed its rows. `DistributedDataParallel`, which accelerate would use, reduces
+inside the backward pass: a process that runs out of device memory there leaves the others waiting. Here it halves its
+batches and repeats its rows, and the others only wait a little longer. DDP also averages over processes as if all
+shares were equal, which those of a batch of 7 rows are not.
 """
 
 from __future__ import annotations
@@ -30,47 +30,47 @@ from trainables.distributed.messages import sign, verify
 from trainables.distributed.micro_batches import Batch
 
 T = TypeVar("T")
-SECRET = "secret"  # of the meeting
+SECRET = "secret"  # key in the file store
 _shared: bytes | None = None
-_numbers = itertools.count()  # of the messages; every process counts the same
+_numbers = itertools.count()  # message numbers; every process counts the same
 
-# A process that dies is noticed at once by `trainables.worker.team`; this is for one that lives and does not answer.
-# Compiling the model, in one process earlier than in another, has to fit in.
-WAIT = timedelta(minutes=10)
-BUCKET = 2**23  # gradients added up at a time; while some travel, the next are gathered
+# `trainables.worker.team` notices a process that dies at once; this is for one that lives and does not respond.
+# It must exceed the time to compile the model, which one process may do earlier than another.
+TIMEOUT = timedelta(minutes=10)
+BUCKET = 2**23  # numbers per all-reduce: one bucket is sent while the next is filled
 
 
 class Replicas(NamedTuple):
-    """Which of them this process is."""
+    """The process group as this process sees it."""
 
-    rank: int
-    size: int
+    rank: int  # of this process, from 0
+    size: int  # number of processes
 
     @classmethod
     def here(cls) -> Replicas:
-        """Those of this process."""
+        """The group of this process; of size 1 if it has joined none."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls(0, 1)
 
     def draw_apart(self, seed: int) -> None:
-        """Random numbers of its own for each, such as for dropout; rank 0 draws what a single process would."""
+        """Seeds the generators of this process apart from the others'; rank 0 keeps what a single process draws."""
         if self.rank:
             set_seed(int(np.random.SeedSequence((seed, self.rank)).generate_state(1)[0]))
 
     def share(self, batch: Batch, turn: int) -> Batch:
-        """This process's rows of a batch, which may be none. With `turn` who gets the odd row goes round."""
+        """This process's rows of a batch, possibly none; `turn` rotates which process gets an odd row."""
         if self.size == 1:
             return batch
         first = (self.rank + turn) % self.size
         return {name: values[first :: self.size] for name, values in batch.items()}
 
     def add_up(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Make every gradient the sum over all processes. The same parameters must have one in each."""
+        """Replaces every gradient by its sum over all processes. The same parameters must have gradients in each."""
         if self.size == 1:
             return
         travelling = []
         for bucket in _buckets(p for p in parameters if p.grad is not None):
             flat = torch.cat([p.grad.flatten() for p in bucket if p.grad is not None])
-            # Views, and before the sum is there: nothing is copied back, and the old gradients' memory is free.
+            # Gradients become views of the buffer before the sum arrives: nothing is copied back, memory is freed.
             for parameter, part in zip(bucket, torch.split(flat, [p.numel() for p in bucket]), strict=True):
                 parameter.grad = part.view_as(parameter)
             travelling.append(dist.all_reduce(flat, async_op=True))
@@ -78,7 +78,7 @@ class Replicas(NamedTuple):
             sum_of_bucket.wait()
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, by rank."""
+        """Returns the values of all processes, by rank. Every process must call it."""
         if self.size == 1:
             return [value]
         number = next(_numbers)
@@ -86,11 +86,11 @@ class Replicas(NamedTuple):
         return [verify(text, _secret(), sender=rank, number=number) for rank, text in enumerate(messages)]
 
     def rows_to_score(self, rows: int) -> list[int]:
-        """Indices of this process's share; with fewer rows than processes, some are scored twice."""
+        """The indices of the rows that this process scores; with fewer rows than processes some are scored twice."""
         return [i % rows for i in range(self.rank, max(rows, self.size), self.size)]
 
     def joined(self, part: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
-        """The outputs of all `rows` in their order, from those of `rows_to_score` in each process."""
+        """Combines the outputs of `rows_to_score` of all processes, in the order of the `rows` rows."""
         if self.size == 1:
             return part
         whole = np.empty((max(rows, self.size), *part.shape[1:]), part.dtype)
@@ -100,7 +100,7 @@ class Replicas(NamedTuple):
 
 
 def _gathered(message: bytes, size: int) -> list[bytes]:
-    """The messages of all processes, by rank."""
+    """All-gathers byte strings of different lengths, by rank."""
     device = torch.device("cuda", 0) if dist.get_backend() == "nccl" else torch.device("cpu")
     length = torch.tensor([len(message)], device=device)
     lengths = [torch.zeros_like(length) for _ in range(size)]
@@ -114,9 +114,9 @@ def _gathered(message: bytes, size: int) -> list[bytes]:
 
 
 def _secret() -> bytes:
-    """The secret that the processes of this trial share with each other, and with no other process."""
+    """The secret that only the processes of this group know."""
     if _shared is None:
-        raise RuntimeError("this process has joined no others")
+        raise RuntimeError("this process has joined no process group")
     return _shared
 
 
@@ -134,15 +134,18 @@ def _buckets(parameters: Iterable[torch.nn.Parameter]) -> Iterator[list[torch.nn
 
 
 def join_process_group(rank: int, size: int, folder: Path) -> None:
-    """Make this process one of `size` on this node; returns when all are there. Once per process.
+    """Joins a group of `size` processes on this node; returns when all have joined. Call it once per process.
 
-    Nothing listens beyond this machine: they meet in a file and talk over the loopback interface, or from GPU to GPU.
+    Nothing listens beyond this machine: the rendezvous is a file, and the processes communicate over the loopback
+    interface or from GPU to GPU.
 
     Args:
-        folder: the same empty one for all, closed to other accounts.
+        rank: of this process, from 0.
+        size: number of processes.
+        folder: an empty folder, the same for all, closed to other accounts.
 
     Raises:
-        torch.distributed.DistError: the others did not come, or cannot be reached.
+        torch.distributed.DistError: other processes did not join, or cannot be reached.
     """
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
@@ -157,6 +160,6 @@ def join_process_group(rank: int, size: int, folder: Path) -> None:
         store=store,
         rank=rank,
         world_size=size,
-        timeout=WAIT,
+        timeout=TIMEOUT,
         device_id=torch.device("cuda", 0) if cuda else None,  # connects now, not in the first step
     )

@@ -1,1 +1,1 @@
-"""What a process finds on its machine: clock, cores, memory, shared memory and disks."""
+"""The machine of a process: clock, cores, memory, shared memory and disks."""

@@ -1,7 +1,7 @@
-"""The clock of a study: the system's, or one of a simulation, in which hours pass in milliseconds.
+"""The clock of a study: the system's, or that of a simulation, in which hours pass in milliseconds.
 
-What decides by time asks here: what a trial costs, when a budget is spent, when a process counts as hung. What waits
-for other processes, or for the network, asks the system.
+Code that decides by time uses it: the cost of a trial, the end of a budget, a process that counts as hung. Code that
+waits for other processes or the network uses the system's clock.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds that pass."""
+    """The functions of the module `time` that studies use."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment; never goes back."""
+        """Seconds since an arbitrary moment; never goes back."""
 
     def time(self) -> float:
-        """Seconds since 1970."""
+        """Seconds since 1970 (UTC)."""
 
     def sleep(self, seconds: float) -> None:
-        """Return when they have passed."""
+        """Returns after `seconds`."""
 
 
 _clock: Clock = system
 
 
 def monotonic() -> float:
-    """Seconds since some moment, by the clock in use; never goes back."""
+    """Seconds since an arbitrary moment, by the clock in use; never goes back."""
     return _clock.monotonic()
 
 
 def time() -> float:
-    """Seconds since 1970, by the clock in use."""
+    """Seconds since 1970 (UTC), by the clock in use."""
     return _clock.time()
 
 
 def sleep(seconds: float) -> None:
-    """Return when these seconds have passed by the clock in use."""
+    """Returns after `seconds` by the clock in use."""
     _clock.sleep(seconds)
 
 
 @contextlib.contextmanager
 def use(clock: Clock) -> Iterator[None]:
-    """Make `clock` the one in use, in this process, for the block."""
+    """Makes `clock` the one in use in this process, for the block."""
     global _clock
     before, _clock = _clock, clock
     try:

@@ -1,20 +1,20 @@
-"""The cores of a process that has not imported torch by itself (`cluster.workers.forking.server`)."""
+"""The CPU cores that torch uses in a forked process (`cluster.workers.forking.server`)."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-VARIABLE = "OMP_NUM_THREADS"  # Ray sets it to the CPUs that a task or an actor holds, as that begins
+VARIABLE = "OMP_NUM_THREADS"  # Ray sets it to the CPUs that a task or actor holds, when it begins
 
 
 def take_cores() -> None:
-    """Have torch compute on as many cores as `OMP_NUM_THREADS` says.
+    """Makes torch use `OMP_NUM_THREADS` threads.
 
-    It reads that as it is imported: in a forked process before there was anything that held CPUs.
+    torch reads the variable when it is imported. In a forked process that was before Ray set it.
     """
-    told = os.environ.get(VARIABLE, "").partition(",")[0]  # one number for each level of nesting
-    if "torch" in sys.modules and told.isdecimal() and int(told) > 0:
+    cores = os.environ.get(VARIABLE, "").partition(",")[0]  # a number for each level of nesting
+    if "torch" in sys.modules and cores.isdecimal() and int(cores) > 0:
         import torch
 
-        torch.set_num_threads(int(told))
+        torch.set_num_threads(int(cores))

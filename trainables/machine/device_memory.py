@@ -1,21 +1,21 @@
-"""The share of a GPU's memory that a slot keeps to, so that one trial cannot starve the others on the device.
+"""Caps a slot's share of a GPU's memory, so that one trial cannot starve the others on the device.
 
-Ray's fractions of a GPU are bookkeeping only. With a cap a trial that asks for more runs out by itself, and mends that
-by itself (`trainables.finetune.finetune`: smaller micro-batches), instead of taking its neighbours' room.
+Ray's fractions of a GPU are bookkeeping only. With a cap, a trial that allocates more runs out of memory by itself and
+continues with smaller micro-batches (`trainables.distributed.micro_batches`), instead of taking its neighbours' room.
 """
 
 from __future__ import annotations
 
 import sys
 
-ALLOCATED = 0.95  # of a slot's share: the rest is for libraries that allocate past torch
-CONTEXT_BYTES = 2**29  # of a process on the device, which torch's cap does not count
+ALLOCATED = 0.95  # fraction of a slot's share that torch may allocate: other libraries allocate, too
+CONTEXT_BYTES = 2**29  # a process's CUDA context, which torch's cap does not count
 
 
 def cap_device_memory() -> None:
-    """Cap this process at its share of the GPU, as Ray knows it; nothing where it has none, or a whole one.
+    """Caps torch's allocations in this process at its share of the GPU; does nothing if that is none or a whole one.
 
-    To be called when the trial is built: a process without torch by then uses no device memory.
+    Call it when the trial is built: a process without torch by then uses no device memory.
     """
     if "torch" not in sys.modules:
         return
@@ -26,7 +26,7 @@ def cap_device_memory() -> None:
     import ray
 
     if not ray.is_initialized():
-        return  # the context would start one
+        return  # `get_runtime_context` would start Ray
 
     share = float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
     if 0 < share < 1:
@@ -35,8 +35,8 @@ def cap_device_memory() -> None:
 
 
 def capped_fraction(share: float, total_bytes: int) -> float:
-    """What torch may allocate of a device with `total_bytes`, as a fraction, by a slot that holds `share` of it.
+    """The fraction of a device with `total_bytes` that torch may allocate in a slot that holds `share` (0 to 1) of it.
 
-    At least half the share: on a small device the context would leave nothing to a small one.
+    At least half the share: on a small device the CUDA context would leave nothing of a small share.
     """
     return max(share * ALLOCATED - CONTEXT_BYTES / total_bytes, share / 2)

@@ -1,4 +1,4 @@
-"""What a store that several processes share wants of the file system: locks, files that survive a crash, checksums."""
+"""File-system helpers for folders that several processes share: locks, crash-safe writes, permissions, checksums."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 
 def lock(path: Path, *, wait: bool) -> BinaryIO | None:
-    """The open file, locked until it is closed; None if another process has it."""
+    """Opens `path`, locked exclusively until closed; with `wait` false, None if another process holds the lock."""
     while True:
         file = path.open("ab")
         try:
@@ -24,7 +24,7 @@ def lock(path: Path, *, wait: bool) -> BinaryIO | None:
         except BaseException:
             file.close()
             raise
-        # Its last holder removed it: a lock on a file without a name keeps nobody out.
+        # If the last holder removed the file, this lock is on a file without a name and excludes nobody: try again.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
@@ -32,12 +32,12 @@ def lock(path: Path, *, wait: bool) -> BinaryIO | None:
 
 
 def make_closed(folder: Path) -> None:
-    """Make a folder that no other account may enter, where there is none: who may read a file may hold its locks, too.
+    """Creates `folder`, if it does not exist, closed to other accounts: who may read a file may also lock it.
 
-    In a folder with the setgid bit, by which a group shares what is made there, the group has what the umask leaves it.
+    If its parent has the setgid bit, by which a group shares what is created there, the group keeps its access.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     make_parents(folder)
     shared = folder.parent.stat().st_mode & stat.S_ISGID
@@ -45,19 +45,21 @@ def make_closed(folder: Path) -> None:
 
 
 def make_parents(path: Path) -> None:
-    """Make the folders on the way to `path`; none is writable for all, whatever the umask: who can write into one could
-    put something else in the place of what lies there.
+    """Creates the parent folders of `path`, none of them writable for all, whatever the umask.
+
+    An account that can write into a folder could replace what is in it.
 
     Raises:
-        OSError: one cannot be made.
+        OSError: a folder cannot be created.
     """
     for parent in [parent for parent in path.parents if not parent.exists()][::-1]:
         parent.mkdir(mode=0o775, exist_ok=True)
 
 
 def owner_of(folder: Path) -> int | None:
-    """The account that a folder belongs to; None: this one, or root. Accounts are the file system's own: a network
-    disk may call root another.
+    """The uid of the account that owns `folder`; None if that is this account or root.
+
+    A file is created to learn this account's uid on that file system: a network disk may map accounts.
 
     Raises:
         OSError: the folder cannot be written.
@@ -68,7 +70,7 @@ def owner_of(folder: Path) -> int | None:
 
 
 def sync(path: Path) -> None:
-    """Return when the file, or the names in the folder, are on the disk and not only on their way."""
+    """Flushes a file, or the names in a folder, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,13 +79,13 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """The same for a folder, with all that is in it and its own name."""
+    """Flushes a folder, everything in it and its own name to the disk."""
     for path in (*folder.rglob("*"), folder, folder.parent):
         sync(path)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` at `path`: a reader finds all of it or what was there before, also after a crash of the machine."""
+    """Writes `data` to `path` atomically: readers find the new or the old content, also after a machine crash."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with unfinished.open("wb") as file:
@@ -98,7 +100,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def size_and_crc(path: Path) -> tuple[int, int]:
-    """Bytes and CRC-32 of a file."""
+    """The size in bytes and the CRC-32 of a file."""
     size = crc = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Whether an error comes from a full disk: libraries that write files by themselves say so in words of their own."""
+"""Recognises errors that come from a full disk, also those of libraries that report it in words of their own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# As safetensors says it, and anything in Rust; the system's own words; and torch.save, which has forgotten the number
-# and says only that less was written than it wanted to.
+# The messages of safetensors and other Rust libraries; of the system; and of torch.save, which drops the error number
+# and reports only that too little was written.
 WORDS = re.compile(
     r"No space left on device|\(os error (28|122)\)|Disk quota exceeded"
     r"|PytorchStreamWriter failed writing file|inline_container\.cc:\d+\] \. unexpected pos"
@@ -18,15 +18,15 @@ WORDS = re.compile(
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """True if `error`, or what it was raised for, is a full disk or a used-up quota.
+    """True if `error`, or a cause of it, is a full disk or an exceeded quota.
 
-    An OSError is judged by its number. Other errors are judged by their words.
+    An OSError is judged by its number, other errors by their message.
     """
     return any(_says_full(cause) for cause in causes(error))
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields `error` and what led to it, also through the wrapper that Ray puts around an error of another process."""
+    """Yields `error` and its causes, also through Ray's wrapper around an error of another process."""
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -37,10 +37,10 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def naming_the_disk(folder: Path) -> Iterator[None]:
-    """Let a full disk that is met in the block be an OSError with its number that names `folder`.
+    """Converts an error of the block that means a full disk into an OSError that names `folder`.
 
     Raises:
-        OSError: ENOSPC, with the writer's own words.
+        OSError: with the number ENOSPC and the original message.
     """
     try:
         yield

@@ -1,10 +1,11 @@
-"""What the process of a trial leaves on its node about memory, so that what is left tells why it died.
+"""The OOM probe: evidence, left on the node by a trial's process, of whether the kernel killed it for lack of memory.
 
-The kernel kills with SIGKILL and says so to nobody but its own count: of the process's memory cgroup where it has one,
-else of the whole machine. A mark holds that count as the trial began, the limit, and what the process held when it
-last looked. Read after a death, on the same node, it is evidence or the lack of it.
+The kernel's OOM killer sends SIGKILL and reports it only in a counter: that of the process's memory cgroup, if it has
+one, else the machine's. Ray reports such a death as a lost connection; its own OOM error covers only what its memory
+monitor kills. So a process keeps a small file with the counter at the beginning of the trial, the memory limit, and
+its memory use, updated five times a second. The driver reads the file on the same node after the process has died.
 
-    /dev/shm/tunefleet-<uid>/memory/<actor id>    20 digits, then JSON; written by the process, removed by its reader
+    /dev/shm/tunefleet-<uid>/memory/<actor id>    20 digits (bytes in use), then JSON; removed by its reader
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any, NamedTuple
 
 from trainables.machine.shared_memory import own_root
 
-EVERY = 0.2  # seconds between two looks at what the process holds
+EVERY = 0.2  # seconds between two updates of the memory use
 DIGITS = 20
-ABANDONED = 3600.0  # seconds after which the mark of a process that is gone has no reader any more
+ABANDONED = 3600.0  # seconds after which the file of a dead process has no reader any more
 GIB = 2**30
 UNLIMITED = 2**63  # bytes
 CGROUPS = Path("/sys/fs/cgroup")
@@ -30,29 +31,33 @@ PROC = Path("/proc")
 
 
 class OomEvidence(NamedTuple):
-    """What the mark of a dead process says."""
+    """What the probe of a dead process recorded."""
 
-    killed: bool  # the kernel has killed a process there for want of memory since the trial began
-    held: int  # bytes that the process held when it last looked
-    limit: int  # bytes that it might have had, with all others of its cgroup or its machine
+    killed: bool  # the kernel's counter has risen since the trial began: it killed a process for lack of memory
+    held: int  # bytes of memory that the process used at the last update
+    limit: int  # bytes of memory that all processes of its cgroup or machine may use together
     limited_by: str  # "cgroup" or "machine"
 
     def describe(self, address: str) -> str:
-        """What the kernel has done, in words; `address`: of its node."""
+        """Describes the kill in words; `address` is the node's."""
         of = "its cgroup may have" if self.limited_by == "cgroup" else f"node {address} has"
         held = f"it held {self.held / GIB:.2f} GiB when last looked at, of {self.limit / GIB:.2f} GiB that {of}"
         return f"the kernel killed its process: {held}"
 
 
 class OomCounter(NamedTuple):
-    """Where the kernel counts its kills, and the limit behind them."""
+    """The file in which the kernel counts its OOM kills, and the memory limit behind them."""
 
     path: str
     limit: int
     limited_by: str
 
     def kills(self) -> int:
-        """As of now; the count is on a line `oom_kill N`."""
+        """Reads the current count from the line `oom_kill N`.
+
+        Raises:
+            OSError: the file, or that line, does not exist.
+        """
         for line in _lines(Path(self.path)):
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
@@ -60,10 +65,10 @@ class OomCounter(NamedTuple):
 
 
 def oom_counter() -> OomCounter:
-    """Of this process.
+    """Finds the counter and the memory limit that apply to this process.
 
     Raises:
-        OSError: the system keeps no such count (no Linux).
+        OSError: the system has no such counter (no Linux).
     """
     memory = next((line for line in _lines(PROC / "meminfo") if line.startswith("MemTotal:")), None)
     if memory is None:
@@ -74,7 +79,7 @@ def oom_counter() -> OomCounter:
 
 
 def _cgroup() -> tuple[Path, int] | None:
-    """The file with the count of this process's cgroup, and its limit; None without a memory cgroup of its own."""
+    """The counter file of this process's memory cgroup, and its limit in bytes; None if it has no such cgroup."""
     names = {}
     for line in _lines(PROC / "self/cgroup"):
         _, controllers, name = line.split(":", 2)
@@ -82,7 +87,7 @@ def _cgroup() -> tuple[Path, int] | None:
     if "memory" in names:
         top = CGROUPS / "memory"
         own = top / names["memory"]
-        # Without a namespace of its own a container sees the host's name, and itself at the top.
+        # A container without a cgroup namespace sees the host's name of its cgroup, but itself at the root.
         own = own if own.is_dir() else top
         limits = [
             line.split()[1] for line in _lines(own / "memory.stat") if line.startswith("hierarchical_memory_limit")
@@ -98,13 +103,13 @@ def _cgroup() -> tuple[Path, int] | None:
 
 
 class OomProbe:
-    """Of one process that computes one trial after the other.
+    """Keeps the probe's file of this process, which computes one trial after the other.
 
     Args:
-        name: of the file: Ray's id of the actor.
+        name: of the file: Ray's actor id.
 
     Raises:
-        OSError: the node has no shared memory for us, or counts no kills.
+        OSError: the node has no shared memory that this account may use, or no counter of OOM kills.
     """
 
     def __init__(self, name: str) -> None:
@@ -113,69 +118,69 @@ class OomProbe:
         _remove_abandoned(folder)
         self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.begin()
-        threading.Thread(target=self._look, name="memory-mark", daemon=True).start()
+        threading.Thread(target=self._update, name="oom-probe", daemon=True).start()
 
     def begin(self) -> None:
-        """A trial begins, or goes on: what was killed before has nothing to do with it."""
+        """Called when a trial begins or continues: kills from before do not count."""
         where = oom_counter()
         text = json.dumps({"pid": os.getpid(), "kills": where.kills(), **where._asdict()}).encode()
         os.pwrite(self._file, f"{_held():0{DIGITS}d}".encode() + text, 0)
         os.ftruncate(self._file, DIGITS + len(text))
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         while True:
             time.sleep(EVERY)
             os.pwrite(self._file, f"{_held():0{DIGITS}d}".encode(), 0)
 
 
 def read_oom_probe(name: str) -> OomEvidence | None:
-    """On the node of a process that has died: what its mark says. It is removed. None: there is none."""
+    """Reads and removes the file of a dead process, on its node; None if there is none."""
     try:
         path = _folder() / name
         text = path.read_text()
         path.unlink()
     except OSError:
         return None
-    mark: dict[str, Any] = json.loads(text[DIGITS:])
-    where = OomCounter(mark["path"], mark["limit"], mark["limited_by"])
+    recorded: dict[str, Any] = json.loads(text[DIGITS:])
+    where = OomCounter(recorded["path"], recorded["limit"], recorded["limited_by"])
     try:
-        killed = where.kills() > mark["kills"]
-    except OSError:  # its cgroup has gone with it
+        killed = where.kills() > recorded["kills"]
+    except OSError:  # the cgroup ended with the process
         killed = False
     return OomEvidence(killed, int(text[:DIGITS]), where.limit, where.limited_by)
 
 
-def describe_monitor_kill(actor_id: str, told: str) -> str:
-    """What Ray's memory monitor has done, in words.
+def describe_monitor_kill(actor_id: str, message: str) -> str:
+    """Describes a kill by Ray's memory monitor in one sentence.
 
     Args:
-        actor_id: Ray's id of the process.
-        told: Ray's error as text; it runs to thousands of characters: of this process, and of all others.
+        actor_id: Ray's id of the actor that was killed.
+        message: Ray's error; thousands of characters, about all processes of the node.
     """
-    own = re.search(rf"Actor\({actor_id}\).*?actual memory used=([\d.]+)GB", told)
-    node = re.search(r"IP: ([^,]+),.*? was ([\d.]+)GB used / ([\d.]+)GB limit", told)
+    own = re.search(rf"Actor\({actor_id}\).*?actual memory used=([\d.]+)GB", message)
+    node = re.search(r"IP: ([^,]+),.*? was ([\d.]+)GB used / ([\d.]+)GB limit", message)
     held = f"it held {own[1]} GiB" if own else "what it held is not known"
     where = f"node {node[1]} used {node[2]} of {node[3]} GiB" if node else "its node was nearly full"
     return f"Ray's memory monitor killed its process: {held}, and {where}"
 
 
-_mark: OomProbe | None = None  # of this process, which computes one trial at a time
+_probe: OomProbe | None = None  # of this process, which computes one trial at a time
 
 
 def start_oom_probe() -> None:
-    """A trial begins in this process; nothing where it is no actor of Ray's, or there is no place for a mark."""
-    global _mark
-    if _mark is not None:
-        _mark.begin()
+    """Call it when a trial begins in this process. Does nothing outside a Ray actor, or if the node allows no probe."""
+    global _probe
+    if _probe is not None:
+        _probe.begin()
         return
     import ray
 
     if not ray.is_initialized():
-        return  # the context would start one
+        return  # `get_runtime_context` would start Ray
     actor = ray.get_runtime_context().get_actor_id()
     if actor is not None:
         with contextlib.suppress(OSError):
-            _mark = OomProbe(str(actor))
+            _probe = OomProbe(str(actor))
 
 
 def _folder() -> Path:
@@ -193,7 +198,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _held() -> int:
-    """Bytes of memory that this process holds."""
+    """The resident memory of this process in bytes."""
     return int((PROC / "self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

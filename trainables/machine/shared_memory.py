@@ -1,10 +1,10 @@
-"""A study's folder in the memory of one node: states lie there until they are copied to the storage path or given up.
+"""A study's folder in a node's shared memory: states stay there until they are copied to the storage path or dropped.
 
     /dev/shm/tunefleet-<uid>/<key>/<state>/    complete: written under another name, then renamed
-    /dev/shm/tunefleet-<uid>/<key>.lock        held (flock) by every process that uses the folder
+    /dev/shm/tunefleet-<uid>/<key>.lock        locked (flock) by every process that uses the folder
 
-The key follows from the study's folder, so a run that is resumed on the same machine finds what a killed one left. What
-no living process has held for an hour is removed by the next process of the same user that opens a folder here.
+The key is derived from the study's folder, so a resumed run finds what a killed one left on the same machine. A folder
+that no process has used for an hour is removed by the next process of the same user that opens one here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path("/dev/shm")
-ABANDONED = 3600.0  # seconds for which a killed run may be resumed with what it left here
-SPARED = 0.5  # of the free memory that states may take at most: what lies in shared memory is memory
+ABANDONED = 3600.0  # seconds for which what a killed run left here is kept for its resumption
+SPARED = 0.5  # fraction of the available memory that states may use: shared memory is memory
 
 
 class SharedMemory:
-    """Opened by the driver and by every slot; the lock is given up with `close`, or when nobody holds this any more.
+    """A study's folder in shared memory, opened by the driver and every slot; `close` or garbage collection unlocks it.
 
     Args:
         study: the study's folder on the storage path.
@@ -45,7 +45,7 @@ class SharedMemory:
             _remove_abandoned(root)
 
     def put(self, name: str, write: Callable[[Path], None]) -> None:
-        """`write` is given an empty folder; the state is there under `name` when it returns."""
+        """Calls `write` with an empty folder, then publishes it under `name`; on an error nothing is left."""
         unfinished = self.folder / f".{name}"
         unfinished.mkdir()
         try:
@@ -56,38 +56,38 @@ class SharedMemory:
         unfinished.rename(self.folder / name)
 
     def find(self, name: str) -> Path | None:
-        """The state's folder, if it is in this node's memory."""
+        """The folder of the state `name`; None if it is not in this node's memory."""
         return place if (place := self.folder / name).is_dir() else None
 
     def names(self) -> set[str]:
-        """All complete states."""
+        """The names of all complete states."""
         return {place.name for place in self.folder.iterdir() if not place.name.startswith(".")}
 
     def drop(self, name: str) -> None:
-        """Give the memory back."""
+        """Removes a state, if it exists."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def remove(self) -> None:
-        """Empty the folder and leave it: the study has ended. Every slot has."""
+        """Removes the folder; called when the study and all its slots have ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             self.folder.with_suffix(".lock").unlink()
         self.close()
 
     def close(self) -> None:
-        """Give up the lock; what lies there stays for a run that is resumed."""
+        """Releases the lock; the states stay for a run that resumes the study."""
         self._unlock()
 
 
 def free_memory() -> int:
-    """Bytes that states may take on this node; 0 without shared memory."""
+    """The bytes that states may still use on this node; 0 without shared memory."""
     if not ROOT.is_dir():
         return 0
     return min(shutil.disk_usage(ROOT).free, int(_available() * SPARED))
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Remove the folders of runs that were killed, or whose machine went down, and that nobody has resumed."""
+    """Removes the folders of runs that ended without cleaning up and were not resumed for an hour."""
     for path in root.glob("*.lock"):
         folder = path.with_suffix("")
         if folder.exists() and time.time() - folder.stat().st_mtime < ABANDONED:  # it changes with every state
@@ -100,7 +100,7 @@ def _remove_abandoned(root: Path) -> None:
 
 
 def own_root() -> Path:
-    """The user's own folder in this node's shared memory, made if need be.
+    """The user's folder in this node's shared memory; creates it if needed.
 
     Raises:
         OSError: there is no shared memory here, or the folder belongs to somebody else.
@@ -115,10 +115,14 @@ def own_root() -> Path:
 
 
 def _locked(path: Path, how: int) -> int:
-    """The file's descriptor, locked. Who cleans up removes the file under its lock: then a new one is made.
+    """Opens and locks a file; returns its descriptor. If a cleanup removed the file meanwhile, it is created anew.
+
+    Args:
+        path: of the lock file.
+        how: flags of flock.
 
     Raises:
-        BlockingIOError: with LOCK_NB, somebody else holds it.
+        BlockingIOError: with LOCK_NB, another process holds the lock.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -133,7 +137,7 @@ def _locked(path: Path, how: int) -> int:
 
 
 def _available() -> int:
-    """Bytes of memory that can be had without swapping."""
+    """The bytes of memory that are available without swapping."""
     for line in _lines(Path("/proc/meminfo")):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

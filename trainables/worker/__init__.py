@@ -1,1 +1,1 @@
-"""The process that a trial runs in: it is reused from trial to trial, and may lead a team of others."""
+"""The processes that compute trials: slots, reused from trial to trial, and teams of several processes per trial."""

@@ -1,13 +1,12 @@
-"""What a slot's process imports before it has a trial. A local Ray imports this module in every worker as it starts, or
-before it forks one.
+"""Imports that a slot's process does before it has a trial. A local Ray imports this module in each worker it starts.
 
-Tune's trial actors, and only they, run with PL_DISABLE_FORK (ray.tune.execution.class_cache): other workers, such as
-those that write to Weights & Biases, need none of it. Nothing here may touch CUDA: a slot's device is not chosen yet.
+Only Tune's trial actors run with PL_DISABLE_FORK (ray.tune.execution.class_cache); other workers, such as those that
+write to Weights & Biases, import nothing here. Nothing here may touch CUDA: the slot's device is not chosen yet.
 """
 
 import os
 
-EARLY = ("torch", "datasets", "transformers.trainer")  # most of what it takes; none of them imports ray
+EARLY = ("torch", "datasets", "transformers.trainer")  # the slowest imports of a slot; none of them imports ray
 
 if "PL_DISABLE_FORK" in os.environ:
     import trainables.finetune.finetune

@@ -1,8 +1,8 @@
-"""The trial as Tune sees it: a slot, one Ray actor that computes one trial after the other.
+"""The trial as Tune sees it: a slot, which is one Ray actor that computes one trial after the other.
 
-What Tune schedules (a trial) is kept apart from what computes (a slot). The live object behind four verbs is a
-`Training`; the slot maps Tune's class-Trainable methods onto it one to one, in the actor's main thread.
-An exploit is: `reset_config` (a new Training with the member's own new params), then `load_checkpoint` of the donor.
+Tune schedules trials, slots compute them. A slot maps the methods of Tune's class Trainable one to one onto those of a
+`Training`, in the actor's main thread. An exploit is `reset_config` (a new Training with the member's new params),
+followed by `load_checkpoint` of the donor.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ def make_trainable(
     make: Callable[[Params, FineTuneSpec], Training] = build_training,
     heartbeat: Heartbeat | None = None,
 ) -> Any:
-    """The Tune trainable for `spec`.
+    """Returns what `tune.run` takes as the trainable for `spec`.
 
     Args:
-        make: builds a trial's Training in the slot; `team.builder` makes one that several processes compute.
-        devices: what one trial holds: GPUs, or CPU cores where it has none. Cost is seconds x devices.
-        policy: where and with what states are written; a function keeps its own checkpoints.
-        heartbeat: tells the driver that the process is well; None: nobody asks.
+        spec: what all trials of the study share.
+        devices: devices that one trial holds: GPUs, or CPU cores if it has none. Cost is seconds x devices.
+        policy: where states are written, and what they hold; a function trainable keeps its own checkpoints.
+        make: builds a trial's Training in the slot; `team.builder` returns one for several processes.
+        heartbeat: how the process sends heartbeats; None: it sends none.
 
     Raises:
         ValueError: `spec.trainable` names nothing that can be run.
@@ -77,9 +78,9 @@ def make_trainable(
 def _call(
     target: Callable[..., None], params: Params, spec: FineTuneSpec, devices: float, heartbeat: Heartbeat | None
 ) -> None:
-    """One trial of a function. Found by its name where it runs: what `train_function` itself names is copied there."""
+    """Runs one trial of a function trainable. A module-level function, because `train_function` is pickled by value."""
     if heartbeat is not None:
-        tracker.beat(heartbeat, _actor())
+        tracker.start_heartbeat(heartbeat, _actor())
     with active(), function_trial(params, spec, devices):
         tracker.begin()
         take_cores()
@@ -88,7 +89,7 @@ def _call(
 
 
 class Slot(tune.Trainable):  # type: ignore[misc]
-    """One actor. Tune calls `setup` once, then step/save/load/reset in any legal order."""
+    """The actor that computes trials. Tune calls `setup` once, then step, save, load and reset in any legal order."""
 
     def setup(
         self,
@@ -99,11 +100,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         policy: CheckpointPolicy = BESIDE_THE_MANIFEST,
         heartbeat: Heartbeat | None = None,
     ) -> None:
-        """Called by Tune in the new actor."""
+        """Called by Tune once, in the new actor; see `make_trainable` for the arguments."""
         if heartbeat is not None:
-            tracker.beat(heartbeat, _actor())
+            tracker.start_heartbeat(heartbeat, _actor())
         self._make, self._spec, self._devices = training, spec, devices
-        self._states = CheckpointManager(policy, training, spec)
+        self._checkpoints = CheckpointManager(policy, training, spec)
         self._start(config)
         cap_device_memory()
 
@@ -113,38 +114,38 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._params = {**self._spec.fixed, **config}
         self._suggested: Params = config if self._spec.hp_space is not None else {}
         self._epoch = 0.0
-        self._past: CheckpointManifest | None = None  # of the newest checkpoint on the way to where the trial stands
-        self._told: Mapping[str, Any] | None = None  # what it has reported of where it stands
-        self._trained = 0.0  # seconds since its last state with moments, in this process
-        self._looks = self._states.may_find_untracked
-        self._left: tuple[CheckpointManifest, Path] | None = None  # a checkpoint that is to be told next
-        self._ahead: Path | None = None  # the checkpoint at which it stands, if that is not loaded yet
+        self._past: CheckpointManifest | None = None  # of the newest checkpoint of the trial's lineage
+        self._reported: Mapping[str, Any] | None = None  # the last result, which belongs to the current position
+        self._trained = 0.0  # seconds since the last state with optimizer state, in this process
+        self._may_find_untracked = self._checkpoints.may_find_untracked
+        self._untracked: tuple[CheckpointManifest, Path] | None = None  # a checkpoint to re-report in the next step
+        self._not_loaded: Path | None = None  # the checkpoint of the current position, if its state is not loaded yet
         with active():
             tracker.begin()
             self._training = self._make(self._params, self._spec)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Another trial, or the same one after an exploit, takes this slot: nothing of the old one stays."""
+        """Called by Tune to reuse the actor for another trial, or the same one after an exploit. Nothing is kept."""
         del self._training
         self._start(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train to the next evaluation; the result is one report.
+        """Trains to the next evaluation and returns its report as a Tune result.
 
-        What was computed before a kill, and Tune has not saved that it was, is told again as it was told then.
+        Results computed before a crash but missing from Tune's snapshot are re-reported unchanged.
         """
         with active():
-            self._left = self._left or self._look()
-            if self._left is not None:
-                (self._past, self._ahead), self._left = self._left, None
+            self._untracked = self._untracked or self._find_untracked()
+            if self._untracked is not None:
+                (self._past, self._not_loaded), self._untracked = self._untracked, None
                 assert self._past.result is not None
                 self._epoch = tracker.epoch = self._past.epoch
-                return self._with_said(self._past.result)
-            if self._ahead is not None:
+                return self._with_warnings(self._past.result)
+            if self._not_loaded is not None:
                 assert self._past is not None
-                self._states.load(self._past, self._ahead, self._training)
-                self._ahead = None
+                self._checkpoints.load(self._past, self._not_loaded, self._training)
+                self._not_loaded = None
             epoch, metrics, in_force = self._training.advance(self._spec.report_every_epochs)
         params = with_suggested(in_force, self._suggested)
         tracker.report(epoch)
@@ -157,39 +158,40 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         result = Report(epoch, metrics, params, seconds * self._devices, clock.time()).to_result()
         finished = epoch >= self._training.horizon - 1e-9
         provenance = dict(self._training.provenance)
-        self._told = {**result, "provenance": provenance, "finished": finished, "done": finished}
-        return self._with_said(self._told)
+        self._reported = {**result, "provenance": provenance, "finished": finished, "done": finished}
+        return self._with_warnings(self._reported)
 
-    def _with_said(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        """With what users have to know, who look where the driver logs; in no manifest, or it would be told again."""
-        warnings = self._states.pop_warnings()
+    def _with_warnings(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds warnings for the driver's log. They are in no manifest, so that a re-report does not repeat them."""
+        warnings = self._checkpoints.pop_warnings()
         return {**result, "warnings": warnings} if warnings else dict(result)
 
-    def _look(self) -> tuple[CheckpointManifest, Path] | None:
-        """For what was left of the next report."""
-        if not self._looks:
+    def _find_untracked(self) -> tuple[CheckpointManifest, Path] | None:
+        """Finds the checkpoint of the trial's next report, if an earlier driver left one that Tune does not know."""
+        if not self._may_find_untracked:
             return None
         due = next_position(self._epoch, self._spec.report_every_epochs, self._training.horizon)
-        found = self._states.find_untracked(self.trial_id, self._past, self._params, due)
-        self._looks = found is not None
+        found = self._checkpoints.find_untracked(self.trial_id, self._past, self._params, due)
+        self._may_find_untracked = found is not None
         return found
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Called by Tune after a report, with an empty local folder that it then moves to the storage path."""
         folder = Path(checkpoint_dir)
-        if self._ahead is not None and self._past is not None:
-            self._past.write(folder)  # its state is where it was
+        if self._not_loaded is not None and self._past is not None:
+            self._past.write(folder)  # the state stays where it was found
             return
         with active():
-            trained = math.inf if self._told is not None and self._told["finished"] else self._trained
-            self._past = self._states.save(
-                folder, self._training, self._past, self._params, self._epoch, self._told, trained
+            trained = math.inf if self._reported is not None and self._reported["finished"] else self._trained
+            self._past = self._checkpoints.save(
+                folder, self._training, self._past, self._params, self._epoch, self._reported, trained
             )
         self._trained = 0.0 if self._past.moments else self._trained
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Tune's, which calls `save_checkpoint` and copies the folder to the storage path, but leaves it to the system
-        when that is on the disk. It is when this returns: a report may be told of a checkpoint that a power cut kept.
+        """Saves as Tune does (`save_checkpoint`, then a copy to the storage path), and syncs the copy to the disk.
+
+        Tune leaves that to the system, so that a power cut could lose a checkpoint that was reported.
         """
         result = super().save(checkpoint_dir)
         if isinstance(result.checkpoint.filesystem, LocalFileSystem):
@@ -197,18 +199,19 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         return result
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Called by Tune after `setup` or `reset_config`, with the folder of the (donor's) checkpoint."""
-        self._looks, self._ahead, self._told = self._states.may_find_untracked, None, None
+        """Called by Tune after `setup` or `reset_config`, with the folder of the trial's or a donor's checkpoint."""
+        self._may_find_untracked = self._checkpoints.may_find_untracked
+        self._not_loaded = self._reported = None
         self._past = CheckpointManifest.read(Path(checkpoint))
         self._epoch = tracker.epoch = self._past.epoch
-        self._left = self._look()
-        if self._left is None:  # else nobody needs the state of this one
+        self._untracked = self._find_untracked()
+        if self._untracked is None:  # otherwise the next step re-reports, and does not need this state
             with active():
-                self._states.load(self._past, Path(checkpoint), self._training)
+                self._checkpoints.load(self._past, Path(checkpoint), self._training)
 
 
 def _actor() -> str:
-    """Ray's id of the trial's own actor, in which this runs."""
+    """Ray's id of this actor, which is the trial's own."""
     import ray
 
     return str(ray.get_runtime_context().get_actor_id())

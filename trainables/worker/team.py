@@ -1,10 +1,10 @@
-"""Several processes that compute one trial together, one GPU each, as one `Training`.
+"""Several processes, one GPU each, that compute one trial together as one `Training`.
 
-The slot is their leader: it holds no GPU and computes nothing, so it always answers. It calls each verb on all workers
-at once and waits for whoever is first to fail: a dead worker is told as such, and nobody waits for it in vain. Workers
-are Ray actors in the bundles of the trial's placement group, on one node, owned by the slot: they end with it. They
-stay warm from trial to trial, and so does their process group; a trial is an object in each of them, and goes with the
-leader's. After an error Tune replaces the slot, and with it the whole team.
+The slot is their leader. It holds no GPU and computes nothing, so it always responds. It calls each method on all
+workers at once and raises the first failure, so that nobody waits in vain for a dead worker. Workers are Ray actors in
+the bundles of the trial's placement group, on one node; the slot owns them, and they end with it. Workers and their
+process group are reused from trial to trial; each worker holds an object per trial, freed when the leader's is. After
+an error Tune replaces the slot, and with it the whole team.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ from trainables.training import Evaluation, Scores, Training
 
 logger = logging.getLogger(__name__)
 
-GRACE = 5.0  # seconds for the reason of a failure to arrive: those that waited for a dead worker may fail before it
+GRACE = 5.0  # seconds to wait for the cause: workers that waited for a dead one may fail before Ray reports its death
 
 
 class WorkerDied(RuntimeError):
-    """A process of a trial ended in the middle of it."""
+    """A worker process died during a trial."""
 
 
 class WorkerOutOfMemory(WorkerDied):
-    """It was killed for want of memory."""
+    """A worker process was killed because memory ran out."""
 
 
 def workers_for(trainable: str, gpus: float) -> int:
-    """How many processes compute one trial that holds so many GPUs.
+    """The number of processes that compute one trial with `gpus` GPUs.
 
-    One per GPU where the trainable divides its work (`divides_rows`); else one, which holds them all and may use them
-    as it likes.
+    One per GPU if the trainable divides its rows (`lookup.divides_rows`); else one process, which holds all GPUs.
 
     Raises:
         ValueError: `trainable` names nothing that can be run.
@@ -53,12 +52,12 @@ def workers_for(trainable: str, gpus: float) -> int:
 
 
 def builder(workers: int, heartbeat: Heartbeat | None = None) -> Callable[[Params, FineTuneSpec], Training]:
-    """What builds a Training that so many processes compute, each with the heartbeat."""
+    """Returns a function of params and spec that builds a Training in `workers` processes, each with the heartbeat."""
     return build_training if workers == 1 else WorkerTeam(workers, heartbeat)
 
 
 class WorkerTeam:
-    """Builds trainings, as `slot.build` does. Its workers start with the first one.
+    """Builds trainings as `lookup.build_training` does, in `size` workers, which start with the first training.
 
     Must be called in a process that runs in a placement group with a bundle for each worker.
     """
@@ -66,26 +65,26 @@ class WorkerTeam:
     def __init__(self, size: int, heartbeat: Heartbeat | None = None) -> None:
         self.size, self._heartbeat = size, heartbeat
         self._workers: list[Any] = []  # by rank
-        self._ids: list[str] = []  # Ray's, of these actors
-        self._folder: tempfile.TemporaryDirectory[str] | None = None  # where they have met
+        self._ids: list[str] = []  # Ray's actor ids, by rank
+        self._folder: tempfile.TemporaryDirectory[str] | None = None  # for the rendezvous of the process group
         self._numbers = itertools.count()
 
     def __call__(self, params: Params, spec: FineTuneSpec) -> Training:
-        """A trial with these params in every worker.
+        """Builds a trial in every worker.
 
         Raises:
-            WorkerDied: one did not survive it.
+            WorkerDied: a worker died meanwhile.
         """
         if not self._alive():
             self._start()
         return TeamTraining(self, next(self._numbers), params, spec)
 
     def call(self, method: str, *args: Any) -> list[Any]:
-        """Call `method` of every worker; returns what each does, by rank.
+        """Calls `method` of every worker and returns the results by rank.
 
         Raises:
-            WorkerDied: one of them has.
-            Exception: what one of them raised.
+            WorkerDied: a worker died.
+            Exception: what a worker raised.
         """
         answers = [getattr(worker, method).remote(*args) for worker in self._workers]
         left = answers
@@ -101,12 +100,12 @@ class WorkerTeam:
         return results
 
     def forget(self, number: int) -> None:
-        """The trial of that number has gone; returns at once."""
+        """Frees the trial of that number in every worker; returns at once."""
         for worker in self._workers:
             worker.forget.remote(number)
 
     def end(self) -> None:
-        """Kill the workers, wherever they are."""
+        """Kills the workers."""
         for worker in self._workers:
             ray.kill(worker)
         self._workers = []
@@ -114,7 +113,7 @@ class WorkerTeam:
             self._folder.cleanup()
 
     def _alive(self) -> bool:
-        """Whether there are workers, all of them. One may have died while its trial was held."""
+        """True if all workers live. One may have died while its trial was paused."""
         if not self._workers:
             return False
         answers = [worker.__ray_ready__.remote() for worker in self._workers]
@@ -140,8 +139,8 @@ class WorkerTeam:
         self._ids = self.call("join", self.size, Path(self._folder.name), self._heartbeat, _leader())
 
     def _short_of_memory(self, rank: int, error: Exception) -> str | None:
-        """How a worker was killed for want of memory; None: it was not. It lived on the leader's node."""
-        if not self._ids:  # it died before it was one
+        """Describes how the worker was killed because memory ran out; None: it was not. Workers share this node."""
+        if not self._ids:  # it died before the team was complete
             return None
         if isinstance(error, OutOfMemoryError):
             return describe_monitor_kill(self._ids[rank], str(error))
@@ -149,13 +148,13 @@ class WorkerTeam:
         return death.describe(ray.util.get_node_ip_address()) if death is not None and death.killed else None
 
     def _reason(self, errors: Mapping[int, Exception]) -> Exception:
-        """What to raise: a death before the complaints of those that noticed it, else the first error."""
+        """The error to raise: a worker's death rather than the errors it caused in others, else the first error."""
         for rank, error in errors.items():
             if not isinstance(error, RayTaskError):
                 who = f"worker {rank} of this trial's {self.size} died (rank, from 0)"
                 short = self._short_of_memory(rank, error)
-                told = " ".join(str(error).split())
-                died = WorkerOutOfMemory(f"{who}: {short}") if short else WorkerDied(f"{who}: {told}")
+                message = " ".join(str(error).split())
+                died = WorkerOutOfMemory(f"{who}: {short}") if short else WorkerDied(f"{who}: {message}")
                 died.__cause__ = error
                 return died
         error = next(iter(errors.values()))
@@ -180,7 +179,7 @@ def _leader() -> str:
 
 
 class TeamTraining:
-    """A Training in several processes; see `slot.Training` for the verbs. Rank 0 writes and reports."""
+    """A `Training` in several processes; see there for the methods. Rank 0 writes files and returns the results."""
 
     def __init__(self, team: WorkerTeam, number: int, params: Params, spec: FineTuneSpec) -> None:
         self._team, self._number = team, number
@@ -190,7 +189,7 @@ class TeamTraining:
         self.horizon, self.provenance = team.call("build", number, params, spec)[0]
 
     def advance(self, epochs: float) -> Evaluation:
-        """Every worker trains on its rows; the scores are over all of them."""
+        """Every worker trains on its rows; the metrics are over all rows."""
         evaluation: Evaluation = self._call("advance", epochs)
         return evaluation
 
@@ -200,11 +199,11 @@ class TeamTraining:
         return scores
 
     def save(self, folder: Path, *, weights_only: bool = False) -> None:
-        """All hand in their random states; rank 0 writes."""
+        """Rank 0 writes the state, with the random states of all workers."""
         self._call("save", folder, weights_only=weights_only)
 
     def restore(self, folder: Path, *, weights_only: bool = False) -> None:
-        """Every worker reads the same folder."""
+        """Every worker restores from the same folder."""
         self._call("restore", folder, weights_only=weights_only)
 
     def _call(self, verb: str, *args: Any, **options: Any) -> Any:
@@ -213,24 +212,34 @@ class TeamTraining:
 
 
 class Worker:
-    """One process of a team: an actor with the verbs of its trials."""
+    """One process of a team: an actor that holds the trainings of its trials."""
 
     def __init__(self, rank: int) -> None:
         self._rank = rank
-        self._trainings: dict[int, Training] = {}  # the slot's own; a second while a lost state is made again
+        self._trainings: dict[int, Training] = {}  # the slot's trial; a second one while a lost state is recomputed
 
     def join(self, size: int, folder: Path, heartbeat: Heartbeat | None, leader: str) -> str:
-        """Meet the others. `leader`: Ray's id of their leader's actor. Returns that of this one."""
+        """Joins the process group of the team.
+
+        Args:
+            size: number of workers.
+            folder: for the rendezvous; the same for all workers.
+            heartbeat: how to send heartbeats; None: not at all.
+            leader: Ray's actor id of the slot.
+
+        Returns:
+            Ray's actor id of this worker.
+        """
         from trainables.distributed.replicas import join_process_group  # torch: in the workers, not in the slot
 
         if heartbeat is not None:
-            tracker.beat(heartbeat, leader, self._rank + 1)
+            tracker.start_heartbeat(heartbeat, leader, self._rank + 1)
         with active():
             join_process_group(self._rank, size, folder)
         return str(ray.get_runtime_context().get_actor_id())
 
     def build(self, number: int, params: Params, spec: FineTuneSpec) -> tuple[float, dict[str, Value]]:
-        """Its horizon and its provenance."""
+        """Builds a trial; returns its horizon and provenance."""
         with active():
             tracker.begin()
             start_oom_probe()
@@ -238,7 +247,7 @@ class Worker:
         return training.horizon, dict(training.provenance)
 
     def call(self, number: int, verb: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, float]:
-        """One of the four verbs: what that returns, and the horizon, which may have come nearer (early stopping)."""
+        """Calls a method of a trial; returns its result and the horizon, which early stopping may have moved."""
         training = self._trainings[number]
         with active():
             answer = getattr(training, verb)(*args, **options)
@@ -247,5 +256,5 @@ class Worker:
         return answer, training.horizon
 
     def forget(self, number: int) -> None:
-        """Free what the trial holds. It may never have been built here."""
+        """Frees a trial; it may never have been built here."""
         self._trainings.pop(number, None)

@@ -82,7 +82,7 @@ class Process:
     def __init__(self, make: Any, heartbeat: Heartbeat | None) -> None:
         self._make = make
         if heartbeat is not None:
-            tracker.beat(heartbeat, str(ray.get_runtime_context().get_actor_id()))
+            tracker.start_heartbeat(heartbeat, str(ray.get_runtime_context().get_actor_id()))
 
     def do(self, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
         """One job."""
