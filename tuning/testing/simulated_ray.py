@@ -315,7 +315,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
     def told_dead(actor_id: str) -> bool:
         return bool(simulation.state_of(actor_id)["State"] == "DEAD")
 
-    def read_mark(actor_id: str) -> OomEvidence | None:
+    def read_oom_probe(actor_id: str) -> OomEvidence | None:
         return simulation.left_mark(actor_id)
 
     def no_mark(name: str) -> None:
@@ -349,7 +349,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
         # What asks nodes directly, and what a process does to itself.
         "tuning.tune_compat.internals._told_dead": told_dead,
         "tuning.tune_compat.internals._answers": simulation.answers,
-        "tuning.supervision.actor_failures.read_mark": read_mark,
+        "tuning.supervision.actor_failures.read_oom_probe": read_oom_probe,
         "tuning.supervision.watchdog.kill_process": kill_process,
         "trainables.machine.oom_probe.OomProbe": no_mark,
         "trainables.progress.ProgressTracker.start_heartbeat": lambda *_: simulation.beat(),
