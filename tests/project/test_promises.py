@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.unit
 
 TESTS = Path(__file__).parents[1]
-PROMISE = re.compile(r"^\*\*(.+?)\.?\*\*", re.MULTILINE)  # a paragraph that begins in bold
+PROMISE = re.compile(r"^- \*\*(.+?)\.?\*\*", re.MULTILINE)  # an entry that begins in bold
 
 
 def rows() -> Iterator[tuple[str, list[str]]]:

@@ -72,7 +72,8 @@ def hyperparameter_search(
         cluster, overrides: other parts of the spec: {"gpus_per_trial": 1}; {"wandb.project": "mine"}.
         progress: show the search while it runs.
         keywords: `storage`, a folder that every node reaches or a bucket, for run folders and data sets; `name`, of
-            the experiment, by default search-DATE-TIME; and those of the three backends: the table in tuning/README.md.
+            the experiment, by default search-DATE-TIME; and those of the three backends: the table in
+            tuning/user_trainer/README.md.
 
     Returns:
         The best evaluation of all: number of the trial, objective, the values that were in force, and `run_summary`

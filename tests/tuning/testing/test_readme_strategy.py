@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
+README = (Path(__file__).parents[3] / "tuning" / "README.md").read_text()
 ENTRY_POINT = "[tunefleet.strategies]\nrandom_search = random_search:RandomSearch\n"
 
 

@@ -1,4 +1,4 @@
-"""tuning/README.md says what is: the keyword table is the data's, the names in its code exist, its scripts run."""
+"""The README of user_trainer is true: its keyword table is in force, the names in its code exist, scripts run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tunefleet
 from tuning.user_trainer.keywords import as_markdown
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "tuning" / "README.md").read_text()
+PAGE = (ROOT / "tuning" / "user_trainer" / "README.md").read_text()
 
 
 @pytest.mark.unit
@@ -26,7 +26,7 @@ def test_the_keyword_table_of_the_page_is_the_one_in_force() -> None:
 @pytest.mark.unit
 def test_what_the_page_calls_exists() -> None:
     called = set(re.findall(r"tunefleet\.(\w+)\(", PAGE))
-    assert called == {"compare_across", "hyperparameter_search", "install"}
+    assert called == {"hyperparameter_search", "install"}
     parameters = set(inspect.signature(tunefleet.hyperparameter_search).parameters)
     example = PAGE.partition("best = tunefleet.hyperparameter_search(")[2].partition("\n)")[0]
     assert set(re.findall(r"^ +(\w+)=", example, re.MULTILINE)) - {"storage", "name"} <= parameters

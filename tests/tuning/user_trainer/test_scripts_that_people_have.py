@@ -1,7 +1,7 @@
 """Scripts for `Trainer.hyperparameter_search` that are published run on tunefleet with one line more.
 
 Ray's PBT example is read from the installed Ray; the transformers guide's script and the Hub cookbook's are in our own
-words, with their calls and their names. tuning/README.md lists what has to be changed in each.
+words, with their calls and their names. tuning/user_trainer/README.md lists what has to be changed in each.
 """
 
 from __future__ import annotations
