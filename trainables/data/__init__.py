@@ -1,1 +1,1 @@
-"""What trials read: data sets that are tokenised once per node, and what they came to."""
+"""Tokenised data sets of a task: encoding, the dataset cache, summaries, warnings, and hashes of rows."""

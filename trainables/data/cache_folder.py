@@ -1,4 +1,4 @@
-"""Where on a node the tokenised data are kept, and how many bytes of them: two environment variables."""
+"""The folder and the size limit of a node's cache, from two environment variables."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DEFAULT_LIMIT = 20.0  # GB, of 10^9 bytes
 
 
 class CacheError(InputError):
-    """The store cannot be used: which variable, its value, the rule, the next step."""
+    """The cache cannot be used: which variable, its value, the rule, the next step."""
 
 
 def cache_folder() -> Path:
-    """Where the store is: `TUNEFLEET_CACHE`, else tunefleet in `XDG_CACHE_HOME`, else in ~/.cache. Makes nothing.
+    """The cache's folder: `TUNEFLEET_CACHE`, else `tunefleet` in `XDG_CACHE_HOME` or ~/.cache. Does not create it.
 
     Raises:
-        StoreError: the home folder is unknown, the folder named is not absolute, or it is another account's.
+        CacheError: the home folder is unknown, the folder is not absolute, or it belongs to another account.
     """
     named = os.environ.get(FOLDER_VARIABLE)
     try:
@@ -33,18 +33,18 @@ def cache_folder() -> Path:
         rule = "must be an absolute path: every process of the node uses it"
         raise CacheError(FOLDER_VARIABLE if named else "XDG_CACHE_HOME", str(base), rule, "write it out")
     folder = base if named else base / "tunefleet"
-    _refuse_others(folder, own={os.getuid(), 0})  # in one of root's, such as /scratch, ours lie
+    _refuse_others(folder, own={os.getuid(), 0})  # a folder of root, such as /scratch, may hold folders of users
     return folder
 
 
 def private_folder(root: Path, *names: str) -> Path:
-    """The folder `names` below the store `root`; it and each on the way is made where it is missing, closed to others.
+    """Returns the folder `names` below the cache `root`; creates it and its parents, closed to other accounts.
 
-    What lies there is trusted: it is memory-mapped, trained on, and emptied.
+    Its content is trusted: it is memory-mapped, trained on, and removed.
 
     Raises:
-        StoreError: one of them is another account's, or open to all, or (below `root`) a symbolic link.
-        OSError: it cannot be made.
+        CacheError: one of the folders is another account's, writable for all, or (below `root`) a symbolic link.
+        OSError: a folder cannot be created.
     """
     make_parents(root)
     root.mkdir(mode=0o700, exist_ok=True)
@@ -62,12 +62,14 @@ def private_folder(root: Path, *names: str) -> Path:
 
 
 def _refuse_others(folder: Path, *, own: set[int]) -> None:
-    """Raises:
-    StoreError: the folder is of another account than those of `own`, or every account can write into it.
+    """Refuses a folder of an account outside `own`, and one that every account can write into.
+
+    Raises:
+        CacheError: see above.
     """
     try:
         link, found = folder.lstat(), folder.stat()
-    except OSError:  # it is to be made; whoever does is told why that cannot be done
+    except OSError:  # it does not exist yet; creating it reports errors
         return
     step = f"set {FOLDER_VARIABLE} to a folder of your own on a local disk"
     if others := ({found.st_uid} - own) | ({link.st_uid} - {os.getuid(), 0}):
@@ -79,10 +81,10 @@ def _refuse_others(folder: Path, *, own: set[int]) -> None:
 
 
 def cache_limit() -> int:
-    """The bytes that the store may hold, from `TUNEFLEET_CACHE_GB`.
+    """The bytes that the cache may hold, from `TUNEFLEET_CACHE_GB`.
 
     Raises:
-        StoreError: the variable is no positive number.
+        CacheError: the variable is no positive number.
     """
     text = os.environ.get(LIMIT_VARIABLE) or str(DEFAULT_LIMIT)
     try:

@@ -1,16 +1,16 @@
-"""Tokenised splits on this node's disk: built once, then memory-mapped by every process that asks for them.
+"""A node's cache of tokenised splits: built once on its disk, then memory-mapped by every process.
 
-A store is a folder. An entry is a folder in it, named by a key that covers all that its content depends on:
+The cache is a folder. An entry is a folder in it, named by a key that covers everything its content depends on:
 
     KEY/train.arrow ...   one Arrow stream per split
-    KEY/facts.json        what else was learned when the entry was built
+    KEY/facts.json        other results of building the entry
     KEY/manifest.json     size and CRC-32 of the files above
     KEY.lock              locked by the process that builds KEY; the others wait for it
     KEY.building/         its work, renamed to KEY once it is complete and on the disk
 
-Locks are flock(2)'s, which the kernel releases when a process dies; what a killed builder leaves, the next one removes.
-Whoever uses an entry holds a shared lock on its manifest, so that no other process evicts it. The folder should lie on
-a disk of the node: over NFS all this is as reliable as its locks.
+Locks are flock(2)'s, which the kernel releases when a process dies; the next builder removes what a killed one left.
+A process that uses an entry holds a shared lock on its manifest, so that no other process evicts it. The folder should
+be on a local disk of the node: over NFS all this is as reliable as its locks.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ logger = logging.getLogger(__name__)
 
 
 class DamagedEntry(Exception):
-    """An entry is not what its builder wrote."""
+    """The files of an entry differ from what its builder wrote."""
 
 
 @dataclass(frozen=True, eq=False)
 class CacheEntry:
-    """An open entry. As long as it lives, no process removes it from the disk."""
+    """An open entry. While this object lives, no process removes the entry from the disk."""
 
     splits: Mapping[str, Dataset]  # memory-mapped
     facts: Mapping[str, Any]  # JSON
@@ -58,17 +58,17 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class CacheContent:
-    """What an entry is to hold."""
+    """The content of an entry to be written."""
 
     splits: Mapping[str, Dataset]
     facts: Mapping[str, Any]  # JSON
 
 
 class DatasetCache:
-    """The entries below `folder`, of which the least recently used are removed when they are more than `limit` bytes.
+    """The entries below `folder`; the least recently used are removed when they exceed `limit` bytes.
 
     Raises:
-        StoreError: the folder cannot be made, or is not this account's alone.
+        CacheError: the folder cannot be created, or is open to other accounts.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -78,16 +78,17 @@ class DatasetCache:
             private_folder(folder, self.folder.name)
 
     def fetch(self, key: str, build: Callable[[], CacheContent]) -> CacheEntry:
-        """The entry of that key; where there is none, or a damaged one, `build` makes its content.
+        """Opens the entry of that key; builds it if it is missing or damaged.
 
-        Of several processes that ask at once one builds. Errors of `build` pass through, and leave no entry.
+        If several processes need the entry, one builds it and the others wait. Errors of `build` are raised as they
+        are, and leave no entry.
 
         Args:
             key: 64 hex digits.
-            build: called at most once.
+            build: returns the content; called at most once.
 
         Raises:
-            StoreError: the folder cannot be written, or its file system has no locks.
+            CacheError: the folder cannot be written, or its file system has no locks.
         """
         with contextlib.suppress(FileNotFoundError, DamagedEntry):
             return self._open(key)
@@ -105,7 +106,12 @@ class DatasetCache:
         return entry
 
     def _open(self, key: str) -> CacheEntry:
-        """Raises FileNotFoundError (no such entry) or Damaged."""
+        """Opens and verifies an entry.
+
+        Raises:
+            FileNotFoundError: there is no such entry.
+            DamagedEntry: a file is missing or has changed.
+        """
         from datasets import Dataset
 
         folder = self.folder / key
@@ -126,7 +132,7 @@ class DatasetCache:
             facts = json.loads((folder / FACTS).read_bytes())
             names = [name.removesuffix(SPLIT) for name in files if name.endswith(SPLIT)]
             entry = CacheEntry({name: Dataset.from_file(str(folder / f"{name}{SPLIT}")) for name in names}, facts)
-            os.utime(folder)  # eviction goes by it
+            os.utime(folder)  # the time of the last use, for eviction
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError | ValueError):  # pydantic's, json's and Arrow's are ValueErrors
@@ -152,7 +158,7 @@ class DatasetCache:
             shutil.rmtree(work, ignore_errors=True)
 
     def _evict(self, keep: str) -> None:
-        """Remove what killed processes left, and the least recently used entries until the rest is within the limit."""
+        """Removes what killed processes left, then the least recently used entries until the limit is kept."""
         for path in self.folder.iterdir():
             if path.suffix == ".removed":
                 shutil.rmtree(path, ignore_errors=True)
@@ -170,7 +176,7 @@ class DatasetCache:
             logger.warning(rest, self.folder, total / 1e9, LIMIT_VARIABLE, self.limit / 1e9)
 
     def _remove_unused(self, entry: Path) -> bool:
-        """Whether the entry is gone; not while it is built, waited for or used."""
+        """Removes an entry unless it is being built, waited for or used; returns True if it is gone."""
         busy = entry.with_suffix(".lock")
         if not (file := lock(busy, wait=False)):
             return False
@@ -181,17 +187,17 @@ class DatasetCache:
 
     def _remove_unread(self, entry: Path) -> bool:
         try:
-            with (entry / MANIFEST).open("r+b") as file:  # over NFS an exclusive lock wants a file open for writing
+            with (entry / MANIFEST).open("r+b") as file:  # over NFS an exclusive lock needs a file open for writing
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._remove(entry)
         except BlockingIOError:
             return False
-        except FileNotFoundError:  # another process was faster, or the entry was never whole
+        except FileNotFoundError:  # another process was faster, or the entry was never complete
             shutil.rmtree(entry, ignore_errors=True)
         return True
 
     def _remove(self, entry: Path) -> None:
-        """Out of the way at once, so that nobody opens half of it. Mappings of its files stay valid."""
+        """Removes an entry; renames it first, so that nobody opens half of it. Mappings of its files stay valid."""
         away = entry.with_name(f"{entry.name}.{os.getpid()}-{time.monotonic_ns()}.removed")
         entry.rename(away)
         shutil.rmtree(away, ignore_errors=True)
@@ -213,7 +219,7 @@ class DatasetCache:
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
-        """The system's refusals in the user's terms."""
+        """Converts an OSError of the block into a CacheError that names the variable to set."""
         try:
             yield
         except OSError as error:
@@ -223,7 +229,7 @@ class DatasetCache:
 
 
 def _write(folder: Path, content: CacheContent) -> None:
-    """The files of an entry, the manifest last, on the disk before this returns."""
+    """Writes the files of an entry, the manifest last, and syncs them to the disk."""
     import pyarrow as pa
 
     for name, split in content.splits.items():

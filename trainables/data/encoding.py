@@ -1,7 +1,7 @@
-"""What a worker process keeps from trial to trial: the tokenised splits, memory-mapped from the node's store.
+"""The tokenised splits of a task, memory-mapped from the node's dataset cache and kept from trial to trial.
 
-An entry of the store is found without reading a row: its key covers the source's content, the options of the splits,
-the tokenizer, and the code and libraries that make one of the other. Rows are read only to build an entry.
+A cache entry is found without reading a row: its key covers the source's digest, the options of the splits, the
+tokenizer, and the code and libraries that tokenise. Rows are read only to build an entry.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from trainables.tasks.sources import source_label
 from trainables.tasks.summary import DataSummary, TokenSummary
 
 DEFAULT_MAX_LENGTH = 128
-FORMAT = 3  # raise it when what this module writes changes
-# Options that the key leaves out: the source's digest stands for its place, and the length goes by its own name.
+FORMAT = 3  # of the entries; raise it when what this module writes changes
+# Options that are not part of the key: the source's digest covers the content, and the length is added separately.
 NOT_IN_KEY = {"path", "train", "validation", "test", "hub", "config", "revision", "source", "max_length"}
 
 
 class TaskFacts(NamedTuple):
-    """What is known of a task's rows without reading them."""
+    """Facts about a task's rows that a cache entry holds."""
 
     num_labels: int  # 1 for regression
     label_names: tuple[str, ...]  # by class id; empty for regression
     fingerprint: str  # see `TaskData`
     test_rows: int
-    summary: DataSummary  # with the tokens of train and validation
+    summary: DataSummary  # with token counts of train and validation
 
     @property
     def positive(self) -> int | None:
@@ -54,44 +54,44 @@ class TaskFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class PreparedTask:
-    """A task's splits as a model takes them. Validation and test are in order of length: less padding, equal scores."""
+    """A task's splits, tokenised. Validation and test are sorted by length: less padding, equal scores."""
 
     task: Task
     tokenizer: Any
     max_length: int  # tokens
     facts: TaskFacts
-    entry: CacheEntry  # holds the files of train and validation
+    entry: CacheEntry  # of train and validation
     lengths: tuple[int, ...]  # tokens per training row
     source: TaskSource
     tokenizer_digest: str
 
     @property
     def train(self) -> Dataset:
-        """In the order of the split."""
+        """The training split, in its own order."""
         return self.entry.splits["train"]
 
     @property
     def validation(self) -> Dataset:
-        """In order of length."""
+        """The validation split, sorted by length."""
         return self.entry.splits["validation"]
 
     @cached_property
     def test(self) -> Dataset:
-        """Tokenised when it is asked for; a search never asks."""
+        """The test split, sorted by length; tokenised at the first access, which a search never makes."""
         return self._test.splits["test"]
 
     @property
     def test_order(self) -> list[int]:
-        """Which row of the split itself each row of `test` is. It depends on `max_length`, the split does not."""
+        """The index in the split's own order of each row of `test`. It depends on `max_length`."""
         order: list[int] = self._test.facts["order"]
         return order
 
     def summary(self, *, test: bool) -> DataSummary:
-        """The data's summary, in tokens too; the test split is tokenised for it if `test` is true, else left out."""
+        """The summary of the data, with token counts; those of the test split, which is tokenised, only if `test`."""
         tokens = dict(self.facts.summary.tokens)
         if test:
             tokens["test"] = TokenSummary.model_validate(self._test.facts["tokens"])
-        # The entry may have been built of a copy of the rows that lies elsewhere.
+        # The entry may have been built from a copy of the rows in another place.
         place = source_label(self.task.options(self.source.data))
         return self.facts.summary.model_copy(update={"tokens": tokens, "source": place})
 
@@ -103,11 +103,11 @@ class PreparedTask:
             counted = token_summary(tokens, self.tokenizer, self.max_length).model_dump(mode="json")
             return CacheContent({"test": _stored(tokens).select(order)}, {"order": order.tolist(), "tokens": counted})
 
-        return _store().fetch(_key("test", self.source, self.tokenizer_digest, self.max_length), build)
+        return _cache().fetch(_key("test", self.source, self.tokenizer_digest, self.max_length), build)
 
     @cached_property
     def row_hashes(self) -> RowHashes:
-        """The hashes of all rows, by which they are known again; a row is read only if this node has not hashed it."""
+        """The hashes of all rows, from the cache if this node has computed them before."""
 
         def build() -> CacheContent:
             found = row_hashes(self.source.rows)
@@ -115,32 +115,32 @@ class PreparedTask:
                 {}, {name: base64.b64encode(rows.tobytes()).decode() for name, rows in found._asdict().items()}
             )
 
-        facts = _store().fetch(_key("hashes", self.source, "", 0), build).facts
+        facts = _cache().fetch(_key("hashes", self.source, "", 0), build).facts
         return RowHashes(**{name: np.frombuffer(base64.b64decode(rows), dtype=KIND) for name, rows in facts.items()})
 
     @property
     def regression(self) -> bool:
-        """Whether the label is a number."""
+        """True if labels are numbers, not classes."""
         return self.task.kind == "regression"
 
 
 class JoinedTask(PreparedTask):
-    """Training and validation rows as one training split: for a model whose values are chosen already."""
+    """A prepared task whose training split is training and validation rows together, for the final training."""
 
     @classmethod
     def of(cls, data: PreparedTask) -> JoinedTask:
-        """The rows of `data`; the validation split stays beside them, and judges nothing any more."""
+        """Joins the splits of `data`; its validation split stays, but is no longer independent of the training."""
         given = {field.name: getattr(data, field.name) for field in fields(data)}
         return cls(**given | {"lengths": (*data.lengths, *data.validation["length"])})
 
     @cached_property
     def train(self) -> Dataset:
-        """The training rows, then those of validation."""
+        """The training rows, followed by the validation rows."""
         return concatenate_datasets([self.entry.splits["train"], self.entry.splits["validation"]])
 
 
 class TaskSource:
-    """A task's rows: what they are, known by a digest, and the rows themselves, read when a split is tokenised."""
+    """A task's source: its digest, computed at once, and its rows, read when they are needed."""
 
     def __init__(self, task: Task, data: DataSpec) -> None:
         self.task, self.data = task, data
@@ -148,10 +148,10 @@ class TaskSource:
 
     @cached_property
     def rows(self) -> TaskData:
-        """The rows, kept once they are read.
+        """The rows, kept after the first access.
 
         Raises:
-            TaskError: they cannot be read, are not what the task needs, or are no longer those of the digest.
+            TaskError: they cannot be read, are not what the task needs, or have changed since the digest was computed.
         """
         rows = self.task.load(self.data)
         if self.task.source(self.data) != self.digest:
@@ -161,21 +161,26 @@ class TaskSource:
 
 
 def prepare_task(spec: FineTuneSpec, max_length: int | None) -> PreparedTask:
-    """The tokenised splits of `spec`; `max_length` (tokens) goes before `spec.data.max_length`.
+    """Returns the tokenised splits of `spec`, from this process, from the node's cache, or built now.
+
+    Args:
+        spec: its task, data and model.
+        max_length: tokens per row at most; None: `spec.data.max_length`, else DEFAULT_MAX_LENGTH.
 
     Raises:
-        TaskError: the data cannot be read or are not what the task needs.
-        StoreError: there is no place for them on this node.
+        TaskError: the data cannot be read, or are not what the task needs.
+        ModelError: the tokenizer cannot be loaded.
+        CacheError: this node's cache cannot be used.
     """
     tokens = max_length or spec.data.max_length or DEFAULT_MAX_LENGTH
-    # Only what the splits depend on, so that trials with other values find them.
+    # Reduced to what the splits depend on, so that trials with other values share them.
     alike = {"fixed": {}, "seed": 0, "objective": None, "epochs": 1, "report_every_epochs": 1}
     alike["data"] = spec.data.model_copy(update={"max_length": None})
     return _prepare(spec.model_copy(update=alike).model_dump_json(), tokens)
 
 
 def clear_caches() -> None:
-    """Let go of all that this process has kept: the next `prepare_task` asks the node's store, as in a new process."""
+    """Clears what this process keeps: the next `prepare_task` reads the node's cache, as in a new process."""
     for kept in (_prepare, _source, _tokenizer, _task_code):
         kept.cache_clear()
 
@@ -199,7 +204,7 @@ def _prepare(key: str, max_length: int) -> PreparedTask:
             {"train": _stored(train), "validation": _stored(validation).select(_by_length(validation))}, plain
         )
 
-    entry = _store().fetch(_key("search", source, digest, max_length), build)
+    entry = _cache().fetch(_key("search", source, digest, max_length), build)
     summary = DataSummary.model_validate(entry.facts["summary"])
     facts = TaskFacts(**{**entry.facts, "label_names": tuple(entry.facts["label_names"]), "summary": summary})
     lengths = tuple(entry.splits["train"]["length"])
@@ -213,17 +218,17 @@ def _source(task: str, data: DataSpec) -> TaskSource:
 
 @lru_cache(maxsize=1)
 def _tokenizer(model: str, revision: str | None, trust_remote_code: bool) -> tuple[Any, str]:
-    """The tokenizer, and a digest of the files that it would be saved as: equal wherever it was loaded from."""
+    """The tokenizer and a digest of its saved files, which does not depend on where it was loaded from."""
     spec = FineTuneSpec(task="", epochs=1, model=model, revision=revision, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(spec)
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)  # before its first use, which leaves its mark in the files
+        tokenizer.save_pretrained(folder)  # before its first use, which changes what it saves
         saved = [part for path in _files(Path(folder)) for part in (path.name, path.read_bytes())]
     return tokenizer, _digest(str(tokenizer.model_max_length), *saved)
 
 
 def _key(part: str, source: TaskSource, tokenizer: str, max_length: int) -> str:
-    """What the content of an entry depends on, as a digest."""
+    """The key of a cache entry: a digest of everything that its content depends on."""
     options = source.task.options(source.data).model_dump(mode="json", exclude=NOT_IN_KEY)
     kind = f"{type(source.task).__module__}.{type(source.task).__qualname__}"
     libraries = {name: version(name) for name in ("datasets", "tokenizers", "transformers")}
@@ -235,7 +240,7 @@ def _key(part: str, source: TaskSource, tokenizer: str, max_length: int) -> str:
 
 @lru_cache(maxsize=1)
 def _task_code() -> str:
-    """A digest of the code that reads, splits and tokenises, so that an edited task never meets its older entries."""
+    """A digest of the code that reads, splits and tokenises, so that an edited task never uses older entries."""
     return _digest(*(path.read_bytes() for path in _files(Path(tasks.__path__[0])) if path.suffix == ".py"))
 
 
@@ -251,15 +256,15 @@ def _digest(*parts: str | bytes) -> str:
     return digest.hexdigest()
 
 
-def _store() -> DatasetCache:
+def _cache() -> DatasetCache:
     return DatasetCache(cache_folder(), cache_limit())
 
 
 def _stored(tokens: Dataset) -> Dataset:
-    """The columns that the store keeps: all but what only the summary needs."""
+    """Drops the column that only the summary needs."""
     return tokens.remove_columns("full_length")
 
 
 def _by_length(split: Dataset) -> npt.NDArray[np.int64]:
-    """The rows in order of length."""
+    """The row indices in order of length."""
     return np.argsort(split["length"], kind="stable")

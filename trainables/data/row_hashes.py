@@ -1,7 +1,7 @@
-"""Rows as numbers of 64 bits: equal texts, equal numbers, whatever the label, the order, the options or the machine.
+"""64-bit hashes of rows: equal texts have equal hashes, whatever the label, order, options or machine.
 
-By them the study store knows test rows again that another experiment has looked at. No text can be read from one; that
-a text which is known already stands among the rows can be told.
+The study store uses them to recognise test rows that another experiment has evaluated. A hash does not reveal its text,
+but it shows whether a known text is among the rows.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ KIND = np.dtype("<u8")
 
 
 class RowHashes(NamedTuple):
-    """Of an experiment's rows; sorted, each once."""
+    """The hashes of an experiment's rows; sorted and distinct."""
 
     test: Hashes
-    trained: Hashes  # of training and validation rows: the search has seen both
+    trained: Hashes  # of training and validation rows: the search uses both
 
 
 def hashes_of(texts: Iterable[tuple[str, ...]]) -> Hashes:
-    """The hash of each row, of one or two texts; sorted, each once."""
+    """Hashes rows of one or two texts; returns the distinct hashes, sorted."""
     digests = (
         hashlib.blake2b("\0".join(text).encode("utf-8", "surrogatepass"), digest_size=KIND.itemsize).digest()
         for text in texts
@@ -37,7 +37,7 @@ def hashes_of(texts: Iterable[tuple[str, ...]]) -> Hashes:
 
 
 def row_hashes(rows: TaskData) -> RowHashes:
-    """The hashes of all three splits."""
+    """Hashes the rows of all three splits."""
     trained = np.concatenate([hashes_of(_texts(split)) for split in (rows.train, rows.validation)])
     return RowHashes(hashes_of(_texts(rows.test)), np.unique(trained))
 

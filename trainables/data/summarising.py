@@ -1,4 +1,4 @@
-"""From rows and tokens to what the data of an experiment came to (`trainables.tasks.summary`)."""
+"""Builds the summary of an experiment's data (`trainables.tasks.summary.DataSummary`) from rows and tokens."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def summarise(spec: FineTuneSpec, max_length: int, *, most: int) -> DataSummary:
-    """Read the rows of `spec` and tokenise some of each split, in memory; nothing is kept on disk.
+    """Reads the rows of `spec`, tokenises some of each split in memory, and summarises both; writes nothing to disk.
 
     Args:
         spec: its task, data and model.
         max_length: tokens per row at most.
-        most: rows of each split that are tokenised, its first ones.
+        most: number of rows of each split that are tokenised, from its beginning.
 
     Raises:
         TaskError: the data cannot be read or are not what the task needs.
@@ -41,10 +41,10 @@ def summarise(spec: FineTuneSpec, max_length: int, *, most: int) -> DataSummary:
 
 
 def tokenize_split(task: Task, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
-    """The split as the model takes it.
+    """Tokenises a split (see `Task.tokenize`).
 
     Raises:
-        TaskError: a text becomes no token at all, which no model takes.
+        TaskError: a text has no token at all, which models cannot process.
     """
     tokens = task.tokenize(split, tokenizer, max_length)
     if empty := [row for row, length in enumerate(tokens["length"]) if not length]:
@@ -55,14 +55,14 @@ def tokenize_split(task: Task, split: Dataset, tokenizer: Any, max_length: int) 
 
 
 def with_tokens(rows: TaskData, tokens: Mapping[str, Dataset], tokenizer: Any, max_length: int) -> DataSummary:
-    """The summary of `rows`, with what their splits are in `tokens` (by split, as `Task.tokenize` returns them)."""
+    """Adds token counts to the summary of `rows`; `tokens` has the splits as `Task.tokenize` returns them, by name."""
     counted = {name: token_summary(split, tokenizer, max_length) for name, split in tokens.items()}
     how = tokenizer_summary(tokenizer, max_length)
     return rows.summary.model_copy(update={"tokens": counted, "tokenizer": how})
 
 
 def tokenizer_summary(tokenizer: Any, max_length: int) -> TokenizerSummary:
-    """Describes how `tokenizer` makes a model's input of texts."""
+    """Describes how `tokenizer` turns texts into a model's input."""
     return TokenizerSummary(
         vocabulary=len(tokenizer),
         max_length=max_length,

@@ -1,6 +1,7 @@
-"""What is suspicious in the data of an experiment, in sentences: each says what it is, and what to do about it.
+"""Warnings about suspicious data: each sentence names the finding and what to do about it.
 
-Pure: a `DataSummary` in, texts out. Nothing here refuses a run; what cannot work is refused where the rows are read.
+Pure: a `DataSummary` in, texts out. Warnings do not stop a run; data that cannot be used are refused when they are
+read.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from trainables.tasks.summary import DataSummary
 from trainables.wording import counted, percent, some
 
 MANY_DUPLICATES = 0.1  # share of the rows
-MANY_NEAR = 0.01  # share of a split's rows that another split has as well, but for case, punctuation, white space
+MANY_NEAR = 0.01  # share of a split's rows that equal one of another split but for case, punctuation, white space
 MANY_CUT, MUCH_LOST = 0.05, 0.01  # share of a split's rows, and of its tokens
 MANY_UNKNOWN = 0.05  # share of a split's tokens
 MANY_NUMBERS = 0.5  # share of a split's texts that are a number and nothing else
 FEW_ROWS = 5  # of a class in a split that scores
 FEW_TO_SCORE = 200  # rows of the validation split
-LOPSIDED = 0.8  # share of the most frequent class, from which on accuracy says little
+LOPSIDED = 0.8  # share of the most frequent class from which on accuracy is uninformative
 NO_VALUE = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "?", "unknown", "missing"}
 
 
 def warnings_of(summary: DataSummary) -> tuple[str, ...]:
-    """The warnings, the gravest first; empty where nothing is suspicious."""
+    """The warnings, the most serious first; empty if nothing is suspicious."""
     found = (
         _unknown,
         _numbers,
@@ -94,9 +95,9 @@ def _near_duplicates(summary: DataSummary) -> Iterator[str]:
 
 def _shared_groups(summary: DataSummary) -> Iterator[str]:
     if summary.shared_rows:
-        told = [f"{rows:,} of {summary.splits[name].rows:,} {name} rows" for name, rows in summary.shared_rows.items()]
+        parts = [f"{rows:,} of {summary.splits[name].rows:,} {name} rows" for name, rows in summary.shared_rows.items()]
         yield (
-            f"{' and '.join(told)} share their {summary.group} with training rows, as these splits were published: "
+            f"{' and '.join(parts)} share their {summary.group} with training rows, as these splits were published: "
             "scores on them may be too good for a new one. Splits that are cut here (leave out data.validation, "
             "data.test) share none"
         )
@@ -183,6 +184,6 @@ def _classes(summary: DataSummary) -> list[str]:
 
 
 def _look(name: str) -> str:
-    """Equal for names that a person takes for the same: case, blanks, accents' spelling, 01 and 1 and 1.0."""
+    """Normalises a class name; equal for names that look the same: case, blanks, Unicode forms, 01 and 1 and 1.0."""
     plain = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split())
     return f"{float(plain):g}" if re.fullmatch(r"\d+(\.\d+)?", plain) else plain

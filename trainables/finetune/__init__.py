@@ -1,1 +1,1 @@
-"""The built-in fine-tuning: a Hugging Face Trainer that goes on segment by segment."""
+"""The built-in fine-tuning: a Hugging Face Trainer that trains segment by segment, from evaluation to evaluation."""

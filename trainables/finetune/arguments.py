@@ -1,4 +1,4 @@
-"""The Trainer's arguments for one trial: everything that it would write, log or report by itself is off."""
+"""The `TrainingArguments` of one trial: everything that the Trainer would save, log or report by itself is off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 from trainables.errors import InputError
 from trainables.spec import TUNABLES, FineTuneSpec, Params, Value
 
-# These go into TrainingArguments under their own names; the rest is handled by name.
+# These are passed to TrainingArguments under their own names; the other tunables are handled one by one.
 TRAINING_ARGUMENTS = (
     "learning_rate",
     "weight_decay",
@@ -21,18 +21,19 @@ TRAINING_ARGUMENTS = (
     "gradient_accumulation_steps",
     "optim",
 )
-# Validation rows are in order of length. On a CPU time goes by tokens, and small batches pad less; a GPU wants work.
+# Validation rows are sorted by length. On a CPU the time depends on tokens, and small batches pad less; a GPU is
+# faster with large batches.
 EVAL_BATCH_SIZE = {"cpu": 16, "cuda": 128}
-# Lengths that tensor cores like; wider ones where each new shape may be compiled.
+# Tensor cores are faster at multiples of 8. Compiled code is specialised per shape, so fewer shapes are better.
 PAD_TO_MULTIPLE_OF = {"cpu": 1, "cuda": 8}
 PAD_COMPILED_TO_MULTIPLE_OF = 32
 
 
 def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
-    """For the first CUDA device, or the CPU where there is none.
+    """Builds the arguments for the first CUDA device, or for the CPU if there is none.
 
     Args:
-        spec: its seeds, precision and batch size of evaluations.
+        spec: its seeds, precision and evaluation batch size.
         params: complete values (defaults filled in).
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,7 +45,7 @@ def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
         per_device_eval_batch_size=spec.eval_batch_size or EVAL_BATCH_SIZE[device],
         seed=spec.training_seeds.head,
         bf16=bf16,
-        label_names=["labels"],  # not every model's forward names them, and what it does not name is dropped
+        label_names=["labels"],  # the Trainer drops what a model's forward does not name, and some do not name labels
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
         accelerator_config={"non_blocking": cuda},  # copies from pinned memory overlap with the device's work
@@ -61,15 +62,15 @@ def training_arguments(spec: FineTuneSpec, params: Params) -> TrainingArguments:
 
 
 def padding_multiple(spec: FineTuneSpec, max_length: int, limit: int) -> int:
-    """Batches are padded to multiples of this many tokens: the spec's, else the device's.
+    """The number of tokens to whose multiples batches are padded: the spec's, else the device's default.
 
     Args:
         spec: its `pad_to_multiple_of` and `compile`.
-        max_length: of any row, in tokens.
-        limit: tokens that the model has positions for. A default shrinks until it keeps to it.
+        max_length: tokens of the longest row.
+        limit: tokens that the model has positions for. A default is halved until padding stays within it.
 
     Raises:
-        InputError: the spec's own multiple leads past the model's positions.
+        InputError: the spec's multiple pads beyond the model's positions.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     multiple = spec.pad_to_multiple_of or (PAD_COMPILED_TO_MULTIPLE_OF if spec.compile else PAD_TO_MULTIPLE_OF[device])
@@ -82,10 +83,10 @@ def padding_multiple(spec: FineTuneSpec, max_length: int, limit: int) -> int:
 
 
 def as_declared(name: str, value: Value) -> Value:
-    """Whole numbers as int: a searcher may have handed over 16.0."""
+    """Converts the value of an integer tunable to int, because searchers may propose 16.0."""
     return as_int(value) if TUNABLES[name].kind == "int" else value
 
 
 def as_int(value: Value) -> int | None:
-    """`value` as an int; None stays None."""
+    """Converts `value` to int; None stays None."""
     return None if value is None else int(value)

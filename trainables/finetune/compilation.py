@@ -1,4 +1,4 @@
-"""`torch.compile` for a trial's encoder, where this machine can compile."""
+"""`torch.compile` for a trial's encoder."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from transformers import PreTrainedModel
 
 from trainables.errors import InputError
 
-# Compiled code is kept per process and reused by later trials; another dropout or another precision is another variant.
+# Compiled code is kept per process and reused by later trials; each dropout and each precision is a variant of its own.
 VARIANTS = 64
 
 
 def compile_encoder(model: PreTrainedModel) -> None:
-    """Compile `model`'s encoder in place, at its first batches; the head and the loss stay as they are.
+    """Makes `model`'s encoder compile at its first batches; head and loss are not compiled.
 
     Raises:
-        InputError: there is no compiler for the model's device.
+        InputError: this machine has no compiler for the device.
     """
     _require_compiler()
     dynamo: Any = torch._dynamo

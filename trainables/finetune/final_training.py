@@ -1,6 +1,6 @@
-"""The training after the search: of values that are chosen, on the training and the validation rows together.
+"""The final training after the search: the chosen values, on training and validation rows together.
 
-Nothing is left to choose by, so nothing is evaluated on the way; the test split is scored at the end, by the caller.
+Nothing remains to be chosen, so nothing is evaluated during it; the caller scores the test split at the end.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from trainables.training import Evaluation, Scores
 
 
 class FinalTraining(FineTuning):
-    """See `finetune.FineTuning`. An epoch is a pass over both splits."""
+    """A `FineTuning` on training and validation rows; an epoch is a pass over both splits."""
 
     def prepared(self) -> JoinedTask:
-        """Both splits to train on."""
+        """The task, with both splits as the training split."""
         return JoinedTask.of(super().prepared())
 
     def advance(self, epochs: float) -> Evaluation:
-        """Train on by `epochs`, at most to the horizon; no metrics."""
+        """Trains for `epochs`, at most to the horizon; evaluates nothing."""
         self.train_on(epochs)
         return Evaluation(self.epoch, {}, self.in_force())
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
-        """The metrics on the test split.
+        """Scores the test split.
 
         Raises:
-            ValueError: the validation rows are asked for, which it was trained on.
+            ValueError: `split` is "validation", on which it was trained.
         """
         if split == "validation":
             raise ValueError("the validation rows were trained on: a score on them says nothing")

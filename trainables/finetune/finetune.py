@@ -1,9 +1,9 @@
-"""One fine-tuning trial, top to bottom, around the Hugging Face Trainer. The page to read first.
+"""One fine-tuning trial around the Hugging Face Trainer. Read this module first.
 
-A `FineTuning` is a live object: the model, optimizer, schedule, order of rows and random state of one trial. One
-Trainer lives as long as the trial; `train()` is called once per segment (from one evaluation to the next) and gets the
-rows of that segment from a sampler of ours. So the Trainer never resumes from a checkpoint of its own, which would
-bring back a donor's learning rate, weight decay and betas and would count steps instead of examples.
+A `FineTuning` holds the model, optimizer, schedule, order of rows and random state of one trial. Its Trainer lives as
+long as the trial. `train()` is called once per segment (from one evaluation to the next), and a sampler hands it the
+rows of that segment. So the Trainer never resumes from a checkpoint of its own, which would bring back a donor's
+learning rate, weight decay and betas, and would count steps instead of examples.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ from trainables.training import Evaluation, Scores
 
 
 class FineTuning:
-    """One trial. Two with equal params, spec and data give equal numbers on a CPU, bit for bit.
+    """A fine-tuning as a `Training`. On a CPU equal params, spec and data give equal numbers, bit for bit.
 
-    Several processes may compute one trial (`replicas`): then each builds it, and every verb is called in all of them.
+    If several processes compute the trial (`Replicas`), each builds it, and every method is called in all of them.
 
     Args:
-        params: values by tunable name; what is missing takes the default in `TUNABLES`.
-        spec: the task, the model, the seed; `spec.objective` is filled in.
+        params: values by tunable name; a missing one takes the default in `TUNABLES`.
+        spec: task, data, model, seeds; `spec.objective` is filled in.
+
+    Raises:
+        TaskError, ModelError, InputError: data, model or options cannot be used.
     """
 
     divides_rows = True  # see `trainables.worker.team`
@@ -59,8 +62,8 @@ class FineTuning:
         mark_progress()
         multiple = padding_multiple(spec, self.data.max_length, self.data.tokenizer.model_max_length)
         self.horizon = horizon_of(self.params, spec)
-        self.epoch = 0.0  # passes over the training split, at the last evaluation
-        self.examples = 0  # rows trained on; the position in the schedule and in the order of rows
+        self.epoch = 0.0  # passes over the training split at the last evaluation
+        self.examples = 0  # rows trained on so far: the position in the schedule and in the order of rows
 
         freeze_what_is_imported()
         set_seed(spec.training_seeds.head)
@@ -77,7 +80,7 @@ class FineTuning:
             always_mask(self.model)
         if spec.compile:
             compile_encoder(self.model)
-        alike = self.model.config.model_type in SEES_PADDING  # then each row is padded as much in any batch
+        alike = self.model.config.model_type in SEES_PADDING  # such models need equal padding in every batch
         self.trainer = SegmentTrainer(
             model=self.model,
             args=training_arguments(spec, self.params),
@@ -98,12 +101,12 @@ class FineTuning:
         self.replicas.draw_apart(spec.training_seeds.head)
 
     def prepared(self) -> PreparedTask:
-        """The rows that it trains on and is scored on."""
+        """The tokenised rows to train on and to score."""
         return prepare_task(self.spec, as_int(self.params.get("data.max_length")))
 
     @property
     def provenance(self) -> dict[str, Value]:
-        """Fingerprint and sizes of the data, the device and the precision that this trial computes with."""
+        """Fingerprint and sizes of the data, device and precision of this trial."""
         cuda = self.trainer.args.device.type == "cuda"
         return {
             "data_fingerprint": self.data.facts.fingerprint,
@@ -114,19 +117,19 @@ class FineTuning:
             "precision": "bf16" if self.trainer.args.bf16 else "fp32",
         }
 
-    # The four verbs
+    # The methods of `Training`
 
     def advance(self, epochs: float) -> Evaluation:
-        """Train on by `epochs`, at most to the horizon, and evaluate on the validation split."""
+        """Trains for `epochs`, at most to the horizon, and evaluates on the validation split."""
         self.train_on(epochs)
         metrics = self.score("validation").metrics
         if halved := [rows for rows in self.replicas.gather(self.trainer.training_parts.rows) if rows is not None]:
-            # A device ran out of memory. The optimizer steps, and `per_device_train_batch_size`, are what they were.
+            # A device ran out of memory. Optimizer steps and `per_device_train_batch_size` are unchanged.
             metrics["micro_batch_size"] = min(halved)
         return Evaluation(self.epoch, metrics, self.in_force())
 
     def train_on(self, epochs: float) -> None:
-        """Train on by `epochs`, at most to the horizon.
+        """Trains for `epochs`, at most to the horizon, without an evaluation.
 
         Raises:
             NonFiniteScore: the loss of a step was NaN or infinite.
@@ -134,13 +137,13 @@ class FineTuning:
         target = next_position(self.epoch, epochs, self.horizon)
         if rows := self._rows(round(target * len(self.data.train))):
             self.trainer.segment = rows
-            loss = self.trainer.train().training_loss  # the mean over the steps, which one of them spoils
+            loss = self.trainer.train().training_loss  # the mean over the steps; not finite if one of them is not
             if not math.isfinite(loss):
                 raise NonFiniteScore.of("training loss", loss, target, self.in_force())
         self.epoch = target
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
-        """The task's metrics and the plain loss, without label smoothing: trials with and without it compare."""
+        """Scores a split: the task's metrics, and the loss without label smoothing so that all trials compare."""
         rows = self.data.validation if split == "validation" else self.data.test
         shared = self.replicas.size > 1
         output = self.trainer.predict(rows.select(self.replicas.rows_to_score(len(rows))) if shared else rows)
@@ -150,11 +153,11 @@ class FineTuning:
         metrics = {**scores, "loss": self._loss(predictions, labels)}
         if split == "validation" or not np.isfinite(predictions).all():
             return Scores(metrics, len(rows))
-        said = predictions.reshape(len(rows)) if self.data.regression else predictions.argmax(axis=-1)
-        return Scores(metrics, len(rows), self._in_order_of_split(labels), self._in_order_of_split(said))
+        outputs = predictions.reshape(len(rows)) if self.data.regression else predictions.argmax(axis=-1)
+        return Scores(metrics, len(rows), self._in_order_of_split(labels), self._in_order_of_split(outputs))
 
     def save(self, folder: Path, *, weights_only: bool = False) -> None:
-        """Write weights and position; with moments and random states, all that it takes to go on undisturbed."""
+        """Writes weights and position and, unless `weights_only`, optimizer state and random states."""
         random = [] if weights_only else self.replicas.gather(tensors.random_state())
         if self.replicas.rank:
             return
@@ -164,7 +167,7 @@ class FineTuning:
             tensors.save_optimizer(folder, self.optimizer, random)
 
     def restore(self, folder: Path, *, weights_only: bool = False) -> None:
-        """Take over weights, moments, random state and position; the values in force stay this trial's own."""
+        """Restores weights, optimizer state, random state and position; the trial keeps its own hyperparameters."""
         position = tensors.restore_weights(folder, self.model)
         if not weights_only:
             tensors.restore_optimizer(folder, self.optimizer, self.replicas.rank)
@@ -175,10 +178,10 @@ class FineTuning:
         for group, rate in zip(self.optimizer.param_groups, self.schedule.get_lr(), strict=True):
             group["lr"] = rate
 
-    # What is in force
+    # The values in force
 
     def in_force(self) -> dict[str, Value]:
-        """The trial's values as its live objects hold them, under the names that the trial was given."""
+        """The trial's values read off its live objects, under the names of its params."""
         decayed = self.optimizer.param_groups[0]
         live: dict[str, Value] = {
             "learning_rate": self.schedule.schedule.peak,
@@ -202,13 +205,13 @@ class FineTuning:
         return {name: live.get(name, value) for name, value in self.params.items() if name not in absent}
 
     def _in_order_of_split(self, values: np.ndarray) -> tuple[float, ...]:
-        """One value per row of `data.test`, put where the row stands in the split itself."""
+        """Reorders one value per row of `data.test`, which is sorted by length, to the split's own order."""
         placed = np.empty(len(values))
         placed[self.data.test_order] = values
         return tuple(placed.tolist())
 
     def _loss(self, predictions: np.ndarray, labels: np.ndarray) -> float:
-        """Mean over rows: squared error for regression, else cross entropy in nats."""
+        """The mean loss over rows: squared error for regression, else cross entropy in nats."""
         outputs = torch.from_numpy(np.asarray(predictions, dtype=np.float64))
         if self.data.regression:
             return float(torch.nn.functional.mse_loss(outputs.squeeze(-1), torch.from_numpy(labels).double()))
@@ -220,7 +223,7 @@ class FineTuning:
         return Schedule.of(self.params, total=self.horizon * len(self.data.train), step=step)
 
     def _rows(self, until: int) -> list[int]:
-        """The rows from the current position to `until` examples, over as many epochs as that spans."""
+        """The rows to train on from the current position to `until` examples; may span several epochs."""
         size, rows = len(self.data.train), []
         for epoch in range(self.examples // size, math.ceil(until / size)):
             seed = self.spec.training_seeds.data_order

@@ -1,7 +1,7 @@
-"""What one trial asks of a GPU: its memory at the highest, the time of a step, how long of it the device computes.
+"""Measures what one trial needs of a GPU: peak memory, time per step, and the share of it that the device computes.
 
-Measured, not estimated: the longest rows of the real data, at the largest sizes of the search, through the very
-Trainer that a trial uses. Runs in a process of its own, with the device for itself.
+It trains on the longest rows of the real data, at the largest sizes of the search, with the Trainer that trials use.
+It must run in a process of its own, alone on the device.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from trainables.finetune.finetune import FineTuning
 
 WARM_UP, SHORT, LONG, PROFILED = 5, 5, 30, 5  # optimizer steps; the first ones choose kernels and fill the allocator
-MOST_BUSY = 1.5  # kernels in several streams overlap; more than that is noise of the clock, or another's load
+MOST_BUSY = 1.5  # kernel time over step time: kernels of several streams overlap; more than this is a wrong measurement
 NEXT_STEP = "set it to a fraction or 1 by hand"
 
 
 class Footprint(NamedTuple):
-    """One trial on one device."""
+    """The measured needs of one trial on one device."""
 
-    device: str
-    total_bytes: int
+    device: str  # its name
+    total_bytes: int  # of the device's memory
     peak_bytes: int  # reserved by torch's allocator, in training and evaluation
-    context_bytes: int  # on the device besides that: of this process, and of others if the device is not idle
-    step_seconds: float  # of one optimizer step, by the clock
+    context_bytes: int  # other memory in use on the device: of this process, and of others if the device is not idle
+    step_seconds: float  # duration of one optimizer step
     busy: float  # share of it in which the device computes, 0..1
-    seconds: float  # that this measurement held the device
+    seconds: float  # duration of this measurement
 
 
 def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
-    """The footprint of a trial with `params` on the first visible device.
+    """Measures a trial with `params` on the first visible device.
 
     Raises:
-        InputError: there is no device here, or it cannot be measured.
+        InputError: there is no CUDA device, or the measurement is implausible.
         TaskError, ModelError: the trial cannot be built.
     """
     import torch
@@ -55,8 +55,8 @@ def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
     _train(training, rows * WARM_UP)
     held = training.data.validation
     evaluated = range(max(0, len(held) - training.trainer.args.per_device_eval_batch_size), len(held))
-    training.trainer.predict(held.select(evaluated))  # in order of length: these are the longest
-    # The difference: every `train()` has a fixed cost besides its steps.
+    training.trainer.predict(held.select(evaluated))  # sorted by length: these are the longest
+    # A difference, because every `train()` has a fixed cost besides its steps.
     step_seconds = (-_train(training, rows * SHORT) + _train(training, rows * LONG)) / (LONG - SHORT)
     kernel_seconds = _kernel_seconds(training, rows * PROFILED) / PROFILED
     free, total = torch.cuda.mem_get_info()
@@ -75,7 +75,7 @@ def measure_footprint(params: Params, spec: FineTuneSpec) -> Footprint:
 
 
 def step_of_longest_rows(training: FineTuning) -> list[int]:
-    """As many rows of the training split as one optimizer step takes, the longest ones; again from the first if few."""
+    """The longest training rows, as many as one optimizer step takes; repeated if the split has fewer."""
     args = training.trainer.args
     wanted = args.per_device_train_batch_size * args.gradient_accumulation_steps
     lengths: Sequence[int] = training.data.lengths
@@ -84,7 +84,7 @@ def step_of_longest_rows(training: FineTuning) -> list[int]:
 
 
 def _train(training: FineTuning, rows: list[int]) -> float:
-    """Train on `rows`; the seconds that it took, to the end of the last kernel."""
+    """Trains on `rows`; returns the seconds to the end of the last kernel."""
     import torch
 
     training.trainer.segment = rows
@@ -96,7 +96,7 @@ def _train(training: FineTuning, rows: list[int]) -> float:
 
 
 def _kernel_seconds(training: FineTuning, rows: list[int]) -> float:
-    """What the device computes and copies while it trains on `rows`: the profiler slows the host down, not kernels."""
+    """The seconds of kernels and copies while training on `rows`; the profiler slows the host down, not the kernels."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:

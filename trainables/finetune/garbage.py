@@ -1,4 +1,4 @@
-"""What Python's search for garbage need not walk through, in processes that train."""
+"""Excludes imported modules from garbage collection in processes that train."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import gc
 
 @functools.cache
 def freeze_what_is_imported() -> None:
-    """Once per process, before its first model: the Trainer collects garbage at each `train()`, and would walk through
-    half a million objects of torch and transformers, 0.3 CPU-seconds, to find none."""
+    """Freezes all objects that exist, once per process; call it before the first model is built.
+
+    The Trainer collects garbage at each `train()`. Walking the half million objects of torch and transformers would
+    take 0.3 CPU-seconds each time, and find nothing.
+    """
     gc.collect()
     gc.freeze()

@@ -1,5 +1,4 @@
-"""A trained state as a folder that transformers loads by itself: config with the names of the classes, weights in
-safetensors, tokenizer."""
+"""Exports a trained state as a folder for `from_pretrained`: config with class names, weights, tokenizer."""
 
 from __future__ import annotations
 
@@ -13,20 +12,23 @@ from trainables.spec import FineTuneSpec, Params
 
 
 def export_model(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
-    """Write the weights that `FineTuning.save` has put into `state` into the existing `folder`.
+    """Writes the model whose weights `FineTuning.save` put into `state` into the existing `folder`.
 
     Args:
-        params: complete, as they were in force at the end.
+        state: the folder of the state.
+        params: the complete values in force at the end of the training.
+        spec: of the training.
+        folder: to write into.
 
     Returns:
-        The names of the classes by id; empty for a regression.
+        The class names by id; empty for a regression.
 
     Raises:
-        FileNotFoundError: `state` holds none.
-        ModelError: the base model cannot be reached.
+        FileNotFoundError: `state` holds no weights.
+        ModelError: the base model cannot be loaded.
     """
     data = prepare_task(spec, as_int(params.get("data.max_length")))
-    tokenizer = load_tokenizer(spec)  # not the one of `data`: its use may have left marks in it
+    tokenizer = load_tokenizer(spec)  # not that of `data`: using a tokenizer changes what it saves
     model = load_model(
         spec,
         tokenizer,

@@ -1,8 +1,8 @@
-"""The learning rate as a function of progress, and the order of rows as a function of the epoch.
+"""The learning rate as a function of examples seen, and the order of rows as a function of the epoch.
 
-Progress is counted in examples, not in steps: both keep their place when the batch size changes in the middle of a run
-(steps would not: https://github.com/huggingface/transformers counts `global_step`). With a constant batch size that
-divides the split, the rates are those of `transformers.get_scheduler`, step by step.
+Progress is counted in examples, because steps (transformers' `global_step`) change their meaning when the batch size
+changes during a trial. With a constant batch size that divides the split, the rates equal those of
+`transformers.get_scheduler` step by step.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ import torch
 
 from trainables.spec import Params
 
-Rows = npt.NDArray[np.int64]
+RowIndices = npt.NDArray[np.int64]
 
-# After the warm-up: the share of the peak rate at the share `t` of the remaining way, both in [0, 1].
+# After the warm-up: rate / peak rate at the fraction `t` of the remaining examples, both in [0, 1].
 SHAPES: dict[str, Callable[[float], float]] = {
     "linear": lambda t: 1.0 - t,
     "cosine": lambda t: 0.5 * (1.0 + math.cos(math.pi * t)),
-    "constant": lambda t: 1.0,  # here a warm-up that a trial asks for is in force; transformers ignores it
+    "constant": lambda t: 1.0,  # unlike transformers, with the warm-up that the trial sets
     "constant_with_warmup": lambda t: 1.0,
 }
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Peak rate, warm-up and decay of one trial, over its whole horizon.
+    """Peak rate, warm-up and decay of one trial over its whole horizon.
 
-    All lengths in examples. `warmup_steps` are optimizer steps of the batch size in force, so a PBT member that
-    changes its batch size also changes how many examples they mean; past the warm-up that only shifts the decay.
+    `warmup_steps` are optimizer steps at the batch size in force. So a PBT member that changes its batch size changes
+    how many examples they mean; after the warm-up that only shifts the decay.
     """
 
-    peak: float
-    shape: str
-    warmup: float
-    total: float
+    peak: float  # learning rate
+    shape: str  # a key of SHAPES
+    warmup: float  # examples
+    total: float  # examples
 
     @classmethod
     def of(cls, params: Params, *, total: float, step: int) -> Schedule:
-        """Read the schedule off a trial's params.
+        """Creates the schedule of a trial's params.
 
         Args:
             params: complete values (defaults filled in).
@@ -63,12 +63,12 @@ class Schedule:
 
 
 class ProgressSchedule(torch.optim.lr_scheduler.LRScheduler):
-    """Sets the rate of all parameter groups from the examples seen. The Trainer calls `step` after each optimizer step.
+    """Sets the rate of all parameter groups from the examples seen; the Trainer calls `step` after each optimizer step.
 
     Args:
-        optimizer: all groups get the same rate.
-        schedule: the rate by position.
-        position: examples seen so far; read at each step.
+        optimizer: all of its groups get the same rate.
+        schedule: the rate as a function of examples.
+        position: returns the examples seen so far; called at each step.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule, position: Callable[[], int]) -> None:
@@ -80,26 +80,26 @@ class ProgressSchedule(torch.optim.lr_scheduler.LRScheduler):
         return [self.schedule.rate(self.position())] * len(self.optimizer.param_groups)
 
 
-# Rows are sorted by length inside a window of this many, as a batch of any size should hold rows of like length while
-# the order of lengths over the epoch stays random. So the sorted window is cut into runs of RUN, which are shuffled;
-# a run is halved and the halves are swapped or not, down to leaves of LEAF rows. A batch of 8, 16, 32 or 64 rows
-# is then a stretch of the sorted window, and the order knows nothing of the batch size.
+# Batches of any size should hold rows of similar length, while the order of lengths over the epoch stays random. So
+# rows are sorted by length within a WINDOW. The window is cut into runs of RUN rows, which are shuffled. Each run is
+# halved, and the halves are swapped at random, down to leaves of LEAF rows. A batch of 8, 16, 32 or 64 rows is then
+# a contiguous part of the sorted window, and the order does not depend on the batch size.
 WINDOW = 1024
 RUN = 64
 LEAF = 8
-JITTER = 0.1  # lengths are sorted with up to this share of noise, so that two epochs do not make the same batches
+JITTER = 0.1  # lengths are multiplied by up to 1 + this before sorting, so that epochs have different batches
 
 
 def epoch_order(lengths: Sequence[int], *, seed: int, epoch: int, group_by_length: bool) -> list[int]:
-    """The order of rows in one epoch: a permutation of range(len(lengths)) that depends on nothing but the arguments.
+    """The order of rows in one epoch: a permutation of range(len(lengths)), a pure function of the arguments.
 
-    It does not depend on the batch size, so an epoch can be left and taken up again at any row with another one.
+    It does not depend on the batch size, so a training can stop at any row and continue with another batch size.
 
     Args:
         lengths: tokens per row.
-        seed: of the trial.
+        seed: of the order of the rows.
         epoch: 0 for the first pass.
-        group_by_length: neighbours are alike in length; else a plain shuffle.
+        group_by_length: neighbours have similar lengths; else a plain shuffle.
     """
     rng = np.random.default_rng((seed, epoch))
     order = rng.permutation(len(lengths))
@@ -115,11 +115,11 @@ def epoch_order(lengths: Sequence[int], *, seed: int, epoch: int, group_by_lengt
     return [int(i) for i in order]
 
 
-def _swapped(run: Rows, rng: np.random.Generator) -> Rows:
-    """The rows of a sorted run with halves swapped at random, at every level; leaves are shuffled."""
+def _swapped(run: RowIndices, rng: np.random.Generator) -> RowIndices:
+    """Swaps the halves of a sorted run at random, recursively; leaves are shuffled."""
     if len(run) <= LEAF:
         return rng.permutation(run)
     half = 1 << ((len(run) - 1).bit_length() - 1)
     front, back = _swapped(run[:half], rng), _swapped(run[half:], rng)
-    swap = len(front) == len(back) and rng.random() < 0.5  # a shorter back would move the front out of its place
+    swap = len(front) == len(back) and rng.random() < 0.5  # a shorter back half would misalign the front half
     return np.concatenate([back, front] if swap else [front, back])

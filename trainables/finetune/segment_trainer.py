@@ -1,16 +1,16 @@
-"""The Hugging Face Trainer as a trial uses it: one `train()` per segment, and nothing waits for the device on the way.
+"""The Hugging Face Trainer of a trial: one `train()` per segment, without synchronising with the device at each step.
 
-What transformers 5.23 would wait for at every step, and what is done instead:
+Where transformers 5.23 would wait for the device at every step, and what is done instead:
 
-    `padding_mask.all()` of the SDPA mask   an attention of our own name that always builds the mask (CUDA only)
+    `padding_mask.all()` of the SDPA mask   an attention implementation that always builds the mask (CUDA only)
     the count of labels per optimizer step  the number of rows, which the host knows
     the NaN filter of the logged loss       off; a score that is not finite ends the trial at the report
-    copies of batches to the device         from pinned memory, not blocking
+    copies of batches to the device         from pinned memory, non-blocking
 
-The loss of an optimizer step is the mean over its rows, however they are cut into batches. (The Trainer's own would be
+The loss of an optimizer step is the mean over its rows, however they are divided into batches. (The Trainer's would be
 a sum over batches for models whose `forward` takes any keyword and whose loss ignores the count, such as BERT's:
-accumulating twice as often would double the gradient.) So it does not matter either which process computes which rows
-where several compute one trial: `per_device_train_batch_size` is the rows of a batch over all of them.
+accumulating twice as often would double the gradient.) So it does not matter which process computes which rows either:
+with several processes per trial, `per_device_train_batch_size` is the rows of a batch over all of them.
 """
 
 from __future__ import annotations
@@ -33,17 +33,16 @@ MASKED_SDPA = "sdpa_always_masked"
 
 
 class ExampleCounter(Protocol):
-    """Whoever wants to know how many rows were trained on."""
+    """An object whose `examples` the Trainer increments."""
 
-    examples: int
+    examples: int  # rows trained on so far
 
 
 class SegmentTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer whose `train()` goes once over `segment`, and which counts the examples as they pass.
+    """A Trainer whose `train()` passes once over `segment` (row indices) and counts the examples.
 
-    A batch that does not fit into the device's memory is computed in halves, from then on. The optimizer steps stay
-    what they were: gradients of the parts add up to those of the batch, and what the interrupted step had added is
-    dropped and computed again.
+    If a batch does not fit into the device's memory, batches are computed in halves from then on. The optimizer steps
+    do not change: gradients of the parts add up to those of the batch, and the interrupted step is computed again.
     """
 
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the rows of the whole optimizer step
@@ -54,15 +53,15 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         self.position, self.replicas = position, replicas
         self.segment: list[int] = []
         self.training_parts, self.scoring_parts = MicroBatches(), MicroBatches()
-        self._begun: list[Batch] = []  # of the current optimizer step: this process's rows that are in the gradients
+        self._begun: list[Batch] = []  # this process's batches of the current optimizer step that are in the gradients
         self._turn = self._turns = 0  # batches of the current step: done, and in all
-        self._random: tuple[torch.Tensor, torch.Tensor | None] | None = None  # generators as that step began
+        self._random: tuple[torch.Tensor, torch.Tensor | None] | None = None  # generators at the beginning of that step
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return RowSampler(self.segment)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """The batches of the next optimizer step and their number of rows."""
+        """Called by the Trainer for the batches of the next optimizer step and their number of rows."""
         samples = super().get_batch_samples(*args, **kwargs)
         self._begun, self._turn, self._turns = [], 0, len(samples[0])
         self._random = torch.get_rng_state(), torch.cuda.get_rng_state() if self.args.device.type == "cuda" else None
@@ -72,14 +71,14 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         return sum(len(batch["labels"]) for batch in batch_samples)
 
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Forward and backward of one batch; the schedule reads the count when the optimizer has stepped."""
+        """Forward and backward pass of one batch; the schedule reads the count of examples after the optimizer step."""
         self.position.examples += len(inputs["labels"])
         share = self.replicas.share(inputs, self._turn)
         self._turn += 1
         last = self._turn == self._turns
         if last and not self._begun and not len(share["labels"]):
-            # A step with fewer rows than processes. With nothing to do a process would have no gradients to add up; so
-            # it computes a row that another has, which counts nothing.
+            # A step with fewer rows than processes. A process without rows would have no gradients to reduce, so it
+            # computes a row of another process with weight 0.
             share = {name: values[:1] for name, values in inputs.items()}
             num_items_in_batch = math.inf
         loss = torch.zeros((), device=self.args.device)
@@ -94,7 +93,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         self._begun.append(inputs)
         base, todo = super().training_step, [inputs]
         while (losses := self.training_parts.attempt(lambda part: base(model, part, num_items_in_batch), todo)) is None:
-            # Part of this batch may be in the gradients, mixed with the step's earlier batches: all of them again.
+            # Part of this batch may be in the gradients, mixed with the step's earlier batches: compute all again.
             model.zero_grad()
             self._restore_generators()
             todo = self._begun
@@ -103,9 +102,9 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: float | None = None
     ) -> Any:
-        """Sum of the rows' losses, divided by the rows of the optimizer step.
+        """The sum of the rows' losses, divided by the rows of the optimizer step.
 
-        Squared error for regression, else cross entropy with label smoothing where the trial has it.
+        Squared error for regression, else cross entropy, with label smoothing if the trial sets it.
         """
         labels = inputs["labels"]
         outputs = model(**{name: values for name, values in inputs.items() if name != "labels"})
@@ -122,7 +121,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
     def prediction_step(
         self, model: Any, inputs: Batch, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """Logits and labels of one batch; the loss is the trial's to compute, over all rows."""
+        """Returns logits and labels of one batch; `FineTuning` computes the loss over all rows."""
         batch = dict(self._prepare_inputs(inputs))
         labels = batch.pop("labels")
         with torch.no_grad():
@@ -132,7 +131,7 @@ class SegmentTrainer(Trainer):  # type: ignore[misc]
         return None, torch.cat(logits) if len(logits) > 1 else logits[0], labels
 
     def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:
-        """Nobody reads it, and counting the parameters at every batch costs as much as a launch per layer."""
+        """Returns 0: nobody reads it, and counting the parameters at every batch is slow."""
         return 0
 
     def _restore_generators(self) -> None:
@@ -149,7 +148,7 @@ def _logits(outputs: ModelOutput) -> torch.Tensor:
 
 
 class RowSampler(torch.utils.data.Sampler[int]):
-    """Hands out the given rows in the given order."""
+    """Samples the given rows in the given order."""
 
     def __init__(self, rows: list[int]) -> None:
         self.rows = rows
@@ -162,10 +161,10 @@ class RowSampler(torch.utils.data.Sampler[int]):
 
 
 def always_mask(model: PreTrainedModel) -> None:
-    """Make `model` build its attention mask without looking whether it is needed, which would wait for the device.
+    """Makes `model` build its attention mask always: to check whether it is needed would wait for the device.
 
-    Scores are equal. Only models that take their attention from transformers' interface are changed, and only if that
-    is PyTorch's SDPA; a mask that masks nothing keeps it from the flash kernel, so this pays on short texts.
+    Scores do not change. Only models with transformers' attention interface and PyTorch's SDPA are changed. A mask that
+    masks nothing prevents the flash kernel, so this pays on short texts.
     """
     if model.config._attn_implementation != "sdpa" or not model._can_set_attn_implementation():
         return

@@ -1,1 +1,1 @@
-"""Pretrained models and tokenizers: which files they are, whether they can be used, how they are loaded."""
+"""Pretrained models and tokenizers: finding their files, checking that they can be used, loading them."""

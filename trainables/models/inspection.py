@@ -1,7 +1,7 @@
-"""What a model's folder cannot be trained for, told from its files: without torch, transformers and the network.
+"""Checks from its files whether a model's folder can be trained: without torch, transformers and the network.
 
-Each finding names the folder or the file, what is wrong, and the next step. What only loading can tell (a checkpoint of
-another shape, code of its own that fails) is told by `trainables.models.loading`.
+Each error names the folder or file, what is wrong, and the next step. What only loading shows (weights of another
+shape, custom code that fails) is reported by `trainables.models.loading`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RESAVE = "save the model again with save_pretrained, or write its model_type, su
 
 
 def folder_errors(spec: FineTuneSpec, folder: Path) -> Iterator[ModelError]:
-    """Yields what is wrong with `folder`, which `spec.model` names, but for what follows from another finding."""
+    """Yields what is wrong with `folder`, which `spec.model` names; consequences of another error are left out."""
     if other := _of_another_kind(spec.model, folder):
         yield other
         return
@@ -44,7 +44,7 @@ def folder_errors(spec: FineTuneSpec, folder: Path) -> Iterator[ModelError]:
 
 
 def config_error(spec: FineTuneSpec, config: Mapping[str, Any]) -> ModelError | None:
-    """The reason why a model with this config.json can be no text classifier here; None if it can."""
+    """The reason why a model with this config.json cannot be used as a text classifier; None if it can."""
     kind, code = config.get("model_type"), config.get("auto_map") or {}
     if "quantization_config" in config:
         rule = f"its weights are quantised ({_method(config['quantization_config'])}), which cannot be trained"
@@ -76,7 +76,7 @@ def config_error(spec: FineTuneSpec, config: Mapping[str, Any]) -> ModelError | 
 
 
 def _of_another_kind(name: str, folder: Path) -> ModelError | None:
-    """A folder that is something else than one model: an adapter, a whole run, a file for another program."""
+    """The error for a folder that is not a model: an adapter, the folder of a run, a GGUF file; None if it may be."""
     if (folder / "adapter_config.json").is_file():
         try:
             base = read_model_json(folder / "adapter_config.json").get("base_model_name_or_path") or "an unnamed model"

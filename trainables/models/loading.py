@@ -1,4 +1,4 @@
-"""What each load of a part of a model from transformers shares: where it comes from, and errors in the user's terms."""
+"""Shared by everything that loads from transformers: options, configuration, and errors in the user's terms."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def from_pretrained_options(spec: FineTuneSpec) -> dict[str, Any]:
-    """Arguments of every `from_pretrained`."""
+    """The arguments that every `from_pretrained` gets: `trust_remote_code` and, if set, `revision`."""
     revision = {} if spec.revision is None else {"revision": spec.revision}
     return {"trust_remote_code": spec.trust_remote_code, **revision}
 
 
 def load_config(spec: FineTuneSpec) -> PreTrainedConfig:
-    """The model's configuration.
+    """Loads the model's configuration.
 
     Raises:
-        ModelError: there is none, it cannot be reached, or a model of its type can be no text classifier here.
+        ModelError: there is none, it cannot be reached, or its model type cannot be used as a text classifier.
     """
     from transformers import AutoConfig
 
@@ -40,14 +40,14 @@ def load_config(spec: FineTuneSpec) -> PreTrainedConfig:
 
 
 def text_configs(config: PreTrainedConfig) -> list[PreTrainedConfig]:
-    """The configuration and, where it is made of several, those within it that describe a model of text."""
+    """The configuration and, if it is composed of several, the nested ones that describe a text model."""
     nested = [getattr(config, name, None) for name in ("text_config", "encoder", "decoder")]
     within = [part for part in nested if hasattr(part, "to_dict") and hasattr(part, "vocab_size")]
     return [config, *(part for part in within if part is not config)]
 
 
 def known_keys(config: PreTrainedConfig) -> set[str]:
-    """Every key that a spec may set as `model.<key>`."""
+    """The keys that a spec may set as `model.<key>`."""
     return {
         key
         for part in text_configs(config)
@@ -57,21 +57,25 @@ def known_keys(config: PreTrainedConfig) -> set[str]:
 
 
 def config_with(config: PreTrainedConfig, key: str) -> PreTrainedConfig:
-    """The part of the configuration that has a key of `known_keys`: the whole goes before what is nested in it."""
+    """The configuration that has `key` (one of `known_keys`); the outer one before those nested in it."""
     return next(part for part in text_configs(config) if key in part.to_dict() or key in part.attribute_map)
 
 
 def config_value(config: PreTrainedConfig, key: str) -> Any:
-    """The value in force for `model.<key>`."""
+    """The value of `model.<key>` in force."""
     return getattr(config_with(config, key), key)
 
 
 @contextmanager
 def as_model_error(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
-    """transformers' errors, and those of the libraries below it, in the user's terms.
+    """Converts errors of transformers and the libraries below it into a ModelError.
 
     Args:
+        spec: its `model` is named in the error.
         part: what is loaded, such as `its tokenizer `; empty for the model itself.
+
+    Raises:
+        ModelError: the block raised an error other than InputError and MemoryError.
     """
     try:
         yield
@@ -88,7 +92,7 @@ def as_model_error(spec: FineTuneSpec, part: str = "") -> Iterator[None]:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No bar and no report about the head's new weights: they are meant to be new."""
+    """Silences transformers' progress bars, and its warning that the head's weights are new, as they should be."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -104,8 +108,10 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def no_hub_conversion() -> Iterator[None]:
-    """Keep transformers from other weights than those of the revision that was asked for: for a Hub model without
-    safetensors it would take them from a bot's open pull request."""
+    """Keeps transformers from taking weights of another revision.
+
+    For a Hub model without safetensors it would use those of a bot's open pull request.
+    """
     name = "DISABLE_SAFETENSORS_CONVERSION"
     before = os.environ.get(name)
     os.environ[name] = "1"

@@ -1,4 +1,4 @@
-"""The tokenizer of a model, made to fit it: one padding token for both, no more tokens than there are positions."""
+"""Loads a model's tokenizer and fits it to the model: one padding token for both, no more tokens than positions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SAMPLE = ("a", "b")
 
 
 def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, as trials use it and as it is saved beside a trained model.
+    """Loads the model's tokenizer, as trials use it and as it is saved beside a trained model.
 
-    Its `model_max_length` is no more than the model has positions for. It pads with a token that the model has an
-    embedding for, at the side on which padding does not move the positions of a text: its own padding token, else the
-    one of the model's configuration, else its end-of-text token. `trainables.models.encoders.load_model` takes that
-    over.
+    Its `model_max_length` is at most the number of positions of the model. It pads with a token that the model has an
+    embedding for: its own padding token, else that of the model's configuration, else its end-of-text token. It pads on
+    the side on which padding does not move the positions of a text. `trainables.models.encoders.load_model` takes the
+    padding token over.
 
     Raises:
-        ModelError: there is none, it cannot be reached, or it is not the model's.
+        ModelError: there is none, it cannot be loaded, or it does not fit the model.
     """
     from transformers import AutoTokenizer
 
@@ -53,7 +53,7 @@ def load_tokenizer(spec: FineTuneSpec) -> PreTrainedTokenizerBase:
 
 
 def _ignore_ends_within_texts(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let the tokenizer read what looks like its end-of-text token within a text as a blank."""
+    """Makes the tokenizer read a literal end-of-text token within a text as a blank."""
     from tokenizers.normalizers import Replace, Sequence
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -63,13 +63,13 @@ def _ignore_ends_within_texts(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _rows(config: PreTrainedConfig) -> int | None:
-    """Rows of the token embedding."""
+    """The number of rows of the token embedding; None if the configuration does not state it."""
     rows = getattr(config.get_text_config(), "vocab_size", None)
     return rows if isinstance(rows, int) else None
 
 
 def _require_fit(spec: FineTuneSpec, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """The tokenizer's tokens have embeddings, and its texts end as the model expects.
+    """Requires that the tokenizer's tokens have embeddings, and that its texts end as the model expects.
 
     Raises:
         ModelError: otherwise.
@@ -82,13 +82,13 @@ def _require_fit(spec: FineTuneSpec, tokenizer: PreTrainedTokenizerBase, config:
     ids = tokenizer.get_vocab()
     if wrong := vocabulary_error(spec.model, ids, ids.keys() - special, rows):
         raise wrong
-    told = tokenizer(SAMPLE[0])["input_ids"]
+    tokens = tokenizer(SAMPLE[0])["input_ids"]
     step = "save the model and the tokenizer that belong together in one folder"
-    if beyond := [token for token in (*told, *tokenizer(*SAMPLE)["input_ids"]) if token >= rows]:
+    if beyond := [token for token in (*tokens, *tokenizer(*SAMPLE)["input_ids"]) if token >= rows]:
         rule = f"its tokenizer puts token {beyond[0]} into every text, and the model's embedding has {rows} rows"
         raise ModelError("model", spec.model, rule, step)
     end = getattr(config, "eos_token_id", None)
-    if config.model_type in READS_END_OF_TEXT and told.count(end) != 1:
+    if config.model_type in READS_END_OF_TEXT and tokens.count(end) != 1:
         rule = (
             f"{config.model_type} reads a text at its end-of-text token {end}, which its tokenizer does not write once"
         )
@@ -96,10 +96,10 @@ def _require_fit(spec: FineTuneSpec, tokenizer: PreTrainedTokenizerBase, config:
 
 
 def _choose_padding(spec: FineTuneSpec, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """Set the one token that both tokenizer and model pad with.
+    """Sets the token that tokenizer and model pad with.
 
     Raises:
-        ModelError: no token will do.
+        ModelError: there is no suitable token.
     """
     special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
     special |= set(tokenizer.all_special_ids)
@@ -128,15 +128,15 @@ def _choose_padding(spec: FineTuneSpec, tokenizer: PreTrainedTokenizerBase, conf
 
 
 def _set_inputs(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """Batches always come with the mask that tells padding from text; with token types only where there are some."""
+    """Makes batches contain an attention mask if the model takes one, and token types if it has several."""
     names = [name for name in tokenizer.model_input_names if name != "attention_mask"]
     if getattr(config, "type_vocab_size", None) in (0, 1):
         names = [name for name in names if name != "token_type_ids"]
     tokenizer.model_input_names = names if config.model_type in TAKES_NO_MASK else [*names, "attention_mask"]
-    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what is saved
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # saved with the tokenizer
 
 
 def set_padding(config: PreTrainedConfig, pad_token_id: int) -> None:
-    """Make the model tell padding by this token, in each part of its configuration."""
+    """Sets the padding token in the configuration, and in those nested in it."""
     for part in text_configs(config):
         part.pad_token_id = pad_token_id

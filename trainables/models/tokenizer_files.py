@@ -1,4 +1,4 @@
-"""A tokenizer on disk: are its files there, can they be read, do they fit the model? Without torch and the network."""
+"""Checks a tokenizer's files: present, readable, and of the model's vocabulary. Without torch and the network."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FAST = "tokenizer.json"
 SENTENCEPIECE = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "sentencepiece.model")
 WORDS, PIECES, MERGES = "vocab.txt", "vocab.json", "merges.txt"
 LOOKED_FOR = (FAST, WORDS, PIECES, *SENTENCEPIECE)
-OTHERS = ("*.model", "*.tiktoken", "tekken.json", "*vocab*")  # of families that call theirs otherwise
-SMALLEST_SHARE = 0.1  # of the embedding's rows: a vocabulary below that was made for another model, or made up
+OTHERS = ("*.model", "*.tiktoken", "tekken.json", "*vocab*")  # of families with other file names
+SMALLEST_SHARE = 0.1  # of the embedding's rows: a smaller vocabulary is another model's, or an empty default
 
 
 def tokenizer_errors(spec: FineTuneSpec, folder: Path, config: Mapping[str, Any]) -> Iterator[ModelError]:
@@ -56,8 +56,8 @@ def vocabulary_error(name: str, ids: Mapping[str, int], plain: set[str], rows: o
     Args:
         name: the model's name, as the user gave it.
         ids: of all tokens.
-        plain: those that a text can become; the others are special tokens.
-        rows: None where it is not known.
+        plain: the tokens that texts are split into; the others are special tokens.
+        rows: of the model's token embedding; None if it is not known.
     """
     if not isinstance(rows, int) or rows <= 0:
         return None
@@ -77,7 +77,7 @@ def _stated(folder: Path) -> dict[str, Any]:
 
 
 def _file_errors(name: str, folder: Path) -> Iterator[ModelError]:
-    """Vocabularies that are missing, empty, or pointers."""
+    """Yields errors for vocabulary files that are missing, empty, or Git LFS pointers."""
     found = {path for pattern in (*LOOKED_FOR, *OTHERS) for path in folder.glob(pattern) if path.is_file()}
     if not found:
         rule = f"{folder} has no tokenizer; looked for {', '.join(LOOKED_FOR)}"
@@ -86,7 +86,7 @@ def _file_errors(name: str, folder: Path) -> Iterator[ModelError]:
     elif not (folder / FAST).is_file():
         halves = [(PIECES, MERGES), (MERGES, PIECES)] if not any((folder / m).is_file() for m in SENTENCEPIECE) else []
         for half, other in halves:
-            # A vocabulary of whole words (vocab.json alone) is read by tokenizers that are not made for text.
+            # Tokenizers that read vocab.json alone (whole words) are not made for text.
             if (folder / half).is_file() and not (folder / other).is_file():
                 step = "copy or fetch it, or save the tokenizer there with tokenizer.save_pretrained"
                 yield ModelError("model", name, f"{folder} has {half}, but not the {other} that belongs to it", step)
@@ -99,7 +99,7 @@ def _file_errors(name: str, folder: Path) -> Iterator[ModelError]:
 
 def _fast_errors(spec: FineTuneSpec, path: Path, config: Mapping[str, Any]) -> Iterator[ModelError]:
     if path.stat().st_size == 0 or path.open("rb").read(len(POINTER)) == POINTER:
-        return  # told by `_file_errors`
+        return  # reported by `_file_errors`
     try:
         content = read_model_json(path)
     except ModelError as error:
@@ -117,15 +117,15 @@ def _fast_errors(spec: FineTuneSpec, path: Path, config: Mapping[str, Any]) -> I
 
 
 def _tokens(content: Mapping[str, Any]) -> tuple[dict[str, int], set[str]]:
-    """The ids of all tokens, none where there is no vocabulary, and which of them are special.
+    """Reads a tokenizer.json: the ids of all tokens (empty without a vocabulary), and which tokens are special.
 
     Raises:
-        AttributeError, KeyError, TypeError, IndexError, ValueError: it is no tokenizer.
+        AttributeError, KeyError, TypeError, IndexError, ValueError: `content` is no tokenizer.
     """
     vocabulary = (content.get("model") or {}).get("vocab")
     if not vocabulary:
         return {}, set()
-    # A list of (piece, score) where the pieces' ids are their places, else ids by piece.
+    # Either ids by piece, or a list of (piece, score) whose ids are their indices.
     plain = dict(vocabulary) if isinstance(vocabulary, dict) else {p[0]: i for i, p in enumerate(vocabulary)}
     added = {token["content"]: token for token in content.get("added_tokens") or ()}
     ids = plain | {name: token["id"] for name, token in added.items()}

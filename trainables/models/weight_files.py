@@ -1,7 +1,7 @@
-"""A model's weights on disk: which files they are, what is in them, and what is wrong with them. Reads headers only.
+"""A model's weight files: finds them, reads their shapes, and reports what is wrong with them. Reads headers only.
 
-The format of safetensors: eight bytes with the length of the header, the header (JSON: type, shape and place of each
-tensor), the tensors.
+A safetensors file is: the length of the header (eight bytes, little-endian), the header (JSON: type, shape and offsets
+of each tensor), the tensors. See https://huggingface.co/docs/safetensors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FETCH_POINTER = "it is a pointer of Git LFS, not the file itself"
 FETCH_AGAIN = "fetch it again, with `git lfs pull` in a clone of a repository"
 LONGEST_JSON = 256_000_000  # bytes; the longest tokenizer.json of today has 35 million
 LONGEST_HEADER = 100_000_000  # bytes; what the safetensors library accepts
-# Weights that transformers reads no more, or that are made for computing alone, by how their files are called.
+# Formats that are not read here, by file name: pickles, other frameworks, and formats for inference only.
 FOREIGN = {
     "*.bin": "PyTorch pickles (.bin)",
     "*.pt": "PyTorch pickles (.pt)",
@@ -39,10 +39,10 @@ class ModelError(InputError):
 
 
 def read_model_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a model.
+    """Reads the object in a JSON file of a model.
 
     Raises:
-        ModelError: it is cut off, a pointer of Git LFS, longer than any such file, or no JSON object; names the file.
+        ModelError: the file is truncated, a Git LFS pointer, longer than any such file, or no JSON object.
     """
     with path.open("rb") as file:
         raw = file.read(LONGEST_JSON + 1)
@@ -63,9 +63,9 @@ def read_model_json(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers reads, whether or not they exist: one, or the shards of the index.
+    """The safetensors files that transformers reads: the single file, or the shards that the index names.
 
-    A folder that has neither gives all that it holds.
+    Shards are returned whether or not they exist. A folder with neither returns all its safetensors files.
 
     Raises:
         ModelError: the index cannot be read.
@@ -78,19 +78,20 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def tensor_shapes(file: Path) -> dict[str, list[int]]:
-    """The shape of each tensor in a safetensors file.
+    """The shape of each tensor in a safetensors file, by name.
 
     Raises:
-        ModelError: the file is none.
+        ModelError: it is no safetensors file.
     """
     return {name: tensor["shape"] for name, tensor in _header(file)[0].items()}
 
 
 def weight_errors(model: str, folder: Path) -> Iterator[ModelError]:
-    """Yields what is wrong with the weights in `folder`: none that can be trained, a shard missing, a file cut off.
+    """Yields what is wrong with the weights in `folder`: no usable format, a missing shard, a truncated file.
 
     Args:
-        model: as the user has named the folder.
+        model: the folder's name as the user wrote it.
+        folder: of the model.
     """
     try:
         files = weight_files(folder)
@@ -122,7 +123,7 @@ def _none_to_train(model: str, folder: Path, others: list[Path]) -> ModelError:
 
 
 def _damage(file: Path, expected: set[str]) -> Iterator[ModelError]:
-    """Yields what is wrong with a safetensors file: its header, its length, or tensors that it lacks by the index."""
+    """Yields what is wrong with a safetensors file: its header, its length, or tensors of the index that it lacks."""
     try:
         tensors, body = _header(file)
     except ModelError as error:
@@ -139,7 +140,7 @@ def _damage(file: Path, expected: set[str]) -> Iterator[ModelError]:
 
 
 def _header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """The tensors by name, and the byte at which their values begin."""
+    """The header's entries by tensor name, and the offset in bytes at which the tensors begin."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         first = opened.read(8)

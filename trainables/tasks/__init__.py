@@ -1,8 +1,8 @@
-"""Tasks: what a text goes in and what label comes out, where the rows are, how predictions are scored.
+"""Tasks: where the rows are, how they are read and split, what their labels mean, how predictions are scored.
 
-One file per kind of task in this folder. A file that defines `TASKS`, a tuple of `Task` objects, adds them all: there
-is no second list. The other files are what the kinds share: `files` and `sources` read rows, `splits` draws the three
-splits, `text` turns both into data sets.
+To add a kind of task, add a file to this folder that defines `TASKS`, a tuple of `Task` objects; there is no second
+list. The other files are shared by all kinds: `sources` and `files` read rows, `splits` draws the three splits, `text`
+turns them into data sets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Task", "TaskData", "TaskError", "find_task", "find_tasks", "task_names"]
 
-# Kinds of tasks that there are elsewhere and not here. Their names are near to those of ours, and mean something else.
+# Kinds of tasks that are not supported. Their names are similar to supported ones, and mean something else.
 UNSUPPORTED = frozenset(
     [
         *("token_classification", "ner", "pos", "pos_tagging", "tagging", "sequence_labeling", "sequence_labelling"),
@@ -46,7 +46,7 @@ ALIASES = {
 
 
 class TaskError(InputError):
-    """The data cannot be used: which option, its value, the rule, the next step."""
+    """The task or its data cannot be used: which option, its value, the rule, the next step."""
 
 
 class TaskData(NamedTuple):
@@ -60,44 +60,44 @@ class TaskData(NamedTuple):
     test: Dataset
     num_labels: int  # 1 for regression
     label_names: tuple[str, ...]  # by class id; empty for regression
-    fingerprint: str  # hex digest of the rows and label names: equal on every machine for equal data and options
-    summary: DataSummary  # files, rows and classes by split, what was left out; without tokens
+    fingerprint: str  # hex digest of rows and label names: equal on every machine for equal data and options
+    summary: DataSummary  # files, rows and classes by split, rows that were left out; without token counts
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """One named task. `check` is called while a spec is read, everything else on a worker.
+    """One named task. `check` is called when a spec is validated, all other methods on a worker.
 
-    No method may keep state between calls, write a file, or use a global random state.
+    No method may keep state between calls, write files, or use a global random generator.
     """
 
     name: str
     summary: str  # one line for listings
-    data: DataSpec  # the preset's own values; a DataSpec of the user goes before them, field by field
-    objective: Objective  # what a strategy optimises unless the spec says otherwise
+    data: DataSpec  # the preset's values; those that the user sets override them, field by field
+    objective: Objective  # what a strategy optimises unless the spec sets another
 
     kind: ClassVar[Literal["classification", "regression"]]
     metric_names: ClassVar[tuple[str, ...]]  # what `metrics` returns; the trial adds `loss`
 
     @abstractmethod
     def options(self, data: DataSpec) -> DataSpec:
-        """`data`, completed by the preset. Another source (`path`, `hub`) replaces the preset's source altogether."""
+        """Completes `data` with the preset's values; another source (`path`, `hub`) replaces the preset's entirely."""
 
     @abstractmethod
     def check(self, data: DataSpec) -> list[tuple[str, str]]:
-        """Returns all mistakes in `data` at once, as pairs of (dotted path such as `data.path`, message).
+        """Returns all mistakes in `data`, as pairs of (dotted path such as `data.path`, message).
 
-        Reads local files, of large ones the beginning (see `unchecked`); imports neither torch nor datasets, and never
-        uses the network.
+        Reads local files, only the beginning of large ones (see `unchecked`). Must not import torch or datasets, nor
+        use the network.
         """
 
     def unchecked(self, data: DataSpec) -> str | None:
-        """A sentence about what `check` leaves for a run to find out, as local files are large; None: nothing."""
+        """A sentence about what `check` cannot verify because local files are large; None if it verifies everything."""
         return None
 
     @abstractmethod
     def source(self, data: DataSpec) -> str:
-        """A hex digest of what `load` reads, found without reading rows: equal content, equal digest, wherever it is.
+        """Returns a hex digest of the content that `load` reads, without parsing rows; independent of its location.
 
         Raises:
             TaskError: there is nothing to read.
@@ -105,7 +105,7 @@ class Task(ABC):
 
     @abstractmethod
     def load(self, data: DataSpec) -> TaskData:
-        """Read the rows and draw the splits: the same for the same rows, options and seed.
+        """Reads the rows and draws the splits; a pure function of rows, options and seed.
 
         Raises:
             TaskError: the rows cannot be read, or are not what this task needs.
@@ -113,20 +113,24 @@ class Task(ABC):
 
     @abstractmethod
     def tokenize(self, split: Dataset, tokenizer: Any, max_length: int) -> Dataset:
-        """`split` as a model takes it: `input_ids`, `attention_mask`, `token_type_ids` where the tokenizer makes them,
-        `labels` (int, or float for regression), `length` (tokens) and `full_length` (tokens before truncation).
-        Truncated to `max_length`, not padded.
+        """Tokenises `split`; rows are truncated to `max_length` tokens and not padded.
+
+        Returns:
+            A data set with the columns `input_ids`, `attention_mask`, `token_type_ids` (if the tokenizer makes them),
+            `labels` (int, or float for regression), `length` (tokens) and `full_length` (tokens before truncation).
 
         Raises:
-            TaskError: `max_length` is more than the model can take.
+            TaskError: `max_length` exceeds the model's limit.
         """
 
     @abstractmethod
     def metrics(self, predictions: np.ndarray, labels: np.ndarray, positive: int | None = None) -> dict[str, float]:
-        """The scores of float predictions (n, num_labels) against labels (n,). A prediction that is NaN or infinite
-        makes every score NaN: a diverged model must not look like a guessing one.
+        """Scores predictions against labels.
 
         Args:
+            predictions: floats of shape (n, num_labels). If one is NaN or infinite, every score is NaN, so that a
+                diverged model does not look like one that guesses.
+            labels: of shape (n,): class ids, or numbers for regression.
             positive: of two classes, the id of the one whose F1 is the score `f1` (`DataSummary.positive` is its
                 name); None: the second.
         """
@@ -134,10 +138,10 @@ class Task(ABC):
 
 @cache
 def find_tasks() -> Mapping[str, Task]:
-    """Every task by name.
+    """All tasks by name.
 
     Raises:
-        ValueError: two files claim one name.
+        ValueError: two files define the same name.
     """
     found: dict[str, Task] = {}
     for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
@@ -154,10 +158,10 @@ def task_names() -> tuple[str, ...]:
 
 
 def find_task(name: str | None) -> Task:
-    """The task of that name.
+    """Returns the task of that name.
 
     Raises:
-        TaskError: there is none; names the nearest known one. Or no task is named.
+        TaskError: there is none (the error names the most similar one), or `name` is None.
     """
     known = find_tasks()
     if name is None:

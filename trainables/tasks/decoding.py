@@ -1,4 +1,4 @@
-"""From a file's bytes to its text: it is unpacked, its encoding found by its mark or by trying, and no text refused."""
+"""Decodes text files: decompresses gzip, detects the encoding by its byte-order mark, refuses what is no text."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import NamedTuple
 from trainables.models.weight_files import POINTER
 from trainables.tasks import TaskError
 
-MARKS = {  # the longer first: UTF-32's mark begins with that of UTF-16
+MARKS = {  # byte-order marks; UTF-32 before UTF-16, whose mark is its prefix
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-NO_TEXT = {  # how files begin that are not what their name says
+NO_TEXT = {  # the first bytes of files whose content differs from their name
     POINTER: ("is a Git LFS pointer, not the data themselves", "run `git lfs pull` where it lies"),
     b"PK\x03\x04": ("is a ZIP archive or an Excel workbook", "unpack it, or export it as CSV (UTF-8)"),
     b"PAR1": ("is a Parquet file", "name it .parquet"),
     b"<!doctype html": ("is a web page, not data", "download the file itself (its raw form)"),
     b"<html": ("is a web page, not data", "download the file itself (its raw form)"),
 }
-FOREIGN_LINES = 3  # outside ASCII: fewer can be UTF-8 by chance
-LATIN = 0.3  # at most this share of letters outside ASCII: a language in Latin script
-SCRIPTS = (  # encoding, and the characters that make up most of a text in it
+FOREIGN_LINES = 3  # lines outside ASCII from which on being valid UTF-8 is no coincidence
+LATIN = 0.3  # at most this share of letters is outside ASCII in languages of Latin script
+SCRIPTS = (  # encoding, the characters that a text in it mostly consists of, and their least share
     ("cp932", "\u3040-\u30ff", 0.3),
     ("euc_kr", "\uac00-\ud7a3", 0.9),
     ("cp1251", "\u0430-\u044f", 0.75),
@@ -37,22 +37,23 @@ SCRIPTS = (  # encoding, and the characters that make up most of a text in it
 
 
 class DecodedText(NamedTuple):
-    """A file's text, with its line ends as they are."""
+    """A file's text, with its line ends unchanged."""
 
     text: str
-    encoding: str
-    complete: bool  # false: only the lines that begin it
+    encoding: str  # Python's name
+    complete: bool  # false: only the beginning was read, up to the end of a line
 
 
 def decode_file(path: Path, encoding: str | None, limit: int | None = None) -> DecodedText:
-    """The text of a file, unpacked if it is compressed by gzip.
+    """Reads and decodes a text file, which may be compressed by gzip.
 
     Args:
-        encoding: as Python names it; None: UTF-8, or what the mark at the file's beginning says.
-        limit: bytes to read at most; the text then ends with a whole line.
+        path: of the file.
+        encoding: a Python name; None: UTF-8, or what the byte-order mark indicates.
+        limit: bytes to read at most; the text then ends with a complete line.
 
     Raises:
-        TaskError: it is no text, or not in this encoding.
+        TaskError: the file is no text, or not in this encoding.
         OSError: it cannot be read.
     """
     data, complete = _bytes(path, limit)
@@ -75,11 +76,11 @@ def decode_file(path: Path, encoding: str | None, limit: int | None = None) -> D
 
 
 def encoding_error(encoding: str | None) -> TaskError | None:
-    """The error for a name that is no encoding; None if it is one."""
+    """The error for an unknown encoding; None if Python knows it."""
     try:
         b"a".decode(encoding or "utf-8")
     except UnicodeError:
-        return None  # a letter alone is no text in it, but it is an encoding
+        return None  # one byte is not valid in it, but the encoding exists
     except LookupError:
         rule = "is no encoding that Python knows"
         return TaskError("data.encoding", encoding, rule, "write utf-8, utf-16, cp1252, latin-1, gb18030, ...")
@@ -87,7 +88,7 @@ def encoding_error(encoding: str | None) -> TaskError | None:
 
 
 def is_unicode(text: str) -> bool:
-    """False where a text holds half a character, as JSON can write it (a lone surrogate): nothing can encode it."""
+    """False if a text contains a lone surrogate, as JSON may: it cannot be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -126,7 +127,7 @@ def _wrong_encoding(path: Path, data: bytes, encoding: str | None, error: Unicod
 
 
 def _require_no_utf8(path: Path, data: bytes, encoding: str) -> None:
-    """What `encoding` makes of UTF-8 is no error to it, and nothing that a person would read."""
+    """Refuses a single-byte encoding for a file that is UTF-8: decoding would succeed with wrong characters."""
     foreign = [line for line in data[: 1 << 20].split(b"\n")[:-1] if not line.isascii()]
     if len(foreign) < FOREIGN_LINES or not all(map(_is_utf8, foreign)):
         return
@@ -144,7 +145,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _likely(data: bytes) -> str:
-    """The encoding that text outside UTF-8 most likely has: by how much of it is outside ASCII, and in what script."""
+    """Guesses the encoding of a text that is not UTF-8, by its share of non-ASCII letters and their script."""
     lines = [line for line in data[: 1 << 20].split(b"\n") if not line.isascii()]
     sample = b"\n".join(lines)
     letters = re.findall(rb"[A-Za-z\x80-\xff]", sample)

@@ -1,8 +1,8 @@
-"""CSV and its relatives: rows of fields between separators, with or without double quotes around a field.
+"""Reads CSV and TSV files: rows of fields between separators, with or without double quotes.
 
-What the options leave open is found in the file and told: the separator by the header in which the wanted columns
-stand, and in a TSV, whether double quotes belong to the file or to the texts. Of quotes only what cannot be misread is
-accepted (RFC 4180): an unclosed one would swallow the rows that follow.
+Unset options are detected and recorded in the result: the separator by the header that contains the wanted columns;
+for a TSV, whether double quotes delimit fields or belong to the texts. Quoting must follow RFC 4180: an unclosed quote
+would swallow the rows after it, so it is an error.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
-HEAD = 1 << 20  # characters among which the header is looked for
-LONGEST_NAME = 60  # characters; a longer field of the first line is a text
+HEAD = 1 << 20  # characters at the beginning in which the header is searched
+LONGEST_NAME = 60  # characters; a longer field of the first line is a text, not a column name
 
 
 class _Rows(NamedTuple):
     fields: list[list[str]]
-    starts: list[int]  # the line where each row begins
-    ends: list[int]
+    starts: list[int]  # the first line of each row, from 1
+    ends: list[int]  # the last line of each row
 
 
 class _Unreadable(Exception):
-    """The quotes do not add up."""
+    """The quotes of a file are not balanced."""
 
     def __init__(self, line: int, rule: str) -> None:
         super().__init__(line, rule)
@@ -47,26 +47,29 @@ class _Unreadable(Exception):
 
 
 def separator_error(separator: str | None) -> TaskError | None:
-    """The error for a separator that is no single character; None if it is one."""
+    """The error for a separator that is no single character; None if it is valid."""
     if separator is None or (len(separator_of(separator)) == 1 and separator_of(separator) not in '"\r\n'):
         return None
     return TaskError("data.separator", separator, "is no single character", "write comma, semicolon, tab or pipe")
 
 
 def separator_of(word: str) -> str:
-    """The character that `word` means: `tab`, `\\t` and a tab itself are the same."""
+    """The character that `word` stands for: `tab`, `\\t` and a tab itself are equal."""
     return {**{name: sign for sign, name in SEPARATORS.items()}, "\\t": "\t"}.get(word, word)
 
 
 def read_delimited(path: Path, content: DecodedText, usual: str, options: DataSpec, wanted: Sequence[str]) -> RawTable:
-    """The `wanted` columns. Cells are texts, an empty one is None.
+    """Reads the `wanted` columns; cells are texts, and empty ones None.
 
     Args:
-        usual: the separator that the file's name promises.
-        wanted: the text columns, then the label's.
+        path: of the file, for messages.
+        content: its decoded text.
+        usual: the separator that the file's suffix implies.
+        options: `separator` and `quoted`; None: detected.
+        wanted: the text columns, then the label column.
 
     Raises:
-        TaskError: the separator is not the file's, the quotes do not add up, or rows have too many or too few fields.
+        TaskError: the separator is wrong, quotes are not balanced, or rows differ in their number of fields.
     """
     text, skipped, declared = _without_sep_line(content.text)
     if not text or text.isspace():
@@ -89,7 +92,7 @@ def read_delimited(path: Path, content: DecodedText, usual: str, options: DataSp
 
 @contextmanager
 def _long_fields() -> Iterator[None]:
-    """Python's own limit of 128 KiB per field is lifted for a while: a text may be a book."""
+    """Lifts Python's limit of 128 KiB per field for the block: a text may be a book."""
     before = csv.field_size_limit(sys.maxsize)
     try:
         yield
@@ -98,7 +101,7 @@ def _long_fields() -> Iterator[None]:
 
 
 def _without_sep_line(text: str) -> tuple[str, int, str | None]:
-    """Excel's own first line, `sep=;`: the text without it, the lines that it took, and the separator it declares."""
+    """Strips Excel's first line `sep=;`; returns the rest, the number of stripped lines, and the declared separator."""
     found = re.match(r'"?sep=(.)"?(\r\n|\n|\r)', text, re.IGNORECASE)
     return (text[found.end() :], 1, found[1]) if found else (text, 0, None)
 
@@ -111,10 +114,9 @@ def _header(text: str, separator: str) -> list[str]:
 
 
 def _found_separator(text: str, usual: str, wanted: Sequence[str]) -> str:
-    """The usual one if the wanted columns stand in the header it makes, else another for which they do, else the one
-    that makes the most columns."""
+    """Detects the separator: that whose header contains the wanted columns (`usual` first), else most columns."""
     headers = {sign: _header(text, sign) for sign in (usual, *SEPARATORS)}
-    for needed in (wanted, wanted[:-1]):  # the label may be hidden
+    for needed in (wanted, wanted[:-1]):  # the label column may be missing
         for sign, names in headers.items():
             if needed and set(needed) <= set(names):
                 return sign
@@ -122,7 +124,7 @@ def _found_separator(text: str, usual: str, wanted: Sequence[str]) -> str:
 
 
 def _require_separator(path: Path, text: str, separator: str, asked: str | None, wanted: Sequence[str]) -> None:
-    """Refuse a separator that was asked for, if another one makes the header and it does not."""
+    """Refuses the option's separator if the wanted columns are in the header of another one only."""
     if asked is None or set(wanted) <= set(_header(text, asked)):
         return
     found = _found_separator(text, asked, wanted)
@@ -133,7 +135,7 @@ def _require_separator(path: Path, text: str, separator: str, asked: str | None,
 
 
 def _parsed(path: Path, text: str, separator: str, quoted: bool | None, usual: str) -> tuple[bool, _Rows]:
-    """The rows, and whether double quotes were read as the file's own."""
+    """Parses the text; returns whether double quotes delimit fields, and the rows."""
     try:
         if quoted is None and usual == "\t":
             return _parsed_tsv(text, separator)
@@ -144,7 +146,7 @@ def _parsed(path: Path, text: str, separator: str, quoted: bool | None, usual: s
 
 
 def _parsed_tsv(text: str, separator: str) -> tuple[bool, _Rows]:
-    """Reads without quoting, as GLUE has it; with it only where no other reading makes sense of the file."""
+    """Parses a TSV without quoting, as GLUE's files need; with quoting only if the file makes no sense otherwise."""
     plain = _rows(text, separator, quoted=False)
     if '"' not in text:
         return False, plain
@@ -161,7 +163,7 @@ def _parsed_tsv(text: str, separator: str) -> tuple[bool, _Rows]:
 
 
 def _lines(text: str) -> io.TextIOWrapper:
-    """The lines, with their ends as they are. StringIO would hold the text at four bytes per character."""
+    """The lines with their ends. StringIO would take four bytes per character."""
     return io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8", newline="")
 
 
@@ -173,7 +175,7 @@ def _reader(text: str, separator: str, *, quoted: bool, strict: bool = True) -> 
 
 
 def _rows(text: str, separator: str, quoted: bool) -> _Rows:
-    """All rows with a field, the header first."""
+    """Parses all rows that have a field, the header first."""
     reader = _reader(text, separator, quoted=quoted)
     found = _Rows([], [], [])
     before = 0
@@ -215,7 +217,7 @@ def _require_equal_lengths(
 def _require_none_swallowed(
     path: Path, text: str, rows: _Rows, separator: str, names: list[str], wanted: Sequence[str]
 ) -> None:
-    """No text over several lines may hold lines that are rows themselves: a quote at its beginning was not closed."""
+    """Refuses a multi-line text whose lines look like rows: the quote at its beginning was probably not closed."""
     long = [i for i, start in enumerate(rows.starts) if rows.ends[i] > start]
     if not long or wanted[-1] not in names:
         return

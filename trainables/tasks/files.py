@@ -1,6 +1,6 @@
-"""Local files: CSV, TSV, text with separators, JSON, JSONL and Parquet, found in a folder or named one by one.
+"""Finds and reads local data files: CSV, TSV, text with separators, JSON, JSONL and Parquet.
 
-They are read into memory; nothing is cached on disk. All but Parquet may be compressed by gzip (`train.csv.gz`).
+Files are read into memory; nothing is cached on disk. All but Parquet may be compressed by gzip (`train.csv.gz`).
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from trainables.tasks.delimited import read_delimited
 from trainables.tasks.json_files import read_json_rows
 from trainables.tasks.tables import RawTable, ReadOptions
 
-DELIMITED: Mapping[str, str] = {".csv": ",", ".tsv": "\t", ".txt": ","}  # the separator that the name promises
+DELIMITED: Mapping[str, str] = {".csv": ",", ".tsv": "\t", ".txt": ","}  # suffix: usual separator
 SUFFIXES = (*DELIMITED, ".json", ".jsonl", ".parquet")
-# What a split's file, or a Hub data set's split, may be called; the first that exists is taken.
+# Names of a split's file, or of a Hub data set's split; the first that exists is used.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
     "validation": ("validation", "validation_matched", "valid", "val", "dev"),
     "test": ("test", "test_matched"),
 }
-LISTED = 20  # files that were not read, by name
+LISTED = 20  # names of ignored files that are listed
 
 
 def split_files(options: DataSpec) -> dict[str, list[Path]]:
-    """The files of each split; a split without a file is left out. Several files are the shards of one split.
+    """Finds the files of each split; several files are shards of one split. A split without a file is left out.
 
     Raises:
-        TaskError: a file that was named, the folder or the training file is missing, or two files fit one split.
+        TaskError: a named file, the folder or the training file is missing, or two files match one split.
     """
     base = Path(options.path).expanduser() if options.path is not None else Path()
     if not base.exists():
@@ -57,7 +57,7 @@ def split_files(options: DataSpec) -> dict[str, list[Path]]:
 
 
 def _other_layout(folder: Path) -> str | None:
-    """What to do with a folder of texts per class, or what `datasets` has saved; None: it is neither."""
+    """The next step for a folder of texts per class, or of `datasets`' save_to_disk; None: it is neither."""
     if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
         return (
             "it is what save_to_disk writes: load_from_disk it, and write each split with to_parquet('train.parquet')"
@@ -79,7 +79,7 @@ def _named(split: str, folder: Path, name: str) -> Path:
 
 
 def _shards(split: str, folder: Path, aliases: Sequence[str]) -> list[Path]:
-    """The files of `folder` called after the split's first alias that occurs: one, or `train-00000-of-00002`, ..."""
+    """The files named after the first of the split's aliases that occurs: one, or shards `train-00000-of-00002`, ..."""
     for alias in aliases:
         pattern = re.compile(rf"{alias}(-\d+-of-\d+)?")
         files = sorted(
@@ -94,7 +94,7 @@ def _shards(split: str, folder: Path, aliases: Sequence[str]) -> list[Path]:
 
 
 def ignored_files(options: DataSpec, used: Collection[Path]) -> tuple[str, ...]:
-    """The names of files in the folder that hold data, by their suffix, and are no split's."""
+    """The names of data files in the folder, by their suffix, that belong to no split."""
     folder = Path(options.path).expanduser() if options.path is not None else Path()
     if options.path is None or not folder.is_dir():
         return ()
@@ -112,15 +112,17 @@ def _listing(folder: Path, limit: int = 8) -> str:
 
 
 def needed_columns(options: DataSpec) -> tuple[str, ...]:
-    """The columns that are read besides the label's: the texts, and that of the groups."""
+    """The columns that are read besides the label: the texts, and the groups."""
     return tuple(dict.fromkeys([*(options.text or ()), *([] if options.group is None else [options.group])]))
 
 
 def read_table(path: Path, options: DataSpec, limit: int | None = None) -> RawTable:
-    """Reads the columns for texts and label, as far as the file has them.
+    """Reads the text, group and label columns that the file has.
 
     Args:
-        limit: bytes to read at most, whole rows of them; of Parquet, at least a group of rows.
+        path: of the file.
+        options: column names, encoding, separator.
+        limit: bytes to read at most, in complete rows; of Parquet, at least one row group.
 
     Raises:
         TaskError: the file cannot be read.
@@ -145,7 +147,7 @@ def read_table(path: Path, options: DataSpec, limit: int | None = None) -> RawTa
 
 
 def file_format(path: Path) -> str | None:
-    """The suffix that tells the format, without that of a compressed file; None: it is none that can be read."""
+    """The suffix that determines the format (`.csv` for `x.csv.gz`); None if the format cannot be read."""
     suffix = Path(_unpacked_name(path)).suffix.lower()
     return suffix if suffix in SUFFIXES else None
 
@@ -196,7 +198,7 @@ def _read_parquet(path: Path, wanted: Sequence[str], limit: int | None, encoding
 
 
 def _texts(path: Path, column: str, cells: list[bytes | None], encoding: str) -> list[str | None]:
-    """A column of texts that was written as one of bytes."""
+    """Decodes a text column that was written as bytes."""
     found: list[str | None] = []
     for row, cell in enumerate(cells, 1):
         try:
@@ -208,9 +210,9 @@ def _texts(path: Path, column: str, cells: list[bytes | None], encoding: str) ->
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:
-    """The ClassLabel names that `datasets` leaves in a Parquet file's schema.
+    """Reads the ClassLabel names that `datasets` writes into a Parquet file's schema.
 
-    Read from the JSON: `Features.from_arrow_schema` would import datasets, and reject a column of another width.
+    Parsed from the JSON, because `Features.from_arrow_schema` imports datasets and rejects columns of another width.
     """
     info = json.loads((metadata or {}).get(b"huggingface", b"{}")).get("info") or {}
     features = (info.get("features") or {}).items()

@@ -1,6 +1,6 @@
-"""Groups of rows that belong together, such as those of one premise, document or author (`data.group`).
+"""Groups of rows that must not be divided between splits, such as rows of one document or author (`data.group`).
 
-In: a column's cells as they stand there. Out: names, and how many groups stand in two splits.
+In: the cells of the group column. Out: group names as texts, and the number of groups that occur in two splits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trainables.tasks.splits import LabelledRows
 
 
 def with_groups(splits: Mapping[str, RawSplit]) -> tuple[dict[str, RawSplit], list[TaskError]]:
-    """The rows whose group has a name, as a text, and an error for the others of each split."""
+    """Returns the rows that have a group, with its name as a text, and an error for each split with other rows."""
     named, errors = {}, []
     for name, split in splits.items():
         if split.groups is None:
@@ -33,7 +33,7 @@ def with_groups(splits: Mapping[str, RawSplit]) -> tuple[dict[str, RawSplit], li
 
 
 def _name(cell: Any) -> str | None:
-    """A whole number is called alike in every format (1, and 1.0 of a column of floats)."""
+    """The group's name; whole numbers are written alike whatever the format (1, and 1.0 of a float column)."""
     if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
         return str(int(cell))
     if isinstance(cell, str):
@@ -42,7 +42,7 @@ def _name(cell: Any) -> str | None:
 
 
 def shared_groups(splits: Mapping[str, LabelledRows]) -> dict[str, Any]:
-    """The fields of a `DataSummary` that tell of groups; none where no column names them."""
+    """The fields of a `DataSummary` about groups; empty without a group column."""
     groups = {name: set(rows.groups or ()) for name, rows in splits.items()}
     if not any(groups.values()):
         return {}

@@ -1,4 +1,4 @@
-"""Splits of a data set of the Hub, through the cache below HF_HOME. No code of the data set is ever run."""
+"""Reads the splits of a Hub data set, through the cache below HF_HOME. Code of the data set is never run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trainables.tasks.tables import RawTable
 
 
 def read_hub(options: DataSpec, wanted: list[str]) -> dict[str, RawTable]:
-    """The `wanted` columns of the splits that there are.
+    """Reads the `wanted` columns of train, validation and test, as far as they exist.
 
     Raises:
-        TaskError: it cannot be loaded, a split that was named is not there, or none for training is.
+        TaskError: the data set cannot be loaded, or a named split or the training split does not exist.
     """
     from datasets import ClassLabel
 
@@ -40,10 +40,10 @@ def read_hub(options: DataSpec, wanted: list[str]) -> dict[str, RawTable]:
 
 
 def load_hub(hub: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
-    """Every split by its name there, with all columns.
+    """Loads all splits by their names on the Hub, with all columns.
 
     Raises:
-        TaskError: the Hub has no such data set or configuration, or cannot be reached and the cache lacks it.
+        TaskError: the Hub has no such data set or configuration, or is unreachable and the cache lacks it.
     """
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError

@@ -1,4 +1,4 @@
-"""JSON in the shapes that tools write: objects in a list or one per line, or columns as pandas' `to_json` has them."""
+"""Reads JSON in the shapes that tools write: a list of objects, an object per line, or pandas' `to_json` formats."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ class _Found(NamedTuple):
 
 
 def read_json_rows(path: Path, content: DecodedText, texts: Sequence[str], label: str) -> RawTable:
-    """The text columns and the label's; what an object lacks is None.
+    """Reads the text columns and the label column; keys that an object lacks are None.
+
+    Args:
+        path: of the file, for messages.
+        content: its decoded text.
+        texts: names of the text and group columns.
+        label: name of the label column.
 
     Raises:
-        TaskError: a line is no JSON, or the shape is none that rows can be read from.
+        TaskError: the text is no JSON, or of a shape without rows.
     """
     if not content.text or content.text.isspace():
         raise TaskError("data.path", str(path), "is empty", f"write {_wanted(texts, label)}")
@@ -58,8 +64,10 @@ def _found(path: Path, text: str, texts: Sequence[str], label: str) -> _Found:
 
 
 def _read(text: str) -> Any:
-    """Raises:
-    ValueError: it is no JSON, or nests deeper than a row can.
+    """Parses JSON.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -68,7 +76,7 @@ def _read(text: str) -> Any:
 
 
 def _beginning(text: str) -> _Found | None:
-    """The whole objects of a file that was cut off, if they stand in a list or one per line; None: they do not."""
+    """The complete objects of a truncated text, in a list or one per line; None if there are none."""
     decoder, rows = json.JSONDecoder(), []
     listed = text.lstrip()[:1] == "["
     place = text.index("[") + 1 if listed else 0
@@ -83,10 +91,10 @@ def _beginning(text: str) -> _Found | None:
 
 
 def _per_line(path: Path, text: str) -> _Found:
-    """Reads an object per line. Not splitlines(): a text may hold U+2028 and others, which JSON leaves unescaped."""
+    """Parses an object per line. Not by splitlines(): JSON leaves U+2028 and others unescaped in texts."""
     numbered = [(n, line) for n, line in enumerate(re.split(r"\r\n|\n|\r", text), 1) if line.strip()]
     lines = [n for n, _ in numbered]
-    try:  # in one go, which is faster; a line that is none, or several, is then found by itself
+    try:  # at once, which is faster; only if that fails, line by line
         rows = _read("[" + ",".join(line for _, line in numbered) + "]")
     except ValueError:
         rows = []
@@ -105,7 +113,7 @@ def _per_line(path: Path, text: str) -> _Found:
 
 
 def _from_object(path: Path, whole: Mapping[str, Any], texts: Sequence[str], label: str) -> _Found:
-    """Rows from one object that is the whole file."""
+    """Finds the rows in a file that is one object."""
     if set(texts) <= whole.keys():
         return _from_columns(path, whole, [name for name in (*texts, label) if name in whole])
     names, data = whole.get("columns"), whole.get("data")
@@ -124,7 +132,7 @@ def _from_object(path: Path, whole: Mapping[str, Any], texts: Sequence[str], lab
 
 
 def _from_columns(path: Path, whole: Mapping[str, Any], names: Sequence[str]) -> _Found:
-    """An object whose keys are the columns: of lists, of objects by row number, or the one row itself."""
+    """Rows of an object whose keys are column names: with lists, with objects by row number, or a single row."""
     columns = [whole[name] for name in names]
     if all(isinstance(column, list) for column in columns):
         shape, cells = "a list per column", columns
@@ -137,7 +145,7 @@ def _from_columns(path: Path, whole: Mapping[str, Any], names: Sequence[str]) ->
     if len(set(lengths)) > 1:
         rule = f"its columns differ in length: {', '.join(f'{n} has {k}' for n, k in zip(names, lengths, strict=True))}"
         raise TaskError("data.path", str(path), rule, "write as many cells in each column")
-    others = dict.fromkeys(whole)  # their names are told where a column is missed
+    others = dict.fromkeys(whole)  # so that errors about a missing column can list the names of all columns
     return _Found([others | dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)], shape)
 
 

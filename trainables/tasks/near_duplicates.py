@@ -1,4 +1,4 @@
-"""Rows whose texts differ from those of another split in case, punctuation or white space alone."""
+"""Counts rows whose text equals one of another split but for case, punctuation and white space."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from trainables.tasks.splits import LabelledRows
 
 
 def near_duplicates(splits: Mapping[str, LabelledRows]) -> dict[str, int]:
-    """By split, where there are any: the rows of test whose like stands in train or validation, and of validation
-    whose like stands in train. No text stands in two splits letter by letter (`splits.distinct`)."""
+    """Counts near duplicates by split: rows of test that are in train or validation, rows of validation in train.
+
+    Splits without any are left out. Exact duplicates were removed before (`splits.deduplicate`).
+    """
     keys = {name: [_key(text) for text in rows.texts] for name, rows in splits.items()}
     train = set(keys["train"])
     searched = train | set(keys["validation"])
@@ -28,11 +30,11 @@ def _key(text: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """`text` without case, punctuation and white space; of nothing but those, `text` itself."""
+    """`text` without case, punctuation and white space; if nothing remains, `text` itself."""
     return unicodedata.normalize("NFKC", text).casefold().translate(_left_out()) or text
 
 
 @cache
 def _left_out() -> dict[int, None]:
-    """Punctuation, blanks and control characters of Unicode, for `str.translate`."""
+    """A table for `str.translate` that removes Unicode's punctuation, separators and control characters."""
     return {code: None for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] in "PZC"}

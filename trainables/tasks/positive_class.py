@@ -1,4 +1,4 @@
-"""The positive class of a task of two classes: the one whose F1 is the score `f1`."""
+"""Chooses the positive class of a binary task: the one whose F1 is the score `f1`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from trainables.tasks.splits import LabelledRows
 def positive_class(
     asked: str | None, class_names: Sequence[str], known: bool, train: LabelledRows
 ) -> tuple[str | None, list[TaskError]]:
-    """The name of the positive class, or what is wrong with the one that was asked for.
+    """Returns the name of the positive class (None unless there are two classes), and errors about `asked`.
 
-    By default the second, where the source or the preset names the classes by id (as GLUE counts them); else the rarer
-    one of the training rows, and of two equally rare ones the last.
+    By default it is the second class if the source or the preset defines the ids (as in GLUE); else the rarer class of
+    the training rows, the second if both are equally frequent.
+
+    Args:
+        asked: the option `data.positive`.
+        class_names: by class id.
+        known: the source or the preset defines the class ids.
+        train: the training rows.
     """
     if asked is not None and asked not in class_names:
         return None, [TaskError("data.positive", asked, "is none of the classes", nearest(asked, class_names))]

@@ -1,4 +1,4 @@
-"""Rows that were read are not read again: `tunefleet validate` checks them, and then shows what they came to."""
+"""Keeps rows in memory within a block: `tunefleet validate` checks them and then summarises them, reading them once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ _kept: ContextVar[dict[Hashable, Any] | None] = ContextVar("kept", default=None)
 
 @contextmanager
 def rows_cached() -> Iterator[None]:
-    """In the block, what was read of a data set stays in memory, and files that change meanwhile are not looked at. A
-    block inside another one shares its rows."""
+    """In the block, what `read_once` returned is kept; changes of the files are not noticed. Nested blocks share it."""
     outer = _kept.get()
     token = _kept.set({} if outer is None else outer)
     try:
@@ -24,7 +23,7 @@ def rows_cached() -> Iterator[None]:
 
 
 def read_once(key: Hashable, read: Callable[[], T]) -> T:
-    """What `read` returns, or within a block of `rows_cached` what it has returned before for an equal `key`."""
+    """Calls `read`; within a block of `rows_cached` only once for equal keys, and returns the same result again."""
     known = _kept.get()
     if known is None:
         return read()

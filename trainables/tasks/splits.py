@@ -1,11 +1,11 @@
-"""Three disjoint splits from whatever was published.
+"""Draws three disjoint splits from the published ones.
 
-A row's place in the draw is the hash of the seed and its text. So a split depends neither on the order of rows in a
+Rows are drawn in the order of a hash of the seed and their text. So a split depends neither on the order of rows in a
 file nor on a library's random generator, and a smaller subset is contained in a larger one. Draws are stratified.
 
-A text (or pair) stands in one split only: first in test, then in validation, then in train, and in train once. A
-published validation or test split otherwise stays as it is, so that scores compare with published ones. With
-`data.group` a split that is cut here takes whole groups, drawn by the hash of their names.
+A text (or pair) occurs in one split only: in test rather than validation, in validation rather than train, and in train
+once. Published validation and test splits are otherwise unchanged, so that scores compare with published ones. With
+`data.group` a split that is drawn here consists of whole groups, in the order of a hash of their names.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from trainables.wording import some
 
 
 class LabelledRows(NamedTuple):
-    """Texts, their labels (class ids, or numbers), and the groups that may not be divided."""
+    """Texts, their labels (class ids, or numbers), and the groups that must not be divided."""
 
     texts: list[tuple[str, ...]]
     labels: list[float]
-    groups: list[str] | None = None  # None: each row for itself
+    groups: list[str] | None = None  # None: no groups
 
     def take(self, indices: Sequence[int]) -> LabelledRows:
         """The rows at `indices`, in that order."""
@@ -35,23 +35,20 @@ class LabelledRows(NamedTuple):
 
 
 class Deduplicated(NamedTuple):
-    """The published rows, each text in one split, and what stood there more than once."""
+    """The published rows, each text in one split only."""
 
-    splits: dict[str, LabelledRows]  # train, and validation and test where they were published with labels
-    duplicates: int  # rows left out because their text stands in a split already
+    splits: dict[str, LabelledRows]  # train, and validation and test if they were published with labels
+    duplicates: int  # rows that were removed because their text is in a split already
     contradictions: int  # distinct texts that were published with more than one label
 
 
 def split_errors(
     published: Mapping[str, LabelledRows], options: DataSpec, class_names: Sequence[str]
 ) -> list[TaskError]:
-    """Returns what is wrong with the sizes that `options` asks for.
+    """Returns what is wrong with the sizes in `options`; takes the arguments of `draw_splits`.
 
-    A class has too few rows or groups to stand in each split, a subset is larger than its split or smaller than the
-    number of classes, a split has no row left, or one that is to be cut for a seed is published.
-
-    Args:
-        published: without duplicates; the same arguments as `draw_splits`.
+    A class has too few rows or groups for each split; a subset is larger than its split, or smaller than the number of
+    classes; a split is empty; or `split_seed` is set although the validation split is published.
     """
     stratified = bool(class_names)
     if options.split_seed is not None and "validation" in published:
@@ -62,7 +59,7 @@ def split_errors(
     left = published["train"]
     for name, size, fraction in _cuts(published, options, counts["train"].total()):
         errors = _shortage(counts["train"], size, class_names, f"data.{name}_fraction", fraction, keep=1)
-        if errors:  # what follows would follow from it
+        if errors:  # later errors would be consequences
             return errors
         if left.groups is None:
             counts[name] = Counter(allocate(counts["train"], size, 1))
@@ -89,13 +86,12 @@ def split_errors(
 def draw_splits(
     published: Mapping[str, LabelledRows], options: DataSpec, class_names: Sequence[str]
 ) -> dict[str, LabelledRows]:
-    """Train, validation and test. `split_errors` of the same arguments is empty.
+    """Draws train, validation and test; `split_errors` of the same arguments must be empty.
 
     Args:
-        published: `train`, and `validation` and `test` where they have labels, without duplicates. What is missing is
-            cut from train: `options.test_fraction` and `options.validation_fraction`, both of the published training
-            rows.
-        options: fractions, subset sizes, seed.
+        published: `train`, and `validation` and `test` if they have labels, without duplicates. Missing ones are drawn
+            from train, with `options.test_fraction` and `options.validation_fraction` of the published training rows.
+        options: fractions, subset sizes, seeds.
         class_names: by class id; empty for regression, which is not stratified.
     """
     splits, stratified = dict(published), bool(class_names)
@@ -112,15 +108,13 @@ def draw_splits(
 
 
 def seed_of(options: DataSpec, split: str) -> int:
-    """What a split is drawn from. The test rows do not depend on `data.split_seed`, so that all search seeds share
-    them."""
+    """The seed of a split's draw; `data.split_seed` does not affect the test rows, which all search seeds share."""
     own = options.split_seed
     return own if isinstance(own, int) and split != "test" else options.seed
 
 
 def deduplicate(published: Mapping[str, LabelledRows]) -> Deduplicated:
-    """`published` without the rows whose text stands in a split already: first in test, then in validation, and once
-    in train, with the label of its first row there."""
+    """Removes rows whose text is in another split (test before validation before train), or earlier in train."""
     seen: set[tuple[str, ...]] = set()
     kept = {}
     for name in ("test", "validation", "train"):
@@ -144,7 +138,7 @@ def _contradictions(published: Mapping[str, LabelledRows]) -> int:
 
 
 def _cuts(published: Mapping[str, LabelledRows], options: DataSpec, total: int) -> list[tuple[str, int, float]]:
-    """The splits that are cut from train: name, rows, and the fraction that was asked for."""
+    """The splits to be drawn from train, as (name, number of rows, fraction)."""
     fractions = {"test": options.test_fraction, "validation": options.validation_fraction}
     return [(name, max(1, round(part * total)), part) for name, part in fractions.items() if name not in published]
 
@@ -156,7 +150,7 @@ def _strata(rows: LabelledRows, stratified: bool) -> Counter[int]:
 def _shortage(
     counts: Counter[int], size: int, class_names: Sequence[str], option: str, value: float, keep: int
 ) -> list[TaskError]:
-    """Each class must get a row in the draw, and leave `keep` rows over."""
+    """Returns errors if a class cannot have a row in the draw and `keep` rows left over."""
     found = []
     if few := [stratum for stratum, count in sorted(counts.items()) if count < 1 + keep]:
         step = "add rows, remove the class, or give validation and test their own files"
@@ -171,7 +165,7 @@ def _shortage(
 
 
 def _draw(rows: LabelledRows, size: int, seed: int, stratified: bool, keep: int) -> tuple[LabelledRows, LabelledRows]:
-    """`size` rows and the others; at least `keep` rows of each class are left over."""
+    """Draws `size` rows; returns them and the others, of which at least `keep` are of each class."""
     places = [_place(seed, text) for text in rows.texts]
     strata = [int(label) if stratified else 0 for label in rows.labels]
     counts = Counter(strata)
@@ -187,17 +181,16 @@ def _draw(rows: LabelledRows, size: int, seed: int, stratified: bool, keep: int)
 def _mixed(
     rows: LabelledRows, drawn: list[int], rest: list[int], place: Callable[[int], bytes]
 ) -> tuple[LabelledRows, LabelledRows]:
-    """Both parts in an order of their own: in that of the draw, the others would begin with one class, the one whose
-    places were taken first."""
+    """Reorders both parts: in the order of the draw, the others would begin with the class that was complete first."""
     mixed = [sorted(part, key=lambda i: place(i)[::-1]) for part in (drawn, rest)]
     return rows.take(mixed[0]), rows.take(mixed[1])
 
 
 def _draw_groups(rows: LabelledRows, size: int, seed: int, stratified: bool) -> tuple[LabelledRows, LabelledRows]:
-    """About `size` rows in whole groups, and the others.
+    """Draws about `size` rows in whole groups; returns them and the others.
 
-    A group is taken if that brings the classes nearer to their shares of `size`, and leaves a row of each over. A class
-    that has none then gets the first group that can be had. `_undivided` tells if there was none.
+    A group is taken if that brings the classes closer to their shares of `size` and leaves a row of each class over. A
+    class that has no row then gets its first group that can be spared; `_undivided` reports if there is none.
     """
     strata = [int(label) if stratified else 0 for label in rows.labels]
     members: dict[str, list[int]] = {}
@@ -233,7 +226,7 @@ def _draw_groups(rows: LabelledRows, size: int, seed: int, stratified: bool) -> 
 def _undivided(
     train: LabelledRows, cut: LabelledRows, options: DataSpec, class_names: Sequence[str]
 ) -> list[TaskError]:
-    """The class, if any, of which no group could be drawn."""
+    """Returns an error if no group could be drawn for some class."""
     strata = _strata(train, bool(class_names))
     if (lost := next((s for s in sorted(strata) if not _strata(cut, bool(class_names))[s]), None)) is None:
         return []
@@ -245,8 +238,10 @@ def _undivided(
 
 
 def allocate(counts: Mapping[int, int], size: int, keep: int) -> dict[int, int]:
-    """How many rows of each stratum when `size` of all are drawn: in proportion, by largest remainder, but at least
-    one of each, with `keep` of each left over. `size` is at least the number of strata."""
+    """Divides `size` rows among strata in proportion to `counts`, by largest remainder.
+
+    Each stratum gets at least one row, and keeps at least `keep`. `size` must be at least the number of strata.
+    """
     total = sum(counts.values())
     exact = {s: size * count / total for s, count in counts.items()}
     taken = {s: min(max(1, int(exact[s])), count - keep) for s, count in counts.items()}

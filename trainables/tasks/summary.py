@@ -1,8 +1,8 @@
-"""What the data of an experiment came to: the files as they were read, the splits, and the splits in tokens.
+"""The summary of an experiment's data: the files as they were read, the splits, and token counts.
 
-Made once, where the rows are read (`trainables.tasks`) and tokenised (`trainables.data.encoding`). `tunefleet validate`
-and a run show it before the first trial, the study store keeps it, the page and `results --json` show it again. JSON in
-and out. What in it is suspicious is told by `trainables.data.warnings`.
+It is built when rows are read (`trainables.tasks`) and tokenised (`trainables.data.encoding`). `tunefleet validate` and
+a run print it before the first trial; the study store keeps it as JSON; the page and `results --json` show it.
+`trainables.data.warnings` derives warnings from it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class FileRead(_Part):
     rows: int
     encoding: str | None = None  # such as utf-8 or cp1252; None for Parquet
     separator: str | None = None  # of CSV and TSV
-    quoted: bool | None = None  # of CSV and TSV: whether a double quote begins a field that may hold separators
-    lines: int | None = None  # of CSV and TSV: those that hold rows; more than `rows` where texts go over several lines
-    shape: str | None = None  # of JSON: how the rows lie in it, in words
+    quoted: bool | None = None  # of CSV and TSV: double quotes delimit fields
+    lines: int | None = None  # of CSV and TSV: lines of rows; more than `rows` if texts span several lines
+    shape: str | None = None  # of JSON: how rows are arranged, in words
 
 
 class SplitSummary(_Part):
@@ -32,8 +32,8 @@ class SplitSummary(_Part):
 
     rows: int
     classes: dict[str, int] = {}  # rows by class name, in the order of the class ids; empty for regression
-    numeric_texts: int = 0  # rows whose text is a number: the column of an id, or of the label
-    value_range: tuple[float, float, float] | None = None  # of regression's labels: lowest, mean, highest
+    numeric_texts: int = 0  # rows whose text is a number, as in a column of ids or labels
+    value_range: tuple[float, float, float] | None = None  # of regression labels: lowest, mean, highest
 
 
 class TokenSummary(_Part):
@@ -59,13 +59,13 @@ class TokenizerSummary(_Part):
 
 
 class DataSummary(_Part):
-    """What the data came to."""
+    """The summary of an experiment's data."""
 
-    source: str  # where the rows are from: a path, a Hub id, or a package's own data, in words
-    files: tuple[FileRead, ...] = ()  # local ones
+    source: str  # where the rows are from, in words: a path, a Hub id, or a package's data
+    files: tuple[FileRead, ...] = ()  # local files
     ignored: tuple[str, ...] = ()  # files beside them that were not read
     splits: dict[str, SplitSummary]  # train, validation, test
-    duplicates: int = 0  # rows left out because their text stands in a split already
+    duplicates: int = 0  # rows left out because their text is in a split already
     near_duplicates: dict[
         str, int
     ] = {}  # by split, rows whose text another split has but for case, punctuation, blanks
@@ -73,8 +73,8 @@ class DataSummary(_Part):
     groups: int = 0  # distinct ones, where there is such a column
     shared_groups: int = 0  # of them, those that stand in two splits, as these were published
     shared_rows: dict[str, int] = {}  # by split, rows of validation and test whose group has training rows
-    contradictions: int = 0  # distinct texts that stand in the source with more than one label
-    cuts: int = 1  # between training and validation rows that the search seeds have; what is told is the first one's
+    contradictions: int = 0  # distinct texts that occur with more than one label
+    cuts: int = 1  # different cuts between train and validation over the search seeds; this summary is of the first
     empty: int = 0  # rows left out because their text is empty (`data.drop_empty`)
     positive: str | None = None  # the class whose F1 is `f1`, where there are two classes
     unlabelled: dict[str, int] = {}  # rows of a published split without labels, which are left out

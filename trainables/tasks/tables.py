@@ -1,4 +1,4 @@
-"""What every kind of file is read into: columns, how they were found, and where each row stands."""
+"""The table that every kind of file is read into: columns, how they were read, and the line of each row."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ReadOptions(NamedTuple):
 class RawTable(NamedTuple):
     """Columns of equal length, and the class names of those that carry them (Parquet written by `datasets`)."""
 
-    columns: dict[str, list[Any]]  # those that were asked for
-    class_names: Mapping[str, tuple[str, ...]]
+    columns: dict[str, list[Any]]  # the wanted ones
+    class_names: Mapping[str, tuple[str, ...]]  # by column, then by class id
     available: list[str]  # the names of all columns of the source
-    lines: Sequence[int] | None = None  # where each row begins, counted from 1 as an editor does; None: no text file
+    lines: Sequence[int] | None = None  # the first line of each row, from 1; None: no text file
     reading: ReadOptions = ReadOptions()
-    hint: str = ""  # why the columns may not be the expected ones
+    hint: str = ""  # appended to an error about a missing column

@@ -1,4 +1,4 @@
-"""What every kind of task over one text or a pair of texts shares: from raw rows to splits, from splits to tokens."""
+"""The base class of tasks over one text or a pair of texts: from published rows to splits, from splits to tokens."""
 
 from __future__ import annotations
 
@@ -40,42 +40,42 @@ if TYPE_CHECKING:
 NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
 SPLITS = ("train", "validation", "test")
 TEXT_COLUMNS = ("text", "text_pair")
-FILES = ("path", *SPLITS)  # options that name local files, if the rows are not the Hub's
+FILES = ("path", *SPLITS)  # options that name local files, unless the rows are from the Hub
 SOURCE_FIELDS = (*FILES, "hub", "config", "revision", "source")
-PACKED = 5  # how much larger than its file a compressed one is taken for
-WHOLE_UP_TO = 200 << 20  # bytes of local files that `check` reads completely
-BEGINNING = 50 << 20  # bytes of larger ones that it reads
+PACKED = 5  # assumed compression ratio of gzip
+WHOLE_UP_TO = 200 << 20  # bytes of local files up to which `check` reads everything
+BEGINNING = 50 << 20  # bytes of larger files that `check` reads
 
 
 class EncodedRows(NamedTuple):
-    """Rows with numbers for labels, and what is wrong with those that are left out."""
+    """Rows whose labels are numbers, and errors about the other rows."""
 
     rows: dict[str, LabelledRows]
     class_names: tuple[str, ...]  # by id; empty for regression
-    known: bool  # whether the source or the preset names the classes by id
-    errors: list[TaskError]  # of rows: a label is missing or of the wrong kind
-    overall: list[TaskError]  # of all rows together: the labels do not vary, or are none of the training split's
+    known: bool  # the source or the preset defines the class ids
+    errors: list[TaskError]  # of single rows: a label is missing or of the wrong kind
+    overall: list[TaskError]  # of all rows: labels do not vary, or do not occur in the training split
 
 
 class CollectedRows(NamedTuple):
-    """All that was read, before splits are drawn."""
+    """The published rows, checked and deduplicated, before splits are drawn."""
 
     sources: Sources
     errors: list[TaskError]
-    published: Deduplicated | None = None  # None: there are no rows to speak of
+    published: Deduplicated | None = None  # None: no row can be used
     class_names: tuple[str, ...] = ()
-    positive: str | None = None
+    positive: str | None = None  # class whose F1 is `f1`
     empty: int = 0  # rows left out because their text is empty
-    sound: bool = False  # so far that splits can be drawn
+    sound: bool = False  # splits can be drawn
 
 
 @dataclass(frozen=True)
 class TextTask(Task):
-    """A kind of task says how labels are encoded and scored; the rest is here."""
+    """Reads, splits and tokenises texts; a subclass encodes labels (`encode`) and scores predictions (`metrics`)."""
 
     @abstractmethod
     def encode(self, splits: Mapping[str, RawSplit]) -> EncodedRows:
-        """The rows whose labels can be used, and errors about the others. There is a split `train` with labels."""
+        """Converts labels to numbers; returns the usable rows, and errors about the others. `train` has labels."""
 
     @abstractmethod
     def label_feature(self, class_names: tuple[str, ...]) -> Any:
@@ -107,7 +107,7 @@ class TextTask(Task):
         try:
             limit = reading_limit(options)
         except TaskError:
-            return None  # `check` says so
+            return None  # `check` reports it
         if limit is None:
             return None
         size = f"the files are over {WHOLE_UP_TO >> 20} MB: the first {limit >> 20} MB of each were looked at"
@@ -126,7 +126,7 @@ class TextTask(Task):
         return found
 
     def _gathered(self, options: DataSpec, limit: int | None = None) -> CollectedRows:
-        """The published rows and all that is wrong with them."""
+        """Reads the published rows, and collects all errors about them."""
         paths = {name: _absolute(path) for name in FILES if (path := getattr(options, name)) is not None}
         place = {
             **(paths if reads_local_files(options) else {}),
@@ -225,7 +225,9 @@ class TextTask(Task):
         chunks = []
         for rows in split.iter(batch_size=4096):
             texts = [rows[name] for name in names]
-            tokens = dict(tokenizer(*texts, verbose=False))  # its warning of rows that are too long is ours to give
+            tokens = dict(
+                tokenizer(*texts, verbose=False)
+            )  # `trainables.data.warnings` warns of rows that are too long
             full = [len(ids) for ids in tokens["input_ids"]]
             if long := [i for i, length in enumerate(full) if length > max_length]:
                 of_long = [[column[i] for i in long] for column in texts]
@@ -242,7 +244,7 @@ def _absolute(path: str) -> str:
 
 
 def reading_limit(options: DataSpec) -> int | None:
-    """The bytes of each local file that are read before a run; None: all.
+    """The bytes that `check` reads of each local file at most; None: all.
 
     Raises:
         TaskError: there is no training file.
@@ -253,7 +255,7 @@ def reading_limit(options: DataSpec) -> int | None:
 
 
 def _without_labels(published: Mapping[str, RawSplit]) -> dict[str, Any]:
-    """The published splits whose labels are withheld, and where the test rows come from instead."""
+    """The fields of a `DataSummary` about published splits without labels, and where test rows come from instead."""
     shown = with_labels(published)
     hidden = {name: len(split.texts) for name, split in published.items() if name != "train" and is_hidden(name, split)}
     instead = None
@@ -263,7 +265,7 @@ def _without_labels(published: Mapping[str, RawSplit]) -> dict[str, Any]:
 
 
 def split_summary(rows: LabelledRows, class_names: tuple[str, ...]) -> SplitSummary:
-    """Counts the rows, by class where there are classes; else tells between which numbers the labels lie."""
+    """Counts the rows of a split, by class; for regression also the range of its labels."""
     numeric = sum(all(NUMBER.fullmatch(cell) for cell in text) for text in rows.texts)
     facts: dict[str, Any] = {"rows": len(rows.labels), "numeric_texts": numeric}
     if not class_names:
@@ -273,7 +275,7 @@ def split_summary(rows: LabelledRows, class_names: tuple[str, ...]) -> SplitSumm
 
 
 def fingerprint(kind: str, class_names: tuple[str, ...], splits: Mapping[str, LabelledRows]) -> str:
-    """A hex digest of the splits' rows in their order."""
+    """A hex digest of the splits' rows, in order."""
     digest = hashlib.sha256(json.dumps([kind, class_names]).encode())
     for name in SPLITS:
         digest.update(json.dumps([name, len(splits[name].texts)]).encode())

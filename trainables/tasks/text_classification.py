@@ -22,17 +22,20 @@ from trainables.tasks.text import EncodedRows, TextTask
 if TYPE_CHECKING:
     import numpy as np
 
-PREMISE = "premise"  # of a pair of texts, in a `data.group`
-SHOWN = 3  # labels that are no class, of one split
+PREMISE = "premise"  # value of `data.group` that stands for the first text column of a pair
+SHOWN = 3  # unknown labels of one split that are listed
 
 
 @dataclass(frozen=True)
 class TextClassification(TextTask):
-    """Scores: accuracy; f1 of the positive class (with more than two, the same as macro_f1); macro_f1, the unweighted
-    mean of each class's F1; Matthews correlation."""
+    """Classification of a text or a pair of texts.
 
-    class_names: tuple[str, ...] = ()  # by id, where the preset knows them
-    premise: bool = False  # the first text is a premise, which `data.group: premise` means
+    Scores: accuracy; f1 of the positive class (equal to macro_f1 with more than two classes); macro_f1, the unweighted
+    mean of the classes' F1; Matthews correlation.
+    """
+
+    class_names: tuple[str, ...] = ()  # by id, if the preset defines them
+    premise: bool = False  # the first text is a premise, so `data.group: premise` is allowed
 
     kind: ClassVar[Literal["classification"]] = "classification"
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "macro_f1", "matthews_correlation")
@@ -91,7 +94,7 @@ class TextClassification(TextTask):
 def _unknown_labels(
     split: RawSplit, labels: Sequence[str | None], names: Sequence[str], ids: Mapping[str, int]
 ) -> list[TaskError]:
-    """An error for each label that is no class."""
+    """Returns an error for each label that is no class."""
     rows_of: dict[str, list[int]] = {}
     for row, label in enumerate(labels):
         if label is not None and label not in ids:
@@ -110,14 +113,14 @@ def _unknown_labels(
 
 
 def _f1(counts: np.ndarray) -> tuple[list[float], float]:
-    """The F1 of each class, and its mean over the classes that occur, as label or as prediction."""
+    """The F1 of each class, and their mean over classes that occur as label or prediction."""
     occurrences = counts.sum(axis=0) + counts.sum(axis=1)
     scores = [float(2 * counts[i, i] / n) if (n := occurrences[i]) else 0.0 for i in range(len(counts))]
     return scores, float(sum(scores) / (occurrences > 0).sum())
 
 
 def _matthews(counts: np.ndarray) -> float:
-    """Gorodkin, 2004, for any number of classes; 0 where labels or predictions are all one class."""
+    """Matthews correlation for any number of classes (Gorodkin, 2004); 0 if labels or predictions are constant."""
     labels, predictions, rows = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
     spread = (rows**2 - labels @ labels) * (rows**2 - predictions @ predictions)
     return float((counts.trace() * rows - labels @ predictions) / math.sqrt(spread)) if spread else 0.0

@@ -1,4 +1,4 @@
-"""Regression: one number for a text or a pair."""
+"""Regression: one number for a text or a pair of texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextRegression(TextTask):
-    """Scores: Pearson and Spearman correlation (0 for predictions that do not vary), mean squared error."""
+    """Regression of a text or a pair of texts.
+
+    Scores: Pearson and Spearman correlation (0 if predictions or labels are constant), mean squared error.
+    """
 
     kind: ClassVar[Literal["regression"]] = "regression"
     metric_names: ClassVar[tuple[str, ...]] = ("pearson", "spearman", "mse")
@@ -66,7 +69,7 @@ class TextRegression(TextTask):
 
 
 def _number(label: Any) -> float | None:
-    """A label as a finite number; None: it is none."""
+    """The label as a finite number; None if it is none."""
     if isinstance(label, bool):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Which rows of the public splits can be used: those with a text, in splits whose labels are not withheld."""
+"""Selects the usable rows of published splits: those with a text, in splits whose labels are not withheld."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trainables.tasks import TaskError
 from trainables.tasks.decoding import is_unicode
 from trainables.tasks.sources import RawSplit
 
-# Why a text cannot be used, and what to do about it.
+# Reasons why a text cannot be used, with the next step.
 EMPTY = ("no text", "fill it in, remove the row, or set data.drop_empty: true")
 NO_TEXT = ("something else than a text", "write it as a text, remove the row, or choose another column")
 HALF = ("half a character (a lone surrogate)", "write it anew: a text was cut in the middle of a character")
 
 
 def with_labels(splits: Mapping[str, RawSplit]) -> dict[str, RawSplit]:
-    """The splits that can be scored. Where the test labels are hidden, the public validation split is the test."""
+    """The splits with labels; if test labels are withheld, the published validation split becomes the test split."""
     shown = {name: split for name, split in splits.items() if not is_hidden(name, split)}
     if "test" in splits and "test" not in shown and "validation" in shown:
         shown["test"] = shown.pop("validation")
@@ -26,16 +26,18 @@ def with_labels(splits: Mapping[str, RawSplit]) -> dict[str, RawSplit]:
 
 
 def is_hidden(name: str, split: RawSplit) -> bool:
-    """No label column, or nothing but nulls; or, where it is not for training, nothing but -1, the public data sets'
-    sign for a label that is withheld."""
+    """True if a split has no labels: no column, only nulls, or (outside of train) only -1, which means withheld."""
     if split.labels is None or all(label is None for label in split.labels):
         return True
     return name != "train" and all(label is None or str(label) in ("-1", "-1.0") for label in split.labels)
 
 
 def with_texts(splits: Mapping[str, RawSplit], options: DataSpec) -> tuple[dict[str, RawSplit], int, list[TaskError]]:
-    """The rows with a text (of a pair, with one at least, and no cell that is null), the number of those without that
-    `options.drop_empty` allows for, and an error for the others of each split."""
+    """Selects the rows with a text; a pair needs one non-empty text and no null.
+
+    Returns:
+        The splits with these rows, the number of rows that `options.drop_empty` left out, and errors about the others.
+    """
     kept, dropped, errors = {}, 0, []
     for name, split in splits.items():
         rows_of = _unusable_texts(split.texts)
@@ -52,7 +54,7 @@ def with_texts(splits: Mapping[str, RawSplit], options: DataSpec) -> tuple[dict[
 
 
 def _unusable_texts(texts: Sequence[tuple[Any, ...]]) -> dict[tuple[str, str], list[int]]:
-    """The rows of each kind that cannot be used; the kind is what is wrong and what to do."""
+    """The rows that cannot be used, by reason and next step."""
     flat = list(chain.from_iterable(texts))
     if (
         set(map(type, flat)) == {str}
@@ -60,7 +62,7 @@ def _unusable_texts(texts: Sequence[tuple[Any, ...]]) -> dict[tuple[str, str], l
         and not any(map(str.isspace, flat))
         and is_unicode("".join(flat))
     ):
-        return {}  # which is seen faster at all of them than one by one
+        return {}  # checking all cells at once is faster than one by one
     found: dict[tuple[str, str], list[int]] = {}
     for i, cells in enumerate(texts):
         if not all(isinstance(cell, str) for cell in cells):
