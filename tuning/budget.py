@@ -1,8 +1,8 @@
-"""What every study of an experiment may cost, and what of that it has spent.
+"""The budget of a study: how much it may cost, and how much it has used.
 
-In: the spec's `budget:`. Out: at most one `Limit`, the same for each strategy and seed, and for the record how a study
-stood to it. What counts is what the study held: its devices over its wall time, at work or idle, with evaluations,
-checkpoints, restarts and stopping in it. The scoring on the test split after a search is not part of its cost.
+Input is the section `budget:` of a spec. Output is at most one `Limit`, which holds for each strategy and seed, and a
+`BudgetUse` per study for the record. The cost of a study is its devices times the wall time for which it holds them:
+idle time, evaluations, checkpoints, restarts and stopping count. Scoring on the test split after the search does not.
 """
 
 from __future__ import annotations
@@ -22,68 +22,68 @@ MAX_TRIALS = 100_000
 
 
 class Limit(NamedTuple):
-    """Where a study ends, whatever its strategy would still like to do."""
+    """The amount of one unit at which a study ends, even if its strategy has more trials to run."""
 
     unit: Unit
     amount: float
 
     def most_trials(self, least_epochs: float) -> int:
-        """More than any budget pays for; a trial that fails may cost no epochs at all.
+        """Returns an upper bound on the number of trials. A budget of time gives none, since a failing trial is cheap.
 
         Args:
-            least_epochs: that a trial trains before its first report.
+            least_epochs: epochs that a trial trains before its first report.
         """
         return math.ceil(self.amount / least_epochs) if self.unit == "epochs" else MAX_TRIALS
 
     def describe(self) -> str:
-        """'600 device-seconds', '24 epochs', '90 wall seconds'."""
+        """Formats the limit, for example '600 device-seconds', '24 epochs' or '90 wall seconds'."""
         words = {"device_seconds": "device-seconds", "epochs": "epochs", "wall_seconds": "wall seconds"}
         return f"{self.amount:g} {words[self.unit]}"
 
 
 class ResourceUsage(NamedTuple):
-    """What a study had held up to a moment, in the runs before an interruption too."""
+    """What a study has used up to a moment, over all its runs: earlier ones before an interruption count."""
 
     wall_seconds: float = 0.0
-    slot_seconds: float = 0.0  # slots, summed over time
+    slot_seconds: float = 0.0  # number of slots, summed over time
     device_seconds: float = 0.0  # its cost
-    time: float = 0.0  # of the moment; seconds since 1970 (UTC)
+    time: float = 0.0  # the moment; seconds since 1970 (UTC)
 
 
 @dataclass(frozen=True)
 class Price:
-    """What a device costs."""
+    """The price of one device for one hour."""
 
     per_device_hour: float
     currency: str
 
     def of(self, device_seconds: float) -> float:
-        """In `currency`."""
+        """Returns the cost of `device_seconds` in `currency`."""
         return device_seconds / HOUR * self.per_device_hour
 
 
 @dataclass(frozen=True)
 class BudgetUse:
-    """How a study stood to its budget. Without `reached` its strategy had nothing more to do, or it still runs."""
+    """How much of its budget a study has used. If not `reached`, its strategy ran out of trials, or it still runs."""
 
     unit: Unit
     limit: float
-    spent: float  # when the study had ended, or up to now; in `unit`
+    spent: float  # up to the end of the study, or up to now; in `unit`
     reached: bool  # the study was ended by the limit
 
     @property
     def unspent(self) -> float:
-        """What is left of the limit."""
+        """The part of the limit that is left, in `unit`."""
         return max(0.0, self.limit - self.spent)
 
     @property
     def overrun(self) -> float:
-        """What was spent beyond the limit: until the last trial had stopped."""
+        """The amount used beyond the limit, until the last trial had stopped; in `unit`."""
         return max(0.0, self.spent - self.limit)
 
 
 class PriceSpec(Frozen):
-    """Shown beside device-seconds, and of no influence."""
+    """The section `budget.price` of a spec. It adds money to the report and changes nothing in the run."""
 
     per_device_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         description="of one GPU, or of one CPU core where trials have no GPU"
@@ -92,12 +92,12 @@ class PriceSpec(Frozen):
 
     @property
     def price(self) -> Price:
-        """For the record."""
+        """The same as a `Price`, for the record."""
         return Price(self.per_device_hour, self.currency)
 
 
 class BudgetSpec(Frozen):
-    """Per study (a strategy x a seed), the same for all; at most one limit."""
+    """The section `budget` of a spec: at most one limit, which holds for each study (strategy x seed)."""
 
     device_seconds: Amount | None = Field(
         None, description="wall seconds x slots x devices per trial; a device is a GPU, or a CPU core without GPUs"
@@ -117,7 +117,7 @@ class BudgetSpec(Frozen):
 
     @property
     def limit(self) -> Limit | None:
-        """The one that is set; None: studies end when their strategies do."""
+        """The limit that is set; None if studies end when their strategies do."""
         if self.device_hours is not None:
             return Limit("device_seconds", self.device_hours * HOUR)
         if self.device_seconds is not None:

@@ -1,6 +1,7 @@
-"""YAML as specs are written in: the core schema of version 1.2, and no text that grows or nests without end.
+"""Reads and writes YAML by the core schema of version 1.2, with limits on size and depth.
 
-`1e-5` is a number, `no` and `on` are texts, `010` is ten; and a key that stands twice is a mistake.
+`1e-5` is a number, `no` and `on` are texts, and `010` is ten. A duplicate key is an error. Input is the text of a spec;
+output is plain dictionaries and lists. Source: https://yaml.org/spec/1.2.2, section 10.3.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ import yaml
 from trainables.errors import InputError
 
 MAX_DEPTH = 50  # levels of mappings and lists; a spec has about six
-MAX_VALUES = 100_000  # values of a spec, those counted again that aliases repeat
-SHOWN_LENGTH = 40  # characters of a wrong value
-STEP = "put back the store as it was, or fetch it again"
+MAX_VALUES = 100_000  # values of a spec; a value that an alias repeats counts each time
+SHOWN_LENGTH = 40  # characters of a wrong value that an error shows
+NEXT_STEP = "restore the store from a copy, or fetch it again"
 
 
 class DamagedSpec(InputError):
-    """What a store holds as a spec is none."""
+    """The store holds something that is no spec."""
 
 
 class YamlTooLarge(yaml.YAMLError):
-    """A value nests without end, or holds more than a spec can."""
+    """A value nests deeper than `MAX_DEPTH` levels or holds more than `MAX_VALUES` values."""
 
 
 class Loader(yaml.SafeLoader):
-    """SafeLoader with the core schema of YAML 1.2 and without duplicate keys. Use `load_yaml`."""
+    """A SafeLoader with the core schema of YAML 1.2 that refuses duplicate keys. Call `load_yaml` instead."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
 
@@ -45,7 +46,11 @@ class Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError) as error:  # PyYAML's own of a value that its tag does not fit
+        except (
+            ValueError,
+            LookupError,
+            AttributeError,
+        ) as error:  # PyYAML raises these for a value that does not fit its tag
             kind, value = node.tag.rpartition(":")[2], str(node.value)
             shown = value if len(value) <= SHOWN_LENGTH else f"{value[:SHOWN_LENGTH]}... ({len(value):,} characters)"
             raise yaml.constructor.ConstructorError(None, None, f"{shown!r} is no {kind}", node.start_mark) from error
@@ -71,30 +76,30 @@ Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_core_int)
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes exactly the texts that `Loader` would read as something else."""
+    """A SafeDumper that quotes exactly the texts that `Loader` would read as something else."""
 
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
 
 def load_yaml(text: str) -> Any:
-    """The value of a YAML text; `plain_copy` makes it one that may be changed.
+    """Parses a YAML text. Aliases stay shared objects; `plain_copy` separates them.
 
     Raises:
-        yaml.YAMLError: it is none.
+        yaml.YAMLError: the text is no YAML, or nests too deep.
     """
     try:
-        return yaml.load(text, Loader=Loader)  # it is a SafeLoader
+        return yaml.load(text, Loader=Loader)  # safe: the loader is a SafeLoader
     except RecursionError as error:
         raise YamlTooLarge(f"it nests deeper than {MAX_DEPTH} levels") from error
 
 
 def plain_copy(value: Any) -> Any:
-    """Plain dictionaries and lists all the way down, none of them twice; changes then reach no object of the caller's.
+    """Copies a value into new dictionaries and lists at every level, so that it shares none with the caller's value.
 
-    Keys become texts: a spec has no others, and `1: x` is then told as the unknown key '1'.
+    Keys become texts: a spec has no others, and `1: x` is then reported as the unknown key '1'.
 
     Raises:
-        TooMuch: a few lines whose aliases stand for billions of values, or for themselves, among others.
+        YamlTooLarge: the value is too deep or too large, for example through aliases that repeat each other.
     """
     copied = 0
 
@@ -113,16 +118,16 @@ def plain_copy(value: Any) -> Any:
 
 
 def parse_recorded_spec(text: str) -> dict[str, Any]:
-    """The spec that a store has kept, which may come from another machine; empty where the text is.
+    """Parses the spec that a store recorded, perhaps on another machine. Returns {} for an empty text.
 
     Raises:
-        DamagedSpec: it is none.
+        DamagedSpec: the text is no YAML, or no mapping.
     """
     try:
         value = plain_copy(load_yaml(text)) or {}
     except yaml.YAMLError as error:
-        told = " ".join(str(error).split())
-        raise DamagedSpec("store", "spec", f"what is recorded as the spec is none: {told}", STEP) from error
+        reason = " ".join(str(error).split())
+        raise DamagedSpec("store", "spec", f"the recorded spec is no YAML: {reason}", NEXT_STEP) from error
     if not isinstance(value, dict):
-        raise DamagedSpec("store", "spec", "what is recorded as the spec is no mapping of keys to values", STEP)
+        raise DamagedSpec("store", "spec", "the recorded spec is no mapping of keys to values", NEXT_STEP)
     return value

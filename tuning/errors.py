@@ -1,15 +1,15 @@
-"""How a run may end before its studies have. Whoever catches these need not wait for Ray to be imported."""
+"""The errors with which a run ends early. They live in a module of their own, so catching them does not import Ray."""
 
 from __future__ import annotations
 
 
 class Interrupted(Exception):
-    """The run was stopped from outside (Ctrl-C, SIGTERM); everything is kept and `resume` goes on."""
+    """The run was stopped from outside (Ctrl-C, SIGTERM). All results are kept; `tunefleet resume` continues it."""
 
 
 class RepeatedFailure(RuntimeError):
-    """The run has stopped: the first trials of a study have failed alike. `resume` runs them again."""
+    """The run stopped because the first trials of a study failed with the same error. `resume` runs them again."""
 
 
 class RunFolderError(ValueError):
-    """The run folder holds another experiment, or none to resume, or is in use."""
+    """The run folder holds another experiment, holds none to resume, or is in use."""

@@ -163,7 +163,7 @@ def silenced(method: Callable[..., Any]) -> Callable[..., Any]:
 
 class SwallowsErrors(WriterChanged):
     def change(self, writer: Any) -> None:
-        for name in ("add_report", "add_exploit", "end_trial", "check_holds", "write_checkpoints"):
+        for name in ("add_report", "add_exploit", "end_trial", "require_events", "write_checkpoints"):
             setattr(writer, name, silenced(getattr(writer, name)))
 
 
@@ -200,7 +200,7 @@ class KeepsTheFirstProposal(WriterChanged):
         begin = writer.begin_trial
 
         def once(trial: str, params: Any, searched: Any, *, again: bool = False) -> None:
-            if not writer.knows(trial):
+            if not writer.has_trial(trial):
                 begin(trial, params, searched, again=again)
 
         writer.begin_trial = once

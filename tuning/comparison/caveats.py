@@ -90,16 +90,16 @@ def _seeds(rows: Sequence[StrategyRow], pairs: Sequence[Pair], repeats: Mapping[
 
 
 def _test_looks(studies: Sequence[StudyOutcome]) -> list[str]:
-    """How many models have looked at the test rows, and what earlier experiments have to do with these rows."""
+    """Reports how many models were evaluated on the test rows, of this experiment and of earlier ones."""
     memory = next((study.test_memory for study in studies if study.test_memory is not None), None)
     if memory is None:
         return []
     chosen = sum(study.test is not None for study in studies)
     chosen += sum(one.test is not None for study in studies for one in study.confirmations)
     final = sum(bool(model.metrics) for study in studies for model in study.finals)
-    kept = f", and {counted(final, 'final model')}" if final else ""
-    looked = f"The test rows are looked at once per chosen model: {counted(chosen, 'model')} looked{kept}."
-    return [*([looked] if chosen + final else []), *memory.sentences()]
+    finals = f" and {counted(final, 'final model')}" if final else ""
+    evaluated = f"Each model was evaluated on the test rows once: {counted(chosen, 'chosen model')}{finals}."
+    return [*([evaluated] if chosen + final else []), *memory.sentences()]
 
 
 def _borrowed_tests(studies: Sequence[StudyOutcome]) -> list[str]:

@@ -1,6 +1,6 @@
-"""What came out of an experiment: frozen results, as the study store gives them back. No I/O.
+"""The results of an experiment as frozen dataclasses. The study store loads them; nothing here does I/O.
 
-Its fields are the documented schema of `tunefleet results --json`.
+Their fields are the schema of `tunefleet results --json`.
 """
 
 from tuning.outcome.experiment import ExperimentOutcome

@@ -1,4 +1,4 @@
-"""An outcome as plain JSON, as `tunefleet results --json` prints it. Its keys are the fields of the outcome."""
+"""Converts an outcome to plain JSON, as `tunefleet results --json` prints it. Keys are the fields of the outcome."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from trainables.tasks.summary import DataSummary
 from tuning.outcome.experiment import ExperimentOutcome
 from tuning.outcome.study import StudyOutcome
 
-SCHEMA_VERSION = 1  # moves when a key does
+SCHEMA_VERSION = 1  # increases when a key changes
 
 
 def outcome_json(outcome: ExperimentOutcome) -> dict[str, Any]:
-    """See `ExperimentOutcome.to_json`."""
+    """Converts an experiment to dictionaries, lists, numbers and texts; see `ExperimentOutcome.to_json`."""
     plain = asdict(replace(outcome, studies=tuple(map(_without_rows, outcome.studies))))
     for study, plain_study in zip(outcome.studies, plain["studies"], strict=True):
         plain_study["device_seconds"] = study.device_seconds
@@ -55,11 +55,11 @@ def _plain_data(data: DataSummary | None) -> dict[str, Any] | None:
 
 
 def _without_rows(study: StudyOutcome) -> StudyOutcome:
-    """Thousands of numbers per model would be copied one by one."""
+    """Drops the predictions, since `asdict` would copy thousands of numbers per model one by one."""
     test = None if study.test is None else replace(study.test, scored=None)
     return replace(study, test=test, confirmations=tuple(replace(c, rows=None) for c in study.confirmations))
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """NaN and infinity as null: JSON has no word for them."""
+    """Replaces NaN and infinity by None: JSON has no such numbers."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

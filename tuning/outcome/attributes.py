@@ -1,20 +1,20 @@
-"""The names of what is recorded of a study as an attribute."""
+"""The names of the attributes that a study store records for each study."""
 
 from __future__ import annotations
 
-# Who proposes its trials' first values, and how many of the first are random draws all the same.
+# What proposes the trials' first values, and how many of the first trials are random draws in any case.
 ORIGIN, RANDOM_FIRST = "origin", "random_first"
-RANDOM_DRAW = "random draw"  # an origin
-# Of an experiment that grows: which verdict it comes to (1, 2, ...), and how many are planned.
+RANDOM_DRAW = "random draw"  # a value of ORIGIN
+# Of an experiment that is extended: the number of its verdict (1, 2, ...), and how many are planned.
 VERDICT, VERDICTS = "verdict", "verdicts"
-HP_SPACE = "hp_space"  # whose values are what a function asks for: its name
-# What it was made with.
+HP_SPACE = "hp_space"  # the name of the function that defines the space, if one does
+# Versions and digests of the software that ran the study.
 LIBRARIES = ("tunefleet", "ray", "torch", "transformers", "datasets", "accelerate", "optuna", "hyperopt", "numpy")
 CODE, OWN_CODE = "code", "trainable_code"  # digests of our packages, and of the module of a user's own trainable
 MADE_WITH = ("python", *LIBRARIES, CODE, OWN_CODE)
-MIXED = "mixed"  # of a study that went on with other ones: all of them
+MIXED = "mixed"  # versions before and after, of a study that was resumed with others
 
 
 def attribute_label(name: str) -> str:
-    """What users call it."""
+    """Returns the label of a version or digest for tables and messages."""
     return {CODE: "code of tunefleet", OWN_CODE: "code of your trainable"}.get(name, name)

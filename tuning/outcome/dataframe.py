@@ -1,4 +1,4 @@
-"""Results as pandas data frames, with the columns of `tunefleet export`."""
+"""Converts an outcome to pandas data frames with the columns of `tunefleet export`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def outcome_frame(outcome: ExperimentOutcome, table: str) -> pd.DataFrame:
-    """Makes a frame of one of the tables of `tunefleet export`.
+    """Returns one of the tables of `tunefleet export` as a data frame.
 
     Raises:
         InputError: there is no such table.

@@ -1,4 +1,4 @@
-"""How outcomes show themselves: one line for `repr`, HTML in a notebook."""
+"""Formats outcomes for display: one line for `repr`, HTML for a notebook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuning.outcome.trial import TrialState
 
 
 def study_repr(study: StudyOutcome) -> str:
-    """The study in one line."""
+    """Formats a study in one line."""
     return (
         f"<StudyOutcome {study.strategy}, seed {study.seed}: {study.state.value}, {_trials([study])}"
         f"{_best(study, f'; best {study.metric} ')}>"
@@ -20,13 +20,13 @@ def study_repr(study: StudyOutcome) -> str:
 
 
 def outcome_repr(outcome: ExperimentOutcome) -> str:
-    """The experiment in one line."""
+    """Formats an experiment in one line."""
     studies = counted(len(outcome.studies), "study", "studies")
     return f"<ExperimentOutcome {outcome.name}: {studies}, {_trials(outcome.studies)}>"
 
 
 def outcome_html(outcome: ExperimentOutcome) -> str:
-    """A row per study."""
+    """Formats an experiment as an HTML table with a row per study."""
     metric = outcome.studies[0].metric if outcome.studies else "score"
     rows = [
         (
@@ -46,8 +46,8 @@ def outcome_html(outcome: ExperimentOutcome) -> str:
 
 def _trials(studies: Sequence[StudyOutcome]) -> str:
     counts = {state: sum(study.count(state) for study in studies) for state in TrialState}
-    told = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
-    return f"{counted(sum(counts.values()), 'trial')}{f' ({told})' if told else ''}"
+    by_state = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
+    return f"{counted(sum(counts.values()), 'trial')}{f' ({by_state})' if by_state else ''}"
 
 
 def _best(study: StudyOutcome, before: str) -> str:
@@ -56,12 +56,12 @@ def _best(study: StudyOutcome, before: str) -> str:
 
 
 def html_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """The table as HTML; all cells are texts."""
+    """Formats a table of texts as HTML."""
     head = "".join(f"<th>{html_text(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{html_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def html_text(text: str) -> str:
-    """The text as HTML: what users have named is no markup."""
+    """Escapes a text for HTML: names that users chose are not markup."""
     return html.escape(text)

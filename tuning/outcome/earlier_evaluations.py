@@ -1,4 +1,4 @@
-"""What earlier experiments have to do with an experiment's rows: who has looked at its test rows before it did."""
+"""How often models of earlier experiments were evaluated on the test rows of this one."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ from dataclasses import dataclass
 
 from trainables.wording import counted, some
 
-SHOWN = 4  # experiments by name
+SHOWN = 4  # experiments that a sentence names
 
 
 @dataclass(frozen=True)
 class EarlierEvaluations:
-    """As it was when the experiment first looked at its test rows; counts are estimates where a split is large."""
+    """The overlap with earlier experiments when this one first evaluated on test.
+
+    Counts are estimates where a split is large.
+    """
 
     rows: int  # test rows
-    models: int  # of earlier experiments that had looked at some of them
-    seen: int  # test rows that they had looked at
-    experiments: tuple[str, ...]  # theirs, by name
+    models: int  # models of earlier experiments that were evaluated on some of them
+    seen: int  # test rows that those models were evaluated on
+    experiments: tuple[str, ...]  # the names of those earlier experiments
     train_rows: int  # training and validation rows
-    trained: int  # of them, test rows of an earlier experiment
-    trained_from: tuple[str, ...]  # those experiments, by name
+    trained: int  # how many of these were test rows of an earlier experiment
+    trained_from: tuple[str, ...]  # the names of these earlier experiments
 
     def sentences(self) -> Iterator[str]:
-        """What a reader of this experiment's test scores has to know; nothing where all rows are new."""
+        """Yields the warnings for readers of the test scores; none where all rows are new."""
         if self.models:
-            looked = f"{counted(self.models, 'model')} of earlier experiments ({some(self.experiments, SHOWN)})"
+            earlier = f"{counted(self.models, 'model')} of earlier experiments ({some(self.experiments, SHOWN)})"
             yield (
-                f"Test rows met before: {looked} had looked at {self.seen:,} of the {self.rows:,} test rows; whoever "
-                "chose by those scores has chosen by these rows, and scores on them may be too good."
+                f"Test rows used before: {earlier} were evaluated on {self.seen:,} of the {self.rows:,} test rows. If "
+                "a choice was made by those scores, the scores here may be too good."
             )
         if self.trained:
             yield (
                 f"{self.trained:,} of the {self.train_rows:,} training and validation rows were test rows of "
-                f"{some(self.trained_from, SHOWN)}: the test scores of the two do not compare, and models of this one "
-                "have no test score on those rows."
+                f"{some(self.trained_from, SHOWN)}: test scores of the two experiments do not compare, and models of "
+                "this one have no test score on those rows."
             )

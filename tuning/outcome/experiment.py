@@ -1,4 +1,4 @@
-"""All studies of one experiment."""
+"""The outcome of one experiment: all its studies."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExperimentOutcome:
-    """All studies of one experiment."""
+    """The outcome of one experiment: all its studies."""
 
     name: str
     digest: str  # of the spec that made it
     studies: tuple[StudyOutcome, ...] = ()
 
     def study(self, strategy: str, seed: int) -> StudyOutcome:
-        """The study of that strategy (its label) and seed.
+        """Returns the study with that strategy label and seed.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such study.
         """
         for study in self.studies:
             if (study.strategy, study.seed) == (strategy, seed):
@@ -36,17 +36,17 @@ class ExperimentOutcome:
 
     @property
     def data(self) -> DataSummary | None:
-        """The summary of the data: the same for all studies, so that of the first that has told it."""
+        """The summary of the data, which is the same for all studies; None if none recorded it."""
         return next((study.data for study in self.studies if study.data is not None), None)
 
     @property
     def test_memory(self) -> EarlierEvaluations | None:
-        """What earlier experiments have to do with the rows: the same for all studies."""
+        """Earlier evaluations on the test rows, the same for all studies; None if none recorded them."""
         return next((study.test_memory for study in self.studies if study.test_memory is not None), None)
 
     @property
     def best_params(self) -> dict[str, Value]:
-        """The values that the winner's search has chosen, by hyperparameter; see `StudyOutcome.chosen_params`.
+        """The hyperparameters that the best study chose, by name; see `StudyOutcome.chosen_params`.
 
         Raises:
             InputError: no trial has a score yet.
@@ -54,12 +54,15 @@ class ExperimentOutcome:
         best = best_study(self.studies)
         if best is None:
             raise InputError(
-                "experiment", self.name, "has no score yet", f"go on with its run: `tunefleet resume {self.name}`"
+                "experiment", self.name, "has no score yet", f"continue its run: `tunefleet resume {self.name}`"
             )
         return best.chosen_params()
 
     def to_dataframe(self, table: str = "trials") -> pd.DataFrame:
-        """A pandas frame of "trials", "reports", "studies" or "confirmations", with the columns of `tunefleet export`.
+        """Returns a pandas data frame with the columns of `tunefleet export`.
+
+        Args:
+            table: "trials", "reports", "studies" or "confirmations".
 
         Raises:
             InputError: there is no such table.
@@ -80,8 +83,10 @@ class ExperimentOutcome:
         return outcome_html(self)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, numbers and texts; enumerations as their values, reports as mappings. What models
-        said to single rows is left out."""
+        """Converts the outcome to dictionaries, lists, numbers and texts.
+
+        Enumerations become their values, reports become mappings. Predictions of single rows are left out.
+        """
         from tuning.outcome.as_json import outcome_json
 
         return outcome_json(self)

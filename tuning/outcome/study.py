@@ -1,4 +1,4 @@
-"""One study, which is one strategy x one seed: its trials, what was confirmed, what the test split says."""
+"""The outcome of one study (one strategy x one seed): trials, confirmations, test scores, final models."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tuning.outcome.trial import NodeLoss, TrialOutcome, TrialState
 
 
 class StudyState(StrEnum):
-    """Where a study (one strategy x one seed) stands."""
+    """Whether a study still runs. A study whose driver was killed stays RUNNING."""
 
     RUNNING = "running"
     FINISHED = "finished"
 
 
 class Stretch(NamedTuple):
-    """The values in force over a stretch of epochs. A schedule is stretches in order, the first from 0 on."""
+    """Hyperparameters that were in force from epoch `start` to `end`. A schedule is a sequence of these, from 0 on."""
 
     start: float
     end: float
@@ -32,10 +32,10 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """What a model said to every row of a split, in the split's own order, which does not depend on any seed."""
+    """Labels and predictions of one model for every row of a split, in an order that no seed changes."""
 
-    labels: tuple[float, ...]  # class numbers; for a regression the true values
-    predictions: tuple[float, ...]
+    labels: tuple[float, ...]  # (rows,); class numbers, or for a regression the true values
+    predictions: tuple[float, ...]  # (rows,); the same
 
     def __repr__(self) -> str:
         return f"<ScoredRows: {len(self.labels)} rows>"
@@ -43,26 +43,26 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """One training, from the start, of a configuration that a search has chosen, with a training seed of its own."""
+    """One training from scratch of a configuration that the search chose, with another training seed."""
 
     rank: int  # 1: the study's best by the search's validation score
-    trial: str  # trial id that the configuration is from
-    epoch: float  # of the report that it was chosen by: trained up to there
-    schedule: tuple[Stretch, ...]  # one stretch, unless PBT changed the values on the way
+    trial: str  # id of the trial that the configuration is from
+    epoch: float  # of the report that it was chosen by; it is trained up to here
+    schedule: tuple[Stretch, ...]  # one stretch, unless PBT changed values during training
     searched: float  # the validation score that it was chosen by
     seed: int  # of the training: data order, model head, dropout
     device_seconds: float
     time: float  # when it ended; seconds since 1970 (UTC)
     validation: Mapping[str, float] | None = None  # None: it failed
-    test: Mapping[str, float] | None = None  # of the winner alone, once
-    rows: ScoredRows | None = None  # behind `test`
+    test: Mapping[str, float] | None = None  # of the best configuration only, evaluated once
+    rows: ScoredRows | None = None  # that `test` is computed from
     error: str | None = None
-    tested_at: float | None = None  # when the test split was looked at; seconds since 1970 (UTC)
+    tested_at: float | None = None  # when it was evaluated on test; seconds since 1970 (UTC)
 
 
 @dataclass(frozen=True)
 class TestScore:
-    """The one look at the test split, for the study's chosen configuration."""
+    """The test score of the study's chosen configuration, which is evaluated once."""
 
     trial: str  # trial id
     epoch: float
@@ -71,42 +71,44 @@ class TestScore:
     rows: int
     checkpoint: str
     time: float  # seconds since 1970 (UTC)
-    scored: ScoredRows | None = None  # None: a trainable that tells no rows, or recorded by an older version
+    scored: ScoredRows | None = None  # None: the trainable reports no rows, or an older version recorded it
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
 
 @dataclass(frozen=True)
 class FinalModel:
-    """A model that was trained on the training and validation rows after the search, with its one look at test, or with
-    a score that nobody has seen yet."""
+    """A model that was trained on training and validation rows after the search.
 
-    folder: str  # that it was written to
-    trial: str  # trial id that the configuration is from
+    It is evaluated on test once. Its score may be hidden until the user reveals it.
+    """
+
+    folder: str  # that holds the model
+    trial: str  # id of the trial that the configuration is from
     epoch: float
     seed: int  # of the training
     metrics: Mapping[str, float]  # on the test split; empty where it has no test rows, or the score is hidden
     rows: int
     device_seconds: float
     time: float  # seconds since 1970 (UTC)
-    sealed: str | None = field(default=None, repr=False)  # the hidden score, packed (`finish.hidden_score`)
+    sealed: str | None = field(default=None, repr=False)  # the hidden score, packed (`tuning.selection.hidden_score`)
 
     @property
     def hidden(self) -> bool:
-        """True if it has a test score that nobody has seen."""
+        """True if it has a test score that was not revealed."""
         return self.sealed is not None
 
     def same_as(self, other: FinalModel) -> bool:
-        """True if both tell of one training, before and after its score was shown."""
+        """True if both records are of the same training, perhaps before and after its score was revealed."""
         return (self.folder, self.trial, self.seed, self.time) == (other.folder, other.trial, other.seed, other.time)
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """One strategy x one seed."""
+    """The outcome of one study: one strategy with one seed of its search."""
 
     strategy: str  # the strategy's label in the experiment, such as "pbt"
-    kind: str  # the plug-in, such as "pbt"
+    kind: str  # the strategy's plug-in, such as "pbt"
     seed: int
     state: StudyState
     metric: str
@@ -122,17 +124,15 @@ class StudyOutcome:
     slot_seconds: float | None = None  # slots that were there, summed over time; None: `slots` all the time
     confirmations: tuple[Confirmation, ...] = ()  # in order of rank, then seed
     finals: tuple[FinalModel, ...] = ()  # in order of time
-    budget: BudgetUse | None = None  # None: it had none
+    budget: BudgetUse | None = None  # None: no budget
     price: Price | None = None
-    data: DataSummary | None = None  # None: a trainable that reads its own, or recorded by an older version
-    test_memory: EarlierEvaluations | None = (
-        None  # None: no test rows, none that are known, or an older version's record
-    )
-    cost: float | None = None  # device-seconds, as recorded; None: by a version that recorded slots and time alone
+    data: DataSummary | None = None  # None: the trainable reads its own data, or an older version
+    test_memory: EarlierEvaluations | None = None  # None: no known test rows, or an older version
+    cost: float | None = None  # device-seconds as recorded; None: an older version recorded slots and time only
 
     @property
     def device_seconds(self) -> float:
-        """The cost: all devices of all slots, for as long as the study held them, busy or idle, in all its runs."""
+        """The cost: devices times the seconds for which the study held them, busy or idle, over all its runs."""
         if self.cost is not None:
             return self.cost
         held = self.wall_seconds * self.slots if self.slot_seconds is None else self.slot_seconds
@@ -140,12 +140,12 @@ class StudyOutcome:
 
     @property
     def epochs_trained(self) -> float:
-        """Passes over the training split, of all trials together."""
+        """Epochs over the training split, summed over all trials."""
         return sum(trial.epochs_trained for trial in self.trials)
 
     @property
     def money(self) -> float | None:
-        """What its device-seconds cost, in `price.currency`; None without a price."""
+        """The price of its device-seconds, in `price.currency`; None without a price."""
         return None if self.price is None else self.price.of(self.device_seconds)
 
     def __repr__(self) -> str:
@@ -154,23 +154,25 @@ class StudyOutcome:
         return study_repr(self)
 
     def best(self) -> tuple[TrialOutcome, Report] | None:
-        """The trial and the report with the best validation score; ties go to the earlier trial."""
+        """Returns the trial and report with the best validation score, the earlier trial if tied; None without one."""
         sign = 1 if self.mode == "max" else -1
         scored = [(t, r) for t in self.trials if (r := t.best_report(self.metric, self.mode)) is not None]
         return max(scored, key=lambda pair: sign * pair[1].metrics[self.metric], default=None)
 
-    def judged_by(self) -> float | None:
-        """The validation score that speaks for its chosen configuration: the mean over its confirmations, where there
-        are any, else the best of the search; None: nothing has a score yet."""
+    def selection_score(self) -> float | None:
+        """Returns the validation score of the chosen configuration.
+
+        It is the mean over its confirmations if there are any, else the best score of the search; None without a score.
+        """
         if trainings := self.confirmed():
             return _mean(trainings, self.metric)
         best = self.best()
         return None if best is None else best[1].metrics[self.metric]
 
     def chosen_params(self) -> dict[str, Value]:
-        """The values that were searched, by hyperparameter, as they are in the chosen configuration; of a schedule
-        those at its end. Values that are fixed in the spec, and defaults, are left out. Empty where nothing has a score
-        yet.
+        """Returns the searched hyperparameters of the chosen configuration, by name.
+
+        A schedule gives the values at its end. Fixed values and defaults are left out. {} without a score.
         """
         if trainings := self.confirmed():
             first = trainings[0]
@@ -183,9 +185,10 @@ class StudyOutcome:
         return {name: params[name] for name in trial.proposed(epoch) if name in params}
 
     def confirmed(self) -> tuple[Confirmation, ...]:
-        """All trainings of the configuration with the best mean validation score over its seeds; ties go to the better
-        rank. One that failed with a seed is out. () where none is left. Of a study that is still being confirmed: the
-        best so far among those that have as many seeds as any.
+        """Returns all trainings of the confirmed configuration with the best mean validation score.
+
+        Ties go to the better rank. A configuration that failed with a seed is left out, and so is one that has fewer
+        seeds than another so far. () if none is left.
         """
         by_rank: dict[int, list[Confirmation]] = {}
         for confirmation in self.confirmations:
@@ -197,19 +200,19 @@ class StudyOutcome:
         return tuple(best or ())
 
     def number_of(self, trial_id: str) -> int:
-        """The number of the trial of this study whose id is given.
+        """Returns the number of the trial with that id.
 
         Raises:
-            KeyError: it has no such trial.
+            KeyError: the study has no such trial.
         """
         return {trial.id: trial.number for trial in self.trials}[trial_id]
 
     def name_of(self, trial_id: str) -> str:
-        """A trial of this study as people are told of it: '0 (a8e2fb5c)'; of an unknown one the id."""
+        """Returns the display name of a trial, such as '0 (a8e2fb5c)'; the id of an unknown one."""
         return next((trial.name for trial in self.trials if trial.id == trial_id), trial_id)
 
     def count(self, state: TrialState) -> int:
-        """How many trials are in `state`."""
+        """Returns how many trials are in `state`."""
         return sum(trial.state is state for trial in self.trials)
 
     @property
@@ -218,8 +221,10 @@ class StudyOutcome:
         return bool(self.trials) and self.count(TrialState.FAILED) == len(self.trials)
 
     def history(self, trial: TrialOutcome, report: Report) -> tuple[Report, ...]:
-        """What the weights behind `report` went through, in order: the trial's own reports and, before an exploit,
-        its donor's. Epochs grow along it; the params of each report were in force up to its epoch.
+        """Returns the reports along which the weights behind `report` were trained, in order.
+
+        These are the trial's own reports and, before an exploit, its donor's. Epochs increase; the params of each
+        report were in force up to its epoch.
 
         Raises:
             ValueError: `report` is not one of the trial's.
@@ -241,9 +246,11 @@ def _mean(confirmations: Collection[Confirmation], metric: str) -> float:
 
 
 def best_study(studies: Iterable[StudyOutcome]) -> StudyOutcome | None:
-    """The study whose chosen configuration has the best validation score; ties go to the earlier one. Where some are
-    confirmed, of those: a search's own score is too good to stand beside confirmed ones. None: none has a score."""
-    scored = [(study, score) for study in studies if (score := study.judged_by()) is not None]
+    """Returns the study whose chosen configuration has the best validation score; the earlier one if tied.
+
+    If some studies are confirmed, only those compete: a search's own best score is biased upwards. None without scores.
+    """
+    scored = [(study, score) for study in studies if (score := study.selection_score()) is not None]
     scored = [pair for pair in scored if pair[0].confirmed()] or scored
     best = max(scored, key=lambda pair: pair[1] if pair[0].mode == "max" else -pair[1], default=None)
     return None if best is None else best[0]

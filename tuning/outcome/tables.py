@@ -1,7 +1,7 @@
-"""An outcome as flat tables, for a notebook or a database: studies, trials, reports, confirmations, as Parquet or CSV.
+"""Exports an outcome as flat tables in Parquet or CSV: studies, trials, reports, confirmations.
 
-Columns with a slash belong together: `params/learning_rate` is a value in force, `metrics/accuracy` a score.
-A cell that a row has nothing for is null.
+Columns with a slash belong together: `params/learning_rate` is a hyperparameter in force, `metrics/accuracy` a score.
+A missing value is null.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Format = Literal["parquet", "csv"]
-KEYS = ("experiment", "strategy", "seed")  # of a study, in every table
+KEYS = ("experiment", "strategy", "seed")  # the columns that identify a study, in every table
 
 
 def export(outcome: ExperimentOutcome, folder: Path, form: Format, *, force: bool = False) -> list[Path]:
-    """Write every table that has a row into `folder`, made if needed; the files that were written.
+    """Writes each non-empty table to a file and returns the files.
+
+    Args:
+        folder: created if it is missing.
+        force: replace files that exist.
 
     Raises:
-        InputError: `folder` holds such a file already, and `force` is not set; or it cannot be written.
+        InputError: `folder` holds such a file already and `force` is not set, or it cannot be written.
     """
     tables = {name: rows for name, rows in outcome_tables(outcome).items() if rows}
     targets = {name: folder / f"{name}.{form}" for name in tables}
-    there = [path.name for path in targets.values() if path.exists()]
-    if there and not force:
-        step = "give another folder with --to, or --force to write over them"
-        raise InputError("--to", str(folder), f"holds {', '.join(there)} already", step)
+    existing = [path.name for path in targets.values() if path.exists()]
+    if existing and not force:
+        step = "give another folder with --to, or --force to overwrite them"
+        raise InputError("--to", str(folder), f"holds {', '.join(existing)} already", step)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in tables.items():
@@ -47,7 +51,7 @@ def export(outcome: ExperimentOutcome, folder: Path, form: Format, *, force: boo
 
 
 def outcome_tables(outcome: ExperimentOutcome) -> dict[str, list[Row]]:
-    """The rows of each table, by its name: a mapping from column to value each."""
+    """Returns the rows of each table, by table name. A row maps columns to values."""
     tables: dict[str, list[Row]] = {"studies": [], "trials": [], "reports": [], "confirmations": []}
     for study in outcome.studies:
         key = dict(zip(KEYS, (outcome.name, study.strategy, study.seed), strict=True))
@@ -134,7 +138,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Row:
 
 
 def _table(rows: list[Row]) -> pa.Table:
-    """Columns in order of their first row."""
+    """Builds an Arrow table; columns are in the order in which rows first have them."""
     import pyarrow as pa
 
     names = dict.fromkeys(name for row in rows for name in row)
@@ -142,7 +146,7 @@ def _table(rows: list[Row]) -> pa.Table:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Of one type; values of several types, such as 'auto' beside 16, as JSON texts."""
+    """Builds a column of one type. Mixed types, such as 'auto' beside 16, become JSON texts."""
     import pyarrow as pa
 
     try:
@@ -152,7 +156,7 @@ def _column(values: list[Any]) -> pa.Array:
 
 
 def _write(table: pa.Table, path: Path, form: Format) -> None:
-    """Whole or not at all."""
+    """Writes the file atomically."""
     from pyarrow import csv, parquet
 
     scratch = path.with_name(f".{path.name}.{os.getpid()}")

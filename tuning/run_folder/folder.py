@@ -67,7 +67,7 @@ def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
     Raises:
         RunFolderError: it is not.
     """
-    from tuning.store.study_store import differing_keys
+    from tuning.store.spec_diff import differing_keys
 
     text = kept.read_bytes().decode(errors="replace")
     if text == spec_with_checksum(text.partition("\n")[2]):

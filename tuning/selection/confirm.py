@@ -186,7 +186,7 @@ def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: 
             except NodesLost as error:
                 lost.append(error)
                 continue
-            one.writer.note(trained.provenance)
+            one.writer.record_provenance(trained.provenance)
             cost = (trained.seconds + job.lost) * session.devices_per_trial
             confirmation = Confirmation(
                 *candidate, seed, cost, clock.time(), validation=trained.validation, error=trained.error

@@ -118,7 +118,7 @@ def others_looked(spec: ExperimentSpec, rows: RowHashes, own: Sequence[str] = ()
     Raises:
         StoreError: the ledger cannot be read.
     """
-    return ledger_of(spec).memory(TestRows.of(rows.test), TestRows.whole(rows.trained), own)
+    return ledger_of(spec).find_overlap(TestRows.of(rows.test), TestRows.whole(rows.trained), own)
 
 
 def earlier_looks(spec: ExperimentSpec, store: StudyStore, own: Sequence[str]) -> EarlierEvaluations | None:
@@ -128,4 +128,4 @@ def earlier_looks(spec: ExperimentSpec, store: StudyStore, own: Sequence[str]) -
         StoreError: ledger or store cannot be read.
     """
     rows = store.test_rows(spec.name)
-    return None if rows is None else ledger_of(spec).memory(rows, own=own)
+    return None if rows is None else ledger_of(spec).find_overlap(rows, own=own)

@@ -187,7 +187,7 @@ def train_final(
         (done,) = ended
     built: Built = done.result()
     if (fingerprint := built.provenance.get(FINGERPRINT)) is not None:
-        writer.note({FINGERPRINT: fingerprint})
+        writer.record_provenance({FINGERPRINT: fingerprint})
     if built.rows is not None:
         remember_rows(spec, store, built.rows)
     scored = bool(built.scores.metrics)

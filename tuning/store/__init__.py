@@ -1,1 +1,1 @@
-"""The study store: everything that came out of every experiment, in an Optuna database."""
+"""The study store: the results of all experiments, in an Optuna database."""

@@ -1,6 +1,6 @@
-"""What is recorded carries a checksum, as SQLite has none: a byte that has changed on a disk may still be a digit.
+"""CRC-32 checksums of recorded attributes. SQLite has none, and a digit with a flipped bit may still be a digit.
 
-`{"crc32": ..., "value": ...}`, as JSON, in each attribute of ours whose value anybody reads back.
+Each attribute that is read back is the JSON object `{"crc32": ..., "value": ...}`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from typing import Any
 
 
 class DamagedRecord(ValueError):
-    """An attribute is not what was written."""
+    """The checksum of a recorded attribute does not match its value."""
 
 
 def with_checksum(value: Any) -> dict[str, Any]:
-    """`value`, as it is written."""
-    plain = json.loads(json.dumps(value))  # as it comes back: texts for keys, lists for tuples
+    """Wraps a value with its checksum, as it is recorded."""
+    plain = json.loads(json.dumps(value))  # as it is read back: texts for keys, lists for tuples
     return {"crc32": _crc(plain), "value": plain}
 
 
 def verify_checksum(name: str, stored: Any) -> Any:
-    """What `with_checksum` was given.
+    """Returns the value that `with_checksum` wrapped.
+
+    Args:
+        name: of the attribute, for the error.
+        stored: the JSON object as it was read back.
 
     Raises:
-        DamagedRecord: it is something else; says of which attribute.
+        DamagedRecord: the checksum differs.
     """
     if not isinstance(stored, dict) or stored.keys() != {"crc32", "value"} or _crc(stored["value"]) != stored["crc32"]:
         raise DamagedRecord(f"the record {name} is damaged: its checksum differs")

@@ -1,6 +1,6 @@
-"""One experiment out of a study store, into a SQLite file of its own: for a laptop far from the team's database.
+"""Copies one experiment from a study store to a new SQLite file, for example from the team's database to a laptop.
 
-Row by row as they are: what belongs to one of its studies, or to a trial of one, goes with it.
+Rows are copied unchanged from every table that refers to one of its studies or trials.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from tuning.store.layout import IDENTITY
 from tuning.store.statements import attribute_of_studies
 from tuning.store.study_store import StudyStore
 
-ROWS = 1000  # at once
+ROWS = 1000  # per transfer
 
 
 def copy_experiment(url: str, experiment: str, target: Path) -> None:
-    """Copy what is recorded of `experiment` in the store at `url` into the new SQLite file `target`.
+    """Copies the records of `experiment` in the store at `url` into the new SQLite file `target`.
 
-    A run may write meanwhile: what is copied is the state of one moment.
+    A run may write at the same time: the copy is a consistent snapshot.
 
     Raises:
         StoreError: no such experiment, or one of the stores cannot be read or written.
@@ -28,14 +28,14 @@ def copy_experiment(url: str, experiment: str, target: Path) -> None:
     from optuna.storages._rdb.models import BaseModel
     from sqlalchemy import select
 
-    StudyStore(url).load(experiment)  # says what is wrong with the store, or the name
+    StudyStore(url).load(experiment)  # raises if the store or the name is wrong
     source, copy = open_database(url, create=False), open_database(sqlite_url(target), create=True)
-    known = attribute_of_studies(source, IDENTITY).items()
-    ours = [study for study, (_, stored) in known if verify_checksum(IDENTITY, stored)["experiment"] == experiment]
+    identities = attribute_of_studies(source, IDENTITY).items()
+    ours = [study for study, (_, stored) in identities if verify_checksum(IDENTITY, stored)["experiment"] == experiment]
     tables = BaseModel.metadata
     numbers = tables.tables["trials"].c
     trials = select(numbers.trial_id).where(numbers.study_id.in_(ours))
-    # Serializable is what SQLite gives anyway; of PostgreSQL it makes all reads see one moment.
+    # SQLite is always serializable; in PostgreSQL this level makes all reads see the same moment.
     reader = source.engine.connect().execution_options(isolation_level="SERIALIZABLE")
     with database_errors(url, f"copy {experiment}"), reader as read, copy.engine.begin() as written:
         for table in tables.sorted_tables:

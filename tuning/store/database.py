@@ -1,7 +1,7 @@
 """The database behind the study store: SQLite by default, PostgreSQL for a team, through Optuna's RDB storage.
 
-In: a URL. Out: an open `optuna.storages.RDBStorage`, or a `StoreError` that says what is wrong with the URL, the file
-or the server. A password in the URL appears in no message.
+Input is a URL; output is an open `optuna.storages.RDBStorage`, or a `StoreError` that names what is wrong with the URL,
+the file or the server. No message contains the password of a URL.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes to the same SQLite file
-RECONNECT = 60.0  # seconds to wait for a server that was there and is gone: it may be restarted
-GOOD_COPY = "Bring a good copy back, or start under another name (name=...)"
-RACES = 10  # times that other processes may be quicker to make a table
-# libpq's own: seconds to reach a server, and milliseconds until one that has gone silent counts as gone.
+RECONNECT = 60.0  # seconds to wait for a server that went away: it may be restarting
+GOOD_COPY = "Restore a good copy, or start under another name (name=...)"
+RACES = 10  # attempts to create the tables while other processes create them, too
+# Options of libpq: seconds to reach a server, and milliseconds until a silent server counts as gone.
 SERVER_OPTIONS = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "application_name": "tunefleet"}
-NEXT_STEPS = {  # by a part of the server's own sentence
+NEXT_STEPS = {  # by a part of the server's message
     "password authentication failed": "check user and password in TUNEFLEET_STORE (or in ~/.pgpass)",
     "no password supplied": "put the URL with the password into TUNEFLEET_STORE, or the password into ~/.pgpass",
-    "does not exist": "make it on the server (createdb, createuser), or mend the URL",
+    "does not exist": "create it on the server (createdb, createuser), or correct the URL",
     "permission denied": "the user needs to create tables there once: GRANT CREATE ON SCHEMA public TO ...",
     "Connection refused": "is the server up, and does it listen on that address and port?",
     "timeout expired": "is the server up, and does a firewall let this machine through?",
@@ -43,11 +43,11 @@ NEXT_STEPS = {  # by a part of the server's own sentence
 
 
 def open_database(url: str, *, create: bool) -> RDBStorage:
-    """Open the database at `url`. A server that goes away later is waited for, between two transactions.
+    """Opens the database at `url`. If its server goes away later, the next transaction waits for it.
 
     Args:
         url: sqlite:///PATH (made absolute) or postgresql://USER:PASSWORD@HOST/DATABASE.
-        create: make the file, its folder and the tables where they are missing; else that is an error.
+        create: create the file, its folder and the tables if they are missing; otherwise that is an error.
 
     Raises:
         StoreError: not a URL, no such store, not writable, not a database, another schema, no driver, no server.
@@ -55,7 +55,7 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
-    # It announces every study that it creates; errors and warnings stay.
+    # Optuna logs every study that it creates; errors and warnings stay.
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
     parsed = parse_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
@@ -69,7 +69,7 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
         raise StoreError(f"{place}: the PostgreSQL driver psycopg is not installed; {step}") from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         raise StoreError(f"{place}: {error_reason(error)}") from None
-    except RuntimeError as error:  # the schema check's own type
+    except RuntimeError as error:  # raised by the check of the schema
         raise StoreError(f"{place}: {error}") from None
     if not sqlite:
         _wait_for_server(storage)
@@ -78,30 +78,30 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
 
 @contextmanager
 def database_errors(url: str, action: str) -> Iterator[None]:
-    """Failures of the database inside the block become a StoreError that names the store and `action`."""
+    """Turns database failures inside the block into a StoreError that names the store and `action`."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except KeyError:  # Optuna's own for a record that is not there
+    except KeyError:  # Optuna raises it for a missing record
         raise StoreError(
             f"study store {masked(url)}: cannot {action}: the study or the trial was deleted there"
         ) from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise StoreError(
             f"study store {masked(url)}: cannot {action}: {error_reason(error)}. "
-            "What was acknowledged before is safe; mend it, then `tunefleet resume`."
+            "Results that were recorded before are safe; correct this, then `tunefleet resume`."
         ) from None
     except (
         LookupError,
         ValueError,
-    ) as error:  # of what the database holds: no JSON, an unknown state, a wrong checksum
+    ) as error:  # the content is wrong: no JSON, an unknown state, a wrong checksum
         raise StoreError(f"study store {masked(url)}: cannot {action}: {error}. {GOOD_COPY}") from error
 
 
 def check_sqlite(url: str) -> None:
-    """Look through the whole file of a SQLite database, indexes included; another server looks after its own.
+    """Checks the whole file of a SQLite database, indexes included. Does nothing for a server's database.
 
     A database of 10,000 reports takes a tenth of a second.
 
@@ -116,7 +116,7 @@ def check_sqlite(url: str) -> None:
 
 
 def damage_of_sqlite(file: Path) -> str | None:
-    """The damage that SQLite's own look through a whole file finds; None if there is none."""
+    """Returns the first damage that SQLite's integrity check finds in a file; None if there is none."""
     try:
         with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT)) as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(1)")]
@@ -126,16 +126,16 @@ def damage_of_sqlite(file: Path) -> str | None:
 
 
 def _opened(url: URL, *, create: bool) -> RDBStorage:
-    """Two processes that open a new database at the same moment both make its tables; the slower one is told that they
-    are there, and finds them so when it looks again."""
+    """Opens the storage. If two processes create the tables of a new database, the slower one tries again and finds
+    them."""
     import optuna
     from sqlalchemy.exc import DBAPIError, IntegrityError
 
     options: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT}}
     if url.get_backend_name() == "postgresql":
         set_here = {name: value for name, value in SERVER_OPTIONS.items() if name not in url.query}
-        options = {"connect_args": set_here, "pool_pre_ping": True}  # asks, so that a lost connection is made again
-    # Optuna fills `{SCHEMA_VERSION}` into URLs with str.format: a brace of ours must pass through it unchanged.
+        options = {"connect_args": set_here, "pool_pre_ping": True}  # detects a lost connection and opens a new one
+    # Optuna fills `{SCHEMA_VERSION}` into URLs with str.format: braces of ours must pass through it unchanged.
     literal = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     for left in reversed(range(RACES)):
         try:
@@ -148,11 +148,11 @@ def _opened(url: URL, *, create: bool) -> RDBStorage:
 
 
 def _wait_for_server(storage: RDBStorage) -> None:
-    """From now on a server that does not answer is tried again for a while."""
+    """Makes each later connection wait up to RECONNECT seconds for a server that does not answer."""
     from sqlalchemy import Dialect, event
 
     @event.listens_for(storage.engine, "do_connect")
-    def patiently(dialect: Dialect, record: Any, args: Any, options: Any) -> Any:
+    def connect_with_retries(dialect: Dialect, record: Any, args: Any, options: Any) -> Any:
         deadline = time.monotonic() + RECONNECT
         warned = False
         while True:
@@ -187,11 +187,11 @@ def _make_writable(path: Path) -> None:
         raise StoreError(f"study store {path}: cannot make its folder: {error.strerror}; choose another path") from None
     # SQLite writes a journal beside the file: the folder has to be writable even where the file exists.
     if not os.access(path.parent, os.W_OK) or (path.exists() and not (path.is_file() and os.access(path, os.W_OK))):
-        raise StoreError(f"study store {path}: cannot be written; choose another path or mend the permissions")
+        raise StoreError(f"study store {path}: cannot be written; choose another path or change the permissions")
 
 
 def error_reason(error: BaseException) -> str:
-    """The database's own first line, from below SQLAlchemy's and Optuna's wrapping, and what to do about it."""
+    """Returns the first line of the database's own error, unwrapped, and the next step if one is known."""
     while error.__cause__ is not None:
         error = error.__cause__
     origin = getattr(error, "orig", None) or error

@@ -1,12 +1,12 @@
-"""The memory of the test split: which rows models have looked at, over all experiments of one account in one storage.
+"""The ledger of test-set evaluations: which test rows models were evaluated on, over all experiments of one account.
 
-    STORAGE/.test-looks-UID.jsonl     a line per look, and one per set of rows; added to, never rewritten
+    STORAGE/.test-looks-UID.jsonl     a line per evaluation, and one per set of rows; append-only
 
-A file of lines beside the run folders, and not a table of the study store: each experiment may have a store of its own,
-which goes when the experiment is removed, and the looks must not. A line is added in one write under a lock, so several
-processes may write; one that was cut off by a kill is no line, and its look has not happened: a look is written before
-its score is computed. Rows are hashes (`trainables.data.row_hashes`), so a subset, another seed or another order of the
-same rows is known again. What an account has looked at is its own affair: another one's file is never read.
+The ledger is a file beside the run folders, not a table of the study store: a store is removed with its experiment, and
+the evaluations must not be. A line is appended in one write under a lock, so several processes may write. A line that a
+kill cut off counts as not written; its score was not computed either, since the line is written first. Rows are stored
+as hashes (`trainables.data.row_hashes`), so subsets and other orders of the same rows are recognised. The file of
+another account is never read.
 """
 
 from __future__ import annotations
@@ -32,46 +32,48 @@ from trainables.machine.disk import make_parents, sync
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.spec.store_url import StoreError
 
-MOST = 20_000  # hashes that are kept of a set of rows; of a larger one the smallest, which are a random sample of it
+MAX_HASHES = 20_000  # hashes kept of a set of rows; the smallest of a larger set, which are a random sample of it
 
 
 @dataclass(frozen=True)
 class TestRows:
-    """A set of rows, whole or (of a large one) its smallest hashes."""
+    """A set of rows as hashes: all of them, or the smallest ones of a large set."""
 
     count: int
-    hashes: Hashes  # sorted
+    hashes: Hashes  # sorted; at most `count` of them
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
     @classmethod
     def of(cls, hashes: Hashes) -> TestRows:
-        """All of them, or `MOST`."""
-        return cls(len(hashes), hashes[:MOST])
+        """Returns the set with at most MAX_HASHES hashes, for a record."""
+        return cls(len(hashes), hashes[:MAX_HASHES])
 
     @classmethod
     def whole(cls, hashes: Hashes) -> TestRows:
-        """All of them, for a set that is not written down."""
+        """Returns the set with all hashes, for a set that is not recorded."""
         return cls(len(hashes), hashes)
 
     def shared_with(self, others: Iterable[TestRows]) -> int:
-        """How many of these rows stand in any of the other sets; an estimate where one of the sets is a sample."""
+        """Returns how many of these rows are in any other set; an estimate if a set is a sample."""
         seen, known = np.zeros(len(self.hashes), dtype=bool), len(self.hashes)
         for other in others:
             seen |= np.isin(self.hashes, other.hashes, assume_unique=True)
-            if other.count > len(other.hashes):  # of its larger hashes nothing is known
+            if other.count > len(other.hashes):  # nothing is known of its larger hashes
                 known = min(known, int(np.searchsorted(self.hashes, other.hashes[-1], side="right")))
         return 0 if not known else round(int(seen[:known].sum()) * self.count / known)
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
+        """Returns the set as JSON; `from_json` reads it back."""
         packed = zlib.compress(self.hashes.astype(KIND).tobytes(), 1)
         return {"count": self.count, "hashes": base64.b64encode(packed).decode()}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> TestRows:
-        """Raises:
-        StoreError: it is none.
+        """Reads a set of rows from JSON.
+
+        Raises:
+            StoreError: the record is damaged.
         """
         try:
             content = zlib.decompress(base64.b64decode(plain["hashes"], validate=True))
@@ -81,33 +83,33 @@ class TestRows:
 
     @cached_property
     def digest(self) -> str:
-        """32 hex digits, equal for equal sets."""
+        """The fingerprint: 32 hex digits, equal for equal sets."""
         return hashlib.blake2b(self.hashes.astype(KIND).tobytes(), digest_size=16).hexdigest()
 
 
 class LedgerEntry(NamedTuple):
-    """One model's look at its test rows."""
+    """One evaluation of a model on its test rows."""
 
-    id: str  # the same whenever it is told again
+    id: str  # of the model; the same when the evaluation is recorded again
     experiment: str
-    rows: str  # digest of the set
+    rows: str  # digest of the set of rows
 
 
 class LedgerContent(NamedTuple):
-    """All that a ledger holds."""
+    """The content of a ledger."""
 
-    looks: dict[str, LedgerEntry]  # by id
+    entries: dict[str, LedgerEntry]  # by id
     sets: dict[str, TestRows]  # by digest
 
 
 class EvaluationLedger:
-    """This account's ledger of the experiments whose run folders lie in `storage`."""
+    """The ledger of this account for the experiments whose run folders are in `storage`."""
 
     def __init__(self, storage: Path) -> None:
         self.file = storage / f".test-looks-{os.getuid()}.jsonl"
 
     def read(self) -> LedgerContent:
-        """What is recorded; nothing where no look was.
+        """Returns the content of the ledger, empty if there is no file.
 
         Raises:
             StoreError: the file is another account's, or cannot be read.
@@ -119,10 +121,12 @@ class EvaluationLedger:
             return LedgerContent({}, {})
 
     def record(self, experiment: str, rows: TestRows, ids: Sequence[str]) -> None:
-        """Write that models look at `rows`; on disk when this returns. One that is recorded already is not again.
+        """Records that models are evaluated on `rows`, durably; entries that exist are not repeated.
 
         Args:
-            ids: what each model is called, the same whenever it is told again.
+            experiment: its name.
+            rows: the test rows.
+            ids: one per model, the same whenever its evaluation is recorded again.
 
         Raises:
             StoreError: the file is another account's, or cannot be written.
@@ -131,51 +135,57 @@ class EvaluationLedger:
             make_parents(self.file)
             new = not self.file.exists()
             with os.fdopen(self._open(os.O_RDWR | os.O_CREAT | os.O_APPEND), "r+b", buffering=0) as file:
-                with contextlib.suppress(OSError):  # a disk without locks: a line is then one write, which is appended
+                with contextlib.suppress(OSError):  # a disk without locks: each record is still one appended write
                     fcntl.flock(file, fcntl.LOCK_EX)
                 before = file.read()
                 known = _records(before)
                 lines = [] if rows.digest in known.sets else [{"rows": rows.digest, **rows.to_json()}]
                 lines += [
-                    {"id": id_, "experiment": experiment, "rows": rows.digest} for id_ in ids if id_ not in known.looks
+                    {"id": id_, "experiment": experiment, "rows": rows.digest}
+                    for id_ in ids
+                    if id_ not in known.entries
                 ]
                 if not lines:
                     return
                 text = "".join(json.dumps(line) + "\n" for line in lines)
-                if before and not before.endswith(b"\n"):  # a line that a kill has cut off stays one that is none
+                if before and not before.endswith(b"\n"):  # keeps a line that a kill cut off apart from the new one
                     text = "\n" + text
                 _write_all(file.fileno(), text.encode())
                 os.fsync(file.fileno())
             if new:
                 sync(self.file.parent)
 
-    def memory(self, test: TestRows, trained: TestRows | None = None, own: Iterable[str] = ()) -> EarlierEvaluations:
-        """What earlier experiments have to do with an experiment's test rows, and with those that it trains on.
+    def find_overlap(
+        self, test: TestRows, trained: TestRows | None = None, own: Iterable[str] = ()
+    ) -> EarlierEvaluations:
+        """Returns how an experiment's rows overlap with the test rows of other experiments.
 
         Args:
-            own: looks of the experiment itself. One of its name that was removed before is another.
+            test: its test rows.
+            trained: its training and validation rows; None if unknown.
+            own: ids of its own entries. An experiment of the same name that was removed counts as another one.
 
         Raises:
             StoreError: see `read`.
         """
         ours = set(own)
-        looks, sets = self.read()
-        others = [look for look in looks.values() if look.id not in ours and look.rows in sets]
+        entries, sets = self.read()
+        others = [entry for entry in entries.values() if entry.id not in ours and entry.rows in sets]
         trained = trained or TestRows(0, test.hashes[:0])
-        met = {digest for digest in {look.rows for look in others} if test.shared_with([sets[digest]])}
-        fed = {digest for digest in {look.rows for look in others} if trained.shared_with([sets[digest]])}
+        in_test = {digest for digest in {entry.rows for entry in others} if test.shared_with([sets[digest]])}
+        in_training = {digest for digest in {entry.rows for entry in others} if trained.shared_with([sets[digest]])}
         return EarlierEvaluations(
             rows=test.count,
-            models=sum(look.rows in met for look in others),
-            seen=test.shared_with(sets[digest] for digest in met),
-            experiments=_experiments(others, met),
+            models=sum(entry.rows in in_test for entry in others),
+            seen=test.shared_with(sets[digest] for digest in in_test),
+            experiments=_experiments(others, in_test),
             train_rows=trained.count,
-            trained=trained.shared_with(sets[digest] for digest in fed),
-            trained_from=_experiments(others, fed),
+            trained=trained.shared_with(sets[digest] for digest in in_training),
+            trained_from=_experiments(others, in_training),
         )
 
     def _open(self, flags: int) -> int:
-        """The file's descriptor. No link is followed, and what another account has put there is refused."""
+        """Opens the file and returns its descriptor. Links and files of other accounts are refused."""
         descriptor = os.open(self.file, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         if (owner := os.fstat(descriptor).st_uid) != os.getuid() and owner != self._own():
             os.close(descriptor)
@@ -186,7 +196,7 @@ class EvaluationLedger:
         return descriptor
 
     def _own(self) -> int:
-        """The account that a file of this one belongs to here: a network disk may call root another."""
+        """Returns the owner that this disk gives our files: a network disk may map root to another account."""
         with TemporaryFile(dir=self.file.parent) as file:
             return os.fstat(file.fileno()).st_uid
 
@@ -197,12 +207,12 @@ class EvaluationLedger:
         except FileNotFoundError:
             raise
         except OSError as error:
-            step = "It remembers who has looked at test rows; without it no score on them is shown."
+            step = "It records which models were evaluated on test; without it no test score is shown."
             raise StoreError(f"{self.file}: cannot be {action}: {error.strerror}. {step}") from error
 
 
-def _experiments(looks: Iterable[LedgerEntry], sets: set[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(look.experiment for look in looks if look.rows in sets))
+def _experiments(entries: Iterable[LedgerEntry], sets: set[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(entry.experiment for entry in entries if entry.rows in sets))
 
 
 def _records(content: bytes) -> LedgerContent:
@@ -210,11 +220,11 @@ def _records(content: bytes) -> LedgerContent:
     for line in content.split(b"\n"):
         try:
             plain = json.loads(line)
-        except ValueError:  # the empty end; or a writer was killed in it, before it had looked
+        except ValueError:  # the empty end, or a line that a kill cut off
             continue
         if "id" in plain:
-            look = LedgerEntry(plain["id"], plain["experiment"], plain["rows"])
-            found.looks.setdefault(look.id, look)
+            entry = LedgerEntry(plain["id"], plain["experiment"], plain["rows"])
+            found.entries.setdefault(entry.id, entry)
         else:
             found.sets[plain["rows"]] = TestRows.from_json(plain)
     return found

@@ -1,4 +1,4 @@
-"""How records lie in Optuna's database: the attribute that makes a study ours, its version, states of trials."""
+"""The layout of our records in Optuna's database: its version, the identifying attribute, trial states."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from tuning.outcome import TrialState
 from tuning.spec.store_url import StoreError
 
-LAYOUT = 2  # of the attributes; moves when an older version could not read them
-IDENTITY = "tunefleet"  # the attribute that makes a study ours: what `StudyStore.open_study` was given
+LAYOUT = 2  # version of the attributes; increases when an older tunefleet could not read them
+IDENTITY = "tunefleet"  # the attribute that marks a study as ours; holds the arguments of `StudyStore.open_study`
 OPTUNA_STATES = {
     "RUNNING": TrialState.RUNNING,
     "COMPLETE": TrialState.COMPLETED,
@@ -19,14 +19,15 @@ OPTUNA_STATES = {
 
 
 def refuse_other_layout(study: str, stored: Mapping[str, Any], place: str) -> None:
-    """Look whether this version can read a study.
+    """Checks that this version can read a study.
 
     Args:
-        study: its name.
-        stored: its attribute `IDENTITY`, as it lies in the store `place`.
+        study: its name, for the error.
+        stored: its attribute `IDENTITY`, with checksum.
+        place: the store, for the error.
 
     Raises:
-        StoreError: another version has written it.
+        StoreError: an incompatible version wrote it.
     """
     layout = stored.get("layout") or stored.get("value", {}).get("layout", LAYOUT)
     if layout != LAYOUT:

@@ -1,7 +1,7 @@
-"""How confirmations, test scores and final models lie in a study's attributes: JSON.
+"""Encodes confirmations, test scores and final models as JSON for a study's attributes, and decodes them.
 
-What a model said to every row is packed, so that 25,000 rows of two classes are some kilobytes: the numbers as bytes of
-the smallest whole-number type that holds them (floats that are not whole as they are), deflated, in base64.
+Predictions are packed, so that 25,000 rows of two classes take some kilobytes: the numbers as bytes of the smallest
+integer type that holds them (float64 if they are no integers), deflated, in base64.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ CONFIRMATION = "confirmation:"
 
 
 def confirmation_key(confirmation: Confirmation) -> str:
-    """The attribute of a configuration's training with one seed: told again, it is replaced."""
+    """Returns the attribute name of a confirmation, by rank and training seed. Recording it again replaces it."""
     return f"{CONFIRMATION}{confirmation.rank:04d}:{confirmation.seed}"
 
 
 def encode_confirmation(confirmation: Confirmation) -> dict[str, Any]:
-    """As JSON."""
+    """Encodes a confirmation as JSON."""
     plain = _shallow(confirmation)
     schedule = [(start, end, json_params(params)) for start, end, params in confirmation.schedule]
-    scores = {name: _told(plain[name]) for name in ("validation", "test")}
+    scores = {name: _finite(plain[name]) for name in ("validation", "test")}
     return {**plain, **scores, "schedule": schedule, "rows": _packed(confirmation.rows)}
 
 
 def decode_confirmations(attributes: Mapping[str, Any]) -> tuple[Confirmation, ...]:
-    """All among a study's attributes, in order of rank, then seed."""
+    """Decodes all confirmations among a study's attributes, in order of rank, then seed."""
     found = [_confirmation(stored) for name, stored in attributes.items() if name.startswith(CONFIRMATION)]
     return tuple(sorted(found, key=lambda confirmation: (confirmation.rank, confirmation.seed)))
 
@@ -51,35 +51,35 @@ def _confirmation(stored: Mapping[str, Any]) -> Confirmation:
 
 
 def encode_test(score: TestScore) -> dict[str, Any]:
-    """As JSON."""
-    plain = _shallow(score) | {"params": json_params(score.params), "metrics": _told(score.metrics)}
+    """Encodes a test score as JSON."""
+    plain = _shallow(score) | {"params": json_params(score.params), "metrics": _finite(score.metrics)}
     return {**plain, "scored": _packed(score.scored)}
 
 
 def decode_test(stored: Mapping[str, Any] | None) -> TestScore | None:
-    """What `encode_test` made; older versions wrote no rows."""
+    """Decodes a test score; None if there is none. Records of older versions have no rows."""
     if not stored:
         return None
     return TestScore(**{**stored, "metrics": _read(stored["metrics"]), "scored": _unpacked(stored.get("scored"))})
 
 
 def encode_final(model: FinalModel) -> dict[str, Any]:
-    """As JSON."""
-    return {**asdict(model), "metrics": _told(model.metrics)}
+    """Encodes a final model as JSON."""
+    return {**asdict(model), "metrics": _finite(model.metrics)}
 
 
 def decode_finals(stored: Sequence[Mapping[str, Any]]) -> tuple[FinalModel, ...]:
-    """In order of time."""
+    """Decodes final models, in the order in which they were recorded."""
     return tuple(FinalModel(**{**model, "metrics": _read(model["metrics"])}) for model in stored)
 
 
 def _shallow(record: Confirmation | TestScore) -> dict[str, Any]:
-    """Its fields as they are: `asdict` would copy every row."""
+    """Returns the fields unchanged: `asdict` would copy every row."""
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def _told(metrics: Mapping[str, float] | None) -> dict[str, float | str] | None:
-    """JSON has no word for a number that is not finite."""
+def _finite(metrics: Mapping[str, float] | None) -> dict[str, float | str] | None:
+    """Converts NaN and infinity to texts: JSON has no such numbers."""
     if metrics is None:
         return None
     return {name: float(v) if math.isfinite(v) else str(float(v)) for name, v in metrics.items()}
@@ -100,11 +100,11 @@ def _unpacked(stored: Mapping[str, Sequence[str]] | None) -> ScoredRows | None:
 
 
 def _bytes(values: Sequence[float]) -> list[str]:
-    """Type and content."""
+    """Packs numbers; returns their NumPy type and the content."""
     given = np.asarray(values, dtype="<f8")
     kind = np.dtype("<f8")
     if given.size and (given == np.round(given)).all() and np.abs(given).max() < 2**53:
-        # Of negative numbers, -1 among them, numpy would take the signed type.
+        # Negative numbers, such as -1, need the signed type.
         kind = np.result_type(np.min_scalar_type(int(given.min())), np.min_scalar_type(int(given.max())))
     content = given.astype(kind.newbyteorder("<"))
     return [content.dtype.str, base64.b64encode(zlib.compress(content.tobytes(), 9)).decode()]

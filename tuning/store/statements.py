@@ -1,7 +1,7 @@
-"""What is read from and written into Optuna's tables without its objects, because it is done often or to many rows at
-once. Each function is one transaction, in the dialect of SQLite or PostgreSQL.
+"""SQL on Optuna's tables for frequent or large reads and writes, which are slow through Optuna's objects.
 
-`tests/tuning/store` reads what is written here with Optuna's own methods, on both databases.
+Each function is one transaction, in the dialect of SQLite or PostgreSQL. `tests/tuning/store` reads the rows back with
+Optuna's own methods, on both databases.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 def set_attribute_and_value(
     storage: RDBStorage, trial: int, name: str, attribute: Mapping[str, Any], step: int, value: float
 ) -> None:
-    """One transaction for what Optuna's public methods do in two: a user attribute, signed, and an intermediate value,
-    each replacing an earlier one of its name. In half the driver's time: this happens at every report.
+    """Writes a user attribute (with checksum) and an intermediate value of a trial in one transaction.
+
+    Each replaces an earlier one of the same name. Optuna's public methods take two transactions and twice the time,
+    and the driver does this at every report.
 
     Raises:
         KeyError: no such trial.
@@ -43,7 +45,7 @@ def set_attribute_and_value(
 
 
 def set_study_attributes(storage: RDBStorage, study: int, attributes: Mapping[str, Any]) -> None:
-    """One transaction for many user attributes of a study, where Optuna's method takes one for each. They are signed.
+    """Writes user attributes of a study, with checksums, in one transaction. Optuna's method takes one for each.
 
     Raises:
         KeyError: no such study.
@@ -58,22 +60,25 @@ def set_study_attributes(storage: RDBStorage, study: int, attributes: Mapping[st
     ]
     with storage.engine.begin() as connection:
         if connection.execute(select(studies.c.study_id).where(studies.c.study_id == study)).first() is None:
-            raise KeyError(study)  # SQLite would take rows of a study that is not there
+            raise KeyError(study)  # SQLite would accept rows of a missing study
         _upsert(connection, models.StudyUserAttributeModel, ("study_id", "key"), rows)
 
 
 def study_attributes(storage: RDBStorage, study: int) -> dict[str, Any]:
-    """What `set_study_attributes` has written of a study.
+    """Returns the attributes that `set_study_attributes` wrote, verified.
 
     Raises:
-        DamagedRecord: one of them is something else.
+        DamagedRecord: a checksum differs.
     """
     return {name: verify_checksum(name, stored) for name, stored in storage.get_study_user_attrs(study).items()}
 
 
 def attribute_of_studies(storage: RDBStorage, name: str) -> dict[int, tuple[str, Any]]:
-    """Of every study that has the user attribute: its id -> its name and the attribute, in order of creation. Optuna's
-    method would read all attributes of all studies, of which a study of 10,000 trials has as many. Not verified."""
+    """Returns one user attribute of all studies that have it: study id -> (study name, value with checksum).
+
+    Studies are in order of creation. Optuna's method would read all attributes of all studies, and a study has one for
+    each trial.
+    """
     from optuna.storages._rdb import models
     from sqlalchemy import select
 

@@ -1,4 +1,4 @@
-"""From the records of a study to its outcome."""
+"""Builds the outcome of a study from its records."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 def study_outcome(
     identity: Mapping[str, Any], attributes: Mapping[str, Any], trials: Sequence[FrozenTrial]
 ) -> StudyOutcome:
-    """What is recorded of a study.
+    """Builds the outcome of a study.
 
     Args:
-        identity: what `StudyStore.open_study` wrote.
-        attributes: all of the study, the identity among them.
+        identity: the attribute that `StudyStore.open_study` wrote.
+        attributes: all attributes of the study, without checksums.
+        trials: Optuna's trials of the study.
 
     Raises:
-        DamagedRecord: of a trial something else is there than was written.
+        DamagedRecord: the checksum of a trial's attribute differs.
     """
-    latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # a trial opened again: its last copy
-    # What an interruption has set aside comes last: the others keep the numbers that the log tells.
+    latest = {frozen.user_attrs["trial_id"]: frozen for frozen in trials}  # of a trial that was reopened, its last copy
+    # Trials that an interruption replaced come last, so that the others keep the numbers of the log.
     latest = dict(sorted(latest.items(), key=lambda one: str(one[1].user_attrs.get("error")).startswith(REPLACED)))
     price = identity.get("price")
     histories = {trial_id: decode_events(frozen.user_attrs) for trial_id, frozen in latest.items()}
@@ -77,10 +78,11 @@ def _test_memory(stored: Mapping[str, Any] | None) -> EarlierEvaluations | None:
 
 
 def _held(attributes: Mapping[str, Any], newest: ResourceUsage) -> tuple[float, float | None, float | None]:
-    """Wall, slot- and device-seconds of all its runs; None: not told by the version that recorded it.
+    """Returns wall, slot and device-seconds over all runs; None where an older version did not record them.
 
     Args:
-        newest: what came with a report: of a driver that was killed it may be more than what was written since.
+        attributes: of the study.
+        newest: the usage with the newest report. If the driver was killed, it may exceed the usage in `attributes`.
     """
     wall_seconds = float(attributes.get("wall_seconds", 0.0))
     if newest.wall_seconds > wall_seconds:
@@ -122,7 +124,7 @@ def _trial_outcome(
         params=verify_checksum("params", frozen.user_attrs["params"]),
         reports=reports,
         lineage=tuple(event for event in events if isinstance(event, Exploit)),
-        # After an exploit a trial may pass an epoch a second time: the better of the two is the one that is asked for.
+        # After an exploit a trial may pass an epoch a second time; the checkpoint with the better score wins.
         checkpoints={entry[0]: entry[2] for entry in sorted(checkpoints, key=score)},
         error=frozen.user_attrs.get("error"),
         costs=_costs(events, held),
@@ -130,7 +132,7 @@ def _trial_outcome(
 
 
 def _costs(events: Sequence[Event], held: Sequence[ResourceUsage | None]) -> tuple[float | None, ...]:
-    """Device-seconds of the study by each report; () where nothing is told of any."""
+    """Returns the study's device-seconds by each report; () if none is recorded."""
     costs = tuple(
         None if then is None else then.device_seconds
         for event, then in zip(events, held, strict=True)

@@ -1,4 +1,4 @@
-"""What is recorded of a study as a whole: attributes of Optuna's study, which may change when its trials have ended."""
+"""Reads and writes the records of a study as a whole: attributes of the Optuna study. They may change after its end."""
 
 from __future__ import annotations
 
@@ -30,25 +30,31 @@ if TYPE_CHECKING:
 
 
 class StudyRecord:
-    """Of one study, read and written. Each method's change is on disk when it returns."""
+    """The records of one study as a whole. A change is on disk when the method returns."""
 
     def __init__(self, storage: RDBStorage, study_id: int, name: str) -> None:
+        """
+        Args:
+            storage: the open database.
+            study_id: Optuna's id of the study.
+            name: Optuna's name of the study.
+        """
         self.name = name
         self._storage, self._study_id = storage, study_id
-        with self._told("read what is recorded"):
+        with self._database_errors("read what is recorded"):
             attributes = study_attributes(storage, study_id)
         self._provenance: dict[str, Value] = dict(attributes.get("provenance", {}))
         self._last_sign, self._ended = last_sign_of_life(attributes)
         self._stopped_for_failures = bool(attributes.get("stopped_for_failures", False))
-        self._names = str(attributes.get("names", ""))  # where the trials' ids come from
+        self._names = str(attributes.get("names", ""))  # the UUID from which the trials' ids are derived
         self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"the writer of {self.name} holds a connection and maybe a password: it is never pickled")
+        raise TypeError(f"the writer of {self.name} holds a connection and perhaps a password, so it cannot be pickled")
 
     @property
     def stopped_for_failures(self) -> bool:
-        """Whether the run has stopped, or the one before, because the trials had failed alike: they run again."""
+        """True if this run or the one before stopped because trials failed with the same error; they run again."""
         return self._stopped_for_failures
 
     @stopped_for_failures.setter
@@ -58,76 +64,76 @@ class StudyRecord:
             self._stopped_for_failures = stopped
 
     def name_trial(self, number: int) -> str:
-        """The id of the study's trial of that number (0, 1, ...): the same one in every run, and no other study's."""
+        """Returns the id of the trial with that number (0, 1, ...): the same in every run, unique among studies."""
         if not self._names:
             self._names = uuid.uuid4().hex
             self._set("names", self._names)
         return uuid.uuid5(uuid.UUID(self._names), str(number)).hex[:8]
 
-    def note(self, provenance: Mapping[str, Value]) -> None:
-        """What the trials' scores rest on, as a worker found it; told with every report, written when it is new.
+    def record_provenance(self, provenance: Mapping[str, Value]) -> None:
+        """Records what the trials' scores depend on, such as the data's fingerprint. Writes only what is new.
 
         Raises:
-            StoreError: the data are not those of the study's earlier trials; their scores would not compare.
+            StoreError: the data differ from those of earlier trials, so scores would not compare.
         """
         before, now = (p.get("data_fingerprint") for p in (self._provenance, provenance))
         if None not in (before, now) and before != now:
             raise StoreError(
                 f"{self.name}: the data have changed (fingerprint {before} before, {now} now); "
-                "bring the old ones back, or start under another name"
+                "restore the old data, or start under another name"
             )
         if new := {name: value for name, value in provenance.items() if name not in self._provenance}:
             self._provenance |= new
             self._set("provenance", self._provenance)
 
     def set_data(self, summary: DataSummary) -> None:
-        """Record the summary of the study's data, as they were before its trials."""
+        """Records the summary of the study's data, as they are before its trials."""
         self._set("data", summary.model_dump(mode="json"))
 
     def set_test_rows(self, rows: Mapping[str, Any], memory: EarlierEvaluations) -> None:
-        """Record which rows the test split has, as `TestRows.to_json` writes them, and what earlier experiments have to
-        do with the study's rows."""
+        """Records the test rows, as `TestRows.to_json` returns them, and their overlap with earlier experiments."""
         self._set_all({"test_rows": rows, "test_memory": asdict(memory)})
 
     def set_test(self, score: TestScore) -> None:
-        """The one look at the test split."""
+        """Records the test score of the chosen configuration."""
         self._set("test", encode_test(score))
 
     def set_confirmations(self, *confirmations: Confirmation) -> None:
-        """Trainings of the study's best configurations, all in one transaction. One of the same rank and seed is
-        replaced: by itself, with its test score."""
+        """Records confirmations in one transaction. An earlier record with the same rank and seed, which may lack the
+        test score, is replaced."""
         attributes = {confirmation_key(one): encode_confirmation(one) for one in confirmations}
-        with self._told("write confirmations"):
+        with self._database_errors("write confirmations"):
             set_study_attributes(self._storage, self._study_id, attributes)
 
     def begin_final(self) -> None:
-        """Record that the training of a final model begins, which ends with a look at the test split."""
+        """Records that the training of a final model begins, which ends with an evaluation on test."""
         self._set("final_begun", clock.time())
 
     def add_final(self, model: FinalModel) -> None:
-        """A model was trained of the study's configuration. Told again, with its score, it is replaced."""
-        with self._told("read the final models"):
+        """Records a final model. The same model without its revealed score is replaced."""
+        with self._database_errors("read the final models"):
             before = study_attributes(self._storage, self._study_id).get("finals", [])
         place = next((i for i, one in enumerate(before) if decode_finals([one])[0].same_as(model)), len(before))
         self._set("finals", [*before[:place], encode_final(model), *before[place + 1 :]])
 
     def add_loss(self, loss: NodeLoss) -> None:
-        """A trial goes on elsewhere."""
+        """Records that a trial lost its node and continues on another one."""
         self._node_losses.append([loss.trial, loss.node, loss.reported, loss.epoch, loss.time])
         self._set("node_losses", self._node_losses)
 
     @property
-    def cut_off(self) -> float | None:
-        """The last sign of the run before, in seconds since 1970 (UTC), where that run never said that it had ended."""
+    def interrupted_at(self) -> float | None:
+        """The last sign of life of the run before if it was killed, in seconds since 1970 (UTC); None if it ended."""
         return None if self._ended else self._last_sign
 
-    def hold(self, held: ResourceUsage, *, ended: bool = False) -> None:
-        """Record what the study has held up to now, in all its runs.
+    def record_usage(self, usage: ResourceUsage, *, ended: bool = False) -> None:
+        """Records what the study has used up to now, over all its runs.
 
         Args:
-            ended: the run says good-bye: it holds nothing any more.
+            usage: the totals.
+            ended: the run ends now and uses nothing more.
         """
-        wall_seconds, slot_seconds, device_seconds, time = held
+        wall_seconds, slot_seconds, device_seconds, time = usage
         self._set_all(
             {
                 "wall_seconds": wall_seconds,
@@ -138,22 +144,24 @@ class StudyRecord:
         )
 
     def reach_limit(self) -> None:
-        """The study's budget is spent: from now on its trials are ended, also in a later run."""
+        """Records that the budget is spent: from now on trials are stopped, in later runs too."""
         self._set("limit_reached", True)
 
     def _set(self, name: str, value: Any) -> None:
         self._set_all({name: value})
 
     def _set_all(self, values: Mapping[str, Any]) -> None:
-        with self._told(f"write {', '.join(values)}"):
+        with self._database_errors(f"write {', '.join(values)}"):
             set_study_attributes(self._storage, self._study_id, values)
 
-    def _told(self, action: str) -> AbstractContextManager[None]:
+    def _database_errors(self, action: str) -> AbstractContextManager[None]:
         return database_errors(self._storage.url, f"{action} in {self.name}")
 
 
 def last_sign_of_life(attributes: Mapping[str, Any]) -> tuple[float | None, bool]:
-    """The last sign of the study's newest run, in seconds since 1970 (UTC), and whether the run then said that it had
-    ended. None where nothing is recorded of it, by an older version for one."""
+    """Returns the time of the newest run's last record, in seconds since 1970 (UTC), and whether the run ended then.
+
+    The time is None if nothing is recorded, for example by an older version.
+    """
     time, ended = attributes.get("last_sign", (None, True))
     return time, bool(ended)

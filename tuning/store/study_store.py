@@ -1,8 +1,8 @@
-"""The study store: everything that came out of every experiment, in an Optuna database that `optuna-dashboard` opens as
-it is. One Optuna study per (experiment, strategy, seed), named EXPERIMENT/STRATEGY/seed-N.
+"""The study store: the results of all experiments in an Optuna database, which `optuna-dashboard` can open.
 
-In: what a run records through a `StudyWriter`. Out: frozen outcomes. compare, results and train-final start from here:
-on another machine, after a crash, while a run still writes.
+It holds one Optuna study per (experiment, strategy, seed), named EXPERIMENT/STRATEGY/seed-N. A run records through a
+`StudyWriter`; readers get frozen outcomes. `compare`, `results` and `train-final` start from here, also on another
+machine, after a crash, or while a run still writes.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-import yaml
-
 from trainables.errors import nearest
 from trainables.spec import Objective, Value
 from tuning.budget import Limit, Price
-from tuning.core_yaml import load_yaml, plain_copy
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.attributes import MIXED
 from tuning.spec.store_url import StoreError, masked, sqlite_url
 from tuning.store.checksums import verify_checksum
 from tuning.store.database import check_sqlite, database_errors, open_database
 from tuning.store.layout import IDENTITY, LAYOUT, refuse_other_layout
+from tuning.store.spec_diff import differing_keys
 from tuning.store.statements import attribute_of_studies, set_study_attributes, study_attributes
 from tuning.store.study_outcome import study_outcome
 from tuning.store.study_writer import StudyWriter
@@ -37,12 +35,16 @@ __all__ = ["StoreError", "StudyStore", "StudyWriter", "sqlite_url"]
 
 
 class StudyStore:
-    """The database at `url`: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE. Opened at the first use.
+    """The studies of all experiments in the database at `url`, which is opened at the first use.
 
-    Reading needs a store that is there; `open_study` makes it. Other programs' studies in the database are let be.
+    Reading needs an existing store; `open_study` creates it. Studies of other programs in the database are not touched.
     """
 
     def __init__(self, url: str) -> None:
+        """
+        Args:
+            url: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE.
+        """
         self._url = url
         self._storage: RDBStorage | None = None
 
@@ -52,10 +54,10 @@ class StudyStore:
         return masked(self._url)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"the study store {self.shown} may hold a password: it is never pickled")
+        raise TypeError(f"the study store {self.shown} may hold a password, so it cannot be pickled")
 
     def experiments(self) -> tuple[str, ...]:
-        """The names of all experiments, in order of their first study.
+        """Returns the names of all experiments, in order of their first study.
 
         Raises:
             StoreError: the store cannot be read.
@@ -63,7 +65,7 @@ class StudyStore:
         return tuple(dict.fromkeys(study.identity["experiment"] for study in self._studies()))
 
     def load(self, experiment: str) -> ExperimentOutcome:
-        """All that is recorded of `experiment`.
+        """Loads the outcome of `experiment`.
 
         Raises:
             StoreError: no such experiment, or the store cannot be read.
@@ -71,8 +73,8 @@ class StudyStore:
         studies = self._studies()
         ours = [study for study in studies if study.identity["experiment"] == experiment]
         if not ours:
-            known = dict.fromkeys(study.identity["experiment"] for study in studies)
-            hint = nearest(experiment, known) if known else "it holds none"
+            names = dict.fromkeys(study.identity["experiment"] for study in studies)
+            hint = nearest(experiment, names) if names else "it holds none"
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; {hint}")
         with database_errors(self._url, f"read {experiment}"):
             attributes = [study_attributes(self._open(), study.id) for study in ours]
@@ -82,19 +84,19 @@ class StudyStore:
         return ExperimentOutcome(experiment, ours[0].identity["digest"], outcomes)
 
     def spec(self, experiment: str) -> str:
-        """The resolved spec of `experiment`, as YAML: of one that was extended as its newest study has it.
+        """Returns the resolved spec of `experiment` as YAML, in the version of its newest study.
 
         Raises:
             StoreError: no such experiment, or the store cannot be read.
         """
-        known = next((one for one in reversed(self._studies()) if one.identity["experiment"] == experiment), None)
-        if known is None:
+        newest = next((one for one in reversed(self._studies()) if one.identity["experiment"] == experiment), None)
+        if newest is None:
             raise StoreError(f"experiment {experiment!r}: not in the study store {self.shown}; `tunefleet ls studies`")
         with database_errors(self._url, f"read the spec of {experiment}"):
-            return str(study_attributes(self._open(), known.id)["spec"])
+            return str(study_attributes(self._open(), newest.id)["spec"])
 
     def test_rows(self, experiment: str) -> TestRows | None:
-        """The test rows of `experiment`; None where nothing is recorded of them, by an older version for one.
+        """Returns the test rows of `experiment`; None if they are not recorded, for example by an older version.
 
         Raises:
             StoreError: the store cannot be read.
@@ -126,18 +128,25 @@ class StudyStore:
         price: Price | None = None,
         new: bool = False,
     ) -> StudyWriter:
-        """Create the study, or open it again for a resume; from now on it is running. Makes the store if needed.
+        """Creates the study, or opens it again for a resume, and marks it as running. Creates the store if needed.
 
         Args:
+            experiment: its name.
             digest: of the spec; all studies of an experiment share it.
-            strategy, kind: the strategy's label and its plug-in.
-            slots, devices_per_trial, device: what the study holds: cost is wall seconds x slots x devices.
-            attributes: what else is to be known of it.
-            made_with: versions of the libraries, digests of the code; attributes, too. Of a study that goes on with
-                others both are recorded, in the attribute `mixed`.
-            limit, price: of the experiment's budget.
-            spec_yaml: the resolved spec, for people, and to name what differs when a resume is refused.
-            new: the run is no resume, so it may not go on in a study of another run.
+            strategy: the strategy's label.
+            kind: the strategy's plug-in.
+            seed: of the search.
+            objective: the metric and its direction.
+            slots: number of trials that may run at once.
+            devices_per_trial: devices of a slot; the cost is wall seconds x slots x devices.
+            device: "GPU" or "CPU core".
+            attributes: other attributes to record.
+            spec_yaml: the resolved spec, for people, and to name the differing keys when a resume is refused.
+            made_with: versions of the libraries and digests of the code, recorded as attributes. If a resumed study has
+                other ones, the attribute `mixed` records both.
+            limit: of the budget.
+            price: of the budget.
+            new: the run is no resume, so the study must not exist yet.
 
         Raises:
             StoreError: the experiment was recorded under another spec, or (`new`) by another run; or the store cannot
@@ -171,15 +180,15 @@ class StudyStore:
                     "(name=...), `tunefleet resume` where that run's folder is, or, if nobody needs what is recorded, "
                     f"`tunefleet rm {experiment} --store URL`"
                 )
-            known = (one.identity["attributes"] for one in self._studies() if one.name == name)
-            if mixed := _mixed(next(known, {}), made_with or {}):
+            before = (one.identity["attributes"] for one in self._studies() if one.name == name)
+            if mixed := _mixed(next(before, {}), made_with or {}):
                 described[MIXED] = mixed
             own = {"spec": spec_yaml, "state": StudyState.RUNNING.value, IDENTITY: identity}
             set_study_attributes(storage, study_id, own)
         return StudyWriter(storage, study_id, name, objective.metric, objective.mode)
 
     def writer(self, experiment: str, study: StudyOutcome) -> StudyWriter:
-        """The writer of a study that was loaded, its state unchanged: for a test score after its end.
+        """Opens a writer for a loaded study without changing its state, for example to add a test score.
 
         Raises:
             StoreError: no such study.
@@ -191,7 +200,7 @@ class StudyStore:
         return StudyWriter(self._open(), stored.id, name, study.metric, study.mode)
 
     def remove(self, experiment: str) -> None:
-        """Take all studies of `experiment` out of the database; other experiments' are let be. Unknown: nothing.
+        """Deletes all studies of `experiment` from the database. Does nothing for an unknown experiment.
 
         Raises:
             StoreError: the store cannot be read or written.
@@ -202,16 +211,16 @@ class StudyStore:
                 self._open().delete_study(study.id)
 
     def check(self) -> None:
-        """Look through the whole of a SQLite file for damage, before anything is added to it; make it if there is none.
+        """Checks a whole SQLite file for damage before a run adds to it. Creates the file if it is missing.
 
         Raises:
-            StoreError: it is damaged, no database, or cannot be made.
+            StoreError: the file is damaged, no database, or cannot be created.
         """
         check_sqlite(self._url)
         self._open(create=True)
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Closes the connections."""
         if self._storage is not None:
             self._storage.remove_session()
             self._storage.engine.dispose()
@@ -222,20 +231,27 @@ class StudyStore:
             self._storage = open_database(self._url, create=create)
         return self._storage
 
-    def _studies(self) -> list[_Known]:
-        """Our studies, in order of creation."""
+    def _studies(self) -> list[_StoredStudy]:
+        """Returns our studies, in order of creation."""
         storage = self._open()
         with database_errors(self._url, "list the studies"):
-            known = attribute_of_studies(storage, IDENTITY)
-            for name, stored in known.values():
+            identities = attribute_of_studies(storage, IDENTITY)
+            for name, stored in identities.values():
                 refuse_other_layout(name, stored, self.shown)
-            return [_Known(i, name, verify_checksum(IDENTITY, stored)) for i, (name, stored) in known.items()]
+            return [
+                _StoredStudy(i, name, verify_checksum(IDENTITY, stored)) for i, (name, stored) in identities.items()
+            ]
 
     def refuse_other_spec(self, experiment: str, digest: str, spec_yaml: str) -> None:
-        """Look whether what is recorded of `experiment` is of this spec, in all that decides results.
+        """Checks that `experiment` was recorded under this spec, as far as results depend on it.
+
+        Args:
+            experiment: its name.
+            digest: of the spec.
+            spec_yaml: the resolved spec, to name the keys that differ.
 
         Raises:
-            StoreError: it is not; which keys differ.
+            StoreError: it was recorded under another spec.
         """
         for study in self._studies():
             recorded = study.identity
@@ -246,26 +262,26 @@ class StudyStore:
                 raise StoreError(
                     f"experiment {experiment!r}: recorded in {self.shown} under another spec "
                     f"(digest {recorded['digest']}, now {digest}){differing}; "
-                    "resume it with the spec that it was started with, begin anew with `tunefleet run --fresh`, which "
-                    "removes what is recorded, or choose another name (name=...)"
+                    "resume it with the spec that it was started with, start again with `tunefleet run --fresh`, which "
+                    "removes the recorded results, or choose another name (name=...)"
                 )
 
 
-class _Known(NamedTuple):
-    """A study of ours in the database."""
+class _StoredStudy(NamedTuple):
+    """One of our studies in the database."""
 
     id: int
     name: str
-    identity: dict[str, Any]  # what `open_study` wrote last, and whole
+    identity: dict[str, Any]  # the attribute that `open_study` wrote last, verified
 
 
 def optuna_study_name(experiment: str, strategy: str, seed: int) -> str:
-    """As Optuna and its dashboard know the study."""
+    """Returns the name of a study in Optuna and its dashboard."""
     return f"{experiment}/{strategy}/seed-{seed}"
 
 
 def _find_or_create(storage: RDBStorage, name: str, mode: str) -> tuple[int, bool]:
-    """The study's id, and whether it is new. Of two processes that try at the same moment one makes it."""
+    """Returns the study's id and whether it is new. If two processes race, one of them creates it."""
     from optuna.exceptions import DuplicatedStudyError
     from optuna.study import StudyDirection
 
@@ -277,31 +293,8 @@ def _find_or_create(storage: RDBStorage, name: str, mode: str) -> tuple[int, boo
 
 
 def _mixed(before: Mapping[str, Any], now: Mapping[str, str]) -> str:
-    """What the study has been made with, where that is more than one thing."""
+    """Describes changes of versions since the study was recorded; empty if there are none."""
     changed = [
         f"{name} {before[name]}, then {value}" for name, value in now.items() if before.get(name, value) != value
     ]
     return "; ".join(filter(None, (before.get(MIXED), *changed)))
-
-
-def differing_keys(recorded: str, now: str, *, apart_from: str = "") -> str:
-    """': epochs, space.learning_rate differ', of two specs as YAML; empty if none but the key `apart_from` does.
-
-    Raises:
-        ValueError: one of them is no YAML.
-    """
-    try:
-        old, new = _flat(plain_copy(load_yaml(recorded))), _flat(plain_copy(load_yaml(now)))
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-    keys = sorted(key for key in (old.keys() | new.keys()) - {apart_from} if old.get(key) != new.get(key))
-    return f": {', '.join(keys[:5])}{' and more' if len(keys) > 5 else ''} differ" if keys else ""
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Leaves by dotted path."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    flat: dict[str, Any] = {}
-    for key, item in items:
-        flat |= _flat(item, f"{path}.{key}" if path else str(key))
-    return flat or ({path: value} if path else {})

@@ -1,7 +1,7 @@
-"""What `tunefleet ls` tells of each study: its state, its trials, its best score, its last report.
+"""Summarises studies for `tunefleet ls`: state, trials, best score, last report.
 
-Of a SQLite store that is one look at a few columns, without Optuna, whose import takes longer than all else: many
-experiments are listed within a second. Another database is read as a whole. Checksums are not verified here.
+A SQLite store is read with a few queries and without Optuna, whose import would take most of the time: many experiments
+are listed within a second. Other databases are loaded as a whole. Checksums of reports are not verified here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class StudySummary(NamedTuple):
     trials: int
     failed: int  # trials
     best: float | None  # validation score; None: no trial has reported one
-    last_report: float | None  # when it came, in seconds since 1970 (UTC); None: none has
+    last_report: float | None  # its time in seconds since 1970 (UTC); None: no report
 
     @property
     def all_failed(self) -> bool:
@@ -67,7 +67,7 @@ class StudySummary(NamedTuple):
 
     @classmethod
     def of(cls, experiment: str, study: StudyOutcome) -> StudySummary:
-        """The figures of a study that was loaded."""
+        """Summarises a loaded study."""
         best = study.best()
         return cls(
             experiment=experiment,
@@ -84,13 +84,13 @@ class StudySummary(NamedTuple):
 
 
 def study_summaries(store: str | Path) -> list[StudySummary]:
-    """All studies in a store, in order of creation.
+    """Returns a summary of each study in a store, in order of creation.
 
     Args:
         store: a SQLite file, or the URL of a store.
 
     Raises:
-        StoreError: it cannot be read, or another version has written it.
+        StoreError: the store cannot be read, or an incompatible version wrote it.
     """
     file = store if isinstance(store, Path) else sqlite_file(store)
     if file is not None:
@@ -103,7 +103,7 @@ def study_summaries(store: str | Path) -> list[StudySummary]:
 
 
 def _of_file(file: Path) -> list[StudySummary]:
-    if not file.is_file():  # SQLite would make it
+    if not file.is_file():  # SQLite would create it
         raise StoreError(f"study store {file}: no such file; nothing was recorded there yet, or the path is another")
     try:
         with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT)) as connection:
@@ -114,7 +114,7 @@ def _of_file(file: Path) -> list[StudySummary]:
         LookupError,
         TypeError,
         ValueError,
-    ) as error:  # of what it holds: no JSON, an unknown state, a wrong checksum
+    ) as error:  # the content is wrong: no JSON, an unknown state, a wrong checksum
         raise StoreError(f"study store {file}: cannot list its studies: {error}. {GOOD_COPY}") from error
 
 
@@ -144,18 +144,18 @@ def _summaries(connection: sqlite3.Connection, file: Path) -> Iterator[StudySumm
 def _reports(
     connection: sqlite3.Connection, study_id: int, metric: str, trials: set[int]
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Scores and times of the reports that count; see `study_log` for those left over from before a rewind."""
+    """Returns scores and times of the valid reports; `trial_events` explains leftovers of a rewind."""
     path = f'$.value.report.metrics."{metric}"'
-    asked = (len(PREFIX) + 1, path, study_id, f"{PREFIX}*")
+    parameters = (len(PREFIX) + 1, path, study_id, f"{PREFIX}*")
     scores, times, takes = [], [], dict.fromkeys(trials, 0)
-    for trial, _, take, time, score in connection.execute(EVENTS, asked):
-        if trial not in takes:  # a trial that was opened again: its last copy holds all
+    for trial, _, take, time, score in connection.execute(EVENTS, parameters):
+        if trial not in takes:  # an earlier copy of a reopened trial: the last copy holds all events
             continue
         if take < takes[trial]:
-            del takes[trial]  # this event, and those after it, count no more
+            del takes[trial]  # this event and those after it are leftovers
             continue
         takes[trial] = take
-        if time is not None:  # else it is an exploit
+        if time is not None:  # otherwise it is an exploit
             scores.append(float(score))
             times.append(float(time))
     return scores, times

@@ -1,5 +1,5 @@
-"""Copies of recorded trials in Optuna's storage, which never changes a trial that has ended: its own retry of failed
-trials copies them, too."""
+"""Creates trials in Optuna's storage, and copies ended ones: Optuna never changes an ended trial, and its own retry of
+failed trials copies them, too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def copy_as_running(storage: RDBStorage, study_id: int, optuna_id: int) -> int:
-    """The number of a running copy of the ended trial `optuna_id`, under the same id of ours."""
+    """Copies an ended trial as a running one with the same `trial_id`; returns Optuna's id of the copy."""
     from optuna.trial import TrialState
 
     old = storage.get_trial(optuna_id)
@@ -24,7 +24,7 @@ def copy_as_running(storage: RDBStorage, study_id: int, optuna_id: int) -> int:
 
 
 def copy_as_failed(storage: RDBStorage, study_id: int, optuna_id: int, error: str) -> None:
-    """Keep the trial `optuna_id` as a failed one under an id of its own: another one takes over that which it has."""
+    """Copies a trial as a failed one with a new `trial_id`, so that another trial can take over the old one."""
     from optuna.trial import TrialState
 
     old = storage.get_trial(optuna_id)
@@ -33,11 +33,14 @@ def copy_as_failed(storage: RDBStorage, study_id: int, optuna_id: int, error: st
 
 
 def new_trial(storage: RDBStorage, study_id: int, trial_id: str, plain: Params, searched: Mapping[str, Any]) -> int:
-    """The number of a new running trial.
+    """Creates a running trial; returns Optuna's id.
 
     Args:
-        plain: its params, as JSON takes them.
-        searched: the distributions of those that the dashboard draws.
+        storage: the open database.
+        study_id: Optuna's id of the study.
+        trial_id: Tune's id of the trial.
+        plain: its params, as JSON values.
+        searched: distributions of the params that the dashboard draws.
     """
     from optuna.trial import TrialState, create_trial
 

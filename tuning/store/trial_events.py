@@ -1,8 +1,8 @@
-"""How one trial's history lies in the store: numbered events, each one JSON attribute, written in one transaction.
+"""Encodes one trial's history as numbered events, each one JSON attribute that is written in one transaction.
 
-An event is a report or an exploit. After a crash a trial goes on from an older checkpoint and its later epochs are
-computed again: their events overwrite the old ones under the same numbers. `take` tells them apart: it grows by one
-with each such rewind, so an event of an earlier take that follows one of a later take is no part of the history.
+An event is a report or an exploit. After a crash a trial continues from an older checkpoint and recomputes later
+epochs: their events overwrite the old ones under the same numbers. Each such rewind increases the number `take`. An
+event of an earlier take that follows one of a later take is a leftover and not part of the history.
 """
 
 from __future__ import annotations
@@ -21,41 +21,45 @@ from tuning.store.checksums import verify_checksum
 
 Event: TypeAlias = Report | Exploit
 PREFIX = "event:"
+# Recorded texts: stores of earlier versions hold them.
 LOST = "lost in an interruption before Tune had saved it"
 REPLACED = f"{LOST}; another trial was proposed in its place"
 
 
 class TrialHistory(NamedTuple):
-    """A trial's events that count, in order, and the take of the last."""
+    """The valid events of a trial in order, and the take of the last one."""
 
     events: list[Event]
     take: int
-    held: list[ResourceUsage | None]  # one per event: what the study had held when it was recorded; None: not told
+    held: list[ResourceUsage | None]  # one per event: the study's usage by then; None: not recorded
 
 
 def event_key(index: int) -> str:
-    """The attribute of the event at `index` (0, 1, ...)."""
+    """Returns the attribute name of the event at `index` (0, 1, ...)."""
     return f"{PREFIX}{index + 1:04d}"
 
 
 def encode_event(event: Event, take: int, held: ResourceUsage | None = None) -> dict[str, Any]:
-    """An event as JSON, with what its study had held by then.
+    """Encodes an event as JSON. A metric that is not finite becomes a text, since JSON has no such numbers.
 
-    A metric that is not finite becomes a text: JSON has no word for it.
+    Args:
+        event: a report or an exploit.
+        take: number of the current take.
+        held: the study's usage by then.
     """
     if isinstance(event, Exploit):
         plain = asdict(event)
         return {"take": take, "exploit": {**plain, "old": json_params(event.old), "new": json_params(event.new)}}
     metrics = {name: float(v) if math.isfinite(v) else str(float(v)) for name, v in event.metrics.items()}
-    told = {"take": take, "report": {**event._asdict(), "metrics": metrics, "params": json_params(event.params)}}
-    return told if held is None else {**told, "held": held}
+    encoded = {"take": take, "report": {**event._asdict(), "metrics": metrics, "params": json_params(event.params)}}
+    return encoded if held is None else {**encoded, "held": held}
 
 
 def decode_events(attributes: Mapping[str, Any]) -> TrialHistory:
-    """The history among a trial's attributes.
+    """Decodes the history among a trial's attributes.
 
     Raises:
-        DamagedRecord: an event is not what was written.
+        DamagedRecord: the checksum of an event differs.
     """
     numbered = sorted((int(name.removeprefix(PREFIX)), name) for name in attributes if name.startswith(PREFIX))
     events: list[Event] = []
@@ -64,7 +68,7 @@ def decode_events(attributes: Mapping[str, Any]) -> TrialHistory:
     for _, name in numbered:
         stored = verify_checksum(name, attributes[name])
         if stored["take"] < take:
-            break  # left over from before a rewind
+            break  # a leftover from before a rewind
         take = stored["take"]
         events.append(_event(stored))
         held.append(_held(stored))
@@ -72,12 +76,12 @@ def decode_events(attributes: Mapping[str, Any]) -> TrialHistory:
 
 
 def largest_usage(held: Iterable[ResourceUsage | None]) -> ResourceUsage | None:
-    """The most that a study had held by any of its events; None: not told."""
+    """Returns the largest usage among events; None if none is recorded."""
     return max((one for one in held if one is not None), default=None)
 
 
 def count_events(attributes: Mapping[str, Any]) -> int:
-    """How many events a trial's attributes hold, those too that do not count any more: it never shrinks."""
+    """Returns how many events a trial's attributes hold, leftovers included. The number never decreases."""
     return sum(name.startswith(PREFIX) for name in attributes)
 
 
@@ -93,15 +97,15 @@ def _event(stored: Mapping[str, Any]) -> Event:
 
 
 def reports_of(events: Iterable[Event]) -> tuple[Report, ...]:
-    """The reports among `events`."""
+    """Returns the reports among `events`."""
     return tuple(event for event in events if isinstance(event, Report))
 
 
 def insertion_index(events: list[Event], position: int, event: Event) -> int:
-    """How many of `events[:position]` come before `event`.
+    """Returns the index at which `event` belongs among `events[:position]`; later ones are replaced.
 
-    Epochs grow from report to report and from an exploit's epoch on. A report that is not beyond the last event was
-    computed again from an older checkpoint; an exploit directly after an exploit replaces it.
+    Epochs increase from report to report and from an exploit's epoch on. A report that is not beyond the last event was
+    recomputed from an older checkpoint. An exploit directly after an exploit replaces it.
     """
     if isinstance(event, Exploit):
         return position - 1 if position and isinstance(events[position - 1], Exploit) else position
@@ -111,5 +115,5 @@ def insertion_index(events: list[Event], position: int, event: Event) -> int:
 
 
 def json_params(params: Mapping[str, Any]) -> dict[str, Value]:
-    """`params` with NumPy scalars as Python's own."""
+    """Returns `params` with NumPy scalars converted to Python numbers."""
     return {name: value.item() if hasattr(value, "item") else value for name, value in params.items()}

@@ -79,7 +79,7 @@ class Recorder(Callback):  # type: ignore[misc]
     @property
     def ended(self) -> int:
         """How many of Tune's trials have ended, in this run or before; those lost in an interruption are not Tune's."""
-        return len(self._attached().ended() & {trial.trial_id for trial in self._trials})
+        return len(self._attached().ended_trials() & {trial.trial_id for trial in self._trials})
 
     @property
     def failure(self) -> Exception | None:
@@ -132,7 +132,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def end_unsaved(self) -> None:
         """The study has ended, and trials that an interruption lost were never proposed again."""
         with self._writing() as writer:
-            for trial_id in sorted((self._unsaved or frozenset()) & set(writer.running())):
+            for trial_id in sorted((self._unsaved or frozenset()) & set(writer.running_trials())):
                 writer.end_trial(trial_id, TrialState.FAILED, LOST)
 
     # What Tune tells.
@@ -146,7 +146,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Once: what a killed driver had begun after Tune's last snapshot. Tune will propose these trials again."""
         if self._unsaved is None:
-            self._unsaved = self._attached().known() - {trial.trial_id for trial in trials}
+            self._unsaved = self._attached().trial_ids() - {trial.trial_id for trial in trials}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial, new or continued, has an actor now."""
@@ -159,7 +159,7 @@ class Recorder(Callback):  # type: ignore[misc]
     ) -> None:
         """One report, and the exploits that were decided on it."""
         with self._writing() as writer:
-            writer.note(result.get("provenance", {}))  # a custom function tells none
+            writer.record_provenance(result.get("provenance", {}))  # a custom function tells none
             writer.stopped_for_failures = False
             report = Report.from_result(result)
             self._spending.tell(report)
@@ -206,7 +206,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._look_for_alike(writer)
 
     def _look_for_alike(self, writer: StudyWriter) -> None:
-        if self._most_alike and (one := failed_alike(writer.states(), self._most_alike)) is not None:
+        if self._most_alike and (one := failed_alike(writer.trial_states(), self._most_alike)) is not None:
             writer.stopped_for_failures = True
             self._alike = RepeatedFailure(one)
 
@@ -229,7 +229,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._write_time(ended=True)
             with self._writing() as writer:
                 # At the limit also those that were recorded for a later one's sake, and had no process yet.
-                for trial_id in writer.running() if self._spending.reached else ():
+                for trial_id in writer.running_trials() if self._spending.reached else ():
                     if trial_id not in (self._unsaved or ()):
                         writer.end_trial(trial_id, TrialState.STOPPED)
                 writer.write_checkpoints()
@@ -253,7 +253,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def _begin(self, writer: StudyWriter, trials: list[Trial], trial: Trial) -> None:
         """In the order of proposal, whoever is first to get a process: ties between scores go to the earlier trial."""
         unsaved = self._unsaved or frozenset()
-        if writer.knows(trial.trial_id) and trial.trial_id not in unsaved:
+        if writer.has_trial(trial.trial_id) and trial.trial_id not in unsaved:
             return
         new = itertools.islice(trials, self._begun, None)
         for known in (*itertools.takewhile(lambda other: other is not trial, new), trial):
@@ -274,7 +274,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._beat = clock.monotonic()
         self._spending.advance()
         with self._writing() as writer:
-            writer.hold(self._spending.held, ended=ended)
+            writer.record_usage(self._spending.held, ended=ended)
 
     def _attached(self) -> StudyWriter:
         if self._writer is None:

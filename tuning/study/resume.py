@@ -37,7 +37,7 @@ def to_go_on_from(study: Study, snapshots: Snapshots, writer: StudyWriter) -> bo
         found, said = snapshots.newest()
         if found is None:
             return False
-        writer.check_holds(found.positions)
+        writer.require_events(found.positions)
         if said:
             told = "%s: %s: %d reports are told again, where their checkpoints are whole, or trained again"
             logger.warning(told, name, said, writer.reports_after(found.positions))

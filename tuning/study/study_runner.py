@@ -106,7 +106,7 @@ def run_study(
     before = store.load(study.spec.name).study(study.strategy.name, study.seed)
     plan, trial = study.plan, study.trial
     assert trial.objective is not None
-    spending = BudgetTracker(study.limit, session.slots, session.devices_per_trial, before, writer.cut_off)
+    spending = BudgetTracker(study.limit, session.slots, session.devices_per_trial, before, writer.interrupted_at)
     recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending, study.spec.alike_failures)
     objective, name = trial.objective, study.strategy.name
     drawn = Progress(name, study.seed, plan.trials, trial.epochs, objective, spending=spending, told=told)

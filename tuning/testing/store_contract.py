@@ -81,7 +81,7 @@ class StoreContract:
         writer.end_trial("c", TrialState.FAILED, "ValueError: no")
         writer.set_test(NO_SCORE)
         writer.set_data(DATA)
-        writer.hold(ResourceUsage(12.5, 25.0, 12.5, 1000.0))
+        writer.record_usage(ResourceUsage(12.5, 25.0, 12.5, 1000.0))
         writer.finish()
 
         outcome = store.load("reviews")
@@ -356,16 +356,16 @@ class StoreContract:
 
     def test_the_time_of_a_killed_run_counts_until_its_last_sign(self, store: StudyStore, writer: StudyWriter) -> None:
         begin_trial(writer, "a")
-        writer.hold(ResourceUsage(5.0, 10.0, 5.0, 1005.0))
+        writer.record_usage(ResourceUsage(5.0, 10.0, 5.0, 1005.0))
         writer.add_report("a", make_report(1, 0.5), ResourceUsage(8.0, 16.0, 8.0, 1008.0))
         rule = "the time of a killed run counts until its last sign, a report for one"
         (killed,) = store.load("reviews").studies
         held = (killed.wall_seconds, killed.slot_seconds, killed.device_seconds, killed.trials[0].costs)
         require_equal(held, (8.0, 16.0, 8.0, (8.0,)), rule, step=STATEMENT)
-        require_equal(open_study(store).cut_off, 1008.0, rule, step=STATEMENT)
-        writer.hold(ResourceUsage(9.0, 18.0, 9.0, 1009.0), ended=True)
+        require_equal(open_study(store).interrupted_at, 1008.0, rule, step=STATEMENT)
+        writer.record_usage(ResourceUsage(9.0, 18.0, 9.0, 1009.0), ended=True)
         rule = "a run that says that it ends was not cut off"
-        require_equal(open_study(store).cut_off, None, rule, step=STATEMENT)
+        require_equal(open_study(store).interrupted_at, None, rule, step=STATEMENT)
 
     def test_what_a_trial_had_cost_stays_when_it_is_told_again(self, store: StudyStore, writer: StudyWriter) -> None:
         begin_trial(writer, "a")
@@ -517,9 +517,9 @@ class StoreContract:
         resumed = open_study(store)
         rule = "a store tells a trial that was set back from one of which reports were lost"
         require_equal(resumed.positions(), {"a": 2}, rule, step=STATEMENT)
-        resumed.check_holds({"a": 3})
+        resumed.require_events({"a": 3})
         with require_refused(StoreError, "holds 3 events, and 4 were recorded", rule, step=MISTAKE):
-            resumed.check_holds({"a": 4})
+            resumed.require_events({"a": 4})
 
     def test_an_experiment_is_copied_whole_and_alone(self, store: StudyStore, store_url: str, tmp_path: Path) -> None:
         other = open_study(store, experiment="others")

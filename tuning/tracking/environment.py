@@ -1,8 +1,7 @@
-"""What W&B's own variables and settings files say of its mode. Reads them without importing wandb.
+"""Reads W&B's mode from its environment variables and settings files, without importing wandb.
 
-WANDB_MODE as wandb itself reads it, WANDB_DISABLED as transformers' Trainer does, and the two files that
-`wandb offline` and `wandb disabled` write into. Of these the first that says something counts, in this order; but
-WANDB_DISABLED=true always does, as it was meant to.
+WANDB_DISABLED=true wins, as in transformers' Trainer. Then come WANDB_MODE, and the two files that `wandb offline` and
+`wandb disabled` write. The first of these that sets a mode counts.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ TRUE = ("1", "true", "yes", "on", "y", "t")
 
 
 class OutsideMode(NamedTuple):
-    """A mode, and who says so."""
+    """A mode that is set outside the spec, and where."""
 
     mode: Mode
     source: str  # such as WANDB_MODE=offline
 
 
 def find_outside_mode() -> OutsideMode | None:
-    """The mode that variables and settings files ask for; None: they ask for none, or for one that there is not."""
+    """Returns the mode that variables or settings files set; None if they set none or an unknown one."""
     if (value := os.environ.get(DISABLED_VARIABLE, "").strip()).lower() in TRUE:
         return OutsideMode("disabled", f"{DISABLED_VARIABLE}={value}")
     if value := os.environ.get(MODE_VARIABLE, "").strip():
@@ -41,13 +40,13 @@ def find_outside_mode() -> OutsideMode | None:
 
 
 def unknown_mode() -> str | None:
-    """The value of WANDB_MODE, if it is no mode."""
+    """Returns the value of WANDB_MODE if it is no mode; else None."""
     value = os.environ.get(MODE_VARIABLE, "").strip()
     return value if value and value.lower() not in MODES else None
 
 
 def _settings_files() -> tuple[Path, ...]:
-    """The settings files of the working directory and of the account, in this order."""
+    """Returns the settings files of the working directory and of the account, in this order."""
     base = Path(os.environ.get("WANDB_DIR") or ".")
     folder = next((base / name for name in (".wandb", "wandb") if (base / name).is_dir()), base / "wandb")
     account = Path(os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb").expanduser())
@@ -55,7 +54,7 @@ def _settings_files() -> tuple[Path, ...]:
 
 
 def _mode_in(file: Path) -> str:
-    """The mode in a settings file; empty without one, or where it cannot be read: wandb takes that for empty, too."""
+    """Returns the mode in a settings file; empty if it sets none or cannot be read, as in wandb."""
     parser = configparser.ConfigParser()
     try:
         parser.read_string(file.read_text(encoding="utf-8"))

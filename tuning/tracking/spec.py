@@ -10,12 +10,12 @@ from trainables.spec import Frozen
 
 
 class WandbSpec(Frozen):
-    """Weights & Biases. The key itself never stands in a spec: WANDB_API_KEY or a file that only you can read."""
+    """Tracking with Weights & Biases. The key is not in the spec: set WANDB_API_KEY or name a file of mode 0600."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = Field(
         "auto",
-        description="auto: as WANDB_MODE or `wandb offline` say, else online when a key is found, else disabled; "
-        "offline: files for `wandb sync`. Where these say less than the mode here, they are obeyed.",
+        description="auto: the mode of WANDB_MODE or `wandb offline`, else online if a key is found, else disabled; "
+        "offline: files for `wandb sync`. If WANDB_MODE sends less than the mode here, it wins.",
     )
     project: str | None = Field(None, description="null: $WANDB_PROJECT, else tunefleet")
     entity: str | None = Field(None, description="a user or a team; null: $WANDB_ENTITY, else the key's own")

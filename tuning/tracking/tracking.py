@@ -1,11 +1,11 @@
-"""Weights & Biases: whether it is used, where its key comes from, and the callback that feeds it.
+"""Weights & Biases: its mode, its key, and the Tune callback that logs to it.
 
-Of the spec's `wandb.mode` and of what W&B's own variables and settings ask for (`tuning.tracking.environment`), that
-which sends less is in force: an account that was set to offline sends nothing because a spec says online.
+The mode in force is the one that sends less: the spec's `wandb.mode`, or the mode of W&B's variables and settings
+(`tuning.tracking.environment`). So an account that is set to offline sends nothing, even if a spec says online.
 
-The key comes from WANDB_API_KEY or from `wandb.key_file`, lives in the driver's memory, and is handed to the process
-that writes a run as an argument of a call on the same machine: it is in no file, log, pickle or runtime environment.
-The package wandb is imported only where it is used.
+The key comes from WANDB_API_KEY or from `wandb.key_file` and stays in the driver's memory. The process that writes a
+run gets it as an argument of a call on the same machine, so it is in no file, log, pickle or runtime environment. The
+package wandb is imported only where it is used.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NO_KEY = f"no {KEY_VARIABLE}, no wandb.key_file; wandb.mode=offline keeps local 
 
 
 class TrackingError(RuntimeError):
-    """W&B cannot be used as declared. The message names the option, its value, the rule and the next step."""
+    """W&B cannot be used as the spec declares. The message names option, value, rule and next step."""
 
 
 class Secret:
-    """A text that shows itself in no repr, log or pickle."""
+    """A text that appears in no repr, log or pickle."""
 
     __slots__ = ("_text",)
 
@@ -40,23 +40,24 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, for the one call that needs it."""
+        """Returns the text, for the call that needs it."""
         return self._text
 
     def __repr__(self) -> str:
         return "Secret(...)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret cannot be pickled or copied: it would end in a file")
+        raise TypeError("a Secret cannot be pickled or copied: it could end up in a file")
 
 
-cached_key: Secret | None = None  # that a run of this process has taken out of the environment
+cached_key: Secret | None = None  # the key that a run of this process took out of the environment
 
 
 def take_key(spec: WandbSpec) -> Secret | None:
-    """The key, out of the environment; None if there is none. Call it before Ray starts: its processes inherit both.
+    """Removes the key from the environment and returns it; None if there is none.
 
-    The variable comes before the file, as in wandb itself. A key once taken serves the later runs of this process.
+    Call it before Ray starts, since Ray's processes inherit the environment. The variable wins over the file, as in
+    wandb. A key that was taken once is used for later runs of this process.
 
     Raises:
         TrackingError: the key file is missing or empty.
@@ -78,7 +79,7 @@ def take_key(spec: WandbSpec) -> Secret | None:
 
 
 def has_key(spec: WandbSpec) -> bool:
-    """Whether `take_key` would find a key; takes nothing."""
+    """Returns True if `take_key` would find a key, without removing it."""
     if cached_key is not None or os.environ.get(KEY_VARIABLE, "").strip():
         return True
     file = Path(spec.key_file).expanduser() if spec.key_file else None
@@ -86,35 +87,38 @@ def has_key(spec: WandbSpec) -> bool:
 
 
 def mode_in_force(spec: WandbSpec, *, key: bool) -> tuple[Mode, str]:
-    """The mode, and who has decided it where that is not the spec; of `auto` what is said outside, else by the key.
+    """Returns the mode in force and what decided it (empty: the spec).
+
+    `auto` takes the mode from outside the spec, else online if there is a key.
 
     Args:
-        key: whether there is one; without it nothing can be sent.
+        spec: the section `wandb`.
+        key: True if there is a key; without one nothing can be sent.
     """
     outside = find_outside_mode()
     if spec.mode != "auto":
         if outside is None or SENDS.index(outside.mode) >= SENDS.index(spec.mode):
             return spec.mode, ""
-        return outside.mode, f"{outside.source}, which goes before wandb.mode: {spec.mode}"
+        return outside.mode, f"{outside.source}, which overrides wandb.mode: {spec.mode}"
     if outside is not None and (key or outside.mode != "online"):
         return outside.mode, outside.source
     return ("online", "") if key else ("disabled", NO_KEY)
 
 
 class TrackedSpec(Protocol):
-    """What is asked of an experiment's spec."""
+    """The part of an experiment's spec that tracking needs."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the experiment."""
 
     @property
     def wandb(self) -> WandbSpec:
-        """Its section `wandb`."""
+        """The section `wandb`."""
 
     @property
     def run_folder(self) -> Path:
-        """The absolute folder that its files are written to."""
+        """The absolute path of the run folder."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,9 @@ class Tracking:
     experiment: str
     run_folder: Path
     mode: Mode
-    why: str = ""  # who has decided the mode, where that is not the spec
+    why: str = ""  # what decided the mode, if not the spec
     key: Secret | None = field(default=None, repr=False)
-    told: set[str] = field(default_factory=set, repr=False, compare=False)  # warnings that were given
+    warned: set[str] = field(default_factory=set, repr=False, compare=False)  # warnings that were logged
 
     @classmethod
     def of(cls, spec: TrackedSpec) -> Self:
@@ -152,11 +156,11 @@ class Tracking:
 
     @property
     def entity(self) -> str | None:
-        """The spec's, else WANDB_ENTITY's, else None: the key's own."""
+        """The entity of the spec, else of WANDB_ENTITY; None: the default of the key."""
         return self.wandb.entity or os.environ.get("WANDB_ENTITY") or None
 
     def describe(self) -> str:
-        """One line for the header of a run."""
+        """Describes the tracking in one line, for the header of a run."""
         why = f" ({self.why})" if self.why else ""
         project = "/".join(filter(None, (self.entity, self.project)))
         if self.mode == "disabled":
@@ -167,7 +171,7 @@ class Tracking:
         return f"W&B: online{why}, project {project}"
 
     def callbacks(self, strategy: str, seed: int) -> list[Callback]:
-        """What Tune calls to track one study: one W&B run per trial, all in the group experiment/strategy/seed."""
+        """Returns the Tune callbacks of one study: one W&B run per trial, in the group experiment/strategy/seed."""
         if self.mode == "disabled":
             return []
         from tuning.tracking.wandb_runs import WandbRuns
@@ -180,6 +184,6 @@ class Tracking:
                 mode=self.mode,
                 folder=self.run_folder,
                 key=self.key,
-                told=self.told,
+                warned=self.warned,
             )
         ]

@@ -1,7 +1,7 @@
-"""Ray's WandbLoggerCallback, made safe for a key and true for PBT. Imports wandb.
+"""A WandbLoggerCallback of Ray that keeps the key secret and logs PBT correctly. Imports wandb.
 
-Ray's own copies the key into a runtime environment, which ends in logs; writes into the home folder; starts two
-processes per trial; and logs under Tune's iteration, which can run backwards after an exploit, so that W&B drops rows.
+Ray's class copies the key into a runtime environment, which appears in logs. It writes into the home folder, starts two
+processes per trial, and logs under Tune's iteration, which can go backwards after an exploit, so that W&B drops rows.
 The process that writes a run is in `tuning.tracking.wandb_writer`.
 """
 
@@ -27,10 +27,10 @@ from tuning.tracking.wandb_writer import RunWriter
 
 logger = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 30  # for a server that does not answer, each study waits this long once
-UPLOAD_SECONDS = 120  # that the end of a study waits for uploads
-RUN_ID_LENGTH = 64  # W&B takes no longer ones
-# Tune's own bookkeeping; the config repeats `params`, which are read off the live objects.
+ANSWER_SECONDS = 30  # each study waits this long once for a server that does not answer
+UPLOAD_SECONDS = 120  # the end of a study waits this long for uploads
+RUN_ID_LENGTH = 64  # the limit of W&B
+# Tune's bookkeeping. `config` repeats `params`, which are read from the live objects.
 NOT_LOGGED = [
     "config",
     "finished",
@@ -40,24 +40,24 @@ NOT_LOGGED = [
     "time_this_iter_s",
     "timestamp",
 ]
-# What a run is, not how it goes: data fingerprint and device among it.
+# Logged once, as configuration of the run: data fingerprint and device, for example.
 TO_CONFIG = [*WandbLoggerCallback.AUTO_CONFIG_KEYS, "provenance"]
 
 
 class Inbox:
-    """The queue of one run, as Ray's callback expects it: `put` in order, without waiting."""
+    """The queue of one run, as Ray's callback uses it: `put` keeps the order and does not wait."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
         self._numbers = itertools.count()
 
     def put(self, item: tuple[_QueueItem, Any]) -> None:
-        """Send one item to the actor, numbered: Ray may hand the end over before the last results."""
+        """Sends an item with its number to the actor: Ray may deliver the end before the last results."""
         self._actor.put.remote(next(self._numbers), item)
 
 
 class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
-    """One W&B run per trial of one study."""
+    """A Tune callback that logs each trial of one study as a W&B run."""
 
     def __init__(
         self,
@@ -68,9 +68,18 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
         mode: str,
         folder: Path,
         key: Secret | None,
-        told: set[str],
+        warned: set[str],
     ) -> None:
-        """`told`: reasons for which a trial is not tracked that the user has read already, shared by all studies."""
+        """
+        Args:
+            project: of W&B.
+            entity: of W&B; None: the default of the key.
+            study: experiment, strategy and seed.
+            mode: "online" or "offline".
+            folder: the run folder.
+            key: None in mode "offline" without a key.
+            warned: errors that were logged already, shared by all studies.
+        """
         experiment, strategy, seed = study
         super().__init__(
             project=project,
@@ -81,33 +90,33 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
             job_type=strategy,
             mode=mode,
             dir=str(folder),
-            # The same id again is the same run, after a resume.
+            # After a resume the same id continues the same run.
             resume="allow" if mode == "online" else None,
             reinit="finish_previous",
         )
         self._folder = folder
-        self._key, self._told = key, told
+        self._key, self._warned = key, warned
         self._name = f"{strategy}-seed{seed}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the key and without what lives only in this process."""
-        gone = {"_key": None, "_remote_logger_class": None}
+        """Returns the state without the key and without handles of this process."""
+        removed = {"_key": None, "_remote_logger_class": None}
         live = ("_trial_logging_actors", "_trial_logging_futures", "_logging_future_to_trial", "_trial_queues")
-        return {**self.__dict__, **gone, **{name: {} for name in live}}
+        return {**self.__dict__, **removed, **{name: {} for name in live}}
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
-        """Called by Tune first. Ray's own puts the key into the environment here."""
-        self._temporary = tempfile.mkdtemp(prefix="tunefleet-wandb-")  # short: it holds sockets
+        """Called by Tune first. Overrides Ray's method, which puts the key into the environment."""
+        self._temporary = tempfile.mkdtemp(prefix="tunefleet-wandb-")  # a short path, since it holds sockets
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Called by Tune last: wait for uploads, also of the trials that have not ended: the study was stopped."""
+        """Called by Tune last. Waits for uploads, also of trials that were running when the study stopped."""
         for trial in self._trial_queues:
             self._signal_logging_actor_stop(trial)
         super().on_experiment_end(trials, **info)
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def __del__(self) -> None:
-        """Nothing: Ray's own talks to actors here, which a process that ends has no more."""
+        """Overrides Ray's method, which calls actors that no longer exist when the process ends."""
 
     def _start_logging_actor(self, trial: Trial, exclude_results: list[str], **init: Any) -> None:
         if trial in self._trial_logging_actors:
@@ -138,12 +147,12 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
             )
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1]
-            alike = reason.replace(run_id(self.group, trial.trial_id), "")
-            if alike not in self._told:
-                self._told.add(alike)
+            general = reason.replace(run_id(self.group, trial.trial_id), "")
+            if general not in self._warned:
+                self._warned.add(general)
                 logger.warning(
-                    "W&B: trial %s is not tracked: %s. Others may fare alike; this is said once. "
-                    "The study store has them all.",
+                    "W&B: trial %s is not tracked: %s. Other trials may have the same problem; it is "
+                    "logged once. The study store has all results.",
                     trial.trial_id,
                     reason,
                 )
@@ -151,7 +160,7 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
 
 
 def run_id(group: str, trial_id: str) -> str:
-    """The same after a resume, and no other trial's: Tune's trial ids alone could meet within a project."""
+    """Returns the W&B id of a trial: stable over resumes, and unique in a project, unlike Tune's trial id alone."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{group}-{trial_id}")
     if len(readable) <= RUN_ID_LENGTH:
         return readable

@@ -1,4 +1,4 @@
-"""The process that writes one W&B run. Imports wandb only after it has told wandb where to write."""
+"""The actor that writes one W&B run. It imports wandb only after setting the folders that wandb writes to."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import ray
 
 
 class RunWriter:
-    """An actor beside the driver: `run` in one thread writes what `put` brings in another."""
+    """An actor on the driver's node: `put` queues items in one thread, `run` logs them in another."""
 
     def __init__(self, folder: str, temporary: str, *, exclude: list[str], to_config: list[str], **init: Any) -> None:
-        """Called in the actor's own process.
+        """Runs in the actor's process.
 
         Args:
-            folder: the run folder; all that wandb keeps is below its `wandb`.
-            temporary: for wandb's sockets and empty folders; the driver removes it.
+            folder: the run folder; wandb's files go to its subfolder `wandb`.
+            temporary: a folder for wandb's sockets; the driver removes it.
             exclude: keys of a result that are not logged.
-            to_config: keys that belong to the run's configuration.
+            to_config: keys that become part of the run's configuration.
             init: arguments of `wandb.init`.
         """
         for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
             place = Path(folder, "wandb", name.lower())
             place.mkdir(parents=True, exist_ok=True)
             os.environ[f"WANDB_{name}_DIR"] = str(place)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the driver ends by it, and then has the run written to its end
-        os.environ["TMPDIR"] = tempfile.tempdir = temporary  # wandb makes folders there as soon as it is imported
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a driver that ends by SIGTERM still has the run finished
+        os.environ["TMPDIR"] = tempfile.tempdir = temporary  # wandb creates folders there at import
         from ray.air.integrations.wandb import _WandbLoggingActor
 
         self._init = init
@@ -41,14 +41,14 @@ class RunWriter:
 
     @ray.method(concurrency_group="inbox")  # type: ignore[untyped-decorator]
     def put(self, number: int, item: tuple[Any, Any]) -> None:
-        """One result, or the end: the `number`-th item, from 0. An actor with threads may be called in any order."""
+        """Queues item `number` (0, 1, ...), a result or the end. Calls may arrive out of order."""
         self._items.put((number, item))
 
     def run(self, environment: Mapping[str, str]) -> None:
-        """Write the run until its end.
+        """Logs the run until its end.
 
         Args:
-            environment: the driver's WANDB_ variables and the key, for this process only.
+            environment: the driver's WANDB_ variables and the key, set in this process only.
         """
         import wandb
         from ray.air.integrations.wandb import _QueueItem
@@ -61,7 +61,7 @@ class RunWriter:
             if kind is _QueueItem.END:
                 break
             log, config = self._filter._handle_result(result)
-            # Ray's filter lets only numbers pass; a schedule's name is a value in force as well.
+            # Ray's filter drops texts, but the name of a schedule is a hyperparameter, too.
             texts = {f"params/{name}": value for name, value in result["params"].items() if isinstance(value, str)}
             run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
             run.log({**log, **texts})
@@ -77,7 +77,7 @@ class RunWriter:
 
 
 def _settings() -> Any:
-    """Nothing about this process: it is not the one that trains. No git remote either: its URL may hold a password."""
+    """Disables system metrics, since this process does not train, and git, whose remote URL may hold a password."""
     import wandb
 
     return wandb.Settings(

@@ -52,7 +52,7 @@ def _record(store: StudyStore, spec: ExperimentSpec) -> None:
         writer.begin_trial("a", {"learning_rate": 0.1}, rates)
         writer.add_report("a", make_report(1, best))
         writer.end_trial("a", TrialState.COMPLETED)
-        writer.hold(ResourceUsage(10.0, 10.0, 10.0))
+        writer.record_usage(ResourceUsage(10.0, 10.0, 10.0))
         writer.finish()
     store.close()
 

@@ -157,9 +157,9 @@ def test_test_rows_that_earlier_experiments_have_met() -> None:
     )
     assert found.caveats == (
         f"{LOOKS} (pbt 20, defaults 20), so they are too good.",
-        "The test rows are looked at once per chosen model: 10 models looked.",
-        "Test rows met before: 21 models of earlier experiments (first-try and second-try) had looked at 1,800 of the "
-        "2,000 test rows; whoever chose by those scores has chosen by these rows, and scores on them may be too good.",
-        "301 of the 8,000 training and validation rows were test rows of first-try: the test scores of the two do not "
-        "compare, and models of this one have no test score on those rows.",
+        "Each model was evaluated on the test rows once: 10 chosen models.",
+        "Test rows used before: 21 models of earlier experiments (first-try and second-try) were evaluated on 1,800 of "
+        "the 2,000 test rows. If a choice was made by those scores, the scores here may be too good.",
+        "301 of the 8,000 training and validation rows were test rows of first-try: test scores of the two "
+        "experiments do not compare, and models of this one have no test score on those rows.",
     )

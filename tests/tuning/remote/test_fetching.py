@@ -330,7 +330,7 @@ def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
 ) -> None:
     assert fetched(HeadServer(parcel(tarred(honest)))) == 0
     store, ledger = laptop / "runs/reviews/study.db", EvaluationLedger(laptop / "runs")
-    assert ledger.read().looks == {}  # of a version that recorded no rows
+    assert ledger.read().entries == {}  # of a version that recorded no rows
     hidden = FinalModel("/m", "a", 1.0, 0, {}, 100, 1.5, 7.0, "packed")
     shown = FinalModel("/m", "a", 1.0, 0, {"accuracy": 0.5}, 100, 1.5, 7.0)
 
@@ -350,7 +350,7 @@ def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
     with contextlib.closing(StudyStore(sqlite_url(store))) as opened:
         (study, *_) = opened.load("reviews").studies
     assert study.finals == (shown,)
-    assert list(ledger.read().looks) == [look_of_final("reviews", study, shown)]
+    assert list(ledger.read().entries) == [look_of_final("reviews", study, shown)]
 
 
 def test_what_a_cluster_says_reaches_no_terminal_as_a_command(laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:

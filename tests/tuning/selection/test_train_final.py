@@ -298,19 +298,19 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     unseen = ModelCard.load(folder / "README.md")
     assert not unseen.data.eval_results
     assert "Its score on the 24 test rows is hidden" in unseen.text
-    looks = EvaluationLedger(spec.run_folder.parent).read().looks
+    looks = EvaluationLedger(spec.run_folder.parent).read().entries
     assert len(looks) == 2  # of the confirmations
 
     assert main([*words, "--reveal-test"]) == 0
     said = capsys.readouterr()
     assert "test loss, looked at once: " in said.err
     assert "training the configuration of" not in said.err
-    assert len(EvaluationLedger(spec.run_folder.parent).read().looks) == 3
+    assert len(EvaluationLedger(spec.run_folder.parent).read().entries) == 3
     (shown,) = StudyStore(spec.store_url).load("places").studies[0].finals
     assert shown == replace(hidden, metrics=shown.metrics, sealed=None)
     assert shown.metrics["accuracy"] == score
     assert main(["compare", "places", "--storage", spec.cluster.storage, "--format", "markdown"]) == 0
-    told = "The test rows are looked at once per chosen model: 2 models looked, and 1 final model."
+    told = "Each model was evaluated on the test rows once: 2 chosen models and 1 final model."
     assert told in capsys.readouterr().out
     classify = pipeline("text-classification", str(folder))
     assert {classify(text)[0]["label"] for text in ("wave salt boat", "tree moss deer", "shop tram")} <= {
@@ -436,6 +436,6 @@ def test_a_look_is_in_the_ledger_before_its_score_is_in_the_store_or_on_the_scre
     assert "readonly" in said
     assert "0.1235" not in said
     assert (folder / "README.md").read_text() == "the card of before"
-    looks = EvaluationLedger(tmp_path).read().looks
+    looks = EvaluationLedger(tmp_path).read().entries
     assert sum(look.endswith("/7/9.0") for look in looks) == 1
     assert sum("/final/" not in look for look in looks) == 2  # a copy brings the looks of its confirmations along

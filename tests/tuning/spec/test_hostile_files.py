@@ -89,7 +89,7 @@ def test_a_pipe_is_no_spec_and_nobody_waits_for_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [bomb(), "a: &a [*a]", f"a: {'[' * 2000}", "seed: !!int x", "[1]", "a: b: c"])
 def test_what_a_store_of_another_machine_holds_as_a_spec_is_read_no_further_than_a_file(text: str) -> None:
-    with pytest.raises(DamagedSpec, match="what is recorded as the spec is no"):
+    with pytest.raises(DamagedSpec, match="the recorded spec is no"):
         parse_recorded_spec(text)
 
 

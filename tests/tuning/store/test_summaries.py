@@ -85,7 +85,7 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ("UPDATE study_user_attributes SET value_json = '{' WHERE key = 'tunefleet'", "Bring a good copy back"),
+        ("UPDATE study_user_attributes SET value_json = '{' WHERE key = 'tunefleet'", "Restore a good copy"),
         ("UPDATE study_user_attributes SET value_json = replace(value_json, 'reviews', 'r') WHERE key = 'tunefleet'",
          "checksum differs"),
         ("UPDATE study_user_attributes SET value_json = replace(value_json, '\"layout\": 2', '\"layout\": 3')",

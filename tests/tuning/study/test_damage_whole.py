@@ -156,7 +156,9 @@ def test_a_value_that_was_changed_in_a_sound_database_is_told(copied: Path, tabl
         database.execute(f"update {table} set value_json = {change}")
     store = StudyStore(sqlite_url(copied / "study.db"))
     store.check()
-    with pytest.raises(StoreError, match=r"study\.db: cannot .* is damaged: its checksum differs\. Bring a good copy"):
+    with pytest.raises(
+        StoreError, match=r"study\.db: cannot .* is damaged: its checksum differs\. Restore a good copy"
+    ):
         store.load("found")
 
 

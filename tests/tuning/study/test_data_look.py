@@ -92,7 +92,7 @@ def test_a_later_experiment_is_told_who_has_looked_at_its_test_rows(
     (study,) = run_experiment(first).studies
     assert study.test_memory is not None
     assert (study.test_memory.models, study.test_memory.trained) == (0, 0)
-    assert "met before" not in capsys.readouterr().out
+    assert "used before" not in capsys.readouterr().out
     second = load_spec(first, {"name": "second", "data.seed": 1, "data.subset.train": 150})
     outcome = run_experiment(second)
     memory = outcome.test_memory
@@ -101,14 +101,14 @@ def test_a_later_experiment_is_told_who_has_looked_at_its_test_rows(
     assert 0 < memory.seen < 96
     assert 0 < memory.trained < 96
     said = " ".join(capsys.readouterr().out.split())
-    told = f"1 model of earlier experiments (first) had looked at {memory.seen} of the 96 test rows"
+    told = f"1 model of earlier experiments (first) were evaluated on {memory.seen} of the 96 test rows"
     assert told in said
     caveats = " ".join(compare(outcome).caveats)
     assert told in caveats
     assert f"{memory.trained} of the 198 training and validation rows were test rows of first" in caveats
-    assert "once per chosen model: 1 model looked." in caveats
+    assert "on the test rows once: 1 chosen model." in caveats
     assert told in render_page(page_content(outcome, second.to_yaml()))
-    assert len(EvaluationLedger(tmp_path).read().looks) == 2
+    assert len(EvaluationLedger(tmp_path).read().entries) == 2
 
 
 def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_words(

@@ -141,7 +141,7 @@ def test_of_the_spec_and_the_variable_that_which_sends_less_is_in_force(
     order = ["disabled", "offline", "online"]
     assert tracked.mode == min(wanted, outside, key=order.index)
     overruled = tracked.mode != wanted
-    assert (f"(WANDB_MODE={outside}, which goes before wandb.mode: {wanted})" in tracked.describe()) is overruled
+    assert (f"(WANDB_MODE={outside}, which overrides wandb.mode: {wanted})" in tracked.describe()) is overruled
 
 
 def test_without_a_key_a_variable_that_asks_for_online_sends_nothing(

@@ -35,7 +35,7 @@ def test_rows_are_met_again_by_overlap_whatever_the_subset_the_seed_or_the_label
     ledger.record("first", TestRows.of(first.test), ["first/a", "first/b"])
 
     def memory(now: RowHashes) -> tuple[int, int, int, int]:
-        told = ledger.memory(TestRows.of(now.test), TestRows.whole(now.trained))
+        told = ledger.find_overlap(TestRows.of(now.test), TestRows.whole(now.trained))
         assert (told.rows, told.train_rows) == (len(now.test), len(now.trained))
         return told.models, told.seen, len(told.experiments), told.trained
 
@@ -55,23 +55,23 @@ def test_each_look_is_counted_once_and_those_of_the_experiment_itself_are_its_ow
     for _ in range(2):
         ledger.record("a", rows(1, 2, 3), ["a/1", "a/2"])
         ledger.record("b", rows(3, 4), ["b/1"])
-    assert list(ledger.read().looks) == ["a/1", "a/2", "b/1"]
-    told = ledger.memory(rows(3, 4, 5), rows(2, 9), own=["b/1"])
+    assert list(ledger.read().entries) == ["a/1", "a/2", "b/1"]
+    told = ledger.find_overlap(rows(3, 4, 5), rows(2, 9), own=["b/1"])
     assert (told.models, told.seen, told.experiments) == (2, 1, ("a",))
     assert (told.trained, told.trained_from) == (1, ("a",))
-    # Begun anew, an experiment of the same name has looked at nothing yet: what was removed is another's.
-    again = ledger.memory(rows(3, 4, 5), rows(2, 9))
+    # An experiment that is run again after its removal counts as another one, with no evaluation yet.
+    again = ledger.find_overlap(rows(3, 4, 5), rows(2, 9))
     assert (again.models, again.seen, again.experiments) == (3, 2, ("a", "b"))
     assert list(again.sentences()) == [
-        "Test rows met before: 3 models of earlier experiments (a and b) had looked at 2 of the 3 test rows; whoever "
-        "chose by those scores has chosen by these rows, and scores on them may be too good.",
-        "1 of the 2 training and validation rows were test rows of a: the test scores of the two do not compare, and "
-        "models of this one have no test score on those rows.",
+        "Test rows used before: 3 models of earlier experiments (a and b) were evaluated on 2 of the 3 test rows. If a "
+        "choice was made by those scores, the scores here may be too good.",
+        "1 of the 2 training and validation rows were test rows of a: test scores of the two experiments do not "
+        "compare, and models of this one have no test score on those rows.",
     ]
 
 
 def test_nothing_was_looked_at_where_there_is_no_ledger(tmp_path: Path) -> None:
-    told = EvaluationLedger(tmp_path / "runs").memory(rows(1, 2))
+    told = EvaluationLedger(tmp_path / "runs").find_overlap(rows(1, 2))
     assert (told.models, told.seen, list(told.sentences())) == (0, 0, [])
     assert not (tmp_path / "runs").exists()
 
@@ -83,9 +83,9 @@ def test_of_a_large_split_a_sample_is_kept_and_overlaps_are_estimated(tmp_path: 
     ledger.record("large", TestRows.of(large), ["large/1"])
     assert ledger.file.stat().st_size < 12 * MOST
     few = rows(*range(100))
-    assert ledger.memory(few).seen == 0
+    assert ledger.find_overlap(few).seen == 0
     for trained in (None, TestRows.whole(half)):
-        told = ledger.memory(TestRows.of(half), trained)
+        told = ledger.find_overlap(TestRows.of(half), trained)
         assert told.seen == pytest.approx(MOST * 3 / 2, rel=0.05)
         assert told.trained == (0 if trained is None else pytest.approx(MOST * 3 / 2, rel=0.05))
     assert TestRows.of(large).shared_with([TestRows.of(large)]) == 3 * MOST
@@ -106,8 +106,8 @@ def test_writers_at_the_same_time_lose_no_look(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     found = EvaluationLedger(tmp_path).read()
-    assert set(found.looks) == {f"e{number}/{look}" for number in range(8) for look in range(5)}
-    assert all(look.rows in found.sets for look in found.looks.values())
+    assert set(found.entries) == {f"e{number}/{look}" for number in range(8) for look in range(5)}
+    assert all(look.rows in found.sets for look in found.entries.values())
 
 
 @pytest.mark.parametrize("kept", [1, 50, 99])
@@ -118,9 +118,9 @@ def test_a_line_that_a_kill_has_cut_off_is_none_and_spoils_no_other(tmp_path: Pa
     ledger.record("b", rows(2, 3), ["b/1"])
     after = ledger.file.read_bytes()
     ledger.file.write_bytes(after[: len(before) + (len(after) - len(before)) * kept // 100])
-    assert list(ledger.read().looks) == ["a/1"]
+    assert list(ledger.read().entries) == ["a/1"]
     ledger.record("b", rows(2, 3), ["b/1"])
-    assert ledger.memory(rows(2, 3)).models == 2
+    assert ledger.find_overlap(rows(2, 3)).models == 2
 
 
 def test_no_text_and_no_other_account_gets_in(tmp_path: Path) -> None:
