@@ -172,7 +172,7 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
     if setting.fails:
         completed = impute_failed(studies, tests)
         tests, lost = completed.tests, completed.lost
-        if completed.stand_ins:
+        if completed.imputed:
             tests = with_bootstrap(tests, setting.metric)
     found: list[Pair] = []
     for number, seeds_so_far in enumerate(range(setting.first_seeds or setting.seeds, setting.seeds + 1), 1):

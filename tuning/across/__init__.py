@@ -1,7 +1,8 @@
-"""Which strategy did better over several experiments: outcomes in, ranks, tests and a verdict out. Pure, no I/O.
+"""Compares strategies over several experiments: ranks, tests, aggregates and a verdict. No I/O.
 
-An experiment is a task, and the unit of every statement here: seeds tell of a strategy on its task, never of other
-tasks. J. Demsar, JMLR 7 (2006), 1-30; R. Agarwal and others, NeurIPS 2021, arXiv:2108.13264.
+Input is a sequence of outcomes, output an `Across`. Each experiment is a task, and tasks are the unit of every
+statement here: seeds vary a strategy's score on one task and say nothing about other tasks. Sources: J. Demsar, JMLR 7
+(2006), 1-30; R. Agarwal and others, NeurIPS 2021, arXiv:2108.13264.
 """
 
 from __future__ import annotations

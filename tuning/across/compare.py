@@ -1,4 +1,4 @@
-"""Several experiments' outcomes in, the comparison over them out: what stands in it is computed beside this file."""
+"""Builds the comparison over several experiments from their outcomes, with the other modules of this package."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ from tuning.across.aggregates import (
     probability_of_improvement,
     profile_thresholds,
 )
+from tuning.across.caveats import across_caveats
 from tuning.across.significance import friedman, rank_means, signed_ranks, smallest_p, tasks_needed, wilcoxon_p
 from tuning.across.tasks import TaskScores, TaskSet, collect_tasks, same_data_pairs
 from tuning.across.types import Across, AcrossPair, AcrossRow, Friedman, TaskRow
-from tuning.across.verdict import SCALE, across_caveats, across_verdict
+from tuning.across.verdict import SCALE, across_verdict
 from tuning.comparison.formatting import join_names
 from tuning.comparison.multiple_comparisons import holm
 from tuning.comparison.verdict_levels import ALPHA
 from tuning.outcome import ExperimentOutcome
 
 NORMALISED = "normalised scores"
-DIGITS = 12  # beyond them is what additions leave
+DIGITS = 12  # of an aggregate: rounding errors of additions are smaller
 
 
 def compare_across(outcomes: Sequence[ExperimentOutcome]) -> Across:
-    """Compares the strategies that all of `outcomes` have, each outcome a task; finished or not.
+    """Compares the strategies that all experiments have, each experiment as a task, finished or not.
 
-    Strategies are the same where name and kind are. Metrics may differ.
+    Strategies are the same if name and kind are equal. Metrics may differ.
+
+    Args:
+        outcomes: of the experiments.
 
     Raises:
         InputError: fewer than two experiments, one given twice, one without a study, fewer than two strategies in
@@ -81,7 +85,7 @@ def _task_row(task: TaskScores) -> TaskRow:
 
 
 def _scaled(tasks: Sequence[TaskScores]) -> list[np.ndarray]:
-    """The normalised scores of all searches, task by task; a task that tells no strategies apart is left out."""
+    """Returns the normalised scores of all searches by task, without tasks in which all strategies are equal."""
     found = (normalise(task.scores, task.means, task.mode) for task in tasks)
     return [scores for scores in found if scores is not None]
 
@@ -106,7 +110,7 @@ def _rows(found: TaskSet, tasks: Sequence[TaskRow]) -> tuple[AcrossRow, ...]:
             strategy=name,
             rank=float(np.mean([task.ranks[place] for task in tasks])),
             best_in=sum(task.ranks[place] == min(task.ranks) for task in tasks),
-            middle=None if middles is None else round(float(middles[place]), DIGITS) + 0.0,  # and no -0
+            middle=None if middles is None else round(float(middles[place]), DIGITS) + 0.0,  # + 0.0 turns -0 into 0
             interval=None if drawn_middles is None else percentile_interval(drawn_middles[place], seeds),
             profile=tuple(performance_profile(scaled, place, thresholds).tolist()) if scaled else (),
             profile_low=tuple(low.tolist()),
@@ -118,7 +122,7 @@ def _rows(found: TaskSet, tasks: Sequence[TaskRow]) -> tuple[AcrossRow, ...]:
 
 
 def _pairs(found: TaskSet, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair, ...], str]:
-    """Every two strategies, and what their differences are of."""
+    """Returns all pairs of strategies, and the score whose differences are tested."""
     metrics = {(task.metric, task.mode) for task in tasks}
     of = tasks[0].metric if len(metrics) == 1 else NORMALISED
     levels = np.array([_levels(task, of) for task in tasks])  # (tasks, strategies), more is better
@@ -149,12 +153,12 @@ def _pairs(found: TaskSet, tasks: Sequence[TaskRow]) -> tuple[tuple[AcrossPair, 
 
 
 def _differences(levels: np.ndarray, one: int, other: int) -> np.ndarray:
-    """Task by task; to 9 digits, so that those that are equal on paper are ties."""
+    """Returns differences per task, rounded to 9 digits so that equal ones are ties."""
     return np.array([float(f"{difference:.9g}") for difference in levels[:, one] - levels[:, other]])
 
 
 def _levels(task: TaskRow, of: str) -> list[float]:
-    """The means as the signed-rank tests take them."""
+    """Returns the means that the signed-rank tests use; more is better."""
     if of == NORMALISED:
         return list(task.normalised or [0.0] * len(task.means))
     return [mean if task.mode == "max" else -mean for mean in task.means]
@@ -166,8 +170,8 @@ def _friedman(ranks: np.ndarray) -> Friedman | None:
 
 def _withheld(tasks: Sequence[TaskScores]) -> str | None:
     if same := same_data_pairs(tasks):
-        told = join_names([f"{one} and {other}" for one, other in same])
-        return f"{told} have the same data or scores, so they are no two tasks"
+        pairs = join_names([f"{one} and {other}" for one, other in same])
+        return f"{pairs} have the same data or scores, so they are the same task"
     if lost := [f"{one} of {task.experiment}" for task in tasks for one in task.lost]:
         return (
             f"there is no test score of {join_names(lost)}, nor one to count in its place, so the seeds that are left "

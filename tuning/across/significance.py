@@ -1,7 +1,7 @@
-"""Tests over tasks: Friedman's of all strategies, Wilcoxon's signed-rank test of each two, corrected by Holm.
+"""Significance tests over tasks: Friedman's test of all strategies and Wilcoxon's signed-rank test of each pair.
 
-J. Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), 1-30. Tasks are few, so p is
-that of the permutations themselves: the approximations by chi squared and by the normal distribution are for many.
+Source: J. Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), 1-30. Tasks are few,
+so p comes from permutations: the approximations by chi squared and normal distributions need many tasks.
 """
 
 from __future__ import annotations
@@ -14,25 +14,29 @@ import numpy as np
 from tuning.across.types import Friedman
 from tuning.comparison.verdict_levels import ALPHA
 
-DRAWN = 9_999  # permutations up to which all are gone through; of more, so many are drawn
+DRAWN = 9_999  # number of permutations; if there are no more than this, all are used
 
 
 def rank_means(means: Sequence[float], mode: str) -> tuple[float, ...]:
-    """1 is the best; ties share their mean."""
+    """Ranks the strategies of a task by their means: 1 is the best, ties share their mean rank."""
     from scipy.stats import rankdata
 
     return tuple(rankdata(np.array(means) * (-1 if mode == "max" else 1)).tolist())
 
 
 def friedman(ranks: np.ndarray) -> Friedman:
-    """Of (tasks, strategies) ranks, three strategies at least: whether each order of them is as likely as any other."""
+    """Runs Friedman's test by permutation.
+
+    Args:
+        ranks: (tasks, strategies), of at least three strategies.
+    """
     from scipy.stats import friedmanchisquare, permutation_test
 
-    if np.ptp(ranks, axis=1).max() == 0:  # all alike in each task
+    if np.ptp(ranks, axis=1).max() == 0:  # all equal in each task
         return Friedman(0.0, 1.0, exact=True)
 
     def spread(*samples: np.ndarray, axis: int) -> np.ndarray:
-        """Grows with chi squared, whose other terms are the same for all permutations."""
+        """Increases with chi squared, whose other terms are equal for all permutations."""
         return np.asarray(sum(sample.sum(axis=axis) ** 2 for sample in samples))
 
     tasks, strategies = ranks.shape
@@ -50,15 +54,17 @@ def friedman(ranks: np.ndarray) -> Friedman:
 
 
 def signed_ranks(differences: np.ndarray) -> float:
-    """The sum of the ranks of the sizes of `differences`, each with the sign of its own."""
+    """Returns the signed-rank sum: the ranks of absolute differences, with the signs of the differences."""
     from scipy.stats import rankdata
 
     return float((np.sign(differences) * rankdata(np.abs(differences))).sum())
 
 
 def wilcoxon_p(differences: np.ndarray) -> float:
-    """The two-sided p of Wilcoxon's signed-rank test; ranks of zeros are split evenly, as Demsar does. Exact up to 13
-    tasks, and up to 50 without ties."""
+    """Returns the two-sided p of Wilcoxon's signed-rank test. Ranks of zeros are split evenly, as in Demsar.
+
+    It is exact up to 13 tasks, and up to 50 without ties.
+    """
     from scipy.stats import wilcoxon
 
     if not differences.any():
@@ -67,12 +73,12 @@ def wilcoxon_p(differences: np.ndarray) -> float:
 
 
 def smallest_p(tasks: int) -> float:
-    """The p of two strategies of which one is ahead in each of `tasks`: no test over tasks can have a smaller one."""
+    """Returns the smallest possible p of a pair: that of one strategy being ahead in each of `tasks`."""
     return float(min(1.0, 2.0 ** (1 - tasks)))
 
 
 def tasks_needed(pairs: int) -> int:
-    """The fewest tasks with which one of `pairs` can be shown to differ."""
+    """Returns the fewest tasks with which one of `pairs` can differ significantly."""
     tasks = 1
     while pairs * smallest_p(tasks) > ALPHA:
         tasks += 1

@@ -1,4 +1,4 @@
-"""From the outcomes of several experiments to tasks with the test scores of the strategies that all of them have."""
+"""Collects the test scores of the strategies that several experiments have in common, one task per experiment."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tuning.comparison.scores import StudyScores, study_scores
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 
 FEWEST = 2  # tasks, and strategies
-CHANGES = 10  # places at which the labels of a split must change for two equal lists of them to be no accident
-DIFFERENT = 3  # scores that an experiment must have for two equal tables of them to be no accident
+CHANGES = 10  # label changes that a split needs so that two equal lists of labels are no coincidence
+DIFFERENT = 3  # distinct scores that an experiment needs so that two equal tables of scores are no coincidence
 
 BySeed = Mapping[int, StudyScores]
 
 
 @dataclass(frozen=True)
 class TaskScores:
-    """One experiment's test scores of the strategies in question."""
+    """The test scores of the common strategies in one experiment."""
 
     experiment: str
     metric: str
@@ -33,25 +33,25 @@ class TaskScores:
     seeds: tuple[int, ...]
     scores: np.ndarray  # (strategies, seeds)
     device_seconds: tuple[float, ...]  # by strategy
-    data: frozenset[object]  # what tells it from other experiments; empty: nothing is recorded
-    unfinished: tuple[str, ...]  # studies
-    stand_ins: tuple[str, ...]  # failed searches for which another score counts
-    lost: tuple[str, ...]  # searches without a score, nor one that counts for it, where another strategy has one
+    data: frozenset[object]  # fingerprints of data and scores; empty: none recorded
+    unfinished: tuple[str, ...]  # studies that have not finished
+    imputed: tuple[str, ...]  # failed searches with an imputed score
+    lost: tuple[str, ...]  # searches without a score, even an imputed one, if another strategy has one
 
     @property
     def means(self) -> tuple[float, ...]:
-        """Over seeds, by strategy; to 12 digits, so that the order of additions breaks no tie."""
+        """The means over seeds by strategy, rounded to 12 digits so that rounding errors break no ties."""
         return tuple(float(f"{math.fsum(row) / len(row):.12g}") for row in self.scores.tolist())
 
     @property
     def ahead(self) -> np.ndarray:
-        """The scores with the sign at which more is better."""
+        """The scores, negated if lower is better."""
         return self.scores if self.mode == "max" else -self.scores
 
 
 @dataclass(frozen=True)
 class TaskSet:
-    """All tasks that can be compared, and what cannot."""
+    """The tasks that can be compared, their common strategies, and what is left out."""
 
     tasks: tuple[TaskScores, ...]
     strategies: tuple[str, ...]
@@ -59,22 +59,25 @@ class TaskSet:
 
 
 def collect_tasks(outcomes: Sequence[ExperimentOutcome]) -> TaskSet:
-    """The tasks, with the strategies that all experiments have under one name and of one kind.
+    """Collects the tasks, with the strategies that all experiments have under the same name and kind.
+
+    Args:
+        outcomes: of the experiments.
 
     Raises:
         InputError: fewer than two experiments, one given twice, one without a study, fewer than two strategies in
             common, or fewer than two experiments in which all of these have a test score.
     """
     given = [outcome.name for outcome in outcomes]
-    _refuse(outcomes, given)
+    _check(outcomes, given)
     kinds = {outcome.name: {study.strategy: study.kind for study in outcome.studies} for outcome in outcomes}
     everywhere = list(dict.fromkeys(name for found in kinds.values() for name in found))
     strategies = [name for name in everywhere if len({found.get(name) for found in kinds.values()}) == 1]
     left_out = [_why_left_out(name, kinds) for name in everywhere if name not in strategies]
     if len(strategies) < FEWEST:
-        told = "; ".join(f"{name} has {', '.join(found)}" for name, found in kinds.items())
-        rule = f"have {'one strategy' if strategies else 'no strategies'} in common ({told})"
-        raise InputError("experiments", ", ".join(given), rule, "name experiments that share two strategies at least")
+        lists = "; ".join(f"{name} has {', '.join(found)}" for name, found in kinds.items())
+        rule = f"have {'one strategy' if strategies else 'no strategies'} in common ({lists})"
+        raise InputError("experiments", ", ".join(given), rule, "name experiments that share at least two strategies")
     tasks = []
     for outcome in outcomes:
         task = _task(outcome, strategies)
@@ -90,7 +93,7 @@ def collect_tasks(outcomes: Sequence[ExperimentOutcome]) -> TaskSet:
 
 
 def same_data_pairs(tasks: Sequence[TaskScores]) -> list[tuple[str, str]]:
-    """Every two experiments over the same data, or with the same scores throughout: they are no two tasks."""
+    """Returns pairs of experiments with the same data or equal scores, which are the same task."""
     return [
         (one.experiment, other.experiment)
         for index, one in enumerate(tasks)
@@ -99,12 +102,12 @@ def same_data_pairs(tasks: Sequence[TaskScores]) -> list[tuple[str, str]]:
     ]
 
 
-def _refuse(outcomes: Sequence[ExperimentOutcome], given: Sequence[str]) -> None:
+def _check(outcomes: Sequence[ExperimentOutcome], given: Sequence[str]) -> None:
     if len(given) < FEWEST:
-        step = "name another experiment, or leave --across out"
-        raise InputError("experiments", ", ".join(given), "one alone is no comparison over tasks", step)
+        step = "name another experiment, or omit --across"
+        raise InputError("experiments", ", ".join(given), "a comparison over tasks needs two experiments", step)
     if twice := [name for name in dict.fromkeys(given) if given.count(name) > 1]:
-        raise InputError("experiments", twice[0], "is given twice, and each task counts once", "leave one out")
+        raise InputError("experiments", twice[0], "is given twice, but each task counts once", "leave one out")
     if bare := [outcome.name for outcome in outcomes if not outcome.studies]:
         raise InputError("experiments", bare[0], "holds no study", "run it first")
 
@@ -117,7 +120,7 @@ def _why_left_out(strategy: str, kinds: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def _task(outcome: ExperimentOutcome, strategies: Sequence[str]) -> TaskScores | str:
-    """The task, or why it is left out."""
+    """Returns the task, or why it is left out."""
     studies: dict[str, list[StudyOutcome]] = {}
     for study in outcome.studies:
         studies.setdefault(study.strategy, []).append(study)
@@ -141,7 +144,7 @@ def _task(outcome: ExperimentOutcome, strategies: Sequence[str]) -> TaskScores |
         device_seconds=tuple(math.fsum(map(_cost, studies[name])) for name in strategies),
         data=_data(own, list(by_seed.values())),
         unfinished=tuple(f"{one.strategy} seed {one.seed}" for one in own if one.state is not StudyState.FINISHED),
-        stand_ins=tuple(f"{one.strategy} seed {one.seed}" for one in completed.stand_ins if one.strategy in strategies),
+        imputed=tuple(f"{one.strategy} seed {one.seed}" for one in completed.imputed if one.strategy in strategies),
         lost=tuple(
             f"{name} seed {seed}"
             for name in strategies
@@ -156,14 +159,17 @@ def _cost(study: StudyOutcome) -> float:
 
 
 def _data(studies: Sequence[StudyOutcome], by_seed: Sequence[BySeed]) -> frozenset[object]:
-    """The fingerprints of all rows; the labels of the test rows, which another subset of train leaves unchanged; and
-    all scores, which are equal where one experiment was run under two names."""
+    """Returns fingerprints that identify the data.
+
+    These are the fingerprints of all rows; the labels of the test rows, which do not depend on the subset of train; and
+    all scores, which are equal if one experiment was run under two names.
+    """
     found: set[object] = {mark for one in studies if (mark := one.attributes.get("data_fingerprint")) is not None}
     for tests in by_seed:
         for test in tests.values():
-            for said in test.said:
-                if int((np.diff(said.labels) != 0).sum()) >= CHANGES:
-                    found.add(said.labels)
+            for one in test.scored_rows:
+                if int((np.diff(one.labels) != 0).sum()) >= CHANGES:
+                    found.add(one.labels)
     scores = tuple((seed, test.score) for tests in by_seed for seed, test in sorted(tests.items()))
     if len({score for _, score in scores}) >= DIFFERENT:
         found.add(scores)

@@ -1,4 +1,4 @@
-"""A comparison over several experiments as text: tables for the terminal, Markdown, JSON, CSV."""
+"""Formats a comparison over several experiments as text: tables for the terminal, Markdown, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tuning.comparison.formatting import decimals_for
 from tuning.comparison.tables import INTERVAL, Line, TextTable
 from tuning.comparison.text import console_for, rich_table, to_plain_json
 
-ACROSS_VERSION = 1  # of the JSON; moves when a key does
+ACROSS_VERSION = 1  # of the JSON schema; increases when a key changes
 SHARES = (0.25, 0.5, 0.75)  # normalised scores at which the table shows the profile
 CSV_COLUMNS = ("experiment", "metric", "strategy", "seeds", "test", "rank", "normalised", "device_seconds")
 
 
 def print_across(across: Across, file: IO[str] | None = None) -> None:
-    """Prints the tables, the verdict and the caveats. 80 columns are enough."""
+    """Prints tables, verdict and caveats. It fits in 80 columns."""
     console = console_for(file)
     console.print(heading(across), highlight=False)
     for table in across_tables(across):
@@ -32,14 +32,14 @@ def print_across(across: Across, file: IO[str] | None = None) -> None:
 
 
 def across_text(across: Across) -> str:
-    """What `print_across` prints."""
+    """Returns the text that `print_across` prints."""
     text = io.StringIO()
     print_across(across, text)
     return text.getvalue().rstrip("\n")
 
 
 def across_markdown(across: Across) -> str:
-    """The same as Markdown."""
+    """Formats the same content as Markdown."""
     lines = [f"## {heading(across)}", ""]
     for table in across_tables(across):
         lines += [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
@@ -49,12 +49,12 @@ def across_markdown(across: Across) -> str:
 
 
 def across_json(across: Across) -> str:
-    """All fields, named as in `tuning.across`; named tuples as mappings."""
+    """Formats all fields as JSON, named as in `tuning.across.types`."""
     return json.dumps(to_plain_json({"schema_version": ACROSS_VERSION, **asdict(across)}), indent=2, allow_nan=False)
 
 
 def across_csv(across: Across) -> str:
-    """One line per task and strategy, with a header; plain numbers."""
+    """Formats a line per task and strategy as CSV with a header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -67,12 +67,12 @@ def across_csv(across: Across) -> str:
 
 
 def heading(across: Across) -> str:
-    """How much was compared."""
+    """Returns the number of strategies and tasks in words."""
     return f"{counted(len(across.strategies), 'strategy', 'strategies')} over {counted(len(across.tasks), 'task')}"
 
 
 def across_tables(across: Across) -> list[TextTable]:
-    """The strategies over all tasks; each task; every pair."""
+    """Returns the tables of the strategies, the tasks and the pairs."""
     return [_strategies(across), _tasks(across), _pairs(across)]
 
 
@@ -95,7 +95,7 @@ def _strategies(across: Across) -> TextTable:
 
 
 def _shares(row: AcrossRow, across: Across) -> str:
-    """The profile at a few normalised scores: how many of its searches were better."""
+    """Formats the profile at a few normalised scores."""
     if not row.profile:
         return "-"
     return ", ".join(f"{100 * row.profile[across.thresholds.index(share)]:.0f}" for share in SHARES) + " %"

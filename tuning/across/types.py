@@ -1,4 +1,4 @@
-"""What a comparison over several experiments is made of: frozen rows, as terminal, page and JSON show them."""
+"""The parts of a comparison over several experiments as frozen dataclasses, which are also its JSON schema."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tuning.comparison import Interval
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One experiment; what there is one of per strategy stands in the order of `Across.strategies`."""
+    """One task (experiment). Values per strategy are in the order of `Across.strategies`."""
 
     experiment: str
     metric: str
     mode: Literal["max", "min"]
-    seeds: tuple[int, ...]  # of the search, with which each strategy has a test score
+    seeds: tuple[int, ...]  # of the searches, with which each strategy has a test score
     scores: tuple[tuple[float, ...], ...]  # test scores, by strategy and seed
-    means: tuple[float, ...]
-    ranks: tuple[float, ...]  # of the means: 1 is the best, ties share their mean
-    normalised: tuple[float, ...] | None  # of the means: 0 the worst, 1 the best of them; None: all are equal
-    device_seconds: tuple[float, ...]  # of the searches and their confirmations
+    means: tuple[float, ...]  # of the test scores over seeds
+    ranks: tuple[float, ...]  # of the means: 1 is the best, ties share their mean rank
+    normalised: tuple[float, ...] | None  # of the means: 0 is the worst, 1 the best; None: all are equal
+    device_seconds: tuple[float, ...]  # of searches and confirmations
 
 
 @dataclass(frozen=True)
@@ -29,55 +29,55 @@ class AcrossRow:
 
     strategy: str
     rank: float  # the mean over tasks
-    best_in: int  # tasks in which no other has a better mean
-    middle: float | None  # interquartile mean of the normalised scores of all searches; None: no task tells any apart
-    interval: Interval | None  # of `middle`, for other seeds on these tasks; None: nothing to tell it from
-    profile: tuple[float, ...]  # by `Across.thresholds`: the share of searches whose normalised score is above
-    profile_low: tuple[float, ...]  # pointwise 95 % band, for other seeds on these tasks; () without one
+    best_in: int  # number of tasks in which no strategy has a better mean
+    middle: float | None  # interquartile mean of all normalised scores; None: all strategies are equal in each task
+    interval: Interval | None  # of `middle`, for other seeds on these tasks; None: unknown
+    profile: tuple[float, ...]  # share of searches with a higher normalised score, at `Across.thresholds`
+    profile_low: tuple[float, ...]  # pointwise 95 % band, for other seeds on these tasks; (): none
     profile_high: tuple[float, ...]
     device_seconds: float
 
 
 @dataclass(frozen=True)
 class AcrossPair:
-    """Two strategies, task by task. The first is ahead by the signed ranks of their differences."""
+    """Two strategies, compared over tasks. The first is ahead by the signed ranks of their differences."""
 
     first: str
     second: str
-    wins: int  # tasks in which the first has the better mean
-    losses: int
-    better: float  # the chance that a search of the first beats one of the second: the mean over tasks
-    interval: Interval | None  # of `better`, for other seeds on these tasks; None: nothing to tell it from
-    p: float  # of Wilcoxon's signed-rank test over tasks, two-sided
-    corrected: float  # for all pairs, by Holm
-    shown: bool  # a difference over tasks, at a familywise 5 %
+    wins: int  # number of tasks in which the first has the better mean
+    losses: int  # number of tasks in which the second has
+    better: float  # probability that a search of the first beats one of the second, as the mean over tasks
+    interval: Interval | None  # of `better`, for other seeds on these tasks; None: unknown
+    p: float  # two-sided, of Wilcoxon's signed-rank test over tasks
+    corrected: float  # p, corrected for all pairs by Holm's method
+    shown: bool  # True: a significant difference over tasks, at a familywise 5 %
 
 
 @dataclass(frozen=True)
 class Friedman:
-    """Whether all strategies could be alike over tasks."""
+    """Friedman's test of whether all strategies are equal over tasks."""
 
     statistic: float  # chi squared of the ranks
     p: float  # by permutation of the ranks within each task
-    exact: bool  # every permutation was gone through; False: 9,999 of them, drawn at random
+    exact: bool  # True: over all permutations; False: over 9,999 random ones
 
 
 @dataclass(frozen=True)
 class Across:
-    """Several experiments, each a task, and the strategies that all of them have."""
+    """The comparison over several experiments, each a task, of the strategies that all have."""
 
     tasks: tuple[TaskRow, ...]  # in the order given
     strategies: tuple[str, ...]  # in the order of the first experiment
     rows: tuple[AcrossRow, ...]  # the best mean rank first
     pairs: tuple[AcrossPair, ...]  # the smallest p first
-    friedman: Friedman | None  # None: two strategies, about whom their pair tells all
-    least_p: float  # that a test of two strategies over so many tasks can have
-    tasks_needed: int  # for one of the pairs to be shown to differ, where every task says the same
-    differences: str  # what the signed-rank tests are about: the metric that all tasks share, or normalised scores
-    thresholds: tuple[float, ...]  # normalised scores that `AcrossRow.profile` is given at; () without one
-    left_out: tuple[str, ...]  # strategies and experiments that are not in it, and why
-    withheld: str | None  # why nothing is claimed over tasks whatever p is; None: nothing stands against it
-    scale: str  # how scores were normalised, in words
+    friedman: Friedman | None  # None: there are two strategies only, which their pair compares
+    least_p: float  # the smallest p that a test of two strategies over these tasks can have
+    tasks_needed: int  # fewest tasks with which a pair can differ significantly, if all tasks agree
+    differences: str  # the score that the signed-rank tests compare: the common metric, or normalised scores
+    thresholds: tuple[float, ...]  # normalised scores at which `AcrossRow.profile` is given; (): none
+    left_out: tuple[str, ...]  # strategies and experiments that are left out, and why
+    withheld: str | None  # why no difference is claimed whatever p is; None: no such reason
+    scale: str  # how scores are normalised, in words
     verdict: str
     caveats: tuple[str, ...]
 
@@ -85,7 +85,7 @@ class Across:
         return f"<Across {', '.join(task.experiment for task in self.tasks)}: {self.verdict}>"
 
     def __str__(self) -> str:
-        """The text that `tunefleet compare --across` prints."""
+        """Returns the text that `tunefleet compare --across` prints."""
         from tuning.across.text import across_text
 
         return across_text(self)

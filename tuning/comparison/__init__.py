@@ -1,7 +1,8 @@
-"""Which strategy was worth its cost: outcomes in, rows, curves, pairs, a verdict and its caveats out. Pure, no I/O.
+"""Compares the strategies of one experiment: scores, costs, curves, pairwise tests, a verdict and caveats. No I/O.
 
-A seed of the search is the unit of every statement about a strategy: the whole search, repeated. Rows of the test split
-and trainings of a confirmed configuration tell about one model or one configuration, never about a strategy.
+Input is an `ExperimentOutcome`, output a `Comparison`. The unit of every statement about a strategy is a seed of its
+search, that is, the whole search repeated. Test rows vary the score of one model, and trainings of a confirmed
+configuration vary the score of one configuration; neither says anything about a strategy.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which configuration to use, in one sentence: chosen by what, and what the test split says of it.
+"""The advice which configuration to use, with its validation and test score.
 
-It is chosen by validation, never by test, so the strategy that stands first on test may be another one.
+It is chosen by validation, never by test, so another strategy may have the best test score.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from tuning.comparison.types import StrategyRow, StudyRow
 
 
 def advice_text(best: StrategyRow | None, rows: Sequence[StrategyRow], metric: str, mode: str) -> str:
-    """The sentence; a second one where another strategy stands first on test.
+    """Returns the advice as a sentence, and a second one if another strategy is best on test.
 
     Args:
-        best: whose configuration is the one to use; None: no trial has a score.
+        best: the strategy with the best configuration; None: no trial has a score.
         rows: all strategies.
+        metric: of the objective.
+        mode: its direction.
     """
     if best is None or best.best is None or best.best.chosen is None:
         return "No configuration to use yet: no trial has reported a score."
@@ -28,14 +30,14 @@ def advice_text(best: StrategyRow | None, rows: Sequence[StrategyRow], metric: s
     else:
         by = f"its mean validation {metric} over {len(confirmed.seeds)} trainings is the best, {confirmed.mean:.4f}"
     running = "" if all(one.finished for row in rows for one in row.studies) else " so far"
-    told = (
+    advice = (
         f"Use the configuration of {best.strategy}, seed {study.seed}, trial {chosen.name} after epoch "
         f"{chosen.epoch:g}: {by}{running}; {_test(study, metric)}."
     )
     first = _first_on_test(rows, mode)
     if first is None or first == best.strategy:
-        return told
-    return f"{told} On test {first} stands first, which compares the strategies and chooses nothing."
+        return advice
+    return f"{advice} On test {first} is best, but configurations are not chosen by test scores."
 
 
 def _test(study: StudyRow, metric: str) -> str:

@@ -1,11 +1,12 @@
-"""Anytime curves: the best validation score so far against what the study had cost by then.
+"""Anytime curves: the best validation score so far over the cost of the study so far.
 
-The cost of a moment is the whole study's, not the sum of its reports: all devices of all slots since the study began,
-starts, checkpoints and idle slots included, in the runs before an interruption too. It is recorded with each report.
-Older versions recorded only when each report came and how long the study held its slots in all: there a report's place
-is counted back from the study's end, and every second costs the study's average. Time in which such a study did not run
-is no cost: it is taken out of the longest silences between reports. What an interruption made a study compute again is
-cost, which moves all that comes after it to the right.
+The cost is that of the whole study, not the sum of its reports: all devices of all slots since the study began,
+including starts, checkpoints and idle slots, over all its runs. It is recorded with each report. Epochs that are
+recomputed after an interruption cost, too, and move later reports to the right.
+
+Older versions recorded only the time of each report and the total time of the study. There the cost of a report is
+counted back from the study's end, at the average cost per second. Time in which the study did not run is no cost; it is
+removed from the longest gaps between reports.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from tuning.comparison.scores import study_scores
 from tuning.comparison.types import AnytimeCurves, Curve, CurvePoint, TargetCost
 from tuning.outcome import StudyOutcome
 
-GRID = 201  # costs that a band is given at
+GRID = 201  # number of costs at which the mean and band are computed
 
 
 def best_so_far_curve(study: StudyOutcome) -> Curve:
-    """The curve of one study: its first report, and each report that was better than all before."""
-    told = [one for trial in study.trials for one in zip(trial.costs_of_reports, trial.reports, strict=True)]
-    known = sorted(((c, r) for c, r in told if c is not None), key=lambda one: (one[0], one[1].time))
-    unknown = sorted((report for cost, report in told if cost is None), key=lambda report: report.time)
+    """Returns the best-so-far curve of one study: its first report and each improvement."""
+    reports = [one for trial in study.trials for one in zip(trial.costs_of_reports, trial.reports, strict=True)]
+    known = sorted(((c, r) for c, r in reports if c is not None), key=lambda one: (one[0], one[1].time))
+    unknown = sorted((report for cost, report in reports if cost is None), key=lambda report: report.time)
     end = known[0][0] - known[0][1].device_seconds if known else study.device_seconds
     sign = 1 if study.mode == "max" else -1
     steps: list[CurvePoint] = []
@@ -48,24 +49,26 @@ def best_so_far_curve(study: StudyOutcome) -> Curve:
 
 
 def _estimated(study: StudyOutcome, reports: Sequence[Report], end: float) -> list[float]:
-    """Device-seconds of the study at each of `reports`, which are in order of time, where nothing is recorded of them.
+    """Estimates the study's device-seconds at each report whose cost is not recorded.
 
     Args:
-        end: what it had cost when the last of them had come.
+        study: of the reports.
+        reports: in order of time.
+        end: the cost of the study at the last of them.
     """
     rate = study.device_seconds / study.wall_seconds if study.wall_seconds else 0.0
     if not reports or not rate:
         return [0.0] * len(reports)
     times = np.array([report.time for report in reports])
-    silences = np.diff(times)
-    first = reports[0].device_seconds / (study.devices_per_trial or 1.0)  # seconds: it did not come at once
+    gaps = np.diff(times)
+    first = reports[0].device_seconds / (study.devices_per_trial or 1.0)  # seconds that the first report took
     excess = times[-1] - times[0] - max(0.0, end / rate - first)
-    while excess > 0 and silences.any():  # it was interrupted
-        longest = int(silences.argmax())
-        taken = min(excess, silences[longest])
-        silences[longest] -= taken
+    while excess > 0 and gaps.any():  # the study was interrupted
+        longest = int(gaps.argmax())
+        taken = min(excess, gaps[longest])
+        gaps[longest] -= taken
         excess -= taken
-    before_end = np.append(np.cumsum(silences[::-1])[::-1], 0.0)
+    before_end = np.append(np.cumsum(gaps[::-1])[::-1], 0.0)
     return np.clip(end - before_end * rate, 0.0, max(0.0, end)).tolist()  # type: ignore[no-any-return]
 
 
@@ -78,16 +81,20 @@ def anytime_curves(
     within: tuple[float, float] = (-np.inf, np.inf),
     best: float | None = None,
 ) -> AnytimeCurves:
-    """The mean over `curves` at costs from 0 to `end`, with its simultaneous band.
+    """Returns the mean over `curves` at costs from 0 to `end`, with its simultaneous band and regret.
 
     Args:
-        within: the scores that there can be.
-        best: the best score known; regret is told against it.
+        strategy: its name.
+        curves: one per seed.
+        mode: of the objective.
+        end: the largest cost, in device-seconds.
+        within: the range of possible scores.
+        best: the best known score, from which regret is measured; None: no regret.
     """
     cost = np.linspace(0.0, end, GRID)
     sign = 1 if mode == "max" else -1
     scores = np.stack([_at(curve, cost, sign) for curve in curves])  # seeds x costs, larger is better
-    known = np.isfinite(scores).all(axis=0)  # beside a score that is not there yet, a mean would be nothing at all
+    known = np.isfinite(scores).all(axis=0)  # the mean needs a score of every seed
     mean = np.where(known, np.where(np.isfinite(scores), scores, 0.0).mean(axis=0), np.nan)
     low, high = np.full(GRID, np.nan), np.full(GRID, np.nan)
     if known.any() and (found := rising_band(scores[:, known])) is not None:
@@ -98,27 +105,27 @@ def anytime_curves(
         strategy=strategy,
         curves=tuple(curves),
         cost=tuple(cost.tolist()),
-        mean=_told(mean, sign),
-        low=_told(low, sign),
-        high=_told(high, sign),
-        regret=_told(regret, 1),
+        mean=_scores_or_none(mean, sign),
+        low=_scores_or_none(low, sign),
+        high=_scores_or_none(high, sign),
+        regret=_scores_or_none(regret, 1),
     )
 
 
 def best_score(curves: Iterable[Curve], mode: str) -> float | None:
-    """The best score of all `curves`; None before the first."""
+    """Returns the best score of all `curves`; None without a score."""
     found = (curve.steps[-1].score for curve in curves if curve.steps)
     return (max if mode == "max" else min)(found, default=None)
 
 
 def target_cost(curves: Sequence[Curve], mode: str, target: float) -> TargetCost:
-    """What it cost each study to be as good as `target`."""
+    """Returns the cost of each study to reach the score `target`, and the median."""
     sign = 1 if mode == "max" else -1
     costs = tuple(
         next((step.cost for step in curve.steps if sign * step.score >= sign * target), None) for curve in curves
     )
     censored = np.array([np.inf if cost is None else cost for cost in costs])
-    median = float(np.quantile(censored, 0.5, method="higher"))  # of two in the middle the dearer
+    median = float(np.quantile(censored, 0.5, method="higher"))  # the larger of two in the middle
     spent = [curve.end for curve, cost in zip(curves, costs, strict=True) if cost is None]
     reached = len(curves) - len(spent)
     if np.isinf(median):
@@ -127,10 +134,10 @@ def target_cost(curves: Sequence[Curve], mode: str, target: float) -> TargetCost
 
 
 def _at(curve: Curve, cost: np.ndarray, sign: int) -> np.ndarray:
-    """The curve's score at each cost, times `sign`; minus infinity before its first."""
+    """Returns the curve's score at each cost, times `sign`; minus infinity before the first."""
     scores = np.array([-np.inf, *(sign * step.score for step in curve.steps)])
     return scores[np.searchsorted([step.cost for step in curve.steps], cost, side="right")]
 
 
-def _told(scores: np.ndarray, sign: int) -> tuple[float | None, ...]:
+def _scores_or_none(scores: np.ndarray, sign: int) -> tuple[float | None, ...]:
     return tuple(None if np.isnan(score) else sign * score for score in scores.tolist())

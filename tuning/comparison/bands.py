@@ -1,19 +1,18 @@
-"""Simultaneous confidence bands of a mean curve over a few seeds: the whole of the true curve lies in one at once.
+"""Simultaneous confidence bands of a mean curve over a few seeds: one contains the whole true curve.
 
-Pointwise quantiles hold at each cost by itself; a curve that is read from left to right leaves them somewhere far
-more often. Here the largest deviation over all costs decides. It is found by a Gaussian multiplier bootstrap over seeds
-(Chernozhukov, Chetverikov and Kato, Annals of Statistics 41, 2013): curves are drawn with the covariance of the seeds'
-own, as many as there are seeds, and studentised as these are (Telschow and Schwartzman, J. Statistical Planning and
-Inference 216, 2022, compare such bands at few curves). So three seeds pay for how little they know of their spread, as
-they do in a t-test. To draw three seeds from three with replacement would not: one draw in nine repeats a single seed.
+A pointwise interval holds at one cost; a whole curve leaves it somewhere far more often. A simultaneous band is scaled
+by the largest deviation over all costs, which comes from a Gaussian multiplier bootstrap over seeds (Chernozhukov,
+Chetverikov and Kato, Annals of Statistics 41, 2013). Each draw has as many curves as there are seeds, with the seeds'
+covariance, and is studentised in the same way (Telschow and Schwartzman, J. Statistical Planning and Inference 216,
+2022). The band of three seeds is therefore wide, as in a t-test. Resampling seeds with replacement would be too narrow:
+of three seeds, one draw in nine repeats a single seed.
 
-What curves vary by at one cost is averaged with what they vary by over all costs: that three seeds agree somewhere by
-chance is no evidence that they always do (the constant of Tusher, Tibshirani and Chu, PNAS 98, 2001). The best score so
-far never falls, so neither does its mean, and neither need the band's ends (Chernozhukov, Fernandez-Val and Galichon,
-Biometrika 96, 2009).
+The variance at one cost is averaged with the mean variance over all costs, because three seeds may agree somewhere by
+chance (as the constant of Tusher, Tibshirani and Chu, PNAS 98, 2001). The best score so far never decreases, so the
+band's ends are made monotone (Chernozhukov, Fernandez-Val and Galichon, Biometrika 96, 2009).
 
-Scores are skewed, most of all the first ones. A band drawn at 95 % holds the curve in 83 to 96 % of simulated
-experiments of 3 to 10 seeds; the one here is drawn at 99 %, and holds it in 94 to 99 %.
+Scores are skewed, the first ones most. A band drawn at 95 % contains the curve in 83 to 96 % of simulated experiments
+with 3 to 10 seeds. The band here is drawn at 99 % and contains it in 94 to 99 %.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FEWEST = 3  # seeds that a band may rest on: two curves tell next to nothing of how a third would run
+FEWEST = 3  # seeds that a band needs: two curves say almost nothing about a third
 DRAWS = 2000
 DRAWN_AT = 0.99
 
@@ -29,13 +28,13 @@ Array = npt.NDArray[np.float64]
 
 
 def rising_band(curves: Array) -> tuple[Array, Array] | None:
-    """The lower and the upper end of the band of the mean of `curves`.
+    """Returns the lower and upper end of the band of the mean of increasing curves.
 
     Args:
-        curves: (seeds, costs), finite; none falls.
+        curves: (seeds, costs), finite; none decreases.
 
     Returns:
-        Both (costs,); None: fewer than FEWEST seeds, or all seeds are the same.
+        Two arrays (costs,); None if there are fewer than FEWEST seeds or all curves are equal.
     """
     seeds, mean = len(curves), curves.mean(axis=0)
     if seeds < FEWEST or not np.ptp(curves, axis=0).any():
@@ -48,7 +47,7 @@ def rising_band(curves: Array) -> tuple[Array, Array] | None:
 
 
 def _error(curves: Array) -> Array:
-    """The standard error of the mean over seeds, which are the last axis but one; half of it the average over costs."""
+    """Returns the standard error of the mean over seeds (axis -2); half of its variance is the average over costs."""
     own = curves.var(axis=-2, ddof=1)
     error: Array = np.sqrt((own + own.mean(axis=-1, keepdims=True)) / 2 / curves.shape[-2])
     return error

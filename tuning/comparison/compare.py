@@ -1,4 +1,4 @@
-"""An experiment's outcome in, its comparison out: what stands in it is computed in the files beside this one."""
+"""Builds the comparison of an experiment's strategies from its outcome, with the other modules of this package."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialSta
 
 UNIT_METRICS = frozenset({"accuracy", "f1", "macro_f1"})  # in 0..1
 WORTHWHILE = 0.01
-CLOSED_FORM = "learning_curve"  # the trainable whose scores are computed from its values, not from rows
+CLOSED_FORM = "learning_curve"  # the trainable whose scores come from a formula, not from rows
 
 
 def compare(
@@ -39,17 +39,18 @@ def compare(
     target: float | None = None,
     price: Price | None = None,
 ) -> Comparison:
-    """The comparison of all strategies of `outcome`, whether its studies are finished or not.
+    """Compares all strategies of an experiment, finished or not.
 
     Args:
-        spec: the resolved spec, as its YAML has it: what the strategies were given is compared by it.
-        target: a validation score; what it cost each strategy to reach it is told. Default: the median final score of
-            the strategy with the worst one.
+        outcome: of the experiment.
+        spec: the resolved spec as its YAML has it, to compare what the strategies were given.
+        target: the validation score for which the cost to reach it is reported. Default: the median final score of the
+            worst strategy.
         price: of a device-hour. Default: that of the experiment's budget.
 
     Raises:
-        InputError: `outcome` is something else than an outcome.
-        ValueError: the outcome holds no study.
+        InputError: `outcome` is no outcome of an experiment.
+        ValueError: the outcome has no study.
     """
     if not isinstance(outcome, ExperimentOutcome):
         step = "give what run_experiment returns, or tunefleet.load_outcome(NAME)"
@@ -124,14 +125,16 @@ def compare(
             *(verdict_caveats(number, planned) if pairs else ()),
             *tie_caveats(ties, first.metric, spec or {}),
             *origin_caveats(rows, same),
-            *comparison_caveats(rows, pairs, outcome.studies, spec, completed.stand_ins),
+            *comparison_caveats(rows, pairs, outcome.studies, spec, completed.imputed),
         ),
     )
 
 
 def worthwhile_of(spec: Mapping[str, Any], metric: str) -> float | None:
-    """The smallest difference of test scores that matters: the spec's, else 0.01 of a metric in 0..1; None: any may,
-    or it is not told."""
+    """Returns the smallest difference of test scores that matters: the spec's, else 0.01 for a metric in 0..1.
+
+    None if it is set to 0, or not set for another metric.
+    """
     given = spec.get("worthwhile")
     if given is None:
         return WORTHWHILE if metric in UNIT_METRICS else None
@@ -139,7 +142,7 @@ def worthwhile_of(spec: Mapping[str, Any], metric: str) -> float | None:
 
 
 def _unfinished(studies: Sequence[StudyOutcome], spec: Mapping[str, Any]) -> str | None:
-    """Why nothing is claimed yet: a verdict after each seed that has ended would be one more look than there are."""
+    """Returns why nothing is claimed yet, if searches still run: each verdict costs a part of the error rate."""
     planned = len(spec.get("strategies") or ()) * len(spec.get("seeds") or ())
     if len(studies) < planned or any(study.state is not StudyState.FINISHED for study in studies):
         return "not all searches have ended"
@@ -147,7 +150,7 @@ def _unfinished(studies: Sequence[StudyOutcome], spec: Mapping[str, Any]) -> str
 
 
 def _baseline(rows: Sequence[StrategyRow], spec: Mapping[str, Any]) -> StrategyRow:
-    """The strategy that the spec names, else the one of kind `defaults`, else the first."""
+    """Returns the strategy that the spec names, else the one of kind `defaults`, else the first."""
     by_name = {row.strategy: row for row in rows}
     named = by_name.get(str(spec.get("baseline")))
     return named or next((row for row in rows if row.kind == DEFAULTS), rows[0])
@@ -195,8 +198,10 @@ def _strategy_row(
 
 
 def interquartile_mean(scores: Sequence[float]) -> float | None:
-    """The mean without the best and the worst quarter of `scores`, rounded down: of three all, of five the middle
-    three. None without scores."""
+    """Returns the mean without the best and worst quarter of `scores`; None without scores.
+
+    The quarter is rounded down: of three scores all count, of five the middle three.
+    """
     from scipy.stats import trim_mean
 
     return float(trim_mean(scores, 0.25)) if scores else None
@@ -207,7 +212,7 @@ def _worst(tests: Sequence[StudyScores], mode: str) -> float | None:
 
 
 def _worst_final(curves: Iterable[Sequence[Curve]], mode: str) -> float | None:
-    """The median final score of the strategy that has the worst one: each reaches it with half of its seeds."""
+    """Returns the worst median final score of a strategy: every strategy reaches it with half of its seeds."""
     finals = [_median(curve.steps[-1].score for curve in found if curve.steps) for found in curves]
     known = [final for final in finals if final is not None]
     return (min if mode == "max" else max)(known, default=None)

@@ -1,4 +1,4 @@
-"""A comparison as a pandas data frame, with the columns of `tunefleet compare --format csv`."""
+"""Converts a comparison to a pandas data frame with the columns of `tunefleet compare --format csv`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def comparison_frame(comparison: Comparison) -> pd.DataFrame:
-    """A row per strategy and seed, and one per strategy over its seeds, whose `seed` is "all"."""
+    """Returns a row per study, and one per strategy over its seeds, whose `seed` is "all"."""
     import pandas as pd
 
     texts = dict.fromkeys(("strategy", "kind", "seed"), str)  # a strategy may be called nan
@@ -23,14 +23,14 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
 
 
 def best_params(comparison: Comparison) -> dict[str, Value]:
-    """The values that the winner's strategy has chosen, by hyperparameter.
+    """Returns the hyperparameters that the best strategy chose, by name.
 
     Raises:
         InputError: no trial has a score yet.
     """
     row = comparison.best
     if row is None or row.best is None or row.best.chosen is None:
-        step = f"go on with its run: `tunefleet resume {comparison.experiment}`"
+        step = f"continue its run: `tunefleet resume {comparison.experiment}`"
         raise InputError("experiment", comparison.experiment, "has no score yet", step)
     chosen = row.best.chosen if row.best.confirmed is None else row.best.confirmed.configuration
     return {name: chosen.params[name] for name in chosen.searched if name in chosen.params}

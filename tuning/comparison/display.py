@@ -1,4 +1,4 @@
-"""How a comparison shows itself: a line for `repr`, the command line's tables for `print`, HTML in a notebook."""
+"""Formats a comparison for display: one line for `repr`, tables for `print`, HTML for a notebook."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ SHOWN_IN_REPR = 160  # characters of a verdict
 
 
 def comparison_repr(comparison: Comparison) -> str:
-    """The verdict in one line."""
+    """Formats a comparison in one line with its verdict."""
     verdict = comparison.verdict
-    told = verdict if len(verdict) <= SHOWN_IN_REPR else f"{verdict[:SHOWN_IN_REPR]}..."
-    return f"<Comparison of {comparison.experiment}: {told}>"
+    shortened = verdict if len(verdict) <= SHOWN_IN_REPR else f"{verdict[:SHOWN_IN_REPR]}..."
+    return f"<Comparison of {comparison.experiment}: {shortened}>"
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """The text that `tunefleet compare` prints."""
+    """Returns the text that `tunefleet compare` prints."""
     text = io.StringIO()
     print_comparison(comparison, text)
     return text.getvalue().rstrip("\n")
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """The same tables, verdict, caveats and best configuration."""
+    """Formats tables, verdict, caveats and best configuration as HTML."""
     better = "higher" if comparison.mode == "max" else "lower"
     parts = [f"<p><b>{html_text(comparison.experiment)}</b>: {html_text(comparison.metric)}, {better} is better</p>"]
     parts.append(f"<p><b>{html_text(comparison.advice)}</b></p>")

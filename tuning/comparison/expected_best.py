@@ -1,18 +1,18 @@
-"""The expected best validation score of a random search of n trials, for each n up to what was run.
+"""The expected best validation score of a random search of n trials, for each n up to the trials that were run.
 
-One random search tells what all smaller ones would have found: its trials are independent draws, so any n of them are
-a search of n (Dodge et al., "Show Your Work", EMNLP 2019, arXiv:1909.03004). The estimator is the mean over all subsets
-of n trials. It is unbiased, also where nothing is drawn twice; that of the paper draws with replacement, and is too low
-(Tang et al., "Showing Your Work Doesn't Always Work", ACL 2020, arXiv:2004.13705).
+The trials of a random search are independent draws, so any n of them are a search of n trials (Dodge et al., "Show Your
+Work", EMNLP 2019, arXiv:1909.03004). The estimator here is the mean over all subsets of n trials, which is unbiased.
+The estimator of that paper draws with replacement and is too low (Tang et al., "Showing Your Work Doesn't Always Work",
+ACL 2020, arXiv:2004.13705).
 
-The band is simultaneous over n, by the bootstrap over trials. It ends at half of a study's trials: beyond, it would be
-that of the same few best scores drawn again and again, far too narrow (Tang et al.). Drawn at 95 % it holds the curve
-in 78 to 90 % of simulated searches of 16 to 40 trials; the one here is drawn at 99 %, and holds it in 90 to 96 %,
-with three seeds in 95 to 98 %. It tells of other draws of configurations, not of other validation rows.
+The band is simultaneous over n, by the bootstrap over trials. It ends at half of a study's trials: beyond, resampling
+repeats the same few best scores and the band is far too narrow (Tang et al.). Drawn at 95 % it contains the curve in 78
+to 90 % of simulated searches of 16 to 40 trials. The band here is drawn at 99 % and contains it in 90 to 96 %, with
+three seeds in 95 to 98 %. It covers other draws of configurations, not other validation rows.
 
-A trial that failed is a draw without a score, worse than any: the curve begins where no search is of such trials alone.
-A trial that the budget cut off is no draw. Strategies that stop trials by their scores, or learn from them, have no
-independent draws of final scores at all.
+A failed trial is a draw without a score, which counts as worse than any; the curve starts where no subset has failed
+trials only. A trial that the budget cut off is no draw. Strategies that stop trials by their scores, or learn from
+them, have no independent draws of final scores.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy.typing as npt
 from tuning.comparison.types import ExpectedBest
 from tuning.outcome import StudyOutcome, TrialOutcome, TrialState
 
-RANDOM = "random"  # the kind whose trials are independent draws, each trained to its end
+RANDOM = "random"  # the kind of strategy whose trials are independent draws, each trained to its end
 DRAWS = 1000
 DRAWN_AT = 0.99
-FEWEST = 2  # trials of each study that have ended: one predicts nothing but itself
-STOPPED_EARLY = frozenset({"random_asha"})  # kinds that draw at random, and stop trials by their scores
+FEWEST = 2  # ended trials that each study needs
+STOPPED_EARLY = frozenset({"random_asha"})  # kinds that draw at random and stop trials by their scores
 
 Array = npt.NDArray[np.float64]
 
@@ -37,11 +37,11 @@ Array = npt.NDArray[np.float64]
 def expected_best_curve(
     studies: Sequence[StudyOutcome], within: tuple[float, float] = (-np.inf, np.inf)
 ) -> ExpectedBest | None:
-    """The curve of one strategy; None: some study has fewer than two trials that ended, or none of them a score.
+    """Returns the curve of one strategy; None if a study has fewer than two ended trials, or none with a score.
 
     Args:
         studies: of one strategy of kind `random`, one per seed.
-        within: the scores that there can be.
+        within: the range of possible scores.
     """
     sign = 1 if studies[0].mode == "max" else -1
     ended = [[trial for trial in study.trials if _ended(trial)] for study in studies]
@@ -70,26 +70,30 @@ def expected_best_curve(
 
 
 def why_no_curve(kinds: Sequence[str]) -> str:
-    """Why an experiment has no such curve.
+    """Explains why an experiment has no expected-best curve.
 
     Args:
-        kinds: of its strategies.
+        kinds: the kinds of its strategies.
     """
     if RANDOM in kinds:
-        return "the random search has too few trials that have ended: two of each seed at least, and one with a score."
-    told = "it takes a strategy of kind `random`, whose trials are independent draws that all train to their end"
+        return "the random search has too few ended trials: it needs two of each seed, and one with a score."
+    rule = "it needs a strategy of kind `random`, whose trials are independent draws that all train to their end"
     if stopped := [kind for kind in kinds if kind in STOPPED_EARLY]:
         return (
-            f"{told}; {stopped[0]} draws independently, but stops trials by their scores, so what it has are no "
-            "independent draws of final scores."
+            f"{rule}; {stopped[0]} draws independently but stops trials by their scores, so their final scores are no "
+            "independent draws."
         )
-    return f"{told}."
+    return f"{rule}."
 
 
 def expected_best(scores: Array) -> Array:
-    """The mean, over all subsets of n of `scores`, of the largest in it: for n = 1, 2, ..., len(scores).
+    """Returns the mean of the maximum over all subsets of n of `scores`, for n = 1, 2, ..., len(scores).
 
-    Minus infinity stands for a trial without a score; so does the mean where a subset may consist of such trials alone.
+    Args:
+        scores: (trials,); minus infinity for a failed trial.
+
+    Returns:
+        Shape (trials,); minus infinity where a subset may have failed trials only.
     """
     known = np.sort(scores[np.isfinite(scores)])
     failed = len(scores) - len(known)
@@ -97,8 +101,12 @@ def expected_best(scores: Array) -> Array:
 
 
 def _weights(count: int, failed: int) -> Array:
-    """What each score counts in the mean of n: shape (count - failed, count - failed), for n > `failed` and the known
-    scores in rising order. The k-th smallest of N is the largest of (k-1 over n-1) of the (N over n) subsets.
+    """Returns the weight of each known score (ascending) in the mean for each n > `failed`.
+
+    The k-th smallest of N is the largest of (k-1 over n-1) of the (N over n) subsets.
+
+    Returns:
+        Shape (count - failed, count - failed): n by score.
     """
     from scipy.special import gammaln
 
@@ -111,10 +119,12 @@ def _weights(count: int, failed: int) -> Array:
 
 
 def _half_width(scores: Sequence[Array], first: int, last: int) -> Array:
-    """Of the band at n = `first` + 1 to `last`: as wide, in standard errors, as the largest deviation demands.
+    """Returns the half-width of the simultaneous band at n = `first` + 1 to `last`.
 
     Args:
-        scores: one array per study. How many trials have none is not drawn again.
+        scores: one array per study. The number of failed trials is held fixed in the bootstrap.
+        first: one less than the first n.
+        last: the last n.
     """
     rng = np.random.default_rng(0)
     curves = np.zeros((DRAWS, max(0, last - first)))
@@ -135,7 +145,7 @@ def _ended(trial: TrialOutcome) -> bool:
 
 
 def _score(study: StudyOutcome, trial: TrialOutcome, sign: int) -> float:
-    """Its best, times `sign`; minus infinity of one that failed, whatever it had reported, or that is no number."""
+    """Returns the best score of a trial times `sign`; minus infinity if the trial failed or the score is not finite."""
     best = trial.best_report(study.metric, study.mode)
     if best is None or trial.state is TrialState.FAILED or not np.isfinite(best.metrics[study.metric]):
         return -np.inf
@@ -143,7 +153,7 @@ def _score(study: StudyOutcome, trial: TrialOutcome, sign: int) -> float:
 
 
 def _cost_of_one(study: StudyOutcome, ended: Sequence[TrialOutcome]) -> float:
-    """What the study cost per draw: starts, idle slots and what failed are in it, trials that were cut off are not."""
+    """Returns the cost per draw, including starts, idle slots and failed trials, without trials that were cut off."""
     spent = sum(trial.device_seconds for trial in study.trials)
     share = sum(trial.device_seconds for trial in ended) / spent if spent else 1.0
     return study.device_seconds * share / len(ended)

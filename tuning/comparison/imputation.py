@@ -1,9 +1,9 @@
-"""Searches without a test score, where another strategy has one with the same seed.
+"""Imputes the test scores of failed searches, if another strategy has a score with the same seed.
 
-Leaving them out would compare the fragile strategy's lucky seeds with all of its rival's. Who searches and gets nothing
-still has a model: the defaults', where a strategy of kind `defaults` has a score with that seed; else one that predicts
-the most frequent class (of `mse`: the mean). Its score stands for the failed search. Where neither is known, or a model
-was found and is not scored (yet), nothing is claimed of the pair.
+Leaving failed searches out would favour a fragile strategy, of which only the lucky seeds would count. After a failed
+search the user still has a model: that of the defaults, if a strategy of kind `defaults` has a score with that seed,
+else one that predicts the most frequent class (for `mse`, the mean). Its score is used for the failed search. If
+neither is known, or a model was found and has no score yet, no difference of the pair is claimed.
 """
 
 from __future__ import annotations
@@ -18,44 +18,42 @@ from tuning.comparison.resampling import METRICS
 from tuning.comparison.scores import StudyScores, not_finite
 from tuning.outcome import ScoredRows, StudyOutcome, StudyState
 
-DEFAULTS = "defaults"  # the kind of strategy that trains what one has without a search
+DEFAULTS = "defaults"  # the kind of strategy that trains with defaults, without a search
 OF_CLASSES = frozenset({"accuracy", "f1", "macro_f1", "matthews_correlation"})
 
 Tests = Mapping[str, Sequence[StudyScores | None]]
 
 
 class ImputedScore(NamedTuple):
-    """What counts as the test score of a failed search."""
+    """A score that is used as the test score of a failed search."""
 
-    strategy: str  # whose search failed
+    strategy: str  # the strategy whose search failed
     seed: int
     score: float
-    by: str  # whose score it is, in words
+    by: str  # where the score comes from, in words
 
 
 class Imputation(NamedTuple):
-    """Test scores with those that stand for failed searches."""
+    """Test scores, including imputed ones."""
 
     tests: dict[str, list[StudyScores | None]]
-    stand_ins: tuple[ImputedScore, ...]
-    lost: dict[
-        str, frozenset[int]
-    ]  # by strategy: seeds that were searched and have no score, nor one that stands for it
+    imputed: tuple[ImputedScore, ...]
+    lost: dict[str, frozenset[int]]  # by strategy: seeds without a score, not even an imputed one
 
 
 def impute_failed(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> Imputation:
-    """`tests` with a score for each failed search with whose seed another strategy has one.
+    """Imputes a score for each failed search if another strategy has a score with its seed.
 
     Args:
         studies: by strategy.
-        tests: one per study, in the same order.
+        tests: by strategy, one score per study in the same order.
     """
     scored_seeds = {test.seed for found in tests.values() for test in found if test is not None}
     defaults = _of_defaults(studies, tests)
     metric = next(iter(studies.values()))[0].metric
     constant = _constant(tests, metric)
     full: dict[str, list[StudyScores | None]] = {name: list(found) for name, found in tests.items()}
-    stand_ins: list[ImputedScore] = []
+    imputed: list[ImputedScore] = []
     lost: dict[str, frozenset[int]] = {}
     for name, found in studies.items():
         unknown = set()
@@ -68,32 +66,32 @@ def impute_failed(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -
                 continue
             test = replace(by[0], seed=study.seed)
             full[name][place] = test
-            stand_ins.append(ImputedScore(name, study.seed, test.score, by[1]))
+            imputed.append(ImputedScore(name, study.seed, test.score, by[1]))
         lost[name] = frozenset(unknown)
-    return Imputation(full, tuple(stand_ins), lost)
+    return Imputation(full, tuple(imputed), lost)
 
 
 def _failed(study: StudyOutcome) -> bool:
-    """True if it has ended with no model, or with one whose score is no finite number."""
+    """Returns True if a study ended without a model, or with one whose score is not finite."""
     return study.state is StudyState.FINISHED and (study.best() is None or not_finite(study))
 
 
 def _of_defaults(studies: Mapping[str, Sequence[StudyOutcome]], tests: Tests) -> dict[int, StudyScores]:
-    """The scores of the strategy of kind `defaults`, by seed; {} without it."""
+    """Returns the scores of the strategy of kind `defaults` by seed; {} without it."""
     name = next((name for name, found in studies.items() if found[0].kind == DEFAULTS), None)
     return {} if name is None else {test.seed: test for test in tests[name] if test is not None}
 
 
 def _constant(tests: Tests, metric: str) -> tuple[StudyScores, str] | None:
-    """A model that says the same of each row; None: the test rows are not recorded, or not the same for all."""
-    said = [rows for found in tests.values() for test in found if test is not None for rows in test.said]
-    if not said or len({rows.labels for rows in said}) > 1 or metric not in OF_CLASSES | {"mse"}:
+    """Returns the score of a constant prediction; None if the test rows are not recorded or differ."""
+    recorded = [rows for found in tests.values() for test in found if test is not None for rows in test.scored_rows]
+    if not recorded or len({rows.labels for rows in recorded}) > 1 or metric not in OF_CLASSES | {"mse"}:
         return None
-    labels = np.array(said[0].labels)
+    labels = np.array(recorded[0].labels)
     values, counts = np.unique(labels, return_counts=True)
     value = float(labels.mean() if metric == "mse" else values[counts.argmax()])
     predictions = np.full((1, len(labels)), value)
     score = float(METRICS[metric](np.ones((1, len(labels))), labels, predictions)[0, 0])
     words = "that of the mean label" if metric == "mse" else "that of the most frequent class"
-    rows = ScoredRows(said[0].labels, tuple(predictions[0].tolist()))
+    rows = ScoredRows(recorded[0].labels, tuple(predictions[0].tolist()))
     return StudyScores(0, (score,), len(labels), (rows,)), words

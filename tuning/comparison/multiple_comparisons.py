@@ -1,9 +1,9 @@
-"""Correction for the number of pairs: the contrasts against the baseline first, all other pairs after.
+"""Corrects p values for the number of pairs. Pairs with the baseline get most of the error rate.
 
-A closed test (Marcus, Peritz and Gabriel, Biometrika 63, 1976): a pair is shown to differ where every hypothesis that
-has its two strategies equal is refused. Such a hypothesis is a partition of the strategies into groups of equals
-(Shaffer, JASA 81, 1986), so after one refusal fewer are left than Holm's count has. Within a hypothesis most of the 5 %
-is for the pairs with the baseline and the rest for the others; each has all of it once the others are settled.
+It is a closed test (Marcus, Peritz and Gabriel, Biometrika 63, 1976): a pair differs significantly if every hypothesis
+in which its two strategies are equal is rejected. Such a hypothesis is a partition of the strategies into groups of
+equals (Shaffer, JASA 81, 1986), so there are fewer of them than Holm's method counts. Within a hypothesis, 80 % of the
+error rate is for pairs with the baseline and the rest for other pairs; if one kind is absent, the other gets all of it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from itertools import combinations
 
 import numpy as np
 
-FIRST = 0.8  # of the error rate: for the contrasts against the baseline, while both kinds of pairs are open
-MOST = 8  # strategies whose partitions are gone through (4,140); of more, weighted Holm takes its place
+FIRST = 0.8  # share of the error rate for pairs with the baseline, if a hypothesis has both kinds
+MAX_STRATEGIES = 8  # whose partitions (4,140) are enumerated; weighted Holm is used for more
 
 StrategyPair = tuple[Hashable, Hashable]
 
 
 def error_shares(pairs: Sequence[StrategyPair], baseline: Hashable | None) -> list[float]:
-    """What each of `pairs` has of the error rate at the first step; they add up to 1."""
+    """Returns the share of the error rate of each pair at the first step. Shares add up to 1."""
     first = np.array([[baseline in pair for pair in pairs]])
     return [float(share) for share in _shares(first, np.ones_like(first))[0]]
 
@@ -29,37 +29,39 @@ def error_shares(pairs: Sequence[StrategyPair], baseline: Hashable | None) -> li
 def correct_p_values(
     pairs: Sequence[StrategyPair], found: Sequence[float | None], baseline: Hashable | None
 ) -> list[float | None]:
-    """The p of each pair, corrected for all; None stays None and does not count.
+    """Returns the p of each pair, corrected for all pairs. A p of None stays None and does not count.
 
     Args:
-        baseline: one of the strategies; None: all pairs count alike.
+        pairs: of strategies.
+        found: uncorrected p, one per pair.
+        baseline: one of the strategies; None: all pairs have equal weight.
     """
     tested = [place for place, p in enumerate(found) if p is not None]
-    told: list[float | None] = [None] * len(pairs)
+    result: list[float | None] = [None] * len(pairs)
     if not tested:
-        return told
+        return result
     names = list(dict.fromkeys(name for place in tested for name in pairs[place]))
     p = np.array([found[place] for place in tested], dtype=float)
     first = np.array([baseline in pairs[place] for place in tested])
-    if len(names) > MOST:
+    if len(names) > MAX_STRATEGIES:
         adjusted = _weighted_holm(p, np.array(error_shares([pairs[place] for place in tested], baseline)))
     else:
         number = {name: index for index, name in enumerate(names)}
         columns = [_column(len(names), *(number[name] for name in pairs[place])) for place in tested]
         adjusted = _closed(p, _hypotheses(len(names))[:, columns], first)
     for place, value in zip(tested, adjusted, strict=True):
-        told[place] = float(value)
-    return told
+        result[place] = float(value)
+    return result
 
 
 def holm(found: Sequence[float]) -> list[float]:
-    """Each p, corrected for their number with nothing known of what they have to do with each other."""
+    """Corrects p values by Holm's method, which holds for any dependence between them."""
     p = np.array(found, dtype=float)
     return [float(value) for value in _weighted_holm(p, np.full(len(p), 1 / max(1, len(p))))]
 
 
 def _closed(p: np.ndarray, inside: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The largest p of the hypotheses that a pair is part of; `inside`: (hypotheses, pairs)."""
+    """Returns the largest p of the hypotheses that contain each pair; `inside`: (hypotheses, pairs)."""
     inside = inside[inside.any(axis=1)]
     share = _shares(np.broadcast_to(first, inside.shape), inside)
     each = np.divide(p, share, out=np.full(inside.shape, np.inf), where=share > 0).min(axis=1)
@@ -67,7 +69,7 @@ def _closed(p: np.ndarray, inside: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def _shares(first: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """(hypotheses, pairs): what each pair has within each hypothesis; 0 outside it."""
+    """Returns the share of each pair within each hypothesis, 0 outside it: (hypotheses, pairs)."""
     contrasts, others = first & inside, ~first & inside
     several = contrasts.any(axis=1, keepdims=True) & others.any(axis=1, keepdims=True)
     of_first, of_others = np.where(several, FIRST, 1.0), np.where(several, 1 - FIRST, 1.0)
@@ -76,7 +78,7 @@ def _shares(first: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def _weighted_holm(p: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """S. Holm, Scandinavian Journal of Statistics 6 (1979), 65-70, section 4."""
+    """Corrects p values by weighted Holm (Scandinavian Journal of Statistics 6, 1979, 65-70, section 4)."""
     order = np.argsort(p / share)
     left = np.cumsum(share[order][::-1])[::-1]
     adjusted = np.empty_like(p)
@@ -86,13 +88,13 @@ def _weighted_holm(p: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _hypotheses(strategies: int) -> np.ndarray:
-    """(partitions, pairs): which two of that many strategies are equal by which partition."""
+    """Returns which pairs of strategies are equal in which partition: (partitions, pairs)."""
     pairs = list(combinations(range(strategies), 2))
     return np.array([[groups[a] == groups[b] for a, b in pairs] for groups in _partitions(strategies)], dtype=bool)
 
 
 def _partitions(count: int) -> Iterator[tuple[int, ...]]:
-    """The number of the group of each, in every way to group `count` things."""
+    """Yields every partition of `count` things, as the group number of each."""
     if count == 0:
         yield ()
         return

@@ -1,8 +1,8 @@
-"""Where the chosen configurations come from, and which strategies have chosen the same one.
+"""Finds what proposed the chosen configurations, and which strategies chose the same one.
 
-For one seed all strategies that draw begin with the same points (`tuning.space.Draws`). Where such a point wins, a
-search has found nothing that random search would not have found; where two searches choose the same values, a seed
-tells nothing about the two.
+With one seed, all strategies that draw at random begin with the same points (`tuning.space.Draws`). If such a point
+wins, the search found nothing that random search would not have found. If two searches choose the same values, that
+seed cannot distinguish the two strategies.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ EXPLOIT, SHARED = "exploit", "first point shared with another strategy"
 
 
 def origins_of(studies: Sequence[StudyOutcome]) -> dict[tuple[str, int], str | None]:
-    """By strategy and seed, where the chosen configuration comes from; None: not recorded, or nothing is chosen."""
+    """Returns what proposed the chosen configuration, by strategy and seed; None: not recorded, or none chosen."""
     return {(study.strategy, study.seed): _origin(study, studies) for study in studies}
 
 
 def chosen_configuration(row: StudyRow) -> ChosenConfiguration | None:
-    """The configuration that a study has chosen: of its confirmation, where it was confirmed."""
+    """Returns the configuration that a study chose: the confirmed one if there is one."""
     return row.chosen if row.confirmed is None else row.confirmed.configuration
 
 
 def same_choices(rows: Sequence[StrategyRow]) -> tuple[SameChoice, ...]:
-    """Every two strategies that have chosen the same configuration with a seed, the most often first."""
+    """Returns the pairs of strategies that chose the same configuration with some seed, most often first."""
     by_seed = {row.strategy: {one.seed: key for one in row.studies if (key := _values(one))} for row in rows}
     found = []
     for first, second in combinations(by_seed, 2):
@@ -41,14 +41,14 @@ def same_choices(rows: Sequence[StrategyRow]) -> tuple[SameChoice, ...]:
 
 
 def origin_caveats(rows: Sequence[StrategyRow], found: Sequence[SameChoice]) -> list[str]:
-    """Both in words, for people."""
+    """Returns sentences about equal choices and about what proposed the chosen configurations."""
     sentences = []
     if found:
         pairs = "; ".join(f"{one.first} and {one.second} in {one.same} of {one.seeds} seeds" for one in found)
-        sentences.append(f"Chose the same configuration: {pairs}. Such seeds cannot tell which of the two is better.")
+        sentences.append(f"Chose the same configuration: {pairs}. Such seeds cannot show which of the two is better.")
     counts = {row.strategy: Counter(one.origin for one in row.studies if one.origin) for row in rows}
     listed = "; ".join(f"{name}: {_counted(of)}" for name, of in counts.items() if of)
-    return [*sentences, f"Where the chosen configurations come from: {listed}."] if listed else sentences
+    return [*sentences, f"Origin of the chosen configurations: {listed}."] if listed else sentences
 
 
 def _counted(origins: Mapping[str, int]) -> str:
@@ -56,7 +56,7 @@ def _counted(origins: Mapping[str, int]) -> str:
 
 
 def _values(row: StudyRow) -> tuple[object, ...] | None:
-    """What tells configurations apart: the values, and where a schedule changed them."""
+    """Returns the values that identify a configuration, with the epochs at which a schedule changed them."""
     if (chosen := chosen_configuration(row)) is None:
         return None
     return tuple((one.start, *sorted((name, repr(v)) for name, v in one.params.items())) for one in chosen.schedule)
@@ -81,7 +81,7 @@ def _origin(study: StudyOutcome, studies: Sequence[StudyOutcome]) -> str | None:
 
 
 def _proposed_by(study: StudyOutcome, trial: TrialOutcome) -> str | None:
-    """Who has proposed the values that a trial began with; None: recorded by an older version."""
+    """Returns what proposed a trial's first values; None if an older version did not record it."""
     first, origin = study.attributes.get(RANDOM_FIRST), study.attributes.get(ORIGIN)
     if isinstance(first, int) and trial.number < first:
         return RANDOM_DRAW
@@ -89,7 +89,7 @@ def _proposed_by(study: StudyOutcome, trial: TrialOutcome) -> str | None:
 
 
 def _chosen(study: StudyOutcome) -> tuple[TrialOutcome, Report] | None:
-    """As the study's row has it."""
+    """Returns the trial and report of the chosen configuration."""
     confirmed = study.confirmed()
     if not confirmed:
         return study.best()

@@ -1,7 +1,7 @@
-"""What seeds and rows can tell: the power of the paired t-test, after the correction for the number of pairs.
+"""The power of the paired t-test after the correction for the number of pairs.
 
-Neither number is of the observed difference, which is itself uncertain: the one is of a difference that matters, the
-other the smallest that would be found.
+It gives the smallest difference that the seeds and rows can detect, and the seeds needed to detect a difference that
+matters. Neither uses the observed difference, which is itself uncertain.
 """
 
 from __future__ import annotations
@@ -17,32 +17,33 @@ from tuning.comparison.multiple_comparisons import FIRST
 from tuning.comparison.scores import Spread
 
 POWER = 0.8
-MOST_SEEDS = 100
+MAX_SEEDS = 100
 FEWEST = 3
 NODES = 200  # of a Gauss-Legendre rule: right to six digits
-GUESSED_SPREAD = 0.01  # what searches of a small experiment were seen to vary by
-GUESSED_DIFFERING = 0.1  # of test rows, between two models of one experiment
-WITHOUT_END = 10**6  # seeds: what they leave unknown, the rows do
+GUESSED_SPREAD = 0.01  # standard deviation over seeds that searches of a small experiment had
+GUESSED_DIFFERING = 0.1  # share of test rows that two models of one experiment predict differently
+ENDLESS_SEEDS = 10**6  # with so many seeds only the rows limit the power
 
 
 class Needed(NamedTuple):
-    """Seeds in all; None where they are more than MOST_SEEDS, or not known."""
+    """The total number of seeds that a test needs."""
 
-    seeds: int | None
-    beyond: bool  # more than MOST_SEEDS
-    too_few_rows: bool  # and no number of seeds is enough on these test rows
+    seeds: int | None  # None: more than MAX_SEEDS, or unknown
+    beyond: bool  # True: more than MAX_SEEDS
+    too_few_rows: bool  # True: no number of seeds is enough with these test rows
 
 
 def detectable(spread: Spread, seeds: int, alpha: float) -> float | None:
-    """The smallest true difference that the test finds in 80 of 100 experiments; None: none, however large.
+    """Returns the smallest true difference that the test detects with 80 % power; None if it detects none.
 
     Args:
-        spread: of one seed's models (infinite freedom), or over `seeds` seeds.
+        spread: over `seeds` seeds, or of one seed's models (infinite degrees of freedom).
+        seeds: their number.
         alpha: two-sided, after correction for the number of pairs.
     """
     from scipy.optimize import brentq
 
-    high = spread.reach(alpha)  # which half of the experiments find
+    high = spread.half_width(alpha)  # detected with 50 % power
     if spread.error == 0 or power(math.inf, spread, seeds, alpha) < POWER:
         return None
     while not _found(high, spread, seeds, alpha):
@@ -59,13 +60,14 @@ def detectable_before(
     differing: float = GUESSED_DIFFERING,
     alpha: float = 0.05,
 ) -> float | None:
-    """What `detectable` will come to against the baseline, before anything is run; None: fewer than FEWEST seeds.
+    """Predicts `detectable` for a pair with the baseline before a run; None with fewer than FEWEST seeds.
 
     Args:
+        seeds: of each strategy.
         rows: of the test split.
-        strategies: the baseline among them.
-        spread: standard deviation over seeds of one strategy's score on endless rows.
-        differing: the share of rows that one of two models gets right and the other one wrong.
+        strategies: their number, including the baseline.
+        spread: standard deviation over seeds of one strategy's score on infinitely many rows.
+        differing: share of rows that one of two models gets right and the other wrong.
         alpha: familywise.
     """
     if seeds < FEWEST or strategies < 2:
@@ -80,10 +82,12 @@ def _found(difference: float, spread: Spread, seeds: int, alpha: float) -> bool:
 
 
 def seeds_needed(difference: float, spread: Spread, seeds: int, alpha: float) -> Needed:
-    """Seeds in all at which the test would find a true `difference` in 80 of 100 experiments.
+    """Returns the number of seeds with which the test detects a true `difference` with 80 % power.
 
     Args:
-        spread: what was observed over `seeds` seeds. The part of the test rows stays, however many seeds there are.
+        difference: of mean scores.
+        spread: observed over `seeds` seeds. More seeds do not reduce the part of the test rows.
+        seeds: their number.
         alpha: two-sided, after correction for the number of pairs.
     """
     if difference == 0:
@@ -93,19 +97,19 @@ def seeds_needed(difference: float, spread: Spread, seeds: int, alpha: float) ->
         at = Spread(spread.units * seeds / count, count - 1, spread.rows)
         return _found(difference, at, count, alpha)
 
-    counts = range(FEWEST, MOST_SEEDS + 1)
+    counts = range(FEWEST, MAX_SEEDS + 1)
     place = bisect_left(counts, True, key=enough)
     if place < len(counts):
         return Needed(counts[place], beyond=False, too_few_rows=False)
-    return Needed(None, beyond=True, too_few_rows=not enough(WITHOUT_END))
+    return Needed(None, beyond=True, too_few_rows=not enough(ENDLESS_SEEDS))
 
 
 def power(difference: float, spread: Spread, seeds: int, alpha: float) -> float:
-    """The chance that the test over `seeds` seeds with that spread finds a true `difference`: by the noncentral t; by
-    the sign-flip test where every seed shows the same difference.
+    """Returns the power of the test over `seeds` seeds with that spread for a true `difference`.
 
-    The noncentral t is the mean over what the seeds' spread may be seen as: scipy's `nctdtr` (1.17) is no number at
-    some places in the middle of its range.
+    It is that of the noncentral t distribution, or of the sign-flip test if every seed shows the same difference. The
+    noncentral t is integrated over the observed spread here, since scipy's `nctdtr` (1.17) returns NaN for some
+    arguments in the middle of its range.
     """
     from scipy.special import ndtr
 
@@ -113,16 +117,16 @@ def power(difference: float, spread: Spread, seeds: int, alpha: float) -> float:
         return 0.0
     if spread.error == 0:
         return 1.0
-    bound, shift = spread.reach(alpha) / spread.error, abs(difference) / spread.error
+    bound, shift = spread.half_width(alpha) / spread.error, abs(difference) / spread.error
     if spread.units == 0:
         return float(ndtr(shift - bound) + ndtr(-shift - bound))
-    seen, weights = _seen_spreads(spread.freedom)
-    return float(weights @ (ndtr(shift - bound * seen) + ndtr(-shift - bound * seen)))
+    ratios, weights = _observed_ratios(spread.freedom)
+    return float(weights @ (ndtr(shift - bound * ratios) + ndtr(-shift - bound * ratios)))
 
 
 @functools.lru_cache(maxsize=256)
-def _seen_spreads(freedom: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ratios of a standard deviation as it is seen to the true one, and their probabilities."""
+def _observed_ratios(freedom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ratios of the observed to the true standard deviation, and their probabilities."""
     from scipy.special import gammaincinv
 
     places, weights = np.polynomial.legendre.leggauss(NODES)

@@ -1,4 +1,4 @@
-"""Average ranks over seeds: who was better how often, whatever the size of the difference."""
+"""Mean ranks of the strategies over seeds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from tuning.comparison.types import StrategyRanks, StrategyRow, StudyRow
 def rank_strategies(
     rows: Sequence[StrategyRow], tests: Mapping[str, Sequence[StudyScores | None]], mode: str
 ) -> tuple[tuple[StrategyRanks, ...], Literal["test", "validation"]]:
-    """Ranks by test score, that which stands for a failed search included; or by validation score where a strategy has
-    no seed with a test score in common with the others. The best first. () with one strategy, or without a common seed.
+    """Ranks the strategies on each seed that all have, and returns the ranks, best first, and their score.
+
+    Ranks are by test score, including imputed ones, or by validation score if no seed has a test score of all
+    strategies. () with one strategy, or without a common seed.
+
+    Args:
+        rows: the strategies.
+        tests: by strategy, one test score per study.
+        mode: of the objective.
     """
     scores = [{test.seed: test.score for test in tests[row.strategy] if test is not None} for row in rows]
     by_test = _ranks(scores, [row.strategy for row in rows], mode)
@@ -28,11 +35,10 @@ def _ranks(scores: Sequence[dict[int, float]], names: Sequence[str], mode: str) 
     common = sorted(set.intersection(*(set(found) for found in scores)))
     if len(names) < 2 or not common:
         return ()
-    table = np.array([[found[seed] for seed in common] for found in scores])
-    table = -table if mode == "max" else table
-    better = (table[None] < table[:, None]).sum(axis=1)  # strategies x seeds
-    equal = (table[None] == table[:, None]).sum(axis=1)
-    ranks = better + (equal + 1) / 2
+    from scipy.stats import rankdata
+
+    table = np.array([[found[seed] for seed in common] for found in scores])  # strategies x seeds
+    ranks = rankdata(-table if mode == "max" else table, axis=0)
     found = [
         StrategyRanks(name, tuple(row.tolist()), float(row.mean())) for name, row in zip(names, ranks, strict=True)
     ]

@@ -1,8 +1,8 @@
-"""Which observations are one model trained twice: equal values, and equal seeds of everything else that is drawn.
+"""Finds search seeds that are no independent observations, because they led to the same trained model.
 
-Seeds of a search are independent observations of a strategy only as far as the models are that they came to. Two
-searches that choose the same values come to the same model where the training seeds are held (`data_order_seed` and
-`head_seed`), and so did all searches that older versions confirmed, whose training seeds were the same for all.
+Two searches that choose the same hyperparameters get the same model if the training seeds are fixed (`data_order_seed`
+and `head_seed`). This also holds for confirmations of older versions, whose training seeds were the same for all
+searches.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ TRAINING_SEEDS = ("data_order_seed", "head_seed")  # attributes of a study
 
 
 class HasModels(Protocol):
-    """A test score of one search seed."""
+    """A test score of one search seed, with the models that were scored."""
 
     @property
     def seed(self) -> int:
-        """Of the search."""
+        """The seed of the search."""
 
     @property
     def models(self) -> frozenset[Model]:
-        """Those that were scored; empty: not known."""
+        """The models that were scored; empty: unknown."""
 
 
 def confirmed_models(trainings: Iterable[Confirmation]) -> frozenset[Model]:
-    """Of the trainings of a confirmed configuration."""
+    """Returns the models of the trainings of a confirmed configuration."""
     return frozenset(_model(one.schedule, one.seed) for one in trainings)
 
 
 def searched_models(study: StudyOutcome) -> frozenset[Model]:
-    """Of a study's tested checkpoint; empty where the record does not tell the values or the seeds."""
+    """Returns the model of a study's tested checkpoint; empty if its values or seeds are not recorded."""
     seeds = [study.attributes.get(name) for name in TRAINING_SEEDS]
     if study.test is None or None in seeds:
         return frozenset()
@@ -46,7 +46,7 @@ def searched_models(study: StudyOutcome) -> frozenset[Model]:
 
 
 def stretches_of(history: Iterable[Report]) -> tuple[Stretch, ...]:
-    """Reports with equal values in a row make one stretch."""
+    """Merges consecutive reports with equal hyperparameters to stretches."""
     stretches: list[Stretch] = []
     for report in history:
         if stretches and stretches[-1].params == report.params:
@@ -57,9 +57,13 @@ def stretches_of(history: Iterable[Report]) -> tuple[Stretch, ...]:
 
 
 def distinct_seeds(*strategies: Mapping[int, HasModels]) -> list[int]:
-    """The search seeds that all `strategies` (test scores by seed) have, without those that repeat another.
+    """Returns the search seeds that all strategies have, without those that repeat another seed.
 
-    Seeds that share a model in one of the strategies, directly or over others, are one observation: the first is kept.
+    Seeds that share a model in one of the strategies, directly or through others, are one observation; the first is
+    kept.
+
+    Args:
+        strategies: test scores by seed, one mapping per strategy.
     """
     seeds = sorted(set.intersection(*(set(found) for found in strategies)))
     groups: list[list[int]] = []
@@ -71,7 +75,7 @@ def distinct_seeds(*strategies: Mapping[int, HasModels]) -> list[int]:
 
 
 def repeated_seeds(tests: Sequence[HasModels]) -> list[int]:
-    """The seeds of one strategy that came to a model which an earlier one has come to."""
+    """Returns the seeds of one strategy that led to the same model as an earlier seed."""
     by_seed = {test.seed: test for test in tests}
     return sorted(by_seed.keys() - set(distinct_seeds(by_seed)))
 

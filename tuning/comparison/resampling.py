@@ -1,8 +1,8 @@
-"""Scores of models on resampled test rows: the bootstrap over rows, in common for all models of an experiment.
+"""Computes the scores of models on resampled test rows: the paired bootstrap over rows.
 
-All models predicted the same rows, so a draw of rows is a draw for all of them: a row that is hard for one is hard for
-its rival too, and the difference of the two scores varies less than either. Efron and Tibshirani, An Introduction to
-the Bootstrap, 1993. The draws come from a fixed seed: the same outcome gives the same comparison.
+All models of an experiment predicted the same rows, so a draw of rows is shared by all of them: a row that is hard for
+one model is hard for others too, and the difference of two scores varies less than either. Source: Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993. The random seed is fixed, so equal outcomes give equal comparisons.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-DRAWS = 1000  # the standard error that comes of them is right within 2 %
-CELLS = 1 << 21  # draws x rows that are held at a time
+DRAWS = 1000  # gives standard errors within 2 %
+CELLS = 1 << 21  # draws x rows that are in memory at a time
 
 Array = npt.NDArray[np.float64]
 # (weights (draws, rows): how often each row is drawn; labels (rows,); predictions (models, rows)) -> (draws, models)
@@ -23,12 +23,13 @@ Metric = Callable[[Array, Array, Array], Array]
 def bootstrap_scores(
     metric: str, labels: Array, predictions: Array, recorded: Array | None = None
 ) -> tuple[Array, Array] | None:
-    """The scores of each model on the rows themselves, and on each draw of rows.
+    """Returns the scores of each model on all rows, and on each draw of rows.
 
     Args:
+        metric: its name.
         labels: (rows,), class numbers or values.
         predictions: (models, rows), the same.
-        recorded: (models,), the scores that were recorded. Which class's F1 `f1` is, they tell.
+        recorded: (models,), recorded scores, by which the variant of `f1` is recognised.
 
     Returns:
         Shapes (models,) and (DRAWS, models); None if `metric` is none of `METRICS`.
@@ -46,7 +47,7 @@ def bootstrap_scores(
 
 
 def row_weights(rows: int) -> Iterator[Array]:
-    """How often each of `rows` is drawn: DRAWS draws in all, (some of them, rows) at a time."""
+    """Yields how often each row is drawn, in blocks of shape (draws, rows); DRAWS draws in all."""
     rng = np.random.default_rng(0)
     step = max(1, CELLS // rows)
     for start in range(0, DRAWS, step):
@@ -61,7 +62,7 @@ def _accuracy(weights: Array, labels: Array, predictions: Array) -> Array:
 
 
 def _each(score: Metric) -> Metric:
-    """`score` of one model's predictions (rows,), for all models."""
+    """Applies a score of one model's predictions to all models."""
 
     def of_all(weights: Array, labels: Array, predictions: Array) -> Array:
         return np.stack([score(weights, labels, said) for said in predictions], axis=1)
@@ -70,7 +71,7 @@ def _each(score: Metric) -> Metric:
 
 
 def _f1(positive: int | None) -> Metric:
-    """F1 as tasks compute it: that of the class `positive`, if there are two; else the mean over those that occur."""
+    """F1 as tasks compute it: of the class `positive` if there are two classes, else the mean over those that occur."""
 
     def score(weights: Array, labels: Array, predictions: Array) -> Array:
         right, said, true = _by_class(weights, labels, predictions)
@@ -84,7 +85,7 @@ def _f1(positive: int | None) -> Metric:
 
 
 def _matthews(weights: Array, labels: Array, predictions: Array) -> Array:
-    """Gorodkin, 2004, as the task has it: 0 where labels or predictions are all one class."""
+    """Matthews correlation (Gorodkin, 2004), as tasks compute it: 0 if labels or predictions are all one class."""
     right, said, true = _by_class(weights, labels, predictions)
     rows = len(labels)
     spread = (rows**2 - (true**2).sum(axis=1)) * (rows**2 - (said**2).sum(axis=1))
@@ -93,7 +94,7 @@ def _matthews(weights: Array, labels: Array, predictions: Array) -> Array:
 
 
 def _by_class(weights: Array, labels: Array, predictions: Array) -> tuple[Array, Array, Array]:
-    """Right rows, rows predicted and rows there are, by class: (draws, classes) each."""
+    """Returns correct, predicted and true rows by class: (draws, classes) each."""
     classes = np.arange(max(2, int(max(labels.max(), predictions.max())) + 1))
     true, said = labels[:, None] == classes, predictions[:, None] == classes
     return weights @ (true & said), weights @ said, weights @ true
@@ -113,7 +114,7 @@ def _spearman(weights: Array, labels: Array, predictions: Array) -> Array:
 
 
 def _correlation(weights: Array, x: Array, y: Array) -> Array:
-    """Pearson's, of rows that each count as often as they were drawn; 0 where one of the two does not vary."""
+    """Pearson correlation with rows weighted by their draws; 0 if one side is constant."""
     x, y = (part - (weights * part).mean(axis=1, keepdims=True) for part in (x, y))
     above = (weights * x * y).sum(axis=1)
     spread = (weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1)
@@ -121,7 +122,7 @@ def _correlation(weights: Array, x: Array, y: Array) -> Array:
 
 
 def _ranks(weights: Array, values: Array) -> Array:
-    """The rank of each row among the rows drawn, ties at the mean of theirs: (draws, rows)."""
+    """Returns the rank of each row among the drawn rows, with mean ranks for ties: (draws, rows)."""
     _, place = np.unique(values, return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
@@ -138,6 +139,6 @@ METRICS: Mapping[str, Metric] = {
     "spearman": _each(_spearman),
     "mse": _mse,
 }
-# What the metric may be as well, by what the task made of the data: F1 of the first of two classes, or of more classes
-# than occur in the test rows.
+# Other variants of a metric, which depend on the task's data: F1 of the first of two classes, or of more classes than
+# occur in the test rows.
 OTHERS: Mapping[str, tuple[Metric, ...]] = {"f1": (_each(_f1(0)), _each(_f1(None)))}

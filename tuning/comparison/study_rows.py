@@ -1,4 +1,4 @@
-"""One study as a row: what the search chose, what its confirmation says of it, what the test split says."""
+"""Builds the row of one study: chosen configuration, confirmation, test score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from tuning.outcome.attributes import HP_SPACE
 
 
 def study_row(study: StudyOutcome, scored: StudyScores | None, origin: str | None) -> StudyRow:
-    """Its row; `scored` is what stands in it about the test split, `origin` of the chosen configuration."""
+    """Returns the row of a study.
+
+    Args:
+        study: its outcome.
+        scored: its test scores; None: none.
+        origin: what proposed the chosen configuration; None: unknown.
+    """
     return StudyRow(
         seed=study.seed,
         finished=study.state is StudyState.FINISHED,
@@ -49,7 +55,7 @@ def _confirmed(study: StudyOutcome) -> ConfirmedConfiguration | None:
 
 
 def _configuration(study: StudyOutcome, confirmation: Confirmation) -> ChosenConfiguration:
-    """What was trained again."""
+    """Returns the configuration that was trained again."""
     of = (trial.proposed(confirmation.epoch) for trial in study.trials if trial.id == confirmation.trial)
     return ChosenConfiguration(
         trial=confirmation.trial,

@@ -1,4 +1,4 @@
-"""A comparison as tables of texts: the same cells for the terminal, Markdown and CSV."""
+"""Formats a comparison as tables of texts, for the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tuning.comparison.formatting import decimals_for, format_interval
 from tuning.comparison.types import Comparison, Interval, Pair, StrategyRow, StudyRow
 
-INTERVAL = "[95 %]"  # ends the heading of a column with intervals: one on two lines cannot be read
+INTERVAL = "[95 %]"  # ends the heading of a column with intervals, which must not be wrapped
 TEST, DIFFERENCE = f"test {INTERVAL}", f"difference {INTERVAL}"
 NUMBERS = frozenset(
     {"device-s", "epochs", "rank", "p corr.", "P(A>B)", "seeds", "can tell"}
@@ -15,21 +15,21 @@ NUMBERS = frozenset(
 
 
 class Line(NamedTuple):
-    """A row of a table."""
+    """One row of a table."""
 
     cells: tuple[str, ...]
     emphasis: str = ""  # "bold", "dim", or none
 
 
 class TextTable(NamedTuple):
-    """A header and its lines."""
+    """A table of texts: a header and its rows."""
 
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
 
 
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
-    """The strategies with their scores and costs; with several of them what it took, and every pair."""
+    """Returns the tables of a comparison: scores and costs, and with several strategies ranks and all pairs."""
     tables = [strategies_table(comparison)]
     if len(comparison.rows) > 1 and len((evidence := _evidence_table(comparison)).columns) > 1:
         tables.append(evidence)
@@ -39,16 +39,16 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
 
 
 def strategies_table(comparison: Comparison) -> TextTable:
-    """A line per strategy, and one per seed where there are several: its median validation and mean test score."""
+    """Returns a table with a line per strategy, with median validation and mean test score, and one per seed."""
     lines = []
     for row in comparison.rows:
-        lines.append(Line(_of_strategy(row), "bold" if row is comparison.best else ""))
+        lines.append(Line(_strategy_cells(row), "bold" if row is comparison.best else ""))
         if len(row.studies) > 1:
-            lines += (Line(_of_study(study), "dim") for study in row.studies)
+            lines += (Line(_study_cells(study), "dim") for study in row.studies)
     return TextTable(("strategy", "validation", TEST, "device-s", "epochs", "done/stop/fail"), tuple(lines))
 
 
-def _of_strategy(row: StrategyRow) -> tuple[str, ...]:
+def _strategy_cells(row: StrategyRow) -> tuple[str, ...]:
     best, several = row.best, len(row.studies) > 1
     validation = "-" if row.median_validation is None else f"{row.median_validation:.4f}"
     ends = f"{row.completed}/{row.stopped}/{row.failed}"
@@ -63,14 +63,14 @@ def _of_strategy(row: StrategyRow) -> tuple[str, ...]:
     )
 
 
-def _of_study(study: StudyRow) -> tuple[str, ...]:
+def _study_cells(study: StudyRow) -> tuple[str, ...]:
     validation = "-" if study.chosen is None else f"{study.chosen.validation:.4f}"
     test = _scored(study.test, study.interval)
     return f"  seed {study.seed}", validation, test, f"{study.device_seconds:,.0f}", f"{study.epochs:g}", ""
 
 
 def _evidence_table(comparison: Comparison) -> TextTable:
-    """What it took to be as good as the target, mean ranks, confirmed scores, money: the columns that have anything."""
+    """Returns cost to target, mean ranks, confirmed scores and money; columns without values are left out."""
     ranks = {rank.strategy: f"{rank.mean:.2f}" for rank in comparison.ranks if len(rank.ranks) > 1}
     columns = {"strategy": [row.strategy for row in comparison.rows]}
     if ranks:
@@ -88,7 +88,7 @@ def _evidence_table(comparison: Comparison) -> TextTable:
 
 
 def _worst_and_middle(row: StrategyRow) -> str:
-    """The test score of the worst seed, and the interquartile mean over seeds."""
+    """Formats the test score of the worst seed and the interquartile mean over seeds."""
     if row.worst_test is None or row.middle_test is None:
         return "-"
     digits = decimals_for([row.worst_test, row.middle_test])
@@ -98,13 +98,13 @@ def _worst_and_middle(row: StrategyRow) -> str:
 def _reach(row: StrategyRow) -> str:
     if row.reach is None:
         return "-"
-    told = f"{row.reach.median:,.0f}" if row.reach.median is not None else f"> {row.reach.at_least or 0:,.0f}"
+    cost = f"{row.reach.median:,.0f}" if row.reach.median is not None else f"> {row.reach.at_least or 0:,.0f}"
     seeds = len(row.reach.costs)
-    return told if seeds == 1 else f"{told} ({row.reach.reached} of {seeds} seeds)"
+    return cost if seeds == 1 else f"{cost} ({row.reach.reached} of {seeds} seeds)"
 
 
 def _confirmed(row: StrategyRow) -> str:
-    """The mean confirmed validation score over seeds, and that which the searches had shown."""
+    """Formats the mean confirmed validation score over seeds, and the mean score of the searches."""
     found = [study for study in row.studies if study.confirmed and study.chosen]
     if not found:
         return "-"
@@ -114,11 +114,11 @@ def _confirmed(row: StrategyRow) -> str:
 
 
 def _pairs_table(comparison: Comparison) -> TextTable:
-    lines = (Line(_of_pair(pair), "bold" if pair.shown else "") for pair in comparison.pairs)
+    lines = (Line(_pair_cells(pair), "bold" if pair.shown else "") for pair in comparison.pairs)
     return TextTable(("pair", DIFFERENCE, "p corr.", "P(A>B)", "seeds", "can tell"), tuple(lines))
 
 
-def _of_pair(pair: Pair) -> tuple[str, ...]:
+def _pair_cells(pair: Pair) -> tuple[str, ...]:
     interval = "" if pair.interval is None else f" {format_interval(pair.interval, pair.means)}"
     return (
         f"{pair.first} - {pair.second}",

@@ -1,4 +1,4 @@
-"""A comparison as text: tables for the terminal, Markdown, JSON, CSV."""
+"""Formats a comparison as text: tables for the terminal, Markdown, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -29,16 +29,13 @@ CSV_COLUMNS = (
     *("cost_to_target", "device_seconds", "confirming", "money", "epochs", "reports"),
     *("trials", "completed", "stopped", "failed", "running"),
 )
-COMPARISON_VERSION = 4  # of the JSON; moves when a key does
+COMPARISON_VERSION = 4  # of the JSON schema; increases when a key changes
 
 
 def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
-    """Prints which configuration to use, the tables, the verdict, the caveats, and the configuration ready to copy.
-
-    80 columns are enough.
-    """
+    """Prints advice, tables, verdict, caveats, and the best configuration as YAML. It fits in 80 columns."""
     console = console_for(file)
-    console.print(f"{comparison.experiment}: {_scores_in(comparison)}", highlight=False)
+    console.print(f"{comparison.experiment}: {_metric_line(comparison)}", highlight=False)
     console.print(comparison.advice, highlight=False, style="bold")
     for table in comparison_tables(comparison):
         console.print(rich_table(table))
@@ -46,13 +43,13 @@ def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> Non
     for caveat in comparison.caveats:
         console.print(f"- {caveat}", highlight=False)
     console.print()
-    # As it is: a wrapped line would no longer be YAML.
+    # Not wrapped: a wrapped line would be no YAML.
     console.print(best_configuration(comparison), highlight=False, soft_wrap=True)
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The same as Markdown."""
-    lines = [f"## {comparison.experiment}", "", f"{_scores_in(comparison)}.", "", f"**{comparison.advice}**", ""]
+    """Formats the same content as Markdown."""
+    lines = [f"## {comparison.experiment}", "", f"{_metric_line(comparison)}.", "", f"**{comparison.advice}**", ""]
     for table in comparison_tables(comparison):
         lines += [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
         lines += [f"| {' | '.join(line.cells)} |" for line in table.lines]
@@ -62,7 +59,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def comparison_csv(comparison: Comparison) -> str:
-    """One line per strategy and seed, and one per strategy over its seeds (seed: all), with a header; plain numbers."""
+    """Formats a line per study, and one per strategy over its seeds (seed: all), as CSV with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -76,14 +73,15 @@ def comparison_csv(comparison: Comparison) -> str:
 
 
 def comparison_json(comparison: Comparison) -> str:
-    """All fields of the comparison, named as in `tuning.comparison`; named tuples as mappings."""
+    """Formats all fields of the comparison as JSON, named as in `tuning.comparison.types`."""
     plain = {"schema_version": COMPARISON_VERSION, **asdict(comparison)}
     return json.dumps(to_plain_json(plain), indent=2, allow_nan=False)
 
 
 def best_configuration(comparison: Comparison) -> str:
-    """YAML lines for a spec's `fixed:`, with a comment on where they come from. Defaults that no strategy chose are
-    left out: the spec has them anyway.
+    """Formats the best configuration as YAML for a spec's `fixed:`, with a comment on its origin.
+
+    Defaults that no strategy chose are left out.
     """
     row = comparison.best
     if row is None or row.best is None or row.best.chosen is None:
@@ -94,12 +92,12 @@ def best_configuration(comparison: Comparison) -> str:
     again = "" if confirmed is None else f", confirmed {confirmed.mean:.4f} over {len(confirmed.seeds)} trainings"
     lines = [
         f"# best configuration: {origin}",
-        f"# validation {comparison.metric} {chosen.validation:.4f}{again}; what is not named has its default",
+        f"# validation {comparison.metric} {chosen.validation:.4f}{again}; all other values are defaults",
     ]
     if len(chosen.schedule) > 1:
-        lines += ["# It is a schedule: what stands below are the values at its end. In force were", *_schedule(chosen)]
+        lines += ["# It is a schedule; the values below are those at its end. In force were", *_schedule(chosen)]
     if chosen.hp_space is not None:
-        lines.append("# Below is what the function asks for; what it returns for that was in force.")
+        lines.append("# The values below are inputs of the function; what it returns was in force.")
     given = {} if chosen.hp_space is None else {HP_SPACE: chosen.hp_space}
     return "\n".join([*lines, yaml.safe_dump({**given, "fixed": _to_copy(chosen)}, sort_keys=False).rstrip()])
 
@@ -114,7 +112,7 @@ def _to_copy(chosen: ChosenConfiguration) -> dict[str, Value]:
 
 
 def _schedule(chosen: ChosenConfiguration) -> list[str]:
-    """One comment line per stretch, with the values that change along the schedule."""
+    """Returns a comment line per stretch, with the values that change along the schedule."""
     moving = [
         name for name in chosen.params if len({repr(stretch.params.get(name)) for stretch in chosen.schedule}) > 1
     ]
@@ -127,7 +125,7 @@ def _schedule(chosen: ChosenConfiguration) -> list[str]:
 
 
 def rich_table(table: TextTable) -> RichTable:
-    """`table` for the terminal."""
+    """Formats a table for the terminal."""
     drawn = empty_table(*table.columns)
     for line in table.lines:
         drawn.add_row(*line.cells, style=line.emphasis or None)
@@ -135,7 +133,7 @@ def rich_table(table: TextTable) -> RichTable:
 
 
 def empty_table(*columns: str) -> RichTable:
-    """For the terminal; its columns are one blank apart."""
+    """Returns a table for the terminal without rows; one space separates its columns."""
     from rich import box
     from rich.table import Table
 
@@ -175,31 +173,31 @@ def _strategy_values(row: StrategyRow) -> dict[str, object]:
     }
 
 
-def _scores_in(comparison: Comparison) -> str:
+def _metric_line(comparison: Comparison) -> str:
     better = "higher" if comparison.mode == "max" else "lower"
     return f"{comparison.metric}, {better} is better; device: {comparison.device}"
 
 
 def format_params(params: Mapping[str, Value]) -> str:
-    """Values to three digits."""
+    """Formats hyperparameters with three significant digits."""
     shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in params.items()}
     return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def to_plain_json(value: Any) -> Any:
-    """Named tuples as mappings, tuples as lists, NaN as null."""
+    """Converts named tuples to mappings, tuples to lists, and numbers that are not finite to None."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
         return {str(key): to_plain_json(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no word for it
+        return None  # JSON has no such number
     return [to_plain_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def console_for(file: IO[str] | None) -> Console:
-    """Plain text, 80 columns, where `file` is no terminal."""
+    """Returns a console that writes to `file` (default: stdout), as plain text of 80 columns if it is no terminal."""
     from rich.console import Console
 
-    # Brackets are intervals, not markup. In a notebook rich would show what is meant for `file` instead of writing it.
+    # Brackets are intervals, not markup. In a notebook rich would display the text instead of writing it to `file`.
     return Console(file=file or sys.stdout, markup=False, force_jupyter=None if file is None else False)

@@ -1,4 +1,4 @@
-"""Configurations that the validation split cannot tell apart: their scores are the best, or within one row of it."""
+"""Finds configurations that the validation split cannot distinguish: equal scores, or within one row of the best."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from tuning.comparison.scores import PROPORTIONS
 from tuning.comparison.types import TiedConfigurations
 from tuning.outcome import StudyOutcome
 
-SAME = 1e-6  # scores nearer than this are equal: some were rounded to float32
+SAME = 1e-6  # scores closer than this are equal: some were rounded to float32
 
 
 def find_ties(studies: Sequence[StudyOutcome]) -> TiedConfigurations | None:
-    """The configurations of all `studies` that share the best validation score, or lie within one row of it.
+    """Counts the configurations of all studies with the best validation score, or within one row of it.
 
-    None: one stands alone, or nothing has a score.
+    Returns:
+        The counts; None if there is one such configuration only, or no score.
     """
     metric, sign = studies[0].metric, 1 if studies[0].mode == "max" else -1
     scores = _by_configuration(studies, sign)
@@ -30,25 +31,27 @@ def find_ties(studies: Sequence[StudyOutcome]) -> TiedConfigurations | None:
 
 
 def tie_caveats(ties: TiedConfigurations | None, metric: str, spec: Mapping[str, Any]) -> list[str]:
-    """The caveat about `ties`; empty without any.
+    """Returns the caveat about ties; [] without any.
 
     Args:
-        spec: the resolved spec, as its YAML has it: it says what to raise.
+        ties: the counts.
+        metric: of the objective.
+        spec: the resolved spec as its YAML has it, which decides the advice.
     """
     if ties is None:
         return []
     if ties.equal > 1:
         more = f", and {ties.within - ties.equal} more lie within one row of it" if ties.within > ties.equal else ""
-        told = f"Tied: {ties.equal} configurations share the best validation {metric}, {ties.best:.4f}{more}"
+        count = f"Tied: {ties.equal} configurations share the best validation {metric}, {ties.best:.4f}{more}"
     else:
-        told = f"Nearly tied: {ties.within} configurations lie within one row of the best validation {metric}"
-        told += f", {ties.best:.4f}"
+        count = f"Nearly tied: {ties.within} configurations lie within one row of the best validation {metric}"
+        count += f", {ties.best:.4f}"
     worth = f"; one of {ties.rows:,} validation rows is worth {ties.row:.4f}" if ties.row is not None else ""
-    return [f"{told}{worth}. The first of the best was chosen. To tell them apart, raise {_what_to_raise(spec)}."]
+    return [f"{count}{worth}. The first of the best was chosen. To distinguish them, increase {_what_to_raise(spec)}."]
 
 
 def _by_configuration(studies: Sequence[StudyOutcome], sign: int) -> dict[tuple[tuple[str, str], ...], float]:
-    """The best score of each configuration, times `sign`; one that was tried twice is one."""
+    """Returns the best score of each distinct configuration, times `sign`."""
     scores: dict[tuple[tuple[str, str], ...], float] = {}
     for study in studies:
         for trial in study.trials:
@@ -61,7 +64,7 @@ def _by_configuration(studies: Sequence[StudyOutcome], sign: int) -> dict[tuple[
 
 
 def _validation_rows(studies: Sequence[StudyOutcome]) -> int | None:
-    """The number of validation rows that the trials found; None: not told, or not the same for all."""
+    """Returns the number of validation rows; None if it is not recorded or differs between studies."""
     found = {study.attributes.get("validation_rows") for study in studies}
     rows = found.pop() if len(found) == 1 else None
     return rows if isinstance(rows, int) and rows > 0 else None

@@ -1,4 +1,4 @@
-"""What a comparison is made of: frozen rows, as the terminal, the page and `--format json` show them."""
+"""The parts of a comparison as frozen dataclasses. Their fields are the schema of `tunefleet compare --format json`."""
 
 from __future__ import annotations
 
@@ -12,80 +12,80 @@ from tuning.outcome import Stretch, trial_name
 if TYPE_CHECKING:
     import pandas as pd
 
-Covers = Literal["rows", "trainings", "seeds"]  # what an interval would vary: test rows, trainings, whole searches
+Covers = Literal["rows", "trainings", "seeds"]  # the sources of variation of an interval
 
 
-# What is said of a pair by `Comparison.worthwhile`; "better": it is not known by how much.
+# How the difference of a pair compares with `Comparison.worthwhile`; "better": by an unknown amount.
 Answer = Literal["better by more", "better", "better by less", "no larger", "undecided"]
 
 
 class Interval(NamedTuple):
-    """A 95 % interval of a score or of a difference: where its value would lie if what it covers were drawn again."""
+    """A 95 % confidence interval of a score or difference, over new draws of what it covers."""
 
     low: float
     high: float
-    rows: int  # of the test split behind it; 0: not known, or not covered
+    rows: int  # test rows behind it; 0: unknown, or not covered
     seeds: int = 1  # search seeds behind it
     covers: tuple[Covers, ...] = ("rows",)
 
 
 class Estimate(NamedTuple):
-    """A mean score over seeds with its interval."""
+    """A mean score over seeds with its confidence interval."""
 
     value: float
-    interval: Interval | None  # None: nothing to tell its spread from
+    interval: Interval | None  # None: its spread is unknown
 
 
 @dataclass(frozen=True)
 class ChosenConfiguration:
-    """A configuration with the score that it was chosen by."""
+    """A configuration that a search chose, with the validation score that it was chosen by."""
 
     trial: str  # trial id
     number: int  # of the trial, within its study
     epoch: float
     validation: float
-    params: Params  # in force at the end
-    searched: tuple[str, ...]  # names among them that the strategy chose; the others are fixed, or defaults
-    schedule: tuple[Stretch, ...]  # one stretch, unless an exploit changed the values on the way
-    hp_space: str | None = None  # the function that was given the searched values; what it returned was in force
+    params: Params  # in force at the end of training
+    searched: tuple[str, ...]  # the params that the strategy chose; others are fixed or defaults
+    schedule: tuple[Stretch, ...]  # one stretch, unless an exploit changed values during training
+    hp_space: str | None = None  # the function that maps the searched values to the values in force, if any
 
     @property
     def name(self) -> str:
-        """The trial, as people are told of it."""
+        """The display name of its trial."""
         return trial_name(self.number, self.trial)
 
 
 @dataclass(frozen=True)
 class ConfirmedConfiguration:
-    """The configuration that won a study's confirmation: trained again from the start, once per training seed."""
+    """The configuration that won a study's confirmation, trained again from scratch once per training seed."""
 
-    configuration: ChosenConfiguration  # with the validation score that the search gave it
-    rank: int  # by that score; 1: the search's own best, which is `StudyRow.chosen`
+    configuration: ChosenConfiguration  # with its validation score in the search
+    rank: int  # by that score; 1 is the best of the search, `StudyRow.chosen`
     seeds: tuple[int, ...]  # of the trainings
     validation: tuple[float, ...]  # one score per training
     mean: float  # of `validation`
-    test: tuple[float, ...]  # one per training; () before the test split was looked at
-    gap: float  # how much better the search's best score looked than `mean`: the winner's curse, where positive
-    device_seconds: float  # of all confirmations of the study, those of the other configurations included
+    test: tuple[float, ...]  # one score per training; () before the evaluation on test
+    gap: float  # best score of the search minus `mean`, positive if the search was too optimistic (winner's curse)
+    device_seconds: float  # of all confirmations of the study, including other configurations
 
 
 class CurvePoint(NamedTuple):
-    """From this cost on, this is the best validation score so far."""
+    """One step of a best-so-far curve: from this cost on the best validation score is `score`."""
 
-    cost: float  # device-seconds of the study until then: starts and idle slots included
+    cost: float  # device-seconds of the study so far, including starts and idle slots
     score: float
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The best validation score of one study against what the study had cost by then: a step function."""
+    """The best-so-far curve of one study: best validation score over cost, a step function."""
 
     seed: int
-    steps: tuple[CurvePoint, ...]  # the first report and each better one after it; () before the first
-    end: float  # device-seconds of the whole study; from the last step to here, and beyond, the best stays
-    confirming: float = 0.0  # device-seconds of its confirmations, which come after `end`
-    confirmed: float | None = None  # mean validation score of the confirmed configuration; None: not confirmed
-    test: float | None = None  # of what was chosen
+    steps: tuple[CurvePoint, ...]  # the first report and each improvement; () before the first report
+    end: float  # device-seconds of the whole study; the best score stays from the last step on
+    confirming: float = 0.0  # device-seconds of its confirmations, which follow `end`
+    confirmed: float | None = None  # mean validation score of the confirmed configuration; None: none
+    test: float | None = None  # of the chosen configuration
 
     def __repr__(self) -> str:
         return f"<Curve of seed {self.seed}: {len(self.steps)} steps in {self.end:g} device-seconds>"
@@ -93,19 +93,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class AnytimeCurves:
-    """A strategy's curves, and their mean over seeds, at costs that all strategies share.
+    """The anytime performance of a strategy: its curves, their mean over seeds, and a simultaneous 95 % band.
 
-    While a seed has no score there is no mean. The band holds the whole mean curve of endless seeds at once, in 95 % of
-    experiments; it takes three seeds.
+    All strategies share the same costs. The mean starts where every seed has a score. The band contains the whole
+    expected curve in 95 % of experiments; it needs three seeds.
     """
 
     strategy: str
     curves: tuple[Curve, ...]
     cost: tuple[float, ...]  # device-seconds, from 0 to the most expensive study of the experiment
     mean: tuple[float | None, ...]  # one per cost
-    low: tuple[float | None, ...]  # the worse end of the band; None: fewer than three seeds, or all have the same curve
-    high: tuple[float | None, ...]  # its better end
-    regret: tuple[float | None, ...]  # how much worse `mean` is than the best score of the experiment: 0 or more
+    low: tuple[float | None, ...]  # the worse end of the band; None: too few seeds, or equal curves
+    high: tuple[float | None, ...]  # the better end of the band
+    regret: tuple[float | None, ...]  # best score of the experiment minus `mean` (or reverse if lower is better): >= 0
 
     def __repr__(self) -> str:
         return f"<Anytime of {self.strategy}: {len(self.curves)} seeds at {len(self.cost)} costs>"
@@ -113,66 +113,66 @@ class AnytimeCurves:
 
 @dataclass(frozen=True)
 class ExpectedBest:
-    """The expected best validation score of a random search of n trials, predicted from one of more, with its band."""
+    """The expected best validation score of smaller random searches, estimated from one that was run, with a band."""
 
     strategy: str
     seeds: int
-    draws: int  # trials that it rests on, of all seeds: those that ended
-    failed: int  # of them: without a score, so worse than any
-    cut_off: int  # trials that did not end: not counted
-    trials: tuple[int, ...]  # n; from 1, or where no search is of failed trials alone, to the trials of one seed
-    cost: tuple[float, ...]  # device-seconds of n trials, at what one took on average, idle slots and starts included
+    draws: int  # trials that ended, over all seeds; the estimate rests on these
+    failed: int  # of these, trials without a score, which count as worse than any
+    cut_off: int  # trials that did not end and are not counted
+    trials: tuple[int, ...]  # n, from the first with an expected score to the trials of one seed
+    cost: tuple[float, ...]  # device-seconds of n average trials, including idle slots and starts
     expected: tuple[float, ...]
-    low: tuple[float | None, ...]  # the worse end of the band: at each n at once, 95 % (simulated: 90 to 98 %)
-    high: tuple[float | None, ...]  # its better end; None beyond half of the trials: no band can be had there
+    low: tuple[float | None, ...]  # the worse end of the simultaneous 95 % band (simulated: 90 to 98 %)
+    high: tuple[float | None, ...]  # the better end; None beyond half of the trials, where no band is reliable
 
 
 @dataclass(frozen=True)
 class TargetCost:
-    """What it cost to reach the target, seed by seed."""
+    """The cost of reaching a target score, per seed."""
 
     costs: tuple[float | None, ...]  # device-seconds, in order of the studies; None: not reached
-    reached: int  # seeds that did
-    median: float | None  # over all seeds, those that did not reach it counting as dearer than any; None: half did not
-    at_least: float | None  # where `median` is None: the median cost of the seeds that did not, at their end
+    reached: int  # number of seeds that reached it
+    median: float | None  # over all seeds, infinite for those that did not reach it; None: infinite
+    at_least: float | None  # if `median` is None: the median total cost of the seeds that did not reach it
 
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One strategy x one seed."""
+    """One study of the comparison: one strategy with one seed."""
 
     seed: int
     finished: bool
     chosen: ChosenConfiguration | None  # None before the first report
     confirmed: ConfirmedConfiguration | None  # None: not confirmed
     test: float | None  # of the chosen configuration, or the mean over the trainings of the confirmed one
-    interval: Interval | None  # around `test`: of rows, and of trainings where there are several; never of seeds
+    interval: Interval | None  # of `test`, over rows and, if there are several, trainings; never seeds
     device_seconds: float
-    epochs: float  # trained by all trials together
+    epochs: float  # trained by all trials
     reports: int
-    budget: BudgetUse | None  # None: it had none
-    origin: str | None = None  # where the chosen configuration comes from; None: not recorded, or nothing is chosen
+    budget: BudgetUse | None  # None: no budget
+    origin: str | None = None  # what proposed the chosen configuration; None: not recorded, or none
 
 
 @dataclass(frozen=True)
 class StrategyRow:
-    """One strategy over its seeds. Costs and counts are sums; scores are of `best`, medians, and the mean test."""
+    """One strategy over all its seeds. Costs and counts are sums over seeds."""
 
     strategy: str
     kind: str
     studies: tuple[StudyRow, ...]
-    best: StudyRow | None  # the seed with the best validation score; where all are confirmed, by the confirmed one
+    best: StudyRow | None  # the seed with the best validation score, confirmed if all are
     median_validation: float | None
     median_test: float | None
-    test: Estimate | None  # the mean over seeds; None unless every study has a test score
-    worst_test: float | None  # of the seeds that have a test score
-    middle_test: float | None  # their interquartile mean: without the best and the worst quarter
-    gap: float | None  # the mean winner's curse over the confirmed seeds: positive where the search looked too good
+    test: Estimate | None  # the mean over seeds; None unless every seed has a test score
+    worst_test: float | None  # over the seeds with a test score
+    middle_test: float | None  # their interquartile mean
+    gap: float | None  # mean of `ConfirmedConfiguration.gap` over the confirmed seeds
     anytime: AnytimeCurves
-    reach: TargetCost | None  # of `Comparison.target`
+    reach: TargetCost | None  # for `Comparison.target`
     device_seconds: float  # of the search
     confirming: float  # device-seconds of the confirmations
-    money: float | None  # what search and confirmation cost at `Comparison.price`
+    money: float | None  # price of search and confirmation, at `Comparison.price`
     epochs: float
     trials: int
     completed: int
@@ -183,54 +183,54 @@ class StrategyRow:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two strategies on the test split, seed by seed. The first has the better mean."""
+    """Two strategies, compared on the test split seed by seed. The first has the better mean."""
 
     first: str
     second: str
-    means: tuple[float, float]  # of first and second, over the seeds that both have
-    difference: float  # first - second: positive where higher scores are better
-    better: float  # the chance that a search of the first beats one of the second: every seed against every other
-    interval: Interval | None  # of the difference, simultaneous: all of them hold at once in 95 % of experiments
-    test: str  # what was tested and how, in words
-    about: Literal["strategies", "configurations", "models"]  # what `p` is about: one seed tells nothing of strategies
-    p: float | None  # two-sided; None: nothing to test with
-    corrected: float | None  # for all pairs, those with the baseline first
-    permutation: float | None  # the exact sign-flip test over seeds, as a check that assumes no normal distribution
-    seeds: int  # that both have a test score of
-    rows: int  # test rows that both predicted; 0: not known
-    shown: bool  # a difference between the strategies, at a familywise 5 %
-    withheld: str | None  # why nothing is claimed of it whatever p is, in words; None: nothing stands against it
-    detectable: float | None  # the smallest true difference that these seeds and rows show in 80 % of experiments
-    seeds_needed: int | None  # in all, to show one of `Comparison.worthwhile` as often; None: unknown, or more than 100
-    beyond: bool  # more than 100 seeds
-    too_few_rows: bool  # and no number of seeds is enough on these test rows
-    answer: Answer | None  # None: one seed tells nothing of strategies, or what would matter is not told
+    means: tuple[float, float]  # of first and second, over common seeds
+    difference: float  # first - second; positive if higher scores are better
+    better: float  # probability that a search of the first beats one of the second, over all pairs of seeds
+    interval: Interval | None  # of the difference; simultaneous over all pairs
+    test: str  # name of the statistical test
+    about: Literal["strategies", "configurations", "models"]  # what `p` is about; with one seed not strategies
+    p: float | None  # two-sided; None: no test is possible
+    corrected: float | None  # p, corrected for all pairs; those with the baseline come first
+    permutation: float | None  # p of the sign-flip permutation test over seeds, which assumes no normal distribution
+    seeds: int  # seeds with which both have a test score
+    rows: int  # test rows that both predicted; 0: unknown
+    shown: bool  # True: a significant difference between the strategies, at a familywise 5 %
+    withheld: str | None  # why no difference is claimed whatever p is; None: no such reason
+    detectable: float | None  # the true difference that these seeds and rows detect with 80 % power
+    seeds_needed: int | None  # to detect `Comparison.worthwhile` with that power; None: unknown, or > 100
+    beyond: bool  # True: it needs more than 100 seeds
+    too_few_rows: bool  # True: no number of seeds is enough with these test rows
+    answer: Answer | None  # None: one seed only, or no `Comparison.worthwhile`
 
 
 @dataclass(frozen=True)
 class SameChoice:
-    """Two strategies that have chosen the same configuration."""
+    """Two strategies that chose the same configuration with some seeds."""
 
     first: str
     second: str
-    same: int  # seeds with which both have chosen the same
-    seeds: int  # seeds with which both have chosen one
+    same: int  # seeds with which both chose the same
+    seeds: int  # seeds with which both chose one
 
 
 @dataclass(frozen=True)
 class TiedConfigurations:
-    """Configurations that the validation split cannot tell apart, of all studies together."""
+    """Configurations of all studies whose validation scores cannot be distinguished from the best."""
 
     best: float  # validation score
-    equal: int  # configurations that have it
-    within: int  # those, and those that lie within one row of it
-    rows: int | None  # of the validation split; None: not told
-    row: float | None  # what one row is worth; None: not known, or the metric is no share of rows
+    equal: int  # configurations with that score
+    within: int  # configurations with that score or within one row of it
+    rows: int | None  # of the validation split; None: not recorded
+    row: float | None  # score of one row; None: unknown, or the metric is no share of rows
 
 
 @dataclass(frozen=True)
 class StrategyRanks:
-    """A strategy's ranks, one per seed that all strategies have; 1 is the best, ties share their mean."""
+    """The ranks of a strategy, one per seed that all strategies have. 1 is the best; ties share their mean rank."""
 
     strategy: str
     ranks: tuple[float, ...]
@@ -239,34 +239,34 @@ class StrategyRanks:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All strategies of one experiment, in its order."""
+    """The comparison of all strategies of one experiment, in its order."""
 
     experiment: str
     metric: str
     mode: Literal["max", "min"]
     device: str
     rows: tuple[StrategyRow, ...]
-    best: StrategyRow | None  # whose configuration is the one to copy: by validation, never by test
-    target: float | None  # validation score that `reach` is about
-    baseline: str  # the strategy whose contrasts with all others are tested first
-    worthwhile: float | None  # smallest difference of test scores that matters; None: not told
-    pairs: tuple[Pair, ...]  # every two strategies: those with the baseline first, then the smallest p
-    expected: tuple[ExpectedBest, ...]  # one per random search whose trials are independent draws
-    no_expected: str | None  # why there is none
+    best: StrategyRow | None  # the strategy with the best configuration, by validation, never by test
+    target: float | None  # the validation score of `StrategyRow.reach`
+    baseline: str  # the strategy that all others are tested against first
+    worthwhile: float | None  # the smallest difference of test scores that matters; None: not set
+    pairs: tuple[Pair, ...]  # all pairs: those with the baseline first, then by p
+    expected: tuple[ExpectedBest, ...]  # one per random search with independent trials
+    no_expected: str | None  # why `expected` is empty
     ranks: tuple[StrategyRanks, ...]  # the best first; () with one strategy
     ranked_by: Literal["test", "validation"]
-    price: Price | None  # of a device-hour; None: not known, so nothing is told in money
-    alike: tuple[SameChoice, ...]  # strategies that have chosen the same configuration, the most often first
-    ties: TiedConfigurations | None  # None: the best configuration stands alone
-    advice: str  # which configuration to use, chosen by what, and its test score
-    verdict: str  # what the test split says of the strategies
+    price: Price | None  # of a device-hour; None: unknown, so there are no costs in money
+    alike: tuple[SameChoice, ...]  # strategies that chose the same configuration, most often first
+    ties: TiedConfigurations | None  # None: no other configuration is as good as the best
+    advice: str  # which configuration to use, why, and its test score
+    verdict: str  # the conclusion from the test scores
     caveats: tuple[str, ...]
 
     @property
     def best_params(self) -> dict[str, Value]:
-        """The values that the strategy of `best` has chosen, by hyperparameter; of a schedule, those at its end.
+        """The hyperparameters that the strategy of `best` chose, by name; of a schedule, those at its end.
 
-        Values that are fixed in the spec, and defaults, are left out.
+        Fixed values and defaults are left out.
 
         Raises:
             InputError: no trial has a score yet.
@@ -276,7 +276,7 @@ class Comparison:
         return best_params(self)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A pandas frame with a row per strategy and seed, and one per strategy over its seeds (`seed` is "all")."""
+        """Returns a data frame with a row per study, and one per strategy over its seeds (`seed` is "all")."""
         from tuning.comparison.dataframe import comparison_frame
 
         return comparison_frame(self)

@@ -50,7 +50,7 @@ class StudyRecord:
         self._node_losses: list[list[Value]] = list(attributes.get("node_losses", []))
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"the writer of {self.name} holds a connection and perhaps a password, so it cannot be pickled")
+        raise TypeError(f"the writer of {self.name} holds a connection and perhaps a password, so it is never pickled")
 
     @property
     def stopped_for_failures(self) -> bool:

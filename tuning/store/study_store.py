@@ -54,7 +54,7 @@ class StudyStore:
         return masked(self._url)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"the study store {self.shown} may hold a password, so it cannot be pickled")
+        raise TypeError(f"the study store {self.shown} may hold a password, so it is never pickled")
 
     def experiments(self) -> tuple[str, ...]:
         """Returns the names of all experiments, in order of their first study.

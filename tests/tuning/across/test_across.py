@@ -124,7 +124,7 @@ def test_three_tasks_can_show_nothing_of_two_strategies_and_say_so() -> None:
     assert across.verdict.startswith("Over 3 tasks pbt has the best mean rank, 1.00 of 3.")
     assert "3 tasks: no test of two strategies over tasks can show a difference at 5 %." in across.verdict
     assert "Its p is 0.25 at least, 0.75 corrected for 3 pairs; from 7 tasks on it can." in across.verdict
-    assert "not all alike over tasks (Friedman's test, exact p = 0.028)" in across.verdict
+    assert "not all equal over tasks (Friedman's test, exact p = 0.028)" in across.verdict
     assert not any(pair.shown for pair in across.pairs)
 
 
@@ -134,7 +134,7 @@ def test_seven_tasks_that_all_say_the_same_show_it() -> None:
     assert shown == {("pbt", "asha", 7), ("pbt", "grid", 7), ("asha", "grid", 7)}
     assert all(pair.corrected == pytest.approx(3 * 2 / 2**7) for pair in across.pairs)
     assert "pbt did better than grid over tasks: ahead in 7 of 7" in across.verdict
-    assert across.verdict.endswith("That is about tasks like these, with their models, spaces and budgets.")
+    assert across.verdict.endswith("That holds for tasks like these, with their models, spaces and budgets.")
 
 
 def test_means_and_differences_that_are_equal_on_paper_are_ties() -> None:
@@ -154,7 +154,7 @@ def test_two_strategies_have_no_friedman_test_and_need_six_tasks() -> None:
     across = compare_across(alike_everywhere(2, {"pbt": 0.02, "grid": 0.0}))
     assert across.friedman is None
     assert "Its p is 0.5 at least; from 6 tasks on it can." in across.verdict
-    assert any(caveat.startswith("Of two strategies one has 1 and the other 0") for caveat in across.caveats)
+    assert any(caveat.startswith("With two strategies, one has 1 and the other 0") for caveat in across.caveats)
 
 
 def test_strategies_that_are_not_in_all_experiments_are_left_out_by_name() -> None:
@@ -185,7 +185,7 @@ def test_an_experiment_without_test_scores_is_left_out_by_name() -> None:
 @pytest.mark.parametrize(
     ("outcomes", "rule"),
     [
-        (alike_everywhere(1), "one alone is no comparison over tasks"),
+        (alike_everywhere(1), "a comparison over tasks needs two experiments"),
         (alike_everywhere(1) * 2, "'task0': is given twice"),
         ([*alike_everywhere(1), ExperimentOutcome("empty", "d")], "'empty': holds no study"),
         ([*alike_everywhere(1), experiment("z", {"grid": [0.5], "own": [0.5]})], r"have one strategy in common"),
@@ -223,14 +223,14 @@ def test_experiments_over_the_same_data_are_no_two_tasks() -> None:
     across = compare_across(outcomes)
     assert not any(pair.shown for pair in across.pairs)
     assert across.verdict.endswith(
-        "Nothing is claimed over tasks: task0 and task7 have the same data or scores, so they are no two tasks."
+        "Nothing is claimed over tasks: task0 and task7 have the same data or scores, so they are the same task."
     )
 
 
 def test_one_experiment_under_two_names_is_no_two_tasks() -> None:
     outcomes = alike_everywhere(7)
     across = compare_across([*outcomes, replace(outcomes[2], name="again")])
-    assert "task2 and again have the same data or scores, so they are no two tasks" in across.verdict
+    assert "task2 and again have the same data or scores, so they are the same task" in across.verdict
     assert not any(pair.shown for pair in across.pairs)
 
 

@@ -102,7 +102,7 @@ def test_the_page_of_several_experiments_is_one_file(capsys: pytest.CaptureFixtu
     [
         (["compare", *NAMES], "EXPERIMENT: 'first second third': are several; add --across to compare over them"),
         (["report", "first", "second"], "EXPERIMENT: 'first second': are several; add --across"),
-        (["compare", "first", "--across"], "experiments: 'first': one alone is no comparison over tasks"),
+        (["compare", "first", "--across"], "experiments: 'first': a comparison over tasks needs two experiments"),
         (["compare", "first", "first", "--across"], "experiments: 'first': is given twice"),
         (["compare", *NAMES, "--across", "--target", "0.5"], "--target: 0.5: is about one experiment"),
         (["compare", *NAMES, "--across", "--price", "2"], "--price: 2.0: is about one experiment"),

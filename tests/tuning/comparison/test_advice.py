@@ -39,7 +39,7 @@ def test_it_names_the_configuration_what_it_was_chosen_by_and_its_test_score() -
 def test_another_strategy_that_stands_first_on_test_is_no_contradiction() -> None:
     told = advice(grid(), pbt())
     assert told.startswith("Use the configuration of grid, seed 0")
-    assert told.endswith(". On test pbt stands first, which compares the strategies and chooses nothing.")
+    assert told.endswith(". On test pbt is best, but configurations are not chosen by test scores.")
 
 
 def test_of_a_confirmed_configuration_it_tells_the_mean_of_its_trainings() -> None:

@@ -154,7 +154,7 @@ def test_each_weakness_of_the_data_is_a_caveat() -> None:
     assert "One seed only for grid and pbt" in caveats
     assert "grid: 1 of 3 trials failed" in caveats
     assert "grid used 3.0 times the device-seconds of pbt (300 against 100)" in caveats
-    assert "best of many looks" in caveats
+    assert "best of many evaluations" in caveats
     assert "grid 4, pbt 7" in caveats
 
 
@@ -194,7 +194,7 @@ def test_strategies_that_began_elsewhere_are_told_and_those_that_began_alike_are
     start = dataclasses.replace(elsewhere.trials[0], params={"learning_rate": 0.5})
     elsewhere = dataclasses.replace(elsewhere, strategy="third", trials=(start, *elsewhere.trials[1:]))
     caveats = compared(grid(), alike, pbt()).caveats
-    assert "Unequal initial points: grid and other began with others than pbt." in caveats
+    assert "Unequal initial points: grid and other began with other values than pbt." in caveats
     caveats = compared(grid(), alike, pbt(), elsewhere).caveats
     assert "Unequal initial points, the same only within each of: grid and other; pbt; third." in caveats
     assert not any("initial points" in caveat for caveat in compared(grid(), alike).caveats)
@@ -212,7 +212,7 @@ def test_what_of_the_budget_is_unspent_or_overrun_and_who_was_ended_by_it_are_ca
     )
     assert "Ended by the budget, with the best so far: pbt seed 0." in caveats
     assert "Over the budget, until the last trial had stopped: pbt seed 0 by 12%." in caveats
-    assert "Left unspent of the budget, because the strategy had ended: grid seed 0 60%." in caveats
+    assert "Budget left unspent, because the strategy had ended: grid seed 0 60%." in caveats
     assert "Without a budget: pbt" in "\n".join(compared(with_budget(grid(), 99.0), pbt()).caveats)
 
 
@@ -238,7 +238,7 @@ def test_unequal_spaces_are_told_by_the_spec() -> None:
 
 def test_a_test_that_is_too_small_for_the_effect_says_what_it_could_tell() -> None:
     assert any(
-        "The test is too small for the effect: pbt and grid differ by 0.010, while one seed can tell" in caveat
+        "The test is too small for the effect: pbt and grid differ by 0.010, while one seed can detect" in caveat
         for caveat in compared(grid(), pbt()).caveats
     )
     assert not any("too small" in c for c in compared(grid(test=0.5, rows=5000), pbt(test=0.8, rows=5000)).caveats)
@@ -269,7 +269,7 @@ def test_the_winners_curse_is_the_gap_between_the_searchs_best_and_the_confirmed
     assert row.gap == pytest.approx(0.05)
     assert (row.best.test, row.confirming) == (pytest.approx(0.74), 20.0)
     assert comparison.best is comparison.rows[1]  # 0.78 confirmed
-    assert "Winner's curse: the search's best validation score was better than the confirmed one, grid by 0.050" in (
+    assert "Winner's curse: the search's best validation score exceeds the confirmed one, grid by 0.050" in (
         "\n".join(comparison.caveats)
     )
     (pair,) = comparison.pairs
@@ -319,14 +319,15 @@ def test_no_difference_over_seeds_says_what_could_have_been_told() -> None:
         "No difference shown: test accuracy of the two best, a 0.815 and b 0.792 on average over 4"
     )
     assert verdict.endswith(
-        "Undecided: 4 seeds can tell differences from 0.074 on; to tell 0.01, which would matter, takes more than 100 "
+        "Undecided: 4 seeds can detect differences from 0.074 on; to detect 0.01, which would matter, takes more than "
+        "100 "
         "seeds."
     )
     coarse = compare(ExperimentOutcome("e", "d", studies), spec={"worthwhile": 0.04}).verdict
-    assert "to tell 0.04, which would matter, takes about 9 seeds, in an experiment of their own." in coarse
+    assert "to detect 0.04, which would matter, takes about 9 seeds, in an experiment of their own." in coarse
     any_size = compare(ExperimentOutcome("e", "d", studies), spec={"worthwhile": 0.0}).verdict
     assert any_size.endswith(
-        "4 seeds can tell differences from 0.074 on; without `worthwhile` nothing is called equal."
+        "4 seeds can detect differences from 0.074 on; without `worthwhile` nothing is called equal."
     )
 
 
@@ -355,7 +356,7 @@ def test_where_the_defaults_are_as_good_the_first_sentence_says_so() -> None:
         "against 0.802 on test, on average over 5 seeds, a difference of 0.000 ["
     )
     one_each = compared(*many("pbt", 0.8), *with_defaults(0.79)).verdict
-    assert one_each.startswith("One seed each cannot tell whether tuning gained anything over the defaults. No diff")
+    assert one_each.startswith("One seed each cannot show whether tuning gained anything over the defaults. No diff")
     assert "They differ by no more than the 0.01 that matters (two one-sided tests)." in verdict
     assert "plain did better than grid" in verdict
     worse = compared(*grids, *plain).verdict
@@ -475,14 +476,14 @@ def test_nothing_is_claimed_where_a_search_failed_and_nothing_can_stand_for_it()
     )
     reason = "fragile has no test score with seed 3, where steady has one"
     assert f"Nothing could be claimed of them: {reason}." in comparison.verdict
-    assert f"No difference is claimed whatever its p: {reason}." in comparison.caveats
+    assert f"No difference is claimed, whatever its p: {reason}." in comparison.caveats
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
 def test_a_test_score_that_is_no_finite_number_is_a_failed_search(score: float) -> None:
     comparison = compared(*failing("a", 0.9, score, 0.91, 0.92), *failing("b", 0.5, 0.51, 0.52, 0.53))
     assert comparison.rows[0].studies[1].test is None
-    assert "The test score is no finite number, so the search counts as failed: a seed 1." in comparison.caveats
+    assert "The test score is not finite, so the search counts as failed: a seed 1." in comparison.caveats
     assert (comparison.pairs[0].seeds, comparison.pairs[0].shown) == (3, False)
 
 

@@ -23,7 +23,9 @@ def compared(folder: Path, **changed: object) -> tuple[int, list[str]]:
     comparison = compare(outcome, spec=spec.plain())
     (pair,) = comparison.pairs
     return pair.seeds, [
-        caveat for caveat in comparison.caveats if caveat.startswith(("Trained with the values", "Fewer seeds"))
+        caveat
+        for caveat in comparison.caveats
+        if caveat.startswith(("The same configuration and", "Not all seeds have"))
     ]
 
 
@@ -31,7 +33,7 @@ def test_with_all_training_seeds_held_a_strategy_that_always_chooses_the_same_is
     seeds, told = compared(tmp_path, **HELD)
     assert seeds == 1
     assert told == [
-        "Trained with the values and training seeds of an earlier seed of the strategy: grid seeds 1, 2. Both are one "
+        "The same configuration and training seeds as an earlier seed of the strategy: grid seeds 1, 2. Both are one "
         "observation, and count as one."
     ]
 

@@ -42,8 +42,8 @@ def compared(*studies: StudyOutcome) -> Comparison:
     return compare(ExperimentOutcome("e", "d", studies))
 
 
-LOOKS = "Validation scores are the best of many looks at the rows that they are reported on"
-POINTS = "Unequal initial points: pbt began with others than grid."
+LOOKS = "Validation scores are the best of many evaluations on the same rows"
+POINTS = "Unequal initial points: pbt began with other values than grid."
 DEFAULTS = searches("defaults", 0.800, 0.806, 0.799, 0.808, 0.797)
 
 
@@ -64,7 +64,7 @@ def test_a_clear_winner() -> None:
     assert found.caveats == (
         POINTS,
         "The test is too small for the effect: pbt and grid differ by 0.003, while 5 seeds on 2,000 test rows can tell "
-        "differences from 0.011 on (four times in five).",
+        "differences from 0.011 on (with 80 % power).",
         f"{LOOKS} (pbt 20, grid 20, defaults 20), so they are too good.",
     )
 
@@ -94,8 +94,8 @@ def test_undecided() -> None:
     assert found.verdict == (
         "No gain of tuning over the defaults is shown, for 100 device-seconds a search: accuracy of pbt 0.810 against "
         "0.802 on test, on average over 5 seeds, a difference of 0.008 [-0.019, 0.035] (paired t-test over seeds and "
-        "test rows, corrected p = 0.49). Undecided: 5 seeds on 2,000 test rows can tell differences from 0.035 on; to "
-        "tell 0.01, which would matter, takes about 30 seeds, in an experiment of their own. Undecided between grid "
+        "test rows, corrected p = 0.49). Undecided: 5 seeds on 2,000 test rows can detect differences from 0.035 on; "
+        "to detect 0.01, which would matter, takes about 30 seeds, in an experiment of their own. Undecided between grid "
         "and defaults (0.004 [-0.006, 0.014]); between pbt and grid (0.004 [-0.024, 0.032])."
     )
     assert found.caveats == (POINTS, f"{LOOKS} (pbt 20, grid 20, defaults 20), so they are too good.")
@@ -108,7 +108,7 @@ def test_one_fragile_strategy() -> None:
     assert found.verdict == (
         "No difference shown: test accuracy of the two best, grid 0.905 and pbt 0.881 on average over 5 seeds, differs "
         "by 0.025 [-0.170, 0.219] (paired t-test over seeds and test rows, corrected p = 0.74). Undecided: 5 seeds on "
-        "2,000 test rows can tell differences from 0.263 on; to tell 0.01, which would matter, takes more than 100 "
+        "2,000 test rows can detect differences from 0.263 on; to detect 0.01, which would matter, takes more than 100 "
         "seeds."
     )
     assert found.caveats == (
@@ -127,11 +127,11 @@ def test_the_same_configuration_chosen() -> None:
     found = compared(*searches("pbt", *tests, rates=shared), *searches("grid", *tests))
     assert found.verdict == (
         "No difference shown: test accuracy of the two best, pbt 0.852 and grid 0.852 on average over 5 seeds, differs "
-        "by 0.000 (exact sign-flip test over seeds, whose differences are all equal, corrected p = 1.00). With every "
-        "seed both have the same score, so nothing tells them apart."
+        "by 0.000 (exact sign-flip test over seeds, whose differences are all equal, corrected p = 1.00). Both have "
+        "the same score with every seed, so nothing distinguishes them."
     )
     assert found.caveats == (
-        "Chose the same configuration: pbt and grid in 5 of 5 seeds. Such seeds cannot tell which of the two is "
+        "Chose the same configuration: pbt and grid in 5 of 5 seeds. Such seeds cannot show which of the two is "
         "better.",
         f"{LOOKS} (pbt 20, grid 20), so they are too good.",
     )
@@ -142,7 +142,7 @@ def test_the_same_configuration_chosen() -> None:
         "that matters (two one-sided tests). That holds for these splits, this model, space and budget."
     )
     assert once.caveats[0] == (
-        "Chose the same configuration: pbt and grid in 4 of 5 seeds. Such seeds cannot tell which of the two is better."
+        "Chose the same configuration: pbt and grid in 4 of 5 seeds. Such seeds cannot show which of the two is better."
     )
 
 

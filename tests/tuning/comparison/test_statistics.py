@@ -10,7 +10,8 @@ import pytest
 from tuning.comparison.compare import interquartile_mean
 from tuning.comparison.formatting import decimals_for
 from tuning.comparison.multiple_comparisons import correct_p_values, error_shares
-from tuning.comparison.pairs import mcnemar, pairs_of, sign_flip
+from tuning.comparison.paired_tests import mcnemar, sign_flip
+from tuning.comparison.pairs import pairs_of
 from tuning.comparison.power import detectable, detectable_before, power, seeds_needed
 from tuning.comparison.resampling import DRAWS, METRICS, bootstrap_scores
 from tuning.comparison.scores import (
@@ -180,7 +181,7 @@ def test_nothing_is_claimed_by_a_metric_whose_rows_are_not_known() -> None:
     (pair,) = pairs_of(tests, "loss", "min")
     assert (pair.first, pair.shown, pair.withheld) == (
         *("a", False),
-        "what other test rows would change in loss is not known",
+        "how much loss depends on the choice of test rows is not known",
     )
     assert pair.p is not None
     assert pair.p < 0.001
@@ -249,7 +250,7 @@ def test_the_power_grows_with_the_difference_everywhere() -> None:
     """scipy's noncentral t is no number here and there on the way."""
     for freedom, alpha in ((2, 0.01), (4, 0.0167)):
         at = Spread(1.0, freedom, 0.0)
-        found = [power(size, at, freedom + 1, alpha) for size in np.linspace(0.0, 3 * at.reach(alpha), 400)]
+        found = [power(size, at, freedom + 1, alpha) for size in np.linspace(0.0, 3 * at.half_width(alpha), 400)]
         assert (np.diff(found) > 0).all()
 
 
@@ -364,8 +365,8 @@ def test_the_recorded_scores_tell_which_class_f1_is_of(positive: int) -> None:
     test = StudyScores(0, (score,), 60, (ScoredRows(tuple(labels.tolist()), tuple(said.tolist())),))
     (found,) = with_bootstrap({"a": [test]}, "f1")["a"]
     assert found is not None
-    assert found.drawn is not None
-    assert found.drawn.mean() == pytest.approx(score, abs=0.02)
+    assert found.bootstrap is not None
+    assert found.bootstrap.mean() == pytest.approx(score, abs=0.02)
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
@@ -384,17 +385,17 @@ def test_the_bootstrap_over_rows_has_the_known_standard_error_of_a_share() -> No
     labels = np.zeros(400)
     (test,) = with_bootstrap({"a": [model(labels, np.arange(400) < 300)]}, "accuracy")["a"]
     assert test is not None
-    assert test.drawn is not None
-    assert len(test.drawn) == DRAWS
-    assert test.drawn.std() == pytest.approx((0.75 * 0.25 / 400) ** 0.5, rel=0.05)
+    assert test.bootstrap is not None
+    assert len(test.bootstrap) == DRAWS
+    assert test.bootstrap.std() == pytest.approx((0.75 * 0.25 / 400) ** 0.5, rel=0.05)
 
 
 def test_rows_that_do_not_give_the_recorded_score_are_not_used() -> None:
     labels = np.zeros(50)
     honest = model(labels, np.arange(50) < 40)
-    other = StudyScores(0, (0.5,), 50, honest.said)
+    other = StudyScores(0, (0.5,), 50, honest.scored_rows)
     drawn = with_bootstrap({"a": [honest], "b": [other]}, "accuracy")
-    assert [test.drawn is None for tests in drawn.values() for test in tests if test] == [False, True]
+    assert [test.bootstrap is None for tests in drawn.values() for test in tests if test] == [False, True]
     assert with_bootstrap({"a": [honest]}, "a metric of one's own")["a"] == [honest]
 
 
@@ -402,7 +403,7 @@ def test_models_that_predicted_other_rows_are_not_paired_by_row() -> None:
     one, other = model(np.zeros(50), np.arange(50) < 40), model(np.ones(50), np.arange(50) < 40)
     drawn = with_bootstrap({"a": [one], "b": [other]}, "accuracy")
     tests = [test for found in drawn.values() for test in found if test]
-    assert all(test.drawn is not None for test in tests)
+    assert all(test.bootstrap is not None for test in tests)
     assert not same_rows(tests)
 
 

@@ -33,7 +33,7 @@ def test_six_configurations_that_share_the_best_score_are_told_with_the_worth_of
     assert comparison.ties == TiedConfigurations(29 / 30, 6, 6, 30, 1 / 30)
     assert comparison.caveats[0] == (
         "Tied: 6 configurations share the best validation accuracy, 0.9667; one of 30 validation rows is worth 0.0333. "
-        "The first of the best was chosen. To tell them apart, raise data.subset.validation."
+        "The first of the best was chosen. To distinguish them, increase data.subset.validation."
     )
 
 
@@ -44,7 +44,7 @@ def test_those_within_one_row_of_the_best_count_as_well_and_those_further_away_d
     assert comparison.caveats[0].endswith("validation rows (data.validation_fraction, where they are cut from train).")
     both = compared(searched(0.93, 0.93, 0.9), data={"path": "films", "validation": "val.csv"}).caveats[0]
     assert both.startswith("Tied: 2 configurations share the best validation accuracy, 0.9300, and 1 more lie within")
-    assert both.endswith("raise the number of validation rows.")
+    assert both.endswith("increase the number of validation rows.")
 
 
 def test_one_that_stands_alone_is_no_tie() -> None:

@@ -73,7 +73,11 @@ def test_a_difference_that_one_verdict_would_show_takes_more_after_another_was_s
     assert not any("Verdict" in caveat for caveat in first.caveats)
     # The last seed was added: of a verdict that was planned the half, of one that was not a tenth.
     for verdicts, shown, told in (
-        (2, True, "Verdict 2 of 2 that are planned while the experiment grows: it claims at a level of 0.025, "),
+        (
+            2,
+            True,
+            "Verdict 2 of 2 that are planned while the experiment is extended: its significance level is 0.025, ",
+        ),
         (1, False, "Verdict 2, where 1 was planned: seeds or strategies were added after test scores had been seen. "),
     ):
         old = [*searches("a", AHEAD[:3]), *searches("b", BEHIND[:3])]
@@ -85,7 +89,7 @@ def test_a_difference_that_one_verdict_would_show_takes_more_after_another_was_s
         assert later.verdict.startswith("a did better than b") == shown
         assert later.caveats[0].startswith(told)
     assert later.caveats[0].endswith("An experiment that is to grow says so before its first run: `verdicts: 2`.")
-    assert "claims at a level of 0.005, so that unplanned verdicts claim falsely in at most 1%" in later.caveats[0]
+    assert "significance level is 0.005, so that unplanned verdicts are wrong in at most 1%" in later.caveats[0]
 
 
 def test_nothing_is_claimed_before_all_searches_have_ended() -> None:
@@ -97,7 +101,7 @@ def test_nothing_is_claimed_before_all_searches_have_ended() -> None:
     for so_far in (compared(*ended, **all_seeds), compared(*ended, running)):
         assert not so_far.pairs[0].shown
         assert "Nothing could be claimed of them: not all searches have ended." in so_far.verdict
-        assert "No difference is claimed whatever its p: not all searches have ended." in so_far.caveats
+        assert "No difference is claimed, whatever its p: not all searches have ended." in so_far.caveats
 
 
 def test_the_verdict_says_where_more_seeds_come_from() -> None:

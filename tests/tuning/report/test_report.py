@@ -70,12 +70,12 @@ is more than the 0.01 that matters. Undecided between random_asha and grid
 budget.
 - Chose the same configuration: hyperopt_asha and grid in 3 of 3 seeds;
 hyperopt_asha and random_asha in 3 of 3 seeds; grid and random_asha in 3 of 3
-seeds. Such seeds cannot tell which of the two is better.
-- Validation scores are the best of many looks at the rows that they are
-reported on (hyperopt_asha 6, grid 6, random_asha 6), so they are too good.
+seeds. Such seeds cannot show which of the two is better.
+- Validation scores are the best of many evaluations on the same rows
+(hyperopt_asha 6, grid 6, random_asha 6), so they are too good.
 
 # best configuration: hyperopt_asha, seed 2, trial 0 (t0) after epoch 2
-# validation accuracy 0.7700; what is not named has its default
+# validation accuracy 0.7700; all other values are defaults
 fixed:
   learning_rate: 0.1
 """
@@ -171,7 +171,7 @@ def test_defaults_are_left_out_unless_a_strategy_chose_them() -> None:
     only = TrialOutcome("a", 0, TrialState.COMPLETED, {"learning_rate": 5e-5}, (last,))
     text = best_configuration(compare(ExperimentOutcome("e", "d", (study("grid", [only]),))))
     assert yaml.safe_load(text) == {"fixed": {"learning_rate": 5e-5, "adam_beta1": 0.95}}
-    assert "what is not named has its default" in text
+    assert "all other values are defaults" in text
 
 
 def test_small_rates_stay_numbers_in_the_yaml() -> None:
@@ -194,7 +194,7 @@ def test_the_json_of_a_comparison_holds_every_number_by_name() -> None:
     plain = json.loads(comparison_json(compare(outcome())))
     assert plain["schema_version"] == 4
     assert len(plain["rows"][0]["anytime"]["mean"]) == len(plain["rows"][0]["anytime"]["cost"])
-    assert (plain["expected"], plain["no_expected"][:37]) == ([], "it takes a strategy of kind `random`,")
+    assert (plain["expected"], plain["no_expected"][:37]) == ([], "it needs a strategy of kind `random`,")
     pbt = plain["rows"][1]
     assert pbt["best"]["chosen"]["schedule"][1] == {"start": 1.0, "end": 3.0, "params": {"learning_rate": 0.4}}
     assert pbt["best"]["interval"]["rows"] == 1000

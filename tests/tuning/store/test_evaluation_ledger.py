@@ -16,7 +16,7 @@ from trainables.data.row_hashes import RowHashes, hashes_of, row_hashes
 from trainables.spec import DataSpec, Subset
 from trainables.tasks import find_task
 from tuning.spec.store_url import StoreError
-from tuning.store.evaluation_ledger import MOST, EvaluationLedger, TestRows
+from tuning.store.evaluation_ledger import MAX_HASHES, EvaluationLedger, TestRows
 
 pytestmark = pytest.mark.unit
 
@@ -78,17 +78,17 @@ def test_nothing_was_looked_at_where_there_is_no_ledger(tmp_path: Path) -> None:
 
 def test_of_a_large_split_a_sample_is_kept_and_overlaps_are_estimated(tmp_path: Path) -> None:
     ledger = EvaluationLedger(tmp_path)
-    large = hashes_of((f"row {i}",) for i in range(3 * MOST))
-    half = hashes_of((f"row {i}",) for i in range(MOST * 3 // 2, MOST * 5))
+    large = hashes_of((f"row {i}",) for i in range(3 * MAX_HASHES))
+    half = hashes_of((f"row {i}",) for i in range(MAX_HASHES * 3 // 2, MAX_HASHES * 5))
     ledger.record("large", TestRows.of(large), ["large/1"])
-    assert ledger.file.stat().st_size < 12 * MOST
+    assert ledger.file.stat().st_size < 12 * MAX_HASHES
     few = rows(*range(100))
     assert ledger.find_overlap(few).seen == 0
     for trained in (None, TestRows.whole(half)):
         told = ledger.find_overlap(TestRows.of(half), trained)
-        assert told.seen == pytest.approx(MOST * 3 / 2, rel=0.05)
-        assert told.trained == (0 if trained is None else pytest.approx(MOST * 3 / 2, rel=0.05))
-    assert TestRows.of(large).shared_with([TestRows.of(large)]) == 3 * MOST
+        assert told.seen == pytest.approx(MAX_HASHES * 3 / 2, rel=0.05)
+        assert told.trained == (0 if trained is None else pytest.approx(MAX_HASHES * 3 / 2, rel=0.05))
+    assert TestRows.of(large).shared_with([TestRows.of(large)]) == 3 * MAX_HASHES
 
 
 def test_writers_at_the_same_time_lose_no_look(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_resume_with_other_versions_is_asked_for_and_then_said(tmp_path: Path,
     assert attributes["mixed"] == (f"torch 1.0, then {now['torch']}; {code} {before[code]}, then {now[code]}")
     assert "mixed" not in outcome.study("grid", 0).attributes  # it had ended
     first, second = version_caveats(outcome.studies)[:2]
-    assert first.startswith(f"random seed 0 was made with more than one version ({attributes['mixed']})")
+    assert first.startswith(f"random seed 0 ran with more than one version ({attributes['mixed']})")
     assert f"torch 1.0 (grid seed 0), {now['torch']} (random seed 0)" in second
 
 
