@@ -320,8 +320,7 @@ def test_no_difference_over_seeds_says_what_could_have_been_told() -> None:
     )
     assert verdict.endswith(
         "Undecided: 4 seeds can detect differences from 0.074 on; to detect 0.01, which would matter, takes more than "
-        "100 "
-        "seeds."
+        "100 seeds."
     )
     coarse = compare(ExperimentOutcome("e", "d", studies), spec={"worthwhile": 0.04}).verdict
     assert "to detect 0.04, which would matter, takes about 9 seeds, in an experiment of their own." in coarse

@@ -103,7 +103,7 @@ def test_without_independent_draws_of_final_scores_there_is_none_and_the_reason_
     assert stopped.expected == ()
     assert stopped.no_expected == (
         "it needs a strategy of kind `random`, whose trials are independent draws that all train to their end; "
-        "random_asha draws independently, but stops trials by their scores, so their final scores are no independent "
+        "random_asha draws independently but stops trials by their scores, so their final scores are no independent "
         "draws."
     )
     assert why_no_curve(["grid", "pbt"]).endswith("that all train to their end.")

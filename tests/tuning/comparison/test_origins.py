@@ -64,7 +64,7 @@ def test_the_seeds_with_which_two_strategies_have_chosen_the_same_are_counted() 
         ("a", "b", 2, 3), ("a", "c", 1, 3),
     ]  # fmt: skip
     assert (
-        "Chose the same configuration: a and b in 2 of 3 seeds; a and c in 1 of 3 seeds. Such seeds cannot tell "
+        "Chose the same configuration: a and b in 2 of 3 seeds; a and c in 1 of 3 seeds. Such seeds cannot show "
         "which of the two is better."
     ) in comparison.caveats
 

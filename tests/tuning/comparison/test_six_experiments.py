@@ -63,8 +63,8 @@ def test_a_clear_winner() -> None:
     )
     assert found.caveats == (
         POINTS,
-        "The test is too small for the effect: pbt and grid differ by 0.003, while 5 seeds on 2,000 test rows can tell "
-        "differences from 0.011 on (with 80 % power).",
+        "The test is too small for the effect: pbt and grid differ by 0.003, while 5 seeds on 2,000 test rows can "
+        "detect differences from 0.011 on (with 80 % power).",
         f"{LOOKS} (pbt 20, grid 20, defaults 20), so they are too good.",
     )
 
@@ -95,8 +95,8 @@ def test_undecided() -> None:
         "No gain of tuning over the defaults is shown, for 100 device-seconds a search: accuracy of pbt 0.810 against "
         "0.802 on test, on average over 5 seeds, a difference of 0.008 [-0.019, 0.035] (paired t-test over seeds and "
         "test rows, corrected p = 0.49). Undecided: 5 seeds on 2,000 test rows can detect differences from 0.035 on; "
-        "to detect 0.01, which would matter, takes about 30 seeds, in an experiment of their own. Undecided between grid "
-        "and defaults (0.004 [-0.006, 0.014]); between pbt and grid (0.004 [-0.024, 0.032])."
+        "to detect 0.01, which would matter, takes about 30 seeds, in an experiment of their own. Undecided between "
+        "grid and defaults (0.004 [-0.006, 0.014]); between pbt and grid (0.004 [-0.024, 0.032])."
     )
     assert found.caveats == (POINTS, f"{LOOKS} (pbt 20, grid 20, defaults 20), so they are too good.")
 

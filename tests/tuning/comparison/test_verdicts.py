@@ -88,7 +88,7 @@ def test_a_difference_that_one_verdict_would_show_takes_more_after_another_was_s
         later = compared(*old, *new)
         assert later.verdict.startswith("a did better than b") == shown
         assert later.caveats[0].startswith(told)
-    assert later.caveats[0].endswith("An experiment that is to grow says so before its first run: `verdicts: 2`.")
+    assert later.caveats[0].endswith("If an experiment is to be extended, set before its first run: `verdicts: 2`.")
     assert "significance level is 0.005, so that unplanned verdicts are wrong in at most 1%" in later.caveats[0]
 
 
