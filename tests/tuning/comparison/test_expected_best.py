@@ -109,7 +109,7 @@ def test_without_independent_draws_of_final_scores_there_is_none_and_the_reason_
     assert why_no_curve(["grid", "pbt"]).endswith("that all train to their end.")
     few = compare(ExperimentOutcome("e", "d", (searched(0.5),)))
     assert few.no_expected is not None
-    assert few.no_expected.startswith("the random search has too few trials that have ended")
+    assert few.no_expected.startswith("the random search has too few ended trials")
     assert expected_best_curve([searched(None, None)]) is None
     both = compare(ExperimentOutcome("e", "d", (searched(0.5, 0.6), searched(0.5, 0.6, kind="random_asha"))))
     assert [one.strategy for one in both.expected] == ["random"]
