@@ -11,6 +11,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after --help and --version (0), and after a usage error (2).
     """
-    from tuning.cli.app import main as run_command  # imported late: a job listens for its stop signal before it imports
+    from tuning.cli.app import run_command_line  # imported late: a job listens for its stop signal before it imports
 
-    return run_command(argv)
+    return run_command_line(argv)

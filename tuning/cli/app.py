@@ -59,12 +59,12 @@ for _command in COMMANDS:
     tunefleet.add_command(_command)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run_command_line(argv: Sequence[str] | None = None) -> int:
     """Run one command; see `tuning.cli.main`."""
     gc.set_threshold(YOUNG_OBJECTS)
     _open_closed_streams()
-    if asked := os.environ.get(VARIABLE):  # a shell completes a word
-        return shell_complete(tunefleet, {}, NAME, VARIABLE, asked)
+    if instruction := os.environ.get(VARIABLE):  # a shell completes a word
+        return shell_complete(tunefleet, {}, NAME, VARIABLE, instruction)
     if (here := os.getcwd()) not in sys.path:  # a spec may name a trainable of the user's own; Ray does it for workers
         sys.path.append(here)
     words = list(sys.argv[1:] if argv is None else argv)

@@ -1,6 +1,7 @@
 """`tunefleet doctor`: what this machine, and the cluster of a spec, has and lacks for a run; each with what to do.
 
-In: a spec, or nothing. Out: findings by machine. Nothing is started or changed; a cluster is joined and asked.
+In: a spec, or nothing. Out: findings by machine. Nothing is started or changed; a cluster is joined, and its nodes are
+examined.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def examine(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) ->
     try:
         spec = load_spec(source, overrides)
     except SpecError as error:
-        mend = "mend it; `tunefleet validate` tells the same"
+        mend = "mend it; `tunefleet validate` shows the same"
         here.append(Finding("spec", State.LACKING, str(error), mend))
         return {HERE: [*here, *_cache(), *_hub()]}
     checks = (
@@ -145,8 +146,8 @@ def _cache() -> Iterator[Finding]:
         yield Finding("cache", State.LACKING, f"{error.name}: {error.rule}", step)
         return
     if disk := network_disk(folder):
-        told = f"{folder} lies on a network disk ({disk}), where locks may not hold"
-        yield Finding("cache", State.NOTE, told, step)
+        found = f"{folder} lies on a network disk ({disk}), where locks may not hold"
+        yield Finding("cache", State.NOTE, found, step)
     else:
         yield from examine_folder("cache", folder, step)
 
@@ -225,7 +226,7 @@ def _tracking(spec: ExperimentSpec) -> Iterator[Finding]:
 
 
 def _unreachable(url: str) -> str | None:
-    """The reason why no server answers there, in a few words; None: one does, whatever it says."""
+    """The reason why no server answers there, in a few words; None: one does, whatever its answer."""
     import requests
 
     try:
@@ -271,17 +272,17 @@ def _examined(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding]]]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task = ray.remote(_look)
-    asked = {}
+    answers = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        asked[node] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
-    for node, answer in asked.items():
+        answers[node] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
+    for node, answer in answers.items():
         try:
             clock, findings = ray.get(answer, timeout=ANSWER_SECONDS)
         except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError) as error:
-            told = str(error).strip().splitlines()[-1]
+            reason = str(error).strip().splitlines()[-1]
             advice = "look at the node with `ray status`, or take it out of the cluster"
-            yield node, [Finding("answer", State.LACKING, told, advice)]
+            yield node, [Finding("answer", State.LACKING, reason, advice)]
             continue
         yield node, [*findings, *_clock(clock)]
 

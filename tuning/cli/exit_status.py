@@ -1,6 +1,6 @@
 """The exit statuses of `tunefleet`, and how a command that ends in an error gets one.
 
-In: a command as a function. Out: its status; messages on standard error, of which each says what to do next.
+In: a command as a function. Out: its status; messages on standard error, each with what to do next.
 """
 
 from __future__ import annotations

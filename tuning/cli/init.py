@@ -43,7 +43,7 @@ def init_command(
 
 
 def _copy(example: str, file: str | None) -> int:
-    from tuning.starting.copied import copy_example
+    from tuning.starting.example_files import copy_example
 
     if file is not None:
         raise InputError("FILE", file, "an example brings the names of its files", "leave FILE away")
@@ -64,13 +64,13 @@ def _write_starter(name: str) -> int:
 
 def _write_for_data(data: str, file: str | None, text: list[str], label: str | None, encoding: str | None) -> int:
     from tuning.spec.loading import load_spec
-    from tuning.starting.choices import choose
     from tuning.starting.columns import read_rows
+    from tuning.starting.data_choices import choose_columns
     from tuning.starting.draft_spec import name_for, spec_text
 
     rows = read_rows(Path(data).expanduser(), encoding)
     target = _target(file or f"{name_for(rows.path)}.yaml")
-    choices = choose(rows, text, label)
+    choices = choose_columns(rows, text, label)
     _write(target, spec_text(rows, choices, encoding))
     named = " and ".join(repr(column.name) for column in choices.text)
     print(f"{target} is written: {choices.task} of {named}, label {choices.label.name!r} ({choices.why['task']})")

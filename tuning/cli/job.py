@@ -18,7 +18,7 @@ from pathlib import Path
 INTERRUPTED = 130
 
 
-def main(argv: Sequence[str]) -> int:
+def run_job(argv: Sequence[str]) -> int:
     """The exit status is that of `tunefleet run`; 130 when the job was stopped."""
     try:
         _listen()
@@ -63,7 +63,7 @@ def _experiment(here: Path, *, resume: bool, force: bool) -> int:
         raise InputError("cluster.storage", storage, f"cannot be written: {error.strerror}", step) from error
     spec = load_spec(here / SPEC_NAME)
     begun = resume and _has_begun(spec.name, spec.cluster.storage)
-    return run_spec(spec, resume=begun, force=force, go_on="the same `tunefleet submit` and --resume")
+    return run_spec(spec, resume=begun, force=force, resume_with="the same `tunefleet submit` and --resume")
 
 
 def _has_begun(name: str, storage: str) -> bool:
@@ -78,4 +78,4 @@ def _has_begun(name: str, storage: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_job(sys.argv[1:]))

@@ -77,6 +77,6 @@ def _confirmed() -> bool:
     """
     if not sys.stdin.isatty():
         raise InputError(
-            "--yes", "not given", "without a terminal nobody can be asked", "add --yes to remove all of it"
+            "--yes", "not given", "without a terminal nobody can confirm it", "add --yes to remove all of it"
         )
     return input("Remove all of this? It cannot be undone. [y/N] ").strip().lower() in ("y", "yes")

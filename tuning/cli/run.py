@@ -136,20 +136,20 @@ def run_spec(
     take_over: bool = False,
     trust_fetched: bool = False,
     fresh: bool = False,
-    go_on: str = "",
+    resume_with: str = "",
 ) -> int:
     """Run or go on with an experiment, then print its comparison; the exit status.
 
     Args:
         force, take_over, trust_fetched, fresh: see `run_experiment`.
-        go_on: how its user resumes it, where that is not `tunefleet resume`.
+        resume_with: how its user resumes it, where that is not `tunefleet resume`.
     """
     from tuning.errors import Interrupted, RepeatedFailure
     from tuning.experiment import run_experiment
     from tuning.run_folder.folder import has_no_scores
     from tuning.spec.models import SPEC_FILE
 
-    next_step = f"go on with {go_on or f'`tunefleet resume {spec.resumed_as}`'}"
+    next_step = f"go on with {resume_with or f'`tunefleet resume {spec.resumed_as}`'}"
     atexit.register(gc.freeze)  # or the interpreter searches every module for garbage before it ends: most of a second
     try:
         outcome = run_experiment(
@@ -187,7 +187,7 @@ def run_spec(
         return UNREAD
     if not print_failures(outcome):
         return FAILED
-    if not go_on:  # a job's user is on another machine, and fetches it first
+    if not resume_with:  # a job's user is on another machine, and fetches it first
         print(after_run(spec), flush=True)
     return SUCCESS
 

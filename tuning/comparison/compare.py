@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainables.errors import InputError
+from tuning.argument_checks import shortened, type_name
 from tuning.budget import Price
 from tuning.comparison.advice import advice_text
 from tuning.comparison.anytime import anytime_curves, best_score, best_so_far_curve, target_cost
@@ -24,7 +25,6 @@ from tuning.comparison.ties import find_ties, tie_caveats
 from tuning.comparison.types import AnytimeCurves, Comparison, Curve, StrategyRow, StudyRow
 from tuning.comparison.verdict import verdict_text
 from tuning.comparison.verdict_levels import level_share, verdict_caveats, verdict_number
-from tuning.given import kind_of, short
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState, TrialState, best_study
 
 UNIT_METRICS = frozenset({"accuracy", "f1", "macro_f1"})  # in 0..1
@@ -54,7 +54,7 @@ def compare(
     """
     if not isinstance(outcome, ExperimentOutcome):
         step = "give what run_experiment returns, or tunefleet.load_outcome(NAME)"
-        raise InputError("outcome", short(outcome), f"{kind_of(outcome)} is no outcome of an experiment", step)
+        raise InputError("outcome", shortened(outcome), f"{type_name(outcome)} is no outcome of an experiment", step)
     if not outcome.studies:
         raise ValueError(f"experiment {outcome.name!r} holds no study: nothing to compare; run it first")
     first = outcome.studies[0]

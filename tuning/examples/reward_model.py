@@ -1,7 +1,7 @@
 """A reward model: how well is a query formed, from 0 to 1? An encoder with a head whose shape is searched.
 
 The head is an MLP of `num_hidden_layers` layers, each half as wide as the one before, with the activation, layer norm
-and dropout that the trial says. It learns `head_lr_multiplier` times as fast as the encoder below it: two groups of one
+and dropout of the trial. It learns `head_lr_multiplier` times as fast as the encoder below it: two groups of one
 optimizer. A trial stops when the validation loss has not improved for two evaluations.
 """
 

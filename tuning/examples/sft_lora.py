@@ -1,6 +1,6 @@
 """Supervised fine-tuning of a chat model on messages, with TRL and LoRA: which rank, which rate, which batch.
 
-The loss counts what the assistant says, and nothing else. TRL would tokenise in each constructor, which is called for
+The loss counts the tokens of the assistant, and no others. TRL would tokenise in each constructor, which is called for
 each trial and after each exploit of PBT: the messages are tokenised once per process here. A checkpoint holds the
 adapter alone, so the base must be the same each time, as one from a folder or the Hub is.
 """
@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 ROLES = ["<pad>", "<end>", "<user>", "<assistant>"]
-# {% generation %} marks what the assistant says: the tokens that the loss counts.
+# {% generation %} marks the answers of the assistant: the tokens that the loss counts.
 TEMPLATE = """{% for message in messages %}
 {% set text = message.content + ' <end> ' %}{{ '<' + message.role + '> ' }}
 {% if message.role == 'assistant' %}{% generation %}{{ text }}{% endgeneration %}{% else %}{{ text }}{% endif %}
@@ -78,9 +78,11 @@ def chat(rng: random.Random) -> list[dict[str, str]]:
 
 def tokens(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]]) -> dict[str, list[int]]:
     """Token ids of a chat, and labels: -100 for all that is not the assistant's."""
-    told = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-    labels = [i if said else -100 for i, said in zip(told["input_ids"], told["assistant_masks"], strict=True)]
-    return {"input_ids": told["input_ids"], "labels": labels}
+    encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    labels = [
+        i if counted else -100 for i, counted in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
+    ]
+    return {"input_ids": encoded["input_ids"], "labels": labels}
 
 
 def words_of(chats: list[list[dict[str, str]]]) -> PreTrainedTokenizerFast:

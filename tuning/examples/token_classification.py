@@ -90,12 +90,13 @@ def aligned(tokenizer: Any, rows: dict[str, list[Any]]) -> Any:
 def scores(output: EvalPrediction) -> dict[str, float]:
     """Share of words with the right label, and F1 of whole names."""
     counted = output.label_ids != -100
-    said, right = output.predictions.argmax(axis=-1), output.label_ids
+    predicted, expected = output.predictions.argmax(axis=-1), output.label_ids
     found, true = (
-        {(i, *name) for i, row in enumerate(part) for name in names_in(row[counted[i]])} for part in (said, right)
+        {(i, *name) for i, row in enumerate(part) for name in names_in(row[counted[i]])}
+        for part in (predicted, expected)
     )
     f1 = 2 * len(found & true) / max(len(found) + len(true), 1)
-    return {"accuracy": float((said == right)[counted].mean()), "f1": f1}
+    return {"accuracy": float((predicted == expected)[counted].mean()), "f1": f1}
 
 
 def names_in(labels: np.ndarray) -> set[tuple[int, int, str]]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.errors import InputError
 from tuning import core_yaml
+from tuning.argument_checks import check_experiment, check_positive, check_score, check_seed, shortened
 from tuning.comparison import Comparison
-from tuning.given import experiment_name, positive, score, short, training_seed
 from tuning.outcome import ExperimentOutcome
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
@@ -69,7 +69,7 @@ def experiments(storage: str | Path = STORAGE) -> list[str]:
 def load_outcome(
     experiment: str | Path, *, storage: str | Path = STORAGE, store: str | None = None
 ) -> ExperimentOutcome:
-    """Everything that was recorded of an experiment, finished or not.
+    """Load everything that was recorded of an experiment, finished or not.
 
     Args:
         experiment: its name, its run folder, or its URI in a bucket.
@@ -96,7 +96,7 @@ def compare(
 
     Args:
         experiment: an outcome, or an experiment's name, run folder or URI.
-        target: a validation score; what it cost each strategy to reach it is told.
+        target: a validation score; the comparison shows what it cost each strategy to reach it.
         price: of a device-hour; default: that of the experiment's budget.
         storage, store: as in `load_outcome`.
 
@@ -116,8 +116,10 @@ def compare(
     if not outcome.studies:
         raise InputError("experiment", outcome.name, "holds no study: there is nothing to compare", "run it first")
     currency = next((study.price.currency for study in outcome.studies if study.price), "")
-    asked = None if price is None else Price(positive("price", price), currency)
-    return compared(outcome, spec=spec, target=None if target is None else score("target", target), price=asked)
+    per_hour = None if price is None else Price(check_positive("price", price), currency)
+    return compared(
+        outcome, spec=spec, target=None if target is None else check_score("target", target), price=per_hour
+    )
 
 
 def compare_across(
@@ -136,9 +138,9 @@ def compare_across(
     from tuning.across import compare_across as compared
 
     if isinstance(experiments, str | Path | ExperimentOutcome):
-        raise InputError("experiments", short(experiments), "is one, not a list of several", "give [one, another]")
+        raise InputError("experiments", shortened(experiments), "is one, not a list of several", "give [one, another]")
     return compared(
-        [one if isinstance(one, ExperimentOutcome) else _recorded(one, storage, store)[0] for one in experiments]
+        [each if isinstance(each, ExperimentOutcome) else _recorded(each, storage, store)[0] for each in experiments]
     )
 
 
@@ -165,7 +167,9 @@ def report(
 
     outcome, spec_text = _recorded(experiment, storage, store)
     file = Path(out or f"{outcome.name}.html").expanduser()
-    text = render_page(page_content(outcome, spec_text, target=None if target is None else score("target", target)))
+    text = render_page(
+        page_content(outcome, spec_text, target=None if target is None else check_score("target", target))
+    )
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -198,17 +202,17 @@ def train_final(
         storage, store: as in `load_outcome`.
 
     Raises:
-        InputError: the folder is taken, no trial has a score yet, or model or data cannot be had any more.
+        InputError: the folder is taken, no trial has a score yet, or model or data cannot be loaded any more.
         UnknownExperiment: there is no such experiment.
         ClusterError: the cluster cannot be reached.
     """
     from tuning.selection.keep_model import keep_model
 
-    name = experiment.name if isinstance(experiment, ExperimentOutcome) else experiment_name(experiment)
+    name = experiment.name if isinstance(experiment, ExperimentOutcome) else check_experiment(experiment)
     return keep_model(
         name,
         strategy=strategy,
-        seed=None if seed is None else training_seed("seed", seed),
+        seed=None if seed is None else check_seed("seed", seed),
         out=out,
         force=force,
         address=address,
@@ -219,12 +223,11 @@ def train_final(
 
 
 def _recorded(experiment: str | Path, storage: str | Path, store_url: str | None) -> tuple[ExperimentOutcome, str]:
-    """The outcome, and the text of its spec."""
+    """The outcome of an experiment, and its resolved spec as YAML."""
     from tuning.run_folder.experiments import load_recorded
 
-    return load_recorded(experiment_name(experiment), storage, store_url)
+    return load_recorded(check_experiment(experiment), storage, store_url)
 
 
 def _plain(text: str) -> Mapping[str, Any]:
-
     return core_yaml.parse_recorded_spec(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainables.errors import InputError, nearest
-from tuning.given import short
+from tuning.argument_checks import shortened
 from tuning.outcome.experiment import ExperimentOutcome
 from tuning.outcome.tables import outcome_tables
 
@@ -23,5 +23,5 @@ def outcome_frame(outcome: ExperimentOutcome, table: str) -> pd.DataFrame:
 
     tables = outcome_tables(outcome)
     if not isinstance(table, str) or table not in tables:
-        raise InputError("table", short(table), "no such table", nearest(str(table), tables))
+        raise InputError("table", shortened(table), "no such table", nearest(str(table), tables))
     return pd.DataFrame.from_records(tables[table])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.models.files import EMBEDDED
-from tuning.given import override_texts, spec_source
+from tuning.argument_checks import check_spec_source, override_texts
 from tuning.spec.file import read_source
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
@@ -42,7 +42,7 @@ def load_spec(
     texts = override_texts(overrides)
     if isinstance(source, ExperimentSpec) and not texts:
         return source
-    plain = source.model_dump(mode="json") if isinstance(source, ExperimentSpec) else spec_source(source)
+    plain = source.model_dump(mode="json") if isinstance(source, ExperimentSpec) else check_spec_source(source)
     raw, label = read_source(plain, texts)
     draft, mistakes = Draft.read(spelled_out(raw), ExperimentSpec)
     mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))

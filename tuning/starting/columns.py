@@ -40,21 +40,21 @@ class Column:
 
     name: str
     cells: Sequence[Any] = field(repr=False)
-    class_names: tuple[str, ...] = ()  # by id, where the file tells them
+    class_names: tuple[str, ...] = ()  # by id, where the file names them
 
     @cached_property
     def texts(self) -> list[str]:
-        """The cells that hold something, as texts."""
+        """The cells with a value, as texts."""
         return [text for cell in self.cells if (text := _text(cell)) is not None]
 
     @property
     def missing(self) -> int:
-        """Cells without a value."""
+        """The number of cells without a value."""
         return len(self.cells) - len(self.texts)
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """Rows by value."""
+        """The number of rows of each value."""
         return Counter(self.texts)
 
     @cached_property
@@ -65,7 +65,7 @@ class Column:
 
     @cached_property
     def numbers(self) -> list[float] | None:
-        """The values as numbers; None where one is none."""
+        """The values as numbers; None where one of them is no number."""
         found = [_number(text) for text in self.counts]
         return None if not found or any(number is None for number in found) else [n for n in found if n is not None]
 
@@ -76,7 +76,7 @@ class Column:
 
     @property
     def names_rows(self) -> bool:
-        """True if it tells rows apart, as an id or a date does."""
+        """True if its values identify rows, as an id or a date does."""
         if len(self.counts) < len(self.texts) and not self.holds_dates:
             return False
         if self.holds_dates or ROW_NAMES.fullmatch(self.name):
@@ -92,7 +92,7 @@ class Column:
 
     @property
     def has_fractions(self) -> bool:
-        """True if it holds numbers, and not only whole ones."""
+        """True if its values are numbers, and not all of them whole."""
         return self.numbers is not None and any(not number.is_integer() for number in self.numbers)
 
     @property
@@ -104,7 +104,7 @@ class Column:
 
     @property
     def holds(self) -> str:
-        """`classes`, `numbers`, or nothing that a label could be."""
+        """The kind of label that it could be: `classes`, `numbers`, or "" for none."""
         distinct = len(self.counts)
         if self.class_names:
             return "classes"
@@ -126,7 +126,7 @@ class Column:
         return f"{self.name} ({len(self.counts)} distinct, {self.words:.3g} words each)"
 
 
-class Rows(NamedTuple):
+class TrainingRows(NamedTuple):
     """The training rows of a user's files, as far as they were looked at."""
 
     path: Path  # a file or a folder, as `data.path` names it
@@ -136,7 +136,7 @@ class Rows(NamedTuple):
     ignored: tuple[str, ...] = ()  # files beside, which are not read
 
 
-def read_rows(path: Path, encoding: str | None = None) -> Rows:
+def read_rows(path: Path, encoding: str | None = None) -> TrainingRows:
     """The columns of a file, or of the training files of a folder. A folder with a single file is that file.
 
     Raises:
@@ -168,18 +168,18 @@ def read_rows(path: Path, encoding: str | None = None) -> Rows:
             "--data", str(path), "its first line looks like a row, not like the names of the columns", step
         )
     splits = {split: tuple(file.name for file in files) for split, files in found.items()}
-    return Rows(path, columns, splits, all(table.reading.complete for table in tables))
+    return TrainingRows(path, columns, splits, all(table.reading.complete for table in tables))
 
 
 def _first_line_is_a_row(columns: Sequence[Column]) -> bool:
-    """Whether the names are a row of their own: one is a class of its column, and another a text of several words."""
+    """True if the names look like a row: one is a class of its column, and another a text of several words."""
     classes = [column for column in columns if column.holds == "classes" and column.name in column.counts]
     texts = [column for column in columns if column.holds_text and len(column.name.split()) > TEXT_WORDS]
     return bool(classes and texts) or (bool(texts) and len(columns) == 1)
 
 
 def _only_file(path: Path) -> Path:
-    """The one file with rows in a folder where none is called after a split."""
+    """The only file with rows in a folder, unless its name is that of a split; else `path`."""
     if not path.is_dir():
         return path
     files = [file for file in sorted(path.iterdir()) if file.is_file() and file_format(file)]
@@ -188,7 +188,7 @@ def _only_file(path: Path) -> Path:
 
 
 def _whole(file: Path, encoding: str | None) -> RawTable:
-    """Every column of one file."""
+    """Read every column of a file."""
     bare = DataSpec.model_construct(text=(), label="", encoding=encoding)
     names = read_table(file, bare, LIMIT).available or _keys(file)
     if not names:

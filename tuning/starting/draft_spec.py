@@ -1,4 +1,4 @@
-"""A first spec as YAML: what was decided stands in it, why stands behind it."""
+"""A first spec as commented YAML. In: the rows of a user's file and the choices about them. Out: text."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tuning.spec.file import parse
-from tuning.starting.choices import Choices
-from tuning.starting.columns import Rows
+from tuning.starting.columns import TrainingRows
+from tuning.starting.data_choices import DataChoices
 
 SHOWN_CLASSES = 10
 SHOWN_CHARACTERS = 40  # of a class's name in a comment
@@ -28,8 +28,8 @@ def name_for(path: Path) -> str:
     return name or "my-texts"
 
 
-def spec_text(rows: Rows, choices: Choices, encoding: str | None = None) -> str:
-    """The whole file."""
+def spec_text(rows: TrainingRows, choices: DataChoices, encoding: str | None = None) -> str:
+    """The YAML of a first spec, with the reason for each value in a comment."""
     label, why = choices.label, choices.why
     data = [
         ("path", str(rows.path), "relative to where you start tunefleet" if not rows.path.is_absolute() else ""),
@@ -38,7 +38,7 @@ def spec_text(rows: Rows, choices: Choices, encoding: str | None = None) -> str:
         ("max_length", choices.max_length, f"tokens, estimated: {why['max_length']}"),
     ]
     if encoding is not None:
-        data.append(("encoding", encoding, "told by --encoding"))
+        data.append(("encoding", encoding, "named by --encoding"))
     if choices.drop_empty:
         data.append(("drop_empty", True, f"{why['drop_empty']}; without this they are refused"))
     for split, fraction in (("validation", choices.validation_fraction), ("test", choices.test_fraction)):
@@ -76,7 +76,7 @@ seeds: [0]                        # three or more to compare strategies
 """
 
 
-def _classes(choices: Choices) -> list[str]:
+def _classes(choices: DataChoices) -> list[str]:
     """The classes with their rows, as comments."""
     if choices.task != "text_classification":
         return []
@@ -87,12 +87,12 @@ def _classes(choices: Choices) -> list[str]:
         known = label.class_names
         return known[int(value)] if known and value.isdecimal() and int(value) < len(known) else value
 
-    told = ", ".join(f"{_comment(name(value))[:SHOWN_CHARACTERS]} {count:,}" for value, count in counts)
+    listed = ", ".join(f"{_comment(name(value))[:SHOWN_CHARACTERS]} {count:,}" for value, count in counts)
     rest = len(label.counts) - len(counts)
-    return [f"#   rows by class: {told}{f', and {rest} more classes' if rest else ''}"]
+    return [f"#   rows by class: {listed}{f', and {rest} more classes' if rest else ''}"]
 
 
-def _splits(rows: Rows) -> str:
+def _splits(rows: TrainingRows) -> str:
     files = "; ".join(f"{split}: {_comment(', '.join(names))}" for split, names in rows.splits.items())
     count = f"{len(rows.columns[0].cells):,} training rows"
     return f"{count}{'' if rows.complete else ' in the beginning that was looked at'} ({files})"

@@ -1,4 +1,7 @@
-"""What a search comes back with: transformers' `BestRun`, with what was in force and what was best."""
+"""The result of a search: transformers' `BestRun`, with the values in force and the best weights.
+
+In: an outcome and the prepared search. Out: `BestRun`; a Trainer that was given gets values and weights.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from tuning.selection.test_scoring import Choice, choose
 from tuning.selection.winner import winner_of
 from tuning.space import FunctionSpace
 from tuning.spec.models import ExperimentSpec, study_name
-from tuning.user_trainer.request import Prepared
+from tuning.user_trainer.request import PreparedSearch
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import BestRun
@@ -56,7 +59,7 @@ class SearchSummary:
         return f"<SearchSummary of {self.outcome.name}: trial {self.trial.name} of {self.study.strategy}>"
 
 
-def best_run(outcome: ExperimentOutcome, prepared: Prepared, trainer: Any = None) -> BestRun:
+def best_run(outcome: ExperimentOutcome, prepared: PreparedSearch, trainer: Any = None) -> BestRun:
     """The best evaluation of all studies; a Trainer that is given gets its weights and values.
 
     Raises:
@@ -65,17 +68,17 @@ def best_run(outcome: ExperimentOutcome, prepared: Prepared, trainer: Any = None
     from transformers.trainer_utils import BestRun
 
     study, choice = _best(outcome)
-    values = in_force(prepared, study, choice)
+    values = values_in_force(prepared, study, choice)
     schedule = schedule_of(study.history(choice.trial, choice.report))
     storage = prepared.spec.cluster.storage
     summary = SearchSummary(outcome, study, choice.trial, schedule, choice.checkpoint, storage)
     if trainer is not None:
-        put_best(trainer, prepared, study, choice, values)
+        load_best(trainer, prepared, study, choice, values)
     return BestRun(str(choice.trial.number), choice.report.metrics[study.metric], dict(values), summary)
 
 
 def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
-    """Of what is confirmed the best mean, as `train-final` chooses; else the best evaluation of all."""
+    """The best confirmed mean, as `train-final` chooses; without confirmations the best evaluation of all."""
     if any(study.confirmed() for study in outcome.studies):
         study, candidate, *_ = winner_of(outcome)
         trial = next(trial for trial in study.trials if trial.id == candidate.trial)
@@ -85,7 +88,7 @@ def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
     found = [(study, choice) for study in outcome.studies if (choice := choose(study)) is not None]
     if not found:
         errors = [trial.error for study in outcome.studies for trial in study.trials if trial.error]
-        step = "mend what it says; all logs are in the run folder"
+        step = "mend that; all logs are in the run folder"
         raise InputError(
             "trainer", outcome.name, f"no trial has a score: {errors[0] if errors else 'none ended'}", step
         )
@@ -93,7 +96,7 @@ def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
     return max(found, key=lambda pair: sign * pair[1].report.metrics[pair[0].metric])
 
 
-def in_force(prepared: Prepared, study: StudyOutcome, choice: Choice) -> ResolvedParams:
+def values_in_force(prepared: PreparedSearch, study: StudyOutcome, choice: Choice) -> ResolvedParams:
     """The values that were in force up to the chosen report, as the Trainer was given them."""
     space: Any = prepared.space
     strategy = next(one for one in prepared.spec.strategies if one.name == study.strategy)
@@ -106,19 +109,21 @@ def in_force(prepared: Prepared, study: StudyOutcome, choice: Choice) -> Resolve
     return ResolvedParams({**values, **fields}, suggested)
 
 
-def put_best(trainer: Any, prepared: Prepared, study: StudyOutcome, choice: Choice, values: ResolvedParams) -> None:
-    """Make a user's Trainer the best one: values in force, weights loaded; its data and callbacks stay."""
+def load_best(
+    trainer: Any, prepared: PreparedSearch, study: StudyOutcome, choice: Choice, values: ResolvedParams
+) -> None:
+    """Give a user's Trainer the best values and weights; its data and callbacks stay."""
     from trainables.user_trainer.state import load_weights
 
     best = prepared.factory(values)
-    with weights_of(prepared.spec, study, choice) as folder:
+    with best_weights(prepared.spec, study, choice) as folder:
         load_weights(folder, best)
     vars(trainer).update({name: value for name, value in vars(best).items() if name not in KEPT})
     trainer.callback_handler.model = best.model
 
 
 @contextlib.contextmanager
-def weights_of(spec: ExperimentSpec, study: StudyOutcome, choice: Choice) -> Iterator[Path]:
+def best_weights(spec: ExperimentSpec, study: StudyOutcome, choice: Choice) -> Iterator[Path]:
     """A folder on this machine with the weights behind a choice."""
     storage = checkpoint_storage_at(spec.cluster.storage, spec.name, study_name(study.strategy, study.seed))
     path = choice.checkpoint.removeprefix(storage.scheme)

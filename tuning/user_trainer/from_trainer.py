@@ -1,4 +1,4 @@
-"""Takes a user's Trainer apart into what it was made of: a factory that makes it anew for each trial.
+"""From a user's Trainer to a factory that makes it anew for each trial, with the trial's values.
 
 The instance itself never travels, and nothing of it is changed: after a `train()` it could not be pickled at all, and
 before that its model would go along three times.
@@ -40,7 +40,7 @@ def factory_of(trainer: Any, trial_form: TrialForm = "optuna") -> RebuiltTrainer
         trial_form: what `model_init` is called with; see `RebuiltTrainer`.
 
     Raises:
-        InputError: the instance does not tell all that it was made of; the next step is to pass a factory.
+        InputError: the instance does not show all that it was made of; the next step is to pass a factory.
     """
     kind = type(trainer)
     if trainer.model_init is None:
@@ -95,7 +95,11 @@ def _parameters(kind: type) -> dict[str, inspect.Parameter]:
 
 
 def _refuse_lost(kind: type, parameters: dict[str, inspect.Parameter], given: dict[str, Any]) -> None:
-    """What the instance has must be what its constructor takes."""
+    """Refuse an instance that has something which its constructor does not take.
+
+    Raises:
+        InputError: which attribute.
+    """
     needed = {name for name, value in given.items() if value is not None} | {"args", "model_init"}
     for name in sorted(needed - set(parameters) - {"data_collator"}):
         rule = f"the constructor of {kind.__name__} does not take it"
@@ -112,7 +116,11 @@ def _extras(parameters: dict[str, inspect.Parameter]) -> Iterator[tuple[str, ins
 
 
 def _extra(trainer: Any, parameter: inspect.Parameter) -> Any:
-    """What a parameter of a subclass was given, as far as the instance tells it: the attribute of its name."""
+    """The value of a parameter of a subclass: the attribute of its name.
+
+    Raises:
+        InputError: there is no such attribute, or it is a module.
+    """
     import torch
 
     name, kind = parameter.name, type(trainer).__name__
@@ -139,7 +147,7 @@ def _own_callbacks(trainer: Any) -> list[Any]:
 
 
 def _fresh(callback: Any) -> Any:
-    """A callback that tells its arguments, made anew: without what an earlier `train()` of the instance has counted."""
+    """A callback without the counts of an earlier `train()`: made anew where it exports its arguments."""
     from transformers.trainer_callback import ExportableState
 
     if not isinstance(callback, ExportableState):
@@ -148,7 +156,7 @@ def _fresh(callback: Any) -> Any:
 
 
 def _set_from_outside(trainer: Any, known: set[str]) -> dict[str, Any]:
-    """The attributes that no method of the Trainer's classes sets: the user has, after it was made.
+    """The attributes that the user has set on the instance: no method of its classes assigns them.
 
     Raises:
         InputError: one of them replaces a method.

@@ -1,4 +1,4 @@
-"""What a Trainer that is given cannot change in the middle of a trial, told before there is one."""
+"""The check that a Trainer can go on with other values in the middle of a trial, before the first one starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def require_perturbable(trainer: Any, spec: ExperimentSpec) -> None:
-    """Judge what the strategies of `spec` would change in flight; `trainer_look` judges those of a factory.
+    """Check what the strategies of `spec` would change in flight; a factory's Trainers are checked when a run starts.
 
     Raises:
         InputError: this Trainer could not go on with another value.

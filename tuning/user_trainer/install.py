@@ -32,7 +32,7 @@ def install(*, backends: Sequence[str] = ()) -> None:
 
 
 def _member(kind: Any) -> Any:
-    """The member of the enumeration that `HPSearchBackend("tunefleet")` gives: it has none for others to add."""
+    """The member `HPSearchBackend("tunefleet")`, which is added to the enumeration on first use."""
     if (known := kind._value2member_map_.get(NAME)) is not None:
         return known
     member = str.__new__(kind, NAME)
@@ -43,7 +43,7 @@ def _member(kind: Any) -> Any:
 
 
 def _backend(search: Any, replaced: str | None) -> type:
-    """A class as transformers asks for; `replaced`: the backend whose keywords its callers use."""
+    """A backend class for transformers; `replaced`: the backend whose keywords its callers use."""
 
     class Tunefleet(search.HyperParamSearchBackendBase):  # type: ignore[misc]
         name = replaced or NAME
@@ -76,4 +76,4 @@ def _search(trainer: Any, no_space: Any, n_trials: int, direction: Any, backend:
     try:
         return hyperparameter_search(trainer, hp_space, compute, n_trials, direction, backend, **keywords)
     finally:
-        trainer.hp_search_backend = None  # an error would leave it, and the next train() would ask for a trial
+        trainer.hp_search_backend = None  # an error would leave it, and the next train() would expect a trial

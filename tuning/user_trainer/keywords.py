@@ -10,18 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.errors import InputError, nearest
-from tuning.given import short
+from tuning.argument_checks import shortened
 from tuning.user_trainer.optuna_keywords import OPTUNA, STORAGE
 from tuning.user_trainer.ray_keywords import RAY
+from tuning.user_trainer.search_options import Keyword, SearchOptions, spec_keyword
 from tuning.user_trainer.wandb_keywords import WANDB
-from tuning.user_trainer.wishes import Keyword, Wishes, named
 
-OURS = (STORAGE, named("name", "`name`, of the experiment and its run folder", "name"))  # with any backend
+OURS = (STORAGE, spec_keyword("name", "`name`, of the experiment and its run folder", "name"))  # with any backend
 TABLE: Mapping[str, tuple[Keyword, ...]] = {"optuna": OPTUNA, "ray": RAY, "wandb": WANDB}
 
 
-def read_keywords(keywords: Mapping[str, Any], backend: str | None, wishes: Wishes, own: tuple[str, ...] = ()) -> None:
-    """Enter what the keywords ask for into `wishes`; one that is None was not given.
+def read_keywords(
+    keywords: Mapping[str, Any], backend: str | None, options: SearchOptions, own: tuple[str, ...] = ()
+) -> None:
+    """Set `options` from the keywords; one that is None was not given.
 
     Args:
         backend: whose they are; None: of any of the three, in the order of `TABLE`.
@@ -41,16 +43,16 @@ def read_keywords(keywords: Mapping[str, Any], backend: str | None, wishes: Wish
             continue
         keyword = known[name]
         if keyword.apply is None:
-            raise InputError(name, short(value), keyword.refused, keyword.instead)
-        keyword.apply(wishes, value)
+            raise InputError(name, shortened(value), keyword.refused, keyword.instead)
+        keyword.apply(options, value)
 
 
 def _unknown(name: str, value: Any, backend: str | None, known: list[str]) -> InputError:
     others = [other for other, keywords in TABLE.items() if name in {keyword.name for keyword in keywords}]
     if others:
         rule, step = f"is a keyword of backend={others[0]!r}, and this search names {backend!r}", "name one of the two"
-        return InputError(name, short(value), rule, step)
-    return InputError(name, short(value), "hyperparameter_search has no such keyword", nearest(name, known))
+        return InputError(name, shortened(value), rule, step)
+    return InputError(name, shortened(value), "hyperparameter_search has no such keyword", nearest(name, known))
 
 
 def as_markdown() -> str:
@@ -58,6 +60,6 @@ def as_markdown() -> str:
     lines = []
     for backend, keywords in TABLE.items():
         lines += [f'| `backend="{backend}"` | becomes |', "|---|---|"]
-        lines += [f"| `{keyword.name}` | {keyword.told} |" for keyword in keywords]
+        lines += [f"| `{keyword.name}` | {keyword.description} |" for keyword in keywords]
         lines.append("")
     return "\n".join(lines)

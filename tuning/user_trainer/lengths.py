@@ -1,4 +1,4 @@
-"""How long a trial trains and when it is evaluated: what a Trainer's arguments say, in epochs."""
+"""The length of a trial and the distance of its evaluations. In: a Trainer's arguments. Out: epochs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAST = 0.001  # of an epoch between two evaluations
 
 
 class Lengths(NamedTuple):
-    """In epochs: passes over the training data; with `max_steps`, the whole training counts as one."""
+    """Lengths in epochs: passes over the training data; with `max_steps`, the whole training counts as one epoch."""
 
     epochs: float
     report_every_epochs: float
@@ -57,7 +57,7 @@ def _strategy(arguments: Any) -> str:
 
 
 def _each(arguments: Any, steps: float) -> float:
-    """The share of a training of so many steps that passes between two evaluations by steps."""
+    """The share of a training of `steps` steps that passes between two evaluations by steps."""
     each = arguments.eval_steps or arguments.logging_steps
     return float(each if each < 1 else each / steps)
 

@@ -1,4 +1,7 @@
-"""What a search optimises: what `compute_objective` gives, a metric by its name, or the loss; never a sum of all."""
+"""The objective of a search: the result of `compute_objective`, a metric by its name, or the loss; never a sum.
+
+In: the arguments and keywords of a search. Out: a metric and a mode, as a spec has them.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,15 @@ from typing import Any, Literal, NamedTuple
 
 from trainables.errors import InputError
 from trainables.user_trainer.evaluation_metrics import COMPUTED
-from tuning.given import short
+from tuning.argument_checks import shortened
+from tuning.user_trainer.search_options import NamedObjective
 from tuning.user_trainer.wandb_keywords import SWEEP_METRIC
-from tuning.user_trainer.wishes import NamedObjective
 
 MODES: dict[str, Literal["max", "min"]] = {"maximize": "max", "minimize": "min"}
 
 
-class Chosen(NamedTuple):
-    """As a spec has it."""
+class SearchObjective(NamedTuple):
+    """The objective of a search, as a spec has it."""
 
     metric: str
     mode: Literal["max", "min"]
@@ -27,11 +30,11 @@ def objective_of(
     named: NamedObjective | None,
     *,
     scored: bool,
-) -> Chosen:
-    """The metric and which way is better.
+) -> SearchObjective:
+    """The metric that a search optimises, and which way is better.
 
     Args:
-        direction: "minimize" or "maximize"; None: not said.
+        direction: "minimize" or "maximize"; None: not given.
         named: by a keyword (`objective=`, a scheduler's `metric=`).
         scored: the Trainer has metrics besides its loss, or may have.
 
@@ -45,22 +48,22 @@ def objective_of(
         raise InputError("direction", direction, "must be 'minimize' or 'maximize'", "change it")
     mode = None if direction is None else MODES[direction]
     if compute_objective is not None:
-        said = named.mode if named is not None and named.metric == COMPUTED else None
+        keyword_mode = named.mode if named is not None and named.metric == COMPUTED else None
         of_sweep = named is not None and named.by == SWEEP_METRIC  # whose goal gives way to the direction, as ever
-        if said is not None and mode is not None and said != mode and not of_sweep:
-            rule = f"{named.by if named else ''} says {said}"
-            raise InputError("direction", direction, rule, "say the same in both")
-        return Chosen(COMPUTED, mode or said or "min")
+        if keyword_mode is not None and mode not in (None, keyword_mode) and not of_sweep:
+            rule = f"{named.by if named else ''} says {keyword_mode}"
+            raise InputError("direction", direction, rule, "write the same in both")
+        return SearchObjective(COMPUTED, mode or keyword_mode or "min")
     if named is not None and named.metric != COMPUTED:
         if (way := named.mode or mode) is None:
-            step = "say direction='maximize' or 'minimize'"
-            raise InputError(named.by, named.metric, "it is not said which way is better", step)
-        return Chosen(named.metric, way)
+            step = "write direction='maximize' or 'minimize'"
+            raise InputError(named.by, named.metric, "nothing says which way is better", step)
+        return SearchObjective(named.metric, way)
     if mode == "max":
         has = "and the Trainer has other metrics" if scored else "and there is no other metric"
         step = "choose a metric by its name: objective='accuracy', or compute_objective=lambda metrics: ..."
         raise InputError("direction", direction, f"without compute_objective the loss is the objective, {has}", step)
-    return Chosen("loss", "min")
+    return SearchObjective("loss", "min")
 
 
 def named_objective(objective: Any) -> NamedObjective:
@@ -74,4 +77,4 @@ def named_objective(objective: Any) -> NamedObjective:
     if isinstance(objective, Mapping) and set(objective) == {"metric", "mode"} and objective["mode"] in ("max", "min"):
         return NamedObjective(objective["metric"], objective["mode"], "objective")
     step = 'write objective="accuracy", or {"metric": "accuracy", "mode": "max"}'
-    raise InputError("objective", short(objective), "must name a metric", step)
+    raise InputError("objective", shortened(objective), "must name a metric", step)

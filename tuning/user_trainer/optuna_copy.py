@@ -21,26 +21,27 @@ if TYPE_CHECKING:
     from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
-ORIGIN = "tunefleet"  # the attribute of a copy that tells which trial of which recorded study it is of
+ORIGIN = "tunefleet"  # the attribute of a copy that names the recorded study and trial
 
 
 @dataclass(frozen=True)
 class NamedStudy:
-    """A study by its name in a database of Optuna's."""
+    """An Optuna study in a database, by its name."""
 
     url: str
     name: str
 
     @classmethod
-    def asked_for(cls, keywords: Mapping[str, Any], spec: ExperimentSpec) -> NamedStudy | None:
+    def from_keywords(cls, keywords: Mapping[str, Any], spec: ExperimentSpec) -> NamedStudy | None:
         """The study that the keywords of a search name; None: they name none, or no database."""
         if keywords.get("study_name") is None or keywords.get("storage") is None or spec.store is None:
             return None
         return cls(spec.store, str(keywords["study_name"]))
 
     def check(self, mode: str, *, may_exist: bool) -> None:
-        """Find out before the search whether its trials can be copied there. The study itself is not made yet: a search
-        that is refused leaves none behind.
+        """Check before the search that its trials can be copied there.
+
+        The study itself is not made yet: a search that is refused leaves none behind.
 
         Args:
             mode: "max" or "min", as the search has it.
@@ -58,8 +59,8 @@ class NamedStudy:
             raise InputError("study_name", self.name, "there is a study of that name in the storage", step)
         directions = storage.get_study_directions(study)
         if directions != [_direction(mode)]:
-            told = ", ".join(one.name.lower() for one in directions)
-            rule = f"the study of that name has the direction {told}"
+            directions_in_words = ", ".join(one.name.lower() for one in directions)
+            rule = f"the study of that name has the direction {directions_in_words}"
             raise InputError("study_name", self.name, rule, "give another study_name, or the same direction")
 
     def add(self, outcome: ExperimentOutcome) -> None:
@@ -76,7 +77,7 @@ class NamedStudy:
                     storage.create_new_trial(study, _copy(trial, origin))
 
     def _id(self, storage: RDBStorage) -> int | None:
-        """None: there is no study of that name."""
+        """The number of the study in its database; None: there is no study of that name."""
         try:
             return int(storage.get_study_id_from_name(self.name))
         except KeyError:

@@ -6,27 +6,35 @@ import copy
 from typing import Any
 
 from trainables.errors import InputError
-from tuning.user_trainer.wishes import Keyword, Wishes, kinds_of, met, named, no, seconds
+from tuning.user_trainer.search_options import (
+    Keyword,
+    SearchOptions,
+    class_names,
+    needless_keyword,
+    refused_keyword,
+    seconds,
+    spec_keyword,
+)
 
 LARGEST = 2**31 - 1
 
 
-def _sampler(wishes: Wishes, sampler: Any) -> None:
-    kinds = kinds_of(sampler)
+def _sampler(options: SearchOptions, sampler: Any) -> None:
+    kinds = class_names(sampler)
     if "TPESampler" in kinds:
-        wishes.proposes = "hyperopt"
+        options.searcher = "hyperopt"
     elif "RandomSampler" in kinds or "QMCSampler" in kinds:
-        wishes.proposes = "random"
+        options.searcher = "random"
     elif "BruteForceSampler" in kinds:
-        wishes.proposes = "grid"
+        options.searcher = "grid"
     elif "GridSampler" in kinds:
-        wishes.proposes, wishes.grid = "grid", dict(sampler._search_space)
+        options.searcher, options.grid = "grid", dict(sampler._search_space)
     else:
         rule = "no strategy here proposes as this sampler does"
         raise InputError(
             "sampler", kinds[0], rule, "leave it out (TPE), or give TPESampler, RandomSampler, GridSampler"
         )
-    wishes.seed = _seed(sampler)
+    options.seed = _seed(sampler)
 
 
 def _seed(sampler: Any) -> int | None:
@@ -35,33 +43,35 @@ def _seed(sampler: Any) -> int | None:
     return None if state is None else int(copy.deepcopy(state).randint(LARGEST))
 
 
-def _pruner(wishes: Wishes, pruner: Any) -> None:
-    kind = kinds_of(pruner)[0]
+def _pruner(options: SearchOptions, pruner: Any) -> None:
+    kind = class_names(pruner)[0]
     if kind == "NopPruner":
-        wishes.stops = None
+        options.asha = None
     elif kind in ("SuccessiveHalvingPruner", "HyperbandPruner"):
         factor, least = float(pruner._reduction_factor), pruner._min_resource
-        first = wishes.report_every_epochs * (least if isinstance(least, int) else 1)
-        wishes.stops = {"grace_epochs": first, "reduction_factor": factor}
+        first = options.report_every_epochs * (least if isinstance(least, int) else 1)
+        options.asha = {"grace_epochs": first, "reduction_factor": factor}
     elif kind == "MedianPruner":
-        first = wishes.report_every_epochs * max(1, pruner._n_warmup_steps)
-        wishes.stops = {"grace_epochs": min(first, wishes.epochs), "reduction_factor": 2.0}
+        first = options.report_every_epochs * max(1, pruner._n_warmup_steps)
+        options.asha = {"grace_epochs": min(first, options.epochs), "reduction_factor": 2.0}
     else:
         rule = "no strategy here stops trials as this pruner does"
         raise InputError("pruner", kind, rule, "leave it out, or give SuccessiveHalvingPruner or MedianPruner")
 
 
-def _storage(wishes: Wishes, storage: Any) -> None:
-    """Optuna's is a database, ours is where run folders are."""
+def _storage(options: SearchOptions, storage: Any) -> None:
+    """Set the store for a database, as Optuna means it, else the folder or bucket of the run folders."""
     if isinstance(storage, str) and not _is_database(storage):
-        wishes.spec["cluster.storage"] = storage
+        options.spec["cluster.storage"] = storage
         return
     url = storage if isinstance(storage, str) else getattr(getattr(storage, "_backend", storage), "url", None)
     if url is not None:
-        wishes.spec["store"] = str(url)
-    elif "InMemoryStorage" not in kinds_of(storage):
+        options.spec["store"] = str(url)
+    elif "InMemoryStorage" not in class_names(storage):
         rule = "is no database that an experiment can be recorded into"
-        raise InputError("storage", kinds_of(storage)[0], rule, "give a URL: sqlite:///FILE or postgresql://HOST/NAME")
+        raise InputError(
+            "storage", class_names(storage)[0], rule, "give a URL: sqlite:///FILE or postgresql://HOST/NAME"
+        )
 
 
 def _is_database(text: str) -> bool:
@@ -72,17 +82,17 @@ def _jobs(count: int) -> int | None:
     return count if count > 0 else None
 
 
-def _catch(wishes: Wishes, errors: Any) -> None:
+def _catch(options: SearchOptions, errors: Any) -> None:
     if errors:
-        wishes.spec["alike_failures"] = None
+        options.spec["alike_failures"] = None
 
 
-def _resume(wishes: Wishes, value: bool) -> None:
-    wishes.go_on = bool(value)
+def _resume(options: SearchOptions, value: bool) -> None:
+    options.resume_if_exists = bool(value)
 
 
-def _shown(wishes: Wishes, value: bool) -> None:
-    wishes.progress = bool(value)
+def _shown(options: SearchOptions, value: bool) -> None:
+    options.progress = bool(value)
 
 
 STORAGE = Keyword(
@@ -104,31 +114,31 @@ OPTUNA: tuple[Keyword, ...] = (
         _pruner,
     ),
     STORAGE,
-    named(
+    spec_keyword(
         "study_name",
         "`name`, of the experiment and its run folder; in a database (`storage`) the study of that name gets a copy of "
         "every trial, with its intermediate values; what it holds already is not learned from",
         "name",
     ),
     Keyword("load_if_exists", "`resume`: goes on with the experiment of that name where there is one", _resume),
-    named("timeout", "`budget: {wall_seconds: ...}`", "budget.wall_seconds", seconds),
-    named(
+    spec_keyword("timeout", "`budget: {wall_seconds: ...}`", "budget.wall_seconds", seconds),
+    spec_keyword(
         "n_jobs",
-        "`cluster.max_concurrent`: so many trials at a time, each in a process of its own",
+        "`cluster.max_concurrent`: the number of trials at a time, each in a process of its own",
         "cluster.max_concurrent",
         _jobs,
     ),
     Keyword(
         "catch", "`alike_failures: null`: the search goes on, however many trials fail, whatever they raised", _catch
     ),
-    met("gc_after_trial", "nothing: what a trial held is freed before the next one is built"),
+    needless_keyword("gc_after_trial", "nothing: what a trial held is freed before the next one is built"),
     Keyword("show_progress_bar", "`progress`", _shown),
-    no(
+    refused_keyword(
         "directions",
         "several objectives: no strategy here searches several",
         "choose one, or combine them in compute_objective",
     ),
-    no(
+    refused_keyword(
         "callbacks",
         "Optuna's callbacks are called in the driver with a study of Optuna's",
         "read BestRun.run_summary afterwards, or open `store` with Optuna while it runs",

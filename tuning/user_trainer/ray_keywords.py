@@ -6,22 +6,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.errors import InputError
-from tuning.user_trainer.wishes import Keyword, Wishes, kinds_of, met, named, no, seconds
+from tuning.user_trainer.search_options import (
+    Keyword,
+    SearchOptions,
+    class_names,
+    needless_keyword,
+    refused_keyword,
+    seconds,
+    spec_keyword,
+)
 
 
-def _scheduler(wishes: Wishes, scheduler: Any) -> None:
-    kinds = kinds_of(scheduler)
+def _scheduler(options: SearchOptions, scheduler: Any) -> None:
+    kinds = class_names(scheduler)
     if kinds[0] == "FIFOScheduler":
         return
     if "AsyncHyperBandScheduler" in kinds:
-        _asha(wishes, scheduler)
+        _asha(options, scheduler)
     elif kinds[0] == "PopulationBasedTraining":
-        _pbt(wishes, scheduler)
+        _pbt(options, scheduler)
     else:
         rule = "no strategy here schedules as it does"
         step = "give ASHAScheduler or PopulationBasedTraining, or leave it out"
         raise InputError("scheduler", kinds[0], rule, step)
-    wishes.name_objective(scheduler._metric, _mode_of(scheduler), "scheduler.metric")
+    options.name_objective(scheduler._metric, _mode_of(scheduler), "scheduler.metric")
 
 
 def _mode_of(scheduler: Any) -> str | None:
@@ -29,20 +37,20 @@ def _mode_of(scheduler: Any) -> str | None:
     return known or {1.0: "max", -1.0: "min"}.get(getattr(scheduler, "_metric_op", None) or 0.0)
 
 
-def _asha(wishes: Wishes, scheduler: Any) -> None:
+def _asha(options: SearchOptions, scheduler: Any) -> None:
     if len(scheduler._brackets) > 1:
         step = "leave brackets at 1, as its authors recommend"
         raise InputError("scheduler.brackets", len(scheduler._brackets), "there is one bracket here", step)
     first = min(milestone for milestone, _ in scheduler._brackets[0]._rungs) if scheduler._brackets[0]._rungs else 1
-    grace = wishes.epochs_of(first, scheduler._time_attr, "scheduler")
-    most = wishes.epochs_of(scheduler._max_t, scheduler._time_attr, "scheduler")
-    if most < wishes.epochs:
-        rule = f"ends trials after {most:g} epochs, and their learning rates are planned for {wishes.epochs:g}"
+    grace = options.epochs_of(first, scheduler._time_attr, "scheduler")
+    most = options.epochs_of(scheduler._max_t, scheduler._time_attr, "scheduler")
+    if most < options.epochs:
+        rule = f"ends trials after {most:g} epochs, and their learning rates are planned for {options.epochs:g}"
         raise InputError("scheduler.max_t", scheduler._max_t, rule, "set num_train_epochs, or leave max_t out")
-    wishes.stops = {"grace_epochs": min(grace, wishes.epochs), "reduction_factor": float(scheduler._reduction_factor)}
+    options.asha = {"grace_epochs": min(grace, options.epochs), "reduction_factor": float(scheduler._reduction_factor)}
 
 
-def _pbt(wishes: Wishes, scheduler: Any) -> None:
+def _pbt(options: SearchOptions, scheduler: Any) -> None:
     if scheduler._custom_explore_fn is not None:
         rule = "values move by the space's own rules here"
         raise InputError("scheduler.custom_explore_fn", "a function", rule, "leave it out, and give ranges or choices")
@@ -54,25 +62,25 @@ def _pbt(wishes: Wishes, scheduler: Any) -> None:
             rule = "a function has no bounds to keep to" if callable(domain) else "nested names are not searched"
             step = "give a Ray domain such as tune.uniform(low, high), or a list of choices"
             raise InputError(f"scheduler.hyperparam_mutations.{name}", type(domain).__name__, rule, step)
-    wishes.mutations = dict(scheduler._hyperparam_mutations)
-    wishes.population = {
-        "perturb_every_epochs": wishes.epochs_of(scheduler._perturbation_interval, scheduler._time_attr, "scheduler"),
+    options.mutations = dict(scheduler._hyperparam_mutations)
+    options.pbt = {
+        "perturb_every_epochs": options.epochs_of(scheduler._perturbation_interval, scheduler._time_attr, "scheduler"),
         "quantile": scheduler._quantile_fraction,
         "resample_probability": scheduler._resample_probability,
         "factors": sorted(scheduler._perturbation_factors),
     }
 
 
-def _search_alg(wishes: Wishes, searcher: Any) -> None:
-    kinds = kinds_of(searcher)
+def _search_alg(options: SearchOptions, searcher: Any) -> None:
+    kinds = class_names(searcher)
     if kinds[0] == "ConcurrencyLimiter":
-        wishes.spec["cluster.max_concurrent"] = searcher.max_concurrent
-        _search_alg(wishes, searcher.searcher)
+        options.spec["cluster.max_concurrent"] = searcher.max_concurrent
+        _search_alg(options, searcher.searcher)
     elif kinds[0] in ("HyperOptSearch", "OptunaSearch"):
-        wishes.proposes = "hyperopt"
-        wishes.name_objective(searcher.metric, searcher.mode, "search_alg.metric")
+        options.searcher = "hyperopt"
+        options.name_objective(searcher.metric, searcher.mode, "search_alg.metric")
     elif kinds[0] == "BasicVariantGenerator":
-        wishes.proposes = "random"
+        options.searcher = "random"
     else:
         rule, step = (
             "no strategy here proposes as it does",
@@ -81,36 +89,36 @@ def _search_alg(wishes: Wishes, searcher: Any) -> None:
         raise InputError("search_alg", kinds[0], rule, step)
 
 
-def _resources(wishes: Wishes, resources: Any) -> None:
+def _resources(options: SearchOptions, resources: Any) -> None:
     if not isinstance(resources, Mapping) or not set(map(str.lower, resources)) <= {"cpu", "gpu"}:
         rule, step = "a trial holds CPU cores and GPUs of one node", "write {'cpu': 2, 'gpu': 1}"
         raise InputError("resources_per_trial", str(resources), rule, step)
     for name, count in resources.items():
         key = "cpus_per_trial" if name.lower() == "cpu" else "gpus_per_trial"
         if name.lower() == "gpu" or count:
-            wishes.spec[f"cluster.{key}"] = float(count)
+            options.spec[f"cluster.{key}"] = float(count)
 
 
-def _trials(wishes: Wishes, count: int) -> None:
-    wishes.trials = count
+def _trials(options: SearchOptions, count: int) -> None:
+    options.trials = count
 
 
-def _metric(wishes: Wishes, metric: str) -> None:
-    mode = wishes.objective.mode if wishes.objective and wishes.objective.by == "mode" else None
-    wishes.name_objective(metric, mode, "metric")
+def _metric(options: SearchOptions, metric: str) -> None:
+    mode = options.objective.mode if options.objective and options.objective.by == "mode" else None
+    options.name_objective(metric, mode, "metric")
 
 
-def _mode(wishes: Wishes, mode: str) -> None:
-    metric = wishes.objective.metric if wishes.objective else None
-    wishes.name_objective(metric, mode, "mode")
+def _mode(options: SearchOptions, mode: str) -> None:
+    metric = options.objective.metric if options.objective else None
+    options.name_objective(metric, mode, "mode")
 
 
-def _resume(wishes: Wishes, value: Any) -> None:
-    wishes.resume = bool(value)
+def _resume(options: SearchOptions, value: Any) -> None:
+    options.resume = bool(value)
 
 
-def _verbose(wishes: Wishes, level: Any) -> None:
-    wishes.progress = bool(level)
+def _verbose(options: SearchOptions, level: Any) -> None:
+    options.progress = bool(level)
 
 
 _KEEPING = ("checkpoint.keep_best", lambda config: config.num_to_keep)
@@ -129,41 +137,53 @@ RAY: tuple[Keyword, ...] = (
     ),
     Keyword("resources_per_trial", "`cluster.cpus_per_trial` and `cluster.gpus_per_trial`", _resources),
     Keyword("num_samples", "the number of trials, as n_trials", _trials),
-    named("time_budget_s", "`budget: {wall_seconds: ...}`", "budget.wall_seconds", seconds),
-    named("name", "`name`, of the experiment and its run folder", "name"),
-    named("storage_path", "`storage`: where run folders are", "cluster.storage", str),
-    named("local_dir", "`storage`: where run folders are", "cluster.storage", str),
-    named("keep_checkpoints_num", "`checkpoint.keep_best`", "checkpoint.keep_best"),
-    named("checkpoint_config", "its num_to_keep: `checkpoint.keep_best`; the best by the objective stay", *_KEEPING),
-    named("max_failures", "`max_failures`", "max_failures"),
-    named("max_concurrent_trials", "`cluster.max_concurrent`", "cluster.max_concurrent", lambda count: count or None),
+    spec_keyword("time_budget_s", "`budget: {wall_seconds: ...}`", "budget.wall_seconds", seconds),
+    spec_keyword("name", "`name`, of the experiment and its run folder", "name"),
+    spec_keyword("storage_path", "`storage`: where run folders are", "cluster.storage", str),
+    spec_keyword("local_dir", "`storage`: where run folders are", "cluster.storage", str),
+    spec_keyword("keep_checkpoints_num", "`checkpoint.keep_best`", "checkpoint.keep_best"),
+    spec_keyword(
+        "checkpoint_config", "its num_to_keep: `checkpoint.keep_best`; the best by the objective stay", *_KEEPING
+    ),
+    spec_keyword("max_failures", "`max_failures`", "max_failures"),
+    spec_keyword(
+        "max_concurrent_trials", "`cluster.max_concurrent`", "cluster.max_concurrent", lambda count: count or None
+    ),
     Keyword("metric", "the objective, where compute_objective gives none", _metric),
     Keyword("mode", "whether more or less of the metric is better", _mode),
     Keyword("resume", '`resume`; "AUTO": where there is an experiment of that name', _resume),
     Keyword("verbose", "0: without `progress`", _verbose),
-    met("progress_reporter", "nothing: a live table in a terminal or a notebook, else a line per evaluation"),
-    met("log_to_file", "nothing: what a trial prints and raises is in its folder"),
-    met("reuse_actors", "nothing: a slot keeps its process from trial to trial"),
-    met("raise_on_failed_trial", "nothing: a failed trial is recorded, and the search goes on"),
-    met("checkpoint_score_attr", "nothing: the best checkpoints by the objective stay"),
-    met("checkpoint_freq", "nothing: a state is kept at each evaluation as long as it may be needed"),
-    met("checkpoint_at_end", "nothing: the best checkpoints by the objective stay"),
-    no("stop", "trials end where their arguments end them", "set num_train_epochs or max_steps, or give a budget"),
-    no("config", "what is searched is hp_space", "return these values from hp_space"),
-    no(
+    needless_keyword(
+        "progress_reporter", "nothing: a live table in a terminal or a notebook, else a line per evaluation"
+    ),
+    needless_keyword("log_to_file", "nothing: what a trial prints and raises is in its folder"),
+    needless_keyword("reuse_actors", "nothing: a slot keeps its process from trial to trial"),
+    needless_keyword("raise_on_failed_trial", "nothing: a failed trial is recorded, and the search goes on"),
+    needless_keyword("checkpoint_score_attr", "nothing: the best checkpoints by the objective stay"),
+    needless_keyword("checkpoint_freq", "nothing: a state is kept at each evaluation as long as it may be needed"),
+    needless_keyword("checkpoint_at_end", "nothing: the best checkpoints by the objective stay"),
+    refused_keyword(
+        "stop", "trials end where their arguments end them", "set num_train_epochs or max_steps, or give a budget"
+    ),
+    refused_keyword("config", "what is searched is hp_space", "return these values from hp_space"),
+    refused_keyword(
         "callbacks", "they would be called inside another controller", "read BestRun.run_summary, or `tunefleet export`"
     ),
-    no("fail_fast", "one failed trial says little", "leave it out: three first trials that fail alike end the search"),
-    no("storage_filesystem", "a bucket is opened by its URI", "write storage='s3://BUCKET/FOLDER'"),
-    no("sync_config", "nothing is synchronised: the storage is one folder or bucket", "leave it out"),
-    no("trial_name_creator", _OURS, "leave it out: trials have numbers"),
-    no("trial_dirname_creator", _OURS, "leave it out"),
-    no("chdir_to_trial_dir", "a slot serves many trials and keeps its working directory", "use absolute paths"),
-    no("export_formats", "the best model is in the Trainer afterwards", "call trainer.save_model()"),
-    no("restore", "a run is resumed as a whole", "write name=... and resume=True"),
-    no("resume_config", "a resume goes on with what is unfinished", "write resume=True"),
-    no("run_or_experiment", "what is run is the Trainer", "leave it out"),
-    no("_remote", "it is Ray's own", "leave it out"),
-    no("_remote_string_queue", "it is Ray's own", "leave it out"),
-    no("_entrypoint", "it is Ray's own", "leave it out"),
+    refused_keyword(
+        "fail_fast", "one failed trial proves little", "leave it out: three first trials that fail alike end the search"
+    ),
+    refused_keyword("storage_filesystem", "a bucket is opened by its URI", "write storage='s3://BUCKET/FOLDER'"),
+    refused_keyword("sync_config", "nothing is synchronised: the storage is one folder or bucket", "leave it out"),
+    refused_keyword("trial_name_creator", _OURS, "leave it out: trials have numbers"),
+    refused_keyword("trial_dirname_creator", _OURS, "leave it out"),
+    refused_keyword(
+        "chdir_to_trial_dir", "a slot serves many trials and keeps its working directory", "use absolute paths"
+    ),
+    refused_keyword("export_formats", "the best model is in the Trainer afterwards", "call trainer.save_model()"),
+    refused_keyword("restore", "a run is resumed as a whole", "write name=... and resume=True"),
+    refused_keyword("resume_config", "a resume goes on with what is unfinished", "write resume=True"),
+    refused_keyword("run_or_experiment", "what is run is the Trainer", "leave it out"),
+    refused_keyword("_remote", "it is Ray's own", "leave it out"),
+    refused_keyword("_remote_string_queue", "it is Ray's own", "leave it out"),
+    refused_keyword("_entrypoint", "it is Ray's own", "leave it out"),
 )

@@ -1,4 +1,7 @@
-"""A search as it is asked for, and the experiment that it becomes."""
+"""A search as it is requested, and the experiment that it becomes.
+
+In: the arguments of `hyperparameter_search`. Out: a checked spec, and the factory of its Trainers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from trainables.spec import TUNABLES
 from trainables.user_trainer.extended import Extended
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from trainables.user_trainer.shipped import is_shipped, ship
-from tuning.given import kind_of, short
+from tuning.argument_checks import shortened, type_name
 from tuning.run_folder.experiments import UnknownExperiment, find_experiment
 from tuning.space import Space
 from tuning.spec.file import parse, read_text
@@ -30,24 +33,24 @@ from tuning.spec.validation.machine import why_not_writable
 from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.keywords import read_keywords
 from tuning.user_trainer.lengths import Lengths, evaluates_at_the_end_only, lengths_of, most_epochs
-from tuning.user_trainer.objectives import Chosen, named_objective, objective_of
+from tuning.user_trainer.objectives import SearchObjective, named_objective, objective_of
+from tuning.user_trainer.search_options import SearchOptions
 from tuning.user_trainer.spaces import (
     SearchedSpace,
     enter_sweep,
-    in_spec,
     perturbable,
     require_read,
     searched_space,
+    space_entry,
     with_mutations,
 )
 from tuning.user_trainer.strategies import strategies_of
-from tuning.user_trainer.wishes import Wishes
 
 BACKENDS = ("optuna", "ray", "wandb")
 
 
 @dataclass(frozen=True)
-class Request:
+class SearchRequest:
     """The arguments of `hyperparameter_search`; see there."""
 
     trainer: Any
@@ -71,10 +74,10 @@ class Request:
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
-OWN = tuple(one.name for one in fields(Request) if one.name != "keywords")
+OWN = tuple(argument.name for argument in fields(SearchRequest) if argument.name != "keywords")
 
 
-class Prepared(NamedTuple):
+class PreparedSearch(NamedTuple):
     """Everything that a run needs, checked."""
 
     spec: ExperimentSpec
@@ -84,20 +87,20 @@ class Prepared(NamedTuple):
     progress: bool
 
 
-def prepare(request: Request) -> Prepared:
-    """The experiment of a request. The objects that it trains with are written below its storage.
+def prepare_search(request: SearchRequest) -> PreparedSearch:
+    """Make the experiment of a request; the objects that it trains with are written below its storage.
 
     Raises:
-        InputError, SpecError: every mistake that can be told before a trial starts.
+        InputError, SpecError: every mistake that can be found before a trial starts.
     """
     if isinstance(request.in_flight, str):
         request = replace(request, in_flight=(request.in_flight,))
     factory = _factory_of(request.trainer)
     searched = searched_space(request.hp_space, request.backend)
-    wishes = _wishes_of(request, factory, searched.space)
-    enter_sweep(request.hp_space, searched.space, wishes)
-    if wishes.mutations:
-        space = with_mutations(searched.space, wishes.mutations)
+    options = _read_options(request, factory, searched.space)
+    enter_sweep(request.hp_space, searched.space, options)
+    if options.mutations:
+        space = with_mutations(searched.space, options.mutations)
     else:
         space = perturbable(searched.space, request.in_flight)
     if isinstance(factory, RebuiltTrainer):
@@ -106,26 +109,26 @@ def prepare(request: Request) -> Prepared:
     objective = objective_of(
         request.direction,
         request.compute_objective,
-        wishes.objective,
+        options.objective,
         scored=getattr(factory, "compute_metrics", None) is not None or not isinstance(factory, RebuiltTrainer),
     )
-    strategies = strategies_of(request.strategies, wishes, space, request.keywords)
-    _require_evaluations(getattr(request.trainer, "args", None), strategies, wishes)
-    storage, name = _storage(request, wishes), _name(wishes)
-    before = _recorded(name, storage) if wishes.resume or wishes.go_on else None
+    strategies = strategies_of(request.strategies, options, space, request.keywords)
+    _require_evaluations(getattr(request.trainer, "args", None), strategies, options)
+    storage, name = _storage(request, options), _name(options)
+    before = _recorded(name, storage) if options.resume or options.resume_if_exists else None
     raw = {
         **_shipped(request, factory, searched, space, storage),
-        **_sections(request, factory, wishes, objective, strategies, space),
+        **_sections(request, factory, options, objective, strategies, space),
         "name": name,
     }
     raw |= {key: before[key] for key in ("trainable", "space") if before and _was_shipped(before[key], raw[key])}
-    spec = load_spec(_merged(raw, {**wishes.spec, "name": name}), request.overrides or ())
-    resume = wishes.resume or (wishes.go_on and before is not None)
-    return Prepared(spec, factory, space, resume, wishes.progress)
+    spec = load_spec(_merged(raw, {**options.spec, "name": name}), request.overrides or ())
+    resume = options.resume or (options.resume_if_exists and before is not None)
+    return PreparedSearch(spec, factory, space, resume, options.progress)
 
 
 def _factory_of(trainer: Any) -> Any:
-    """What makes a Trainer of a trial's values.
+    """The factory that makes a Trainer from a trial's values.
 
     Raises:
         InputError: it is neither a Trainer nor a factory of Trainers.
@@ -141,72 +144,78 @@ def _factory_of(trainer: Any) -> Any:
     if callable(trainer) and not isinstance(trainer, type):
         return trainer
     step = "give a transformers.Trainer with a model_init, or a function `def make_trainer(params)` that makes one"
-    raise InputError("trainer", short(trainer), f"{kind_of(trainer)} is no Trainer and makes none", step)
+    raise InputError("trainer", shortened(trainer), f"{type_name(trainer)} is no Trainer and makes none", step)
 
 
-def _wishes_of(request: Request, factory: Any, space: Space) -> Wishes:
+def _read_options(request: SearchRequest, factory: Any, space: Space) -> SearchOptions:
     lengths = _lengths(request, factory, space)
-    resume, go_on = _resumed(request.resume)
-    wishes = Wishes(*lengths, _count(request.n_trials), resume=resume, go_on=go_on, progress=request.progress)
-    read_keywords(request.keywords, request.backend, wishes, own=(*OWN, "fresh"))
-    if request.backend == "ray" and wishes.proposes is None and request.strategies is None and not wishes.population:
-        wishes.proposes = "random"  # as Ray does without a search_alg
+    resume, resume_if_exists = _resumed(request.resume)
+    options = SearchOptions(
+        *lengths, _count(request.n_trials), resume=resume, resume_if_exists=resume_if_exists, progress=request.progress
+    )
+    read_keywords(request.keywords, request.backend, options, own=(*OWN, "fresh"))
+    if request.backend == "ray" and options.searcher is None and request.strategies is None and not options.pbt:
+        options.searcher = "random"  # as Ray does without a search_alg
     if request.objective is not None:
-        wishes.objective = named_objective(request.objective)
-    return wishes
+        options.objective = named_objective(request.objective)
+    return options
 
 
-def _resumed(asked: Any) -> tuple[bool, bool]:
-    """Whether an experiment must be there to go on with, and whether one that is there is gone on with."""
-    if isinstance(asked, str):
-        if asked != "AUTO":
-            raise InputError("resume", asked, "must be True, False or 'AUTO'", "write one of them")
+def _resumed(resume: Any) -> tuple[bool, bool]:
+    """The options `resume` and `resume_if_exists`."""
+    if isinstance(resume, str):
+        if resume != "AUTO":
+            raise InputError("resume", resume, "must be True, False or 'AUTO'", "write one of them")
         return False, True
-    return bool(asked), False
+    return bool(resume), False
 
 
 def _count(trials: Any) -> int | None:
     if trials is None or (isinstance(trials, int) and not isinstance(trials, bool) and trials >= 1):
         return trials
     step = "such as 20; None searches until a budget (timeout) is spent"
-    raise InputError("n_trials", short(trials), "must be a whole number, at least 1", step)
+    raise InputError("n_trials", shortened(trials), "must be a whole number, at least 1", step)
 
 
-def _lengths(request: Request, factory: Any, space: Space) -> Lengths:
+def _lengths(request: SearchRequest, factory: Any, space: Space) -> Lengths:
     if isinstance(factory, RebuiltTrainer):
         arguments = request.trainer.args
         data = request.trainer.train_dataset
         rows = len(data) if hasattr(data, "__len__") else None
-        told = lengths_of(arguments, rows, space)
+        lengths = lengths_of(arguments, rows, space)
     else:
         epochs = most_epochs(space, request.epochs or 0)
         if epochs <= 0:
-            rule, step = "a factory does not tell how long its Trainers train", "write epochs=3"
+            rule, step = "a factory does not show how long its Trainers train", "write epochs=3"
             raise InputError("epochs", request.epochs, rule, step)
-        told = Lengths(epochs, min(1.0, epochs))
-    return Lengths(request.epochs or told.epochs, request.report_every_epochs or told.report_every_epochs)
+        lengths = Lengths(epochs, min(1.0, epochs))
+    return Lengths(request.epochs or lengths.epochs, request.report_every_epochs or lengths.report_every_epochs)
 
 
-def _require_evaluations(arguments: Any, strategies: list[dict[str, Any]], wishes: Wishes) -> None:
-    """A strategy that stops or clones trials decides between evaluations."""
+def _require_evaluations(arguments: Any, strategies: list[dict[str, Any]], options: SearchOptions) -> None:
+    """Require evaluations on the way where a strategy stops or clones trials.
+
+    Raises:
+        InputError: the arguments of the Trainer ask for an evaluation at the end only.
+    """
     deciding = [one["kind"] for one in strategies if str(one.get("kind")).endswith("asha") or one.get("kind") == "pbt"]
     if not deciding or arguments is None:
         return
     rule = f"{deciding[0]} decides after evaluations on the way"
     if evaluates_at_the_end_only(arguments):
         raise InputError("args.eval_strategy", "no", rule, 'set eval_strategy="epoch" (or "steps")')
-    if arguments.max_steps > 0 and wishes.report_every_epochs >= wishes.epochs:
+    if arguments.max_steps > 0 and options.report_every_epochs >= options.epochs:
         step = f'set eval_strategy="steps" and eval_steps to less than {arguments.max_steps}'
         raise InputError("args.max_steps", arguments.max_steps, f"no evaluation falls before its end, and {rule}", step)
 
 
-def _storage(request: Request, wishes: Wishes) -> str:
-    """Where run folders are; judged here, as objects are written there before the spec is.
+def _storage(request: SearchRequest, options: SearchOptions) -> str:
+    """The folder or bucket of the run folders; checked here, since objects are written there before the spec is.
 
     Raises:
         InputError: nothing can be written there.
     """
-    given = wishes.spec.get("cluster.storage") or (request.cluster or {}).get("storage") or ClusterSpec().storage
+    given = options.spec.get("cluster.storage") or (request.cluster or {}).get("storage") or ClusterSpec().storage
     storage = str(given)
     if is_uri(storage):
         if refused := uri_mistake(storage):
@@ -216,16 +225,16 @@ def _storage(request: Request, wishes: Wishes) -> str:
     return storage
 
 
-def _name(wishes: Wishes) -> str:
-    if (name := wishes.spec.get("name")) is not None:
+def _name(options: SearchOptions) -> str:
+    if (name := options.spec.get("name")) is not None:
         return str(name)
-    if wishes.resume or wishes.go_on:
+    if options.resume or options.resume_if_exists:
         raise InputError("name", None, "which experiment is to go on?", "write name=... (or study_name=...)")
     return strftime(f"search-%Y%m%d-%H%M%S-{secrets.token_hex(2)}", localtime(clock.time()))
 
 
 def _recorded(name: str, storage: str) -> Mapping[str, Any] | None:
-    """The spec of the experiment of that name; None: there is none."""
+    """The recorded spec of the experiment of that name; None: there is none."""
     with contextlib.suppress(UnknownExperiment):
         kept = find_experiment(name, storage) / SPEC_FILE
         return parse(read_text(kept), str(kept))
@@ -233,12 +242,14 @@ def _recorded(name: str, storage: str) -> Mapping[str, Any] | None:
 
 
 def _was_shipped(before: Any, now: Any) -> bool:
-    """A run goes on with the objects that it began with: pickled again, they may be other bytes."""
+    """True if both name shipped objects: a run goes on with those that it began with."""
     return all(isinstance(name, str) and is_shipped(name) for name in (before, now))
 
 
-def _shipped(request: Request, factory: Any, searched: SearchedSpace, space: Space, storage: str) -> dict[str, Any]:
-    """What trials train with, and what is searched, as they stand in the spec."""
+def _shipped(
+    request: SearchRequest, factory: Any, searched: SearchedSpace, space: Space, storage: str
+) -> dict[str, Any]:
+    """The entries `trainable` and `space` of the spec; objects are written to the storage."""
     trained = factory
     if request.compute_objective is not None or request.test_dataset is not None:
         trained = Extended(factory, request.compute_objective, request.test_dataset)
@@ -246,21 +257,26 @@ def _shipped(request: Request, factory: Any, searched: SearchedSpace, space: Spa
     kind = "trainer" if isinstance(factory, RebuiltTrainer) else "make_trainer"
     return {
         "trainable": request.trainer if by_name else ship(trained, storage, kind),
-        "space": in_spec(searched, space, storage),
+        "space": space_entry(searched, space, storage),
     }
 
 
 def _sections(
-    request: Request, factory: Any, wishes: Wishes, objective: Chosen, strategies: list[dict[str, Any]], space: Space
+    request: SearchRequest,
+    factory: Any,
+    options: SearchOptions,
+    objective: SearchObjective,
+    strategies: list[dict[str, Any]],
+    space: Space,
 ) -> dict[str, Any]:
-    seeds = request.seeds or (0 if wishes.seed is None else wishes.seed,)
-    own = {name for name in wishes.mutations if name not in TUNABLES}
+    seeds = request.seeds or (0 if options.seed is None else options.seed,)
+    own = {name for name in options.mutations if name not in TUNABLES}
     held = {}
     if isinstance(factory, RebuiltTrainer):  # as each trial of the original has them, unless they are searched
         held = {"data_order_seed": factory.args["seed"], "head_seed": factory.args["seed"]}
     return {
-        "epochs": wishes.epochs,
-        "report_every_epochs": wishes.report_every_epochs,
+        "epochs": options.epochs,
+        "report_every_epochs": options.report_every_epochs,
         "objective": {"metric": objective.metric, "mode": objective.mode},
         "strategies": strategies,
         "seeds": list(seeds),
@@ -273,11 +289,15 @@ def _sections(
 
 
 def _merged(raw: dict[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` with what keywords say, by dotted path; a section that was given beside them keeps its other keys."""
+    """`raw` with the values of keywords at their dotted paths; other keys of a section stay.
+
+    Raises:
+        InputError: an argument and a keyword give different values.
+    """
     for path, value in paths.items():
         section, _, key = path.rpartition(".")
         place = raw.setdefault(section, {}) if section else raw
         if section and place.get(key, value) != value:
-            raise InputError(path, value, f"is said to be {place[key]!r}, too", "say it once")
+            raise InputError(path, value, f"is {place[key]!r} in another argument", "give it once")
         place[key] = value
     return raw

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import InputError
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from tuning.user_trainer.in_flight import require_perturbable
-from tuning.user_trainer.request import Request, prepare
+from tuning.user_trainer.request import SearchRequest, prepare_search
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -52,10 +52,11 @@ def hyperparameter_search(
             `package.module:make_trainer`.
         hp_space: a function of a trial (`suggest_*`), or one that returns Ray domains or a W&B sweep, or such a
             mapping; default: that of transformers.
-        compute_objective: of the metrics of an evaluation, with their prefix; default: the loss.
-        n_trials: how many; under PBT the members of the population; None: until the budget is spent.
+        compute_objective: a function of the metrics of an evaluation, with their prefix; default: the loss.
+        n_trials: the number of trials; under PBT that of the members; None: until the budget is spent.
         direction: "minimize" (default) or "maximize".
-        backend: "optuna", "ray" or "wandb": whose `keywords` are meant, and what `model_init` gets without an hp_space.
+        backend: "optuna", "ray" or "wandb": whose `keywords` are accepted, and what `model_init` gets without an
+            hp_space.
         objective: a metric by its name, with or without `eval_`, in place of `compute_objective`; or
             {"metric": "accuracy", "mode": "max"}.
         strategies: one or several: "hyperopt", "hyperopt_asha", "pbt", "random", "random_asha", "grid", "defaults" (one
@@ -80,7 +81,7 @@ def hyperparameter_search(
         with outcome, study, trials, schedule, checkpoint and report.
 
     Raises:
-        InputError, SpecError: every mistake that can be told before a trial starts.
+        InputError, SpecError: every mistake that can be found before a trial starts.
         RunFolderError: there is an experiment of that name (without `resume` and `fresh`).
         ClusterError: the cluster cannot be reached or cannot hold a trial.
     """
@@ -91,7 +92,7 @@ def hyperparameter_search(
     backend = None if backend is None else str(getattr(backend, "value", backend))
     if backend not in (*BACKENDS, None):
         raise InputError("backend", backend, f"must be one of {', '.join(BACKENDS)}", "or leave it out")
-    request = Request(
+    request = SearchRequest(
         trainer=trainer,
         hp_space=hp_space,
         compute_objective=compute_objective,
@@ -112,12 +113,12 @@ def hyperparameter_search(
         progress=progress,
         keywords=keywords,
     )
-    prepared = prepare(request)
+    prepared = prepare_search(request)
     given = trainer if isinstance(prepared.factory, RebuiltTrainer) else None
     if given is not None:
         require_perturbable(given, prepared.spec)
-    if (named := NamedStudy.asked_for(keywords, prepared.spec)) is not None:
-        assert prepared.spec.objective is not None  # `prepare` gives every search one
+    if (named := NamedStudy.from_keywords(keywords, prepared.spec)) is not None:
+        assert prepared.spec.objective is not None  # `prepare_search` gives every search one
         may_exist = prepared.resume or bool(keywords.get("load_if_exists"))
         named.check(prepared.spec.objective.mode, may_exist=may_exist)
     outcome = run_experiment(prepared.spec, progress=prepared.progress, resume=prepared.resume, fresh=fresh)

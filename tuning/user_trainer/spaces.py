@@ -1,4 +1,8 @@
-"""The search space of a user's search: read, checked against what reads its values, and put into a spec."""
+"""The search space of a user's search.
+
+In: a function, a name or a mapping. Out: a `Space`, checked against the code that reads its values, and its entry in a
+spec.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ from tuning.space import FunctionSpace, Space, read_space
 from tuning.space.aliases import meant_tunable
 from tuning.space.dimensions import Fixed
 from tuning.space.foreign import read_dimension
+from tuning.user_trainer.search_options import SearchOptions
 from tuning.user_trainer.wandb_keywords import read_sweep
-from tuning.user_trainer.wishes import Wishes
 
 DEFAULTS = {"wandb": "transformers.trainer_utils:default_hp_space_wandb"}
 DEFAULT = (
@@ -24,7 +28,7 @@ DEFAULT = (
 
 
 class SearchedSpace(NamedTuple):
-    """What is searched, and the form in which `model_init` gets its trial."""
+    """A search space as it was read, and the form in which `model_init` gets its trial."""
 
     space: Space
     source: Any  # as the user has it: a function, a name, a mapping
@@ -43,13 +47,13 @@ def searched_space(hp_space: Any, backend: str | None) -> SearchedSpace:
     return SearchedSpace(space, source, "optuna" if suggests else "dict")
 
 
-def enter_sweep(hp_space: Any, space: Space, wishes: Wishes) -> None:
-    """Enter what the configuration of a W&B sweep says besides its parameters; other spaces say nothing."""
+def enter_sweep(hp_space: Any, space: Space, options: SearchOptions) -> None:
+    """Set the options that the configuration of a W&B sweep has besides its parameters; other spaces have none."""
     if isinstance(space, FunctionSpace) or isinstance(hp_space, str | Space | None):
         return
     raw = hp_space(None) if callable(hp_space) else hp_space
     if isinstance(raw, Mapping) and isinstance(raw.get("parameters"), Mapping):
-        read_sweep(wishes, raw)
+        read_sweep(options, raw)
 
 
 def perturbable(space: Space, in_flight: Sequence[str]) -> Space:
@@ -67,7 +71,7 @@ def with_mutations(space: Space, mutations: Mapping[str, Any]) -> Space:
     """A space of which PBT changes the names in `mutations`, each within its values there, and no other.
 
     Raises:
-        InputError: the space is a function that suggests, which says by itself what is asked for.
+        InputError: the space is a function that suggests, whose ranges stand in its own code.
     """
     if isinstance(space, FunctionSpace):
         step = "return Ray domains from hp_space, or leave the scheduler out and give strategies=['pbt']"
@@ -83,8 +87,8 @@ def with_mutations(space: Space, mutations: Mapping[str, Any]) -> Space:
     return Space({**held, **moved})
 
 
-def in_spec(searched: SearchedSpace, space: Space, storage: str) -> Any:
-    """The space as a spec has it: a mapping, or the name of the function that suggests."""
+def space_entry(searched: SearchedSpace, space: Space, storage: str) -> Any:
+    """The space as an entry of a spec: a mapping, or the name of the function that suggests."""
     if not isinstance(space, FunctionSpace):
         return space.model_dump(mode="json")
     return searched.source if isinstance(searched.source, str) else ship(searched.source, storage, "hp_space")
@@ -99,7 +103,7 @@ def require_read(factory: RebuiltTrainer, space: Space) -> None:
         InputError: which name, with the nearest that is read.
     """
     names = set()
-    for values in _told(space):
+    for values in _example_values(space):
         matching_fields(factory.arguments_class, values)
         names |= set(values)
     if factory.may_read:
@@ -110,8 +114,8 @@ def require_read(factory: RebuiltTrainer, space: Space) -> None:
         raise unread_name_error(name, known, meant if meant in known else None)
 
 
-def _told(space: Space) -> Iterator[Mapping[str, Any]]:
-    """Values that trials are given, as many as it takes for each name to come with its bounds or choices."""
+def _example_values(space: Space) -> Iterator[Mapping[str, Any]]:
+    """Values for trials, enough of them that each name comes with its bounds or choices."""
     if isinstance(space, FunctionSpace):
         for walk in space.explored.walks:
             yield walk.returned

@@ -139,7 +139,7 @@ def test_rm_without_a_terminal_and_without_yes_removes_nothing(
     assert main(["rm", str(spec.run_folder)]) == 2
     told = capsys.readouterr()
     assert str(spec.run_folder) in told.out
-    assert "--yes: 'not given': without a terminal nobody can be asked; add --yes" in told.err
+    assert "--yes: 'not given': without a terminal nobody can confirm it; add --yes" in told.err
     assert len(StudyStore(spec.store_url).load(spec.name).studies) == 3
 
 

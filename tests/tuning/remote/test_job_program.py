@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.support.specs import GRID, curve_fields, user_trainer_fields
-from tuning.cli.job import main
+from tuning.cli.job import run_job
 from tuning.outcome import ExperimentOutcome
 from tuning.store.study_store import StudyStore, sqlite_url
 from tuning.testing.simulated_ray import SimulatedRay, simulated_ray
@@ -54,7 +54,7 @@ class Head:
         with simulated_ray() as ray:
             if meanwhile is not None:
                 meanwhile(ray)
-            return main(words)
+            return run_job(words)
 
     def outcome(self) -> ExperimentOutcome:
         """What is recorded below the account's home."""

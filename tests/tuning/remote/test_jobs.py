@@ -38,8 +38,7 @@ from tests.support.serving import serving
 from tests.support.specs import user_trainer_fields
 from tuning.cli import main
 from tuning.remote.submission import prepare_submission, submit
-from tuning.user_trainer.request import Request
-from tuning.user_trainer.request import prepare as prepare_search
+from tuning.user_trainer.request import SearchRequest, prepare_search
 
 pytestmark = pytest.mark.system
 
@@ -218,7 +217,7 @@ def test_a_search_from_python_goes_there_with_all_that_it_has_shipped(
     def hp_space(trial: Any) -> dict[str, Any]:
         return {"learning_rate": 10 ** trial.suggest_float("log_rate", -3, -2)}
 
-    asked = Request(
+    asked = SearchRequest(
         mine.trainer({"output_dir": "out", "num_train_epochs": 1}), hp_space, None, 2, None, None,
         keywords={"name": "from-python", "storage": str(laptop / "runs")}, cluster={"gpus_per_trial": 0},
     )  # fmt: skip

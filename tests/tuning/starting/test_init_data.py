@@ -16,8 +16,8 @@ from trainables.tasks import find_task
 from tuning import load_spec
 from tuning.cli import main
 from tuning.spec.models import ExperimentSpec
-from tuning.starting.choices import choose
 from tuning.starting.columns import read_rows
+from tuning.starting.data_choices import choose_columns
 
 pytestmark = pytest.mark.unit
 
@@ -188,9 +188,9 @@ def test_what_does_not_run_yet_is_said_with_what_to_mend(capsys: pytest.CaptureF
 
 def test_numbers_that_count_the_rows_are_no_label_and_unique_prices_are(here: Path) -> None:
     counted = write("counted.jsonl", rows_of(n=lambda i: i, text=sentence, tag=lambda i: "ab"[i % 2]))
-    assert choose(read_rows(counted)).label.name == "tag"
+    assert choose_columns(read_rows(counted)).label.name == "tag"
     unique = write("unique.jsonl", rows_of(text=sentence, price=lambda i: 10 * i * i))
-    assert choose(read_rows(unique)).label.name == "price"
+    assert choose_columns(read_rows(unique)).label.name == "price"
 
 
 REFUSED = {
@@ -200,7 +200,7 @@ REFUSED = {
     "a kind of data": (["parquet"], "is a kind of data; `tunefleet init --data YOUR.parquet`"),
     "data for FILE": (["my.csv"], "is a file of data by its name; `tunefleet init --data my.csv` writes a spec for it"),
     "no data": (["--data", "nothing.csv"], "--data: 'nothing.csv': no such file or folder; check the path"),
-    "columns without data": (["--label", "stars"], "--label: 'stars': says something of your data; give --data"),
+    "columns without data": (["--label", "stars"], "--label: 'stars': describes your data; give --data"),
     "no such label": (["--data", "ok.csv", "--label", "stars"], "--label: 'stars': no such column; known: label, text"),
     "no such text": (["--data", "ok.csv", "--text", "texts"], "--text: 'texts': no such column; did you mean text?"),
     "no label": (["--data", "bare.csv"], "has no column that looks like a label: text (60 distinct, 9 words each)"),

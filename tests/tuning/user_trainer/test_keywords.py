@@ -21,14 +21,14 @@ from ray.tune.search.optuna import OptunaSearch
 
 from trainables.errors import InputError
 from tuning.user_trainer.keywords import TABLE, as_markdown, read_keywords
-from tuning.user_trainer.wishes import Wishes
+from tuning.user_trainer.search_options import SearchOptions
 
 pytestmark = pytest.mark.unit
 
 
-def wishes(backend: str | None = None, **keywords: Any) -> Wishes:
+def options(backend: str | None = None, **keywords: Any) -> SearchOptions:
     """What keywords ask for, of trials of 8 epochs with an evaluation every two."""
-    found = Wishes(epochs=8.0, report_every_epochs=2.0, trials=20)
+    found = SearchOptions(epochs=8.0, report_every_epochs=2.0, trials=20)
     read_keywords(keywords, backend, found)
     return found
 
@@ -48,19 +48,19 @@ def test_each_row_says_what_a_keyword_becomes_or_why_not_and_what_to_do() -> Non
         assert len({keyword.name for keyword in keywords}) == len(keywords)
         for keyword in keywords:
             assert (keyword.becomes and keyword.apply) or (keyword.refused and keyword.instead), keyword.name
-            assert f"| `{keyword.name}` | {keyword.told} |" in as_markdown()
+            assert f"| `{keyword.name}` | {keyword.description} |" in as_markdown()
 
 
 @pytest.mark.parametrize("keyword", [(b, k) for b, ks in TABLE.items() for k in ks if k.apply is None])
 def test_a_refused_keyword_is_told_with_reason_and_way_out(keyword: Any) -> None:
     backend, row = keyword
     with pytest.raises(InputError) as told:
-        wishes(backend, **{row.name: "given"})
+        options(backend, **{row.name: "given"})
     assert (told.value.name, told.value.rule, told.value.next_step) == (row.name, row.refused, row.instead)
 
 
 def test_what_is_none_was_not_given() -> None:
-    assert wishes("ray", stop=None, scheduler=None) == wishes()
+    assert options("ray", stop=None, scheduler=None) == options()
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_what_is_none_was_not_given() -> None:
 )
 def test_an_unknown_keyword_is_an_error_with_the_nearest_name(backend: str | None, keyword: str, told: str) -> None:
     with pytest.raises(InputError, match=rf"^{keyword}: .*{told}"):
-        wishes(backend, **{keyword: 1})
+        options(backend, **{keyword: 1})
 
 
 @pytest.mark.parametrize("backend", [None, "optuna", "ray", "wandb"])
 def test_name_and_storage_are_taken_with_every_backend(backend: str | None) -> None:
-    assert wishes(backend, name="mine", storage="s3://bucket/runs").spec == {
+    assert options(backend, name="mine", storage="s3://bucket/runs").spec == {
         "name": "mine",
         "cluster.storage": "s3://bucket/runs",
     }
@@ -95,18 +95,18 @@ def test_name_and_storage_are_taken_with_every_backend(backend: str | None) -> N
     ],
 )
 def test_optuna_keywords_become_parts_of_the_spec(keywords: dict[str, Any], spec: dict[str, Any]) -> None:
-    assert wishes("optuna", **keywords).spec == spec
+    assert options("optuna", **keywords).spec == spec
 
 
 def test_an_rdb_storage_of_optuna_is_the_store(tmp_path: Any) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
-    assert wishes("optuna", storage=optuna.storages.RDBStorage(url)).spec == {"store": url}
-    assert wishes("optuna", storage=optuna.storages.InMemoryStorage()).spec == {}
+    assert options("optuna", storage=optuna.storages.RDBStorage(url)).spec == {"store": url}
+    assert options("optuna", storage=optuna.storages.InMemoryStorage()).spec == {}
 
 
 def test_load_if_exists_goes_on_and_the_progress_bar_can_be_off() -> None:
-    found = wishes("optuna", load_if_exists=True, show_progress_bar=False)
-    assert (found.go_on, found.resume, found.progress) == (True, False, False)
+    found = options("optuna", load_if_exists=True, show_progress_bar=False)
+    assert (found.resume_if_exists, found.resume, found.progress) == (True, False, False)
 
 
 @pytest.mark.parametrize(
@@ -118,18 +118,18 @@ def test_load_if_exists_goes_on_and_the_progress_bar_can_be_off() -> None:
     ],
 )
 def test_a_sampler_chooses_who_proposes(sampler: Any, proposes: str) -> None:
-    assert wishes("optuna", sampler=sampler).proposes == proposes
+    assert options("optuna", sampler=sampler).searcher == proposes
 
 
 def test_a_samplers_seed_decides_ours_and_no_seed_leaves_it() -> None:
-    seeds = [wishes(sampler=optuna.samplers.TPESampler(seed=seed)).seed for seed in (42, 42, 43)]
+    seeds = [options(sampler=optuna.samplers.TPESampler(seed=seed)).seed for seed in (42, 42, 43)]
     assert seeds[0] == seeds[1] != seeds[2]
-    assert wishes(sampler=optuna.samplers.TPESampler()).seed is None
+    assert options(sampler=optuna.samplers.TPESampler()).seed is None
 
 
 def test_the_values_of_a_grid_sampler_are_the_grid() -> None:
     sampler = optuna.samplers.GridSampler({"learning_rate": [1e-5, 1e-4]})
-    assert wishes(sampler=sampler).grid == {"learning_rate": [1e-5, 1e-4]}
+    assert options(sampler=sampler).grid == {"learning_rate": [1e-5, 1e-4]}
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_the_values_of_a_grid_sampler_are_the_grid() -> None:
     ],
 )
 def test_a_pruner_stops_at_rungs(pruner: Any, stops: Any) -> None:
-    assert wishes("optuna", pruner=pruner).stops == stops
+    assert options("optuna", pruner=pruner).asha == stops
 
 
 @pytest.mark.parametrize(
@@ -168,12 +168,12 @@ def test_a_pruner_stops_at_rungs(pruner: Any, stops: Any) -> None:
 )
 def test_what_no_strategy_does_is_refused_by_name(keywords: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=rf"^{told}"):
-        wishes(**keywords)
+        options(**keywords)
 
 
 def test_asha_of_ray_counts_evaluations() -> None:
-    found = wishes("ray", scheduler=ASHAScheduler(metric="eval_acc", mode="max", grace_period=2, reduction_factor=3))
-    assert found.stops == {"grace_epochs": 4.0, "reduction_factor": 3.0}
+    found = options("ray", scheduler=ASHAScheduler(metric="eval_acc", mode="max", grace_period=2, reduction_factor=3))
+    assert found.asha == {"grace_epochs": 4.0, "reduction_factor": 3.0}
     assert found.objective is not None
     assert (found.objective.metric, found.objective.mode) == ("eval_acc", "max")
 
@@ -188,8 +188,8 @@ def test_pbt_of_ray_becomes_pbt_with_its_settings() -> None:
         quantile_fraction=0.5,
         resample_probability=0.1,
     )
-    found = wishes("ray", scheduler=scheduler)
-    assert found.population == {
+    found = options("ray", scheduler=scheduler)
+    assert found.pbt == {
         "perturb_every_epochs": 2.0,
         "quantile": 0.5,
         "resample_probability": 0.1,
@@ -207,16 +207,16 @@ def test_pbt_of_ray_becomes_pbt_with_its_settings() -> None:
     ],
 )
 def test_a_searcher_of_ray_chooses_who_proposes(searcher: Any, proposes: str) -> None:
-    assert wishes("ray", search_alg=searcher).proposes == proposes
+    assert options("ray", search_alg=searcher).searcher == proposes
 
 
 def test_a_limited_searcher_limits_the_slots() -> None:
-    found = wishes("ray", search_alg=ConcurrencyLimiter(HyperOptSearch(metric="eval_loss", mode="min"), 3))
-    assert (found.proposes, found.spec) == ("hyperopt", {"cluster.max_concurrent": 3})
+    found = options("ray", search_alg=ConcurrencyLimiter(HyperOptSearch(metric="eval_loss", mode="min"), 3))
+    assert (found.searcher, found.spec) == ("hyperopt", {"cluster.max_concurrent": 3})
 
 
 def test_the_other_keywords_of_ray_become_parts_of_the_spec() -> None:
-    found = wishes(
+    found = options(
         "ray",
         resources_per_trial={"cpu": 2, "gpu": 1},
         num_samples=5,
@@ -238,11 +238,11 @@ def test_the_other_keywords_of_ray_become_parts_of_the_spec() -> None:
 
 def test_checkpoints_that_ray_would_keep_are_kept() -> None:
     config = tune.CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="training_iteration")
-    assert wishes("ray", checkpoint_config=config).spec == {"checkpoint.keep_best": 2}
-    assert wishes("ray", checkpoint_config=tune.CheckpointConfig()).spec == {}
+    assert options("ray", checkpoint_config=config).spec == {"checkpoint.keep_best": 2}
+    assert options("ray", checkpoint_config=tune.CheckpointConfig()).spec == {}
 
 
 def test_a_metric_of_wandb_is_written_as_the_trainer_writes_it() -> None:
-    found = wishes("wandb", metric="eval/accuracy", project="mine")
+    found = options("wandb", metric="eval/accuracy", project="mine")
     assert found.objective is not None
     assert (found.objective.metric, found.spec) == ("eval_accuracy", {"wandb.project": "mine"})

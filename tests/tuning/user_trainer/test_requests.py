@@ -18,7 +18,7 @@ from tuning.errors import RunFolderError
 from tuning.run_folder.folder import claim_run_folder
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
-from tuning.user_trainer.request import Request, prepare
+from tuning.user_trainer.request import SearchRequest, prepare_search
 
 pytestmark = pytest.mark.unit
 
@@ -47,8 +47,10 @@ def asked(tmp_path: Path) -> Any:
 
     def asked(made: Any = None, *, keywords: dict[str, Any] | None = None, **arguments: Any) -> ExperimentSpec:
         where = {"storage": str(tmp_path), **(keywords or {})}
-        request = Request(trainer=trainer({}) if made is None else made, keywords=where, **{**LISTED, **arguments})
-        return prepare(request).spec
+        request = SearchRequest(
+            trainer=trainer({}) if made is None else made, keywords=where, **{**LISTED, **arguments}
+        )
+        return prepare_search(request).spec
 
     return asked
 
@@ -186,7 +188,7 @@ def test_the_objective_is_the_users_or_the_loss(arguments: Any, objective: Any, 
             r"^direction: 'maximize': without compute_objective .* choose a metric by its name",
         ),
         ({"direction": "max"}, r"^direction: 'max': must be 'minimize' or 'maximize'"),
-        ({"objective": "accuracy"}, r"^objective: 'accuracy': it is not said which way is better"),
+        ({"objective": "accuracy"}, r"^objective: 'accuracy': nothing says which way is better"),
         ({"n_trials": 0}, r"^n_trials: 0"),
         ({"hp_space": {"learning_rte": 1}}, r"'learning_rte': nothing reads it.*did you mean learning_rate"),
         ({"hp_space": {"dataloader_drop_last": tune.choice(["false"])}}, r"^space\.dataloader_drop_last: 'false'"),

@@ -1,4 +1,7 @@
-"""Which columns are text and label, which task it is, how long the texts are: with why, and with what is unsure."""
+"""The choices of a first spec: text and label columns, task, lengths; each with its reason, and with what is unsure.
+
+In: profiles of columns. Out: `DataChoices`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import NamedTuple
 
 from trainables.errors import InputError, nearest
 from trainables.wording import counted, percent
-from tuning.starting.columns import Column, Rows, pieces
+from tuning.starting.columns import Column, TrainingRows, pieces
 
 LABELS = (
     *("label", "labels", "class", "target", "category", "sentiment", "gold_label", "y", "stars", "rating", "score"),
@@ -29,17 +32,17 @@ FEW_ROWS = 1000  # of fewer, more is cut off for validation
 CUT = (0.1, 0.2)  # validation's share: of many rows, of few
 TEST_CUT = 0.2
 FEWEST_OF_CLASS = 3  # rows, for each of three splits to have one
-FOREIGN = 0.2  # share of letters beyond ASCII from which on a model for English is told of
+FOREIGN = 0.2  # share of letters beyond ASCII from which on a note about the English model is added
 
 
-class Choices(NamedTuple):
+class DataChoices(NamedTuple):
     """The choices of a first spec about the data."""
 
     task: str  # text_classification or text_regression
     text: tuple[Column, ...]  # one or two
     label: Column
     max_length: int  # tokens
-    cut_rows: float  # share of the rows that are about longer
+    cut_rows: float  # share of the rows that are longer, estimated
     validation_fraction: float  # of the training rows, where there is no validation file
     test_fraction: float
     drop_empty: bool
@@ -47,11 +50,11 @@ class Choices(NamedTuple):
     unsure: tuple[str, ...]  # sentences
 
 
-def choose(rows: Rows, text: Sequence[str] = (), label: str | None = None) -> Choices:
-    """Text, label and the rest.
+def choose_columns(rows: TrainingRows, text: Sequence[str] = (), label: str | None = None) -> DataChoices:
+    """Choose the text columns, the label and everything else that a first spec says about the data.
 
     Args:
-        text, label: names of columns that the user has told.
+        text, label: names of columns that the user has named.
 
     Raises:
         InputError: there is no such column, or none that could be it.
@@ -66,10 +69,10 @@ def choose(rows: Rows, text: Sequence[str] = (), label: str | None = None) -> Ch
     chosen = known[label] if label else None
     if chosen is None:
         chosen = _label(rows, texts or (), unsure)
-    why = {"label": "told by --label" if label else _why_label(chosen)}
+    why = {"label": "named by --label" if label else _why_label(chosen)}
     if texts is None:
         texts = _texts(rows, chosen, unsure)
-    why["text"] = "told by --text" if text else _why_texts(texts)
+    why["text"] = "named by --text" if text else _why_texts(texts)
     task = "text_regression" if chosen.holds == "numbers" else "text_classification"
     why["task"] = _why_task(chosen, task, unsure)
     max_length, cut = _length(texts, why)
@@ -79,10 +82,10 @@ def choose(rows: Rows, text: Sequence[str] = (), label: str | None = None) -> Ch
     if empty:
         why["drop_empty"] = f"{counted(empty, 'row')} without a text"
     _doubts(rows, chosen, texts, task, unsure)
-    return Choices(task, texts, chosen, max_length, cut, validation, TEST_CUT, empty > 0, why, tuple(unsure))
+    return DataChoices(task, texts, chosen, max_length, cut, validation, TEST_CUT, empty > 0, why, tuple(unsure))
 
 
-def _label(rows: Rows, texts: Sequence[Column], unsure: list[str]) -> Column:
+def _label(rows: TrainingRows, texts: Sequence[Column], unsure: list[str]) -> Column:
     candidates = [column for column in rows.columns if column.holds and column not in texts]
     if not candidates:
         held = ", ".join(column.describe() for column in rows.columns)
@@ -101,7 +104,7 @@ def _label(rows: Rows, texts: Sequence[Column], unsure: list[str]) -> Column:
     return best
 
 
-def _texts(rows: Rows, label: Column, unsure: list[str]) -> tuple[Column, ...]:
+def _texts(rows: TrainingRows, label: Column, unsure: list[str]) -> tuple[Column, ...]:
     held = {column.name.lower(): column for column in rows.columns if column is not label}
     for first, second in PAIRS:
         if first in held and second in held and held[first].holds_text and held[second].holds_text:
@@ -122,7 +125,7 @@ def _texts(rows: Rows, label: Column, unsure: list[str]) -> tuple[Column, ...]:
 
 
 def _rank(name: str, known: Sequence[str]) -> int:
-    """The earlier, the more it is called like one of them."""
+    """The position of the known name that `name` is most like; `len(known)`: like none of them."""
     plain = name.strip().lower().replace(" ", "_").replace("-", "_")
     if plain in known:
         return known.index(plain)
@@ -155,7 +158,7 @@ def _why_task(label: Column, task: str, unsure: list[str]) -> str:
 
 
 def _length(texts: Sequence[Column], why: dict[str, str]) -> tuple[int, float]:
-    """The smallest that holds most rows whole, and the share of the rows that it does not."""
+    """The smallest length that holds most rows whole, in tokens, and the share of the rows that are longer."""
     columns = zip(*(column.cells for column in texts), strict=True)
     extra = 1 + len(texts)  # [CLS], and [SEP] after each text
     lengths = sorted(math.ceil(sum(pieces(str(cell or "")) for cell in cells)) + extra for cells in columns)
@@ -167,8 +170,8 @@ def _length(texts: Sequence[Column], why: dict[str, str]) -> tuple[int, float]:
     return best, cut
 
 
-def _doubts(rows: Rows, label: Column, texts: Sequence[Column], task: str, unsure: list[str]) -> None:
-    """Adds what the data itself leaves open, or what will not work."""
+def _doubts(rows: TrainingRows, label: Column, texts: Sequence[Column], task: str, unsure: list[str]) -> None:
+    """Add to `unsure` what the data leaves open, or what will not work."""
     if not rows.complete:
         unsure.append("Only the beginning of a large file was looked at.")
     if label.missing:

@@ -1,4 +1,4 @@
-"""Copies of what ships in `tuning/examples`, to go on from: a YAML file or a script, and the Python that it names."""
+"""Copies of the examples of `tuning/examples` to start from: a YAML file or a script, and the Python that it names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGE = "tuning.examples."
 
 
 def examples() -> dict[str, tuple[Path, ...]]:
-    """Name -> its files: a preset, or a script, and the modules beside it that it names."""
+    """The files of each example by its name: a preset or a script, and the modules beside it that it names."""
     files = {name: EXAMPLES / f"{name}.yaml" for name in presets()}
     for path in sorted(EXAMPLES.glob("*.py")):
         if "__main__" in path.read_text(encoding="utf-8"):

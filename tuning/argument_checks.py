@@ -1,4 +1,4 @@
-"""What callers give: a wrong type is told with its name, the value, the rule and the next step."""
+"""Checks of the arguments of Python functions: a wrong one raises `InputError` with name, value, rule and next step."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trainables.spec import whole_seed
 LONGEST = 80  # characters of a value in a message
 
 
-def experiment_name(given: object) -> str:
-    """The name, path or URI of an experiment that was run.
+def check_experiment(given: object) -> str:
+    """Return `given` as the name, path or URI of an experiment that was run.
 
     Raises:
         InputError: it is none of them.
@@ -23,34 +23,34 @@ def experiment_name(given: object) -> str:
     if isinstance(given, str | Path) and str(given).strip():
         return str(given)
     step = 'give a name such as "quickstart", the path of a run folder, or what tunefleet.run returned'
-    raise InputError("experiment", short(given), f"{kind_of(given)} names no experiment", step)
+    raise InputError("experiment", shortened(given), f"{type_name(given)} names no experiment", step)
 
 
-def score(name: str, given: object) -> float:
-    """A finite number.
+def check_score(name: str, given: object) -> float:
+    """Return `given` as a finite number.
 
     Raises:
         InputError: it is none.
     """
     if isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given):
         return float(given)
-    raise InputError(name, short(given), "must be a finite number", "such as 0.9")
+    raise InputError(name, shortened(given), "must be a finite number", "such as 0.9")
 
 
-def positive(name: str, given: object) -> float:
-    """A finite number above 0.
+def check_positive(name: str, given: object) -> float:
+    """Return `given` as a finite number above 0.
 
     Raises:
         InputError: it is none.
     """
-    number = score(name, given)
+    number = check_score(name, given)
     if number <= 0:
         raise InputError(name, given, "must be above 0", "such as 2.1")
     return number
 
 
-def training_seed(name: str, given: object) -> int:
-    """A seed.
+def check_seed(name: str, given: object) -> int:
+    """Return `given` as a seed.
 
     Raises:
         InputError: it is none.
@@ -58,10 +58,10 @@ def training_seed(name: str, given: object) -> int:
     try:
         return whole_seed(given)
     except ValueError as error:
-        raise InputError(name, short(given), str(error), "such as 0") from error
+        raise InputError(name, shortened(given), str(error), "such as 0") from error
 
 
-def kind_of(given: object) -> str:
+def type_name(given: object) -> str:
     """The type of `given` in words: 'a list', 'an int', 'None'."""
     if given is None:
         return "None"
@@ -69,14 +69,14 @@ def kind_of(given: object) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def short(given: object) -> object:
+def shortened(given: object) -> object:
     """`given`, or the beginning of its text where that is long."""
     text = repr(given)
     return given if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def spec_source(given: object) -> str | Path | Mapping[str, Any]:
-    """A path, the name of a preset, or a mapping.
+def check_spec_source(given: object) -> str | Path | Mapping[str, Any]:
+    """Return `given` as the source of a spec: a path, the name of a preset, or a mapping.
 
     Raises:
         InputError: it is none of them.
@@ -84,11 +84,11 @@ def spec_source(given: object) -> str | Path | Mapping[str, Any]:
     if isinstance(given, Mapping) or (isinstance(given, str | Path) and str(given).strip()):
         return given
     step = 'give a YAML file or a preset such as "quickstart", a dictionary, or an ExperimentSpec'
-    raise InputError("spec", short(given), f"{kind_of(given)} is no spec of an experiment", step)
+    raise InputError("spec", shortened(given), f"{type_name(given)} is no spec of an experiment", step)
 
 
 def override_texts(given: object) -> list[str]:
-    """The overrides as texts `key=value`, from such texts, one of them, or a mapping.
+    """Return the overrides as texts `key=value`, from such texts, one of them, or a mapping.
 
     Raises:
         InputError: it is none of them.
@@ -102,7 +102,7 @@ def override_texts(given: object) -> list[str]:
         if all(isinstance(text, str) for text in texts):
             return texts
     step = 'write {"epochs": 2} or ["epochs=2"]'
-    raise InputError("overrides", short(given), "must be a dictionary, or texts such as 'epochs=2'", step)
+    raise InputError("overrides", shortened(given), "must be a dictionary, or texts such as 'epochs=2'", step)
 
 
 def _as_yaml(key: object, value: object) -> str:
@@ -111,4 +111,4 @@ def _as_yaml(key: object, value: object) -> str:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         step = "give numbers, texts, true, false, None, lists or dictionaries of them"
-        raise InputError(f"overrides[{key!r}]", short(value), "cannot be written into a spec", step) from error
+        raise InputError(f"overrides[{key!r}]", shortened(value), "cannot be written into a spec", step) from error

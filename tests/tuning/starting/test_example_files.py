@@ -10,7 +10,7 @@ import yaml
 from tuning import load_spec
 from tuning.cli import main
 from tuning.spec.file import EXAMPLES, presets
-from tuning.starting.copied import examples
+from tuning.starting.example_files import examples
 
 pytestmark = pytest.mark.unit
 
