@@ -66,12 +66,12 @@ def _run(options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int
     again = f"python -m benchmarks.strategies {options.experiment}"
     if (folder / SPEC_FILE).is_file():
         spec = load_spec(folder / SPEC_FILE, [f"cluster.storage={options.storage}", *options.overrides])
-        return run_spec(spec, resume=True, go_on=again)
+        return run_spec(spec, resume=True, resume_with=again)
     spec = load(options.experiment, options.storage, options.overrides)
     began = {"command": shlex.join(["python", "-m", "benchmarks.strategies", *given]), "machine": machine()}
     options.storage.mkdir(parents=True, exist_ok=True)
     _beginning(folder).write_text(json.dumps(began, indent=1) + "\n")
-    return run_spec(spec, resume=False, go_on=again)
+    return run_spec(spec, resume=False, resume_with=again)
 
 
 def _beginning(folder: Path) -> Path:

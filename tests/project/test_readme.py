@@ -161,7 +161,7 @@ def test_the_example_strategy_keeps_the_contract() -> None:
 
 @pytest.mark.system
 def test_the_example_training_loop_is_tuned_by_pbt(folder: Path) -> None:
-    """In a process of its own: its module lies in the working directory, as a user's does."""
+    """The loop runs in a process of its own, with its module in the working directory, as a user's."""
     (folder / "my_module.py").write_text(code("def train("))
     command = [
         "run", "quickstart", "name=own", "trainable=my_module:train", "epochs=3", "fixed={}",

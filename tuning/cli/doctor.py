@@ -1,4 +1,4 @@
-"""`tunefleet doctor`: what this machine, and the cluster of a spec, has and lacks for a run; each with what to do.
+"""`tunefleet doctor`: what this machine, and the cluster of a spec, has and lacks for a run, with advice.
 
 In: a spec, or nothing. Out: findings by machine. Nothing is started or changed; a cluster is joined, and its nodes are
 examined.
@@ -62,28 +62,32 @@ def doctor_command(spec: str | None, overrides: tuple[str, ...], as_json: bool) 
         source, overrides = None, (spec, *overrides)
     found = examine(WITHOUT_SPEC if source is None else source, overrides)
     if as_json:
-        print(json.dumps({place: [one.to_json() for one in findings] for place, findings in found.items()}, indent=2))
+        print(
+            json.dumps(
+                {place: [finding.to_json() for finding in findings] for place, findings in found.items()}, indent=2
+            )
+        )
     else:
         print("\n".join(lines_of(found)))
-    lacking = any(one.state is State.LACKING for findings in found.values() for one in findings)
+    lacking = any(finding.state is State.LACKING for findings in found.values() for finding in findings)
     return FAILED if lacking else SUCCESS
 
 
 def lines_of(found: Mapping[str, list[Finding]]) -> Iterator[str]:
-    """A line per finding, and its advice below it; a last line that counts them."""
-    width = max(len(one.topic) for findings in found.values() for one in findings)
+    """Lines of text: a line per finding with its advice below it, and a last line that counts them."""
+    width = max(len(finding.topic) for findings in found.values() for finding in findings)
     for place, findings in found.items():
         yield f"{place}:"
-        for one in findings:
-            first, *more = one.found.splitlines() or [""]
-            yield f"  {one.state:7}  {one.topic:{width}}  {first}"
+        for finding in findings:
+            first, *more = finding.found.splitlines() or [""]
+            yield f"  {finding.state:7}  {finding.topic:{width}}  {first}"
             indent = " " * (width + 13)
             yield from (f"{indent}{line}" for line in more)
-            if one.advice:
+            if finding.advice:
                 yield from textwrap.wrap(
-                    one.advice, WIDTH, initial_indent=f"{indent}-> ", subsequent_indent=f"{indent}   "
+                    finding.advice, WIDTH, initial_indent=f"{indent}-> ", subsequent_indent=f"{indent}   "
                 )
-    states = [one.state for findings in found.values() for one in findings]
+    states = [finding.state for findings in found.values() for finding in findings]
     lacking, notes = states.count(State.LACKING), states.count(State.NOTE)
     yield "nothing is lacking" if not lacking else f"{lacking} lacking: a run would fail"
     if notes:
@@ -91,7 +95,7 @@ def lines_of(found: Mapping[str, list[Finding]]) -> Iterator[str]:
 
 
 def examine(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, list[Finding]]:
-    """Findings by machine: this one, and each node of the spec's cluster.
+    """Examine this machine, and each node of the spec's cluster; returns the findings by machine.
 
     Args:
         source, overrides: as `load_spec` takes them.
@@ -109,7 +113,7 @@ def examine(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) ->
         _storage(spec),
         _cache(),
         _store(spec),
-        _hub(needed=source is WITHOUT_SPEC or _asks_hub(spec)),
+        _hub(needed=source is WITHOUT_SPEC or _uses_hub(spec)),
         _tracking(spec),
     )
     found = {HERE: [*here, *(finding for check in checks for finding in check)]}
@@ -172,7 +176,7 @@ def _store(spec: ExperimentSpec) -> Iterator[Finding]:
     yield Finding("store", State.FINE, f"{masked(url)}: {counted(len(names), 'experiment')}")
 
 
-def _asks_hub(spec: ExperimentSpec) -> bool:
+def _uses_hub(spec: ExperimentSpec) -> bool:
     """True if the spec's trials load their model or their rows from the Hub, or may, as those of a user's own code."""
     if spec.own:
         return True
@@ -226,7 +230,7 @@ def _tracking(spec: ExperimentSpec) -> Iterator[Finding]:
 
 
 def _unreachable(url: str) -> str | None:
-    """The reason why no server answers there, in a few words; None: one does, whatever its answer."""
+    """Why no server answers at `url`, in a few words; None: a server answers, whatever it answers."""
     import requests
 
     try:
@@ -243,7 +247,7 @@ def _unreachable(url: str) -> str | None:
 
 
 def _cluster(spec: ExperimentSpec) -> dict[str, list[Finding]]:
-    """Findings by node of the spec's cluster, which is joined for that."""
+    """The findings by node of the spec's cluster, which is joined for that."""
     from cluster.session import connect
 
     place = f"cluster {spec.cluster.address}"
@@ -257,7 +261,7 @@ def _cluster(spec: ExperimentSpec) -> dict[str, list[Finding]]:
         except ClusterError as error:
             return {place: [Finding("cluster", State.LACKING, str(error))]}
         found = {place: [Finding("cluster", State.FINE, session.describe())]}
-        for node, findings in _examined(session.nodes):
+        for node, findings in _examine_nodes(session.nodes):
             found[f"node {node.address} ({node.id[:8]})"] = findings
     return found
 
@@ -267,11 +271,11 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _examined(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding]]]:
+def _examine_nodes(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding]]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(_look)
+    task = ray.remote(_examine_node)
     answers = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
@@ -287,7 +291,7 @@ def _examined(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, list[Finding]]]:
         yield node, [*findings, *_clock(clock)]
 
 
-def _look() -> tuple[float, list[Finding]]:
+def _examine_node() -> tuple[float, list[Finding]]:
     return time.time(), examine_machine()
 
 

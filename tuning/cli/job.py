@@ -1,5 +1,6 @@
-"""What a job of ours runs on a cluster's head: `python -m tuning.cli.job` and `run`, `resume [--force]` or
-`serve EXPERIMENT STORAGE`.
+"""The program of a job on a cluster's head: `python -m tuning.cli.job` and its action.
+
+The actions are `run`, `resume [--force]` and `serve NAME STORAGE`.
 
 It starts in the job's working directory, where the archive of `tuning.remote.submission` was unpacked, and leaves it at
 once: what shall last goes to the storage, and relative paths begin at the home of the account that runs the cluster.
@@ -13,13 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# All else is imported below, when a signal to stop is heard already: imports take seconds.
+# All else is imported below, after the signal to stop is accepted: imports take seconds.
 
 INTERRUPTED = 130
 
 
 def run_job(argv: Sequence[str]) -> int:
-    """The exit status is that of `tunefleet run`; 130 when the job was stopped."""
+    """Run the job; returns the exit status of `tunefleet run`, or 130 when the job was stopped."""
     try:
         _listen()
         return _work(*argv)
@@ -28,7 +29,7 @@ def run_job(argv: Sequence[str]) -> int:
 
 
 def _listen() -> None:
-    """A head that was started in the background of a shell hands down that Ctrl-C is ignored; Ray blocks it, too."""
+    """Accept the signal to stop: a head in the background of a shell ignores it, and Ray blocks it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -67,7 +68,7 @@ def _experiment(here: Path, *, resume: bool, force: bool) -> int:
 
 
 def _has_begun(name: str, storage: str) -> bool:
-    """A first job that ended on a mistake has left nothing to go on with."""
+    """True if there is a run folder to go on with: a first job that ended on a mistake has left none."""
     from tuning.run_folder.experiments import UnknownExperiment, find_experiment
 
     try:

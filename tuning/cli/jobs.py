@@ -1,4 +1,4 @@
-"""The commands for an experiment on a cluster elsewhere: submit, jobs, status, logs, stop, fetch."""
+"""`tunefleet submit`, `jobs`, `status`, `logs`, `stop`, `fetch`: an experiment on a cluster elsewhere."""
 
 from __future__ import annotations
 
@@ -118,13 +118,11 @@ def submit_command(
 
 
 def _followed(jobs: Jobs, record: JobRecord) -> int:
-    """Show the log to its end; the exit status of the run itself."""
+    """Show the log of a job to its end; returns the exit status of the run itself."""
     try:
         record = jobs.follow(record.id, _write)
     except KeyboardInterrupt:
-        print_message(
-            f"{record.id} goes on without us; `tunefleet logs {record.id} --follow` returns to it, `stop` ends it"
-        )
+        print_message(f"{record.id} keeps running; `tunefleet logs {record.id} --follow` returns to it, `stop` ends it")
         return INTERRUPTED
     print_message(f"{record.id}: {_described(record)}")
     if record.state == "stopped":

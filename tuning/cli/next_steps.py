@@ -1,4 +1,4 @@
-"""What to do next, in one line at the end of a command."""
+"""The last line of a command: the next commands, ready to be pasted. In: a spec. Out: a line of text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def after_run(spec: ExperimentSpec) -> str:
-    """The line after a run that has come to its end."""
+    """The line after a run that is complete."""
     from tuning.selection.keepable import makes_a_model
 
     named = _named(spec)
@@ -30,7 +30,7 @@ def after_validate(source: str, overrides: Sequence[str]) -> str:
 
 
 def _named(spec: ExperimentSpec) -> str:
-    """The experiment, as the commands that read it find it from here."""
+    """The experiment as an argument of the commands that read it, from this working directory."""
     if is_uri(storage := spec.cluster.storage):
         return f"{spec.name} --storage {shlex.quote(storage)}"
     if spec.run_folder == ClusterSpec().run_folder(spec.name):

@@ -29,7 +29,7 @@ FILLER = ["the", "a", "some", "old", "new", "small", "near", "far", "very", "qui
 
 
 def sentences(count: int, seed: int) -> Dataset:
-    """Made rows; for real work: datasets.load_dataset(...)."""
+    """Synthetic rows; for real work: datasets.load_dataset(...)."""
     rng = random.Random(seed)
     labels = [number % 2 for number in range(count)]
     texts = [" ".join(rng.sample(FILLER, 8) + rng.choices(TOPICS[label], k=2)) for label in labels]
@@ -44,7 +44,7 @@ def model_init(trial: Any) -> BertForSequenceClassification:
 
 
 def hp_space(trial: Any) -> dict[str, Any]:
-    """What is searched: values may be computed, and names depend on others."""
+    """The search space: values may be computed, and names may depend on other values."""
     warm = trial.suggest_categorical("warm", [True, False])
     return {
         "learning_rate": 10 ** trial.suggest_float("log_rate", -3.5, -2.5),
@@ -55,7 +55,7 @@ def hp_space(trial: Any) -> dict[str, Any]:
 
 
 def compute_metrics(output: EvalPrediction) -> dict[str, float]:
-    """Share of right answers."""
+    """The share of right answers."""
     return {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())}
 
 

@@ -63,8 +63,10 @@ def score(model: nn.Module, words: torch.Tensor, labels: torch.Tensor) -> dict[s
 
 @functools.cache
 def rows(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reviews in an order drawn once, as numbers of their words, 0 where there are no more; and whether each is
-    positive. Read once per process, for all of its trials."""
+    """Reviews as numbers of their words, padded with 0, and their labels: 1 for a positive review.
+
+    Their order is drawn once. They are read once per process, for all of its trials.
+    """
     table = read_reviews("rotten_tomatoes").columns
     drawn = torch.randperm(len(table["text"]), generator=torch.Generator().manual_seed(0))[:count].tolist()
     words = torch.zeros(count, LENGTH, dtype=torch.long)

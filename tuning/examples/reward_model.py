@@ -55,7 +55,7 @@ class RewardModel(ModernBertPreTrainedModel):
 def head(
     width: int, num_hidden_layers: int, hidden_dim_ratio: float, activation: str, use_layer_norm: bool, dropout: float
 ) -> nn.Sequential:
-    """Dropout, then per layer: linear, layer norm, activation, dropout; then one number."""
+    """Build the head: dropout, then per layer linear, layer norm, activation and dropout; then one number."""
     layers: list[nn.Module] = [nn.Dropout(dropout)]
     after = width
     for i in range(num_hidden_layers):
@@ -71,7 +71,7 @@ class RewardTrainer(Trainer):
     head_lr_multiplier = 1.0
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Called by `train()`; the schedule scales both rates alike."""
+        """Make the schedule, which scales both rates alike; `train()` calls it."""
         if self.optimizer is None:
             rate = self.args.learning_rate
             groups = [

@@ -96,17 +96,17 @@ def rouge(tokenizer: Any, output: EvalPrediction) -> dict[str, float]:
 
 
 def f1(written: list[str], wanted: list[str], common: int) -> float:
-    """Of the shares of `common` in both."""
+    """The F1 score of `common` words or positions in two texts of these lengths."""
     return 2 * common / max(len(written) + len(wanted), 1)
 
 
 def shared_words(written: list[str], wanted: list[str]) -> int:
-    """How many words both have, each as often as the one that has it less often."""
+    """The number of words that both texts have, each counted as often as in the text that has it less often."""
     return sum(min(written.count(word), wanted.count(word)) for word in set(wanted))
 
 
 def longest_common(written: list[str], wanted: list[str]) -> int:
-    """Length of the longest sequence of words that both have in that order, with others between them."""
+    """The length of the longest sequence of words that both have in that order, with others between them."""
     row = [0] * (len(wanted) + 1)
     for word in written:
         before = list(row)

@@ -65,7 +65,7 @@ def prepared() -> tuple[Any, DatasetDict]:
 
 
 def sentence(rng: random.Random) -> dict[str, list[Any]]:
-    """Words and their labels; many a word is a person's name in one sentence and a place in another."""
+    """Words and their labels; many words are a person's name in one sentence and a place in another."""
     names = {"person": f"{rng.choice(FIRST)} {rng.choice(LAST)}", "place": rng.choice(PLACES)}
     words, tags = [], []
     for word in rng.choice(PATTERNS).split():
@@ -88,7 +88,7 @@ def aligned(tokenizer: Any, rows: dict[str, list[Any]]) -> Any:
 
 
 def scores(output: EvalPrediction) -> dict[str, float]:
-    """Share of words with the right label, and F1 of whole names."""
+    """The share of words with the right label, and F1 of whole names."""
     counted = output.label_ids != -100
     predicted, expected = output.predictions.argmax(axis=-1), output.label_ids
     found, true = (
@@ -100,7 +100,7 @@ def scores(output: EvalPrediction) -> dict[str, float]:
 
 
 def names_in(labels: np.ndarray) -> set[tuple[int, int, str]]:
-    """First word, end and kind of each name in a sentence: B- begins one, I- of the same kind goes on with it."""
+    """First word, end and kind of each name in a sentence: B- begins a name, I- of the same kind continues it."""
     names, tags = set(), [LABELS[label] for label in labels]
     for start, tag in enumerate(tags):
         if tag.startswith("B-"):

@@ -1,4 +1,4 @@
-"""The command `tunefleet` as a process: it is there, it starts without heavy libraries, and it may be left unread."""
+"""The command `tunefleet` as a process: it is installed, starts without heavy libraries, and its reader may leave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 
 HEAVY = {"ray", "torch", "transformers", "datasets", "optuna", "hyperopt", "wandb", "pandas", "scipy", "sklearn"}
 QUICK = (["--help"], ["--version"], ["run", "--help"], ["ls"], ["init"])
-# One process obeys them one after the other, and says after each what it has imported by then.
+# One process runs the commands one after the other, and prints after each what it has imported by then.
 EACH = """
 import contextlib, io, json, sys
 from tuning.cli import main
@@ -28,7 +28,7 @@ for words in json.loads(sys.argv[1]):
 
 
 def test_quick_commands_import_no_heavy_library(tmp_path: Path) -> None:
-    """A time would depend on the machine."""
+    """The imports are checked in place of the time, which depends on the machine."""
     run_left(tmp_path / "runs", strategies=[{"kind": "grid", "points": 2}], scores=(0.5,))
     command = [sys.executable, "-c", EACH, json.dumps(QUICK)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""`tunefleet doctor`: what it tells of a machine, a spec and a cluster, and its exit status."""
+"""`tunefleet doctor`: what it finds on a machine, in a spec and on a cluster, and its exit status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CANARY = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No run folder, no network, no key of this machine's."""
+    """Run without a run folder, a network, or a key of this machine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for name in ("TUNEFLEET_STORE", "WANDB_API_KEY", "WANDB_MODE", "WANDB_DISABLED"):

@@ -1,4 +1,4 @@
-"""`tunefleet ls`: which experiments there are, where each stands, and how long ago it gave a sign."""
+"""`tunefleet ls`: which experiments there are, the status of each, and how long ago it reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says at its end: the next commands, as they can be pasted."""
+"""The last line of a command: the next commands, ready to be pasted."""
 
 from __future__ import annotations
 

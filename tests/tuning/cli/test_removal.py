@@ -1,4 +1,4 @@
-"""A run that begins anew, and an experiment that is removed: what goes, what stays, and what is said of it."""
+"""A run that begins anew, and an experiment that is removed: what goes, what stays, and what is printed."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_rm_takes_the_studies_of_a_run_folder_that_is_gone(tmp_path: Path, capsy
 
 @pytest.mark.unit
 def test_a_fetched_run_folder_that_names_a_store_of_ours_takes_nothing_out_of_it(tmp_path: Path) -> None:
-    """Its spec came from a cluster, which may be anybody's."""
+    """The spec of a fetched run folder came from a cluster, which may be anybody's."""
     ours = sqlite_url(tmp_path / "ours.db")
     spec = run_left(tmp_path, store=ours, scores=(0.5,))
     (spec.run_folder / ORIGIN).write_text("{}")

@@ -86,7 +86,7 @@ class Cell:
 
 
 class ZMQInteractiveShell:
-    """By this name of its class a notebook's kernel is known."""
+    """A class by whose name a notebook's kernel is recognised."""
 
 
 @pytest.mark.usefixtures("ray")

@@ -1,4 +1,4 @@
-"""Results in a notebook: short texts, HTML that is safe, data frames; and wrong types that are told, not crashed on."""
+"""Results in a notebook: short texts, HTML that is safe, data frames; and a clear error for wrong types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def outcome() -> ExperimentOutcome:
-    """198 trials."""
+    """An outcome of 198 trials."""
     return everything()
 
 

@@ -44,7 +44,7 @@ def language(row: int) -> str:
 
 
 def write(name: str, rows: Sequence[Mapping[str, Any]], separator: str = ",", encoding: str = "utf-8") -> Path:
-    """As the suffix of `name` says."""
+    """Write rows in the format of the suffix of `name`."""
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jsonl":
@@ -60,7 +60,7 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], separator: str = ",", en
 
 
 def started(data: Path | str, *more: str, target: str = "out.yaml") -> ExperimentSpec:
-    """The spec that is written, which is valid, and whose data can be loaded as it says."""
+    """The spec that is written; it is valid, and its data can be loaded."""
     assert main(["init", target, "--data", str(data), *more]) == 0
     spec = load_spec(target)
     loaded = find_task(spec.task).load(spec.data)

@@ -1,4 +1,4 @@
-"""A Trainer that validates on the published test split: told on the page."""
+"""A Trainer that validates on the published test split: the page shows it."""
 
 from __future__ import annotations
 

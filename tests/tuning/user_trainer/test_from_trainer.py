@@ -46,7 +46,7 @@ class Scaled(Trainer):  # type: ignore[misc]
 
 
 class Doubled(Trainer):  # type: ignore[misc]
-    """Keeps something else than it was given."""
+    """A Trainer that keeps something else than it was given."""
 
     def __init__(self, *args: Any, scale: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,7 +54,7 @@ class Doubled(Trainer):  # type: ignore[misc]
 
 
 class Forgetful(Trainer):  # type: ignore[misc]
-    """Keeps nothing of it."""
+    """A Trainer that keeps nothing of what it was given."""
 
     def __init__(self, *args: Any, scale: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -269,7 +269,7 @@ def without_model_init() -> Trainer:
 
 
 class OfAModel(Trainer):  # type: ignore[misc]
-    """As TRL's: it takes no `model_init`."""
+    """A Trainer like TRL's: it takes no `model_init`."""
 
     def __init__(self, model: Any, args: Any) -> None:
         super().__init__(model=model, args=args, train_dataset=rows(8), eval_dataset=rows(8, 1))

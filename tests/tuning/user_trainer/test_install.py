@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture(autouse=True)
 def undone() -> Iterator[None]:
-    """Nothing of `install` stays."""
+    """Undo `install` after the test."""
     known = dict(search.ALL_HYPERPARAMETER_SEARCH_BACKENDS)
     yield
     search.ALL_HYPERPARAMETER_SEARCH_BACKENDS.clear()
@@ -31,7 +31,7 @@ def undone() -> Iterator[None]:
 
 
 def refused(made: Trainer, **keywords: Any) -> InputError:
-    """What a search says to keywords that cannot be: it was asked, and has started nothing."""
+    """The message of a search about keywords that cannot be used; it has started nothing."""
     with pytest.raises(InputError) as told:
         made.hyperparameter_search(**{"hp_space": lambda trial: {"learning_rate": 0.1}, **keywords})
     return told.value

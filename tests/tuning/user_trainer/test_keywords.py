@@ -27,7 +27,7 @@ pytestmark = pytest.mark.unit
 
 
 def options(backend: str | None = None, **keywords: Any) -> SearchOptions:
-    """What keywords ask for, of trials of 8 epochs with an evaluation every two."""
+    """The options that keywords set, for trials of 8 epochs with an evaluation every two."""
     found = SearchOptions(epochs=8.0, report_every_epochs=2.0, trials=20)
     read_keywords(keywords, backend, found)
     return found

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.tune
 
 @pytest.fixture
 def named(tmp_path: Path) -> NamedStudy:
-    """In a database that is not made yet."""
+    """A study in a database that is not made yet."""
     return NamedStudy(sqlite_url(tmp_path / "mine.db"), "mine")
 
 

@@ -1,4 +1,4 @@
-"""What the arguments of a search come to, as an experiment, before anything starts."""
+"""The experiment that the arguments of a search make, before anything starts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def branching(trial: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Any:
-    """Prepares a search of these arguments; keywords of the backends under `keywords`."""
+    """Prepare a search of these arguments; keywords of the backends under `keywords`."""
 
     def asked(made: Any = None, *, keywords: dict[str, Any] | None = None, **arguments: Any) -> ExperimentSpec:
         where = {"storage": str(tmp_path), **(keywords or {})}

@@ -54,7 +54,7 @@ print("halved:", best.objective < 0.5, trainer.model.config.hidden_dropout_prob)
 
 
 def started(folder: Path, *command: str) -> str:
-    """What a Python started in `folder` prints."""
+    """The output of a Python that is started in `folder`."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tuning' / 'api'}",

@@ -49,7 +49,7 @@ print("test rows:", study.test.rows)
 
 
 def searched(folder: Path, environment: dict[str, str], **where: Any) -> str:
-    """What the script prints, started in `folder`."""
+    """The output of the script, started in `folder`."""
     shutil.copy(ROOT / "tests" / "support" / "user_trainers.py", folder / "parts.py")
     (folder / "script.py").write_text(SCRIPT)
     paths = f"{ROOT}{os.pathsep}{ROOT / 'tuning' / 'api'}"
@@ -92,7 +92,7 @@ def test_with_a_storage_in_a_bucket_everything_lies_there_and_comes_back(
 
 @pytest.mark.skipif(not can_disguise(), reason="needs the right to make namespaces")
 def test_on_a_machine_that_has_joined_a_cluster_the_same_comes_back(tmp_path: Path) -> None:
-    """The trials run there alone, in shared memory of its own, which the driver never sees."""
+    """All trials run on the machine that joined, in shared memory of its own, which the driver never sees."""
     with (
         tempfile.TemporaryDirectory(prefix="tfe", dir="/tmp", ignore_cleanup_errors=True) as folder,
         ray_nodes(Path(folder), disguised=True, closed=True) as nodes,

@@ -25,7 +25,7 @@ SCRIPTS = Path(__file__).parents[2] / "support/scripts"
 
 
 def run_with_one_line_more(script: str, backend: str, folder: Path, *arguments: str) -> str:
-    """What the script prints as tunefleet searches in place of `backend`."""
+    """The output of the script when tunefleet searches in place of `backend`."""
     line = f"import tunefleet; tunefleet.install(backends=[{backend!r}])"
     path = folder / "script.py"
     path.write_text(f"{line}\n{script}")
@@ -38,7 +38,7 @@ def run_with_one_line_more(script: str, backend: str, folder: Path, *arguments: 
 
 
 def the_study_in(folder: Path) -> StudyOutcome:
-    """What the one experiment in `folder`/runs has recorded of its one study."""
+    """The recorded study of the only experiment in `folder`/runs."""
     from tuning.notebook.commands import load_outcome
 
     (run,) = (spec.parent for spec in (folder / "runs").glob("*/spec.yaml"))

@@ -27,7 +27,7 @@ WHERE: dict[str, Any] = {"cluster": {"gpus_per_trial": 0}, "progress": False}
 
 
 def hp_space(trial: Any) -> dict[str, Any]:
-    """Computed values, a branch, and a name of the model's."""
+    """A space with computed values, a branch, and a name that the model reads."""
     optim = trial.suggest_categorical("optim", ["adamw_torch", "sgd"])
     values = {"optim": optim, "learning_rate": 10 ** trial.suggest_float("log_rate", -3, -2)}
     if optim == "adamw_torch":
@@ -149,7 +149,7 @@ def test_a_search_that_is_finished_comes_back_when_it_is_resumed(searched: Searc
 
 @pytest.fixture
 def installed() -> Iterator[None]:
-    """Nothing of `install` stays."""
+    """Undo `install` after the test."""
     known = dict(backends.ALL_HYPERPARAMETER_SEARCH_BACKENDS)
     install(backends=["ray"])
     yield
@@ -234,7 +234,7 @@ def test_a_factory_with_data_in_its_closure_is_searched(ray_session: None, tmp_p
 
 
 def test_the_defaults_are_the_trainer_as_it_is_beside_a_search_of_a_function(ray_session: None, tmp_path: Path) -> None:
-    """Its `model_init` is called with None there, as outside of a search."""
+    """The `model_init` of the defaults is called with None, as outside of a search."""
     made = trainer({"num_train_epochs": 1, "learning_rate": 3e-3}, model_init=model_init)
     best = hyperparameter_search(
         made, hp_space, n_trials=2, strategies=["random", "defaults"], storage=str(tmp_path), **WHERE
