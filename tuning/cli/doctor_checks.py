@@ -1,0 +1,158 @@
+"""The checks of `tunefleet doctor` on this machine: versions, storage, cache, store, Hub, tracking.
+
+In: a spec. Out: findings, each with advice. Nothing is started or changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.capacity import ClusterError
+from cluster.examination import Finding, State, examine_folder
+from cluster.storage import is_uri
+from trainables.data.cache_folder import FOLDER_VARIABLE, cache_folder
+from trainables.errors import InputError
+from trainables.models.files import resolve_model
+from trainables.tasks import find_task
+from trainables.wording import counted
+from tuning.spec.validation.network_disks import network_disk
+from tuning.spec.validation.versions import unsupported
+
+if TYPE_CHECKING:
+    from tuning.spec.models import ExperimentSpec
+
+REACH_SECONDS = 5.0  # for one answer of a server outside
+
+
+def check_versions() -> Iterator[Finding]:
+    """Check that the installed libraries are of supported versions."""
+    for mistake in unsupported():
+        yield Finding(mistake.path, State.LACKING, f"{mistake.value}: {mistake.rule}", mistake.next_step)
+
+
+def check_storage(spec: ExperimentSpec) -> Iterator[Finding]:
+    """Check that run folders can be written, here or in a bucket."""
+    storage = spec.cluster.storage
+    if not is_uri(storage):
+        yield from examine_folder("storage", Path(storage).expanduser().absolute(), "set cluster.storage=FOLDER")
+        return
+    from cluster.storage import probe_bucket
+
+    try:
+        probe_bucket(storage)
+    except ClusterError as error:
+        yield Finding("storage", State.LACKING, str(error), "set cluster.storage to a place that can be written")
+        return
+    yield Finding("storage", State.FINE, f"{storage} can be written, read and deleted from")
+
+
+def check_cache() -> Iterator[Finding]:
+    """Check the folder of tokenised data sets: it can be written, and is on a local disk."""
+    step = f"set {FOLDER_VARIABLE} to a folder of yours on a local disk"
+    try:
+        folder = cache_folder()
+    except InputError as error:
+        yield Finding("cache", State.LACKING, f"{error.name}: {error.rule}", step)
+        return
+    if disk := network_disk(folder):
+        found = f"{folder} lies on a network disk ({disk}), where locks may not hold"
+        yield Finding("cache", State.NOTE, found, step)
+    else:
+        yield from examine_folder("cache", folder, step)
+
+
+def check_store(spec: ExperimentSpec) -> Iterator[Finding]:
+    """Check that the study store can be opened."""
+    from tuning.spec.store_url import StoreError, masked, sqlite_file
+    from tuning.store.study_store import StudyStore
+
+    url = spec.store_url
+    if (file := sqlite_file(url)) is not None and not file.exists():
+        yield Finding("store", State.FINE, f"{masked(url)}, made by the first run")
+        return
+    store = StudyStore(url)
+    try:
+        names = store.experiments()
+    except StoreError as error:
+        yield Finding("store", State.LACKING, str(error), "mend the URL or the server (TUNEFLEET_STORE, store)")
+        return
+    finally:
+        with contextlib.suppress(StoreError):
+            store.close()
+    yield Finding("store", State.FINE, f"{masked(url)}: {counted(len(names), 'experiment')}")
+
+
+def uses_hub(spec: ExperimentSpec) -> bool:
+    """True if the spec's trials load their model or their rows from the Hub, or may, as those of a user's own code."""
+    if spec.own:
+        return True
+    if spec.trainable != "finetune":
+        return False
+    return not Path(resolve_model(spec.model)).is_dir() or find_task(spec.task).options(spec.data).hub is not None
+
+
+def check_hub(*, needed: bool = True) -> Iterator[Finding]:
+    """Check that the Hugging Face Hub answers, unless it is switched off or not `needed`."""
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    kept = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
+    held = f"{cache} holds {counted(kept, 'model')}"
+    if constants.HF_HUB_OFFLINE:
+        yield Finding("hub", State.FINE, f"switched off (HF_HUB_OFFLINE); {held}")
+    elif not needed:
+        yield Finding("hub", State.FINE, "this spec loads nothing from it")
+    elif why := _unreachable(constants.ENDPOINT):
+        advice = (
+            "name a local folder (model, data.path), or a cache that holds them (HF_HOME, with HF_HUB_OFFLINE=1); "
+            "behind a proxy set https_proxy; with a mirror set HF_ENDPOINT"
+        )
+        yield Finding("hub", State.NOTE, f"{constants.ENDPOINT} cannot be reached: {why}; {held}", advice)
+    else:
+        token = "a token is there" if _has_hub_token() else "no token: gated models and pushes need `hf auth login`"
+        yield Finding("hub", State.FINE, f"{constants.ENDPOINT} answers; {token}; {held}")
+
+
+def _has_hub_token() -> bool:
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def check_tracking(spec: ExperimentSpec) -> Iterator[Finding]:
+    """Check that the server of Weights & Biases answers, if metrics are sent there."""
+    from tuning.tracking.tracking import has_key, mode_in_force
+
+    known = has_key(spec.wandb)
+    mode, source = mode_in_force(spec.wandb, key=known)
+    key = "a key is there" if known else "no key"
+    if mode != "online":
+        yield Finding("W&B", State.FINE, f"{mode}{f' ({source})' if source else ''}, {key}: nothing is sent")
+        return
+    server = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+    if why := _unreachable(server):
+        advice = "set wandb.mode=offline and `wandb sync` later; behind a proxy set https_proxy"
+        yield Finding("W&B", State.NOTE, f"{key}; {server} cannot be reached: {why}", advice)
+    else:
+        yield Finding("W&B", State.FINE, f"{key}; {server} answers")
+
+
+def _unreachable(url: str) -> str | None:
+    """Why no server answers at `url`, in a few words; None: a server answers, whatever it answers."""
+    import requests
+
+    try:
+        requests.head(url, timeout=REACH_SECONDS, allow_redirects=False)
+    except requests.exceptions.ProxyError:
+        return "the proxy does not let it through"
+    except requests.exceptions.SSLError:
+        return "its certificate is not trusted here (behind a company's proxy: REQUESTS_CA_BUNDLE, SSL_CERT_FILE)"
+    except requests.exceptions.Timeout:
+        return f"no answer within {REACH_SECONDS:g} s"
+    except requests.exceptions.RequestException as error:
+        return f"no connection ({type(error).__name__})"
+    return None
