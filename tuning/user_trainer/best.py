@@ -25,7 +25,7 @@ from tuning.selection.test_scoring import Choice, choose
 from tuning.selection.winner import winner_of
 from tuning.space import FunctionSpace
 from tuning.spec.models import ExperimentSpec, study_name
-from tuning.user_trainer.request import PreparedSearch
+from tuning.user_trainer.prepared_search import PreparedSearch
 
 if TYPE_CHECKING:
     from transformers.trainer_utils import BestRun

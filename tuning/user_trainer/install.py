@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainables.errors import InputError, nearest
-from tuning.user_trainer.search import BACKENDS, hyperparameter_search
+from tuning.user_trainer.request import BACKENDS
+from tuning.user_trainer.search import hyperparameter_search
 
 NAME = "tunefleet"
 

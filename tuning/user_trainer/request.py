@@ -1,50 +1,24 @@
-"""A search as it is requested, and the experiment that it becomes.
+"""The arguments of `hyperparameter_search`, and the options and the factory that follow from them.
 
-In: the arguments of `hyperparameter_search`. Out: a checked spec, and the factory of its Trainers.
+In: a `SearchRequest`. Out: `SearchOptions`, and a function that makes a Trainer from the values of a trial.
 """
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from time import localtime, strftime
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from cluster.spec import ClusterSpec
-from cluster.storage import is_uri, uri_mistake, without_credentials
 from trainables.errors import InputError
-from trainables.lookup import load_trainable
-from trainables.lookup import trainable_kind as kind_of_trainable
-from trainables.machine import clock
-from trainables.spec import TUNABLES
-from trainables.user_trainer.extended import Extended
+from trainables.lookup import load_trainable, trainable_kind
 from trainables.user_trainer.rebuilt import RebuiltTrainer
-from trainables.user_trainer.shipped import is_shipped, ship
 from tuning.argument_checks import shortened, type_name
-from tuning.run_folder.experiments import UnknownExperiment, find_experiment
 from tuning.space import Space
-from tuning.spec.file import parse, read_text
-from tuning.spec.loading import load_spec
-from tuning.spec.models import SPEC_FILE, ExperimentSpec
-from tuning.spec.validation.machine import why_not_writable
 from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.keywords import read_keywords
 from tuning.user_trainer.lengths import Lengths, evaluates_at_the_end_only, lengths_of, most_epochs
-from tuning.user_trainer.objectives import SearchObjective, named_objective, objective_of
+from tuning.user_trainer.objectives import named_objective
 from tuning.user_trainer.search_options import SearchOptions
-from tuning.user_trainer.spaces import (
-    SearchedSpace,
-    enter_sweep,
-    perturbable,
-    require_read,
-    searched_space,
-    space_entry,
-    with_mutations,
-)
-from tuning.user_trainer.strategies import strategies_of
 
 BACKENDS = ("optuna", "ray", "wandb")
 
@@ -77,57 +51,7 @@ class SearchRequest:
 OWN = tuple(argument.name for argument in fields(SearchRequest) if argument.name != "keywords")
 
 
-class PreparedSearch(NamedTuple):
-    """Everything that a run needs, checked."""
-
-    spec: ExperimentSpec
-    factory: Any  # makes Trainers in this process, too
-    space: Space
-    resume: bool
-    progress: bool
-
-
-def prepare_search(request: SearchRequest) -> PreparedSearch:
-    """Make the experiment of a request; the objects that it trains with are written below its storage.
-
-    Raises:
-        InputError, SpecError: every mistake that can be found before a trial starts.
-    """
-    if isinstance(request.in_flight, str):
-        request = replace(request, in_flight=(request.in_flight,))
-    factory = _factory_of(request.trainer)
-    searched = searched_space(request.hp_space, request.backend)
-    options = _read_options(request, factory, searched.space)
-    enter_sweep(request.hp_space, searched.space, options)
-    if options.mutations:
-        space = with_mutations(searched.space, options.mutations)
-    else:
-        space = perturbable(searched.space, request.in_flight)
-    if isinstance(factory, RebuiltTrainer):
-        factory.trial_form = searched.trial_form
-        require_read(factory, space)
-    objective = objective_of(
-        request.direction,
-        request.compute_objective,
-        options.objective,
-        scored=getattr(factory, "compute_metrics", None) is not None or not isinstance(factory, RebuiltTrainer),
-    )
-    strategies = strategies_of(request.strategies, options, space, request.keywords)
-    _require_evaluations(getattr(request.trainer, "args", None), strategies, options)
-    storage, name = _storage(request, options), _name(options)
-    before = _recorded(name, storage) if options.resume or options.resume_if_exists else None
-    raw = {
-        **_shipped(request, factory, searched, space, storage),
-        **_sections(request, factory, options, objective, strategies, space),
-        "name": name,
-    }
-    raw |= {key: before[key] for key in ("trainable", "space") if before and _was_shipped(before[key], raw[key])}
-    spec = load_spec(_merged(raw, {**options.spec, "name": name}), request.overrides or ())
-    resume = options.resume or (options.resume_if_exists and before is not None)
-    return PreparedSearch(spec, factory, space, resume, options.progress)
-
-
-def _factory_of(trainer: Any) -> Any:
+def factory_of_request(trainer: Any) -> Any:
     """The factory that makes a Trainer from a trial's values.
 
     Raises:
@@ -138,7 +62,7 @@ def _factory_of(trainer: Any) -> Any:
     if isinstance(trainer, Trainer):
         return factory_of(trainer)
     if isinstance(trainer, str):
-        if kind_of_trainable(trainer) != "factory":
+        if trainable_kind(trainer) != "factory":
             raise InputError("trainer", trainer, "names no factory", "write one: `def make_trainer(params)`")
         return load_trainable(trainer)
     if callable(trainer) and not isinstance(trainer, type):
@@ -147,7 +71,16 @@ def _factory_of(trainer: Any) -> Any:
     raise InputError("trainer", shortened(trainer), f"{type_name(trainer)} is no Trainer and makes none", step)
 
 
-def _read_options(request: SearchRequest, factory: Any, space: Space) -> SearchOptions:
+def read_options(request: SearchRequest, factory: Any, space: Space) -> SearchOptions:
+    """The options of a search: its lengths, and what its keywords set.
+
+    Args:
+        factory: makes its Trainers.
+        space: the searched space; lengths in it take the place of the arguments'.
+
+    Raises:
+        InputError: an argument or a keyword cannot be used.
+    """
     lengths = _lengths(request, factory, space)
     resume, resume_if_exists = _resumed(request.resume)
     options = SearchOptions(
@@ -192,7 +125,7 @@ def _lengths(request: SearchRequest, factory: Any, space: Space) -> Lengths:
     return Lengths(request.epochs or lengths.epochs, request.report_every_epochs or lengths.report_every_epochs)
 
 
-def _require_evaluations(arguments: Any, strategies: list[dict[str, Any]], options: SearchOptions) -> None:
+def require_evaluations(arguments: Any, strategies: list[dict[str, Any]], options: SearchOptions) -> None:
     """Require evaluations on the way where a strategy stops or clones trials.
 
     Raises:
@@ -207,97 +140,3 @@ def _require_evaluations(arguments: Any, strategies: list[dict[str, Any]], optio
     if arguments.max_steps > 0 and options.report_every_epochs >= options.epochs:
         step = f'set eval_strategy="steps" and eval_steps to less than {arguments.max_steps}'
         raise InputError("args.max_steps", arguments.max_steps, f"no evaluation falls before its end, and {rule}", step)
-
-
-def _storage(request: SearchRequest, options: SearchOptions) -> str:
-    """The folder or bucket of the run folders; checked here, since objects are written there before the spec is.
-
-    Raises:
-        InputError: nothing can be written there.
-    """
-    given = options.spec.get("cluster.storage") or (request.cluster or {}).get("storage") or ClusterSpec().storage
-    storage = str(given)
-    if is_uri(storage):
-        if refused := uri_mistake(storage):
-            raise InputError("storage", without_credentials(storage), *refused)
-    elif why := why_not_writable(Path(storage).expanduser().absolute()):
-        raise InputError("storage", storage, why, "name a folder of yours: storage=FOLDER")
-    return storage
-
-
-def _name(options: SearchOptions) -> str:
-    if (name := options.spec.get("name")) is not None:
-        return str(name)
-    if options.resume or options.resume_if_exists:
-        raise InputError("name", None, "which experiment is to go on?", "write name=... (or study_name=...)")
-    return strftime(f"search-%Y%m%d-%H%M%S-{secrets.token_hex(2)}", localtime(clock.time()))
-
-
-def _recorded(name: str, storage: str) -> Mapping[str, Any] | None:
-    """The recorded spec of the experiment of that name; None: there is none."""
-    with contextlib.suppress(UnknownExperiment):
-        kept = find_experiment(name, storage) / SPEC_FILE
-        return parse(read_text(kept), str(kept))
-    return None
-
-
-def _was_shipped(before: Any, now: Any) -> bool:
-    """True if both name shipped objects: a run goes on with those that it began with."""
-    return all(isinstance(name, str) and is_shipped(name) for name in (before, now))
-
-
-def _shipped(
-    request: SearchRequest, factory: Any, searched: SearchedSpace, space: Space, storage: str
-) -> dict[str, Any]:
-    """The entries `trainable` and `space` of the spec; objects are written to the storage."""
-    trained = factory
-    if request.compute_objective is not None or request.test_dataset is not None:
-        trained = Extended(factory, request.compute_objective, request.test_dataset)
-    by_name = isinstance(request.trainer, str) and trained is factory
-    kind = "trainer" if isinstance(factory, RebuiltTrainer) else "make_trainer"
-    return {
-        "trainable": request.trainer if by_name else ship(trained, storage, kind),
-        "space": space_entry(searched, space, storage),
-    }
-
-
-def _sections(
-    request: SearchRequest,
-    factory: Any,
-    options: SearchOptions,
-    objective: SearchObjective,
-    strategies: list[dict[str, Any]],
-    space: Space,
-) -> dict[str, Any]:
-    seeds = request.seeds or (0 if options.seed is None else options.seed,)
-    own = {name for name in options.mutations if name not in TUNABLES}
-    held = {}
-    if isinstance(factory, RebuiltTrainer):  # as each trial of the original has them, unless they are searched
-        held = {"data_order_seed": factory.args["seed"], "head_seed": factory.args["seed"]}
-    return {
-        "epochs": options.epochs,
-        "report_every_epochs": options.report_every_epochs,
-        "objective": {"metric": objective.metric, "mode": objective.mode},
-        "strategies": strategies,
-        "seeds": list(seeds),
-        "in_flight": sorted({*request.in_flight, *own}),
-        "test": request.test_dataset is not None,
-        "cluster": dict(request.cluster or {}),
-        "budget": dict(request.budget or {}),
-        **held,
-    }
-
-
-def _merged(raw: dict[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` with the values of keywords at their dotted paths; other keys of a section stay.
-
-    Raises:
-        InputError: an argument and a keyword give different values.
-    """
-    for path, value in paths.items():
-        section, _, key = path.rpartition(".")
-        place = raw.setdefault(section, {}) if section else raw
-        if section and place.get(key, value) != value:
-            raise InputError(path, value, f"is {place[key]!r} in another argument", "give it once")
-        place[key] = value
-    return raw

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import InputError
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from tuning.user_trainer.in_flight import require_perturbable
-from tuning.user_trainer.request import SearchRequest, prepare_search
+from tuning.user_trainer.prepared_search import prepare_search
+from tuning.user_trainer.request import BACKENDS, SearchRequest
 
 if TYPE_CHECKING:
     from transformers import Trainer
     from transformers.trainer_utils import BestRun
-
-BACKENDS = ("optuna", "ray", "wandb")
 
 
 def hyperparameter_search(

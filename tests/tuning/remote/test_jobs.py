@@ -38,7 +38,8 @@ from tests.support.serving import serving
 from tests.support.specs import user_trainer_fields
 from tuning.cli import main
 from tuning.remote.submission import prepare_submission, submit
-from tuning.user_trainer.request import SearchRequest, prepare_search
+from tuning.user_trainer.prepared_search import prepare_search
+from tuning.user_trainer.request import SearchRequest
 
 pytestmark = pytest.mark.system
 

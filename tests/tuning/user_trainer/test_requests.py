@@ -18,7 +18,8 @@ from tuning.errors import RunFolderError
 from tuning.run_folder.folder import claim_run_folder
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
-from tuning.user_trainer.request import SearchRequest, prepare_search
+from tuning.user_trainer.prepared_search import prepare_search
+from tuning.user_trainer.request import SearchRequest
 
 pytestmark = pytest.mark.unit
 
