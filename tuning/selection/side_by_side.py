@@ -27,7 +27,8 @@ from tuning.spec.models import ExperimentSpec
 from tuning.supervision import watchdog
 from tuning.supervision.actor_failures import LOOK, EndedProcess, Fate
 from tuning.supervision.failures import Raised
-from tuning.tune_compat import internals
+from tuning.tune_compat.heartbeats import beats_of, forget_beats
+from tuning.tune_compat.processes import as_actor_error
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -178,7 +179,7 @@ class _Queue(Generic[K]):
         for begun in self._running.values():
             begun.slot.close()
         if self._watch is not None:
-            internals.forget_beats(self._watch.seen)
+            forget_beats(self._watch.seen)
 
     def _new_slot(self) -> _Slot:
         return _Slot(self._workers, self._session, self._heartbeat)
@@ -212,7 +213,7 @@ class _Queue(Generic[K]):
             return self._died_by_itself(begun, raised) if isinstance(raised, WorkerDied) else begun.ended(error=raised)
         except RayError as error:
             begun.slot.close()
-            as_actors = internals.as_actor_error(begun.slot.id, error)
+            as_actors = as_actor_error(begun.slot.id, error)
             self._died.append((begun, EndedProcess(begun.job.title, as_actors, killed=begun.hung is not None)))
             return None
         if (job := next(self._left, None)) is None:
@@ -254,7 +255,7 @@ class _Queue(Generic[K]):
         if self._watch is None or not self._watch.due(clock.monotonic()):
             return
         busy = {begun.slot.id: begun for begun in self._running.values() if begun.hung is None}
-        beats = {actor: told for actor, told in internals.beats_of(busy).items() if told}
+        beats = {actor: told for actor, told in beats_of(busy).items() if told}
         for one in self._watch.look(clock.monotonic(), beats):
             busy[one.actor].hung = one
             watchdog.kill(list(beats[one.actor].values()))

@@ -28,13 +28,14 @@ from tuning.study.progress import Progress
 from tuning.study.recorder import Recorder
 from tuning.study.resume import to_go_on_from
 from tuning.study.study import Study
-from tuning.supervision.controller import use_controller
 from tuning.supervision.stopping import stopped_during
+from tuning.supervision.supervisor import StudySupervisor
 from tuning.supervision.watchdog import heartbeat_of
 from tuning.tracking.tracking import Tracking
-from tuning.tune_compat.internals import NoProgressLines, no_reporter, slot_environment, uncounted_callbacks
+from tuning.tune_compat.controller import use_controller
 from tuning.tune_compat.settings import snapshot_period
 from tuning.tune_compat.snapshots import Snapshots
+from tuning.tune_compat.tune_run import NoProgressLines, no_reporter, slot_environment, uncounted_callbacks
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -133,12 +134,9 @@ def run_study(
                 )
                 stack.enter_context(contextlib.closing(snapshots))
                 followed = use_controller(
-                    record=recorder,
-                    on_loss=recorder.record_loss,
-                    limit=limit,
+                    StudySupervisor(recorder, recorder.record_loss, limit, heartbeat_of(study.spec)),
                     snapshots=snapshots,
                     name_trial=writer.name_trial,
-                    heartbeat=heartbeat_of(study.spec),
                     fixed_members=plan.population is not None,
                 )
                 with snapshot_period(plan.trials, place.snapshot_seconds), followed, uncounted_callbacks():

@@ -12,8 +12,8 @@ from ray.exceptions import RayActorError, RayError
 from cluster.nodes.tasks import start_on_node
 from trainables.machine import clock
 from trainables.machine.oom_probe import read_oom_probe
-from tuning.tune_compat import internals
 from tuning.tune_compat.out_of_memory import OutOfMemory, by_kernel
+from tuning.tune_compat.processes import node_loss, node_of
 
 LOOK = 1.0  # seconds between two looks at what became of a process
 UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
@@ -59,14 +59,14 @@ class EndedProcess:
         if self._mark is not None:
             done = self._is_answered() or now - self._asked > ASKING
             return Fate(self._address, False, self._with_mark()) if done else None
-        self._address, lost = internals.fate_of(self.error)
+        self._address, lost = node_loss(self.error)
         if self.error.preempted or (lost is None and now - self._since >= UNCLEAR):
             lost = True
         if lost is None:
             return None
         if lost:
             return Fate(self._address, True, self.error)
-        if self._killed or (node := internals.node_of(self.error)) is None:
+        if self._killed or (node := node_of(self.error)) is None:
             return Fate(self._address, False, self.error)
         self._mark, self._asked = start_on_node(node, read_oom_probe, str(self.error.actor_id)), now
         return None

@@ -3,7 +3,7 @@
 `max_failures` bounds what chance may mend. What the same code, values and seed raise again is not tried again. A trial
 that ran out of memory is, once at most, whatever `max_failures` is: a neighbour's need may have been the reason, and a
 second time it is the trial's own. One that hangs is, too, for the first time: mostly it was the machine, a network or a
-lock. Node losses are not failures, see `controller`.
+lock. Node losses are not failures, see `supervisor`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from ray.tune.experiment import Trial
 
 from tuning.supervision.failures import Raised
+from tuning.tune_compat.internals import forget_restore
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Retries:
             logger.warning("%s: %s; it is started once more", trial.trial_id, raised.message.partition("\n")[0])
             trial.max_failures = allowed = allowed + 1  # for good: Tune counts this failure
         elif raised.out_of_memory or raised.repeated:
-            trial.temporary_state.restoring_from = None  # Tune would count a failed restore by other rules
+            forget_restore(trial)
             trial.max_failures = 0
         try:
             yield

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError
 from trainables.progress import Beat, Heartbeat
 from trainables.spec import TRAININGS
 from tuning.spec.models import ExperimentSpec
-from tuning.tune_compat import internals
+from tuning.tune_compat.heartbeats import send_beat
 
 AUTO = 600.0  # seconds; a step of a fine-tuning that takes longer is not sensible, a user's function may take any time
 UNSEEN = 2  # beats that a process may have sent since the last one that was seen
@@ -134,7 +134,7 @@ def heartbeat_of(spec: ExperimentSpec) -> Heartbeat | None:
     seconds = spec.cluster.heartbeat_seconds
     if seconds == "auto":
         seconds = AUTO if spec.trainable in TRAININGS else None
-    return None if seconds is None else Heartbeat(seconds, internals.send_beat)
+    return None if seconds is None else Heartbeat(seconds, send_beat)
 
 
 def all_here(beats: Sequence[Beat]) -> bool:

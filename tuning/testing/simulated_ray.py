@@ -312,7 +312,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
     def call(function: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Reference:
         return simulation.call(function, args, kwargs, **options)
 
-    def told_dead(actor_id: str) -> bool:
+    def reported_dead(actor_id: str) -> bool:
         return bool(simulation.state_of(actor_id)["State"] == "DEAD")
 
     def read_oom_probe(actor_id: str) -> OomEvidence | None:
@@ -347,8 +347,8 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
         "ray.tune.execution.tune_controller.PlacementGroupResourceManager": Slots,
         "ray.tune.execution.tune_controller.time": simulation,  # how long it waits for processes to end
         # What asks nodes directly, and what a process does to itself.
-        "tuning.tune_compat.internals._told_dead": told_dead,
-        "tuning.tune_compat.internals._answers": simulation.answers,
+        "tuning.tune_compat.processes._reported_dead": reported_dead,
+        "tuning.tune_compat.processes._answers": simulation.answers,
         "tuning.supervision.actor_failures.read_oom_probe": read_oom_probe,
         "tuning.supervision.watchdog.kill_process": kill_process,
         "trainables.machine.oom_probe.OomProbe": no_mark,

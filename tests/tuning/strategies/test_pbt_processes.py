@@ -16,7 +16,7 @@ from tuning import run_experiment
 from tuning.outcome import TrialState
 from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StoreError, StudyStore
-from tuning.tune_compat.internals import actor_alive
+from tuning.tune_compat.processes import actor_alive
 
 pytestmark = pytest.mark.ray
 

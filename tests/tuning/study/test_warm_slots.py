@@ -92,7 +92,7 @@ import psutil
 
 from cluster.session import connect
 from cluster.spec import ClusterSpec
-from tuning.run.ray_internals import slot_environment
+from tuning.tune_compat.tune_run import slot_environment
 from tuning.run.slot_imports import slot_imports
 from tuning.run.tune_settings import tune_settings
 

@@ -25,11 +25,12 @@ from trainables.worker.slot import make_trainable
 from tuning import run_experiment
 from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.spec.models import STUDIES, ExperimentSpec
-from tuning.supervision.controller import Controller
 from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode, simulated_ray
-from tuning.tune_compat import internals
+from tuning.tune_compat.controller import Controller
+from tuning.tune_compat.heartbeats import BEATS
 from tuning.tune_compat.settings import tune_settings
 from tuning.tune_compat.snapshots import Snapshots
+from tuning.tune_compat.tune_run import slot_environment, uncounted_callbacks
 
 pytestmark = pytest.mark.tune
 
@@ -80,12 +81,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
                 return start(cls, *arguments, **options)
 
             def keep(actor: SimulatedActor, method: str, value: Any) -> None:
-                most[0] = max(most[0], len(ray.kv_list(b"", namespace=internals.BEATS)))
+                most[0] = max(most[0], len(ray.kv_list(b"", namespace=BEATS)))
 
             simulated.setattr(ActorClass, "_remote", started)
             ray.after(keep)
             outcome = run_experiment(spec, progress=False, resume=True)
-            left = ray.kv_list(b"", namespace=internals.BEATS)
+            left = ray.kv_list(b"", namespace=BEATS)
     beats = (most[0], len(left))
     return Story(spec.run_folder / STUDIES / "grid-seed0", outcome, called, environments, beats)
 
@@ -117,7 +118,7 @@ def test_tune_calls_every_method_that_the_controller_overrides(story: Story) -> 
 
 def test_processes_of_trials_start_in_the_environment_that_waiting_workers_are_started_in(story: Story) -> None:
     with tune_settings():
-        waiting = internals.slot_environment()
+        waiting = slot_environment()
     assert len(story.environments) > 1
     assert all(found == waiting for found in story.environments)
 
@@ -148,7 +149,7 @@ def test_tune_counts_callbacks_unless_it_is_kept_from_it(
     counted: list[Any] = []
     monkeypatch.setattr(usage, "tag_callbacks", counted.append)
     trial = curve_experiment(tmp_path, epochs=1, strategies=GRID).trial_spec(0)
-    kept_from_it = internals.uncounted_callbacks() if kept else contextlib.nullcontext()
+    kept_from_it = uncounted_callbacks() if kept else contextlib.nullcontext()
     with simulated_ray(), tune_settings(), kept_from_it:
         tune.run(
             make_trainable(trial, devices=1.0),

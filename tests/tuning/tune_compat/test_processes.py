@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from trainables.progress import Beat
-from tuning.tune_compat import internals
+from tuning.tune_compat.heartbeats import beats_of, forget_beats, send_beat
+from tuning.tune_compat.processes import actor_alive, node_loss, node_of
 
 pytestmark = pytest.mark.ray
 
@@ -28,22 +29,22 @@ def test_a_process_that_is_killed_on_a_node_that_lives_is_told_as_its_own_death(
     slot = ray.remote(num_cpus=0)(Slot).remote()
     process, node = ray.get(slot.process.remote())
     actor = slot._actor_id.hex()
-    assert internals.actor_alive(actor)
+    assert actor_alive(actor)
 
     os.kill(process, signal.SIGKILL)
     with pytest.raises(RayActorError) as caught:
         ray.get(slot.process.remote())
     assert caught.value.actor_id == actor
-    assert internals.node_of(caught.value) == node
+    assert node_of(caught.value) == node
     address, lost = settled(caught.value)
     assert (address, lost) == (ray.nodes()[0]["NodeManagerAddress"], False)
-    assert not internals.actor_alive(actor)
+    assert not actor_alive(actor)
 
 
 def settled(error: Any) -> tuple[str, bool | None]:
     """Its fate, when Ray knows it."""
     deadline = time.monotonic() + SECONDS
-    while (fate := internals.fate_of(error))[1] is None:
+    while (fate := node_loss(error))[1] is None:
         assert time.monotonic() < deadline, f"Ray does not say what became of the process: {fate}"
         time.sleep(0.05)
     return fate
@@ -52,10 +53,10 @@ def settled(error: Any) -> tuple[str, bool | None]:
 def test_heartbeats_are_kept_by_actor_and_rank_until_they_are_forgotten(ray_session: None) -> None:
     first, second = "aa" * 16, "bb" * 16
     beats = [Beat(number, "node", 10 + number, 0.5, True, 1.0, 7) for number in range(3)]
-    internals.send_beat(first, 0, beats[0])
-    internals.send_beat(first, 0, beats[1])  # the newer one counts
-    internals.send_beat(first, 1, beats[2])
+    send_beat(first, 0, beats[0])
+    send_beat(first, 0, beats[1])  # the newer one counts
+    send_beat(first, 1, beats[2])
     asked = [first, second]
-    assert internals.beats_of(asked) == {first: {0: beats[1], 1: beats[2]}, second: {}}
-    internals.forget_beats(asked)
-    assert internals.beats_of(asked) == {first: {}, second: {}}
+    assert beats_of(asked) == {first: {0: beats[1], 1: beats[2]}, second: {}}
+    forget_beats(asked)
+    assert beats_of(asked) == {first: {}, second: {}}

@@ -22,9 +22,10 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
-from tuning.supervision import controller
-from tuning.supervision.controller import Controller
-from tuning.tune_compat import internals
+from tuning.tune_compat import controller, internals
+from tuning.tune_compat.controller import Controller
+from tuning.tune_compat.population import continue_from
+from tuning.tune_compat.processes import as_actor_error
 
 pytestmark = pytest.mark.unit
 
@@ -62,7 +63,7 @@ def search_in(folder: Path, searcher: Searcher) -> SearchGenerator:
 def test_the_next_trial_has_the_name_that_it_is_given_and_so_the_searcher_hears_of_it(tmp_path: Path) -> None:
     told = Told()
     search = search_in(tmp_path, told)
-    with internals.next_trial_called("t-007"):
+    with internals.next_trial_id("t-007"):
         trial = search.next_trial()
     assert (trial.trial_id, told.suggested) == ("t-007", ["t-007"])
     assert search.next_trial().trial_id not in ("", "t-007")  # Tune's own again
@@ -78,7 +79,7 @@ def test_a_trial_that_is_taken_up_again_tells_a_limited_searcher_its_result(tmp_
         search.on_trial_complete(trial.trial_id, error=True)
         told.results.clear()
         if taken_up:
-            internals.take_up_again(SimpleNamespace(_search_alg=search), [trial])
+            internals.reset_failures(SimpleNamespace(_search_alg=search), [trial])
             assert trial.run_metadata.num_failures == 0
         search.on_trial_complete(trial.trial_id, result={"accuracy": 0.5})
         assert told.results == ({trial.trial_id: {"accuracy": 0.5}} if taken_up else {})
@@ -112,7 +113,7 @@ def test_a_trial_that_continues_from_a_donor_is_restored_from_its_checkpoint_and
     before = member.get_json_state()
     marked: list[Trial] = []
     runner = SimpleNamespace(_tune_controller=SimpleNamespace(_mark_trial_to_checkpoint=marked.append))
-    internals.continue_from(runner, member, donor)
+    continue_from(runner, member, donor)
     assert member.checkpoint.path == str(tmp_path / "donor")
     assert member.latest_checkpoint_result.metrics["epoch"] == 3
     member.latest_checkpoint_result.metrics["epoch"] = 7
@@ -134,7 +135,7 @@ def test_statistics_that_are_forgotten_are_in_no_snapshot(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("error", [RaySystemError("lost"), OutOfMemoryError("Task was killed"), NodeDiedError("gone")])
 def test_whatever_ends_a_process_becomes_an_error_of_its_actor(error: RayError) -> None:
-    made = internals.as_actor_error(ACTOR, error)
+    made = as_actor_error(ACTOR, error)
     assert isinstance(made, RayActorError)
     assert made.actor_id == ACTOR
     assert str(error) in f"{made} {made.__cause__}"
@@ -142,7 +143,7 @@ def test_whatever_ends_a_process_becomes_an_error_of_its_actor(error: RayError) 
 
 def test_an_error_of_an_actor_stays_what_it_is() -> None:
     for error in (RayActorError(ACTOR, "gone"), ActorDiedError()):
-        assert internals.as_actor_error(ACTOR, error) is error
+        assert as_actor_error(ACTOR, error) is error
 
 
 def test_the_messages_that_tell_a_processes_end_have_the_fields_that_are_read() -> None:

@@ -24,7 +24,7 @@ from trainables.machine import clock
 from trainables.spec import Objective
 from tuning.outcome import Exploit
 from tuning.strategies.schedulers.evolution import Evolution, Member, Takeover
-from tuning.tune_compat import internals
+from tuning.tune_compat.population import continue_from, has_process, keep_paused, process_alive, train_on
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -219,7 +219,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         busy = sum(trial.status == Trial.RUNNING for trial in living)
         for trial in (t for t in living if t.status == Trial.PENDING):
             if self._arrived(trial) or (self.max_concurrent is not None and busy >= self.max_concurrent):
-                runner._set_trial_status(trial, Trial.PAUSED)
+                keep_paused(runner, trial)
             else:
                 busy += 1
 
@@ -236,7 +236,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
             if trial.trial_id in replaced:
                 self._restarts.append(trial)
             else:
-                internals.go_on(runner, trial)
+                train_on(runner, trial)
         self._held.clear()
 
     def _member(self, trial: Trial) -> Member:
@@ -257,7 +257,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
             donor_reports=_reports(source),
         )
         trial.set_config(dict(params))
-        internals.continue_from(runner, trial, source)
+        continue_from(runner, trial, source)
         self.lineage.append(Lineage(member.trial_id, exploit))
         if self.on_exploit is not None:
             self.on_exploit(member.trial_id, exploit)
@@ -278,7 +278,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
             for trial in self._living()
             if trial.status in (Trial.PENDING, Trial.PAUSED)
             and _epoch(trial) < self._boundary
-            and not internals.in_slot(runner, trial)
+            and not has_process(runner, trial)
         ]
         if waiting or self.proposed < self._size:
             self._release_one(runner)
@@ -290,10 +290,10 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         if trial is None:
             return
         self._held.remove(trial.trial_id)
-        if internals.process_alive(trial):
+        if process_alive(trial):
             runner.pause_trial(trial, should_checkpoint=False)
         else:
-            internals.go_on(runner, trial)  # fails at once; Tune then queues the member again, and it is parked
+            train_on(runner, trial)  # fails at once; Tune then queues the member again, and it is parked
 
 
 def _epoch(trial: Trial) -> float:

@@ -1,0 +1,250 @@
+"""Decides what happens to the trials of a study while it runs: on a cluster whose nodes come and go, within a budget.
+
+In: the hooks of Tune's controller (`tuning.tune_compat.controller`). Out: what it does to the trials, through the same
+controller.
+
+- A trial whose node is lost goes on elsewhere from its newest checkpoint, and that is not its own failure:
+  `max_failures` is for what trials do. Ray reports the node only if a cloud takes it back with notice. A process that
+  ends without an error is therefore looked into first (`actor_failures`): its node's death may be known only after
+  seconds (a power cut) or a minute (a network that swallows everything).
+- A trial that fails by itself may start again, as `retry` decides. If its process died on a node that lives, that node
+  is queried first: the kernel may have killed the process for want of memory.
+- A process without progress is killed (`watchdog`), and its trial starts again.
+- The limit of trials at a time follows the cluster, so that nodes which join later are used.
+- When the budget is spent, every trial ends where it is: what it has not reported is lost, what it has reported is
+  there, with its checkpoint, which is waited for. Processes in the middle of an epoch are killed: what they still
+  computed would cost, and nobody would read it. Tune's own ways would not do: a `Stopper` ends trials without calling
+  callbacks, and loses a checkpoint that is being written; `stop_trial` passes results to searchers that there are not.
+- Snapshots take a share of the driver's time at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from ray.exceptions import RayActorError
+
+from trainables.machine import clock
+from tuning.outcome import NodeLoss
+from tuning.supervision import watchdog
+from tuning.supervision.actor_failures import EndedProcess, Fate
+from tuning.supervision.full_disk import full_disk
+from tuning.supervision.retry import Retries
+from tuning.supervision.time_budget import TimeBudget
+from tuning.tune_compat import heartbeats
+from tuning.tune_compat.internals import forget_restore
+from tuning.tune_compat.processes import actor_alive
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+    from trainables.progress import Heartbeat
+    from tuning.tune_compat.controller import Controller
+
+IN_A_ROW = 3  # nodes that a trial may lose without a report in between: it may be what brings them down
+SNAPSHOT_SHARE = 0.1  # of the driver's time goes into snapshots at most
+SNAPSHOT_BURST = 1.0  # seconds of it that can be saved up: events come in bursts, and each is followed by a snapshot
+FOLLOW = 5.0  # seconds between two queries of how many trials the cluster holds
+
+logger = logging.getLogger(__name__)
+
+
+class Record(Protocol):
+    """Knows what the study has done and cost, and whether it is to go on."""
+
+    @property
+    def budget_spent(self) -> bool:
+        """True if nothing is left of the budget at this moment."""
+
+    def positions(self) -> Mapping[str, int]:
+        """How many events of each trial are recorded."""
+
+    def reach_limit(self) -> None:
+        """Called before the trials are ended for the budget, with each step until the last has ended."""
+
+    @property
+    def stopping(self) -> bool:
+        """True if it will end the run, by an exception, with this step."""
+
+
+class StudySupervisor:
+    """The `Supervisor` of one study, in one run of it.
+
+    Args:
+        record: queried at each of Tune's steps: a tenth of a second, or less.
+        on_loss: called before a trial whose node is lost starts again.
+        limit: how many trials may run at a time, queried again and again; None: the limit that Tune keeps, if it keeps
+            one, does not change.
+        heartbeat: that the trials' processes send; None: they may take any time.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        on_loss: Callable[[NodeLoss], None],
+        limit: Callable[[], int | None],
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
+        self._record, self._on_loss, self._limit = record, on_loss, limit
+        self._followed = clock.monotonic()
+        self._ended: list[tuple[Trial, EndedProcess]] = []
+        self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
+        self._settled: set[str] = set()  # actors that have ended, and whose trials know it
+        self._retries = Retries()
+        self._full: Exception | None = None  # a trial could not write to the storage
+        self._watch = None if heartbeat is None else watchdog.Watch(heartbeat.seconds)
+        self._hung: dict[str, watchdog.Hung] = {}  # by actor: killed for it
+        self._snapshot_time = TimeBudget(SNAPSHOT_SHARE, SNAPSHOT_BURST)
+
+    def begin_step(self, controller: Controller) -> None:
+        """Adjusts the limit of trials at a time, every five seconds."""
+        if clock.monotonic() - self._followed >= FOLLOW:
+            self._followed = clock.monotonic()
+            if (most := self._limit()) is not None:
+                controller.limit_trials(most)
+
+    def end_step(self, controller: Controller) -> None:
+        """Settles what became of processes that have ended, and ends the study if its budget is spent.
+
+        Raises:
+            StorageError: the disk of the storage is full.
+        """
+        if self._full is not None:
+            raise self._full
+        ended, self._ended = self._ended, []
+        for trial, one in ended:
+            if (fate := one.fate()) is None:
+                self._ended.append((trial, one))
+            else:
+                self._settle(controller, trial, fate)
+        if self._watch is not None and self._watch.due(clock.monotonic()):
+            self._kill_hung(controller, self._watch)
+        if self._record.budget_spent and not self._ends_by_itself(controller):
+            self._end_study(controller)
+        if self._record.stopping:
+            controller.save_now()  # or a resume would not know which trials have failed
+
+    def record_report(self, actor: str) -> None:
+        """Lets the watchdog know that the trial of `actor` has reported."""
+        if self._watch is not None:
+            self._watch.reported(actor)
+
+    def retrying(self, trial: Trial, error: Exception) -> contextlib.AbstractContextManager[None]:
+        """See `Retries.deciding`."""
+        return self._retries.deciding(trial, error)
+
+    @property
+    def may_snapshot(self) -> bool:
+        """True if snapshots have not used up their share of the driver's time."""
+        return self._snapshot_time.left
+
+    def record_snapshot(self, seconds: float) -> None:
+        """Counts the driver's time that a snapshot took."""
+        self._snapshot_time.spend(seconds)
+
+    def positions(self) -> Mapping[str, int]:
+        """How many events of each trial are recorded."""
+        return self._record.positions()
+
+    def close(self) -> None:
+        """Removes what the watchdog has left on the cluster."""
+        if self._watch is not None:
+            heartbeats.forget_beats(self._watch.seen)
+
+    def handle_failure(self, controller: Controller, trial: Trial, error: Exception) -> None:
+        """Decides on a call that has ended with `error`; a process that died without one is looked into first."""
+        if isinstance(error, RayActorError) and error.actor_id in self._settled:
+            return  # handled before; the trial may be somewhere else by now
+        self._full = self._full or full_disk(error, controller.storage_folder)
+        if self._full is not None:
+            return  # the study ends with this step; a trial that is recorded as failed would not go on
+        one = self._hung.get(str(error.actor_id)) if isinstance(error, RayActorError) else None
+        controller.cancel_reset(trial)
+        if any(ended is trial for ended, _ in self._ended):
+            return
+        if one is not None and one.here:
+            self._settled.add(one.actor)
+            self._restart_hung(controller, trial, one)
+        elif isinstance(error, RayActorError) and not error.actor_init_failed:
+            self._ended.append((trial, EndedProcess(trial.trial_id, error, killed=one is not None)))
+        elif one is not None:
+            self._restart_hung(controller, trial, one)
+        else:
+            controller.fail_trial(trial, error)
+
+    def _kill_hung(self, controller: Controller, watch: watchdog.Watch) -> None:
+        """Kill processes without progress. Their ends arrive at `handle_failure`."""
+        actors = controller.processes()
+        beats = heartbeats.beats_of(actors.keys() - self._hung.keys())
+        for one in watch.look(clock.monotonic(), beats):
+            if actor_alive(one.actor):
+                newest = list(beats[one.actor].values())
+                self._hung[one.actor] = one._replace(here=watchdog.all_here(newest))
+                if not watchdog.kill(newest):
+                    controller.kill_process(actors[one.actor])
+
+    def _ends_by_itself(self, controller: Controller) -> bool:
+        """True if nothing is to come but the last checkpoints of trials that have ended."""
+        return controller.search_ended and all(
+            trial.is_finished() or (self._saves(trial) and controller.ends_when_saved(trial))
+            for trial in controller.get_trials()
+        )
+
+    def _saves(self, trial: Trial) -> bool:
+        """True if a checkpoint of the trial is on its way to the storage from a process that has not ended."""
+        return bool(trial.is_saving) and all(ended is not trial for ended, _ in self._ended)
+
+    def _end_study(self, controller: Controller) -> None:
+        self._record.reach_limit()
+        controller.end_search()
+        for trial in [trial for trial in controller.get_trials() if not trial.is_finished()]:
+            if self._saves(trial):
+                controller.end_when_saved(trial)
+            else:
+                controller.end_trial(trial)
+        self._ended.clear()
+        controller.kill_stopping()
+
+    def _settle(self, controller: Controller, trial: Trial, fate: Fate) -> None:
+        address, lost, error = fate
+        self._settled.add(str(error.actor_id))
+        result = trial.last_result or {}
+        reports = int(result.get("training_iteration", 0))
+        self._losses[trial.trial_id, reports] += lost
+        if not lost and (one := self._hung.pop(str(error.actor_id), None)) is not None:
+            self._restart_hung(controller, trial, one)
+            return
+        if lost and self._losses[trial.trial_id, reports] > IN_A_ROW:
+            reason = f"lost {IN_A_ROW + 1} nodes in a row, at last {address}: too large for a node?"
+            error = RayActorError(error.actor_id, reason)
+            lost = False
+        if not lost:
+            controller.fail_trial(trial, error)
+            return
+        epoch = _saved_epoch(trial)
+        logger.warning("%s: node %s is lost; it goes on elsewhere, from epoch %g", trial.trial_id, address, epoch)
+        self._on_loss(NodeLoss(trial.trial_id, address, float(result.get("epoch", 0.0)), epoch, clock.time()))
+        controller.restart_trial(trial, error)
+
+    def _restart_hung(self, controller: Controller, trial: Trial, one: watchdog.Hung) -> None:
+        """Count it as the trial's own failure, also while it was being restored: the checkpoint is not to blame."""
+        forget_restore(trial)
+        again = self._retries.hung(trial)
+        outcome = (
+            f"restarted from epoch {_saved_epoch(trial):g}"
+            if again
+            else "not restarted again: raise max_failures to allow that"
+        )
+        reason = f"{one.describe(float((trial.last_result or {}).get('epoch', 0.0)))}; {outcome}"
+        logger.warning("%s: %s", trial.trial_id, reason)
+        controller.fail_trial(trial, watchdog.NoProgress(error_msg=reason))
+
+
+def _saved_epoch(trial: Trial) -> float:
+    """The epoch of the trial's newest checkpoint, from which it would go on; 0 without one."""
+    saved = trial.latest_checkpoint_result
+    return float(saved.metrics["epoch"]) if saved else 0.0

@@ -1,0 +1,290 @@
+"""Tune's controller with hooks: it calls a `Supervisor` at the points where a study's trials can be decided on.
+
+What is decided stands in `tuning.supervision`; here stands how Tune is made to do it. Beside the hooks it mends what
+a study needs of Tune whoever supervises it:
+
+- Trials keep their places in Tune's list, by which callbacks know them; a trial that starts again would become the
+  last. They are named by their places, in every run alike.
+- A process that is being started is left to start: Ray gives its trial the process of whichever trial ends meanwhile
+  and stops the new one, so that with trials shorter than the start of a process a cold node never fills. On several
+  nodes it is still Ray's way: a process that dies with its node before it was up looks like one that fails by itself.
+- What Tune saves is sealed (`tuning.tune_compat.snapshots`). If it cannot go on from what it is given, the run ends:
+  Tune would begin anew.
+
+Read against ray 2.60. The tests of `tests/tuning/tune_compat` and `tests/tuning/supervision` drive it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray.exceptions import RayActorError
+from ray.tune import tune as tune_module
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.tune_config import ResumeConfig
+
+from trainables.machine import clock
+from tuning.errors import RunFolderError
+from tuning.tune_compat import internals
+from tuning.tune_compat.snapshots import Snapshots, forget_restored
+
+
+class Supervisor(Protocol):
+    """Decides what becomes of a study's trials; see `tuning.supervision.supervisor`."""
+
+    def begin_step(self, controller: Controller) -> None:
+        """Called before each of Tune's steps: a tenth of a second, or less, from one to the next."""
+
+    def end_step(self, controller: Controller) -> None:
+        """Called after each of Tune's steps. What it raises ends the study."""
+
+    def record_report(self, actor: str) -> None:
+        """Called when the trial of an actor has reported, before Tune handles the result."""
+
+    def handle_failure(self, controller: Controller, trial: Trial, error: Exception) -> None:
+        """Called instead of Tune's own handling when a call to a trial's process has ended with `error`.
+
+        It comes once for each call that was made to the process. The trial stays as it is until one of `fail_trial`,
+        `restart_trial` and `end_trial` is called, now or in a later step.
+        """
+
+    def retrying(self, trial: Trial, error: Exception) -> contextlib.AbstractContextManager[None]:
+        """A block in which Tune decides by `trial.max_failures` whether the failed trial starts again."""
+
+    @property
+    def may_snapshot(self) -> bool:
+        """False to put off a snapshot that a changed trial would cause."""
+
+    def record_snapshot(self, seconds: float) -> None:
+        """Called when a snapshot has been taken, with the driver's time that it took."""
+
+    def positions(self) -> Mapping[str, int]:
+        """How many events of each trial are recorded; stored with each snapshot."""
+
+    def close(self) -> None:
+        """Called when the study has ended, or the driver does."""
+
+
+class Controller(TuneController):  # type: ignore[misc]
+    """Made by `tune.run` inside `use_controller`; see there for the arguments.
+
+    Raises:
+        RunFolderError: Tune cannot go on from the snapshot.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        supervisor: Supervisor,
+        snapshots: Snapshots,
+        name_trial: Callable[[int], str],
+        fixed_members: bool = False,
+        **options: Any,
+    ) -> None:
+        self._supervisor, self._snapshots, self._name_trial = supervisor, snapshots, name_trial
+        self._fixed_members = fixed_members
+        self._unresumed: Exception | None = None
+        self._own = {*vars(self), "_own"}
+        super().__init__(*arguments, **options)
+        if self._unresumed is not None:
+            raise RunFolderError(
+                f"the snapshot in {self.experiment_path} is whole, but Tune cannot go on from it: {self._unresumed}. "
+                "Was it made with another version of Ray, or other code?"
+            ) from self._unresumed
+        internals.report_as_actor_errors(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Part of Tune's snapshot: a resumed run has another supervisor and other nodes."""
+        return {name: value for name, value in super().__getstate__().items() if name not in self._own}
+
+    # What a supervisor may read and do.
+
+    @property
+    def search_ended(self) -> bool:
+        """True if no further trial is to come."""
+        return bool(self._search_alg.is_finished())
+
+    @property
+    def storage_folder(self) -> str:
+        """The study's folder on the storage, without the scheme of a bucket."""
+        return str(self._storage.experiment_fs_path)
+
+    def processes(self) -> dict[str, Trial]:
+        """The trials that have a process, by Ray's id of its actor; also those whose process is still starting."""
+        return internals.actors_of(self)
+
+    def limit_trials(self, limit: int) -> None:
+        """Let at most `limit` trials run at a time from now on, if Tune limits them at all."""
+        internals.limit_trials(self, limit)
+
+    def kill_process(self, trial: Trial) -> None:
+        """Kill the trial's process through Ray; its end arrives at `Supervisor.handle_failure`."""
+        internals.kill_actor(self, trial)
+
+    def cancel_reset(self, trial: Trial) -> None:
+        """Forget that the process of `trial` was to be reset for it: Ray does not, and would wait for ever."""
+        self._resetting_trials.discard(trial)
+
+    def fail_trial(self, trial: Trial, error: Exception) -> None:
+        """Let Tune handle a failure of the trial: it starts again or fails for good, see `Supervisor.retrying`."""
+        super()._trial_task_failure(trial, error)
+
+    def restart_trial(self, trial: Trial, error: RayActorError) -> None:
+        """Start the trial again from its newest checkpoint without counting `error` as its failure."""
+        internals.forget_restore(trial)
+        error._preempted = True  # as Ray marks an error when a cloud takes a node back with notice
+        self._process_trial_failure(trial, exception=error)
+
+    def end_search(self) -> None:
+        """Propose no further trial, and reuse no process: one that is at work would be of use to nobody."""
+        self._search_alg.set_finished()
+        self._reuse_actors = False
+
+    def end_when_saved(self, trial: Trial) -> None:
+        """Let Tune stop a trial once the checkpoint that it is writing is on the storage."""
+        self._cached_trial_decisions[trial.trial_id] = TrialScheduler.STOP
+
+    def ends_when_saved(self, trial: Trial) -> bool:
+        """True if Tune stops the trial once its checkpoint is on the storage."""
+        return bool(self._cached_trial_decisions.get(trial.trial_id) == TrialScheduler.STOP)
+
+    def end_trial(self, trial: Trial) -> None:
+        """End a trial where it is: callbacks are called, searchers are not, as there is no result to learn from."""
+        if trial.run_metadata.start_time is not None:  # one that never had a process is not worth a record
+            self._callbacks.on_trial_complete(iteration=self._iteration, trials=self._trials, trial=trial)
+        self._schedule_trial_stop(trial)
+        self._live_trials.discard(trial)
+
+    def kill_stopping(self) -> None:
+        """Kill the processes whose end Tune waits for: they would first compute to the next report."""
+        internals.kill_stopping(self)
+
+    def save_now(self) -> None:
+        """Take a snapshot, and return when it is on the storage."""
+        self.checkpoint(force=True, wait=True)
+
+    # What Tune calls.
+
+    def on_step_begin(self) -> None:
+        """Called by Tune before each step."""
+        super().on_step_begin()
+        self._supervisor.begin_step(self)
+
+    def on_step_end(self) -> None:
+        """Called by Tune after each step."""
+        super().on_step_end()
+        self._supervisor.end_step(self)
+
+    def resume(self, resume_config: Any) -> None:
+        """Called by Tune, which logs what is raised here and would begin anew."""
+        try:
+            super().resume(resume_config=resume_config)
+        except Exception as error:
+            self._unresumed = error
+            raise
+        forget_restored(self._staged)
+
+    def save_to_dir(self) -> None:
+        """Called by Tune for each snapshot.
+
+        Raises:
+            StorageError: the one before cannot be written.
+        """
+        self._snapshots.settle()
+        super().save_to_dir()
+        # Of the trials in it: those which a resume has still to propose again begin anew, maybe with other values.
+        saved = {trial.trial_id for trial in self._trials}
+        positions = {trial: number for trial, number in self._supervisor.positions().items() if trial in saved}
+        self._snapshots.seal(self._staged, self._session_str, positions)
+
+    @property
+    def _staged(self) -> Path:
+        return Path(self._storage.experiment_driver_staging_path)
+
+    def cleanup(self) -> None:
+        """Called by Tune when the study has ended, or the driver does."""
+        super().cleanup()
+        self._supervisor.close()
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Take a snapshot if a trial has changed, at once, and so compute little again if the driver is killed.
+
+        A report whose checkpoint is still to come changes nothing for that. Each snapshot holds every trial, so the
+        supervisor may put off those of a large study.
+        """
+        if not force and (all(trial.is_saving for trial in self._trials_to_cache) or not self._supervisor.may_snapshot):
+            return
+        taken = self._checkpoint_manager
+        before, started = taken._last_save_time, clock.monotonic()
+        wait = wait or not self._storage.custom_fs_provided  # of milliseconds; an upload goes on beside the trials
+        super().checkpoint(force=force, wait=wait)
+        if wait:
+            self._snapshots.settle()
+        if taken._last_save_time != before:
+            self._supervisor.record_snapshot(clock.monotonic() - started)
+
+    def _update_trial_queue(self, *arguments: Any, **options: Any) -> bool:
+        """Trials are named by their place: one that a killed driver had begun after its last snapshot is proposed again
+        under the same name, and goes on with the record and in the folder that it has."""
+        with internals.next_trial_id(self._name_trial(len(self._trials))):
+            return bool(super()._update_trial_queue(*arguments, **options))
+
+    def _process_trial_results(self, trial: Trial, results: Any) -> None:
+        if (actor := internals.actor_of(trial)) is not None:
+            self._supervisor.record_report(actor)
+        super()._process_trial_results(trial, results)
+        internals.forget_statistics(trial)
+
+    def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
+        self._supervisor.handle_failure(self, trial, exception)
+
+    def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
+        with self._supervisor.retrying(trial, exception):
+            super()._process_trial_failure(trial, exception)
+
+    def _requeue_restored_trials(self, trials: list[Trial], resume_config: ResumeConfig) -> None:
+        failed = [trial for trial in trials if trial.status == Trial.ERROR]
+        super()._requeue_restored_trials(trials, resume_config)
+        if resume_config.errored == ResumeConfig.ResumeType.RESUME:
+            internals.reset_failures(self, failed)
+        places = {self._name_trial(number): number for number in range(len(self._trials))}
+        self._trials.sort(key=lambda trial: places[trial.trial_id])  # Ray has put the last one to report first
+
+    def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
+        """A free process for `trial`. While there are trials to come, one of them takes it if `trial`'s own starts."""
+        if not self._fixed_members and not self.search_ended and internals.starts_on_only_node(self, trial):
+            return False
+        return bool(super()._maybe_reuse_cached_actor(trial))
+
+    def _requeue_trial(self, trial: Trial) -> None:
+        place = self._trials.index(trial)
+        super()._requeue_trial(trial)
+        self._trials.insert(place, self._trials.pop())
+
+
+@contextlib.contextmanager
+def use_controller(
+    supervisor: Supervisor, *, snapshots: Snapshots, name_trial: Callable[[int], str], fixed_members: bool = False
+) -> Iterator[None]:
+    """Makes `tune.run` in the block use a `Controller`; it has no option for that.
+
+    Args:
+        supervisor: of the study.
+        snapshots: seal what Tune saves.
+        name_trial: gives the id of the study's trial of that number (0, 1, ...), the same one in every run.
+        fixed_members: all trials are there from the start, so none comes to take a process that is free.
+    """
+    original = tune_module.TuneController
+    tune_module.TuneController = functools.partial(
+        Controller, supervisor=supervisor, snapshots=snapshots, name_trial=name_trial, fixed_members=fixed_members
+    )
+    try:
+        yield
+    finally:
+        tune_module.TuneController = original
