@@ -20,6 +20,7 @@ from cluster.environment import temporary_environment
 from cluster.jobs.dashboard import Dashboard
 from cluster.jobs.route import printable
 from cluster.nodes.head import AUTH_MODE
+from cluster.ray_compat.own_node import logs_folder
 from cluster.workers.forking.launcher import MARK
 
 if TYPE_CHECKING:
@@ -274,6 +275,6 @@ def job_log_folder(name: Callable[[str], str]) -> Path:
         raise ClusterError("this process is no Ray job: it is started by `tunefleet fetch`")
     ray.init(address="auto", log_to_driver=False, logging_level="warning")
     try:
-        return Path(ray._private.worker._global_node.get_logs_dir_path()) / name(about["job_submission_id"])
+        return logs_folder() / name(about["job_submission_id"])
     finally:
         ray.shutdown()

@@ -1,4 +1,4 @@
-"""The Ray that this process has started, and what of it Ray has no public option or call for.
+"""The Ray of this process: what it has started and where it runs, as far as Ray has no public option or call for it.
 
 Read against ray 2.60; `tests/tuning/study/test_warm_slots.py` lists what runs of it.
 """
@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -52,3 +53,17 @@ def usable_cores() -> int:
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else get_num_cpus()
     return max(1, min(int(get_num_cpus()), allowed))
+
+
+def logs_folder() -> Path:
+    """The folder of this node's logs, which the dashboard shows. Ray must be connected."""
+    from ray._private.worker import _global_node
+
+    return Path(_global_node.get_logs_dir_path())
+
+
+def on_this_node() -> dict[str, Any]:
+    """Ray's options that keep an actor or a task on the node of this process."""
+    from ray.air.util.node import _force_on_current_node
+
+    return dict(_force_on_current_node())

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.air.integrations.wandb import WandbLoggerCallback, _QueueItem
-from ray.air.util.node import _force_on_current_node
 from ray.tune.experiment import Trial
 
+from cluster.ray_compat.own_node import on_this_node
 from tuning.tracking.tracking import KEY_VARIABLE, Secret
 from tuning.tracking.wandb_writer import RunWriter
+from tuning.tune_compat.wandb import WandbCallback, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ NOT_LOGGED = [
     "timestamp",
 ]
 # Logged once, as configuration of the run: data fingerprint and device, for example.
-TO_CONFIG = [*WandbLoggerCallback.AUTO_CONFIG_KEYS, "provenance"]
+TO_CONFIG = [*WandbCallback.AUTO_CONFIG_KEYS, "provenance"]
 
 
 class Inbox:
@@ -51,12 +51,12 @@ class Inbox:
         self._actor = actor
         self._numbers = itertools.count()
 
-    def put(self, item: tuple[_QueueItem, Any]) -> None:
+    def put(self, item: tuple[Any, Any]) -> None:
         """Sends an item with its number to the actor: Ray may deliver the end before the last results."""
         self._actor.put.remote(next(self._numbers), item)
 
 
-class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
+class WandbRuns(WandbCallback):
     """A Tune callback that logs each trial of one study as a W&B run."""
 
     def __init__(
@@ -100,9 +100,7 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns the state without the key and without handles of this process."""
-        removed = {"_key": None, "_remote_logger_class": None}
-        live = ("_trial_logging_actors", "_trial_logging_futures", "_logging_future_to_trial", "_trial_queues")
-        return {**self.__dict__, **removed, **{name: {} for name in live}}
+        return {**super().__getstate__(), "_key": None}
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Called by Tune first. Overrides Ray's method, which puts the key into the environment."""
@@ -110,34 +108,25 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Called by Tune last. Waits for uploads, also of trials that were running when the study stopped."""
-        for trial in self._trial_queues:
-            self._signal_logging_actor_stop(trial)
+        self.end_writers()
         super().on_experiment_end(trials, **info)
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def __del__(self) -> None:
-        """Overrides Ray's method, which calls actors that no longer exist when the process ends."""
-
-    def _start_logging_actor(self, trial: Trial, exclude_results: list[str], **init: Any) -> None:
-        if trial in self._trial_logging_actors:
-            return
+    def start_writer(self, trial: Trial, exclude: list[str], init: dict[str, Any]) -> Writer:
+        """Starts an actor beside the driver, which alone gets the key."""
         init |= {"id": run_id(self.group, trial.trial_id), "name": f"{self._name}-{trial.trial_id}"}
-        writer = ray.remote(num_cpus=0, concurrency_groups={"inbox": 1}, **_force_on_current_node())(RunWriter)
-        actor = writer.remote(str(self._folder), self._temporary, exclude=exclude_results, to_config=TO_CONFIG, **init)
+        writer = ray.remote(num_cpus=0, concurrency_groups={"inbox": 1}, **on_this_node())(RunWriter)
+        actor = writer.remote(str(self._folder), self._temporary, exclude=exclude, to_config=TO_CONFIG, **init)
         environment = {"WANDB_INIT_TIMEOUT": str(ANSWER_SECONDS)}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
         if self._key is not None:
             environment[KEY_VARIABLE] = self._key.reveal()
-        future = actor.run.remote(environment)
-        self._trial_queues[trial] = Inbox(actor)
-        self._trial_logging_actors[trial] = actor
-        self._trial_logging_futures[trial] = future
-        self._logging_future_to_trial[future] = trial
+        return Writer(actor, Inbox(actor), actor.run.remote(environment))
 
-    def _cleanup_logging_actor(self, trial: Trial) -> None:
-        future = self._trial_logging_futures[trial]
+    def report_writer(self, trial: Trial, ended: Any) -> None:
+        """Warns of a run that was not uploaded in time, or not tracked; each reason once."""
         try:
-            ray.get(future, timeout=0)
+            ray.get(ended, timeout=0)
         except ray.exceptions.GetTimeoutError:
             logger.warning(
                 "W&B: the run of trial %s was not uploaded within %d s. Its files are kept: `wandb sync %s`.",
@@ -156,7 +145,6 @@ class WandbRuns(WandbLoggerCallback):  # type: ignore[misc]
                     trial.trial_id,
                     reason,
                 )
-        super()._cleanup_logging_actor(trial)
 
 
 def run_id(group: str, trial_id: str) -> str:

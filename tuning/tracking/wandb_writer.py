@@ -33,11 +33,11 @@ class RunWriter:
             os.environ[f"WANDB_{name}_DIR"] = str(place)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a driver that ends by SIGTERM still has the run finished
         os.environ["TMPDIR"] = tempfile.tempdir = temporary  # wandb creates folders there at import
-        from ray.air.integrations.wandb import _WandbLoggingActor
+        from tuning.tune_compat.wandb import ResultFilter
 
         self._init = init
         self._items: queue.SimpleQueue[tuple[int, tuple[Any, Any]]] = queue.SimpleQueue()
-        self._filter = _WandbLoggingActor(folder, self._items, exclude, to_config)
+        self._filter = ResultFilter(folder, exclude, to_config)
 
     @ray.method(concurrency_group="inbox")  # type: ignore[untyped-decorator]
     def put(self, number: int, item: tuple[Any, Any]) -> None:
@@ -51,16 +51,17 @@ class RunWriter:
             environment: the driver's WANDB_ variables and the key, set in this process only.
         """
         import wandb
-        from ray.air.integrations.wandb import _QueueItem
+
+        from tuning.tune_compat.wandb import is_end
 
         os.environ.update(environment)
         run = wandb.init(**self._init, settings=_settings())
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
         for kind, result in self._in_order():
-            if kind is _QueueItem.END:
+            if is_end(kind):
                 break
-            log, config = self._filter._handle_result(result)
+            log, config = self._filter.split(result)
             # Ray's filter drops texts, but the name of a schedule is a hyperparameter, too.
             texts = {f"params/{name}": value for name, value in result["params"].items() if isinstance(value, str)}
             run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]

@@ -8,7 +8,8 @@ gets a *template*, forked from the base, that imports the rest, forks the job's 
     launcher ---what the worker is to be---> base ---the same, and the launcher's socket---> template --forks--> worker
     launcher <--"F", and the worker's exit status------------------------------------------- template
 
-Run as a file, by path: it imports none of ours, but what it is told. What launchers say is in
+Run as a file, by path: it imports none of ours, but what it is told, and so the one private function of Ray that it
+calls (`update_envs`, as `setup_worker.py` does) is named here and not in `cluster.ray_compat`. What launchers say is in
 `cluster.workers.forking.launcher`.
 """
 
