@@ -2,8 +2,8 @@
 
 Tune's own `num_to_keep` counts per trial and knows nothing of donors: it deletes a checkpoint that a clone is about to
 load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as nobody needs it. Needed are the best,
-what Tune would start each running trial from (a clone: its donor's), and what Tune's last three snapshots of the
-experiment name as such: a resume continues from the newest that is on storage and whole.
+what Tune would start each running trial from (a clone: its donor's), what the strategy pins, and what was so at Tune's
+last three snapshots of the experiment: a resume continues from the newest that is on storage and whole.
 
 A checkpoint is a manifest (`trainables.checkpoints.manifest`); its state is another matter. In memory stay the states
 that a running trial would load, and the best ones until they are copied. Copied are the states with moments that a
@@ -18,7 +18,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
@@ -42,20 +42,12 @@ COPIES = 2  # of the states of one trial at most, where they are copied: older o
 PAUSE = 0.5  # seconds between two looks at the time
 
 
-@runtime_checkable
-class PinsCheckpoints(Protocol):
-    """A scheduler some of whose checkpoints are waiting to be cloned."""
-
-    def pinned(self) -> set[str]:
-        """Paths that must stay."""
-
-
 class CheckpointKeeper(Callback):  # type: ignore[misc]
     """Deletes checkpoints on the storage.
 
     Args:
         study: as recorded before a resume; without trials on a fresh start. Tells the objective.
-        scheduler: asked for its pins, if it has any.
+        pins: gives the paths that the strategy needs at this moment, see `tuning.strategies.Population.pinned`.
         on_drop: told (trial id, epoch) after each deletion.
         states: does with the states what is decided here; None: each lies beside its manifest, or is a function's own.
         keep_best: how many of the best stay.
@@ -68,7 +60,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
     def __init__(
         self,
         study: StudyOutcome,
-        scheduler: object,
+        pins: Callable[[], set[str]],
         on_drop: Callable[[str, float], None],
         states: StudyStates | None = None,
         keep_best: int = 1,
@@ -78,7 +70,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._failure: Exception | None = None
         self._looked = 0.0
         self._metric, self._sign = study.metric, 1 if study.mode == "max" else -1
-        self._pins = scheduler.pinned if isinstance(scheduler, PinsCheckpoints) else set
+        self._pins = pins
         self._on_drop = on_drop
         self._kept = KeptCheckpoints()
         self._known = 0  # how many of Tune's trials have been looked at
@@ -138,7 +130,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def get_state(self) -> None:
         """Tune takes a snapshot of the experiment now. There is nothing of the keeper's to save in it."""
-        self._snapshots.append(set(self._loads.values()))
+        self._snapshots.append(self._pins().union(self._loads.values()))
         self._parting.append(set())
 
     def finish(self, study: str) -> None:

@@ -28,23 +28,36 @@ __all__ = ["Plan", "PlanShape", "PlannedShape", "Population", "Strategy", "find_
 
 
 class Population(Protocol):
-    """Trials that wait for each other, and take over from each other: what a study asks of a scheduler of such."""
+    """All that a study needs of a scheduler whose trials wait for each other, and take over from each other.
+
+    Such a strategy names its scheduler twice, as `Plan.scheduler` and as `Plan.population`, and starts all its trials
+    at the beginning. What its scheduler decides by has to survive a crash: the plan's searcher saves and restores it,
+    since Tune saves the searcher in one step with the trials, and the scheduler not at all. What it needs of Tune's
+    private parts stands in `tuning.tune_compat.population`. `tuning.strategies.pbt` is one; a package of its own can
+    be one, too.
+    """
 
     def limit(self, trials: int | None) -> None:
-        """Let at most so many be at work from now on; None: as many as the cluster holds.
+        """Let at most `trials` train at a time from now on; None: as many as the cluster holds.
 
         Called at the start, and again when the cluster grows or shrinks. Tune's own limit stays unset: it would wait
         for the first members to finish before it starts others.
         """
 
     def report_exploits_to(self, listener: Callable[[str, Exploit], None]) -> None:
-        """Call `listener` with (trial id, exploit) for each; after a crash the same one may come again."""
+        """Call `listener` with (trial id, exploit) for each exploit from now on.
+
+        Called once, before the study starts. After a crash the same exploit may be reported again.
+        """
 
     def pinned(self) -> set[str]:
-        """Paths of the checkpoints that a member may still be started from: they are not deleted."""
+        """Paths of the checkpoints that a trial would be started from now, such as a donor's.
+
+        They are not deleted, also not those that were pinned at one of Tune's last snapshots.
+        """
 
     def turns(self, slots: int) -> str | None:
-        """What its user should know where its members do not fill `slots` evenly; None where they do."""
+        """A line for the user if the trials do not fill `slots` evenly; None if they do."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,7 @@ class Strategy(Frozen, ABC):
 
     kind: ClassVar[str]  # the plug-in's name in YAML; the file's name
     weights_only: ClassVar[bool] = False  # as that of its plans, where it is the same for all; see `Plan`
+    decides_on_the_way: ClassVar[bool] = False  # by reports before a trial's last: it stops or clones trials
     # False: it trains values that it brings, and holds no more slots than it has trials. No budget ends it, and a
     # space that is a function is not asked.
     searches: ClassVar[bool] = True

@@ -29,6 +29,7 @@ class Pbt(Strategy):
     """`population` members, each with the full epochs; fewer slots than members work."""
 
     kind: ClassVar[str] = "pbt"
+    decides_on_the_way: ClassVar[bool] = True
     origin: ClassVar[str] = RANDOM_DRAW
 
     population: int = Field(ge=2, description="members")

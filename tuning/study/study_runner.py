@@ -112,15 +112,16 @@ def run_study(
     objective, name = trial.objective, study.strategy.name
     drawn = Progress(name, study.seed, plan.trials, trial.epochs, objective, spending=spending, told=told)
     concurrency: int | None = session.limit
+    pins: Callable[[], set[str]] = set
     if plan.population is not None:  # it keeps to the slots by itself
         plan.population.limit(concurrency)
         plan.population.report_exploits_to(recorder.record_exploit)
-        concurrency = None
+        concurrency, pins = None, plan.population.pinned
     limit = _limit(session, plan, spending)
     resumed_from = None if new else folder
     with open_states(study.spec, plan, study.folder, storage, session.slots, resumed_from) as (states, policy):
         keeper = CheckpointKeeper(
-            before, plan.scheduler, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
+            before, pins, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
         )
         tracked = tracking.callbacks(study.strategy.name, study.seed)
         callbacks: list[Any] = [recorder, keeper, *place.callbacks(), *tracked, NoProgressLines()]

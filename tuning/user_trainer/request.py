@@ -14,6 +14,7 @@ from trainables.lookup import load_trainable, trainable_kind
 from trainables.user_trainer.rebuilt import RebuiltTrainer
 from tuning.argument_checks import shortened, type_name
 from tuning.space import Space
+from tuning.strategies import find_strategies
 from tuning.user_trainer.from_trainer import factory_of
 from tuning.user_trainer.keywords import read_keywords
 from tuning.user_trainer.lengths import Lengths, evaluates_at_the_end_only, lengths_of, most_epochs
@@ -131,7 +132,9 @@ def require_evaluations(arguments: Any, strategies: list[dict[str, Any]], option
     Raises:
         InputError: the arguments of the Trainer ask for an evaluation at the end only.
     """
-    deciding = [one["kind"] for one in strategies if str(one.get("kind")).endswith("asha") or one.get("kind") == "pbt"]
+    known = find_strategies()
+    kinds = (known.get(str(one.get("kind"))) for one in strategies)  # an unknown kind is refused with the spec
+    deciding = [kind.kind for kind in kinds if kind is not None and kind.decides_on_the_way]
     if not deciding or arguments is None:
         return
     rule = f"{deciding[0]} decides after evaluations on the way"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +23,13 @@ pytestmark = pytest.mark.unit
 class Study:
     """A study folder, a keeper and what the keeper has told of its deletions."""
 
-    def __init__(self, folder: Path, before: list[TrialOutcome] | None = None, scheduler: object = None) -> None:
+    def __init__(
+        self, folder: Path, before: list[TrialOutcome] | None = None, pins: Callable[[], set[str]] = set
+    ) -> None:
         self.folder = folder
         self.dropped: list[tuple[str, float]] = []
         self.trials: dict[str, Any] = {}
-        self.keeper = CheckpointKeeper(study("grid", before or []), scheduler, lambda *told: self.dropped.append(told))
+        self.keeper = CheckpointKeeper(study("grid", before or []), pins, lambda *told: self.dropped.append(told))
 
     def save(self, trial_id: str, epoch: int, accuracy: float) -> None:
         """The trial reports and its checkpoint arrives."""
@@ -162,12 +165,27 @@ def test_what_a_report_costs_does_not_grow_with_the_trials_that_have_ended(tmp_p
 
 def test_pinned_checkpoints_stay(tmp_path: Path) -> None:
     pins: set[str] = set()
-    kept = Study(tmp_path, scheduler=SimpleNamespace(pinned=lambda: pins))
+    kept = Study(tmp_path, pins=lambda: pins)
     kept.save("a", 1, 0.2)
     pins.add(str(folder_of(tmp_path, "a", 1)))
     kept.save("a", 2, 0.9)
     kept.end("a")
     assert kept.left == ["a1", "a2"]
+
+
+def test_what_was_pinned_at_one_of_the_last_three_snapshots_stays(tmp_path: Path) -> None:
+    pins: set[str] = set()
+    kept = Study(tmp_path, pins=lambda: pins)
+    kept.save("a", 1, 0.2)
+    pins.add(str(folder_of(tmp_path, "a", 1)))
+    kept.keeper.get_state()
+    pins.clear()
+    kept.save("a", 2, 0.9)
+    assert kept.left == ["a1", "a2"]
+    for epoch in (3, 4, 5):
+        kept.keeper.get_state()
+        kept.save("a", epoch, 0.3)
+    assert "a1" not in kept.left
 
 
 def test_of_equal_scores_the_first_in_order_of_the_trials_stays_as_the_outcome_names_it(tmp_path: Path) -> None:

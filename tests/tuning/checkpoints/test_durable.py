@@ -48,7 +48,7 @@ class Run:
         self.folder, self.watch, self._weights_only = folder, watch, weights_only
         self.memory, self.storage = SharedMemory(folder), SlowStorage()
         self.states = StudyStates(folder, HERE, self.storage)
-        self.keeper = CheckpointKeeper(study_of("grid", []), None, lambda *told: None, self.states, keep_best)
+        self.keeper = CheckpointKeeper(study_of("grid", []), set, lambda *told: None, self.states, keep_best)
         self.trials: dict[str, Any] = {}
         self.past: dict[str, CheckpointManifest] = {}
 

@@ -12,7 +12,6 @@ survive a crash is small: `state()`. Tune's snapshots carry it through
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,9 +27,6 @@ from tuning.tune_compat.population import continue_from, has_process, keep_pause
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
-
-
-SNAPSHOTS = 3  # of Tune's: what so many of the last ones name stays
 
 
 class Lineage(NamedTuple):
@@ -89,11 +85,10 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self._trials: dict[str, Trial] = {}
         self._held: set[str] = set()  # in a process, at the boundary, with nothing to do
         self._restarts: list[Trial] = []  # still in their process with the old values: to be restarted with the new
-        self._snapshots: deque[set[str]] = deque(maxlen=SNAPSHOTS)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles the scheduler at the start; trials and the listener belong to the process."""
-        runtime = {"on_exploit", "_trials", "_held", "_restarts", "_snapshots"}
+        runtime = {"on_exploit", "_trials", "_held", "_restarts"}
         return {name: value for name, value in vars(self).items() if name not in runtime}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -137,18 +132,10 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         return self.max_concurrent is not None and busy >= self.max_concurrent
 
     def pinned(self) -> set[str]:
-        """Paths of the checkpoints that a member may still be started from: in this run, or in one resumed from one
-        of Tune's last snapshots.
+        """Paths of the checkpoints that a member would be started from now.
 
         The newest of a member is its donor's from the exploit on to the member's own next one.
         """
-        return self._newest().union(*self._snapshots)
-
-    def on_snapshot(self) -> None:
-        """Tune takes a snapshot of the experiment now."""
-        self._snapshots.append(self._newest())
-
-    def _newest(self) -> set[str]:
         return {trial.checkpoint.path for trial in self._living() if trial.checkpoint}
 
     # What Tune calls.

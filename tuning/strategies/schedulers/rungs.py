@@ -5,7 +5,7 @@ Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class Rungs(Frozen):
     score is among the best 1/`reduction_factor` that this rung has seen so far. Who meets whom depends on the order of
     arrival: with trials running side by side two runs with one seed differ.
     """
+
+    decides_on_the_way: ClassVar[bool] = True
 
     grace_epochs: Epochs = Field(1.0, description="no trial is stopped before; the first rung")
     # Ray's default is 4. A fine-tuning has few epochs: with 4 and up to 4 epochs the only decision is the first, where

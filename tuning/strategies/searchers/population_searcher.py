@@ -37,7 +37,6 @@ class FirstValues(Searcher):  # type: ignore[misc]
 
     def save(self, checkpoint_path: str) -> None:
         """Called by Tune with each snapshot of the experiment."""
-        self._scheduler.on_snapshot()
         Path(checkpoint_path).write_bytes(pickle.dumps(self._scheduler.state()))
 
     def restore(self, checkpoint_path: str) -> None:
