@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import ASHAScheduler
 
 if TYPE_CHECKING:
-    from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
 
@@ -18,7 +17,7 @@ class ASHA(ASHAScheduler):  # type: ignore[misc]
     scheduler finds it in the rung and takes that for a decision to continue.
     """
 
-    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """A trial is proposed, or restored with the experiment: what it will report again is not in any rung yet."""
         super().on_trial_add(tune_controller, trial)
         if trial.is_finished():

@@ -13,7 +13,7 @@ survive a crash is small: `state()`. Tune's snapshots carry it through
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -24,9 +24,6 @@ from trainables.spec import Objective
 from tuning.outcome import Exploit
 from tuning.strategies.schedulers.evolution import Evolution, Member, Takeover
 from tuning.tune_compat.population import continue_from, has_process, keep_paused, process_alive, train_on
-
-if TYPE_CHECKING:
-    from ray.tune.execution.tune_controller import TuneController
 
 
 class Lineage(NamedTuple):
@@ -144,24 +141,24 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         """Metric and mode come from the objective; TuneConfig may name the same ones or none."""
         return metric in (None, self._metric) and mode in (None, self._objective.mode)
 
-    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """A member is proposed, restored with the experiment, or queued again after a failure."""
         if trial.trial_id not in self._order:
             self._order.append(trial.trial_id)
         self._trials[trial.trial_id] = trial
 
-    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """The process is gone. Tune queues the member again or leaves it failed; its status tells."""
         self._held.discard(trial.trial_id)
 
-    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Train on, or hold at the end of the generation; the checkpoint of this report is still to come."""
         if result["epoch"] < self._boundary:
             return str(TrialScheduler.CONTINUE)
         self._held.add(trial.trial_id)
         return str(TrialScheduler.NOOP)
 
-    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Called by Tune before each event: the one place where the population moves.
 
         Returns:
