@@ -6,24 +6,21 @@ from pathlib import Path
 
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from trainables.lookup import build_training
-from trainables.spec import FineTuneSpec, Params
+from trainables.training import Training
 from trainables.user_trainer.user_training import UserTraining
 
 
-def export_trainer_model(state: Path, params: Params, spec: FineTuneSpec, folder: Path) -> None:
+def export_trainer_model(training: Training, state: Path, folder: Path) -> None:
     """Write the model whose weights `UserTraining.save` has put into `state` into the existing `folder`.
 
     The pickled arguments are left out: nothing loads them, and they name places of the machine that trained.
 
     Args:
-        params: as they were in force at the end.
+        training: a fresh one of the user's own Trainer, with the params that were in force at the end.
 
     Raises:
         FileNotFoundError: `state` holds no weights.
-        Exception: what the factory raised.
     """
-    training = build_training(params, spec)
     assert isinstance(training, UserTraining)
     training.restore(state, weights_only=True)
     training.save_model(folder)

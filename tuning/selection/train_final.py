@@ -255,9 +255,10 @@ def _rows(spec: FineTuneSpec, params: Params) -> RowHashes | None:
 def _write_model(weights: Path, params: Params, spec: FineTuneSpec, folder: Path) -> tuple[str, ...]:
     """The names of the classes by id, as far as they are known here."""
     if spec.own:
-        from trainables.user_trainer import model_folder
+        from trainables.lookup import build_training
+        from trainables.user_trainer.model_folder import export_trainer_model
 
-        model_folder.export_trainer_model(weights, params, spec, folder)
+        export_trainer_model(build_training(params, spec), weights, folder)
         return ()
     from trainables.finetune.model_folder import export_model
 
