@@ -18,7 +18,7 @@ from trainables.spec import Objective
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 from tuning.strategies.pbt import Pbt
-from tuning.strategies.searchers.list_searcher import Listed
+from tuning.strategies.searchers.list_searcher import ListSearcher
 
 Proposals = list[dict[str, Any]]
 
@@ -41,7 +41,7 @@ class Sound(Strategy):
 
     def searcher(self, proposals: Proposals) -> Any:
         """Proposes them in order."""
-        return Listed(proposals)
+        return ListSearcher(proposals)
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
         """Of what the others say."""
@@ -160,7 +160,7 @@ class SchedulesByItself(Sound):
         return object()
 
 
-class Locked(Listed):
+class Locked(ListSearcher):
     def __init__(self, proposals: Proposals) -> None:
         super().__init__(proposals)
         self.lock = threading.Lock()
@@ -171,7 +171,7 @@ class CannotBePickled(Sound):
         return Locked(proposals)
 
 
-class Forgetful(Listed):
+class Forgetful(ListSearcher):
     """Begins anew."""
 
     def restore(self, checkpoint_path: str) -> None:
@@ -219,7 +219,7 @@ class FillsEverySlot(Sound):
     """Tune limits no SearchAlgorithm."""
 
     def searcher(self, proposals: Proposals) -> Any:
-        return SearchGenerator(Listed(proposals))
+        return SearchGenerator(ListSearcher(proposals))
 
 
 class ClonesWithoutMoments(Pbt):
@@ -241,7 +241,7 @@ class StopsByChance(Sound):
         return Tossing()
 
 
-class Insisting(Listed):
+class Insisting(ListSearcher):
     """Takes no trial for ended before its time."""
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:

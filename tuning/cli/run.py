@@ -198,17 +198,17 @@ def print_failures(outcome: ExperimentOutcome) -> bool:
     The first error of those that have none goes to standard error, once where it is the same in several.
     """
     from tuning.outcome import TrialState
-    from tuning.supervision.failures import blanked
+    from tuning.supervision.failures import without_details
 
     lost = [study for study in outcome.studies if study.count(TrialState.FAILED) == len(study.trials)]
     alike: dict[str, list[StudyOutcome]] = {}
     for study in lost:
         first = next((trial.error or "" for trial in study.trials), "it has no trial")
-        alike.setdefault(blanked(first), []).append(study)
+        alike.setdefault(without_details(first), []).append(study)
     for cause, studies in alike.items():
         names = "; ".join(f"{study.strategy}, seed {study.seed}" for study in studies)
         errors = [trial.error or "" for study in studies for trial in study.trials] or ["it has no trial"]
-        times = sum(blanked(error) == cause for error in errors)
+        times = sum(without_details(error) == cause for error in errors)
         often = f", {times} times with the same error" if times > 1 else ""
         print_message(f"{names}: every trial failed{often}; the first: {errors[0]}")
     return not lost

@@ -14,7 +14,7 @@ from cluster.spec import ClusterSpec
 from cluster.storage import is_uri
 from trainables.errors import nearest
 from tuning.run_folder.bucket import RunBucket, bucket_names, split_uri
-from tuning.spec.file import parse, read_text
+from tuning.spec.file import parse, read_spec_text
 from tuning.spec.models import SPEC_FILE, STORE_FILE, STORE_VARIABLE
 from tuning.spec.store_url import sqlite_url
 
@@ -76,7 +76,7 @@ def _by_name(experiment: str, storage: str | Path) -> tuple[str, str | Path]:
         return experiment, storage
     if path.name == SPEC_FILE:  # of a run folder
         return str(path.absolute().parent), storage
-    raw = parse(read_text(path), experiment)
+    raw = parse(read_spec_text(path), experiment)
     if not isinstance(name := raw.get("name"), str):
         raise UnknownExperiment(f"{experiment!r}: is a file without the name of an experiment; give the name")
     cluster = raw.get("cluster")
@@ -153,7 +153,7 @@ def store_location(experiment: str, storage: str | Path) -> str | Path:
         UnknownExperiment, SpecError, ClusterError: see `find_store`.
     """
     folder = find_experiment(experiment, storage)
-    raw = parse(read_text(folder / SPEC_FILE), str(folder / SPEC_FILE))
+    raw = parse(read_spec_text(folder / SPEC_FILE), str(folder / SPEC_FILE))
     if url := raw.get("store") or os.environ.get(STORE_VARIABLE):
         return str(url)
     if (bucket := _bucket_of(*_by_name(experiment, storage))) is None:

@@ -36,7 +36,7 @@ from tuning.selection.looks import look_of_confirmation, record_looks
 from tuning.selection.schedules import segments_of
 from tuning.selection.side_by_side import Ended, Job, NodesLost, side_by_side
 from tuning.spec.models import ExperimentSpec, study_name
-from tuning.supervision.failures import Raised
+from tuning.supervision.failures import TrialFailure
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -212,7 +212,7 @@ def _outcome(job: Ended[Any]) -> Trained:
     try:
         trained: Trained = job.result()
     except (RayError, WorkerDied) as error:
-        return Trained(job.seconds - job.lost, error=Raised.of(error).line)
+        return Trained(job.seconds - job.lost, error=TrialFailure.of(error).line)
     return trained
 
 

@@ -25,8 +25,8 @@ from trainables.progress import Heartbeat, active, tracker
 from trainables.worker.team import WorkerDied, builder, workers_for
 from tuning.spec.models import ExperimentSpec
 from tuning.supervision import watchdog
-from tuning.supervision.actor_failures import LOOK, EndedProcess, Fate
-from tuning.supervision.failures import Raised
+from tuning.supervision.actor_failures import LOOK, ActorFailure, Diagnosis
+from tuning.supervision.failures import TrialFailure
 from tuning.tune_compat.heartbeats import beats_of, forget_beats
 from tuning.tune_compat.processes import as_actor_error
 
@@ -137,7 +137,7 @@ class _Begun(Generic[K]):
     lost: float = 0.0  # seconds in slots before
     deaths: int = 0
     nodes: int = 0
-    hung: watchdog.Hung | None = None  # killed for it, in this slot
+    hung: watchdog.HungActor | None = None  # killed for it, in this slot
 
     def ended(self, value: Any = None, error: Exception | None = None) -> Ended[K]:
         return Ended(self.job.key, clock.monotonic() - self.since, self.lost, value, error)
@@ -152,9 +152,9 @@ class _Queue(Generic[K]):
             workers_for(spec.trainable, session.resources.gpus),
             watchdog.heartbeat_of(spec),
         )
-        self._watch = None if self._heartbeat is None else watchdog.Watch(self._heartbeat.seconds)
+        self._watch = None if self._heartbeat is None else watchdog.Watchdog(self._heartbeat.seconds)
         self._running: dict[Any, _Begun[K]] = {}  # by Ray's reference to what comes of it
-        self._died: list[tuple[_Begun[K], EndedProcess]] = []
+        self._died: list[tuple[_Begun[K], ActorFailure]] = []
 
     def ended(self) -> Iterator[Ended[K]]:
         """Each job as it ends."""
@@ -168,9 +168,9 @@ class _Queue(Generic[K]):
                     yield end
             died, self._died = self._died, []
             for begun, looked_into in died:
-                if (fate := looked_into.fate()) is None:
+                if (diagnosis := looked_into.diagnose()) is None:
                     self._died.append((begun, looked_into))
-                elif (end := self._settled(begun, fate)) is not None:
+                elif (end := self._settled(begun, diagnosis)) is not None:
                     yield end
             self._kill_hung()
 
@@ -214,7 +214,7 @@ class _Queue(Generic[K]):
         except RayError as error:
             begun.slot.close()
             as_actors = as_actor_error(begun.slot.id, error)
-            self._died.append((begun, EndedProcess(begun.job.title, as_actors, killed=begun.hung is not None)))
+            self._died.append((begun, ActorFailure(begun.job.title, as_actors, killed=begun.hung is not None)))
             return None
         if (job := next(self._left, None)) is None:
             begun.slot.close()
@@ -222,17 +222,17 @@ class _Queue(Generic[K]):
             self._begin(job, begun.slot)
         return begun.ended(value)
 
-    def _settled(self, begun: _Begun[K], fate: Fate) -> Ended[K] | None:
+    def _settled(self, begun: _Begun[K], diagnosis: Diagnosis) -> Ended[K] | None:
         """None: it starts again."""
-        if not fate.lost:
+        if not diagnosis.node_lost:
             hangs = begun.hung
-            error = fate.error if hangs is None else watchdog.NoProgress(error_msg=hangs.describe())
+            error = diagnosis.error if hangs is None else watchdog.NoProgress(error_msg=hangs.describe())
             return self._died_by_itself(begun, error)
         if begun.nodes == NODES:
-            told = f"{begun.job.title}: lost {NODES + 1} nodes, at last {fate.address}: too large for a node?"
+            told = f"{begun.job.title}: lost {NODES + 1} nodes, at last {diagnosis.address}: too large for a node?"
             return begun.ended(error=NodesLost(told))
         begun.nodes += 1
-        self._start_again(begun, f"node {fate.address} is lost")
+        self._start_again(begun, f"node {diagnosis.address} is lost")
         return None
 
     def _died_by_itself(self, begun: _Begun[K], error: Exception) -> Ended[K] | None:
@@ -240,7 +240,7 @@ class _Queue(Generic[K]):
         if begun.deaths == RETRIES:
             return begun.ended(error=error)
         begun.deaths += 1
-        self._start_again(begun, Raised.of(error).line)
+        self._start_again(begun, TrialFailure.of(error).line)
         return None
 
     def _start_again(self, begun: _Begun[K], why: str) -> None:
@@ -256,6 +256,6 @@ class _Queue(Generic[K]):
             return
         busy = {begun.slot.id: begun for begun in self._running.values() if begun.hung is None}
         beats = {actor: told for actor, told in beats_of(busy).items() if told}
-        for one in self._watch.look(clock.monotonic(), beats):
+        for one in self._watch.find_hung(clock.monotonic(), beats):
             busy[one.actor].hung = one
-            watchdog.kill(list(beats[one.actor].values()))
+            watchdog.kill_processes(list(beats[one.actor].values()))

@@ -4,6 +4,6 @@ from tuning.space.draws import Draws
 from tuning.space.foreign import read_space
 from tuning.space.function_space import FunctionSpace
 from tuning.space.named import DeclaredSpace, NamedSpace
-from tuning.space.search_space import Space, unknown_name
+from tuning.space.search_space import Space, unknown_name_rule
 
-__all__ = ["DeclaredSpace", "Draws", "FunctionSpace", "NamedSpace", "Space", "read_space", "unknown_name"]
+__all__ = ["DeclaredSpace", "Draws", "FunctionSpace", "NamedSpace", "Space", "read_space", "unknown_name_rule"]

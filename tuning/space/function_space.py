@@ -25,7 +25,7 @@ from trainables.user_trainer.hp_space import HpSpace, call_hp_space, call_with_t
 from trainables.user_trainer.suggesting_trial import Answer, Suggestion, replay_answers
 from tuning.space.dimensions import Dimension
 from tuning.space.exploring import Explored, explore
-from tuning.space.search_space import Space, longer, unknown_name
+from tuning.space.search_space import Space, longer, unknown_name_rule
 from tuning.space.suggestions import dimension_of, hull
 
 MOST_COMBINATIONS = 10_000  # of a grid, or counted of a finite space: they are walked, a call for each
@@ -251,7 +251,7 @@ def _first(asked_for: Mapping[str, Suggestion]) -> tuple[str, Suggestion | str]:
 def _refusal(name: str, value: Any, epochs: float | None, known: Tunable | None) -> str | None:
     """Why the trainable cannot be given `value`; None if it can, or judges by itself."""
     if known is None:
-        return unknown_name(name)
+        return unknown_name_rule(name)
     if isinstance(known, CustomTunable):
         return None
     return known.refusal(value) or (longer(value, epochs) if name == "num_train_epochs" else None)

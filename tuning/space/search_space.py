@@ -55,7 +55,7 @@ def parse_dimension(raw: object) -> Dimension:
     return KINDS[kinds[0]].model_validate(raw)
 
 
-def unknown_name(name: str) -> str:
+def unknown_name_rule(name: str) -> str:
     """Why a name that is no tunable can stand neither in a space nor under `fixed:`, with the nearest known name."""
     return f"nothing consumes a hyperparameter {name!r}; {nearest_tunable(name)}"
 
@@ -123,7 +123,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         found: list[tuple[str, str]] = []
         for name, dimension in self.items():
             known = tunable(name)
-            found += [(name, unknown_name(name))] if known is None else _illegal_values(known, dimension, epochs)
+            found += [(name, unknown_name_rule(name))] if known is None else _illegal_values(known, dimension, epochs)
         if {"warmup_steps", "warmup_ratio"} <= self.root.keys():
             found.append(("warmup_ratio", "warmup_steps stands in the space too and both set the warm-up; keep one"))
         return found

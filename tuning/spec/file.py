@@ -13,7 +13,7 @@ import yaml
 
 from trainables.errors import nearest
 from tuning.core_yaml import Dumper, load_yaml, plain_copy
-from tuning.spec.mistakes import Mistake, SpecError, join
+from tuning.spec.mistakes import Mistake, SpecError, join_path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA_FILES = (".csv", ".tsv", ".txt", ".jsonl", ".parquet", ".gz", ".xlsx")  # endings that no spec has
@@ -44,14 +44,14 @@ def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
         raw, label = _plain(source, "the spec"), "the spec"
     else:
         path = find_source(source)
-        raw, label = parse(read_text(path), str(source)), str(source)
+        raw, label = parse(read_spec_text(path), str(source)), str(source)
     mistakes = list(_apply_all(raw, overrides))
     if mistakes:
         raise SpecError(mistakes, label)
     return raw, label
 
 
-def read_text(path: Path) -> str:
+def read_spec_text(path: Path) -> str:
     """A spec file's text.
 
     Raises:
@@ -174,7 +174,7 @@ def _put(raw: dict[str, Any], steps: list[str], value: Any) -> Mistake | None:
     """Set one value in place; sections that are not there yet are made."""
     here: Any = raw
     for depth, step in enumerate(steps):
-        path, last = join(*steps[: depth + 1]), depth == len(steps) - 1
+        path, last = join_path(*steps[: depth + 1]), depth == len(steps) - 1
         if isinstance(here, list):
             index = _position(step, here)
             if last and step == str(len(here)):
@@ -192,7 +192,7 @@ def _put(raw: dict[str, Any], steps: list[str], value: Any) -> Mistake | None:
                 here[step] = {}
             here = here[step]
         else:
-            return Mistake(path, f"{join(*steps[:depth])} is a single value and has no keys", here)
+            return Mistake(path, f"{join_path(*steps[:depth])} is a single value and has no keys", here)
     return None
 
 

@@ -52,13 +52,13 @@ KEYS = {
 }
 
 
-def strategy_instead(kind: str, known: Collection[str]) -> str:
+def suggest_strategy(kind: str, known: Collection[str]) -> str:
     """The advice about what to write in place of a strategy `kind` that there is not."""
     plain = kind.lower().replace("_", "").replace("-", "")
     return STRATEGIES.get(plain) or nearest(kind, known)
 
 
-def key_instead(key: str, known: Collection[str], root: type[BaseModel], *, inside: str = "") -> str:
+def suggest_key(key: str, known: Collection[str], root: type[BaseModel], *, inside: str = "") -> str:
     """The advice about an unknown `key`: where it belongs, or which known one it is likely to be.
 
     Args:

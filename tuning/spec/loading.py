@@ -15,7 +15,7 @@ from tuning.argument_checks import check_spec_source, override_texts
 from tuning.spec.file import read_source
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
-from tuning.spec.short_forms import spelled_out
+from tuning.spec.short_forms import expand_short_forms
 from tuning.spec.validation.draft import Draft
 from tuning.spec.validation.spec_checks import mistakes_in
 
@@ -44,7 +44,7 @@ def load_spec(
         return source
     plain = source.model_dump(mode="json") if isinstance(source, ExperimentSpec) else check_spec_source(source)
     raw, label = read_source(plain, texts)
-    draft, mistakes = Draft.read(spelled_out(raw), ExperimentSpec)
+    draft, mistakes = Draft.read(expand_short_forms(raw), ExperimentSpec)
     mistakes += (mistake for mistake in mistakes_in(draft) if not _lies_in(mistake.path, elsewhere))
     if mistakes:
         raise SpecError(mistakes, label)

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tuning.spec.known_names import key_instead, section
-from tuning.spec.short_forms import right_form
+from tuning.spec.known_names import section, suggest_key
+from tuning.spec.short_forms import suggest_form
 from tuning.strategies import Strategy
 
 NO_VALUE = object()  # the mistake is about a key, or about something that is not there
@@ -32,7 +32,7 @@ class Mistake:
 
     def below(self, prefix: str) -> Mistake:
         """The same mistake, `prefix` further down in the spec."""
-        return replace(self, path=join(prefix, self.path))
+        return replace(self, path=join_path(prefix, self.path))
 
 
 class SpecError(ValueError):
@@ -46,7 +46,7 @@ class SpecError(ValueError):
         super().__init__("\n".join([heading, *(f"  {mistake}" for mistake in self.mistakes)]))
 
 
-def join(*parts: object) -> str:
+def join_path(*parts: object) -> str:
     """A dotted path; empty parts are left out."""
     return ".".join(str(part) for part in parts if part != "")
 
@@ -67,7 +67,7 @@ def mistakes_of(
     for detail in details:
         if detail["type"] == "too_short" and any(_inside(other["loc"], detail["loc"]) for other in details):
             continue  # too short only because its wrong entries were left out
-        path = join(prefix, *detail["loc"])
+        path = join_path(prefix, *detail["loc"])
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, SpecError):
             found += (mistake.below(path) for mistake in cause.mistakes)
@@ -75,10 +75,10 @@ def mistakes_of(
             found.append(Mistake(path, "is missing", next_step="add it"))
         elif detail["type"] == "extra_forbidden":
             known, inside = _keys_at(model, detail["loc"][:-1]), "strategy" if issubclass(model, Strategy) else ""
-            step = key_instead(str(detail["loc"][-1]), known, root or model, inside=inside)
+            step = suggest_key(str(detail["loc"][-1]), known, root or model, inside=inside)
             found.append(Mistake(path, "unknown key", next_step=step))
         else:
-            form = right_form(detail["loc"], detail["type"], detail["input"], model)
+            form = suggest_form(detail["loc"], detail["type"], detail["input"], model)
             rule, step = form or (_rule(detail["msg"]), "")
             found.append(Mistake(path, rule, detail["input"], step))
     return found

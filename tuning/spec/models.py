@@ -31,7 +31,7 @@ from trainables.spec import FINETUNE_FIELDS, SHIPPED, Epochs, FineTuneSpec, Froz
 from tuning.budget import BudgetSpec, Limit
 from tuning.space import DeclaredSpace, NamedSpace, Space
 from tuning.spec.file import dump
-from tuning.spec.known_names import strategy_instead
+from tuning.spec.known_names import suggest_strategy
 from tuning.spec.mistakes import Mistake, SpecError, mistakes_of
 from tuning.strategies import Strategy, find_strategies
 from tuning.tracking.spec import WandbSpec
@@ -107,7 +107,7 @@ def _plug_in(raw: object) -> Strategy:
         raise SpecError([Mistake("kind", "is missing", next_step=f"add one of {', '.join(sorted(known))}")])
     kind = str(raw["kind"])
     if kind not in known:
-        raise SpecError([Mistake("kind", "no such strategy", kind, strategy_instead(kind, known))])
+        raise SpecError([Mistake("kind", "no such strategy", kind, suggest_strategy(kind, known))])
     try:
         return known[kind].model_validate({key: value for key, value in raw.items() if key != "kind"})
     except ValidationError as error:

@@ -42,7 +42,7 @@ USUAL = {
 }
 
 
-def spelled_out(raw: Mapping[str, Any]) -> dict[str, Any]:
+def expand_short_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
     """`raw` with every short form that leaves no doubt written in full; `raw` itself stays as it is."""
     full = {key: value for key, value in raw.items() if not (value is None and key in EMPTY)}
     if "strategies" in full:
@@ -91,7 +91,7 @@ def _data(data: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
-def right_form(loc: Sequence[int | str], kind: str, value: object, model: type[BaseModel]) -> tuple[str, str] | None:
+def suggest_form(loc: Sequence[int | str], kind: str, value: object, model: type[BaseModel]) -> tuple[str, str] | None:
     """Rule and next step for a value of the wrong form, or None where pydantic's own words are as good.
 
     Args:

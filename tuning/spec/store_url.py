@@ -42,12 +42,12 @@ def masked(url: str) -> str:
     from sqlalchemy.engine import make_url
 
     try:
-        return shown(make_url(url))
+        return without_password(make_url(url))
     except Exception:  # it is no URL: the user sees it all the same, less all that may be a password
         return re.sub(r"://.*@", "://***@", url)
 
 
-def shown(url: URL) -> str:
+def without_password(url: URL) -> str:
     """As the user typed it, without the password."""
     url = url.difference_update_query(SECRET_OPTIONS).set(drivername=url.drivername.removesuffix("+psycopg"))
     return url.render_as_string(hide_password=True)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.spec.store_url import StoreError, masked, parse_url, shown
+from tuning.spec.store_url import StoreError, masked, parse_url, without_password
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -61,7 +61,7 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite:
         parsed = _sqlite(parsed, create=create)
-    place = f"study store {shown(parsed)}"
+    place = f"study store {without_password(parsed)}"
     try:
         storage = _opened(parsed, create=create)
     except ImportError:

@@ -74,7 +74,7 @@ class Plan:
 
 
 class PlanShape(Protocol):
-    """The parts of a plan that a study's room depends on: a `Plan` has them, and a strategy tells them beforehand."""
+    """The parts of a plan that the size of a study's checkpoints depends on; known without making the plan."""
 
     @property
     def trials(self) -> int | None:
@@ -86,17 +86,17 @@ class PlanShape(Protocol):
 
 
 class PlannedShape(NamedTuple):
-    """A plan's shape, told without making it: that imports Ray."""
+    """The shape of a plan that is not made yet: making it imports Ray."""
 
     trials: int | None
     weights_only: bool
 
 
 class Strategy(Frozen, ABC):
-    """A search strategy. The runner calls `refusals` once while the spec is read, then `plan` or `plan_cut` once per
-    study.
+    """A search strategy: a plug-in whose fields are its YAML keys.
 
-    Neither may touch Ray's runtime, the store, the network or a global random state.
+    The runner calls `refusals` once while the spec is read, then `plan` or `plan_cut` once per study. Neither may touch
+    Ray's runtime, the store, the network or a global random state.
     """
 
     kind: ClassVar[str]  # the plug-in's name in YAML; the file's name
@@ -130,7 +130,7 @@ class Strategy(Frozen, ABC):
         return space
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """What cannot work here: pairs of (path below the strategy or `space.<name>`, rule and next step)."""
+        """What cannot work: pairs of (path below the strategy or `space.<name>`, rule with the next step)."""
         return []
 
     def changed_in_flight(self, space: Space) -> tuple[str, ...]:
@@ -138,15 +138,15 @@ class Strategy(Frozen, ABC):
         return ()
 
     def planned_epochs(self, space: Space, epochs: float) -> float | None:
-        """Passes over the training split that its trials take together; None: it cannot be told beforehand."""
+        """Passes over the training split that its trials take together; None: that is not known beforehand."""
         return None
 
     def planned_trials(self, space: Space) -> int | None:
-        """The number of trials that it starts at most; None: it cannot be told beforehand."""
+        """The number of trials that it starts at most; None: that is not known beforehand."""
         return None
 
     def shape(self, space: Space) -> PlanShape:
-        """The shape of its plan over `space`, which room for its states depends on."""
+        """The shape of its plan over `space`, on which the size of its checkpoints depends."""
         return PlannedShape(self.planned_trials(space), self.weights_only)
 
     def first_draws(self, space: Space) -> int:
@@ -161,7 +161,7 @@ class Strategy(Frozen, ABC):
         return None
 
     def outline(self, space: Space) -> str:
-        """The words of `tunefleet validate` about its trials, such as how many values of a range; "" for none."""
+        """A line for `tunefleet validate` about its trials, such as how many values stand for a range; "" for none."""
         return ""
 
     @abstractmethod
@@ -176,7 +176,7 @@ class Strategy(Frozen, ABC):
         """
 
     def plan_cut(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """The same for a study that its budget may end before the last trial: `plan`, unless that has a fixed order."""
+        """As `plan`, for a study that its budget may end early; differs where `plan` has a fixed order."""
         return self.plan(space, objective, epochs, seed)
 
 

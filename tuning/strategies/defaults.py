@@ -1,4 +1,4 @@
-"""No search: what the defaults come to, to tell whether tuning was worth anything."""
+"""One trial without a search: the baseline that shows whether tuning was worth anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuning.strategies import Plan, Strategy
 
 
 class Defaults(Strategy):
-    """One trial of the defaults, or of `values`: the baseline that tells whether tuning was worth it.
+    """One trial of the defaults, or of `values`.
 
     What the experiment searches has its default in `TUNABLES` instead; a Trainer of the user's own keeps its arguments.
     The trial holds one slot for as long as it takes, whatever the budget.
@@ -29,39 +29,39 @@ class Defaults(Strategy):
 
     @property
     def own_values(self) -> Params:
-        """Those that the user gives."""
+        """The values that the user gives."""
         return self.values
 
     def space_in(self, space: Space, *, own: bool) -> Space:
-        """The one configuration: a space without anything to search."""
+        """The one configuration, as a space without anything to search."""
         names = () if own or isinstance(space, FunctionSpace) else space.names
         known = {name: tunable.default for name in names if (tunable := find_tunable(name)) is not None}
         return Space.model_validate({n: v for n, v in {**known, **self.values}.items() if v is not None})
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """Anything to search."""
+        """Refuses anything to search."""
         if not space.searched:
             return []
         return [("space", f"{', '.join(space.searched)}: nothing is searched here; write values: {{name: value}}")]
 
     def planned_trials(self, space: Space) -> int:
-        """One."""
+        """One trial."""
         return 1
 
     def planned_epochs(self, space: Space, epochs: float) -> float:
-        """Those of the trial."""
+        """The epochs of the one trial."""
         own = space.fixed.get("num_train_epochs")
         return epochs if own is None else float(own)
 
     def outline(self, space: Space) -> str:
-        """The values, and that no budget ends it."""
+        """The values in words, and that no budget ends the trial."""
         values = ", ".join(f"{name}={value}" for name, value in space.fixed.items())
         return f"{values or 'the arguments as they are'}; outside the budget"
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """The trial; the seed changes its training alone."""
+        """The one trial; the seed changes its training alone."""
         from ray.tune.schedulers import FIFOScheduler
 
-        from tuning.strategies.searchers.list_searcher import Listed
+        from tuning.strategies.searchers.list_searcher import ListSearcher
 
-        return Plan(FIFOScheduler(), trials=1, searcher=Listed([space.fixed]), weights_only=True)
+        return Plan(FIFOScheduler(), trials=1, searcher=ListSearcher([space.fixed]), weights_only=True)

@@ -32,7 +32,7 @@ class Grid(Strategy):
     points: PositiveInt = Field(3, description="values per range, both ends included, evenly spaced on its scale")
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """More combinations of a function's space than can be walked."""
+        """Refuses a function's space with more combinations than can be listed."""
         try:
             space.grid_size(self.points)
         except InputError as error:
@@ -44,7 +44,7 @@ class Grid(Strategy):
         return space.grid_size(self.points)
 
     def outline(self, space: Space) -> str:
-        """Says how many values stand for a range: without `points` the user has not said it."""
+        """The number of values of each name: how many stand for a range, the user may not have written down."""
         counts = {name: len(dimension.grid(self.points)) for name, dimension in space.searched.items()}
         ranges = [name for name, dimension in space.searched.items() if not isinstance(dimension, Choice)]
         of_each = (f"{count} of {name}" for name, count in counts.items())
@@ -52,23 +52,23 @@ class Grid(Strategy):
         return f"{each}{f' (points: {self.points} per range)' if ranges else ''}"
 
     def planned_epochs(self, space: Space, epochs: float) -> float:
-        """All combinations, each to its end."""
+        """The epochs of all combinations, each to its end."""
         return self.planned_trials(space) * epochs
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """First come, first served; nothing is stopped early."""
-        return _walk(space.grid(self.points))
+        """All combinations in their order, with Tune's first-in-first-out scheduler: nothing is stopped early."""
+        return _plan_of(space.grid(self.points))
 
     def plan_cut(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """The same in an order that is drawn from the seed."""
+        """All combinations in an order that is drawn from the seed."""
         combinations = space.grid(self.points)
         random.Random(seed).shuffle(combinations)
-        return _walk(combinations)
+        return _plan_of(combinations)
 
 
-def _walk(combinations: list[dict[str, Value]]) -> Plan:
+def _plan_of(combinations: list[dict[str, Value]]) -> Plan:
     from ray.tune.schedulers import FIFOScheduler
 
-    from tuning.strategies.searchers.list_searcher import Listed
+    from tuning.strategies.searchers.list_searcher import ListSearcher
 
-    return Plan(FIFOScheduler(), trials=len(combinations), searcher=Listed(combinations), weights_only=True)
+    return Plan(FIFOScheduler(), trials=len(combinations), searcher=ListSearcher(combinations), weights_only=True)

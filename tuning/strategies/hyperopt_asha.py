@@ -1,4 +1,4 @@
-"""HyperOpt's TPE proposes, ASHA stops: many short trials, few long ones."""
+"""HyperOpt's TPE with ASHA: TPE proposes, ASHA stops, so there are many short trials and few long ones."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from trainables.spec import Objective
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 from tuning.strategies.schedulers.rungs import Rungs
-from tuning.strategies.searchers.proposals import ModelledProposals
+from tuning.strategies.searchers.proposals import TpeProposals
 
 
-class HyperOptAsha(Rungs, ModelledProposals, Strategy):
+class HyperOptAsha(Rungs, TpeProposals, Strategy):
     """Tree-structured Parzen estimator (not a Gaussian process) with asynchronous successive halving on epochs.
 
     Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011; Li et al., "A system for massively
@@ -22,10 +22,10 @@ class HyperOptAsha(Rungs, ModelledProposals, Strategy):
     weights_only: ClassVar[bool] = True
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """Nothing to search, a first rung beyond the end, or schedules of unequal length at one rung."""
+        """Refuses a space with nothing to search, a first rung beyond the end, and unequal schedules at one rung."""
         return self.space_refusals(space) + self.rung_refusals(space, epochs)
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """The searcher's saved state carries ASHA's rungs."""
+        """TPE with ASHA; the searcher's saved state carries ASHA's rungs."""
         scheduler = self.asha(objective, epochs)
         return self.modelled(space, objective, seed, scheduler)

@@ -26,7 +26,7 @@ RESAMPLE_PROBABILITY, FACTORS = 0.25, (0.8, 1.2)
 
 
 class Pbt(Strategy):
-    """`population` members, each with the full epochs; fewer slots than members work."""
+    """Population-based training: `population` members, each with the full epochs, on any number of slots."""
 
     kind: ClassVar[str] = "pbt"
     decides_on_the_way: ClassVar[bool] = True
@@ -46,13 +46,13 @@ class Pbt(Strategy):
     )
 
     @model_validator(mode="after")
-    def _explores_what_it_says(self) -> Pbt:
+    def _explore_keys_fit(self) -> Pbt:
         if not self.explore and (self.resample_probability, self.factors) != (RESAMPLE_PROBABILITY, FACTORS):
             raise ValueError("explore: false perturbs nothing, so resample_probability and factors would not be read")
         return self
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """A space with nothing to perturb, a run without a perturbation."""
+        """Refuses a space with nothing to perturb, and a run without a perturbation."""
         found = []
         if self.explore and space.searched and not self.changed_in_flight(space):
             step = "give it one that may; names of your own that may change stand under in_flight"
@@ -65,11 +65,11 @@ class Pbt(Strategy):
         return found
 
     def changed_in_flight(self, space: Space) -> tuple[str, ...]:
-        """All that is searched, but for what is declared with `mutate: false`."""
+        """All names that are searched, except those declared with `mutate: false`."""
         return tuple(name for name, dimension in space.searched.items() if self.explore and dimension.mutate)
 
     def outline(self, space: Space) -> str:
-        """Says what is not perturbed: of a function's names the user has not said it."""
+        """The names that are not perturbed: of a function's space the user has not written them down."""
         held = [name for name in space.searched if self.explore and name not in self.changed_in_flight(space)]
         return f"{', '.join(held)} drawn once, then inherited with the weights" if held else ""
 
@@ -78,22 +78,22 @@ class Pbt(Strategy):
         return self.population
 
     def first_draws(self, space: Space) -> int:
-        """All members begin with such draws."""
+        """All members begin with draws of `Draws`."""
         return self.population
 
     def planned_epochs(self, space: Space, epochs: float) -> float:
-        """All members, each to its end."""
+        """The epochs of all members, each to its end."""
         return self.population * epochs
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """Scheduler and members share one state, which Tune's snapshots carry; take both from one plan."""
+        """The scheduler and the searcher of one study, which share one state that Tune's snapshots carry."""
         from tuning.strategies.schedulers.evolution import Evolution
         from tuning.strategies.schedulers.population import PopulationScheduler
-        from tuning.strategies.searchers.population_searcher import Members
+        from tuning.strategies.searchers.population_searcher import PopulationSearch
 
         members: list[Params] = []
         while len(members) < self.population:  # more members than a finite space has configurations: those again
             members += itertools.islice(Draws(space, seed), self.population - len(members))
         evolution = Evolution(space, seed, self.quantile, self.resample_probability, self.factors, self.explore)
         scheduler = PopulationScheduler(evolution, objective, self.perturb_every_epochs, self.population)
-        return Plan(scheduler, self.population, searcher=Members(members, scheduler), population=scheduler)
+        return Plan(scheduler, self.population, searcher=PopulationSearch(members, scheduler), population=scheduler)

@@ -1,4 +1,4 @@
-"""Random search that ASHA stops: hyperopt_asha without its model, to tell what stopping alone is worth."""
+"""Random search with ASHA: hyperopt_asha without its model, to show what early stopping alone is worth."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from trainables.spec import Objective
 from tuning.space import Space
 from tuning.strategies import Plan, Strategy
 from tuning.strategies.schedulers.rungs import Rungs
-from tuning.strategies.searchers.proposals import DrawnProposals
+from tuning.strategies.searchers.proposals import RandomProposals
 
 
-class RandomAsha(Rungs, DrawnProposals, Strategy):
-    """Independent draws with asynchronous successive halving on epochs, as the paper has it.
+class RandomAsha(Rungs, RandomProposals, Strategy):
+    """Independent draws with asynchronous successive halving on epochs, as in the paper.
 
     Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (arXiv 1810.05934).
     """
@@ -21,10 +21,10 @@ class RandomAsha(Rungs, DrawnProposals, Strategy):
     weights_only: ClassVar[bool] = True
 
     def refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """Nothing to search, a first rung beyond the end, or schedules of unequal length at one rung."""
+        """Refuses a space with nothing to search, a first rung beyond the end, and unequal schedules at one rung."""
         return self.space_refusals(space) + self.rung_refusals(space, epochs)
 
     def plan(self, space: Space, objective: Objective, epochs: float, seed: int) -> Plan:
-        """The searcher's saved state carries ASHA's rungs."""
+        """Random draws with ASHA; the searcher's saved state carries ASHA's rungs."""
         scheduler = self.asha(objective, epochs)
         return self.drawn(space, seed, scheduler)

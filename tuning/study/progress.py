@@ -27,7 +27,7 @@ from tuning.outcome import TrialState, trial_name
 from tuning.study.budget_tracker import BudgetTracker
 from tuning.study.notebook_display import NotebookDisplay
 from tuning.study.progress_state import ProgressState, Row, duration
-from tuning.supervision.failures import blanked, cause
+from tuning.supervision.failures import describe_failure, without_details
 
 LINES_AROUND = 8  # title, heading, rules, bar, counts, and room for a warning
 FEWEST_ROWS, MOST_ROWS = 4, 30  # trials in the live table, however high the terminal is
@@ -183,9 +183,9 @@ class Progress(Callback):  # type: ignore[misc]
 
     def _cause(self, number: int, trial: Any) -> str:
         """The reason why it failed; of one that was shown already, the trial that had it first."""
-        line = cause(trial)
+        line = describe_failure(trial)
         first = self._told.setdefault(
-            blanked(line), own := f"trial {_named(number, trial)} of {self.study}, seed {self.seed}"
+            without_details(line), own := f"trial {_named(number, trial)} of {self.study}, seed {self.seed}"
         )
         return line if first == own else f"as {first}"
 

@@ -24,8 +24,8 @@ from tuning.space import Space
 from tuning.spec.store_url import StoreError
 from tuning.store.trial_events import LOST
 from tuning.study.budget_tracker import HEARTBEAT, BudgetTracker
-from tuning.supervision.failure_policy import failed_alike
-from tuning.supervision.failures import cause
+from tuning.supervision.failure_policy import repeated_failure
+from tuning.supervision.failures import describe_failure
 
 NO_REPORT = "ended without a report; a trainable calls trainables.report at least once"
 
@@ -202,11 +202,11 @@ class Recorder(Callback):  # type: ignore[misc]
         """A trial has failed for good; maybe before it ever started."""
         with self._writing() as writer:
             self._begin(writer, trials, trial)
-            writer.end_trial(trial.trial_id, TrialState.FAILED, cause(trial))
+            writer.end_trial(trial.trial_id, TrialState.FAILED, describe_failure(trial))
             self._look_for_alike(writer)
 
     def _look_for_alike(self, writer: StudyWriter) -> None:
-        if self._most_alike and (one := failed_alike(writer.trial_states(), self._most_alike)) is not None:
+        if self._most_alike and (one := repeated_failure(writer.trial_states(), self._most_alike)) is not None:
             writer.stopped_for_failures = True
             self._alike = RepeatedFailure(one)
 

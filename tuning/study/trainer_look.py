@@ -21,7 +21,7 @@ from trainables.lookup import build_training, trainable_kind
 from trainables.spec import FineTuneSpec, Params, display_name
 from trainables.worker.team import workers_for
 from tuning.spec.models import ExperimentSpec
-from tuning.supervision.failures import Raised, blanked
+from tuning.supervision.failures import TrialFailure, without_details
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -91,8 +91,8 @@ def look(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[str]) ->
             gc.collect()
             torch.cuda.empty_cache()  # a trial may have the device before this process has ended
             return
-    raised = [Raised.of(error) for error in errors]
-    if len({blanked(one.line) for one in raised}) > 1 or any(_of_memory(one) for one in raised):
+    raised = [TrialFailure.of(error) for error in errors]
+    if len({without_details(one.line) for one in raised}) > 1 or any(_of_memory(one) for one in raised):
         return
     if isinstance(errors[0], InputError):
         raise errors[0]
@@ -102,7 +102,7 @@ def look(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[str]) ->
     ) from errors[0]
 
 
-def _of_memory(raised: Raised) -> bool:
+def _of_memory(raised: TrialFailure) -> bool:
     return raised.out_of_memory or "OutOfMemory" in raised.name
 
 

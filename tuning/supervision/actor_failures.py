@@ -1,5 +1,7 @@
-"""What became of a process that has ended without an error: its node is lost, its node's kernel has killed it
-for want of memory, or it has died by itself."""
+"""Diagnoses an actor that has ended without an error of its own code.
+
+Its node is lost, its node's kernel has killed it for want of memory, or it has died by itself.
+"""
 
 from __future__ import annotations
 
@@ -12,70 +14,72 @@ from ray.exceptions import RayActorError, RayError
 from cluster.nodes.tasks import start_on_node
 from trainables.machine import clock
 from trainables.machine.oom_probe import read_oom_probe
-from tuning.tune_compat.out_of_memory import OutOfMemory, by_kernel
+from tuning.tune_compat.out_of_memory import OutOfMemory, oom_from_kernel
 from tuning.tune_compat.processes import node_loss, node_of
 
-LOOK = 1.0  # seconds between two looks at what became of a process
-UNCLEAR = 120.0  # seconds after which a process that cannot be reached is given up
+LOOK = 1.0  # seconds between two queries about one process
+UNCLEAR = 120.0  # seconds after which a process that cannot be reached counts as lost with its node
 ASKING = 30.0  # seconds for a node to answer what its kernel has killed
 
 logger = logging.getLogger(__name__)
 
 
-class Fate(NamedTuple):
-    """What became of it."""
+class Diagnosis(NamedTuple):
+    """Why an actor has ended."""
 
     address: str  # of its node
-    lost: bool  # with its node
+    node_lost: bool
     error: RayActorError  # one of memory where there is evidence
 
 
-class EndedProcess:
-    """Looked into until its fate is known.
+class ActorFailure:
+    """One actor that has ended, queried until its diagnosis is known.
 
-    Its node's death may be known only after seconds; a node that lives is asked what the process has left there.
+    The death of its node may be known only after seconds. A node that lives is queried for what the process has left
+    there.
 
     Args:
-        name: of what it computed, for people.
-        error: with which Ray has told its end.
-        killed: by us. Unless its node is lost as well there is nothing to ask.
+        name: of what the actor computed, for messages.
+        error: with which Ray has reported its end.
+        killed: True if the driver has killed it. Unless its node is lost as well there is nothing to find out.
     """
 
     def __init__(self, name: str, error: RayActorError, *, killed: bool = False) -> None:
         self.error, self._name, self._killed = error, name, killed
         self._since = self._looked = clock.monotonic()
         self._address = ""
-        self._mark: Any = None  # Ray's reference to what the process has left on its node; None: not asked for yet
+        self._mark: Any = None  # Ray's reference to what the process has left on its node; None: not queried yet
         self._asked = 0.0  # on the monotonic clock
 
-    def fate(self) -> Fate | None:
-        """None: it is not known yet, or it is too early to ask."""
+    def diagnose(self) -> Diagnosis | None:
+        """Why the actor has ended; None if that is not known yet, or the last query is less than a second ago."""
         now = clock.monotonic()
         if now - self._looked < LOOK:
             return None
         self._looked = now
-        if isinstance(self.error, OutOfMemory):  # the node has said so itself
-            return Fate(self._address, False, self.error)
+        if isinstance(self.error, OutOfMemory):  # the node has reported it
+            return Diagnosis(self._address, False, self.error)
         if self._mark is not None:
             done = self._is_answered() or now - self._asked > ASKING
-            return Fate(self._address, False, self._with_mark()) if done else None
+            return Diagnosis(self._address, False, self._with_mark()) if done else None
         self._address, lost = node_loss(self.error)
         if self.error.preempted or (lost is None and now - self._since >= UNCLEAR):
             lost = True
         if lost is None:
             return None
         if lost:
-            return Fate(self._address, True, self.error)
+            return Diagnosis(self._address, True, self.error)
         if self._killed or (node := node_of(self.error)) is None:
-            return Fate(self._address, False, self.error)
+            return Diagnosis(self._address, False, self.error)
         self._mark, self._asked = start_on_node(node, read_oom_probe, str(self.error.actor_id)), now
         return None
 
     def _is_answered(self) -> bool:
+        """True if the node has answered."""
         return bool(ray.wait([self._mark], timeout=0)[0])
 
     def _with_mark(self) -> RayActorError:
-        """The error, as one of memory where there is evidence."""
+        """The error, turned into `OutOfMemory` if the node has evidence for it."""
         if not self._is_answered():
             return self.error
         try:
@@ -85,4 +89,4 @@ class EndedProcess:
             return self.error
         if death is None or not death.killed:
             return self.error
-        return by_kernel(str(self.error.actor_id), self._address, death, self.error)
+        return oom_from_kernel(str(self.error.actor_id), self._address, death, self.error)

@@ -1,4 +1,4 @@
-"""What has made a trial fail: in one line, and whether to start it again could help."""
+"""Why a trial has failed, in one line, and whether starting it again could help."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tuning.tune_compat.out_of_memory import ADVICE, OutOfMemory
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
-MEMORY_TWICE = "out of memory, also when started once more"  # it always is, see `retries`
+MEMORY_TWICE = "out of memory, also when started once more"  # it always is, see `retry`
 MESSAGE = 500  # characters of an error's message at most
-# What a program says of itself or of its input. The same code, values and seed raise it again; so does a score that is
-# not finite. Not among them: RuntimeError (also of a device or a library that has run out of something), OSError.
+# Errors of a program about itself or about its input: the same code, values and seed raise them again. So does a score
+# that is not finite. Not among them: RuntimeError (also of a device or a library that ran out of something), OSError.
 REPEATED = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError),
     *(RecursionError, SyntaxError, TypeError, ValueError, NonFiniteScore),
@@ -31,34 +31,34 @@ FRAME = re.compile(r'\s+File ".*", line \d+')
 RAISED = re.compile(r"[A-Za-z_][\w.]*(: |:?$)")  # at the beginning of a line: the code of a frame is indented
 
 
-class Raised(NamedTuple):
-    """What a trial's own code raised, or what became of its process."""
+class TrialFailure(NamedTuple):
+    """The error of a trial's own code, or of its process."""
 
     name: str  # of the type
     message: str
     type: type[BaseException] | None  # None: only its name has come through
 
     @classmethod
-    def of(cls, error: BaseException) -> Raised:
-        """What is behind the error that Ray hands on."""
+    def of(cls, error: BaseException) -> TrialFailure:
+        """The failure behind the error that Ray passes on."""
         if isinstance(error, RayTaskError) and error.cause is not None:
             error = error.cause
         if isinstance(error, RayActorError) and error.actor_init_failed:
-            dotted, message = raised_in(str(error))
+            dotted, message = parse_traceback(str(error))
             return cls(dotted.rpartition(".")[2], message, _type_named(dotted))
         return cls(type(error).__name__, error.reason if isinstance(error, OutOfMemory) else str(error), type(error))
 
     @property
     def repeated(self) -> bool:
-        """Whether it is raised again whenever the trial comes here, so that to start it again is in vain.
+        """True if the trial would raise it again, so that starting it again is in vain.
 
-        An OSError is none, also where it is a ValueError as well, as those of network libraries are.
+        An OSError is not, even if it is a ValueError as well, as those of network libraries are.
         """
         return self.type is not None and issubclass(self.type, REPEATED) and not issubclass(self.type, OSError)
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the machine's memory was short: a neighbour's need may have been the reason, or the trial's own."""
+        """True if the machine's memory was short: a neighbour's need may have been the reason, or the trial's own."""
         if self.type is not None and issubclass(self.type, OutOfMemory | WorkerOutOfMemory | MemoryError):
             return True
         return "DefaultCPUAllocator: can't allocate memory" in self.message  # torch's RuntimeError on a CPU
@@ -73,21 +73,21 @@ class Raised(NamedTuple):
         return f"{self.name}: {shown}"
 
 
-def cause(trial: Trial) -> str:
-    """Why a trial failed, on one line, and where the traceback is."""
+def describe_failure(trial: Trial) -> str:
+    """One line with a trial's error and the place of its traceback."""
     return f"{_raised(trial).line} (traceback: {trial.storage.trial_fs_path}/{EXPR_ERROR_FILE})"
 
 
-def _raised(trial: Trial) -> Raised:
+def _raised(trial: Trial) -> TrialFailure:
     """Read in Tune's staging folder: it reaches the storage path only after the callbacks."""
     if trial.pickled_error_file is None:  # Tune's own reasons, such as a checkpoint that cannot be stored
         reason = Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
-        return Raised("TuneError", reason, None)
-    return Raised.of(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+        return TrialFailure("TuneError", reason, None)
+    return TrialFailure.of(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
 
 
-def raised_in(traceback: str) -> tuple[str, str]:
-    """The dotted type and the whole message, of one line or several, of the error that a traceback ends in.
+def parse_traceback(traceback: str) -> tuple[str, str]:
+    """The dotted type and the whole message of the error that a traceback ends in.
 
     Below its last frame (`  File ...` and what is indented there) stands `type: message`; of a message of several
     lines the last one seldom says what is wrong.
@@ -107,6 +107,6 @@ def _type_named(dotted: str) -> type[BaseException] | None:
     return found if isinstance(found, type) and issubclass(found, BaseException) else None
 
 
-def blanked(line: str) -> str:
-    """A `cause` without what differs between equal failures: numbers, ids, and where the traceback is."""
+def without_details(line: str) -> str:
+    """A line of `describe_failure` without what differs between equal failures: numbers, ids, the traceback's place."""
     return re.sub(r"[\w.+-]*\d[\w.+-]*", "#", line.rpartition(" (traceback: ")[0] or line)

@@ -1,8 +1,8 @@
-"""Stopping from outside: SIGTERM (a batch system, `kill`) and SIGHUP (the terminal was closed) do what Ctrl-C does, and
-nobody's handler stays behind. Under `nohup` a SIGHUP stays ignored.
+"""Stops a run from outside: SIGTERM (a batch system, `kill`) and SIGHUP (the terminal was closed) act as Ctrl-C does.
 
-Tune ends gracefully on SIGINT and saves nothing on SIGTERM; its handler takes itself out when it is called, and stays
-installed when it is not, so that the next Ctrl-C, whoever it is meant for, would be swallowed.
+No handler stays behind. Under `nohup` a SIGHUP stays ignored. Tune ends gracefully on SIGINT and saves nothing on
+SIGTERM. Its handler removes itself when it is called, and stays installed when it is not, so that the next Ctrl-C,
+whoever it is meant for, would be swallowed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # by u
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """In the block SIGTERM and SIGHUP are handled as Ctrl-C is at that moment; at its end all handlers are as before.
+    """A block in which SIGTERM and SIGHUP act as Ctrl-C does; at its end all handlers are as before.
 
-    Only the main thread may set handlers: in another one, signals are the business of who started it.
+    Only the main thread may set handlers. In another thread the block changes nothing.
     """
     if not _in_main_thread():
         yield
@@ -37,10 +37,13 @@ def stoppable() -> Iterator[None]:
 
 
 def stopped_during(tune: Callable[[], object]) -> bool:
-    """Call `tune`, which calls `tune.run`; whether it ended because it was told to stop.
+    """Calls `tune`, which calls `tune.run`.
+
+    Returns:
+        True if a signal has ended it.
 
     Raises:
-        KeyboardInterrupt: told a second time, while Tune was saving.
+        KeyboardInterrupt: a second signal came while Tune was saving.
     """
     with stoppable():
         before = signal.getsignal(signal.SIGINT)

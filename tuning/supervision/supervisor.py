@@ -31,9 +31,9 @@ from ray.exceptions import RayActorError
 from trainables.machine import clock
 from tuning.outcome import NodeLoss
 from tuning.supervision import watchdog
-from tuning.supervision.actor_failures import EndedProcess, Fate
-from tuning.supervision.full_disk import full_disk
-from tuning.supervision.retry import Retries
+from tuning.supervision.actor_failures import ActorFailure, Diagnosis
+from tuning.supervision.full_disk import full_disk_error
+from tuning.supervision.retry import RetryPolicy
 from tuning.supervision.time_budget import TimeBudget
 from tuning.tune_compat import heartbeats
 from tuning.tune_compat.internals import forget_restore
@@ -91,13 +91,13 @@ class StudySupervisor:
     ) -> None:
         self._record, self._on_loss, self._limit = record, on_loss, limit
         self._followed = clock.monotonic()
-        self._ended: list[tuple[Trial, EndedProcess]] = []
+        self._ended: list[tuple[Trial, ActorFailure]] = []
         self._losses: Counter[tuple[str, int]] = Counter()  # by trial and number of its reports
         self._settled: set[str] = set()  # actors that have ended, and whose trials know it
-        self._retries = Retries()
+        self._retries = RetryPolicy()
         self._full: Exception | None = None  # a trial could not write to the storage
-        self._watch = None if heartbeat is None else watchdog.Watch(heartbeat.seconds)
-        self._hung: dict[str, watchdog.Hung] = {}  # by actor: killed for it
+        self._watch = None if heartbeat is None else watchdog.Watchdog(heartbeat.seconds)
+        self._hung: dict[str, watchdog.HungActor] = {}  # by actor: killed for it
         self._snapshot_time = TimeBudget(SNAPSHOT_SHARE, SNAPSHOT_BURST)
 
     def begin_step(self, controller: Controller) -> None:
@@ -117,10 +117,10 @@ class StudySupervisor:
             raise self._full
         ended, self._ended = self._ended, []
         for trial, one in ended:
-            if (fate := one.fate()) is None:
+            if (diagnosis := one.diagnose()) is None:
                 self._ended.append((trial, one))
             else:
-                self._settle(controller, trial, fate)
+                self._settle(controller, trial, diagnosis)
         if self._watch is not None and self._watch.due(clock.monotonic()):
             self._kill_hung(controller, self._watch)
         if self._record.budget_spent and not self._ends_by_itself(controller):
@@ -131,11 +131,11 @@ class StudySupervisor:
     def record_report(self, actor: str) -> None:
         """Lets the watchdog know that the trial of `actor` has reported."""
         if self._watch is not None:
-            self._watch.reported(actor)
+            self._watch.record_report(actor)
 
     def retrying(self, trial: Trial, error: Exception) -> contextlib.AbstractContextManager[None]:
-        """See `Retries.deciding`."""
-        return self._retries.deciding(trial, error)
+        """See `RetryPolicy.applied`."""
+        return self._retries.applied(trial, error)
 
     @property
     def may_snapshot(self) -> bool:
@@ -159,7 +159,7 @@ class StudySupervisor:
         """Decides on a call that has ended with `error`; a process that died without one is looked into first."""
         if isinstance(error, RayActorError) and error.actor_id in self._settled:
             return  # handled before; the trial may be somewhere else by now
-        self._full = self._full or full_disk(error, controller.storage_folder)
+        self._full = self._full or full_disk_error(error, controller.storage_folder)
         if self._full is not None:
             return  # the study ends with this step; a trial that is recorded as failed would not go on
         one = self._hung.get(str(error.actor_id)) if isinstance(error, RayActorError) else None
@@ -170,21 +170,21 @@ class StudySupervisor:
             self._settled.add(one.actor)
             self._restart_hung(controller, trial, one)
         elif isinstance(error, RayActorError) and not error.actor_init_failed:
-            self._ended.append((trial, EndedProcess(trial.trial_id, error, killed=one is not None)))
+            self._ended.append((trial, ActorFailure(trial.trial_id, error, killed=one is not None)))
         elif one is not None:
             self._restart_hung(controller, trial, one)
         else:
             controller.fail_trial(trial, error)
 
-    def _kill_hung(self, controller: Controller, watch: watchdog.Watch) -> None:
+    def _kill_hung(self, controller: Controller, watch: watchdog.Watchdog) -> None:
         """Kill processes without progress. Their ends arrive at `handle_failure`."""
         actors = controller.processes()
         beats = heartbeats.beats_of(actors.keys() - self._hung.keys())
-        for one in watch.look(clock.monotonic(), beats):
+        for one in watch.find_hung(clock.monotonic(), beats):
             if actor_alive(one.actor):
                 newest = list(beats[one.actor].values())
-                self._hung[one.actor] = one._replace(here=watchdog.all_here(newest))
-                if not watchdog.kill(newest):
+                self._hung[one.actor] = one._replace(here=watchdog.all_on_this_node(newest))
+                if not watchdog.kill_processes(newest):
                     controller.kill_process(actors[one.actor])
 
     def _ends_by_itself(self, controller: Controller) -> bool:
@@ -209,8 +209,8 @@ class StudySupervisor:
         self._ended.clear()
         controller.kill_stopping()
 
-    def _settle(self, controller: Controller, trial: Trial, fate: Fate) -> None:
-        address, lost, error = fate
+    def _settle(self, controller: Controller, trial: Trial, diagnosis: Diagnosis) -> None:
+        address, lost, error = diagnosis
         self._settled.add(str(error.actor_id))
         result = trial.last_result or {}
         reports = int(result.get("training_iteration", 0))
@@ -230,10 +230,10 @@ class StudySupervisor:
         self._on_loss(NodeLoss(trial.trial_id, address, float(result.get("epoch", 0.0)), epoch, clock.time()))
         controller.restart_trial(trial, error)
 
-    def _restart_hung(self, controller: Controller, trial: Trial, one: watchdog.Hung) -> None:
+    def _restart_hung(self, controller: Controller, trial: Trial, one: watchdog.HungActor) -> None:
         """Count it as the trial's own failure, also while it was being restored: the checkpoint is not to blame."""
         forget_restore(trial)
-        again = self._retries.hung(trial)
+        again = self._retries.allow_after_hang(trial)
         outcome = (
             f"restarted from epoch {_saved_epoch(trial):g}"
             if again

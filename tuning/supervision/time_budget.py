@@ -1,4 +1,4 @@
-"""A share of the driver's time, for what is worth no more of it."""
+"""Limits how much of the driver's time something may take."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from trainables.machine import clock
 
 
 class TimeBudget:
-    """Earned as time goes by, and spent.
+    """Seconds that are earned as time goes by, and spent.
 
     Args:
-        share: of all time.
-        burst: seconds that can be saved up; there from the beginning.
+        share: of all time that is earned.
+        burst: seconds that can be saved up; available from the beginning.
     """
 
     def __init__(self, share: float, burst: float) -> None:
@@ -19,12 +19,12 @@ class TimeBudget:
 
     @property
     def left(self) -> bool:
-        """Whether anything is left at this moment. What is begun then may take more: it is earned later."""
+        """True if anything is left now. What is begun then may take more: it is earned later."""
         now = clock.monotonic()
         earned = self._share * (now - self._earned_until)
         self._seconds, self._earned_until = min(self._burst, self._seconds + earned), now
         return self._seconds > 0
 
     def spend(self, seconds: float) -> None:
-        """So long has it taken."""
+        """Counts `seconds` that were used."""
         self._seconds -= seconds

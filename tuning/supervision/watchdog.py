@@ -1,7 +1,7 @@
-"""Trials whose process is stopped, or sleeps for ever: found by what their heartbeats tell, or by their silence.
+"""Finds trials whose process is stopped, or sleeps for ever, by their heartbeats or by their silence.
 
-The watch counts by a clock of its own, which goes only while the driver does: a laptop that was asleep, processes of a
-job that were stopped together, are not mistaken.
+The watchdog counts by a clock of its own, which runs only while the driver does: a laptop that was asleep, or processes
+of a job that were stopped together, raise no false alarm.
 """
 
 from __future__ import annotations
@@ -20,90 +20,96 @@ from tuning.spec.models import ExperimentSpec
 from tuning.tune_compat.heartbeats import send_beat
 
 AUTO = 600.0  # seconds; a step of a fine-tuning that takes longer is not sensible, a user's function may take any time
-UNSEEN = 2  # beats that a process may have sent since the last one that was seen
-STARTING = 10  # times as long, and AUTO at least: imports, a first CUDA context, compilation, a download
-SILENT = 60.0  # seconds, or as long, without any beat meanwhile: one that works at those tells so
+UNSEEN = 2  # beats that a process may have sent since the last one that the driver has read
+STARTING = (
+    10  # times as long before the first step, and AUTO at least: imports, a first CUDA context, compilation, a download
+)
+SILENT = 60.0  # seconds, or as long, without any beat while it starts: a process that works at it sends beats
 
 
 class NoProgress(RayActorError):  # type: ignore[misc]
-    """Why the process of a trial was killed. For Tune it is what it looks like: the end of an actor."""
+    """The process of a trial was killed because it made no progress. Tune handles it as any end of an actor."""
 
 
-class Hung(NamedTuple):
+class HungActor(NamedTuple):
     """A trial's actor that makes no progress."""
 
     actor: str  # Ray's id
     seconds: float  # without progress
-    beat: Beat | None  # the last of the process that hangs; None: it never had one
+    beat: Beat | None  # the last of the process that hangs; None: it has sent none
     begun: bool = False  # its trial has made a step in it
     here: bool = False  # its processes are on the driver's node, which is not lost
 
     def describe(self, reported: float = 0.0) -> str:
-        """In one sentence.
+        """One line for messages.
 
         Args:
-            reported: the trial's last epoch; a process that was stopped just then has not told it.
+            reported: the trial's last epoch, which no beat of a process that was stopped just then has.
         """
-        told = f"no progress for {self.seconds:.0f} s"
+        stalled = f"no progress for {self.seconds:.0f} s"
         if not self.begun:
             since = "since its process was asked for" if self.beat is None else "before its first step"
-            return f"{told} {since} (process stopped or hung)"
+            return f"{stalled} {since} (process stopped or hung)"
         newer = self.beat is not None and self.beat.epoch >= reported
         epoch, steps = (self.beat.epoch, self.beat.steps) if self.beat is not None and newer else (reported, 0)
-        return f"{told} in epoch {int(epoch) + 1}, step {steps} (process stopped or hung)"
+        return f"{stalled} in epoch {int(epoch) + 1}, step {steps} (process stopped or hung)"
 
 
 class _Process:
-    """One of the processes of a trial, as far as it is known."""
+    """What is known of one process of a trial."""
 
     def __init__(self) -> None:
         self.beat: Beat | None = None
-        self.quiet = 0.0
-        self.silent = 0.0  # since the beat
+        self.quiet = 0.0  # seconds without progress
+        self.silent = 0.0  # seconds since the beat
 
 
-class Watch:
-    """Over the actors that trials have at the moment.
+class Watchdog:
+    """Watches the actors that trials have at the moment.
 
     Args:
-        seconds: that a process may go without progress once its trial has made a step.
+        seconds: how long a process may go without progress once its trial has made a step.
 
     Attributes:
-        seen: all actors that it has ever looked at.
+        period: seconds between two calls of `find_hung`.
+        seen: all actors that it has ever watched.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.period = min(1.0, seconds / 4)  # between two looks
+        self.period = min(1.0, seconds / 4)
         self._seconds, self._starting, self._silent = seconds, max(STARTING * seconds, AUTO), max(seconds, SILENT)
         self.seen: set[str] = set()
         self._known: dict[str, dict[int, _Process]] = {}  # by actor and rank
         self._reported: dict[str, int] = {}  # by actor: the beat's number that was known when its trial reported last
         self._looked: float | None = None
 
-    def reported(self, actor: str) -> None:
-        """The trial of `actor` has told a result. So it has made a step, though the last beat before may not know it,
-        and a process that is stopped just then sends no other."""
+    def record_report(self, actor: str) -> None:
+        """Call this when the trial of `actor` has reported.
+
+        So it has made a step, though the last beat may not know it, and a process that is stopped then sends no other.
+        """
         first = self._known.get(actor, {}).get(0)
         self._reported[actor] = first.beat.number if first is not None and first.beat is not None else 0
 
     def due(self, now: float) -> bool:
-        """Whether it is time for a look; `now` on the monotonic clock."""
+        """True if `find_hung` should be called; `now` on the monotonic clock, in seconds."""
         return self._looked is None or now - self._looked >= self.period
 
-    def look(self, now: float, beats: Mapping[str, Mapping[int, Beat]]) -> list[Hung]:
-        """Those that hang.
+    def find_hung(self, now: float, beats: Mapping[str, Mapping[int, Beat]]) -> list[HungActor]:
+        """The actors that hang.
 
         Args:
-            beats: by actor and rank: the newest of all actors that trials have.
+            now: on the monotonic clock, in seconds.
+            beats: the newest ones of all actors that trials have, by actor and rank.
         """
         passed = 0.0 if self._looked is None else min(now - self._looked, 2 * self.period)
         self._looked = now
         self.seen |= beats.keys()
         self._known = {actor: self._known.get(actor, {0: _Process()}) for actor in beats}
         found = []
-        for actor, told in beats.items():
+        for actor, by_rank in beats.items():
             processes = self._known[actor]
-            for rank, beat in told.items():
+            for rank, beat in by_rank.items():
                 process = processes.setdefault(rank, _Process())
                 if process.beat is None or beat.number != process.beat.number:
                     process.beat, process.quiet, process.silent = beat, beat.quiet - passed, -passed
@@ -113,7 +119,7 @@ class Watch:
             hung = [process for process in processes.values() if self._hangs(actor, process)]
             if hung:
                 worst = max(hung, key=lambda one: one.quiet)
-                found.append(Hung(actor, worst.quiet, worst.beat, self._has_begun(actor, worst)))
+                found.append(HungActor(actor, worst.quiet, worst.beat, self._has_begun(actor, worst)))
         return found
 
     def _hangs(self, actor: str, process: _Process) -> bool:
@@ -130,26 +136,26 @@ class Watch:
 
 
 def heartbeat_of(spec: ExperimentSpec) -> Heartbeat | None:
-    """What the processes of its trials tell; None: nobody asks."""
+    """The heartbeat that the processes of the spec's trials send; None if they are not watched."""
     seconds = spec.cluster.heartbeat_seconds
     if seconds == "auto":
         seconds = AUTO if spec.trainable in TRAININGS else None
     return None if seconds is None else Heartbeat(seconds, send_beat)
 
 
-def all_here(beats: Sequence[Beat]) -> bool:
-    """Whether those that have told these, one at least, are on this node."""
+def all_on_this_node(beats: Sequence[Beat]) -> bool:
+    """True if `beats` is non-empty and all of them come from this node."""
     import ray
 
     here = str(ray.get_runtime_context().get_node_id())
     return bool(beats) and all(beat.node == here for beat in beats)
 
 
-def kill(beats: Sequence[Beat]) -> bool:
-    """End the processes that have told these, at once: Ray would first ask them, and wait for five seconds.
+def kill_processes(beats: Sequence[Beat]) -> bool:
+    """Kill the processes that have sent `beats`, at once: Ray would first let them end, and wait for five seconds.
 
     Returns:
-        Whether it was tried; not where none has told anything.
+        False if there are none.
     """
     import ray
 
@@ -165,6 +171,6 @@ def kill(beats: Sequence[Beat]) -> bool:
 
 
 def kill_process(process: int) -> None:
-    """On its node."""
+    """Kill a process of this node; one that has ended is no error."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)

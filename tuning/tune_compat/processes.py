@@ -8,7 +8,7 @@ from __future__ import annotations
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from cluster.ray_compat.head_service import open_channel
-from tuning.tune_compat.out_of_memory import by_monitor
+from tuning.tune_compat.out_of_memory import oom_from_monitor
 
 HEALTH = "/grpc.health.v1.Health/Check"  # of a raylet; answered without a token
 HEALTH_SECONDS = 1.0
@@ -90,7 +90,7 @@ def as_actor_error(actor_id: str, error: RayError) -> RayActorError:
     if isinstance(error, RayActorError):
         return error
     if isinstance(error, OutOfMemoryError):
-        killed: RayActorError = by_monitor(actor_id, error)
+        killed: RayActorError = oom_from_monitor(actor_id, error)
         return killed
     made = RayActorError(actor_id, f"{type(error).__name__}: {error}")
     made.__cause__ = error

@@ -1,4 +1,4 @@
-"""How this package wants Ray Tune to behave in the driver's process: environment variables and log messages."""
+"""Settings of Ray Tune in the driver's process: environment variables, and log messages that are left out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec stay what they are
 }
 SNAPSHOT_SECONDS_PER_TRIAL = 0.004  # of a period; saving one trial takes about 0.15 ms of the driver: some 4 % of it
-UNKNOWN_TRIALS = 1000  # taken for a number that nobody knows
+UNKNOWN_TRIALS = 1000  # assumed where the number of trials is not known
 # By logger, how the messages begin that mislead here: advice that `tunefleet resume` and the store make wrong,
 # complaints about the files that are switched off, one per trial, and the tracebacks on a full disk: of Tune's own copy
-# of its state (a resume goes on from ours, and `run.snapshots` tells of that), and of a trial's end that cannot be
+# of its state (a resume goes on from ours, and `snapshots` reports it), and of a trial's end that cannot be
 # recorded (the run ends with that very error; of others the trial's error has the traceback).
 UNWANTED = {
     "ray.tune.tune": ("Stop signal received", "Experiment has been interrupted", "Trials did not complete"),
@@ -40,7 +40,7 @@ class _Without(logging.Filter):
 
 @contextlib.contextmanager
 def tune_settings() -> Iterator[None]:
-    """`ENVIRONMENT` where Tune reads it and Tune without the unwanted messages."""
+    """A block in which Tune reads `ENVIRONMENT` and logs no unwanted messages."""
     filters = [(logging.getLogger(name), _Without(beginnings)) for name, beginnings in UNWANTED.items()]
     for logger, unwanted in filters:
         logger.addFilter(unwanted)
@@ -53,13 +53,14 @@ def tune_settings() -> Iterator[None]:
 
 
 def snapshot_period(trials: int | None, least: float) -> contextlib.AbstractContextManager[None]:
-    """How often Tune saves a study: what has happened since is computed again when the driver dies.
+    """A block in which Tune saves a study with a period that fits its size.
 
-    A snapshot holds every trial, so with many it is taken less often. Tune's own period is 10 s and more.
+    What has happened since the last snapshot is computed again when the driver dies. A snapshot holds every trial, so
+    with many trials it is taken less often. Tune's own period is 10 s and more.
 
     Args:
         trials: of the study; None: as many as its budget allows.
-        least: seconds between two, at least.
+        least: seconds between two snapshots, at least.
     """
     trials = UNKNOWN_TRIALS if trials is None else trials
     return _environment({"TUNE_GLOBAL_CHECKPOINT_S": str(max(least, trials * SNAPSHOT_SECONDS_PER_TRIAL))})
@@ -67,7 +68,7 @@ def snapshot_period(trials: int | None, least: float) -> contextlib.AbstractCont
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """What the user has set stays."""
+    """Sets variables temporarily, without overriding the user's."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:

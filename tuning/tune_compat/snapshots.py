@@ -1,11 +1,12 @@
-"""The sealed snapshots of a study: what Tune saves of it, in one file with a checksum. A resume goes on from the newest
-one that is whole.
+"""Sealed snapshots of a study: what Tune saves of it, in one file with a checksum.
+
+A resume goes on from the newest one that is whole.
 
     STUDY/snapshots/snapshot-000012
 
-Tune writes a snapshot as several files, one after the other, and nothing tells whether they are of one moment, or as
-they were written: an interruption leaves a search one step ahead of its trials, and of a file that cannot be read Tune
-says one line and begins anew. So what it has written is sealed here, in one file that is written whole or not at all,
+Tune writes a snapshot as several files, one after the other, and nothing shows whether they are of one moment, or as
+they were written: an interruption leaves a search one step ahead of its trials, and at a file that cannot be read Tune
+logs one line and begins anew. So what it has written is sealed here, in one file that is written whole or not at all,
 and the one before stays. Before a resume the files of the chosen one are put where Tune looks for them; Tune's own
 copies in the study's folder are never read again.
 """
@@ -35,11 +36,11 @@ logger = logging.getLogger(__name__)
 
 
 class DamagedSnapshot(ValueError):
-    """A sealed snapshot is not what was written."""
+    """A sealed snapshot differs from what was written."""
 
 
 class Snapshot(NamedTuple):
-    """What is sealed."""
+    """The content of one sealed snapshot."""
 
     taken: float  # seconds since 1970
     positions: Mapping[str, int]  # by trial: how many of its recorded events it knows
@@ -53,25 +54,25 @@ class Snapshot(NamedTuple):
         return hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
 
     @classmethod
-    def open(cls, sealed: bytes) -> Snapshot:
-        """What `seal` has made.
+    def parse(cls, sealed: bytes) -> Snapshot:
+        """Parses and verifies a sealed snapshot.
 
         Raises:
-            DamagedSnapshot: of something else.
+            DamagedSnapshot: `seal` has not made it, or it has changed since.
         """
         checksum, _, rest = sealed.partition(b"\n")
         if hashlib.sha256(rest).hexdigest().encode() != checksum:
             raise DamagedSnapshot(f"checksum differs, {len(sealed)} bytes")
         header, _, data = rest.partition(b"\n")
-        told, files, begin = json.loads(header), {}, 0
-        for name, size in told["files"].items():
+        described, files, begin = json.loads(header), {}, 0
+        for name, size in described["files"].items():
             files[name] = data[begin : begin + size]
             begin += size
-        return cls(told["taken"], told["positions"], files)
+        return cls(described["taken"], described["positions"], files)
 
 
 class Snapshots:
-    """Of one study.
+    """Writes and restores the sealed snapshots of one study.
 
     Args:
         storage: of the study.
@@ -87,10 +88,10 @@ class Snapshots:
         self._writing: Future[None] | None = None
 
     def newest(self) -> tuple[Snapshot | None, str]:
-        """The newest one that is whole, and what is to be said if it is not the newest.
+        """The newest snapshot that is whole.
 
         Returns:
-            None where the study has not begun.
+            The snapshot, and a message if newer ones are damaged, else "". None where the study has not begun.
 
         Raises:
             RunFolderError: the study has begun, and none is whole; names the files.
@@ -101,7 +102,7 @@ class Snapshots:
         damaged: list[str] = []
         for path in reversed(paths):
             try:
-                found = Snapshot.open(self._storage.read(path))
+                found = Snapshot.parse(self._storage.read(path))
             except DamagedSnapshot as error:
                 damaged.append(f"{self._storage.scheme}{path} is damaged ({error})")
                 continue
@@ -111,14 +112,16 @@ class Snapshots:
             return found, f"{'; '.join(damaged)}; going on from {name} of {when}" if damaged else ""
         if not damaged and not self._storage.files(self._study, "experiment_state-*.json"):
             return None, ""
-        told = "; ".join(damaged) or f"{self._storage.scheme}{self._folder} holds no snapshot, but the study has begun"
+        problem = (
+            "; ".join(damaged) or f"{self._storage.scheme}{self._folder} holds no snapshot, but the study has begun"
+        )
         raise RunFolderError(
-            f"{told}, so the study cannot go on. Remove the folder {self._storage.scheme}{self._study} to run its "
+            f"{problem}, so the study cannot go on. Remove the folder {self._storage.scheme}{self._study} to run its "
             "trials again; what is recorded stays, as lost"
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Put the files of `snapshot`, and no others, where Tune looks for them.
+        """Put the files of `snapshot`, and no others, where Tune reads them.
 
         Raises:
             OSError: the storage cannot be written.
@@ -130,15 +133,15 @@ class Snapshots:
             self._storage.write(f"{self._study}/{name.format(RESTORED)}", data)
 
     def seal(self, staged: Path, session: str, positions: Mapping[str, int]) -> None:
-        """Take over what Tune has just written; on the storage when `settle` returns.
+        """Seal what Tune has just written. It is on the storage when `settle` returns.
 
         Args:
             staged: the folder that Tune writes to.
             session: in the names of its files.
-            positions: of the trials in the study's record, at this moment.
+            positions: by trial, how many of its recorded events the snapshot knows.
 
         Raises:
-            StorageError: the first cannot be written. Tune may publish its own files once there is one of ours.
+            StorageError: the first cannot be written. It is waited for: Tune may publish its files once there is one.
         """
         files = {path.name.replace(session, "{}"): path.read_bytes() for path in sorted(staged.glob(f"*-{session}.*"))}
         self._number += 1
@@ -148,7 +151,7 @@ class Snapshots:
             self.settle()
 
     def settle(self) -> None:
-        """Return when the last one is on the storage.
+        """Wait until the last snapshot is on the storage.
 
         Raises:
             StorageError: it cannot be written; the ones before it are there.
@@ -165,7 +168,7 @@ class Snapshots:
             ) from error
 
     def close(self) -> None:
-        """As `settle`; nothing is sealed any more."""
+        """Wait as `settle` does, and stop: nothing can be sealed any more."""
         try:
             self.settle()
         finally:
@@ -180,6 +183,9 @@ class Snapshots:
 
 
 def forget_restored(staged: Path) -> None:
-    """Tune has read what `Snapshots.restore` has put in its place: it would upload it again with every snapshot."""
+    """Removes what `Snapshots.restore` has put in place, once Tune has read it.
+
+    Tune would upload it again with every snapshot.
+    """
     for file in staged.glob(f"*-{RESTORED}.*"):
         file.unlink()

@@ -90,6 +90,7 @@ def test_the_package_builds_on_public_modules_of_the_house_alone(elsewhere: Path
     assert ours == PUBLIC
 
 
+@pytest.mark.timeout(SECONDS)
 def test_all_tests_of_pbt_pass_on_the_package(elsewhere: Path) -> None:
     """A plan's contract, a whole study's, and what members do in virtual time."""
     product = elsewhere / "product"
@@ -103,7 +104,6 @@ def test_all_tests_of_pbt_pass_on_the_package(elsewhere: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     passed = int(done.stdout.splitlines()[-1].partition(" passed")[0].split()[-1])

@@ -98,11 +98,11 @@ def test_without_a_whole_snapshot_nothing_is_begun_anew(snapshots: Snapshots, tm
 
 def test_no_flipped_bit_and_no_missing_byte_passes() -> None:
     whole = SNAPSHOT.seal()
-    assert Snapshot.open(whole) == SNAPSHOT
+    assert Snapshot.parse(whole) == SNAPSHOT
     for place in range(len(whole)):
         for changed in (whole[:place], whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]):
             with pytest.raises(DamagedSnapshot):
-                Snapshot.open(changed)
+                Snapshot.parse(changed)
 
 
 # Checkpoints.

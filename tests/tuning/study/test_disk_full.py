@@ -28,7 +28,7 @@ from tests.support.stopped_runs import SECONDS, outcomes, spec_of, study_of
 from tuning import load_spec
 from tuning.outcome import StudyState, TrialState
 from tuning.store.study_store import StoreError
-from tuning.supervision.full_disk import full_disk
+from tuning.supervision.full_disk import full_disk_error
 from tuning.tune_compat.settings import tune_settings
 
 SIZE = 4 << 20  # bytes of the disk
@@ -166,7 +166,7 @@ def test_tunes_own_complaint_is_not_beside_ours(caplog: pytest.LogCaptureFixture
 def test_only_a_full_disk_of_the_storage_is_nobodys_failure() -> None:
     def told(error: Exception) -> str:
         failed = RayTaskError("save", "its traceback", error)
-        return str(full_disk(pickle.loads(pickle.dumps(failed)), "/runs/full"))
+        return str(full_disk_error(pickle.loads(pickle.dumps(failed)), "/runs/full"))
 
     assert "/runs/full: [Errno 28]" in told(OSError(errno.ENOSPC, "Error writing bytes to file"))
     assert "/runs/full/a: [Errno 122]" in told(OSError(errno.EDQUOT, "quota", "/runs/full/a"))
@@ -180,5 +180,5 @@ def test_only_a_full_disk_of_the_storage_is_nobodys_failure() -> None:
 def test_words_of_a_full_disk_count_where_the_storage_has_no_room(small_disk: Path) -> None:
     words = "[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"  # torch.save's
     failed = RayTaskError("step", "its traceback", RuntimeError(words))
-    assert f"{small_disk}: " in str(full_disk(failed, str(small_disk)))
-    assert full_disk(RayTaskError("step", "its traceback", RuntimeError("diverged")), str(small_disk)) is None
+    assert f"{small_disk}: " in str(full_disk_error(failed, str(small_disk)))
+    assert full_disk_error(RayTaskError("step", "its traceback", RuntimeError("diverged")), str(small_disk)) is None

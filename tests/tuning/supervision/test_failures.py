@@ -8,8 +8,8 @@ from ray.exceptions import RayActorError
 from trainables.reporting import NonFiniteScore
 from trainables.worker.team import WorkerDied, WorkerOutOfMemory
 from tuning.outcome import TrialState
-from tuning.supervision.failure_policy import failed_alike
-from tuning.supervision.failures import Raised, blanked, raised_in
+from tuning.supervision.failure_policy import repeated_failure
+from tuning.supervision.failures import TrialFailure, parse_traceback, without_details
 from tuning.tune_compat.out_of_memory import OutOfMemory
 
 pytestmark = pytest.mark.unit
@@ -23,9 +23,9 @@ ALIKE = [failed(f"ValueError: trial a{n}c of process {100 + n}: shape ({n}, 4)")
 
 
 def test_failures_are_alike_whatever_numbers_and_ids_they_name() -> None:
-    told = failed_alike(ALIKE, 3)
+    told = repeated_failure(ALIKE, 3)
     assert told == f"the first 3 trials failed alike: {ALIKE[0][2]}"
-    assert blanked("OSError: /tmp/x1/a is full (traceback: /b)") == "OSError: /tmp/#/a is full"
+    assert without_details("OSError: /tmp/x1/a is full (traceback: /b)") == "OSError: /tmp/#/a is full"
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_failures_are_alike_whatever_numbers_and_ids_they_name() -> None:
     ],
 )
 def test_the_study_goes_on(trials: list[tuple[TrialState, int, str | None]]) -> None:
-    assert failed_alike(trials, 3) is None
+    assert repeated_failure(trials, 3) is None
 
 
 def test_it_stops_though_others_run_and_have_said_nothing_and_though_those_that_failed_had_reported() -> None:
-    assert failed_alike([*ALIKE, (TrialState.RUNNING, 0, None)], 3) is not None
-    assert failed_alike([failed("TypeError: save()", reports=1)] * 3, 3) is not None
+    assert repeated_failure([*ALIKE, (TrialState.RUNNING, 0, None)], 3) is not None
+    assert repeated_failure([failed("TypeError: save()", reports=1)] * 3, 3) is not None
 
 
 class OfTheNetwork(OSError, ValueError):
@@ -76,7 +76,7 @@ class OfTheNetwork(OSError, ValueError):
 def test_what_a_program_says_of_itself_is_repeated_and_what_the_world_does_to_it_is_not(
     error: Exception, repeated: bool
 ) -> None:
-    assert Raised.of(error).repeated is repeated
+    assert TrialFailure.of(error).repeated is repeated
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_a_program_says_of_itself_is_repeated_and_what_the_world_does_to_it
     ],
 )
 def test_a_machine_short_of_memory_is_known_by_the_error(error: Exception, short: bool) -> None:
-    raised = Raised.of(error)
+    raised = TrialFailure.of(error)
     assert raised.out_of_memory is short
     assert ("take smaller batches" in raised.line) is short
 
@@ -134,14 +134,14 @@ Try: `pip install transformers -U` or `pip install -e '.[dev]'` if you're workin
 def test_of_a_traceback_the_error_is_read_with_all_lines_of_its_message(
     traceback: str, dotted: str, begins: str, ends: str
 ) -> None:
-    name, message = raised_in(traceback)
+    name, message = parse_traceback(traceback)
     assert name == dotted
     assert message.startswith(begins)
     assert message.endswith(ends)
 
 
 def test_of_an_error_of_several_lines_the_one_that_says_what_is_wrong_is_shown() -> None:
-    raised = Raised.of(RayActorError("00ff", SEVERAL, actor_init_failed=True))
+    raised = TrialFailure.of(RayActorError("00ff", SEVERAL, actor_init_failed=True))
     assert raised.line.startswith("ImportError: tokenizers>=0.22.0,<=0.23.0 is required for a normal functioning,")
     assert "but found tokenizers==0.15.0. Try: `pip install transformers -U`" in raised.line
     assert raised.repeated

@@ -42,12 +42,12 @@ def test_a_process_that_is_killed_on_a_node_that_lives_is_told_as_its_own_death(
 
 
 def settled(error: Any) -> tuple[str, bool | None]:
-    """Its fate, when Ray knows it."""
+    """The node's address and whether it is lost, once Ray knows."""
     deadline = time.monotonic() + SECONDS
-    while (fate := node_loss(error))[1] is None:
-        assert time.monotonic() < deadline, f"Ray does not say what became of the process: {fate}"
+    while (found := node_loss(error))[1] is None:
+        assert time.monotonic() < deadline, f"Ray does not say what became of the process: {found}"
         time.sleep(0.05)
-    return fate
+    return found
 
 
 def test_heartbeats_are_kept_by_actor_and_rank_until_they_are_forgotten(ray_session: None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from trainables.errors import InputError
 from trainables.models.files import resolve_model, weight_bytes
 from trainables.spec import FINETUNE_FIELDS
-from tuning.spec.mistakes import Mistake, SpecError, join
+from tuning.spec.mistakes import Mistake, SpecError, join_path
 from tuning.spec.validation.spec_checks import mistakes_in_named_space
 from tuning.spec.validation.value_checks import endless_warmups
 
@@ -63,7 +63,9 @@ def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
             )
     elif untold := [i for i, one in enumerate(spec.strategies) if not one.searches and not one.own_values]:
         rule = f"is missing: what {spec.trainable} trains with by default is not known here"
-        yield Mistake(join("strategies", untold[0], "values"), rule, next_step="such as values: {learning_rate: 5e-5}")
+        yield Mistake(
+            join_path("strategies", untold[0], "values"), rule, next_step="such as values: {learning_rate: 5e-5}"
+        )
     if kind != "factory" and spec.objective is None and spec.task is None:
         rule = f"is missing: nobody knows here what {spec.trainable} reports"
         yield Mistake("objective", rule, next_step="write objective: {metric: ..., mode: max}, or mode: min")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tuning.spec.mistakes import Mistake, join, mistakes_of
+from tuning.spec.mistakes import Mistake, join_path, mistakes_of
 from tuning.strategies import Strategy
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Draft:
 
     def strategies(self) -> Iterator[tuple[str, Strategy]]:
         """The valid strategies, each with its path."""
-        return ((join("strategies", i), s) for i, s in zip(self.positions, self.spec.strategies, strict=False))
+        return ((join_path("strategies", i), s) for i, s in zip(self.positions, self.spec.strategies, strict=False))
 
 
 def _without(wrong: set[int | str], entries: Any) -> Any:

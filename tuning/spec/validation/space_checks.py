@@ -8,26 +8,26 @@ from collections.abc import Iterator
 from trainables.errors import InputError, nearest
 from trainables.spec import TUNABLES
 from trainables.user_trainer.hp_space import resolve_hp_space
-from tuning.space import FunctionSpace, Space, unknown_name
-from tuning.spec.mistakes import Mistake, join
+from tuning.space import FunctionSpace, Space, unknown_name_rule
+from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.draft import Draft
 
 
-def declared(draft: Draft) -> list[tuple[str, Space]]:
+def declared_spaces(draft: Draft) -> list[tuple[str, Space]]:
     """What stands in the spec for trials to be given, each with its path."""
     named = [("space", draft.spec.space)]
     for path, strategy in draft.strategies():
-        named += [(join(path, "space"), strategy.space)] if strategy.space else []
+        named += [(join_path(path, "space"), strategy.space)] if strategy.space else []
         own = strategy.own_values
-        named += [(join(path, "values"), Space.model_validate(dict(own)))] if own else []
+        named += [(join_path(path, "values"), Space.model_validate(dict(own)))] if own else []
     return named
 
 
 def typed(draft: Draft) -> dict[str, str]:
     """Each tunable that stands anywhere in the spec, with its path."""
-    fixed = {name: join("fixed", name) for name in draft.spec.fixed}
-    return fixed | {name: join(where, name) for where, space in declared(draft) for name in space.names}
+    fixed = {name: join_path("fixed", name) for name in draft.spec.fixed}
+    return fixed | {name: join_path(where, name) for where, space in declared_spaces(draft) for name in space.names}
 
 
 def check_space(draft: Draft) -> Iterator[Mistake]:
@@ -36,9 +36,9 @@ def check_space(draft: Draft) -> Iterator[Mistake]:
     epochs = None if "epochs" in draft.broken else spec.epochs
     if spec.hp_space is not None:
         return  # the names are the function's own
-    for where, space in declared(draft):
+    for where, space in declared_spaces(draft):
         for path, rule in space.refusals(epochs, spec.tunable):
-            yield Mistake(join(where, path), rule)
+            yield Mistake(join_path(where, path), rule)
 
 
 def check_fixed(draft: Draft) -> Iterator[Mistake]:
@@ -46,9 +46,9 @@ def check_fixed(draft: Draft) -> Iterator[Mistake]:
     spec = draft.spec
     searched = {name for _, strategy in draft.strategies() for name in spec.space_of(strategy).names}
     for name, value in spec.fixed.items():
-        path, tunable = join("fixed", name), spec.tunable(name)
+        path, tunable = join_path("fixed", name), spec.tunable(name)
         if tunable is None:
-            yield Mistake(path, unknown_name(name), value)
+            yield Mistake(path, unknown_name_rule(name), value)
         elif rule := tunable.refusal(value):
             yield Mistake(path, rule, value)
         if name in searched | set(spec.space.names):
@@ -58,7 +58,9 @@ def check_fixed(draft: Draft) -> Iterator[Mistake]:
         "warmup_ratio",
     } <= searched:
         name = next(name for name in ("warmup_ratio", "warmup_steps") if name in spec.fixed)
-        yield Mistake(join("fixed", name), "warmup_steps and warmup_ratio both set the warm-up", next_step="keep one")
+        yield Mistake(
+            join_path("fixed", name), "warmup_steps and warmup_ratio both set the warm-up", next_step="keep one"
+        )
 
 
 def check_strategy_spaces(draft: Draft) -> Iterator[Mistake]:
@@ -68,12 +70,12 @@ def check_strategy_spaces(draft: Draft) -> Iterator[Mistake]:
         if strategy.searches and not space.names:
             step = "give `space` at least one hyperparameter"
             yield Mistake(
-                join(path, "space") if own else "space", f"{strategy.name} has nothing to search", next_step=step
+                join_path(path, "space") if own else "space", f"{strategy.name} has nothing to search", next_step=step
             )
             continue
         for below, rule in strategy.refusals(space, draft.spec.epochs):
             shared = not own and below.split(".")[0] == "space"
-            yield Mistake(below if shared else join(path, below), f"{strategy.name}: {rule}" if shared else rule)
+            yield Mistake(below if shared else join_path(path, below), f"{strategy.name}: {rule}" if shared else rule)
 
 
 def check_changes(draft: Draft) -> Iterator[Mistake]:
@@ -86,14 +88,14 @@ def check_changes(draft: Draft) -> Iterator[Mistake]:
                 continue
             rule = f"{strategy.name}: {name} cannot change in the middle of a trial: {tunable.why_not_in_flight}"
             step = "add mutate: false (drawn once, then inherited with the donor's weights), or fix it"
-            yield Mistake(join(path if own else "", "space", name), rule, next_step=step)
+            yield Mistake(join_path(path if own else "", "space", name), rule, next_step=step)
 
 
 def check_in_flight(draft: Draft) -> Iterator[Mistake]:
     """Names whose change is the user's word: of a trainable of their own, in some space, and not ours to judge."""
     spec, stated = draft.spec, typed(draft)
     for position, name in enumerate(spec.in_flight):
-        path = join("in_flight", position)
+        path = join_path("in_flight", position)
         if not spec.own and spec.hp_space is None and not isinstance(spec.space, FunctionSpace):
             rule = f"of {spec.trainable} it is known what may change in flight; this is for a trainable of your own"
             yield Mistake(path, rule, name, "remove it")
@@ -110,7 +112,9 @@ def beside_a_function(draft: Draft, name: str) -> Iterator[Mistake]:
     for path, strategy in draft.strategies():
         if strategy.space is not None:
             rule = f"{strategy.name} would search names that {name} does not ask for, or leave some out"
-            yield Mistake(join(path, "space"), rule, next_step="remove it; a branch of the function may do the same")
+            yield Mistake(
+                join_path(path, "space"), rule, next_step="remove it; a branch of the function may do the same"
+            )
 
 
 def unanswered(spec: ExperimentSpec, function: str) -> Iterator[Mistake]:

@@ -16,7 +16,7 @@ from trainables.spec import ADAM_ONLY, LARGEST_SEED
 from trainables.tasks import find_task, find_tasks
 from trainables.tasks.row_cache import rows_cached
 from tuning.space import NamedSpace
-from tuning.spec.mistakes import Mistake, join
+from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.models import ExperimentSpec, folder_name
 from tuning.spec.validation import machine_checks, space_checks, store_checks, user_code, value_checks
 from tuning.spec.validation.draft import Draft
@@ -89,9 +89,9 @@ def _max_length(draft: Draft) -> Iterator[Mistake]:
     except InputError:
         return  # told by `_model`
     stated = [("data.max_length", spec.data.max_length), ("fixed.data.max_length", spec.fixed.get("data.max_length"))]
-    for where, space in space_checks.declared(draft):
+    for where, space in space_checks.declared_spaces(draft):
         dimension = space.root.get("data.max_length")
-        stated += [(join(where, "data.max_length", p), v) for p, v in dimension.stated()] if dimension else []
+        stated += [(join_path(where, "data.max_length", p), v) for p, v in dimension.stated()] if dimension else []
     for path, tokens in stated:
         if limit is not None and isinstance(tokens, int | float) and tokens > limit:
             yield Mistake(path, f"the model {spec.model} takes at most {limit} tokens", tokens, "lower it")
@@ -122,11 +122,11 @@ def _strategy_names(draft: Draft) -> Iterator[Mistake]:
         try:
             folder_name(strategy.name)
         except ValueError as error:
-            yield Mistake(join(path, "label"), str(error), strategy.name)
+            yield Mistake(join_path(path, "label"), str(error), strategy.name)
         other = seen.setdefault(strategy.name, path)
         if other != path:
             step = "give each a `label`"
-            yield Mistake(join(path, "label"), f"{other} has the same name", strategy.name, step)
+            yield Mistake(join_path(path, "label"), f"{other} has the same name", strategy.name, step)
 
 
 def _baseline(draft: Draft) -> Iterator[Mistake]:
@@ -155,7 +155,9 @@ def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
             value = getattr(strategy, name)
             if name.endswith("_epochs") and isinstance(value, float) and not _is_multiple(value, every):
                 step = "a strategy decides only when a trial reports"
-                yield Mistake(join(path, name), f"must be a multiple of report_every_epochs: {every:g}", value, step)
+                yield Mistake(
+                    join_path(path, name), f"must be a multiple of report_every_epochs: {every:g}", value, step
+                )
 
 
 def _endless(draft: Draft) -> Iterator[Mistake]:
@@ -163,7 +165,7 @@ def _endless(draft: Draft) -> Iterator[Mistake]:
     for path, strategy in draft.strategies():
         if draft.spec.limit_of(strategy) is None and getattr(strategy, "trials", 0) is None:
             step = "give a number, or a limit under `budget`"
-            yield Mistake(join(path, "trials"), "nothing would ever end the study", None, step)
+            yield Mistake(join_path(path, "trials"), "nothing would ever end the study", None, step)
 
 
 def _budget(draft: Draft) -> Iterator[Mistake]:
@@ -181,7 +183,7 @@ def _seeds(draft: Draft) -> Iterator[Mistake]:
     for position, own in enumerate(spec.seeds):
         if spec.seed + own > LARGEST_SEED:
             rule = f"with seed: {spec.seed} it is more than {LARGEST_SEED}, and trials are drawn from their sum"
-            yield Mistake(join("seeds", position), rule, own, "lower one of them")
+            yield Mistake(join_path("seeds", position), rule, own, "lower one of them")
 
 
 def _until(draft: Draft) -> Iterator[Mistake]:
@@ -210,7 +212,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_task, "task trainable"),
         (user_code.check_trainable, "trainable"),
         (user_code.check_confirm, "confirm trainable"),
-        (user_code.check_space, ""),
+        (user_code.check_suggested_space, ""),
         (_model, "model revision trainable trust_remote_code"),
         (_max_length, "data fixed model space strategies trainable"),
         (space_checks.check_space, "space trainable"),

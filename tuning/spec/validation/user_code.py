@@ -27,7 +27,7 @@ def check_trainable(draft: Draft) -> Iterator[Mistake]:
     yield from _missing("trainable", name)
 
 
-def check_space(draft: Draft) -> Iterator[Mistake]:
+def check_suggested_space(draft: Draft) -> Iterator[Mistake]:
     """A space, or a function that makes what a trial is given, of a module that is found. As `check_trainable`."""
     spec = draft.spec
     named = [("space", spec.space.name)] if isinstance(spec.space, NamedSpace) else []

@@ -10,7 +10,7 @@ from trainables.metrics import direction_of
 from trainables.spec import TUNABLES, Value
 from trainables.tasks import find_tasks
 from tuning.space import Space
-from tuning.spec.mistakes import Mistake, join
+from tuning.spec.mistakes import Mistake, join_path
 from tuning.spec.validation.draft import Draft
 from tuning.spec.validation.row_bounds import most_rows
 
@@ -84,20 +84,20 @@ def spaces_of(spec: ExperimentSpec) -> Iterator[tuple[str, Space]]:
         yield "space", spec.space
     for position, strategy in enumerate(spec.strategies):
         if strategy.space is not None:
-            yield join("strategies", position, "space"), strategy.space
+            yield join_path("strategies", position, "space"), strategy.space
         if strategy.own_values:
-            yield join("strategies", position, "values"), Space.model_validate(dict(strategy.own_values))
+            yield join_path("strategies", position, "values"), Space.model_validate(dict(strategy.own_values))
 
 
 def stated_of(spec: ExperimentSpec, name: str) -> Iterator[tuple[str, list[float]]]:
     """The numbers that stand anywhere for a tunable, by the path of the declaration."""
     if _is_number(spec.fixed.get(name)):
-        yield join("fixed", name), [float(str(spec.fixed[name]))]
+        yield join_path("fixed", name), [float(str(spec.fixed[name]))]
     for where, space in spaces_of(spec):
         if (dimension := space.root.get(name)) is not None:
             values = [float(str(value)) for _, value in dimension.stated() if _is_number(value)]
             if values:
-                yield join(where, name), values
+                yield join_path(where, name), values
 
 
 def _least(spec: ExperimentSpec, name: str) -> Iterator[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""Who takes over from whom in one generation of population-based training, and with which values.
+"""Decides who takes over from whom after a generation of population-based training, and with which values.
 
 In: the members' scores at the same epoch. Out: takeovers. Pure: no Ray, no I/O, no state, so a generation that is
 decided again (after a crash, or with other slots) is decided the same way.
@@ -19,7 +19,7 @@ from tuning.space import Space
 
 
 class Member(NamedTuple):
-    """One living member at the end of a generation."""
+    """A living member at the end of a generation."""
 
     number: int  # its place in the population, fixed for life; breaks ties
     trial_id: str
@@ -28,7 +28,7 @@ class Member(NamedTuple):
 
 
 class Takeover(NamedTuple):
-    """`member` goes on from the donor's weights and moments, with `params`."""
+    """One replacement: `member` goes on from the donor's weights and moments, with `params`."""
 
     member: Member
     donor: Member
@@ -37,7 +37,7 @@ class Takeover(NamedTuple):
 
 @dataclass(frozen=True)
 class Evolution:
-    """The rule of a population; see `tuning.strategies.pbt.Pbt` for the fields."""
+    """Truncation selection with perturbed values; the fields are those of `tuning.strategies.pbt.Pbt`."""
 
     space: Space
     seed: int
@@ -47,7 +47,7 @@ class Evolution:
     explore: bool = True  # False: the donor's values stay as they are
 
     def takeovers(self, generation: int, members: Sequence[Member]) -> list[Takeover]:
-        """Each of the worst `quantile` takes over from one of the best `quantile`, drawn uniformly.
+        """Pairs each of the worst `quantile` with one of the best `quantile`, drawn uniformly.
 
         Args:
             generation: 1, 2, ...; with the seed it determines every draw.

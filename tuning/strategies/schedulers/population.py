@@ -27,30 +27,29 @@ from tuning.tune_compat.population import continue_from, has_process, keep_pause
 
 
 class Lineage(NamedTuple):
-    """One exploit and whose it was."""
+    """One exploit, and the id of the trial that took over."""
 
     trial_id: str
     exploit: Exploit
 
 
 class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Ends a generation every `every_epochs` epochs; a failed or finished member leaves the population.
+    """Trains a population in generations of `every_epochs` epochs; see `tuning.strategies.Population`.
 
-    So does one whose scores are not finite. It could take over from a donor instead; but a trial that has ended as
-    failed, with its reason, is what its values have come to, and who took its place would hide that. The quantiles are
-    of those that are left, so exploits go on, and no donor is ever one that has failed.
+    A failed or finished member leaves the population. So does a member whose scores are not finite. It could take over
+    from a donor instead, but that would hide what its values have led to. The quantiles are those of the members that
+    are left, so exploits go on, and no donor is ever one that has failed.
 
     Args:
         evolution: decides who takes over from whom.
         objective: read from reports as `metrics/<metric>`.
-        every_epochs: length of a generation.
-        size: members.
+        every_epochs: length of a generation, in epochs.
+        size: number of members.
 
     Attributes:
         on_exploit: called with (trial id, exploit) when one is decided. After a crash the same exploit can be decided
-            again and is told again. Not pickled: set it anew after a restore.
-        max_concurrent: at most this many members in slots; None: as many as the cluster holds. Tune's own
-            `max_concurrent_trials` must stay unset: it would wait for the first members to finish before it adds more.
+            again and is reported again. Not pickled: set it anew after a restore.
+        max_concurrent: at most this many members in slots; None: as many as the cluster holds.
         lineage: all exploits, oldest first.
     """
 
@@ -68,7 +67,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self._clear_runtime()
 
     def turns(self, slots: int) -> str | None:
-        """What its user should know of members that do not fill the slots evenly; None where they do."""
+        """A line for the user if the members do not fill the slots evenly; None if they do."""
         full, rest = divmod(self._size, slots)
         if not full or not rest:
             return None
@@ -84,7 +83,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self._restarts: list[Trial] = []  # still in their process with the old values: to be restarted with the new
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles the scheduler at the start; trials and the listener belong to the process."""
+        """Leaves out trials and the listener, which belong to the process: Tune pickles the scheduler at the start."""
         runtime = {"on_exploit", "_trials", "_held", "_restarts"}
         return {name: value for name, value in vars(self).items() if name not in runtime}
 
@@ -93,38 +92,38 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self._clear_runtime()
 
     def state(self) -> dict[str, Any]:
-        """What a later scheduler of the same arguments needs to go on from here; picklable."""
+        """The state with which a later scheduler of the same arguments goes on from here; picklable."""
         return {"generation": self._generation, "order": list(self._order), "lineage": list(self.lineage)}
 
     def restore_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`, taken together with Tune's trials; call it before they are added."""
+        """Go on from `state()`. Call it before Tune adds the trials that were saved with it."""
         self._generation, self._order, self.lineage = state["generation"], state["order"], state["lineage"]
 
-    # What a study asks; see `tuning.strategies.Population`.
+    # What a study calls; see `tuning.strategies.Population`.
 
     def limit(self, trials: int | None) -> None:
-        """Let at most so many members be at work; None: as many as the cluster holds."""
+        """Let at most `trials` members train at a time; None: as many as the cluster holds."""
         self.max_concurrent = trials
 
     def report_exploits_to(self, listener: Callable[[str, Exploit], None]) -> None:
         """Call `listener` with (trial id, exploit) when one is decided."""
         self.on_exploit = listener
 
-    # What the rest of the package asks.
+    # What the searcher calls.
 
     @property
     def proposed(self) -> int:
-        """Members that have become trials so far."""
+        """The number of members that have become trials so far."""
         return len(self._order)
 
     @property
     def ended(self) -> bool:
-        """Whether every member has finished or failed."""
+        """True if every member has finished or failed."""
         return len(self._trials) == self._size and not self._living()
 
     @property
     def full(self) -> bool:
-        """Whether `max_concurrent` forbids one more member to start."""
+        """True if `max_concurrent` forbids one more member to start."""
         busy = sum(trial.status in (Trial.PENDING, Trial.RUNNING) for trial in self._living())
         return self.max_concurrent is not None and busy >= self.max_concurrent
 
@@ -138,21 +137,21 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
     # What Tune calls.
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Metric and mode come from the objective; TuneConfig may name the same ones or none."""
+        """True if Tune names the objective's own metric and mode, or none."""
         return metric in (None, self._metric) and mode in (None, self._objective.mode)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """A member is proposed, restored with the experiment, or queued again after a failure."""
+        """Called when a member is proposed, restored with the experiment, or queued again after a failure."""
         if trial.trial_id not in self._order:
             self._order.append(trial.trial_id)
         self._trials[trial.trial_id] = trial
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """The process is gone. Tune queues the member again or leaves it failed; its status tells."""
+        """Called when a member's process is gone; its status shows if Tune queues it again or leaves it failed."""
         self._held.discard(trial.trial_id)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Train on, or hold at the end of the generation; the checkpoint of this report is still to come."""
+        """Lets the member train on, or holds it at the end of the generation; its checkpoint is still to come."""
         if result["epoch"] < self._boundary:
             return str(TrialScheduler.CONTINUE)
         self._held.add(trial.trial_id)
@@ -162,7 +161,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         """Called by Tune before each event: the one place where the population moves.
 
         Returns:
-            A member to give a slot to, one at a time; Tune keeps asking.
+            A member to give a slot to, one at a time; Tune calls again.
 
         Raises:
             RuntimeError: a member came to a boundary without a checkpoint.
@@ -198,7 +197,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         return arrived
 
     def _park(self, runner: Any) -> None:
-        """After a failure or a resume Tune wants to start every member: also those that must wait for the others."""
+        """Pause members that Tune wants to start after a failure or a resume, but that must wait for the others."""
         living = self._living()
         busy = sum(trial.status == Trial.RUNNING for trial in living)
         for trial in (t for t in living if t.status == Trial.PENDING):
@@ -208,7 +207,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
                 busy += 1
 
     def _settle(self, runner: Any, living: list[Trial]) -> None:
-        """End the generation: exploit, then let everybody go on."""
+        """End the generation: exploit, then let all members go on."""
         members = [self._member(trial) for trial in living]
         takeovers = self._evolution.takeovers(self._generation, members)
         for takeover in takeovers:
@@ -247,7 +246,7 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
             self.on_exploit(member.trial_id, exploit)
 
     def _restart(self, runner: Any) -> Trial | None:
-        """Restart one replaced member in its own process: Tune caches one idle process at least, so one at a time."""
+        """Restart one replaced member in its own process; one at a time, as Tune may cache only one idle process."""
         while self._restarts:
             trial = self._restarts.pop(0)
             if trial.status == Trial.RUNNING:
@@ -281,11 +280,11 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 def _epoch(trial: Trial) -> float:
-    """Where the trial would start from."""
+    """The epoch from which the trial would start: that of its newest checkpoint, or 0."""
     result = trial.latest_checkpoint_result
     return float(result.metrics["epoch"]) if result else 0.0
 
 
 def _reports(trial: Trial) -> int:
-    """How many reports lead to where the trial would start from; Tune restores the count with the checkpoint."""
+    """The number of reports up to the trial's newest checkpoint; Tune restores the count with it."""
     return int(trial.latest_checkpoint_result.metrics["training_iteration"])

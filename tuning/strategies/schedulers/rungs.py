@@ -1,4 +1,4 @@
-"""The keys of a strategy that stops trials early at ASHA's rungs, whatever proposes them. Imports no Ray by itself.
+"""The YAML keys of strategies that stop trials early at ASHA's rungs. Imports no Ray by itself.
 
 Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (arXiv 1810.05934).
 """
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Rungs(Frozen):
-    """At `grace_epochs` and at every rung after it, each `reduction_factor` times later, a trial goes on only if its
+    """Stops trials at the rungs of asynchronous successive halving.
+
+    At `grace_epochs` and at every rung after it, each `reduction_factor` times later, a trial goes on only if its
     score is among the best 1/`reduction_factor` that this rung has seen so far. Who meets whom depends on the order of
     arrival: with trials running side by side two runs with one seed differ.
     """
@@ -36,7 +38,7 @@ class Rungs(Frozen):
     )
 
     def rung_refusals(self, space: Space, epochs: float) -> list[tuple[str, str]]:
-        """A first rung beyond the end, or schedules of unequal length at one rung; as `Strategy.refusals`."""
+        """Refuses a first rung beyond the end, and schedules of unequal length at one rung; as `Strategy.refusals`."""
         found = []
         if self.grace_epochs > epochs:
             found.append(("grace_epochs", f"{self.grace_epochs:g} must be at most the full epochs: {epochs:g}"))
@@ -51,7 +53,7 @@ class Rungs(Frozen):
         return found
 
     def asha(self, objective: Objective, epochs: float) -> ASHA:
-        """The scheduler. It draws nothing that matters: there is a single bracket."""
+        """The scheduler of one study; with its single bracket it draws nothing that matters."""
         from tuning.strategies.schedulers.asha import ASHA
 
         return ASHA(

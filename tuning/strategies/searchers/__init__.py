@@ -1,1 +1,1 @@
-"""Searchers and schedulers for Ray Tune that the strategies wire: ASHA, TPE, and population-based training."""
+"""Searchers for Ray Tune that the strategies wire: they propose the values of trials."""

@@ -1,4 +1,4 @@
-"""Params that are known beforehand, for Tune. Imports Ray: strategies import it inside `plan`."""
+"""A fixed list of params as a searcher for Tune. Imports Ray: strategies import it inside `plan`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 from trainables.spec import Params, Value
 
 
-class Listed(Searcher):  # type: ignore[misc]
+class ListSearcher(Searcher):  # type: ignore[misc]
     """Proposes given params in the given order, and learns nothing."""
 
     def __init__(self, proposals: Sequence[Params]) -> None:
@@ -28,12 +28,12 @@ class Listed(Searcher):  # type: ignore[misc]
         return dict(self._proposals[self._proposed - 1])
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """Changes nothing."""
+        """Called by Tune; changes nothing."""
 
     def save(self, checkpoint_path: str) -> None:
-        """The position; the list itself is rebuilt from the spec."""
+        """Write the position; the list itself is rebuilt from the spec. Called by Tune with each snapshot."""
         Path(checkpoint_path).write_text(json.dumps({"proposed": self._proposed}))
 
     def restore(self, checkpoint_path: str) -> None:
-        """Go on after the last saved proposal."""
+        """Go on after the last saved proposal. Called by Tune before it adds the trials of the snapshot."""
         self._proposed = json.loads(Path(checkpoint_path).read_text())["proposed"]

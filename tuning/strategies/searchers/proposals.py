@@ -1,7 +1,7 @@
-"""The keys of a strategy that proposes trials one by one, at random or with TPE. Imports no Ray by itself.
+"""The YAML keys of strategies that propose trials one by one, at random or with TPE. Imports no Ray by itself.
 
 For one seed the first proposals are the same ones, whoever makes them: those of `tuning.space.Draws`, none twice.
-TPE starts from as many of them as `initial_random` says, and a population of PBT are the first of them, too.
+TPE starts from `initial_random` of them, and a population of PBT begins with the first of them, too.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ LEAST_RANDOM, RANDOM_WITHOUT_END = 4, 20  # the second is HyperOpt's own default
 
 
 class Proposals(Frozen):
-    """How many trials are proposed."""
+    """The number of trials, and the plan of a searcher that proposes them."""
 
     trials: PositiveInt | None = Field(description="how many are started; null: until the experiment's budget is spent")
 
     def space_refusals(self, space: Space) -> list[tuple[str, str]]:
-        """Nothing to search; as `Strategy.refusals`."""
+        """Refuses a space with nothing to search; as `Strategy.refusals`."""
         if space.searched:
             return []
         return [("space", "every value is fixed, there is nothing to propose; give at least one range or choice")]
 
     def planned_trials(self, space: Space) -> int | None:
-        """The number of trials asked for, or of a finite space's configurations if that is less: none comes twice."""
+        """`trials`, or the number of a finite space's configurations if that is less: none is proposed twice."""
         return self.trials if self.trials is None or space.size is None else min(self.trials, space.size)
 
     def planned(self, space: Space, searcher: Searcher, scheduler: TrialScheduler) -> Plan:
@@ -47,24 +47,24 @@ class Proposals(Frozen):
         return Plan(scheduler, trials, searcher=searcher, most_trials=most, weights_only=True)
 
     def first_draws(self, space: Space) -> int:
-        """All trials are such draws; 0 where their number is not known beforehand."""
+        """All trials are draws of `Draws`; 0 if their number is not known beforehand."""
         return self.planned_trials(space) or 0
 
 
-class DrawnProposals(Proposals):
-    """Independent draws, none twice."""
+class RandomProposals(Proposals):
+    """Independent draws from the space, none twice."""
 
     origin: ClassVar[str] = RANDOM_DRAW
 
     def drawn(self, space: Space, seed: int, scheduler: TrialScheduler) -> Plan:
         """The plan; the searcher's saved state carries the scheduler's."""
-        from tuning.strategies.searchers.random_searcher import Drawn
+        from tuning.strategies.searchers.random_searcher import RandomSearcher
 
-        return self.planned(space, Drawn(space, seed, scheduler), scheduler)
+        return self.planned(space, RandomSearcher(space, seed, scheduler), scheduler)
 
 
-class ModelledProposals(Proposals):
-    """At random first, then by HyperOpt's tree-structured Parzen estimator (not a Gaussian process).
+class TpeProposals(Proposals):
+    """Random trials first, then HyperOpt's tree-structured Parzen estimator (not a Gaussian process).
 
     Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011.
     """
@@ -78,7 +78,7 @@ class ModelledProposals(Proposals):
     )
 
     def space_refusals(self, space: Space) -> list[tuple[str, str]]:
-        """Nothing to search, or no fixed set of names; as `Strategy.refusals`."""
+        """Refuses a space with nothing to search, or without a fixed set of names; as `Strategy.refusals`."""
         if not space.conditional:
             return super().space_refusals(space)
         return [
@@ -91,30 +91,30 @@ class ModelledProposals(Proposals):
         ]
 
     @model_validator(mode="after")
-    def _random_ones_fit(self) -> ModelledProposals:
+    def _random_trials_fit(self) -> TpeProposals:
         if self.initial_random is not None and self.trials is not None and self.initial_random > self.trials:
             raise ValueError(f"initial_random: {self.initial_random} must be at most trials: {self.trials}")
         return self
 
     def first_draws(self, space: Space) -> int:
-        """The draws before its model proposes any."""
+        """The number of random trials before the model proposes any."""
         return self.learns_after(space)
 
     def learns_after(self, space: Space) -> int:
-        """The number of trials at random; in a finite space no more than it has configurations."""
-        return self._random_ones() if space.size is None else min(self._random_ones(), space.size)
+        """The number of random trials; in a finite space no more than it has configurations."""
+        return self._random_trials() if space.size is None else min(self._random_trials(), space.size)
 
     def outline(self, space: Space) -> str:
-        """Says how many trials are not the model's own."""
+        """The number of trials that are not the model's own, in words."""
         return f"the first {self.learns_after(space)} at random, then TPE"
 
     def modelled(self, space: Space, objective: Objective, seed: int, scheduler: TrialScheduler) -> Plan:
-        """The plan of TPE after the first of those draws; its saved state carries the scheduler's, too."""
-        from tuning.strategies.searchers.tree_parzen import TreeParzen
+        """The plan of TPE after the random trials; the searcher's saved state carries the scheduler's."""
+        from tuning.strategies.searchers.tpe_searcher import TpeSearcher
 
-        return self.planned(space, TreeParzen(space, objective, self._random_ones(), seed, scheduler), scheduler)
+        return self.planned(space, TpeSearcher(space, objective, self._random_trials(), seed, scheduler), scheduler)
 
-    def _random_ones(self) -> int:
+    def _random_trials(self) -> int:
         if self.initial_random is not None:
             return self.initial_random
         return RANDOM_WITHOUT_END if self.trials is None else min(max(self.trials // 4, LEAST_RANDOM), self.trials)

@@ -1,4 +1,4 @@
-"""Random draws from a space, for Tune. Imports Ray: strategies import it inside `plan`."""
+"""Random draws from a space as a searcher for Tune. Imports Ray: strategies import it inside `plan`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from trainables.spec import Value
 from tuning.space import Draws, Space
 
 
-class Drawn(Searcher):  # type: ignore[misc]
-    """Draws on, none twice, until the space is used up, and learns nothing. How many are asked for is Tune's business.
+class RandomSearcher(Searcher):  # type: ignore[misc]
+    """Proposes random draws, none twice, until the space is used up, and learns nothing.
 
-    Its saved state carries the scheduler's, which Tune does not save: after a resume ASHA's rungs would be empty.
+    Tune decides how many it takes. The saved state carries the scheduler's, which Tune does not save: after a resume
+    ASHA's rungs would be empty.
     """
 
     def __init__(self, space: Space, seed: int, scheduler: TrialScheduler) -> None:
@@ -33,10 +34,10 @@ class Drawn(Searcher):  # type: ignore[misc]
         return params
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """Changes nothing."""
+        """Called by Tune; changes nothing."""
 
     def save(self, checkpoint_path: str) -> None:
-        """How many were drawn, and the scheduler's state."""
+        """Write how many were drawn, and the scheduler's state. Called by Tune with each snapshot."""
         state = {"drawn": self._drawn, "scheduler": vars(self._scheduler)}
         Path(checkpoint_path).write_bytes(cloudpickle.dumps(state))
 
