@@ -34,7 +34,7 @@ def run(folder: Path, trainable: str, rates: list[float], **changed: Any) -> Stu
 
 def told(caplog: pytest.LogCaptureFixture) -> dict[str, str]:
     """What the controller has told, by trial."""
-    lines = [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.controller"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.supervisor"]
     found = dict(line.split(": ", 1) for line in lines)
     assert len(found) == len(lines)
     return found

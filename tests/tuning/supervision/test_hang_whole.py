@@ -68,7 +68,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
 
     def hangs() -> list[tuple[str, float, str, str]]:
         pattern = r"(\w+): no progress for (\d+) s (.*) \(process stopped or hung\); (.*)"
-        lines = [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.controller"]
+        lines = [record.getMessage() for record in caplog.records if record.name == "tuning.supervision.supervisor"]
         found = [match.groups() for line in lines if (match := re.fullmatch(pattern, line))]
         return [(trial, float(seconds), where, does) for trial, seconds, where, does in found]
 
