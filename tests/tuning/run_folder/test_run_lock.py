@@ -23,8 +23,8 @@ from tuning.testing.simulated_ray import simulated_ray
 HOLD = """
 import sys, time
 from pathlib import Path
-from tuning.run.only_driver import only_driver
-with only_driver(Path(sys.argv[1]), "mine"):
+from tuning.run_folder.run_lock import run_lock
+with run_lock(Path(sys.argv[1]), "mine"):
     print("held", flush=True)
     time.sleep(600)
 """

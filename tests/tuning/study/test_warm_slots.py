@@ -93,8 +93,8 @@ import psutil
 from cluster.session import connect
 from cluster.spec import ClusterSpec
 from tuning.tune_compat.tune_run import slot_environment
-from tuning.run.slot_imports import slot_imports
-from tuning.run.tune_settings import tune_settings
+from tuning.study.worker_imports import slot_imports
+from tuning.tune_compat.settings import tune_settings
 
 
 def workers():
