@@ -1,4 +1,5 @@
-"""What may import what, read from the sources; `test_imports` asks an interpreter what is loaded."""
+"""What may import what, read from the sources; `test_imports` asks an interpreter what is loaded, and
+`test_house` holds the rules inside the packages."""
 
 from __future__ import annotations
 
@@ -76,27 +77,3 @@ def test_the_benchmarks_are_imported_by_their_own_tests_alone() -> None:
         if name.partition(".")[0] == "benchmarks"
     ]
     assert not wrong, "\n".join(wrong)
-
-
-def test_what_is_tunes_own_is_imported_in_one_place() -> None:
-    """`controller` inherits; all else is in `internals`. What `cluster` needs of Ray's start is not Tune's."""
-    package = ROOT / "tuning"
-    allowed = {"tune_compat/internals.py", "supervision/controller.py", "testing/simulated_ray.py"}
-    private = ("ray._", "ray.tune.execution", "ray.train._internal", "ray.air.execution")
-    found = {
-        str(path.relative_to(package))
-        for path in package.rglob("*.py")
-        for module in imports_at_run_time(path)
-        if module.startswith(private)
-    }
-    assert found <= allowed
-
-
-def imports_at_run_time(path: Path) -> list[str]:
-    """Modules that are imported when it runs, not only for types."""
-    tree = ast.parse(path.read_text())
-    hidden = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
-    unseen = {id(inner) for node in hidden for inner in ast.walk(node)}
-    seen = [node for node in ast.walk(tree) if id(node) not in unseen]
-    names = [alias.name for node in seen if isinstance(node, ast.Import) for alias in node.names]
-    return names + [str(node.module) for node in seen if isinstance(node, ast.ImportFrom)]

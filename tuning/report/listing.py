@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.capacity import ClusterError
 from trainables.machine import clock
 from tuning.run_folder.experiments import experiment_names, find_experiment, store_location
-from tuning.spec.file import parse, read_text
+from tuning.spec.file import parse, read_spec_text
 from tuning.spec.mistakes import SpecError
 from tuning.spec.store_url import StoreError
 
@@ -108,7 +108,7 @@ def age(seconds: float) -> str:
 def _planned_studies(folder: Path) -> int:
     from tuning.spec.models import SPEC_FILE
 
-    raw: Mapping[str, Any] = parse(read_text(folder / SPEC_FILE), SPEC_FILE)
+    raw: Mapping[str, Any] = parse(read_spec_text(folder / SPEC_FILE), SPEC_FILE)
     return len(raw.get("strategies") or ()) * len(raw.get("seeds") or (0,))
 
 
