@@ -1,5 +1,7 @@
-"""What may import what, read from the sources; `test_imports` asks an interpreter what is loaded, and
-`test_house` holds the rules inside the packages."""
+"""What may import what, read from the sources.
+
+`test_imports` checks in an interpreter what is loaded, `test_house` holds the rules inside the packages.
+"""
 
 from __future__ import annotations
 
