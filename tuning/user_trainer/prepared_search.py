@@ -23,7 +23,7 @@ from trainables.user_trainer.rebuilt import RebuiltTrainer
 from trainables.user_trainer.shipped import is_shipped, ship
 from tuning.run_folder.experiments import UnknownExperiment, find_experiment
 from tuning.space import Space
-from tuning.spec.file import parse, read_text
+from tuning.spec.file import parse, read_spec_text
 from tuning.spec.loading import load_spec
 from tuning.spec.models import SPEC_FILE, ExperimentSpec
 from tuning.spec.validation.machine import why_not_writable
@@ -120,7 +120,7 @@ def _recorded(name: str, storage: str) -> Mapping[str, Any] | None:
     """The recorded spec of the experiment of that name; None: there is none."""
     with contextlib.suppress(UnknownExperiment):
         kept = find_experiment(name, storage) / SPEC_FILE
-        return parse(read_text(kept), str(kept))
+        return parse(read_spec_text(kept), str(kept))
     return None
 
 
