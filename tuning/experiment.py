@@ -1,38 +1,58 @@
-"""Runs an experiment, study by study, and leaves everything in the study store.
+"""Runs an experiment: claim, search, select, test. The only module that knows the order of these stages.
 
-Nothing flows backward: what a study leaves behind is in the store and in the run folder, and compare, report and the
-final scoring start from there. Ray Tune takes a second to import; that is done while the nodes of a cluster look at
-themselves.
+In: a spec. Out: its outcome; each stage leaves what it found in the study store and in the run folder, and the next one
+starts from there:
+
+    claim    the run folder is this process's alone, and holds the resolved spec
+    search   every study that has not finished, one after the other, under Ray Tune
+    select   with `confirm:` the best configurations of each study, trained anew with seeds of their own
+    test     the chosen models, scored once on the test split
+
+What a resume does is one decision, `tuning.study.resume.plan`, made before a stage starts anything.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.session import connect
 from trainables.lookup import trainable_kind
-from tuning.checkpoints.room import claimed_room
-from tuning.outcome import ExperimentOutcome, StudyState
+from tuning.checkpoints.storage_needs import require_storage
+from tuning.extension import with_another_seed
+from tuning.outcome import ExperimentOutcome
 from tuning.report.data_summary import data_lines
 from tuning.run_folder.folder import claim_run_folder, release_if_unused, with_extensions
 from tuning.run_folder.provenance import provenance_of, refuse_other_provenance
 from tuning.run_folder.run_storage import RunStorage, locked_run_storage
+from tuning.selection.evaluations import (
+    evaluation_ids,
+    lacks_test_rows,
+    other_evaluations,
+    record_evaluations,
+    record_test_rows,
+    refuse_other_test_rows,
+)
+from tuning.selection.planning import read_plan
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
 from tuning.spec.validation.before_run import require_ending_warmups, require_runnable
 from tuning.spec.validation.cautions import cautions
 from tuning.store.study_store import StudyStore
-from tuning.study.packing import packed
-from tuning.study.resume import recorded_studies
-from tuning.study.study import Study, in_order
+from tuning.study.data_check import CheckedData, check_data
+from tuning.study.packing import pack_session
+from tuning.study.resume import Search, StudyPlan
+from tuning.study.study import Study, run_order
 from tuning.study.worker_imports import slot_imports
 from tuning.supervision.stopping import stoppable
 from tuning.tracking.tracking import Tracking
 from tuning.tune_compat.settings import tune_settings
+
+if TYPE_CHECKING:
+    from cluster.session import Session
 
 
 def run_experiment(
@@ -45,8 +65,9 @@ def run_experiment(
     trust_fetched: bool = False,
     fresh: bool = False,
 ) -> ExperimentOutcome:
-    """Run every study of `spec` that is not finished, then confirm what they chose and score it on the test split; with
-    `until: decided` add seeds, one after the other.
+    """Run an experiment: search, confirm what the searches chose, score it on the test split.
+
+    With `resume` only what is not finished is run. With `until: decided` seeds are added, one after the other.
 
     Args:
         spec: from `load_spec`, or what that takes: a YAML file, the name of a preset, a mapping.
@@ -70,125 +91,226 @@ def run_experiment(
             `force`), or another process runs the experiment.
         ClusterError: the cluster cannot be reached or cannot hold a trial.
         StoreError: the study store cannot be opened or written.
-        FailedAlike: the first trials of a study failed alike; no other study was started.
+        RepeatedFailure: the first trials of a study failed alike; no other study was started.
         Interrupted: stopped from outside.
     """
     spec = load_spec(spec)
-    if not resume:  # the spec of another experiment, which has grown
+    if not resume:  # the spec may be that of another experiment, which was extended
         spec = spec.model_copy(update={"extended": ()})
     tracking = Tracking.of(spec)  # before Ray starts: it takes the W&B key out of the environment
     require_runnable(spec)
-    with locked_run_storage(spec, take_over=take_over) as place:
-        say = functools.partial(_say, spec.name) if progress else _keep_quiet
-        claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=say)
-        if resume:
-            spec = with_extensions(spec)
-        say(f"recorded in {spec.run_folder}; {spec.cluster.way_in}")
-        outcome = _run_claimed(spec, place, tracking, say, progress=progress, resume=resume, force=force)
-    from tuning.extension import with_another_seed
-
-    if (more := with_another_seed(spec, outcome)) is None:
+    options = {"resume": resume, "force": force, "trust_fetched": trust_fetched, "fresh": fresh}
+    with (
+        locked_run_storage(spec, take_over=take_over) as storage,
+        claim(spec, storage, tracking, progress, **options) as claimed,
+    ):
+        with ready(claimed) as (session, studies):
+            shared = search(claimed, studies, session)
+            select(claimed, shared)
+            test(claimed, shared)
+            storage.save()
+        outcome = claimed.store.load(spec.name)
+    if (more := with_another_seed(claimed.spec, outcome)) is None:
         return outcome
-    say(f"undecided with {len(spec.seeds)} seeds; adds seed {more.seeds[-1]} for verdict {more.verdict_number}")
+    claimed.say(
+        f"undecided with {len(claimed.spec.seeds)} seeds; adds seed {more.seeds[-1]} for verdict {more.verdict_number}"
+    )
     return run_experiment(more, progress=progress, resume=True, force=force)
 
 
-def _run_claimed(
+@dataclass(frozen=True)
+class Claimed:
+    """An experiment that no other process can run now.
+
+    Args:
+        spec: as it stands in the run folder, extensions included.
+        storage: where the run lies.
+        store: where it is recorded.
+        tracking: W&B, if it is used.
+        progress: True: tell on standard output what happens.
+        resume, force: see `run_experiment`.
+    """
+
+    spec: ExperimentSpec
+    storage: RunStorage
+    store: StudyStore
+    tracking: Tracking
+    progress: bool
+    resume: bool
+    force: bool
+
+    def say(self, line: str) -> None:
+        """Print a line that begins with the experiment's name."""
+        self.print(f"{self.spec.name}: {line}")
+
+    def print(self, *lines: str) -> None:
+        """Print lines; if nobody reads them any more the run goes on: its results are in the store."""
+        with contextlib.suppress(OSError):
+            for line in lines if self.progress else ():
+                print(line, flush=True)
+
+    def plan(self) -> tuple[StudyPlan, ...]:
+        """Decide, from what is recorded and saved now, what is kept and what is owed; see `read_plan`."""
+        return read_plan(self.spec, self.storage, self.store)
+
+
+@contextlib.contextmanager
+def claim(
     spec: ExperimentSpec,
-    place: RunStorage,
+    storage: RunStorage,
     tracking: Tracking,
-    say: Callable[[str], None],
-    *,
     progress: bool,
+    *,
     resume: bool,
     force: bool,
-) -> ExperimentOutcome:
-    store = StudyStore(spec.store_url)
-    studies: list[Study] = []
+    trust_fetched: bool,
+    fresh: bool,
+) -> Iterator[Claimed]:
+    """Make the run folder, or check that the one to be resumed is this spec's.
+
+    A new run that is refused before it has recorded anything leaves no spec in the way of the next one.
+
+    Raises:
+        RunFolderError, StoreError: see `run_experiment`.
+    """
+    claimed = Claimed(spec, storage, StudyStore(spec.store_url), tracking, progress, resume, force)
+    claim_run_folder(spec, resume=resume, force=force, trust_fetched=trust_fetched, fresh=fresh, say=claimed.say)
+    if resume:
+        claimed = replace(claimed, spec=with_extensions(spec))
+    claimed.say(f"recorded in {spec.run_folder}; {spec.cluster.way_in}")
+    with contextlib.nullcontext() if resume else release_if_unused(spec):
+        yield claimed
+
+
+@contextlib.contextmanager
+def ready(claimed: Claimed) -> Iterator[tuple[Session, list[Study]]]:
+    """Join or start Ray, as the spec declares it, and plan the studies whose search is owed, in their order.
+
+    Raises:
+        ClusterError: see `cluster.session.connect`.
+        RunFolderError, StoreError: what is recorded or saved cannot be gone on with.
+    """
+    spec, studies = claimed.spec, list[Study]()
 
     def prepare() -> None:
-        """What needs no Ray that runs, and takes a second or two: libraries are imported."""
+        """Import libraries and plan, which takes a second or two and needs no Ray that runs."""
         import tuning.selection.test_scoring
         import tuning.study.study_runner  # noqa: F401
 
-        recorded = recorded_studies(store, spec.name) if resume else ()
-        if not force:
-            refuse_other_provenance(recorded, provenance_of(spec))
-        before = {(study.strategy, study.seed): study for study in recorded}
-        asked = [(*one, before.get((one[0].name, one[1]))) for one in in_order(spec)]
-        owed = [one for one in asked if one[2] is None or one[2].state is not StudyState.FINISHED]
-        owed.sort(key=lambda one: one[2] is None)  # what was interrupted goes on first
-        studies.extend(Study.of(spec, *one) for one in owed)
+        studies.extend(owed_studies(claimed))
 
     trains = spec.trainable == "finetune" or trainable_kind(spec.trainable) == "factory"
-    imports = slot_imports() if trains else None  # torch and transformers; else who knows what a trial needs
+    connected = connect(
+        spec.cluster,
+        run_folder=spec.run_folder,
+        modules=spec.own_modules,
+        imports=slot_imports() if trains else None,  # torch and transformers; else who knows what a trial needs
+        reads=spec.local_inputs,
+        prepare=prepare,
+    )
     with (
-        contextlib.nullcontext() if resume else release_if_unused(spec),
         tune_settings(),
         stoppable(),  # while Ray starts
-        connect(
-            spec.cluster,
-            run_folder=spec.run_folder,
-            modules=spec.own_modules,
-            imports=imports,
-            reads=spec.local_inputs,
-            prepare=prepare,
-        ) as joined,
+        connected as session,
         stoppable(),  # and again: Ray has put its own handler in place
     ):
-        from tuning.selection.looks import (
-            looks_of,
-            others_looked,
-            record_looks,
-            refuse_other_rows,
-            remember_rows,
-            unknown_rows_are_due,
-        )
-        from tuning.selection.test_scoring import finish_studies
-        from tuning.study.data_look import data_look
-        from tuning.study.study_runner import run_studies, turns
-        from tuning.study.trainer_look import require_trainer
-
-        looked = data_look(spec, joined, say) if studies or unknown_rows_are_due(spec, store) else None
-        if resume and looked is not None and spec.test:
-            refuse_other_rows(spec, store, looked.rows)
-        data = looked.summary if looked is not None and studies else None
-        require_ending_warmups(spec, data)
-        if studies:
-            require_trainer(spec, joined, say)
-        for line in data_lines(data, spec.resolved_objective().metric) if data is not None and progress else ():
-            _print(line)
-        if looked is not None and spec.test and progress:
-            own = looks_of(spec.name, recorded_studies(store, spec.name)) if resume else ()
-            for line in others_looked(spec, looked.rows, own).sentences():
-                _print(f"WARNING {line}")
-        session = packed(spec, joined, [study.most_trials for study in studies], progress=progress)
-        say(session.describe())
-        if progress:
-            _print(tracking.describe())
-        room = claimed_room(spec, [study.plan for study in studies], session.slots)
-        if progress:
-            for line in filter(None, (room, *turns(studies, session.slots), *cautions(spec))):
-                _print(line)
-        run_studies(spec, studies, session, store, place, tracking, data=data, progress=progress, new=not resume)
-        if looked is not None and spec.test:
-            remember_rows(spec, store, looked.rows)
-        else:  # a copy, or of another machine: the ledger here may not know its looks
-            record_looks(spec, store, looks_of(spec.name, store.load(spec.name).studies))
-        finish_studies(spec, session, store, place, say)
-        place.save()
-    return store.load(spec.name)
+        yield session, studies
 
 
-def _say(name: str, line: str) -> None:
-    _print(f"{name}: {line}")
+def owed_studies(claimed: Claimed) -> Iterator[Study]:
+    """Yield what is to be searched: of a resume by its plan, else every study of the spec.
+
+    Raises:
+        RunFolderError: what is recorded was made with something else (without `force`), or cannot be gone on with.
+        StoreError: the store is damaged.
+    """
+    spec = claimed.spec
+    strategies = {strategy.name: strategy for strategy in spec.strategies}
+    if not claimed.resume:
+        yield from (Study.of(spec, strategy, seed) for strategy, seed in run_order(spec))
+        return
+    claimed.store.check()
+    if not claimed.force:
+        refuse_other_provenance([one.outcome for one in claimed.store.recorded(spec.name)], provenance_of(spec))
+    for one in claimed.plan():
+        if one.search is not Search.KEEP:
+            yield Study.of(spec, strategies[one.asked.strategy], one.asked.seed, one)
 
 
-def _print(line: str) -> None:
-    """Where nobody reads any more the run goes on: what it finds is in the store."""
-    with contextlib.suppress(OSError):
-        print(line, flush=True)
+def search(claimed: Claimed, studies: Sequence[Study], session: Session) -> Session:
+    """Run the studies, after checks of what would make all of their trials fail; returns Ray as the trials share it.
+
+    Raises:
+        ClusterError, InputError: data, model, Trainer or room for checkpoints cannot be used.
+        RepeatedFailure, Interrupted, StoreError: see `run_experiment`.
+    """
+    # Ray Tune takes a second to import: `ready` does that while the nodes of a cluster look at themselves.
+    from tuning.study.study_runner import RunContext, run_studies, turns
+    from tuning.study.trainer_check import require_trainer
+
+    spec, store = claimed.spec, claimed.store
+    checked = read_data(claimed, studies, session)
+    data = checked.summary if checked is not None and studies else None
+    require_ending_warmups(spec, data)
+    if studies:
+        require_trainer(spec, session, claimed.say)
+    claimed.print(*(() if data is None else data_lines(data, spec.resolved_objective().metric)))
+    if checked is not None and spec.test:
+        own = evaluation_ids(spec.name, [one.outcome for one in store.recorded(spec.name)]) if claimed.resume else ()
+        claimed.print(*(f"WARNING {line}" for line in other_evaluations(spec, checked.rows, own).sentences()))
+    session = pack_session(spec, session, [study.most_trials for study in studies], progress=claimed.progress)
+    claimed.say(session.describe())
+    claimed.print(claimed.tracking.describe())
+    room = require_storage(spec, [study.plan for study in studies], session.slots)
+    claimed.print(*filter(None, (room, *turns(studies, session.slots), *cautions(spec))))
+    context = RunContext(
+        session, store, claimed.storage, claimed.tracking, data, progress=claimed.progress, new=not claimed.resume
+    )
+    run_studies(studies, context)
+    if checked is not None and spec.test:
+        record_test_rows(spec, store, checked.rows)
+    else:  # a copy, or of another machine: the ledger here may not know its evaluations
+        record_evaluations(spec, store, evaluation_ids(spec.name, store.load(spec.name).studies))
+    return session
 
 
-def _keep_quiet(line: str) -> None:
-    """For callers that want no progress."""
+def read_data(claimed: Claimed, studies: Sequence[Study], session: Session) -> CheckedData | None:
+    """Return the data as a node reads them; None if no study needs them, or the trainable reads its own.
+
+    Raises:
+        InputError: the rows cannot be used, or the test rows are others than those that are recorded.
+    """
+    spec, store = claimed.spec, claimed.store
+    if not studies and not lacks_test_rows(spec, store):
+        return None
+    checked = check_data(spec, session, claimed.say)
+    if claimed.resume and checked is not None and spec.test:
+        refuse_other_test_rows(spec, store, checked.rows)
+    return checked
+
+
+def select(claimed: Claimed, session: Session) -> None:
+    """With `confirm:`, train the best configurations of each study anew, as far as that is owed.
+
+    Raises: see `tuning.selection.confirm.confirm_studies`.
+    """
+    from tuning.selection.confirm import confirm_studies  # Ray: see `search`
+
+    spec, store = claimed.spec, claimed.store
+    if spec.confirm is not None:
+        confirm_studies(spec, claimed.plan(), session, store, claimed.storage, claimed.say)
+
+
+def test(claimed: Claimed, session: Session) -> None:
+    """Score the chosen models on the test split, as far as that is owed.
+
+    Raises: see `tuning.selection.confirm.score_confirmed` and `tuning.selection.test_scoring.score_searched`.
+    """
+    from tuning.selection.confirm import score_confirmed  # Ray: see `search`
+    from tuning.selection.test_scoring import score_searched
+
+    spec, store = claimed.spec, claimed.store
+    if spec.confirm is not None:
+        score_confirmed(spec, claimed.plan(), session, store, claimed.storage, claimed.say)
+    elif spec.test:
+        score_searched(spec, claimed.plan(), session, store, claimed.storage)

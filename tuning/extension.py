@@ -1,4 +1,4 @@
-"""An experiment that has run, with seeds or strategies added: what is there stays as it is, the rest runs behind it."""
+"""Extends an experiment that has run by seeds or strategies: what is there stays as it is, the rest runs after it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from trainables.errors import InputError
 from tuning.comparison import compare
 from tuning.outcome import ExperimentOutcome
 from tuning.selection.candidates import training_seeds
-from tuning.selection.looks import looks_of
+from tuning.selection.evaluations import evaluation_ids
 from tuning.spec.models import ExperimentSpec, Extension
 from tuning.spec.store_url import sqlite_file
 from tuning.store.study_store import StudyStore
 
 
-def extended(before: ExperimentSpec, asked: ExperimentSpec, *, judged: bool) -> ExperimentSpec:
-    """The spec of the experiment as it goes on.
+def extend_spec(before: ExperimentSpec, asked: ExperimentSpec, *, judged: bool) -> ExperimentSpec:
+    """Return the spec of the extended experiment.
 
     Args:
-        before: as it was run.
+        before: the spec as it was run.
         asked: the same with more seeds, in any order, and more strategies behind those of before.
-        judged: whether a test score is recorded.
+        judged: True if a test score is recorded.
 
     Raises:
         InputError: it adds nothing, or changes something else.
@@ -53,7 +53,7 @@ def extended(before: ExperimentSpec, asked: ExperimentSpec, *, judged: bool) -> 
 
 
 def with_another_seed(spec: ExperimentSpec, outcome: ExperimentOutcome) -> ExperimentSpec | None:
-    """`spec` with one more seed, as `until: decided` asks; None: the verdict decides, or is the last that is planned.
+    """Return `spec` with one more seed, for `until: decided`; None: its verdict decides, or is the last planned one.
 
     A strategy and the baseline are undecided where neither a difference is shown nor that there is none that matters.
     """
@@ -64,10 +64,10 @@ def with_another_seed(spec: ExperimentSpec, outcome: ExperimentOutcome) -> Exper
     if not any(pair.withheld is None and not pair.shown and pair.answer != "no larger" for pair in contrasts):
         return None
     asked = spec.model_copy(update={"seeds": (*spec.seeds, max(spec.seeds) + 1)})
-    return extended(spec, asked, judged=True)
+    return extend_spec(spec, asked, judged=True)
 
 
-def was_judged(experiment: str, store: str) -> bool:
+def has_test_score(experiment: str, store: str) -> bool:
     """True if a test score of `experiment` is recorded, so that a verdict on it may have been seen.
 
     Args:
@@ -81,7 +81,7 @@ def was_judged(experiment: str, store: str) -> bool:
         return False
     with contextlib.closing(StudyStore(store)) as opened:
         known = experiment in opened.experiments()
-        return known and bool(looks_of(experiment, opened.load(experiment).studies))
+        return known and bool(evaluation_ids(experiment, opened.load(experiment).studies))
 
 
 def _refuse_taken(before: ExperimentSpec, spec: ExperimentSpec) -> None:

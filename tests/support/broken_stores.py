@@ -163,7 +163,7 @@ def silenced(method: Callable[..., Any]) -> Callable[..., Any]:
 
 class SwallowsErrors(WriterChanged):
     def change(self, writer: Any) -> None:
-        for name in ("add_report", "add_exploit", "end_trial", "require_events", "write_checkpoints"):
+        for name in ("add_report", "add_exploit", "end_trial", "write_checkpoints"):
             setattr(writer, name, silenced(getattr(writer, name)))
 
 

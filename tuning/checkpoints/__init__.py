@@ -1,1 +1,1 @@
-"""Where the states of trials lie, in shared memory and on the storage path, and which of them are kept."""
+"""The driver's side of checkpoints: where states lie, in shared memory and on the storage, and which of them stay."""

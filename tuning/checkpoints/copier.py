@@ -1,9 +1,8 @@
-"""Copies of states from shared memory to the storage, made behind the training: one at a time on each node.
+"""Copies states from shared memory to the storage while trials train: one copy at a time on each node.
 
-No node waits for another, which may be slow, or cut off.
-
-A state on another node is copied there, by a task of Ray's that holds no CPU. An error (a full disk) is kept for
-`check`, which the driver asks while the study runs.
+In: the list of copies to make, from `StudyStates`. Out: files on the storage. No node waits for another, which may be
+slow or cut off. A state on another node is copied by a Ray task there that holds no CPU. An error (a full disk) is kept
+for `check`, which the driver calls while the study runs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from trainables.machine.shared_memory import SharedMemory
 
 
 class Copy(NamedTuple):
-    """One copy to make."""
+    """A copy to make."""
 
     manifest: CheckpointManifest
     path: str  # of the checkpoint
@@ -29,7 +28,7 @@ class Copy(NamedTuple):
 
 
 def make_copy(study: Path, storage: Storage, copy: Copy) -> bool:
-    """Copy the state from this node's memory; False if it is not in this memory (any more).
+    """Copy a state from this node's memory; returns False if it is not there (any more).
 
     Raises:
         OSError: the storage cannot be written.
@@ -46,7 +45,9 @@ def make_copy(study: Path, storage: Storage, copy: Copy) -> bool:
 
 
 class Copier:
-    """The list, and a thread of the driver for each node. Used by the driver's main thread alone, besides these.
+    """Keeps the list of copies to make, and a thread of the driver for each node.
+
+    Only the driver's main thread may call it.
 
     Args:
         study: names the study in shared memory.
@@ -57,7 +58,7 @@ class Copier:
     def __init__(self, study: Path, here: str, storage: Storage) -> None:
         self._study, self._here, self._storage = study, here, storage
         self._changed = threading.Condition()
-        self._wanted: list[Copy] = []
+        self._scheduled: list[Copy] = []
         self._current: dict[str, Copy] = {}  # by node
         self._made: set[tuple[str, bool]] = set()  # token, weights only
         self._lost: set[str] = set()  # tokens of states that were not where they should be
@@ -66,32 +67,34 @@ class Copier:
         self._closed = False
         self._threads: dict[str, threading.Thread] = {}  # by node
 
-    def want(self, copies: Sequence[Copy]) -> None:
-        """These, in this order, and no others: what has not begun and is not among them is given up."""
+    def schedule(self, copies: Sequence[Copy]) -> None:
+        """Make these copies, in this order, and no others: those that are scheduled, but not begun, are given up."""
         with self._changed:
-            self._wanted = [copy for copy in copies if copy.manifest.token not in self._lost]
-            for node in {self._node_of(copy) for copy in self._wanted} - self._threads.keys():
+            self._scheduled = [copy for copy in copies if copy.manifest.token not in self._lost]
+            for node in {self._node_of(copy) for copy in self._scheduled} - self._threads.keys():
                 self._threads[node] = threading.Thread(
                     target=self._run, args=(node,), name=f"copier {node}", daemon=True
                 )
                 self._threads[node].start()
             self._changed.notify_all()
 
-    def withdraw(self, token: str) -> bool:
-        """Make no copy of that state; False while one is being made: neither it nor its checkpoint may be deleted."""
+    def cancel(self, token: str) -> bool:
+        """Make no copy of a state. Returns False while one is being made: the state may not be deleted now."""
         with self._changed:
-            self._wanted = [copy for copy in self._wanted if copy.manifest.token != token]
+            self._scheduled = [copy for copy in self._scheduled if copy.manifest.token != token]
             return all(copy.manifest.token != token for copy in self._current.values())
 
-    def take_made(self) -> set[tuple[str, bool]]:
-        """Token and weights only of each copy that was made since this was asked last."""
+    def pop_made(self) -> set[tuple[str, bool]]:
+        """Return (token, weights only) of each copy that was made since the last call."""
         with self._changed:
             made, self._made = self._made, set()
             return made
 
     def check(self) -> None:
-        """Raises:
-        StorageError: a copy could not be written.
+        """Raise the error of a copy that has failed.
+
+        Raises:
+            StorageError: a copy could not be written.
         """
         if self._failure is not None:
             raise StorageError(
@@ -100,21 +103,21 @@ class Copier:
             ) from self._failure
 
     def wait(self) -> None:
-        """Until all that is wanted is there.
+        """Return when every scheduled copy is there.
 
         Raises:
             StorageError: a copy could not be written.
         """
         with self._changed:
-            while (self._wanted or self._current) and self._failure is None:
+            while (self._scheduled or self._current) and self._failure is None:
                 self._changed.wait()
         self.check()
 
     def close(self) -> None:
-        """Give up what has not begun; returns when the rest has ended."""
+        """Give up the copies that have not begun; returns when the others have ended."""
         with self._changed:
             self._closed = True
-            self._wanted = []
+            self._scheduled = []
             self._changed.notify_all()
         for thread in self._threads.values():
             thread.join()
@@ -131,19 +134,19 @@ class Copier:
                         self._made.add((copy.manifest.token, copy.weights_only))
                     else:
                         self._lost.add(copy.manifest.token)
-            except Exception as error:  # told by `check`, in the main thread
+            except Exception as error:  # raised by `check` in the main thread
                 with self._changed:
                     self._failure, self._failed_at = error, copy.path
 
     def _next(self, node: str) -> Copy | None:
-        """The first that is wanted of a node, when there is one; None: no more will be made."""
+        """Wait for the next copy of a node; None: there will be no more."""
         with self._changed:
             self._current.pop(node, None)
             self._changed.notify_all()
             while not self._closed and self._failure is None:
-                found = next((copy for copy in self._wanted if self._node_of(copy) == node), None)
+                found = next((copy for copy in self._scheduled if self._node_of(copy) == node), None)
                 if found is not None:
-                    self._wanted.remove(found)
+                    self._scheduled.remove(found)
                     self._current[node] = found
                     return found
                 self._changed.wait()
@@ -152,7 +155,7 @@ class Copier:
     def _make(self, copy: Copy) -> bool:
         manifest = copy.manifest
         if manifest.node in (None, self._here) or not is_alive(manifest.node):
-            # Also what a run before this one has left in this memory, under a node of a Ray that is gone.
+            # A state that an earlier run has left in this memory bears the id of a node of a Ray that is gone.
             return make_copy(self._study, self._storage, copy)
         return bool(run_on_node(manifest.node, make_copy, self._study, self._storage, copy))
 
@@ -160,14 +163,14 @@ class Copier:
         return self._storage.holds(copy.path, copy.manifest, weights_only=copy.weights_only)
 
 
-def drop(study: Path, states: Sequence[str]) -> None:
-    """On a node: give the memory of these states back."""
+def drop_states(study: Path, states: Sequence[str]) -> None:
+    """Free the memory of these states; called on their node."""
     shared = SharedMemory(study)
     for state in states:
         shared.drop(state)
     shared.close()
 
 
-def remove(study: Path) -> None:
-    """On a node: the study has ended here."""
+def remove_study(study: Path) -> None:
+    """Free all memory of the study; called on each node at its end."""
     SharedMemory(study).remove()

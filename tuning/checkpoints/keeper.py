@@ -1,4 +1,4 @@
-"""Which checkpoints of a study stay on storage: what a trial may still be continued from, and the best ones.
+"""Decides which checkpoints of a study stay on the storage: those that a trial may go on from, and the best ones.
 
 Tune's own `num_to_keep` counts per trial and knows nothing of donors: it deletes a checkpoint that a clone is about to
 load. So Tune keeps all, and this keeper deletes what nobody needs, as soon as nobody needs it. Needed are the best,
@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +26,13 @@ from cluster.storage import StorageError
 from trainables.checkpoints.storage import FOLDERS, Storage
 from trainables.checksums import DamagedCheckpoint, damage
 from trainables.machine import clock
-from tuning.checkpoints.kept_checkpoints import Kept, KeptCheckpoints
+from trainables.spec import Objective
+from tuning.checkpoints.kept_checkpoints import CheckpointEntry, KeptCheckpoints, RecordedCheckpoints
 from tuning.checkpoints.study_states import StudyStates
-from tuning.outcome import TrialState
 
 if TYPE_CHECKING:
     from ray.tune import Checkpoint
     from ray.tune.experiment import Trial
-
-    from tuning.outcome import StudyOutcome, TrialOutcome
 
 STOOD = 60.0  # seconds that the best weights stand before they are copied: in a short study only the last ones are
 SNAPSHOTS = 3  # what so many of the last ones name stays: two are kept, and one is on its way to the storage
@@ -43,15 +41,16 @@ PAUSE = 0.5  # seconds between two looks at the time
 
 
 class CheckpointKeeper(Callback):  # type: ignore[misc]
-    """Deletes checkpoints on the storage.
+    """Deletes the checkpoints of one study that nobody needs any more: a Tune callback.
 
     Args:
-        study: as recorded before a resume; without trials on a fresh start. Tells the objective.
-        pins: gives the paths that the strategy needs at this moment, see `tuning.strategies.Population.pinned`.
-        on_drop: told (trial id, epoch) after each deletion.
+        objective: the metric and the mode by which checkpoints are ranked.
+        on_drop: called with trial id and epoch after each deletion.
+        pinned: gives the paths that the strategy needs now; see `tuning.strategies.Population.pinned`.
         states: does with the states what is decided here; None: each lies beside its manifest, or is a function's own.
         keep_best: how many of the best stay.
         storage: where the checkpoints lie.
+        recorded: what a resume finds, by trial, in the order of the trials; () on a fresh start.
 
     Raises:
         StorageError: a checkpoint that a trial would go on from cannot be read, or is damaged.
@@ -59,40 +58,40 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        study: StudyOutcome,
-        pins: Callable[[], set[str]],
+        objective: Objective,
         on_drop: Callable[[str, float], None],
+        pinned: Callable[[], set[str]] = set,
         states: StudyStates | None = None,
         keep_best: int = 1,
         storage: Storage = FOLDERS,
+        recorded: Sequence[RecordedCheckpoints] = (),
     ) -> None:
         self._states, self._keep_best, self._storage = states, keep_best, storage
         self._failure: Exception | None = None
         self._looked = 0.0
-        self._metric, self._sign = study.metric, 1 if study.mode == "max" else -1
-        self._pins = pins
-        self._on_drop = on_drop
+        self._metric, self._sign = objective.metric, 1 if objective.mode == "max" else -1
+        self._pinned, self._on_drop = pinned, on_drop
         self._kept = KeptCheckpoints()
-        self._known = 0  # how many of Tune's trials have been looked at
+        self._known = 0  # how many of Tune's trials are known
         self._living: dict[str, Trial] = {}  # those that have not ended
         self._loads: dict[str, str] = {}  # by living trial: the path that Tune would start it from
-        self._parting: deque[set[str]] = deque([set()], maxlen=SNAPSHOTS)  # of ends that not all snapshots know
-        self._resumed: set[str] = set()  # trials that may ask for what a killed run has left
-        self._ahead: dict[str, list[Kept]] = {}  # by such a trial: beyond where it stands again
+        self._parting: deque[set[str]] = deque([set()], maxlen=SNAPSHOTS)  # of trials whose end some snapshot misses
+        self._resumed: set[str] = set()  # trials that may use what a killed run has left
+        self._ahead: dict[str, list[CheckpointEntry]] = {}  # by such a trial: those beyond its position
         with self._failing():
-            for trial in study.trials:
+            for trial in recorded:
                 self._recall(trial)
         # The snapshot that this run is resumed from may name any of them.
         self._snapshots: deque[set[str]] = deque([{entry.path for entry in self._kept}], maxlen=SNAPSHOTS)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles callbacks with the experiment; a resumed run makes a new keeper from the store."""
+        """Leave everything out: Tune pickles callbacks, and a resumed run makes a new keeper from the store."""
         return {}
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
     ) -> None:
-        """A checkpoint has arrived on the storage path; `trial.last_result` is the report that it belongs to."""
+        """Add a checkpoint that has arrived on the storage; `trial.last_result` is its report."""
         with self._failing():
             report, path = trial.last_result, checkpoint.path
             self._look(trials)
@@ -100,7 +99,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
                 self._loads[trial.trial_id] = path
             self._set_back(trial.trial_id, path)
             score = self._sign * report["metrics"][self._metric]
-            entry = Kept.at(path, self._storage, trial.trial_id, float(report["epoch"]), score)
+            entry = CheckpointEntry.at(path, self._storage, trial.trial_id, float(report["epoch"]), score)
             self._kept.add(entry)
             if entry.manifest is not None:
                 # A trial that was set back writes into folders that are there already; Tune leaves what is in them.
@@ -112,7 +111,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             self._drop()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """The end of Tune's step: what has become due with time, and failures, which Tune swallows elsewhere."""
+        """Do what has become due with time, and raise failures, which Tune swallows elsewhere."""
         if self._failure is None and clock.monotonic() - self._looked > PAUSE:
             with self._failing():
                 self._look(trials)
@@ -121,22 +120,23 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             raise self._failure
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Its newest checkpoint is not needed any more."""
+        """Let the newest checkpoint of a trial go: the trial has ended."""
         self._end(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """It has failed for good: the same."""
+        """Let the newest checkpoint of a trial go: the trial has failed for good."""
         self._end(trials, trial)
 
     def get_state(self) -> None:
-        """Tune takes a snapshot of the experiment now. There is nothing of the keeper's to save in it."""
-        self._snapshots.append(self._pins().union(self._loads.values()))
+        """Note that Tune takes a snapshot now, and what it names; the keeper itself has nothing to save."""
+        self._snapshots.append(self._pinned().union(self._loads.values()))
         self._parting.append(set())
 
     def finish(self, study: str) -> None:
-        """The study has ended: below Tune's folder of it only the best checkpoints stay, and of them the weights.
+        """Delete all but the weights of the best checkpoints; called by the runner at the end of the study.
 
-        Called by the runner, after Tune.
+        Args:
+            study: Tune's folder of it.
 
         Raises:
             StorageError: they cannot be written.
@@ -155,7 +155,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._storage.finish()
 
     def suspend(self) -> None:
-        """The study was interrupted: copy what a resume would go on from.
+        """Copy what a resume would go on from; called by the runner when the study is interrupted.
 
         Raises:
             StorageError: it cannot be written.
@@ -165,30 +165,24 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             bases = self._kept.bases(self._loads.values())
             self._states.flush([*(base.copy(weights_only=False) for base in bases), *best])
 
-    def _recall(self, trial: TrialOutcome) -> None:
-        """What the store knows of a trial's checkpoints."""
-        scores: dict[float, float] = {}
-        for report in trial.reports:  # of an epoch that was passed twice the better one's checkpoint is recorded
-            score = self._sign * report.metrics[self._metric]
-            scores[report.epoch] = max(score, scores.get(report.epoch, score))
-        self._kept.order(trial.id)
-        newest: Kept | None = None
-        self._resumed.add(trial.id)  # until Tune says that it has ended
-        for epoch, recorded in sorted(trial.checkpoints.items()):
-            path = recorded.removeprefix(self._storage.scheme)
-            # One may have been deleted after Tune's last snapshot: it is still recorded if the driver died then.
-            if not self._storage.exists(path):
-                self._on_drop(trial.id, epoch)
-            elif epoch in scores:
-                newest = Kept.at(path, self._storage, trial.id, epoch, scores[epoch])
-                self._kept.add(newest)
-            elif trial.state is TrialState.RUNNING:  # its report was taken back, to be told again
-                entry = Kept.at(path, self._storage, trial.id, epoch, -math.inf)
-                self._ahead[trial.id] = [*self._ahead.get(trial.id, []), entry]
-        if newest is not None and trial.state is TrialState.RUNNING:
-            self._loads[trial.id] = newest.path
+    def _recall(self, trial: RecordedCheckpoints) -> None:
+        """Take over what a resume has found of a trial's checkpoints."""
+        self._kept.order(trial.trial)
+        self._resumed.add(trial.trial)  # until Tune reports its end
+        for epoch in trial.gone:  # deleted after Tune's last snapshot by a driver that died before it recorded that
+            self._on_drop(trial.trial, epoch)
+        for epoch, path, score in trial.kept:
+            self._kept.add(self._found(trial.trial, epoch, path, self._sign * score))
+        if trial.ahead:
+            self._ahead[trial.trial] = [self._found(trial.trial, *entry, -math.inf) for entry in trial.ahead]
+        if trial.kept and trial.running:
+            newest = self._kept.of(trial.trial)[-1]
+            self._loads[trial.trial] = newest.path
             if newest.manifest is None and not self._storage.scheme and (why := damage(Path(newest.path))) is not None:
                 raise DamagedCheckpoint(why)  # a function's own: nobody else can make it again
+
+    def _found(self, trial: str, epoch: float, path: str, score: float) -> CheckpointEntry:
+        return CheckpointEntry.at(path.removeprefix(self._storage.scheme), self._storage, trial, epoch, score)
 
     def _end(self, trials: list[Trial], trial: Trial) -> None:
         self._look(trials)
@@ -198,8 +192,10 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._drop()
 
     def _set_back(self, trial_id: str, path: str) -> None:
-        """A trial that was resumed from an older checkpoint comes to the later ones again, one by one under the same
-        names: it tells what it finds there, or writes into their folders. Until then they are none of the study's.
+        """Set later checkpoints aside if a trial was resumed from an older one.
+
+        The trial comes to them again, one by one under the same names: it reports what it finds there, or writes into
+        their folders. Until then they do not count.
         """
         later = [entry for entry in self._kept.of(trial_id) if entry.path > path]
         self._delete(entry for entry in later if entry.manifest is None)  # a function's own: its files would be mixed
@@ -215,8 +211,11 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
         self._loads.pop(trial_id, None)
 
     def _look(self, trials: list[Trial]) -> None:
-        """How Tune sees the living trials. After a crash its snapshot may be too old to know an end that the store
-        knows: such a one lives again, and may ask for what a killed run has left."""
+        """Take over how Tune sees the living trials.
+
+        After a crash its snapshot may be too old to know an end that the store knows: such a trial lives again, and may
+        use what a killed run has left.
+        """
         if not self._known:
             self._resumed &= {trial.trial_id for trial in trials}
         for trial in trials[self._known :]:
@@ -232,7 +231,7 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
     def _drop(self) -> None:
         self._looked = clock.monotonic()
         named, best = list(dict.fromkeys(self._loads.values())), self._kept.best(self._keep_best)
-        saved = set(named).union(self._pins(), *self._snapshots)
+        saved = set(named).union(self._pinned(), *self._snapshots)
         bases = {entry.path for entry in self._copied_bases(saved)}
         asked = {entry.path for entry in self._kept if entry.trial in self._resumed}  # maybe, once they have a slot
         needed = (saved | bases | asked | {entry.path for entry in best}).union(*self._parting)
@@ -243,29 +242,28 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             self._decide(self._states, named, best)
         self._delete(entry for entry in self._kept if entry.path not in needed)
 
-    def _decide(self, states: StudyStates, named: list[str], best: list[Kept]) -> None:
-        """Of the states: which stay in memory, which are copied."""
+    def _decide(self, states: StudyStates, named: list[str], best: list[CheckpointEntry]) -> None:
+        """Decide which states stay in memory and which are copied."""
         if not self._resumed:
             states.forget_left()
         bases = self._kept.bases(named)
         waiting = [e for e in best if e.manifest is not None and not states.durable(e.copy(weights_only=True))]
         in_memory = {entry.manifest.state for entry in (*bases, *waiting) if entry.manifest is not None}
-        # Until snapshots name the newer ones the older ones stay: no more than these, see `tuning.checkpoints.room`.
+        # Until snapshots name the newer ones the older ones stay: no more than these, see `storage_needs`.
         room = COPIES * len(named) + 1 - sum(map(self._is_copied, self._kept))
         moments = [base.copy(weights_only=False) for base in bases if not self._is_copied(base)]
         stood = [entry for entry in waiting if clock.monotonic() - entry.since > STOOD]
         states.decide(in_memory, [*moments[: max(room, 0)], *(entry.copy(weights_only=True) for entry in stood)])
 
-    def _copied_bases(self, paths: set[str]) -> Iterator[Kept]:
-        """The states that trials at `paths` would go on from, and those before them back to the first that is on the
-        storage path."""
+    def _copied_bases(self, paths: set[str]) -> Iterator[CheckpointEntry]:
+        """Yield the states that trials at `paths` would go on from, and earlier ones back to one on the storage."""
         for line in self._kept.lines(paths):
             for base in line:
                 yield base
                 if self._is_copied(base):
                     break
 
-    def _is_copied(self, entry: Kept) -> bool:
+    def _is_copied(self, entry: CheckpointEntry) -> bool:
         if self._states is None or entry.manifest is None:
             return True
         return entry.manifest.moments and self._states.durable(entry.copy(weights_only=False))
@@ -284,12 +282,12 @@ class CheckpointKeeper(Callback):  # type: ignore[misc]
             self._failure = self._failure or error
             raise
 
-    def _delete(self, entries: Iterable[Kept]) -> None:
+    def _delete(self, entries: Iterable[CheckpointEntry]) -> None:
         for entry in entries:
             if (
                 self._states is not None
                 and entry.manifest is not None
-                and not self._states.withdraw(entry.manifest.token)
+                and not self._states.cancel(entry.manifest.token)
             ):
                 continue  # its state is being copied right now; the next time
             self._storage.delete(entry.path, entry.manifest)

@@ -1,4 +1,4 @@
-"""The checkpoints of a study that lie on its storage path, and how each rests on earlier states.
+"""The list of a study's checkpoints on the storage, and the earlier states that each rests on.
 
 Their number stays near that of the living trials, however many have ended: what walks over all of them is cheap.
 """
@@ -14,8 +14,8 @@ from trainables.machine import clock
 from tuning.checkpoints.copier import Copy
 
 
-class Kept(NamedTuple):
-    """One checkpoint."""
+class CheckpointEntry(NamedTuple):
+    """One checkpoint on the storage."""
 
     trial: str
     epoch: float
@@ -25,50 +25,68 @@ class Kept(NamedTuple):
     since: float  # on the monotonic clock
 
     @classmethod
-    def at(cls, path: str, storage: Storage, trial: str, epoch: float, score: float) -> Kept:
-        """The checkpoint `path`, found in `storage` now."""
+    def at(cls, path: str, storage: Storage, trial: str, epoch: float, score: float) -> CheckpointEntry:
+        """Return the entry of the checkpoint at `path`, as it is in `storage` now."""
         return cls(trial, epoch, score, path, storage.manifest(path), clock.monotonic())
 
     def copy(self, *, weights_only: bool) -> Copy:
-        """Of its state."""
+        """Return the copy of its state that could be made."""
         assert self.manifest is not None
         return Copy(self.manifest, self.path, weights_only)
 
 
+class RecordedCheckpoints(NamedTuple):
+    """The checkpoints of one trial as a resume finds them; see `tuning.study.resume`.
+
+    Args:
+        trial: the trial's id.
+        running: True if the trial is recorded as running.
+        kept: epoch, path and score of each one that is recorded and there, in order of epochs.
+        ahead: epoch and path of each one whose report was taken back: the trial will come to it again.
+        gone: the epochs of those that are recorded and no longer there.
+    """
+
+    trial: str
+    running: bool
+    kept: tuple[tuple[float, str, float], ...] = ()
+    ahead: tuple[tuple[float, str], ...] = ()
+    gone: tuple[float, ...] = ()
+
+
 class KeptCheckpoints:
-    """All of one study, by path. Trials are in the order in which `order` was told of them."""
+    """The checkpoints of one study by path. Trials are in the order in which `order` was called for them."""
 
     def __init__(self) -> None:
-        self._by_path: dict[str, Kept] = {}
+        self._by_path: dict[str, CheckpointEntry] = {}
         self._order: dict[str, int] = {}
 
-    def __iter__(self) -> Iterator[Kept]:
-        """A copy of the list: they may be discarded on the way."""
+    def __iter__(self) -> Iterator[CheckpointEntry]:
+        """Iterate over a copy of the list: entries may be discarded on the way."""
         return iter(list(self._by_path.values()))
 
     def order(self, trial: str) -> None:
-        """The trial is the next one, unless it is known."""
+        """Put the trial behind the known ones, unless it is one of them."""
         self._order.setdefault(trial, len(self._order))
 
-    def add(self, entry: Kept) -> None:
-        """The newest of its trial; one at the same path is replaced."""
+    def add(self, entry: CheckpointEntry) -> None:
+        """Add the newest checkpoint of a trial; one at the same path is replaced."""
         self._by_path.pop(entry.path, None)
         self._by_path[entry.path] = entry
 
-    def discard(self, entry: Kept) -> None:
-        """It is none of the study's any more."""
+    def discard(self, entry: CheckpointEntry) -> None:
+        """Take a checkpoint out of the list."""
         self._by_path.pop(entry.path, None)
 
-    def of(self, trial: str) -> list[Kept]:
-        """Those of one trial, the newest last."""
+    def of(self, trial: str) -> list[CheckpointEntry]:
+        """Return the checkpoints of one trial, the newest last."""
         return [entry for entry in self._by_path.values() if entry.trial == trial]
 
-    def best(self, number: int) -> list[Kept]:
-        """The first of the best, in order of the trials and of their epochs: the one that StudyOutcome.best names."""
+    def best(self, number: int) -> list[CheckpointEntry]:
+        """Return the `number` best, ties in order of trials and epochs; the first is that of `StudyOutcome.best`."""
         return sorted(self._by_path.values(), key=lambda kept: (-kept.score, self._order[kept.trial]))[:number]
 
-    def lines(self, paths: Iterable[str]) -> Iterator[list[Kept]]:
-        """Of each checkpoint at `paths` the states with moments on the way to it, the newest first."""
+    def lines(self, paths: Iterable[str]) -> Iterator[list[CheckpointEntry]]:
+        """Yield, for each checkpoint at `paths`, the states with moments on the way to it, the newest first."""
         by_token = {entry.manifest.token: entry for entry in self._by_path.values() if entry.manifest is not None}
         for path in paths:
             entry = self._by_path.get(path)
@@ -76,6 +94,6 @@ class KeptCheckpoints:
                 tokens = (base.token for base in reversed(entry.manifest.restore_points))
                 yield [by_token[token] for token in tokens if token in by_token]
 
-    def bases(self, paths: Iterable[str]) -> list[Kept]:
-        """The states with moments that trials at `paths` would go on from, each once."""
+    def bases(self, paths: Iterable[str]) -> list[CheckpointEntry]:
+        """Return the states with moments that trials at `paths` would go on from, each once."""
         return list({line[0].path: line[0] for line in self.lines(paths) if line}.values())

@@ -83,13 +83,13 @@ def extend_command(
     experiment: str, overrides: tuple[str, ...], force: bool, take_over: bool, trust_fetched: bool, storage: str
 ) -> int:
     """Add seeds or strategies to an experiment; what is there is not run again."""
-    from tuning.extension import extended, was_judged
+    from tuning.extension import extend_spec, has_test_score
 
     recorded = _RecordedSpec(experiment, storage, force, trust_fetched)
     before, requested = recorded.load(), recorded.load(overrides)
-    judged = was_judged(before.name, find_store(experiment, storage))
+    judged = has_test_score(before.name, find_store(experiment, storage))
     return run_spec(
-        extended(before, requested, judged=judged),
+        extend_spec(before, requested, judged=judged),
         resume=True,
         force=force,
         take_over=take_over,

@@ -32,7 +32,7 @@ from tuning.comparison.text import best_configuration
 from tuning.outcome import ExperimentOutcome
 from tuning.run_folder.experiments import find_experiment, find_store
 from tuning.run_folder.run_storage import checkpoint_storage_at
-from tuning.selection.test_scoring import choose
+from tuning.selection.test_scoring import choose_checkpoint
 from tuning.spec.file import dump, parse
 from tuning.spec.models import SPEC_FILE, STORE_FILE, study_name
 from tuning.spec.store_url import StoreError
@@ -131,7 +131,7 @@ def _best(outcome: ExperimentOutcome, storage: str, scratch: Path) -> tuple[str,
     if row is None or row.best is None:
         return None
     study = outcome.study(row.strategy, row.best.seed)
-    choice = choose(study)
+    choice = choose_checkpoint(study)
     if choice is None:
         return None
     place = checkpoint_storage_at(storage, outcome.name, study_name(study.strategy, study.seed))

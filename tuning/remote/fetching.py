@@ -31,7 +31,7 @@ from tuning.remote.unpacking import MANIFEST_BYTES, BundleError, read_manifest, 
 from tuning.remote.uploads import write_archive
 from tuning.report.results import results_json
 from tuning.run_folder.files import ORIGIN
-from tuning.selection.looks import looks_of
+from tuning.selection.evaluations import evaluation_ids
 from tuning.spec.models import SPEC_FILE, STORE_FILE, folder_name
 from tuning.spec.store_url import sqlite_url
 from tuning.store.evaluation_ledger import EvaluationLedger
@@ -215,7 +215,7 @@ def _tell_ledger(storage: Path, folder: Path, name: str) -> None:
     """
     with contextlib.closing(StudyStore(sqlite_url(folder / STORE_FILE))) as store:
         if (rows := store.test_rows(name)) is not None:
-            EvaluationLedger(storage).record(name, rows, looks_of(name, store.load(name).studies))
+            EvaluationLedger(storage).record(name, rows, evaluation_ids(name, store.load(name).studies))
 
 
 def _recorded(folder: Path, name: str) -> ExperimentOutcome:

@@ -135,11 +135,11 @@ def _room(spec: ExperimentSpec) -> Iterator[str]:
     slots = slots_here(spec)
     if slots is None:
         return
-    from tuning.checkpoints.room import claimed_room
+    from tuning.checkpoints.storage_needs import require_storage
 
     plans = [strategy.shape(spec.space_of(strategy)) for strategy in spec.strategies for _ in spec.seeds]
     try:
-        room = claimed_room(spec, plans, slots)
+        room = require_storage(spec, plans, slots)
     except (ClusterError, InputError) as error:
         room = str(error)
     if room:

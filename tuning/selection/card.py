@@ -1,7 +1,7 @@
-"""The model card: what the model is, how its values were found, how sure its scores are, how to make it again.
+"""Writes the model card: what the model is, how its values were found, how sure its scores are, how to reproduce it.
 
-Front matter as the Hugging Face Hub reads it, written by its own library. No license is named: the base model's and
-the data's bind, and nobody here knows them.
+In: a final model with its study. Out: Markdown, with front matter as the Hugging Face Hub reads it, written by the
+Hub's own library. No license is named: those of the base model and of the data bind, and they are not known here.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tuning.run_folder.provenance import library_versions
 from tuning.selection.best_spec import FILE, schedule_lines
 from tuning.selection.card_subject import subject_of
 from tuning.selection.kept_model import KeptModel
-from tuning.selection.local_paths import scrubbed
+from tuning.selection.local_paths import remove_local_paths
 from tuning.selection.winner import mean
 
 CARD = "README.md"
 
 
 def model_card(final: KeptModel) -> str:
-    """Markdown with front matter. No path of this machine stands in it."""
+    """Return the card as Markdown with front matter, without any path of this machine."""
     from huggingface_hub import ModelCardData
 
     about, title = subject_of(final), f"{final.spec.name}-best"
@@ -33,7 +33,7 @@ def model_card(final: KeptModel) -> str:
     what, data = (f"# {title}", "", *about.what(), ""), ("## Data", "", *about.data(), "")
     body = [*what, *_scores(final), *_values(final), *_search(final), *data, *_again(final)]
     text = f"---\n{front_matter.to_yaml()}\n---\n\n" + "\n".join(body) + "\n"
-    return scrubbed(text, final.spec.model_dump(mode="json"))  # values that were searched may be paths, too
+    return remove_local_paths(text, final.spec.model_dump(mode="json"))  # values that were searched may be paths, too
 
 
 def _scores(final: KeptModel) -> Iterator[str]:
@@ -82,11 +82,12 @@ def _on_test(final: KeptModel) -> Iterator[str]:
 
 
 def _over_rows(final: KeptModel, metric: str, score: float) -> str:
-    """The interval of this model's score; `-` where its rows are not told, or the metric needs more than classes."""
-    labels, said = final.scores.labels, final.scores.predictions
-    if labels is None or said is None:
+    """Return the interval of this model's score; `-` if its rows are unknown, or the metric needs more than classes."""
+    labels, predictions = final.scores.labels, final.scores.predictions
+    if labels is None or predictions is None:
         return "-"
-    return _interval(StudyScores(final.model.seed, (score,), final.scores.rows, (ScoredRows(labels, said),)), metric)
+    rows = (ScoredRows(labels, predictions),)
+    return _interval(StudyScores(final.model.seed, (score,), final.scores.rows, rows), metric)
 
 
 def _interval(test: StudyScores, metric: str) -> str:
@@ -135,7 +136,7 @@ def _search(final: KeptModel) -> Iterator[str]:
 
 
 def _as_declared(range_: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """The kind of a range and its ends or choices, without what a search alone asks of it."""
+    """Yield the kind of a range and its ends or choices, without what only a search uses."""
     return ((kind, value) for kind, value in range_.items() if kind != "mutate")
 
 

@@ -1,4 +1,4 @@
-"""What a model card says of the thing that was trained: a text model of ours, or a Trainer of the user's own."""
+"""The parts of a model card that depend on what was trained: a text model, or a Trainer of the user's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.spec import DataSpec, display_name
 from trainables.tasks import Task, find_task
 from tuning.selection.kept_model import KeptModel
 
-# As the hub spells them; the others are spelled alike.
+# Names on the Hub, where they differ from ours.
 METRICS = {"pearson": "pearsonr", "spearman": "spearmanr", "macro_f1": "f1"}
 
 
@@ -25,19 +25,19 @@ class Subject(ABC):
 
     @abstractmethod
     def front_matter(self) -> dict[str, Any]:
-        """Of `huggingface_hub.ModelCardData`, besides name and tags."""
+        """Return arguments of `huggingface_hub.ModelCardData`, besides name and tags."""
 
     @abstractmethod
     def what(self) -> Iterator[str]:
-        """Lines of Markdown: what the model is, and how it is loaded."""
+        """Yield lines of Markdown: what the model is, and how it is loaded."""
 
     @abstractmethod
     def data(self) -> Iterator[str]:
-        """Lines of Markdown: what it was trained and tested on."""
+        """Yield lines of Markdown: what the model was trained and tested on."""
 
 
 def subject_of(final: KeptModel) -> Subject:
-    """The subject of that model's card."""
+    """Return the subject of a model's card."""
     return OwnTrainer(final) if final.spec.own else TextModel(final)
 
 
@@ -50,18 +50,18 @@ class TextModel(Subject):
 
     @property
     def _options(self) -> DataSpec:
-        """Where the rows came from, with what the task's preset says."""
+        """The data options, with those of the task's preset."""
         return self._task.options(self.final.spec.data)
 
     @property
     def _base(self) -> str:
-        """The model that was fine-tuned, without a path of this machine."""
+        """The name of the model that was fine-tuned, without a path of this machine."""
         model = self.final.spec.model
         return Path(model).name if Path(model).is_absolute() else model
 
     @property
     def _named(self) -> str:
-        """The data, without a path of this machine."""
+        """The name of the data, without a path of this machine."""
         data, task = self._options, self._task.name
         if data.hub is not None:
             return f"{data.hub} ({data.config})" if data.config else data.hub
@@ -70,7 +70,7 @@ class TextModel(Subject):
         return f"{task} ({Path(data.path or data.train or '').name})"
 
     def front_matter(self) -> dict[str, Any]:
-        """Scores on test, base model and data set where the Hub has them."""
+        """Return the test scores, and the base model and the data set where the Hub has them."""
         from huggingface_hub import EvalResult
 
         model, names = self.final.spec.model, self._task.metric_names
@@ -97,13 +97,13 @@ class TextModel(Subject):
         }
 
     def what(self) -> Iterator[str]:
-        """The base model, the task, a pipeline."""
+        """Yield the base model, the task and a pipeline."""
         final = self.final
         names = ", ".join(final.label_names)
         kind = f"a text classifier ({names})" if names else "a text regression"
         length = final.winner.candidate.schedule[-1].params.get("data.max_length") or final.spec.data.max_length or 128
         yield f"{self._base}, fine-tuned as {kind} on {self._named}. Its hyperparameters were found with tunefleet:"
-        yield "scores, search and data are told below."
+        yield "scores, search and data are below."
         yield ""
         yield "```python"
         yield "from transformers import pipeline"
@@ -112,7 +112,7 @@ class TextModel(Subject):
         yield "```"
 
     def data(self) -> Iterator[str]:
-        """Rows and their fingerprint."""
+        """Yield the numbers of rows and their fingerprint."""
         facts = self.final.provenance
         yield f"{self._named}: trained on {facts['train_rows']:,} rows (training and validation), tested on"
         yield f"{facts['test_rows']:,}. Three disjoint splits; fingerprint of rows and labels:"
@@ -120,10 +120,10 @@ class TextModel(Subject):
 
 
 class OwnTrainer(Subject):
-    """A model of a Trainer that the user's own factory makes; its data are told by their numbers of rows alone."""
+    """A model of a Trainer that the user's own factory makes; of its data the numbers of rows are known alone."""
 
     def front_matter(self) -> dict[str, Any]:
-        """The library that loads it."""
+        """Return the library that loads the model."""
         return {"library_name": str(self._model).partition(".")[0]}
 
     @property
@@ -131,11 +131,11 @@ class OwnTrainer(Subject):
         return str(self.final.provenance["model"])
 
     def what(self) -> Iterator[str]:
-        """Classes of model and Trainer, the factory, and how the folder is loaded."""
+        """Yield the classes of model and Trainer, the factory, and how the folder is loaded."""
         module, _, name = self._model.rpartition(".")
         trainer = str(self.final.provenance["trainer"]).rpartition(".")[2]
         yield f"{name}, trained by the {trainer} that `{display_name(self.final.spec.trainable)}` makes."
-        yield "Its hyperparameters were found with tunefleet: scores, search and data are told below."
+        yield "Its hyperparameters were found with tunefleet: scores, search and data are below."
         yield f"The folder is what `trainer.save_model` writes; it is loaded as a {name} (`{module}`) is:"
         yield ""
         yield "```python"
@@ -154,7 +154,7 @@ class OwnTrainer(Subject):
         yield "```"
 
     def data(self) -> Iterator[str]:
-        """As many rows as there are, where they can be counted."""
+        """Yield the numbers of rows, where they can be counted."""
         facts, model = self.final.provenance, self.final.model
         trained = f"{facts['train_rows']:,} rows" if "train_rows" in facts else "rows that have no number"
         tested = f"tested on {model.rows:,}, its `test_dataset`" if model.metrics or model.hidden else "tested on none"

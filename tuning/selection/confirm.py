@@ -1,17 +1,17 @@
-"""`confirm:` of a spec: the best configurations of each study, trained from the start with several training seeds.
+"""Confirms a search (`confirm:`): trains the best configurations of each study from the start with several seeds.
 
-The search's own best score is the luckiest of many. So the winner of a study is chosen anew, by the mean validation
-score of trainings that the search has not seen (their seeds are new), and only then its models are scored on the test
-split, once. Each training is recorded as it ends: a crash loses those that ran.
+In: the resume plans of the studies. Out: confirmations and test scores in the study store. The best score of a search
+is the luckiest of many. So the winner of a study is chosen anew, by the mean validation score of trainings with new
+seeds; only then its models are scored on the test split, once. Each training is recorded as it ends: a crash loses
+those that ran.
 
     STUDY/confirmed/RANK-SEED/    weights of a training, until the winner's are scored; then nothing is left
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,25 +30,26 @@ from trainables.reporting import validate_metrics
 from trainables.spec import FineTuneSpec, Params, Value
 from trainables.training import Scores, Training
 from trainables.worker.team import WorkerDied
-from tuning.outcome import Confirmation, ScoredRows, StudyOutcome, StudyState
-from tuning.selection.candidates import Candidate, candidates, shares_seeds, training_seeds, training_spec
-from tuning.selection.looks import look_of_confirmation, record_looks
+from tuning.outcome import Confirmation, ScoredRows
+from tuning.selection.candidates import Candidate, candidates, training_spec
+from tuning.selection.evaluations import confirmation_evaluation_id, record_evaluations
 from tuning.selection.schedules import segments_of
-from tuning.selection.side_by_side import Ended, Job, NodesLost, side_by_side
+from tuning.selection.side_by_side import JobResult, NodesLost, TrainingJob, side_by_side
 from tuning.spec.models import ExperimentSpec, study_name
+from tuning.study.resume import Search, StudyPlan
 from tuning.supervision.failures import TrialFailure
 
 if TYPE_CHECKING:
     from cluster.session import Session
     from tuning.run_folder.run_storage import RunStorage
-    from tuning.store.study_store import StudyStore, StudyWriter
+    from tuning.store.study_store import StudyStore
 
 FOLDER = "confirmed"  # below the study's
 UNSCORED = "no test score: its Trainer has no test rows that give it (a factory may set `trainer.test_dataset`)"
 
 
 class Trained(NamedTuple):
-    """What a training tells."""
+    """The result of a training."""
 
     seconds: float
     validation: dict[str, float] | None = None  # None: it failed
@@ -56,67 +57,57 @@ class Trained(NamedTuple):
     error: str | None = None
 
 
-class Kept(NamedTuple):
-    """Where the weights of a training are."""
+class TrainedWeights(NamedTuple):
+    """Where the weights of a training are, and how to make them again."""
 
     storage: Storage
     path: str
     manifest: CheckpointManifest
 
     def put(self, weights: Path) -> None:
-        """Copy them there."""
+        """Copy the local folder `weights` there."""
         if self.storage.filesystem is None:
             Path(self.path).mkdir(parents=True, exist_ok=True)
         self.storage.put(weights, self.path, self.manifest, weights_only=True)
 
     def drop(self) -> None:
-        """They are needed no more."""
+        """Delete them; they may be gone already."""
         self.storage.delete(self.path, self.manifest)
 
 
-@dataclass
 class Confirming:
-    """One finished study on its way to a winner."""
+    """One finished study on its way to a winner.
 
-    spec: ExperimentSpec
-    study: StudyOutcome
-    writer: StudyWriter
-    place: RunStorage
-    seeds: tuple[int, ...]  # of its trainings
+    Args:
+        spec: of the experiment, with `confirm`.
+        plan: of the study: which trainings are owed, and whether a look at the test split is.
+        store: where it is recorded.
+        storage: where the run lies.
+    """
 
-    def __post_init__(self) -> None:
-        assert self.spec.confirm is not None
-        self.candidates = candidates(self.study, self.spec.confirm.top)
+    def __init__(self, spec: ExperimentSpec, plan: StudyPlan, store: StudyStore, storage: RunStorage) -> None:
+        assert spec.confirm is not None
+        assert plan.recorded is not None
+        self.spec, self.plan, self.study, self._storage = spec, plan, plan.recorded, storage
+        self.writer, self.seeds = store.writer(spec.name, self.study), spec.confirm.seeds
+        self.candidates = {one.rank: one for one in candidates(self.study, spec.confirm.top)}
 
-    @cached_property
+    @property
     def name(self) -> str:
-        """Of the study, for people."""
+        """The study's name for people."""
         return f"{self.study.strategy}, seed {self.study.seed}"
 
     def title(self, rank: int, seed: int) -> str:
-        """Of one of its trainings, for people."""
+        """The name of one of its trainings for people."""
         return f"{self.name}, no. {rank}, training seed {seed}"
 
-    @property
-    def looked(self) -> bool:
-        """Whether the test split has had its look."""
-        return any(c.test is not None for c in self.study.confirmations)
-
-    def missing(self) -> Iterator[tuple[Candidate, int]]:
-        """What has not been trained yet: one configuration after the other, each with all seeds."""
-        known = {(c.rank, c.seed) for c in self.study.confirmations}
-        return ((one, seed) for one in self.candidates for seed in self.seeds if (one.rank, seed) not in known)
-
-    def kept(self, rank: int, seed: int) -> Kept:
+    def weights(self, rank: int, seed: int) -> TrainedWeights:
         """Where the weights of that training are, or will be."""
-        schedule = next(one.schedule for one in self.candidates if one.rank == rank)
         name = study_name(self.study.strategy, self.study.seed)
-        manifest = CheckpointManifest(
-            f"{rank}-{seed}", moments=False, node=None, segments=segments_of(schedule), restore_points=()
-        )
-        return Kept(
-            self.place.checkpoint_storage(name), f"{self.place.tune_folder(name)}/{FOLDER}/{rank}-{seed}", manifest
-        )
+        segments = segments_of(self.candidates[rank].schedule)
+        manifest = CheckpointManifest(f"{rank}-{seed}", moments=False, node=None, segments=segments, restore_points=())
+        path = f"{self._storage.tune_folder(name)}/{FOLDER}/{rank}-{seed}"
+        return TrainedWeights(self._storage.checkpoint_storage(name), path, manifest)
 
     def record(self, confirmation: Confirmation) -> None:
         """Write down a training that has ended, and let weights go that can belong to no winner any more."""
@@ -124,87 +115,86 @@ class Confirming:
         others = [c for c in self.study.confirmations if (c.rank, c.seed) != (confirmation.rank, confirmation.seed)]
         ordered = sorted([*others, confirmation], key=lambda c: (c.rank, c.seed))
         self.study = replace(self.study, confirmations=tuple(ordered))
-        ended = [c for c in ordered if c.rank == confirmation.rank]
-        if len(ended) == len(self.seeds):
+        if sum(c.rank == confirmation.rank for c in ordered) == self.seeds:
             self.drop_all_but(self.study.confirmed())
 
     def drop_all_but(self, winner: tuple[Confirmation, ...]) -> None:
         """Delete the weights of all configurations that are through, save those of `winner`."""
-        for one in self.candidates:
-            ended = [c for c in self.study.confirmations if c.rank == one.rank]
-            if len(ended) == len(self.seeds) and one.rank not in {c.rank for c in winner}:
+        for rank in self.candidates.keys() - {c.rank for c in winner}:
+            ended = [c for c in self.study.confirmations if c.rank == rank]
+            if len(ended) == self.seeds:
                 for c in ended:
-                    self.kept(c.rank, c.seed).drop()
+                    self.weights(c.rank, c.seed).drop()
 
 
 def confirm_studies(
-    spec: ExperimentSpec, session: Session, store: StudyStore, place: RunStorage, say: Callable[[str], None]
+    spec: ExperimentSpec,
+    plans: Sequence[StudyPlan],
+    session: Session,
+    store: StudyStore,
+    storage: RunStorage,
+    say: Callable[[str], None],
 ) -> None:
-    """Train what is not confirmed yet of every finished study, then score the winners on the test split, unless `spec`
-    is without, or they have been.
+    """Train what is owed of all studies whose search is over, as one queue.
 
     Args:
-        say: told one line per training.
+        plans: of the studies.
+        say: called with one line per training.
 
     Raises:
         StoreError: the study store cannot be read or written, or the data are not those of the search.
-        OSError: weights cannot be written or read, on any node.
-        NodesLost: a training or a look at the test split has lost node after node; a resume begins it again.
-        InputError: model or data cannot be had any more.
-    """
-    finished = [s for s in store.load(spec.name).studies if s.state is StudyState.FINISHED and s.trials]
-    assert spec.confirm is not None
-    count = spec.confirm.seeds
-    shared = training_seeds(spec, count) if shares_seeds(spec, count, finished) else None
-    ours = [
-        Confirming(spec, s, store.writer(spec.name, s), place, shared or training_seeds(spec, count, s.seed))
-        for s in finished
-    ]
-    _train(spec, ours, session, say)
-    if spec.test:
-        _look_at_test(spec, [one for one in ours if not one.looked], session, store, say)
-    for one in ours:
-        one.drop_all_but(())
-
-
-def _train(spec: ExperimentSpec, ours: list[Confirming], session: Session, say: Callable[[str], None]) -> None:
-    """All that is missing, of all studies, as one queue.
-
-    Raises:
-        NodesLost: by one or more, which are missing still; all others have ended.
+        OSError: weights cannot be written, on any node.
+        NodesLost: trainings have lost node after node; all others have ended, and a resume begins these again.
+        InputError: model or data cannot be used any more.
     """
     jobs, lost = [], []
-    for one in ours:
-        for candidate, seed in one.missing():
-            given = training_spec(spec, one.study, seed), one.kept(candidate.rank, seed)
-            jobs.append(Job((one, candidate, seed), one.title(candidate.rank, seed), train, given))
+    for one in _confirming(spec, plans, store, storage):
+        for rank, seed in one.plan.trainings:
+            given = training_spec(spec, one.study, seed), one.weights(rank, seed)
+            jobs.append(TrainingJob((one, one.candidates[rank], seed), one.title(rank, seed), train_candidate, given))
     with side_by_side(jobs, spec, session) as ended:
         for number, job in enumerate(ended, start=1):
-            one, candidate, seed = job.key
             try:
-                trained = _outcome(job)
+                line = _record(job, session)
             except NodesLost as error:
                 lost.append(error)
-                continue
-            one.writer.record_provenance(trained.provenance)
-            cost = (trained.seconds + job.lost) * session.devices_per_trial
-            confirmation = Confirmation(
-                *candidate, seed, cost, clock.time(), validation=trained.validation, error=trained.error
-            )
-            one.record(confirmation)
-            scores = confirmation.validation
-            told = f"failed: {confirmation.error}" if scores is None else f"{scores[one.study.metric]:.4f}"
-            say(
-                f"confirming {number}/{len(jobs)}: {one.name}, no. {candidate.rank} (trial "
-                f"{one.study.name_of(candidate.trial)}, searched {candidate.searched:.4f}), training seed {seed}: "
-                f"{told}"
-            )
+            else:
+                say(f"confirming {number}/{len(jobs)}: {line}")
     if lost:
         raise lost[0]
 
 
-def _outcome(job: Ended[Any]) -> Trained:
-    """What has come of a training. One whose process has died, again and again, has failed, too.
+def _record(job: JobResult[tuple[Confirming, Candidate, int]], session: Session) -> str:
+    """Write down a training that has ended; returns a line about it.
+
+    Raises:
+        OSError, InputError, NodesLost: see `_result`.
+    """
+    one, candidate, seed = job.key
+    trained = _result(job)
+    one.writer.record_provenance(trained.provenance)
+    cost = (trained.seconds + job.lost) * session.devices_per_trial
+    scores = trained.validation
+    one.record(Confirmation(*candidate, seed, cost, clock.time(), validation=scores, error=trained.error))
+    result = f"failed: {trained.error}" if scores is None else f"{scores[one.study.metric]:.4f}"
+    return (
+        f"{one.name}, no. {candidate.rank} (trial {one.study.name_of(candidate.trial)}, searched "
+        f"{candidate.searched:.4f}), training seed {seed}: {result}"
+    )
+
+
+def _confirming(
+    spec: ExperimentSpec, plans: Sequence[StudyPlan], store: StudyStore, storage: RunStorage
+) -> list[Confirming]:
+    return [
+        Confirming(spec, plan, store, storage)
+        for plan in plans
+        if plan.search is Search.KEEP and plan.recorded is not None and plan.recorded.trials
+    ]
+
+
+def _result(job: JobResult[Any]) -> Trained:
+    """Return the result of a training. One whose process has died again and again has failed, too.
 
     Raises:
         OSError, InputError, NodesLost: not the configuration's fault.
@@ -216,8 +206,10 @@ def _outcome(job: Ended[Any]) -> Trained:
     return trained
 
 
-def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec], Training]) -> Trained:
-    """On a worker: train along the schedule, score on validation, keep the weights.
+def train_candidate(
+    spec: FineTuneSpec, kept: TrainedWeights, make: Callable[[Params, FineTuneSpec], Training]
+) -> Trained:
+    """Train along the schedule, score on validation, keep the weights; called on a worker.
 
     Raises:
         OSError, InputError, WorkerDied: not the configuration's fault.
@@ -246,23 +238,46 @@ def train(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec],
 
 
 def described(error: Exception) -> str:
-    """On one line."""
+    """Return type and message of an error on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def score_confirmed(
+    spec: ExperimentSpec,
+    plans: Sequence[StudyPlan],
+    session: Session,
+    store: StudyStore,
+    storage: RunStorage,
+    say: Callable[[str], None],
+) -> None:
+    """Score each winner's models on the test split where that is owed, then let all weights go. The scores of a study
+    are recorded together, once all are there.
+
+    Raises:
+        StoreError: the study store cannot be read or written.
+        OSError: weights cannot be read, on any node.
+        NodesLost: a look has lost node after node; a resume takes it again.
+    """
+    ours = _confirming(spec, plans, store, storage)
+    _look_at_test(spec, [one for one in ours if one.plan.test], session, store, say)
+    for one in ours:
+        one.drop_all_but(())
 
 
 def _look_at_test(
     spec: ExperimentSpec, ours: list[Confirming], session: Session, store: StudyStore, say: Callable[[str], None]
 ) -> None:
-    """Score each winner's models; a study's scores are recorded together, once all are there."""
     jobs = []
     for number, one in enumerate(ours):
         trainings = one.study.confirmed()
         if not trainings:
             say(f"{one.name}: no configuration was trained with all its seeds, so none is scored on test")
         for c in trainings:
-            given = training_spec(spec, one.study, c.seed), one.kept(c.rank, c.seed)
-            jobs.append(Job((number, c), f"test of {one.title(c.rank, c.seed)}", score, given))
-    record_looks(spec, store, [look_of_confirmation(spec.name, ours[n].study, c) for n, c in (job.key for job in jobs)])
+            given = training_spec(spec, one.study, c.seed), one.weights(c.rank, c.seed)
+            jobs.append(TrainingJob((number, c), f"test of {one.title(c.rank, c.seed)}", score_weights, given))
+    record_evaluations(
+        spec, store, [confirmation_evaluation_id(spec.name, ours[n].study, c) for n, c in (job.key for job in jobs)]
+    )
     seen: dict[int, list[Confirmation]] = {}
     unscored: dict[str, None] = {}
     with side_by_side(jobs, spec, session) as ended:
@@ -276,7 +291,7 @@ def _look_at_test(
             scored = seen.setdefault(number, [])
             scored.append(replace(winner, test=scores.metrics, rows=rows, tested_at=clock.time()))
             one = ours[number]
-            if len(scored) == len(one.seeds):
+            if len(scored) == one.seeds:
                 one.writer.set_confirmations(*scored)
                 shown = ", ".join(f"{(c.test or {})[one.study.metric]:.4f}" for c in scored)
                 say(f"{one.name}: the models of no. {winner.rank} are scored on test, once: {shown}")
@@ -284,8 +299,8 @@ def _look_at_test(
         say(f"{name}: {UNSCORED}")
 
 
-def score(spec: FineTuneSpec, kept: Kept, make: Callable[[Params, FineTuneSpec], Training]) -> Scores:
-    """On a worker: a training's scores on the test split. Weights that are lost or damaged are trained again."""
+def score_weights(spec: FineTuneSpec, kept: TrainedWeights, make: Callable[[Params, FineTuneSpec], Training]) -> Scores:
+    """Score a training on the test split; called on a worker. Weights that are lost or damaged are trained again."""
     with TemporaryDirectory(prefix="tunefleet-") as scratch:
         folder = kept.storage.scorable(kept.path, kept.manifest, Path(scratch))
         if folder is None or damage(folder, optional=[MOMENTS]) is not None:

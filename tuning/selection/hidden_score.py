@@ -1,5 +1,7 @@
-"""The test score of a final model before anybody has looked at it: kept in the store, packed so that no reader of a
-record meets it by chance. That is no secrecy; whoever unpacks it has looked."""
+"""The test score of a final model before anybody has seen it, packed in the store so that nobody reads it by chance.
+
+This is no secrecy: whoever unpacks the score has evaluated on the test split.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +17,29 @@ from tuning.spec.store_url import StoreError
 
 
 class HiddenScore(NamedTuple):
-    """What the model's card tells when the score is shown."""
+    """What goes into the model's card when the score is shown."""
 
     scores: Scores
     provenance: Mapping[str, Value]
     label_names: tuple[str, ...]  # by class id; empty for regression
 
 
-def sealed(score: HiddenScore) -> str:
-    """As `unsealed` reads it."""
+def pack_score(score: HiddenScore) -> str:
+    """Return `score` as a text that `unpack_score` reads."""
     plain = json.dumps({**score._asdict(), "scores": score.scores._asdict()})
     return base64.b64encode(zlib.compress(plain.encode(), 9)).decode()
 
 
-def unsealed(packed: str) -> HiddenScore:
-    """Raises:
-    StoreError: it is damaged.
+def unpack_score(packed: str) -> HiddenScore:
+    """Read what `pack_score` has made.
+
+    Raises:
+        StoreError: it is damaged.
     """
     try:
         plain = json.loads(zlib.decompress(base64.b64decode(packed, validate=True)))
-        told = plain["scores"]
-        rows = {name: told[name] and tuple(told[name]) for name in ("labels", "predictions")}
-        return HiddenScore(Scores(**{**told, **rows}), plain["provenance"], tuple(plain["label_names"]))
+        scores = plain["scores"]
+        rows = {name: scores[name] and tuple(scores[name]) for name in ("labels", "predictions")}
+        return HiddenScore(Scores(**{**scores, **rows}), plain["provenance"], tuple(plain["label_names"]))
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise StoreError(f"the hidden test score is damaged: {error!r}; train the model again (--force)") from error

@@ -1,5 +1,8 @@
-"""A model's folder on the Hugging Face Hub. The token is the hub library's to find (HF_TOKEN, or `hf auth login`): it
-never passes through here, and nothing writes it."""
+"""Uploads a model's folder to the Hugging Face Hub.
+
+The Hub's own library finds the token (HF_TOKEN, or `hf auth login`): it never passes through here, and nothing writes
+it.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,13 @@ from pathlib import Path
 
 
 class HubError(Exception):
-    """The hub cannot be used: why, and what to do."""
+    """The Hub cannot be used; the message says why, and what to do."""
 
 
 def make_repo(repo: str, *, public: bool = False) -> str:
-    """Make the model repository, or find it there; the full name of it.
+    """Make the model repository unless it exists; returns its full name.
 
-    To be called before hours of training: a token that may not write is told here, and a repository that everybody can
-    read where nobody has asked for that.
+    Call it before hours of training: it refuses a token that may not write, and a public repository unless `public`.
 
     Raises:
         HubError: the hub refuses, or cannot be reached; or the repository is public, and `public` is false.
@@ -24,9 +26,9 @@ def make_repo(repo: str, *, public: bool = False) -> str:
     from huggingface_hub import HfApi
 
     api = HfApi()
-    with _told(repo, "make the repository", "then again"):
+    with _hub_errors(repo, "make the repository", "then again"):
         name = str(api.create_repo(repo, private=not public, exist_ok=True).repo_id)
-    with _told(name, "write to it", "then again"):
+    with _hub_errors(name, "write to it", "then again"):
         api.auth_check(name, write=True)
         if not public and api.model_info(name).private is False:
             raise HubError(
@@ -37,7 +39,7 @@ def make_repo(repo: str, *, public: bool = False) -> str:
 
 
 def push(folder: Path, repo: str) -> str:
-    """Upload the files of `folder`; the address of the repository.
+    """Upload the files of `folder`; returns the address of the repository.
 
     Raises:
         HubError: the hub refuses, or cannot be reached.
@@ -45,14 +47,14 @@ def push(folder: Path, repo: str) -> str:
     from huggingface_hub import HfApi
 
     again = f"then `hf upload {repo} {folder}`: the model is trained and stays in {folder}"
-    with _told(repo, "upload", again):
+    with _hub_errors(repo, "upload", again):
         HfApi().upload_folder(repo_id=repo, folder_path=folder, commit_message="Trained by tunefleet train-final")
     return f"{HfApi().endpoint}/{repo}"
 
 
 @contextmanager
-def _told(repo: str, action: str, again: str) -> Iterator[None]:
-    """The hub's refusals in one line."""
+def _hub_errors(repo: str, action: str, again: str) -> Iterator[None]:
+    """In the block, what the Hub refuses becomes a HubError of one line."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.errors import HTTPError as NoAnswer  # type: ignore[attr-defined]  # of its HTTP client
 

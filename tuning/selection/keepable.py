@@ -1,4 +1,4 @@
-"""Which experiments leave a model that `train-final` can keep."""
+"""Decides which experiments leave a model that `train-final` can keep."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def makes_a_model(spec: ExperimentSpec) -> bool:
 
 
 def refuse_without_a_model(spec: ExperimentSpec) -> None:
-    """Raises:
-    InputError: the trainable of `spec` makes no model that could be kept.
+    """Refuse an experiment that leaves no model.
+
+    Raises:
+        InputError: the trainable of `spec` makes no model that could be kept.
     """
     try:
         if makes_a_model(spec):

@@ -1,4 +1,4 @@
-"""The model that `train-final` keeps, with all that its card tells."""
+"""The model that `train-final` keeps, with everything that its card shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuning.spec.models import ExperimentSpec
 
 @dataclass(frozen=True)
 class KeptModel:
-    """A final model with all that is known of it."""
+    """A final model with everything that is known of it."""
 
     spec: ExperimentSpec
     winner: Winner
@@ -23,17 +23,17 @@ class KeptModel:
     scores: Scores
     provenance: Mapping[str, Value]
     label_names: tuple[str, ...]  # by class id; empty for a regression and a Trainer of the user's own
-    looks: int  # at test by models of this experiment before this one
-    memory: EarlierEvaluations | None = None  # of earlier experiments' looks; None: the rows are not known
+    looks: int  # evaluations on test of this experiment's models before this one
+    memory: EarlierEvaluations | None = None  # by earlier experiments; None: the test rows are not known
 
     @property
     def metric(self) -> str:
-        """What the search optimised."""
+        """The metric that the search optimised."""
         return self.winner.study.metric
 
 
-def score_in_words(model: FinalModel, metric: str) -> str:
-    """What is said of a final model's test score."""
+def describe_score(model: FinalModel, metric: str) -> str:
+    """Describe a final model's test score in one sentence."""
     if model.hidden:
         return (
             f"its test score ({model.rows:,} rows) is kept hidden: the same command with --reveal-test shows it "
@@ -42,6 +42,6 @@ def score_in_words(model: FinalModel, metric: str) -> str:
     if not model.rows:
         return "not scored on test: there are no test rows (those of a Trainer are its `test_dataset`)"
     if metric not in model.metrics:
-        told = ", ".join(sorted(model.metrics)) or "none"
-        return f"not scored on test: {metric} is not among the scores of its {model.rows:,} rows ({told})"
+        known = ", ".join(sorted(model.metrics)) or "none"
+        return f"not scored on test: {metric} is not among the scores of its {model.rows:,} rows ({known})"
     return f"test {metric}, looked at once: {model.metrics[metric]:.4f} ({model.rows:,} rows)"

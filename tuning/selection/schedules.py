@@ -1,4 +1,4 @@
-"""The schedule behind a report: which values were in force over which epochs."""
+"""Schedules: which values were in force over which epochs on the way to a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuning.outcome import Stretch
 
 
 def schedule_of(history: Iterable[Report]) -> tuple[Stretch, ...]:
-    """Reports with equal values in a row make one stretch.
+    """Return the schedule behind a history; reports with equal values in a row make one stretch.
 
     Args:
         history: from `StudyOutcome.history`.
@@ -25,5 +25,5 @@ def schedule_of(history: Iterable[Report]) -> tuple[Stretch, ...]:
 
 
 def segments_of(schedule: Iterable[Stretch]) -> tuple[Segment, ...]:
-    """The same, as trainings are told."""
+    """Return a schedule as segments, which a replay takes."""
     return tuple(Segment(stretch.params, stretch.end) for stretch in schedule)

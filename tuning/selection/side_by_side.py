@@ -1,9 +1,9 @@
-"""Trainings outside Tune: each in a process that holds what a trial holds, as many side by side as there are slots.
+"""Runs trainings outside Tune: each in a process that holds what a trial holds, as many at a time as there are slots.
 
-A process that has done a job gets the next one, or ends: on a cluster that has lost nodes others may wait for what it
-holds. One whose job has raised is replaced. It goes by the rules of trials: a process without progress is killed, one
-that has died is looked into, and a job whose node is lost starts again without that being its failure. A job whose
-process dies by itself, for want of memory or of progress, starts once more.
+A process that has done a job gets the next one, or ends, since on a cluster that has lost nodes others may wait for its
+resources. A process whose job has raised is replaced. Jobs follow the rules of trials: a process without progress is
+killed, the death of a process is examined, and a job that has lost its node starts again, which is not its failure. A
+job whose process dies by itself, or for want of memory or of progress, starts once more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cluster.session import Session
 
 RETRIES = 1  # of a job whose process has died by itself
-NODES = 3  # that a job may lose in one run: it may be what brings them down
+NODES = 3  # that a job may lose in one run: it may be their undoing
 
 logger = logging.getLogger(__name__)
 K = TypeVar("K")
@@ -45,7 +45,7 @@ class NodesLost(ClusterError):
 
 
 @dataclass(frozen=True)
-class Job(Generic[K]):
+class TrainingJob(Generic[K]):
     """One call in a worker's process: `function(*given, make)`, where `make` builds a Training there."""
 
     key: K
@@ -55,8 +55,8 @@ class Job(Generic[K]):
 
 
 @dataclass(frozen=True)
-class Ended(Generic[K]):
-    """A job that has ended, one way or the other."""
+class JobResult(Generic[K]):
+    """A job that has ended, with its value or its error."""
 
     key: K
     seconds: float  # since it was handed to Ray
@@ -65,7 +65,7 @@ class Ended(Generic[K]):
     error: Exception | None = None
 
     def result(self) -> Any:
-        """What its function has returned.
+        """Return what its function has returned.
 
         Raises:
             NodesLost: it has not failed; a resume begins it again.
@@ -77,8 +77,8 @@ class Ended(Generic[K]):
         return self.value
 
 
-class Process:
-    """Computes jobs, one after the other: a Ray actor."""
+class JobProcess:
+    """A Ray actor that computes jobs, one after the other."""
 
     def __init__(self, make: Any, heartbeat: Heartbeat | None) -> None:
         self._make = make
@@ -86,7 +86,7 @@ class Process:
             tracker.start_heartbeat(heartbeat, str(ray.get_runtime_context().get_actor_id()))
 
     def do(self, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
-        """One job."""
+        """Compute one job."""
         with active():
             tracker.begin()
             start_oom_probe()
@@ -94,8 +94,10 @@ class Process:
 
 
 @contextlib.contextmanager
-def side_by_side(jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session) -> Iterator[Iterator[Ended[K]]]:
-    """Run `jobs`, started in their order; each is told as it ends. What still runs when the block ends is cancelled.
+def side_by_side(
+    jobs: Iterable[TrainingJob[K]], spec: ExperimentSpec, session: Session
+) -> Iterator[Iterator[JobResult[K]]]:
+    """Run `jobs`, started in their order; yields each as it ends. What still runs when the block ends is cancelled.
 
     Args:
         spec: says what computes them, and how long a process may go without progress.
@@ -108,7 +110,7 @@ def side_by_side(jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session)
 
 
 class _Slot:
-    """A process, and what it holds."""
+    """A process and the resources that it holds."""
 
     def __init__(self, workers: int, session: Session, heartbeat: Heartbeat | None) -> None:
         resources, self._group = session.resources, None
@@ -116,11 +118,11 @@ class _Slot:
         if workers > 1:
             self._group = resources.to_ray(workers).to_placement_group()
             options = {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(self._group)}
-        self.process = ray.remote(Process).options(**options).remote(builder(workers, heartbeat), heartbeat)
+        self.process = ray.remote(JobProcess).options(**options).remote(builder(workers, heartbeat), heartbeat)
         self.id = str(self.process._actor_id.hex())
 
     def close(self) -> None:
-        """End the process, and give back what it held."""
+        """End the process, and free its resources."""
         ray.kill(self.process)
         if self._group is not None:
             ray.util.remove_placement_group(self._group)
@@ -128,9 +130,9 @@ class _Slot:
 
 @dataclass
 class _Begun(Generic[K]):
-    """A job on its way."""
+    """A job that has begun."""
 
-    job: Job[K]
+    job: TrainingJob[K]
     since: float  # when it was handed to Ray first; these on the monotonic clock
     slot: _Slot
     started: float  # when it was handed to this slot
@@ -139,14 +141,14 @@ class _Begun(Generic[K]):
     nodes: int = 0
     hung: watchdog.HungActor | None = None  # killed for it, in this slot
 
-    def ended(self, value: Any = None, error: Exception | None = None) -> Ended[K]:
-        return Ended(self.job.key, clock.monotonic() - self.since, self.lost, value, error)
+    def ended(self, value: Any = None, error: Exception | None = None) -> JobResult[K]:
+        return JobResult(self.job.key, clock.monotonic() - self.since, self.lost, value, error)
 
 
 class _Queue(Generic[K]):
-    """Jobs to come, jobs on their way, and the slots."""
+    """The jobs to come, the jobs that have begun, and their slots."""
 
-    def __init__(self, jobs: Iterable[Job[K]], spec: ExperimentSpec, session: Session) -> None:
+    def __init__(self, jobs: Iterable[TrainingJob[K]], spec: ExperimentSpec, session: Session) -> None:
         self._left, self._session = iter(jobs), session
         self._workers, self._heartbeat = (
             workers_for(spec.trainable, session.resources.gpus),
@@ -156,8 +158,8 @@ class _Queue(Generic[K]):
         self._running: dict[Any, _Begun[K]] = {}  # by Ray's reference to what comes of it
         self._died: list[tuple[_Begun[K], ActorFailure]] = []
 
-    def ended(self) -> Iterator[Ended[K]]:
-        """Each job as it ends."""
+    def ended(self) -> Iterator[JobResult[K]]:
+        """Yield each job as it ends."""
         while True:
             while len(self._running) + len(self._died) < self._session.limit and (job := next(self._left, None)):
                 self._begin(job, self._new_slot())
@@ -175,7 +177,7 @@ class _Queue(Generic[K]):
             self._kill_hung()
 
     def close(self) -> None:
-        """Nothing of it is left."""
+        """End all processes and forget their heartbeats."""
         for begun in self._running.values():
             begun.slot.close()
         if self._watch is not None:
@@ -184,7 +186,7 @@ class _Queue(Generic[K]):
     def _new_slot(self) -> _Slot:
         return _Slot(self._workers, self._session, self._heartbeat)
 
-    def _begin(self, job: Job[K], slot: _Slot) -> None:
+    def _begin(self, job: TrainingJob[K], slot: _Slot) -> None:
         now = clock.monotonic()
         self._hand_over(_Begun(job, now, slot, now))
 
@@ -192,7 +194,7 @@ class _Queue(Generic[K]):
         self._running[begun.slot.process.do.remote(begun.job.function, begun.job.given)] = begun
 
     def _answers(self) -> list[Any]:
-        """Of those that have ended now, or in a moment."""
+        """Wait a moment for jobs to end; returns Ray's references of those that have."""
         if not self._running:
             clock.sleep(LOOK)
             return []
@@ -200,8 +202,8 @@ class _Queue(Generic[K]):
         ready, _ = ray.wait(list(self._running), timeout=patience)
         return list(ready)
 
-    def _answered(self, begun: _Begun[K], answer: Any) -> Ended[K] | None:
-        """None: its process has died, which has to be looked into."""
+    def _answered(self, begun: _Begun[K], answer: Any) -> JobResult[K] | None:
+        """Take an answer in; None: the process has died, and its death is to be examined."""
         try:
             value = ray.get(answer)
         except RayTaskError as error:
@@ -222,21 +224,21 @@ class _Queue(Generic[K]):
             self._begin(job, begun.slot)
         return begun.ended(value)
 
-    def _settled(self, begun: _Begun[K], diagnosis: Diagnosis) -> Ended[K] | None:
-        """None: it starts again."""
+    def _settled(self, begun: _Begun[K], diagnosis: Diagnosis) -> JobResult[K] | None:
+        """Decide on a job whose process has died; None: it starts again."""
         if not diagnosis.node_lost:
             hangs = begun.hung
             error = diagnosis.error if hangs is None else watchdog.NoProgress(error_msg=hangs.describe())
             return self._died_by_itself(begun, error)
         if begun.nodes == NODES:
-            told = f"{begun.job.title}: lost {NODES + 1} nodes, at last {diagnosis.address}: too large for a node?"
-            return begun.ended(error=NodesLost(told))
+            message = f"{begun.job.title}: lost {NODES + 1} nodes, at last {diagnosis.address}: too large for a node?"
+            return begun.ended(error=NodesLost(message))
         begun.nodes += 1
         self._start_again(begun, f"node {diagnosis.address} is lost")
         return None
 
-    def _died_by_itself(self, begun: _Begun[K], error: Exception) -> Ended[K] | None:
-        """None: it starts again."""
+    def _died_by_itself(self, begun: _Begun[K], error: Exception) -> JobResult[K] | None:
+        """Decide on a job whose process has died by itself; None: it starts again."""
         if begun.deaths == RETRIES:
             return begun.ended(error=error)
         begun.deaths += 1
@@ -251,11 +253,11 @@ class _Queue(Generic[K]):
         self._hand_over(begun)
 
     def _kill_hung(self) -> None:
-        """Those that make no progress. One that has not told anything yet may still wait for its slot."""
+        """Kill processes without progress. One without any heartbeat yet may still wait for its slot."""
         if self._watch is None or not self._watch.due(clock.monotonic()):
             return
         busy = {begun.slot.id: begun for begun in self._running.values() if begun.hung is None}
-        beats = {actor: told for actor, told in beats_of(busy).items() if told}
+        beats = {actor: known for actor, known in beats_of(busy).items() if known}
         for one in self._watch.find_hung(clock.monotonic(), beats):
             busy[one.actor].hung = one
             watchdog.kill_processes(list(beats[one.actor].values()))

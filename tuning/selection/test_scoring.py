@@ -1,15 +1,15 @@
-"""The end of an experiment: the chosen configuration of each study is scored on the test split, once.
+"""Scores the chosen model of each study on the test split, once, for an experiment without `confirm:`.
 
-The search never sees that split. With `confirm` the configuration is chosen by new trainings (`finish.confirm`). Else
-what is scored is the checkpoint behind the best validation score, which the keeper has kept; the score is recorded with
-the study, and a study that has one is never scored again.
+In: the resume plans of the studies. Out: test scores in the study store. The model is the checkpoint behind the best
+validation score, which the keeper of checkpoints has kept. The search never sees the test split, and a study that has a
+score is never scored again. With `confirm:` new trainings choose the model (`tuning.selection.confirm`).
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,11 +20,12 @@ from trainables.machine import clock
 from trainables.reporting import Report
 from trainables.spec import FineTuneSpec, Params
 from trainables.training import Scores, Training
-from tuning.outcome import ScoredRows, StudyOutcome, StudyState, TestScore, TrialOutcome
-from tuning.selection.confirm import UNSCORED, confirm_studies
-from tuning.selection.looks import look_of_search, record_looks
-from tuning.selection.side_by_side import Job, side_by_side
+from tuning.outcome import ScoredRows, StudyOutcome, TestScore, TrialOutcome
+from tuning.selection.confirm import UNSCORED
+from tuning.selection.evaluations import record_evaluations, search_evaluation_id
+from tuning.selection.side_by_side import JobResult, TrainingJob, side_by_side
 from tuning.spec.models import ExperimentSpec, study_name
+from tuning.study.resume import Search, StudyPlan
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -34,32 +35,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Choice(NamedTuple):
-    """What of a study is scored on test."""
+class ChosenCheckpoint(NamedTuple):
+    """The checkpoint of a study that is scored on the test split."""
 
     trial: TrialOutcome
     report: Report
     checkpoint: str
 
 
-def finish_studies(
-    spec: ExperimentSpec, session: Session, store: StudyStore, place: RunStorage, say: Callable[[str], None]
+def score_searched(
+    spec: ExperimentSpec, plans: Sequence[StudyPlan], session: Session, store: StudyStore, storage: RunStorage
 ) -> None:
-    """Do what `spec` asks for after the searches: confirm and score, or score alone.
-
-    Raises: see `score_studies` and `confirm_studies`.
-    """
-    if spec.confirm is not None:
-        confirm_studies(spec, session, store, place, say)
-    elif spec.test:
-        score_studies(spec, session, store, place)
-
-
-def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, place: RunStorage) -> None:
-    """Score every finished study that has no test score yet, side by side on the cluster.
+    """Score the best checkpoint of every study of which a look is owed, side by side on the cluster.
 
     A custom function keeps its data to itself, and a Trainer of the user's own may have no test rows (`test_dataset`):
     such studies get no test score, and the comparison says so.
+
+    Args:
+        plans: of the studies.
 
     Raises:
         StoreError: the study store cannot be read or written.
@@ -68,49 +61,53 @@ def score_studies(spec: ExperimentSpec, session: Session, store: StudyStore, pla
     if not is_training(spec.trainable):
         return
     jobs = []
-    for study in store.load(spec.name).studies:
-        if study.test is not None or study.state is not StudyState.FINISHED:
+    for study in (plan.recorded for plan in plans if plan.search is Search.KEEP and plan.test):
+        if study is None or (choice := choose_checkpoint(study)) is None:
             continue
-        if (choice := choose(study)) is not None:
-            storage = place.checkpoint_storage(study_name(study.strategy, study.seed))
-            given = (
-                spec.trial_spec(study.seed, study.strategy),
-                dict(choice.report.params),
-                choice.checkpoint,
-                storage,
-            )
-            title = f"test of {study.strategy}, seed {study.seed}"
-            jobs.append(Job((study, choice), title, score_checkpoint, given))
+        given = (
+            spec.trial_spec(study.seed, study.strategy),
+            dict(choice.report.params),
+            choice.checkpoint,
+            storage.checkpoint_storage(study_name(study.strategy, study.seed)),
+        )
+        jobs.append(
+            TrainingJob((study, choice), f"test of {study.strategy}, seed {study.seed}", score_checkpoint, given)
+        )
     looks = [
-        look_of_search(spec.name, study, choice.trial.id, choice.report.epoch)
+        search_evaluation_id(spec.name, study, choice.trial.id, choice.report.epoch)
         for study, choice in (job.key for job in jobs)
     ]
-    record_looks(spec, store, looks)
+    record_evaluations(spec, store, looks)
     with side_by_side(jobs, spec, session) as ended:
         for job in ended:
-            study, (trial, report, checkpoint) = job.key
-            scores, said = job.result()
-            for line in said:
-                logger.warning("%s, seed %s: %s", study.strategy, study.seed, line)
-            if study.metric not in scores.metrics:
-                logger.warning("%s, seed %s: %s", study.strategy, study.seed, UNSCORED)
-                continue
-            rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
-            score = TestScore(
-                *(trial.id, report.epoch, report.params, scores.metrics, scores.rows, checkpoint, clock.time()), rows
-            )
-            store.writer(spec.name, study).set_test(score)
+            _record(job, spec, store)
 
 
-def choose(study: StudyOutcome) -> Choice | None:
-    """The best report that a checkpoint was made of; None without any. Ties go to the earlier trial and epoch.
+def _record(job: JobResult[tuple[StudyOutcome, ChosenCheckpoint]], spec: ExperimentSpec, store: StudyStore) -> None:
+    """Write down the score of a study, unless it lacks the study's metric."""
+    study, (trial, report, checkpoint) = job.key
+    scores, warnings = job.result()
+    for line in warnings:
+        logger.warning("%s, seed %s: %s", study.strategy, study.seed, line)
+    if study.metric not in scores.metrics:
+        logger.warning("%s, seed %s: %s", study.strategy, study.seed, UNSCORED)
+        return
+    rows = None if scores.labels is None else ScoredRows(scores.labels, scores.predictions or ())
+    score = TestScore(
+        *(trial.id, report.epoch, report.params, scores.metrics, scores.rows, checkpoint, clock.time()), rows
+    )
+    store.writer(spec.name, study).set_test(score)
+
+
+def choose_checkpoint(study: StudyOutcome) -> ChosenCheckpoint | None:
+    """Return the best report that has a checkpoint; None without any. Ties go to the earlier trial and epoch.
 
     A trial that fails between its report and the checkpoint, or is lost in an interruption there, leaves a report
-    behind that may be the study's best. What is scored instead is said in a warning, and stands in the test score.
+    behind that may be the study's best. A warning names what is scored instead; the test score has it, too.
     """
     sign = 1 if study.mode == "max" else -1
     reports = [(trial, report) for trial in study.trials for report in trial.reports]
-    choices = [Choice(t, r, t.checkpoints[r.epoch]) for t, r in reports if r.epoch in t.checkpoints]
+    choices = [ChosenCheckpoint(t, r, t.checkpoints[r.epoch]) for t, r in reports if r.epoch in t.checkpoints]
     choice = max(choices, key=lambda c: sign * c.report.metrics[study.metric], default=None)
     best = study.best()
     if best is not None and (choice is None or choice.report.metrics[study.metric] != best[1].metrics[study.metric]):
@@ -129,10 +126,14 @@ def score_checkpoint(
     storage: Storage,
     make: Callable[[Params, FineTuneSpec], Training] = build_training,
 ) -> tuple[Scores, list[str]]:
-    """On a worker: the metrics of a checkpoint on the test split, and how many rows that has; what is to be said."""
-    said: list[str] = []
+    """Score a checkpoint on the test split; called on a worker.
+
+    Returns:
+        The scores, and warnings for the user.
+    """
+    warnings: list[str] = []
     with tempfile.TemporaryDirectory(prefix="tunefleet-") as scratch:
-        place = weights_folder(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch), said)
+        place = weights_folder(checkpoint.removeprefix(storage.scheme), storage, make, spec, Path(scratch), warnings)
         training = make(params, spec)
         training.restore(place, weights_only=True)
-    return training.score("test"), said
+    return training.score("test"), warnings

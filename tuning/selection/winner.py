@@ -1,4 +1,4 @@
-"""Whose configuration the model to keep is trained with. Pure, no I/O."""
+"""Chooses the configuration that the model to keep is trained with. Pure, no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuning.spec.models import ConfirmSpec
 
 
 class Winner(NamedTuple):
-    """A configuration, and what speaks for it."""
+    """A configuration, and the trainings by which it was chosen."""
 
     study: StudyOutcome
     candidate: Candidate
@@ -22,12 +22,14 @@ class Winner(NamedTuple):
 
 
 def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: ConfirmSpec | None = None) -> Winner:
-    """The configuration with the best mean confirmed validation score, over all studies; of an experiment without
-    confirmations the one with the best validation score of the search. Test scores have no say.
+    """Return the configuration with the best mean confirmed validation score over all studies.
+
+    Without confirmations it is the one with the best validation score of a search. Test scores do not count.
 
     Args:
-        strategy: only this one's studies.
-        confirm: of the experiment's spec, to tell whether there is more to come.
+        outcome: of the experiment.
+        strategy: the label of the strategy whose studies count; None: all.
+        confirm: of the experiment's spec, to see whether confirmations are still to come.
 
     Raises:
         InputError: no such strategy, or no trial of it has a score.
@@ -58,7 +60,7 @@ def winner_of(outcome: ExperimentOutcome, strategy: str | None = None, confirm: 
 
 
 def mean(trainings: tuple[Confirmation, ...], split: Literal["validation", "test"], metric: str) -> float:
-    """Of the scores on that split, which all of them have."""
+    """Return the mean score of the trainings on a split; all of them must have one."""
     return float(np.mean([getattr(training, split)[metric] for training in trainings]))
 
 
@@ -83,8 +85,8 @@ def _unfinished(studies: list[StudyOutcome], confirm: ConfirmSpec | None) -> lis
     def confirming(study: StudyOutcome) -> bool:
         return confirm is not None and len(study.confirmations) < len(candidates(study, confirm.top)) * confirm.seeds
 
-    told = []
+    caveats = []
     for what, test in (("search", searching), ("confirmation", confirming)):
         if names := [f"{study.strategy} seed {study.seed}" for study in studies if test(study)]:
-            told.append(f"The {what} was not over: {', '.join(names)}.")
-    return told
+            caveats.append(f"The {what} was not over: {', '.join(names)}.")
+    return caveats

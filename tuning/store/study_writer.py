@@ -21,7 +21,7 @@ from trainables.reporting import Report
 from trainables.spec import Params
 from tuning.budget import ResourceUsage
 from tuning.outcome import Exploit, StudyState, TrialState, epochs_trained
-from tuning.spec.store_url import StoreError, masked
+from tuning.spec.store_url import StoreError
 from tuning.store.checksums import with_checksum
 from tuning.store.layout import OPTUNA_STATES
 from tuning.store.statements import set_attribute_and_value, set_study_attributes, study_attributes
@@ -75,26 +75,9 @@ class StudyWriter(StudyRecord):
         """Returns the ids of the trials that have begun and not ended."""
         return tuple(trial for trial, record in self._records.items() if record.state is TrialState.RUNNING)
 
-    def require_events(self, positions: Mapping[str, int]) -> None:
-        """Checks that the store holds at least the events that a snapshot of Tune's counted.
-
-        Args:
-            positions: number of events by trial id, as `positions` returned them.
-
-        Raises:
-            StoreError: the store holds fewer, so it is damaged or an older copy.
-        """
-        for trial_id, position in positions.items():
-            stored = self._records[trial_id].event_count if trial_id in self._records else 0
-            if trial_id not in self._records or stored < position:
-                raise StoreError(
-                    f"study store {masked(self._storage.url)}: damaged, or an older copy: of trial {trial_id} of "
-                    f"{self.name} it holds {stored} events, and {position} were recorded. Restore a good copy"
-                )
-
-    def reports_after(self, positions: Mapping[str, int]) -> int:
-        """Returns how many reports of all trials come after `positions`."""
-        return sum(len(reports_of(r.events[positions.get(trial, 0) :])) for trial, r in self._records.items())
+    def event_counts(self) -> dict[str, int]:
+        """Returns the number of events per trial id that the store held when it was opened, also those taken back."""
+        return {trial: record.event_count for trial, record in self._records.items()}
 
     def ended_trials(self) -> frozenset[str]:
         """Returns the ids of the trials that have ended."""
@@ -104,10 +87,6 @@ class StudyWriter(StudyRecord):
         """Yields the state, the number of reports and the error of each trial."""
         for record in self._records.values():
             yield record.state, len(reports_of(record.events[: record.position])), record.error
-
-    def trial_ids(self) -> frozenset[str]:
-        """Returns the ids of all trials that have begun."""
-        return frozenset(self._records)
 
     def has_trial(self, trial_id: str) -> bool:
         """Returns True if the trial has begun."""

@@ -1,9 +1,13 @@
-"""What a study has cost so far, runs before an interruption included, and whether that is all it may.
+"""What a study has cost so far, in all its runs, and whether its budget is spent.
 
-The recorder tells time and reports; Tune's controller asks at each of its steps.
+In: the cost of the runs before (`Spent`), and the time and the reports of this one, from the recorder. Out: the cost up
+to now, which Tune's controller compares with the limit at each of its steps.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from trainables.epochs import ROUNDING
 from trainables.machine import clock
@@ -14,20 +18,46 @@ from tuning.outcome import StudyOutcome
 HEARTBEAT = 5.0  # seconds between two records of the time that the study has taken
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What the runs before this one have cost a study.
+
+    Args:
+        held: the time, the slots and the devices that it held.
+        epochs: passes over the training split by trial id.
+        reached: True if its budget is spent.
+        interrupted_at: the last record of a run that was killed, in seconds since 1970 (UTC); None: the newest run has
+            recorded its end. What a killed run held afterwards is not recorded.
+    """
+
+    held: ResourceUsage = field(default_factory=ResourceUsage)
+    epochs: Mapping[str, float] = field(default_factory=dict)
+    reached: bool = False
+    interrupted_at: float | None = None
+
+
+def spent_by(study: StudyOutcome, interrupted_at: float | None = None) -> Spent:
+    """Return what a study has cost as it is recorded; see `Spent`."""
+    slot_seconds = study.wall_seconds * study.slots if study.slot_seconds is None else study.slot_seconds
+    held = ResourceUsage(study.wall_seconds, slot_seconds, study.device_seconds)
+    epochs = {trial.id: trial.epochs_trained for trial in study.trials}
+    return Spent(held, epochs, study.budget is not None and study.budget.reached, interrupted_at)
+
+
 class BudgetTracker:
     """Counts what one study holds and trains.
 
+    A run that was cut off counts as one `HEARTBEAT` beyond its last sign, the most that a driver at work leaves
+    unrecorded, and as more where its trials have left a report that came later.
+
     Args:
-        limit: None: it may cost anything.
+        limit: None: the study may cost anything.
         slots: that the study holds.
-        devices_per_trial: GPUs, or CPU cores without.
-        before: the study as recorded by the runs before.
-        cut_off: the last sign of a run before that never said that it had ended, in seconds since 1970 (UTC); None:
-            there is none. What it held after that sign is not recorded. It counts as one `HEARTBEAT`, the most that a
-            driver at work leaves unrecorded, and as more where its trials have left a report that came later.
+        devices_per_trial: GPUs, or CPU cores where a trial holds no GPU.
+        before: the cost of the runs before this one.
 
     Attributes:
-        reached: whether the limit has ended the study, in this run or before.
+        reached: True if the limit has ended the study, in this run or before.
         slots: set it anew when the cluster changes.
     """
 
@@ -36,60 +66,55 @@ class BudgetTracker:
         limit: Limit | None = None,
         slots: int = 1,
         devices_per_trial: float = 1.0,
-        before: StudyOutcome | None = None,
-        cut_off: float | None = None,
+        before: Spent = Spent(),
     ) -> None:
-        self.limit, self.slots = limit, slots
-        self.reached = before is not None and before.budget is not None and before.budget.reached
+        self.limit, self.slots, self.reached = limit, slots, before.reached
         self._devices = devices_per_trial
         self._now: float | None = None  # of the last `advance`, on the monotonic clock
         self._began = clock.time()
-        self._held = ResourceUsage()
-        if before is not None:
-            slot_seconds = before.wall_seconds * before.slots if before.slot_seconds is None else before.slot_seconds
-            self._held = ResourceUsage(before.wall_seconds, slot_seconds, before.device_seconds)
-        self._cut_off = cut_off
-        if cut_off is not None:
-            self._count_unrecorded(HEARTBEAT)
-        self._epochs = {} if before is None else {trial.id: trial.epochs_trained for trial in before.trials}
+        self._held, self._epochs, self._interrupted_at = before.held, dict(before.epochs), before.interrupted_at
         self._epochs_sum = sum(self._epochs.values())
+        if self._interrupted_at is not None:
+            self._count_unrecorded(HEARTBEAT)
 
     @property
     def running(self) -> bool:
-        """Whether the clock goes."""
+        """True if the clock goes."""
         return self._now is not None
 
     @property
     def held(self) -> ResourceUsage:
-        """Everything that the study has held, in the runs before too, up to the last `advance`."""
+        """What the study has held in all its runs, up to the last `advance`."""
         return self._held._replace(time=clock.time())
 
     def start(self) -> None:
-        """The clock goes from now on."""
+        """Start the clock."""
         self._now = clock.monotonic()
 
     def advance(self) -> None:
-        """Count the time up to now."""
+        """Count the time up to now; nothing before `start`."""
         if self._now is None:
             return
         before, self._now = self._now, clock.monotonic()
         self._hold(self._now - before)
 
-    def tell(self, report: Report) -> None:
-        """A trial has told `report`. One of a run that was cut off shows how long that run was still at work: it came
-        later than what is recorded of it, and before this run began."""
-        if self._cut_off is not None and self._cut_off < report.time < self._began:
-            own = report.device_seconds / self._devices if self._devices else 0.0  # clocks of nodes may differ by more
-            self._count_unrecorded(min(report.time - self._cut_off, own))
+    def add_report(self, report: Report) -> None:
+        """Use a report of a run that was cut off: it shows how long that run was still at work.
 
-    def trained(self, trial_id: str, epochs: float) -> None:
-        """The trial has computed so many epochs by itself by now."""
+        Such a report came after the last sign of that run and before this run began.
+        """
+        if self._interrupted_at is not None and self._interrupted_at < report.time < self._began:
+            own = report.device_seconds / self._devices if self._devices else 0.0  # clocks of nodes may differ by more
+            self._count_unrecorded(min(report.time - self._interrupted_at, own))
+
+    def set_epochs(self, trial_id: str, epochs: float) -> None:
+        """Set the number of epochs that the trial has computed itself so far, in all runs."""
         self._epochs_sum += epochs - self._epochs.get(trial_id, 0.0)
         self._epochs[trial_id] = epochs
 
     @property
     def spent(self) -> float:
-        """In the limit's unit, up to the last `advance`; device-seconds without a limit."""
+        """The cost up to the last `advance`, in the limit's unit; in device-seconds without a limit."""
         unit = "device_seconds" if self.limit is None else self.limit.unit
         if unit == "epochs":
             return self._epochs_sum
@@ -97,18 +122,18 @@ class BudgetTracker:
 
     @property
     def share(self) -> float | None:
-        """Of the limit, up to 1; None without one."""
+        """The share of the limit that is spent, from 0 to 1; None without a limit."""
         return None if self.limit is None else min(1.0, self.spent / self.limit.amount)
 
     @property
     def all_spent(self) -> bool:
-        """Whether nothing of the limit is left."""
+        """True if nothing of the limit is left."""
         return self.reached or (self.limit is not None and self.spent >= self.limit.amount - ROUNDING)
 
     def _count_unrecorded(self, seconds: float) -> None:
-        assert self._cut_off is not None
-        seconds = max(0.0, min(seconds, self._began - self._cut_off))
-        self._cut_off += seconds
+        assert self._interrupted_at is not None
+        seconds = max(0.0, min(seconds, self._began - self._interrupted_at))
+        self._interrupted_at += seconds
         self._hold(seconds)
 
     def _hold(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The live table of a study in a notebook: one place of the cell's output, which is written anew."""
+"""The live table of a study in a notebook: one part of the cell's output, which is replaced again and again."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class NotebookDisplay:
 
     def __init__(self, picture: Callable[[], RenderableType]) -> None:
         self._picture = picture
-        self._shown: Any = None  # IPython's handle of the place
+        self._shown: Any = None  # IPython's handle of that part
 
     def start(self, refresh: bool = True) -> None:
-        """Take a place in the output of the cell that runs."""
+        """Begin a part in the output of the cell that runs."""
         from IPython.display import HTML, display  # there wherever a notebook runs
 
         self._shown = display(HTML(self._html()), display_id=True)
 
     def refresh(self) -> None:
-        """Write the place anew."""
+        """Replace that part by the present picture."""
         from IPython.display import HTML
 
         if self._shown is not None:
             self._shown.update(HTML(self._html()))
 
     def stop(self) -> None:
-        """The last picture stays."""
+        """Draw the last picture, which stays."""
         self.refresh()
 
     def _html(self) -> str:
@@ -41,7 +41,7 @@ class NotebookDisplay:
 
 
 def as_html(picture: RenderableType) -> str:
-    """`picture` as a block of HTML with its colours in it."""
+    """Return `picture` as a block of HTML with its colours in it."""
     console = Console(
         record=True, file=io.StringIO(), width=WIDTH, force_jupyter=False, force_terminal=True, color_system="truecolor"
     )

@@ -26,12 +26,12 @@ STATES = ("sgd", "adafactor", "adamw_torch", "adamw_torch_fused")  # least to mo
 MEASURED_SECONDS = 900.0  # waiting for a free GPU, download of the model and the data, and the measurement
 
 
-def packed(spec: ExperimentSpec, session: Session, trials: Sequence[int], *, progress: bool) -> Session:
-    """`session` as its trials share GPUs: as declared, or as measured for `auto`. It is itself where they share none.
+def pack_session(spec: ExperimentSpec, session: Session, trials: Sequence[int], *, progress: bool) -> Session:
+    """Return `session` with trials that share GPUs, as declared or as measured for `auto`; itself where none shares.
 
     Args:
-        trials: of each study that is to be run.
-        progress: say on standard output that a trial is measured; it may take a minute.
+        trials: the number of trials of each study that is to be run.
+        progress: print a line when a trial is measured, which may take a minute.
 
     Raises:
         ClusterError: the trial cannot be measured, or the GPUs take one process each.
@@ -53,7 +53,7 @@ def packed(spec: ExperimentSpec, session: Session, trials: Sequence[int], *, pro
 
 
 def sharing_record(session: Session) -> dict[str, Value]:
-    """How the trials of a study shared their GPUs, for its record; nothing where each had its own, or none."""
+    """Return how the trials of a study shared their GPUs, for its record; {} where none did."""
     packing = session.packing
     if packing is None:
         return {}
@@ -65,7 +65,7 @@ def sharing_record(session: Session) -> dict[str, Value]:
 
 
 def heaviest(spec: ExperimentSpec) -> dict[str, Value]:
-    """The params that ask most of a device, over the spaces of all strategies; what none of them names is missing."""
+    """Return the params that take most of a device, over the spaces of all strategies, by name."""
     stated: dict[str, list[Value]] = {}
     for strategy in spec.strategies:
         for name, dimension in spec.space_of(strategy).items():
@@ -75,7 +75,7 @@ def heaviest(spec: ExperimentSpec) -> dict[str, Value]:
 
 
 def _heaviest(name: str, values: Iterable[Value]) -> Value:
-    """The upper end. Of values without an order the first one."""
+    """Return the upper end; of values without an order the first one."""
     values = list(values)
     if name == "optim":
         return max(values, key=lambda value: STATES.index(str(value)))
@@ -87,22 +87,22 @@ def _heaviest(name: str, values: Iterable[Value]) -> Value:
 
 
 def _footprints(spec: ExperimentSpec, session: Session) -> list[Footprint]:
-    """One trial on a device of each kind, side by side, before any slot starts."""
+    """Measure one trial on a device of each kind, side by side, before any trial starts."""
     import ray
 
     from trainables.finetune.footprint import measure_footprint
 
     params: Params = heaviest(spec)
     remote = ray.remote(num_gpus=1, num_cpus=session.resources.cpus, max_retries=0)(measure_footprint)
-    asked = [
+    tasks = [
         remote.options(resources={f"accelerator_type:{kind}": 0.001}).remote(params, spec.trial_spec(spec.seeds[0]))
         for kind in sorted({node.accelerator for node in session.nodes if node.accelerator})
     ]
     try:
-        footprints: list[Footprint] = ray.get(asked, timeout=MEASURED_SECONDS)
+        footprints: list[Footprint] = ray.get(tasks, timeout=MEASURED_SECONDS)
     except ray.exceptions.GetTimeoutError as error:
-        for reference in asked:
-            ray.cancel(reference, force=True)
+        for task in tasks:
+            ray.cancel(task, force=True)
         raise ClusterError(
             f"cluster.gpus_per_trial: auto, but no trial could be measured within {MEASURED_SECONDS:g} s: is a GPU "
             "free (`ray status`)? Set it to a fraction or 1 by hand, or start again when one is."

@@ -1,8 +1,7 @@
-"""Live progress of a study: a table of trials and a bar on a terminal or in a notebook, one plain line per report
-elsewhere.
+"""Live progress of a study: a table and a bar on a terminal or in a notebook, elsewhere one plain line per report.
 
-The runner gives each study's Tuner a fresh `Progress`. It only reads what Tune tells it; all figures come from
-`ProgressState`.
+In: what Tune reports to callbacks. Out: pictures and lines; all figures come from `ProgressState`. The runner makes a
+`Progress` for each study.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class Screen(Console):
-    """A console that says when nobody reads any more: rich's own would end the program."""
+    """A console that raises when nobody reads it any more; rich's own would end the program."""
 
     def on_broken_pipe(self) -> None:
         """Called by rich while it handles the BrokenPipeError."""
@@ -46,17 +45,17 @@ class Screen(Console):
 
 
 class Progress(Callback):  # type: ignore[misc]
-    """Draws one study.
+    """Draws the progress of one study.
 
     Args:
         study: the strategy's label.
         seed: the study's search seed.
-        trials: how many the strategy plans; None: until the budget is spent.
-        epochs: the full budget of one trial.
+        trials: the number that the strategy plans; None: until the budget is spent.
+        epochs: the most epochs of one trial.
         objective: what `best` means.
         screen: where to draw; the default is standard output.
-        spending: of the study: its slots, and how near it is to its limit; None: one slot, and no limit.
-        told: failures that were shown, with the trial that had each; shared by the studies of a run.
+        budget: of the study: its slots, and how near it is to its limit; None: one slot, and no limit.
+        shown_failures: failures that were shown, with the trial that had each; shared by the studies of a run.
     """
 
     def __init__(
@@ -67,10 +66,11 @@ class Progress(Callback):  # type: ignore[misc]
         epochs: float,
         objective: Objective,
         screen: Screen | None = None,
-        spending: BudgetTracker | None = None,
-        told: dict[str, str] | None = None,
+        budget: BudgetTracker | None = None,
+        shown_failures: dict[str, str] | None = None,
     ) -> None:
-        self._spending, self._told = spending or BudgetTracker(), {} if told is None else told
+        self._budget = budget or BudgetTracker()
+        self._shown_failures = {} if shown_failures is None else shown_failures
         self.study, self.seed, self.objective = study, seed, objective
         self._console = screen
         self._live: Live | NotebookDisplay | None = None
@@ -81,15 +81,15 @@ class Progress(Callback):  # type: ignore[misc]
         self._state = self._fresh_state()
 
     def _fresh_state(self) -> ProgressState:
-        spent = self._spending.share
+        spent = self._budget.share
         return ProgressState(self._trials, self._epochs, self.objective, started=clock.monotonic(), spent_before=spent)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks to disk; a terminal stays where it is."""
+        """Leave the terminal out: Tune pickles its callbacks to disk."""
         return {**self.__dict__, "_console": None, "_live": None}
 
     def setup(self, **info: Any) -> None:
-        """Called by Tune once, before the first trial of a run or of a resumed run."""
+        """Open the table; called by Tune once, before the first trial of a run."""
         self._state = self._fresh_state()
         if self._console is None:
             self._console = Screen()
@@ -97,7 +97,7 @@ class Progress(Callback):  # type: ignore[misc]
             self._draw(self._open)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Also when a paused or a restored trial goes on."""
+        """Show a trial that begins, or goes on after a pause or a resume."""
         if not self._state.begun:
             self._state = self._fresh_state()  # the clock of the time left: a first worker takes longer than an epoch
             self._take_over(trials, but=trial)
@@ -106,21 +106,21 @@ class Progress(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """One report."""
+        """Show one report."""
         number = trials.index(trial)
         self._report(number, result)
         self._print(self._line(number, trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Complete, or stopped by the strategy."""
+        """Show a trial that is complete, or was stopped by the strategy."""
         self._ended(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Failed for good; maybe before it ever started."""
+        """Show a trial that has failed for good, maybe before it ever started."""
         self._ended(trials, trial, failed=True)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Many times a second; the time left goes down between reports, too."""
+        """Draw anew now and then: Tune calls this many times a second; the time left changes between reports."""
         self._count(trials)
         rest = SECONDS_BETWEEN_PAGES if isinstance(self._live, NotebookDisplay) else SECONDS_BETWEEN_DRAWINGS
         if self._live is not None and clock.monotonic() - self._drawn > rest:
@@ -132,11 +132,11 @@ class Progress(Callback):  # type: ignore[misc]
         self.close()
         if self._state.slots:
             self._print(f"{self._name}  {_used(self._state)}")
-        if self._spending.reached and (limit := self._spending.limit):
+        if self._budget.reached and (limit := self._budget.limit):
             self._print(f"{self._name}  ended at its budget of {limit.describe()}")
 
     def close(self) -> None:
-        """Give the terminal back; harmless when nothing is drawn. For the runner, when a study is interrupted."""
+        """Give the terminal back; does nothing if nothing is drawn. The runner calls it when a study is interrupted."""
         live, self._live = self._live, None
         if live is not None:
             self._draw(live.stop)
@@ -145,11 +145,11 @@ class Progress(Callback):  # type: ignore[misc]
         now = clock.monotonic()
         if now - self._counted >= SECONDS_BETWEEN_COUNTS:
             running = sum(trial.status == "RUNNING" for trial in trials)
-            self._state.use(running, self._spending.slots, now - self._counted)
+            self._state.use(running, self._budget.slots, now - self._counted)
             self._counted = now
 
     def _take_over(self, trials: list[Any], *, but: Any) -> None:
-        """Trials that an earlier run has finished are in Tune's list of a resumed run, and never start again."""
+        """Show the trials that an earlier run has finished: they are in Tune's list and never start again."""
         for number, trial in enumerate(trials):
             if trial is not but and trial.is_finished():
                 self._start(number, trial)
@@ -157,8 +157,8 @@ class Progress(Callback):  # type: ignore[misc]
                     self._report(number, trial.last_result)
                 self._state.end(number, failed=trial.status == "ERROR")
         if self._state.begun:
-            told = ", ".join(f"{count} {name}" for name, count in self._state.counts().items())
-            self._print(f"{self._name}  goes on after {told}")
+            counts = ", ".join(f"{count} {name}" for name, count in self._state.counts().items())
+            self._print(f"{self._name}  goes on after {counts}")
 
     def _start(self, number: int, trial: Any) -> None:
         scores = trial.metric_analysis.get(f"metrics/{self.objective.metric}", {})
@@ -182,15 +182,15 @@ class Progress(Callback):  # type: ignore[misc]
             self._print(f"{self._name}  trial {_named(number, trial)}  {ended}")
 
     def _cause(self, number: int, trial: Any) -> str:
-        """The reason why it failed; of one that was shown already, the trial that had it first."""
+        """Return why a trial failed; if that was shown before, the first trial that failed so."""
         line = describe_failure(trial)
-        first = self._told.setdefault(
+        first = self._shown_failures.setdefault(
             without_details(line), own := f"trial {_named(number, trial)} of {self.study}, seed {self.seed}"
         )
         return line if first == own else f"as {first}"
 
     def _draw(self, action: Callable[[], None]) -> None:
-        """A terminal that went away must not end the trials; it is said once, and drawing stops."""
+        """Draw; if the terminal is gone, warn once and stop drawing: the trials go on."""
         if not self._drawing:
             return
         try:
@@ -212,7 +212,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._live.start(refresh=True)
 
     def _print(self, line: str) -> None:
-        """Print a plain line, for logs; a terminal or a notebook shows the table instead."""
+        """Print a plain line, for logs; on a terminal or in a notebook the table is there instead."""
         if self._console is not None and not (self._console.is_terminal or self._console.is_jupyter):
             file = self._console.file
             self._draw(lambda: print(line, file=file, flush=True))
@@ -226,18 +226,18 @@ class Progress(Callback):  # type: ignore[misc]
 
     @property
     def _name(self) -> str:
-        """As the study's folder is called."""
+        """The name of the study's folder."""
         return f"{self.study}-seed{self.seed}"
 
     def _position(self) -> str:
         state, now = self._state, clock.monotonic()
-        state.spent = self._spending.share
+        state.spent = self._budget.share
         left = state.seconds_left(now)
         ending = "" if left is None else f", {duration(left)} left"
         if state.begun and state.share == 1.0:
             ending = f", took {duration(now - state.started)}"
         planned = "" if state.trials is None else f"/{state.epochs_total:g}"
-        limit = self._spending.limit
+        limit = self._budget.limit
         spent = "" if limit is None or state.spent is None else f", {state.spent:.0%} of {limit.describe()}"
         return f"{state.epochs_done:g}{planned} epochs{spent}{ending}"
 
@@ -248,17 +248,17 @@ class Progress(Callback):  # type: ignore[misc]
 
 
 def _named(number: int, trial: Any) -> str:
-    """A Tune trial as people are told of it; the live table has room for the number alone."""
+    """Return the name of a Tune trial in lines of text; the live table has room for its number alone."""
     return trial_name(number, trial.trial_id)
 
 
 def _epoch(trial: Any) -> float:
-    """Where a Tune trial stands, as far as it was heard."""
+    """Return the epoch of a Tune trial's last report."""
     return float((trial.last_result or {}).get("epoch", 0.0))
 
 
 def render(state: ProgressState, title: str, position: str, rows: int = MOST_ROWS) -> RenderableType:
-    """The table of trials above the bar. Widths do not follow the values: the picture stands still."""
+    """Return the table of trials above the bar. Widths do not follow the values, so the picture does not move."""
     if not state.begun:
         return Text(f"{title}: the first trials are starting ...")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -292,7 +292,7 @@ def _cells(row: Row) -> tuple[str | Text, ...]:
 
 
 def _score(score: float | None) -> str:
-    """Four decimals, as in the comparison; four digits where those would show nothing or too much."""
+    """Return a score with four decimals, as in the comparison; with four digits where it is tiny or large."""
     if score is None:
         return "-"
     return f"{score:.4f}" if score == 0 or 1e-2 <= abs(score) < 1e4 else f"{score:.3e}"

@@ -1,4 +1,4 @@
-"""What live progress shows, as plain data: events of trials go in, rows and figures come out. No Ray, no drawing."""
+"""The figures of live progress: events of trials go in, rows and figures come out. No Ray, no drawing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAME_EPOCH = 1e-9  # positions are sums of fractions of an epoch
 
 
 class Row(NamedTuple):
-    """One trial, ready to draw."""
+    """One trial as the table shows it."""
 
     number: int
     state: TrialState
@@ -42,22 +42,28 @@ class _Trial:
     state: TrialState = TrialState.RUNNING
     last: float | None = None
     best: float | None = None
-    touched: int = 0  # larger: heard of later
+    touched: int = 0  # number of its newest event
 
 
 @dataclass
 class ProgressState:
-    """One study. `trials` (None: until the budget is spent) and `epochs` (the most of one trial) are what the strategy
-    announced; `spent` and `spent_before` (at `started`) are shares of the study's budget, None without one.
+    """The progress of one study.
 
     Work is counted in epochs. A trial that has a horizon of its own (`num_train_epochs`) or that ends early gives the
     rest back, so the total falls while a study runs.
+
+    Args:
+        trials: the number that the strategy plans; None: until the budget is spent.
+        epochs: the most epochs of one trial.
+        objective: what `best` means.
+        started: seconds on any steady clock, the same as `now` in the methods below.
+        spent_before, spent: the share of the study's budget that is spent, at `started` and now; None: it has none.
     """
 
     trials: int | None
     epochs: float
     objective: Objective
-    started: float  # seconds on any steady clock, the same as `now` in the methods below
+    started: float
     spent_before: float | None = None
     spent: float | None = None
     _trials: dict[int, _Trial] = field(default_factory=dict)
@@ -69,16 +75,20 @@ class ProgressState:
 
     @property
     def begun(self) -> bool:
-        """Whether any trial was heard of."""
+        """True if any trial has begun."""
         return bool(self._trials)
 
     def knows(self, number: int) -> bool:
-        """Whether trial `number` was heard of."""
+        """True if trial `number` has begun."""
         return number in self._trials
 
     def start(self, number: int, params: Params, epoch: float = 0.0, best: float | None = None) -> None:
-        """Trial `number` begins, or goes on from `epoch` (a PBT member after a pause, a resumed trial); `best` of its
-        scores until then, as far as they were reported."""
+        """Note that trial `number` begins, or goes on (a PBT member after a pause, a resumed trial).
+
+        Args:
+            epoch: from which it goes on.
+            best: of its scores until then; None: none was reported.
+        """
         horizon = params.get("num_train_epochs")
         known = self._trials.setdefault(number, _Trial(self.epochs, epoch, params))
         known.horizon = self.epochs if horizon is None else min(float(horizon), self.epochs)
@@ -88,9 +98,9 @@ class ProgressState:
         self._touch(known)
 
     def report(self, number: int, epoch: float, score: float, params: Params) -> None:
-        """Trial `number` was evaluated. An exploit may have moved it to its donor's epoch.
+        """Note an evaluation of trial `number`. An exploit may have moved it to its donor's epoch.
 
-        Of the values in force only those are kept that it was started with: the others are the same for all trials.
+        Of the values in force only those that it was started with are kept: the others are the same for all trials.
         """
         trial = self._trials[number]
         self._work += max(0.0, epoch - trial.epoch)
@@ -102,26 +112,26 @@ class ProgressState:
         self._touch(trial)
 
     def end(self, number: int, *, failed: bool = False) -> None:
-        """Trial `number` is over; it counts as stopped when epochs were left."""
+        """Note that trial `number` has ended; it counts as stopped if epochs were left."""
         trial = self._trials[number]
         complete = trial.epoch >= trial.horizon - SAME_EPOCH
         trial.state = TrialState.FAILED if failed else TrialState.COMPLETED if complete else TrialState.STOPPED
         self._touch(trial)
 
     def use(self, running: int, slots: int, seconds: float) -> None:
-        """So many trials have run in so many slots for `seconds`."""
+        """Note that `running` trials have run in `slots` slots for `seconds`."""
         self._seconds += seconds
         self._used_seconds += running * seconds
         self._slot_seconds += slots * seconds
 
     @property
     def used(self) -> float:
-        """Slots in use, on average over the time."""
+        """The number of slots in use, on average over the time."""
         return self._used_seconds / self._seconds if self._seconds else 0.0
 
     @property
     def slots(self) -> float:
-        """Slots that were there, on average; 0 before anything is known."""
+        """The number of slots that were there, on average; 0 before anything is known."""
         return self._slot_seconds / self._seconds if self._seconds else 0.0
 
     def _touch(self, trial: _Trial) -> None:
@@ -139,25 +149,25 @@ class ProgressState:
 
     @property
     def epochs_done(self) -> float:
-        """Where all trials stand, summed."""
+        """The sum of the epochs at which all trials stand."""
         return sum(trial.epoch for trial in self._trials.values())
 
     @property
     def epochs_total(self) -> float:
-        """`epochs_done` once everything is over, as far as is known now, if no budget ends it before."""
+        """The value of `epochs_done` at the end of the study, as far as is known now, if no budget ends it before."""
         over = sum(t.epoch if t.state is not TrialState.RUNNING else t.horizon for t in self._trials.values())
         return over + max(0, (self.trials or 0) - len(self._trials)) * self.epochs
 
     @property
     def share(self) -> float:
-        """Between 0 and 1: of the epochs or of the budget, whichever is nearer to its end."""
+        """The share that is done, from 0 to 1: of the epochs or of the budget, whichever is nearer to its end."""
         if self.trials is None:
             return self.spent or 0.0
         planned = min(1.0, self.epochs_done / self.epochs_total) if self.epochs_total else 1.0
         return max(planned, self.spent or 0.0)
 
     def seconds_left(self, now: float) -> float | None:
-        """At the pace since the start; None before the first report."""
+        """Estimate the seconds left at the pace since the start; None before the first report."""
         if not self._work:
             return None
         left = []
@@ -168,14 +178,14 @@ class ProgressState:
         return (now - self.started) * min(left) if left else None
 
     def counts(self) -> Mapping[TrialState, int]:
-        """How many of the started trials are in each state; states without a trial are left out."""
+        """Count the trials in each state; states without a trial are left out."""
         states = [trial.state for trial in self._trials.values()]
         return {state: states.count(state) for state in TrialState if state in states}
 
     def rows(self, limit: int) -> list[Row]:
-        """At most `limit` trials, best score first, trials without a score last.
+        """Return at most `limit` trials, best score first, trials without a score last.
 
-        Running trials come before all others into the choice, then the best half, then those heard of last.
+        Running trials are chosen before all others, then the best half, then those with the newest events.
         """
         ranked = sorted(self._trials, key=self._rank)
         running = [n for n in ranked if self._trials[n].state is TrialState.RUNNING]
@@ -184,7 +194,7 @@ class ProgressState:
         return [self.row(number) for number in ranked if number in chosen]
 
     def row(self, number: int) -> Row:
-        """One trial."""
+        """Return the row of trial `number`."""
         t = self._trials[number]
         return Row(number, t.state, t.epoch, t.horizon, t.last, t.best, short_params(t.params))
 
@@ -195,7 +205,7 @@ class ProgressState:
 
 
 def short_params(params: Params) -> str:
-    """'lr=5e-05 bs=16 hidden_dropout_prob=0.1': short names, four digits."""
+    """Format params with short names and four digits: 'lr=5e-05 bs=16 hidden_dropout_prob=0.1'."""
     return " ".join(f"{SHORT_NAMES.get(name, name.split('.')[-1])}={_short(value)}" for name, value in params.items())
 
 
@@ -204,7 +214,7 @@ def _short(value: Value) -> str:
 
 
 def duration(seconds: float) -> str:
-    """'40 s', '12 min', '3 h 5 min'."""
+    """Format seconds as '40 s', '12 min', '3 h 5 min'."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -1,49 +1,223 @@
-"""What a resumed run finds of the runs before it: the studies in the store, and where Tune goes on in one of them."""
+"""The resume plan: what of an experiment is kept and what is owed. Pure, no I/O.
+
+In: the studies that the spec asks for, in their order; what the study store has recorded of them (`RecordedStudy`);
+what lies on the storage (`Saved`): Tune's snapshots and the checkpoints. Out: one `StudyPlan` per study. A run makes
+its plan before it starts anything, and again after the searches, when it is known which configurations to confirm.
+
+A study is kept whole once it has finished. One that has not is owed: it goes on from the newest snapshot that is whole.
+What is recorded after that snapshot is computed again, or reported again where its checkpoint is there.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from cluster.storage import StorageError
+from tuning.checkpoints.kept_checkpoints import RecordedCheckpoints
 from tuning.errors import RunFolderError
-from tuning.outcome import StudyOutcome
-from tuning.store.study_store import StudyStore, StudyWriter
-from tuning.study.study import Study
-from tuning.tune_compat.snapshots import Snapshots
+from tuning.outcome import StudyOutcome, StudyState, TrialOutcome, TrialState
+from tuning.spec.store_url import StoreError
+from tuning.store.recorded_study import RecordedStudy
+from tuning.study.budget_tracker import Spent, spent_by
+from tuning.tune_compat.snapshots import FoundSnapshots
 
-logger = logging.getLogger(__name__)
+
+class Search(StrEnum):
+    """What a run does with the search of a study."""
+
+    BEGIN = "begin"  # from its first trial
+    CONTINUE = "continue"  # from a snapshot
+    KEEP = "keep"  # it has finished
 
 
-def recorded_studies(store: StudyStore, experiment: str) -> Sequence[StudyOutcome]:
-    """The studies so far; none where the run was stopped before anything was recorded.
+@dataclass(frozen=True)
+class AskedStudy:
+    """A study that the spec asks for.
+
+    Args:
+        strategy, seed: its strategy's label and its search seed.
+        trainings: rank and training seed of each confirmation; () without `confirm:`, or while the search is not over.
+        test: True if its chosen models are to be scored on the test split.
+    """
+
+    strategy: str
+    seed: int
+    trainings: tuple[tuple[int, int], ...] = ()
+    test: bool = False
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """By which what is recorded and what is saved is found."""
+        return self.strategy, self.seed
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What lies on the storage of one study.
+
+    Args:
+        snapshots: Tune's snapshots.
+        checkpoints: the recorded paths at which a checkpoint is there.
+    """
+
+    snapshots: FoundSnapshots = field(default_factory=FoundSnapshots)
+    checkpoints: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What is kept of one study, and what is owed.
+
+    Args:
+        asked: the study.
+        recorded: its outcome so far; None: nothing is recorded.
+        search: what to do with its search. Of one that is kept the fields from `snapshot` to `checkpoints` are empty.
+        snapshot: the name of the snapshot that Tune goes on from.
+        positions: by trial id, the number of recorded events that stay; later ones are replaced as they come again.
+        unsaved: ids of trials that are recorded, and in no snapshot: the strategy will propose them again.
+        retry_failed: True if trials that have failed run again, since the run stopped because they failed alike.
+        spent: what it has cost.
+        checkpoints: what the recorded trials go on from, in the order of the trials.
+        warning: why it does not go on from the newest snapshot; "" if it does.
+        trainings: rank and training seed of each confirmation that is owed.
+        test: True if a look at the test split is owed.
+    """
+
+    asked: AskedStudy
+    recorded: StudyOutcome | None = None
+    search: Search = Search.BEGIN
+    snapshot: str | None = None
+    positions: Mapping[str, int] = field(default_factory=dict)
+    unsaved: frozenset[str] = frozenset()
+    retry_failed: bool = False
+    spent: Spent = field(default_factory=Spent)
+    checkpoints: tuple[RecordedCheckpoints, ...] = ()
+    warning: str = ""
+    trainings: tuple[tuple[int, int], ...] = ()
+    test: bool = False
+
+
+def plan(
+    asked: Sequence[AskedStudy],
+    recorded: Sequence[RecordedStudy] = (),
+    saved: Mapping[tuple[str, int], Saved] | None = None,
+    store: str = "",
+) -> tuple[StudyPlan, ...]:
+    """Decide what is kept and what is owed of each study.
+
+    Args:
+        asked: in the order in which a new experiment runs them.
+        recorded: what the store holds, in any order; studies that are not asked for are passed over.
+        saved: by strategy and seed; nothing is there of a study that is not in it.
+        store: the store as users see it, for errors.
+
+    Returns:
+        In the order in which they run: those that were interrupted come first.
 
     Raises:
-        StoreError: the store is damaged.
+        RunFolderError: the search of a study has begun, and no snapshot of it is whole.
+        StoreError: the store has lost events that a snapshot knows.
     """
-    store.check()
-    return store.load(experiment).studies if experiment in store.experiments() else ()
+    known = {(one.outcome.strategy, one.outcome.seed): one for one in recorded}
+    plans = [_study_plan(one, known.get(one.key), (saved or {}).get(one.key, Saved()), store) for one in asked]
+    return tuple(sorted(plans, key=lambda one: one.recorded is None))  # stable
 
 
-def to_go_on_from(study: Study, snapshots: Snapshots, writer: StudyWriter) -> bool:
-    """Whether Tune has saved the study before; then what it goes on from is where it looks for it.
+def recorded_checkpoints(study: StudyOutcome, there: frozenset[str]) -> tuple[RecordedCheckpoints, ...]:
+    """Sort the recorded checkpoints of a study by what a resume does with each.
 
-    Raises:
-        RunFolderError: it has, and nothing of that is whole.
-        StoreError: the store has lost what the snapshot knows.
+    Args:
+        there: the paths at which a checkpoint lies on the storage.
+
+    Returns:
+        One per trial, in their order; see `RecordedCheckpoints`.
     """
-    name = f"{study.strategy.name}, seed {study.seed}"
-    try:
-        found, said = snapshots.newest()
-        if found is None:
-            return False
-        writer.require_events(found.positions)
-        if said:
-            told = "%s: %s: %d reports are told again, where their checkpoints are whole, or trained again"
-            logger.warning(told, name, said, writer.reports_after(found.positions))
-        snapshots.restore(found)
-    except RunFolderError as error:
-        raise RunFolderError(f"{name}: {error}") from None
-    except OSError as error:
-        raise StorageError(f"{name}: cluster.storage: the study's snapshots cannot be used: {error}") from error
-    return True
+    return tuple(_checkpoints_of(trial, study, there) for trial in study.trials)
+
+
+def _study_plan(asked: AskedStudy, recorded: RecordedStudy | None, saved: Saved, store: str) -> StudyPlan:
+    outcome = None if recorded is None else recorded.outcome
+    if outcome is not None and outcome.state is StudyState.FINISHED:
+        done = {(one.rank, one.seed) for one in outcome.confirmations}
+        trainings = tuple(one for one in asked.trainings if one not in done)
+        looked = outcome.test is not None or any(one.test is not None for one in outcome.confirmations)
+        return StudyPlan(asked, outcome, Search.KEEP, trainings=trainings, test=asked.test and not looked)
+    snapshots, name = saved.snapshots, f"{asked.strategy}, seed {asked.seed}"
+    if snapshots.newest is None and (snapshots.damaged or snapshots.begun):
+        raise RunFolderError(f"{name}: {_without_a_snapshot(snapshots)}")
+    _refuse_lost_events(snapshots.positions, recorded, name, store)
+    search = Search.BEGIN if snapshots.newest is None else Search.CONTINUE
+    if recorded is None:
+        return StudyPlan(asked, None, search, snapshots.newest, test=asked.test)
+    return StudyPlan(
+        asked,
+        recorded.outcome,
+        search,
+        snapshots.newest,
+        {trial: number for trial, number in snapshots.positions.items() if trial in recorded.written},
+        frozenset(recorded.written.keys() - snapshots.positions.keys()),
+        recorded.stopped_for_failures,
+        spent_by(recorded.outcome, recorded.interrupted_at),
+        recorded_checkpoints(recorded.outcome, saved.checkpoints),
+        _passed_over(snapshots, recorded.outcome, name) if snapshots.damaged else "",
+        test=asked.test,
+    )
+
+
+def _without_a_snapshot(found: FoundSnapshots) -> str:
+    problem = "; ".join(found.damaged) or f"{found.folder}/snapshots holds no snapshot, but the study has begun"
+    return (
+        f"{problem}, so the study cannot go on. Remove the folder {found.folder} to run its trials again; what is "
+        "recorded stays, as lost"
+    )
+
+
+def _refuse_lost_events(positions: Mapping[str, int], recorded: RecordedStudy | None, name: str, store: str) -> None:
+    """Raises:
+    StoreError: the snapshot with these `positions` was taken when more was recorded.
+    """
+    written = {} if recorded is None else recorded.written
+    for trial, position in positions.items():
+        if written.get(trial, 0) < position:
+            raise StoreError(
+                f"study store {store}: damaged, or an older copy: of trial {trial} of {name} it holds "
+                f"{written.get(trial, 0)} events, and {position} were recorded. Bring a good copy back"
+            )
+
+
+def _passed_over(found: FoundSnapshots, outcome: StudyOutcome, name: str) -> str:
+    """Warn that newer snapshots are damaged."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(found.taken))
+    later = sum(
+        place >= found.positions.get(trial.id, 0) for trial in outcome.trials for place in _places_of_reports(trial)
+    )
+    return (
+        f"{name}: {'; '.join(found.damaged)}; going on from {found.newest} of {when}: {later} reports come again, from "
+        "their checkpoints where those are whole, else by training"
+    )
+
+
+def _places_of_reports(trial: TrialOutcome) -> Iterator[int]:
+    """The index of each report among the trial's events, which are reports and exploits."""
+    for number in range(len(trial.reports)):
+        yield number + sum(exploit.reports <= number for exploit in trial.lineage)
+
+
+def _checkpoints_of(trial: TrialOutcome, study: StudyOutcome, there: frozenset[str]) -> RecordedCheckpoints:
+    better = max if study.mode == "max" else min
+    scores: dict[float, float] = {}
+    for report in trial.reports:  # of an epoch that was passed twice the better one's checkpoint is recorded
+        score = report.metrics[study.metric]
+        scores[report.epoch] = better(score, scores.get(report.epoch, score))
+    running = trial.state is TrialState.RUNNING
+    recorded = sorted(trial.checkpoints.items())
+    found = [(epoch, path) for epoch, path in recorded if path in there]
+    return RecordedCheckpoints(
+        trial.id,
+        running,
+        kept=tuple((epoch, path, scores[epoch]) for epoch, path in found if epoch in scores),
+        ahead=tuple((epoch, path) for epoch, path in found if running and epoch not in scores),
+        gone=tuple(epoch for epoch, path in recorded if path not in there),
+    )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from trainables.spec import FineTuneSpec, Value
 from tuning.budget import Limit
-from tuning.outcome import StudyOutcome
 from tuning.outcome.attributes import HP_SPACE, ORIGIN, RANDOM_FIRST, VERDICT, VERDICTS
 from tuning.spec.models import STUDIES, ExperimentSpec, study_name
 from tuning.strategies import Plan, Strategy
+from tuning.study.resume import AskedStudy, StudyPlan
 
 if TYPE_CHECKING:
     from cluster.session import Session
@@ -22,33 +22,46 @@ WHEN_CUT = "when_cut"  # attribute of a study whose plan is that of one which it
 
 @dataclass(frozen=True)
 class Study:
-    """One strategy x one seed, ready to run."""
+    """One strategy x one seed, ready to run.
+
+    Args:
+        spec: of the experiment.
+        strategy, seed: the two that make the study.
+        trial: what every trial is given besides its values.
+        plan: the searcher and the scheduler that Tune runs.
+        resume: what is kept of earlier runs, and what is owed.
+        cut: True if the plan is that of a study which its budget may cut.
+    """
 
     spec: ExperimentSpec
     strategy: Strategy
     seed: int
     trial: FineTuneSpec
     plan: Plan
-    cut: bool = False  # the plan is that of a study which the budget may cut
+    resume: StudyPlan
+    cut: bool = False
 
     @classmethod
-    def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int, begun: StudyOutcome | None = None) -> Study:
-        """The study with everything that its strategy decides.
+    def of(cls, spec: ExperimentSpec, strategy: Strategy, seed: int, resume: StudyPlan | None = None) -> Study:
+        """Make the study with everything that its strategy decides.
 
         Args:
-            begun: the study as recorded, if it goes on; older versions had no plans for a budget that cuts.
+            resume: of a study that goes on; None: it begins. One that an older version began has no plan for a budget
+                that cuts.
         """
         trial = spec.trial_spec(seed, strategy.name)
         assert trial.objective is not None
         cut = bool(strategy.when_cut) and spec.may_cut(strategy)
-        if begun is not None:
-            cut = WHEN_CUT in begun.attributes
+        if resume is not None and resume.recorded is not None:
+            cut = WHEN_CUT in resume.recorded.attributes
         make = strategy.plan_cut if cut else strategy.plan
-        return cls(spec, strategy, seed, trial, make(spec.space_of(strategy), trial.objective, spec.epochs, seed), cut)
+        plan = make(spec.space_of(strategy), trial.objective, spec.epochs, seed)
+        resume = resume or StudyPlan(AskedStudy(strategy.name, seed))
+        return cls(spec, strategy, seed, trial, plan, resume, cut)
 
     @property
     def most_trials(self) -> int:
-        """What the plan says; without a number there, an end for a study whose trials cost its budget nothing."""
+        """The number of trials in the plan; without one there, a bound for trials that cost the budget nothing."""
         if self.plan.trials is not None:
             return self.plan.trials
         limit = self.limit
@@ -58,51 +71,55 @@ class Study:
 
     @property
     def limit(self) -> Limit | None:
-        """Where it ends, whatever its strategy would still do; None: nowhere."""
+        """The budget at which the study ends, whatever its strategy would still do; None: it has no budget."""
         return self.spec.limit_of(self.strategy)
 
     def held(self, session: Session) -> Session:
-        """`session` with the slots that the study holds, and is charged for: all, if it searches."""
+        """Return `session` with the slots that the study holds and is charged for: all of them, if it searches."""
         if self.strategy.searches:
             return session
         return replace(session, max_concurrent=min(session.slots, self.most_trials))
 
     @property
     def name(self) -> str:
-        """As its folder is called."""
+        """The name of its folder."""
         return study_name(self.strategy.name, self.seed)
 
-    def seeds(self) -> dict[str, Value]:
-        """What its draws, its trials' order of rows and their models' heads come from, for its record."""
+    def attributes(self) -> dict[str, Value]:
+        """Return what the store records of the study besides its trials, by name."""
+        return self._seeds() | self._origins() | self._hp_space() | self._verdicts()
+
+    def _seeds(self) -> dict[str, Value]:
+        """The seeds of its draws, of its trials' order of rows and of their models' heads."""
         training = self.trial.training_seeds
         return {"search_seed": self.seed, "data_order_seed": training.data_order, "head_seed": training.head}
 
-    def origins(self) -> dict[str, Value]:
-        """Where its trials' first values come from, and in which order, for its record."""
+    def _origins(self) -> dict[str, Value]:
+        """Where its trials' first values come from, and in which order."""
         first = self.strategy.learns_after(self.spec.space_of(self.strategy))
         cut = {WHEN_CUT: self.strategy.when_cut} if self.cut else {}
         return {ORIGIN: self.strategy.origin, RANDOM_FIRST: first or 0, **cut}
 
-    def asked_by(self) -> dict[str, Value]:
-        """The function whose suggestions are searched, for its record; nothing where there is none."""
+    def _hp_space(self) -> dict[str, Value]:
+        """The function whose suggestions are searched; {} where there is none."""
         return {} if self.trial.hp_space is None else {HP_SPACE: self.trial.hp_space}
 
-    def verdicts(self) -> dict[str, Value]:
-        """Which verdict it comes to and how many are planned, for its record; nothing where there is one alone."""
+    def _verdicts(self) -> dict[str, Value]:
+        """Which verdict the study belongs to and how many are planned; {} where there is only one."""
         number, planned = self.spec.verdict_number, self.spec.verdicts
         return {} if number == planned == 1 else {VERDICT: number, VERDICTS: planned}
 
     @property
     def folder(self) -> Path:
-        """Its own in the run folder, and its name in the nodes' shared memory."""
+        """Its folder in the run folder, which is its name in the nodes' shared memory, too."""
         return self.spec.run_folder / STUDIES / self.name
 
 
-def in_order(spec: ExperimentSpec) -> Iterator[tuple[Strategy, int]]:
-    """All studies as they are run: seed by seed, each seed beginning with another strategy.
+def run_order(spec: ExperimentSpec) -> Iterator[tuple[Strategy, int]]:
+    """Yield all studies in the order in which they run: seed by seed, each seed beginning with another strategy.
 
-    What comes first pays for cold caches, and what comes last for a machine that others have begun to use; so none is
-    always the same one.
+    The first one pays for cold caches, and the last one for a machine that others have begun to use: so neither is
+    always the same strategy.
     """
     for place, seed in enumerate(spec.seeds):
         first = place % len(spec.strategies)

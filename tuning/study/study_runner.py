@@ -1,32 +1,35 @@
-"""One study after the other under Ray Tune: product(strategy, seed) -> `tune.run`, with who listens to it."""
+"""Runs studies one after the other: each is one `tune.run` under our controller, with the callbacks that record it."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.ray_compat.leaks import LeakCheck
+from cluster.storage import StorageError
 from trainables.checkpoints.policy import CheckpointPolicy
 from trainables.lookup import is_training
+from trainables.spec import Objective
 from trainables.tasks.summary import DataSummary
 from trainables.worker.slot import make_trainable
 from trainables.worker.team import builder, workers_for
 from tuning.checkpoints.keeper import CheckpointKeeper
 from tuning.checkpoints.study_states import open_states
-from tuning.errors import Interrupted, RepeatedFailure
+from tuning.errors import Interrupted, RepeatedFailure, RunFolderError
 from tuning.run_folder.provenance import provenance_of
 from tuning.run_folder.run_storage import RunStorage
-from tuning.spec.models import ExperimentSpec
 from tuning.store.study_store import StudyStore, StudyWriter
 from tuning.strategies import Plan
 from tuning.study.budget_tracker import BudgetTracker
 from tuning.study.packing import sharing_record
 from tuning.study.progress import Progress
 from tuning.study.recorder import Recorder
-from tuning.study.resume import to_go_on_from
+from tuning.study.resume import Search
 from tuning.study.study import Study
 from tuning.supervision.stopping import stopped_during
 from tuning.supervision.supervisor import StudySupervisor
@@ -34,139 +37,188 @@ from tuning.supervision.watchdog import heartbeat_of
 from tuning.tracking.tracking import Tracking
 from tuning.tune_compat.controller import use_controller
 from tuning.tune_compat.settings import snapshot_period
-from tuning.tune_compat.snapshots import Snapshots
+from tuning.tune_compat.snapshots import DamagedSnapshot, Snapshots
 from tuning.tune_compat.tune_run import NoProgressLines, no_reporter, slot_environment, uncounted_callbacks
 
 if TYPE_CHECKING:
     from cluster.session import Session
 
+logger = logging.getLogger(__name__)
 
-def run_studies(
-    spec: ExperimentSpec,
-    studies: Sequence[Study],
-    session: Session,
-    store: StudyStore,
-    place: RunStorage,
-    tracking: Tracking,
-    *,
-    data: DataSummary | None = None,
-    progress: bool,
-    new: bool,
-) -> None:
-    """Run or continue `studies`, all of `spec`, in their order; see `run_study`."""
-    workers = workers_for(spec.trainable, session.resources.gpus)
-    told: dict[str, str] = {}
+
+@dataclass
+class RunContext:
+    """What the studies of one run share.
+
+    Args:
+        session: Ray, and what one trial holds of it.
+        store: where the studies are recorded.
+        storage: where the run lies.
+        tracking: W&B, if it is used.
+        data: the summary of the data, for the record; None: unknown.
+        progress: True: show a live table or lines.
+        new: True: refuse a study that another run has recorded.
+        shown_failures: failures that were shown, with the trial that was first to have each.
+    """
+
+    session: Session
+    store: StudyStore
+    storage: RunStorage
+    tracking: Tracking
+    data: DataSummary | None = None
+    progress: bool = False
+    new: bool = False
+    shown_failures: dict[str, str] = field(default_factory=dict)
+
+
+def run_studies(studies: Sequence[Study], context: RunContext) -> None:
+    """Run or continue `studies`, all of one spec, in their order; see `run_study`."""
+    session = context.session
     for study in studies:
-        session.warm_up(study.most_trials, slot_environment(), workers)
-        run_study(study, session, store, place, tracking, data=data, progress=progress, new=new, told=told)
+        session.warm_up(
+            study.most_trials, slot_environment(), workers_for(study.spec.trainable, session.resources.gpus)
+        )
+        run_study(study, context)
 
 
 def turns(studies: Sequence[Study], slots: int) -> Iterator[str]:
-    """A line for each strategy whose population leaves slots waiting."""
+    """Yield a line for each strategy whose population leaves slots waiting."""
     for name, population in {study.strategy.name: study.plan.population for study in studies}.items():
-        if population is not None and (told := population.turns(slots)):
-            yield f"{name}: {told}"
+        if population is not None and (line := population.turns(slots)):
+            yield f"{name}: {line}"
 
 
-def trial_folder(trial: Any) -> str:
-    """The name of a trial's folder below the study's."""
-    return str(trial.trial_id)
-
-
-def run_study(
-    study: Study,
-    session: Session,
-    store: StudyStore,
-    place: RunStorage,
-    tracking: Tracking,
-    *,
-    data: DataSummary | None = None,
-    progress: bool,
-    new: bool = False,
-    told: dict[str, str] | None = None,
-) -> None:
-    """Run or continue one study (unless it has to be `new`); returns when every trial has ended.
-
-    Args:
-        data: what its data came to, for the record.
-        told: see `Progress`.
+def run_study(study: Study, context: RunContext) -> None:
+    """Run or continue one study; returns when every trial has ended.
 
     Raises:
         StoreError: the store cannot be written, or holds a study that should be new.
-        FailedAlike: its first trials have failed alike; a resume runs them again.
-        Interrupted: stopped before that.
-        RunFolderError: there is something to continue, but it is damaged, or Tune cannot go on from it.
+        RepeatedFailure: its first trials have failed alike; a resume runs them again.
+        Interrupted: stopped before its trials had ended.
+        RunFolderError: there is something to continue, and Tune cannot go on from it.
     """
+    storage = context.storage
+    run = _begin(study, context)
+    resumed_from = None if context.new else run.folder
+    checkpoints = storage.checkpoint_storage(study.name)
+    opened = open_states(study.spec, study.plan, study.folder, checkpoints, run.session.slots, resumed_from)
+    with opened as (states, policy):
+        keeper = CheckpointKeeper(
+            _objective(study),
+            run.recorder.drop_checkpoint,
+            pinned=set if study.plan.population is None else study.plan.population.pinned,
+            states=states,
+            keep_best=study.spec.checkpoint.keep_best,
+            storage=checkpoints,
+            recorded=study.resume.checkpoints,
+        )
+        tracked = context.tracking.callbacks(study.strategy.name, study.seed)
+        try:
+            _search(run, policy, [run.recorder, keeper, *storage.callbacks(), *tracked, NoProgressLines()], context)
+        except RepeatedFailure as error:
+            keeper.suspend()
+            raise RepeatedFailure(f"{_title(study)}: {error}\n  all logs: {run.folder}") from None
+        except Exception as error:
+            keeper.suspend()
+            if (failure := run.recorder.failure) is None or failure is error:
+                raise
+            raise failure from failure.__cause__  # Tune makes an error of its own of it, with a traceback for a message
+        run.recorder.end_unsaved()
+        keeper.finish(run.folder)
+    run.writer.finish()
+    storage.save()
+
+
+@dataclass
+class _Run:
+    """A study on its way."""
+
+    study: Study
+    session: Session  # with the slots that the study holds
+    folder: str  # Tune's, of the study
+    writer: StudyWriter
+    snapshots: Snapshots
+    budget: BudgetTracker
+    recorder: Recorder
+
+
+def _begin(study: Study, context: RunContext) -> _Run:
+    """Open the study's record, and put it and Tune's folder back to where the resume plan goes on."""
+    session, storage = context.session, context.storage
     session = study.held(session if session.address is None else session.refreshed())
-    storage, folder = place.checkpoint_storage(study.name), place.tune_folder(study.name)
-    writer = _open(study, session, store, new=new)
-    if data is not None:
-        writer.set_data(data)
-    snapshots = Snapshots(storage, folder)
-    resume = to_go_on_from(study, snapshots, writer)
-    before = store.load(study.spec.name).study(study.strategy.name, study.seed)
-    plan, trial = study.plan, study.trial
-    assert trial.objective is not None
-    spending = BudgetTracker(study.limit, session.slots, session.devices_per_trial, before, writer.interrupted_at)
-    recorder = Recorder(writer, study.spec.space_of(study.strategy), storage, spending, study.spec.alike_failures)
-    objective, name = trial.objective, study.strategy.name
-    drawn = Progress(name, study.seed, plan.trials, trial.epochs, objective, spending=spending, told=told)
-    concurrency: int | None = session.limit
-    pins: Callable[[], set[str]] = set
+    checkpoints, folder = storage.checkpoint_storage(study.name), storage.tune_folder(study.name)
+    writer = _open(study, session, context.store, new=context.new)
+    if context.data is not None:
+        writer.set_data(context.data)
+    snapshots = Snapshots(checkpoints, folder)
+    resume = study.resume
+    if resume.warning:
+        logger.warning("%s", resume.warning)
+    if resume.snapshot is not None:
+        _restore(snapshots, resume.snapshot, _title(study))
+    for trial, position in resume.positions.items():
+        writer.rewind(trial, position)
+    budget = BudgetTracker(study.limit, session.slots, session.devices_per_trial, resume.spent)
+    space, alike = study.spec.space_of(study.strategy), study.spec.alike_failures
+    recorder = Recorder(writer, space, checkpoints, budget, alike, resume.unsaved)
+    return _Run(study, session, folder, writer, snapshots, budget, recorder)
+
+
+def _restore(snapshots: Snapshots, name: str, title: str) -> None:
+    try:
+        snapshots.restore(name)
+    except DamagedSnapshot as error:
+        raise RunFolderError(f"{title}: {name} has been damaged since the run began: {error}. Resume again") from error
+    except OSError as error:
+        raise StorageError(f"{title}: cluster.storage: the study's snapshots cannot be used: {error}") from error
+
+
+def _search(run: _Run, policy: CheckpointPolicy, callbacks: list[Any], context: RunContext) -> None:
+    """Let Tune run the study's trials to their ends.
+
+    Raises:
+        Interrupted: stopped before that.
+    """
+    study, plan, budget, recorder = run.study, run.study.plan, run.budget, run.recorder
+    concurrency: int | None = run.session.limit
     if plan.population is not None:  # it keeps to the slots by itself
         plan.population.limit(concurrency)
         plan.population.report_exploits_to(recorder.record_exploit)
-        concurrency, pins = None, plan.population.pinned
-    limit = _limit(session, plan, spending)
-    resumed_from = None if new else folder
-    with open_states(study.spec, plan, study.folder, storage, session.slots, resumed_from) as (states, policy):
-        keeper = CheckpointKeeper(
-            before, pins, recorder.drop_checkpoint, states, study.spec.checkpoint.keep_best, storage
+        concurrency = None
+    with contextlib.ExitStack() as stack:
+        if context.progress:
+            shown = Progress(
+                study.strategy.name,
+                study.seed,
+                plan.trials,
+                study.trial.epochs,
+                _objective(study),
+                budget=budget,
+                shown_failures=context.shown_failures,
+            )
+            callbacks = [*callbacks, stack.enter_context(contextlib.closing(shown))]
+        stack.enter_context(contextlib.closing(run.snapshots))
+        stack.enter_context(snapshot_period(plan.trials, context.storage.snapshot_seconds))
+        limit = _limit(run.session, plan, budget)
+        controlled = use_controller(
+            StudySupervisor(recorder, recorder.record_loss, limit, heartbeat_of(study.spec)),
+            snapshots=run.snapshots,
+            name_trial=run.writer.name_trial,
+            fixed_members=plan.population is not None,
         )
-        tracked = tracking.callbacks(study.strategy.name, study.seed)
-        callbacks: list[Any] = [recorder, keeper, *place.callbacks(), *tracked, NoProgressLines()]
-        try:
-            with contextlib.ExitStack() as stack:
-                if progress:
-                    callbacks.append(stack.enter_context(contextlib.closing(drawn)))
-                again = writer.stopped_for_failures
-                tune = functools.partial(
-                    _tune, study, session, folder, callbacks, concurrency, policy, resume=resume, again=again
-                )
-                stack.enter_context(contextlib.closing(snapshots))
-                followed = use_controller(
-                    StudySupervisor(recorder, recorder.record_loss, limit, heartbeat_of(study.spec)),
-                    snapshots=snapshots,
-                    name_trial=writer.name_trial,
-                    fixed_members=plan.population is not None,
-                )
-                with snapshot_period(plan.trials, place.snapshot_seconds), followed, uncounted_callbacks():
-                    stopped = stopped_during(tune)
-            if stopped or not (spending.reached or recorder.ended >= study.most_trials):
-                planned = "" if plan.trials is None else f" of {plan.trials}"
-                raise Interrupted(
-                    f"{study.strategy.name}, seed {study.seed}: stopped with {recorder.ended}{planned} trials ended; "
-                    "everything is kept"
-                )
-        except RepeatedFailure as error:
-            keeper.suspend()
-            raise RepeatedFailure(f"{study.strategy.name}, seed {study.seed}: {error}\n  all logs: {folder}") from None
-        except Exception as error:
-            keeper.suspend()
-            if (failure := recorder.failure) is None or failure is error:
-                raise
-            raise failure from failure.__cause__  # Tune makes an error of its own of it, with a traceback for a message
-        recorder.end_unsaved()
-        keeper.finish(folder)
-    writer.finish()
-    place.save()
+        stack.enter_context(controlled)
+        stack.enter_context(uncounted_callbacks())
+        stopped = stopped_during(functools.partial(_tune, run, callbacks, concurrency, policy))
+    if stopped or not (budget.reached or recorder.ended >= study.most_trials):
+        planned = "" if plan.trials is None else f" of {plan.trials}"
+        raise Interrupted(f"{_title(study)}: stopped with {recorder.ended}{planned} trials ended; everything is kept")
 
 
-def _limit(session: Session, plan: Plan, spending: BudgetTracker) -> Callable[[], int | None]:
-    """Tells how many trials the cluster takes now, also everybody else; None where that stays as it is: of a local Ray.
+def _limit(session: Session, plan: Plan, budget: BudgetTracker) -> Callable[[], int | None]:
+    """Return what gives the number of trials that the cluster takes now; None where it does not change: a local Ray.
 
-    A population keeps to it by itself; Tune is then told None. Now and then the nodes are looked at for `leaks`: Tune,
-    too, drops placement groups while they are made.
+    A population keeps to that number by itself; Tune then gets None. Now and then `LeakCheck` looks at the nodes:
+    Tune, too, drops placement groups while they are made.
     """
     leaks = LeakCheck()
 
@@ -175,7 +227,7 @@ def _limit(session: Session, plan: Plan, spending: BudgetTracker) -> Callable[[]
         if session.address is None:
             return None
         now = session.refreshed()
-        spending.slots = now.slots
+        budget.slots = now.slots
         if plan.population is None:
             return now.limit
         plan.population.limit(now.limit)
@@ -184,33 +236,21 @@ def _limit(session: Session, plan: Plan, spending: BudgetTracker) -> Callable[[]
     return limit
 
 
-def _tune(
-    study: Study,
-    session: Session,
-    folder: str,
-    callbacks: list[Any],
-    concurrency: int | None,
-    policy: CheckpointPolicy,
-    *,
-    resume: bool,
-    again: bool,
-) -> None:
-    """`tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without its state.
-
-    Args:
-        again: failed trials of the snapshot run again.
-    """
+def _tune(run: _Run, callbacks: list[Any], concurrency: int | None, policy: CheckpointPolicy) -> None:
+    """Call `tune.run`, not `tune.Tuner`: its `restore` brings back pickled callbacks and a scheduler without state."""
     from ray import tune
     from ray.tune.tune_config import ResumeConfig
 
-    plan, trial = study.plan, study.trial
+    study, session, plan, trial = run.study, run.session, run.study.plan, run.study.trial
     by_class = is_training(trial.trainable)
     workers, heartbeat = workers_for(trial.trainable, session.resources.gpus), heartbeat_of(study.spec)
     make = builder(workers, heartbeat)
+    again = ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if study.resume.retry_failed else None
+    continues = study.resume.search is Search.CONTINUE
     tune.run(
         make_trainable(trial, devices=session.devices_per_trial, policy=policy, make=make, heartbeat=heartbeat),
         name=study.name,
-        storage_path=posixpath.dirname(folder),
+        storage_path=posixpath.dirname(run.folder),
         storage_filesystem=policy.storage.filesystem,
         config=dict(plan.param_space),
         num_samples=study.most_trials,
@@ -219,34 +259,47 @@ def _tune(
         max_concurrent_trials=concurrency,
         resources_per_trial=session.resources.to_ray(workers),
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=int(by_class), checkpoint_at_end=by_class),
-        # A function that has told its last epoch has not returned yet: PBT would still take it for a living member.
+        # A function that has reported its last epoch has not returned yet: PBT would take it for a living member.
         stop=None if by_class else {"finished": True},
         max_failures=study.spec.max_failures,
         raise_on_failed_trial=False,
         reuse_actors=True,
         trial_dirname_creator=trial_folder,
-        resume=resume,
-        resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if resume and again else None,
+        resume=continues,
+        resume_config=again if continues else None,
         callbacks=callbacks,
         progress_reporter=no_reporter(),
         verbose=0,
     )
 
 
+def trial_folder(trial: Any) -> str:
+    """Return the name of a Tune trial's folder below the study's."""
+    return str(trial.trial_id)
+
+
+def _title(study: Study) -> str:
+    return f"{study.strategy.name}, seed {study.seed}"
+
+
+def _objective(study: Study) -> Objective:
+    assert study.trial.objective is not None  # load_spec fills it in
+    return study.trial.objective
+
+
 def _open(study: Study, session: Session, store: StudyStore, *, new: bool) -> StudyWriter:
-    spec, objective = study.spec, study.trial.objective
-    assert objective is not None
+    spec = study.spec
     return store.open_study(
         experiment=spec.name,
         digest=spec.digest(),
         strategy=study.strategy.name,
         kind=study.strategy.kind,
         seed=study.seed,
-        objective=objective,
+        objective=_objective(study),
         slots=session.slots,
         devices_per_trial=session.devices_per_trial,
         device=session.device,
-        attributes=sharing_record(session) | study.seeds() | study.origins() | study.asked_by() | study.verdicts(),
+        attributes=sharing_record(session) | study.attributes(),
         made_with=provenance_of(spec),
         spec_yaml=spec.to_yaml(),
         limit=study.limit,

@@ -1,4 +1,4 @@
-"""What the processes of slots have imported before they have a trial."""
+"""Which modules the processes of trials import before they have a trial."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from trainables.worker import prestart
 
 
 def slot_imports() -> Imports:
-    """Those of the fine-tuning."""
+    """Return the modules of the fine-tuning."""
     return Imports(prestart.EARLY, ("ray", prestart.__name__))

@@ -199,8 +199,8 @@ class Controller(TuneController):  # type: ignore[misc]
         self._snapshots.settle()
         super().save_to_dir()
         # Of the trials in it: those which a resume has still to propose again begin anew, maybe with other values.
-        saved = {trial.trial_id for trial in self._trials}
-        positions = {trial: number for trial, number in self._supervisor.positions().items() if trial in saved}
+        recorded = self._supervisor.positions()
+        positions = {trial.trial_id: recorded.get(trial.trial_id, 0) for trial in self._trials}
         self._snapshots.seal(self._staged, self._session_str, positions)
 
     @property

@@ -15,24 +15,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import posixpath
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from cluster.storage import StorageError
 from trainables.checkpoints.storage import Storage
 from trainables.machine import clock
-from tuning.errors import RunFolderError
 
 FOLDER, NAME = "snapshots", "snapshot-"
 KEPT = 2  # sealed snapshots that stay; what they name of checkpoints stays, too
 RESTORED = "restored"  # in the place of a session's time in the names of Tune's files: sorts after every time
-
-logger = logging.getLogger(__name__)
 
 
 class DamagedSnapshot(ValueError):
@@ -47,7 +43,7 @@ class Snapshot(NamedTuple):
     files: Mapping[str, bytes]  # of Tune's, by name; `{}` stands for the session
 
     def seal(self) -> bytes:
-        """One line with a checksum of the rest, one of JSON, and the files."""
+        """The snapshot as bytes: a line with a checksum of the rest, a line of JSON, and the files."""
         sizes = {name: len(data) for name, data in self.files.items()}
         header = json.dumps({"taken": self.taken, "positions": self.positions, "files": sizes}).encode()
         rest = b"".join([header, b"\n", *self.files.values()])
@@ -55,24 +51,64 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def parse(cls, sealed: bytes) -> Snapshot:
-        """Parses and verifies a sealed snapshot.
+        """Verify and parse what `seal` has made.
 
         Raises:
-            DamagedSnapshot: `seal` has not made it, or it has changed since.
+            DamagedSnapshot: the checksum differs.
         """
         checksum, _, rest = sealed.partition(b"\n")
         if hashlib.sha256(rest).hexdigest().encode() != checksum:
             raise DamagedSnapshot(f"checksum differs, {len(sealed)} bytes")
         header, _, data = rest.partition(b"\n")
-        described, files, begin = json.loads(header), {}, 0
-        for name, size in described["files"].items():
+        plain, files, begin = json.loads(header), {}, 0
+        for name, size in plain["files"].items():
             files[name] = data[begin : begin + size]
             begin += size
-        return cls(described["taken"], described["positions"], files)
+        return cls(plain["taken"], plain["positions"], files)
+
+
+@dataclass(frozen=True)
+class FoundSnapshots:
+    """What Tune has saved of one study: facts about its sealed snapshots, as they lie on the storage.
+
+    Args:
+        folder: the study's, as users see it.
+        newest: the name of the newest snapshot that is whole; None: there is none.
+        taken: when that one was taken, in seconds since 1970 (UTC).
+        positions: the number of recorded events that it knows, by the id of each trial in it.
+        damaged: for each newer snapshot, its path and what is wrong with it.
+        begun: True if Tune has written files of its own, so that the study has begun.
+    """
+
+    folder: str = ""
+    newest: str | None = None
+    taken: float = 0.0
+    positions: Mapping[str, int] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
+    begun: bool = False
+
+
+def find_snapshots(storage: Storage, study: str) -> FoundSnapshots:
+    """Look at the snapshots of the study in `study`, the newest first, until one is whole. Changes nothing.
+
+    Raises:
+        OSError: the storage cannot be read.
+    """
+    begun = bool(storage.files(study, "experiment_state-*.json"))
+    damaged: list[str] = []
+    for path in reversed(storage.files(f"{study}/{FOLDER}", f"{NAME}*")):
+        try:
+            found = Snapshot.parse(storage.read(path))
+        except DamagedSnapshot as error:
+            damaged.append(f"{storage.scheme}{path} is damaged ({error})")
+            continue
+        shown, name = f"{storage.scheme}{study}", posixpath.basename(path)
+        return FoundSnapshots(shown, name, found.taken, found.positions, tuple(damaged), begun)
+    return FoundSnapshots(f"{storage.scheme}{study}", damaged=tuple(damaged), begun=begun)
 
 
 class Snapshots:
-    """Writes and restores the sealed snapshots of one study.
+    """Writes the snapshots of one study, and puts one of an earlier run where Tune looks for it.
 
     Args:
         storage: of the study.
@@ -82,55 +118,28 @@ class Snapshots:
     def __init__(self, storage: Storage, study: str) -> None:
         self._storage, self._study = storage, study
         self._folder = f"{study}/{FOLDER}"
-        self._whole: list[str] = []  # the sealed ones that stay, the newest last
+        self._whole: list[str] = []  # paths of the whole ones that stay, the newest last
         self._number = 0  # of the newest, whole or not
         self._writer = ThreadPoolExecutor(1, "snapshots")
         self._writing: Future[None] | None = None
 
-    def newest(self) -> tuple[Snapshot | None, str]:
-        """The newest snapshot that is whole.
-
-        Returns:
-            The snapshot, and a message if newer ones are damaged, else "". None where the study has not begun.
+    def restore(self, name: str) -> None:
+        """Put the files of the snapshot `name`, and no others, where Tune looks for them.
 
         Raises:
-            RunFolderError: the study has begun, and none is whole; names the files.
-            OSError: the storage cannot be read.
+            DamagedSnapshot: it is not what was written.
+            OSError: the storage cannot be read or written.
         """
         paths = self._storage.files(self._folder, f"{NAME}*")
-        self._number = max((int(path.rpartition("-")[2]) for path in paths), default=0)
-        damaged: list[str] = []
-        for path in reversed(paths):
-            try:
-                found = Snapshot.parse(self._storage.read(path))
-            except DamagedSnapshot as error:
-                damaged.append(f"{self._storage.scheme}{path} is damaged ({error})")
-                continue
-            self._whole = [one for one in paths if one <= path][-KEPT:]
-            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(found.taken))
-            name = posixpath.basename(path)
-            return found, f"{'; '.join(damaged)}; going on from {name} of {when}" if damaged else ""
-        if not damaged and not self._storage.files(self._study, "experiment_state-*.json"):
-            return None, ""
-        problem = (
-            "; ".join(damaged) or f"{self._storage.scheme}{self._folder} holds no snapshot, but the study has begun"
-        )
-        raise RunFolderError(
-            f"{problem}, so the study cannot go on. Remove the folder {self._storage.scheme}{self._study} to run its "
-            "trials again; what is recorded stays, as lost"
-        )
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Put the files of `snapshot`, and no others, where Tune reads them.
-
-        Raises:
-            OSError: the storage cannot be written.
-        """
-        for name in snapshot.files:
-            for old in self._storage.files(self._study, name.format("*")):
+        chosen = f"{self._folder}/{name}"
+        snapshot = Snapshot.parse(self._storage.read(chosen))
+        self._number = max(int(path.rpartition("-")[2]) for path in paths)
+        self._whole = [path for path in paths if path <= chosen][-KEPT:]
+        for file in snapshot.files:
+            for old in self._storage.files(self._study, file.format("*")):
                 self._storage.remove(old)
-        for name, data in snapshot.files.items():
-            self._storage.write(f"{self._study}/{name.format(RESTORED)}", data)
+        for file, data in snapshot.files.items():
+            self._storage.write(f"{self._study}/{file.format(RESTORED)}", data)
 
     def seal(self, staged: Path, session: str, positions: Mapping[str, int]) -> None:
         """Seal what Tune has just written. It is on the storage when `settle` returns.

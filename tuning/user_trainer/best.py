@@ -21,7 +21,7 @@ from trainables.user_trainer.rebuilt import RebuiltTrainer
 from tuning.outcome import ExperimentOutcome, Stretch, StudyOutcome, TrialOutcome
 from tuning.run_folder.run_storage import checkpoint_storage_at
 from tuning.selection.schedules import schedule_of
-from tuning.selection.test_scoring import Choice, choose
+from tuning.selection.test_scoring import ChosenCheckpoint, choose_checkpoint
 from tuning.selection.winner import winner_of
 from tuning.space import FunctionSpace
 from tuning.spec.models import ExperimentSpec, study_name
@@ -77,15 +77,15 @@ def best_run(outcome: ExperimentOutcome, prepared: PreparedSearch, trainer: Any 
     return BestRun(str(choice.trial.number), choice.report.metrics[study.metric], dict(values), summary)
 
 
-def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
+def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, ChosenCheckpoint]:
     """The best confirmed mean, as `train-final` chooses; without confirmations the best evaluation of all."""
     if any(study.confirmed() for study in outcome.studies):
         study, candidate, *_ = winner_of(outcome)
         trial = next(trial for trial in study.trials if trial.id == candidate.trial)
         report = next(report for report in trial.reports if report.epoch == candidate.epoch)
         if report.epoch in trial.checkpoints:
-            return study, Choice(trial, report, trial.checkpoints[report.epoch])
-    found = [(study, choice) for study in outcome.studies if (choice := choose(study)) is not None]
+            return study, ChosenCheckpoint(trial, report, trial.checkpoints[report.epoch])
+    found = [(study, choice) for study in outcome.studies if (choice := choose_checkpoint(study)) is not None]
     if not found:
         errors = [trial.error for study in outcome.studies for trial in study.trials if trial.error]
         step = "mend that; all logs are in the run folder"
@@ -96,7 +96,7 @@ def _best(outcome: ExperimentOutcome) -> tuple[StudyOutcome, Choice]:
     return max(found, key=lambda pair: sign * pair[1].report.metrics[pair[0].metric])
 
 
-def values_in_force(prepared: PreparedSearch, study: StudyOutcome, choice: Choice) -> ResolvedParams:
+def values_in_force(prepared: PreparedSearch, study: StudyOutcome, choice: ChosenCheckpoint) -> ResolvedParams:
     """The values that were in force up to the chosen report, as the Trainer was given them."""
     space: Any = prepared.space
     strategy = next(one for one in prepared.spec.strategies if one.name == study.strategy)
@@ -110,7 +110,7 @@ def values_in_force(prepared: PreparedSearch, study: StudyOutcome, choice: Choic
 
 
 def load_best(
-    trainer: Any, prepared: PreparedSearch, study: StudyOutcome, choice: Choice, values: ResolvedParams
+    trainer: Any, prepared: PreparedSearch, study: StudyOutcome, choice: ChosenCheckpoint, values: ResolvedParams
 ) -> None:
     """Give a user's Trainer the best values and weights; its data and callbacks stay."""
     from trainables.user_trainer.state import load_weights
@@ -123,7 +123,7 @@ def load_best(
 
 
 @contextlib.contextmanager
-def best_weights(spec: ExperimentSpec, study: StudyOutcome, choice: Choice) -> Iterator[Path]:
+def best_weights(spec: ExperimentSpec, study: StudyOutcome, choice: ChosenCheckpoint) -> Iterator[Path]:
     """A folder on this machine with the weights behind a choice."""
     storage = checkpoint_storage_at(spec.cluster.storage, spec.name, study_name(study.strategy, study.seed))
     path = choice.checkpoint.removeprefix(storage.scheme)

@@ -25,7 +25,7 @@ from trainables.finetune.footprint import measure_footprint, step_of_longest_row
 from trainables.machine.device_memory import capped_fraction
 from trainables.spec import FineTuneSpec
 from tuning import SpecError, load_spec
-from tuning.study.packing import heaviest, packed, sharing_record
+from tuning.study.packing import heaviest, pack_session, sharing_record
 
 GIB = 2**30
 
@@ -234,7 +234,7 @@ def test_what_was_measured_is_recorded_with_the_study() -> None:
 def test_trials_that_share_no_gpu_are_left_as_they_are(share: float | None, tmp_path: Path) -> None:
     spec = load_spec(GOOD | {"cluster": {"gpus_per_trial": share, "address": "head:6379", "storage": str(tmp_path)}})
     whole = session(gpu_node(), gpus_per_trial=share)
-    assert packed(spec, whole, [4], progress=False) is whole
+    assert pack_session(spec, whole, [4], progress=False) is whole
     assert sharing_record(whole) == {}
 
 
@@ -242,14 +242,14 @@ def test_trials_that_share_no_gpu_are_left_as_they_are(share: float | None, tmp_
 def test_shares_of_a_logical_gpu_need_no_device_to_be_shared(tmp_path: Path) -> None:
     spec = load_spec(GOOD | {"cluster": {"gpus_per_trial": 0.5, "address": "head:6379", "storage": str(tmp_path)}})
     logical = session(gpu_node(accelerator=None), gpus_per_trial=0.5)
-    assert packed(spec, logical, [4], progress=False) is logical
+    assert pack_session(spec, logical, [4], progress=False) is logical
 
 
 @pytest.mark.unit
 def test_nothing_is_measured_where_no_study_is_left_to_run(tmp_path: Path) -> None:
     spec = load_spec(GOOD | {"cluster": {"gpus_per_trial": "auto", "address": "head:6379", "storage": str(tmp_path)}})
     joined = session(gpu_node(), gpus_per_trial="auto")
-    assert packed(spec, joined, [], progress=False) is joined
+    assert pack_session(spec, joined, [], progress=False) is joined
 
 
 # A device as far as Ray knows: torch finds none behind it.

@@ -13,9 +13,11 @@ import pytest
 from tests.support.outcomes import make_report, study, trial
 from trainables.checkpoints.manifest import CheckpointManifest
 from trainables.checksums import write_checksums
+from trainables.spec import Objective
 from tuning.checkpoints.keeper import CheckpointKeeper
 from tuning.outcome import TrialOutcome, TrialState
-from tuning.selection.test_scoring import choose
+from tuning.selection.test_scoring import choose_checkpoint
+from tuning.study.resume import recorded_checkpoints
 
 pytestmark = pytest.mark.unit
 
@@ -24,12 +26,18 @@ class Study:
     """A study folder, a keeper and what the keeper has told of its deletions."""
 
     def __init__(
-        self, folder: Path, before: list[TrialOutcome] | None = None, pins: Callable[[], set[str]] = set
+        self, folder: Path, before: list[TrialOutcome] | None = None, pinned: Callable[[], set[str]] = set
     ) -> None:
         self.folder = folder
         self.dropped: list[tuple[str, float]] = []
         self.trials: dict[str, Any] = {}
-        self.keeper = CheckpointKeeper(study("grid", before or []), pins, lambda *told: self.dropped.append(told))
+        there = frozenset(str(path) for path in folder.glob("*/checkpoint_*"))
+        self.keeper = CheckpointKeeper(
+            Objective(metric="accuracy", mode="max"),
+            lambda *deletion: self.dropped.append(deletion),
+            pinned,
+            recorded=recorded_checkpoints(study("grid", before or []), there),
+        )
 
     def save(self, trial_id: str, epoch: int, accuracy: float) -> None:
         """The trial reports and its checkpoint arrives."""
@@ -165,7 +173,7 @@ def test_what_a_report_costs_does_not_grow_with_the_trials_that_have_ended(tmp_p
 
 def test_pinned_checkpoints_stay(tmp_path: Path) -> None:
     pins: set[str] = set()
-    kept = Study(tmp_path, pins=lambda: pins)
+    kept = Study(tmp_path, pinned=lambda: pins)
     kept.save("a", 1, 0.2)
     pins.add(str(folder_of(tmp_path, "a", 1)))
     kept.save("a", 2, 0.9)
@@ -175,7 +183,7 @@ def test_pinned_checkpoints_stay(tmp_path: Path) -> None:
 
 def test_what_was_pinned_at_one_of_the_last_three_snapshots_stays(tmp_path: Path) -> None:
     pins: set[str] = set()
-    kept = Study(tmp_path, pins=lambda: pins)
+    kept = Study(tmp_path, pinned=lambda: pins)
     kept.save("a", 1, 0.2)
     pins.add(str(folder_of(tmp_path, "a", 1)))
     kept.keeper.get_state()
@@ -292,7 +300,7 @@ def test_the_best_report_that_has_a_checkpoint_is_chosen_and_a_better_one_withou
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, died = recorded(tmp_path, 0, [0.5, 0.7]), trial(1, [make_report(1, 0.9)], TrialState.FAILED, error="killed")
-    choice = choose(study("grid", [good, died]))
+    choice = choose_checkpoint(study("grid", [good, died]))
     assert choice is not None
     assert (choice.trial.id, choice.report.epoch, choice.checkpoint) == ("t0", 2, good.checkpoints[2])
     assert (
@@ -301,10 +309,10 @@ def test_the_best_report_that_has_a_checkpoint_is_chosen_and_a_better_one_withou
 
 
 def test_nothing_is_chosen_and_nothing_said_where_no_trial_has_reported(caplog: pytest.LogCaptureFixture) -> None:
-    assert choose(study("grid", [trial(0, [], TrialState.FAILED, error="nan")])) is None
+    assert choose_checkpoint(study("grid", [trial(0, [], TrialState.FAILED, error="nan")])) is None
     assert caplog.text == ""
 
 
 def test_without_any_checkpoint_nothing_is_scored_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    assert choose(study("grid", [trial(0, [make_report(1, 0.9)])])) is None
+    assert choose_checkpoint(study("grid", [trial(0, [make_report(1, 0.9)])])) is None
     assert "nothing is scored on test instead" in caplog.text

@@ -13,17 +13,18 @@ import pytest
 
 from cluster.nodes.tasks import run_on_node
 from cluster.storage import StorageError
-from tests.support.outcomes import study as study_of
 from tests.support.watch import Watch
 from trainables.checkpoints.manifest import MOMENTS, CheckpointManifest, full_name, weights_name
 from trainables.checkpoints.storage import FOLDERS, FolderStorage, Storage
 from trainables.machine import clock
 from trainables.machine.shared_memory import ROOT, SharedMemory
+from trainables.spec import Objective
 from tuning.checkpoints.copier import Copier, Copy, make_copy
 from tuning.checkpoints.keeper import STOOD, CheckpointKeeper
 from tuning.checkpoints.study_states import StudyStates
 
 HERE = "this node"
+OBJECTIVE = Objective(metric="accuracy", mode="max")
 
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="no shared memory on this system")
 
@@ -48,7 +49,7 @@ class Run:
         self.folder, self.watch, self._weights_only = folder, watch, weights_only
         self.memory, self.storage = SharedMemory(folder), SlowStorage()
         self.states = StudyStates(folder, HERE, self.storage)
-        self.keeper = CheckpointKeeper(study_of("grid", []), set, lambda *told: None, self.states, keep_best)
+        self.keeper = CheckpointKeeper(OBJECTIVE, lambda *deletion: None, states=self.states, keep_best=keep_best)
         self.trials: dict[str, Any] = {}
         self.past: dict[str, CheckpointManifest] = {}
 
@@ -241,10 +242,10 @@ def test_what_is_superseded_before_it_begins_is_not_copied(tmp_path: Path) -> No
         memory.put(manifest.state, lambda place, manifest=manifest: write(place, manifest))  # type: ignore[misc]
     under_way, old, new = (Copy(manifest, str(tmp_path), weights_only=False) for manifest in manifests)
     storage.open.clear()
-    copier.want([under_way])
+    copier.schedule([under_way])
     assert storage.begun.wait(60), "the first copy never begins"
-    copier.want([old])
-    copier.want([new])
+    copier.schedule([old])
+    copier.schedule([new])
     storage.open.set()
     copier.wait()
     copier.close()
@@ -271,18 +272,18 @@ def test_a_node_whose_copy_hangs_holds_up_no_other(tmp_path: Path) -> None:
     manifests = {node: CheckpointManifest.after(None, {}, 1, moments=True, node=node) for node in ("far", HERE)}
     for manifest in manifests.values():
         memory.put(manifest.state, lambda place, manifest=manifest: write(place, manifest))  # type: ignore[misc]
-    copier.want([Copy(manifest, node, weights_only=False) for node, manifest in manifests.items()])
+    copier.schedule([Copy(manifest, node, weights_only=False) for node, manifest in manifests.items()])
     made: set[tuple[str, bool]] = set()
     until = time.monotonic() + 60
     while not made and time.monotonic() < until:
-        made = copier.take_made()
+        made = copier.pop_made()
         time.sleep(0.01)
     assert made == {(manifests[HERE].token, False)}
-    assert not copier.withdraw(manifests["far"].token)  # under way
+    assert not copier.cancel(manifests["far"].token)  # under way
     disk.goes_on.set()
     copier.wait()
     copier.close()
-    assert copier.take_made() == {(manifests["far"].token, False)}
+    assert copier.pop_made() == {(manifests["far"].token, False)}
     memory.remove()
 
 
@@ -292,10 +293,10 @@ def test_a_state_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
     lost = Copy(
         CheckpointManifest.after(None, {}, 1, moments=True, node="a node of before"), str(tmp_path), weights_only=False
     )
-    copier.want([lost])
+    copier.schedule([lost])
     copier.wait()
     copier.close()
-    assert not copier.take_made()
+    assert not copier.pop_made()
     SharedMemory(tmp_path).remove()
 
 

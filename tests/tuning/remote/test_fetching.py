@@ -24,7 +24,7 @@ from tuning.outcome import FinalModel
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.remote.unpacking import BundleError, unpack
 from tuning.run_folder.folder import claim_run_folder
-from tuning.selection.looks import look_of_final
+from tuning.selection.evaluations import final_evaluation_id
 from tuning.spec.loading import load_spec
 from tuning.spec.store_url import sqlite_url
 from tuning.store.evaluation_ledger import EvaluationLedger, TestRows
@@ -350,7 +350,7 @@ def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
     with contextlib.closing(StudyStore(sqlite_url(store))) as opened:
         (study, *_) = opened.load("reviews").studies
     assert study.finals == (shown,)
-    assert list(ledger.read().entries) == [look_of_final("reviews", study, shown)]
+    assert list(ledger.read().entries) == [final_evaluation_id("reviews", study, shown)]
 
 
 def test_what_a_cluster_says_reaches_no_terminal_as_a_command(laptop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,7 +112,7 @@ def test_the_winner_is_chosen_anew_and_its_models_alone_are_scored_once(tmp_path
         if method == "do":
             function, (training, kept) = actor.tasks[0].arguments
             values = kept.manifest.segments[-1].params
-            if (function.__name__, values["learning_rate"], training.seed) == ("train", 1e-5, 1001):
+            if (function.__name__, values["learning_rate"], training.seed) == ("train_candidate", 1e-5, 1001):
                 ray.at(ray.seconds + 30.0, lambda: ray.kill(actor))
 
     with simulated_ray() as ray:

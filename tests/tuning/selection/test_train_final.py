@@ -25,11 +25,11 @@ from trainables.training import Scores
 from tuning import load_spec, run_experiment
 from tuning.cli import main
 from tuning.outcome import Confirmation, ExperimentOutcome, FinalModel, StudyOutcome, StudyState
-from tuning.selection.hidden_score import HiddenScore, sealed, unsealed
-from tuning.selection.local_paths import local_places, scrubbed, without_places
-from tuning.selection.model_places import for_all, places_told
+from tuning.selection.config_paths import path_notices, shorten_config_paths
+from tuning.selection.hidden_score import HiddenScore, pack_score, unpack_score
+from tuning.selection.local_paths import find_local_paths, remove_local_paths, shorten_paths
+from tuning.selection.model_folder import ModelFolder
 from tuning.selection.schedules import segments_of
-from tuning.selection.train_final import Target
 from tuning.selection.winner import winner_of
 from tuning.spec.models import ConfirmSpec, ExperimentSpec
 from tuning.spec.store_url import sqlite_url
@@ -83,16 +83,16 @@ def test_an_unknown_strategy_and_an_experiment_without_scores_are_refused() -> N
 @pytest.mark.unit
 def test_a_folder_appears_whole_and_replaces_only_its_like(tmp_path: Path) -> None:
     files = {"best.yaml": b"a", "README.md": b"b", "model.safetensors": b"c"}
-    target = Target(tmp_path / "new" / "model")
+    target = ModelFolder(tmp_path / "new" / "model")
     target.write(files)
     assert {path.name: path.read_bytes() for path in target.folder.iterdir()} == files
     assert list(target.folder.parent.iterdir()) == [target.folder]
     with pytest.raises(InputError, match=r"holds a model already; .*--force"):
         target.check()
-    Target(target.folder, replace=True).write({**files, "model.safetensors": b"d"})
+    ModelFolder(target.folder, replace=True).write({**files, "model.safetensors": b"d"})
     assert (target.folder / "model.safetensors").read_bytes() == b"d"
     with pytest.raises(InputError, match="holds something that train-final has not written"):
-        Target(tmp_path, replace=True).check()
+        ModelFolder(tmp_path, replace=True).check()
 
 
 @pytest.mark.unit
@@ -111,13 +111,13 @@ def test_a_folder_that_could_not_be_written_is_refused_beforehand(
     tmp_path: Path, place: str, needed: int, rule: str
 ) -> None:
     (tmp_path / "file").touch()
-    made = Target(tmp_path / "made")
+    made = ModelFolder(tmp_path / "made")
     made.write({"best.yaml": b"a", "README.md": b"b"})
     (tmp_path / "link").symlink_to(made.folder)
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError, match=rule):
-        Target(tmp_path / place, replace=True).check(needed)
+        ModelFolder(tmp_path / place, replace=True).check(needed)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_written_after_its_training_is_kept_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    target = Target(tmp_path / "model")
+    target = ModelFolder(tmp_path / "model")
     target.check()
     target.folder.mkdir()  # by somebody, during the training
     with pytest.raises(OSError, match="The model is trained and recorded, and its files are in ") as told:
@@ -146,7 +146,7 @@ def test_what_is_published_names_no_place_of_the_machine() -> None:
         "hp_space": "shipped:/home/ann/runs/.shipped/hp_space-1.pkl",
         "seed": 1,
     }
-    assert local_places(raw).keys() == {
+    assert find_local_paths(raw).keys() == {
         "model",
         "data.path",
         "data.train",
@@ -154,7 +154,7 @@ def test_what_is_published_names_no_place_of_the_machine() -> None:
         "hp_space",
         "space.model.x.choice.0",
     }
-    assert without_places(raw, "/home/ann/client") == {
+    assert shorten_paths(raw, "/home/ann/client") == {
         "model": "bert",
         "data": {"path": "client", "train": "2024/churn.csv", "test": "held_out.csv"},
         "task": "text_classification",
@@ -163,7 +163,7 @@ def test_what_is_published_names_no_place_of_the_machine() -> None:
         "seed": 1,
     }
     text = "x=/srv/a/weights, y=/home/ann/client/2024/churn.csv"
-    assert scrubbed(text, raw) == "x=weights, y=churn.csv"
+    assert remove_local_paths(text, raw) == "x=weights, y=churn.csv"
 
 
 @pytest.mark.unit
@@ -173,14 +173,14 @@ def test_the_base_of_an_adapter_is_told_and_not_published_as_a_place_of_the_mach
     written = (tmp_path / "adapter_config.json").read_bytes()
     files = {"adapter_config.json": written, "deep/tokenizer.json": b'{"merges": ["/ a", "/b"]}', "a.safetensors": b"x"}
     key = "adapter_config.json: base_model_name_or_path"
-    (own,) = places_told(files, for_others=False)
+    (own,) = path_notices(files, for_others=False)
     assert own.startswith(f"{key}: /home/ann/client/bert is a place of this machine")
-    (published,) = places_told(files, for_others=True)
+    (published,) = path_notices(files, for_others=True)
     assert published.startswith(f"{key}: only 'bert' is left of /home/ann/client/bert")
-    changed = json.loads(for_all(files)["adapter_config.json"])
+    changed = json.loads(shorten_config_paths(files)["adapter_config.json"])
     assert changed == {**json.loads(written), "base_model_name_or_path": "bert"}
-    assert for_all(files).keys() == files.keys()
-    assert not list(places_told(for_all(files), for_others=False))
+    assert shorten_config_paths(files).keys() == files.keys()
+    assert not list(path_notices(shorten_config_paths(files), for_others=False))
 
 
 @pytest.mark.unit
@@ -292,7 +292,7 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
     (hidden,) = StudyStore(spec.store_url).load("places").studies[0].finals
     assert (hidden.hidden, hidden.metrics, hidden.rows) == (True, {}, 24)
     assert hidden.sealed is not None
-    score = unsealed(hidden.sealed).scores.metrics["accuracy"]
+    score = unpack_score(hidden.sealed).scores.metrics["accuracy"]
     assert main(["results", "places", "--storage", spec.cluster.storage, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["studies"][0]["finals"][0]["hidden"] is True
     unseen = ModelCard.load(folder / "README.md")
@@ -421,12 +421,12 @@ def test_a_look_is_in_the_ledger_before_its_score_is_in_the_store_or_on_the_scre
     shutil.copytree(spec.run_folder, tmp_path / "places")
     url, folder = sqlite_url(tmp_path / "places" / "study.db"), tmp_path / "model"
     winner = winner_of(outcome)
-    hidden = sealed(
+    hidden = pack_score(
         HiddenScore(Scores({"loss": 0.123456, "accuracy": 0.75}, 2, (0.0, 1.0), (0.0, 0.0)), {}, ("a", "b"))
     )
     at = (winner.candidate.trial, winner.candidate.epoch)
     StudyStore(url).writer("places", winner.study).add_final(FinalModel(str(folder), *at, 7, {}, 2, 1.0, 9.0, hidden))
-    Target(folder).write({"best.yaml": b"a", "README.md": b"the card of before"})
+    ModelFolder(folder).write({"best.yaml": b"a", "README.md": b"the card of before"})
     with contextlib.closing(sqlite3.connect(tmp_path / "places" / "study.db")) as connection:
         refuse = "BEGIN SELECT RAISE(ABORT, 'attempt to write a readonly database'); END"
         connection.execute(f"CREATE TRIGGER no BEFORE UPDATE ON study_user_attributes {refuse}")

@@ -24,7 +24,7 @@ from tuning import load_spec
 from tuning.cli import main
 from tuning.outcome import ExperimentOutcome
 from tuning.selection.best_spec import best_spec
-from tuning.selection.train_final import Target
+from tuning.selection.model_folder import ModelFolder
 from tuning.selection.winner import winner_of
 from tuning.spec.file import dump, parse
 from tuning.testing.simulated_ray import simulated_ray
@@ -123,7 +123,7 @@ def test_without_test_rows_the_model_is_kept_without_a_score_and_its_card_says_s
 @pytest.mark.unit
 def test_what_a_library_keeps_in_folders_of_its_own_stays_there(tmp_path: Path) -> None:
     files = {"best.yaml": b"a", "README.md": b"b", "1_Pooling/config.json": b"c"}
-    Target(tmp_path / "model").write(files)
+    ModelFolder(tmp_path / "model").write(files)
     assert (tmp_path / "model/1_Pooling/config.json").read_bytes() == b"c"
 
 

@@ -15,7 +15,7 @@ from tuning.budget import BudgetSpec, Limit
 from tuning.cli import main
 from tuning.errors import RunFolderError
 from tuning.run_folder.folder import claim_run_folder
-from tuning.study.budget_tracker import HEARTBEAT, BudgetTracker
+from tuning.study.budget_tracker import HEARTBEAT, BudgetTracker, Spent, spent_by
 from tuning.testing.simulated_ray import simulated_ray
 
 pytestmark = pytest.mark.unit
@@ -73,7 +73,7 @@ def test_spending_goes_on_where_earlier_runs_ended() -> None:
         "grid", [trial(0, [make_report(1, 0.5), make_report(2, 0.6)])], wall=30.0
     )  # two slots, half a device each
     spent = {
-        unit: BudgetTracker(Limit(unit, 100.0), slots=4, devices_per_trial=0.5, before=before).spent
+        unit: BudgetTracker(Limit(unit, 100.0), slots=4, devices_per_trial=0.5, before=spent_by(before)).spent
         for unit in ("device_seconds", "wall_seconds", "epochs")
     }
     assert spent == {"device_seconds": 30.0, "wall_seconds": 30.0, "epochs": 2.0}
@@ -82,10 +82,10 @@ def test_spending_goes_on_where_earlier_runs_ended() -> None:
 def test_epochs_are_counted_once_however_often_a_trial_tells_them() -> None:
     spending = BudgetTracker(Limit("epochs", 5.0))
     for trial_id, epochs in (("a", 1.0), ("b", 1.0), ("a", 3.0), ("a", 2.0), ("b", 2.9)):
-        spending.trained(trial_id, epochs)
+        spending.set_epochs(trial_id, epochs)
         assert not spending.all_spent
     assert spending.spent == pytest.approx(4.9)
-    spending.trained("b", 3.0 - 1e-9)
+    spending.set_epochs("b", 3.0 - 1e-9)
     assert spending.all_spent
 
 
@@ -105,21 +105,21 @@ def test_time_costs_all_slots_that_are_there() -> None:
 
 def test_what_earlier_runs_held_costs_what_it_cost_then_whatever_a_trial_holds_now() -> None:
     before = dataclasses.replace(study_of("grid", [], wall=30.0), slot_seconds=60.0, cost=240.0)
-    assert BudgetTracker(slots=1, devices_per_trial=0.5, before=before).spent == 240.0
+    assert BudgetTracker(slots=1, devices_per_trial=0.5, before=spent_by(before)).spent == 240.0
 
 
-def test_a_run_that_was_cut_off_counts_up_to_what_its_trials_have_left() -> None:
+def test_a_run_that_was_interrupted_at_counts_up_to_what_its_trials_have_left() -> None:
     """Its last sign came 100 s ago; 40 s after it a trial had computed a report that nobody heard of."""
     with simulated_ray() as time:
         last_sign = time.time()
         time.sleep(100.0)
-        spending = BudgetTracker(slots=2, devices_per_trial=0.5, cut_off=last_sign)
+        spending = BudgetTracker(slots=2, devices_per_trial=0.5, before=Spent(interrupted_at=last_sign))
         assert spending.spent == HEARTBEAT
-        spending.tell(make_report(1, 0.5, seconds=30.0, time=last_sign + 40.0))  # half a device for a minute
+        spending.add_report(make_report(1, 0.5, seconds=30.0, time=last_sign + 40.0))  # half a device for a minute
         assert spending.spent == 40.0
-        spending.tell(make_report(1, 0.5, seconds=5.0, time=last_sign + 99.0))  # by a clock that is far ahead
+        spending.add_report(make_report(1, 0.5, seconds=5.0, time=last_sign + 99.0))  # by a clock that is far ahead
         assert spending.spent == 50.0
-        spending.tell(make_report(2, 0.5, seconds=30.0, time=last_sign + 150.0))  # of this run
+        spending.add_report(make_report(2, 0.5, seconds=30.0, time=last_sign + 150.0))  # of this run
         assert spending.spent == 50.0
 
 

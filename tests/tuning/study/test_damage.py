@@ -20,9 +20,8 @@ from trainables.checkpoints.storage import FOLDERS
 from trainables.checksums import DamagedCheckpoint, write_checksums
 from trainables.learning_curve import LearningCurve
 from trainables.machine.shared_memory import ROOT, SharedMemory
-from tuning.errors import RunFolderError
 from tuning.store.checksums import DamagedRecord, verify_checksum, with_checksum
-from tuning.tune_compat.snapshots import DamagedSnapshot, Snapshot, Snapshots
+from tuning.tune_compat.snapshots import DamagedSnapshot, FoundSnapshots, Snapshot, Snapshots, find_snapshots
 
 pytestmark = pytest.mark.unit
 
@@ -59,10 +58,9 @@ def test_the_last_two_snapshots_stay_and_the_newest_is_put_where_tune_looks(
         take(snapshots, tmp_path, number)
     assert [path.name for path in sorted((tmp_path / "snapshots").iterdir())] == ["snapshot-000002", "snapshot-000003"]
     (tmp_path / "experiment_state-LATER.json").write_text("half of")
-    found, said = Snapshots(FOLDERS, str(tmp_path)).newest()
-    assert found is not None
-    assert (found.positions, said) == ({"a": 3}, "")
-    snapshots.restore(found)
+    found = find_snapshots(FOLDERS, str(tmp_path))
+    assert (found.newest, found.positions, found.damaged) == ("snapshot-000003", {"a": 3}, ())
+    snapshots.restore("snapshot-000003")
     assert {path.name: path.read_text() for path in tmp_path.glob("*-*")} == {
         "experiment_state-restored.json": "experiment_state-NOW.json 3",
         "searcher-state-restored.pkl": "searcher-state-NOW.pkl 3",
@@ -74,26 +72,27 @@ def test_a_damaged_snapshot_is_passed_over_and_it_is_said(snapshots: Snapshots, 
     for number in (1, 2):
         take(snapshots, tmp_path, number)
     damage(tmp_path / "snapshots/snapshot-000002", random.Random(case))
+    found = find_snapshots(FOLDERS, str(tmp_path))
+    assert (found.newest, found.positions) == ("snapshot-000001", {"a": 1})
+    (line,) = found.damaged
+    assert line.startswith(f"{tmp_path}/snapshots/snapshot-000002 is damaged (checksum differs, ")
     resumed = Snapshots(FOLDERS, str(tmp_path))
-    found, said = resumed.newest()
-    assert found is not None
-    assert found.positions == {"a": 1}
-    assert f"{tmp_path}/snapshots/snapshot-000002 is damaged (checksum differs, " in said
-    assert "going on from snapshot-000001 of " in said
+    resumed.restore("snapshot-000001")
     take(resumed, tmp_path, 3)  # under a number of its own, and the damaged one goes
     assert [path.name for path in sorted((tmp_path / "snapshots").iterdir())] == ["snapshot-000001", "snapshot-000003"]
 
 
-def test_without_a_whole_snapshot_nothing_is_begun_anew(snapshots: Snapshots, tmp_path: Path) -> None:
-    assert snapshots.newest() == (None, "")
+def test_without_a_whole_snapshot_it_is_known_whether_the_study_has_begun(snapshots: Snapshots, tmp_path: Path) -> None:
+    assert find_snapshots(FOLDERS, str(tmp_path)) == FoundSnapshots(str(tmp_path))
     take(snapshots, tmp_path, 1)
     (tmp_path / "snapshots/snapshot-000001").write_bytes(b"")
-    with pytest.raises(RunFolderError, match=r"snapshot-000001 is damaged \(checksum differs, 0 bytes\), so the"):
-        Snapshots(FOLDERS, str(tmp_path)).newest()
+    line = f"{tmp_path}/snapshots/snapshot-000001 is damaged (checksum differs, 0 bytes)"
+    assert find_snapshots(FOLDERS, str(tmp_path)) == FoundSnapshots(str(tmp_path), damaged=(line,))
+    with pytest.raises(DamagedSnapshot):
+        snapshots.restore("snapshot-000001")
     shutil.rmtree(tmp_path / "snapshots")
     (tmp_path / "experiment_state-NOW.json").write_text("Tune's own")
-    with pytest.raises(RunFolderError, match=r"holds no snapshot, but the study has begun"):
-        Snapshots(FOLDERS, str(tmp_path)).newest()
+    assert find_snapshots(FOLDERS, str(tmp_path)) == FoundSnapshots(str(tmp_path), begun=True)
 
 
 def test_no_flipped_bit_and_no_missing_byte_passes() -> None:

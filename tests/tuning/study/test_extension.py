@@ -18,18 +18,18 @@ from tuning.cli import main
 from tuning.comparison import compare
 from tuning.comparison.version_caveats import version_caveats
 from tuning.errors import RunFolderError
-from tuning.extension import extended, was_judged
+from tuning.extension import extend_spec, has_test_score
 from tuning.outcome import ExperimentOutcome, StudyOutcome, StudyState
 from tuning.outcome.earlier_evaluations import EarlierEvaluations
 from tuning.run_folder.experiments import load_recorded
 from tuning.run_folder.folder import claim_run_folder
-from tuning.selection.looks import refuse_other_rows
+from tuning.selection.evaluations import refuse_other_test_rows
 from tuning.spec.loading import load_spec
 from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec, Extension
 from tuning.store.evaluation_ledger import TestRows
 from tuning.store.study_store import StudyStore
-from tuning.study.study import in_order
+from tuning.study.study import run_order
 from tuning.testing.recording import open_study
 from tuning.testing.simulated_ray import simulated_ray
 
@@ -47,7 +47,7 @@ def small(folder: Path, **changed: Any) -> ExperimentSpec:
 
 
 def more(spec: ExperimentSpec, *, judged: bool = True, **changed: Any) -> ExperimentSpec:
-    return extended(spec, load_spec(spec, changed), judged=judged)
+    return extend_spec(spec, load_spec(spec, changed), judged=judged)
 
 
 def told_by(outcome: ExperimentOutcome) -> dict[tuple[str, int], list[object]]:
@@ -120,7 +120,7 @@ def test_added_seeds_and_strategies_find_what_they_find_in_one_run(tmp_path: Pat
     """Studies of before are as they were, the new ones as in an experiment that had them from the start."""
     spec = small(tmp_path / "grown")
     before, _ = run(spec)
-    grown = more(spec, judged=was_judged(spec.name, spec.store_url), seeds=[0, 1], strategies=[*TWO, RANDOM])
+    grown = more(spec, judged=has_test_score(spec.name, spec.store_url), seeds=[0, 1], strategies=[*TWO, RANDOM])
     after, _ = run(grown, resume=True)
     whole, _ = run(small(tmp_path / "whole", seeds=[0, 1], strategies=[*TWO, RANDOM]))
     assert told_by(after) == told_by(whole)
@@ -222,7 +222,7 @@ def test_the_command_adds_and_the_others_read_what_has_grown(
         shutil.copy(spec.run_folder / "spec.yaml", tmp_path / "grown.yaml")
         assert main(["run", "grown.yaml", "name=another"]) == 0
     assert load_spec(tmp_path / "runs" / "another" / "spec.yaml").extended == ()
-    assert len(list(in_order(load_spec(tmp_path / "runs" / "another" / "spec.yaml")))) == 6
+    assert len(list(run_order(load_spec(tmp_path / "runs" / "another" / "spec.yaml")))) == 6
 
 
 @pytest.mark.unit
@@ -238,10 +238,10 @@ def test_a_resume_with_more_seeds_is_told_how_they_are_added(tmp_path: Path) -> 
 @pytest.mark.unit
 def test_nothing_recorded_is_nothing_seen(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
-    assert not was_judged("mine", url)
+    assert not has_test_score("mine", url)
     assert not (tmp_path / "study.db").exists()
     StudyStore(url).check()
-    assert not was_judged("mine", url)
+    assert not has_test_score("mine", url)
 
 
 @pytest.mark.unit
@@ -250,11 +250,11 @@ def test_other_test_rows_than_before_are_refused_and_other_training_rows_are_tol
     store = StudyStore(f"sqlite:///{tmp_path}/study.db")
     writer = open_study(store)
     before, now = (hashes_of([(text,), ("b",)]) for text in ("a", "c"))
-    refuse_other_rows(spec, store, RowHashes(now, now))  # nothing is recorded of them
+    refuse_other_test_rows(spec, store, RowHashes(now, now))  # nothing is recorded of them
     writer.set_test_rows(TestRows.of(before).to_json(), EarlierEvaluations(2, 0, 0, (), 0, 0, ()))
-    refuse_other_rows(spec, store, RowHashes(before, now))
+    refuse_other_test_rows(spec, store, RowHashes(before, now))
     with pytest.raises(InputError, match=r"the test rows have changed since .* \(2 rows then, 2 now\); bring the old"):
-        refuse_other_rows(spec, store, RowHashes(now, now))
+        refuse_other_test_rows(spec, store, RowHashes(now, now))
 
     def made(seed: int, fingerprint: str, cuts: int = 1) -> StudyOutcome:
         data = DataSummary(source="texts.csv", splits={}, cuts=cuts)

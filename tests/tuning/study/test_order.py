@@ -16,20 +16,22 @@ from tuning.cli import main
 from tuning.outcome import StudyOutcome
 from tuning.spec.loading import load_spec
 from tuning.spec.models import ExperimentSpec
-from tuning.study.study import WHEN_CUT, Study, in_order
+from tuning.study.resume import AskedStudy, StudyPlan
+from tuning.study.study import WHEN_CUT, Study, run_order
 
 CUT = {"strategies": [{"kind": "grid", "points": 6}], "budget": {"epochs": 10}}
 
 
 def grid(budget: dict[str, Any], seed: int = 0, begun: StudyOutcome | None = None) -> Study:
     spec = load_spec({**GOOD, "budget": budget})  # six combinations, 24 epochs
-    return Study.of(spec, spec.strategies[0], seed, begun)
+    resume = None if begun is None else StudyPlan(AskedStudy("grid", seed), begun)
+    return Study.of(spec, spec.strategies[0], seed, resume)
 
 
 @pytest.mark.unit
 def test_studies_run_seed_by_seed_and_each_seed_begins_with_another_strategy() -> None:
     spec = load_spec({**GOOD, "seeds": [5, 0, 7, 1]})
-    assert [(strategy.name, seed) for strategy, seed in in_order(spec)] == [
+    assert [(strategy.name, seed) for strategy, seed in run_order(spec)] == [
         ("grid", 5), ("hyperopt_asha", 5), ("pbt", 5),
         ("hyperopt_asha", 0), ("pbt", 0), ("grid", 0),
         ("pbt", 7), ("grid", 7), ("hyperopt_asha", 7),
@@ -48,13 +50,13 @@ def test_a_grid_that_its_budget_may_cut_is_walked_in_an_order_of_the_seed(budget
     assert [order == declared for order in orders] == [not drawn] * 3
     assert all(sorted(map(repr, order)) == sorted(map(repr, declared)) for order in orders)
     assert (orders[0] != orders[1], orders[1] == orders[2]) == (drawn, True)
-    assert (WHEN_CUT in grid(budget).origins()) == drawn
+    assert (WHEN_CUT in grid(budget).attributes()) == drawn
 
 
 @pytest.mark.unit
 def test_a_grid_that_was_begun_in_the_declared_order_goes_on_in_it() -> None:
     older, budget = study("grid", []), {"epochs": 8}
-    newer = replace(older, attributes={**older.attributes, **grid(budget).origins()})
+    newer = replace(older, attributes={**older.attributes, **grid(budget).attributes()})
     assert proposals(grid(budget, begun=older).plan) == proposals(grid({}).plan)
     assert proposals(grid(budget, begun=newer).plan) == proposals(grid(budget).plan)
 

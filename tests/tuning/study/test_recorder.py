@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune.callback import CallbackList
 
 from tests.support.stores import SPACE, open_study
 from trainables.reporting import Report
@@ -67,8 +68,9 @@ def test_a_recorder_pickles_without_its_store(tmp_path: Path, store: StudyStore)
         pickle.loads(pickled).setup()
 
 
-def test_a_snapshot_holds_how_far_each_trial_is_and_nothing_else(store: StudyStore) -> None:
+def test_a_recorder_knows_how_far_each_trial_is_and_leaves_nothing_in_tunes_own_snapshot(store: StudyStore) -> None:
     recorder = Recorder(open_study(store), SPACE)
     recorder.on_trial_start(0, [], FakeTrial("a"))
     tell(recorder, FakeTrial("a"), 1)
-    assert recorder.get_state() == {"positions": {"a": 1}}
+    assert recorder.positions() == {"a": 1}
+    assert CallbackList([recorder]).get_state() is None

@@ -66,8 +66,10 @@ def experiment(folder: Path, **changed: Any) -> ExperimentSpec:
     return curve_experiment(folder, **{**fields, **changed})
 
 
-def hit(ray: SimulatedRay, happens: Happens, *, times: int, job: str = "train", rate: float, seed: int) -> list[float]:
-    """Let it happen half a minute into that training (or "score": look at the test split), so many times; when."""
+def hit(
+    ray: SimulatedRay, happens: Happens, *, times: int, job: str = "train_candidate", rate: float, seed: int
+) -> list[float]:
+    """Let it happen half a minute into that training (or "score_weights", a look at the test split); the moments."""
     moments: list[float] = []
 
     def begins(actor: SimulatedActor, method: str) -> None:
@@ -83,8 +85,10 @@ def hit(ray: SimulatedRay, happens: Happens, *, times: int, job: str = "train", 
     return moments
 
 
-def run(spec: ExperimentSpec, happens: Happens, times: int, *, nodes: int = 1, job: str = "train") -> StudyOutcome:
-    rate, seed = HIT if job == "train" else (RATES[0], HIT[1])
+def run(
+    spec: ExperimentSpec, happens: Happens, times: int, *, nodes: int = 1, job: str = "train_candidate"
+) -> StudyOutcome:
+    rate, seed = HIT if job == "train_candidate" else (RATES[0], HIT[1])
     workers = (SimulatedNode(f"n{number}", cpus=1) for number in range(nodes))
     with simulated_ray(SimulatedNode("head", cpus=1), *workers, tick=2.0, costs={"do": 60.0}) as ray:
         moments = hit(ray, happens, times=times, job=job, rate=rate, seed=seed)
@@ -163,7 +167,7 @@ def test_one_that_loses_too_many_nodes_is_left_to_a_resume_and_the_others_end(
 def test_a_look_at_the_test_split_that_dies_or_hangs_is_taken_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    study = run(experiment(tmp_path), KINDS[kind][0], 1, job="score")
+    study = run(experiment(tmp_path), KINDS[kind][0], 1, job="score_weights")
     assert [(c.seed, c.test is not None) for c in study.confirmed()] == [(1000, True), (1001, True)]
     (line,) = told(caplog)
     assert line.startswith("test of grid, seed 0, no. 1, training seed 1001: ")

@@ -29,7 +29,7 @@ from tuning.testing.simulated_ray import PowerCut, SimulatedActor, SimulatedNode
 from tuning.tune_compat.controller import Controller
 from tuning.tune_compat.heartbeats import BEATS
 from tuning.tune_compat.settings import tune_settings
-from tuning.tune_compat.snapshots import Snapshots
+from tuning.tune_compat.snapshots import Snapshot, find_snapshots
 from tuning.tune_compat.tune_run import slot_environment, uncounted_callbacks
 
 pytestmark = pytest.mark.tune
@@ -131,11 +131,10 @@ def test_the_heartbeats_of_a_study_are_forgotten_with_its_end(story: Story) -> N
 
 def test_everything_that_tune_saves_is_in_the_sealed_snapshot(story: Story) -> None:
     """Tune's own copies lie beside it, under the name of their session."""
-    snapshots = Snapshots(FOLDERS, str(story.folder))
-    newest, told = snapshots.newest()
-    snapshots.close()
-    assert newest is not None
-    assert told == ""
+    found = find_snapshots(FOLDERS, str(story.folder))
+    assert found.newest is not None
+    assert found.damaged == ()
+    newest = Snapshot.parse((story.folder / "snapshots" / found.newest).read_bytes())
     kept = {path.name.partition("-")[0] for path in story.folder.glob("[!.]*") if path.is_file()}
     assert "experiment_state" in kept
     assert {name.partition("-")[0] for name in newest.files} == kept

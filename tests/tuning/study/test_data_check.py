@@ -21,7 +21,7 @@ from tuning.spec.mistakes import SpecError
 from tuning.spec.models import ExperimentSpec
 from tuning.store.evaluation_ledger import EvaluationLedger
 from tuning.store.study_store import StudyStore
-from tuning.study.data_look import beside_trials, data_look
+from tuning.study.data_check import check_data, node_options
 
 pytestmark = pytest.mark.ray
 
@@ -75,8 +75,8 @@ def test_each_node_that_holds_trials_reads_the_data_and_the_first_one_tells(
     """The one node here, twice."""
     spec = experiment(tmp_path, tiny_data, tiny_model, name="nodes")
     with connect(spec.cluster, run_folder=spec.run_folder) as session:
-        alone, twice = (data_look(spec, replace(session, nodes=session.nodes * n), keep_quiet) for n in (1, 2))
-        asked = [len(beside_trials(replace(session, nodes=session.nodes * n))) for n in (0, 1, 2)]
+        alone, twice = (check_data(spec, replace(session, nodes=session.nodes * n), keep_quiet) for n in (1, 2))
+        asked = [len(node_options(replace(session, nodes=session.nodes * n))) for n in (0, 1, 2)]
     assert alone is not None
     assert twice is not None
     assert alone.summary == twice.summary
@@ -122,7 +122,7 @@ def test_data_that_cannot_be_used_end_the_run_before_a_trial_with_the_users_own_
         connect(spec.cluster, run_folder=spec.run_folder) as session,
         pytest.raises(TaskError, match=r"data\.label: 'sea': is the only class"),
     ):
-        data_look(spec, session, keep_quiet)
+        check_data(spec, session, keep_quiet)
     with pytest.raises(InputError, match=r"is the only class"):
         run_experiment(spec, progress=False)
     assert not (spec.run_folder / "spec.yaml").exists()  # the name is free again

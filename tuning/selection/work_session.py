@@ -1,4 +1,4 @@
-"""Ray for work after the searches, as a run joins or starts it."""
+"""Ray for work after an experiment, joined or started as a run does."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def joined(spec: ExperimentSpec) -> Iterator[Session]:
-    """The cluster of `spec`, where one training holds what a trial does; SIGTERM ends the block as Ctrl-C does.
+def ray_session(spec: ExperimentSpec) -> Iterator[Session]:
+    """Join or start the cluster of `spec`, where a training holds what a trial does; SIGTERM ends the block as Ctrl-C.
 
     Raises:
         ClusterError: see `cluster.session.connect`.

@@ -11,7 +11,7 @@ from trainables.errors import InputError
 from tuning import load_spec, run_experiment
 from tuning.outcome import ExperimentOutcome, TrialState
 from tuning.spec.models import ExperimentSpec
-from tuning.study.trainer_look import look
+from tuning.study.trainer_check import make_on_node
 from tuning.testing.simulated_ray import simulated_ray
 
 pytestmark = pytest.mark.tune
@@ -90,12 +90,12 @@ def test_what_goes_by_the_values_is_a_failure_of_their_trials(tmp_path: Path, mo
     (study,) = run(spec).studies
     assert [trial.state for trial in study.trials] == [TrialState.FAILED, TrialState.COMPLETED]
     good, bad = {"optim": "adamw_torch"}, {"optim": "unknown"}
-    look(spec.trial_spec(0), [bad, bad, good], [])
+    make_on_node(spec.trial_spec(0), [bad, bad, good], [])
     with pytest.raises(InputError, match="KeyError: 'no such optimizer'"):
-        look(spec.trial_spec(0), [bad, bad], [])
+        make_on_node(spec.trial_spec(0), [bad, bad], [])
 
 
 def test_want_of_memory_is_left_to_the_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials are started again once their neighbours have ended."""
     spec = experiment(tmp_path, "too_large", monkeypatch)
-    look(spec.trial_spec(0), [{"learning_rate": 0.1}] * 3, [])
+    make_on_node(spec.trial_spec(0), [{"learning_rate": 0.1}] * 3, [])

@@ -1,9 +1,9 @@
-"""A user's Trainer, made once before the first trial starts: where trials run, and with what a trial holds.
+"""Makes a user's Trainer once before the first trial starts: on a node, with the resources that a trial holds.
 
-A factory that raises, and a Trainer that no trial can be made of or whose values a population could not change, are an
-error here, once, and not one of every trial.
-What goes by a trial's values is none: trials tell it where the draws of the space, as many as `alike_failures` says, do
-not fail alike; with `alike_failures: null` they do in any case.
+In: the spec. Out: nothing, or the error that every trial would end in: the factory raises, no trial can be made of its
+Trainer, or a population could not change its values. An error that depends on a trial's values is none here: the
+factory is called with as many draws of the space as `alike_failures` says, and fails if all of them fail alike. With
+`alike_failures: null` nothing is checked.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from cluster.session import Session
     from trainables.user_trainer.user_training import UserTraining
 
-SILENT_SECONDS = 3.0  # after which it is said that something is waited for
+SILENT_SECONDS = 3.0  # after which a line says what the run waits for
 
 
 def require_trainer(spec: ExperimentSpec, session: Session, say: Callable[[str], None]) -> None:
-    """Have a node make the Trainer that a first trial would have; nothing for other trainables.
+    """Have a node make the Trainer that a first trial would have; does nothing for other trainables.
 
     Args:
-        say: told when this takes a while.
+        say: called with a line when this takes a while.
 
     Raises:
-        InputError: it cannot be made, with values of any draw; or not go on with the values that a strategy changes.
+        InputError: it cannot be made with the values of any draw, or cannot go on with values that a strategy changes.
     """
     if spec.alike_failures is None or trainable_kind(spec.trainable) != "factory":
         return
@@ -50,25 +50,29 @@ def require_trainer(spec: ExperimentSpec, session: Session, say: Callable[[str],
     draws = [{**spec.fixed, **space.sample(rng)} for _ in range(spec.alike_failures)]
     changed = sorted({name for one in spec.strategies for name in one.changed_in_flight(spec.space_of(one))})
     held = {"num_cpus": session.resources.cpus, "num_gpus": session.resources.gpus}
-    call = ray.remote(max_calls=1, max_retries=0, **held)(look)  # its process ends, and with it what it has loaded
-    asked = call.remote(spec.trial_spec(spec.seeds[0], strategy.name), draws, changed)
-    done, _ = ray.wait([asked], timeout=SILENT_SECONDS)
+    call = ray.remote(max_calls=1, max_retries=0, **held)(
+        make_on_node
+    )  # its process ends, and with it what it has loaded
+    task = call.remote(spec.trial_spec(spec.seeds[0], strategy.name), draws, changed)
+    done, _ = ray.wait([task], timeout=SILENT_SECONDS)
     if not done:
         say(f"making the Trainer of {display_name(spec.trainable)} once, before the first trial")
     try:
-        ray.get(asked)
+        ray.get(task)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise error.cause from None
         raise
     except ray.exceptions.RayError:
-        return  # the process or its node has died: of a trial it would be looked into, and tried again
+        return  # the process or its node has died: a trial would be examined, and started again
 
 
-def look(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[str]) -> None:
-    """Called on a node: makes the Trainer of the first draw with which it can be made.
+def make_on_node(spec: FineTuneSpec, draws: Sequence[Params], changed: Sequence[str]) -> None:
+    """Make the Trainer of the first draw with which it can be made; called on a node.
 
     Args:
+        spec: of a trial.
+        draws: values from the space.
         changed: names whose values change in the middle of a trial.
 
     Raises:
@@ -107,7 +111,7 @@ def _of_memory(raised: TrialFailure) -> bool:
 
 
 def _place(error: Exception) -> str:
-    """The last line of the user's own code on the way to an error; of a library's, if there is none."""
+    """Return the last line of the user's own code on the way to an error; without any, of a library's."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = str(Path(trainables.__file__).parent)
     own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith(ours)]

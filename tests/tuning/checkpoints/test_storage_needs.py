@@ -15,7 +15,13 @@ from tests.support.data_files import texts, write_csv
 from tests.support.disks import NoDisk, small_disk
 from trainables.models.files import ModelError, read_weights, weight_bytes
 from tuning import load_spec, run_experiment
-from tuning.checkpoints.room import claimed_room, confirming_copies, refuse_too_little, room_of, settled
+from tuning.checkpoints.storage_needs import (
+    confirmation_copies,
+    require_free_space,
+    require_storage,
+    resolve_every_epochs,
+    storage_needs,
+)
 from tuning.spec.models import CheckpointSpec, ConfirmSpec, ExperimentSpec
 from tuning.strategies import Plan
 from tuning.testing.simulated_ray import simulated_ray
@@ -30,8 +36,8 @@ def plan(trials: int, *, weights_only: bool) -> Plan:
 
 @pytest.mark.unit
 def test_without_moments_memory_takes_the_best_and_one_per_slot_and_storage_the_best() -> None:
-    assert room_of(MODEL, plan(50, weights_only=True), 4, WEIGHTS) == ((1 + 4 + 1) * 100, 2 * 100)
-    assert room_of(MODEL, plan(50, weights_only=True), 4, CheckpointSpec(every_epochs=None, keep_best=3)) == (
+    assert storage_needs(MODEL, plan(50, weights_only=True), 4, WEIGHTS) == ((1 + 4 + 1) * 100, 2 * 100)
+    assert storage_needs(MODEL, plan(50, weights_only=True), 4, CheckpointSpec(every_epochs=None, keep_best=3)) == (
         (3 + 4 + 1) * 100,
         4 * 100,
     )
@@ -39,13 +45,13 @@ def test_without_moments_memory_takes_the_best_and_one_per_slot_and_storage_the_
 
 @pytest.mark.unit
 def test_a_population_takes_a_state_with_moments_per_member() -> None:
-    room = room_of(MODEL, plan(8, weights_only=False), 2, CheckpointSpec())
+    room = storage_needs(MODEL, plan(8, weights_only=False), 2, CheckpointSpec())
     assert room == ((8 + 2 + 1 + 1) * 300, (2 * 8 + 1) * 300 + 2 * 100)
 
 
 @pytest.mark.unit
 def test_moments_of_long_trials_take_room_for_those_that_run() -> None:
-    room = room_of(MODEL, plan(50, weights_only=True), 2, CheckpointSpec(every_epochs=5))
+    room = storage_needs(MODEL, plan(50, weights_only=True), 2, CheckpointSpec(every_epochs=5))
     assert room == ((2 + 2 + 1 + 1) * 300, (2 * 2 + 1) * 300 + 2 * 100)
 
 
@@ -54,11 +60,11 @@ def test_states_that_nobody_has_asked_for_are_written_where_there_is_room_and_th
     tmp_path: Path,
 ) -> None:
     spec, trials = curve_in(tmp_path), plan(50, weights_only=True)
-    assert settled(spec, MODEL, trials, 2).every_epochs == "auto"
-    assert settled(spec, 10**15, trials, 2).every_epochs is None
-    assert settled(spec, None, trials, 2).every_epochs is None
+    assert resolve_every_epochs(spec, MODEL, trials, 2).every_epochs == "auto"
+    assert resolve_every_epochs(spec, 10**15, trials, 2).every_epochs is None
+    assert resolve_every_epochs(spec, None, trials, 2).every_epochs is None
     asked = spec.model_copy(update={"checkpoint": CheckpointSpec(every_epochs=2)})
-    assert settled(asked, 10**15, trials, 2).every_epochs == 2
+    assert resolve_every_epochs(asked, 10**15, trials, 2).every_epochs == 2
 
 
 @pytest.mark.unit
@@ -68,23 +74,23 @@ def test_it_is_said_where_there_is_no_room_for_states_that_nobody_has_asked_for(
     with_header(tmp_path / "model.safetensors", {"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}})
     spec = curve_in(tmp_path).model_copy(update={"trainable": "finetune", "model": str(tmp_path)})
     trials, said = [plan(3, weights_only=True)], "begins anew (checkpoint.every_epochs)"
-    assert said not in claimed_room(spec, trials, 1)
-    monkeypatch.setattr("tuning.checkpoints.room.free_memory", lambda: 0)
-    assert said in claimed_room(spec, trials, 1)
-    assert said not in claimed_room(spec.model_copy(update={"checkpoint": WEIGHTS}), trials, 1)
-    assert said not in claimed_room(spec, [plan(3, weights_only=False)], 1)
+    assert said not in require_storage(spec, trials, 1)
+    monkeypatch.setattr("tuning.checkpoints.storage_needs.free_memory", lambda: 0)
+    assert said in require_storage(spec, trials, 1)
+    assert said not in require_storage(spec.model_copy(update={"checkpoint": WEIGHTS}), trials, 1)
+    assert said not in require_storage(spec, [plan(3, weights_only=False)], 1)
 
 
 @pytest.mark.unit
 def test_without_shared_memory_all_is_on_storage() -> None:
-    assert room_of(MODEL, plan(8, weights_only=True), 2, WEIGHTS, in_memory=False) == (0, (6 + 4 + 1) * 100)
+    assert storage_needs(MODEL, plan(8, weights_only=True), 2, WEIGHTS, in_memory=False) == (0, (6 + 4 + 1) * 100)
 
 
 @pytest.mark.unit
 def test_confirmations_keep_the_best_configuration_of_each_study_and_what_the_slots_have_begun() -> None:
-    assert confirming_copies(None, studies=4, slots=2) == 0
-    assert confirming_copies(ConfirmSpec(top=3, seeds=5), studies=4, slots=2) == (4 + 2) * 5
-    assert confirming_copies(ConfirmSpec(top=3, seeds=5), studies=4, slots=100) == 4 * 3 * 5
+    assert confirmation_copies(None, studies=4, slots=2) == 0
+    assert confirmation_copies(ConfirmSpec(top=3, seeds=5), studies=4, slots=2) == (4 + 2) * 5
+    assert confirmation_copies(ConfirmSpec(top=3, seeds=5), studies=4, slots=100) == 4 * 3 * 5
 
 
 def curve_in(folder: Path) -> ExperimentSpec:
@@ -104,9 +110,9 @@ def curve_in(folder: Path) -> ExperimentSpec:
 @pytest.mark.unit
 def test_too_little_room_is_refused_with_path_need_free_and_next_step(tmp_path: Path) -> None:
     spec = curve_in(tmp_path / "not/there/yet")
-    refuse_too_little(spec, 1)
+    require_free_space(spec, 1)
     with pytest.raises(ClusterError, match=r"cluster.storage: .*/run has .* free, .* up to 1000000000.0 GB.*another"):
-        refuse_too_little(spec, 10**18)
+        require_free_space(spec, 10**18)
 
 
 @pytest.mark.system
@@ -118,9 +124,9 @@ def test_what_is_recorded_needs_room_also_where_the_size_of_checkpoints_is_not_k
             stack.enter_context(small_disk(disk, 10**6))
         except NoDisk as problem:
             pytest.skip(f"no file system can be mounted here: {problem}")
-        assert claimed_room(curve_in(disk), [few], slots=1) == ""
+        assert require_storage(curve_in(disk), [few], slots=1) == ""
         with pytest.raises(ClusterError, match=r"has 1 MB free, checkpoints and records .* up to 14 MB"):
-            claimed_room(curve_in(disk), [many], slots=1)
+            require_storage(curve_in(disk), [many], slots=1)
 
 
 def with_header(path: Path, header: object) -> None:
