@@ -1,7 +1,7 @@
-"""Checksums of the files of a state, in one more file beside them: written with the state, copied with it, and asked
-before anybody goes on from it or scores it.
+"""Checksums of the files in a checkpoint, in a file beside them: verified before a trial continues or is scored.
 
-XXH3: 270 MB of weights and moments take 30 ms; CRC-32 or SHA-256 would take ten times that, at each report.
+The hash is XXH3: 270 MB of weights and optimizer state take 30 ms; CRC-32 or SHA-256 would take ten times that, at
+each report. (https://xxhash.com)
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from pathlib import Path
 import xxhash
 
 CHECKSUMS = "checksums.tunefleet.json"
-BLOCK = 1 << 20  # bytes; stays in the processor's cache
+BLOCK = 1 << 20  # bytes read at a time; fits into the processor's cache
 
 
 class DamagedCheckpoint(OSError):
-    """A file of a checkpoint is not what was written."""
+    """A file of a checkpoint is missing, or differs from what was written."""
 
 
 def write_checksums(folder: Path) -> None:
-    """Of all files in and below `folder`, which is complete."""
+    """Writes the checksums of all files in and below `folder` into it; call it when the folder is complete."""
     (folder / CHECKSUMS).write_text(json.dumps({str(path): _measured(folder / path) for path in _files(folder)}))
 
 
 def damage(folder: Path, *, optional: Collection[str] = ()) -> str | None:
-    """The first file of `folder` that is not what it was, and how; None if all are.
+    """Verifies a folder; describes the first file that is missing or damaged, or returns None if all are intact.
 
     Args:
-        optional: files that a copy may lack.
+        folder: to which `write_checksums` was applied, or a copy of it.
+        optional: names of files that a copy may lack.
     """
-    told = folder / CHECKSUMS
+    recorded = folder / CHECKSUMS
     try:
-        known = dict(json.loads(told.read_bytes()))
+        known = dict(json.loads(recorded.read_bytes()))
     except FileNotFoundError:
-        return f"{told} is missing"
+        return f"{recorded} is missing"
     except (ValueError, TypeError):
-        return f"{told} is damaged (no JSON)"
+        return f"{recorded} is damaged (no JSON)"
     for name, expected in known.items():
         try:
             found = _measured(folder / name)
@@ -48,7 +49,7 @@ def damage(folder: Path, *, optional: Collection[str] = ()) -> str | None:
         if found != expected:
             return f"{folder / name} is damaged (checksum differs, {found[0]} bytes)"
     unknown = {str(path) for path in _files(folder)} - known.keys()
-    return f"{told} is damaged (it does not know {min(unknown)})" if unknown else None
+    return f"{recorded} is damaged (it does not know {min(unknown)})" if unknown else None
 
 
 def _files(folder: Path) -> list[Path]:
@@ -57,7 +58,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _measured(path: Path) -> list[int | str]:
-    """Bytes and checksum."""
+    """The size in bytes and the hash of a file."""
     size, digest, block = 0, xxhash.xxh3_128(), memoryview(bytearray(BLOCK))
     with path.open("rb", buffering=0) as file:
         while read := file.readinto(block):

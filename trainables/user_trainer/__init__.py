@@ -1,1 +1,1 @@
-"""A user's own Trainer as a trial: how it is made from the trial's values, driven, and carried to where it computes."""
+"""A user's own Trainer as a trial: building it from the trial's values, driving it, and shipping it to workers."""

@@ -1,7 +1,7 @@
-"""A trial's values as the fields of a TrainingArguments class: checked against each field's own type, never cast by it.
+"""Checks a trial's values against the field types of a TrainingArguments class.
 
-`Trainer.hyperparameter_search` casts by the type of the value that was there before, so that `warmup_steps` 0.1 becomes
-0 and the text "false" becomes True. Here a value that does not fit is an error with its name.
+`Trainer.hyperparameter_search` casts a value to the type of the field's previous value, so that `warmup_steps` 0.1
+becomes 0 and the text "false" becomes True. Here a value of another type is an error that names the field.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from trainables.errors import InputError, close_match, nearest
 
-# Names that older versions of transformers had, and what does the same now.
+# Fields of older versions of transformers, and their replacement.
 RENAMED = {
     "warmup_ratio": "write warmup_steps, which below 1 is a share of all steps",
     "group_by_length": 'write train_sampling_strategy="group_by_length"',
@@ -27,13 +27,13 @@ RENAMED = {
     "per_gpu_eval_batch_size": "write per_device_eval_batch_size",
 }
 
-PER_PROCESS_FIELDS = ("local_rank",)  # not the training's
+PER_PROCESS_FIELDS = ("local_rank",)  # not part of the training's configuration
 
 
 def fields_of(arguments: Any) -> dict[str, Any]:
-    """The values of all fields of a TrainingArguments object, or of a subclass, by name: what its class makes again.
+    """The values of all fields of a TrainingArguments object, by name, from which its class can build it again.
 
-    `to_dict` is no source for it: it hides tokens and turns enumerations into texts.
+    `to_dict` cannot be used: it masks tokens and converts enumerations to texts.
     """
     names = (
         field.name for field in dataclasses.fields(arguments) if field.init and field.name not in PER_PROCESS_FIELDS
@@ -42,26 +42,27 @@ def fields_of(arguments: Any) -> dict[str, Any]:
 
 
 def field_names(arguments_class: type) -> set[str]:
-    """The names that the class takes."""
+    """The names of the fields that can be passed to the class."""
     return {field.name for field in dataclasses.fields(arguments_class) if field.init}
 
 
 def matching_fields(arguments_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the fields among `values`, each of a type that its field has. Other names are left out.
+    """Selects the values whose names are fields of the class, and checks their types.
 
     Raises:
-        InputError: one does not fit.
+        InputError: a value is not of its field's type.
     """
     types_of = _types_of(arguments_class)
     return {name: checked_value(name, value, types_of[name]) for name, value in values.items() if name in types_of}
 
 
 def unread_name_error(name: str, known: Iterable[str], meant: str | None = None) -> InputError:
-    """The error for a name that nothing reads.
+    """The error for a hyperparameter that nothing reads.
 
     Args:
-        known: those that could be meant.
-        meant: the one of them that `name` is another word for, where that is known.
+        name: of the hyperparameter.
+        known: the names that could be meant.
+        meant: the one of them that `name` is a synonym of, if known.
     """
     rule = "nothing reads it: it is no field of the arguments, and model_init does not ask for it"
     close = meant or close_match(name, known)
@@ -70,12 +71,17 @@ def unread_name_error(name: str, known: Iterable[str], meant: str | None = None)
 
 
 def checked_value(name: str, value: Any, kinds: frozenset[type]) -> Any:
-    """`value`, if it is of one of the types; for a field of whole numbers a float that is one becomes an int.
+    """Returns `value` if it is of one of the types; for an int field, a whole float is converted.
+
+    Args:
+        name: of the field, for the error.
+        value: to be checked; NumPy scalars are converted.
+        kinds: the field's types; empty: any.
 
     Raises:
-        InputError: it is of another type.
+        InputError: the value is of another type.
     """
-    if hasattr(value, "item") and hasattr(value, "dtype"):  # of NumPy
+    if hasattr(value, "item") and hasattr(value, "dtype"):  # a NumPy scalar
         value = value.item()
     if not kinds or value is None:
         return value
@@ -92,7 +98,7 @@ def checked_value(name: str, value: Any, kinds: frozenset[type]) -> Any:
 
 
 def _named(name: str, value: Enum | str, kinds: list[type[Enum]]) -> Enum | str:
-    """A value of a field whose values have names: an optimizer, a schedule. Fields of transformers take no others."""
+    """Checks a value of an enumeration field, such as optimizer or schedule; others than transformers' take any."""
     if isinstance(value, Enum) or not all(kind.__module__.startswith("transformers.") for kind in kinds):
         return value
     known = [str(member.value) for kind in kinds for member in kind]
@@ -120,10 +126,10 @@ def _in_words(kinds: frozenset[type]) -> str:
 
 @functools.cache
 def _types_of(arguments_class: type) -> dict[str, frozenset[type]]:
-    """The plain types of each field; none: any value is taken."""
+    """The types of each field; empty: any value is allowed."""
     try:
         hints = typing.get_type_hints(arguments_class)
-    except (NameError, TypeError):  # a field of the user's own with a type that only a checker knows
+    except (NameError, TypeError):  # a subclass's field has a type that cannot be resolved at run time
         hints = {}
     return {name: frozenset(_kinds(hints.get(name, Any))) for name in field_names(arguments_class)}
 

@@ -1,4 +1,4 @@
-"""What is in force while a Trainer is made, as its constructor acts on it at once; and the model that it has made."""
+"""Settings that must be in force while a Trainer is constructed, because its constructor acts on them at once."""
 
 from __future__ import annotations
 
@@ -17,37 +17,44 @@ from trainables.spec import FineTuneSpec, Params
 
 
 def configure_accelerate(replicas: Replicas) -> None:
-    """Have accelerate find the process group that this process has joined, as `torchrun` would, if it has joined one.
+    """Sets the variables of `torchrun`, so that accelerate uses the process group of this process, if there is one.
 
-    Each process sees one device, so that it is the first of its own. On CPUs, where no device tells of the others, they
-    are found only by those that are told to use the CPU.
+    Each process sees one device, so its local rank is 0. On CPUs accelerate finds the group only if it is told to use
+    the CPU.
     """
     if replicas.size > 1:
         among = {"RANK": replicas.rank, "WORLD_SIZE": replicas.size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
         os.environ.update({name: str(value) for name, value in among.items()})
         if dist.get_backend() == "gloo":
             os.environ["ACCELERATE_USE_CPU"] = "true"
-        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # asked for; the group is there already
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # required, though the group exists already
 
 
 class BuiltModel(NamedTuple):
-    """What `model_init` has returned in a Trainer's constructor.
+    """The model that `model_init` returned in a Trainer's constructor.
 
-    `train()` asks for another one, from the same seed: that would be the same model, and leave the generators there.
+    `train()` would call `model_init` again with the same seed. It would get the same model, so it is reused, and the
+    generators are set to where the second call would leave them.
     """
 
     model: Any
     seed: int
-    random: dict[str, Any]  # where the generators were then
+    random: dict[str, Any]  # the generators after the call
 
 
 @contextlib.contextmanager
 def trainer_construction(params: Params, spec: FineTuneSpec, scratch: Path) -> Iterator[list[BuiltModel]]:
-    """In the block a Trainer is made with the study's seed, from which it may draw weights (a LoRA adapter, a
-    `model_init`), and with a scratch folder. With `push_to_hub` it makes no repository. Yields what it builds.
+    """In the block, Trainers are constructed with the study's seed and a scratch folder, and create no Hub repository.
+
+    The constructor may draw weights from the seed: a LoRA adapter, a `model_init`.
 
     Args:
+        params: the trial's values; a `seed` among them is kept.
+        spec: its seeds.
         scratch: an existing folder.
+
+    Yields:
+        A list of the models that `model_init` returns in the block.
     """
     settle, make_repository, make_model = (
         TrainingArguments.__post_init__,

@@ -1,8 +1,8 @@
-"""A Trainer in several processes, one device each, over the process group that `replicas.join` has made: DDP.
+"""A user's Trainer in several processes, one device each, with DDP over the group of `replicas.join_process_group`.
 
-Each process makes the Trainer and calls the same verbs. Transformers and accelerate divide batches and evaluations and
-average gradients. What is left is that none goes a way of its own: one that ended its training, or evaluated, while the
-others went on would leave them waiting for it. And that the loss is that of one process.
+Each process builds the Trainer and calls the same methods. Transformers and accelerate divide batches and evaluations,
+and average gradients. This module ensures that all processes take the same decisions (one that stopped or evaluated
+alone would leave the others waiting), and that the loss is scaled as in one process.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from trainables.checkpoints.tensors import random_state, set_random_state
 from trainables.distributed.replicas import Replicas
 from trainables.errors import InputError
 
-ASKED = ("should_training_stop", "should_epoch_stop", "should_evaluate", "should_log", "should_save")
+REQUESTS = ("should_training_stop", "should_epoch_stop", "should_evaluate", "should_log", "should_save")
 
 
 def require_distributed(trainer: Trainer) -> None:
-    """The Trainer computes in these processes, on their devices.
+    """Requires that the Trainer uses all processes of the trial, on their devices.
 
     Raises:
-        InputError: it would train alone in each of them, or elsewhere than they can speak from.
+        InputError: it would train alone in each process, or on a device that the group cannot communicate from.
     """
     size, args = Replicas.here().size, trainer.args
     if size == 1:
@@ -40,10 +40,10 @@ def require_distributed(trainer: Trainer) -> None:
 
 
 def require_averaged(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:
-    """What the optimizer trains is part of the model, whose gradients are averaged.
+    """Requires that the optimizer trains only weights of the model, whose gradients DDP averages.
 
     Raises:
-        InputError: other weights, such as a loss's own, would become others in each process.
+        InputError: it trains other weights, such as those of a loss, which would diverge between processes.
     """
     if Replicas.here().size == 1:
         return
@@ -56,30 +56,32 @@ def require_averaged(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None
 
 
 def agree_on_control(control: TrainerControl) -> None:
-    """What one process is asked to do next, all do. Must be called in all of them, at the same place."""
+    """Makes all processes follow what callbacks request in any of them; call it in all, at the same place."""
     if Replicas.here().size == 1:
         return
-    asked = torch.tensor([bool(getattr(control, name)) for name in ASKED], dtype=torch.uint8)
+    asked = torch.tensor([bool(getattr(control, name)) for name in REQUESTS], dtype=torch.uint8)
     dist.all_reduce(asked, dist.ReduceOp.MAX, group=_on_cpu())
-    for name, wanted in zip(ASKED, asked.tolist(), strict=True):
+    for name, wanted in zip(REQUESTS, asked.tolist(), strict=True):
         setattr(control, name, bool(wanted))
 
 
 def settle_loss_scale(
     trainer: Trainer, model: torch.nn.Module, loss_of: Callable[[Any], torch.Tensor], count: Any
 ) -> bool:
-    """Find out whether the loss is divided by the number of labels of the whole step, as transformers takes for granted
-    of any model whose `forward` has keywords: it multiplies it by the number of processes, which their mean divides it
-    by. Of others (most classifiers) the loss is a mean already, and gradients and scores would be too large by as much.
-    Such a model's is not multiplied from then on. Must be called in all processes.
+    """Finds out whether the model divides its loss by the number of labels of the whole step, and scales accordingly.
+
+    Transformers assumes it does if its `forward` takes keywords, and multiplies the loss by the number of processes,
+    because DDP averages over them. Most classifiers return a mean over the batch: their gradients would be too large.
+    For such a model the multiplication is switched off. Call it in all processes.
 
     Args:
-        model: as it is called.
-        loss_of: the loss of a batch for a number of labels.
-        count: that number.
+        trainer: whose `average_tokens_across_devices` is set.
+        model: as the Trainer calls it.
+        loss_of: returns the loss of a batch for a given number of labels.
+        count: the number of labels of the step.
 
     Returns:
-        False: it cannot be told from this batch, whose loss is 0.
+        False if this batch does not show it, because its loss is 0.
     """
     if not trainer.args.average_tokens_across_devices:
         return True
@@ -91,14 +93,14 @@ def settle_loss_scale(
     finally:
         model.train(mode)
         set_random_state(generators)
-    told = Replicas.here().gather(losses)
-    if not any(once for once, _ in told):
+    pairs = Replicas.here().gather(losses)
+    if not any(once for once, _ in pairs):
         return False
-    trainer.args.average_tokens_across_devices = any(abs(once - twice) > 1e-3 * abs(once) for once, twice in told)
+    trainer.args.average_tokens_across_devices = any(abs(once - twice) > 1e-3 * abs(once) for once, twice in pairs)
     return True
 
 
 @functools.cache
 def _on_cpu() -> Any:
-    """Beside the devices: what is agreed on must not wait for what they compute. One for all trials of a process."""
+    """A process group on the CPU, so that agreements do not wait for the devices; one for all trials of a process."""
     return dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")

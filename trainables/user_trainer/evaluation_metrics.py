@@ -1,4 +1,4 @@
-"""What an evaluation of a Trainer tells, as metrics of a report: numbers without prefix, without what clocks say."""
+"""Converts the result of `Trainer.evaluate` to the metrics of a report: numbers, without prefix and timing figures."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ MEMORY_PREFIX = "mem_"  # what the Trainer's memory tracker adds
 
 
 def metrics_of(
-    told: Mapping[str, Any], prefix: str, datasets: Iterable[str] = (), objective: str = ""
+    evaluated: Mapping[str, Any], prefix: str, datasets: Iterable[str] = (), objective: str = ""
 ) -> dict[str, float]:
-    """The metrics in what `Trainer.evaluate` returned.
+    """Extracts the metrics from the result of `Trainer.evaluate`.
 
     Args:
-        told: by name, most of them with the prefix and an underscore.
+        evaluated: the result, by name; most names have the prefix and an underscore.
         prefix: `metric_key_prefix` of that evaluation.
-        datasets: names of the evaluation sets, if there are several: each has its own figures of clocks.
-        objective: the name by which the experiment asks for its metric; it may have the prefix.
+        datasets: names of the evaluation sets, if there are several: each has timing figures of its own.
+        objective: the experiment's `objective.metric`; it may have the prefix.
     """
     parts = ("", *(f"{name}_" for name in datasets))
     ignored = {f"{part}{figure}" for part in parts for figure in TIMING_METRICS} | {"epoch"}
     metrics = {}
-    for name, given in told.items():
-        value = given.item() if getattr(given, "ndim", None) == 0 else given  # of NumPy or torch
+    for name, given in evaluated.items():
+        value = given.item() if getattr(given, "ndim", None) == 0 else given  # a scalar of NumPy or torch
         bare = name.removeprefix(f"{prefix}_")
         if bare in ignored or any(bare.startswith(f"{part}{MEMORY_PREFIX}") for part in parts):
             continue
@@ -42,15 +42,15 @@ def metrics_of(
     return metrics
 
 
-def computed_objective(compute: Callable[[dict[str, Any]], Any], told: Mapping[str, Any], prefix: str) -> float:
-    """What the user's `compute_objective` makes of an evaluation, whose names then begin with `eval_` on any split.
+def computed_objective(compute: Callable[[dict[str, Any]], Any], evaluated: Mapping[str, Any], prefix: str) -> float:
+    """Calls the user's `compute_objective` with the metrics of an evaluation, which get the prefix `eval_`.
 
     Raises:
-        InputError: it is no number, or it asks for a metric that there is none of.
+        InputError: the result is no number, or the function reads a metric that does not exist.
     """
     started = f"{prefix}_"
-    renamed = {name: f"{EVAL}_{name.removeprefix(started)}" for name in told if name.startswith(started)}
-    metrics = {renamed.get(name, name): score for name, score in told.items()}
+    renamed = {name: f"{EVAL}_{name.removeprefix(started)}" for name in evaluated if name.startswith(started)}
+    metrics = {renamed.get(name, name): score for name, score in evaluated.items()}
     try:
         value = compute(metrics)
     except KeyError as error:
@@ -69,5 +69,5 @@ def computed_objective(compute: Callable[[dict[str, Any]], Any], told: Mapping[s
 
 
 def is_finite(loss: Any) -> bool:
-    """Whether the training loss of a stretch, a number or a tensor with one, is neither NaN nor infinite."""
+    """True if a training loss (a number, or a tensor of one) is neither NaN nor infinite."""
     return math.isfinite(float(loss))

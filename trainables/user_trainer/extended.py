@@ -1,4 +1,7 @@
-"""A factory with what a search adds to the Trainers that it makes: an objective of the user's, rows for the end."""
+"""A factory whose Trainers also have what a search adds: the user's objective, and test rows.
+
+Shipped files hold pickles of `Extended`: its name and its attributes must stay.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,20 @@ Objective = Callable[[dict[str, float]], float]
 
 
 class Extended:
-    """Called with a trial's values, returns the Trainer of `make_trainer` for them, with two more attributes.
+    """A factory that sets `compute_objective` and `test_dataset` on the Trainers of another factory.
 
     Args:
-        make_trainer: the factory.
-        compute_objective: of the metrics of an evaluation, with their prefix `eval_`; reported as `objective`.
-        test_dataset: scored once, at the end.
+        make_trainer: the other factory.
+        compute_objective: a function of an evaluation's metrics (with the prefix `eval_`), reported as `objective`;
+            None: not set.
+        test_dataset: rows that are scored once, at the end; None: not set.
     """
 
     def __init__(self, make_trainer: Any, compute_objective: Objective | None, test_dataset: Any) -> None:
         self.make_trainer, self.compute_objective, self.test_dataset = make_trainer, compute_objective, test_dataset
 
     def __call__(self, params: Mapping[str, Any]) -> Any:
-        """A Trainer with these values."""
+        """Builds a Trainer with a trial's values."""
         trainer = self.make_trainer(params)
         if self.compute_objective is not None:
             trainer.compute_objective = self.compute_objective

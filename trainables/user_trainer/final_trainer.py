@@ -1,6 +1,6 @@
-"""A user's Trainer for the training after the search: on its training and its validation rows together.
+"""A user's Trainer for the final training: on its training and validation rows together.
 
-How long it trains was chosen by the search, so that nothing of its own may end it before.
+The search has chosen how long it trains, so early stopping is removed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LOADER = "get_train_dataloader"
 
 
 def on_all_rows(factory: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """A factory of the same Trainers, each with all rows that are not for the test.
+    """Wraps a factory: its Trainers train on training and validation rows.
 
-    What it makes raises an InputError where the rows cannot be put together.
+    The returned factory raises an InputError if the two data sets cannot be concatenated.
     """
     return functools.partial(_made, factory)
 
@@ -30,7 +30,7 @@ def on_all_rows(factory: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str,
 def _made(factory: Callable[[dict[str, Any]], Any], params: dict[str, Any]) -> Any:
     trainer = factory(params)
     if not isinstance(trainer, Trainer) or trainer.train_dataset is None or trainer.eval_dataset is None:
-        return trainer  # refused by whoever asked for it
+        return trainer  # `rules.require_usable` refuses it
     trainer.train_dataset = concatenate_rows(trainer.train_dataset, trainer.eval_dataset)
     _require_read(trainer)
     while any(isinstance(callback, EarlyStoppingCallback) for callback in trainer.callback_handler.callbacks):
@@ -39,10 +39,10 @@ def _made(factory: Callable[[dict[str, Any]], Any], params: dict[str, Any]) -> A
 
 
 def concatenate_rows(train: Any, validation: Any) -> Any:
-    """All rows of `train`, then those of `validation`; of named sets each with its like, where both have names.
+    """Concatenates the rows of `train` and `validation`; dictionaries of data sets are concatenated by name.
 
     Raises:
-        InputError: validation rows lack a column, or one kind of rows has a number and the other none.
+        InputError: validation rows lack a column, only one of the two has a length, or names differ.
     """
     if isinstance(train, Mapping):
         others = validation if isinstance(validation, Mapping) else {}
@@ -78,7 +78,7 @@ def _tables(parts: list[Any]) -> Any:
 
 
 def _require_read(trainer: Trainer) -> None:
-    """A loader of the user's own making may read other rows than those that the Trainer was given."""
+    """Refuses an overridden `get_train_dataloader` that does not read all rows of `train_dataset`."""
     if getattr(type(trainer), LOADER) is getattr(Trainer, LOADER):
         return
     read = getattr(trainer.get_train_dataloader(), "dataset", None)

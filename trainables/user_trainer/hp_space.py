@@ -1,9 +1,9 @@
-"""What a user's `hp_space(trial)` returns for the values that it asks for.
+"""Computes what a user's `hp_space(trial)` function returns for the values that it suggests.
 
-A search proposes the values that the function asks for by name (`suggest_float("log_lr", -6, -4)`): they are the
-trial's params, recorded and perturbed as such. What the trainable is given is what the function returns for them
-(`{"learning_rate": 10**log_lr}`), computed by replay: the function is called again with a trial that gives the same
-answers. So computed values, lists and branches work. Knows neither Optuna nor Ray.
+A search proposes the values that the function suggests by name (`suggest_float("log_lr", -6, -4)`). They are the
+trial's params, and are recorded and perturbed as such. The trainable gets what the function returns for them
+(`{"learning_rate": 10**log_lr}`), by replay: the function is called again with a trial that gives the same answers.
+So computed values, lists and branches work. Imports neither Optuna nor Ray.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ HpSpace: TypeAlias = Callable[[Any], Any]
 
 
 def call_with_trial(function: HpSpace, answer: Answer, number: int = 0) -> tuple[SuggestingTrial, Any]:
-    """Call `function` with a trial that answers so; the trial, and what the function has returned.
+    """Calls `function` with a trial whose suggestions `answer` answers; returns the trial and the result.
 
     Raises:
-        InputError: the function fails, with the answers it was given.
+        InputError: the function raised an error; names the values that it had got.
     """
     trial = SuggestingTrial(answer, number)
     try:
@@ -39,20 +39,20 @@ def call_with_trial(function: HpSpace, answer: Answer, number: int = 0) -> tuple
 
 
 def call_hp_space(function: HpSpace, params: Params, number: int = 0) -> dict[str, Any]:
-    """What `function` returns for the values `params`.
+    """Returns what `function` returns for the values `params`.
 
     Raises:
-        InputError: as `resolve_hp_space`.
+        InputError: see `resolve_hp_space`.
     """
     _, result = call_with_trial(function, replay_answers(params), number)
     return require_mapping(result, function)
 
 
 def require_mapping(result: Any, function: HpSpace) -> dict[str, Any]:
-    """`result` of `function` as a dictionary by name.
+    """Requires that `function` returned a mapping by name, and copies it to a dictionary.
 
     Raises:
-        InputError: it is none.
+        InputError: it returned something else.
     """
     if not isinstance(result, Mapping) or not all(isinstance(name, str) for name in result):
         name = getattr(function, "__name__", repr(function))
@@ -64,16 +64,17 @@ def require_mapping(result: Any, function: HpSpace) -> dict[str, Any]:
 
 
 def resolve_hp_space(hp_space: str, params: Params) -> dict[str, Any]:
-    """What the function named `hp_space` returns when it is given the values `params`; other names are not read.
+    """Loads the function named `hp_space`, and returns what it returns for the values `params`.
 
     Raises:
-        InputError: it cannot be found or fails, asks for what `params` does not hold, or returns no dictionary.
+        InputError: the function cannot be loaded, raises an error, suggests a name that `params` lacks, or returns no
+            dictionary.
     """
     return call_hp_space(load_hp_space(hp_space), params)
 
 
 class ResolvedParams(dict[str, Any]):
-    """What a trainable is given, by name; `suggested` are the values that the search was asked for."""
+    """The values that a trainable gets, by name; the attribute `suggested` has those that the search proposed."""
 
     def __init__(self, values: Mapping[str, Any], suggested: Params) -> None:
         super().__init__(values)
@@ -81,16 +82,17 @@ class ResolvedParams(dict[str, Any]):
 
 
 def suggested_params(params: Params) -> Params:
-    """The values that the search was asked for: `params` themselves, unless a function has returned them."""
+    """The values that the search proposed: `params.suggested` after `resolve_params`, else `params`."""
     return params.suggested if isinstance(params, ResolvedParams) else params
 
 
 def resolve_params(params: Params, spec: FineTuneSpec) -> ResolvedParams:
-    """What a trainable is given of a trial's `params`: themselves, or what `spec.hp_space` returns for those that it
-    asks for, besides the others.
+    """Returns the values that a trainable gets: `params`, or what `spec.hp_space` returns for them.
+
+    Fixed values that the function does not suggest are added.
 
     Raises:
-        InputError: as `resolve_hp_space`.
+        InputError: see `resolve_hp_space`.
     """
     if spec.hp_space is None:
         return ResolvedParams(params, params)
@@ -108,20 +110,20 @@ def with_suggested(in_force: Params, suggested: Params) -> dict[str, Value]:
     """
     if not suggested:
         return dict(in_force)
-    told = {name: value for name, value in in_force.items() if value is None or isinstance(value, PLAIN)}
-    changed = {name for name, value in suggested.items() if name in told and told[name] != value}
-    return {**told, **{SUGGESTED + name if name in changed else name: value for name, value in suggested.items()}}
+    plain = {name: value for name, value in in_force.items() if value is None or isinstance(value, PLAIN)}
+    changed = {name for name, value in suggested.items() if name in plain and plain[name] != value}
+    return {**plain, **{SUGGESTED + name if name in changed else name: value for name, value in suggested.items()}}
 
 
 def suggested_values(params: Params) -> dict[str, Value]:
-    """The values `params` that a trial has reported, with what its function was asked for where that is another."""
+    """The reported values `params`, with the suggested values restored under their names (see `with_suggested`)."""
     suggested = {name.removeprefix(SUGGESTED): value for name, value in params.items() if name.startswith(SUGGESTED)}
     return {**{name: value for name, value in params.items() if not name.startswith(SUGGESTED)}, **suggested}
 
 
 @cache
 def load_hp_space(name: str) -> Any:
-    """The object behind `space: package.module:name` or `shipped:PATH`: a function of a trial, or a mapping.
+    """Loads the object that `space: package.module:name` or `shipped:PATH` names: a function of a trial, or a mapping.
 
     Raises:
         InputError: no such module, attribute or file, or it cannot be loaded.

@@ -1,4 +1,4 @@
-"""The values of a trial as its live Trainer holds them, and what its scores rest on besides."""
+"""Reads a trial's values in force off its live Trainer, and what else its scores depend on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from transformers.trainer_utils import has_length
 
 from trainables.spec import Params, Value
 
-SPLIT = "validation_split"  # in the provenance
+SPLIT = "validation_split"  # key in the provenance
 
 
 def values(trainer: Trainer, params: Params) -> dict[str, Value]:
-    """Under the names that the trial was given; what no live object has a name for is as it was given.
+    """The values in force, by the names in `params`; a value that no live object holds is returned as it is.
 
-    Rate, decay and betas are the optimizer's where all of its groups agree, as one of the user's own making need not
-    follow the arguments. Groups may differ on purpose: no decay of biases, a multiple of the rate for the head.
+    Learning rate, decay and betas are read off the optimizer if its groups agree, because a custom optimizer need not
+    follow the arguments. Groups may differ on purpose: no decay for biases, another rate for the head.
     """
     live = {**_arguments(trainer, params), **_optimizer(trainer)}
     return {name: live.get(name, value) for name, value in params.items()}
@@ -27,7 +27,7 @@ def values(trainer: Trainer, params: Params) -> dict[str, Value]:
 
 def _arguments(trainer: Trainer, params: Params) -> dict[str, Value]:
     held = {name: getattr(trainer.args, name) for name in params if hasattr(trainer.args, name)}
-    plain = {name: getattr(value, "value", value) for name, value in held.items()}  # of an enumeration its name
+    plain = {name: getattr(value, "value", value) for name, value in held.items()}  # enumerations become texts
     return {name: value for name, value in plain.items() if isinstance(value, bool | int | float | str)}
 
 
@@ -35,7 +35,7 @@ def _optimizer(trainer: Trainer) -> dict[str, Value]:
     if trainer.optimizer is None or trainer.lr_scheduler is None:  # not trained yet
         return {}
     groups = trainer.optimizer.param_groups
-    peaks = type(trainer.lr_scheduler) is LambdaLR  # others may begin at a share of the rate
+    peaks = type(trainer.lr_scheduler) is LambdaLR  # other schedulers may set `initial_lr` to a fraction of the rate
     held: dict[str, set[Any]] = {
         "learning_rate": {float(group["initial_lr"]) for group in groups if peaks and "initial_lr" in group},
         "weight_decay": {float(group.get("weight_decay", 0.0)) for group in groups} - {0.0} or {0.0},
@@ -47,8 +47,7 @@ def _optimizer(trainer: Trainer) -> dict[str, Value]:
 
 
 def provenance(trainer: Trainer) -> dict[str, Value]:
-    """The classes of Trainer and model, sizes of the data, device and precision; how many processes, if several, and
-    what the batch size counts there."""
+    """The classes of Trainer and model, sizes of the data, device, precision and number of processes."""
     args = trainer.args
     cuda = args.device.type == "cuda"
     facts: dict[str, Value] = {
@@ -64,5 +63,5 @@ def provenance(trainer: Trainer) -> dict[str, Value]:
         if rows is not None and not isinstance(rows, dict) and has_length(rows):
             facts[name] = len(rows)
     if split := getattr(trainer.eval_dataset, "split", None):
-        facts[SPLIT] = str(split)  # as published: the test split, where somebody validates on that
+        facts[SPLIT] = str(split)  # its published name, which shows if somebody validates on the test split
     return facts

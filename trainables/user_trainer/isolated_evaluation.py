@@ -1,4 +1,4 @@
-"""An evaluation beside a training, after which that goes on as if there had been none."""
+"""Evaluates a Trainer in the middle of its training without side effects on it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from trainables.checkpoints.tensors import random_state, set_random_state
 
 @contextlib.contextmanager
 def undisturbed(trainer: Trainer, callback: TrainerCallback) -> Iterator[None]:
-    """In the block the Trainer may evaluate: random state, what it counts and what its callbacks see stay as they are.
+    """In the block, the Trainer can evaluate; its random state, its counts and its callbacks are not affected.
 
     Args:
-        callback: the only one that is called in the block.
+        trainer: the Trainer.
+        callback: the only callback that is called in the block.
     """
     handler = trainer.callback_handler
     before = trainer.state, trainer.control, handler.callbacks, handler.eval_dataloader, trainer.is_in_train
@@ -24,7 +25,7 @@ def undisturbed(trainer: Trainer, callback: TrainerCallback) -> Iterator[None]:
     trainer.state, trainer.control = copy.copy(trainer.state), copy.copy(trainer.control)
     trainer.state.log_history = list(trainer.state.log_history)
     handler.callbacks = [callback]
-    trainer.is_in_train = True  # else arguments such as bf16_full_eval would cast the weights for good
+    trainer.is_in_train = True  # otherwise arguments such as bf16_full_eval would cast the weights permanently
     try:
         yield
     finally:

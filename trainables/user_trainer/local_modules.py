@@ -1,7 +1,7 @@
-"""Which modules travel by value: those that a worker would not find, as only this process has their folder on its path.
+"""Finds the modules that must be pickled by value, because workers cannot import them.
 
-That is what lies beside the user's script or in its working directory, or was added with `sys.path.append`. What is
-installed (also with `pip install -e`) or lies on PYTHONPATH is imported where it is needed.
+These are modules beside the user's script, in its working directory, or in a folder added with `sys.path.append`.
+Installed modules (also with `pip install -e`) and those on PYTHONPATH are imported by workers.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 import cloudpickle
 
 OURS = frozenset({"cluster", "trainables", "tuning", "tunefleet"})  # every worker has them
-MAIN = ("__main__", "__mp_main__")  # which cloudpickle pickles by value anyway
+MAIN = ("__main__", "__mp_main__")  # cloudpickle always pickles these by value
 
 
-_registry = threading.RLock()  # cloudpickle's is one for the process
+_registry = threading.RLock()  # guards cloudpickle's registry, which is global
 
 
 @contextlib.contextmanager
 def by_value() -> Iterator[None]:
-    """In the block, cloudpickle pickles the user's own modules by value, as it does with `__main__`."""
+    """In the block, cloudpickle pickles the user's local modules by value, as it does with `__main__`."""
     with _registry:
         before = cloudpickle.list_registry_pickle_by_value()
         modules = [sys.modules[name] for name in sorted(own_modules() - before)]
@@ -41,13 +41,13 @@ def by_value() -> Iterator[None]:
 
 
 def travels_by_value(function: Any) -> bool:
-    """True of a function that cloudpickle pickles by value in the block of `by_value`."""
+    """True if cloudpickle pickles the function by value within a block of `by_value`."""
     root = str(function.__module__).partition(".")[0]
     return root in MAIN or root in cloudpickle.list_registry_pickle_by_value() or "<locals>" in function.__qualname__
 
 
 def own_modules() -> set[str]:
-    """The top-level names of the imported modules that a new interpreter would not find."""
+    """The top-level names of imported modules that a new interpreter would not find."""
     added, installed = _resolved(sys.path) - _resolved(_linked_or_named()), _resolved(_installed())
     return {
         name
@@ -75,13 +75,13 @@ def _installed() -> list[str]:
 
 
 def _linked_or_named() -> list[str]:
-    """What .pth files and PYTHONPATH add to the path of every interpreter."""
+    """The folders that .pth files and PYTHONPATH add to the path of every interpreter."""
     linked = [line for folder in _installed() for line in _linked(Path(folder))]
     return [*linked, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
 
 
 def _linked(folder: Path) -> Iterator[str]:
-    """The folders that the .pth files of a folder of packages name."""
+    """Yields the folders that the .pth files in `folder` name."""
     for file in folder.glob("*.pth"):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             for line in map(str.strip, file.read_text().splitlines()):

@@ -1,4 +1,4 @@
-"""The model of a user's own Trainer in a folder, as `Trainer.save_model` writes it, with its tokenizer."""
+"""Exports the model of a user's Trainer as `Trainer.save_model` writes it, with its tokenizer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from trainables.user_trainer.user_training import UserTraining
 
 
 def export_trainer_model(training: Training, state: Path, folder: Path) -> None:
-    """Write the model whose weights `UserTraining.save` has put into `state` into the existing `folder`.
+    """Writes the model whose weights `UserTraining.save` put into `state` into the existing `folder`.
 
-    The pickled arguments are left out: nothing loads them, and they name places of the machine that trained.
+    The pickled arguments are left out: nothing loads them, and they contain paths of the machine that trained.
 
     Args:
-        training: a fresh one of the user's own Trainer, with the params that were in force at the end.
+        training: a new `UserTraining` with the params that were in force at the end.
+        state: the folder of the state.
+        folder: to write into.
 
     Raises:
         FileNotFoundError: `state` holds no weights.

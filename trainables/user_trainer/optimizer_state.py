@@ -1,10 +1,10 @@
-"""An optimizer and its scheduler taken over from a donor, with the trial's own values.
+"""Restores the state of a donor's optimizer and scheduler, but keeps the trial's own hyperparameters.
 
-What a parameter group holds is either a value that its trial was given (rate, decay, betas), or state that the
-optimizer keeps there (Prodigy's estimate, schedule-free's counts), or where the schedule stands. Told apart by what
-changes: state of the donor is what is not as it was when that began; of the schedule what changes when the trial's own,
-fresh scheduler is moved to the position. All else is the trial's own. So it works for any optimizer, any number of
-groups and any scheduler that follows from the step; one that follows from scores (ReduceLROnPlateau) is state itself.
+An entry of a parameter group is one of three: a hyperparameter of the trial (rate, decay, betas), state of the
+optimizer (Prodigy's estimate, schedule-free's counts), or set by the schedule. They are told apart by what changes.
+State is what differs from its value when the donor's training began. Schedule is what changes when the trial's own
+fresh scheduler is moved to the position. Everything else is the trial's own. This works for any optimizer, any number
+of groups, and any scheduler that is a function of the step; one that follows scores (ReduceLROnPlateau) is state.
 """
 
 from __future__ import annotations
@@ -26,28 +26,30 @@ FOLLOW_SCORES = (ReduceLROnPlateau, GreedyLR)
 
 
 def follows_scores(trainer: Trainer) -> bool:
-    """Whether its scheduler lowers the rate by scores, and not by steps."""
+    """True if the Trainer's scheduler lowers the rate by scores, not by steps."""
     named = trainer.args.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
     return isinstance(trainer.lr_scheduler, FOLLOW_SCORES) or (trainer.lr_scheduler is None and named)
 
 
 def groups_of(optimizer: torch.optim.Optimizer) -> Groups:
-    """What each parameter group holds besides its parameters."""
+    """The entries of each parameter group, without its parameters."""
     return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
 
 
 def initial_values(optimizer: torch.optim.Optimizer, scheduler: Any) -> dict[str, Any]:
-    """What tells values from state later; to be asked before the first step, or before a state is taken over."""
+    """Captures the entries by which state is recognised later; call it before the first step, or before a restore."""
     return {"groups": _plain(groups_of(optimizer)), "scheduler": copy.deepcopy(_seen_by(scheduler))}
 
 
 def capture_optimizer_state(
     optimizer: torch.optim.Optimizer, scheduler: Any, fresh: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All that `restore_optimizer_state` needs of a donor.
+    """Captures what `restore_optimizer_state` needs of a donor.
 
     Args:
-        fresh: its `initial_values`.
+        optimizer: the donor's.
+        scheduler: the donor's.
+        fresh: the donor's `initial_values`.
     """
     return {"optimizer": _plain(optimizer.state_dict()), "scheduler": _seen_by(scheduler), "fresh": fresh}
 
@@ -55,10 +57,13 @@ def capture_optimizer_state(
 def restore_optimizer_state(
     optimizer: torch.optim.Optimizer, scheduler: Any, saved: Mapping[str, Any], step: int
 ) -> None:
-    """Give a fresh optimizer the donor's state, and move it and its fresh scheduler to `step`.
+    """Restores the donor's state into a fresh optimizer, and moves it and its fresh scheduler to `step`.
 
     Args:
-        saved: what `capture_optimizer_state` has told.
+        optimizer: the trial's, before its first step.
+        scheduler: the trial's, before its first step.
+        saved: what `capture_optimizer_state` returned.
+        step: optimizer steps so far.
 
     Raises:
         ValueError: the donor's optimizer has other groups, or groups of other sizes.
@@ -81,10 +86,10 @@ def restore_optimizer_state(
 
 
 def _move(scheduler: Any, step: int) -> None:
-    """From its beginning to `step`: at once where its rates are functions of the step, else step by step."""
+    """Moves a fresh scheduler to `step`: at once if its rates are functions of the step, else step by step."""
     if type(scheduler) is not LambdaLR:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch: no step of the optimizer has gone before
+            warnings.simplefilter("ignore")  # torch warns that no optimizer step came before
             for _ in range(step):
                 scheduler.step()
         return
@@ -96,13 +101,13 @@ def _move(scheduler: Any, step: int) -> None:
 
 
 def _seen_by(scheduler: Any) -> dict[str, Any]:
-    """What a scheduler counts; nothing of one that follows from the step, whose functions may hold anything."""
+    """The state of a scheduler that follows scores; empty for others, whose functions may hold anything."""
     counted: dict[str, Any] = _plain(scheduler.state_dict()) if isinstance(scheduler, FOLLOW_SCORES) else {}
     return counted
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers (a schedule may compute with `np.cos`) as Python's, which alone are read back as plain values."""
+    """Converts NumPy numbers (a schedule may use `np.cos`) to Python's, which `torch.load` accepts as plain values."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):

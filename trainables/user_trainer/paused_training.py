@@ -1,14 +1,15 @@
-"""A Trainer whose `train()` runs once per life of a trial, and is left and taken up again at its evaluations.
+"""Runs the `train()` of a user's Trainer in pieces: it is paused at each evaluation, and continued later.
 
-What transformers 5.23 and 5.24 have no public way for is overridden here, and a contract test reads it off theirs:
+`train()` is called once per life of a trial (from its construction, or from a restored state). These private parts of
+transformers 5.23 and 5.24 are overridden or read, because there is no public way; a contract test checks them:
 
-    _maybe_log_save_evaluate        ends when the Trainer has logged and evaluated a step: where a training is paused
-    _evaluate                       the evaluation of a step, and no other
-    _init_training_state            where a resumed training begins: by its own steps, not by the donor's
-    _load_from_checkpoint           weights: they are in place already
-    _load_optimizer_and_scheduler   the donor's state with the trial's own values (`own_values`)
-    _load_scaler, _load_rng_state   from `moments.pt`
-    _tr_loss                        the sum of the losses, which one that is not finite spoils
+    _maybe_log_save_evaluate        its end is where the training is paused: a step has been logged and evaluated
+    _evaluate                       the evaluation of a step
+    _init_training_state            where a resumed training begins: by the trial's own steps, not the donor's
+    _load_from_checkpoint           does nothing: weights are restored before
+    _load_optimizer_and_scheduler   restores the donor's state with the trial's own values (`optimizer_state`)
+    _load_scaler, _load_rng_state   restore from `moments.pt`
+    _tr_loss                        the sum of the losses; not finite if one of them is not
 """
 
 from __future__ import annotations
@@ -34,23 +35,23 @@ from trainables.user_trainer.trial_thread import TrialThread
 
 
 class Evaluated(NamedTuple):
-    """What a training pauses with, and ends with."""
+    """The result of training to the next evaluation."""
 
-    told: dict[str, Any]  # by the last evaluation of a step
+    metrics: dict[str, Any]  # of the last evaluation of a step, as `Trainer.evaluate` returned them
     trained: float  # epochs of rows seen
-    ended: bool  # `train()` has returned: at the horizon, or before, as a callback has asked for
-    reached: bool  # it stands where it was to be evaluated; False: a callback has ended it before
-    loss: float  # sum of the losses of its steps, in all processes; not finite if one of them was not
+    ended: bool  # `train()` has returned: at the horizon, or earlier because a callback stopped it
+    reached: bool  # the position of the evaluation was reached; False: a callback stopped the training before it
+    loss: float  # sum of the losses of its steps over all processes; not finite if one of them was not
 
 
 class PausedTraining:
-    """The one `train()` of a life, on its own thread.
+    """One run of `train()`, on its own thread, that pauses at evaluations.
 
     Args:
-        trainer: as the factory has made it, with the rules in force; its class becomes one that pauses.
-        thread: on which all of this runs.
-        horizon: epochs at its end.
-        built: how its model was made, if a `model_init` has.
+        trainer: from the factory, after `rules.apply_rules`; its class is replaced by a subclass that pauses.
+        thread: on which all methods run.
+        horizon: the epochs at its end.
+        built: the model that `model_init` made in the constructor; None: there is no `model_init`.
     """
 
     def __init__(self, trainer: Trainer, thread: TrialThread, horizon: float, built: BuiltModel | None = None) -> None:
@@ -58,16 +59,16 @@ class PausedTraining:
         self.replicas = Replicas.here()
         self.target = 0.0  # the epoch of the next evaluation
         self.steps: Steps | None = None  # known once `train()` has counted them
-        self.moments: dict[str, Any] | None = None  # of the state to go on from, and its position, until that is done
-        self.changed: set[str] = set()  # names whose values are others than those of that state
+        self.moments: dict[str, Any] | None = None  # optimizer state etc. to be restored; None once that is done
+        self.changed: set[str] = set()  # names whose values differ from those of the restored state
         self.begun = self.trained = 0.0  # epochs of rows seen: when this life began, and now
         self.running = False
-        self.ends = False  # no step follows: the horizon is reached, a callback asks for it, or no pass is left
-        self.told: dict[str, Any] = {}
-        self.fresh: dict[str, Any] = {}
-        self.passes = self.first_of_pass = 0  # passes over the rows that were begun before this one, and the step then
-        self.random_of_pass: dict[str, Any] | None = None
-        self.evaluated_at = -1  # step
+        self.ends = False  # no step follows: the horizon is reached, a callback stops it, or no pass is left
+        self.metrics: dict[str, Any] = {}  # of the last evaluation of a step
+        self.fresh: dict[str, Any] = {}  # see `optimizer_state.initial_values`
+        self.passes = self.first_of_pass = 0  # passes over the rows before the current one, and the step at its start
+        self.random_of_pass: dict[str, Any] | None = None  # generators at the beginning of the pass
+        self.evaluated_at = -1  # optimizer step of the last evaluation
         self.scale_is_settled = self.replicas.size == 1
         self.asking = TrialCallback(self)
         self._kind = type(trainer)
@@ -78,7 +79,7 @@ class PausedTraining:
         trainer.add_callback(self.asking)
 
     def release(self) -> None:
-        """Make the Trainer what the factory has made, and forget it."""
+        """Restores the Trainer's class and callbacks, and drops the references to it."""
         trainer = self.trainer
         reuse_check.mark_changed(trainer, self._begun_with)
         trainer.__class__ = self._kind
@@ -87,14 +88,14 @@ class PausedTraining:
         del self.trainer, self.asking.training
 
     def run(self) -> Evaluated:
-        """Train until the next evaluation, from the state that was restored, if one was. Called on the thread; paused
-        there by what it returns, and at the end it returns."""
+        """Trains from the start or from the restored state. Runs on the thread: pauses at each evaluation, and returns
+        at the end."""
         self.running = True
         if self.moments is None:
             self.trainer.train()
         else:
             held = [*self.trainer.callback_handler.callbacks, self.trainer.control]
-            begins = TrainerState(  # `place` fills it in
+            begins = TrainerState(  # `place` completes it
                 train_batch_size=self.trainer._train_batch_size,
                 stateful_callbacks=[one for one in held if isinstance(one, ExportableState)],
             )
@@ -108,7 +109,7 @@ class PausedTraining:
         return self._evaluated(ended=True)
 
     def pause(self) -> None:
-        """Called where an evaluation is through: hand it over, unless that was the last one; then `run` returns it."""
+        """Called after an evaluation: hands it to the caller, unless it was the last, which `run` returns."""
         self.evaluated_at = self.trainer.state.global_step
         if not (self.ends or self.trainer.control.should_training_stop):
             self.thread.pause(self._evaluated(ended=False))
@@ -119,16 +120,16 @@ class PausedTraining:
         self.trained = self.steps.epochs_at(step)
         loss = 0.0 if self.trainer.accelerator.scaler is not None else float(self.trainer._tr_loss)
         loss = sum(self.replicas.gather(loss))
-        return Evaluated(dict(self.told), self.trained, ended, step >= self.steps.step_at(self.target), loss)
+        return Evaluated(dict(self.metrics), self.trained, ended, step >= self.steps.step_at(self.target), loss)
 
     @property
     def is_due(self) -> bool:
-        """Whether the training has come to its next evaluation."""
+        """True if the training has reached its next evaluation."""
         assert self.steps is not None
         return bool(self.trainer.state.global_step >= self.steps.step_at(self.target))
 
     def moments_now(self) -> dict[str, Any]:
-        """All besides weights that going on needs."""
+        """Captures what a continued training needs besides weights."""
         drawn = self.replicas.gather((random_state(), self.random_of_pass))
         if not self.running:
             return self.moments or {"random": [now for now, _ in drawn]}
@@ -144,16 +145,16 @@ class PausedTraining:
             "generators": [generator.get_state() for generator in state.generators_of(trainer.model)],
         }
 
-    # What a resumed training asks for
+    # Called by the Trainer when it resumes
 
     def place(self, begins: tuple[int, int]) -> tuple[int, int]:
-        """Put the position into the Trainer's state.
+        """Sets the position in the Trainer's state.
 
         Args:
-            begins: passes and batches of the pass that are behind it, as the Trainer has found them.
+            begins: complete passes, and batches of the current pass, as the Trainer computed them.
 
         Returns:
-            The same, as they are.
+            The same numbers for the trial's own batch size.
         """
         if self.moments is None or "counts" not in self.moments:
             return begins
@@ -163,7 +164,7 @@ class PausedTraining:
         state.restore_counts(self.moments["counts"], trainer.state, trainer.callback_handler.callbacks)
         step = trainer.state.global_step = steps.step_at(self.begun)
         trainer.state.epoch = self.begun
-        if steps.per_pass is None:  # how many steps a pass has is known of the passes that are through
+        if steps.per_pass is None:  # the steps of a pass are known only when it ends
             self.passes, left = self.moments["pass"]
         else:
             self.passes, left = divmod(step, steps.per_pass)
@@ -172,7 +173,7 @@ class PausedTraining:
         return self.passes, left * trainer.args.gradient_accumulation_steps
 
     def has_model(self) -> bool:
-        """Whether the Trainer's model is the one to train; the generators are then where making it would leave them."""
+        """True if the Trainer's model need not be built again; sets the generators to where that would leave them."""
         if self.moments is not None:
             return True
         built, self._built = self._built, None
@@ -182,7 +183,7 @@ class PausedTraining:
         return True
 
     def take_optimizer(self) -> None:
-        """Give the optimizer and its scheduler the donor's state."""
+        """Restores the donor's optimizer and scheduler state, with the trial's own values."""
         trainer = self.trainer
         self.fresh = optimizer_state.initial_values(trainer.optimizer, trainer.lr_scheduler)
         if self.moments is not None and "optimizer" in self.moments:
@@ -192,12 +193,12 @@ class PausedTraining:
                 )
 
     def take_scaler(self) -> None:
-        """Give the gradient scaler of mixed precision the donor's state."""
+        """Restores the donor's gradient scaler of mixed precision."""
         if self.moments is not None and self.moments.get("scaler") and self.trainer.accelerator.scaler is not None:
             self.trainer.accelerator.scaler.load_state_dict(self.moments["scaler"])
 
     def take_random(self) -> None:
-        """Put the generators where they were; called when the first batch is there. It is the last to be taken."""
+        """Restores the random generators; called when the first batch is loaded, as the last part of the restore."""
         if self.moments is not None:
             self._draw_from("random")
             own = state.generators_of(self.trainer.model)
@@ -206,7 +207,7 @@ class PausedTraining:
             self.moments = None
 
     def begin_pass(self) -> None:
-        """A pass over the rows begins, or is gone on with: they are drawn from the generators as they stand now."""
+        """Called when a pass over the rows begins or continues: sets the generators that its order is drawn from."""
         step = self.trainer.state.global_step
         if self.moments is None:
             self.passes, self.first_of_pass = self.passes + (step > 0), step
@@ -217,28 +218,28 @@ class PausedTraining:
         self.random_of_pass = random_state()
 
     def _draw_from(self, name: str) -> None:
-        """Generators of this process; one that had no part in the state, as there were fewer, keeps what it has."""
+        """Restores this process's generators; a process beyond those of the saved state keeps its own."""
         assert self.moments is not None
         if self.replicas.rank < len(self.moments[name]):
             set_random_state(self.moments[name][self.replicas.rank])
 
 
 class Pausing(Trainer):  # type: ignore[misc]
-    """Goes before the class of the user's Trainer."""
+    """A mixin in front of the user's Trainer class that pauses at evaluations and restores states."""
 
     training: PausedTraining
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As the user's; what it returns is noted. A callback may call `evaluate` with other rows."""
-        told = super()._evaluate(*args, **kwargs)
-        if not isinstance(told, Mapping):
+        """Evaluates as the user's class does, and notes the metrics. Callbacks call `evaluate` instead."""
+        metrics = super()._evaluate(*args, **kwargs)
+        if not isinstance(metrics, Mapping):
             name = f"{type(self).__name__}.evaluate"
-            raise InputError("trainable", name, f"returned {told!r} and no metrics", "return a dictionary by name")
-        self.training.told = dict(told)
-        return told
+            raise InputError("trainable", name, f"returned {metrics!r} and no metrics", "return a dictionary by name")
+        self.training.metrics = dict(metrics)
+        return metrics
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the user's; of several processes as of one."""
+        """Computes the user's loss; with several processes it is scaled as with one."""
         count, own = kwargs.get("num_items_in_batch"), super().compute_loss
         if count is not None and not self.training.scale_is_settled:
             self.training.scale_is_settled = settle_loss_scale(
@@ -247,11 +248,11 @@ class Pausing(Trainer):  # type: ignore[misc]
         return own(model, inputs, *args, **kwargs)
 
     def call_model_init(self, trial: Any = None) -> Any:
-        """As the user's, but the weights that were restored stay, and a fresh model is not made a second time."""
+        """Calls the user's `model_init`, unless weights were restored or the model is fresh already."""
         return self.model if self.training.has_model() else super().call_model_init(trial)
 
     def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
-        """As the user's; what it returns is noted."""
+        """Computes the numbers of steps as the user's class does, and notes them."""
         values = super().set_initial_training_values(args, dataloader)
         training = self.training
         training.steps = Steps.of(self, dataloader, training.horizon, per_epoch=values[1], total=values[6])
@@ -277,14 +278,14 @@ class Pausing(Trainer):  # type: ignore[misc]
         due = self.control.should_evaluate and (self.training.is_due or through)
         asked = self.control.should_log or self.control.should_evaluate or self.control.should_save
         super()._maybe_log_save_evaluate(*args, **kwargs)
-        if asked:  # by scores and logs a callback may end the training
+        if asked:  # a callback may stop the training because of scores or logs
             agree_on_control(self.control)
         if due:
             self.training.pause()
 
 
 def _pausing(kind: Any) -> Any:
-    """A class that pauses, otherwise the user's, and called as that is."""
+    """Derives a class that pauses from the user's, with the same name."""
     return type(kind)(
         kind.__name__, (Pausing, kind), {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     )

@@ -1,7 +1,8 @@
-"""A factory that makes a user's Trainer again, with the values of a trial in force from its construction on.
+"""A factory that rebuilds a user's Trainer with the values of a trial.
 
-It holds what the Trainer was made of, never the Trainer: class, fields of the arguments, `model_init`, data sets,
-collator, processing class, functions and the user's callbacks. `tuning.user_trainer.from_trainer` takes one apart.
+It holds the parts of the Trainer, never the Trainer itself: class, fields of the arguments, `model_init`, data sets,
+collator, processing class, functions, and the user's callbacks. `tuning.user_trainer.from_trainer` takes it apart.
+Shipped files hold pickles of `RebuiltTrainer`: its name and its attributes must stay.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ TrialForm = Literal["optuna", "dict"]
 
 
 class RebuiltTrainer:
-    """Called with a trial's values, returns a new Trainer.
+    """A factory of Trainers: called with a trial's values, it returns a new Trainer.
 
     Args:
-        trainer_class, arguments_class: of the user's Trainer.
+        trainer_class: of the user's Trainer.
+        arguments_class: of its TrainingArguments.
         arguments: the values of all fields of its arguments, by name.
-        model_init: as the user wrote it: of no parameter, or of the trial.
-        callbacks: the user's own.
+        model_init: the user's; without a parameter, or with the trial as its parameter.
+        callbacks: the user's.
         given: the other parameters of the constructor, by name.
-        attributes: what was set on the instance from outside, by name.
-        collator_has_model: the collator's `model` was the Trainer's.
-        trial_form: what `model_init` is called with: "optuna", an object with `suggest_*` and `params`; "dict", what
-            the Ray and the W&B backend pass.
+        attributes: what was set on the instance after its construction, by name.
+        collator_has_model: the collator's `model` was the Trainer's model.
+        trial_form: what `model_init` is called with: "optuna": an object with `suggest_*` and `params`; "dict": a
+            dictionary, as the Ray and W&B backends of transformers pass.
     """
 
     def __init__(
@@ -54,15 +56,15 @@ class RebuiltTrainer:
         self.args = dict(arguments)
         self.model_init, self.callbacks, self.trial_form = model_init, callbacks, trial_form
         self.given, self.attributes, self.collator_has_model = tuple(given), tuple(attributes), collator_has_model
-        vars(self).update({**given, **attributes})  # each by its name: what does not pickle is told by it
+        vars(self).update({**given, **attributes})  # attributes of their own names, which errors of pickling mention
 
     def __call__(self, params: Mapping[str, Any]) -> Any:
-        """A Trainer with these values.
+        """Builds a Trainer with these values.
 
         Raises:
-            InputError: a value is not of its field's type, or nothing reads one.
+            InputError: a value is not of its field's type, or nothing reads it.
         """
-        trial = self._trial(params) if params else None  # as outside of a search
+        trial = self._trial(params) if params else None  # without values, as outside of a search
         arguments = self.arguments_class(**{**self.args, **matching_fields(self.arguments_class, params)})
         parts = {name: getattr(self, name) for name in self.given}
         trainer = self.trainer_class(
@@ -79,18 +81,18 @@ class RebuiltTrainer:
         return trainer
 
     def unread(self, names: Iterator[str] | list[str]) -> list[str]:
-        """Those of `names` that neither are fields of the arguments nor stand in `model_init`."""
+        """The names that are neither fields of the arguments nor mentioned in `model_init`."""
         mentioned = texts_in(self.model_init)
         return [name for name in names if name not in field_names(self.arguments_class) and name not in mentioned]
 
     @property
     def takes_trial(self) -> bool:
-        """True if `model_init` is called with the trial."""
+        """True if `model_init` has a parameter for the trial."""
         return bool(inspect.signature(self.model_init).parameters)
 
     @property
     def may_read(self) -> bool:
-        """True if `model_init` does anything with the trial."""
+        """True if `model_init` may read the trial."""
         return self.takes_trial and uses_its_parameter(self.model_init)
 
     def _trial(self, params: Mapping[str, Any]) -> _Reading | _ReadingTrial:
@@ -117,7 +119,7 @@ class RebuiltTrainer:
                 raise unread_name_error(name, field_names(self.arguments_class) | texts_in(self.model_init))
 
     def _refuse_transformed(self, trainer: Any) -> None:
-        """A parameter of a subclass's own was read from the attribute of its name; that must be what it was given."""
+        """Refuses a constructor parameter whose attribute has another value: the instance does not show what it was."""
         for name in self.given:
             given, kept = getattr(self, name), getattr(trainer, name, None)
             plain = isinstance(given, bool | int | float | str | tuple)
@@ -129,7 +131,7 @@ class RebuiltTrainer:
 
 
 class _Reading(dict[str, Any]):
-    """A dictionary that remembers which of its names were asked for."""
+    """A dictionary that records which of its keys were read."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
@@ -137,7 +139,7 @@ class _Reading(dict[str, Any]):
 
     @property
     def params(self) -> _Reading:
-        """Itself: a `model_init` that was written for Optuna reads `trial.params`."""
+        """The dictionary itself, because a `model_init` written for Optuna reads `trial.params`."""
         return self
 
     def __getitem__(self, name: str) -> Any:
@@ -145,32 +147,32 @@ class _Reading(dict[str, Any]):
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """As a dictionary's."""
+        """See `dict.get`."""
         self.read.add(name)
         return super().get(name, default)
 
     def pop(self, name: str, *default: Any) -> Any:
-        """As a dictionary's."""
+        """See `dict.pop`."""
         self.read.add(name)
         return super().pop(name, *default)
 
     def items(self) -> Any:
-        """As a dictionary's: whoever walks through all reads all."""
+        """See `dict.items`; all keys count as read."""
         self.read |= set(self)
         return super().items()
 
     def values(self) -> Any:
-        """As a dictionary's."""
+        """See `dict.values`; all keys count as read."""
         self.read |= set(self)
         return super().values()
 
     def keys(self) -> Any:
-        """As a dictionary's: what `**` asks for."""
+        """See `dict.keys`; `**` calls it, and then reads each key."""
         return super().keys()
 
 
 class _ReadingTrial(SuggestingTrial):
-    """A trial whose `params` remember what was asked for."""
+    """A trial whose `params` record which names were read."""
 
     def _ask(self, name: str, suggestion: Any) -> Any:
         if name not in self.params:
@@ -181,7 +183,7 @@ class _ReadingTrial(SuggestingTrial):
 
 
 def texts_in(function: Any) -> set[str]:
-    """The names that stand as texts in a function, in those inside it, and in its module's functions that it uses."""
+    """The identifiers among the string constants of a function, including those of functions in and below it."""
     found: set[str] = set()
     waiting: list[Any] = [function]
     seen: set[int] = set()
@@ -202,7 +204,7 @@ def texts_in(function: Any) -> set[str]:
 
 
 def uses_its_parameter(function: Any) -> bool:
-    """True if the code of a function of one parameter mentions that parameter, or cannot be looked at."""
+    """True if the code of a function uses its parameter, or cannot be inspected."""
     code = getattr(function, "__code__", None)
     if code is None:
         return True
@@ -230,7 +232,7 @@ def _is_own(value: Any, function: types.FunctionType) -> bool:
 
 
 def _drop_doubled(trainer: Any, own: list[Any]) -> None:
-    """A subclass may add callbacks in its constructor: those that were taken over from the instance would run twice."""
+    """Removes callbacks that a subclass adds in its constructor and that were also taken from the instance."""
     wanted = Counter(map(type, own))
     handler = trainer.callback_handler
     for kind, count in wanted.items():

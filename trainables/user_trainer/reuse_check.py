@@ -1,8 +1,7 @@
-"""What a trial leaves in its process where a factory hands out the same objects again.
+"""Detects a factory that returns objects which an earlier trial has trained.
 
-A slot serves many trials. A model that is made once, when the module is imported, would be trained on by each of them
-in turn, from where the one before has left it; and an EarlyStoppingCallback made once would count on. Nothing would
-tell.
+A slot computes many trials. A model created once, when the module is imported, would be trained further by each trial,
+and an EarlyStoppingCallback created once would continue counting. Nobody would notice.
 """
 
 from __future__ import annotations
@@ -16,29 +15,30 @@ from transformers.trainer_callback import ExportableState
 from trainables.errors import InputError
 from trainables.user_trainer.state import extra_tensors
 
-MARK = "_left_by_a_trial"  # on an object: how the last trial has left it
-SHOWN = 8  # numbers of a weight that it is known again by
+MARK = "_left_by_a_trial"  # attribute of an object: its fingerprint at the end of the last trial
+SHOWN = 8  # numbers of a weight that make up its fingerprint
 
 
 class _Part(NamedTuple):
-    """Something that a trial changes."""
+    """A weight or a callback, which a trial changes."""
 
     name: str
     kind: str
     of: Any
-    now: str  # what it is known again by
+    now: str  # its fingerprint
 
 
 def fingerprints(trainer: Trainer) -> dict[str, str]:
-    """Weights and callbacks as they are now, by name."""
+    """The fingerprints of weights and callbacks, by name."""
     return {part.name: part.now for part in _parts(trainer)}
 
 
 def mark_changed(trainer: Trainer, before: dict[str, str]) -> None:
-    """Mark what a trial leaves changed.
+    """Marks the objects that a trial has changed.
 
     Args:
-        before: its `fingerprints`, when the factory had made it.
+        trainer: at the end of the trial.
+        before: its `fingerprints` when the factory had returned it.
     """
     for part in _parts(trainer):
         if part.now != before.get(part.name):
@@ -46,10 +46,10 @@ def mark_changed(trainer: Trainer, before: dict[str, str]) -> None:
 
 
 def require_fresh(trainer: Trainer) -> None:
-    """Judge a Trainer that a factory has returned.
+    """Requires that a Trainer from a factory has not been trained.
 
     Raises:
-        InputError: it has been trained, or a part of it is as an earlier trial of this process has left it.
+        InputError: it has taken steps, or a part of it was changed by an earlier trial of this process.
     """
     if trainer.state.global_step:
         rule = f"the factory returned a Trainer that has taken {trainer.state.global_step} steps"

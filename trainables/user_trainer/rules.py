@@ -1,7 +1,7 @@
-"""What a user's Trainer asks for that is done otherwise in a trial, and what cannot be done there.
+"""The rules for a user's Trainer in a trial: which of its settings are replaced, and what is refused.
 
 load_best_model_at_end, save_strategy   off: the engine keeps the best; `metric_for_best_model` stays
-eval_strategy, eval_steps               the engine asks for evaluations, by `report_every_epochs`
+eval_strategy, eval_steps               replaced: evaluations follow `report_every_epochs`
 num_train_epochs                        the experiment's `epochs`, or the trial's own
 seed                                    the study's, unless it is searched
 report_to, push_to_hub, output_dir      none, off, a scratch folder
@@ -34,10 +34,10 @@ QUIET = (PrinterCallback, ProgressCallback, JITCheckpointCallback, *INTEGRATION_
 
 
 def require_usable(made: Any) -> None:
-    """Judge what a factory has returned.
+    """Requires that the object from a factory is a Trainer that can be a trial.
 
     Raises:
-        InputError: it is no Trainer, or one that no trial can be made of.
+        InputError: it is no Trainer, or one with a feature that trials do not support.
     """
     if not isinstance(made, Trainer):
         kind = f"{type(made).__module__}.{type(made).__qualname__}".removeprefix("builtins.")
@@ -65,10 +65,14 @@ def require_usable(made: Any) -> None:
 
 
 def apply_rules(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: float, scratch: Path) -> None:
-    """Switch off what the Trainer would write, report or decide by itself; set horizon and seed.
+    """Switches off what the Trainer would write, report or decide by itself; sets horizon and seeds.
 
     Args:
-        scratch: an existing folder, for what callbacks may write.
+        trainer: from the factory; changed in place.
+        params: the trial's values; `seed` and `data_seed` among them are kept.
+        spec: its seeds.
+        horizon: epochs.
+        scratch: an existing folder for what callbacks may write.
     """
     args = trainer.args
     args.output_dir = str(scratch)
@@ -87,7 +91,7 @@ def apply_rules(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: f
     for callback in [one for one in trainer.callback_handler.callbacks if isinstance(one, QUIET)]:
         trainer.remove_callback(callback)
     seeds = spec.training_seeds
-    if "seed" not in params and args.seed != seeds.head:  # its arguments were made before the factory was called
+    if "seed" not in params and args.seed != seeds.head:  # its arguments were created before the factory was called
         args.seed = seeds.head
         set_seed(args.seed)
     if "data_seed" not in params and seeds.data_order != seeds.head:
@@ -95,10 +99,10 @@ def apply_rules(trainer: Trainer, params: Params, spec: FineTuneSpec, horizon: f
 
 
 def refusals(trainer: Trainer, perturbed: Collection[str]) -> list[InputError]:
-    """Why values of these names cannot change in the middle of a trial of this Trainer; empty: they can.
+    """Returns why values of these names cannot change during a trial of this Trainer; empty if they can.
 
     Args:
-        trainer: as the factory has made it, or later.
+        trainer: from the factory, trained or not.
         perturbed: names, as in `space:`.
     """
     found = []
@@ -121,7 +125,7 @@ def refusals(trainer: Trainer, perturbed: Collection[str]) -> list[InputError]:
 
 
 def counts_steps(trainer: Trainer) -> bool:
-    """Whether its progress is counted in steps."""
+    """True if the Trainer's progress is counted in steps: it has `max_steps`, or rows without a length."""
     return bool(
         trainer.args.max_steps > 0 or (trainer.train_dataset is not None and not has_length(trainer.train_dataset))
     )

@@ -1,7 +1,7 @@
-"""A folder for what a Trainer and its callbacks write: it goes with the trial, also where that is killed.
+"""A temporary folder for what a Trainer and its callbacks write, which is removed even if the process is killed.
 
-A process that is killed removes nothing. So each holds a lock on its folders, which the system lets go of with the
-process, and whoever makes a new folder removes those that nobody holds.
+A killed process removes nothing. So each process holds a lock on its folders, which the system releases with the
+process, and whoever creates a new folder removes those that are not locked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PREFIX = "tunefleet-trainer-"
 
 
 class Scratch:
-    """An empty folder on this machine, until `remove`."""
+    """A temporary folder on this machine, empty at first; `remove` deletes it."""
 
     def __init__(self) -> None:
         sweep()
@@ -26,19 +26,19 @@ class Scratch:
         self.folder, self._held = held
 
     def remove(self) -> None:
-        """With all that is in it."""
+        """Deletes the folder with its content."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._held)
 
 
 def _held_new() -> tuple[Path, int] | None:
-    """A new folder and a lock on it; None: it was swept by another process before it was held."""
+    """Creates and locks a folder; None if another process swept it before it was locked."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
         held = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
         return None
-    with contextlib.suppress(BlockingIOError):  # about to be swept
+    with contextlib.suppress(BlockingIOError):  # another process is sweeping it
         fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
         if folder.exists():
             return folder, held
@@ -47,11 +47,11 @@ def _held_new() -> tuple[Path, int] | None:
 
 
 def sweep() -> None:
-    """Remove the folders of processes that are no more; another account's stay."""
+    """Removes the folders of this account's processes that have ended."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             held = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
-        except OSError:  # another's, or gone meanwhile
+        except OSError:  # another account's, or removed meanwhile
             continue
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Python objects on their way to the slots: pickled by value into a file that every node reaches, named `shipped:PATH`.
+"""Ships Python objects to slots: pickles them by value into a file that every node reaches, named `shipped:PATH`.
 
-What is defined in a script, in `python -c` or in a notebook's cell goes along, and so do modules that lie beside them;
-installed ones, and those on PYTHONPATH, must be on each node. Data sets travel as names of files (`shipped_tables`).
+What is defined in a script, in `python -c` or in a notebook is included, and so are modules beside them; installed
+modules, and those on PYTHONPATH, must be on each node. Data sets become references to files (`shipped_tables`).
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from trainables.user_trainer.unpicklable import find_culprit
 
 
 def is_shipped(name: str) -> bool:
-    """True if a name is of what `ship` has written."""
+    """True if `name` was returned by `ship`."""
     return name.startswith(SHIPPED)
 
 
 def ship(obj: object, storage: str, name: str) -> str:
-    """Write an object, and each data set in it, below the storage of runs; returns the name that `load_shipped` takes.
+    """Writes an object, and each data set in it, below the storage of runs; returns its name for `load_shipped`.
 
-    Equal bytes are one file, and a data set that is there already is not written again, whoever has written it.
+    Files are named by their content: equal objects share a file, and a data set that exists is not written again.
 
     Args:
+        obj: the object.
         storage: a folder that every node reaches, or the URI of a folder in a bucket.
-        name: what the object is called in messages and in the name of its file, such as "trainer".
+        name: of the object in messages and in the name of its file, such as "trainer".
 
     Raises:
-        InputError: a part of it cannot be pickled: which one, by its path.
+        InputError: a part of the object cannot be pickled; the error names its path.
         OSError: the storage cannot be written.
     """
     files = ShippedFiles.below(storage)
@@ -47,7 +48,7 @@ def ship(obj: object, storage: str, name: str) -> str:
             data = _pickled(obj, files)
         except OSError:
             raise
-        except Exception as error:  # each type has its own way to refuse
+        except Exception as error:  # types that cannot be pickled raise various errors
             culprit = find_culprit(obj, name, lambda part: _pickled(part, files))
             raise InputError(
                 culprit.path,
@@ -63,12 +64,13 @@ def ship(obj: object, storage: str, name: str) -> str:
 
 
 def load_shipped(name: str) -> Any:
-    """A new copy of the object that `ship` has named so; data sets in it are mapped, once per process.
+    """Loads a new copy of an object that `ship` wrote; its data sets are memory-mapped, once per process.
 
-    Each call makes the object anew, so that no trial finds what another has done to it.
+    Each call creates a new object, so that no trial sees what another has done to it.
 
     Raises:
-        InputError: it is not there, is another account's, is damaged, or needs a module that this machine lacks.
+        InputError: the file does not exist, is another account's, is damaged, or needs a module that cannot be
+            imported.
         OSError: it cannot be read.
     """
     path = name.removeprefix(SHIPPED)
@@ -100,12 +102,12 @@ def _write(data: bytes, target: Any) -> None:
 
 
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:
-    """The function with a cache, which is empty."""
+    """Wraps the function with an empty `lru_cache`."""
     return functools.lru_cache(**parameters)(function)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles functions and classes by value, and tables as the names of their files."""
+    """Pickles functions and classes by value, and tables as references to their files."""
 
     def __init__(self, buffer: io.BytesIO, files: ShippedFiles) -> None:
         super().__init__(buffer)
@@ -113,14 +115,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._put: dict[int, tuple[object, str]] = {}  # by identity: a table of many data sets is hashed once
 
     def reducer_override(self, obj: Any) -> Any:
-        """Called by pickle for each object without a way of its own: functions, classes, and caches around functions,
-        which cloudpickle would look for in their module by name."""
+        """Called by pickle for functions, classes and other objects; handles `lru_cache` wrappers.
+
+        Cloudpickle would pickle such a wrapper by reference, to a module that workers cannot import.
+        """
         if isinstance(obj, functools._lru_cache_wrapper) and travels_by_value(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters())
         return super().reducer_override(obj)
 
     def persistent_id(self, obj: object) -> str | None:
-        """Called by pickle for each object; None: pickled as usual."""
+        """Called by pickle for each object; returns the file of a table, and None for other objects."""
         if not shipped_tables.is_table(obj):
             return None
         if id(obj) not in self._put:
@@ -129,12 +133,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 class _Unpickler(pickle.Unpickler):
-    """The other way round."""
+    """Loads what `_Pickler` wrote."""
 
     def __init__(self, buffer: io.BytesIO, files: ShippedFiles) -> None:
         super().__init__(buffer)
         self._files = files
 
     def persistent_load(self, name: str) -> Any:
-        """Called by pickle for what `persistent_id` has named."""
+        """Called by pickle for a reference of `persistent_id`."""
         return shipped_tables.load_table(name, self._files)

@@ -1,8 +1,8 @@
-"""Where shipped objects and data sets lie: a folder below the storage of runs that all nodes share, or one in a bucket.
+"""Stores the files of shipped objects and data sets, in a folder below the storage of runs or in a bucket.
 
-Every file is named by its content, so a file that is there is the right one, and two drivers that write it at the same
-time write the same. Of a bucket each node keeps a copy of what it has read. A search renews what it finds, so that no
-experiment that is removed meanwhile takes it along (`tuning.run_folder.shipped_removal`).
+Every file is named by its content, so a file that exists is the right one, and two drivers that write it at the same
+time write the same bytes. Each node keeps copies of what it has read from a bucket. A search renews the files it uses,
+so that the removal of another experiment does not delete them (`tuning.run_folder.shipped_removal`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 FOLDER = ".shipped"  # below the storage
-USED = ".used"  # at the end of the name of an empty object of a bucket: its time is that of the last use
-BLOCK = 1 << 24  # bytes that are copied at once
+USED = ".used"  # suffix of an empty object in a bucket whose modification time is that of the last use
+BLOCK = 1 << 24  # bytes copied at once
 
 Writer = Callable[[BinaryIO], None]
 
 
 class FileStatus(NamedTuple):
-    """What is known of a file."""
+    """Size and last use of a file."""
 
     size: int  # bytes
-    used: float  # when it was written, or renewed; in seconds since 1970
+    used: float  # when it was written or renewed, in seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class ShippedFiles:
     """The files of one storage, all in one folder.
 
     Args:
-        folder: absolute, or the URI of a folder in a bucket, with its options.
+        folder: an absolute path, or the URI of a folder in a bucket, with its options.
     """
 
     folder: str
 
     @classmethod
     def below(cls, storage: str) -> ShippedFiles:
-        """The files that belong to the storage of runs at `storage`: a folder, or a bucket's URI."""
+        """The files of the storage of runs at `storage`: a folder, or a bucket's URI."""
         if "://" in storage:
             parts = urlsplit(storage)
             return cls(parts._replace(path=f"{parts.path.rstrip('/')}/{FOLDER}").geturl())
@@ -60,7 +60,7 @@ class ShippedFiles:
 
     @classmethod
     def around(cls, file: str) -> tuple[ShippedFiles, str]:
-        """The files among which the file of that path or URI lies, and its name."""
+        """The files in whose folder `file` (a path or URI) is, and its name."""
         if "://" in file:
             parts = urlsplit(file)
             folder, _, name = parts.path.rpartition("/")
@@ -76,18 +76,18 @@ class ShippedFiles:
 
     @property
     def in_bucket(self) -> bool:
-        """True if they lie in a bucket."""
+        """True if the files are in a bucket."""
         return "://" in self.folder
 
     def has(self, name: str) -> bool:
-        """True if the file is there, whole."""
+        """True if the file exists; it is then complete."""
         if not self.in_bucket:
             return Path(self.folder, name).is_file()
         filesystem, folder = self._opened()
         return bool(filesystem.get_file_info(f"{folder}/{name}").is_file)
 
     def renew(self, name: str) -> bool:
-        """True if the file is there, whole; from now on it counts as just used (`stated`).
+        """Sets the time of the last use to now; returns False if the file does not exist.
 
         Raises:
             OSError: the bucket cannot be written.
@@ -95,7 +95,7 @@ class ShippedFiles:
         if not self.in_bucket:
             with contextlib.suppress(
                 FileNotFoundError, PermissionError
-            ):  # another account's is refused where it is read
+            ):  # another account's file is refused when it is read
                 os.utime(Path(self.folder, name))
             return self.has(name)
         if found := self.has(name):
@@ -103,7 +103,7 @@ class ShippedFiles:
         return found
 
     def stated(self, names: Iterable[str]) -> dict[str, FileStatus]:
-        """Size and last use of those that are there, by name.
+        """Returns size and last use of those files that exist, by name.
 
         Raises:
             OSError: the bucket cannot be read.
@@ -121,10 +121,14 @@ class ShippedFiles:
         return found
 
     def remove(self, name: str, since: float) -> None:
-        """Remove a file, unless it was used after `since`. Of a folder nobody who renews it meanwhile loses it.
+        """Removes a file, unless it was used after `since`; in a folder this is safe against a concurrent `renew`.
+
+        Args:
+            name: of the file.
+            since: seconds since 1970.
 
         Raises:
-            OSError: it cannot be removed.
+            OSError: the file cannot be removed.
         """
         if (stated := self.stated([name]).get(name)) is None or stated.used > since:
             return
@@ -135,17 +139,21 @@ class ShippedFiles:
                     filesystem.delete_file(one)
             return
         path, aside = Path(self.folder, name), Path(self.folder, f".{name}.{uuid.uuid4().hex}")
-        path.rename(aside)  # from here on nobody finds it
+        path.rename(aside)  # now nobody else finds it
         if aside.stat().st_mtime > since:
             aside.rename(path)
         else:
             aside.unlink()
 
     def write(self, name: str, writer: Writer) -> None:
-        """Write a file, all or nothing. When it returns, the file outlives a crash of the machine.
+        """Writes a file, all or nothing; when this returns, the file survives a crash of the machine.
+
+        Args:
+            name: of the file.
+            writer: writes the content to a binary file.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         if self.in_bucket:
             filesystem, folder = self._opened()
@@ -156,10 +164,10 @@ class ShippedFiles:
         _written(Path(self.folder), name, writer)
 
     def local(self, name: str) -> Path:
-        """The file on this machine: itself, or a copy of a bucket's.
+        """Returns a local path of the file: the file itself, or this node's copy of a bucket's.
 
         Raises:
-            InputError: it is not there, or belongs to another account.
+            InputError: the file does not exist, or belongs to another account.
             OSError: it cannot be read.
         """
         path = Path(self.folder, name)
@@ -195,16 +203,16 @@ def _written(folder: Path, name: str, writer: Writer) -> None:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a file that another account has put there: to load it is to run what that account wrote.
+    """Refuses a file of another account, because unpickling runs what that account wrote.
 
     Raises:
-        InputError: it is another account's, or is not there.
+        InputError: it is another account's, or does not exist.
     """
     try:
         owner = path.stat().st_uid
     except FileNotFoundError as error:
         step = "run the search again; or, on a cluster, set `storage` to a folder that every node reaches"
         raise InputError("trainable", str(path), "there is no such file on this machine", step) from error
-    if owner not in (os.geteuid(), 0) and owner_of(path.parent) is not None:  # a network disk may call us another
+    if owner not in (os.geteuid(), 0) and owner_of(path.parent) is not None:  # a network disk may map accounts
         rule = f"belongs to another account (uid {owner}), and to load it is to run what that account has written"
         raise InputError("trainable", str(path), rule, "run the search again from your own account")

@@ -1,7 +1,7 @@
-"""The tables behind `datasets.Dataset`: each is written once per content, and travels as the name of its file.
+"""Stores the tables behind `datasets.Dataset` as files: each content is written once, and pickles refer to its file.
 
-A table is where a data set has its rows; its format, its selection (a small table of its own) and its fingerprint stay
-in the pickle of the data set. What is loaded is mapped into memory, and is one object per process.
+A table holds the rows of a data set. Its format, its selection (a small table of its own) and its fingerprint are in
+the pickle. A loaded table is memory-mapped, and shared within a process.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from trainables.user_trainer.shipped_files import ShippedFiles
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NAME = re.compile(rb"[0-9a-f]{32}\.arrow")  # as `put_table` gives it
-ROWS = 1000  # of a record batch at most, as datasets writes them
+NAME = re.compile(rb"[0-9a-f]{32}\.arrow")  # as `put_table` returns it
+ROWS = 1000  # rows per record batch at most, as datasets writes them
 
 
 def is_table(obj: object) -> bool:
-    """True for the table behind a `datasets.Dataset`. Imports nothing: who has one has imported datasets."""
+    """True for the table behind a `datasets.Dataset`. Does not import datasets: whoever has a table has done so."""
     loaded = sys.modules.get("datasets.table")
     return loaded is not None and isinstance(obj, loaded.Table)
 
 
 def put_table(table: Any, files: ShippedFiles) -> str:
-    """Write a table, unless a file of its content is there; returns the name of the file.
+    """Writes a table, unless a file with its content exists; returns the name of the file.
 
-    A table that is mapped from files that are as they were at an earlier call is not even read.
+    A table that is mapped from files which have not changed since an earlier call is not read.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     known = None if (identity := _identity(table)) is None else f"known-{identity}"
     if known is not None and files.has(known):
@@ -52,16 +52,17 @@ def put_table(table: Any, files: ShippedFiles) -> str:
 
 
 def load_table(name: str, files: ShippedFiles) -> Any:
-    """The table in a file, mapped into memory.
+    """Memory-maps the table in a file.
 
     Raises:
-        InputError, OSError: it cannot be had.
+        InputError: the file does not exist, or is another account's.
+        OSError: it cannot be read.
     """
     return _mapped(str(files.local(name)))
 
 
 def names_within(pickled: bytes) -> set[str]:
-    """The files of the tables in what `ship` has pickled, of which nothing is loaded."""
+    """The names of the table files that a pickle of `ship` refers to; loads nothing."""
     return {name.decode() for name in NAME.findall(pickled)}
 
 
@@ -80,14 +81,14 @@ def _stream(table: pa.Table, file: BinaryIO) -> None:
 
 
 def _digest(table: pa.Table) -> str:
-    """A hash of the bytes that `_stream` writes: of the schema with the features in it, and of every row."""
+    """A hash of the bytes that `_stream` writes: the schema, with the features, and all rows."""
     sink = _Digest()
     _stream(table, sink)  # type: ignore[arg-type]
     return sink.hash.hexdigest()
 
 
 class _Digest:
-    """A file that keeps only the hash of what is written to it."""
+    """A file object that only hashes what is written to it."""
 
     closed = False
 
@@ -99,14 +100,14 @@ class _Digest:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing; required of a file."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing; required of a file."""
 
 
 def _identity(table: Any) -> str | None:
-    """A hash of the files that a table is mapped from and of what was done to them; None if a part is in memory."""
+    """A hash of the status of a mapped table's files and of the operations on them; None if a part is in memory."""
     from datasets.table import MemoryMappedTable
 
     blocks = [block for row in getattr(table, "blocks", [[table]]) for block in row]
@@ -115,7 +116,7 @@ def _identity(table: Any) -> str | None:
     hashed = xxhash.xxh3_128()
     for block in blocks:
         found = _status(block.path)
-        if found is None:  # removed since, but still mapped
+        if found is None:  # removed meanwhile, but still mapped
             return None
         hashed.update(repr((block.path, found, block.num_rows)).encode())
         hashed.update(pickle.dumps(block.replays))

@@ -1,12 +1,12 @@
-"""The state of a user's Trainer in a folder, written and read back.
+"""Saves and restores the state of a user's Trainer in a folder.
 
-    weights.safetensors   the model's weights; of a model with adapters (PEFT) what is trained alone
-    beside.safetensors    what is trained besides, if anything, such as a loss with weights of its own; with its buffers
-    position.json         epoch, and what the factory was given
-    moments.pt            optimizer, scheduler, scaler, what the Trainer and its callbacks count, random states; tensors
-                          and plain values only (`weights_only` loads it); only going on needs it
+    weights.safetensors   the model's weights; of a model with adapters (PEFT) only the trained ones
+    beside.safetensors    other trained weights, if any, such as those of a loss; with the buffers of their modules
+    position.json         epoch, and the values that the factory got
+    moments.pt            optimizer, scheduler, scaler, counts of the Trainer and its callbacks, random states; tensors
+                          and plain values only (`torch.load(weights_only=True)`); not needed for scoring
 
-A state can be a donor's. What it may not bring is values: `own_values` puts them together with the trial's own.
+The state may be a donor's. It must not bring hyperparameters: see `optimizer_state`.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ EXTRA_TENSORS = "beside.safetensors"
 
 @dataclass(frozen=True)
 class TrainerPosition:
-    """Where a training stands."""
+    """The position of a training, and the values that led there."""
 
     epoch: float  # of the report
-    trained: float  # epochs of rows seen: optimizer steps end where they end
-    given: Mapping[str, Any]  # what the factory got; of what JSON has no kind for the type
+    trained: float  # epochs of rows seen, which differs from `epoch` by less than an optimizer step
+    given: Mapping[str, Any]  # the values that the factory got; for other types than JSON's the name of the type
 
     def write(self, folder: Path) -> None:
-        """Into the existing `folder`."""
+        """Writes the position into the existing `folder`."""
         (folder / POSITION).write_text(json.dumps(dataclasses.asdict(self), default=_kind))
 
     def changed(self, given: Mapping[str, Any]) -> set[str]:
-        """The names whose values are others than these."""
+        """The names whose values differ from those in `given`."""
         own = json.loads(json.dumps(dict(given), default=_kind))
         return {name for name in own.keys() | self.given.keys() if own.get(name) != self.given.get(name)}
 
     @classmethod
     def read(cls, folder: Path) -> TrainerPosition:
-        """What `write` has written.
+        """Reads what `write` wrote.
 
         Raises:
             FileNotFoundError: the folder holds no state.
@@ -63,7 +63,7 @@ def _kind(value: object) -> str:
 
 
 def save_weights(folder: Path, trainer: Trainer) -> None:
-    """Write what the Trainer trains into the existing `folder`."""
+    """Writes all weights that the Trainer trains into the existing `folder`."""
     model = trainer.model
     if has_adapters(model):
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -76,11 +76,11 @@ def save_weights(folder: Path, trainer: Trainer) -> None:
 
 
 def load_weights(folder: Path, trainer: Trainer) -> None:
-    """Load them in place.
+    """Loads the weights into the Trainer's model and its other modules.
 
     Raises:
-        FileNotFoundError: the folder holds none.
-        RuntimeError: they are of another architecture.
+        FileNotFoundError: the folder holds no weights.
+        RuntimeError: they do not fit the architecture.
     """
     model = trainer.model
     device = str(next(model.parameters()).device)
@@ -102,10 +102,10 @@ def load_weights(folder: Path, trainer: Trainer) -> None:
 
 @contextlib.contextmanager
 def explain_mismatch(changed: Collection[str]) -> Iterator[None]:
-    """In the block a state is taken over by a trial of which the values `changed` are others.
+    """In the block, a state is restored by a trial whose values of the names `changed` differ from the donor's.
 
     Raises:
-        InputError: what it trains is not what the state holds, as one of them decides about that.
+        InputError: the state does not fit, because one of these values determines which weights are trained.
     """
     try:
         yield
@@ -118,10 +118,10 @@ def explain_mismatch(changed: Collection[str]) -> Iterator[None]:
 
 
 def require_held(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:
-    """What the optimizer trains is found where a state is written from.
+    """Requires that all weights which the optimizer trains are saved with the state.
 
     Raises:
-        InputError: other weights would be lost wherever a training is gone on with or its best is loaded.
+        InputError: some are not, and would be lost when the training continues, or its best state is loaded.
     """
     held = {id(tensor) for tensor in (*trainer.model.parameters(), *extra_tensors(trainer).values())}
     lost = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in held]
@@ -132,18 +132,20 @@ def require_held(trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _trained(trainer: Trainer) -> set[int] | None:
-    """The weights that the optimizer has, by identity; None: there is none yet."""
+    """The ids of the weights that the optimizer trains; None if there is no optimizer yet."""
     if trainer.optimizer is None:
         return None
     return {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
 
 
 def extra_tensors(trainer: Trainer, trained: set[int] | None = None) -> dict[str, torch.Tensor]:
-    """Weights that are no part of the model, and the buffers of their modules, by where the Trainer has them: an
-    attribute that is a parameter or a module, or a list or a dictionary of such.
+    """Trainable weights outside of the model, and the buffers of their modules, by where the Trainer holds them.
+
+    They are found in attributes of the Trainer: parameters, modules, and lists and dictionaries of these.
 
     Args:
-        trained: of which weights; None: of all that may be.
+        trainer: the Trainer.
+        trained: the ids of the weights to return; None: all that are trainable.
     """
     own = {id(tensor) for tensor in (*trainer.model.parameters(), *trainer.model.buffers())}
     found: dict[str, torch.Tensor] = {}
@@ -157,14 +159,14 @@ def extra_tensors(trainer: Trainer, trained: set[int] | None = None) -> dict[str
         }
         buffers = dict(part.named_buffers()) if whole and weights else {}
         for name, tensor in {**weights, **buffers}.items():
-            if id(tensor) not in own:  # a module may have been found in another place
+            if id(tensor) not in own:  # a module may have been found in another attribute already
                 own.add(id(tensor))
                 found[f"{place}.{name}"] = tensor
     return found
 
 
 def _parts(trainer: Trainer) -> Iterator[tuple[str, Any]]:
-    """The parameters and modules that the Trainer holds besides the model."""
+    """Yields the parameters and modules in the Trainer's attributes, with their places."""
     for attribute, value in vars(trainer).items():
         several = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for key, part in [("", value), *several]:
@@ -173,59 +175,59 @@ def _parts(trainer: Trainer) -> Iterator[tuple[str, Any]]:
 
 
 def generators_of(model: torch.nn.Module) -> list[torch.Generator]:
-    """Generators of random numbers that the model has for itself."""
+    """The random generators that modules of the model hold."""
     return [
         value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Generator)
     ]
 
 
 def has_adapters(model: Any) -> bool:
-    """Whether PEFT trains a few weights beside those of a base that stays as it is."""
+    """True for a PEFT model, which trains a few weights beside those of a frozen base."""
     return bool(getattr(model, "peft_config", None))
 
 
 def save_moments(folder: Path, moments: Mapping[str, Any]) -> None:
-    """Write them into the existing `folder`."""
+    """Writes optimizer state, counts and random states into the existing `folder`."""
     torch.save(dict(moments), folder / MOMENTS)
 
 
 def load_moments(folder: Path) -> dict[str, Any]:
-    """What `save_moments` was given.
+    """Reads what `save_moments` wrote.
 
     Raises:
-        FileNotFoundError: the state was written without moments: it can be scored, not continued.
+        FileNotFoundError: the state was saved with weights only: it can be scored, not continued.
     """
     moments: dict[str, Any] = torch.load(folder / MOMENTS, map_location="cpu", weights_only=True)
     return moments
 
 
 def capture_counts(state: TrainerState, callbacks: Iterable[Any]) -> str:
-    """As JSON: what the Trainer counts, and callbacks that tell what they do (`ExportableState`)."""
+    """Captures, as JSON, what the Trainer counts, and the attributes of callbacks that export them."""
     counted = {k: v for k, v in vars(state).items() if k in COUNTED}
-    told = [[type(c).__name__, c.state()["attributes"]] for c in callbacks if isinstance(c, ExportableState)]
+    exported = [[type(c).__name__, c.state()["attributes"]] for c in callbacks if isinstance(c, ExportableState)]
     # What a compute_metrics returns besides numbers (figures per class, texts) is logged as well.
     log = json.loads(json.dumps(counted.pop("log_history"), default=_listed))
-    return json.dumps({"state": {**counted, "log_history": log}, "callbacks": told}, default=float)
+    return json.dumps({"state": {**counted, "log_history": log}, "callbacks": exported}, default=float)
 
 
 def _listed(value: Any) -> Any:
-    """An array as its numbers, anything else as text."""
+    """Converts an array to a list, anything else to text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-COUNTED = ("num_input_tokens_seen", "total_flos", "log_history", "best_metric")  # the rest follows from own values
+COUNTED = ("num_input_tokens_seen", "total_flos", "log_history", "best_metric")  # the rest is computed from own values
 
 
 def restore_counts(text: str, state: TrainerState, callbacks: Iterable[Any]) -> None:
-    """Put into `state` and `callbacks` what `capture_counts` has told; callbacks keep what they were built with."""
+    """Restores what `capture_counts` captured; callbacks keep the arguments that they were built with."""
     saved = json.loads(text)
     for name, value in saved["state"].items():
         setattr(state, name, value)
-    told = list(saved["callbacks"])
+    exported = list(saved["callbacks"])
     for callback in callbacks:
         if not isinstance(callback, ExportableState):
             continue
-        if (found := next((one for one in told if one[0] == type(callback).__name__), None)) is not None:
-            told.remove(found)
+        if (found := next((one for one in exported if one[0] == type(callback).__name__), None)) is not None:
+            exported.remove(found)
             for name, value in found[1].items():
                 setattr(callback, name, value)

@@ -1,4 +1,4 @@
-"""Optimizer steps of a training against its epochs, so that positions mean the same whatever the batch size."""
+"""Converts between optimizer steps and epochs of a training, so that positions do not depend on the batch size."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from trainables.epochs import ROUNDING
 
 @dataclass(frozen=True)
 class Steps:
-    """Of one life of a trial.
+    """The steps of a training with a constant batch size.
 
     Args:
         total: steps from the beginning to the horizon.
-        horizon: the epochs that these stand for.
-        per_epoch: steps of one pass over the rows; None: progress is counted in steps, as the rows of a pass are not
-            known or `max_steps` says where the training ends.
-        rows: of one pass.
-        rows_per_step: of each step but the last of a pass.
+        horizon: the epochs that `total` corresponds to.
+        per_epoch: steps of one pass over the rows; None: progress is counted in steps, because the number of rows is
+            not known or `max_steps` is set.
+        rows: rows of one pass.
+        rows_per_step: rows of each step but the last of a pass.
+        per_pass: as `per_epoch`, but also set if `max_steps` is; None: the rows have no length.
     """
 
     total: int
@@ -29,15 +30,18 @@ class Steps:
     per_epoch: int | None
     rows: float
     rows_per_step: float
-    per_pass: int | None  # as `per_epoch`, also where progress is counted in steps; None: the rows have no length
+    per_pass: int | None
 
     @classmethod
     def of(cls, trainer: Any, dataloader: Any, horizon: float, per_epoch: int, total: int) -> Steps:
-        """As the Trainer has worked them out.
+        """The steps as the Trainer computed them.
 
         Args:
-            per_epoch: `num_update_steps_per_epoch` of `Trainer.set_initial_training_values`.
-            total: its `max_steps`.
+            trainer: the Trainer.
+            dataloader: of the training.
+            horizon: epochs.
+            per_epoch: `num_update_steps_per_epoch` from `Trainer.set_initial_training_values`.
+            total: `max_steps` from there.
         """
         per_pass = per_epoch if has_length(dataloader) else None
         if trainer.args.max_steps > 0 or per_pass is None:
@@ -45,12 +49,12 @@ class Steps:
         rows, batches = trainer.num_examples(dataloader), len(dataloader)
         batch = getattr(dataloader, "total_batch_size", None) or dataloader.batch_size or 0
         if not batch or batches not in (math.ceil(rows / batch), rows // batch):
-            return cls(total, horizon, per_epoch, per_epoch, 1, per_pass)  # batches of rows of one's own making
+            return cls(total, horizon, per_epoch, per_epoch, 1, per_pass)  # a custom batch sampler
         seen = min(rows, batches * batch)  # the last rows may be dropped
         return cls(total, horizon, per_epoch, seen, batch * trainer.args.gradient_accumulation_steps, per_pass)
 
     def epochs_at(self, step: int) -> float:
-        """The position after so many steps."""
+        """The position in epochs after `step` steps."""
         if step >= self.total:
             return self.horizon
         if self.per_epoch is None:
@@ -59,7 +63,7 @@ class Steps:
         return passes + min(left * self.rows_per_step / self.rows, 1.0)
 
     def step_at(self, epochs: float) -> int:
-        """The steps after which the training is nearest to that position."""
+        """The number of steps after which the training is nearest to the position `epochs`."""
         if epochs >= self.horizon - ROUNDING:
             return self.total
         if self.per_epoch is None:
@@ -69,5 +73,5 @@ class Steps:
         return passes * self.per_epoch + min(left, self.per_epoch)
 
     def ends_pass(self, step: int) -> bool:
-        """Whether that step is the last one of a pass over the rows."""
+        """True if `step` is the last one of a pass over the rows."""
         return step >= self.total or (self.per_epoch is not None and step % self.per_epoch == 0)

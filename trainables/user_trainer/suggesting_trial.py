@@ -1,7 +1,7 @@
-"""The trial object that a user's `hp_space(trial)` asks for its values, in place of Optuna's; it knows no Optuna.
+"""The trial object that a user's `hp_space(trial)` is called with. It has Optuna's interface, without Optuna.
 
-A function calls `trial.suggest_float("log_lr", -6, -4)`; the answer comes from whoever replays the function: a search
-that draws or perturbs, or a slot that knows the trial's values.
+The function calls `trial.suggest_float("log_lr", -6, -4)`. The answer comes from the caller: a search that draws or
+perturbs values, or a slot that replays the function with the trial's values.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any, Literal, TypeAlias
 from trainables.errors import InputError
 from trainables.spec import Params, Value
 
-SUGGESTED = "suggested."  # before a name that a function asks for and returns as another value, in what is reported
+SUGGESTED = "suggested."  # prefix in reports of a suggested value for whose name the function returns another one
 PLAIN = (bool, int, float, str)
-MOST_NAMES = 1000  # that one call may ask for: beyond it a loop over suggestions has no end
+MOST_NAMES = 1000  # suggestions per call; with more, a loop over suggestions probably does not end
 
 
 @dataclass(frozen=True, eq=False)
 class Suggestion:
-    """The values that one `suggest_*` call leaves to the search: a range with both ends included, or choices.
+    """The domain of one `suggest_*` call: a range that includes both ends, or choices.
 
-    Two are equal if they have the same values: true is not 1.
+    Two are equal if they have the same values; True and 1 differ.
     """
 
     kind: Literal["float", "int", "categorical"]
     low: float = 0
     high: float = 0
-    step: float | None = None  # from `low` on; None: any number between
+    step: float | None = None  # counted from `low`; None: continuous
     log: bool = False
     choices: tuple[Value, ...] = ()
 
@@ -43,7 +43,7 @@ class Suggestion:
         return hash(self._key())
 
     def holds(self, value: Value) -> bool:
-        """True if `value` is one of its values, up to the rounding of a last digit on a lattice."""
+        """True if `value` is in the domain, up to rounding if it has a step."""
         if self.kind == "categorical":
             return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.choices)
         if isinstance(value, bool) or not isinstance(value, int if self.kind == "int" else int | float):
@@ -65,34 +65,35 @@ Answer: TypeAlias = Callable[[str, Suggestion], Value]
 
 @dataclass
 class SuggestingTrial:
-    """What a function of a trial is called with, in place of Optuna's: `suggest_*` gives what `answer` says.
+    """A trial with Optuna's interface whose `suggest_*` methods return what `answer` returns.
 
-    A name that is asked for again has the same answer. Also a mapping of the values asked for so far, as the other
-    backends pass one. It is never pruned, and what is reported to it goes nowhere: the trainable reports.
+    A name that is suggested again has the same value. It is also a mapping of the values suggested so far, like the
+    dictionaries of the other backends of transformers. It is never pruned; `report` is ignored, because the trainable
+    reports.
     """
 
     answer: Answer
-    number: int = 0  # of the trial in its study; 0 where it is not known
-    params: dict[str, Value] = field(default_factory=dict)  # asked for so far, in that order
-    suggestions: dict[str, Suggestion] = field(default_factory=dict)  # the same names
+    number: int = 0  # of the trial in its study; 0 if it is not known
+    params: dict[str, Value] = field(default_factory=dict)  # suggested so far, in that order
+    suggestions: dict[str, Suggestion] = field(default_factory=dict)  # their domains
     user_attrs: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, params: Params, number: int = 0) -> SuggestingTrial:
-        """A trial whose answers are `params`, all of which can be read from the beginning."""
+        """A trial that suggests the values of `params`; they can also be read before they are suggested."""
         return cls(replay_answers(params), number, dict(params))
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """A number between `low` and `high`; with a step, one of low, low + step, ..."""
+        """Suggests a number from `low` to `high`; with a step, one of low, low + step, ..."""
         if log and step is not None:
             raise InputError(f"space.{name}", step, "a logarithmic range has no step", "leave out step or log")
         value = self._ask(name, Suggestion("float", float(low), float(high), step and float(step), log))
         return float(value)  # type: ignore[arg-type]
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """A whole number between `low` and `high`; with a step, one of low, low + step, ..."""
+        """Suggests a whole number from `low` to `high`; with a step, one of low, low + step, ..."""
         if log and step != 1:
             raise InputError(f"space.{name}", step, "a logarithmic range has no step", "leave out step or log")
         for bound in (low, high, step):
@@ -102,31 +103,31 @@ class SuggestingTrial:
         return int(value)  # type: ignore[arg-type]
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of `choices`."""
+        """Suggests one of `choices`."""
         plain_ones = tuple(plain_value(choice, f"space.{name}") for choice in choices)
         return self._ask(name, Suggestion("categorical", choices=plain_ones))
 
     def suggest_uniform(self, name: str, low: float, high: float) -> float:
-        """The same as `suggest_float`: Optuna's older name."""
+        """An older name of Optuna for `suggest_float`."""
         return self.suggest_float(name, low, high)
 
     def suggest_loguniform(self, name: str, low: float, high: float) -> float:
-        """The same as `suggest_float(log=True)`: Optuna's older name."""
+        """An older name of Optuna for `suggest_float(log=True)`."""
         return self.suggest_float(name, low, high, log=True)
 
     def suggest_discrete_uniform(self, name: str, low: float, high: float, q: float) -> float:
-        """The same as `suggest_float(step=q)`: Optuna's older name."""
+        """An older name of Optuna for `suggest_float(step=q)`."""
         return self.suggest_float(name, low, high, step=q)
 
     def set_user_attr(self, key: str, value: Any) -> None:
-        """Kept in `user_attrs`; it goes nowhere else."""
+        """Stores `value` in `user_attrs`; it is not recorded."""
         self.user_attrs[key] = value
 
     def report(self, value: float, step: int) -> None:
-        """Nothing: the trainable's own reports are what a strategy decides by."""
+        """Does nothing: strategies decide by what the trainable reports."""
 
     def should_prune(self) -> bool:
-        """False: a strategy stops trials from outside."""
+        """Returns False: schedulers stop trials from outside."""
         return False
 
     def __getitem__(self, name: str) -> Value:
@@ -139,15 +140,15 @@ class SuggestingTrial:
         return iter(self.params)
 
     def keys(self) -> Any:
-        """The names asked for so far."""
+        """The names suggested so far."""
         return self.params.keys()
 
     def items(self) -> Any:
-        """The names asked for so far with their values."""
+        """The names suggested so far, with their values."""
         return self.params.items()
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of `name`, or `default` where it was not asked for."""
+        """The value of `name`; `default` if it was not suggested."""
         return self.params.get(name, default)
 
     def _ask(self, name: str, suggestion: Suggestion) -> Value:
@@ -171,10 +172,10 @@ class SuggestingTrial:
 
 
 def check_suggestion(name: str, suggestion: Suggestion) -> None:
-    """Refuses a suggestion that leaves no value.
+    """Refuses an empty domain.
 
     Raises:
-        InputError: no choice, or bounds and step between which nothing lies.
+        InputError: there is no choice, or no value between the bounds.
     """
     place, low, high, step = f"space.{name}", suggestion.low, suggestion.high, suggestion.step
     if suggestion.kind == "categorical":
@@ -190,13 +191,14 @@ def check_suggestion(name: str, suggestion: Suggestion) -> None:
 
 
 def plain_value(value: Any, place: str = "space") -> Value:
-    """`value` as a plain number, text, true, false or None; NumPy's are converted.
+    """Requires that a value is a number, a text, a bool or None; NumPy scalars are converted.
 
     Args:
-        place: what the error names.
+        value: to be checked.
+        place: the name in the error.
 
     Raises:
-        InputError: it is a list, a mapping or an object.
+        InputError: it is a list, a mapping or another object.
     """
     if hasattr(value, "item") and hasattr(value, "dtype"):
         value = value.item()
@@ -207,10 +209,9 @@ def plain_value(value: Any, place: str = "space") -> Value:
 
 
 def replay_answers(params: Params) -> Answer:
-    """Answers with the values of `params`.
+    """Returns an `Answer` with the values of `params`.
 
-    Raises:
-        InputError: when called, for a name that it does not hold, or a value outside what is asked for.
+    It raises an InputError for a name that `params` lacks, and for a value outside of the suggestion's domain.
     """
 
     def answer(name: str, suggestion: Suggestion) -> Value:

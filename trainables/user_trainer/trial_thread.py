@@ -1,8 +1,8 @@
-"""One thread that computes everything of one trial, by calls that it answers one after the other.
+"""A thread that runs everything of one trial, and whose calls can pause in the middle.
 
-A call may pause in the middle: its caller gets an answer, other calls are served, and `go_on` continues it where it
-stood. So a `train()` that knows nothing of pauses can be left at an evaluation and taken up again. What belongs to a
-thread (the current device, autocast) is the same in all that a trial does. Two never run at once: the caller waits.
+When a call pauses, its caller gets an answer, other calls can run, and `go_on` continues the paused one. So `train()`,
+which knows nothing of pauses, can be left at an evaluation and continued. Thread-local settings (current device,
+autocast) are the same for everything that a trial does. Two calls never run at once: the caller waits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Unwound(BaseException):
-    """Raised in a paused call that is never continued: leaves it through its `finally` blocks."""
+    """Raised in a paused call that will never be continued, so that its `finally` blocks run."""
 
 
 class _Raised(NamedTuple):
@@ -23,7 +23,7 @@ class _Raised(NamedTuple):
 
 
 class TrialThread:
-    """Starts at the first call. `end` must be called for it to end before its process does."""
+    """A thread that starts at the first call, and ends with `end` or with the process."""
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()  # None: end
@@ -32,10 +32,11 @@ class TrialThread:
         self._ending = False
 
     def call(self, work: Callable[[], Any]) -> Any:
-        """Have the thread do `work`, and wait for what it returns, or pauses with.
+        """Runs `work` on the thread; returns its result, or what it pauses with.
 
         Raises:
-            BaseException: what `work` raised, itself, with its traceback.
+            BaseException: what `work` raised, with its traceback.
+            RuntimeError: an earlier call was interrupted by a signal.
         """
         if self._thread.ident is None:
             self._thread.start()
@@ -44,7 +45,7 @@ class TrialThread:
         self._calls.put(work)
         try:
             answer = self._answers.get()
-        except BaseException:  # a signal, in the thread that waits: the answer may still come, and would be another's
+        except BaseException:  # a signal in the waiting thread: a late answer would be taken for that of the next call
             self._ending = True
             raise
         if isinstance(answer, _Raised):
@@ -52,11 +53,11 @@ class TrialThread:
         return answer
 
     def go_on(self) -> Any:
-        """Continue the call that is paused, and wait for what it returns, or pauses with next."""
+        """Continues the paused call; returns its result, or what it pauses with next."""
         return self.call(_go_on)
 
     def end(self) -> None:
-        """Unwind the call that is paused, or that is left in the middle, and wait until the thread has ended."""
+        """Unwinds a paused or interrupted call, and waits until the thread has ended."""
         self._ending = True
         self._calls.put(None)
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
@@ -65,24 +66,24 @@ class TrialThread:
     # On the thread itself
 
     def pause(self, answer: Any) -> None:
-        """Give `answer` to whoever waits, and serve other calls until the paused one is to go on.
+        """Hands `answer` to the caller, and runs other calls until this one is continued.
 
         Raises:
-            Unwound: it never will.
+            Unwound: it will never be continued.
         """
         self._answers.put(answer)
         del answer
         while (work := self._next()) is not _go_on:
             answer = _outcome(work)
-            del work  # before the answer: whoever gets it may be about to let go of what `work` holds
+            del work  # before the answer, whose receiver may be about to free what `work` refers to
             self._answers.put(answer)
             del answer
 
     def check(self) -> None:
-        """To be called now and then in long calls.
+        """Ends a long call whose caller has gone; to be called now and then.
 
         Raises:
-            Unwound: nobody waits for the call any more.
+            Unwound: nobody waits for the result any more.
         """
         if self._ending:
             raise Unwound
@@ -103,7 +104,7 @@ class TrialThread:
 
 
 def _go_on() -> None:
-    """Stands for the call that is paused."""
+    """A marker for the paused call."""
     raise RuntimeError("no call is paused")
 
 

@@ -1,5 +1,4 @@
-"""Finds the part of an object that cannot be pickled, and says how one gets there: `trainer.compute_metrics closes over
-`lock``."""
+"""Finds the part of an object that cannot be pickled, and its path: "trainer.compute_metrics closes over `lock`"."""
 
 from __future__ import annotations
 
@@ -16,17 +15,18 @@ LONGEST = 60  # characters of a value in a message
 class Culprit(NamedTuple):
     """The innermost part that cannot be pickled."""
 
-    path: str  # from the object that was to be pickled
-    shown: str  # the part, in short
-    reason: str  # what pickle says of it
+    path: str  # in words, from the object that was to be pickled
+    shown: str  # the part's repr, shortened
+    reason: str  # the error of pickling it
 
 
 def find_culprit(obj: object, name: str, pickled: Callable[[object], object]) -> Culprit:
-    """The innermost part of `obj` that `pickled` refuses; `obj` itself if all its parts can be pickled.
+    """Finds the innermost part of `obj` that cannot be pickled; `obj` itself if all its parts can.
 
     Args:
-        name: of `obj`, which the path begins with.
-        pickled: raises an exception for what cannot be pickled.
+        obj: the object.
+        name: of `obj`, with which the path begins.
+        pickled: pickles an object, or raises an error.
     """
     seen: set[int] = set()
     path, part, reason = name, obj, _refusal(obj, pickled) or "its pickle is refused"
@@ -51,7 +51,7 @@ def _refusal(obj: object, pickled: Callable[[object], object]) -> str | None:
 
 
 def _parts(obj: Any) -> Iterator[tuple[str, object]]:
-    """What an object's pickle contains, each with the words that lead to it."""
+    """Yields the parts of an object that its pickle contains, each with the words that lead to it."""
     if isinstance(obj, types.MethodType):
         yield " is a method of an object", obj.__self__
         yield from _parts(obj.__func__)

@@ -1,7 +1,8 @@
-"""One trial of a user's own Trainer, behind the four verbs of a `Training`.
+"""One trial of a user's own Trainer, as a `Training`.
 
-The factory is called with the trial's values, once per life: every argument of the Trainer is in force by construction.
-Its one `train()` is paused at each evaluation (`paused`), and all that the Trainer does, it does on one thread.
+The factory is called with the trial's values, so every argument of the Trainer is in force by construction. Its one
+`train()` is paused at each evaluation (`paused_training`), and everything that the Trainer does runs on one thread
+(`trial_thread`).
 """
 
 from __future__ import annotations
@@ -39,16 +40,15 @@ Factory = Callable[[dict[str, Any]], Trainer]
 
 
 class UserTraining:
-    """One trial, in each of the processes that compute it. Two with equal params, spec and data give equal numbers on
-    a CPU, bit for bit.
+    """A user's Trainer as a `Training`. On a CPU equal params, spec and data give equal numbers, bit for bit.
 
     Args:
-        factory: makes the Trainer of a trial's values, not yet trained.
-        params: the values that the factory is given; with a `hp_space` what that returns (`training.build`).
+        factory: builds a Trainer from a trial's values, not yet trained.
+        params: the values that the factory gets; with an `hp_space`, what that returns (`lookup.build_training`).
         spec: its epochs, seeds and objective.
 
     Raises:
-        InputError: the Trainer is none that a trial can be made of.
+        InputError: the Trainer cannot be used as a trial.
         Exception: what the factory raised.
     """
 
@@ -70,22 +70,22 @@ class UserTraining:
 
     @property
     def trainer(self) -> Trainer:
-        """The live Trainer; it may be used while nothing of this object runs."""
+        """The live Trainer; use it only while no method of this object runs."""
         return self._live.trainer
 
     def advance(self, epochs: float) -> Evaluation:
-        """Train on by `epochs`, at most to the horizon or to where a callback ends the training, and evaluate.
+        """Trains for `epochs`, at most to the horizon or until a callback stops the training, and evaluates.
 
         Raises:
             NonFiniteScore: the loss of a step was NaN or infinite.
-            FileNotFoundError: it was restored for scoring alone.
+            FileNotFoundError: it was restored with weights only.
             Exception: what the user's code raised.
         """
         if self._weights_only:
             raise FileNotFoundError("restored without moments: it can be scored, not trained on")
         live = self._live
         live.target = target = next_position(self.epoch, epochs, self.horizon)
-        if live.running and live.is_due:  # less than half a step was asked for
+        if live.running and live.is_due:  # `epochs` is less than half an optimizer step
             self.epoch = target
             return Evaluation(target, self.score("validation").metrics, self.in_force())
         came: Evaluated = self._thread.go_on() if live.running else self._thread.call(live.run)
@@ -94,32 +94,32 @@ class UserTraining:
             self.horizon = self.epoch
         if not math.isfinite(came.loss):
             raise NonFiniteScore.of("training loss", came.loss, self.epoch, self.in_force())
-        return Evaluation(self.epoch, self._metrics(came.told, EVAL), self.in_force())
+        return Evaluation(self.epoch, self._metrics(came.metrics, EVAL), self.in_force())
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
-        """The metrics as it stands; what follows is the same as without. The test split is `trainer.test_dataset`.
+        """Evaluates without an effect on the training. The test split is `trainer.test_dataset`.
 
         Returns:
-            On test without such a dataset: no metrics.
+            The scores; no metrics if there is no such data set.
         """
         rows = self.trainer.eval_dataset if split == "validation" else getattr(self.trainer, "test_dataset", None)
         if rows is None:
             return Scores({}, 0)
         prefix = EVAL if split == "validation" else TEST
-        told = self._thread.call(functools.partial(_evaluate, self._live, rows, prefix))
+        evaluated = self._thread.call(functools.partial(_evaluate, self._live, rows, prefix))
         sets = rows.values() if isinstance(rows, dict) else (rows,)
-        return Scores(self._metrics(told, prefix), sum(len(one) for one in sets if has_length(one)))
+        return Scores(self._metrics(evaluated, prefix), sum(len(one) for one in sets if has_length(one)))
 
     def save(self, folder: Path, *, weights_only: bool = False) -> None:
-        """Write weights and position; with moments all that it takes to go on undisturbed."""
+        """Writes weights and position and, unless `weights_only`, all that a continued training needs."""
         position = state.TrainerPosition(self.epoch, self._live.trained, self.params)
         self._thread.call(functools.partial(_save, self._live, folder, position, weights_only))
 
     def restore(self, folder: Path, *, weights_only: bool = False) -> None:
-        """Take over weights, moments, random state and position; the values in force stay this trial's own.
+        """Restores weights, optimizer state, random state and position; the trial keeps its own hyperparameters.
 
         Raises:
-            InputError: a value has changed that cannot in the middle of a training of this Trainer.
+            InputError: a value differs that cannot change during a training of this Trainer.
         """
         position = state.TrainerPosition.read(folder)
         self._live.changed = set() if weights_only else position.changed(self.params)
@@ -129,23 +129,23 @@ class UserTraining:
         self.epoch, self._weights_only = position.epoch, weights_only
 
     def save_model(self, folder: Path) -> None:
-        """Write the model as it stands, as the Trainer itself does, into the existing `folder`."""
+        """Writes the model into the existing `folder` with `Trainer.save_model`."""
         self._thread.call(lambda: self.trainer.save_model(str(folder)))
 
     def in_force(self) -> dict[str, Value]:
-        """The trial's values as its live objects hold them, under the names that the trial was given."""
+        """The trial's values read off its live objects, under the names of its params."""
         return in_force.values(self.trainer, self.params)
 
-    def _metrics(self, told: Mapping[str, Any], prefix: str) -> dict[str, float]:
-        asked = self.spec.objective.metric if self.spec.objective else ""
+    def _metrics(self, evaluated: Mapping[str, Any], prefix: str) -> dict[str, float]:
+        objective = self.spec.objective.metric if self.spec.objective else ""
         sets = self.trainer.eval_dataset if isinstance(self.trainer.eval_dataset, dict) else ()
-        metrics = metrics_of(told, prefix, sets, asked)
+        metrics = metrics_of(evaluated, prefix, sets, objective)
         if (compute := getattr(self.trainer, "compute_objective", None)) is not None:
-            metrics[COMPUTED] = computed_objective(compute, told, prefix)
+            metrics[COMPUTED] = computed_objective(compute, evaluated, prefix)
         return metrics
 
 
-# On the thread
+# These functions run on the trial's thread.
 
 
 def _build(
@@ -169,7 +169,7 @@ def _build(
 
 
 def _exact(name: str, value: Value, spec: FineTuneSpec) -> Value:
-    """Whole numbers as int: a searcher may have handed over 16.0."""
+    """Converts the value of an integer tunable to int, because searchers may propose 16.0."""
     known = spec.tunable(name)
     return as_int(value) if known is not None and known.kind == "int" else value
 
@@ -182,7 +182,7 @@ def _evaluate(live: PausedTraining, rows: Any, prefix: str) -> dict[str, Any]:
 
 
 def _save(live: PausedTraining, folder: Path, position: state.TrainerPosition, weights_only: bool) -> None:
-    kept = None if weights_only else live.moments_now()  # every process has a part in them
+    kept = None if weights_only else live.moments_now()  # gathers from all processes
     if live.replicas.rank:
         return
     state.save_weights(folder, live.trainer)
@@ -197,12 +197,11 @@ def _restore(live: PausedTraining, folder: Path, position: state.TrainerPosition
     live.trained = live.begun = position.trained
     if not weights_only:
         live.moments = state.load_moments(folder)
-        live.trainer.args.eval_on_start = False  # it goes on
+        live.trainer.args.eval_on_start = False  # it continues
 
 
 def _end(thread: TrialThread, held: list[PausedTraining], scratch: Scratch, dtype: torch.dtype) -> None:
-    """The training is needed no more: leave it, and let go of what it holds before another one is built. Numbers are of
-    the kind again that they were of before it."""
+    """Ends a training that is garbage-collected: unwinds its thread, frees what it holds, restores torch's dtype."""
     thread.end()
     torch.set_default_dtype(dtype)
     try:
