@@ -1,4 +1,4 @@
-"""Names that other libraries, papers and people use for the tunables, so that a message can give the one used here."""
+"""Other names of the tunables, as libraries and papers use them, so that a message can give the name used here."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ MEANT = {alias.replace("_", ""): name for name, aliases in ALIASES.items() for a
 
 
 def meant_tunable(name: str) -> str | None:
-    """The tunable that `name` is another word for, or None: `lr` is `learning_rate`, `bs` the batch size."""
+    """The tunable for which `name` is another word, or None: `lr` is `learning_rate`, `bs` the batch size."""
     return MEANT.get(name.lower().replace("_", "").replace("-", ""))
 
 
 def nearest_tunable(name: str, others: Iterable[str] = ("model.<key>",)) -> str:
-    """'did you mean X?' for another word or a slip of the pen, else the list of all names."""
+    """A hint for an unknown name: 'did you mean X?' for another word or a typo, else the list of all names."""
     meant = meant_tunable(name)
     if meant is not None and meant.startswith("model."):
         return f"did you mean {meant}, as the configurations of BERT and its kin name it?"

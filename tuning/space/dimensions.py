@@ -1,4 +1,7 @@
-"""One dimension of the search space: the values that one hyperparameter may take. Ranges: `tuning.space.ranges`."""
+"""One dimension of the search space: the values that one hyperparameter may take.
+
+Ranges of numbers are in `tuning.space.ranges`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def number_from_text(raw: object) -> object:
-    """A text that reads as a number, as that number: YAML 1.1 takes `1e-5` (no point) for a text."""
+    """Turns a text that reads as a number into that number: YAML 1.1 reads `1e-5` (no point) as a text."""
     if isinstance(raw, bool):
         raise ValueError("must be a number")
     if not isinstance(raw, str) or not NUMBER.fullmatch(raw.strip()):
@@ -29,7 +32,7 @@ def number_from_text(raw: object) -> object:
 
 
 def plain_value(raw: object) -> Value:
-    """A single value of a choice or a fixed dimension.
+    """Checks a single value of a choice or a fixed dimension.
 
     Raises:
         ValueError: a list or a mapping.
@@ -43,7 +46,7 @@ def plain_value(raw: object) -> Value:
 
 
 def _same(left: Value, right: Value) -> bool:
-    """Equality that tells true from 1."""
+    """True if the values are equal; true and 1 are not."""
     return left == right and isinstance(left, bool) == isinstance(right, bool)
 
 
@@ -52,7 +55,7 @@ class Dimension(Frozen, ABC):
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    key: ClassVar[str]  # the YAML key that tells the kind
+    key: ClassVar[str]  # the YAML key of the kind
 
     mutate: bool = Field(True, description="false: PBT draws it once per member, then it follows the donor")
 
@@ -63,11 +66,11 @@ class Dimension(Frozen, ABC):
     @property
     @abstractmethod
     def count(self) -> int | None:
-        """The number of values; None: without end, as in a range without a step."""
+        """The number of values; None if there is no end, as in a range without a step."""
 
     @abstractmethod
     def contains(self, value: Value) -> bool:
-        """Whether `value` belongs to the dimension."""
+        """True if `value` belongs to the dimension."""
 
     @abstractmethod
     def draw(self, rng: random.Random) -> Value:
@@ -94,12 +97,12 @@ class Dimension(Frozen, ABC):
         """The optuna distribution with the same set of values."""
 
     def cast(self, raw: Any) -> Value:
-        """The legal value for what the hyperopt expression yielded."""
+        """Turns what the hyperopt expression yielded into a legal value."""
         return raw  # type: ignore[no-any-return]
 
 
 class Choice(Dimension):
-    """`{choice: [16, 32, 64]}`. The declared order says which values are neighbours."""
+    """One of several values: `{choice: [16, 32, 64]}`. The declared order defines which values are neighbours."""
 
     key = "choice"
     values: tuple[Annotated[Value, PlainValidator(plain_value)], ...] = Field(alias="choice")
@@ -124,11 +127,11 @@ class Choice(Dimension):
         return len(self.values)
 
     def contains(self, value: Value) -> bool:
-        """Whether `value` is one of them."""
+        """True if `value` is one of the values."""
         return any(_same(value, known) for known in self.values)
 
     def draw(self, rng: random.Random) -> Value:
-        """Each with the same probability."""
+        """One of the values, each with the same probability."""
         return rng.choice(self.values)
 
     def grid(self, points: int) -> list[Value]:
@@ -144,26 +147,26 @@ class Choice(Dimension):
         return self.values[index + direction]
 
     def to_ray(self) -> Any:
-        """`tune.choice`."""
+        """The domain `tune.choice`."""
         from ray import tune
 
         return tune.choice(list(self.values))
 
     def to_hyperopt(self, name: str) -> Any:
-        """`hp.choice`."""
+        """The expression `hp.choice`."""
         from hyperopt import hp
 
         return hp.choice(name, list(self.values))
 
     def to_optuna(self) -> BaseDistribution:
-        """Categorical."""
+        """A categorical distribution."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.values)
 
 
 class Fixed(Dimension):
-    """A bare value, or `{fixed: value}`: part of every trial's params, never searched."""
+    """A value that is part of every trial's params and never searched: bare, or `{fixed: value}`."""
 
     key = "fixed"
     value: Annotated[Value, PlainValidator(plain_value)] = Field(alias="fixed")
@@ -174,11 +177,11 @@ class Fixed(Dimension):
 
     @property
     def count(self) -> int:
-        """One."""
+        """One value."""
         return 1
 
     def contains(self, value: Value) -> bool:
-        """Whether it is the value."""
+        """True if `value` is the fixed one."""
         return _same(value, self.value)
 
     def draw(self, rng: random.Random) -> Value:

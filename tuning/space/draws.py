@@ -1,4 +1,4 @@
-"""Random draws from a space, one after the other and none twice. The same ones for the same seed, whoever asks."""
+"""Random draws from a space, none twice; the same for the same seed, in every strategy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tuning.space.search_space import Space
 
 
 class Draws(Iterator[dict[str, Value]]):
-    """Draws of all dimensions without repeats; ends when every configuration of a finite space was drawn.
+    """An iterator of draws without repeats; it ends when every configuration of a finite space was drawn.
 
-    In a space without end they are `Space.sample`'s, one by one. Can be pickled in between.
+    In a space without end the draws are those of `Space.sample`. The iterator can be pickled in between.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
@@ -20,10 +20,10 @@ class Draws(Iterator[dict[str, Value]]):
         self._size, self._drawn = space.size, set[str]()
 
     def __next__(self) -> dict[str, Value]:
-        """The next draw that was not made before.
+        """Returns the next draw that was not made before.
 
         Raises:
-            StopIteration: there is none.
+            StopIteration: there is no other.
         """
         if self._size is None:
             return self._space.sample(self._rng)

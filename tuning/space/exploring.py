@@ -1,4 +1,4 @@
-"""What a function of a trial asks for, found by calling it: names, values, and whether they depend on answers.
+"""Explores a function of a trial by calling it: which names and values it suggests, and whether they depend on answers.
 
 Every choice of every name is tried, every whole number of a short range, and the ends and the middle of the others,
 each beside the answers that led to the name; then some draws at random. A function whose branch depends on more than
@@ -23,7 +23,7 @@ SHORT = 9  # whole numbers of a range that are all tried
 
 
 class Walk(NamedTuple):
-    """One call of the function: what it asked for, what it was told, what it returned."""
+    """One call of the function: its suggestions, the answers that it got, and what it returned."""
 
     asked: Mapping[str, Suggestion]
     answers: Params
@@ -31,13 +31,13 @@ class Walk(NamedTuple):
 
 
 class Explored(NamedTuple):
-    """What the calls have shown."""
+    """The result of all calls of a function."""
 
     walks: list[Walk]
 
     @property
     def suggestions(self) -> dict[str, list[Suggestion]]:
-        """Each name with its different suggestions, in the order of discovery."""
+        """The different suggestions of each name, in the order of discovery."""
         found: dict[str, list[Suggestion]] = {}
         for walk in self.walks:
             for name, suggestion in walk.asked.items():
@@ -47,15 +47,15 @@ class Explored(NamedTuple):
 
     @property
     def static(self) -> bool:
-        """True if every call has asked for the same names with the same values."""
+        """True if every call has suggested the same names with the same values."""
         return all(walk.asked == self.walks[0].asked for walk in self.walks)
 
 
 def explore(function: HpSpace) -> Explored:
-    """Call `function` with the answers above.
+    """Calls `function` with the answers above.
 
     Raises:
-        InputError: it fails, or asks for something else when it is given the same answers again.
+        InputError: it fails, or suggests something else when it gets the same answers again.
     """
     first = [_twice(function, _at(end)) for end in (0, -1)]
     waiting = deque(first)
@@ -77,7 +77,7 @@ def explore(function: HpSpace) -> Explored:
 
 
 def probes(suggestion: Suggestion) -> list[Value]:
-    """The values of a suggestion that are tried."""
+    """The values of a suggestion that are tried as answers."""
     if suggestion.kind == "categorical":
         return list(suggestion.choices)
     dimension = dimension_of("", suggestion)
@@ -94,7 +94,7 @@ def _drawn(rng: random.Random) -> Answer:
 
 
 def _like(answers: Params, otherwise: Answer) -> Answer:
-    """Answers as before, where that is legal."""
+    """Answers as in an earlier call, where that is legal."""
 
     def answer(name: str, suggestion: Suggestion) -> Value:
         if name in answers and suggestion.holds(answers[name]):
@@ -110,7 +110,7 @@ def _walk(function: HpSpace, answer: Answer) -> Walk:
 
 
 def _twice(function: HpSpace, answer: Answer) -> Walk:
-    """A walk, made again with the same answers."""
+    """Repeats a call with the same answers, which has to give the same."""
     walk = _walk(function, answer)
     again = _walk(function, _like(walk.answers, _at(0)))
     for name in dict.fromkeys((*walk.asked, *again.asked)):

@@ -1,8 +1,8 @@
-"""Search spaces as users of `Trainer.hyperparameter_search` have them, read into ours: names and values stay.
+"""Reads the search spaces that users of `Trainer.hyperparameter_search` have; names and values stay.
 
 A function of a trial with `suggest_*` (Optuna's way), a dictionary of Ray Tune domains or of Optuna distributions, the
 `parameters` of a Weights & Biases sweep, our own mapping, or nothing: then the default space of the installed
-transformers. A function may also return one of these dictionaries, as the Ray and W&B backends ask for.
+transformers. A function may also return one of these dictionaries, as the Ray and W&B backends require.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tuning.space.wandb_space import from_wandb
 
 
 def read_space(raw: object) -> Space:
-    """The search space that `raw` stands for.
+    """Turns `raw` into a search space.
 
     Args:
         raw: a function of a trial, a mapping, a `Space`, None for the default space, or the name of such an object as
@@ -36,7 +36,7 @@ def read_space(raw: object) -> Space:
         is the same as a `Space` where nothing depends on an answer. Else a `Space`.
 
     Raises:
-        InputError: there is no such thing here, by the hyperparameter's name, with what to write instead.
+        InputError: it cannot be expressed here; names the hyperparameter, and what to write instead.
     """
     if isinstance(raw, Space):
         return raw
@@ -54,7 +54,7 @@ def read_space(raw: object) -> Space:
 
 
 def _of_function(function: HpSpace, source: str | HpSpace) -> Space:
-    """By what it does when it is called: asks, or returns a dictionary of domains."""
+    """The space of a function, which either suggests values or returns a dictionary of domains."""
     trial, result = call_with_trial(function, lambda name, suggestion: probes(suggestion)[0])
     if trial.suggestions:
         space = FunctionSpace.of(source)
@@ -77,7 +77,7 @@ def _of_mapping(raw: Mapping[Any, Any]) -> Space:
 
 
 def read_dimension(name: str, raw: object) -> Dimension:
-    """The dimension of one hyperparameter: a Ray domain, an Optuna distribution, our own form, or a single value.
+    """Turns a Ray domain, an Optuna distribution, our own form, or a single value into a dimension.
 
     Raises:
         InputError: it is none of these.
@@ -104,7 +104,7 @@ def read_dimension(name: str, raw: object) -> Dimension:
 
 
 def _kind_of(raw: object) -> str | None:
-    """The library whose description of values `raw` is; None: of none, it is a value or our own form."""
+    """The library that `raw` comes from; None if it is a value or our own form."""
     if isinstance(raw, Mapping):
         return "ray" if raw.keys() == {GRID} else None
     origins = {origin.__module__ for origin in type(raw).__mro__}

@@ -1,4 +1,4 @@
-"""A search space that a function of a trial declares by asking, whose names may depend on the values of others.
+"""A search space that a function of a trial declares by its suggestions; names may depend on values of others.
 
     def hp_space(trial):
         optim = trial.suggest_categorical("optim", ["adamw_torch", "sgd"])
@@ -8,7 +8,7 @@
         return {"optim": optim, "learning_rate": rate, "adam_beta2": trial.suggest_float("adam_beta2", 0.9, 0.999)}
 
 Every view is a replay: draws, perturbations and the grid call the function with a trial that answers. A configuration
-is what was asked for in one call; what the trainable is given is what the function returned for it.
+holds the suggestions of one call; the trainable is given what the function returned for it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ MOST_COMBINATIONS = 10_000  # of a grid, or counted of a finite space: they are 
 
 
 class FunctionSpace(Space):
-    """The space of a function that suggests. Its dimensions are all names that the function may ask for, each with
-    all the values it may have anywhere: a view for axes and tables. A configuration has some of them.
+    """The space of a function that suggests values.
 
-    Made by `FunctionSpace.of`. Can be pickled: a named function travels by its name.
+    Its dimensions are all names that the function may suggest, each with all the values that it may have anywhere: a
+    view for axes and tables. A configuration has some of them. Made by `FunctionSpace.of`. Can be pickled: a named
+    function travels by its name.
     """
 
     _source: str | HpSpace = PrivateAttr()
@@ -43,10 +44,10 @@ class FunctionSpace(Space):
 
     @classmethod
     def of(cls, source: str | HpSpace) -> FunctionSpace:
-        """The space of a function, or of one that is named as `package.module:name` or `shipped:PATH`.
+        """Makes the space of a function, or of one that is named as `package.module:name` or `shipped:PATH`.
 
         Raises:
-            InputError: the function fails, returns no dictionary, or asks for something else when it gets the same
+            InputError: the function fails, returns no dictionary, or suggests something else when it gets the same
                 answers.
         """
         function = load_hp_space(source) if isinstance(source, str) else source
@@ -65,7 +66,7 @@ class FunctionSpace(Space):
         return made
 
     def __reduce__(self) -> Any:
-        """What the function has returned while it was explored may be large, and need not be picklable."""
+        """Pickles the source alone: what the function has returned may be large, and need not be picklable."""
         return type(self)._made, (dict(self.root), self._source)
 
     def __eq__(self, other: object) -> bool:
@@ -76,24 +77,24 @@ class FunctionSpace(Space):
 
     @property
     def explored(self) -> Explored:
-        """What calling the function has shown."""
+        """The result of calling the function."""
         if self._found is None:
             self._found = explore(self.function)
         return self._found
 
     @property
     def function(self) -> HpSpace:
-        """The function."""
+        """The function itself."""
         return load_hp_space(self._source) if isinstance(self._source, str) else self._source
 
     @property
     def conditional(self) -> bool:
-        """True if which names a configuration has, or with which values, depends on an answer."""
+        """True if the names of a configuration, or their values, depend on an answer."""
         return not self.explored.static
 
     @property
     def plain(self) -> Space | None:
-        """The same space without the function; None where it is conditional."""
+        """The same space without the function; None if it is conditional."""
         return None if self.conditional else Space(self.root)
 
     def returned(self, params: Params) -> dict[str, Any]:
@@ -105,13 +106,13 @@ class FunctionSpace(Space):
         return call_hp_space(self.function, params)
 
     def allowing(self, tunable: Callable[[str], Tunable | None] = find_tunable) -> FunctionSpace:
-        """See `Space.allowing`."""
+        """The space for a population; see `Space.allowing`."""
         return self._made(self._held(tunable), self._source, self._found)
 
     def refusals(
         self, epochs: float | None = None, tunable: Callable[[str], Tunable | None] = find_tunable
     ) -> list[tuple[str, str]]:
-        """What the tunables forbid of the values that the function returns. The names it asks for are its own."""
+        """What the tunables forbid of the values that the function returns; the names that it suggests are its own."""
         found: dict[str, str] = {}
         for walk in self.explored.walks:
             for name, value in walk.returned.items():
@@ -121,7 +122,7 @@ class FunctionSpace(Space):
 
     @property
     def size(self) -> int | None:
-        """The number of configurations; None: without end, or of a conditional space more than are counted."""
+        """The number of configurations; None if there is no end, or a conditional space has more than are counted."""
         if not self.conditional:
             return super().size
         if any(dimension.count is None for _, dimension in self.items()):
@@ -129,10 +130,10 @@ class FunctionSpace(Space):
         return sum(1 for _ in self._combinations(MOST_COMBINATIONS)) or None
 
     def grid(self, points: int) -> list[dict[str, Value]]:
-        """Every combination, branch by branch, the name asked for first varying slowest; `points` of each range.
+        """Every combination, branch by branch, the first name varying slowest; `points` values of each range.
 
         Raises:
-            InputError: there are more than can be walked.
+            InputError: there are more than can be listed.
         """
         if not self.conditional:
             return super().grid(points)
@@ -147,7 +148,7 @@ class FunctionSpace(Space):
         return len(self.grid(points)) if self.conditional else super().grid_size(points)
 
     def sample(self, rng: random.Random) -> dict[str, Value]:
-        """One draw of all that one call asks for."""
+        """One draw of all that one call suggests."""
         return self._replayed(lambda name, suggestion: dimension_of(name, suggestion).draw(rng))
 
     def perturb(
@@ -159,8 +160,8 @@ class FunctionSpace(Space):
     ) -> dict[str, Value]:
         """New values for a PBT member that takes over from a donor with `params`; never outside the space.
 
-        What the donor has moves as in any space; what a branch opens that the donor was not in is drawn, and what it
-        closes is gone. A value that the new branch does not allow is drawn, too.
+        The donor's values move as in any space. Names of a branch that the donor was not in are drawn, and names of a
+        branch that is left are gone. A value that the new branch does not allow is drawn, too.
         """
 
         def moved(name: str, suggestion: Suggestion) -> Value:
@@ -176,14 +177,14 @@ class FunctionSpace(Space):
         return self._replayed(moved)
 
     def contains(self, params: Params) -> bool:
-        """Whether one call of the function asks for exactly these names and allows their values."""
+        """True if one call of the function suggests exactly these names and allows their values."""
         try:
             return self._replayed(replay_answers(params)).keys() == params.keys()
         except InputError:
             return False
 
     def to_ray(self) -> dict[str, Any]:
-        """As of any space; of a conditional one there is no such description.
+        """As `Space` has it; a conditional space has no such description.
 
         Raises:
             InputError: it is conditional.
@@ -192,7 +193,7 @@ class FunctionSpace(Space):
         return super().to_ray()
 
     def to_hyperopt(self) -> dict[str, Any]:
-        """As of any space; of a conditional one there is no such description.
+        """As `Space` has it; a conditional space has no such description.
 
         Raises:
             InputError: it is conditional.
@@ -203,7 +204,7 @@ class FunctionSpace(Space):
     def _require_one_set_of_names(self, what: str) -> None:
         if self.conditional:
             step = "draw from it with `sample`, or list it with `grid`"
-            raise InputError("space", ", ".join(self.names), f"{what} cannot tell what a function decides", step)
+            raise InputError("space", ", ".join(self.names), f"{what} cannot express what a function decides", step)
 
     def _replayed(self, answer: Answer) -> dict[str, Value]:
         trial, _ = call_with_trial(self.function, answer)
@@ -215,7 +216,7 @@ class FunctionSpace(Space):
         return dict(trial.params)
 
     def _combinations(self, most: int) -> Iterator[dict[str, Value]]:
-        """All configurations of a finite space; none where there are more than `most`."""
+        """All configurations of a finite space; none if there are more than `most`."""
         found = list(self._walked(lambda dimension: dimension.grid(dimension.count or 1), most + 1))
         return iter(found if len(found) <= most else ())
 
@@ -249,7 +250,7 @@ def _first(asked_for: Mapping[str, Suggestion]) -> tuple[str, Suggestion | str]:
 
 
 def _refusal(name: str, value: Any, epochs: float | None, known: Tunable | None) -> str | None:
-    """Why the trainable cannot be given `value`; None if it can, or judges by itself."""
+    """Why the trainable cannot be given `value`; None if it can, or checks it by itself."""
     if known is None:
         return unknown_name_rule(name)
     if isinstance(known, CustomTunable):

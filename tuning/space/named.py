@@ -1,7 +1,7 @@
-"""A search space that stands in a spec by its name: `space: my_module:hp_space`, or `shipped:PATH`.
+"""A search space that a spec names: `space: my_module:hp_space`, or `shipped:PATH`.
 
-A spec is read where it is not run, so reading it imports no code of the user's: the name is looked up where the space
-is needed.
+A spec is also read where it is not run, so reading it imports no user code: the name is resolved where the space is
+needed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tuning.space.search_space import Space
 
 
 class NamedSpace(Space):
-    """A space by its name. It holds no dimensions itself: `resolved` has them."""
+    """A space by its name, without dimensions of its own: `resolved` has them."""
 
     _name: str = PrivateAttr()
 
     @classmethod
     def of(cls, name: str) -> NamedSpace:
-        """The space of that name.
+        """Makes the space of that name.
 
         Raises:
             ValueError: it is not written as package.module:name.
@@ -38,7 +38,7 @@ class NamedSpace(Space):
 
     @property
     def name(self) -> str:
-        """As it stands in the spec."""
+        """The name as it stands in the spec."""
         return self._name
 
     @model_serializer
@@ -52,10 +52,10 @@ class NamedSpace(Space):
         return hash(self._name)
 
     def resolved(self, tunable: Callable[[str], Tunable | None] = find_tunable) -> Space:
-        """The space behind the name, found by importing and calling the user's code; see `tuning.space.read_space`.
+        """Imports and calls the user's code for the space behind the name; see `tuning.space.read_space`.
 
         What cannot change in the middle of a trial is drawn once, as with `mutate: false`, which a function or a
-        dictionary of another library cannot say.
+        dictionary of another library cannot express.
 
         Args:
             tunable: see `Space.allowing`.
@@ -67,7 +67,7 @@ class NamedSpace(Space):
 
     @property
     def suggests(self) -> bool:
-        """True if it is a function that suggests: a trainable is then given what it returns.
+        """True if it is a function that suggests values: a trainable is then given what it returns.
 
         Raises:
             InputError: as `resolved`.

@@ -2,7 +2,7 @@
 
 A range with a step (all whole-number ranges have one) is a lattice: low, low + step, ... It is drawn through a
 continuous proxy, the range widened by half a cell at both ends so that the end points get as much mass as their
-neighbours, and cast to the nearest lattice point. Every view that draws shares `proxy` and `cast`: so they agree.
+neighbours, and cast to the nearest lattice point. Every view that draws shares `proxy` and `cast`, so they agree.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ class Range(Dimension, ABC):
 
     @property
     def count(self) -> int | None:
-        """The lattice points; None for a continuous range."""
+        """The number of lattice points; None for a continuous range."""
         return None if self.step is None else self.cells + 1
 
     def at(self, index: int) -> int | float:
-        """Lattice point `index`."""
+        """The value of lattice point `index`."""
         return int(self._exactly(index)) if self.whole else float(self._exactly(index))
 
     def _exactly(self, index: int) -> Decimal:
-        """Lattice point `index` in decimals, so that 3 steps of 0.05 are 0.15, as one would write it."""
+        """Lattice point `index` in decimals, so that 3 steps of 0.05 are 0.15, as people write it."""
         return Decimal(repr(self.bounds[0])) + index * Decimal(repr(self.step))
 
     @property
@@ -91,7 +91,7 @@ class Range(Dimension, ABC):
         return low**2 / (low + half) if self.log else low - half, high + half
 
     def index(self, value: float) -> int:
-        """The lattice point nearest to `value`, within the bounds."""
+        """The index of the lattice point nearest to `value`, within the bounds."""
         assert self.step is not None
         return min(max(round((value - self.bounds[0]) / self.step), 0), self.cells)
 
@@ -102,11 +102,11 @@ class Range(Dimension, ABC):
         return self.at(self.index(float(raw)))
 
     def stated(self) -> Iterator[tuple[str, Value]]:
-        """Both bounds."""
+        """Both bounds, each with its path."""
         return ((f"{self.key}.{end}", bound) for end, bound in enumerate(self.bounds))
 
     def contains(self, value: Value) -> bool:
-        """Whether `value` is legal, up to the rounding of a last digit on a lattice."""
+        """True if `value` is legal, up to the rounding of a last digit on a lattice."""
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
         slack = 0.0 if self.step is None or self.whole else self.step * 1e-6
@@ -119,7 +119,7 @@ class Range(Dimension, ABC):
         return low + share * (high - low)
 
     def draw(self, rng: random.Random) -> Value:
-        """Uniform on this range's scale."""
+        """A uniform draw on this range's scale."""
         return self.cast(self._between(*self.proxy, rng.random()))
 
     def grid(self, points: int) -> list[Value]:
@@ -156,14 +156,14 @@ class Range(Dimension, ABC):
         return domain.loguniform() if self.log else domain.uniform()
 
     def to_hyperopt(self, name: str) -> Any:
-        """The proxy: TPE models a plain (log-)uniform variable."""
+        """The proxy as an expression: TPE models a plain (log-)uniform variable."""
         from hyperopt import hp
 
         low, high = self.proxy
         return hp.loguniform(name, math.log(low), math.log(high)) if self.log else hp.uniform(name, low, high)
 
     def to_optuna(self) -> BaseDistribution:
-        """The same set. Optuna has no logarithmic lattice: there the set is kept and the scale is linear."""
+        """The same set as a distribution. Optuna has no logarithmic lattice: there the scale becomes linear."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         low, high = self.bounds[0], self.high
@@ -176,7 +176,7 @@ class Range(Dimension, ABC):
 
 
 class Uniform(Range):
-    """`{uniform: [0, 0.3]}`, `{uniform: [0, 0.3], step: 0.05}`."""
+    """Numbers on a linear scale: `{uniform: [0, 0.3]}`, `{uniform: [0, 0.3], step: 0.05}`."""
 
     key = "uniform"
     bounds: tuple[Real, Real] = Field(alias="uniform")
@@ -184,7 +184,7 @@ class Uniform(Range):
 
 
 class LogUniform(Range):
-    """`{loguniform: [1e-5, 1e-3]}`."""
+    """Numbers on a logarithmic scale: `{loguniform: [1e-5, 1e-3]}`."""
 
     key = "loguniform"
     log = True
@@ -193,7 +193,7 @@ class LogUniform(Range):
 
 
 class IntUniform(Range):
-    """`{int: [0, 500]}`, `{int: [0, 500], step: 100}`."""
+    """Whole numbers on a linear scale: `{int: [0, 500]}`, `{int: [0, 500], step: 100}`."""
 
     key = "int"
     whole = True
@@ -202,7 +202,7 @@ class IntUniform(Range):
 
 
 class LogInt(Range):
-    """`{logint: [16, 64]}`."""
+    """Whole numbers on a logarithmic scale: `{logint: [16, 64]}`."""
 
     key = "logint"
     log = True

@@ -8,7 +8,7 @@ from ray.tune.search.sample import Float
 
 
 class Cast(Float):  # type: ignore[misc]
-    """Draws from [lower, upper], (log-)uniformly, and hands out `cast` of it."""
+    """Draws from [lower, upper], (log-)uniformly, and returns `cast` of the draw."""
 
     def __init__(self, lower: float, upper: float, cast: Callable[[float], int | float]) -> None:
         super().__init__(lower, upper)

@@ -1,4 +1,4 @@
-"""Dimensions from Ray Tune's domains: `tune.loguniform(1e-5, 1e-3)` and its kin.
+"""Turns Ray Tune's domains, such as `tune.loguniform(1e-5, 1e-3)`, into dimensions.
 
 Ray's whole-number domains leave their upper bound out (`tune.randint(1, 4)` draws 1, 2 or 3), except the quantised
 ones; ours hold both ends, so the bound is moved. A quantised domain holds the multiples of its step between its bounds.
@@ -21,7 +21,7 @@ INSTEAD = "write uniform or loguniform with bounds, or `def hp_space(trial)` wit
 
 
 def from_ray(name: str, raw: Any) -> Dimension:
-    """The dimension of a Ray domain, or of what `tune.grid_search` makes.
+    """Turns a Ray domain, or what `tune.grid_search` makes, into a dimension.
 
     Raises:
         InputError: it has no bounds (`tune.randn`), or draws by itself (`tune.sample_from`).
@@ -59,7 +59,7 @@ def from_ray(name: str, raw: Any) -> Dimension:
 
 
 def _whole(low: int, high: int, quantum: int | None, log: bool) -> Suggestion:
-    """Ray's quantised whole numbers reach the upper bound; the others, and those of step 1, end below it."""
+    """The range of a whole-number domain: quantised ones reach the upper bound; others, and those of step 1, do not."""
     if quantum is None or quantum == 1:
         return Suggestion("int", low, high - 1, 1, log)
     return Suggestion("int", math.ceil(low / quantum) * quantum, math.floor(high / quantum) * quantum, quantum, log)
@@ -79,5 +79,5 @@ def multiples(name: str, low: float, high: float, quantum: float) -> tuple[float
 
 
 def _times(count: int, quantum: float) -> float:
-    """In decimals, so that 3 x 0.1 is 0.3, as one would write it."""
+    """The product in decimals, so that 3 x 0.1 is 0.3, as people write it."""
     return float(count * Decimal(repr(quantum)))

@@ -6,8 +6,8 @@
     per_device_train_batch_size: {choice: [16, 32, 64], mutate: false}
     adam_beta1: 0.9                                    # fixed
 
-Goes in: YAML. Comes out: Ray, HyperOpt and Optuna descriptions of the same set, grids, draws and the perturbations of
-PBT; all values plain Python, ints as ints.
+In: YAML. Out: Ray, HyperOpt and Optuna descriptions of the same set, grids, draws and the perturbations of PBT. All
+values are plain Python, ints as ints.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ CALLED = re.compile(r"\s*(?:tune\.|hp\.)?(\w+)\((.*)\)\s*")  # as one writes it 
 
 
 def parse_dimension(raw: object) -> Dimension:
-    """A dimension from its YAML form.
+    """Makes a dimension of its YAML form.
 
     Raises:
-        ValueError: no kind, two kinds, or what pydantic says of the kind's fields.
+        ValueError: no kind, two kinds, or fields that do not fit the kind.
     """
     if isinstance(raw, Dimension):
         return raw
@@ -56,18 +56,18 @@ def parse_dimension(raw: object) -> Dimension:
 
 
 def unknown_name_rule(name: str) -> str:
-    """Why a name that is no tunable can stand neither in a space nor under `fixed:`, with the nearest known name."""
+    """The rule that a name which is no tunable breaks, with the nearest known name."""
     return f"nothing consumes a hyperparameter {name!r}; {nearest_tunable(name)}"
 
 
 class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValidator(parse_dimension)]]]):
-    """Dimensions by tunable name, in the declared order. Immutable."""
+    """An immutable search space: dimensions by tunable name, in the declared order."""
 
     model_config = ConfigDict(frozen=True)
 
     @property
     def conditional(self) -> bool:
-        """False: every configuration has all names. See `FunctionSpace`."""
+        """True if the names of a configuration depend on its values; only a `FunctionSpace` can be so."""
         return False
 
     def items(self) -> Iterator[tuple[str, Dimension]]:
@@ -91,16 +91,17 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
 
     @property
     def size(self) -> int | None:
-        """The number of configurations; None: without end."""
+        """The number of configurations; None if there is no end."""
         counts = [dimension.count for _, dimension in self.items()]
         return None if None in counts else math.prod(count for count in counts if count is not None)
 
     def allowing(self, tunable: Callable[[str], Tunable | None] = find_tunable) -> Space:
-        """The same space for a population: what cannot change in the middle of a trial is drawn once and then follows
-        the donor, as with `mutate: false`.
+        """The same space for a population, with names held that cannot change in the middle of a trial.
+
+        They are drawn once and then follow the donor, as with `mutate: false`.
 
         Args:
-            tunable: tells what is known of a name; `FineTuneSpec.tunable` tells it for the spec's trainable.
+            tunable: looks a name up; `FineTuneSpec.tunable` does it for the spec's trainable.
         """
         return Space(self._held(tunable))
 
@@ -118,7 +119,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
 
         Args:
             epochs: the full budget of one trial; with it, a longer `num_train_epochs` is refused too.
-            tunable: what is known of a name, as `FineTuneSpec.tunable` tells it for the spec's trainable.
+            tunable: looks a name up; `FineTuneSpec.tunable` does it for the spec's trainable.
         """
         found: list[tuple[str, str]] = []
         for name, dimension in self.items():
@@ -137,7 +138,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         return {name: dimension.to_hyperopt(name) for name, dimension in self.searched.items()}
 
     def from_hyperopt(self, raw: Mapping[str, Any]) -> dict[str, Value]:
-        """Legal params from one evaluation of `to_hyperopt()`; the fixed dimensions are added."""
+        """Turns one evaluation of `to_hyperopt()` into legal params; the fixed dimensions are added."""
         return {
             name: dimension.value if isinstance(dimension, Fixed) else dimension.cast(raw[name])
             for name, dimension in self.items()
@@ -186,7 +187,7 @@ class Space(RootModel[dict[str, Annotated[SerializeAsAny[Dimension], BeforeValid
         return {name: moved(name, dimension) for name, dimension in self.items()}
 
     def contains(self, params: Params) -> bool:
-        """Whether `params` names exactly these dimensions, each with one of its values."""
+        """True if `params` names exactly these dimensions, each with one of its values."""
         return params.keys() == self.root.keys() and all(d.contains(params[name]) for name, d in self.items())
 
 
@@ -207,7 +208,7 @@ def _illegal_values(tunable: Tunable, dimension: Dimension, epochs: float | None
 
 
 def longer(value: Value, epochs: float | None) -> str | None:
-    """Why `value` cannot be a `num_train_epochs`, or None: the full budget of a trial is `epochs`."""
+    """Why `value` is too long for `num_train_epochs`, or None; `epochs` is the full budget of a trial."""
     if epochs is None or not isinstance(value, int | float) or value <= epochs:
         return None
     return f"must be at most the trial's full budget, epochs: {epochs:g}; raise epochs or lower it"

@@ -1,4 +1,4 @@
-"""Dimensions from what a function of a trial asks for, and from Optuna's distributions."""
+"""Turns the suggestions of a function of a trial, and Optuna's distributions, into dimensions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuning.space.ranges import IntUniform, LogInt, LogUniform, Uniform
 
 @lru_cache(maxsize=1024)  # a replay asks for the same ones again and again
 def dimension_of(name: str, asked: Suggestion) -> Dimension:
-    """The dimension with the same values; a fixed one where there is a single value.
+    """Turns a suggestion into a dimension with the same values; a fixed one if there is a single value.
 
     Raises:
         InputError: a choice stands twice, or a bound is not usable.
@@ -42,10 +42,10 @@ def dimension_of(name: str, asked: Suggestion) -> Dimension:
 
 
 def built(name: str, kind: type[Dimension], **fields: Any) -> Dimension:
-    """A dimension of that kind.
+    """Makes a dimension of that kind.
 
     Raises:
-        InputError: what pydantic says of its fields.
+        InputError: its fields do not fit.
     """
     try:
         return kind.model_validate(fields)
@@ -69,7 +69,7 @@ def fixed(name: str, value: Any) -> Dimension:
 
 
 def from_optuna(name: str, raw: Any) -> Dimension:
-    """The dimension of one of Optuna's distributions, the deprecated ones included.
+    """Turns one of Optuna's distributions, the deprecated ones included, into a dimension.
 
     Raises:
         InputError: it has values that no dimension has.
@@ -82,7 +82,7 @@ def from_optuna(name: str, raw: Any) -> Dimension:
 
 
 def hull(name: str, asked: list[Suggestion]) -> Suggestion:
-    """The smallest suggestion with all values of `asked`, which one function makes under one name in several branches.
+    """The smallest suggestion with all values of `asked`, which a function makes under one name in several branches.
 
     Raises:
         InputError: they are of different kinds.

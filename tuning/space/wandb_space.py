@@ -1,4 +1,4 @@
-"""Dimensions from the `parameters` of a Weights & Biases sweep, by its own rules for what is left out.
+"""Turns the `parameters` of a Weights & Biases sweep into dimensions, by its rules for what is left out.
 
 Source: "Sweep configuration options" of the W&B documentation; no W&B is imported.
 """
@@ -28,7 +28,7 @@ def from_wandb(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tupl
     """Name and dimension of each parameter; those of a nested one have dotted names, as `optimizer.lr`.
 
     Raises:
-        InputError: no distribution of W&B's, one without bounds, or keys that do not fit it.
+        InputError: an unknown distribution, one without bounds, or keys that do not fit it.
     """
     for key, raw in parameters.items():
         name = f"{prefix}{key}"

@@ -1,1 +1,1 @@
-"""The experiment as its user declares it: its fields, the file it stands in, and what is checked before it runs."""
+"""The spec of an experiment: its fields, its file, and the checks before it runs."""

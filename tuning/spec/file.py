@@ -1,4 +1,4 @@
-"""The text of a spec: YAML files, the presets that ship with the package, and `key=value` overrides. No models here.
+"""Reads the text of a spec: YAML files, the presets of the package, and `key=value` overrides. No models here.
 
 How YAML is read: `tuning.core_yaml`.
 """
@@ -21,7 +21,7 @@ LONGEST = 1_000_000  # bytes of a spec file; the longest of ours has 2,000
 
 
 def presets() -> dict[str, str]:
-    """The shipped experiments: name -> the first line of the file, its description."""
+    """The presets by name, each with its description: the first line of its file."""
     return {path.stem: _first_line(path) for path in sorted(EXAMPLES.glob("*.yaml"))}
 
 
@@ -31,7 +31,7 @@ def _first_line(path: Path) -> str:
 
 
 def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
-    """The raw spec and what to call it in messages.
+    """Reads a raw spec, and finds its name for messages.
 
     Args:
         source: a YAML file, the name of a preset, or a mapping as YAML would give it.
@@ -52,10 +52,10 @@ def read_source(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
 
 
 def read_spec_text(path: Path) -> str:
-    """A spec file's text.
+    """Reads a spec file's text.
 
     Raises:
-        SpecError: it is none.
+        SpecError: the file cannot be read, or is no text.
     """
     try:
         with path.open("rb") as file:
@@ -69,10 +69,10 @@ def read_spec_text(path: Path) -> str:
 
 
 def find_source(source: str | Path) -> Path:
-    """The file behind a path or the name of a preset.
+    """Finds the file behind a path or the name of a preset.
 
     Raises:
-        SpecError: there is none; with the nearest preset.
+        SpecError: there is none; names the nearest preset.
     """
     path = Path(source).expanduser()
     if path.is_file():
@@ -90,10 +90,10 @@ def find_source(source: str | Path) -> Path:
 
 
 def parse(text: str, label: str) -> dict[str, Any]:
-    """A YAML text whose top level is a mapping.
+    """Parses a YAML text whose top level is a mapping.
 
     Raises:
-        SpecError: it is something else; with line and column.
+        SpecError: it is something else; names line and column.
     """
     try:
         raw = load_yaml(text)
@@ -110,7 +110,10 @@ def parse(text: str, label: str) -> dict[str, Any]:
 
 
 def dump(raw: Mapping[str, Any]) -> str:
-    """YAML that `parse` reads back to the same values. ASCII: PyYAML writes some of Unicode's line breaks unescaped."""
+    """Writes YAML that `parse` reads back to the same values.
+
+    It is ASCII, since PyYAML writes some of Unicode's line breaks unescaped.
+    """
     return yaml.dump(dict(raw), Dumper=Dumper, sort_keys=False, width=120)
 
 
@@ -147,7 +150,7 @@ def _searched(raw: Mapping[str, Any]) -> set[str]:
 
 
 def split_path(key: str, names: Collection[str] = ()) -> Iterator[str]:
-    """The steps of a dotted key: 'space.loss.margin.uniform' -> 'space', 'loss.margin', 'uniform'.
+    """Splits a dotted key into its steps: 'space.loss.margin.uniform' -> 'space', 'loss.margin', 'uniform'.
 
     Args:
         names: of tunables that the spec has; a new name ends before a key of a dimension.
@@ -161,7 +164,7 @@ def split_path(key: str, names: Collection[str] = ()) -> Iterator[str]:
 
 
 def _name_length(parts: Sequence[str], names: Collection[str]) -> int:
-    """How many of the parts behind `space` are the tunable's name: those of the longest known one, if it is known."""
+    """The number of parts behind `space` that are the tunable's name: of the longest one that is known."""
     from tuning.space.search_space import KINDS
 
     known = [count for count in range(1, len(parts) + 1) if ".".join(parts[:count]) in names]
@@ -171,7 +174,7 @@ def _name_length(parts: Sequence[str], names: Collection[str]) -> int:
 
 
 def _put(raw: dict[str, Any], steps: list[str], value: Any) -> Mistake | None:
-    """Set one value in place; sections that are not there yet are made."""
+    """Set one value in place; missing sections are made."""
     here: Any = raw
     for depth, step in enumerate(steps):
         path, last = join_path(*steps[: depth + 1]), depth == len(steps) - 1

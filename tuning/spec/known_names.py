@@ -1,4 +1,4 @@
-"""Keys and kinds that users type in another place, or by another name, than a spec has them: where and how it does."""
+"""Hints for keys and kinds that users know by another name, or write in another place."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ KEYS = {
 
 
 def suggest_strategy(kind: str, known: Collection[str]) -> str:
-    """The advice about what to write in place of a strategy `kind` that there is not."""
+    """The hint for an unknown strategy `kind`: which one to write."""
     plain = kind.lower().replace("_", "").replace("-", "")
     return STRATEGIES.get(plain) or nearest(kind, known)
 
 
 def suggest_key(key: str, known: Collection[str], root: type[BaseModel], *, inside: str = "") -> str:
-    """The advice about an unknown `key`: where it belongs, or which known one it is likely to be.
+    """The hint for an unknown `key`: where it belongs, or which known key it is likely to be.
 
     Args:
-        key: as the user has typed it, without the section it stands in.
+        key: as the user has typed it, without its section.
         known: the keys of that section.
         root: the model of a whole spec.
         inside: "strategy" within one of the strategies.
@@ -94,7 +94,7 @@ def _written(place: str) -> str:
 
 @cache
 def _places(root: type[BaseModel]) -> dict[str, tuple[str, ...]]:
-    """Every key of a spec with the dotted paths at which it may stand."""
+    """Every key of a spec, with its possible dotted paths."""
     found: dict[str, list[str]] = {}
     for path in _paths(root):
         found.setdefault(path.rpartition(".")[2], []).append(path)
@@ -113,7 +113,7 @@ def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def section(annotation: object) -> type[BaseModel] | None:
-    """The model behind a field's annotation, also of an optional one; None: the field is no section of keys."""
+    """The model behind a field's annotation, also of an optional field; None if the field is no section of keys."""
     candidates = (annotation, *getattr(annotation, "__args__", ()))
     models = (one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
     return next((one for one in models if "root" not in one.model_fields), None)

@@ -1,6 +1,6 @@
-"""Reads, overrides and checks an experiment: every mistake at once, before anything is started.
+"""Reads, overrides and checks an experiment: every mistake at once, before anything starts.
 
-Goes in: a YAML file, the name of a preset, or a mapping; and `key=value` overrides. Comes out: a frozen
+In: a YAML file, the name of a preset, or a mapping; and `key=value` overrides. Out: a frozen
 `ExperimentSpec`, or a `SpecError`. No network is used, no heavy library is imported.
 """
 
@@ -26,7 +26,7 @@ def load_spec(
     *,
     elsewhere: Collection[str] = (),
 ) -> ExperimentSpec:
-    """Read, override and check an experiment.
+    """Reads, overrides and checks an experiment.
 
     Args:
         source: a YAML file, the name of a shipped preset, a mapping as YAML would give it, or a spec that was loaded.
@@ -56,7 +56,7 @@ def _lies_in(path: str, sections: Collection[str]) -> bool:
 
 
 def _anchored(spec: ExperimentSpec, elsewhere: Collection[str]) -> ExperimentSpec:
-    """Local paths made absolute: workers, and a later resume, have another working directory."""
+    """The spec with absolute local paths: workers, and a later resume, have another working directory."""
     data, changed = spec.data, {}
     if data.hub is None and "data" not in elsewhere:
         files = ("path",) if data.path is not None else ("train", "validation", "test")  # below `path` if that is set

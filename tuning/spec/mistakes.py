@@ -1,4 +1,4 @@
-"""What is wrong with a spec, told all at once: path as the user typed it, value, rule, next step."""
+"""Mistakes in a spec, reported all at once: path as the user typed it, value, rule, next step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_VALUE = object()  # the mistake is about a key, or about something that is no
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing to mend. `path` is dotted, with list positions: `strategies.0.trials`."""
+    """One mistake in a spec; `path` is dotted, with list positions: `strategies.0.trials`."""
 
     path: str
     rule: str
@@ -31,12 +31,12 @@ class Mistake:
         return f"{self.path}:{shown} {self.rule}{step}"
 
     def below(self, prefix: str) -> Mistake:
-        """The same mistake, `prefix` further down in the spec."""
+        """The same mistake, with `prefix` before its path."""
         return replace(self, path=join_path(prefix, self.path))
 
 
 class SpecError(ValueError):
-    """A spec that cannot be run. `mistakes` holds all that is wrong with it."""
+    """A spec cannot be run; `mistakes` holds all reasons."""
 
     def __init__(self, mistakes: Iterable[Mistake], source: str = "") -> None:
         self.mistakes = tuple(mistakes)
@@ -47,14 +47,14 @@ class SpecError(ValueError):
 
 
 def join_path(*parts: object) -> str:
-    """A dotted path; empty parts are left out."""
+    """Joins parts to a dotted path; empty parts are left out."""
     return ".".join(str(part) for part in parts if part != "")
 
 
 def mistakes_of(
     error: ValidationError, model: type[BaseModel], prefix: str = "", *, root: type[BaseModel] | None = None
 ) -> list[Mistake]:
-    """`error`, raised by `model.model_validate`, in the user's terms.
+    """Turns an `error` of `model.model_validate` into mistakes in the user's terms.
 
     Args:
         prefix: the dotted path of what was validated.
@@ -89,7 +89,7 @@ def _inside(loc: Sequence[int | str], outer: Sequence[int | str]) -> bool:
 
 
 def _rule(message: str) -> str:
-    """pydantic's sentence as a rule: 'Input should be greater than 0' -> 'must be greater than 0'."""
+    """Turns pydantic's sentence into a rule: 'Input should be greater than 0' -> 'must be greater than 0'."""
     message = message.removeprefix("Value error, ").replace("Input should be ", "must be ")
     message = re.sub(r"^(Input|Tuple|List|Dictionary) should have", "must have", message).replace(
         " after validation", ""

@@ -1,6 +1,6 @@
-"""The experiment as its user declares it: one thing to train, one search space, several strategies x several seeds.
+"""The experiment as its user declares it: one training, one search space, several strategies x several seeds.
 
-Frozen pydantic models; `tuning.spec.loading` makes one of what the user wrote. No heavy library is imported.
+Frozen pydantic models; `tuning.spec.loading` makes one from YAML. No heavy library is imported.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ADDED = ("hp_space", "in_flight", "verdicts", "until", "extended")
 
 
 class CheckpointSpec(Frozen):
-    """Which states of trials are written. What PBT hands from donor to clone is always."""
+    """The states of trials that are written; what a PBT donor passes to a clone always is."""
 
     every_epochs: Epochs | Literal["auto"] | None = Field(
         "auto",
@@ -61,14 +61,14 @@ class CheckpointSpec(Frozen):
 
 
 class ConfirmSpec(Frozen):
-    """How the winner of a study is chosen after the search. A best score of many is too high: it is lucky as well."""
+    """How the winner of a study is confirmed after the search: the best score of many is lucky as well as good."""
 
     top: PositiveInt = Field(3, description="so many of a study's best configurations are trained again")
     seeds: PositiveInt = Field(5, description="each with so many training seeds; the best mean validation score wins")
 
 
 class Extension(Frozen):
-    """Seeds or strategies that `tunefleet extend` has added; they stand behind those of before."""
+    """Seeds or strategies that `tunefleet extend` has added; they follow the earlier ones."""
 
     seeds: PositiveInt = Field(description="how many there were before")
     strategies: PositiveInt = Field(description="how many there were before")
@@ -76,7 +76,7 @@ class Extension(Frozen):
 
 
 def folder_name(name: str) -> str:
-    """`name` itself.
+    """Returns `name` itself if a folder can have it.
 
     Raises:
         ValueError: it is no name for a folder on every system.
@@ -97,7 +97,7 @@ def _or_nothing(raw: object) -> object:
 
 
 def _plug_in(raw: object) -> Strategy:
-    """The strategy that `kind` names, reading all other keys itself."""
+    """Makes the strategy that `kind` names; it reads all other keys itself."""
     if isinstance(raw, Strategy):
         return raw
     if not isinstance(raw, Mapping):
@@ -115,7 +115,7 @@ def _plug_in(raw: object) -> Strategy:
 
 
 class ExperimentSpec(FineTuneSpec):
-    """Everything that an experiment is. A study is one of its strategies with one of its seeds."""
+    """The full spec of an experiment; a study is one of its strategies with one of its seeds."""
 
     name: Annotated[str, AfterValidator(folder_name)] = Field(description="of the experiment and of its run folder")
     space: DeclaredSpace = Field(
@@ -173,18 +173,18 @@ class ExperimentSpec(FineTuneSpec):
 
     @property
     def verdict_number(self) -> int:
-        """Which verdict the searches come to: 1, and one more for each extension after one that was seen."""
+        """The number of the verdict that the searches come to: 1, and one more for each extension after a verdict."""
         return 1 + sum(extension.judged for extension in self.extended)
 
     @property
     def run_folder(self) -> Path:
-        """The absolute folder that holds everything this experiment writes; of a run in a bucket: the driver's own."""
+        """The absolute folder that holds all that this experiment writes; for a run in a bucket, the driver's own."""
         storage = self.cluster.storage
         return working_folder(storage, self.name) if is_uri(storage) else self.cluster.run_folder(self.name)
 
     @property
     def resumed_as(self) -> str:
-        """What `tunefleet resume` is given: the name, where that is enough from here, else the run folder or URI."""
+        """The argument for `tunefleet resume`: the name, if that is enough from here, else the run folder or URI."""
         if is_uri(self.cluster.storage):
             return join_uri(self.cluster.storage, self.name)
         by_name = self.run_folder == ClusterSpec().run_folder(self.name)
@@ -192,14 +192,14 @@ class ExperimentSpec(FineTuneSpec):
 
     @property
     def store_url(self) -> str:
-        """Where the studies are recorded. May hold a password: never write it to a file or a log."""
+        """The URL of the study store. It may hold a password: never write it to a file or a log."""
         from tuning.spec.store_url import sqlite_url
 
         return self.store or os.environ.get(STORE_VARIABLE) or sqlite_url(self.run_folder / STORE_FILE)
 
     @property
     def local_inputs(self) -> list[str]:
-        """Files and folders of the machine that trials read: every node must have them under these names."""
+        """Local files and folders that trials read: every node must have them under these names."""
         data, model = self.data, [self.model] if Path(self.model).is_absolute() else []
         named = (data.train, data.validation, data.test)
         files = [] if data.hub is not None else [data.path] if data.path is not None else named
@@ -207,24 +207,24 @@ class ExperimentSpec(FineTuneSpec):
 
     @property
     def shipped(self) -> dict[str, str]:
-        """The path or URI of what a search from Python has shipped, by the field that names it."""
+        """The path or URI of each object that a search from Python has shipped, by the field that names it."""
         space = self.space.name if isinstance(self.space, NamedSpace) else None
         named = {"trainable": self.trainable, "hp_space": self.hp_space, "space": space}
         return {key: name.removeprefix(SHIPPED) for key, name in named.items() if name and name.startswith(SHIPPED)}
 
     def shipped_to(self, paths: Mapping[str, str]) -> dict[str, Any]:
-        """The fields of `shipped` as they are when it lies at other paths."""
+        """The fields of `shipped` for objects that lie at other paths."""
         named = {key: f"{SHIPPED}{path}" for key, path in paths.items()}
         return {key: NamedSpace.of(name) if key == "space" else name for key, name in named.items()}
 
     @property
     def own_modules(self) -> tuple[str, ...]:
-        """As of a trial, and that of a space that is named."""
+        """The user's modules that a trial imports, and the module of a named space."""
         space = self.space.name if isinstance(self.space, NamedSpace) else None
         return modules_of(self.trainable if self.own else None, self.hp_space, space)
 
     def space_of(self, strategy: Strategy) -> Space:
-        """What `strategy` searches: its own space, which replaces the experiment's, or what it takes of that.
+        """The space that `strategy` searches: its own, which replaces the experiment's, or what it takes of that.
 
         Raises:
             InputError: the space is named, and cannot be imported here or is none.
@@ -235,7 +235,7 @@ class ExperimentSpec(FineTuneSpec):
         return strategy.space_in(shared, own=self.own)
 
     def resolved_objective(self) -> Objective:
-        """What the strategies optimise: `objective`, else the task's own; of a Trainer of the user's own its loss."""
+        """The objective of the strategies: `objective`, else the task's own; for a user's own Trainer its loss."""
         from trainables.tasks import find_task
 
         if self.objective is None and self.own and self.task is None:
@@ -243,7 +243,7 @@ class ExperimentSpec(FineTuneSpec):
         return self.objective or find_task(self.task).objective
 
     def limit_of(self, strategy: Strategy) -> Limit | None:
-        """Where each study of `strategy` ends: the same for all that search."""
+        """The budget of each study of `strategy`: the same for all that search."""
         return self.budget.limit if strategy.searches else None
 
     def may_cut(self, strategy: Strategy) -> bool:
@@ -255,10 +255,10 @@ class ExperimentSpec(FineTuneSpec):
         return planned is None or planned > limit.amount
 
     def trial_spec(self, seed: int, strategy: str | None = None) -> FineTuneSpec:
-        """What the trials of the study with search seed `seed` share: their own `seed` moves with it.
+        """The spec that the trials of the study with search seed `seed` share; their own `seed` moves with it.
 
         Args:
-            strategy: its name. One that searches nothing asks no function for its values.
+            strategy: its name. For one that searches nothing no function is called for its values.
         """
         own = {name: getattr(self, name) for name in FineTuneSpec.model_fields}
         if isinstance(self.space, NamedSpace) and self.space.suggests:
@@ -269,8 +269,11 @@ class ExperimentSpec(FineTuneSpec):
         return FineTuneSpec(**{**own, "objective": self.resolved_objective(), **drawn})
 
     def decisive(self) -> dict[str, Any]:
-        """Everything that changes results, by key. Of the budget that is its limit, not its price; of an experiment
-        that was extended what it began with: what is added changes no result of before."""
+        """All fields that change results, by key.
+
+        Of the budget that is its limit, not its price. Of an extended experiment it is what it began with: what is
+        added changes no earlier result.
+        """
         plain = self.model_dump(mode="json", exclude=NOT_IN_DIGEST | self._says_nothing(ADDED))
         for began in self.extended[:1]:
             plain["seeds"] = plain["seeds"][: began.seeds]
@@ -278,12 +281,12 @@ class ExperimentSpec(FineTuneSpec):
         return plain if self.budget.limit is None else {**plain, "budget": self.budget.limit}
 
     def digest(self) -> str:
-        """16 hex digits that change with everything that changes results."""
+        """A digest of `decisive`: 16 hex digits."""
         plain = self.decisive()
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
     def plain(self) -> dict[str, Any]:
-        """All fields as YAML has them, but for those that say nothing of this trainable: they have their defaults."""
+        """All fields as YAML has them, without those that do not concern this trainable and have their defaults."""
         unread = (*ADDED, *FINETUNE_FIELDS) if self.own else ADDED
         return self.model_dump(mode="json", exclude=self._says_nothing(unread))
 
@@ -296,12 +299,12 @@ class ExperimentSpec(FineTuneSpec):
 
 
 def study_name(strategy: str, seed: int) -> str:
-    """As the folder of the study is called."""
+    """The name of a study, which is also that of its folder."""
     return f"{strategy}-seed{seed}"
 
 
 def working_folder(storage: str, name: str) -> Path:
-    """Where on this machine a driver works whose `storage` is a bucket. All of it can be had from there again.
+    """The local folder of a driver whose `storage` is a bucket. All of it can be restored from there.
 
     Raises:
         InputError: the environment names no folder for what may be lost.

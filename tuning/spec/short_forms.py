@@ -1,4 +1,4 @@
-"""Short forms of a spec's values: those that leave no doubt are spelled out, the others are told as they are written.
+"""Expands short forms of a spec's values that are unambiguous; for others, an error names the full forms.
 
 `data.text=text` can only mean one column, `strategies=grid` only one strategy; `seeds=3` may mean three seeds or the
 seed 3, so it is refused with both. The same for a YAML file as for `key=value`.
@@ -43,7 +43,7 @@ USUAL = {
 
 
 def expand_short_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` with every short form that leaves no doubt written in full; `raw` itself stays as it is."""
+    """Returns `raw` with every unambiguous short form written in full; `raw` itself stays as it is."""
     full = {key: value for key, value in raw.items() if not (value is None and key in EMPTY)}
     if "strategies" in full:
         full["strategies"] = _strategies(full["strategies"])
@@ -58,7 +58,7 @@ def expand_short_forms(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strategies(value: Any) -> Any:
-    """One strategy for a list of one, and the name of a kind for a strategy that takes it without other keys."""
+    """Turns one strategy into a list of one, and the name of a kind into a strategy without other keys."""
     listed = [value] if isinstance(value, str) or (isinstance(value, Mapping) and "kind" in value) else value
     if not isinstance(listed, list | tuple):
         return value
@@ -66,7 +66,7 @@ def _strategies(value: Any) -> Any:
 
 
 def _objective(value: Any, spec: Mapping[str, Any]) -> Any:
-    """A metric's name for the metric and its direction, where that is known."""
+    """Turns a metric's name into the metric with its direction, if that is known."""
     metric = value.get("metric") if isinstance(value, Mapping) else value
     if not isinstance(metric, str) or (isinstance(value, Mapping) and "mode" in value):
         return value
@@ -92,7 +92,7 @@ def _data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def suggest_form(loc: Sequence[int | str], kind: str, value: object, model: type[BaseModel]) -> tuple[str, str] | None:
-    """Rule and next step for a value of the wrong form, or None where pydantic's own words are as good.
+    """The rule and the next step for a value of the wrong form, or None if pydantic's message is as good.
 
     Args:
         loc: where it stands, below `model`.

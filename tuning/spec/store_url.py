@@ -1,4 +1,4 @@
-"""The URL of a study store: read, checked, and shown without what is secret in it."""
+"""Parses the URL of a study store, and shows it without its password."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DRIVER = "postgresql+psycopg"  # of the `postgres` extra
 
 
 class StoreError(RuntimeError):
-    """The study store cannot do what was asked; the message says why and what to do."""
+    """The study store has failed; the message gives the reason and the next step."""
 
 
 def sqlite_url(path: str | Path) -> str:
-    """The URL of a SQLite file; characters that mean something in a URL are escaped."""
+    """The URL of a SQLite file, with special characters escaped."""
     from sqlalchemy import URL
 
     absolute = Path(path).expanduser().absolute()
@@ -26,7 +26,7 @@ def sqlite_url(path: str | Path) -> str:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The absolute path of the file behind the URL of a SQLite store; None: it is another database.
+    """The absolute path of the file behind the URL of a SQLite store; None for another database.
 
     Raises:
         StoreError: not a URL, or of a database that is not supported.
@@ -38,7 +38,7 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def masked(url: str) -> str:
-    """`url` without its password, for messages."""
+    """The text `url` without its password, for messages."""
     from sqlalchemy.engine import make_url
 
     try:
@@ -48,13 +48,13 @@ def masked(url: str) -> str:
 
 
 def without_password(url: URL) -> str:
-    """As the user typed it, without the password."""
+    """The parsed `url` without its password, otherwise as the user typed it."""
     url = url.difference_update_query(SECRET_OPTIONS).set(drivername=url.drivername.removesuffix("+psycopg"))
     return url.render_as_string(hide_password=True)
 
 
 def parse_url(url: str) -> URL:
-    """The URL with the driver that is used here.
+    """Parses a URL, and adds the driver that is used here.
 
     Raises:
         StoreError: not a URL, or of another database than SQLite and PostgreSQL.

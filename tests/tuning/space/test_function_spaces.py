@@ -260,7 +260,7 @@ def test_what_no_training_takes_is_told_with_the_answers_that_lead_there() -> No
 
 @pytest.mark.parametrize("view", ["to_ray", "to_hyperopt"])
 def test_a_view_that_cannot_have_branches_refuses_them(view: str) -> None:
-    with pytest.raises(InputError, match="cannot tell what a function decides"):
+    with pytest.raises(InputError, match="cannot express what a function decides"):
         getattr(CONDITIONAL, view)()
 
 

@@ -1,1 +1,1 @@
-"""What is wrong with a spec, found before anything starts and told all at once."""
+"""Checks of a spec: every mistake is found before anything starts, and reported with all others."""

@@ -1,4 +1,4 @@
-"""What a run needs of this machine, found by importing and looking rather than by reading the spec: before Ray starts.
+"""Checks what a run needs of this machine by importing and looking, before Ray starts.
 
 `load_spec` leaves it out, as a spec is also read where it is not run.
 """
@@ -25,7 +25,7 @@ OFFLINE, TRUE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), ("1", "ON", "YES", "
 
 
 def require_runnable(spec: ExperimentSpec) -> None:
-    """Import a trainable and a space of the user's own, as every trial will, and look for a model not to be fetched.
+    """Imports a user's own trainable and space, as every trial will, and looks for a model that may not be fetched.
 
     Raises:
         SpecError: all that is missing, or cannot be imported.
@@ -35,7 +35,7 @@ def require_runnable(spec: ExperimentSpec) -> None:
 
 
 def require_ending_warmups(spec: ExperimentSpec, data: DataSummary | None) -> None:
-    """Judge warm-ups by the rows that there are, once they were read; before that only their most are known.
+    """Checks warm-ups by the rows that were read; before, only the largest possible number is known.
 
     Raises:
         SpecError: in no trial the learning rate would reach its peak.
@@ -46,7 +46,7 @@ def require_ending_warmups(spec: ExperimentSpec, data: DataSummary | None) -> No
 
 
 def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
-    """One of the user's own: that it can be imported, and that the spec says what its kind needs, and no more."""
+    """Checks a user's own trainable: it can be imported, and the spec has what its kind needs, and no more."""
     if not spec.own:
         return
     from trainables.lookup import trainable_kind
@@ -72,7 +72,7 @@ def _trainable(spec: ExperimentSpec) -> Iterator[Mistake]:
 
 
 def _offline_model(spec: ExperimentSpec) -> Iterator[Mistake]:
-    """A Hub model that may not be fetched and is not there. Nodes of a cluster at an address have their own cache."""
+    """Checks a Hub model that may not be fetched; nodes of a cluster at an address have their own cache."""
     variable = next((name for name in OFFLINE if os.environ.get(name, "").upper() in TRUE), None)
     if variable is None or spec.trainable != "finetune" or spec.cluster.address is not None:
         return
@@ -80,7 +80,7 @@ def _offline_model(spec: ExperimentSpec) -> Iterator[Mistake]:
         if Path(resolve_model(spec.model)).is_dir() or weight_bytes(spec.model, spec.revision) is not None:
             return
     except InputError:
-        return  # told when the spec is read
+        return  # reported when the spec is read
     from huggingface_hub.constants import HF_HUB_CACHE
 
     revision = f", revision {spec.revision}" if spec.revision else ""

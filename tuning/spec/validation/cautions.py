@@ -1,4 +1,7 @@
-"""What is legal and works, and is probably not what is meant. Told by `tunefleet validate` and when a run starts."""
+"""Cautions: what is legal and works, and is probably not what the user meant.
+
+`tunefleet validate` prints them, and so does a run when it starts.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,13 @@ def cautions(spec: ExperimentSpec) -> list[str]:
 
 
 def _unread(spec: ExperimentSpec) -> Iterator[str]:
-    """Local files that are too large to be read through before a run."""
-    if spec.trainable == "finetune" and (told := find_task(spec.task).unchecked(spec.data)):
-        yield f"data: {told}"
+    """Local files that are too large to be read before a run."""
+    if spec.trainable == "finetune" and (caution := find_task(spec.task).unchecked(spec.data)):
+        yield f"data: {caution}"
 
 
 def _used_up(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
-    """More trials than there are configurations."""
+    """A strategy with more trials than there are configurations."""
     space = spec.space_of(strategy)
     asked, planned = getattr(strategy, "trials", None), strategy.planned_trials(space)
     if space.size is None:
@@ -57,7 +60,7 @@ def _unmodelled(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
     """A model of the scores that never proposes anything, so that the trials are those of random search."""
     space = spec.space_of(strategy)
     after, trials = strategy.learns_after(space), strategy.planned_trials(space)
-    if after is None or trials is None or trials > after or trials == space.size:  # the last is told by `_used_up`
+    if after is None or trials is None or trials > after or trials == space.size:  # `_used_up` reports the last
         return
     alike = (one for one in spec.strategies if one is not strategy and spec.space_of(one) == space)
     same = [one.name for one in alike if one.first_draws(space) > 0]
@@ -69,7 +72,7 @@ def _unmodelled(spec: ExperimentSpec, strategy: Strategy) -> Iterator[str]:
 
 
 def _direction(spec: ExperimentSpec) -> Iterator[str]:
-    """A metric that looks the wrong way round, of a trainable of the user's own; with ours it is refused."""
+    """A metric of a user's own trainable that looks the wrong way round; with ours it is refused."""
     objective = spec.objective
     if objective is None or not spec.own:
         return
@@ -89,7 +92,7 @@ def _values(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def _warmup(spec: ExperimentSpec) -> Iterator[str]:
-    """Some trials whose learning rate never reaches its peak; where that holds for all of them, it is refused."""
+    """Some trials whose learning rate never reaches its peak; if that holds for all of them, it is refused."""
     if spec.trainable != "finetune" or not counts_warmup_steps(spec) or (rows := most_rows(spec)) is None:
         return
     fewest = fewest_steps(spec, rows)

@@ -1,4 +1,4 @@
-"""A spec as far as it is valid by itself: what the checks work on when some of its fields are wrong."""
+"""The valid part of a spec, on which the checks work when some of its fields are wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BY_ENTRY = ("space", "fixed", "strategies")  # a wrong entry leaves the others u
 
 @dataclass(frozen=True)
 class Draft:
-    """A spec as far as it is valid by itself."""
+    """The valid part of a spec."""
 
     spec: ExperimentSpec
     broken: frozenset[str] = frozenset()  # fields that hold a stand-in or a default; `space.*`: that lack entries
@@ -29,7 +29,7 @@ class Draft:
 
     @classmethod
     def read(cls, raw: Mapping[str, Any], model: type[ExperimentSpec]) -> tuple[Draft, list[Mistake]]:
-        """Everything valid of `raw`, and what the models refuse."""
+        """Splits `raw` into its valid part and the mistakes that the models find."""
         try:
             spec = model.model_validate(raw)
         except ValidationError as error:
@@ -41,7 +41,7 @@ class Draft:
     def _of_the_rest(
         cls, raw: Mapping[str, Any], wrong: list[tuple[int | str, ...]], model: type[ExperimentSpec]
     ) -> Draft:
-        """`raw` without its wrong fields; of fields with entries, without the wrong entries."""
+        """The draft of `raw` without its wrong fields; of fields with entries, without the wrong entries."""
         entries = {loc[:2] for loc in wrong if len(loc) > 1 and loc[0] in BY_ENTRY}
         broken = {str(loc[0]) for loc in wrong if loc[:2] not in entries}
         kept = {key: value for key, value in raw.items() if key in model.model_fields and key not in broken}
@@ -57,7 +57,7 @@ class Draft:
         return cls(spec, frozenset(broken), tuple(positions) if "strategies" in kept else ())
 
     def strategies(self) -> Iterator[tuple[str, Strategy]]:
-        """The valid strategies, each with its path."""
+        """Pairs of path and valid strategy."""
         return ((join_path("strategies", i), s) for i, s in zip(self.positions, self.spec.strategies, strict=False))
 
 

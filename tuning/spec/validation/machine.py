@@ -1,4 +1,4 @@
-"""What this machine has, asked without Ray or torch: enough to refuse a trial that a local Ray could never place."""
+"""The devices of this machine, found without Ray or torch, to refuse a trial that a local Ray could never place."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """The number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def gpus() -> int:
-    """NVIDIA devices that a local Ray would find: asked of the driver's own library, within CUDA_VISIBLE_DEVICES."""
+    """The number of NVIDIA devices that a local Ray would find, by the driver's library and CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1", "NoDevFiles"):
         return 0
@@ -38,7 +38,7 @@ def _driver_gpus() -> int:
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Why no file can be made in `folder` (which need not exist yet), or None. Leaves nothing behind."""
+    """The reason why no file can be made in `folder` (which need not exist yet), or None. Leaves nothing behind."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
         return f"{existing} is a file, not a folder"

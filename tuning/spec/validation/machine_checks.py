@@ -1,4 +1,4 @@
-"""The mistakes that only this machine can tell: places to write, devices, keys. `spec_checks` asks."""
+"""Checks that depend on this machine: places to write, devices, keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuning.tracking.tracking import has_key, mode_in_force
 
 
 def check_storage(draft: Draft) -> Iterator[Mistake]:
-    """A folder of ours, or a bucket."""
+    """Checks that the storage is a folder that can be written, or a bucket."""
     storage = draft.spec.cluster.storage
     if is_uri(storage):
         if refused := uri_mistake(storage):
@@ -28,7 +28,7 @@ def check_storage(draft: Draft) -> Iterator[Mistake]:
 
 
 def _working_folder() -> Iterator[Mistake]:
-    """Of a driver whose run lies in a bucket."""
+    """Checks the local folder of a driver whose run lies in a bucket."""
     try:
         folder = cache_folder()
     except InputError as error:
@@ -39,26 +39,26 @@ def _working_folder() -> Iterator[Mistake]:
 
 
 def check_tokens(draft: Draft) -> Iterator[Mistake]:
-    """Where trials keep tokenised data; nodes of a cluster at an address have their own environment."""
+    """Checks the folder of tokenised data; nodes of a cluster at an address have their own environment."""
     if draft.spec.cluster.address is not None or draft.spec.trainable != "finetune":
         return
     try:
         cache_limit()
     except InputError as error:
         yield Mistake(error.name, error.rule, error.value, error.next_step)
-    if not is_uri(draft.spec.cluster.storage):  # else told already
+    if not is_uri(draft.spec.cluster.storage):  # else reported already
         yield from _working_folder()
 
 
 def check_packing(draft: Draft) -> Iterator[Mistake]:
-    """Measuring needs a trial that computes on the device."""
+    """Checks that `gpus_per_trial: auto` has a trial that can be measured on a device."""
     if draft.spec.cluster.gpus_per_trial == "auto" and draft.spec.trainable != "finetune":
         rule = f"measures trials of trainable: finetune, not of {draft.spec.trainable}"
         yield Mistake("cluster.gpus_per_trial", rule, "auto", "set 0, a fraction or a whole number")
 
 
 def check_resources(draft: Draft) -> Iterator[Mistake]:
-    """A cluster at an address is asked when it is joined."""
+    """Checks that this machine has what a trial needs; a cluster at an address is checked when it is joined."""
     cluster = draft.spec.cluster
     if cluster.address is not None:
         return
@@ -66,17 +66,17 @@ def check_resources(draft: Draft) -> Iterator[Mistake]:
     if cluster.cpus_per_trial > machine.cores():
         rule = f"no node can hold a trial: this machine has {machine.cores()} cores"
         yield Mistake("cluster.cpus_per_trial", rule, cluster.cpus_per_trial, f"lower it, {elsewhere}")
-    asked, found = cluster.gpus_per_trial or 0, machine.gpus()
-    if asked and not found:
+    needed, found = cluster.gpus_per_trial or 0, machine.gpus()
+    if needed and not found:
         rule = "no node can hold a trial: this machine has no CUDA device"
-        yield Mistake("cluster.gpus_per_trial", rule, asked, f"set 0 to train on CPU, {elsewhere}")
-    elif asked != "auto" and asked > found:
+        yield Mistake("cluster.gpus_per_trial", rule, needed, f"set 0 to train on CPU, {elsewhere}")
+    elif needed != "auto" and needed > found:
         rule = f"no node can hold a trial: this machine has {found} CUDA device{'s' if found > 1 else ''}"
-        yield Mistake("cluster.gpus_per_trial", rule, asked, f"lower it, {elsewhere}")
+        yield Mistake("cluster.gpus_per_trial", rule, needed, f"lower it, {elsewhere}")
 
 
 def check_wandb(draft: Draft) -> Iterator[Mistake]:
-    """A key file that only its owner reads, and a key where one is needed."""
+    """Checks that a key file is readable by its owner alone, and that a key is there if one is needed."""
     wandb = draft.spec.wandb
     file = Path(wandb.key_file).expanduser() if wandb.key_file else None
     if file is not None and wandb.mode in ("auto", "online"):

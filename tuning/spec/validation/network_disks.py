@@ -1,4 +1,4 @@
-"""Whether a folder lies on a network disk, where SQLite must not write. In: a path. Out: the disk, in words.
+"""Finds network disks, where SQLite must not write. In: a folder. Out: the disk in words, or None.
 
 SQLite serialises writers by locks on byte ranges of its file, and trusts that a write is seen by whoever reads next
 (https://www.sqlite.org/howtocorrupt.html, 2.1). Network file systems keep neither promise reliably.
@@ -43,7 +43,7 @@ NETWORK_PROGRAMS = frozenset(
 
 
 def network_disk(folder: Path) -> str | None:
-    """The network disk that `folder` (which need not exist yet) lies on, such as "nfs4, mounted at /home", or None."""
+    """The network disk of `folder` (which need not exist yet), such as "nfs4, mounted at /home", or None."""
     if not MOUNTS.is_file():
         return None
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())  # looking also mounts, by autofs
@@ -52,7 +52,7 @@ def network_disk(folder: Path) -> str | None:
 
 
 def mount_of(folder: Path, table: str) -> tuple[str, str]:
-    """Mount point and type of the file system of `folder`.
+    """The mount point and the type of the file system of `folder`.
 
     Args:
         folder: absolute, without links.
@@ -68,6 +68,6 @@ def mount_of(folder: Path, table: str) -> tuple[str, str]:
 
 
 def is_network(kind: str) -> bool:
-    """Whether the type, such as "nfs4" or "fuse.sshfs", is of a network disk."""
+    """True if the type, such as "nfs4" or "fuse.sshfs", is that of a network disk."""
     program = kind.removeprefix("fuse.")
     return kind in NETWORK or (program != kind and program in NETWORK_PROGRAMS)

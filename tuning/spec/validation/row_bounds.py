@@ -1,4 +1,4 @@
-"""How many training rows an experiment has at most, as far as that is told without reading them."""
+"""Bounds the number of an experiment's training rows without reading them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ LARGEST = 200 << 20  # bytes; counting the lines of a larger file takes longer t
 
 
 def most_rows(spec: ExperimentSpec) -> int | None:
-    """`data.subset.train`, or the lines of the local training files; None: they do not tell, as of a Hub data set.
+    """The largest possible number of training rows; None if it is unknown, as for a Hub data set.
+
+    It is `data.subset.train`, or the number of lines of the local training files.
 
     A validation or test split that is cut from them, and duplicates, make it fewer.
     """
@@ -31,7 +33,7 @@ def most_rows(spec: ExperimentSpec) -> int | None:
     try:
         counts = [_rows(path) for path in split_files(options)["train"]]
     except (TaskError, OSError):
-        return None  # told by the check of the data
+        return None  # the check of the data reports it
     return None if None in counts else sum(count for count in counts if count is not None)
 
 

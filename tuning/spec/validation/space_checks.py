@@ -1,4 +1,4 @@
-"""What is wrong with the hyperparameters of a spec: in its spaces, under `fixed`, and where their values change."""
+"""Checks the hyperparameters of a spec: in its spaces, under `fixed`, and where their values change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuning.spec.validation.draft import Draft
 
 
 def declared_spaces(draft: Draft) -> list[tuple[str, Space]]:
-    """What stands in the spec for trials to be given, each with its path."""
+    """All spaces and values that the spec declares, each with its path."""
     named = [("space", draft.spec.space)]
     for path, strategy in draft.strategies():
         named += [(join_path(path, "space"), strategy.space)] if strategy.space else []
@@ -25,13 +25,13 @@ def declared_spaces(draft: Draft) -> list[tuple[str, Space]]:
 
 
 def typed(draft: Draft) -> dict[str, str]:
-    """Each tunable that stands anywhere in the spec, with its path."""
+    """The path of each tunable that stands anywhere in the spec."""
     fixed = {name: join_path("fixed", name) for name in draft.spec.fixed}
     return fixed | {name: join_path(where, name) for where, space in declared_spaces(draft) for name in space.names}
 
 
 def check_space(draft: Draft) -> Iterator[Mistake]:
-    """Names that nothing consumes, and values that a hyperparameter cannot have."""
+    """Finds names that nothing consumes, and values that a hyperparameter cannot have."""
     spec = draft.spec
     epochs = None if "epochs" in draft.broken else spec.epochs
     if spec.hp_space is not None:
@@ -42,7 +42,7 @@ def check_space(draft: Draft) -> Iterator[Mistake]:
 
 
 def check_fixed(draft: Draft) -> Iterator[Mistake]:
-    """The same of values that are held, and what is both held and searched."""
+    """Finds the same under `fixed`, and names that are both fixed and searched."""
     spec = draft.spec
     searched = {name for _, strategy in draft.strategies() for name in spec.space_of(strategy).names}
     for name, value in spec.fixed.items():
@@ -64,7 +64,7 @@ def check_fixed(draft: Draft) -> Iterator[Mistake]:
 
 
 def check_strategy_spaces(draft: Draft) -> Iterator[Mistake]:
-    """What a strategy cannot search, or has nothing to."""
+    """Finds what a strategy cannot search, and strategies with nothing to search."""
     for path, strategy in draft.strategies():
         space, own = draft.spec.space_of(strategy), strategy.space is not None
         if strategy.searches and not space.names:
@@ -79,12 +79,12 @@ def check_strategy_spaces(draft: Draft) -> Iterator[Mistake]:
 
 
 def check_changes(draft: Draft) -> Iterator[Mistake]:
-    """Values that a strategy would change in the middle of a trial, where the trial could not go on with others."""
+    """Finds values that a strategy would change in the middle of a trial, though they cannot change there."""
     for path, strategy in draft.strategies():
         own = strategy.space is not None
         for name in strategy.changed_in_flight(draft.spec.space_of(strategy)):
             tunable = draft.spec.tunable(name)
-            if tunable is None or tunable.in_flight:  # unknown: told by `check_space`
+            if tunable is None or tunable.in_flight:  # unknown: `check_space` reports it
                 continue
             rule = f"{strategy.name}: {name} cannot change in the middle of a trial: {tunable.why_not_in_flight}"
             step = "add mutate: false (drawn once, then inherited with the donor's weights), or fix it"
@@ -92,7 +92,7 @@ def check_changes(draft: Draft) -> Iterator[Mistake]:
 
 
 def check_in_flight(draft: Draft) -> Iterator[Mistake]:
-    """Names whose change is the user's word: of a trainable of their own, in some space, and not ours to judge."""
+    """Checks `in_flight`: names that are in some space, of the user's own trainable, and no tunables of ours."""
     spec, stated = draft.spec, typed(draft)
     for position, name in enumerate(spec.in_flight):
         path = join_path("in_flight", position)
@@ -106,7 +106,7 @@ def check_in_flight(draft: Draft) -> Iterator[Mistake]:
 
 
 def beside_a_function(draft: Draft, name: str) -> Iterator[Mistake]:
-    """Fields that contradict a function: a trial is given what that returns for what it has asked for."""
+    """Finds fields that contradict a function: a trial is given what the function returns for its suggestions."""
     if draft.spec.hp_space is not None:
         yield Mistake("hp_space", f"{name} makes what a trial is given", draft.spec.hp_space, "remove it")
     for path, strategy in draft.strategies():
@@ -118,7 +118,7 @@ def beside_a_function(draft: Draft, name: str) -> Iterator[Mistake]:
 
 
 def unanswered(spec: ExperimentSpec, function: str) -> Iterator[Mistake]:
-    """Values of a declared space that the function named beside it does not ask for in that way."""
+    """Finds values of a declared space that the function named beside it does not suggest in that way."""
     for strategy in (one for one in spec.strategies if one.searches):
         drawn = spec.space_of(strategy).sample(random.Random(0))
         try:

@@ -1,7 +1,7 @@
-"""What only the whole spec can tell: do the parts fit each other, the task, the model and this machine?
+"""Checks the whole spec: do the parts fit each other, the task, the model and this machine?
 
 Each check reads some fields and yields mistakes. A check whose fields are themselves broken is left out, so that one
-mistake is told once and does not hide another.
+mistake is reported once and does not hide another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tuning.spec.validation.versions import unsupported
 
 
 def mistakes_in(draft: Draft) -> list[Mistake]:
-    """Releases of libraries that are not supported, and all mistakes that the checks find, in the order of `CHECKS`.
+    """Finds unsupported releases of libraries, and all mistakes in the order of `CHECKS`.
 
     A space that is named is not known yet: what reads it is checked by `mistakes_in_named_space`.
     """
@@ -34,8 +34,10 @@ def mistakes_in(draft: Draft) -> list[Mistake]:
 
 
 def mistakes_in_named_space(spec: ExperimentSpec) -> list[Mistake]:
-    """Imports the space that `spec` names, or the function that is given its values, and finds what is wrong with it:
-    of a space what the checks that read it would have found."""
+    """Imports the space that `spec` names, or the function that is given its values, and checks it.
+
+    A space gets the checks that read spaces.
+    """
     if not isinstance(spec.space, NamedSpace):
         return [] if spec.hp_space is None else list(space_checks.unanswered(spec, spec.hp_space))
     try:
@@ -48,7 +50,7 @@ def mistakes_in_named_space(spec: ExperimentSpec) -> list[Mistake]:
 
 
 def _task(draft: Draft) -> Iterator[Mistake]:
-    """The data are looked at only where the trial is known to read them."""
+    """Checks the data, if the trial is known to read them."""
     spec = draft.spec
     if spec.task is None:
         if not spec.own:
@@ -82,12 +84,12 @@ def _model(draft: Draft) -> Iterator[Mistake]:
 
 
 def _max_length(draft: Draft) -> Iterator[Mistake]:
-    """Of a Hub id nothing is known here: there the trial itself refuses it."""
+    """Checks `data.max_length` by a local model; for a Hub id the trial itself refuses it."""
     spec = draft.spec
     try:
         limit = longest_input(spec.model) if spec.trainable == "finetune" else None
     except InputError:
-        return  # told by `_model`
+        return  # `_model` reports it
     stated = [("data.max_length", spec.data.max_length), ("fixed.data.max_length", spec.fixed.get("data.max_length"))]
     for where, space in space_checks.declared_spaces(draft):
         dimension = space.root.get("data.max_length")
@@ -98,7 +100,7 @@ def _max_length(draft: Draft) -> Iterator[Mistake]:
 
 
 def _unread(draft: Draft) -> Iterator[Mistake]:
-    """Tunables that this task's loss, or the optimizers of this spec, would never read."""
+    """Finds tunables that this task's loss, or the optimizers of this spec, would never read."""
     spec, typed = draft.spec, space_checks.typed(draft)
     if spec.trainable != "finetune":
         return
@@ -148,7 +150,7 @@ def _epochs(draft: Draft) -> Iterator[Mistake]:
 
 
 def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
-    """A strategy decides at reports, so every field of it that is counted in epochs must fall on one."""
+    """Checks that fields of strategies that are counted in epochs fall on a report, where strategies decide."""
     every = draft.spec.report_every_epochs
     for path, strategy in draft.strategies():
         for name in type(strategy).model_fields:
@@ -161,7 +163,7 @@ def _strategy_epochs(draft: Draft) -> Iterator[Mistake]:
 
 
 def _endless(draft: Draft) -> Iterator[Mistake]:
-    """A strategy that proposes until the budget is spent, without a budget."""
+    """Finds strategies that propose until the budget is spent, without a budget."""
     for path, strategy in draft.strategies():
         if draft.spec.limit_of(strategy) is None and getattr(strategy, "trials", 0) is None:
             step = "give a number, or a limit under `budget`"
@@ -169,7 +171,7 @@ def _endless(draft: Draft) -> Iterator[Mistake]:
 
 
 def _budget(draft: Draft) -> Iterator[Mistake]:
-    """Of a limit in seconds nobody knows yet what it pays for."""
+    """Checks that a budget in epochs lasts to the first report; what one in seconds pays for is not known yet."""
     spec, epochs = draft.spec, draft.spec.budget.epochs
     if epochs is not None and epochs < spec.report_every_epochs - ROUNDING:
         step = "of all trials of a study together; raise it"
@@ -178,7 +180,7 @@ def _budget(draft: Draft) -> Iterator[Mistake]:
 
 
 def _seeds(draft: Draft) -> Iterator[Mistake]:
-    """The trials of a study are drawn from `seed` and the study's own together."""
+    """Checks the seeds: those of trials are drawn from `seed` and the study's own together."""
     spec = draft.spec
     for position, own in enumerate(spec.seeds):
         if spec.seed + own > LARGEST_SEED:
@@ -187,7 +189,7 @@ def _seeds(draft: Draft) -> Iterator[Mistake]:
 
 
 def _until(draft: Draft) -> Iterator[Mistake]:
-    """Each added seed takes a verdict that is planned, and the first is one on strategies."""
+    """Checks the planned verdicts: each added seed takes one, and the first is one on strategies."""
     spec = draft.spec
     if spec.until is None:
         return

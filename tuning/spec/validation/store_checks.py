@@ -1,4 +1,4 @@
-"""The mistakes that a spec can make about its study store: `tuning.spec.validation.spec_checks` asks here."""
+"""Checks the study store of a spec."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = "TUNEFLEET_STORE"
 
 
 def check_url(draft: Draft) -> Iterator[Mistake]:
-    """A URL, and no password in the spec."""
+    """Checks that the store is a URL, and that the spec holds no password."""
     url = draft.spec.store
     if url is None:
         return
@@ -30,7 +30,7 @@ def check_url(draft: Draft) -> Iterator[Mistake]:
 
 
 def check_disk(draft: Draft) -> Iterator[Mistake]:
-    """SQLite on a disk of this machine; by default its file lies in the run folder."""
+    """Checks that SQLite writes to a disk of this machine; by default its file lies in the run folder."""
     url, variable = draft.spec.store, os.environ.get(VARIABLE)
     if url or variable:
         path, given = "store" if url else VARIABLE, url or variable or ""
@@ -41,7 +41,7 @@ def check_disk(draft: Draft) -> Iterator[Mistake]:
         path, given = "cluster.storage", draft.spec.cluster.storage
         try:
             file = draft.spec.run_folder
-        except InputError:  # told by the checks of the cache's folder
+        except InputError:  # the checks of the cache's folder report it
             return
     if disk := network_disk(file.absolute()):
         where = "it" if url or variable else f"the study store in {file}"

@@ -1,4 +1,4 @@
-"""A trainable or a space of a user's own: that it is there, by reading its file. `before_run` imports it."""
+"""Checks by reading its file that a user's own trainable or space is there. `before_run` imports it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuning.spec.validation.draft import Draft
 
 
 def check_trainable(draft: Draft) -> Iterator[Mistake]:
-    """A name of ours, or one of a module that is found. None of the user's code runs, but for packages above."""
+    """Checks that the trainable is ours, or in a module that is found. Only packages above it are imported."""
     name = draft.spec.trainable
     module, colon, function = name.partition(":")
     if name in TRAININGS or name.startswith(SHIPPED):
@@ -28,7 +28,7 @@ def check_trainable(draft: Draft) -> Iterator[Mistake]:
 
 
 def check_suggested_space(draft: Draft) -> Iterator[Mistake]:
-    """A space, or a function that makes what a trial is given, of a module that is found. As `check_trainable`."""
+    """Checks a named space, or a function of a trial, as `check_trainable` does."""
     spec = draft.spec
     named = [("space", spec.space.name)] if isinstance(spec.space, NamedSpace) else []
     for path, name in (*named, ("hp_space", spec.hp_space)):
@@ -41,7 +41,7 @@ def check_suggested_space(draft: Draft) -> Iterator[Mistake]:
 
 
 def _missing(path: str, name: str) -> Iterator[Mistake]:
-    """What stands at `path`, package.module:name, where there is no such thing."""
+    """A mistake if `name`, package.module:name at `path` of the spec, is not there."""
     module, _, attribute = name.partition(":")
     try:
         found = importlib.util.find_spec(module)
@@ -54,7 +54,7 @@ def _missing(path: str, name: str) -> Iterator[Mistake]:
 
 
 def check_confirm(draft: Draft) -> Iterator[Mistake]:
-    """Confirmations train a class alone. Imports the user's module; one that is not there is told by itself."""
+    """Checks that confirmations train a class. Imports the user's module; a missing one is reported elsewhere."""
     spec = draft.spec
     if spec.confirm is None or spec.trainable in TRAININGS or list(check_trainable(draft)):
         return
@@ -80,14 +80,15 @@ def _unreadable(path: str, name: str, attribute: str, file: Path) -> Iterator[Mi
         yield Mistake(path, rule, name, f"try it: python -m py_compile {file.name}")
         return
     except (OSError, ValueError):
-        return  # told when it is imported
+        return  # reported when it is imported
     if names is not None and attribute not in names:
         yield Mistake(path, f"{file} has no {attribute}", name, nearest(attribute, names) if names else "write it")
 
 
 def defined_names(source: bytes) -> set[str] | None:
-    """The names that a module's source gives to what it defines, imports and assigns, private ones left out; None: it
-    cannot be told (`from x import *`, `__getattr__`).
+    """The public names that a module's source defines, imports and assigns.
+
+    None if they cannot be known (`from x import *`, `__getattr__`).
 
     Raises:
         SyntaxError: it is no Python.

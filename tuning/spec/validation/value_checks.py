@@ -1,4 +1,7 @@
-"""Legal values that can only be a mistake: the worst trial would be chosen, the learning rate would never rise."""
+"""Checks for legal values that can only be a mistake.
+
+With these the worst trial would be chosen, or the learning rate would never reach its peak.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_direction(draft: Draft) -> Iterator[Mistake]:
-    """A metric the wrong way round. What a trainable of the user's own reports under a name is not known here."""
+    """Finds a metric the wrong way round; what a user's own trainable reports under a name is not known here."""
     objective, task = draft.spec.objective, find_tasks().get(draft.spec.task or "")
     if objective is None or draft.spec.own:
         return
@@ -32,21 +35,21 @@ def check_direction(draft: Draft) -> Iterator[Mistake]:
 
 
 def check_warmup(draft: Draft) -> Iterator[Mistake]:
-    """A warm-up as long as the run, judged by the rows that there are at most."""
+    """Finds a warm-up as long as the run, by the largest possible number of rows."""
     if draft.spec.trainable == "finetune":
         yield from endless_warmups(draft.spec, most_rows(draft.spec) if counts_warmup_steps(draft.spec) else None)
 
 
 def counts_warmup_steps(spec: ExperimentSpec) -> bool:
-    """True if a warm-up is stated in steps: to judge it, the rows of the training files have to be counted."""
+    """True if a warm-up is stated in steps: to check it, the rows of the training files have to be counted."""
     return any(True for _ in stated_of(spec, "warmup_steps"))
 
 
 def endless_warmups(spec: ExperimentSpec, rows: int | None) -> Iterator[Mistake]:
-    """The warm-ups, fixed or searched, in which the learning rate would reach its peak in no trial.
+    """The warm-ups, fixed or searched, with which the learning rate would reach its peak in no trial.
 
     Args:
-        rows: of the training split, or more than it has; None: unknown, then only `warmup_ratio` is judged.
+        rows: of the training split, or more than it has; None: unknown, then only `warmup_ratio` is checked.
     """
     for where, value in _least(spec, "warmup_ratio"):
         if value >= 1:
@@ -72,14 +75,14 @@ def most_steps(spec: ExperimentSpec, rows: int) -> int:
 
 
 def fewest_steps(spec: ExperimentSpec, rows: int) -> int:
-    """The optimizer steps of the shortest one."""
+    """The optimizer steps of the shortest trial that any strategy may propose."""
     batch = max(_values(spec, "per_device_train_batch_size")) * max(_values(spec, "gradient_accumulation_steps"))
     epochs = min(_values(spec, "num_train_epochs"), default=spec.epochs)
     return max(1, math.ceil(rows * min(epochs, spec.epochs) / batch))
 
 
 def spaces_of(spec: ExperimentSpec) -> Iterator[tuple[str, Space]]:
-    """The spaces that are searched, each with its path; the experiment's own where a strategy has none."""
+    """The spaces that are searched, each with its path; the experiment's own if a strategy has none."""
     if any(strategy.space is None for strategy in spec.strategies):
         yield "space", spec.space
     for position, strategy in enumerate(spec.strategies):
@@ -90,7 +93,7 @@ def spaces_of(spec: ExperimentSpec) -> Iterator[tuple[str, Space]]:
 
 
 def stated_of(spec: ExperimentSpec, name: str) -> Iterator[tuple[str, list[float]]]:
-    """The numbers that stand anywhere for a tunable, by the path of the declaration."""
+    """The numbers that are declared for a tunable, by the path of the declaration."""
     if _is_number(spec.fixed.get(name)):
         yield join_path("fixed", name), [float(str(spec.fixed[name]))]
     for where, space in spaces_of(spec):
@@ -105,7 +108,7 @@ def _least(spec: ExperimentSpec, name: str) -> Iterator[tuple[str, float]]:
 
 
 def _values(spec: ExperimentSpec, name: str) -> list[float]:
-    """All numbers that are stated for a tunable, and its default where some space does not name it."""
+    """All numbers that are declared for a tunable, and its default if some space does not name it."""
     values = [value for _, stated in stated_of(spec, name) for value in stated]
     everywhere = name in spec.fixed or all(name in space.root for _, space in spaces_of(spec))
     default = TUNABLES[name].default

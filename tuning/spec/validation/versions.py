@@ -1,4 +1,4 @@
-"""Whether the installed Ray and transformers are releases that this package was read against and tested with.
+"""Checks that the installed Ray and transformers are releases that this package was tested with.
 
 It uses private parts of both, which change without notice. The supported releases stand in pyproject.toml alone; here
 they are read from the metadata of the installed distribution.
@@ -20,10 +20,10 @@ BOUND = ("ray", "transformers")  # whose private parts are used
 
 
 def supported() -> dict[str, SpecifierSet]:
-    """The releases of each library of `BOUND` that are supported.
+    """The supported releases of each library of `BOUND`.
 
-    Empty where our code was brought without being installed, as a submitted job brings it: the machine that has sent it
-    was checked, and `submit` refuses a cluster with another Ray.
+    Empty if our code is not installed, as in a submitted job: the machine that has sent it was checked, and `submit`
+    refuses a cluster with another Ray.
     """
     try:
         needed = [Requirement(line) for line in requires(OURS) or ()]
@@ -34,7 +34,7 @@ def supported() -> dict[str, SpecifierSet]:
 
 @cache  # what a process has imported stays what it is, and reading the metadata takes milliseconds
 def unsupported() -> tuple[Mistake, ...]:
-    """What to install instead, where another release is installed: `pip install tunefleet` keeps to the bounds."""
+    """Mistakes that name what to install, if another release is installed; `pip install tunefleet` keeps the bounds."""
     return tuple(_unsupported())
 
 
