@@ -1,4 +1,4 @@
-"""Where trials run: knows Ray, nothing of models or strategies. Imports without torch."""
+"""Where trials run: starts or joins Ray, and knows nothing of models or strategies. Imports no torch."""
 
 from cluster.spec import ClusterSpec
 

@@ -1,4 +1,8 @@
-"""How many trials the nodes hold: pure arithmetic on what Ray says of them."""
+"""Computes how many trials the nodes of a cluster hold; pure arithmetic on what Ray reports about them.
+
+In: nodes, as `ray.nodes()` lists them, and the `cluster:` section of a spec. Out: the resources of one trial, or a
+`ClusterError` that says why none fits.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ class Node:
 
     @classmethod
     def from_ray(cls, node: Mapping[str, Any]) -> Self:
-        """One entry of `ray.nodes()`."""
+        """Reads one entry of `ray.nodes()`."""
         resources = node["Resources"]
         kinds = (name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
         return cls(
@@ -40,7 +44,7 @@ class Node:
         )
 
     def holds(self, trial: TrialResources) -> int:
-        """How many such trials fit at the same time. A share of a GPU lies within one GPU, several lie on one node."""
+        """Returns how many such trials fit at a time. A share lies within one GPU; several GPUs lie on one node."""
         by_cpus = math.floor(self.cpus / trial.cpus + ROUNDING)
         if trial.gpus == 0:
             return by_cpus
@@ -51,9 +55,9 @@ class Node:
 
 
 def trial_resources(spec: ClusterSpec, nodes: Sequence[Node]) -> TrialResources:
-    """What one trial holds on these nodes; an undeclared `gpus_per_trial` is 1 where there are GPUs.
+    """Returns what one trial holds on these nodes; an undeclared `gpus_per_trial` is 1 where there are GPUs.
 
-    With `auto` it is 1 as well, for the trial that is measured; `cluster.gpu.packing` makes a share of it.
+    With `auto` it is 1 as well, for the trial that is measured; `cluster.gpu.packing` turns it into a share.
 
     Raises:
         ClusterError: no single node can hold a trial, or `auto` has no device to measure on.

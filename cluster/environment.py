@@ -1,4 +1,4 @@
-"""Variables that Ray reads from the environment, in force for one run and then as they were."""
+"""Environment variables that Ray reads, set for one run and restored after it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from cluster.ray_compat.head_service import reread_authentication
 
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
-# Exporters of metrics answer everybody. Ray has a switch for one of them; the two of the head give up, with a traceback
-# in their log, where their port is none.
+# Exporters of metrics answer everybody. Ray has a switch for one of them. The two on the head give up, with a traceback
+# in their log, if their port is invalid.
 NO_METRICS = {
     "RAY_enable_metrics_collection": "0",
     "AUTOSCALER_METRIC_PORT": "-1",
@@ -26,8 +26,11 @@ def compile_cache_settings(folder: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def temporary_environment(settings: Mapping[str, str], always: Mapping[str, str] | None = None) -> Iterator[None]:
-    """`settings` in the environment, except where the user has set a variable; `always` in any case. As before at the
-    end.
+    """Sets variables temporarily, without overriding the user's.
+
+    Args:
+        settings: set unless the user has set that variable.
+        always: set in any case.
     """
     always = always or {}
     before: dict[str, Any] = {name: os.environ.get(name) for name in (*settings, *always)}

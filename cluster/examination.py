@@ -1,7 +1,7 @@
-"""Looks at what a machine has for trials, and what it lacks; for `tunefleet doctor`, here or on a cluster's nodes.
+"""Examines what a machine has and lacks for trials; for `tunefleet doctor`, here or on the nodes of a cluster.
 
-In: nothing, or a folder. Out: findings, each a fact and, where something is amiss, what to do. Imports no torch, and
-asks nothing of any network.
+In: nothing, or a folder. Out: findings, each a fact and, if something is wrong, what to do. Imports no torch and sends
+nothing over a network.
 """
 
 from __future__ import annotations
@@ -41,30 +41,33 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One fact about the machine, and what to do about it."""
 
     topic: str  # one or two words
     state: State
     found: str
-    advice: str = ""  # what to do; empty where it is fine
+    advice: str = ""  # what to do; empty if nothing is wrong
 
     def to_json(self) -> dict[str, Any]:
-        """The finding as a dictionary of texts, for JSON."""
+        """Returns the finding as a dictionary of texts, for JSON."""
         return {"topic": self.topic, "state": str(self.state), "found": self.found, "advice": self.advice}
 
 
 def examine_machine() -> list[Finding]:
-    """Look at this machine: versions, cores, memory, devices, disks for temporary files, limits, ports, proxies, and
-    what other accounts have put in the way."""
-    found = (_versions, _cores, _memory, _devices, _shared_memory, _temporary, _open_files, _ports, _proxies, _folders)
-    return [finding for look in found for finding in look()]
+    """Examines this machine: versions, cores, memory, devices, temporary folder, limits, ports, proxies, and folders of
+    other accounts that are in the way.
+    """
+    checks = (_versions, _cores, _memory, _devices, _shared_memory, _temporary, _open_files, _ports, _proxies, _folders)
+    return [finding for check in checks for finding in check()]
 
 
 def examine_folder(topic: str, folder: Path, advice: str) -> Iterator[Finding]:
-    """Look whether files can be written to `folder` (which need not exist yet), and how much room there is.
+    """Checks whether files can be written to `folder`, and how much room there is.
 
     Args:
-        advice: how its user names another one.
+        topic: of the finding; one or two words.
+        folder: need not exist yet.
+        advice: how the user names another folder.
     """
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     try:
@@ -74,11 +77,11 @@ def examine_folder(topic: str, folder: Path, advice: str) -> Iterator[Finding]:
         yield Finding(topic, State.LACKING, f"{folder} cannot be written: {error.strerror}", advice)
         return
     usage = shutil.disk_usage(existing)
-    told = f"{folder}: {_size(usage.free)} of {_size(usage.total)} free"
+    text = f"{folder}: {_size(usage.free)} of {_size(usage.total)} free"
     if usage.free < LITTLE_DISK:
-        yield Finding(topic, State.NOTE, told, f"make room, or {advice}: checkpoints of one model take gigabytes")
+        yield Finding(topic, State.NOTE, text, f"make room, or {advice}: checkpoints of one model take gigabytes")
     else:
-        yield Finding(topic, State.FINE, told)
+        yield Finding(topic, State.FINE, text)
 
 
 def _versions() -> Iterator[Finding]:
@@ -89,14 +92,14 @@ def _versions() -> Iterator[Finding]:
 def _cores() -> Iterator[Finding]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
-    told = f"{usable} cores" if usable > 1 else "1 core"
+    text = f"{usable} cores" if usable > 1 else "1 core"
     if quota is not None and quota < usable:
-        told += f", of which this container may use {quota:g} at a time"
-    yield Finding("cores", State.FINE, told)
+        text += f", of which this container may use {quota:g} at a time"
+    yield Finding("cores", State.FINE, text)
 
 
 def _quota() -> float | None:
-    """Cores' worth of time that the container may use; None: no limit is known."""
+    """Returns how many cores the container may use at a time, as a fraction; None if no limit is known."""
     try:
         limit, period = (CGROUPS / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -111,12 +114,12 @@ def _memory() -> Iterator[Finding]:
     limit, total, free = _memory_limit(), memory.total, memory.available
     if limit is not None and limit < total:
         total, free = limit, min(free, limit)
-    told = f"{_size(free)} of {_size(total)} free"
+    text = f"{_size(free)} of {_size(total)} free"
     if free < LITTLE_MEMORY:
         advice = "end other programs, or give the container more: one trial of a small model takes 1 to 2 GB"
-        yield Finding("memory", State.NOTE, told, advice)
+        yield Finding("memory", State.NOTE, text, advice)
     else:
-        yield Finding("memory", State.FINE, told)
+        yield Finding("memory", State.FINE, text)
 
 
 def _memory_limit() -> int | None:
@@ -149,15 +152,15 @@ def _shared_memory() -> Iterator[Finding]:
         yield Finding("/dev/shm", State.NOTE, "there is none", advice)
         return
     usage = shutil.disk_usage(SHARED_MEMORY)
-    told = f"{_size(usage.free)} of {_size(usage.total)} free"
+    text = f"{_size(usage.free)} of {_size(usage.total)} free"
     if usage.free < LITTLE_SHARED:
         advice = (
             "start the container with --shm-size=8g (Kubernetes: an emptyDir of medium Memory at /dev/shm), or remove "
             "what is left there: states of trials go to the storage instead, Ray's objects to the disk; it is slower"
         )
-        yield Finding("/dev/shm", State.NOTE, told, advice)
+        yield Finding("/dev/shm", State.NOTE, text, advice)
     else:
-        yield Finding("/dev/shm", State.FINE, told)
+        yield Finding("/dev/shm", State.FINE, text)
 
 
 def _temporary() -> Iterator[Finding]:
@@ -165,8 +168,8 @@ def _temporary() -> Iterator[Finding]:
     advice = "set TMPDIR to a short path on a disk with room"
     usage = shutil.disk_usage(folder)
     if usage.used > FULL * usage.total:
-        told = f"{folder}: its disk is more than {FULL:.0%} full, and Ray then writes no objects to it"
-        yield Finding("temporary", State.LACKING, told, f"make room, or {advice}")
+        text = f"{folder}: its disk is more than {FULL:.0%} full, and Ray then writes no objects to it"
+        yield Finding("temporary", State.LACKING, text, f"make room, or {advice}")
     else:
         yield from examine_folder("temporary", folder, advice)
 
@@ -187,8 +190,8 @@ def _ports() -> Iterator[Finding]:
         with socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))
     except OSError as error:
-        told = f"no port of 127.0.0.1 can be opened: {error.strerror}"
-        yield Finding("ports", State.LACKING, told, "Ray needs the loopback interface: give the container a network")
+        text = f"no port of 127.0.0.1 can be opened: {error.strerror}"
+        yield Finding("ports", State.LACKING, text, "Ray needs the loopback interface: give the container a network")
         return
     taken = [f"{port} ({what})" for port, what in PORTS.items() if not _is_free(port)]
     if taken:
@@ -199,9 +202,9 @@ def _ports() -> Iterator[Finding]:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as asked:
-        asked.settimeout(1)
-        return asked.connect_ex(("127.0.0.1", port)) != 0
+    with socket.socket() as connection:
+        connection.settimeout(1)
+        return connection.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _proxies() -> Iterator[Finding]:
@@ -225,15 +228,15 @@ def _without_password(url: str) -> str:
 
 
 def _folders() -> Iterator[Finding]:
-    """Look for folders of other accounts under a name that we would use in the system's temporary folder."""
+    """Looks for folders of other accounts that have a name that this account would use for its own."""
     try:
         folder = ray_folder(make=False).parent
     except ClusterError as error:
         yield Finding("other accounts", State.LACKING, str(error), "have its owner or root remove it")
         return
     if (shared := SHARED_MEMORY / f"tunefleet-{os.getuid()}").exists() and shared.lstat().st_uid != os.getuid():
-        told = f"{shared} belongs to account {shared.lstat().st_uid}"
-        yield Finding("other accounts", State.LACKING, told, "have its owner or root remove it")
+        text = f"{shared} belongs to account {shared.lstat().st_uid}"
+        yield Finding("other accounts", State.LACKING, text, "have its owner or root remove it")
         return
     yield Finding("other accounts", State.FINE, f"nothing of theirs is in the way of {folder}")
 

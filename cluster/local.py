@@ -1,6 +1,6 @@
-"""A Ray of our own, for one run: no more processes than trials need, nobody else let in, nothing left behind.
+"""Starts a Ray for one run: no more processes than trials need, closed to everybody else, and removed at the end.
 
-It lives in a folder of its own below the system's temporary folder and wants a token that exists only in memory: its
+It works in its own folder below the system's temporary folder, and requires a token that exists only in memory: its
 ports listen on every interface, and without a token anybody on the network could run code here.
 """
 
@@ -30,14 +30,14 @@ from cluster.workers.signals import signals_blocked
 if TYPE_CHECKING:
     import psutil
 
-GRACE_SECONDS = 5.0  # for what was below the servers to end after them; it is killed then
+GRACE_SECONDS = 5.0  # for children of Ray's servers to end after them; then they are killed
 SOCKET_PATH_LIMIT = 107 if sys.platform.startswith("linux") else 103  # bytes of a Unix socket's path
 SOCKET_BELOW_TEMP = 74  # bytes that are appended: /ray/session_<time>_<pid>/sockets/plasma_store
 
 
 @contextlib.contextmanager
 def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]:
-    """Start it, with `imports` that its workers have as they start; yields the MPS that it may start in turn."""
+    """Starts a local Ray, whose workers have `imports` from the start; yields the MPS daemon that it may start."""
     import ray
 
     settings = {
@@ -87,7 +87,7 @@ def local_ray(spec: ClusterSpec, imports: Imports | None) -> Iterator[MpsDaemon]
 
 
 def _end_without_sigterm() -> None:
-    """Ray ends servers by SIGTERM, which ours are shielded from: a raylet has a call for it, the head keeps nothing."""
+    """Lets Ray end its servers without SIGTERM, which ours block: the raylet by its own call, the head by SIGKILL."""
     import ray
 
     (node,) = ray.nodes()
@@ -101,10 +101,10 @@ def _end_without_sigterm() -> None:
 
 
 def _shut_down(folder: str, server: ForkServer | None) -> None:
-    """End Ray, which works in `folder`, and wait until the workers and agents below its servers have ended as well.
+    """Ends the Ray that works in `folder`, and waits until the workers and agents below its servers have ended.
 
-    A raylet that takes too long to end is killed by `ray.shutdown`: its agents then live on for seconds, and a worker
-    that it has just started until that one misses it.
+    `ray.shutdown` kills a raylet that is slow to end. Its agents then run for some seconds more, and a worker that it
+    has just started runs until it misses the raylet.
     """
     import psutil
     import ray
@@ -124,11 +124,10 @@ def _shut_down(folder: str, server: ForkServer | None) -> None:
 
 
 def _started_in(folder: str) -> set[psutil.Process]:
-    """The processes of this account that Ray and its trials were started with, or have started: their environment has
-    `folder` for temporary files, as nobody else's. Nothing is concluded from a command line, which anybody may write.
+    """Returns the processes of this account that belong to Ray and its trials.
 
-    Those that this process itself has started besides Ray (a library's, a notebook's) are not among them: they are its
-    own to end.
+    They have `folder` as TMPDIR in their environment, as no others do. A command line proves nothing: anybody may write
+    one. Other children of this process (a library's, a notebook's) are not among them; they are its own to end.
     """
     import psutil
 
@@ -156,7 +155,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 @contextlib.contextmanager
 def _forking(folder: str, imports: Imports | None) -> Iterator[ForkServer | None]:
-    """Workers are forked from a process that has made these imports; None where there is none."""
+    """Runs a fork server that has made these imports in the block; yields None if workers cannot be forked here."""
     if imports is None or not can_fork():
         yield None
         return
@@ -166,7 +165,7 @@ def _forking(folder: str, imports: Imports | None) -> Iterator[ForkServer | None
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[str]:
-    """A folder short enough for Ray's sockets, removed at the end."""
+    """Makes a temporary folder whose path is short enough for Ray's sockets; it is removed at the end."""
     roots = [root for root in (tempfile.gettempdir(), "/tmp") if os.path.isdir(root)]
     longest = SOCKET_PATH_LIMIT - SOCKET_BELOW_TEMP - len("/tunefleet-12345678")
     root = next((root for root in roots if len(os.fsencode(root)) <= longest), None)

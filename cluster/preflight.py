@@ -1,8 +1,8 @@
-"""Before the first trial: whether every node of a cluster can do what the trials will ask of it.
+"""Checks, before the first trial, that every node of a cluster can run the trials.
 
-One small task per node, all at once, tells what is there: versions, our own code, the local files that trials read, the
-devices, and the storage path in both directions. `problems_of` compares that with the driver; `check_nodes` refuses the
-run with one table, node by problem. Imports neither torch nor models.
+One small task per node, all at once, reports what is there: versions, our own code, the local files that trials read,
+the devices, and the storage path in both directions. `problems_of` compares that with the driver; `check_nodes` refuses
+the run with one table of nodes and problems. Imports neither torch nor models.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ NOT_CUDA = ("AMD", "Intel", "TPU", "aws", "HPU", "NPU")  # how Ray's names of ot
 
 
 class NodeRequest(NamedTuple):
-    """What every node is asked."""
+    """What every node has to examine."""
 
     modules: tuple[str, ...]
     reads: tuple[str, ...]
     filesystem: FileSystem
-    probe: str  # a file that the driver has written; its node's own goes beside it
+    probe: str  # path of a file that the driver has written; each node writes its own beside it
 
 
 class NodeReport(NamedTuple):
-    """What one node answers."""
+    """What one node has and lacks."""
 
     versions: Mapping[str, str]  # "python" and those of `LIBRARIES` that are installed
-    digests: Mapping[str, str | None]  # of each module's sources; None: it is not found
+    digests: Mapping[str, str | None]  # of each module's sources; None: not found
     unreadable: Mapping[str, str]  # path -> the system's reason
-    storage: str | None  # what is wrong with the storage path
-    cuda: int | str  # how many devices CUDA finds, or why none
+    storage: str | None  # what is wrong with the storage path; None: nothing
+    cuda: int | str  # number of devices that CUDA finds, or why it finds none
 
 
 def do_nothing() -> None:
-    """Is done meanwhile."""
+    """Does nothing; the default of what is done meanwhile."""
 
 
 def check_nodes(
@@ -63,59 +63,64 @@ def check_nodes(
     reads: Sequence[str] = (),
     meanwhile: Callable[[], None] = do_nothing,
 ) -> None:
-    """Ask all of them.
+    """Examines all nodes at once, and refuses the run if one of them has a problem.
 
     Args:
-        filesystem: that the storage path is on.
+        nodes: of the cluster.
+        filesystem: of the storage path.
         folder: the run folder there; it exists.
         modules: top-level names of the user's own modules that trials import.
         reads: local files and folders that trials read.
-        meanwhile: called once all are asked.
+        meanwhile: called while the nodes work.
 
     Raises:
-        ClusterError: the table of what is wrong where; or this machine itself cannot write the folder.
+        ClusterError: holds a table of nodes and problems; or this machine itself cannot write the folder.
     """
     probe = f"{folder}/.probe-{uuid.uuid4().hex}"
-    asked = NodeRequest((*PACKAGES, *modules), tuple(map(str, reads)), filesystem, probe)
+    request = NodeRequest((*PACKAGES, *modules), tuple(map(str, reads)), filesystem, probe)
     with _probe_file(filesystem, probe):
-        pending = _start_examinations(nodes, asked)
-        own = NodeReport(installed_versions(), module_digests(asked.modules), {}, None, 0)
+        pending = _start_examinations(nodes, request)
+        own = NodeReport(installed_versions(), module_digests(request.modules), {}, None, 0)
         try:
             meanwhile()
         except BaseException:
-            with contextlib.suppress(Exception):  # what the nodes have written has to go, but that is the error to tell
-                _problem_table(nodes, own, pending, asked)
+            with contextlib.suppress(Exception):  # what the nodes have written is deleted; the first error counts
+                _problem_table(nodes, own, pending, request)
             raise
-        table = _problem_table(nodes, own, pending, asked)
+        table = _problem_table(nodes, own, pending, request)
     if table:
         raise ClusterError(_table_text(table, nodes))
 
 
 def _problem_table(
-    nodes: Sequence[Node], own: NodeReport, pending: Mapping[Any, str], asked: NodeRequest
+    nodes: Sequence[Node], own: NodeReport, pending: Mapping[Any, str], request: NodeRequest
 ) -> list[tuple[Node, str]]:
-    """What is wrong where, once all have answered; what they have written is deleted."""
+    """Collects the reports of all nodes and returns their problems; deletes what the nodes have written."""
     answers = _collect_reports(pending)
-    return [(node, problem) for node in nodes for problem in _problems_of_node(node, own, answers[node.id], asked)]
+    return [(node, problem) for node in nodes for problem in _problems_of_node(node, own, answers[node.id], request)]
 
 
-def examine_node(asked: NodeRequest, node: str) -> NodeReport:
-    """On a node: what is there.
+def examine_node(request: NodeRequest, node: str) -> NodeReport:
+    """Examines the node that this runs on.
 
     Args:
-        node: its id; names the file that it writes.
+        request: what to examine.
+        node: id of the node; part of the name of the file that it writes.
     """
     return NodeReport(
         installed_versions(),
-        module_digests(asked.modules),
-        {path: reason for path in asked.reads if (reason := _unreadable(path))},
-        _storage_problem(asked.filesystem, asked.probe, f"{asked.probe}-{node}"),
+        module_digests(request.modules),
+        {path: reason for path in request.reads if (reason := _unreadable(path))},
+        _storage_problem(request.filesystem, request.probe, f"{request.probe}-{node}"),
         cuda_devices(),
     )
 
 
 def problems_of(node: Node, own: NodeReport, found: NodeReport) -> Iterator[str]:
-    """What of `found` differs from the driver's `own`, or does not do: one sentence each, with the next step."""
+    """Yields the problems of a node: where its report differs from the driver's `own`, or is insufficient.
+
+    Each is a sentence with the next step.
+    """
     for name, version in own.versions.items():
         there = found.versions.get(name)
         if there is None or _public(there) != _public(version):
@@ -138,7 +143,7 @@ def problems_of(node: Node, own: NodeReport, found: NodeReport) -> Iterator[str]
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions, by name: Python's without the last digit, which matters to nobody, and those of `LIBRARIES`."""
+    """Returns versions by name: Python's (major and minor) and those of `LIBRARIES`."""
     versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -147,7 +152,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def module_digests(modules: Sequence[str]) -> dict[str, str | None]:
-    """Of the sources of each module, wherever it is imported from; None where it is not found."""
+    """Returns a digest of each module's sources, wherever they are; None for a module that is not found."""
     return {name: _digest(name) for name in modules}
 
 
@@ -164,7 +169,7 @@ def _digest(name: str) -> str | None:
 
 
 def cuda_devices() -> int | str:
-    """How many devices CUDA finds on this machine, or why it cannot tell. Asks the driver's library, without torch."""
+    """Returns how many devices CUDA finds here, or why it finds none; uses the driver's library, not torch."""
     hidden = os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all of them from a task that holds none
     try:
         cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
@@ -189,7 +194,7 @@ def _unreadable(path: str) -> str | None:
 
 
 def _storage_problem(filesystem: FileSystem, theirs: str, own: str) -> str | None:
-    """Read what the driver wrote, and write what it will read."""
+    """Reads what the driver has written, and writes what it will read; returns what is wrong."""
     folder = theirs.rpartition("/")[0]
     try:
         with filesystem.open_input_stream(theirs) as stream:
@@ -197,7 +202,7 @@ def _storage_problem(filesystem: FileSystem, theirs: str, own: str) -> str | Non
                 return f"cluster.storage: {folder} holds something else than the driver wrote"
     except FileNotFoundError:
         return f"cluster.storage: {folder} is not visible from there"
-    except Exception as error:  # a cloud's library raises what it likes; the driver tells it
+    except Exception as error:  # a cloud's library may raise anything; the driver reports it
         return f"cluster.storage: {folder} cannot be read: {_first_line(error)}"
     try:
         with filesystem.open_output_stream(own) as stream:
@@ -226,8 +231,8 @@ def _probe_file(filesystem: FileSystem, probe: str) -> Iterator[None]:
     filesystem.delete_file(probe)
 
 
-def _start_examinations(nodes: Sequence[Node], asked: NodeRequest) -> dict[Any, str]:
-    """The id of each node, by Ray's reference to its answer."""
+def _start_examinations(nodes: Sequence[Node], request: NodeRequest) -> dict[Any, str]:
+    """Starts the examination of each node; returns the node's id by Ray's reference to its report."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -235,13 +240,13 @@ def _start_examinations(nodes: Sequence[Node], asked: NodeRequest) -> dict[Any, 
     pending: dict[Any, str] = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        answer = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(asked, node.id)
+        answer = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(request, node.id)
         pending[answer] = node.id
     return pending
 
 
 def _collect_reports(pending: Mapping[Any, str]) -> dict[str, NodeReport | str]:
-    """By node; a text says why there is no answer."""
+    """Returns the reports by node id; a text in place of a report says why there is none."""
     import ray
 
     answered, silent = ray.wait(list(pending), num_returns=len(pending), timeout=ANSWER_SECONDS)
@@ -261,19 +266,19 @@ def _collect_reports(pending: Mapping[Any, str]) -> dict[str, NodeReport | str]:
     return found
 
 
-def _problems_of_node(node: Node, own: NodeReport, found: NodeReport | str, asked: NodeRequest) -> list[str]:
+def _problems_of_node(node: Node, own: NodeReport, found: NodeReport | str, request: NodeRequest) -> list[str]:
     if isinstance(found, str):
         return [found]
     problems = list(problems_of(node, own, found))
     if found.storage is None:
         try:
-            with asked.filesystem.open_input_stream(f"{asked.probe}-{node.id}") as stream:
+            with request.filesystem.open_input_stream(f"{request.probe}-{node.id}") as stream:
                 came_back = stream.read() == PROBE
-            asked.filesystem.delete_file(f"{asked.probe}-{node.id}")
+            request.filesystem.delete_file(f"{request.probe}-{node.id}")
         except FileNotFoundError:
             came_back = False
         if not came_back:
-            folder = asked.probe.rpartition("/")[0]
+            folder = request.probe.rpartition("/")[0]
             problems.append(
                 f"cluster.storage: what it writes to {folder} is not seen from this machine. Set cluster.storage to a "
                 "place that is the same everywhere."
@@ -291,7 +296,7 @@ def _table_text(table: Sequence[tuple[Node, str]], nodes: Sequence[Node]) -> str
 
 
 def _public(version: str) -> str:
-    """Without the local part: a head without a GPU may have the CPU's build of the same torch."""
+    """Removes the local part of a version: a head without a GPU may have the CPU build of the same torch."""
     return version.partition("+")[0]
 
 

@@ -1,7 +1,8 @@
-"""connect(): join or start Ray for one run, and leave it as it was found.
+"""Joins or starts Ray for one run, and leaves it as it was found.
 
-Without an address a Ray of our own is started (`cluster.local`), and is gone at the end, processes and files. A cluster
-at an address is joined and left, never stopped.
+In: the `cluster:` section of a spec. Out: a `Session`, in a `with` block. Without an address a local Ray is started
+(`cluster.local`) and removed at the end, processes and files. A cluster at an address is joined and left, never
+stopped.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ __all__ = ["ClusterError", "Node", "Session", "connect"]
 
 @dataclass(frozen=True)
 class Session:
-    """Ray, connected: what it has, and what one trial of this run holds of it."""
+    """A connected Ray: its nodes, and what one trial of this run holds of them."""
 
     address: str | None  # host:port of the cluster; None: the local Ray of this run
     nodes: tuple[Node, ...]
     resources: TrialResources
     max_concurrent: int | None = None
     packing: Packing | None = None  # where trials share a GPU
-    daemon: MpsDaemon | None = None  # the MPS that a local Ray may start
-    grows: bool = False  # its launcher may add nodes
+    daemon: MpsDaemon | None = None  # the MPS daemon that a local Ray may start
+    grows: bool = False  # a launcher may add nodes
 
     def packed(self, packing: Packing, resources: TrialResources) -> Session:
-        """The same Ray, with so many trials on each GPU, under MPS where that is permitted.
+        """Returns the session with several trials on each GPU, under MPS where that is permitted.
 
         Raises:
-            ClusterError: several trials per GPU on GPUs that take one process each.
+            ClusterError: several trials per GPU on GPUs that accept one process each.
         """
         if packing.trials_per_gpu > 1:
             how = self.daemon.share() if self.daemon else share_gpus(self.nodes)
@@ -55,20 +56,23 @@ class Session:
 
     @property
     def slots(self) -> int:
-        """How many trials run at the same time if nobody else uses the cluster."""
+        """How many trials run at a time if nobody else uses the cluster."""
         held = sum(node.holds(self.resources) for node in self.nodes)
         return held if self.max_concurrent is None else min(held, self.max_concurrent)
 
     @property
     def limit(self) -> int:
-        """How many trials are proposed at a time, at least one: the slots, and where the cluster may grow one that
-        waits, which an autoscaler goes by. On a cluster `max_concurrent` stands even where the nodes hold fewer."""
+        """How many trials are proposed at a time, at least one.
+
+        That is the number of slots, and one more where the cluster may grow: an autoscaler needs a trial that waits. On
+        a cluster `max_concurrent` is used even if the nodes hold fewer.
+        """
         if self.address is not None and self.max_concurrent is not None:
             return self.max_concurrent
         return max(1, self.slots + self.grows)
 
     def refreshed(self) -> Session:
-        """The same with the nodes that are there now."""
+        """Returns the session with the nodes that are alive now."""
         import ray
 
         alive = [node for node in ray.nodes() if node["Alive"]]
@@ -77,26 +81,26 @@ class Session:
 
     @property
     def device(self) -> str:
-        """What cost is counted in: 'GPU' where trials hold GPUs, else 'CPU core'."""
+        """The unit of cost: 'GPU' where trials hold GPUs, else 'CPU core'."""
         return "GPU" if self.resources.gpus else "CPU core"
 
     @property
     def devices_per_trial(self) -> float:
-        """GPUs of one trial, or its CPU cores where it holds no GPU."""
+        """How many GPUs one trial holds, or CPU cores if it holds no GPU."""
         return self.resources.gpus or self.resources.cpus
 
     @property
     def logical_gpus(self) -> bool:
-        """GPUs were declared (`ray start --num-gpus`) where Ray finds no device: for placement, trials train on CPU."""
+        """True if GPUs were declared (`ray start --num-gpus`) without a device: trials then train on CPU."""
         return any(node.gpus and node.accelerator is None for node in self.nodes)
 
     def warm_up(self, trials: int, environment: Mapping[str, Any], workers: int = 1) -> None:
-        """Have the processes of the slots started now, on a local Ray. Elsewhere they start with the first trials.
+        """Starts the processes of the slots now, on a local Ray; elsewhere they start with the first trials.
 
         Args:
-            trials: no more slots than these are needed.
+            trials: no more slots than that are needed.
             environment: the runtime environment of the trials' actors.
-            workers: processes that compute one trial; several have one more to lead them.
+            workers: processes that compute one trial; several have one more that leads them.
 
         Raises:
             ClusterError: the local Ray does not answer.
@@ -106,7 +110,7 @@ class Session:
             prestart(min(self.slots, trials) * processes, environment)
 
     def describe(self) -> str:
-        """One line for the header of a run."""
+        """Returns one line for the header of a run."""
         where = "local Ray" if self.address is None else f"Ray at {self.address}"
         nodes = f"{len(self.nodes)} nodes, " if len(self.nodes) > 1 else ""
         gpus = sum(node.gpus for node in self.nodes)
@@ -135,20 +139,21 @@ def connect(
     reads: Sequence[str] = (),
     prepare: Callable[[], None] = do_nothing,
 ) -> Iterator[Session]:
-    """Ray for one run; left (or, if it was started here, stopped) when the block ends, however it ends.
+    """Connects to Ray for one run; leaves it (or stops it, if it was started here) when the block ends.
 
     A process that uses Ray already (a notebook) keeps it: it is used as it is and left running.
 
     Args:
+        spec: the `cluster:` section of the experiment.
         run_folder: must be reachable from every node (unless the storage is a bucket); it is created.
         modules: top-level names of the user's own modules that workers import, shipped to a cluster that is joined.
-        imports: what workers of a local Ray have as they start.
+        imports: modules that workers of a local Ray have from the start.
         reads: local files and folders that trials read.
-        prepare: called once, before a local Ray starts, or while the nodes of a cluster look at themselves.
+        prepare: called once, before a local Ray starts, or while the nodes of a cluster are examined.
 
     Raises:
-        ClusterError: the cluster is unreachable, refuses us or cannot hold a trial; or nodes of it cannot run trials:
-            which, and why (`cluster.preflight`).
+        ClusterError: the cluster cannot be reached, refuses us or cannot hold a trial; or some of its nodes cannot run
+            trials, with the reasons (`cluster.preflight`).
     """
     import ray
 
@@ -186,14 +191,14 @@ def _check(
     reads: Sequence[str],
     prepare: Callable[[], None],
 ) -> None:
-    """Every node, before the first trial; and what drivers that were killed have left on them."""
+    """Checks every node before the first trial, and releases what drivers that were killed have left on them."""
     from pyarrow.fs import LocalFileSystem
 
     from cluster.storage import is_uri, open_bucket
 
-    place = open_bucket(spec.storage) if is_uri(spec.storage) else (LocalFileSystem(), str(run_folder))
+    storage = open_bucket(spec.storage) if is_uri(spec.storage) else (LocalFileSystem(), str(run_folder))
     release_leaks()
-    check_nodes(session.nodes, *place, modules=modules, reads=reads, meanwhile=prepare)
+    check_nodes(session.nodes, *storage, modules=modules, reads=reads, meanwhile=prepare)
 
 
 def _address_in_use(spec: ClusterSpec) -> str | None:

@@ -1,4 +1,4 @@
-"""Where trials run, as the user declares it: the address, the share of a node per trial, the storage."""
+"""The `cluster:` section of a spec: the address of Ray, the share of a node per trial, the storage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TrialResources:
     gpus: float  # 0, a fraction of one GPU, or a whole number
 
     def to_ray(self, workers: int = 1) -> PlacementGroupFactory:
-        """Tune's `resources_per_trial`: a placement group on one node.
+        """Returns Tune's `resources_per_trial`: a placement group on one node.
 
         Args:
             workers: processes that compute the trial. Several get a bundle each, with an equal share of everything; the
@@ -117,9 +117,9 @@ class ClusterSpec(BaseModel):
 
     @property
     def way_in(self) -> str:
-        """Says what a run does first, in the line that is read while that takes seconds."""
+        """What a run does first, for the line that is shown while it takes seconds."""
         return "starting a local Ray" if self.address is None else f"joining Ray at {self.address}"
 
     def run_folder(self, name: str) -> Path:
-        """The absolute folder that holds everything the experiment `name` writes."""
+        """Returns the absolute folder that holds everything that the experiment `name` writes."""
         return Path(self.storage).expanduser().absolute() / name

@@ -24,13 +24,13 @@ OPTIONS = {
     "s3": {"region", "scheme", "endpoint_override", "tls_ca_file_path", "tls_verify_certificates"},
     "gs": {"scheme", "endpoint_override", "retry_limit_seconds"},
 }
-# And what proves who opens it.
+# By scheme: where credentials come from.
 CREDENTIALS = {
     "s3": "an instance role, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials",
     "gs": "an instance's service account, GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
 }
 PROBE_SECONDS = 10  # that Google's client repeats a refused request; by itself it does so for 15 minutes
-# What the clouds' clients say, and what it means. The first that is found counts.
+# Error messages of the clouds' clients, and what they mean; the first that matches counts.
 REASONS = (
     (
         r"NO_SUCH_BUCKET|NoSuchBucket|bucket does not exist|NOT_FOUND",
@@ -62,23 +62,23 @@ REASONS = (
 
 
 class StorageError(ClusterError):
-    """A state cannot be written to the storage path."""
+    """Something cannot be written to the storage path."""
 
 
 class Bucket(NamedTuple):
-    """An opened URI."""
+    """An opened storage URI."""
 
     filesystem: FileSystem  # pickles without the credentials, which each process finds by itself
     path: str  # bucket and folder, without a slash at the end
 
 
 def is_uri(storage: str) -> bool:
-    """Whether a storage is no folder of this machine's file system."""
+    """True if a storage is a URI, not a folder of this machine's file system."""
     return "://" in storage
 
 
 def uri_mistake(uri: str) -> tuple[str, str] | None:
-    """Why `uri` cannot be a storage, whatever the cloud would say: the rule and the next step. Sends nothing."""
+    """Returns why `uri` cannot be a storage, as the rule and the next step, or None; sends nothing."""
     parts = urlsplit(uri)
     if parts.scheme not in OPTIONS:
         return "must be a folder that every node reaches, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER", "change it"
@@ -97,12 +97,12 @@ def uri_mistake(uri: str) -> tuple[str, str] | None:
 
 
 def has_credential(options: dict[str, list[str]]) -> bool:
-    """Whether one of the options of a URI is a credential by its name."""
+    """True if one of the options of a URI is a credential, by its name."""
     return any(re.search(r"key|secret|token|password|credential|signature", name, re.IGNORECASE) for name in options)
 
 
 def without_credentials(uri: str) -> str:
-    """`uri` without what may be a credential."""
+    """Returns `uri` without anything that may be a credential."""
     parts = urlsplit(uri)
     if not (parts.username or parts.password or has_credential(parse_qs(parts.query, keep_blank_values=True))):
         return uri
@@ -110,13 +110,13 @@ def without_credentials(uri: str) -> str:
 
 
 def join_uri(uri: str, *names: str) -> str:
-    """The URI of a folder or an object below the folder `uri`; its options stay."""
+    """Returns the URI of a folder or an object below the folder `uri`; its options stay."""
     parts = urlsplit(uri)
     return parts._replace(path="/".join((parts.path.rstrip("/"), *names))).geturl()
 
 
 def open_bucket(uri: str, **options: str) -> Bucket:
-    """The file system behind `uri`. Without a region in it, S3 is asked where the bucket is.
+    """Opens the file system behind `uri`. Without a region in it, S3 is queried for the bucket's region.
 
     Args:
         options: pyarrow's own, besides those in the URI.
@@ -138,10 +138,10 @@ def open_bucket(uri: str, **options: str) -> Bucket:
 
 
 def probe_bucket(uri: str) -> None:
-    """Write a small object below `uri`, read it back and delete it, from this machine and with its credentials.
+    """Writes a small object below `uri`, reads it back and deletes it, with the credentials of this machine.
 
     Raises:
-        ClusterError: why it cannot be used, and what to do.
+        ClusterError: it cannot be used; says why, and what to do.
     """
     bucket = open_bucket(uri, **({"retry_limit_seconds": str(PROBE_SECONDS)} if uri.startswith("gs://") else {}))
     written, path = uuid.uuid4().hex.encode(), f"{bucket.path}/.probe-{uuid.uuid4().hex}"
@@ -157,7 +157,7 @@ def probe_bucket(uri: str) -> None:
 
 @contextmanager
 def cloud_errors(uri: str, action: str) -> Iterator[None]:
-    """What the cloud refuses inside the block becomes a ClusterError that says why `uri` cannot `action`."""
+    """Turns errors of the cloud's client in the block into a ClusterError that says why `uri` cannot `action`."""
     import pyarrow
 
     try:
@@ -169,7 +169,7 @@ def cloud_errors(uri: str, action: str) -> Iterator[None]:
 
 
 def explain_cloud_error(uri: str, error: Exception) -> str:
-    """What an error of a cloud's client means, what to do, and its own words."""
+    """Returns what an error of a cloud's client means, what to do, and its own message."""
     words = " ".join(str(error).split())
     for pattern, meaning, step in REASONS:
         if re.search(pattern, words):

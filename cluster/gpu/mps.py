@@ -1,11 +1,11 @@
 """NVIDIA's Multi-Process Service (MPS): kernels of several processes on one GPU at the same time instead of in turns.
 
-On a local Ray a control daemon of this run's own is started where several trials share a GPU, below the run's
-temporary folder, and ended after Ray. CUDA looks for a daemon when a process first uses the device, in the folder that
-CUDA_MPS_PIPE_DIRECTORY names, and goes on without one where none answers: so the workers get that variable from the
-start, and the trial that is measured before the daemon runs has the device for itself. It needs no privileges in the
-default compute mode. On a joined cluster the daemon would have to outlive our tasks on each node, so one is only used
-where it runs already. Source: docs.nvidia.com/deploy/mps and the manual page of nvidia-cuda-mps-control.
+Where several trials share a GPU, a local Ray starts a control daemon for this run, below the run's temporary folder,
+and ends it after Ray. CUDA looks for a daemon when a process first uses the device, in the folder that
+CUDA_MPS_PIPE_DIRECTORY names, and works without one if none answers. So the workers have that variable from the start,
+and the trial that is measured before the daemon runs has the device for itself. The daemon needs no privileges in the
+default compute mode. On a joined cluster it would have to outlive our tasks on each node, so it is only used where it
+runs already. Source: docs.nvidia.com/deploy/mps and the manual page of nvidia-cuda-mps-control.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class MpsDaemon:
     """The MPS daemon that a local Ray may start for itself; a context that ends it, if it was started.
 
     Args:
-        folder: the temporary folder of the Ray.
-        wanted: false: it is not started, and one that runs here already is not used.
+        folder: the temporary folder of the local Ray.
+        wanted: if false, it is not started, and one that runs here already is not used.
     """
 
     def __init__(self, folder: str, *, wanted: bool = True) -> None:
@@ -47,14 +47,17 @@ class MpsDaemon:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the environment of the workers must hold, in place of what it holds."""
+        """The variables that the workers' environment must hold; they replace what it holds."""
         return {} if self._running else {PIPES: str(self._pipes), LOGS: str(self._logs)}
 
     def share(self) -> str:
-        """Start it where that is permitted; how processes share a GPU from now on, as a clause for the run's header.
+        """Starts the daemon if that is permitted.
+
+        Returns:
+            How processes share a GPU from now on, as a clause for the run's header.
 
         Raises:
-            ClusterError: the GPUs take one process each.
+            ClusterError: the compute mode of the GPUs allows one process each.
         """
         if self._running:
             return f"under the MPS that runs here already ({self._running})"
@@ -66,7 +69,7 @@ class MpsDaemon:
         return f"in time slices, without MPS: {why}"
 
     def _start(self) -> str | None:
-        """Why it could not be started, or None."""
+        """Returns why it could not be started, or None if it runs."""
         program = shutil.which(CONTROL)
         if not self._wanted:
             return "cluster.mps is false"
@@ -76,8 +79,8 @@ class MpsDaemon:
             return f"{CONTROL} is not on PATH"
         for folder in (self._pipes, self._logs):
             folder.mkdir(mode=0o700, exist_ok=True)
-        said = self._logs / "start.log"  # not a pipe: the daemon may keep it open
-        with said.open("wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
+        start_log = self._logs / "start.log"  # not a pipe: the daemon may keep it open
+        with start_log.open("wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 [program, "-d"],
                 env=self._environment(),
@@ -89,7 +92,7 @@ class MpsDaemon:
             )
         if _answers(str(self._pipes)):
             return None
-        return f"{CONTROL} -d failed: {said.read_text(errors='replace').strip() or 'it does not answer'}"
+        return f"{CONTROL} -d failed: {start_log.read_text(errors='replace').strip() or 'it does not answer'}"
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -112,34 +115,34 @@ class MpsDaemon:
 
 
 class NodeMps(NamedTuple):
-    """What a look at one node found."""
+    """What `probe_mps` found on one node."""
 
-    serves: bool  # an MPS daemon that takes our processes
-    exclusive: bool  # a GPU takes one process, unless under MPS
+    serves: bool  # an MPS daemon runs that accepts our processes
+    exclusive: bool  # a GPU accepts one process only, unless under MPS
 
 
 def probe_mps() -> NodeMps:
-    """At the machine that this runs on."""
+    """Checks the machine that this runs on for MPS and for exclusive GPUs."""
     return NodeMps(_answers(os.environ.get(PIPES, DEFAULT_PIPES)), _exclusive())
 
 
 def share_gpus(nodes: Sequence[Node]) -> str:
-    """How processes share a GPU on a cluster that others started, as a clause for the run's header.
+    """Returns how processes share a GPU on a cluster that others started, as a clause for the run's header.
 
     Raises:
-        ClusterError: GPUs without MPS take one process each; or a node does not answer.
+        ClusterError: GPUs without MPS accept one process each; or a node does not answer.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote = ray.remote(num_cpus=0)(probe_mps)
     gpu_nodes = [node for node in nodes if node.gpus]
-    asked = [
+    pending = [
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote()
         for node in gpu_nodes
     ]
     try:
-        found: list[NodeMps] = ray.get(asked, timeout=PROBE_SECONDS)
+        found: list[NodeMps] = ray.get(pending, timeout=PROBE_SECONDS)
     except ray.exceptions.RayError as error:
         raise ClusterError(
             f"cluster.mps: whether MPS runs on the nodes could not be asked: {error}. "
@@ -162,8 +165,8 @@ def _one_process_each(why: str) -> ClusterError:
 def _is_ours(pipes: str) -> bool:
     """True if the daemon behind `pipes` is ours or the system's: it serves one user at a time.
 
-    So are the folder and a link that leads to it: who owns those could let the kernels of this account go to a daemon
-    of another one's making.
+    The folder, and a link that leads to it, must be ours or the system's, too: their owner could redirect this
+    account's kernels to another daemon.
     """
     control = Path(pipes, "control")
     owners = {path.lstat().st_uid for path in (Path(pipes), Path(pipes).resolve(), control)}
@@ -171,14 +174,14 @@ def _is_ours(pipes: str) -> bool:
 
 
 def _answers(pipes: str) -> bool:
-    """Whether a daemon answers there. Where the control program is missing (a container), its socket must do."""
+    """True if a daemon answers there. Without the control program (in a container), its socket is enough."""
     if not Path(pipes, "control").exists() or not _is_ours(pipes):
         return False
     return shutil.which(CONTROL) is None or _send_command(pipes, "get_server_list") is not None
 
 
 def _send_command(pipes: str, command: str) -> str | None:
-    """What the daemon answers; None where none does."""
+    """Sends a command to the daemon; returns its answer, or None if none answers."""
     try:
         done = subprocess.run(
             [CONTROL],
@@ -195,7 +198,7 @@ def _send_command(pipes: str, command: str) -> str | None:
 
 
 def _exclusive() -> bool:
-    """Whether a GPU of this machine takes one process only, as far as nvidia-smi tells."""
+    """True if nvidia-smi reports that a GPU of this machine accepts one process only."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"],

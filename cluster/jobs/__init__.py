@@ -1,1 +1,1 @@
-"""Experiments as jobs on a cluster elsewhere: its dashboard, and what can be asked of it."""
+"""Experiments as jobs on another cluster: its dashboard, and the Jobs API behind it."""

@@ -1,6 +1,6 @@
-"""Ray's client of the Jobs API, over our own way to the dashboard.
+"""Ray's client of the Jobs API, with our own choice of proxies, logins and certificates.
 
-Ray's own leaves the way to `requests` and to the environment; here every request goes over `cluster.jobs.route`. Read
+Ray's own client leaves these to `requests` and the environment; here every request uses `cluster.jobs.route`. Read
 against ray 2.60: `SubmissionClient._do_request` is what all of its HTTP goes through.
 """
 
@@ -23,7 +23,7 @@ SECONDS = 60.0  # between two pieces of an upload or of an answer
 
 
 class JobClient(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client with our own way to the dashboard.
+    """Ray's client, whose requests use `cluster.jobs.route`.
 
     Args:
         url: of the dashboard.
@@ -56,7 +56,7 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
         """Yields what the job's driver prints, from its first line, until it ends.
 
         Raises:
-            ClusterError: it is not safe to ask.
+            ClusterError: the token would be sent to a stranger.
             aiohttp.ClientError, RuntimeError: the connection broke.
         """
         import aiohttp
@@ -77,7 +77,7 @@ class JobClient(JobSubmissionClient):  # type: ignore[misc]
 
 
 def _context(authority: str | bool) -> ssl.SSLContext | bool:
-    """The authorities in the form that `aiohttp` takes."""
+    """Converts certificate authorities to the form that `aiohttp` expects."""
     if isinstance(authority, bool):
         return authority
     folder = Path(authority).is_dir()

@@ -1,7 +1,7 @@
-"""The dashboard of a head, over HTTP: is it there, does it take our token, which Ray, which nodes. All before a job.
+"""The dashboard of a head, over HTTP: does it answer, accept our token, run our Ray; checked before any job is sent.
 
-In: an address such as http://head:8265. Out: an open `Dashboard`, or a `ClusterError` that says which of these it is.
-The token is shown to nobody who did not ask for one: the first question is asked without it.
+In: an address such as http://head:8265. Out: an open `Dashboard`, or a `ClusterError` that says which check failed. The
+first request carries no token, so a server that requires none never sees it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS")  # as `ray job` and `serve` read them
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # on the head itself, or at the end of a tunnel
 PORT = 8265
-ANSWER_SECONDS = 5.0  # a dashboard that takes longer to say its version is as good as none
+ANSWER_SECONDS = 5.0  # a dashboard that needs longer for its version is unusable
 STREAM_SECONDS = 60.0  # between two pieces of a file
 CHUNK = 1 << 18  # bytes
 PYTHON = re.compile(r"--python_worker_command=(\S+) ")
 
 
 def dashboard_url(address: str | None) -> str:
-    """The URL behind --address, else behind the first of `ADDRESS_VARIABLES`, else of a head on this machine.
+    """Returns the URL in --address, else in the first of `ADDRESS_VARIABLES`, else that of a head on this machine.
 
     Raises:
         ClusterError: it is no address of a dashboard.
@@ -61,22 +61,22 @@ def dashboard_url(address: str | None) -> str:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A dashboard that answered and let us in."""
+    """A dashboard that answered and accepted us."""
 
     url: str
-    token: str | None = field(repr=False)  # None: it wants none
+    token: str | None = field(repr=False)  # None: it requires none
     run_by: str | None = None  # the account that runs it on this machine, where it is neither this one nor root
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every request carries."""
+        """The headers of every request."""
         return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes alive.
+        """Returns the nodes that are alive.
 
         Raises:
-            ClusterError: there is none yet, or it does not say.
+            ClusterError: there is none yet, or the dashboard does not answer.
         """
         alive = tuple(Node.from_ray(_as_ray_node(node)) for node in self._alive())
         if not alive:
@@ -84,20 +84,20 @@ class Dashboard:
         return alive
 
     def may_grow(self) -> bool:
-        """Whether an autoscaler may add nodes; see `cluster.nodes.autoscaling`.
+        """True if an autoscaler may add nodes; see `cluster.nodes.autoscaling`.
 
         Raises:
-            ClusterError: it does not say.
+            ClusterError: the dashboard does not answer.
         """
         return any(may_grow(node["labels"]) for node in self._alive())
 
     def python(self) -> str:
-        """The interpreter that the head's Ray runs on; `python` where the head has not said yet.
+        """Returns the interpreter of the head's Ray; `python` as long as the head does not report it.
 
-        A job's PATH is the one that `ray start` was called with, which need not lead into Ray's own environment.
+        A job's PATH is that of `ray start`, which need not lead into Ray's own environment.
 
         Raises:
-            ClusterError: it does not answer.
+            ClusterError: the dashboard does not answer.
         """
         summary = self._json("/nodes", {"view": "summary"})["data"]["summary"]
         commands = (node.get("cmdline") for node in summary if node.get("raylet", {}).get("isHeadNode"))
@@ -106,10 +106,10 @@ class Dashboard:
         return found.group(1) if found else "python"
 
     def log_file(self, node: str, name: str) -> Iterator[bytes]:
-        """The bytes of a file below the log folder of a node's session.
+        """Yields the bytes of a file below the log folder of a node's session.
 
         Raises:
-            ClusterError: there is none, or the connection broke.
+            ClusterError: there is no such file, or the connection broke.
         """
         import requests
 
@@ -147,15 +147,15 @@ class Dashboard:
 
 
 def open_dashboard(url: str, *, allow_unauthenticated: bool = False, run_by: str | None = None) -> Dashboard:
-    """Knock at `url` (from `dashboard_url`): without a token, then with ours if one is wanted.
+    """Opens the dashboard at `url` (from `dashboard_url`): without a token, then with ours if one is required.
 
     Args:
-        allow_unauthenticated: go on where another machine's dashboard lets everybody in.
+        allow_unauthenticated: accept another machine's dashboard that requires no token.
         run_by: the account that may listen at an address of this machine, beside this one and root.
 
     Raises:
-        ClusterError: nobody answers, it is no Ray, it is another Ray than ours, it refuses our token, wants one that
-            there is not, or lets everybody in; or another account listens there, or a proxy would read the token.
+        ClusterError: nothing answers, it is no Ray or another version than ours, it refuses our token, requires one
+            that is missing, or accepts everybody; or another account listens there, or a proxy would read the token.
     """
     host = urlsplit(url).hostname or ""
     answer = _request(f"{url}/api/version", {}, {}, run_by, seconds=ANSWER_SECONDS)
@@ -241,5 +241,5 @@ def _request(
 
 
 def _as_ray_node(node: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of the state API in the words of `ray.nodes()`."""
+    """Converts an entry of the state API to the keys of `ray.nodes()`."""
     return {"NodeID": node["node_id"], "NodeManagerAddress": node["node_ip"], "Resources": node["resources_total"]}

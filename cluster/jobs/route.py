@@ -1,8 +1,8 @@
-"""The way of an HTTP request to a dashboard: straight or through a proxy, and what is kept from whoever stands there.
+"""Sends HTTP requests to a dashboard, directly or through a proxy, without exposing the token to the proxy.
 
-`requests` obeys `http_proxy` for loopback too, and sends a login of ~/.netrc in place of a token. So nothing of the
-environment is left to it: a request to this machine goes straight, one elsewhere through the proxy that the environment
-names unless `no_proxy` has the host, and the token never to a proxy in clear text.
+`requests` obeys `http_proxy` for loopback, too, and replaces a token by a login of ~/.netrc. So it is not allowed to
+read the environment. A request to this machine goes there directly. One to another machine uses the proxy that the
+environment names, unless `no_proxy` lists the host; the token never reaches a proxy in clear text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 TOKEN_HEADER = "Authorization"
-PROXY_STATUSES = (403, 407, 502, 503, 504)  # statuses with which a proxy answers in place of the host
+PROXY_STATUSES = (403, 407, 502, 503, 504)  # with which a proxy answers in place of the host
 RUN_BY = "say so with --run-by NAME"
 
 
@@ -28,7 +28,7 @@ RUN_BY = "say so with --run-by NAME"
 class Proxy:
     """A proxy that the environment names."""
 
-    url: str  # as it is there, a password included
+    url: str  # as the environment has it, including a password
     source: str  # the variable
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy on the way to `url`; None: straight, as to every address of this machine."""
+    """Returns the proxy for `url`; None for a direct connection, as to every address of this machine."""
     from urllib.request import getproxies
 
     from requests.utils import select_proxy, should_bypass_proxies
@@ -52,7 +52,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def check_route(url: str, headers: Mapping[str, str], run_by: str | None) -> Proxy | None:
-    """The proxy that a request with these headers takes, once nobody on the way gets what is not theirs.
+    """Checks that a request with these headers exposes the token to nobody, and returns its proxy.
 
     Args:
         run_by: the account that may answer on this machine, beside this one and root.
@@ -82,14 +82,14 @@ def send_request(
     run_by: str | None = None,
     **more: Any,
 ) -> Response:
-    """Send one request; redirects are not followed, as they could lead the token elsewhere.
+    """Sends one request; redirects are not followed, as they could lead the token elsewhere.
 
     Args:
-        seconds: without an answer, or without a further piece of one.
+        seconds: until an answer, or the next piece of one, must arrive.
         more: of `requests.request`: params, data, json, stream.
 
     Raises:
-        ClusterError: it is not safe to ask, or a proxy answers in place of the host.
+        ClusterError: the token would be exposed, or a proxy answers in place of the host.
         requests.RequestException: no answer.
     """
     import requests
@@ -117,24 +117,24 @@ def send_request(
 
 
 def printable(text: str) -> str:
-    """`text` without the signs that a terminal obeys, as a server's words are shown; lines stay lines."""
+    """Replaces control characters in a server's text, which a terminal would obey, by spaces; line breaks stay."""
     return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
 
 
 def certificate_authorities(url: str) -> str | bool:
-    """The certificate authorities to believe: a file or folder that the environment names; True: the public ones."""
+    """Returns the certificate authorities to trust: a file or folder that the environment names; True: public ones."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return named if named and url.startswith("https:") else True
 
 
 def server_of(url: str) -> str:
-    """Scheme, host and port."""
+    """Returns scheme, host and port of a URL, for messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def _innermost(error: BaseException) -> str:
-    """The reason alone: `requests` wraps it into three texts, one in another."""
+    """Returns the innermost reason: `requests` wraps it into three nested texts."""
     while (inner := getattr(error, "reason", None) or error.__context__) is not None and inner is not error:
         error = inner
     return str(error)

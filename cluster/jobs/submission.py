@@ -1,6 +1,6 @@
-"""Jobs of a cluster, over Ray Jobs: submit, list, follow, stop. Knows nothing of experiments.
+"""Submits, lists, follows and stops jobs of a cluster, over Ray Jobs. Knows nothing of experiments.
 
-A job is known by its id, which the submitter chooses; of several equal submissions, however close, one becomes a job.
+A job has an id that the submitter chooses. Of equal submissions, however close in time, one becomes a job.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 State = Literal["pending", "running", "succeeded", "failed", "stopped"]
 UPLOAD_LIMIT = 100 << 20  # bytes of one request that a dashboard takes: ray_constants.DASHBOARD_CLIENT_MAX_SIZE
-STOP_SECONDS = 30  # a driver that was told to stop is killed after these
-INTERRUPTED = 130  # a driver that leaves so was told to
+STOP_SECONDS = 30  # a driver that was signalled to stop is killed after these
+INTERRUPTED = 130  # exit status of a driver that was signalled to stop
 STOP_GRACEFULLY = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
 POLL_SECONDS = 0.5
 RECONNECTS = 5  # of a log that breaks off without anything new
@@ -39,7 +39,7 @@ RECONNECTS = 5  # of a log that breaks off without anything new
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What is to be submitted."""
+    """A job to submit."""
 
     id: str
     command: str  # for a shell on the head
@@ -49,12 +49,12 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What the cluster knows of a job."""
+    """What the cluster reports about a job."""
 
     id: str
     state: State
     metadata: Mapping[str, str]
-    message: str  # Ray's own word on the state
+    message: str  # Ray's own, about the state
     exit_status: int | None  # of the driver
     node: str | None  # where the driver runs
     started: float | None  # seconds since 1970
@@ -62,12 +62,12 @@ class JobRecord:
 
     @property
     def over(self) -> bool:
-        """Nothing more will happen."""
+        """True if the job has ended."""
         return self.state not in ("pending", "running")
 
     @classmethod
     def of(cls, details: JobDetails) -> JobRecord:
-        """As Ray describes it; a driver that left as one that was interrupted counts as stopped."""
+        """Converts Ray's description; a driver with the exit status of an interruption counts as stopped."""
         state: Any = details.status.value.lower()
         if state == "failed" and details.driver_exit_code == INTERRUPTED:
             state = "stopped"
@@ -90,23 +90,23 @@ class Jobs:
         from cluster.jobs.client import JobClient
 
         for chatty in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)  # they tell of each upload and each closed connection
+            logging.getLogger(chatty).setLevel(logging.WARNING)  # they log each upload and each closed connection
         self.dashboard = dashboard
-        # Ray's client would take another address, or another token, out of the environment.
+        # Ray's client would read another address, or another token, from the environment.
         own = {AUTH_MODE: "disabled", "RAY_API_SERVER_ADDRESS": dashboard.url}
         with temporary_environment({}, own):
-            self._client: JobClient = self._told(
+            self._client: JobClient = self._call(
                 lambda: JobClient(dashboard.url, headers=dashboard.headers, run_by=dashboard.run_by)
             )
 
     def submit(self, job: JobRequest) -> bool:
-        """Send it; False if a job of that id is known already.
+        """Submits a job; returns False if the cluster has a job with that id already.
 
         Raises:
-            ClusterError: the cluster does not take it.
+            ClusterError: the cluster does not accept it.
         """
         try:
-            self._told(
+            self._call(
                 lambda: self._client.submit_job(
                     submission_id=job.id,
                     entrypoint=job.command,
@@ -121,30 +121,30 @@ class Jobs:
         return True
 
     def list(self) -> list[JobRecord]:
-        """Every job that was submitted with metadata, the oldest first.
+        """Returns all jobs that were submitted with metadata, the oldest first.
 
         Raises:
-            ClusterError: the cluster does not say.
+            ClusterError: the cluster does not answer.
         """
-        found = [JobRecord.of(job) for job in self._told(self._client.list_jobs) if job.submission_id and job.metadata]
+        found = [JobRecord.of(job) for job in self._call(self._client.list_jobs) if job.submission_id and job.metadata]
         return sorted(found, key=lambda job: job.started or 0.0)
 
     def find(self, job: str) -> JobRecord | None:
-        """The job of that id; None if the cluster knows none.
+        """Returns the job with that id; None if the cluster has none.
 
         Raises:
-            ClusterError: the cluster does not say.
+            ClusterError: the cluster does not answer.
         """
         try:
-            return JobRecord.of(self._told(lambda: self._client.get_job_info(job)))
+            return JobRecord.of(self._call(lambda: self._client.get_job_info(job)))
         except UnknownJob:
             return None
 
     def get(self, job: str) -> JobRecord:
-        """The job of that id.
+        """Returns the job with that id.
 
         Raises:
-            ClusterError: the cluster knows none, or does not say.
+            ClusterError: the cluster has none, or does not answer.
         """
         found = self.find(job)
         if found is None:
@@ -152,31 +152,34 @@ class Jobs:
         return found
 
     def log(self, job: str) -> str:
-        """What the driver has printed so far.
+        """Returns what the driver has printed so far.
 
         Raises:
             ClusterError: no such job, or its node is gone.
         """
-        return str(self._told(lambda: self._client.get_job_logs(job)))
+        return str(self._call(lambda: self._client.get_job_logs(job)))
 
     def follow(self, job: str, write: Callable[[str], object]) -> JobRecord:
-        """Hand on what the driver prints, from its first line, until the job is over.
+        """Passes on what the driver prints, from its first line, until the job has ended.
+
+        Args:
+            write: called with each piece of text.
 
         Raises:
             ClusterError: no such job, or the log breaks off for good.
         """
-        told, failures = 0, 0
+        written, failures = 0, 0
 
         async def tail() -> None:
-            nonlocal told
+            nonlocal written
             passed = 0  # a new connection begins at the first line again
             async for text in self._client.tail_job_logs(job):
-                write(text[max(0, told - passed) :])
+                write(text[max(0, written - passed) :])
                 passed += len(text)
-                told = max(told, passed)
+                written = max(written, passed)
 
         while True:
-            before, reason = told, "it ended"
+            before, reason = written, "it ended"
             try:
                 asyncio.run(tail())
             except ClusterError:
@@ -186,16 +189,16 @@ class Jobs:
             record = self.get(job)
             if record.over:
                 return record
-            failures = 0 if told > before else failures + 1
+            failures = 0 if written > before else failures + 1
             if failures > RECONNECTS:
                 raise ClusterError(f"the log of {job} breaks off: {reason}. The job goes on: `tunefleet status {job}`.")
             time.sleep(1)
 
     def wait(self, job: str, seconds: float | None = None) -> JobRecord:
-        """Until the job is over, or so many seconds have passed.
+        """Waits until the job has ended, or `seconds` have passed; None: as long as it takes.
 
         Raises:
-            ClusterError: no such job, or the cluster does not say.
+            ClusterError: no such job, or the cluster does not answer.
         """
         until = None if seconds is None else time.monotonic() + seconds
         while not (record := self.get(job)).over and (until is None or time.monotonic() < until):
@@ -203,32 +206,31 @@ class Jobs:
         return record
 
     def stop(self, job: str) -> JobRecord:
-        """Tell the driver to end, and wait until it has: its trials end and are saved, or it is killed after
-        `STOP_SECONDS`.
+        """Signals the driver to end, and waits: its trials are saved, or it is killed after `STOP_SECONDS`.
 
         Raises:
-            ClusterError: no such job, or the cluster does not say.
+            ClusterError: no such job, or the cluster does not answer.
         """
         if not self.get(job).over:
-            self._told(lambda: self._client.stop_job(job))
+            self._call(lambda: self._client.stop_job(job))
         return self.wait(job, 2 * STOP_SECONDS)
 
     def forget(self, job: str) -> None:
-        """Take a job that is over off the list.
+        """Removes a job that has ended from the cluster's list.
 
         Raises:
-            ClusterError: it is not over, or not known.
+            ClusterError: it has not ended, or there is none.
         """
-        self._told(lambda: self._client.delete_job(job))
+        self._call(lambda: self._client.delete_job(job))
 
-    def _told(self, ask: Callable[[], Any]) -> Any:
-        """The answer, or Ray's error in the user's terms."""
+    def _call(self, request: Callable[[], Any]) -> Any:
+        """Calls Ray's client; its errors become a ClusterError in the user's terms."""
         import requests
         from ray.exceptions import AuthenticationError
 
         url = self.dashboard.url
         try:
-            return ask()
+            return request()
         except AuthenticationError as error:
             raise ClusterError(f"{url} refused the token. Was the cluster started anew?") from error
         except (ConnectionError, requests.RequestException) as error:
@@ -242,7 +244,7 @@ class UnknownJob(ClusterError):
 
 
 def cluster_error(url: str, text: str) -> ClusterError:
-    """The RuntimeError of Ray's client, whose text is 'Request failed with status code N: BODY'."""
+    """Converts a RuntimeError of Ray's client, whose text is 'Request failed with status code N: BODY'."""
     found = re.match(r"Request failed with status code (\d+): (.*)", text, re.DOTALL)
     status, body = (int(found.group(1)), printable(found.group(2))) if found else (0, printable(text))
     if status == 404:
@@ -258,7 +260,7 @@ def cluster_error(url: str, text: str) -> ClusterError:
 
 
 def job_log_folder(name: Callable[[str], str]) -> Path:
-    """Inside a job: a folder of its own, not there yet, below the log folder that the dashboard shows.
+    """Returns a folder for the job that this process is, below the log folder that the dashboard shows; not made yet.
 
     Args:
         name: of the folder, from the job's id.

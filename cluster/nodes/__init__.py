@@ -1,1 +1,1 @@
-"""The nodes of a cluster: starting them, their head, tokens, and nodes that come and go."""
+"""The nodes of a cluster: how they are started, their head, their token, and nodes that join and leave."""

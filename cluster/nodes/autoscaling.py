@@ -1,6 +1,7 @@
-"""Clusters that grow: where no node of now can hold a trial, but a launcher may start one that can.
+"""Clusters that grow: waits for a node that can hold a trial, if a launcher may add one.
 
-Whether an autoscaler runs is told nowhere. That launchers with one (`ray up`, KubeRay) name each node's group is.
+Ray does not report whether an autoscaler runs. But launchers that have one (`ray up`, KubeRay) label each node with its
+group.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ NODE_GROUP = "ray.io/node-group"  # a label of the nodes: RAY_NODE_TYPE_NAME, as
 
 
 def may_grow(labels: Mapping[str, str]) -> bool:
-    """Whether a node with these labels is one of a launcher's."""
+    """True if a node with these labels was started by a launcher with an autoscaler."""
     return bool(labels.get(NODE_GROUP))
 
 
 def wait_for_nodes(spec: ClusterSpec) -> tuple[Node, ...]:
-    """The nodes of the cluster that this process has joined. Waits for one that holds a trial where one may come.
+    """Returns the nodes of the cluster that this process has joined, after waiting for one that can hold a trial.
 
     Raises:
-        ClusterError: no node can hold a trial, and none will come.
+        ClusterError: no node can hold a trial, and no launcher will add one.
     """
     nodes, labels = _nodes_and_labels()
     try:
@@ -46,7 +47,7 @@ def _nodes_and_labels() -> tuple[tuple[Node, ...], list[dict[str, str]]]:
 
 
 def _request_node(spec: ClusterSpec) -> None:
-    """Autoscalers follow demand: a task that holds what a trial holds, and has run when there is such a node."""
+    """Creates demand for the autoscaler: runs a task that needs what a trial needs, and so waits for such a node."""
     import ray
 
     share = spec.gpus_per_trial

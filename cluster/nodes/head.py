@@ -1,7 +1,7 @@
-"""The head of a running cluster: where it is, whether it lets us in, which machines it has. All before Ray is joined.
+"""Finds the head of a running cluster and checks, before Ray is joined, whether it accepts us.
 
-`ray.init` retries for 20 seconds and then says only "Failed to connect", whatever the reason; a token that the head
-does not want is as invisible to it. So the head is asked first, with one gRPC call each.
+`ray.init` retries for 20 seconds and then reports only "Failed to connect", whatever the reason, also for a wrong
+token. So the head is queried first, with one gRPC call.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class Head(NamedTuple):
 
 
 def find_head(address: str, *, allow_unauthenticated: bool = False, run_by: str | None = None) -> Head:
-    """The head at `address` ('auto' or host:port).
+    """Finds the head at `address` ('auto' or host:port) and checks that it accepts us.
 
     'auto' is RAY_ADDRESS, else the last cluster that `tunefleet cluster start` or `ray start` made here, else the only
-    head that runs here; made and run by this account, by root or by `run_by`.
-    RAY_AUTH_MODE as the user set it is kept. Unset, the head decides: disabled if it answers without a token.
+    head that runs here; made and run by this account, by root or by `run_by`. RAY_AUTH_MODE is kept if the user has set
+    it; else the head decides: disabled if it answers without a token.
 
     Args:
-        allow_unauthenticated: join a cluster of other machines that lets everybody in. One that is this machine
-            alone is joined in any case, with a warning.
+        address: 'auto' or host:port.
+        allow_unauthenticated: join a cluster of other machines that requires no token. One that is this machine alone
+            is joined in any case, with a warning.
         run_by: a further account whose head is joined on this machine.
 
     Raises:
-        ClusterError: nothing is found or answers there, it refuses the token, it lets everybody in, or it is another
-            account's.
+        ClusterError: no head is found or answers, it refuses the token, it requires none, or it is another account's.
     """
     address = _local_head(run_by) if address == "auto" else address
     refuse_foreign_head("cluster.address", address, run_by)
@@ -71,10 +71,10 @@ def find_head(address: str, *, allow_unauthenticated: bool = False, run_by: str 
 
 
 def check_open_head(address: str, machines: Collection[Machine], *, allowed: bool) -> None:
-    """A Ray without a token runs code for anybody who reaches its ports, and they listen on all interfaces.
+    """Warns about a Ray that requires no token, or refuses it: it runs code for anybody who reaches its ports.
 
     Raises:
-        ClusterError: it is not on this machine alone, and not `allowed`; else one line on standard error says so.
+        ClusterError: it has other machines, and is not `allowed`.
     """
     here = own_addresses()
     elsewhere = sorted(
@@ -98,16 +98,15 @@ def check_open_head(address: str, machines: Collection[Machine], *, allowed: boo
 
 
 def refuse_foreign_head(source: str, address: str, run_by: str | None = None) -> None:
-    """Refuse a head on this machine of neither this account nor root: it would get the token, and its answers are
-    unpickled here.
+    """Refuses another account's head on this machine: it would receive the token, and its answers are unpickled here.
 
     Args:
-        source: what named it.
+        source: of the address, such as an option, for the message.
         address: host:port.
         run_by: a further account that may run it.
 
     Raises:
-        ClusterError: whose it is.
+        ClusterError: it belongs to neither this account, root nor `run_by`.
     """
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
@@ -133,10 +132,10 @@ def _local_head(run_by: str | None) -> str:
 
 
 def _written_address(file: Path, trusted: Collection[int]) -> str | None:
-    """The address that Ray has written down there; None: none is. Any account can write into Ray's own folder.
+    """Returns the address that Ray has recorded in `file`, or None. Any account can write into Ray's own folder.
 
     Raises:
-        ClusterError: the file, or its folder, is not of `trusted`, or it is a link.
+        ClusterError: the file or its folder belongs to none of the `trusted` user ids, or it is a link.
     """
     if not os.path.lexists(file):
         return None
@@ -153,7 +152,7 @@ def _written_address(file: Path, trusted: Collection[int]) -> str | None:
 
 
 def _running_heads(trusted: Collection[int]) -> frozenset[str]:
-    """The heads of the raylets that run here for `trusted`. Ray's own search believes any process of that name."""
+    """Returns the heads of raylets of `trusted` accounts. Ray's own search trusts any process of that name."""
     import psutil
 
     found = set()

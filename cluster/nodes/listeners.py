@@ -1,8 +1,8 @@
 """Finds out who listens on a port of this machine, before a token or code is sent there.
 
 Any account can listen on a free port of the loopback interface and answer as a Ray would. A listener of this account
-is trusted, as one's own ssh at the end of a tunnel is, and one of root. Linux tells the owner of each socket; where it
-tells nothing (another system, a container's port that the kernel redirects), nothing is refused.
+is trusted, such as an ssh at the end of a tunnel, and so is one of root. Linux reports the owner of each socket. Where
+that is unknown (another system, a container's port that the kernel redirects), nothing is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LISTENING = "0A"  # the kernel's number of that state
 
 
 def trusted_accounts(run_by: str | None = None) -> frozenset[int]:
-    """The user ids whose Ray may be talked to on this machine: this account's, root's, and that of `run_by`.
+    """Returns the user ids whose Ray is trusted on this machine: this account's, root's, and that of `run_by`.
 
     Raises:
         ClusterError: there is no account of that name.
@@ -43,7 +43,7 @@ def trusted_accounts(run_by: str | None = None) -> frozenset[int]:
 
 
 def account_name(uid: int) -> str:
-    """The account's name and number, for a message."""
+    """Returns the account's name and number, for a message."""
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
     except KeyError:
@@ -59,15 +59,15 @@ def own_account() -> str:
 
 
 def refuse_strangers(source: str, host: str, port: int, *, run_by: str | None, step: str) -> None:
-    """Refuse an address of this machine where another account listens. An address elsewhere is not looked at.
+    """Refuses an address of this machine where another account listens. Addresses elsewhere are not checked.
 
     Args:
-        source: what named the address, such as an option.
+        source: of the address, such as an option, for the message.
         run_by: a further account that may listen there.
-        step: how one says that this account is the right one.
+        step: how the user confirms that this account is the right one.
 
     Raises:
-        ClusterError: who listens there.
+        ClusterError: another account listens there; names it.
     """
     trusted = trusted_accounts(run_by)
     strangers = sorted(uid for uid in listeners(host, port) if uid not in trusted)
@@ -80,12 +80,12 @@ def refuse_strangers(source: str, host: str, port: int, *, run_by: str | None, s
 
 
 def listeners(host: str, port: int) -> frozenset[int]:
-    """The user ids of the sockets of this machine that would take a connection to `host`:`port`; empty: none is known.
+    """Returns the user ids of the sockets of this machine that would accept a connection to `host`:`port`.
 
-    The machine's own addresses are those of its interfaces; a host elsewhere has none here.
+    It is empty for a host elsewhere, and where the owners of sockets are unknown.
     """
     here = {address for address in addresses_of(host) if is_here(address)}
-    return frozenset(uid for address, bound, uid in _listening() if bound == port and _takes(address, here))
+    return frozenset(uid for address, bound, uid in _listening() if bound == port and _accepts(address, here))
 
 
 def is_loopback(host: str) -> bool:
@@ -105,27 +105,27 @@ def is_here(host: str) -> bool:
 
 
 def own_addresses() -> frozenset[str]:
-    """The IPs of this machine's interfaces."""
+    """Returns the IPs of this machine's interfaces."""
     import psutil
 
     return frozenset(entry.address.partition("%")[0] for entries in psutil.net_if_addrs().values() for entry in entries)
 
 
 def addresses_of(host: str) -> frozenset[str]:
-    """The IPs behind a host's name; empty where it has none that is known here."""
+    """Returns the IPs behind a host's name; empty if it cannot be resolved."""
     try:
         return frozenset(str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host.strip("[]"), None))
     except (socket.gaierror, UnicodeError):
         return frozenset()
 
 
-def _takes(bound: str, asked: set[str]) -> bool:
-    """True if a socket that is bound to the address `bound` takes connections to one of `asked`."""
-    return bool(asked) and (bound in asked or bound in ("0.0.0.0", "::"))
+def _accepts(bound: str, wanted: set[str]) -> bool:
+    """True if a socket that is bound to the address `bound` accepts connections to one of `wanted`."""
+    return bool(wanted) and (bound in wanted or bound in ("0.0.0.0", "::"))
 
 
 def _listening() -> Iterator[tuple[str, int, int]]:
-    """Address, port and user id of each listening socket that the system tells of."""
+    """Yields address, port and user id of each listening socket that the system reports."""
     for table in TABLES:
         try:
             lines = Path(table).read_text().splitlines()[1:]
@@ -138,7 +138,7 @@ def _listening() -> Iterator[tuple[str, int, int]]:
 
 
 def _address(written: str) -> str:
-    """An IP as the kernel writes it: words of 32 bits in hexadecimal, each in the machine's order of bytes."""
+    """Parses an IP as the kernel writes it: words of 32 bits in hexadecimal, each in the machine's byte order."""
     words = [bytes.fromhex(written[start : start + 8]) for start in range(0, len(written), 8)]
     found = ipaddress.ip_address(b"".join(word[::-1] if sys.byteorder == "little" else word for word in words))
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

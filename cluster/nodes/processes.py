@@ -1,4 +1,4 @@
-"""Which process it was: a mark that tells it from a later one of the same number, whatever the clock has done since."""
+"""Identifies a process by more than its number, which a later process may have, and independently of the clock."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ if TYPE_CHECKING:
     import psutil
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; drawn anew at each start of the machine
-SECONDS = 1.0  # how exactly a start is known by the clock
+SECONDS = 1.0  # precision of a start time by the clock
 
 
 class ProcessMark(NamedTuple):
-    """A process as it can be written down."""
+    """Identifies one process; can be recorded in a file."""
 
     pid: int
-    began: float  # ticks since the machine has started; without /proc seconds since 1970
-    boot: str | None  # which start of the machine; None: `began` is by the clock
+    began: float  # ticks since the machine started; without /proc seconds since 1970
+    boot: str | None  # id of this start of the machine; None: `began` is by the clock
 
 
 def mark_of(pid: int) -> ProcessMark:
-    """The mark of a process that runs.
+    """Returns the mark of a running process.
 
     Raises:
-        psutil.NoSuchProcess: none does.
+        psutil.NoSuchProcess: there is no such process.
     """
     import psutil
 
@@ -36,7 +36,7 @@ def mark_of(pid: int) -> ProcessMark:
 
 
 def find_process(mark: ProcessMark) -> psutil.Process | None:
-    """The process of that mark; None: it has ended, and its number may be another's."""
+    """Returns the process with that mark; None if it has ended, also when another one has its number now."""
     import psutil
 
     try:

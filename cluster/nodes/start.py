@@ -1,6 +1,6 @@
-"""One node of a cluster: `ray start` with a token, a dashboard on loopback, and as few open ports as Ray can do with.
+"""Starts one node of a cluster: `ray start` with a token, a dashboard on loopback and as few open ports as possible.
 
-The node is a process of `ray start --block` of its own, whose end ends all the others; it is written down below
+The node is a process of `ray start --block`, the leader, whose end ends all others. It is recorded below
 ~/.ray/tunefleet, so that `stop_nodes` ends exactly what was started here and nothing else.
 """
 
@@ -37,7 +37,7 @@ OURS = ("--head", "--address")
 
 
 class StartedNode(NamedTuple):
-    """A node that runs."""
+    """A node that was started and runs."""
 
     address: str  # host:port of the head
     dashboard: str | None  # host:port of the Jobs API on a head
@@ -46,15 +46,15 @@ class StartedNode(NamedTuple):
 
 
 def start_node(head: str | None, options: Sequence[str], imports: Imports | None) -> StartedNode:
-    """Start Ray on this machine, in the background; with `--block` among the options, become it and never return.
+    """Starts Ray on this machine, in the background; with `--block` among the options it replaces this process.
 
     Args:
         head: host:port of the head to join; None: be the head.
         options: further options of `ray start`.
-        imports: what our workers on this node have as they start; None: each is a fresh interpreter.
+        imports: modules that our workers on this node have from the start; None: each is a fresh interpreter.
 
     Raises:
-        ClusterError: no token or one that others can read, a head that refuses it or asks for none, or Ray says no.
+        ClusterError: no token or one that others can read, a head that refuses it or requires none, or Ray fails.
     """
     _refuse_options(options)
     token = token_source(make=head is None)
@@ -77,18 +77,18 @@ def start_node(head: str | None, options: Sequence[str], imports: Imports | None
             env=environment,
         )
     _record_process(process.pid, log)
-    said = _wait_until_started(process, log)
+    output = _wait_until_started(process, log)
     if head is not None:
         return StartedNode(head, None, token, log)
-    address = re.search(r"ray start --address='([^']+)'", said)
-    dashboard = re.search(r"RAY_API_SERVER_ADDRESS='http://([^']+)'", said)
+    address = re.search(r"ray start --address='([^']+)'", output)
+    dashboard = re.search(r"RAY_API_SERVER_ADDRESS='http://([^']+)'", output)
     if address is None:
         raise ClusterError(f"Ray started, but does not say where. See {log}; `tunefleet cluster stop` ends it.")
     return StartedNode(address[1], dashboard[1] if dashboard else None, token, log)
 
 
 def exposed_dashboard(options: Sequence[str]) -> str | None:
-    """The host that the options of `ray start` bind the dashboard to, where others than this machine reach it."""
+    """Returns the host that the options of `ray start` bind the dashboard to, if other machines reach it; else None."""
     words = [word for option in options for word in option.split("=", 1)]
     hosts = [host for name, host in itertools.pairwise(words) if name == DASHBOARD_HOST]
     return next((host for host in hosts if host not in ("127.0.0.1", "::1", "localhost")), None)
@@ -112,8 +112,8 @@ def _refuse_options(options: Sequence[str]) -> None:
 
 
 def _environment(is_head: bool, options: Sequence[str], imports: Imports | None) -> dict[str, str]:
-    """What Ray's processes get, and with them the trials: the token itself only where the user has put it there."""
-    # torch takes compiled code from a folder in /tmp that anybody could have made before.
+    """Returns the environment of Ray's processes and the trials; it holds the token only if the user's does."""
+    # torch loads compiled code from a folder in /tmp that anybody could have made before.
     closed = compile_cache_settings(str(ray_folder(make=True).parent))
     settings: Mapping[str, str] = {**SETTINGS, **NO_METRICS, **closed, AUTH_MODE: "token"}
     if is_head:
@@ -132,7 +132,7 @@ def _arguments(head: str | None) -> list[str]:
 
 
 def _refuse_head(address: str) -> None:
-    """Before anything starts: `ray start` itself would only say that it cannot connect."""
+    """Refuses a wrong head before anything starts; `ray start` itself would only report that it cannot connect."""
     refuse_foreign_head("--address", address)
     if machines_of(address, token=None) is not None:
         raise ClusterError(
@@ -153,25 +153,25 @@ def _folder() -> Path:
 
 
 def _record_process(pid: int, log: Path) -> None:
-    """The process and when it began: a number alone may be another process's by the time it is read."""
+    """Records the process and when it began: its number alone may be another process's later."""
     log.with_suffix(".json").write_text(json.dumps(mark_of(pid)._asdict()))
 
 
 def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> str:
-    """What `ray start` said, once the node runs: with its last words, after those that hold the addresses."""
+    """Waits until the node runs, and returns what `ray start` has printed, which holds the addresses."""
     deadline = time.monotonic() + START_SECONDS
-    while "block forever" not in (said := log.read_text(errors="replace")):
+    while "block forever" not in (output := log.read_text(errors="replace")):
         if process.poll() is not None or time.monotonic() > deadline:
             process.terminate()
             log.with_suffix(".json").unlink(missing_ok=True)
-            lines = [line for line in said.splitlines() if line.strip()]
-            raise ClusterError("Ray did not start. It said:\n  " + "\n  ".join(lines[-8:]) + f"\nMore in {log}")
+            lines = [line for line in output.splitlines() if line.strip()]
+            raise ClusterError("Ray did not start. Its output:\n  " + "\n  ".join(lines[-8:]) + f"\nMore in {log}")
         time.sleep(0.1)
-    return said
+    return output
 
 
 def stop_nodes() -> int:
-    """End the nodes that `start_node` started on this machine, last first, with their trials; how many there were.
+    """Ends the nodes that `start_node` started on this machine, last first, with their trials; returns their number.
 
     Raises:
         ClusterError: one does not end.

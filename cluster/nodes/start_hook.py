@@ -1,4 +1,4 @@
-"""What `ray start` does otherwise where `tunefleet cluster start` calls it: Ray's start hook, in the node's leader."""
+"""Ray's start hook: changes the node that `tunefleet cluster start` starts. It runs in the node's leader."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from cluster.nodes.token_file import ray_folder
 from cluster.workers.forking.server import LAUNCHER, ForkServer, Imports
 
 HOOK = "RAY_START_HOOK"
-HOOK_ARGUMENTS = "TUNEFLEET_START_HOOK"  # in the leader's environment: JSON of what `hook_settings` was called with
-_fork_servers: list[ForkServer] = []  # the leader's end is theirs
+HOOK_ARGUMENTS = "TUNEFLEET_START_HOOK"  # in the leader's environment: the arguments of `hook_settings`, as JSON
+_fork_servers: list[ForkServer] = []  # they end with the leader
 
 
 def hook_settings(*, ray_client: bool, imports: Imports | None) -> dict[str, str]:
-    """What the leader's environment must hold.
+    """Returns the variables that the leader's environment must hold.
 
     Args:
-        ray_client: leave the port for ray:// clients, which tunefleet never is. Ray has no option to close it.
-        imports: what workers are to have as they start; None: Ray starts each as a fresh interpreter.
+        ray_client: keep the port for ray:// clients, which tunefleet does not use. Ray has no option to close it.
+        imports: modules that workers have from the start; None: Ray starts each as a fresh interpreter.
     """
     return {HOOK: f"{__name__}.{change_parameters.__name__}", HOOK_ARGUMENTS: json.dumps([ray_client, imports])}
 
 
 def change_parameters(parameters: Any, is_head: bool) -> None:
-    """Ray's start hook.
+    """Changes the parameters of a node. Called by `ray start` before it starts anything.
 
     Args:
-        parameters: Ray's RayParams, as `ray start` has made them of its options.
+        parameters: Ray's RayParams, which `ray start` has made from its options.
+        is_head: true on a head.
     """
     if HOOK_ARGUMENTS not in os.environ:  # not called for a node of ours, but in a trial's environment
         return

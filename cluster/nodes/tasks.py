@@ -1,21 +1,21 @@
-"""Functions that run on a node of one's choice, as Ray tasks that hold no resources."""
+"""Runs functions on a given node, as Ray tasks that hold no resources."""
 
 from __future__ import annotations
 
 from typing import Any
 
-CHECK_SECONDS = 2.0  # seconds between two looks at whether a node that is slow to answer is still there
+CHECK_SECONDS = 2.0  # between two checks that a node that is slow to answer is still alive
 
 
 def is_alive(node: str | None) -> bool:
-    """Whether Ray has such a node now."""
+    """True if Ray has a living node with that id."""
     import ray
 
     return ray.is_initialized() and any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
 
 
 def run_on_node(node: str, function: Any, *arguments: Any) -> Any:
-    """What `function` returns there; None if the node is lost meanwhile.
+    """Runs `function` on a node and returns its result; None if the node is lost meanwhile.
 
     Raises:
         Exception: whatever the function raises.
@@ -25,7 +25,7 @@ def run_on_node(node: str, function: Any, *arguments: Any) -> Any:
 
     answer = start_on_node(node, function, *arguments)
     while not ray.wait([answer], timeout=CHECK_SECONDS)[0]:
-        if not is_alive(node):  # Ray waits for ever for a task on a node that a silent network has cut off
+        if not is_alive(node):  # Ray waits forever for a task on a node that a silent network has cut off
             return None
     try:
         return ray.get(answer)
@@ -36,7 +36,7 @@ def run_on_node(node: str, function: Any, *arguments: Any) -> Any:
 
 
 def start_on_node(node: str, function: Any, *arguments: Any) -> Any:
-    """Ray's reference to what `function` will return there."""
+    """Starts `function` on a node; returns Ray's reference to its result."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -1,7 +1,7 @@
-"""What nobody else on a machine may reach: the file of the cluster's token, and the folder that Ray works in.
+"""The file of the cluster's token, and the folder that Ray works in: both closed to other accounts of the machine.
 
-Whoever holds the token runs code on every machine of the cluster as the account that started it. So does whoever can
-write into Ray's folder, where the code of jobs is unpacked: Ray makes it writable for every account of the machine.
+Whoever holds the token can run code on every machine of the cluster as the account that started it. So can whoever
+writes into Ray's folder, where the code of jobs is unpacked: Ray makes it writable for every account of the machine.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class TokenSource(NamedTuple):
-    """Where the token of a node lies."""
+    """Where the token of a node is."""
 
-    file: Path | None  # None: in RAY_AUTH_TOKEN
-    made: bool  # just now
+    file: Path | None  # None: the token is in RAY_AUTH_TOKEN
+    made: bool  # true if the file was made just now
 
 
 def token_source(*, make: bool) -> TokenSource:
-    """The token that Ray will read: RAY_AUTH_TOKEN, else the file of RAY_AUTH_TOKEN_PATH, else ~/.ray/auth_token.
+    """Finds the token that Ray will read: RAY_AUTH_TOKEN, else the file of RAY_AUTH_TOKEN_PATH, else ~/.ray/auth_token.
 
     Args:
-        make: write a new token where there is none, as a head may; a worker needs the head's own.
+        make: write a new token if there is none, as a head may; a worker needs the head's own.
 
     Raises:
         ClusterError: there is none, it is empty, or its file is open to others.
@@ -49,7 +49,7 @@ def token_source(*, make: bool) -> TokenSource:
 
 
 def _make(file: Path) -> bool:
-    """Write a new token to `file`, mode 0600 from its first instant; False where the file exists."""
+    """Writes a new token to `file`, which has mode 0600 from the start; returns False if the file exists."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -63,9 +63,9 @@ def _make(file: Path) -> bool:
 
 
 def _refuse_open(file: Path) -> None:
-    """The rule of ssh for its keys: a file of our own must be closed to others; a mounted secret is the mount's matter.
+    """Refuses a token file of this account that others may read, as ssh does; mounted secrets are accepted.
 
-    It is not closed quietly: whether others have read it meanwhile is for its owner to judge.
+    The mode is not corrected: whether others have read the token meanwhile is for its owner to judge.
     """
     try:
         status, empty = file.stat(), not file.read_text().strip()
@@ -82,13 +82,13 @@ def _refuse_open(file: Path) -> None:
 
 
 def ray_folder(*, make: bool) -> Path:
-    """Ray's folder for the nodes that this account starts, below one of mode 0700 in the system's temporary folder.
+    """Returns Ray's folder for the nodes of this account, below one of mode 0700 in the system's temporary folder.
 
     Args:
-        make: the closed one, where it is not there yet.
+        make: create the folder of mode 0700 if it does not exist.
 
     Raises:
-        ClusterError: somebody else was there first.
+        ClusterError: another account has made it first, or may enter it.
     """
     closed = system_temporary_folder() / f"tunefleet-{os.getuid()}"
     if make:

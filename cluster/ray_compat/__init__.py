@@ -1,1 +1,1 @@
-"""Every private part of Ray Core that is used; read against the releases that pyproject.toml allows."""
+"""All private parts of Ray Core that are used, read against the releases that pyproject.toml allows."""

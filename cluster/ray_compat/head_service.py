@@ -1,6 +1,6 @@
-"""A cluster's head, asked directly with one gRPC call: before Ray is joined, whose own calls retry for 20 seconds.
+"""Queries a cluster's head with one gRPC call before Ray is joined, whose own calls retry for 20 seconds.
 
-Read against ray 2.60; `tests/cluster/ray_compat` holds what is relied on.
+Read against ray 2.60; `tests/cluster/ray_compat` tests what is relied on.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 from cluster.capacity import ClusterError
 
-ANSWER_SECONDS = 10.0  # a head that takes longer for one small call is not going to serve an experiment
+ANSWER_SECONDS = 10.0  # a head that needs longer for one small call cannot serve an experiment
 
 
 class Machine(NamedTuple):
-    """One node, as the head names it."""
+    """One node, as the head reports it."""
 
     name: str
     address: str  # its IP
 
 
 def own_token() -> str | None:
-    """The token that Ray itself would send: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
+    """Returns the token that Ray itself would send: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token; or None."""
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
     loader = AuthenticationTokenLoader.instance()
@@ -33,7 +33,7 @@ def own_token() -> str | None:
 
 
 def reread_authentication() -> None:
-    """Have Ray read RAY_AUTH_MODE and the token again: it does so once, when it is imported."""
+    """Makes Ray read RAY_AUTH_MODE and the token again, which it does by itself only when it is imported."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")
@@ -41,7 +41,7 @@ def reread_authentication() -> None:
 
 
 def machines_of(address: str, token: str | None) -> frozenset[Machine] | None:
-    """The machines alive, or None if the head wants another token.
+    """Returns the machines that are alive, or None if the head requires another token.
 
     Raises:
         ClusterError: no head answers at `address` (host:port).
@@ -68,11 +68,11 @@ def machines_of(address: str, token: str | None) -> frozenset[Machine] | None:
 
 
 def open_channel(address: str) -> Any:
-    """A plain or TLS channel, as RAY_USE_TLS says. Ray's own maker would add a token that is not ours to choose."""
+    """Opens a plain or TLS channel, by RAY_USE_TLS. Ray's own function would add a token that we cannot choose."""
     import grpc
     from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 
-    # Ray's own: no proxy, which gRPC would take out of http_proxy, https_proxy or grpc_proxy, for loopback as well.
+    # Ray's own options: no proxy, which gRPC would read from http_proxy, https_proxy or grpc_proxy, also for loopback.
     if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
         return grpc.insecure_channel(address, options=GLOBAL_GRPC_OPTIONS)
     from ray._common.tls_utils import load_certs_from_env
@@ -86,21 +86,21 @@ def open_channel(address: str) -> Any:
 
 
 def temporary_folder() -> Path:
-    """The folder that Ray takes for its own where nobody names one; RAY_TMPDIR and the system's variables count."""
+    """Returns Ray's default folder; RAY_TMPDIR and the system's variables are obeyed."""
     from ray._common.utils import get_default_ray_temp_dir
 
     return Path(get_default_ray_temp_dir())
 
 
 def system_temporary_folder() -> Path:
-    """The folder that Ray would make its own in."""
+    """Returns the folder in which Ray would make its default folder."""
     from ray._common.utils import get_default_system_temp_dir
 
     return Path(get_default_system_temp_dir())
 
 
 def forget_written_address(folder: Path) -> None:
-    """Remove the address of the head that was started last, which Ray has written into its `folder`."""
+    """Removes the address of the head that was started last, which Ray records in its `folder`."""
     from ray._common.utils import reset_ray_address
 
     reset_ray_address(str(folder))

@@ -1,10 +1,10 @@
-"""Cores and GPUs that Ray holds for nobody, given back.
+"""Releases cores and GPUs that Ray holds for nobody.
 
-A placement group that goes away in the few milliseconds between "reserved on its node" and "made", for which a driver
-that is killed at that moment is enough, stays reserved there for as long as the node lives: the head then gives back
-the bundles that were made, and there are none (`GcsPlacementGroupScheduler::CommitAllBundles`;
-https://github.com/ray-project/ray/issues/64693 is its neighbour). Every later run is short of that slot. The head
-still lists such a group, as removed and never made, with its node, and that gives up what it has reserved when asked.
+A placement group may go away in the few milliseconds between "reserved on its node" and "created"; a driver that is
+killed at that moment is enough. It then stays reserved as long as the node lives: the head releases the bundles that
+were created, and there are none (`GcsPlacementGroupScheduler::CommitAllBundles`;
+https://github.com/ray-project/ray/issues/64693 is its neighbour). Every later run lacks that slot. The head
+still lists such a group, as removed and never created, with its node, and the node releases it on request.
 Read against ray 2.60; `tests/cluster/ray_compat/test_leaks.py` makes such leaks.
 """
 
@@ -19,24 +19,24 @@ from cluster.capacity import ClusterError
 from cluster.ray_compat.raylet import raylet_of
 
 LISTED = ("CPU", "GPU")
-PERIOD = 60.0  # seconds between two looks in a run, at least
+PERIOD = 60.0  # seconds between two checks in a run, at least
 SHARE = 0.01  # of the driver's time at most: the list of groups grows with a cluster's life, 30 ms per 1,000
 
 logger = logging.getLogger(__name__)
 
 
 class LeakCheck:
-    """Looked for during a run, which makes and drops groups, too.
+    """Checks for leaks during a run, which creates and drops groups, too.
 
     Args:
-        period: seconds between two looks, at least.
+        period: seconds between two checks, at least.
     """
 
     def __init__(self, period: float = PERIOD) -> None:
         self._period, self._next = period, time.monotonic() + period
 
     def look(self) -> None:
-        """`release_leaks`, if it is time."""
+        """Calls `release_leaks` if the period has passed."""
         if (begun := time.monotonic()) >= self._next:
             release_leaks()
             now = time.monotonic()
@@ -44,12 +44,12 @@ class LeakCheck:
 
 
 def release_leaks() -> dict[str, float]:
-    """Ask every node for what it still holds of groups that were never made. Of the Ray in use.
+    """Makes every node of the Ray in use release what it holds for groups that were never created.
 
-    Nothing else is touched: such a group has no process. A node that does not answer is left to the checks of nodes.
+    Nothing else is affected: such a group has no process. A node that does not answer is left to the checks of nodes.
 
     Returns:
-        What the nodes had more of afterwards, such as {"CPU": 1.0}: cores and whole or shares of GPUs.
+        What the nodes have more of afterwards, such as {"CPU": 1.0}: cores, and GPUs or shares of them.
     """
     import ray
     from ray.util.placement_group import placement_group_table
@@ -77,7 +77,7 @@ def _never_made(group: Mapping[str, Any]) -> bool:
 
 
 def _nodes_of(group: Mapping[str, Any]) -> Iterable[str]:
-    """The nodes on which its bundles were reserved."""
+    """Returns the nodes on which the group's bundles were reserved."""
     return (place for place in group["bundles_to_node_id"].values() if place)
 
 

@@ -21,8 +21,10 @@ def started_head() -> bool:
 
 
 def servers() -> dict[str, list[Any]]:
-    """The processes of the node that this process has started, by kind ("raylet", "gcs_server", ...): `process` of each
-    is a `subprocess.Popen`. Empty without one."""
+    """Returns the processes of the node that this process has started, by kind ("raylet", "gcs_server", ...).
+
+    The `process` of each is a `subprocess.Popen`. Empty if this process has started none.
+    """
     from ray._private.worker import _global_node
 
     return dict(_global_node.all_processes) if _global_node else {}
@@ -30,10 +32,10 @@ def servers() -> dict[str, list[Any]]:
 
 @contextlib.contextmanager
 def without_services(options: Mapping[str, str]) -> Iterator[None]:
-    """Further `options` of Ray's, and no autoscaler, no forwarder of logs, no server of the dashboard.
+    """Makes `ray.init` start no autoscaler, log forwarder and dashboard server in the block, and use further `options`.
 
     `include_dashboard=False` leaves all three on, and `ray.init` has no option for them. They cost 3 CPU-seconds, delay
-    the start and take a second to end, and a run on one machine uses none. Read against ray 2.60;
+    the start, need a second to end, and are not used by a run on one machine. Read against ray 2.60;
     `tests/tuning/study/test_warm_slots.py` lists what runs.
     """
     from ray._private import node, parameter
@@ -48,7 +50,7 @@ def without_services(options: Mapping[str, str]) -> Iterator[None]:
 
 
 def usable_cores() -> int:
-    """Cores of this machine that this process may use: Ray honours a container's quota, but no affinity mask."""
+    """Returns how many cores this process may use: Ray obeys a container's quota, but no affinity mask."""
     from ray._private.utils import get_num_cpus
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else get_num_cpus()

@@ -1,6 +1,6 @@
-"""The daemon that Ray runs on each node, asked directly: for what Ray has no public call for.
+"""Calls the daemon that Ray runs on each node, where Ray has no public call.
 
-Read against ray 2.60: `NodeManagerService`; `tests/cluster/ray_compat` holds the calls and their fields.
+Read against ray 2.60: `NodeManagerService`; `tests/cluster/ray_compat` tests the calls and their fields.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cluster.ray_compat.head_service import ANSWER_SECONDS, open_channel, own_to
 
 
 class Raylet:
-    """One node's. Each call raises ClusterError where it does not answer."""
+    """The daemon of one node. Each method raises ClusterError if it does not answer."""
 
     def __init__(self, address: str, stub: Any) -> None:
         token = own_token()
@@ -22,7 +22,7 @@ class Raylet:
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
 
     def free(self) -> Mapping[str, float]:
-        """What nobody holds, by resource: {"CPU": 1.5, ...}; one of which nothing is free is missing."""
+        """Returns the free resources, {"CPU": 1.5, ...}; one of which nothing is free is missing."""
         from ray.core.generated import node_manager_pb2
 
         return dict(
@@ -30,11 +30,11 @@ class Raylet:
         )
 
     def give_up(self, group: str, bundles: Mapping[int, Mapping[str, float]]) -> None:
-        """Give back what it has reserved for bundles of a placement group; what it does not hold is no error.
+        """Releases what the node has reserved for bundles of a placement group; it need not hold any of it.
 
         Args:
-            group: its id, as Ray writes it: hexadecimal.
-            bundles: by their index in the group, the resources of each.
+            group: id of the placement group, in hexadecimal.
+            bundles: the resources of each bundle, by its index in the group.
         """
         from ray.core.generated import common_pb2, node_manager_pb2
 
@@ -46,9 +46,11 @@ class Raylet:
         self._ask("RemovePlacementGroupBundles", request)
 
     def prestart(self, count: int, environment: Mapping[str, Any], keep_seconds: int) -> None:
-        """Have `count` workers started for this driver's actors that have the runtime environment; returns at once.
+        """Starts `count` workers for this driver's actors with that runtime environment; returns at once.
 
         Args:
+            count: number of processes.
+            environment: the runtime environment.
             keep_seconds: a worker that no actor has taken by then may be stopped.
         """
         import ray
@@ -67,7 +69,7 @@ class Raylet:
         self._ask("PrestartWorkers", request)
 
     def shut_down(self) -> None:
-        """It ends as by a SIGTERM, its workers before it; returns when it has begun to."""
+        """Ends the raylet as SIGTERM does, its workers first; returns when that has begun."""
         from ray.core.generated import node_manager_pb2
 
         self._ask("ShutdownRaylet", node_manager_pb2.ShutdownRayletRequest(graceful=True))
@@ -86,7 +88,7 @@ class Raylet:
 
 @contextlib.contextmanager
 def raylet_of(node: Mapping[str, Any]) -> Iterator[Raylet]:
-    """Of one entry of `ray.nodes()`."""
+    """Opens the raylet of one entry of `ray.nodes()`."""
     from ray.core.generated import node_manager_pb2_grpc
 
     address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"

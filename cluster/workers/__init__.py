@@ -1,1 +1,1 @@
-"""Worker processes: what they import before their first trial, how code reaches them, which signals they ignore."""
+"""Worker processes: their imports before the first trial, how code reaches them, which signals they ignore."""

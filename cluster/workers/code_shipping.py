@@ -1,4 +1,4 @@
-"""What the nodes of a cluster need of ours: the code on each of them, and a run folder that can be written."""
+"""Brings our code and the user's modules to the nodes of a cluster, and makes a run folder that can be written."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ PACKAGES = ("cluster", "trainables", "tuning")
 
 
 def code_environment(modules: Sequence[str]) -> dict[str, Any] | None:
-    """The runtime environment that brings our packages and the user's `modules` to every machine, also one that joins
-    later. None in a Ray job: its workers import from the job's own copy.
+    """Returns the runtime environment that brings our packages and the user's `modules` to every machine.
+
+    That includes machines that join later. None in a Ray job, whose workers import from the job's own copy.
 
     Raises:
         ClusterError: one of `modules` is not found here.
@@ -28,22 +29,22 @@ def code_environment(modules: Sequence[str]) -> dict[str, Any] | None:
 
 
 def source_of(name: str) -> Path:
-    """The folder of a package, or the file of a module.
+    """Returns the folder of a package, or the file of a module.
 
     Raises:
-        ClusterError: it is not found here.
+        ClusterError: it is not found on this machine.
     """
     found = importlib.util.find_spec(name)
     if found is None:
         raise ClusterError(f"trainable: no module {name!r} on this machine; put its folder on PYTHONPATH")
-    if found.origin is None:  # a package without an __init__.py: on a node that has it itself, beside what was brought
+    if found.origin is None:  # a package without an __init__.py
         return Path(next(iter(found.submodule_search_locations or ())))
     origin = Path(found.origin)
     return origin.parent if origin.name == "__init__.py" else origin
 
 
 def make_writable_folder(folder: Path) -> None:
-    """Create `folder` and write there.
+    """Creates `folder` and checks that files can be written there.
 
     Raises:
         ClusterError: it cannot be written from here.

@@ -1,7 +1,7 @@
-"""Worker processes that are up, with their imports done, before the first actor asks for one.
+"""Starts worker processes, which do their imports, before the first actor needs one.
 
-Ray starts a worker when an actor needs one, and that one then imports: seconds in which nothing else happens. A node
-can be asked to start them earlier. It gives such a worker to an actor only if both have the same runtime environment.
+Ray starts a worker when an actor needs one, and the worker then imports: seconds in which nothing else happens. A node
+can start them earlier. It gives such a worker to an actor only if both have the same runtime environment.
 Read against ray 2.60: the setting `preload_python_modules`, and what `raylet` names.
 """
 
@@ -16,7 +16,7 @@ KEPT_SECONDS = 120  # a worker that no actor has taken by then may be stopped
 
 
 def prestart(count: int, environment: Mapping[str, Any]) -> None:
-    """Have `count` workers started on the only node, for this driver's actors; returns at once.
+    """Starts `count` workers on the only node, for this driver's actors; returns at once.
 
     Args:
         count: processes.

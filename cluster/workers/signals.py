@@ -1,9 +1,9 @@
-"""A signal that is meant for a run often reaches every process of it: SIGHUP from a terminal that is closed, SIGTERM
-from `timeout`, `kill %1`, a batch system or a service manager. The driver ends the run by it, and must still have a Ray
-to do so.
+"""Keeps signals that are meant for the driver from its Ray.
 
-Ray does this with SIGINT alone. Its raylet and its head end by a SIGTERM at once; the driver then asks them in vain,
-until after a minute Ray ends it without a word.
+A signal that is meant for a run often reaches all its processes: SIGHUP from a terminal that is closed, SIGTERM from
+`timeout`, `kill %1`, a batch system or a service manager. The driver ends the run on it, and needs a Ray to do so. Ray
+protects its servers from SIGINT alone. Its raylet and head end on SIGTERM at once; the driver then calls them in vain,
+until Ray ends it after a minute, without a message.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def signals_blocked(*signals: signal.Signals) -> Iterator[None]:
-    """In the block these signals wait; processes that are started in it never get one, nor do those that they start."""
+    """Blocks these signals; processes that are started in the block never receive them, nor do their children."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A stand-in head that lets everybody in: it knows one finished experiment, and a job that fetches it finds a parcel of
+"""A stand-in head that lets everybody in: it knows one finished experiment, and a job that fetches it finds a bundle of
 the test's making, true or hostile."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class HeadServer(ThreadingHTTPServer):
     """Serves `files` as what a fetch job has put there.
 
     Args:
-        files: by name; "manifest.json" among them. A name of `endless` sends more than any parcel holds.
+        files: by name; "manifest.json" among them. A name of `endless` sends more than any bundle holds.
         name: of the experiment, as the job tells it.
     """
 
@@ -117,7 +117,7 @@ def tarred(members: Iterable[tuple[tarfile.TarInfo | str, bytes]]) -> bytes:
     return written.getvalue()
 
 
-def parcel(whole: bytes, **changed: Any) -> dict[str, bytes]:
+def bundle(whole: bytes, **changed: Any) -> dict[str, bytes]:
     """The files of a fetch job for a tar in one part. `changed`: of what the manifest says of the part."""
     part = {"name": "part-00000", "size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()} | changed
     manifest = {"parts": [part], "best": "grid, seed 0", "error": None}

@@ -37,7 +37,7 @@ def rm_command(experiment: str, yes: bool, storage: str, store: str | None) -> i
         if bucket is not None and folder is not None:
             from tuning.spec.models import STORE_FILE
 
-            bucket.store.follow(folder / STORE_FILE)
+            bucket.store.update_working_copy(folder / STORE_FILE)
         remains = ExperimentRemoval.of(name, folder, bucket, store)
         if remains.nothing:
             raise UnknownExperiment(f"{name!r}: neither in {storage} nor in that store; `tunefleet ls` shows")

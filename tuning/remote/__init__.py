@@ -1,1 +1,1 @@
-"""An experiment on a cluster elsewhere: what is sent there, what runs there, what is fetched."""
+"""Experiments on another cluster: what is sent there, what runs there, and what is fetched."""

@@ -1,12 +1,12 @@
-"""The parcel of a fetch: what of an experiment is worth a trip to a laptop, in one tar that is sent in parts.
+"""The bundle of a fetch: the results of an experiment that a laptop needs, in one tar that is sent in parts.
 
     NAME/spec.yaml                as the run resolved it, recording into the file below
-    NAME/study.db                 the experiment's rows, out of whatever store they are in
+    NAME/study.db                 the experiment's rows, from whatever store they are in
     NAME/studies/...              Tune's own texts (results, parameters, errors); no pickles
     NAME/best/                    the weights behind the best validation score, and their configuration
 
-Ray Jobs brings no files. So a job of its own puts the parts where the head's dashboard shows log files, tells their
-names and digests in a manifest, and takes all away again when it is told to stop.
+Ray Jobs transfers no files back. So a job puts the parts where the head's dashboard shows log files, lists their names
+and digests in a manifest, and deletes everything when it is stopped.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from tuning.store.study_store import StudyStore
 
 BUNDLE, MANIFEST = "tunefleet-", "manifest.json"
 BEST, CONFIGURATION = "best", "best.yaml"
-PART_BYTES = 32 << 20  # what is sent again when a connection breaks
-LEASE_SECONDS = 3 * 3600.0  # parts that nobody has taken away are gone after these
+PART_BYTES = 32 << 20  # sent again when a connection breaks
+LEASE_SECONDS = 3 * 3600.0  # after which parts that nobody has fetched are deleted
 TEXTS = {".json", ".csv", ".txt", ".yaml", ".log"}
 STATES = ("checkpoint_", "state-", "weights-")  # folders of checkpoints
 
 
 @dataclass(frozen=True)
 class BundlePart:
-    """A piece of the tar."""
+    """A piece of the tar, as the manifest lists it."""
 
     name: str
     size: int  # bytes
@@ -58,24 +58,24 @@ class BundlePart:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was packed; written last."""
+    """Lists what was packed; written last."""
 
     parts: tuple[BundlePart, ...] = ()
-    best: str | None = None  # which weights are in it
-    error: str | None = None  # why there is no parcel
+    best: str | None = None  # describes the weights in the bundle; None: it has none
+    error: str | None = None  # why there is no bundle
 
     def json(self) -> str:
-        """One text."""
+        """Returns the manifest as JSON, which `unpacking.read_manifest` reads."""
         return json.dumps(asdict(self))
 
 
 def bundle_folder(job: str) -> str:
-    """Below the log folder of the session: where the job of that id puts its parcel."""
+    """Returns the folder of the bundle of a job, below the log folder of the session."""
     return f"{BUNDLE}{job}"
 
 
 def serve_bundle(experiment: str, storage: str) -> int:
-    """In a job: pack, and keep the parcel where the dashboard finds it until the job is stopped."""
+    """Packs an experiment, and keeps the bundle for the dashboard until the job is stopped. Runs in a job."""
     from cluster.jobs.submission import job_log_folder
 
     folder = job_log_folder(bundle_folder)
@@ -97,11 +97,16 @@ def serve_bundle(experiment: str, storage: str) -> int:
 
 
 def pack_bundle(experiment: str, storage: str, target: Path) -> Manifest:
-    """Write the parts of the parcel of the experiment of that name in `storage` into `target`.
+    """Writes the parts of the bundle of an experiment into `target`, and returns their manifest.
+
+    Args:
+        experiment: its name.
+        storage: of its run folder.
+        target: an empty folder.
 
     Raises:
         StoreError: nothing is recorded yet, or the store cannot be read.
-        UnknownExperiment: there is none.
+        UnknownExperiment: there is no such experiment.
         ClusterError: the storage is a bucket that cannot be read.
         OSError: a file cannot be read or written.
     """
@@ -126,7 +131,7 @@ def pack_bundle(experiment: str, storage: str, target: Path) -> Manifest:
 
 
 def _best(outcome: ExperimentOutcome, storage: str, scratch: Path) -> tuple[str, Path] | None:
-    """Whose weights, and their folder; None while there are none on the storage."""
+    """Returns a description of the best weights and their folder; None while the storage has none."""
     row = compare(outcome).best
     if row is None or row.best is None:
         return None
@@ -134,9 +139,9 @@ def _best(outcome: ExperimentOutcome, storage: str, scratch: Path) -> tuple[str,
     choice = choose_checkpoint(study)
     if choice is None:
         return None
-    place = checkpoint_storage_at(storage, outcome.name, study_name(study.strategy, study.seed))
-    path = choice.checkpoint.removeprefix(place.scheme)
-    folder = place.scorable(path, place.manifest(path), scratch)
+    checkpoints = checkpoint_storage_at(storage, outcome.name, study_name(study.strategy, study.seed))
+    path = choice.checkpoint.removeprefix(checkpoints.scheme)
+    folder = checkpoints.scorable(path, checkpoints.manifest(path), scratch)
     if folder is None or damage(folder, optional=[MOMENTS]) is not None:
         return None
     return f"{row.strategy}, seed {study.seed}, trial {choice.trial.id} after epoch {choice.report.epoch:g}", folder
@@ -161,14 +166,14 @@ def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
 
 
 class _Parts(contextlib.AbstractContextManager["_Parts"]):
-    """A file that is written in parts of `PART_BYTES`; what was finished is in `done`."""
+    """A file that is written in parts of `PART_BYTES`; the finished parts are in `done`."""
 
     def __init__(self, folder: Path) -> None:
         self.done: list[BundlePart] = []
         self._folder, self._buffer = folder, bytearray()
 
     def write(self, data: bytes) -> int:
-        """As a file does."""
+        """Writes bytes, as a file does."""
         self._buffer += data
         while len(self._buffer) >= PART_BYTES:
             self._flush(PART_BYTES)

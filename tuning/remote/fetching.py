@@ -1,7 +1,7 @@
-"""`tunefleet fetch`: an experiment's parcel from a cluster to this machine, through the dashboard's port alone.
+"""Fetches an experiment's bundle from a cluster to this machine, through the dashboard's port alone.
 
-A small job packs it there and keeps it until it is stopped; each part is verified as it comes, and the folder appears
-here with everything in it or not at all. The cluster is not believed: see `tuning.remote.unpacking`.
+A small job packs it there and keeps it until it is stopped. Each part is verified as it arrives, and the folder appears
+here with everything in it, or not at all. The cluster is not trusted: see `tuning.remote.unpacking`.
 """
 
 from __future__ import annotations
@@ -44,18 +44,21 @@ TRIES = 4  # of one part
 def fetch_experiment(
     jobs: Jobs, record: JobRecord, storage: Path, say: Callable[[str], None], *, trust_cluster: bool = False
 ) -> Path:
-    """Bring what the experiment of the job `record` has recorded to STORAGE/NAME.
+    """Fetches the results of the experiment of the job `record` to STORAGE/NAME, and returns that folder.
 
-    An earlier fetch of it is replaced, save the looks at the test split that were recorded here since.
+    It replaces an earlier fetch, but keeps the evaluations on test that were recorded here since.
 
     Args:
-        say: told about sizes, what is missing and what was left out.
-        trust_cluster: also what may run code of the cluster's on this machine when it is loaded: weights of other kinds
-            than safetensors, and `trust_remote_code` in the spec.
+        jobs: of the cluster.
+        record: the job that ran the experiment.
+        storage: folder of run folders on this machine.
+        say: called with sizes, what is missing and what was left out.
+        trust_cluster: fetch also what may run the cluster's code here when it is loaded: weights in other formats than
+            safetensors, and `trust_remote_code` in the spec.
 
     Raises:
-        InputError: STORAGE/NAME holds something that no fetch made, or its disk is too small.
-        ParcelError: the cluster sends what no parcel holds; nothing of it stays here.
+        InputError: STORAGE/NAME holds something that no fetch has made, or its disk is too small.
+        BundleError: the cluster sends what no bundle holds; nothing of it stays here.
         ClusterError: the cluster has nothing, or the connection broke for good.
         OSError: this disk cannot be written.
     """
@@ -74,10 +77,10 @@ def fetch_experiment(
             say(f"{sum(part.size for part in manifest.parts) / (1 << 20):,.1f} MiB in {len(manifest.parts)} parts")
             parts = [_part(jobs, node, job, part, scratch) for part in manifest.parts]
         make_closed(folder := scratch / name)
-        left_out = unpack(_joined(parts, scratch / "parcel.tar"), name, scratch, trusted=trust_cluster)
+        left_out = unpack(_join_parts(parts, scratch / "bundle.tar"), name, scratch, trusted=trust_cluster)
         opened = sanitize_spec(folder / SPEC_FILE, name, trusted=trust_cluster)
         _keep_looks(target, folder, name)
-        _tell_ledger(target.parent, folder, name)
+        _record_in_ledger(target.parent, folder, name)
         _write_reports(folder, name)
         origin = {"job": record.id, "cluster": jobs.dashboard.url, "at": time.time(), "best": manifest.best}
         (folder / ORIGIN).write_text(json.dumps(origin))
@@ -94,10 +97,10 @@ def fetch_experiment(
 
 
 def _named(record: JobRecord) -> str:
-    """The experiment's name, as the cluster tells it.
+    """Returns the experiment's name, as the cluster reports it.
 
     Raises:
-        ParcelError: no experiment has such a name.
+        BundleError: no experiment has such a name.
     """
     name = record.metadata["experiment"]
     try:
@@ -115,7 +118,7 @@ def _refuse_too_much(manifest: Manifest, scratch: Path) -> None:
 
 @contextmanager
 def _packing(jobs: Jobs, record: JobRecord, scratch: Path) -> Iterator[tuple[str, str]]:
-    """A job that packs, gone at the end with all that it made: its node and its id."""
+    """Runs a job that packs the experiment; yields its node and its id. At the end it is gone with all that it made."""
     name, storage = record.metadata["experiment"], record.metadata["storage"]
     job = f"fetch-{name}-{uuid.uuid4().hex[:8]}"
     archive = scratch / "code.zip"
@@ -148,7 +151,7 @@ def _manifest(jobs: Jobs, node: str, job: str, record: JobRecord) -> Manifest:
 
 
 def _part(jobs: Jobs, node: str, job: str, part: BundlePart, folder: Path) -> Path:
-    """Download one part; a broken one is asked for again."""
+    """Downloads one part, again if it arrives damaged."""
     for _ in range(TRIES):
         data = _bytes(jobs, node, job, part.name, part.size)
         if data is not None and len(data) == part.size and hashlib.sha256(data).hexdigest() == part.sha256:
@@ -159,10 +162,10 @@ def _part(jobs: Jobs, node: str, job: str, part: BundlePart, folder: Path) -> Pa
 
 
 def _bytes(jobs: Jobs, node: str, job: str, name: str, most: int) -> bytes | None:
-    """A file of the parcel; None if it is not there, or the connection broke.
+    """Downloads a file of the bundle; returns None if there is none, or the connection broke.
 
     Raises:
-        ParcelError: it is longer than `most` bytes.
+        BundleError: it is longer than `most` bytes.
     """
     data = bytearray()
     try:
@@ -177,7 +180,7 @@ def _bytes(jobs: Jobs, node: str, job: str, name: str, most: int) -> bytes | Non
     return bytes(data)
 
 
-def _joined(parts: list[Path], whole: Path) -> Path:
+def _join_parts(parts: list[Path], whole: Path) -> Path:
     with whole.open("wb") as file:
         for part in parts:
             file.write(part.read_bytes())
@@ -186,10 +189,10 @@ def _joined(parts: list[Path], whole: Path) -> Path:
 
 
 def _keep_looks(before: Path, folder: Path, name: str) -> None:
-    """Record in what was fetched the looks at the test split that `train-final` has had here since the last fetch.
+    """Copies the evaluations on test by `train-final` since the last fetch from the folder `before` to the new one.
 
     Raises:
-        InputError: the cluster does not know the study of one.
+        InputError: the cluster has no study for one of them.
     """
     if not (before / STORE_FILE).is_file():
         return
@@ -202,16 +205,16 @@ def _keep_looks(before: Path, folder: Path, name: str) -> None:
                     whose = f"{study.strategy}, seed {study.seed}, which the cluster lacks"
                     rule = f"holds a look at the test split by {whose}"
                     raise InputError("--to", str(before), rule, "choose another folder, or move it away")
-                told = next((one for one in now.finals if one.same_as(model)), None)
-                if told is None or (told.hidden and not model.hidden):
+                same = next((one for one in now.finals if one.same_as(model)), None)
+                if same is None or (same.hidden and not model.hidden):
                     store.writer(name, now).add_final(model)
 
 
-def _tell_ledger(storage: Path, folder: Path, name: str) -> None:
-    """Write the looks that the experiment brings along into the ledger of this account here.
+def _record_in_ledger(storage: Path, folder: Path, name: str) -> None:
+    """Records the experiment's evaluations on test in the ledger of this account.
 
     Raises:
-        StoreError: what it says of its test rows is damaged, or the ledger cannot be written.
+        StoreError: its record of test rows is damaged, or the ledger cannot be written.
     """
     with contextlib.closing(StudyStore(sqlite_url(folder / STORE_FILE))) as store:
         if (rows := store.test_rows(name)) is not None:

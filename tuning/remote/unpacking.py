@@ -1,9 +1,8 @@
-"""What of a parcel is let into this machine. Whoever runs the cluster wrote it; the account that fetches it must lose
-nothing by it.
+"""Unpacks a bundle that an untrusted cluster has sent, so that it can harm nothing on this machine.
 
-Files are written here one by one, each where `tuning.remote.bundle` says that such a file lies and of a kind that only
-a reader reads: nothing that is unpickled or imported, no link, nothing outside. All else is a `BundleError`, save
-weights of other kinds than safetensors, which honest trainables save: they are left out and named.
+Files are written one by one, each at a path that `tuning.remote.bundle` uses and in a format that is only read: nothing
+that is unpickled or imported, no link, nothing outside the folder. Everything else is a `BundleError`, except for
+weights in other formats than safetensors, which honest trainables save: they are left out and named.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from tuning.run_folder.files import spec_with_checksum
 from tuning.spec.file import dump, parse
 from tuning.spec.models import SPEC_FILE, STORE_FILE
 
-MOST_PARTS = 100_000  # as many as their names can number
+MOST_PARTS = 100_000  # as many as their names can count
 MANIFEST_BYTES = 32 << 20
-# Of the weights' folder: what transformers and tokenizers read without running any of it.
+# Formats in the weights' folder that transformers and tokenizers read without running any code.
 SAFE_SUFFIXES = {
     ".safetensors",
     ".json",
@@ -39,20 +38,20 @@ SAFE_SUFFIXES = {
     ".vocab",
     ".bpe",
 }
-# Of a spec's `cluster`: what says nothing of whom to talk to.
+# Keys of a spec's `cluster` that name no address.
 SHARES = ("cpus_per_trial", "gpus_per_trial", "mps", "max_concurrent", "heartbeat_seconds")
 
 
 class BundleError(ClusterError):
-    """A cluster sends something that no tunefleet has packed."""
+    """A cluster has sent something that no tunefleet packs."""
 
 
 def read_manifest(text: bytes) -> Manifest:
     """Reads a manifest, as `Manifest.json` wrote it.
 
     Raises:
-        ValueError: it is no JSON: not all of it has come.
-        ParcelError: it is JSON, but no manifest.
+        ValueError: it is no JSON, as not all of it has arrived.
+        BundleError: it is JSON, but no manifest.
     """
     try:
         raw = json.loads(text)
@@ -91,25 +90,28 @@ def _printable(text: Any) -> str | None:
 
 
 def unpack(whole: Path, name: str, folder: Path, *, trusted: bool) -> list[str]:
-    """Write the files of the tar `whole`, of the experiment `name`, into FOLDER/NAME.
+    """Writes the files of the tar `whole`, of the experiment `name`, into FOLDER/NAME.
 
     Args:
-        trusted: also weights of kinds that may run code when they are loaded.
+        whole: path of the tar.
+        name: of the experiment.
+        folder: of this fetch.
+        trusted: write also weights in formats that may run code when they are loaded.
 
     Returns:
         The names of files that were left out.
 
     Raises:
-        ParcelError: something in it is not what a parcel holds; FOLDER may hold a part of it then.
+        BundleError: it holds something else than a bundle; FOLDER may then hold a part of it.
         OSError: the disk cannot be written.
     """
     left_out, seen = [], set()
     try:
-        with tarfile.open(whole, "r:") as tar:  # not compressed: it holds no more bytes than came
+        with tarfile.open(whole, "r:") as tar:  # not compressed: it holds no more bytes than arrived
             for member in tar:
                 kind = _kind(member, name)
                 if member.name in seen:
-                    raise BundleError(f"{member.name!r} is in the parcel twice")
+                    raise BundleError(f"{member.name!r} is in the bundle twice")
                 seen.add(member.name)
                 if kind == BEST and PurePosixPath(member.name).suffix not in SAFE_SUFFIXES and not trusted:
                     left_out.append(member.name.removeprefix(f"{name}/"))
@@ -119,25 +121,25 @@ def unpack(whole: Path, name: str, folder: Path, *, trusted: bool) -> list[str]:
                 with target.open("xb") as written:
                     shutil.copyfileobj(cast("IO[bytes]", tar.extractfile(member)), written)
     except tarfile.TarError as error:
-        raise BundleError(f"what was fetched is no parcel: {error}") from error
+        raise BundleError(f"what was fetched is no bundle: {error}") from error
     if missing := [file for file in (SPEC_FILE, STORE_FILE) if f"{name}/{file}" not in seen]:
-        raise BundleError(f"the parcel of {name} holds no {' and no '.join(missing)}")
+        raise BundleError(f"the bundle of {name} holds no {' and no '.join(missing)}")
     return left_out
 
 
 def _kind(member: tarfile.TarInfo, name: str) -> str:
-    """The first word of its place below NAME.
+    """Returns the first part of a member's path below NAME.
 
     Raises:
-        ParcelError: a parcel holds no such thing.
+        BundleError: no bundle holds such a file.
     """
     shown = repr(member.name)
     if not member.isreg() or member.issparse():
-        raise BundleError(f"{shown} in the parcel is no plain file")
+        raise BundleError(f"{shown} in the bundle is no plain file")
     first, *below = member.name.split("/")
     known = first == name and below and all(_is_plain(part) for part in below)
     if not known:
-        raise BundleError(f"{shown} in the parcel lies outside {name}")
+        raise BundleError(f"{shown} in the bundle lies outside {name}")
     kind = below[0]
     fits = {
         SPEC_FILE: len(below) == 1,
@@ -146,7 +148,7 @@ def _kind(member: tarfile.TarInfo, name: str) -> str:
         BEST: len(below) == 2,
     }
     if not fits.get(kind, False):
-        raise BundleError(f"{shown} is no file that a parcel holds")
+        raise BundleError(f"{shown} is no file of a bundle")
     return kind
 
 
@@ -155,23 +157,25 @@ def _is_plain(part: str) -> bool:
 
 
 def sanitize_spec(file: Path, name: str, *, trusted: bool) -> bool:
-    """Rewrite the spec of a fetched experiment so that it names nobody to talk to and lets no code of others run.
+    """Rewrites the spec of a fetched experiment so that it names no address and runs no remote code.
 
     Args:
-        trusted: `trust_remote_code` stays as it is.
+        file: the spec.
+        name: of the experiment.
+        trusted: keep `trust_remote_code` as it is.
 
     Returns:
-        Whether it let a model's own code run.
+        True if the spec allowed a model's own code to run.
 
     Raises:
-        ParcelError: it is no spec of the experiment `name`.
+        BundleError: it is no spec of the experiment `name`.
     """
     try:
         raw = parse(file.read_text(encoding="utf-8"), SPEC_FILE)
     except ValueError as error:
-        raise BundleError(f"{SPEC_FILE} of the parcel cannot be read: {error}") from error
+        raise BundleError(f"{SPEC_FILE} of the bundle cannot be read: {error}") from error
     if raw.get("name") != name:
-        raise BundleError(f"{SPEC_FILE} of the parcel is of the experiment {raw.get('name')!r}, not {name!r}")
+        raise BundleError(f"{SPEC_FILE} of the bundle is of the experiment {raw.get('name')!r}, not {name!r}")
     cluster = raw.get("cluster")
     shares = {key: cluster[key] for key in SHARES if key in cluster} if isinstance(cluster, dict) else {}
     opened = raw.get("trust_remote_code") not in (None, False)

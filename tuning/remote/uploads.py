@@ -1,6 +1,6 @@
-"""The files of a spec that lie on this machine alone: which they are, where on the cluster they go, the spec with them.
+"""Collects the files of a spec that are on this machine alone, their paths on the cluster, and the spec with these.
 
-On the cluster they lie below STORAGE/.uploads, in a folder named after their content: equal data are there once, a
+On the cluster they are below STORAGE/.uploads, in a folder named after their content: equal data are stored once, a
 resumed run finds them, and the spec that names them is the same whoever submits it.
 """
 
@@ -26,7 +26,7 @@ from tuning.spec.models import ExperimentSpec
 
 UPLOADS = ".uploads"  # no experiment can have this name
 SPLITS = ("train", "validation", "test")
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: equal files, equal archives
+EPOCH = (1980, 1, 1, 0, 0, 0)  # time of every file in an archive, so that equal files make equal archives
 
 
 class Upload(NamedTuple):
@@ -37,10 +37,11 @@ class Upload(NamedTuple):
 
 
 def collect_uploads(spec: ExperimentSpec, on_cluster: Collection[str]) -> tuple[ExperimentSpec, list[Upload]]:
-    """The spec as the cluster reads it, and the files that it then needs there.
+    """Returns the spec with the paths on the cluster, and the files that it needs there.
 
     Args:
-        on_cluster: of `data` and `model`, those whose paths are the cluster's own.
+        spec: with the paths on this machine.
+        on_cluster: those of `data` and `model` whose paths are on the cluster already.
 
     Raises:
         InputError: a file of the spec is not here.
@@ -48,27 +49,31 @@ def collect_uploads(spec: ExperimentSpec, on_cluster: Collection[str]) -> tuple[
     uploads: list[Upload] = []
     if spec.trainable == "learning_curve":  # a formula reads nothing
         return spec, uploads
-    place = f"{spec.cluster.storage}/{UPLOADS}"
+    uploads_folder = f"{spec.cluster.storage}/{UPLOADS}"
     if "data" not in on_cluster and reads_local_files(spec.data):
         base, files = _data_files(spec)
         folder = _digest(files)
         uploads += (Upload(path, f"{folder}/{name}") for name, path in files.items())
-        spec = spec.model_copy(update={"data": _moved(spec.data, base, files, f"{place}/{folder}")})
+        spec = spec.model_copy(update={"data": _moved(spec.data, base, files, f"{uploads_folder}/{folder}")})
     if "model" not in on_cluster and spec.model != EMBEDDED and Path(spec.model).is_dir():
         files = _below(Path(spec.model))
         folder = f"{_digest(files)}/{Path(spec.model).name}"
         uploads += (Upload(path, f"{folder}/{name}") for name, path in files.items())
-        spec = spec.model_copy(update={"model": f"{place}/{folder}"})
-    moved, shipped = _shipped(spec, place)
+        spec = spec.model_copy(update={"model": f"{uploads_folder}/{folder}"})
+    moved, shipped = _shipped(spec, uploads_folder)
     return spec.model_copy(update=moved), [*uploads, *shipped]
 
 
-def _shipped(spec: ExperimentSpec, place: str) -> tuple[dict[str, Any], list[Upload]]:
-    """What a search from Python has shipped to a folder of this machine, with the data sets in it: the fields of the
-    spec that name it on the cluster, and the files. What is in a bucket stays there.
+def _shipped(spec: ExperimentSpec, uploads_folder: str) -> tuple[dict[str, Any], list[Upload]]:
+    """Collects what a search from Python has shipped to a folder of this machine, data sets included.
+
+    Files in a bucket stay there.
+
+    Returns:
+        The fields of the spec that name the files on the cluster, and the files.
 
     Raises:
-        InputError: it is not here any more.
+        InputError: one of them no longer exists.
     """
     objects = {key: path for key, path in spec.shipped.items() if "://" not in path}
     files: dict[str, Path] = {}
@@ -77,14 +82,14 @@ def _shipped(spec: ExperimentSpec, place: str) -> tuple[dict[str, Any], list[Upl
         files[name] = beside.local(name)
         files |= {table: beside.local(table) for table in names_within(files[name].read_bytes())}
     folder = _digest(files)
-    moved = spec.shipped_to({key: f"{place}/{folder}/{Path(path).name}" for key, path in objects.items()})
+    moved = spec.shipped_to({key: f"{uploads_folder}/{folder}/{Path(path).name}" for key, path in objects.items()})
     return moved, [Upload(path, f"{folder}/{name}") for name, path in files.items()]
 
 
 def _data_files(spec: ExperimentSpec) -> tuple[Path | None, dict[str, Path]]:
-    """The folder that relative paths start from, and the files by their name in the upload.
+    """Returns the folder that relative paths start from, and the data files by their name in the upload.
 
-    A function of the user's own may read anything below `data.path`; our tasks read what `split_files` finds.
+    The user's own function may read anything below `data.path`; our tasks read what `split_files` finds.
     """
     data = spec.data
     start = Path(data.path) if data.path is not None else None
@@ -112,34 +117,34 @@ def _named(data: DataSpec, base: Path | None) -> list[Path]:
 
 
 def _name(path: Path, base: Path | None) -> str:
-    """Its path below the base; what lies elsewhere is kept apart by its folder."""
+    """Returns a file's path below `base`; files elsewhere get a prefix from their folder."""
     absolute = Path(os.path.abspath(path))
     if base is not None and absolute.is_relative_to(os.path.abspath(base)):
         return absolute.relative_to(os.path.abspath(base)).as_posix()
     return f"elsewhere/{hashlib.sha256(str(absolute.parent).encode()).hexdigest()[:8]}/{absolute.name}"
 
 
-def _moved(data: DataSpec, base: Path | None, files: Mapping[str, Path], place: str) -> DataSpec:
+def _moved(data: DataSpec, base: Path | None, files: Mapping[str, Path], uploads_folder: str) -> DataSpec:
     changed = {}
     if data.path is not None:
         start = Path(data.path)
-        changed["path"] = f"{place}/{start.name}" if start.is_file() else place
+        changed["path"] = f"{uploads_folder}/{start.name}" if start.is_file() else uploads_folder
     for split in SPLITS:
         if (value := getattr(data, split)) is not None:
             name = _name((base or Path()) / Path(value).expanduser(), base)
-            changed[split] = name if base is not None else f"{place}/{name}"
+            changed[split] = name if base is not None else f"{uploads_folder}/{name}"
     return data.model_copy(update=changed)
 
 
 def _below(folder: Path) -> dict[str, Path]:
-    """Every file below `folder` by its relative path, without hidden ones."""
+    """Returns every file below `folder` by its relative path, except hidden ones."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     relative = ((path.relative_to(folder), path) for path in files)
     return {name.as_posix(): path for name, path in relative if not any(part.startswith(".") for part in name.parts)}
 
 
 def _digest(files: Mapping[str, Path]) -> str:
-    """16 hex digits of names and contents."""
+    """Returns 16 hex digits of a digest of names and contents."""
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         with path.open("rb") as file:
@@ -148,7 +153,7 @@ def _digest(files: Mapping[str, Path]) -> str:
 
 
 def write_archive(target: Path, files: Iterable[tuple[str, Path | bytes]]) -> None:
-    """A ZIP of files (or contents) by name: equal files, equal bytes, whoever writes it and when."""
+    """Writes a ZIP of files (or contents) by name; equal files give equal bytes, whoever writes it, and when."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, source in sorted(files, key=lambda entry: entry[0]):
             info = zipfile.ZipInfo(name, EPOCH)
@@ -163,10 +168,10 @@ def write_archive(target: Path, files: Iterable[tuple[str, Path | bytes]]) -> No
 
 
 def store_uploads(uploads: Path, storage: Path) -> None:
-    """On the cluster: bring what was uploaded, in a job's working directory, to STORAGE/.uploads, where it stays.
+    """Moves uploaded files from a job's working directory to STORAGE/.uploads, where they stay. Runs on the cluster.
 
-    A file is there as a whole or not at all, also with several jobs at once; one that is there already, byte for byte,
-    is not written: what differs was damaged, or is not what was submitted.
+    A file is there as a whole or not at all, also with several jobs at once. An equal file that exists is not written;
+    one that differs was damaged, or is not what was submitted, and is replaced.
 
     Raises:
         OSError: the storage cannot be written.

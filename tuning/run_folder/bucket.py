@@ -1,11 +1,11 @@
-"""What of a run lies in its bucket besides the checkpoints: the spec, which claims the place, and a copy of the store.
+"""The files of a run in its bucket, besides the checkpoints: the spec, which claims the name, and a copy of the store.
 
     s3://BUCKET/FOLDER/NAME/spec.yaml
-    s3://BUCKET/FOLDER/NAME/study.db     if the store is SQLite; see `run.bucket_store`
-    s3://BUCKET/FOLDER/NAME/driver.lease while a driver runs; see `run.lease`
+    s3://BUCKET/FOLDER/NAME/study.db     if the store is SQLite; see `bucket_store`
+    s3://BUCKET/FOLDER/NAME/driver.lease while a driver runs; see `lease`
     s3://BUCKET/FOLDER/.experiments/NAME empty; not every cloud lists folders
 
-A driver works in a folder of its own machine. All that another machine needs to go on is in the bucket.
+A driver works in a folder of its own machine. The bucket holds all that another machine needs to continue.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from trainables.data.cache_folder import cache_folder, private_folder
 from tuning.run_folder.bucket_store import BucketStore
 from tuning.spec.models import SPEC_FILE, working_folder
 
-LEASE = "driver.lease"  # who drives the run; see `run.lease`
+LEASE = "driver.lease"  # names the driver of the run; see `lease`
 EXPERIMENTS = ".experiments"  # no experiment can have this name
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Storage and name of the experiment whose place in a bucket is `uri`."""
+    """Splits the URI of an experiment in a bucket into its storage and its name."""
     parts = urlsplit(uri)
     folder, _, name = parts.path.rstrip("/").rpartition("/")
     return parts._replace(path=folder).geturl(), name
 
 
 class RunBucket:
-    """The place of the experiment `name` below `storage`.
+    """The files of the experiment `name` in a bucket, below `storage`.
 
     Raises:
         ClusterError: here and in all methods, the bucket cannot be opened, read or written; says what to do.
@@ -45,16 +45,16 @@ class RunBucket:
         self._listed = f"{posixpath.dirname(self.path)}/{EXPERIMENTS}/{name}"
 
     def make_folder(self) -> Path:
-        """The working folder on this machine, made if need be.
+        """Makes the working folder on this machine, if there is none, and returns it.
 
         Raises:
-            InputError: somebody else's folder, or a symbolic link, is in its place; says which.
+            InputError: another account's folder, or a symbolic link, has that path.
         """
         root = cache_folder()
         return private_folder(root, *self.folder.relative_to(root).parts)
 
     def spec(self) -> str | None:
-        """The text of the spec that has claimed the place; None if none has."""
+        """Returns the text of the spec that has claimed the name; None if none has."""
         with cloud_errors(self.uri, "be read"):
             try:
                 with self.filesystem.open_input_stream(f"{self.path}/{SPEC_FILE}") as source:
@@ -63,12 +63,12 @@ class RunBucket:
                 return None
 
     def claimed(self) -> float:
-        """When that spec was written, in seconds since 1970."""
+        """Returns when that spec was written, in seconds since 1970."""
         with cloud_errors(self.uri, "be read"):
             return float(self.filesystem.get_file_info(f"{self.path}/{SPEC_FILE}").mtime.timestamp())
 
     def claim(self, spec: str) -> None:
-        """Write the spec."""
+        """Claims the name: writes the spec."""
         with cloud_errors(self.uri, "be written"):
             with self.filesystem.open_output_stream(self._listed):
                 pass
@@ -76,13 +76,13 @@ class RunBucket:
                 output.write(spec.encode())
 
     def release(self) -> None:
-        """Take the spec away."""
+        """Releases the name: deletes the spec."""
         with cloud_errors(self.uri, "be written"):
             self.filesystem.delete_file(f"{self.path}/{SPEC_FILE}")
             self.filesystem.delete_file(self._listed)
 
     def clear(self) -> None:
-        """Take everything of the run away, the spec last; the lease is its holder's."""
+        """Deletes everything of the run, the spec last; the lease stays, as its holder deletes it."""
         from pyarrow.fs import FileSelector
 
         with cloud_errors(self.uri, "be written"):
@@ -95,7 +95,7 @@ class RunBucket:
 
 
 def bucket_names(storage: str) -> list[str]:
-    """The names of the experiments below `storage`.
+    """Returns the names of the experiments below `storage`.
 
     Raises:
         ClusterError: the bucket cannot be read.

@@ -1,12 +1,12 @@
-"""The copy of a run's SQLite store in its bucket: whole, or as it was before, wherever an upload is cut off.
+"""The copy of a run's SQLite store in its bucket: always whole, wherever an upload is interrupted.
 
     study.db             the newest copy
     study.db.previous    the one before it
-    study.db.checksums   SHA-256 of both, and of one that is about to take the place of the newest
-    study.db.upload      an upload on its way; whoever reads looks at the two above alone
+    study.db.checksums   SHA-256 of both, and of one that is about to replace the newest
+    study.db.upload      an upload in progress; readers use the first two alone
 
-A copy is uploaded under a name of its own, read back, and put in place by the bucket itself. On the driver's machine
-`study.db.saved` beside the store names the copy that the store has gone on from.
+A copy is uploaded under its own name, read back, and put in place by the bucket itself. On the driver's machine,
+`study.db.saved` beside the store names the copy that the store continues.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class StoreCopy(NamedTuple):
-    """A whole copy of the store, brought to this machine."""
+    """A whole copy of the store, downloaded to this machine."""
 
     file: Path
     checksum: str
@@ -51,6 +51,7 @@ class BucketStore:
     """The copies of the store of one run.
 
     Args:
+        filesystem: of the bucket.
         folder: of the run, in the bucket.
         uri: of the run, for messages.
 
@@ -64,7 +65,7 @@ class BucketStore:
         self._newest: str | None = None  # checksum of `study.db` if this process has put it there
 
     def save(self, store: Path) -> None:
-        """Copy the SQLite file as it is at this moment, whoever writes to it.
+        """Copies the SQLite file to the bucket as it is at this moment, also while it is written to.
 
         Raises:
             StoreError: the file itself is damaged; the copies in the bucket stay as they are.
@@ -93,7 +94,7 @@ class BucketStore:
         _note(store, checksum)
 
     def fetch(self, target: Path) -> bool:
-        """Put the newest whole copy at `target`, in one step; False if there is none.
+        """Puts the newest whole copy at `target`, in one step; returns False if there is none.
 
         Raises:
             ClusterError: there are copies, and none of them is whole.
@@ -104,9 +105,11 @@ class BucketStore:
                 _replace(target, found)
             return found is not None
 
-    def follow(self, store: Path) -> None:
-        """Let the working copy `store` be what a run goes on from: itself, where it has gone on from the newest copy in
-        the bucket, or is all that is whole; else that copy.
+    def update_working_copy(self, store: Path) -> None:
+        """Brings the working copy `store` to the state that a run continues from.
+
+        It stays as it is if it continues the newest copy in the bucket, or if nothing else is whole; else that copy
+        replaces it.
 
         Raises:
             ClusterError: there are copies, and neither one of them nor `store` is whole.
@@ -119,14 +122,14 @@ class BucketStore:
             except ClusterError as error:
                 if not usable:
                     raise
-                logger.warning("%s The store on this machine is whole: the run goes on from that.", error)
+                logger.warning("%s The store on this machine is whole: the run continues from that.", error)
                 return
             if found is None or (usable and _noted(store) in (found.checksum, *known[:1])):
                 return
             _replace(store, found)
 
     def _newest_whole(self, known: list[str], scratch: Path) -> StoreCopy | None:
-        """The newest copy that is whole, below `scratch`; None if there is no copy at all."""
+        """Downloads the newest whole copy to `scratch`; returns None if there is no copy at all."""
         damages: list[str] = []
         for name in (self._object, self._object + PREVIOUS):
             file = scratch / "fetched"
@@ -145,8 +148,9 @@ class BucketStore:
         return None
 
     def _whole_newest(self, known: list[str], scratch: Path) -> str | None:
-        """The checksum of `study.db` itself, which another process has put there; None if it is not whole: then it is
-        no copy to keep."""
+        """Returns the checksum of `study.db`, which another process has written; None if it is not whole, so not worth
+        keeping.
+        """
         file = scratch / "newest"
         if not self._download(self._object, file):
             return None
@@ -154,7 +158,7 @@ class BucketStore:
         return checksum if _damage(file, checksum, known) is None else None
 
     def _download(self, name: str, file: Path) -> bool:
-        """False if there is no such object."""
+        """Downloads an object; returns False if there is none."""
         with cloud_errors(self._uri, "be read"):
             try:
                 with self._filesystem.open_input_stream(name) as source, file.open("wb") as target:
@@ -164,8 +168,10 @@ class BucketStore:
         return True
 
     def _refuse_unless(self, name: str, checksum: str) -> None:
-        """Raises:
-        ClusterError: the object `name` is not what was written.
+        """Checks that the object `name` has that SHA-256.
+
+        Raises:
+            ClusterError: it is not what was written.
         """
         digest = hashlib.sha256()
         with cloud_errors(self._uri, "be read"), self._filesystem.open_input_stream(name) as source:
@@ -178,19 +184,21 @@ class BucketStore:
             )
 
     def _known(self) -> list[str]:
-        """The checksums in the bucket, newest first; none where a run of an older version has written no list."""
+        """Returns the checksums in the bucket, newest first; empty for runs of older versions, which wrote none."""
         with cloud_errors(self._uri, "be read"):
             try:
                 with self._filesystem.open_input_stream(self._object + CHECKSUMS) as source:
                     listed = json.loads(source.read())
-            except (FileNotFoundError, ValueError):  # a list that was cut off: SQLite's own check is left
+            except (FileNotFoundError, ValueError):  # the list is missing or incomplete: SQLite's own check remains
                 return []
         return [str(checksum) for checksum in listed] if isinstance(listed, list) else []
 
 
 def _backup(store: Path, copy: Path) -> Path:
-    """Raises:
-    StoreError: the store is damaged.
+    """Copies the store with SQLite's own backup, and checks the copy.
+
+    Raises:
+        StoreError: the store is damaged.
     """
     try:
         with contextlib.closing(sqlite3.connect(store)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
@@ -203,10 +211,10 @@ def _backup(store: Path, copy: Path) -> Path:
 
 
 def _damage(file: Path, checksum: str, known: list[str]) -> str | None:
-    """The reason why a copy from the bucket is not whole; None if it is."""
+    """Returns why a copy from the bucket is not whole; None if it is."""
     with file.open("rb") as opened:
         head = opened.read(HEAD)
-    if len(head) < HEAD:  # an empty file is a database without tables to SQLite, which reads over a lost last byte, too
+    if len(head) < HEAD:  # SQLite reads an empty file as a database without tables, and ignores a lost last byte
         return "it is cut off"
     page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
     size = file.stat().st_size
@@ -218,7 +226,7 @@ def _damage(file: Path, checksum: str, known: list[str]) -> str | None:
 
 
 def _replace(store: Path, found: StoreCopy) -> None:
-    """Put a copy in the store's place. What SQLite left beside the old file goes: it would be played into the copy."""
+    """Replaces the store by a copy, and deletes SQLite's files beside it, which it would replay into the copy."""
     store.parent.mkdir(parents=True, exist_ok=True)
     unfinished = store.with_name(f".{store.name}.fetched")
     shutil.copyfile(found.file, unfinished)
@@ -230,6 +238,7 @@ def _replace(store: Path, found: StoreCopy) -> None:
 
 
 def _beside(store: Path) -> Iterator[str]:
+    """Yields the names of the files beside the store that belong to its old content."""
     yield store.name + SAVED
     yield from (f"{store.name}-{kind}" for kind in ("journal", "wal", "shm"))
 

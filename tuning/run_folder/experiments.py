@@ -1,6 +1,6 @@
-"""Experiments that were run: from a name, or a run folder, to the folder and the store. Reads only their spec files.
+"""Finds the run folder and the store of an experiment from its name, spec file, run folder or URI.
 
-What lies in a bucket is brought to this machine: the spec, and a copy of the store.
+Reads only spec files. From a bucket, the spec and a copy of the store are downloaded to this machine.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class UnknownExperiment(ValueError):
-    """No run folder of that name."""
+    """There is no run folder with that name."""
 
 
 def experiment_names(storage: str | Path) -> list[str]:
-    """The experiments below `storage`, sorted.
+    """Returns the names of the experiments below `storage`, sorted.
 
     Raises:
         ClusterError: it is a bucket that cannot be read.
@@ -38,7 +38,7 @@ def experiment_names(storage: str | Path) -> list[str]:
 
 
 def find_experiment(experiment: str, storage: str | Path) -> Path:
-    """The absolute run folder; of an experiment in a bucket the working folder on this machine, with its spec.
+    """Returns the absolute run folder; for an experiment in a bucket, the working folder here, with its spec.
 
     Args:
         experiment: its name, its spec file, or the path or the URI of its run folder.
@@ -57,20 +57,20 @@ def find_experiment(experiment: str, storage: str | Path) -> Path:
         for folder in (Path(storage).expanduser() / experiment, Path(experiment).expanduser()):
             if (folder / SPEC_FILE).is_file():
                 return folder.absolute()
-    place, name = split_uri(experiment) if is_uri(experiment) else (storage, experiment)
-    known = experiment_names(place)
+    searched, name = split_uri(experiment) if is_uri(experiment) else (storage, experiment)
+    known = experiment_names(searched)
     hint = nearest(name, known) if known else "there is none; give --storage where it is elsewhere"
     if given != experiment:
         hint = f"`tunefleet run {given}` runs it; {hint}"
-    raise UnknownExperiment(f"{name!r}: no experiment of that name in {_storage_text(place)}; {hint}")
+    raise UnknownExperiment(f"{name!r}: no experiment of that name in {_storage_text(searched)}; {hint}")
 
 
-def _storage_text(place: str | Path) -> str:
-    return str(place) if is_uri(str(place)) else str(Path(place).expanduser().absolute())
+def _storage_text(storage: str | Path) -> str:
+    return str(storage) if is_uri(str(storage)) else str(Path(storage).expanduser().absolute())
 
 
 def _by_name(experiment: str, storage: str | Path) -> tuple[str, str | Path]:
-    """`experiment` and `storage`; of a spec file the name in it, and its storage unless another is asked for."""
+    """Returns `experiment` and `storage`; for a spec file, the name in it, and its storage unless another is given."""
     path = Path(experiment).expanduser()
     if is_uri(experiment) or path.suffix not in (".yaml", ".yml") or not path.is_file():
         return experiment, storage
@@ -85,12 +85,12 @@ def _by_name(experiment: str, storage: str | Path) -> tuple[str, str | Path]:
 
 
 def experiment_name(experiment: str) -> str:
-    """The name of an experiment that is given by it, by its spec file, or by the path or the URI of its run folder."""
+    """Returns the name of an experiment from that name, its spec file, or the path or URI of its run folder."""
     return split_uri(experiment)[1] if is_uri(experiment) else Path(_by_name(experiment, "")[0]).name
 
 
 def storage_of(experiment: str, storage: str | Path) -> str:
-    """The `cluster.storage` with which a resume finds it, wherever it was when the run began.
+    """Returns the `cluster.storage` with which a resume finds the experiment now, also if it was moved.
 
     Raises:
         UnknownExperiment: there is no such experiment.
@@ -104,7 +104,7 @@ def storage_of(experiment: str, storage: str | Path) -> str:
 
 
 def find_run(experiment: str, storage: str | Path) -> tuple[Path, RunBucket | None]:
-    """The run folder, as `find_experiment` gives it, and the place in a bucket of a run that lies in one.
+    """Returns the run folder, as `find_experiment` does, and the run's bucket if it lies in one.
 
     Raises:
         UnknownExperiment: there is no such experiment.
@@ -114,18 +114,18 @@ def find_run(experiment: str, storage: str | Path) -> tuple[Path, RunBucket | No
 
 
 def find_store(experiment: str, storage: str | Path) -> str:
-    """The URL of the store that the run of `experiment` records into. May hold a password.
+    """Returns the URL of the store that the run of `experiment` records into; it may hold a password.
 
-    Of a run in a bucket that records into a SQLite file: of a copy, as old as Tune's last snapshot at most. The spec is
-    not checked: its data may be on another machine.
+    For a run in a bucket that records into a SQLite file it is the URL of a copy, at most as old as Tune's last
+    snapshot. The spec is not checked: its data may be on another machine.
 
     Raises:
         UnknownExperiment: there is no run folder.
         SpecError: its spec is no YAML.
         ClusterError: it is in a bucket that cannot be read.
     """
-    place = store_location(experiment, storage)
-    return sqlite_url(place) if isinstance(place, Path) else place
+    location = store_location(experiment, storage)
+    return sqlite_url(location) if isinstance(location, Path) else location
 
 
 def load_recorded(experiment: str, storage: str | Path, store: str | None = None) -> tuple[ExperimentOutcome, str]:
@@ -147,7 +147,7 @@ def load_recorded(experiment: str, storage: str | Path, store: str | None = None
 
 
 def store_location(experiment: str, storage: str | Path) -> str | Path:
-    """The store that `find_store` gives: the file of the run's own, named without an import, or the URL of another.
+    """Returns the store that `find_store` finds: the path of the run's own file, or the URL of another store.
 
     Raises:
         UnknownExperiment, SpecError, ClusterError: see `find_store`.
@@ -158,7 +158,7 @@ def store_location(experiment: str, storage: str | Path) -> str | Path:
         return str(url)
     if (bucket := _bucket_of(*_by_name(experiment, storage))) is None:
         return folder / STORE_FILE
-    copy = folder / "read" / STORE_FILE  # not the working copy, which a run on this machine may be writing to
+    copy = folder / "read" / STORE_FILE  # not the working copy, to which a run on this machine may write
     bucket.store.fetch(copy)
     return copy
 

@@ -1,6 +1,6 @@
-"""The folder of one experiment: claimed with the resolved spec in it, and never by another experiment.
+"""Claims the run folder of an experiment by writing the resolved spec into it; no other experiment can claim it then.
 
-Of a run in a bucket the same file there claims it; the driver's working folder follows.
+For a run in a bucket the same file there claims it, and the driver's working folder is brought to the same state.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tuning.spec.mistakes import SpecError
 from tuning.spec.models import SPEC_FILE, STORE_FILE, ExperimentSpec
 from tuning.spec.store_url import StoreError
 
-EXTENDABLE = ("seeds", "strategies", "extended")  # what an extension changes in a spec
+EXTENDABLE = ("seeds", "strategies", "extended")  # keys of a spec that an extension changes
 
 
 def refuse_fetched(folder: Path) -> None:
-    """Refuse to go on with what another machine has written: a resume imports and unpickles what its folder says.
+    """Refuses to continue a run that was fetched: a resume imports and unpickles what the run folder names.
 
     Raises:
-        RunFolderError: a fetch made it.
+        RunFolderError: `tunefleet fetch` has made the folder.
     """
     if (folder / ORIGIN).is_file():
         raise RunFolderError(
@@ -41,14 +41,14 @@ def refuse_fetched(folder: Path) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuse a run folder of another account, which may put there what a run or a resume then unpickles.
+    """Refuses a run folder of another account, which could put files there that a run or a resume then unpickles.
 
     Raises:
         RunFolderError: it belongs neither to this account nor to root.
     """
     try:
         owner = owner_of(folder)
-    except OSError:  # it cannot be written: told by whoever writes first
+    except OSError:  # it cannot be written: the first write reports it
         return
     if owner is not None:
         raise RunFolderError(
@@ -59,13 +59,14 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
-    """Look whether a run folder's spec is as it was written.
+    """Refuses a run folder's spec that is damaged or was edited.
 
     Args:
-        recorded: the spec that the study store knows; told what differs from it. May raise StoreError.
+        kept: path of the spec.
+        recorded: returns the spec in the study store, for the keys that differ; may raise StoreError.
 
     Raises:
-        RunFolderError: it is not.
+        RunFolderError: the spec is not as it was written.
     """
     from tuning.store.spec_diff import differing_keys
 
@@ -84,7 +85,7 @@ def refuse_changed(kept: Path, recorded: Callable[[], str]) -> None:
 
 @contextlib.contextmanager
 def release_if_unused(spec: ExperimentSpec) -> Iterator[None]:
-    """A run that its cluster, its store or its data refuse at the start leaves no spec in the way of the next try."""
+    """Releases the run folder if cluster, store or data refuse the run, so that the next try can claim it."""
     bucket = RunBucket(spec.cluster.storage, spec.name) if is_uri(spec.cluster.storage) else None
     try:
         yield
@@ -106,21 +107,23 @@ def claim_run_folder(
     fresh: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Make the run folder with the resolved spec in it, or check that the one that exists is this spec's, or what this
-    one extends; then the extended spec stands in it.
+    """Claims the run folder of a new run, or checks that an existing one can be resumed with this spec.
 
-    What a run before has left there is removed if no trial of it ever reported a score.
+    A new run replaces an earlier one of which no trial has reported a score. A resume may extend the recorded spec; the
+    extended one is then written.
 
     Args:
-        force: go on also with a kept spec that is not as it was written.
-        trust_fetched: go on also with what was fetched from a cluster.
-        fresh: without `resume`, remove also what holds scores.
-        say: is told what is removed, a line at a time.
+        spec: the resolved spec.
+        resume: continue an existing run.
+        force: continue also if the recorded spec is damaged or was edited.
+        trust_fetched: continue also what was fetched from a cluster.
+        fresh: without `resume`, replace also a run with scores.
+        say: called with each line about what is removed.
 
     Raises:
-        RunFolderError: it is another spec's, or there already, or not there to be resumed.
-        ClusterError: it lies in a bucket that cannot be used from here.
-        StoreError: with `force`, what is recorded is of another spec.
+        RunFolderError: the folder belongs to another spec, exists already, or does not exist and cannot be resumed.
+        ClusterError: it is in a bucket that cannot be used from here.
+        StoreError: with `force`, the store holds records of another spec.
     """
     bucket = None
     if is_uri(spec.cluster.storage):
@@ -173,7 +176,7 @@ def claim_run_folder(
 
 
 def with_extensions(spec: ExperimentSpec) -> ExperimentSpec:
-    """`spec` with what `tunefleet extend` has added since it was written; its run folder is claimed."""
+    """Returns `spec` with what `tunefleet extend` has added to it since; its run folder is claimed already."""
     kept = load_spec(spec.run_folder / SPEC_FILE)
     return spec.model_copy(update={name: getattr(kept, name) for name in EXTENDABLE})
 
@@ -181,36 +184,36 @@ def with_extensions(spec: ExperimentSpec) -> ExperimentSpec:
 def _replace_earlier_run(
     spec: ExperimentSpec, bucket: RunBucket | None, shown: str, *, fresh: bool, say: Callable[[str], None]
 ) -> None:
-    remains = _remains(spec, bucket)
-    if not fresh and remains.scored:
+    earlier = _earlier_run(spec, bucket)
+    if not fresh and earlier.scored:
         differing = _differing(spec)
         go_on = f"go on with `tunefleet resume {spec.resumed_as}`"
-        if not differing and remains.finished(len(spec.strategies) * len(spec.seeds)):
+        if not differing and earlier.finished(len(spec.strategies) * len(spec.seeds)):
             go_on = f"it is finished: `tunefleet compare {spec.resumed_as}` shows it"
         raise RunFolderError(
             f"name: {spec.name}: {shown} holds an experiment already{differing}; {go_on}, begin anew with "
             "`tunefleet run --fresh`, which removes what is there, or choose another name (name=...); from Python: "
             "resume=True, fresh=True"
         )
-    say("begins anew; removed:" if remains.scored else "nothing was trained before; begins anew; removed:")
-    for line in remains.lines():
+    say("begins anew; removed:" if earlier.scored else "nothing was trained before; begins anew; removed:")
+    for line in earlier.lines():
         say(f"  {line}")
-    remains.remove()
+    earlier.remove()
 
 
-def _remains(spec: ExperimentSpec, bucket: RunBucket | None) -> ExperimentRemoval:
+def _earlier_run(spec: ExperimentSpec, bucket: RunBucket | None) -> ExperimentRemoval:
     if bucket is not None:
-        bucket.store.follow(spec.run_folder / STORE_FILE)
+        bucket.store.update_working_copy(spec.run_folder / STORE_FILE)
     return ExperimentRemoval.of(spec.name, spec.run_folder, bucket)
 
 
 def has_no_scores(spec: ExperimentSpec) -> bool:
-    """True if a run of `spec` has left no score behind, so that a new one simply replaces it."""
+    """True if the run folder of `spec` holds no score, so that a new run simply replaces it."""
     return not ExperimentRemoval.of(spec.name, spec.run_folder).scored
 
 
 def _differing(spec: ExperimentSpec) -> str:
-    """' (of another spec: epochs, data)'; nothing where it is of this one, or cannot be read any more."""
+    """Returns ' (of another spec; different: epochs, data)'; empty if it is this one, or can no longer be read."""
     try:
         keys = _different(load_spec(spec.run_folder / SPEC_FILE), spec)
     except (SpecError, InputError):  # its data may be gone, or it is damaged
@@ -224,13 +227,13 @@ def _different(before: ExperimentSpec, now: ExperimentSpec) -> str:
 
 
 def _extend_advice(spec: ExperimentSpec, keys: str) -> str:
-    """How seeds or strategies are added, where they alone are different."""
+    """Returns the advice to extend, if only seeds or strategies differ; else an empty text."""
     return f"`tunefleet extend {spec.resumed_as}` adds to them; " if set(keys.split(", ")) <= {*EXTENDABLE} else ""
 
 
 def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:
-    """The advice for a resume whose spec is not the one that the run began with."""
-    if not _remains(spec, bucket).scored:
+    """Returns the advice for a resume whose spec differs from that of the run."""
+    if not _earlier_run(spec, bucket).scored:
         return (
             "nothing was trained yet, so `tunefleet run` with the new spec begins anew; or resume without changes, or "
             "choose another name for a new experiment (`tunefleet run` with name=...)"
@@ -242,8 +245,10 @@ def _ways_out(spec: ExperimentSpec, bucket: RunBucket | None) -> str:
 
 
 def _sync_working_folder(bucket: RunBucket, *, resume: bool) -> None:
-    """Make the working folder what the bucket says. A run of this machine may have left an older state, or one that the
-    bucket has not got any more."""
+    """Brings the working folder to the state of the bucket.
+
+    An earlier run on this machine may have left an older state there, or one that the bucket no longer has.
+    """
     text, folder = bucket.spec(), bucket.make_folder()
     if text is None:
         for path in folder.iterdir():
@@ -254,4 +259,4 @@ def _sync_working_folder(bucket: RunBucket, *, resume: bool) -> None:
         return
     (folder / SPEC_FILE).write_text(text)
     if resume:
-        bucket.store.follow(folder / STORE_FILE)
+        bucket.store.update_working_copy(folder / STORE_FILE)

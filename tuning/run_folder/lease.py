@@ -1,9 +1,9 @@
-"""One driver per run in a bucket, whatever machine it is on: an object there that names it, renewed while it lives.
+"""Allows one driver per run in a bucket, on any machine, by an object there that the driver renews while it runs.
 
-A lock of the file system frees itself when its process ends; an object does not. So it counts as long as it is renewed:
-by every snapshot, and by a thread where a run takes none for a while. How old it is the bucket's own clock says.
-Buckets know no lock: of two drivers that begin in the same second each may see itself alone. The one that wrote first
-finds the other's name the next time it looks, and stops.
+A lock of the file system is released when its process ends; an object is not. So a lease is valid as long as it is
+renewed: with every snapshot, and by a thread if a run takes none for a while. Its age is measured by the bucket's own
+clock. Buckets have no locks: of two drivers that begin in the same second, each may see only itself. The one that wrote
+first finds the other's name when it renews the lease, and stops.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Holder:
-    """Who runs an experiment in a bucket, as the lease there says."""
+    """The driver of an experiment in a bucket, as the lease there names it."""
 
-    token: str  # of this one start of a driver
+    token: str  # unique to this start of a driver
     process: int
     host: str
     user: str
     since: str
-    lock: str | None  # of the lock file that it holds on its machine: whoever holds that now knows it to be dead
-    lasts: float = LEASE_SECONDS  # seconds
+    lock: str | None  # id of the run lock on its machine: whoever holds that lock now knows that this driver has ended
+    lasts: float = LEASE_SECONDS  # seconds without a renewal after which the lease ends
 
     @classmethod
     def here(cls, lock: str | None, lasts: float = LEASE_SECONDS) -> Holder:
@@ -51,7 +51,7 @@ class Holder:
 
     @classmethod
     def read(cls, data: bytes) -> Holder | None:
-        """The holder in the bytes of a lease; None: they are only half of one."""
+        """Parses the bytes of a lease; None if they are incomplete."""
         try:
             return cls(**json.loads(data))
         except (ValueError, TypeError):
@@ -71,17 +71,19 @@ class Lease:
     def __init__(self, filesystem: FileSystem, folder: str, uri: str, own: Holder) -> None:
         self._filesystem, self._folder, self._uri, self._own = filesystem, folder, uri, own
         self._path = f"{folder}/{LEASE}"
-        self._turn = threading.Lock()  # the run's own thread and the renewing one take turns: none reads half a lease
+        self._turn = (
+            threading.Lock()
+        )  # the run's thread and the renewing one take turns, so that none reads half a lease
 
     def take(self, name: str, *, take_over: bool = False) -> None:
-        """Write it, unless another driver holds it.
+        """Acquires the lease, unless another driver holds it.
 
         Args:
             name: of the experiment.
-            take_over: also from a driver that may be alive; that one stops when it finds out.
+            take_over: acquire it also from a driver that may run; that driver stops when it notices.
 
         Raises:
-            RunFolderError: another driver holds it; says who, since when, and how to take over.
+            RunFolderError: another driver holds it; names it, and how to take over.
         """
         other = self._holder()
         if other is not None and not take_over and not self._is_dead(other):
@@ -91,12 +93,12 @@ class Lease:
             raise RunFolderError(self._refusal(name, now))
 
     def renew(self) -> None:
-        """Write it anew."""
+        """Writes the lease again, so that it is new."""
         with cloud_errors(self._uri, "be written"), self._filesystem.open_output_stream(self._path) as output:
             output.write(json.dumps(asdict(self._own)).encode())
 
     def keep(self) -> None:
-        """Renew it if it is still this driver's.
+        """Renews the lease if it is still this driver's.
 
         Raises:
             StorageError: another driver has taken it over, and may have ended since.
@@ -115,7 +117,7 @@ class Lease:
         self.renew()
 
     def give_up(self) -> None:
-        """Delete it, unless another driver has taken it over."""
+        """Deletes the lease, unless another driver has taken it over."""
         other = self._holder()
         if other is None or other.token == self._own.token:
             with cloud_errors(self._uri, "be written"), contextlib.suppress(FileNotFoundError):
@@ -134,7 +136,7 @@ class Lease:
         return (other.lock is not None and other.lock == self._own.lock) or self._age() > other.lasts
 
     def _age(self) -> float:
-        """The seconds since the lease was written last, by the clock of the bucket: no machine's own is trusted."""
+        """Returns the seconds since the last renewal, by the clock of the bucket; no machine's clock is trusted."""
         probed = f"{self._folder}/.clock-{self._own.token}"
         with cloud_errors(self._uri, "be written"):
             with self._filesystem.open_output_stream(probed) as output:
@@ -162,16 +164,20 @@ def held_lease(
     lasts: float = LEASE_SECONDS,
     renewed: float = RENEWAL_SECONDS,
 ) -> Iterator[Lease | None]:
-    """Keep drivers of other machines from the experiment in the block; gives None where `storage` is a folder.
+    """Holds the lease of an experiment in the block, so that no other machine's driver runs it.
+
+    Yields None if `storage` is a folder, which needs no lease.
 
     Args:
-        lock: see `only_driver`, which keeps out those of this machine.
+        storage: of the experiment.
+        name: of the experiment.
+        lock: from `run_lock`, which keeps out other drivers of this machine.
         take_over: see `Lease.take`.
-        lasts: seconds without a renewal after which others may take it.
-        renewed: seconds between two renewals at most, also where the run itself has nothing to save.
+        lasts: seconds without a renewal after which others may acquire it.
+        renewed: seconds between two renewals at most, also if the run itself has nothing to save.
 
     Raises:
-        RunFolderError: another driver does.
+        RunFolderError: another driver holds it.
         ClusterError: the bucket cannot be used from here.
     """
     if not is_uri(storage):
@@ -196,7 +202,7 @@ def held_lease(
 
 
 def _renew(lease: Lease, ended: threading.Event, seconds: float) -> None:
-    """Renews the lease until the run ends, or has lost it: that the driver hears when it saves the next time."""
+    """Renews the lease until the run ends or has lost it; the driver notices a loss when it saves the next time."""
     while not ended.wait(seconds):
         try:
             lease.keep()

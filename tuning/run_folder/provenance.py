@@ -1,7 +1,7 @@
-"""What a study was made with: the versions of Python and of the libraries on the driver, and the code that was run.
+"""The provenance of a study: versions of Python and of the libraries on the driver, and digests of the code.
 
-A resume under others would put results of both side by side under one name. It is refused, with what differs, unless
-its user asks for it (`--force`); then each study that goes on records both, and the comparison says it.
+A resume with others would mix results of both under one name. It is refused, with the differences, unless the user
+insists (`--force`); then each study that continues records both, and the comparison reports it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ PACKAGES = ("cluster", "trainables", "tuning")
 
 
 def library_versions() -> dict[str, str]:
-    """Library -> version, Python included; read from the package metadata, nothing is imported."""
+    """Returns the version of each library, and of Python; read from package metadata, without imports."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 def provenance_of(spec: ExperimentSpec) -> dict[str, str]:
-    """The versions, and digests of the code: of ours, and of the module or package of a trainable of the user's own
-    (not of what else that imports)."""
+    """Returns the versions and digests of the code: ours, and the module or package of the user's own trainable.
+
+    Other modules that the user's code imports are not included.
+    """
     found = {**library_versions(), CODE: _own_code()}
     if spec.own_modules:
         found[OWN_CODE] = _digest(spec.own_modules)
@@ -37,8 +39,14 @@ def provenance_of(spec: ExperimentSpec) -> dict[str, str]:
 
 
 def refuse_other_provenance(studies: Sequence[StudyOutcome], now: Mapping[str, str]) -> None:
-    """Raises:
-    RunFolderError: one of the studies was made with other versions or other code than `now`; says which.
+    """Refuses to continue studies under another provenance.
+
+    Args:
+        studies: as recorded.
+        now: of this process, from `provenance_of`.
+
+    Raises:
+        RunFolderError: a study was made with other versions or code; names the differences.
     """
     differing = {}
     for name, value in now.items():
@@ -59,7 +67,7 @@ def _own_code() -> str:
 
 
 def _digest(modules: Sequence[str]) -> str:
-    """12 hex digits of the sources, wherever they are installed; nothing is imported."""
+    """Returns 12 hex digits of a digest of the sources, wherever they are installed; nothing is imported."""
     digest = hashlib.sha256()
     for module in modules:
         for name, path in _sources(module):

@@ -1,7 +1,7 @@
-"""What there is of an experiment, and taking it away: its run folder or place in a bucket, its studies in the store.
+"""Removes an experiment: its run folder or its files in a bucket, and its studies in the store.
 
-A run takes away what a run before left that never had a score, or anything where it is to begin afresh; `tunefleet rm`
-takes away what its user names. Whoever removes holds the experiment's lock.
+A run removes an earlier one without scores, or any with `--fresh`; `tunefleet rm` removes what the user names. Whoever
+removes holds the experiment's run lock.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from tuning.spec.store_url import StoreError, masked, sqlite_url
 from tuning.store.study_store import StudyStore
 
 MEGA = 1e6
-# What stands in a run folder: of a run, its store, its trackers, a fetch; beside it what was being written.
+# The entries of a run folder: of a run, its store, its trackers, a fetch; and files that were being written.
 ENTRIES = (SPEC_FILE, f"{STORE_FILE}*", STUDIES, LOCK_FILE, "wandb", "best", "results.json", "comparison.*", ORIGIN)
 UNFINISHED = (f".{SPEC_FILE}.*", f".{STORE_FILE}*", ".seen-*")
 
 
 @dataclass(frozen=True)
 class ExperimentRemoval:
-    """All that is there of one experiment, as it was found.
+    """All files and records of one experiment, which `remove` deletes.
 
     Attributes:
+        name: of the experiment.
         folder: its run folder, or the driver's working folder of a run in a bucket; None: there is none.
-        bucket: its place in a bucket; None: it lies in folders.
+        bucket: its bucket; None: it is in folders.
         store: the URL of its store. May hold a password.
-        studies: what is recorded of it.
-        unread: why the store could not be read; "" where it could.
-        others: experiments that are recorded in the same store.
+        studies: its recorded studies.
+        unread: why the store could not be read; empty if it could.
+        others: names of other experiments in the same store.
     """
 
     name: str
@@ -56,10 +57,13 @@ class ExperimentRemoval:
     def of(
         cls, name: str, folder: Path | None, bucket: RunBucket | None = None, store: str | None = None
     ) -> ExperimentRemoval:
-        """Look what is there.
+        """Collects the files and records of an experiment.
 
         Args:
-            store: None: the one that the run folder's spec names.
+            name: of the experiment.
+            folder: its run folder.
+            bucket: its bucket, if it is in one.
+            store: URL of its store; None: the one that the run folder's spec names.
         """
         assert store is not None or folder is not None
         url = store or _recorded_in(folder or Path())
@@ -79,7 +83,7 @@ class ExperimentRemoval:
         return bool(self.unread) or any(trial.reports for study in self.studies for trial in study.trials)
 
     def finished(self, studies: int) -> bool:
-        """Whether all of so many studies, and those that were added, have come to their end."""
+        """True if at least `studies` studies are recorded, and all of them have finished."""
         return len(self.studies) >= studies and all(study.state is StudyState.FINISHED for study in self.studies)
 
     @property
@@ -88,13 +92,13 @@ class ExperimentRemoval:
         return self.folder is None and self.bucket is None and not self.studies
 
     def lines(self) -> list[str]:
-        """The lines that tell a user what `remove` takes away."""
-        told = []
+        """Returns lines that describe what `remove` deletes."""
+        lines = []
         if self.bucket is not None:
-            told.append(f"{self.bucket.uri}, with its checkpoints and records")
+            lines.append(f"{self.bucket.uri}, with its checkpoints and records")
         if self.folder is not None and self.folder.is_dir():
             sizes = [path.lstat().st_size for path in self.folder.rglob("*") if not path.is_dir()]
-            told.append(f"{self.folder}: {counted(len(sizes), 'file')}, {sum(sizes) / MEGA:,.1f} MB")
+            lines.append(f"{self.folder}: {counted(len(sizes), 'file')}, {sum(sizes) / MEGA:,.1f} MB")
         if self.studies:
             trials = sum(len(study.trials) for study in self.studies)
             reports = sum(len(trial.reports) for study in self.studies for trial in study.trials)
@@ -103,17 +107,17 @@ class ExperimentRemoval:
                 counted(trials, "trial"),
                 counted(reports, "report"),
             )
-            told.append(f"{counts[0]} with {counts[1]} and {counts[2]}, recorded in {masked(self.store)}")
-        return told
+            lines.append(f"{counts[0]} with {counts[1]} and {counts[2]}, recorded in {masked(self.store)}")
+        return lines
 
     def remove(self) -> None:
-        """Take it away; the spec last, so that what is cut off can be done again.
+        """Removes everything; the spec last, so that an interrupted removal can be repeated.
 
         Raises:
-            RunFolderError: other experiments are recorded in a store that would go with the run folder, or something
-                stands there that no run has made.
+            RunFolderError: a store with other experiments would be removed with the run folder, or the folder holds
+                something that no run has made.
             StoreError: the store cannot be written.
-            ClusterError: the bucket cannot be.
+            ClusterError: the bucket cannot be written.
         """
         if self.bucket is None and self.folder is not None:
             _refuse_more_than_a_run(self.folder)
@@ -136,8 +140,10 @@ class ExperimentRemoval:
 
 
 def _recorded_in(folder: Path) -> str:
-    """The store that the run in `folder` records into. Of a spec that is no YAML any more, or that a cluster has sent:
-    the run folder's own."""
+    """Returns the URL of the store that the run in `folder` records into.
+
+    If the spec is no longer YAML, or was sent by a cluster, that is the run folder's own.
+    """
     if (folder / ORIGIN).exists():
         return sqlite_url(folder / STORE_FILE)
     try:
@@ -154,10 +160,10 @@ def _file_of(url: str) -> Path | None:
 
 
 def _refuse_more_than_a_run(folder: Path) -> None:
-    """A folder with a spec.yaml in it may be a project's own, where that file was written by hand, or copied to.
+    """Refuses to remove a folder with other files: a spec.yaml may be in a project's own folder, written by hand.
 
     Raises:
-        RunFolderError: something else stands there.
+        RunFolderError: the folder holds something that no run has made.
     """
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if more := [name for name in found if not any(fnmatchcase(name, known) for known in (*ENTRIES, *UNFINISHED))]:
@@ -169,11 +175,11 @@ def _refuse_more_than_a_run(folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Remove all but the lock, which its holder gives up."""
+    """Deletes everything in the run folder but the lock file, which its holder deletes."""
     if not folder.is_dir():
         return
     for study in (folder / STUDIES).glob("*"):
-        with contextlib.suppress(OSError):  # this node has no shared memory for us
+        with contextlib.suppress(OSError):  # this node has no shared memory
             SharedMemory(study).remove()
     for path in sorted(folder.iterdir(), key=lambda path: path.name == SPEC_FILE):
         if path.is_dir() and not path.is_symlink():

@@ -1,7 +1,7 @@
-"""One driver per experiment: a lock on its run folder, which the system frees when the driver ends, however it ends.
+"""Allows one driver per experiment, by a lock on its run folder that the system releases when the driver ends.
 
-So a lock that is held is a live one, and a driver that was killed leaves none. What the file says is for whoever is
-refused: it holds nothing that is read back.
+So a held lock means a running driver, and a driver that was killed leaves none. The content of the lock file names the
+driver for error messages; nothing else reads it.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def run_lock(folder: Path, name: str) -> Iterator[str | None]:
-    """Keep other processes from running the experiment in the block, also those of machines that share its folder.
+    """Holds the lock of an experiment in the block, also against drivers on other machines that share its folder.
 
-    A folder that is then empty is removed again. Gives a name that no other lock of this machine has while it is up;
-    None where the file system has no locks.
+    A folder that is empty at the end is removed. Yields an id that is unique among the locks of this machine since its
+    start; None if the file system has no locks.
 
     Args:
-        folder: its run folder; made, closed to other accounts, if there is none.
+        folder: its run folder; created, closed to other accounts, if there is none.
         name: of the experiment.
 
     Raises:
-        RunFolderError: another process does; says which.
+        RunFolderError: another process holds it; names it.
     """
     make_closed(folder)
-    place = folder / LOCK_FILE
-    with open(place, "a+", encoding="utf-8", opener=_no_link) as file:
+    path = folder / LOCK_FILE
+    with open(path, "a+", encoding="utf-8", opener=_no_link) as file:
         lock: str | None = None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock = _lock_id(file.fileno())
         except BlockingIOError:
             raise RunFolderError(
-                f"name: {name}: {folder} is in use by {_holder(place)}. Wait for it, stop it (Ctrl-C there), or choose "
+                f"name: {name}: {folder} is in use by {_holder(path)}. Wait for it, stop it (Ctrl-C there), or choose "
                 "another name (name=...)"
             ) from None
         except OSError as error:  # a network disk without locks
             logger.warning(
-                "%s cannot be locked (%s): see to it that no second driver runs %s.", folder, error.strerror, name
+                "%s cannot be locked (%s): make sure that no second driver runs %s.", folder, error.strerror, name
             )
         file.truncate(0)
         file.write(json.dumps(this_driver()))
@@ -65,13 +65,13 @@ def run_lock(folder: Path, name: str) -> Iterator[str | None]:
         finally:
             file.truncate(0)
             with contextlib.suppress(OSError):
-                if list(folder.iterdir()) == [place]:
-                    place.unlink()
+                if list(folder.iterdir()) == [path]:
+                    path.unlink()
                     folder.rmdir()
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Opens the lock; who can write the folder could have made it a link to a file that is then emptied."""
+    """Opens the lock file, but no link: somebody could let it lead to another file, which would be emptied."""
     try:
         return os.open(path, flags | os.O_NOFOLLOW, 0o660)  # who may read it may hold the lock
     except OSError as error:
@@ -98,14 +98,15 @@ def this_driver() -> Driver:
 
 
 def _lock_id(lock: int) -> str:
-    """A name of the lock file among all of this machine since it was started."""
+    """Returns an id of the lock file that is unique on this machine since its start."""
     found = os.fstat(lock)
     return f"{BOOT.read_text().strip() if BOOT.exists() else socket.gethostname()}:{found.st_dev}:{found.st_ino}"
 
 
-def _holder(place: Path) -> str:
+def _holder(path: Path) -> str:
+    """Describes the process that holds the lock."""
     try:
-        told = json.loads(place.read_text(encoding="utf-8"))
-        return f"process {told['process']} of {told['user']} on {told['host']}, since {told['since']}"
+        driver = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {driver['process']} of {driver['user']} on {driver['host']}, since {driver['since']}"
     except (OSError, ValueError, KeyError):  # it has just taken the lock
         return "another process"

@@ -1,8 +1,8 @@
-"""Where an experiment's run lies: in its run folder, or in a bucket with a working folder on the driver's machine.
+"""The storage of a run: its run folder, or a bucket with a working folder on the driver's machine.
 
-What the working folder has is never ahead of the bucket by more than the reports since Tune's last snapshot, which a
-resume on another machine makes again. One on the same machine goes on from its own store, unless another machine has
-gone on meanwhile.
+The working folder is ahead of the bucket by the reports since Tune's last snapshot at most; a resume on another machine
+computes these again. A resume on the same machine continues from its own store, unless another machine has continued
+the run meanwhile.
 """
 
 from __future__ import annotations
@@ -25,33 +25,34 @@ from tuning.spec.store_url import StoreError, sqlite_url
 
 if TYPE_CHECKING:
     from ray.tune import Callback
-STATES = "states"  # beside `STUDIES`: what trials would go on from, while a study runs
-BUCKET_SNAPSHOT_SECONDS = 10.0  # seconds between two snapshots of Tune's at least: each uploads its files and the store
+STATES = "states"  # beside `STUDIES`: what trials would continue from, while a study runs
+BUCKET_SNAPSHOT_SECONDS = 10.0  # between two snapshots of Tune's, at least: each uploads files and the store
 
 
 class RunStorage(Protocol):
-    """Of one experiment."""
+    """The storage of one experiment's run."""
 
     snapshot_seconds: float  # between two snapshots of Tune's, at least
 
     def tune_folder(self, study: str) -> str:
-        """Of the study of that name, as Tune calls it."""
+        """Returns Tune's folder of the study `study`, as a path or a URI."""
 
     def checkpoint_storage(self, study: str) -> Storage:
-        """Of the checkpoints of the study of that name."""
+        """Returns the storage of the checkpoints of the study `study`."""
 
     def callbacks(self) -> list[Callback]:
-        """For Tune to call after the recorder."""
+        """Returns the callbacks that Tune calls after the recorder."""
 
     def save(self) -> None:
-        """Return when what is recorded would survive this machine."""
+        """Returns once the records would survive the loss of this machine."""
 
 
 def run_storage_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunStorage:
-    """Where the run of `spec` lies.
+    """Returns the storage of the run of `spec`.
 
     Args:
-        lease: that this driver holds, if it is in a bucket.
+        spec: of the experiment.
+        lease: the lease that this driver holds, if the run is in a bucket.
 
     Raises:
         ClusterError: the bucket cannot be opened.
@@ -60,7 +61,7 @@ def run_storage_of(spec: ExperimentSpec, lease: Lease | None = None) -> RunStora
 
 
 def checkpoint_storage_at(storage: str, experiment: str, study: str) -> Storage:
-    """Of the checkpoints of a study that was run.
+    """Returns the storage of the checkpoints of a study that was run.
 
     Raises:
         ClusterError: `storage` is a bucket that cannot be opened.
@@ -75,15 +76,16 @@ def _in_bucket(bucket: RunBucket, study: str) -> BucketStorage:
 
 @contextmanager
 def locked_run_storage(spec: ExperimentSpec, *, take_over: bool = False) -> Iterator[RunStorage]:
-    """Gives the place of the run of `spec`; in the block no other driver writes there, on this machine or another.
+    """Locks the storage of the run of `spec` in the block: no other driver writes there, on this machine or another.
 
     Args:
+        spec: of the experiment.
         take_over: see `lease.Lease.take`.
 
     Raises:
-        RunFolderError: another driver does; says which.
-        ClusterError: it is a bucket that cannot be used from here.
-        InputError: the working folder of this machine is somebody else's, or a symbolic link.
+        RunFolderError: another driver runs it; names it.
+        ClusterError: it is in a bucket that cannot be used from here.
+        InputError: the working folder on this machine is another account's, or a symbolic link.
     """
     if is_uri(spec.cluster.storage):
         RunBucket(spec.cluster.storage, spec.name).make_folder()
@@ -95,9 +97,9 @@ def locked_run_storage(spec: ExperimentSpec, *, take_over: bool = False) -> Iter
 
 
 class FolderRunStorage:
-    """The run folder: every node reaches it, and what is written there is safe."""
+    """A run folder that every node reaches; what is written there is safe at once."""
 
-    snapshot_seconds = 0.0  # as soon as a trial has changed
+    snapshot_seconds = 0.0  # as soon as a trial changes
 
     def __init__(self, spec: ExperimentSpec) -> None:
         self._folder = spec.run_folder
@@ -119,10 +121,11 @@ class FolderRunStorage:
 
 
 class BucketRunStorage:
-    """A folder in a bucket.
+    """A folder in a bucket, with a working folder on this machine.
 
     Args:
-        lease: renewed by each `save`; None: nobody else can be writing there.
+        spec: of the experiment.
+        lease: renewed by each `save`; None: no other driver can write there.
     """
 
     snapshot_seconds = BUCKET_SNAPSHOT_SECONDS
@@ -131,7 +134,7 @@ class BucketRunStorage:
         self._lease = lease
         self._bucket = RunBucket(spec.cluster.storage, spec.name)
         store = spec.run_folder / STORE_FILE
-        self._store = store if spec.store_url == sqlite_url(store) else None  # another database is elsewhere anyway
+        self._store = store if spec.store_url == sqlite_url(store) else None  # another database is not on this machine
         self._saved = (0, 0)  # time and size of the file
 
     def tune_folder(self, study: str) -> str:
@@ -149,7 +152,7 @@ class BucketRunStorage:
         return [StoreCopies(self.save)]
 
     def save(self) -> None:
-        """See `RunStorage`. Copies the store unless it is as it was.
+        """See `RunStorage`. Copies the store if it has changed.
 
         Raises:
             StorageError: the bucket cannot be written, another driver has taken the run over, or the store is damaged.

@@ -1,8 +1,8 @@
-"""What a search from Python has shipped (`trainables.user_trainer.shipped`) and nobody needs once it is removed.
+"""Removes the files that a search from Python has shipped (`trainables.user_trainer.shipped`) and no other needs.
 
-A file stays that another experiment of the storage names, or a data set that such a file holds. So does one that was
-written or used anew since the experiment began, within the last hour: by a search that is being prepared, whose spec is
-not there yet. Of a folder that holds whenever such a search comes; of a bucket, but for the moment of the removal.
+A file stays if another experiment of the storage names it, or if such a file holds it as a data set. It also stays if
+it was written or used within the last hour, after the experiment began: by a search that is being prepared and has no
+spec yet. In a folder that is safe at any time; in a bucket, except for the moment of the removal.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ OBJECT = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{64}\.pkl")
 
 @dataclass(frozen=True)
 class ShippedRemoval:
-    """The files below a storage that were shipped for one experiment alone.
+    """The files below a storage that were shipped for one experiment alone, which `remove` deletes.
 
     Attributes:
-        sizes: of each of them, in bytes, by name.
-        used: how many others stay, as a search has used them since.
-        since: what was used later stays; in seconds since 1970.
+        files: the shipped files of the storage.
+        sizes: of each file to delete, in bytes, by name.
+        used: number of files that stay, as another search has used them since.
+        since: files used after that stay; in seconds since 1970.
     """
 
     files: ShippedFiles
@@ -44,9 +45,10 @@ class ShippedRemoval:
 
     @classmethod
     def of(cls, folder: Path, bucket: RunBucket | None = None) -> ShippedRemoval:
-        """Look what is there.
+        """Collects the shipped files that only this experiment needs.
 
         Args:
+            bucket: of a run in a bucket.
             folder: the run folder, or the driver's working folder of a run in a bucket.
 
         Raises:
@@ -67,7 +69,7 @@ class ShippedRemoval:
         return cls(files, sizes, len(found) - len(sizes), since)
 
     def lines(self) -> Iterator[str]:
-        """The lines that tell a user what `remove` takes away, and what it leaves."""
+        """Yields lines that describe what `remove` deletes, and what stays."""
         if self.sizes:
             size = f"{sum(self.sizes.values()) / MEGA:,.1f} MB"
             yield f"{self.files.folder}: {counted(len(self.sizes), 'file')} that only it needs, {size}"
@@ -75,7 +77,7 @@ class ShippedRemoval:
             yield f"{self.files.folder}: {counted(self.used, 'file')} of it, used within the last hour, not removed"
 
     def remove(self) -> None:
-        """Take them away.
+        """Deletes them.
 
         Raises:
             OSError: the storage cannot be written.
@@ -91,14 +93,14 @@ def _spec(storage: str, name: str) -> str:
 
 
 def _claimed(folder: Path, bucket: RunBucket | None) -> float:
-    """When the experiment's spec was written."""
+    """Returns when the experiment's spec was written, in seconds since 1970."""
     if bucket is None:
         return (folder / SPEC_FILE).stat().st_mtime
     return bucket.claimed()
 
 
 def _objects(specs: Iterable[str]) -> Iterator[str]:
-    """The files that specs name, also those that are damaged: each stands there as it is, in one line."""
+    """Yields the files that specs name, also damaged specs: each name stands there in one line."""
     for text in specs:
         yield from OBJECT.findall(text)
 

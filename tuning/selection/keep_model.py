@@ -75,7 +75,7 @@ def keep_model(
         place = run_storage_of(spec)
         if is_uri(spec.cluster.storage):  # the store is copied back there: no other driver may do so meanwhile
             place = stack.enter_context(locked_run_storage(spec))
-            RunBucket(spec.cluster.storage, spec.name).store.follow(spec.run_folder / STORE_FILE)
+            RunBucket(spec.cluster.storage, spec.name).store.update_working_copy(spec.run_folder / STORE_FILE)
         opened = StudyStore(store or spec.store_url)
         outcome = opened.load(spec.name)
         winner = winner_of(outcome, strategy, spec.confirm)

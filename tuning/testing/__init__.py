@@ -5,9 +5,9 @@
     class TestMine(StrategyContract):
         strategy = Mine(trials=4)
 
-Pytest collects the contract's tests in the subclass. Each contract says in its docstring what a subclass states. A
-failure names the rule, what was seen, and what to do. pytest is needed by whoever imports a contract, and by nothing
-else of this package: it is no dependency of `pip install tunefleet`.
+Pytest collects the contract's tests in the subclass. The docstring of each contract says what a subclass states. A
+failure names the rule, what was seen, and what to do. Only the contracts import pytest, which is no dependency of
+`pip install tunefleet`.
 
 `tuning.testing.simulated_ray` runs whole experiments without processes, in virtual time.
 """
@@ -33,7 +33,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a contract when it is first used: `simulated_ray` stands in this folder and needs no pytest."""
+    """Imports a contract when it is first used, as `simulated_ray` in this folder needs no pytest."""
     if name not in _HOMES:
         raise AttributeError(f"module 'tuning.testing' has no attribute {name!r}")
     from importlib import import_module

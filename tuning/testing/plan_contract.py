@@ -1,4 +1,4 @@
-"""What a strategy's plans keep to: where they search, from which seed, and what they refuse. No trial runs."""
+"""The contract of a strategy's plans: where they search, from which seed, and what they refuse; runs no trial."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPACE = Space.model_validate(
         "adam_beta1": 0.9,
     }
 )
-# What some strategy cannot search, and the epochs of a trial.
+# Spaces that some strategy cannot search, with the epochs of a trial.
 AWKWARD = (
     ({"learning_rate": 1e-4}, 4.0),
     ({"learning_rate": {"loguniform": [1e-5, 1e-3]}, "num_train_epochs": {"choice": [2, 3]}}, 3.0),
@@ -46,13 +46,13 @@ class PlanContract:
     A subclass states `strategy`, and where they do not suit it:
 
     Attributes:
-        strategy: what is tested. It proposes at least two trials in `space`, or goes on without end, unless it is of
-            a kind that has a single trial.
-        space: that it can search.
+        strategy: the strategy to test. It proposes at least two trials in `space`, or has no end, unless its kind has
+            a single trial.
+        space: a space that it can search.
         epochs: of a trial.
-        refused: what it must refuse: a space, the epochs of a trial, and the path that it names.
-        seeded: false: its proposals are the same for every seed, as a grid's are.
-        installed: false: no package ships it yet, so `kind` does not find it.
+        refused: what it must refuse: a space, the epochs of a trial, and the path that the refusal names.
+        seeded: false if its proposals are the same for every seed, as a grid's are.
+        installed: false if no package ships it yet, so that `kind` does not find it.
     """
 
     strategy: ClassVar[Strategy]
@@ -63,11 +63,11 @@ class PlanContract:
     installed: ClassVar[bool] = True
 
     def plan(self, seed: int = 0) -> Plan:
-        """A fresh plan over `space`."""
+        """Returns a fresh plan over `space`."""
         return self.strategy.plan(self.space, OBJECTIVE, self.epochs, seed)
 
     def proposed(self, seed: int = 0) -> list[dict[str, Any]]:
-        """The values of a fresh plan's trials."""
+        """Returns the values of a fresh plan's trials."""
         return Proposer(self.plan(seed), OBJECTIVE).ask()
 
     def test_it_is_found_by_its_kind(self) -> None:
@@ -92,7 +92,7 @@ class PlanContract:
 
     def test_it_refuses_an_unknown_key(self) -> None:
         require(
-            not _takes(self.strategy, "no_such_key", 3),
+            not _accepts(self.strategy, "no_such_key", 3),
             "a strategy refuses a key that it does not know",
             seen="`no_such_key: 3` is read",
             step="leave `extra` of its model_config at 'forbid'",
@@ -104,7 +104,7 @@ class PlanContract:
             refused_together: list[tuple[float, ...]] = [(HUGE, -HUGE)] if kinds else []
             refused_together += [(math.nan,), (math.inf,)] if "number" in kinds else []
             for values in refused_together:
-                taken = [value for value in values if _takes(self.strategy, name, [value] if listed else value)]
+                taken = [value for value in values if _accepts(self.strategy, name, [value] if listed else value)]
                 require(
                     len(taken) < len(values),
                     "a number that configures a strategy has a bound, and is finite",
@@ -293,7 +293,7 @@ class PlanContract:
 
 
 def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A JSON schema and what it is made of."""
+    """Yields a JSON schema and its parts."""
     yield schema
     for part in (*schema.get("anyOf", ()), *([schema["items"]] if isinstance(schema.get("items"), dict) else ())):
         yield from _parts(part)
@@ -303,8 +303,8 @@ def _kinds(schema: dict[str, Any]) -> set[str]:
     return {str(part.get("type")) for part in _parts(schema)} & {"number", "integer"}
 
 
-def _takes(strategy: Strategy, name: str, value: Any) -> bool:
-    """Whether the strategy can be configured so."""
+def _accepts(strategy: Strategy, name: str, value: Any) -> bool:
+    """True if the strategy accepts `value` for the field `name`."""
     try:
         type(strategy).model_validate({**strategy.model_dump(), name: value})
     except ValidationError:
@@ -313,7 +313,7 @@ def _takes(strategy: Strategy, name: str, value: Any) -> bool:
 
 
 def _difference(one: Sequence[object], other: Sequence[object]) -> str:
-    """The first place at which two lists of proposals differ."""
+    """Describes the first difference between two lists of proposals."""
     if len(one) != len(other):
         return f"{len(one)} proposals and {len(other)}"
     return next((f"{a}, then {b}" for a, b in zip(one, other, strict=True) if a != b), "no difference")

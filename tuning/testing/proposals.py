@@ -1,4 +1,4 @@
-"""What a strategy proposes, asked for by Tune's own code; no trial runs."""
+"""Collects what a strategy proposes, through Tune's own code; runs no trial."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
     from ray.tune.search import SearchAlgorithm
 
-ENDLESS = 12  # proposals that are asked for of a plan without a number of trials
+ENDLESS = 12  # proposals that are requested of a plan without a number of trials
 
 
 class Proposer:
-    """Asks a plan for its trials as Tune does: shows each to the scheduler, and tells the searcher a score of it.
+    """Requests a plan's trials as Tune does: adds each to the scheduler, and reports a score of it to the searcher.
 
     Args:
         plan: a fresh one.
-        objective: under whose name the searcher is told the score, which follows from the trial's values alone.
+        objective: names the metric of the reported score, which follows from the trial's values alone.
 
     Attributes:
-        trials: all that the scheduler was shown.
+        trials: all trials that were added to the scheduler.
     """
 
     def __init__(self, plan: Plan, objective: Objective) -> None:
@@ -47,20 +47,20 @@ class Proposer:
         self.trials: list[Trial] = []
 
     def ask(self, most: int | None = None) -> list[dict[str, Any]]:
-        """The values of the next trials: of all that are left, or of `most`."""
-        asked: list[dict[str, Any]] = []
-        while (most is None or len(asked) < most) and (trial := self._algorithm.next_trial()) is not None:
-            asked.append(dict(trial.config))
+        """Returns the values of the next trials: of all that remain, or of `most`."""
+        proposed: list[dict[str, Any]] = []
+        while (most is None or len(proposed) < most) and (trial := self._algorithm.next_trial()) is not None:
+            proposed.append(dict(trial.config))
             self._add(trial)
             self._algorithm.on_trial_complete(trial.trial_id, result={self._metric: score_of(trial.config)})
-        return asked
+        return proposed
 
     def save(self, folder: Path) -> None:
-        """Write what a snapshot of Tune's holds of the searcher."""
+        """Writes what a snapshot of Tune's holds of the searcher."""
         self._algorithm.save_to_dir(str(folder), "session")
 
     def restore(self, folder: Path, trials: Sequence[Trial]) -> None:
-        """Go on from what `save` has written, in Tune's order: the searcher, then the trials."""
+        """Continues from what `save` has written, in Tune's order: the searcher, then the trials."""
         self._algorithm.restore_from_dir(str(folder))
         for trial in trials:
             self._add(trial)
@@ -71,5 +71,5 @@ class Proposer:
 
 
 def score_of(params: Mapping[str, Any]) -> float:
-    """A score between 0 and 1 without a pattern, the same on every machine."""
+    """Returns a score between 0 and 1 that follows from the values without a pattern, the same on every machine."""
     return int(hashlib.sha256(repr(sorted(params.items())).encode()).hexdigest()[:8], 16) / 16**8

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def random_states() -> tuple[object, object]:
-    """What `random` and `numpy.random` would draw next follows from these."""
+    """Returns the states of `random` and `numpy.random`, which decide what they draw next."""
     import numpy as np
 
     state: Any = np.random.get_state(legacy=False)["state"]
@@ -17,7 +17,7 @@ def random_states() -> tuple[object, object]:
 
 
 def seed_all(seed: int) -> None:
-    """Seed both."""
+    """Seeds `random` and `numpy.random`."""
     import numpy as np
 
     random.seed(seed)
@@ -26,7 +26,7 @@ def seed_all(seed: int) -> None:
 
 @contextlib.contextmanager
 def random_states_kept() -> Iterator[None]:
-    """In the block the global random states may change; after it they are as before."""
+    """Restores the global random states after the block."""
     import numpy as np
 
     states = random.getstate(), np.random.get_state()

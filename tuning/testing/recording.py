@@ -1,4 +1,4 @@
-"""A study as a run records it, for the tests of a store and of what reads one."""
+"""Records a study as a run does, for tests of a store and of what reads one."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from tuning.store.study_store import StudyStore, StudyWriter
 
 ACCURACY = Objective(metric="accuracy", mode="max")
 SPACE = Space.model_validate({"learning_rate": {"loguniform": [1e-5, 1.0]}, "optim": {"choice": ["sgd", "adafactor"]}})
-NAME = "reviews/pbt/seed-3"  # of Optuna's study
+NAME = "reviews/pbt/seed-3"  # of the study in Optuna's tables
 
 
 def open_study(store: StudyStore, **changed: Any) -> StudyWriter:
-    """Open the study of strategy pbt and seed 3 of the experiment `reviews`, for a run.
+    """Opens the study of strategy pbt and seed 3 of the experiment `reviews`, for a run.
 
     Args:
-        changed: of what `StudyStore.open_study` takes.
+        store: the store.
+        changed: arguments of `StudyStore.open_study` that differ.
     """
-    told: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "experiment": "reviews", "digest": "d1", "strategy": "pbt", "kind": "pbt", "seed": 3, "objective": ACCURACY,
         "slots": 2, "devices_per_trial": 0.5, "device": "GPU", "attributes": {"torch": "2.13"},
         "spec_yaml": "epochs: 3\nstrategies:\n- kind: pbt\n",
     }  # fmt: skip
-    return store.open_study(**{**told, **changed})
+    return store.open_study(**{**arguments, **changed})
 
 
 def begin_trial(writer: StudyWriter, trial: str, rate: float = 0.1, *, again: bool = False) -> None:
-    """Record that a trial begins."""
+    """Records that a trial begins."""
     writer.begin_trial(trial, {"learning_rate": rate, "optim": "sgd"}, SPACE.to_optuna(), again=again)
 
 
 def make_report(epoch: float, accuracy: float, rate: float = 0.1, *, seconds: float = 1.0, time: float = 0.0) -> Report:
-    """A report of a trial."""
+    """Returns a report of a trial."""
     return Report(epoch, {"accuracy": accuracy}, {"learning_rate": rate}, seconds, time or epoch)
 
 
 def make_exploit(epoch: float, donor: str = "b") -> Exploit:
-    """A takeover, as the scheduler tells it: it does not know what is recorded of the two."""
+    """Returns an exploit as a scheduler reports it, without knowing what is recorded of the two trials."""
     return Exploit(epoch, donor, {"learning_rate": 0.1}, {"learning_rate": 0.4}, 5.0, reports=99, donor_reports=99)

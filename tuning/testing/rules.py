@@ -1,4 +1,4 @@
-"""How a contract tells that a plug-in breaks one of its rules."""
+"""Checks of a contract, and the error that names the rule that a plug-in breaks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class RuleBroken(AssertionError):
 
 
 def require(kept: object, rule: str, *, seen: object, step: str) -> None:
-    """Fail the test unless the rule is kept.
+    """Fails the test unless the rule is kept.
 
     Args:
-        kept: true if it is.
+        kept: true if it is kept.
         rule: what every plug-in does, as a sentence.
         seen: what this one did.
-        step: what its author does about it.
+        step: what its author should do about it.
 
     Raises:
         RuleBroken: it is not kept.
@@ -29,7 +29,7 @@ def require(kept: object, rule: str, *, seen: object, step: str) -> None:
 
 
 def require_equal(found: object, expected: object, rule: str, *, step: str) -> None:
-    """Fail the test unless both are the same; `expected` is what the rule says.
+    """Fails the test unless `found` is equal to `expected`, which the rule demands.
 
     Raises:
         RuleBroken: they differ.
@@ -40,7 +40,7 @@ def require_equal(found: object, expected: object, rule: str, *, step: str) -> N
 
 @contextlib.contextmanager
 def require_refused(error: type[Exception], message: str, rule: str, *, step: str) -> Iterator[None]:
-    """Fail the test unless the block raises `error` with a message in which the expression `message` is found.
+    """Fails the test unless the block raises `error` with a message that the regular expression `message` matches.
 
     Raises:
         RuleBroken: it raises nothing, or with another message.

@@ -1,4 +1,4 @@
-"""What a killed driver leaves behind, put back after the driver of a simulation has tidied up on its way out."""
+"""Saves what a killed driver leaves behind, and restores it after the simulated driver has cleaned up at its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuning.spec.models import STUDIES
 
 
 class SavedRun:
-    """Copies of a run folder, and of what its studies hold in this node's shared memory, as they are now.
+    """Copies of a run folder, and of its studies' states in this node's shared memory, as they are now.
 
     Args:
         run_folder: of the experiment.
@@ -21,14 +21,14 @@ class SavedRun:
         studies = [path for path in sorted((run_folder / STUDIES).glob("*")) if path.is_dir()]
         self._copies = {run_folder: to / "run"}
         self._copies |= {_memory_of(study): to / study.name for study in studies}
-        for place, copy in self._copies.items():
-            _copy(place, copy)
+        for folder, copy in self._copies.items():
+            _copy(folder, copy)
 
-    def put_back(self) -> None:
-        """Both are as they were."""
-        for place, copy in self._copies.items():
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(copy, place, symlinks=True)
+    def restore(self) -> None:
+        """Restores the run folder and the shared memory."""
+        for folder, copy in self._copies.items():
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(copy, folder, symlinks=True)
 
 
 def _memory_of(study: Path) -> Path:
@@ -37,10 +37,10 @@ def _memory_of(study: Path) -> Path:
     return memory.folder
 
 
-def _copy(place: Path, to: Path) -> None:
-    """A thread of the driver may be writing: what it renames meanwhile is in the copy as if it had not come to that."""
+def _copy(folder: Path, to: Path) -> None:
+    """Copies a folder that a thread of the driver may write to; files that it renames meanwhile may be left out."""
     try:
-        shutil.copytree(place, to, symlinks=True)
+        shutil.copytree(folder, to, symlinks=True)
     except shutil.Error as error:
         if any(Path(source).exists() for source, *_ in error.args[0]):
             raise

@@ -1,8 +1,8 @@
-"""Nodes, processes and their calls in virtual time: what `simulated_ray` lets Ray's functions do.
+"""Simulates nodes, processes and their calls in virtual time; `simulated_ray` puts it behind Ray's functions.
 
-A process is an object of this one. Its calls run one after the other, each when its turn comes; a call is computed at
-its beginning, and takes the seconds that it sleeps by the clock (`trainables.machine.clock`). Events of the same moment
-happen in the order in which they were asked for, so a simulation repeats exactly.
+A process is an object of this one. Its calls run one after the other. A call is computed at its beginning, and takes
+the seconds that it sleeps by the clock (`trainables.machine.clock`). Events of the same moment happen in the order in
+which they were requested, so a simulation repeats exactly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tuning.testing.saved_run import SavedRun
 
 EPOCH = 1_700_000_000.0  # seconds since 1970 at which each simulation begins
 BEGINNING = 1000.0  # on the monotonic clock
-FIRST_PROCESS = 10**9  # number of the first simulated process: no real one has such
+FIRST_PROCESS = 10**9  # process id of the first simulated process; no real one is that high
 
 
 @dataclass
@@ -43,11 +43,11 @@ class SimulatedNode:
 
     @property
     def id(self) -> str:
-        """As Ray's ids of nodes are: 56 hexadecimal digits."""
+        """An id in Ray's form: 56 hexadecimal digits."""
         return self.name.encode().hex().ljust(56, "0")
 
     def to_ray(self) -> dict[str, Any]:
-        """An entry of `ray.nodes()`."""
+        """Returns the entry of `ray.nodes()` for this node."""
         return {
             "NodeID": self.id,
             "Alive": self.alive,
@@ -58,10 +58,10 @@ class SimulatedNode:
 
 
 class Reference:
-    """What a call will return, as an ObjectRef of Ray's.
+    """Stands for the result of a call, as an ObjectRef of Ray's does.
 
     Attributes:
-        order: among all that are ready; None: not ready yet.
+        order: in which it became ready among all others; None: not ready yet.
     """
 
     def __init__(self, order: int | None = None, value: Any = None, error: Exception | None = None) -> None:
@@ -72,7 +72,7 @@ class Reference:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        """What `isinstance` sees, by which Tune tells what it has asked for from what it has got."""
+        """The class that `isinstance` sees: Tune tells references from values by it."""
         from ray import ObjectRef
 
         return ObjectRef  # type: ignore[no-any-return]
@@ -94,37 +94,37 @@ class SimulatedActor:
     process: int
     make: Callable[[], Any]
     held: Mapping[str, float]
-    node: SimulatedNode | None = None  # None: there is no room for it yet
+    node: SimulatedNode | None = None  # None: no node has room for it yet
     instance: Any = None
     alive: bool = True
     started: bool = False
-    error: Exception | None = None  # with which it has ended
-    tasks: deque[_Task] = field(default_factory=deque)  # the one that it computes first
+    error: Exception | None = None  # with which the process has ended
+    tasks: deque[_Task] = field(default_factory=deque)  # the one that it computes comes first
     busy: bool = False
     wanted: bool = True  # somebody holds a handle
     beats: bool = False
     hung_since: float | None = None
-    frozen: bool = False  # stopped: it does not even tell that it stands still
+    frozen: bool = False  # stopped by SIGSTOP: it sends no heartbeats either
     begun: bool = False
     epoch: float = 0.0
 
     @property
     def trial(self) -> str:
-        """Id of the trial that it computes; empty: none yet."""
+        """The id of the trial that it computes; empty if it has none yet."""
         return str(getattr(self.instance, "trial_id", "")) if self.instance is not None else ""
 
     @property
     def works(self) -> bool:
-        """Whether it goes on."""
+        """True if it is alive and makes progress."""
         return self.alive and self.hung_since is None
 
 
 class PowerCut(BaseException):
-    """The driver's end, raised where it waits for Ray. No `except Exception` stops it."""
+    """Ends the driver; raised where it waits for Ray. No `except Exception` stops it."""
 
 
 class _Here(threading.local):
-    """What runs in this thread: an actor, a task on a node, or the driver."""
+    """What runs in this thread: an actor, a task on a node, or (neither) the driver."""
 
     actor: SimulatedActor | None = None
     node: SimulatedNode | None = None
@@ -134,13 +134,14 @@ class SimulatedCluster:
     """The cluster and its clock. It is a `trainables.machine.clock.Clock`.
 
     Args:
-        start_seconds: of one process after the other, in the order in which they get a node; the last for all others.
+        nodes: of the cluster as it begins.
+        start_seconds: of the processes in the order in which they get a node; the last value is for all others.
         tick, costs, passed: as of `simulated_ray`.
-        folder: an empty one, for what is in the memory of nodes that are not the driver's.
+        folder: an empty one, for the shared memory of nodes other than the driver's.
 
     Attributes:
         actors: all that were ever started, in that order.
-        calls: (seconds since the beginning, trial, method) of each call that has ended well.
+        calls: (seconds since the beginning, trial, method) of each call that has ended without an error.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class SimulatedCluster:
         self.nodes = [replace(node) for node in nodes]
         self.actors: list[SimulatedActor] = []
         self.calls: list[tuple[float, str, str]] = []
-        self._now, self._ahead = BEGINNING, 0.0  # `_ahead`: of the call that is computed now
+        self._now, self._ahead = BEGINNING, 0.0  # `_ahead`: seconds of the call that is computed now
         self._start_seconds, self._tick, self._costs, self._folder = deque(start_seconds), tick, dict(costs), folder
         self._passed = passed
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -165,7 +166,7 @@ class SimulatedCluster:
         self._watchers: list[Callable[[SimulatedActor, str, Any], None]] = []
         self._begin_watchers: list[Callable[[SimulatedActor, str], None]] = []
         self._slept_at = self._woke_at = float("-inf")  # `suspend`, on the monotonic clock
-        self._asked: list[float] = []  # seconds of what `at` was told and has not happened
+        self._asked: list[float] = []  # seconds of the events from `at` that have not happened
         self._table: dict[tuple[bytes, str], bytes] = {}  # of keys and values, by namespace and key
         self._memory_deaths: dict[str, OomEvidence] = {}
         self._unreachable: set[str] = set()  # names of nodes without power
@@ -184,7 +185,7 @@ class SimulatedCluster:
         return EPOCH + self._passed + self.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """See `trainables.machine.clock.Clock`. A call takes longer by these; while the driver sleeps, others go on."""
+        """See `trainables.machine.clock.Clock`. A call takes longer by it; while the driver sleeps, others continue."""
         if self._here.actor is not None:
             self._ahead += seconds
         else:
@@ -192,13 +193,13 @@ class SimulatedCluster:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the beginning."""
         return self.monotonic() - BEGINNING
 
-    # What a test lets happen
+    # Events that a test requests
 
     def at(self, seconds: float, what: Callable[[], None]) -> None:
-        """Call `what` at that moment, in seconds since the beginning. It has to come before the simulation ends."""
+        """Calls `what` at that time, in seconds since the beginning, which must come before the simulation ends."""
         self._asked.append(seconds)
 
         def happen() -> None:
@@ -208,18 +209,18 @@ class SimulatedCluster:
         self._later(BEGINNING + seconds, happen)
 
     def before(self, what: Callable[[SimulatedActor, str], None]) -> None:
-        """Call `what(actor, method)` as each call of an actor's method begins; `__init__` as its process starts."""
+        """Calls `what(actor, method)` when a call of an actor's method begins; `__init__` when its process starts."""
         self._begin_watchers.append(what)
 
     def after(self, what: Callable[[SimulatedActor, str, Any], None]) -> None:
-        """Call `what(actor, method, value)` after each call of an actor's method, before its value is delivered."""
+        """Calls `what(actor, method, value)` after each call of an actor's method, before its value is delivered."""
         self._watchers.append(what)
 
     def of(self, trial: str) -> SimulatedActor:
-        """The process that computes the trial of that id now.
+        """Returns the process that computes the trial with that id now.
 
         Raises:
-            LookupError: none does.
+            LookupError: no process does.
         """
         for actor in reversed(self.actors):
             if actor.alive and actor.trial == trial:
@@ -227,22 +228,25 @@ class SimulatedCluster:
         raise LookupError(f"no process computes {trial!r}")
 
     def kill(self, actor: SimulatedActor, *, memory: OomEvidence | None = None, error: Exception | None = None) -> None:
-        """End a process at once, as SIGKILL does.
+        """Ends a process at once, as SIGKILL does.
 
         Args:
-            memory: what its mark on the node says, if it is the kernel that kills it for want of memory.
-            error: what Ray says of it, such as the OutOfMemoryError of its memory monitor.
+            actor: the process.
+            memory: the evidence that it leaves on the node, if the kernel kills it because memory is short.
+            error: Ray's error about it, such as the OutOfMemoryError of its memory monitor.
         """
         from ray.exceptions import RayActorError
 
         if memory is not None:
             self._memory_deaths[actor.id] = memory
-        told = RayActorError(actor.id, "The actor died unexpectedly before finishing this task.")
-        self._end(actor, error or told)
+        died = RayActorError(actor.id, "The actor died unexpectedly before finishing this task.")
+        self._end(actor, error or died)
 
     def lose(self, node: str, *, noticed_after: float = 0.0) -> None:
-        """Cut the power of a node. Its processes end now, and its memory is lost unless it is the driver's; Ray knows
-        of the node's end after `noticed_after` seconds."""
+        """Cuts the power of a node: its processes end now; its memory is lost unless it is the driver's.
+
+        Ray notices the loss after `noticed_after` seconds.
+        """
         (lost,) = [one for one in self.nodes if one.name == node]
         self._unreachable.add(node)
 
@@ -262,7 +266,7 @@ class SimulatedCluster:
             noticed()
 
     def cut_off(self, node: str, *, noticed_after: float) -> None:
-        """Let the network swallow all that a node tells and is told. Ray takes it for lost after `noticed_after`."""
+        """Cuts a node off: no message reaches or leaves it. Ray declares it lost after `noticed_after` seconds."""
         self._unreachable.add(node)
         for actor in self.actors:
             if actor.alive and actor.node is not None and actor.node.name == node:
@@ -270,28 +274,28 @@ class SimulatedCluster:
         self._later(self._now + noticed_after, lambda: self.lose(node))
 
     def suspend(self, seconds: float) -> None:
-        """Let the driver and all processes stand still for so long, as on a laptop whose lid is shut."""
+        """Suspends the driver and all processes for `seconds`, as on a laptop whose lid is closed."""
         self._slept_at, self._now = self._now, self._now + seconds
         self._woke_at = self._now
         self._queue = [(when + seconds, order, what) for when, order, what in self._queue]
 
     def add(self, node: SimulatedNode) -> None:
-        """Let a node join."""
+        """Adds a node to the cluster."""
         self.nodes.append(replace(node))
         self._fill()
 
     def hang(self, actor: SimulatedActor, *, frozen: bool = False) -> None:
-        """From now on the process makes no progress; it tells so, unless it is `frozen`, as by SIGSTOP."""
+        """Makes a process hang: it makes no progress, but sends heartbeats unless it is `frozen`, as by SIGSTOP."""
         actor.hung_since, actor.frozen = self.monotonic(), frozen
 
     def end_driver(self, *, keeping: Path | None = None) -> None:
-        """End the driver where it is.
+        """Ends the driver where it is.
 
-        An exception lets the driver tidy up on its way out, which a kill would not.
+        An exception lets the driver clean up at its end, which a kill does not.
 
         Args:
-            keeping: a run folder. After the simulation it is as it was at this moment, and what its studies hold in
-                the memory of the driver's node as well: as after a kill.
+            keeping: a run folder. After the simulation it is restored to this moment, with its studies' states in the
+                shared memory of the driver's node, as after a kill.
 
         Raises:
             PowerCut: always.
@@ -301,16 +305,16 @@ class SimulatedCluster:
             self._kept.append(SavedRun(keeping, self._folder / f"kept-{len(self._kept)}"))
         raise PowerCut(f"after {self.seconds:g} s")
 
-    # What Ray does
+    # The work of Ray
 
     def _later(self, when: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (max(when, self._now), next(self._order), what))
 
     def _pass_time(self, until: float | None, enough: Callable[[], bool]) -> None:
-        """Let happen what happens next, until it is enough, or time is up.
+        """Processes events in order until `enough()` is true, or the time is `until`.
 
         Raises:
-            RuntimeError: it can never be enough.
+            RuntimeError: no event is left, and there is no `until`.
         """
         while not enough():
             if not self._queue or (until is not None and self._queue[0][0] > until):
@@ -323,7 +327,7 @@ class SimulatedCluster:
             what()
 
     def _create(self, make: Callable[[], Any], held: Mapping[str, float]) -> SimulatedActor:
-        """A process that starts as soon as a node has room for it."""
+        """Creates a process that starts as soon as a node has room for it."""
         number = next(self._numbers)
         actor = SimulatedActor(f"{number:032x}", FIRST_PROCESS + number, make, held)
         self.actors.append(actor)
@@ -331,7 +335,7 @@ class SimulatedCluster:
         return actor
 
     def _fill(self) -> None:
-        """Give those that wait for room the first node that has it."""
+        """Assigns processes that wait to the first node with enough room."""
         for actor in self.actors:
             if actor.alive and actor.node is None and (node := self._fitting(actor.held)) is not None:
                 actor.node = node
@@ -339,14 +343,14 @@ class SimulatedCluster:
                 if len(self._start_seconds) > 1:
                     self._start_seconds.popleft()
                 self._later(self._now + seconds, lambda actor=actor: self._start(actor))  # type: ignore[misc]
-                self._tell_beginning(actor, "__init__")
+                self._notify_begin(actor, "__init__")
 
-    def _tell_beginning(self, actor: SimulatedActor, method: str) -> None:
-        for told in self._begin_watchers:
-            told(actor, method)
+    def _notify_begin(self, actor: SimulatedActor, method: str) -> None:
+        for watch in self._begin_watchers:
+            watch(actor, method)
 
     def _fitting(self, wanted: Mapping[str, float]) -> SimulatedNode | None:
-        """The first living node that has so much free."""
+        """Returns the first living node with enough free resources."""
         for node in filter(self._reachable, self.nodes):
             held = [actor.held for actor in self.actors if actor.alive and actor.node is node]
             free = {"CPU": node.cpus, "GPU": node.gpus}
@@ -392,7 +396,7 @@ class SimulatedCluster:
         reference.value, reference.error, reference.order = value, error, next(self._order)
 
     def _go_on(self, actor: SimulatedActor) -> None:
-        """The next task of an actor that has ended the one before; without any it ends if nobody can ask for more."""
+        """Starts the next task of an idle actor; without tasks the actor ends if nobody holds a handle of it."""
         if actor.works and actor.started and not actor.busy:
             if actor.tasks:
                 actor.busy = True
@@ -401,7 +405,7 @@ class SimulatedCluster:
                 self.kill(actor)
 
     def _let_go(self, actor: SimulatedActor) -> None:
-        """Nobody holds a handle of it any more."""
+        """Called when nobody holds a handle of the actor any more."""
         actor.wanted = False
         if actor.started or actor.tasks:
             self._go_on(actor)
@@ -410,7 +414,7 @@ class SimulatedCluster:
 
     def _compute(self, actor: SimulatedActor) -> None:
         if actor.works:
-            self._tell_beginning(actor, actor.tasks[0].method)
+            self._notify_begin(actor, actor.tasks[0].method)
         if not actor.works:
             return
         task = actor.tasks[0]
@@ -430,7 +434,7 @@ class SimulatedCluster:
         def done() -> None:
             if actor.works and error is None:
                 self._note(actor, task.method, value)
-            if not actor.works:  # maybe for what somebody was told just now
+            if not actor.works:  # a watcher may just have ended it
                 return
             actor.busy = False
             actor.tasks.popleft()
@@ -442,7 +446,7 @@ class SimulatedCluster:
     def _computed(
         self, actor: SimulatedActor, method: str, call: Callable[[], Any]
     ) -> tuple[Any, Exception | None, float]:
-        """What it returns, or raises as Ray hands it on; and how many seconds it takes."""
+        """Runs a call; returns its value, its error as Ray reports it, and the seconds that it takes."""
         self._here.actor, self._here.node, self._ahead = actor, actor.node, 0.0
         try:
             value, error = call(), None
@@ -456,11 +460,11 @@ class SimulatedCluster:
         if method == "train":
             actor.begun, actor.epoch = True, float(value.get("epoch", 0.0))
         self.calls.append((self.seconds, actor.trial, method))
-        for told in self._watchers:
-            told(actor, method, value)
+        for watch in self._watchers:
+            watch(actor, method, value)
 
     def _end(self, actor: SimulatedActor, error: Exception) -> None:
-        """All that was asked of it fails."""
+        """Ends an actor; all its tasks fail with `error`."""
         if actor.alive:
             actor.alive, actor.error = False, error
             while actor.tasks:
@@ -475,29 +479,29 @@ class SimulatedCluster:
         return node.name not in self._unreachable
 
     def _put_back(self) -> None:
-        """The simulation is over: what `end_driver` keeps."""
+        """Restores what `end_driver` keeps, at the end of the simulation."""
         for one in self._kept:
-            one.put_back()
+            one.restore()
 
     def _check_asked(self) -> None:
-        """The simulation is over.
+        """Checks, at the end of the simulation, that all requested events have happened.
 
         Raises:
-            AssertionError: something that should have happened has not.
+            AssertionError: one of them has not.
         """
         if self._asked and not self._cut:
             raise AssertionError(f"the simulation ended after {self.seconds:g} s, before {min(self._asked):g} s came")
 
 
 def copied(value: Any) -> Any:
-    """A value as it arrives in, or from, another process."""
+    """Returns a value as it arrives in another process."""
     from ray import cloudpickle
 
     return cloudpickle.loads(cloudpickle.dumps(value))
 
 
 def as_task_error(name: str, error: Exception, actor_id: str | None = None) -> Exception:
-    """What Ray makes of an error that was raised in another process."""
+    """Wraps an error that was raised in another process as Ray does."""
     from ray.exceptions import RayTaskError
 
     made = RayTaskError(name, traceback.format_exc(), error, "simulated", 1, "127.0.0.1", actor_id=actor_id)
@@ -506,7 +510,7 @@ def as_task_error(name: str, error: Exception, actor_id: str | None = None) -> E
 
 
 def node_died() -> Exception:
-    """What Ray says of a task whose node is lost."""
+    """Returns Ray's error for a task whose node is lost."""
     from ray.exceptions import NodeDiedError
 
     died: Exception = NodeDiedError("the task's node is lost")

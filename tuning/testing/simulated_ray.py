@@ -1,20 +1,20 @@
-"""Ray without processes, in virtual time: a whole experiment in a second, the same to the last digit each time.
+"""Simulates Ray without processes, in virtual time: a whole experiment runs in a second, and repeats exactly.
 
-In the block of `simulated_ray` Tune's own controller, its manager of actors, our callbacks, schedulers and searchers
-run as they are. What is simulated is below them (`simulated_cluster`): nodes and their memory, actors, tasks, the table
-of heartbeats, and the clock (`trainables.machine.clock`). An actor is an object of this process. A call of its method
-runs when its turn comes, and costs the seconds that it sleeps by the clock: `LearningCurve` with
-`model.seconds_per_epoch`. Time jumps to what happens next.
+In the block of `simulated_ray` Tune's own controller, its actor manager, our callbacks, schedulers and searchers run as
+they are. What is simulated is below them (`simulated_cluster`): nodes and their memory, actors, tasks, the table of
+heartbeats, and the clock (`trainables.machine.clock`). An actor is an object of this process. A call of its method runs
+when its turn comes, and takes the seconds that it sleeps by the clock: `LearningCurve` with `model.seconds_per_epoch`.
+Time jumps to the next event.
 
     with simulated_ray(SimulatedNode("a"), SimulatedNode("b", cpus=4)) as ray:
         ray.at(100.0, lambda: ray.lose("b"))  # a power cut there
         outcome = run_experiment(spec, progress=False)
 
 Not simulated: function trainables (a function runs in a thread of Tune's, which knows no other clock), trials of
-several processes, what the driver itself takes, and progress within a call: a process hangs if it is told to, and never
-for the length of a step. Threads of the driver (copies of states, snapshots) are real ones.
+several processes, the time of the driver itself, and progress within a call: a process hangs if the test requests it,
+not because a step is long. Threads of the driver (copies of states, snapshots) are real ones.
 
-In place of Ray 2.60 stand the calls that Tune and this package make: `wait`, `get`, `put`, `kill`, `nodes`,
+It replaces the calls of Ray 2.60 that Tune and this package make: `wait`, `get`, `put`, `kill`, `nodes`,
 `cluster_resources`, `get_runtime_context`, actors, tasks, `state.actors` and `internal_kv`.
 """
 
@@ -50,7 +50,7 @@ from tuning.testing.simulated_cluster import (
 __all__ = ["PowerCut", "SimulatedActor", "SimulatedNode", "SimulatedRay", "simulated_ray"]
 
 BEAT = 0.5  # seconds between two beats of a simulated process
-OTHER_THREAD = 0.005  # real seconds between two looks of a thread that waits for a node which does not answer
+OTHER_THREAD = 0.005  # real seconds between two checks of a thread that waits for a node that does not answer
 
 
 class _Method:
@@ -58,12 +58,12 @@ class _Method:
         self._handle, self._name = handle, name  # whoever holds a method holds the actor
 
     def remote(self, *arguments: Any, **options: Any) -> Reference:
-        """Have it called when its turn comes."""
+        """Submits a call, which runs when its turn comes."""
         return self._handle._ray._submit(self._handle._actor, self._name, arguments, options)
 
 
 class _Handle:
-    """What `ActorClass.remote` returns."""
+    """The actor handle that `ActorClass.remote` returns."""
 
     def __init__(self, ray: SimulatedRay, actor: SimulatedActor) -> None:
         self._ray, self._actor = ray, actor
@@ -79,14 +79,14 @@ class _Handle:
 
 
 class SimulatedRay(SimulatedCluster):
-    """What stands in for Ray's functions; see `simulated_ray`. What a test lets happen is `SimulatedCluster`'s."""
+    """Replaces Ray's functions; see `simulated_ray`. A test requests events by the methods of `SimulatedCluster`."""
 
     def wait(
         self, references: Sequence[Reference], *, num_returns: int = 1, timeout: float | None = None, **_: Any
     ) -> tuple[list[Reference], list[Reference]]:
-        """In place of `ray.wait`. Where nothing is ready, time goes on to what happens next, by a tick at most.
+        """Replaces `ray.wait`. If nothing is ready, time advances to the next event, by a tick at most.
 
-        What was ready first is returned first: Tune shuffles what it asks for.
+        References are returned in the order in which they became ready, as Tune shuffles its list.
         """
 
         def enough() -> bool:
@@ -102,7 +102,7 @@ class SimulatedRay(SimulatedCluster):
         return ready, [one for one in references if one not in ready]
 
     def get(self, references: Any, *, timeout: float | None = None) -> Any:
-        """In place of `ray.get`."""
+        """Replaces `ray.get`."""
         if isinstance(references, list):
             return [self.get(one) for one in references]
         self.wait([references], timeout=None)
@@ -111,13 +111,13 @@ class SimulatedRay(SimulatedCluster):
         return references.value
 
     def put(self, value: Any) -> Reference:
-        """In place of `ray.put`."""
+        """Replaces `ray.put`."""
         reference = Reference()
         self._deliver(reference, value)
         return reference
 
     def create(self, cls: Any, args: Any = None, kwargs: Any = None, **options: Any) -> _Handle:
-        """In place of `ActorClass.remote`."""
+        """Replaces `ActorClass.remote`."""
         held = {"CPU": options.get("num_cpus") or 0.0, "GPU": options.get("num_gpus") or 0.0}
         given, named = copied((tuple(args or ()), dict(kwargs or {})))
         modified = cls.__ray_metadata__.modified_class
@@ -125,8 +125,10 @@ class SimulatedRay(SimulatedCluster):
         return _Handle(self, self._create(lambda: modified(*given, **named), held))
 
     def call(self, function: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Reference:
-        """In place of `RemoteFunction.remote`. It takes no time; a node that is cut off, or lost meanwhile by another
-        thread, answers with its loss, whatever the function has met there."""
+        """Replaces `RemoteFunction.remote`. A call takes no time.
+
+        If the node is cut off, or is lost meanwhile by another thread, the result is the loss of the node.
+        """
         reference, pinned = Reference(), getattr(options.get("scheduling_strategy"), "node_id", self.nodes[0].id)
         (node,) = [one for one in self.nodes if one.id == pinned]
         if self._reachable(node):
@@ -149,12 +151,12 @@ class SimulatedRay(SimulatedCluster):
             self._here.node = before
 
     def cluster_resources(self) -> dict[str, float]:
-        """In place of `ray.cluster_resources`."""
+        """Replaces `ray.cluster_resources`."""
         living = [node for node in self.nodes if node.alive]
         return {"CPU": sum(node.cpus for node in living), "GPU": sum(node.gpus for node in living)}
 
     def context(self) -> Any:
-        """In place of `ray.get_runtime_context`: of what runs now, the driver or one of its actors."""
+        """Replaces `ray.get_runtime_context`, for what runs now: the driver or one of its actors."""
         actor, node = self._here.actor, self._node_here
         return SimpleNamespace(
             get_node_id=lambda: node.id,
@@ -165,38 +167,38 @@ class SimulatedRay(SimulatedCluster):
         )
 
     def state_of(self, actor_id: str) -> dict[str, Any]:
-        """In place of `ray._private.state.actors` of one actor."""
+        """Replaces `ray._private.state.actors` for one actor."""
         (actor,) = [one for one in self.actors if one.id == actor_id]
         node = "" if actor.node is None else actor.node.id
         return {"State": "ALIVE" if actor.alive else "DEAD", "Address": {"NodeID": node}}
 
     def answers(self, address: str, port: int) -> bool:
-        """Whether the node of that address would answer."""
+        """True if the node with that address would answer."""
         return any(self._reachable(node) for node in self.nodes if node.name == address)
 
     def left_mark(self, actor_id: str) -> OomEvidence | None:
-        """What the process has left on its node about memory."""
+        """Returns the evidence about memory that the process has left on its node."""
         return self._memory_deaths.get(actor_id)
 
     def kill_process(self, process: int) -> None:
-        """In place of SIGKILL to a process of that number."""
+        """Replaces SIGKILL to the process with that id."""
         for actor in self.actors:
             if actor.process == process and actor.alive:
                 self.kill(actor)
 
     def shared_memory(self, real: Path) -> Path:
-        """Where states lie on the node of what runs now. The driver's is this machine."""
+        """Returns the shared memory of the node of what runs now; the driver's node is this machine."""
         node = self._node_here
         folder = real if node is self.nodes[0] else self._folder / node.name
         folder.mkdir(exist_ok=True)
         return folder
 
     def beat(self) -> None:
-        """The process that runs now tells from now on that it is well."""
+        """Makes the process that runs now send heartbeats from now on."""
         if self._here.actor is not None:
             self._here.actor.beats = True
 
-    def _tell_beats(self, namespace: bytes) -> None:
+    def _write_beats(self, namespace: bytes) -> None:
         now = self.monotonic()
         now = self._slept_at if now - self._woke_at < BEAT else now  # of those just awake the newest beats are old
         for actor in self.actors:
@@ -208,21 +210,21 @@ class SimulatedRay(SimulatedCluster):
                 self._table[namespace, f"{actor.id}/0"] = json.dumps(beat).encode()
 
     def kv_put(self, key: str | bytes, value: str | bytes, overwrite: bool = True, namespace: bytes = b"") -> bool:
-        """In place of `internal_kv._internal_kv_put`."""
+        """Replaces `internal_kv._internal_kv_put`."""
         self._table[namespace, _text(key)] = value if isinstance(value, bytes) else value.encode()
         return True
 
     def kv_get(self, key: str | bytes, namespace: bytes = b"") -> bytes | None:
-        """In place of `internal_kv._internal_kv_get`."""
+        """Replaces `internal_kv._internal_kv_get`."""
         return self._table.get((namespace, _text(key)))
 
     def kv_list(self, prefix: str | bytes, namespace: bytes = b"") -> list[bytes]:
-        """In place of `internal_kv._internal_kv_list`."""
-        self._tell_beats(namespace)
+        """Replaces `internal_kv._internal_kv_list`."""
+        self._write_beats(namespace)
         return [key.encode() for space, key in self._table if space == namespace and key.startswith(_text(prefix))]
 
     def kv_del(self, key: str | bytes, del_by_prefix: bool = False, namespace: bytes = b"") -> int:
-        """In place of `internal_kv._internal_kv_del`."""
+        """Replaces `internal_kv._internal_kv_del`."""
         gone = [
             one for one in self._table
             if one[0] == namespace and (one[1].startswith(_text(key)) if del_by_prefix else one[1] == _text(key))
@@ -244,19 +246,19 @@ def simulated_ray(
     costs: Mapping[str, float] | None = None,
     passed: float = 0.0,
 ) -> Iterator[SimulatedRay]:
-    """In the block this process uses a simulated Ray, and `trainables.machine.clock` is its clock.
+    """Makes this process use a simulated Ray in the block, with virtual time in `trainables.machine.clock`.
 
     Args:
         nodes: of the cluster as it begins; by default one of 4 logical cores.
-        start_seconds: that the process of an actor takes to come up; several: of one after the other, the last for all
-            that follow.
-        tick: seconds that Tune waits at most, in one of its steps, for something to happen: a budget is overrun by
-            so much at most. The less it is, the more often the time of a study is recorded.
+        start_seconds: until the process of an actor is up; several values are for one process after the other, the
+            last one for all that follow.
+        tick: seconds that Tune waits in one of its steps, at most. A budget is exceeded by that at most; a smaller
+            value records the time of a study more often.
         costs: seconds that a call of an actor's method takes besides what it sleeps, by its name: `{"save": 2.0}`.
-        passed: seconds that lie between the first simulation of a test and this one, which resumes what that has left.
+        passed: seconds between the first simulation of a test and this one, which resumes it.
 
     Raises:
-        AssertionError: at the end, if something that the simulation was asked for (`at`) has never happened.
+        AssertionError: at the end, an event that was requested by `at` has not happened.
     """
     starts = [start_seconds] if isinstance(start_seconds, float | int) else start_seconds
     with tempfile.TemporaryDirectory(prefix="tunefleet-simulated-") as place:
@@ -280,14 +282,14 @@ def simulated_ray(
 
 
 def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
-    """By the name under which it is looked up, what stands in for Ray."""
+    """Returns the replacements for Ray, by the name under which each is looked up."""
     from ray.air.execution.resources.fixed import FixedResourceManager
     from ray.air.execution.resources.request import ResourceRequest
 
     from trainables.machine.shared_memory import own_root
 
     class Slots(FixedResourceManager):  # type: ignore[misc]
-        """Hands out what the nodes have; an actor gets its node as it is made."""
+        """Hands out the resources of the nodes; an actor gets its node when it is created."""
 
         def __init__(self) -> None:
             self._allow_strict_pack = True
@@ -346,7 +348,7 @@ def _replaced(simulation: SimulatedRay, session: Path) -> dict[str, Any]:
         "ray.experimental.internal_kv._internal_kv_del": simulation.kv_del,
         "ray.tune.execution.tune_controller.PlacementGroupResourceManager": Slots,
         "ray.tune.execution.tune_controller.time": simulation,  # how long it waits for processes to end
-        # What asks nodes directly, and what a process does to itself.
+        # Direct calls to nodes, and what a process does to itself.
         "tuning.tune_compat.processes._reported_dead": reported_dead,
         "tuning.tune_compat.processes._answers": simulation.answers,
         "tuning.supervision.actor_failures.read_oom_probe": read_oom_probe,

@@ -1,4 +1,4 @@
-"""What every storage of checkpoints keeps to: a copy of a state is whole or absent, and goes with its checkpoint."""
+"""The contract of every checkpoint storage: a copy of a state is whole or absent, and goes with its checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.checkpoints.storage import Storage
 from trainables.checksums import DamagedCheckpoint
 from tuning.testing.rules import require, require_equal, require_refused
 
-NODE = "a node"  # in whose memory a state lies that was not put on the storage
+NODE = "a node"  # whose memory holds a state that is not on the storage
 TRIAL, DONOR = "a", "donor"
 WHOLE, SCORABLE = {"weights", MOMENTS}, {"weights"}  # the files of a state, and those of them that scoring needs
 
@@ -21,7 +21,7 @@ WHOLE, SCORABLE = {"weights", MOMENTS}, {"weights"}  # the files of a state, and
 class StorageContract:
     """Tests of one kind of storage.
 
-    A subclass states where it is; each test gets an empty one:
+    A subclass provides the storage; each test gets an empty one:
 
         class TestMine(StorageContract):
             @pytest.fixture
@@ -35,7 +35,7 @@ class StorageContract:
 
     @pytest.fixture
     def scratch(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A folder of this machine."""
+        """Makes a folder on this machine."""
         return tmp_path_factory.mktemp("scratch")
 
     def test_a_copy_can_be_gone_on_from_then_scored_and_goes_with_its_checkpoint(
@@ -255,19 +255,19 @@ def put_checkpoint(
 
 
 def _recipe() -> CheckpointManifest:
-    """Of a state with moments, which lies in the memory of a node."""
+    """Returns the manifest of a state with moments that is in the memory of a node."""
     return CheckpointManifest.after(None, {}, 1, moments=True, node=NODE)
 
 
 def _folder(scratch: Path) -> Path:
-    """A new one."""
+    """Makes a new folder."""
     folder = scratch / f"{len(list(scratch.iterdir()))}"
     folder.mkdir()
     return folder
 
 
 def _state(scratch: Path) -> Path:
-    """What a training has saved."""
+    """Returns a folder with the files that a training has saved."""
     folder = _folder(scratch)
     for name in WHOLE:
         (folder / name).write_text(name)
@@ -275,7 +275,7 @@ def _state(scratch: Path) -> Path:
 
 
 def _files(folder: Path | None) -> set[str]:
-    """The names of a state's files that are what was saved; none of a folder that was not found."""
+    """Returns the names of a state's files with their saved content; empty if there is no folder."""
     if folder is None:
         return set()
     return {file.name for file in folder.iterdir() if file.name not in WHOLE or file.read_text() == file.name}

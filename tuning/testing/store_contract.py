@@ -1,4 +1,4 @@
-"""What every study store keeps to: what goes in comes out, once, whatever is told twice."""
+"""The contract of every study store: what is recorded is read back, once, also if it is recorded twice."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class StoreContract:
 
     @pytest.fixture
     def store(self, store_url: str) -> StudyStore:
-        """The store at `store_url`."""
+        """Opens the store at `store_url`."""
         return StudyStore(store_url)
 
     @pytest.fixture
     def writer(self, store: StudyStore) -> StudyWriter:
-        """Of a study that begins."""
+        """Returns the writer of a study that begins."""
         return open_study(store)
 
     def test_everything_that_goes_in_comes_out(self, store: StudyStore, writer: StudyWriter, tmp_path: Path) -> None:
@@ -510,7 +510,7 @@ class StoreContract:
     def test_a_store_in_which_a_trial_was_set_back_has_lost_nothing(
         self, store: StudyStore, writer: StudyWriter
     ) -> None:
-        """A snapshot says how many events there were; a trial that starts again from an older checkpoint has fewer."""
+        """A snapshot holds the number of events; a trial that starts again from an older checkpoint has fewer."""
         begin_trial(writer, "a")
         for epoch in (1.0, 2.0, 3.0, 2.0):
             writer.add_report("a", make_report(epoch, 0.5))
@@ -553,7 +553,7 @@ class StoreContract:
 
 
 def confirmation(seed: int, **changed: Any) -> Confirmation:
-    """One training of a configuration with that seed, not looked at on the test split."""
+    """Returns one training of a configuration with that seed, without a test score."""
     schedule = (Stretch(0.0, 1.0, {"learning_rate": 0.1}), Stretch(1.0, 2.0, {"learning_rate": 0.4}))
     told: dict[str, Any] = {"validation": {"accuracy": 0.5, "f1": float("nan")}, **changed}
     return Confirmation(2, "a", 2.0, schedule, 0.625, seed, 12.5, 7.0, **told)
@@ -564,7 +564,7 @@ def _trials(store: StudyStore) -> tuple[TrialOutcome, ...]:
 
 
 def _scores(store: StudyStore) -> list[tuple[float, float]]:
-    """Of trial a, as (epoch, accuracy)."""
+    """Returns the reports of trial `a`, as (epoch, accuracy)."""
     (trial,) = [trial for trial in _trials(store) if trial.id == "a"]
     return [(told.epoch, told.metrics["accuracy"]) for told in trial.reports]
 

@@ -1,4 +1,4 @@
-"""What every strategy keeps to: what it plans, and how its studies run."""
+"""The contract of every strategy: its plans, and how its studies run."""
 
 from __future__ import annotations
 

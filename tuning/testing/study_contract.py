@@ -1,4 +1,4 @@
-"""What a strategy's studies keep to, run whole without processes, in virtual time, over a trial in closed form."""
+"""The contract of a strategy's studies: whole runs without processes, in virtual time, with a trial in closed form."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from tuning.testing.rules import require
 from tuning.testing.simulated_ray import PowerCut, SimulatedRay, simulated_ray
 
 EPOCHS = 4.0
-SECONDS = 60.0  # of the virtual clock, for an epoch
-ENOUGH = 12.0  # epochs that end a study whose strategy has no end of its own
+SECONDS = 60.0  # of virtual time for one epoch
+ENOUGH = 12.0  # epochs after which a study ends whose strategy has no end of its own
 ROUNDING = 1e-9
 SPACE: Mapping[str, Any] = {"learning_rate": {"loguniform": [1e-5, 1e-2]}, "weight_decay": {"uniform": [0, 0.3]}}
 OBJECTIVE = Objective(metric="accuracy", mode="max")
 CURVE = FineTuneSpec(trainable="learning_curve", task="reviews", epochs=EPOCHS, objective=OBJECTIVE)
-READ = ("learning_rate", "weight_decay")  # by the closed form
-LOST = "lost in an interruption"  # in the error of a trial whose place another has taken
+READ = ("learning_rate", "weight_decay")  # names that the closed form uses
+LOST = "lost in an interruption"  # in the error of a trial that another one has replaced
 
 
 @dataclass(frozen=True)
 class WholeStudy:
-    """A study that has ended, and the cluster that it ran on."""
+    """A study that has ended, and the simulated cluster that it ran on."""
 
     study: StudyOutcome
     ray: SimulatedRay
 
     def history(self) -> list[tuple[object, ...]]:
-        """What each trial was, did and came to, without the name that was drawn for it."""
+        """Returns each trial's state, values, reports and exploits, without the name that was drawn for it."""
         trials = [trial for trial in self.study.trials if LOST not in (trial.error or "")]
         places = {trial.id: place for place, trial in enumerate(trials)}
         return [
@@ -54,12 +54,12 @@ class WholeStudy:
         ]
 
     def chosen(self) -> tuple[object, ...] | None:
-        """What was scored on the test split, and how well."""
+        """Returns which configuration was scored on the test split, and its scores."""
         test = self.study.test
         return None if test is None else (test.epoch, dict(test.params), dict(test.metrics))
 
     def most_at_once(self) -> int:
-        """How many trials trained at the same time, at most."""
+        """Returns how many trials trained at a time, at most."""
         ends = [seconds for seconds, _, method in self.ray.calls if method == "train"]
         return max(sum(end - SECONDS < other <= end for end in ends) for other in ends)
 
@@ -70,9 +70,9 @@ class StudyContract:
     A subclass states `strategy`, and where they do not suit it:
 
     Attributes:
-        strategy: what is tested.
-        study_space: what is searched. The trial reads `learning_rate` and `weight_decay`.
-        slots: trials at a time, on a cluster that has room for 4; 1 of a strategy that has a single trial.
+        strategy: the strategy to test.
+        study_space: the space to search. The trial reads `learning_rate` and `weight_decay`.
+        slots: trials at a time, on a cluster that has room for 4; 1 for a strategy with a single trial.
     """
 
     strategy: ClassVar[Strategy]
@@ -83,20 +83,20 @@ class StudyContract:
     def run(
         cls, folder: Path, *, slots: int | None = None, cut_after: float | None = None, budget: float | None = None
     ) -> WholeStudy:
-        """Run one study to its end.
+        """Runs one study to its end.
 
         Args:
-            folder: for the run's folder.
-            slots: instead of the contract's own.
+            folder: in which the run folder is made.
+            slots: in place of the contract's own.
             cut_after: virtual seconds after which the driver's power is cut, and a second driver resumes.
-            budget: epochs; None: what the strategy needs to end at all.
+            budget: epochs; None: as many as the strategy needs to end at all.
         """
         from tuning import load_spec, run_experiment
 
         kind = type(cls.strategy)
         if budget is None and cls._plan().trials is None:
             budget = ENOUGH
-        # A strategy in the making is found as one that is installed.
+        # A strategy that is not installed is found, too.
         with mock.patch.dict(find_strategies(), {kind.kind: kind}):
             spec = load_spec(
                 {
@@ -126,7 +126,7 @@ class StudyContract:
     @pytest.fixture(scope="class")
     @classmethod
     def whole(cls, tmp_path_factory: pytest.TempPathFactory) -> WholeStudy:
-        """A study that nothing disturbs."""
+        """Runs a study without any disturbance."""
         return cls.run(tmp_path_factory.mktemp("whole"))
 
     def test_its_study_ends_with_all_its_trials(self, whole: WholeStudy) -> None:
@@ -216,7 +216,7 @@ class StudyContract:
         )
 
     def test_a_study_that_is_cut_and_resumed_ends_as_an_undisturbed_one(self, tmp_path: Path) -> None:
-        """In one slot: with nobody beside it, no trial's fate depends on who is faster after the cut."""
+        """It runs in one slot, so that no trial depends on which other one is faster after the cut."""
         for folder in (alone := tmp_path / "alone", cut := tmp_path / "cut"):
             folder.mkdir()
         undisturbed = self.run(alone, slots=1)
@@ -245,13 +245,13 @@ def _ended(trial: TrialOutcome) -> bool:
 
 
 def _proposed(trial: TrialOutcome, number: int) -> Params:
-    """The values that the trial's report of that number is to have: of the last exploit before it, or its first."""
+    """Returns the values that the trial's report `number` must have: of the last exploit before it, or its first."""
     taken_over = [exploit.new for exploit in trial.lineage if exploit.reports <= number]
     return taken_over[-1] if taken_over else trial.params
 
 
 def _in_closed_form(history: Sequence[Report]) -> float:
-    """The accuracy that a training with these values comes to."""
+    """Returns the accuracy of a training with these values."""
     epoch, progress, accuracy = 0.0, 0.0, 0.0
     for report in history:
         curve = LearningCurve({name: value for name, value in report.params.items() if name in READ}, CURVE)
@@ -262,7 +262,7 @@ def _in_closed_form(history: Sequence[Report]) -> float:
 
 
 def _difference(one: WholeStudy, other: WholeStudy) -> str:
-    """The first thing in which two studies differ."""
+    """Describes the first difference between two studies."""
     first, second = one.history(), other.history()
     if len(first) != len(second):
         return f"{len(first)} trials, then {len(second)}"

@@ -1,4 +1,4 @@
-"""What every kind of task keeps to: three disjoint splits that follow from rows, options and seed; tokens; scores."""
+"""The contract of every kind of task: disjoint splits that follow from rows, options and seed; tokens; scores."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class TaskContract:
             task = MyTask(name="mine", ...)
 
     Attributes:
-        task: what is tested. It reads Parquet files in its own columns, as `data.path` gives them to every task.
-        installed: false: it stands in no file of trainables/tasks yet, so its name does not find it.
+        task: the task to test. It reads Parquet files in its own columns, as every task does from `data.path`.
+        installed: false for a task that is in no file of trainables/tasks yet, so that its name does not find it.
     """
 
     task: ClassVar[Task]
@@ -41,13 +41,13 @@ class TaskContract:
 
     @pytest.fixture
     def data(self, tmp_path: Path) -> DataSpec:
-        """Files in the columns of the task: train and validation with labels, test with hidden ones."""
+        """Writes files in the columns of the task: train and validation with labels, test with hidden ones."""
         return local_copy(self.task, tmp_path / "data")
 
     @pytest.fixture(scope="class")
     @classmethod
     def tokenizer(cls) -> Any:
-        """Tokens are words."""
+        """Returns a tokenizer whose tokens are words."""
         return word_tokenizer()
 
     # What it is
@@ -197,7 +197,7 @@ class TaskContract:
         )
 
     def test_the_order_of_rows_changes_nothing(self, data: DataSpec) -> None:
-        """Of the training file, from which all splits are cut that were not published."""
+        """Rows of the training file, from which all splits that were not published are cut."""
         for split in ("validation", "test"):
             (Path(data.path or "") / f"{split}.parquet").unlink()
         before = self.task.load(data)
@@ -332,7 +332,7 @@ class TaskContract:
                 (Path(data.path or "") / f"{split}.parquet").write_bytes(content)
 
     def _unusable(self, data: DataSpec) -> Iterator[tuple[tuple[str, str], DataSpec]]:
-        """The option and what is wrong; and such data."""
+        """Yields options that are wrong, with the message and such data."""
         task, folder = self.task, Path(data.path or "")
         sound = task_data.columns(task, "train", ROWS, 0)
         text, label = task_data.text_columns(task)[-1], task_data.label_column(task)
@@ -363,7 +363,7 @@ class TaskContract:
         require(not shared, rule, seen=f"{len(shared)} texts in two splits, as {sorted(shared)[:1]}", step=SPLITS)
 
     def _predictions(self, labels: Any) -> Any:
-        """What a model says that means these labels, 0 or 1."""
+        """Returns the outputs of a model that mean these labels, 0 or 1."""
         import numpy as np
 
         return labels[:, None].astype(float) if self.task.kind == "regression" else np.eye(2)[labels]

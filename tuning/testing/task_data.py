@@ -1,4 +1,4 @@
-"""Small data in the schema of a task, in files of this machine; and a tokenizer that needs no model."""
+"""Small data files in the schema of a task, and a tokenizer that needs no model."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from trainables.tasks import Task, TaskData
 
 WORDS = ("fine", "dull", "bright", "slow", "warm", "cold", "sharp", "flat", "rich", "thin")
 ROWS = 60  # of the training file
-OTHERS = 20  # of each of the other two
-# Where the texts of each file begin to be numbered: none stands in two.
+OTHERS = 20  # of each of the other two files
+# The number of each file's first text, so that no text is in two files.
 STARTS = {"train": 0, "validation": 1000, "test": 2000}
-TOKENS = 512  # that the tokenizer's model takes
+TOKENS = 512  # that the tokenizer's model accepts
 
 
 def texts(count: int, start: int = 0) -> list[str]:
-    """Distinct short texts."""
+    """Returns distinct short texts."""
     return [f"{WORDS[i % 10]} film number {i} {WORDS[i // 10 % 10]}" for i in range(start, start + count)]
 
 
 def local_copy(task: Task, folder: Path, rows: int = ROWS) -> DataSpec:
-    """Write Parquet files in the columns of `task`: train and validation with labels, test with hidden ones.
+    """Writes Parquet files in the columns of `task`: train and validation with labels, test with hidden ones.
 
     Args:
         rows: of the training file.
@@ -35,7 +35,7 @@ def local_copy(task: Task, folder: Path, rows: int = ROWS) -> DataSpec:
 
 
 def columns(task: Task, split: str, count: int, start: int) -> dict[str, list[Any]]:
-    """Rows of one file by column. Classes are of unequal size; the label of a test row is the sign for a hidden one."""
+    """Returns the rows of one file by column. Classes have unequal sizes; labels of test rows are marked as hidden."""
     written: dict[str, list[Any]] = {
         name: [f"{name}: {text}" for text in texts(count, start)] for name in text_columns(task)
     }
@@ -44,7 +44,7 @@ def columns(task: Task, split: str, count: int, start: int) -> dict[str, list[An
 
 
 def labels(task: Task, count: int) -> list[Any]:
-    """The first class is twice as large as each other one; or numbers from 0 to 2.5."""
+    """Returns labels: classes, of which the first is twice as large as each other one; or numbers from 0 to 2.5."""
     if task.kind == "regression":
         return [i % 6 / 2 for i in range(count)]
     classes = len(getattr(task, "class_names", ())) or 2
@@ -52,17 +52,17 @@ def labels(task: Task, count: int) -> list[Any]:
 
 
 def text_columns(task: Task) -> tuple[str, ...]:
-    """The columns that the task reads texts from."""
+    """Returns the columns that the task reads texts from."""
     return task.data.text or ("text",)
 
 
 def label_column(task: Task) -> str:
-    """The column that it reads labels from."""
+    """Returns the column that the task reads labels from."""
     return task.data.label or "label"
 
 
 def write_columns(path: Path, data: Mapping[str, Sequence[Any]]) -> None:
-    """Write a Parquet file."""
+    """Writes a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -70,13 +70,13 @@ def write_columns(path: Path, data: Mapping[str, Sequence[Any]]) -> None:
 
 
 def rows_of(data: TaskData) -> list[set[tuple[str, ...]]]:
-    """The texts of each split."""
+    """Returns the texts of each split."""
     names = [name for name in ("text", "text_pair") if name in data.train.column_names]
     return [set(zip(*(split[name] for name in names), strict=True)) for split in data[:3]]
 
 
 def word_tokenizer() -> Any:
-    """A tokenizer whose tokens are words and signs, for a model that takes `TOKENS` of them."""
+    """Returns a tokenizer whose tokens are words and punctuation, for a model that accepts `TOKENS` of them."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -1,14 +1,14 @@
 """The launcher of a worker, as Ray starts it in place of its own `setup_worker.py`; see
 `cluster.workers.forking.server`.
 
-It asks the fork server (`cluster.workers.forking.program`, at the other end of the socket) for a process, and lives as
-long as that one. Where there is no server, or the worker is to be another Python than the server's, it becomes what Ray
+It requests a process from the fork server (`cluster.workers.forking.program`, at the other end of the socket), and
+lives as long as that one. Without a server, or for a worker with another Python than the server's, it becomes what Ray
 would have started.
 
-    launcher ---version, what it is, and its standard streams-------------------------> server
+    launcher ---version, description of the worker, its standard streams--------------> server
     launcher <---"F" (forked), and 4 bytes of exit status when the worker ends; or "R" (refused)--- server
 
-Run as a file, by path: it imports none of ours, and has to be up in a moment.
+It is run as a file, by path: it imports nothing of this package, and has to start at once.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ import struct
 import sys
 from typing import Any
 
-SOCKET = "TUNEFLEET_FORK_SERVER"  # in the environment of the raylet, and so of launchers: the server's
-SETUP_WORKER = "TUNEFLEET_SETUP_WORKER"  # there, too: what Ray would have started
-MARKED_ONLY = "TUNEFLEET_FORK_MARKED"  # there, too, on a node for everybody's jobs: only those with the mark are forked
-MARK = "TUNEFLEET_MAY_FORK"  # among the variables of a runtime environment of ours
-# What of such an environment a worker may learn after its imports; any other variable might have mattered to one.
+SOCKET = "TUNEFLEET_FORK_SERVER"  # variable of the raylet, and so of launchers: path of the server's socket
+SETUP_WORKER = "TUNEFLEET_SETUP_WORKER"  # variable, too: path of what Ray would have started
+MARKED_ONLY = "TUNEFLEET_FORK_MARKED"  # variable, too: only workers with the mark are forked (a shared node)
+MARK = "TUNEFLEET_MAY_FORK"  # variable of the runtime environments of our runs
+# Variables that a worker may receive after its imports; any other might have changed what an import does.
 SAFE_VARIABLES = {MARK, "PYTHONPATH", "PL_DISABLE_FORK", "RAY_CHDIR_TO_TRIAL_DIR"}
 SAFE_VARIABLES |= {"RAY_JOB_STOP_SIGNAL", "RAY_JOB_STOP_WAIT_TIME_S"}
 SAFE_VARIABLES |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 FORKED, STATUS = b"F", struct.Struct("!i")
 # As in `cluster.workers.forking.program`. A server of another version refuses: it is older than what is installed now.
-HEAD, MAGIC, VERSION = struct.Struct("!4sIQ"), b"tffk", 2
+HEAD, MAGIC, VERSION = struct.Struct("!4sIQ"), b"tffk", 3
 STREAMS = 3  # standard input, output, error
-OOM_SCORE = "/proc/{}/oom_score_adj"  # of whom the kernel kills first for want of memory
+OOM_SCORE = "/proc/{}/oom_score_adj"  # higher values are killed first when memory is short
 
 
 def launch(arguments: list[str]) -> int:
-    """The exit status of the worker; or this process becomes another program."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which its raylet may be shielded from
-    asked = _worker_request(arguments) if SOCKET in os.environ else None
-    if asked is not None:
+    """Runs a worker through the fork server and returns its exit status; or this process becomes Ray's own program."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # its raylet may block it
+    request = _worker_request(arguments) if SOCKET in os.environ else None
+    if request is not None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as server:
             server.connect(os.environ[SOCKET])
-            body = json.dumps(asked).encode()
+            body = json.dumps(request).encode()
             socket.send_fds(server, [HEAD.pack(MAGIC, VERSION, len(body))], list(range(STREAMS)))
             server.sendall(body)
             if server.recv(1) == FORKED:
@@ -63,7 +63,7 @@ def _status(server: socket.socket) -> int:
 
 
 def _worker_request(arguments: list[str]) -> dict[str, Any] | None:
-    """What the worker is to be; None where it is not to run in the server's Python, as that is."""
+    """Describes the worker for the server; None if it needs another Python, or other variables, than the server's."""
     context, program = _parsed(arguments)
     variables, prefix = context.get("env_vars") or {}, context.get("command_prefix") or []
     if MARKED_ONLY in os.environ and (MARK not in variables or not SAFE_VARIABLES.issuperset(variables)):
@@ -78,18 +78,18 @@ def _worker_request(arguments: list[str]) -> dict[str, Any] | None:
             return None
         (folder,) = shlex.split(prefix[1])
     with open(OOM_SCORE.format("self")) as file:  # the raylet sets it
-        badness = file.read()
+        oom_score = file.read()
     return {
         "program": program,
         "environment": dict(os.environ),
         "variables": variables,
         "folder": folder,
-        "badness": badness,
+        "oom_score": oom_score,
     }
 
 
 def _parsed(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The runtime environment that Ray has made, and the worker's program with its arguments."""
+    """Splits Ray's arguments into the runtime environment and the worker's program with its arguments."""
     named, program = {"--serialized-runtime-env-context": "{}", "--language": ""}, []
     for argument in arguments:
         name, _, value = argument.partition("=")
@@ -101,12 +101,12 @@ def _parsed(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _restore_oom_score() -> None:
-    """The worker has this process's badness now: the kernel is to kill the one that takes memory, not a launcher."""
+    """Sets this process's OOM score to its raylet's: the kernel should kill the worker, not the launcher."""
     with contextlib.suppress(OSError):
         with open(OOM_SCORE.format(os.getppid())) as raylets:
-            badness = raylets.read()
+            oom_score = raylets.read()
         with open(OOM_SCORE.format("self"), "w") as own:
-            own.write(badness)
+            own.write(oom_score)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""The program of `cluster.workers.forking.server`, which says what it is for: processes that have imported, and fork.
+"""The program of the fork server: processes that have done their imports, and fork workers.
 
-    fork_program.py FD SOCKET TOLD
+    program.py FD SOCKET CONFIG
 
-The *base* has imported all that does not import ray. Ray reads whose job it is as its library is loaded; so each job
-gets a *template*, forked from the base, that imports the rest, forks the job's workers and ends soon after the last.
+The *zygote* has imported all that does not import ray. Ray reads the id of its job when its library is loaded. So each
+job gets a *job zygote*, forked from the zygote, that imports the rest, forks the job's workers, and ends soon after the
+last of them.
 
-    launcher ---what the worker is to be---> base ---the same, and the launcher's socket---> template --forks--> worker
-    launcher <--"F", and the worker's exit status------------------------------------------- template
+    launcher ---description of the worker---> zygote ---the same, and its socket---> job zygote --forks--> worker
+    launcher <--"F", and the worker's exit status---------------------------------- job zygote
 
-Run as a file, by path: it imports none of ours, but what it is told, and so the one private function of Ray that it
-calls (`update_envs`, as `setup_worker.py` does) is named here and not in `cluster.ray_compat`. What launchers say is in
-`cluster.workers.forking.launcher`.
+It is run as a file, by path: it imports nothing of this package but what its configuration names. So the one private
+function of Ray that it calls (`update_envs`, as `setup_worker.py` does) is named here and not in `cluster.ray_compat`.
+The purpose is in `cluster.workers.forking.server`, the launchers' side in `cluster.workers.forking.launcher`.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 FORKED, REFUSED, STATUS = b"F", b"R", struct.Struct("!i")
-HEAD, MAGIC, VERSION = struct.Struct("!4sIQ"), b"tffk", 2  # of a request: the version, and the length of the JSON
+HEAD, MAGIC, VERSION = struct.Struct("!4sIQ"), b"tffk", 3  # of a request: the version, and the length of the JSON
 LONGEST = 1 << 24  # bytes of JSON; the system allows less for arguments and environment together
 STREAMS = 3  # standard input, output, error
-JOB_VARIABLES = ("RAY_JOB_ID", "RAY_RAYLET_PID")  # what Ray reads as its library is loaded
+JOB_VARIABLES = ("RAY_JOB_ID", "RAY_RAYLET_PID")  # Ray reads them when its library is loaded
 GRACE_SECONDS = 5.0  # for workers to end by themselves after their driver
-ASKING_SECONDS = 10.0  # for a launcher to say what it wants, all of it
-IDLE_SECONDS = 60.0  # of a template without a worker
+REQUEST_SECONDS = 10.0  # for a launcher to send its whole request
+IDLE_SECONDS = 60.0  # after which a job zygote without a worker ends
 
 
 class ForkConfig(NamedTuple):
-    """By whoever starts this program."""
+    """The configuration of this program, as JSON among its arguments."""
 
-    early: list[str]  # modules that the base imports
-    late: list[str]  # those of a template
+    early: list[str]  # modules that the zygote imports
+    late: list[str]  # modules that a job zygote imports
     paths: list[str]  # sys.path for both
-    outlives: bool  # any one driver: what is installed may change meanwhile
+    outlives: bool  # true if the node serves several drivers: installed files may change meanwhile
 
 
 class Refused(Exception):
@@ -57,37 +58,38 @@ class Refused(Exception):
 
 @dataclass
 class WorkerRequest:
-    """What a worker is to be."""
+    """Describes the worker that a launcher requests."""
 
     program: list[str]  # with its arguments
     environment: dict[str, str]  # the launcher's
     variables: dict[str, str]  # those of its runtime environment
     folder: str  # to work in
-    badness: str  # /proc/self/oom_score_adj
-    sockets: list[int]  # standard streams, and where it has been handed on the launcher's socket
+    oom_score: str  # /proc/self/oom_score_adj
+    sockets: list[int]  # descriptors: standard streams and, in a job zygote, the launcher's socket
 
     @property
     def folders(self) -> list[str]:
-        """Of its PYTHONPATH."""
+        """The folders of the worker's PYTHONPATH."""
         return path_entries(self.variables.get("PYTHONPATH") or self.environment.get("PYTHONPATH"))
 
     @property
     def job(self) -> tuple[str, ...]:
-        """Whose workers it is of; they import the same."""
+        """Identifies the job whose workers import the same modules."""
         return (*(self.environment.get(name, "") for name in JOB_VARIABLES), *self.folders)
 
     @classmethod
     def received(cls, sender: socket.socket, sockets: int, seconds: float | None = None) -> WorkerRequest:
-        """Receive a request, as `send` writes it. If that fails, none of the descriptors that came along stays open.
+        """Receives a request, as `send` writes it. On an error no received descriptor stays open.
 
         Args:
-            sockets: how many descriptors must come along.
-            seconds: for all of it.
+            sender: the connection.
+            sockets: how many descriptors must come with it.
+            seconds: within which all of it must arrive; None: no limit.
 
         Raises:
             EOFError: the sender has ended.
-            TimeoutError: it has not said all of it in time.
-            Refused: it is no request that this program knows. All of it has been read, if its length was told.
+            TimeoutError: not all of it has arrived in time.
+            Refused: this program does not know such a request.
         """
         until = None if seconds is None else time.monotonic() + seconds
         came: list[int] = []
@@ -109,22 +111,22 @@ class WorkerRequest:
                 os.close(number)
             raise
 
-    def send(self, template: socket.socket, launcher: socket.socket) -> None:
-        """Hand it on."""
+    def send(self, job_zygote: socket.socket, launcher: socket.socket) -> None:
+        """Sends the request and the launcher's socket to a job zygote."""
         body = json.dumps({name: value for name, value in vars(self).items() if name != "sockets"}).encode()
-        socket.send_fds(template, [HEAD.pack(MAGIC, VERSION, len(body))], [*self.sockets, launcher.fileno()])
-        template.sendall(body)
+        socket.send_fds(job_zygote, [HEAD.pack(MAGIC, VERSION, len(body))], [*self.sockets, launcher.fileno()])
+        job_zygote.sendall(body)
 
     def close(self) -> None:
-        """Whoever hands it on, or forks for it, keeps none of them."""
+        """Closes the standard streams; called once the request was sent on, or its worker forked."""
         for number in self.sockets[:STREAMS]:
             os.close(number)
 
     def become(self, own: list[str]) -> None:
-        """As `setup_worker.py` does it, but that this interpreter is the worker's.
+        """Turns this process into the worker, as Ray's `setup_worker.py` does, but in this interpreter.
 
         Args:
-            own: the folders of this interpreter's PYTHONPATH, instead of which the worker's stand.
+            own: the folders of this interpreter's PYTHONPATH, which the worker's replace.
         """
         import runpy
 
@@ -133,46 +135,46 @@ class WorkerRequest:
         for number, stream in enumerate(self.sockets[:STREAMS]):
             os.dup2(stream, number)
         self.close()
-        os.setpgid(0, 0)  # as Ray does with those that it starts: a signal to the driver's group is not theirs
+        os.setpgid(0, 0)  # as Ray does: a signal to the driver's process group must not reach workers
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # by which its raylet ends it
         os.environ.clear()
         os.environ.update(self.environment)
         update_envs(self.variables)
         os.chdir(self.folder)
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-            file.write(self.badness)
+            file.write(self.oom_score)
         others = [path for path in sys.path if path not in own]
         sys.argv, sys.path[:] = self.program, [os.path.dirname(self.program[0]), *self.folders, *others]
         runpy.run_path(self.program[0], run_name="__main__")
 
 
-KINDS = {"program": list, "environment": dict, "variables": dict, "folder": str, "badness": str}
+KINDS = {"program": list, "environment": dict, "variables": dict, "folder": str, "oom_score": str}
 
 
 def _checked(body: bytes) -> dict[str, Any]:
-    """The fields of a request, without its descriptors.
+    """Parses the fields of a request, without its descriptors.
 
     Raises:
-        Refused: they are others, or of other kinds.
+        Refused: it has other fields, or fields of other types.
     """
     try:
-        told = json.loads(body)
+        fields = json.loads(body)
     except ValueError as error:
         raise Refused(f"a request that is no JSON ({error})") from None
-    if not isinstance(told, dict) or told.keys() != KINDS.keys():
+    if not isinstance(fields, dict) or fields.keys() != KINDS.keys():
         raise Refused(f"a request of other fields than {', '.join(KINDS)}")
     for name, kind in KINDS.items():
-        value = told[name]
+        value = fields[name]
         parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
         if not isinstance(value, kind) or not all(isinstance(part, str) for part in parts):
             raise Refused(f"a request whose {name} is not what it should be")
-    if not told["program"]:
+    if not fields["program"]:
         raise Refused("a request without a program")
-    return told
+    return fields
 
 
 def _read(sender: socket.socket, length: int, until: float | None) -> bytes:
-    """Exactly so many bytes.
+    """Reads exactly `length` bytes.
 
     Raises:
         EOFError: the sender has ended.
@@ -193,7 +195,7 @@ def _read(sender: socket.socket, length: int, until: float | None) -> bytes:
 
 
 def refuse(launcher: socket.socket, reason: object) -> None:
-    """Tell a launcher that Ray's own program is to be started, and whoever reads this program's log why."""
+    """Makes a launcher start Ray's own program, and logs the reason."""
     print(f"tunefleet: a worker is started by Ray itself, not forked: {reason}", file=sys.stderr, flush=True)
     with contextlib.suppress(OSError):
         launcher.sendall(REFUSED)
@@ -201,7 +203,7 @@ def refuse(launcher: socket.socket, reason: object) -> None:
 
 @contextlib.contextmanager
 def exit_on_failure() -> Iterator[None]:
-    """End a forked child if it fails in the block: it must never go on as a second one of its parent."""
+    """Ends a forked child if the block fails: it must never continue as a second copy of its parent."""
     try:
         yield
     except BaseException:
@@ -212,12 +214,12 @@ def exit_on_failure() -> Iterator[None]:
 
 
 def path_entries(variable: str | None) -> list[str]:
-    """Those of a PYTHONPATH, as they stand in sys.path."""
+    """Splits a PYTHONPATH into absolute folders, as sys.path holds them."""
     return [os.path.abspath(path) for path in (variable or "").split(os.pathsep) if path]
 
 
 class Parent(abc.ABC):
-    """Waits for what comes in, and for its children to end."""
+    """Waits for messages on its connections, and for its children to end."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -228,8 +230,8 @@ class Parent(abc.ABC):
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._selector.register(self._woken, selectors.EVENT_READ)
 
-    def came(self, seconds: float | None = None) -> list[Any]:
-        """Those of the registered that can be read; the children that have ended by then are reaped."""
+    def wait_for_readable(self, seconds: float | None = None) -> list[Any]:
+        """Waits at most `seconds`; returns the connections that can be read, and reaps children that have ended."""
         readable = [key.fileobj for key, _ in self._selector.select(seconds)]
         if self._woken in readable:
             readable.remove(self._woken)
@@ -238,18 +240,18 @@ class Parent(abc.ABC):
         return readable
 
     def reap(self) -> None:
-        """The children that have ended."""
+        """Calls `on_exit` for all children that have ended."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = ended
-                self.ended(pid, os.waitstatus_to_exitcode(status))
+                self.on_exit(pid, os.waitstatus_to_exitcode(status))
 
     @abc.abstractmethod
-    def ended(self, pid: int, status: int) -> None:
-        """A child has."""
+    def on_exit(self, pid: int, status: int) -> None:
+        """Called when a child exits; `status` is its exit code."""
 
-    def let_go(self) -> None:
-        """In a child: of what is its parent's."""
+    def close_inherited(self) -> None:
+        """Closes what belongs to the parent. Called in a forked child."""
         for end in (self._wake, self._woken):
             end.close()
         self._selector.close()
@@ -258,99 +260,102 @@ class Parent(abc.ABC):
 
 
 class Zygote(Parent):
-    """Hands each request on to the template of its job."""
+    """Passes each request to the job zygote of its job."""
 
-    def __init__(self, listening: socket.socket, told: ForkConfig, own: list[str]) -> None:
+    def __init__(self, listening: socket.socket, config: ForkConfig, own: list[str]) -> None:
         super().__init__()
         self._listening, self._own = listening, own
-        self._spare = os.open(os.devnull, os.O_RDONLY)  # given up for a moment where there is no descriptor left
-        self._templates: dict[tuple[str, ...], tuple[int, socket.socket]] = {}  # pid, and where it listens
-        self._asking: dict[socket.socket, float] = {}  # launchers that have still to say what they want, and until when
+        self._spare = os.open(os.devnull, os.O_RDONLY)  # closed for a moment when no descriptor is left
+        self._job_zygotes: dict[tuple[str, ...], tuple[int, socket.socket]] = {}  # pid, and its connection
+        self._pending: dict[socket.socket, float] = {}  # launchers whose request is awaited, and the deadline
         self._names = {name.partition(".")[0] for name in sys.modules}
-        files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} if told.outlives else ()
+        files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} if config.outlives else ()
         self._files = {file: _written(file) for file in files if file}
         self._selector.register(listening, selectors.EVENT_READ)
         self._selector.register(sys.stdin, selectors.EVENT_READ)
 
     def serve(self) -> tuple[WorkerRequest, socket.socket] | None:
-        """Until whoever started it has ended: None. In a template: its first request, and where others come from."""
+        """Serves launchers until whoever started this program has ended; then returns None.
+
+        In a forked job zygote it returns the first request, and the connection for further ones.
+        """
         while True:
-            readable = self.came(ASKING_SECONDS if self._asking else None)
+            readable = self.wait_for_readable(REQUEST_SECONDS if self._pending else None)
             if sys.stdin in readable:
                 self._end()
                 return None
             if self._listening in readable:
                 self._accept()
-            for launcher in [one for one in readable if one in self._asking]:
-                if (born := self._hear(launcher)) is not None:
-                    return born
-            for launcher, until in list(self._asking.items()):
+            for launcher in [one for one in readable if one in self._pending]:
+                if (forked := self._receive(launcher)) is not None:
+                    return forked
+            for launcher, until in list(self._pending.items()):
                 if time.monotonic() >= until:
-                    refuse(launcher, f"a launcher has said nothing in {ASKING_SECONDS:g} s")
+                    refuse(launcher, f"a launcher has sent nothing in {REQUEST_SECONDS:g} s")
                     self._forget(launcher)
 
     def _end(self) -> None:
-        """With all templates."""
+        """Ends all job zygotes."""
         self._selector.unregister(sys.stdin)
         self._selector.unregister(self._listening)
-        for launcher in list(self._asking):
+        for launcher in list(self._pending):
             self._forget(launcher)
-        for _, control in self._templates.values():
+        for _, control in self._job_zygotes.values():
             control.close()
-        while self._templates:
-            self.came()
+        while self._job_zygotes:
+            self.wait_for_readable()
 
     def _accept(self) -> None:
         try:
             launcher, _ = self._listening.accept()
         except OSError as error:  # it has ended; or there is no descriptor left
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._turn_away(error)
+                self._refuse_without_descriptor(error)
             return
-        self._asking[launcher] = time.monotonic() + ASKING_SECONDS
+        self._pending[launcher] = time.monotonic() + REQUEST_SECONDS
         self._selector.register(launcher, selectors.EVENT_READ)
 
     def _forget(self, launcher: socket.socket) -> None:
-        del self._asking[launcher]
+        del self._pending[launcher]
         self._selector.unregister(launcher)
         launcher.close()
 
-    def _hear(self, launcher: socket.socket) -> tuple[WorkerRequest, socket.socket] | None:
-        """Answer what a launcher asks for. Whatever it says, others are answered after it."""
+    def _receive(self, launcher: socket.socket) -> tuple[WorkerRequest, socket.socket] | None:
+        """Receives and answers a launcher's request; no error of one keeps the others from being answered."""
         try:
-            request = WorkerRequest.received(launcher, STREAMS, ASKING_SECONDS)
+            request = WorkerRequest.received(launcher, STREAMS, REQUEST_SECONDS)
             try:
                 return self._answer(request, launcher)
             finally:
                 request.close()
         except TimeoutError:
-            refuse(launcher, f"a launcher has said half of what it wants in {ASKING_SECONDS:g} s")
+            refuse(launcher, f"a launcher has sent half of its request in {REQUEST_SECONDS:g} s")
         except EOFError:  # it was killed while it asked
             pass
         except Exception as error:
             refuse(launcher, error)
         finally:
-            if launcher in self._asking:
+            if launcher in self._pending:
                 self._forget(launcher)
         return None
 
     def _answer(self, request: WorkerRequest, launcher: socket.socket) -> tuple[WorkerRequest, socket.socket] | None:
-        """Hand it on; in a new template: what `serve` gives."""
-        if (template := self._templates.get(request.job)) is not None:
+        """Passes a request to its job zygote, forked first if need be; in the fork, returns what `serve` does."""
+        if (job_zygote := self._job_zygotes.get(request.job)) is not None:
             try:
-                request.send(template[1], launcher)
+                request.send(job_zygote[1], launcher)
                 return None
             except BrokenPipeError:  # it ended a moment ago
-                self.ended(template[0], 0)
-        if self._is_hindered(request):
+                self.on_exit(job_zygote[0], 0)
+        if self._would_import_others(request):
             launcher.sendall(REFUSED)
             return None
-        if (born := self._fork(request)) is None:
-            request.send(self._templates[request.job][1], launcher)
-        return born
+        if (forked := self._fork(request)) is None:
+            request.send(self._job_zygotes[request.job][1], launcher)
+        return forked
 
-    def _turn_away(self, error: OSError) -> None:
-        """A launcher that there is no descriptor for: with the one that is kept for it, or it would wait for ever."""
+    def _refuse_without_descriptor(self, error: OSError) -> None:
+        """Refuses a launcher when no descriptor is left, with the spare one; else it would wait forever."""
         os.close(self._spare)
         try:
             with contextlib.suppress(OSError):
@@ -373,27 +378,27 @@ class Zygote(Parent):
                 for held in (
                     self._listening,
                     ours,
-                    *self._asking,
-                    *(control for _, control in self._templates.values()),
+                    *self._pending,
+                    *(control for _, control in self._job_zygotes.values()),
                 ):
                     held.close()
-                self._asking.clear()
+                self._pending.clear()
                 os.close(self._spare)
-                self.let_go()
+                self.close_inherited()
             return request, its
         its.close()
-        self._templates[request.job] = pid, ours
+        self._job_zygotes[request.job] = pid, ours
         return None
 
-    def ended(self, pid: int, status: int) -> None:
-        """A template: its job has no worker any more, or it could not import."""
-        for job, (its, control) in list(self._templates.items()):
+    def on_exit(self, pid: int, status: int) -> None:
+        """Called when a job zygote exits: its job has no more workers, or it could not import."""
+        for job, (its, control) in list(self._job_zygotes.items()):
             if its == pid:
                 control.close()
-                del self._templates[job]
+                del self._job_zygotes[job]
 
-    def _is_hindered(self, request: WorkerRequest) -> bool:
-        """Whether a process that imports by itself would import something else."""
+    def _would_import_others(self, request: WorkerRequest) -> bool:
+        """True if a process that imports by itself would import other files than this one has."""
         added = [folder for folder in request.folders if folder not in self._own and os.path.isdir(folder)]
         names = {name.partition(".")[0] for folder in added for name in os.listdir(folder)}
         if not self._names.isdisjoint(names):
@@ -418,7 +423,7 @@ def _written(file: str) -> tuple[int, int] | None:
 
 
 class JobZygote(Parent):
-    """Forks a worker for each launcher that the base hands on, and tells it how the worker ended."""
+    """Forks a worker for each request that the zygote passes on, and reports its exit status to the launcher."""
 
     def __init__(self, control: socket.socket) -> None:
         super().__init__()
@@ -428,28 +433,31 @@ class JobZygote(Parent):
         self._selector.register(control, selectors.EVENT_READ)
 
     def serve(self) -> WorkerRequest | None:
-        """Until the base has ended, or there was no worker for a while: None. In a worker: what it is to be."""
+        """Serves requests until the zygote has ended, or there was no worker for a while; then returns None.
+
+        In a forked worker it returns the request.
+        """
         while True:
             left = self._idle_until - time.monotonic()
-            readable = self.came(None if self._launchers else max(0.0, left))
+            readable = self.wait_for_readable(None if self._launchers else max(0.0, left))
             if not self._launchers and not readable and left <= 0:
                 return None
             for one in readable:
                 if one is not self._control:
-                    self._lost(one)
+                    self._on_launcher_exit(one)
                     continue
                 try:
                     request = WorkerRequest.received(self._control, STREAMS + 1)
                 except (OSError, EOFError):
                     self._end()
                     return None
-                except Refused:  # its launcher finds nobody at the other end, which is an answer
+                except Refused:  # its launcher finds the connection closed, which is an answer
                     continue
                 if self._fork(request):
                     return request
 
     def _fork(self, request: WorkerRequest) -> bool:
-        """Whether this is the worker."""
+        """Forks; returns True in the worker."""
         launcher = socket.socket(fileno=request.sockets[STREAMS])
         try:
             pid = os.fork()
@@ -462,7 +470,7 @@ class JobZygote(Parent):
             with exit_on_failure():
                 for held in (*self._launchers.values(), launcher, self._control):
                     held.close()
-                self.let_go()
+                self.close_inherited()
             return True
         request.close()
         self._launchers[pid] = launcher
@@ -471,16 +479,16 @@ class JobZygote(Parent):
             launcher.sendall(FORKED)
         return False
 
-    def ended(self, pid: int, status: int) -> None:
-        """A worker."""
+    def on_exit(self, pid: int, status: int) -> None:
+        """Called when a worker exits: reports its status to its launcher."""
         self._idle_until = time.monotonic() + IDLE_SECONDS
         if (launcher := self._launchers.pop(pid, None)) is not None:
             self._selector.unregister(launcher)
             with launcher, contextlib.suppress(OSError):
                 launcher.sendall(STATUS.pack(status))
 
-    def _lost(self, launcher: Any) -> None:
-        """The launcher has ended; it is Ray's word that the worker should."""
+    def _on_launcher_exit(self, launcher: Any) -> None:
+        """Kills the worker of a launcher that has ended: Ray ends a worker by ending its launcher."""
         pid = next((pid for pid, one in self._launchers.items() if one is launcher), None)
         if pid is None:  # its worker has ended as well, a moment ago
             return
@@ -491,7 +499,7 @@ class JobZygote(Parent):
             os.kill(pid, signal.SIGKILL)
 
     def _end(self) -> None:
-        """Workers end with their raylet; those that do not are killed."""
+        """Waits for the workers, which end with their raylet; kills those that do not."""
         deadline = time.monotonic() + GRACE_SECONDS
         while self._launchers and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -503,12 +511,12 @@ class JobZygote(Parent):
 
 @contextlib.contextmanager
 def ray_random_ids_untouched() -> Iterator[None]:
-    """Let nobody draw from Ray's random numbers in the block, so that processes forked after it draw different ones.
+    """Keeps imports in the block from drawing Ray's random ids, so that processes forked later draw different ones.
 
     Ray's library seeds its generator when the first number is drawn, and a child inherits it. Ray names objects by such
-    numbers: of two workers that draw the same ones, the second to start ends at once ("Seal() called on an object
-    without a reference to it"), and Ray waits a minute before it starts another. What is imported draws one for each
-    class of actors in it. Read against ray 2.60: `ray.actor`, `WarmupStore`.
+    numbers: of two workers that draw the same ones, the second ends at once ("Seal() called on an object
+    without a reference to it"), and Ray waits a minute before it starts another. An import draws one for each
+    actor class in it. Read against ray 2.60: `ray.actor`, `WarmupStore`.
     """
     from ray import actor
 
@@ -527,9 +535,9 @@ def ray_random_ids_untouched() -> Iterator[None]:
 
 
 def import_all(modules: list[str], paths: list[str]) -> None:
-    """With these paths, which are none of a worker's."""
+    """Imports `modules`, with `paths` as sys.path meanwhile."""
     before, sys.path[:] = list(sys.path), paths
-    gc.disable()  # what is imported stays: to search it for garbage again and again takes a fifth longer
+    gc.disable()  # imported objects stay: searching them for garbage again and again costs a fifth more time
     with contextlib.ExitStack() as undrawn:
         for module in modules:
             importlib.import_module(module)
@@ -538,27 +546,27 @@ def import_all(modules: list[str], paths: list[str]) -> None:
     gc.enable()
     sys.path[:] = before
     gc.collect()
-    gc.freeze()  # or a child's first collection writes on every page that it shares with this process
+    gc.freeze()  # else a child's first collection would write to every page that it shares with this process
 
 
 def main() -> None:
-    """The base; a template; a worker."""
+    """Runs the zygote; in its forks a job zygote, and a worker."""
     del sys.path[0]  # the folder of this file, whose modules are no top-level ones
-    _, fd, place, last = sys.argv
-    told, own = ForkConfig(*json.loads(last)), path_entries(os.environ.get("PYTHONPATH"))
-    # Ctrl-C is the driver's; workers get this from their raylet.
+    _, fd, path, last = sys.argv
+    config, own = ForkConfig(*json.loads(last)), path_entries(os.environ.get("PYTHONPATH"))
+    # Ctrl-C is for the driver; workers inherit this from their raylet.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    import_all(told.early, told.paths)
+    import_all(config.early, config.paths)
     os.write(sys.stdout.fileno(), b".")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on
-    born = Zygote(socket.socket(fileno=int(fd)), told, own).serve()
-    if born is None:
+    forked = Zygote(socket.socket(fileno=int(fd)), config, own).serve()
+    if forked is None:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(place)
+            os.unlink(path)
         return
-    first, control = born
+    first, control = forked
     os.environ.update({name: first.environment.get(name, "") for name in JOB_VARIABLES})
-    import_all(told.late, [*(folder for folder in first.folders if folder not in own), *told.paths])
+    import_all(config.late, [*(folder for folder in first.folders if folder not in own), *config.paths])
     request = JobZygote(control).serve()
     if request is not None:
         request.become(own)

@@ -1,14 +1,14 @@
-"""Worker processes by fork, from one process that has done the imports: a moment, not seconds.
+"""Starts worker processes by fork, from one process that has done the imports: in a moment, not in seconds.
 
 Ray starts every worker as a fresh interpreter, which imports ray twice and then torch and transformers: five
-CPU-seconds and, on a machine whose disk or cores are slow, much longer by the clock; each study pays that for each of
-its slots. On Linux a local Ray, and each node of `tunefleet cluster start`, has a *fork server* that imports them once,
+CPU-seconds and, on a machine with slow disks or cores, much longer by the clock. Each study pays that for each of its
+slots. On Linux a local Ray, and each node of `tunefleet cluster start`, has a *fork server* that imports them once,
 before it has a thread or a device. Where Ray would start an interpreter it starts a *launcher*, which hands its
 arguments, environment and standard streams to the fork server and waits for the process that this forks; that one
 becomes Ray's worker.
 
     driver, or `ray start` --starts--> fork server --forks--> worker
-    raylet ------------------starts--> launcher ---asks-----> fork server;  it ends when its worker does, as that did
+    raylet ------------------starts--> launcher --requests--> fork server;  it ends as its worker does
 
 A launcher that is killed takes its worker along. The fork server ends with whoever started it, however that ends. Where
 none answers, the launcher becomes what Ray would have started. Ray allows for workers that are no children of its own,
@@ -33,7 +33,7 @@ from cluster.workers.forking import launcher, program
 from cluster.workers.forking.launcher import MARKED_ONLY, SETUP_WORKER, SOCKET
 from cluster.workers.signals import signals_blocked
 
-# What a slot imports, which Tune marks by the first; and without a question to CUDA, or no child could use a device.
+# Tune sets the first for a slot's imports. The second keeps torch from initialising CUDA, which children could not use.
 IMPORT_SETTINGS = {"PL_DISABLE_FORK": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 BACKLOG = 512  # launchers that may wait while the server imports
 
@@ -41,81 +41,82 @@ logger = logging.getLogger(__name__)
 
 
 class Imports(NamedTuple):
-    """What workers need, as names of modules. They must start no thread and touch no device."""
+    """The modules that workers import. They must start no thread and use no device."""
 
-    early: tuple[str, ...]  # while Ray starts; none of ours, which a job brings, and none that imports ray
-    late: tuple[str, ...]  # when the first worker of a job is asked for
+    early: tuple[str, ...]  # imported while Ray starts; none of ours (a job brings its own), none that imports ray
+    late: tuple[str, ...]  # imported when the first worker of a job is requested
 
 
 LAUNCHER = launcher.__file__  # for Ray: in place of its own `setup_worker.py`
 
 
 def launcher_settings() -> dict[str, str]:
-    """What the environment of a raylet that starts launchers must hold, also without a fork server."""
+    """Returns the variables that a raylet needs to start launchers, also without a fork server."""
     import ray
 
     return {SETUP_WORKER: str(Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py")}
 
 
 def can_fork() -> bool:
-    """Whether it is safe on this system."""
+    """True if forking after imports is safe on this system."""
     return sys.platform == "linux"
 
 
 class ForkServer:
-    """A context: it starts at once, and imports while Ray starts.
+    """A fork server, as a context: it starts at once, and imports while Ray starts.
 
     Args:
-        place: of its socket; the folder is nobody else's.
-        shared: by all drivers of a node, which come and go: only workers of ours are forked, those whose runtime
-            environment has the mark, and none any more once an imported file has changed.
+        path: of its socket, in a folder that is closed to other accounts.
+        imports: modules that workers have from the start.
+        shared: true on a node that serves several drivers: only workers of our runs are forked, those whose runtime
+            environment has the mark, and none once an imported file has changed.
     """
 
-    def __init__(self, place: Path, imports: Imports, *, shared: bool = False) -> None:
-        self._place, self._imports, self._shared = place, imports, shared
+    def __init__(self, path: Path, imports: Imports, *, shared: bool = False) -> None:
+        self._path, self._imports, self._shared = path, imports, shared
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the environment of the raylet must hold."""
+        """The variables that the raylet's environment must hold."""
         marked = {MARKED_ONLY: "1"} if self._shared else {}
-        return {SOCKET: str(self._place), **launcher_settings(), **marked}
+        return {SOCKET: str(self._path), **launcher_settings(), **marked}
 
     @property
     def pid(self) -> int | None:
-        """Of the server, while it runs."""
+        """Process id of the server, while it runs; else None."""
         return None if self._process is None else self._process.pid
 
     def __enter__(self) -> ForkServer:
         listening = socket.socket(socket.AF_UNIX)
         with listening:
-            listening.bind(str(self._place))
+            listening.bind(str(self._path))
             listening.listen(BACKLOG)
-            # It listens before it has imported anything: a launcher that comes early waits.
-            fd, told = listening.fileno(), json.dumps([*self._imports, sys.path, self._shared])
+            # It listens before it has imported anything: a launcher that connects early waits.
+            fd, config = listening.fileno(), json.dumps([*self._imports, sys.path, self._shared])
             with signals_blocked(signal.SIGHUP, signal.SIGTERM):
                 self._process = subprocess.Popen(
-                    [sys.executable, program.__file__, str(fd), str(self._place), told],
-                    stdin=subprocess.PIPE,  # closed by the system when this process ends
-                    stdout=subprocess.PIPE,  # a byte when it has imported
+                    [sys.executable, program.__file__, str(fd), str(self._path), config],
+                    stdin=subprocess.PIPE,  # the system closes it when this process ends
+                    stdout=subprocess.PIPE,  # one byte when the imports are done
                     pass_fds=[fd],
                     env={"OMP_NUM_THREADS": "1", **os.environ, **IMPORT_SETTINGS},  # or numpy starts threads
                 )
         return self
 
     def wait(self) -> None:
-        """Until it has imported, or failed to: a study that begins then pays for its own work alone."""
+        """Waits until the imports are done or have failed: a study that begins then pays for its own work alone."""
         assert self._process is not None
         assert self._process.stdout is not None
         if not self._process.stdout.read(1):
             logger.warning(
-                "The process that workers are forked from has ended, with status %s; why stands above. Each worker now "
-                "imports %s by itself, which takes it some seconds.",
+                "The process that workers are forked from has ended, with status %s; the reason stands above. Each "
+                "worker now imports %s by itself, which takes some seconds.",
                 self._process.wait(), ", ".join(self._imports.early + self._imports.late),
             )  # fmt: skip
 
     def end(self) -> None:
-        """When Ray has ended. Workers that have not by then get some seconds."""
+        """Ends the server, after Ray. Workers that still run get some seconds."""
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None

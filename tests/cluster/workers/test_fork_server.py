@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a fork after imports is only made on Linux"),
 ]
 
-BADNESS = 700
+OOM_SCORE = 700
 PATIENCE = 60.0  # seconds for a process to say or do something on a busy machine
 
 WORKER = """
@@ -71,9 +71,13 @@ def launched(
     program.write_text(WORKER)
     told = [f"--serialized-runtime-env-context={json.dumps(context or {})}", "--language=PYTHON"]
     environment = {**os.environ, **server.settings, "RAY_JOB_ID": "01", "RAY_RAYLET_PID": "7", **variables}
-    badness = ["sh", "-c", f'echo {BADNESS} > /proc/self/oom_score_adj; exec "$0" "$@"']  # as the raylet sets it
+    with_oom_score = [
+        "sh",
+        "-c",
+        f'echo {OOM_SCORE} > /proc/self/oom_score_adj; exec "$0" "$@"',
+    ]  # as the raylet sets it
     return subprocess.Popen(
-        [*badness, sys.executable, LAUNCHER, *told, str(program), *arguments],
+        [*with_oom_score, sys.executable, LAUNCHER, *told, str(program), *arguments],
         env=environment,
         cwd=folder,
         stdin=subprocess.PIPE,
@@ -164,7 +168,7 @@ def test_a_worker_imports_from_what_its_job_brings_and_works_in_the_jobs_folder(
 def test_the_kernel_is_to_kill_the_worker_and_not_its_launcher(server: ForkServer, tmp_path: Path) -> None:
     launcher = launched(server, tmp_path, "600", "0")
     worker = worker_of(launcher)
-    assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text().strip() == str(BADNESS)
+    assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text().strip() == str(OOM_SCORE)
     assert Path(f"/proc/{launcher.pid}/oom_score_adj").read_text() == Path("/proc/self/oom_score_adj").read_text()
     launcher.kill()
     launcher.wait(PATIENCE)
@@ -233,13 +237,13 @@ def test_no_worker_of_a_new_job_is_forked_once_an_imported_file_has_changed(
     assert f"1 files have changed since this node was started, such as {module}" in capfd.readouterr().err
 
 
-def test_a_template_ends_soon_after_its_last_worker() -> None:
+def test_a_job_zygote_ends_soon_after_its_last_worker() -> None:
     program = """
 import socket
-from cluster import fork_program
-fork_program.IDLE_SECONDS = 0.2
-base, template = socket.socketpair()
-print(fork_program.Template(template).serve())
+from cluster.workers.forking import program
+program.IDLE_SECONDS = 0.2
+zygote, control = socket.socketpair()
+print(program.JobZygote(control).serve())
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True
@@ -326,7 +330,7 @@ def files_of(server: ForkServer) -> int:
 
 
 FIELDS: dict[str, object] = {
-    "program": ["worker.py"], "environment": {}, "variables": {}, "folder": "/", "badness": "0"
+    "program": ["worker.py"], "environment": {}, "variables": {}, "folder": "/", "oom_score": "0"
 }  # fmt: skip
 
 
@@ -360,7 +364,7 @@ def test_a_bad_request_is_refused_and_the_next_worker_is_forked(
 ) -> None:
     before = files_of(server)
     assert answered(asking(server, data)) == REFUSED
-    assert files_of(server) <= before  # a template may have ended
+    assert files_of(server) <= before  # a job zygote may have ended
     assert told_by(launched(server, tmp_path, "0", "0"))["imported"] == ["ray", "colorsys"]
 
 
@@ -369,12 +373,12 @@ def test_a_request_without_the_streams_is_refused(server: ForkServer) -> None:
 
 
 def test_launchers_that_close_early_leave_no_descriptor_behind(server: ForkServer, tmp_path: Path) -> None:
-    told_by(launched(server, tmp_path, "0", "0"))  # its job has a template now
+    told_by(launched(server, tmp_path, "0", "0"))  # its job has a job zygote now
     before, whole = files_of(server), request()
     for number in range(50):
         asking(server, whole[: 1 + number * len(whole) // 60]).close()
         connected(server).close()
-    assert files_of(server) <= before  # a template may have ended
+    assert files_of(server) <= before  # a job zygote may have ended
 
 
 def test_a_launcher_that_says_nothing_keeps_nobody_waiting(server: ForkServer, tmp_path: Path) -> None:
@@ -402,17 +406,17 @@ def test_a_server_without_a_descriptor_left_leaves_workers_to_ray_and_forks_agai
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (held + room, most[1]))
             assert not is_forked(launched(server, tmp_path, "0", "0", **{SETUP_WORKER: str(rays_own)}))
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, most)
-        # Of another job: a template has the limit that it was forked with.
+        # Of another job: a job zygote has the limit that it was forked with.
         assert is_forked(launched(server, tmp_path, "0", "0", **{SETUP_WORKER: str(rays_own), "RAY_JOB_ID": "02"}))
-        assert files_of(server) <= held + 2  # a template of each job
+        assert files_of(server) <= held + 2  # a job zygote of each job
 
 
-def test_a_template_that_was_killed_is_replaced(server: ForkServer, tmp_path: Path) -> None:
+def test_a_job_zygote_that_was_killed_is_replaced(server: ForkServer, tmp_path: Path) -> None:
     job = {"RAY_JOB_ID": "05"}
-    template = psutil.Process(int(str(told_by(launched(server, tmp_path, "0", "0", **job))["parent"])))
-    template.kill()
-    psutil.wait_procs([template], timeout=PATIENCE)
-    assert told_by(launched(server, tmp_path, "0", "0", **job))["parent"] != template.pid
+    zygote = psutil.Process(int(str(told_by(launched(server, tmp_path, "0", "0", **job))["parent"])))
+    zygote.kill()
+    psutil.wait_procs([zygote], timeout=PATIENCE)
+    assert told_by(launched(server, tmp_path, "0", "0", **job))["parent"] != zygote.pid
 
 
 UNFORKABLE = """

@@ -57,7 +57,7 @@ def parents(head: RayNode) -> set[int]:
     """Returns the parents of the processes that compute trials; each has forked them."""
     slots = [process for process in head.processes() if process.name().startswith(TRIALS)]
     found = {parent.pid: parent for slot in slots if (parent := slot.parent()) is not None}
-    assert all("fork_program.py" in " ".join(parent.cmdline()) for parent in found.values())
+    assert all("forking/program.py" in " ".join(parent.cmdline()) for parent in found.values())
     return set(found)
 
 
@@ -104,7 +104,7 @@ def test_a_worker_of_somebody_elses_job_is_started_by_ray(head: RayNode) -> None
 
 def test_all_of_it_ends_with_the_node(head: RayNode) -> None:
     """The last test here: its node is gone."""
-    servers = [one for one in head.processes() if "fork_program.py" in " ".join(one.cmdline())]
+    servers = [one for one in head.processes() if "forking/program.py" in " ".join(one.cmdline())]
     assert servers
     head.process.kill()  # as nobody can react to
     head.process.wait()

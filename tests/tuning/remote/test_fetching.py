@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.head_server import HeadServer, parcel, tarred
+from tests.support.head_server import HeadServer, bundle, tarred
 from tests.support.serving import serving
 from trainables.data.row_hashes import hashes_of
 from tuning.cli import main
@@ -83,7 +83,7 @@ def fetched(head: HeadServer, *words: str) -> int:
 def test_what_an_honest_cluster_packs_comes_whole_and_names_nobody_to_talk_to(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    head = HeadServer(parcel(tarred(honest)))
+    head = HeadServer(bundle(tarred(honest)))
     assert fetched(head) == 0, capsys.readouterr().err
     folder = laptop / "runs/reviews"
     for name, content in honest[2:]:
@@ -98,7 +98,7 @@ def test_what_an_honest_cluster_packs_comes_whole_and_names_nobody_to_talk_to(
 def test_what_was_fetched_is_closed_to_other_accounts_and_rm_takes_all_of_it(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fetched(HeadServer(parcel(tarred(honest)))) == 0, capsys.readouterr().err
+    assert fetched(HeadServer(bundle(tarred(honest)))) == 0, capsys.readouterr().err
     folder = laptop / "runs/reviews"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert main(["rm", "reviews", "--yes"]) == 0, capsys.readouterr().err
@@ -130,13 +130,13 @@ def sparse_file() -> tarfile.TarInfo:
         ("other/spec.yaml", "lies outside reviews"),
         ("reviews/best/a\\..\\b.json", "lies outside reviews"),
         ("reviews/best/a\x1b[2J.json", "lies outside reviews"),
-        ("reviews/fetched.json", "is no file that a parcel holds"),
-        ("reviews/driver.lock", "is no file that a parcel holds"),
-        ("reviews/studies/grid-seed-0/tuner.pkl", "is no file that a parcel holds"),
-        ("reviews/studies/grid-seed-0/searcher.pickle", "is no file that a parcel holds"),
-        ("reviews/studies/error.py", "is no file that a parcel holds"),
-        ("reviews/best/deep/config.json", "is no file that a parcel holds"),
-        ("reviews/best/best.yaml", "is in the parcel twice"),
+        ("reviews/fetched.json", "is no file of a bundle"),
+        ("reviews/driver.lock", "is no file of a bundle"),
+        ("reviews/studies/grid-seed-0/tuner.pkl", "is no file of a bundle"),
+        ("reviews/studies/grid-seed-0/searcher.pickle", "is no file of a bundle"),
+        ("reviews/studies/error.py", "is no file of a bundle"),
+        ("reviews/best/deep/config.json", "is no file of a bundle"),
+        ("reviews/best/best.yaml", "is in the bundle twice"),
         (kind_of_file(tarfile.SYMTYPE, "../../../../precious"), "is no plain file"),
         (kind_of_file(tarfile.LNKTYPE, "../precious"), "is no plain file"),
         (kind_of_file(tarfile.FIFOTYPE), "is no plain file"),
@@ -146,22 +146,22 @@ def sparse_file() -> tarfile.TarInfo:
     ],
     ids=lambda case: case.name + case.type.decode() if isinstance(case, tarfile.TarInfo) else None,
 )
-def test_a_parcel_with_anything_else_in_it_is_refused(
+def test_a_bundle_with_anything_else_in_it_is_refused(
     member: tarfile.TarInfo | str, told: str, honest: list[Member], laptop: Path
 ) -> None:
-    whole = laptop.parent / "parcel.tar"
+    whole = laptop.parent / "bundle.tar"
     whole.write_bytes(tarred([*honest, (member, b"")]))
     with pytest.raises(BundleError, match=re.escape(told)):
         unpack(whole, "reviews", laptop, trusted=True)
     assert (laptop.parent / "precious").read_text() == "mine"
-    assert sorted(path.name for path in laptop.parent.iterdir()) == ["laptop", "parcel.tar", "precious"]
+    assert sorted(path.name for path in laptop.parent.iterdir()) == ["bundle.tar", "laptop", "precious"]
 
 
 @pytest.mark.parametrize("name", ["../precious", "reviews/best/../../../../precious", "/tmp/precious"])
 def test_a_head_that_names_a_file_outside_overwrites_nothing_and_leaves_nothing(
     name: str, honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fetched(HeadServer(parcel(tarred([*honest, (name, b"theirs")])))) == 1
+    assert fetched(HeadServer(bundle(tarred([*honest, (name, b"theirs")])))) == 1
     assert "lies outside reviews" in capsys.readouterr().err
     assert_nothing_came(laptop)
 
@@ -177,7 +177,7 @@ def test_a_link_cannot_turn_a_later_file_out_of_the_folder(
     door = tarfile.TarInfo("reviews/studies")
     door.type, door.linkname = tarfile.SYMTYPE, str(laptop.parent)
     members: list[Member] = [(door, b""), ("reviews/studies/precious.txt", b"theirs"), *honest]
-    assert fetched(HeadServer(parcel(tarred(members)))) == 1
+    assert fetched(HeadServer(bundle(tarred(members)))) == 1
     assert "is no plain file" in capsys.readouterr().err
     assert not (laptop.parent / "precious.txt").exists()
 
@@ -203,7 +203,7 @@ def test_a_manifest_that_names_other_parts_is_refused_before_one_is_asked_for(
     laptop: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert fetched(HeadServer(parcel(tarred(honest), **changed))) == 1
+    assert fetched(HeadServer(bundle(tarred(honest), **changed))) == 1
     assert told in capsys.readouterr().err
     assert_nothing_came(laptop)
 
@@ -219,7 +219,7 @@ def test_a_manifest_that_is_none_is_told(text: bytes, laptop: Path, capsys: pyte
 def test_a_file_that_does_not_end_is_given_up(
     name: str, honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    head = HeadServer(parcel(tarred(honest)), endless=[name])
+    head = HeadServer(bundle(tarred(honest)), endless=[name])
     assert fetched(head) == 1
     assert "is longer than the" in capsys.readouterr().err
     assert head.sent < 200 << 20
@@ -240,7 +240,7 @@ def test_more_than_the_disk_holds_is_refused_before_it_is_asked_for(
 def test_an_experiment_whose_name_is_a_path_is_refused(
     name: str, honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    head = HeadServer(parcel(tarred(honest)), name=name)
+    head = HeadServer(bundle(tarred(honest)), name=name)
     with serving(head):
         assert main(["fetch", "first", "--address", head.url]) == 1
     assert f"its experiment is called {name!r}" in capsys.readouterr().err
@@ -252,12 +252,12 @@ def test_weights_that_may_run_code_when_loaded_are_left_out_unless_asked_for_by_
 ) -> None:
     evil = pickle.dumps(print)
     members: list[Member] = [*honest, ("reviews/best/model.pt", evil), ("reviews/best/modeling.py", b"")]
-    assert fetched(HeadServer(parcel(tarred(members)))) == 0
+    assert fetched(HeadServer(bundle(tarred(members)))) == 0
     assert "left out, since loading them may run code of the cluster's: best/model.pt, best/modeling.py" in (
         capsys.readouterr().err
     )
     assert {path.name for path in (laptop / "runs/reviews/best").iterdir()} == {"best.yaml", "model.safetensors"}
-    assert fetched(HeadServer(parcel(tarred(members))), "--trust-cluster") == 0
+    assert fetched(HeadServer(bundle(tarred(members))), "--trust-cluster") == 0
     assert (laptop / "runs/reviews/best/model.pt").read_bytes() == evil
 
 
@@ -267,10 +267,10 @@ def test_trust_remote_code_does_not_come_along_silently(
     spec = yaml.safe_dump(SPEC | {"trust_remote_code": True}).encode()
     members = [(name, spec if name == "reviews/spec.yaml" else content) for name, content in honest]
     kept = laptop / "runs/reviews/spec.yaml"
-    assert fetched(HeadServer(parcel(tarred(members)))) == 0
+    assert fetched(HeadServer(bundle(tarred(members)))) == 0
     assert "trust_remote_code is false in the spec that was fetched" in capsys.readouterr().err
     assert yaml.safe_load(kept.read_text())["trust_remote_code"] is False
-    assert fetched(HeadServer(parcel(tarred(members))), "--trust-cluster") == 0
+    assert fetched(HeadServer(bundle(tarred(members))), "--trust-cluster") == 0
     assert yaml.safe_load(kept.read_text())["trust_remote_code"] is True
 
 
@@ -279,7 +279,7 @@ def test_a_spec_of_another_experiment_is_refused(
 ) -> None:
     spec = yaml.safe_dump(SPEC | {"name": "../elsewhere"}).encode()
     members = [(name, spec if name == "reviews/spec.yaml" else content) for name, content in honest]
-    assert fetched(HeadServer(parcel(tarred(members)))) == 1
+    assert fetched(HeadServer(bundle(tarred(members)))) == 1
     assert "is of the experiment '../elsewhere', not 'reviews'" in capsys.readouterr().err
     assert_nothing_came(laptop)
 
@@ -287,7 +287,7 @@ def test_a_spec_of_another_experiment_is_refused(
 def test_nothing_is_gone_on_with_that_was_fetched_unless_asked_for_by_name(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fetched(HeadServer(parcel(tarred(honest)))) == 0
+    assert fetched(HeadServer(bundle(tarred(honest)))) == 0
     capsys.readouterr()
     for insist in ([], ["--force"]):
         assert main(["resume", "reviews", *insist]) == 2
@@ -297,14 +297,14 @@ def test_nothing_is_gone_on_with_that_was_fetched_unless_asked_for_by_name(
         run_experiment(spec, resume=True, force=True)
     claim_run_folder(spec, resume=True, trust_fetched=True)
     claim_run_folder(spec, resume=True)  # said once, it is this machine's, and no fetch replaces it any more
-    assert fetched(HeadServer(parcel(tarred(honest)))) == 2
+    assert fetched(HeadServer(bundle(tarred(honest)))) == 2
     assert "holds something that did not come from a cluster" in capsys.readouterr().err
 
 
 def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fetched(HeadServer(parcel(tarred(honest)))) == 0
+    assert fetched(HeadServer(bundle(tarred(honest)))) == 0
     looks = [FinalModel("/m", "a", 1.0, seed, {"accuracy": 0.5}, 100, 1.5, 7.0) for seed in (0, 1)]
 
     def recorded(act: Callable[[StudyStore], Any]) -> Any:
@@ -320,7 +320,7 @@ def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
 
     recorded(look)
     for _ in range(2):
-        assert fetched(HeadServer(parcel(tarred(honest)))) == 0, capsys.readouterr().err
+        assert fetched(HeadServer(bundle(tarred(honest)))) == 0, capsys.readouterr().err
         assert recorded(lambda store: store.load("reviews").studies[0].finals) == tuple(looks)
     assert json.loads((laptop / "runs/reviews/results.json").read_text())["studies"][0]["finals"] != []
 
@@ -328,7 +328,7 @@ def test_a_second_fetch_keeps_the_looks_at_test_that_were_recorded_here(
 def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
     honest: list[Member], laptop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fetched(HeadServer(parcel(tarred(honest)))) == 0
+    assert fetched(HeadServer(bundle(tarred(honest)))) == 0
     store, ledger = laptop / "runs/reviews/study.db", EvaluationLedger(laptop / "runs")
     assert ledger.read().entries == {}  # of a version that recorded no rows
     hidden = FinalModel("/m", "a", 1.0, 0, {}, 100, 1.5, 7.0, "packed")
@@ -346,7 +346,7 @@ def test_a_fetch_brings_looks_into_the_ledger_and_a_shown_score_stays_shown(
     tell(hidden)
     with_rows = [(name, store.read_bytes() if name == "reviews/study.db" else content) for name, content in honest]
     tell(shown)
-    assert fetched(HeadServer(parcel(tarred(with_rows)))) == 0, capsys.readouterr().err
+    assert fetched(HeadServer(bundle(tarred(with_rows)))) == 0, capsys.readouterr().err
     with contextlib.closing(StudyStore(sqlite_url(store))) as opened:
         (study, *_) = opened.load("reviews").studies
     assert study.finals == (shown,)

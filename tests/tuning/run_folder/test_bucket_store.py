@@ -139,7 +139,7 @@ def test_wherever_an_upload_is_cut_off_the_bucket_has_the_copy_before_it_or_the_
             seen.append(one.fetched())
             assert seen[-1] in ([0, 1], [0, 1, 2])
             # Whoever goes on, there or elsewhere, can save again, and nothing is lost on the same machine.
-            one.copies().follow(store)
+            one.copies().update_working_copy(store)
             assert reports(store) == [0, 1, 2]
             one.copies().save(store)
             assert one.fetched() == [0, 1, 2]
@@ -154,13 +154,13 @@ def test_a_resume_goes_on_from_its_own_store_unless_another_machine_has_gone_on(
     add(a, 1)
     run.copies().save(a)
     add(a, 2)  # after the last snapshot; then the driver was killed
-    run.copies().follow(a)
+    run.copies().update_working_copy(a)
     assert reports(a) == [1, 2]
-    run.copies().follow(b)
+    run.copies().update_working_copy(b)
     assert reports(b) == [1]
     add(b, 3)
     run.copies().save(b)
-    run.copies().follow(a)
+    run.copies().update_working_copy(a)
     assert reports(a) == [1, 3]
 
 
@@ -179,12 +179,12 @@ def test_a_cut_off_copy_is_never_taken_over_a_whole_store_of_this_machine(
             Path(run.object(kind)).unlink(missing_ok=True)
             a.with_name(f"study.db{kind}").unlink(missing_ok=True)
     with caplog.at_level(logging.WARNING):
-        run.copies().follow(a)
+        run.copies().update_working_copy(a)
     assert reports(a) == [1, 2, 3]
     assert "study.db is damaged" in caplog.text
     assert "The store on this machine is whole: the run goes on from that." in caplog.text
     with pytest.raises(ClusterError, match=r"study\.db is damaged"):
-        run.copies().follow(run.machine("b"))
+        run.copies().update_working_copy(run.machine("b"))
 
 
 def test_a_copy_with_a_flipped_bit_that_sqlite_does_not_mind_is_not_used(run: Run) -> None:
@@ -205,7 +205,7 @@ def test_a_damaged_store_of_this_machine_is_replaced_by_the_copy_and_never_uploa
     with pytest.raises(StoreError, match=r"study store .*study\.db: damaged: .*The copy in the bucket stays as it is"):
         copies.save(a)
     assert run.fetched() == list(range(5))
-    run.copies().follow(a)
+    run.copies().update_working_copy(a)
     assert reports(a) == list(range(5))
 
 
@@ -213,7 +213,7 @@ def test_what_sqlite_has_left_of_the_replaced_store_is_not_played_into_the_new_o
     a, b = run.machine("a"), run.machine("b")
     add(a, *range(5))
     run.copies().save(a)
-    run.copies().follow(b)
+    run.copies().update_working_copy(b)
     add(b, 5)
     run.copies().save(b)
     journal = a.with_name("study.db-journal")
@@ -223,7 +223,7 @@ def test_what_sqlite_has_left_of_the_replaced_store_is_not_played_into_the_new_o
         hot = journal.read_bytes()  # as a kill would leave it
         connection.rollback()
     journal.write_bytes(hot)
-    run.copies().follow(a)
+    run.copies().update_working_copy(a)
     assert reports(a) == list(range(6))
 
 
