@@ -20,7 +20,7 @@ from tuning.spec.store_url import StoreError, masked, sqlite_url
 from tuning.store.checksums import verify_checksum
 from tuning.store.database import check_sqlite, database_errors, open_database
 from tuning.store.layout import IDENTITY, LAYOUT, refuse_other_layout
-from tuning.store.recorded_study import RecordedStudy
+from tuning.store.resumable_study import ResumableStudy
 from tuning.store.spec_diff import differing_keys
 from tuning.store.statements import attribute_of_studies, set_study_attributes, study_attributes
 from tuning.store.study_outcome import study_outcome
@@ -84,7 +84,7 @@ class StudyStore:
             outcomes = tuple(map(study_outcome, identities, attributes, trials))
         return ExperimentOutcome(experiment, ours[0].identity["digest"], outcomes)
 
-    def recorded(self, experiment: str) -> tuple[RecordedStudy, ...]:
+    def recorded(self, experiment: str) -> tuple[ResumableStudy, ...]:
         """Returns the studies of `experiment` with all that a resume needs; () if nothing is recorded of it yet.
 
         Raises:
@@ -93,9 +93,9 @@ class StudyStore:
         found = self.load(experiment).studies if experiment in self.experiments() else ()
         return tuple(self._recorded(experiment, study) for study in found)
 
-    def _recorded(self, experiment: str, study: StudyOutcome) -> RecordedStudy:
+    def _recorded(self, experiment: str, study: StudyOutcome) -> ResumableStudy:
         writer = self.writer(experiment, study)
-        return RecordedStudy(study, writer.event_counts(), writer.interrupted_at, writer.stopped_for_failures)
+        return ResumableStudy(study, writer.event_counts(), writer.interrupted_at, writer.stopped_for_failures)
 
     def spec(self, experiment: str) -> str:
         """Returns the resolved spec of `experiment` as YAML, in the version of its newest study.

@@ -1,6 +1,6 @@
 """The resume plan: what of an experiment is kept and what is owed. Pure, no I/O.
 
-In: the studies that the spec asks for, in their order; what the study store has recorded of them (`RecordedStudy`);
+In: the studies that the spec asks for, in their order; what the study store has recorded of them (`ResumableStudy`);
 what lies on the storage (`Saved`): Tune's snapshots and the checkpoints. Out: one `StudyPlan` per study. A run makes
 its plan before it starts anything, and again after the searches, when it is known which configurations to confirm.
 
@@ -19,7 +19,7 @@ from tuning.checkpoints.kept_checkpoints import RecordedCheckpoints
 from tuning.errors import RunFolderError
 from tuning.outcome import StudyOutcome, StudyState, TrialOutcome, TrialState
 from tuning.spec.store_url import StoreError
-from tuning.store.recorded_study import RecordedStudy
+from tuning.store.resumable_study import ResumableStudy
 from tuning.study.budget_tracker import Spent, spent_by
 from tuning.tune_compat.snapshots import FoundSnapshots
 
@@ -101,7 +101,7 @@ class StudyPlan:
 
 def plan(
     asked: Sequence[AskedStudy],
-    recorded: Sequence[RecordedStudy] = (),
+    recorded: Sequence[ResumableStudy] = (),
     saved: Mapping[tuple[str, int], Saved] | None = None,
     store: str = "",
 ) -> tuple[StudyPlan, ...]:
@@ -137,7 +137,7 @@ def recorded_checkpoints(study: StudyOutcome, there: frozenset[str]) -> tuple[Re
     return tuple(_checkpoints_of(trial, study, there) for trial in study.trials)
 
 
-def _study_plan(asked: AskedStudy, recorded: RecordedStudy | None, saved: Saved, store: str) -> StudyPlan:
+def _study_plan(asked: AskedStudy, recorded: ResumableStudy | None, saved: Saved, store: str) -> StudyPlan:
     outcome = None if recorded is None else recorded.outcome
     if outcome is not None and outcome.state is StudyState.FINISHED:
         done = {(one.rank, one.seed) for one in outcome.confirmations}
@@ -174,7 +174,7 @@ def _without_a_snapshot(found: FoundSnapshots) -> str:
     )
 
 
-def _refuse_lost_events(positions: Mapping[str, int], recorded: RecordedStudy | None, name: str, store: str) -> None:
+def _refuse_lost_events(positions: Mapping[str, int], recorded: ResumableStudy | None, name: str, store: str) -> None:
     """Raises:
     StoreError: the snapshot with these `positions` was taken when more was recorded.
     """

@@ -13,7 +13,7 @@ from tuning.checkpoints.kept_checkpoints import RecordedCheckpoints
 from tuning.errors import RunFolderError
 from tuning.outcome import Confirmation, StudyOutcome, StudyState, TrialOutcome, TrialState
 from tuning.spec.store_url import StoreError
-from tuning.store.recorded_study import RecordedStudy
+from tuning.store.resumable_study import ResumableStudy
 from tuning.study.budget_tracker import Spent
 from tuning.study.resume import AskedStudy, Saved, Search, StudyPlan, plan
 from tuning.tune_compat.snapshots import FoundSnapshots
@@ -41,13 +41,13 @@ def searching(trials: list[TrialOutcome] | None = None) -> StudyOutcome:
 
 
 FINISHED = study("grid", [trial(0, [make_report(1, 0.5)])])
-RECORDED: dict[str, RecordedStudy | None] = {
+RECORDED: dict[str, ResumableStudy | None] = {
     "nothing": None,
-    "running": RecordedStudy(searching(), WRITTEN, interrupted_at=77.0),
-    "finished": RecordedStudy(FINISHED, {"t0": 1}),
-    "stopped for failures": RecordedStudy(searching(), WRITTEN, stopped_for_failures=True),
-    "confirmed in part": RecordedStudy(replace(FINISHED, confirmations=(confirmed(1, 1000), confirmed(2, 1001)))),
-    "tested": RecordedStudy(
+    "running": ResumableStudy(searching(), WRITTEN, interrupted_at=77.0),
+    "finished": ResumableStudy(FINISHED, {"t0": 1}),
+    "stopped for failures": ResumableStudy(searching(), WRITTEN, stopped_for_failures=True),
+    "confirmed in part": ResumableStudy(replace(FINISHED, confirmations=(confirmed(1, 1000), confirmed(2, 1001)))),
+    "tested": ResumableStudy(
         replace(FINISHED, confirmations=tuple(confirmed(rank, seed, tested=rank == 1) for rank, seed in TRAININGS))
     ),
 }
@@ -155,14 +155,14 @@ def test_a_study_that_no_store_knows_goes_on_from_a_snapshot_without_events() ->
 def test_reports_behind_a_snapshot_are_counted_among_the_exploits() -> None:
     donor, member = population()  # the member's events: two reports, an exploit, two reports
     found = FoundSnapshots("/s", "snapshot-000001", 0.0, {"t0": 3, "t1": 3}, DAMAGED)
-    written = RecordedStudy(searching([donor, member]), {"t0": 3, "t1": 5})
+    written = ResumableStudy(searching([donor, member]), {"t0": 3, "t1": 5})
     (one,) = plan([ASKED], [written], {KEY: Saved(found)})
     assert ": 2 reports come again" in one.warning
 
 
 def test_what_earlier_runs_have_cost_is_kept() -> None:
     budget = BudgetUse("epochs", 10.0, 3.0, reached=True)
-    known = RecordedStudy(replace(searching(), budget=budget, slot_seconds=150.0), WRITTEN, interrupted_at=77.0)
+    known = ResumableStudy(replace(searching(), budget=budget, slot_seconds=150.0), WRITTEN, interrupted_at=77.0)
     (one,) = plan([ASKED], [known])
     assert one.spent == Spent(
         ResourceUsage(100.0, 150.0, 75.0), {"t0": 2.0, "t1": 1.0, "t2": 0.0}, reached=True, interrupted_at=77.0
@@ -175,7 +175,7 @@ def test_checkpoints_are_kept_wait_for_their_trial_or_are_gone() -> None:
         TRIALS[1], checkpoints={1.0: "/1", 2.0: "/2", 3.0: "/3"}
     )  # the reports of 2 and 3 were taken back
     ended = replace(TRIALS[0], checkpoints={1.0: "/a", 2.0: "/b", 9.0: "/c"})
-    known = RecordedStudy(searching([ended, running]), WRITTEN)
+    known = ResumableStudy(searching([ended, running]), WRITTEN)
     (one,) = plan([ASKED], [known], {KEY: Saved(checkpoints=frozenset({"/a", "/c", "/1", "/2"}))})
     assert one.checkpoints == (
         RecordedCheckpoints("t0", running=False, kept=((1.0, "/a", 0.5),), gone=(2.0,)),
@@ -187,14 +187,14 @@ def test_checkpoints_are_kept_wait_for_their_trial_or_are_gone() -> None:
 def test_of_an_epoch_that_a_trial_passed_twice_the_better_score_counts(mode: str, better: float) -> None:
     member = replace(population()[1], state=TrialState.RUNNING, checkpoints={2.0: "/2"})
     outcome = replace(searching([member]), mode=mode)  # type: ignore[arg-type]
-    (one,) = plan([ASKED], [RecordedStudy(outcome, {"t1": 5})], {KEY: Saved(checkpoints=frozenset({"/2"}))})
+    (one,) = plan([ASKED], [ResumableStudy(outcome, {"t1": 5})], {KEY: Saved(checkpoints=frozenset({"/2"}))})
     assert one.checkpoints[0].kept == ((2.0, "/2", better),)
 
 
 def test_without_a_test_split_or_with_a_score_no_look_is_owed() -> None:
     assert not plan_of("finished", "no snapshot", replace(ASKED, test=False)).test
     looked = replace(FINISHED, test=scored("t0", 1.0, 0.5))
-    (one,) = plan([AskedStudy(*KEY, test=True)], [RecordedStudy(looked)])
+    (one,) = plan([AskedStudy(*KEY, test=True)], [ResumableStudy(looked)])
     assert not one.test
 
 
@@ -202,8 +202,8 @@ def test_interrupted_studies_come_first_and_others_in_the_order_of_the_spec() ->
     asked = [AskedStudy(name, seed) for seed in (0, 1) for name in ("a", "b", "c")]
     known: Mapping[tuple[str, int], StudyState] = {("b", 0): StudyState.FINISHED, ("c", 1): StudyState.RUNNING}
     recorded = [
-        RecordedStudy(replace(study(name, [], seed=seed), state=state)) for (name, seed), state in known.items()
+        ResumableStudy(replace(study(name, [], seed=seed), state=state)) for (name, seed), state in known.items()
     ]
-    plans = plan(asked, [*recorded, RecordedStudy(study("not asked for", []))])
+    plans = plan(asked, [*recorded, ResumableStudy(study("not asked for", []))])
     assert [one.asked.key for one in plans] == [("b", 0), ("c", 1), ("a", 0), ("c", 0), ("a", 1), ("b", 1)]
     assert [one.search for one in plans] == [Search.KEEP, *[Search.BEGIN] * 5]

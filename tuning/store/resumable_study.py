@@ -9,8 +9,8 @@ from tuning.outcome import StudyOutcome
 
 
 @dataclass(frozen=True)
-class RecordedStudy:
-    """One study as it is recorded.
+class ResumableStudy:
+    """One study as it is recorded, with all that a resume needs.
 
     Args:
         outcome: its trials, its cost, its confirmations and its test score.
