@@ -1,1 +1,1 @@
-"""After the searches: confirm what they have chosen, look at the test split once, train the model to keep."""
+"""After the searches: confirm what they have chosen, evaluate it on test once, train the model to keep."""

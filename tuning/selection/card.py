@@ -53,10 +53,10 @@ def _scores(final: KeptModel) -> Iterator[str]:
         yield ""
     yield f"The search's own validation score was {final.winner.candidate.searched:.4f}: the best of many, so too good."
     caveats = list(final.winner.caveats)
-    if final.looks:
+    if final.evaluations:
         caveats.append(
-            f"The test rows are looked at once per chosen model: {counted(final.looks, 'model')} of this experiment "
-            "had looked at them before this one."
+            f"Each chosen model is evaluated on the test rows once: {counted(final.evaluations, 'model')} of this "
+            "experiment had been evaluated there before this one."
         )
     caveats += () if final.memory is None else final.memory.sentences()
     yield from ([""] if caveats else [])
@@ -67,13 +67,13 @@ def _scores(final: KeptModel) -> Iterator[str]:
 def _on_test(final: KeptModel) -> Iterator[str]:
     model = final.model
     if model.hidden:
-        yield f"Its score on the {model.rows:,} test rows is hidden: nobody has looked at it."
-        yield f"`tunefleet train-final {final.spec.name} --reveal-test` shows it, here too, and records the look."
+        yield f"Its score on the {model.rows:,} test rows is hidden: nobody has seen it."
+        yield f"`tunefleet train-final {final.spec.name} --reveal-test` shows it, here too, and records the evaluation."
         return
     if not model.metrics:
         yield "This model has no score of its own: its Trainer has no `test_dataset`, and other rows are trained on."
         return
-    yield f"On the {model.rows:,} test rows, at which this model had one look:"
+    yield f"On the {model.rows:,} test rows, evaluated once:"
     yield ""
     yield "| | score | 95 % interval over rows |"
     yield "|---|---|---|"

@@ -80,7 +80,7 @@ class Confirming:
 
     Args:
         spec: of the experiment, with `confirm`.
-        plan: of the study: which trainings are owed, and whether a look at the test split is.
+        plan: of the study: which trainings and whether an evaluation on test are owed.
         store: where it is recorded.
         storage: where the run lies.
     """
@@ -256,15 +256,15 @@ def score_confirmed(
     Raises:
         StoreError: the study store cannot be read or written.
         OSError: weights cannot be read, on any node.
-        NodesLost: a look has lost node after node; a resume takes it again.
+        NodesLost: an evaluation has lost node after node; a resume begins it again.
     """
     ours = _confirming(spec, plans, store, storage)
-    _look_at_test(spec, [one for one in ours if one.plan.test], session, store, say)
+    _evaluate_on_test(spec, [one for one in ours if one.plan.test], session, store, say)
     for one in ours:
         one.drop_all_but(())
 
 
-def _look_at_test(
+def _evaluate_on_test(
     spec: ExperimentSpec, ours: list[Confirming], session: Session, store: StudyStore, say: Callable[[str], None]
 ) -> None:
     jobs = []

@@ -106,7 +106,7 @@ def keep_model(
 def _refuse_upload_of_hidden(repo: str | None) -> None:
     if repo:
         rule = "is asked for together with the score of a model that is there already"
-        step = "look first, without it; then `hf upload` the folder, or train anew (--out FOLDER)"
+        step = "show the score first, without it; then `hf upload` the folder, or train anew (--out FOLDER)"
         raise InputError("--push-to-hub", repo, rule, step)
 
 

@@ -23,7 +23,7 @@ class KeptModel:
     scores: Scores
     provenance: Mapping[str, Value]
     label_names: tuple[str, ...]  # by class id; empty for a regression and a Trainer of the user's own
-    looks: int  # evaluations on test of this experiment's models before this one
+    evaluations: int  # on the test split, of this experiment's models before this one
     memory: EarlierEvaluations | None = None  # by earlier experiments; None: the test rows are not known
 
     @property
@@ -37,11 +37,11 @@ def describe_score(model: FinalModel, metric: str) -> str:
     if model.hidden:
         return (
             f"its test score ({model.rows:,} rows) is kept hidden: the same command with --reveal-test shows it "
-            "without training again, and records the look"
+            "without training again, and records the evaluation"
         )
     if not model.rows:
         return "not scored on test: there are no test rows (those of a Trainer are its `test_dataset`)"
     if metric not in model.metrics:
         known = ", ".join(sorted(model.metrics)) or "none"
         return f"not scored on test: {metric} is not among the scores of its {model.rows:,} rows ({known})"
-    return f"test {metric}, looked at once: {model.metrics[metric]:.4f} ({model.rows:,} rows)"
+    return f"test {metric}, evaluated once: {model.metrics[metric]:.4f} ({model.rows:,} rows)"

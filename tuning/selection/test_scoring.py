@@ -46,7 +46,7 @@ class ChosenCheckpoint(NamedTuple):
 def score_searched(
     spec: ExperimentSpec, plans: Sequence[StudyPlan], session: Session, store: StudyStore, storage: RunStorage
 ) -> None:
-    """Score the best checkpoint of every study of which a look is owed, side by side on the cluster.
+    """Score the best checkpoint of every study of which an evaluation is owed, side by side on the cluster.
 
     A custom function keeps its data to itself, and a Trainer of the user's own may have no test rows (`test_dataset`):
     such studies get no test score, and the comparison says so.
@@ -73,11 +73,11 @@ def score_searched(
         jobs.append(
             TrainingJob((study, choice), f"test of {study.strategy}, seed {study.seed}", score_checkpoint, given)
         )
-    looks = [
+    ids = [
         search_evaluation_id(spec.name, study, choice.trial.id, choice.report.epoch)
         for study, choice in (job.key for job in jobs)
     ]
-    record_evaluations(spec, store, looks)
+    record_evaluations(spec, store, ids)
     with side_by_side(jobs, spec, session) as ended:
         for job in ended:
             _record(job, spec, store)

@@ -82,7 +82,7 @@ class StudyPlan:
         checkpoints: what the recorded trials go on from, in the order of the trials.
         warning: why it does not go on from the newest snapshot; "" if it does.
         trainings: rank and training seed of each confirmation that is owed.
-        test: True if a look at the test split is owed.
+        test: True if an evaluation on the test split is owed.
     """
 
     asked: AskedStudy
@@ -142,8 +142,8 @@ def _study_plan(asked: AskedStudy, recorded: ResumableStudy | None, saved: Saved
     if outcome is not None and outcome.state is StudyState.FINISHED:
         done = {(one.rank, one.seed) for one in outcome.confirmations}
         trainings = tuple(one for one in asked.trainings if one not in done)
-        looked = outcome.test is not None or any(one.test is not None for one in outcome.confirmations)
-        return StudyPlan(asked, outcome, Search.KEEP, trainings=trainings, test=asked.test and not looked)
+        evaluated = outcome.test is not None or any(one.test is not None for one in outcome.confirmations)
+        return StudyPlan(asked, outcome, Search.KEEP, trainings=trainings, test=asked.test and not evaluated)
     snapshots, name = saved.snapshots, f"{asked.strategy}, seed {asked.seed}"
     if snapshots.newest is None and (snapshots.damaged or snapshots.begun):
         raise RunFolderError(f"{name}: {_without_a_snapshot(snapshots)}")

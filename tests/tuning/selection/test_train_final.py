@@ -303,7 +303,7 @@ def test_the_folder_is_a_model_that_transformers_loads_with_all_that_is_known_of
 
     assert main([*words, "--reveal-test"]) == 0
     said = capsys.readouterr()
-    assert "test loss, looked at once: " in said.err
+    assert "test loss, evaluated once: " in said.err
     assert "training the configuration of" not in said.err
     assert len(EvaluationLedger(spec.run_folder.parent).read().entries) == 3
     (shown,) = StudyStore(spec.store_url).load("places").studies[0].finals
