@@ -159,6 +159,27 @@ def test_the_example_strategy_keeps_the_contract() -> None:
     assert all(space.contains(params) for params in proposals[0])
 
 
+@pytest.mark.unit
+def test_the_example_training_class_advances_and_keeps_the_interface(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = blocks("python", "trainables/README.md")
+    names = execute(example)
+    assert capsys.readouterr().out.startswith("Evaluation(epoch=1.0, metrics={'accuracy': 0.")
+    names["trial"].save(tmp_path, weights_only=True)
+    names["trial"].restore(tmp_path, weights_only=True)
+
+
+@pytest.mark.unit
+def test_the_tree_of_trainables_names_what_is_there() -> None:
+    tree, package = blocks("", "trainables/README.md")[0], ROOT / "trainables"
+    folders = {path.name for path in package.iterdir() if (path / "__init__.py").is_file()}
+    assert set(re.findall(r"^(\w+)/", tree, flags=re.MULTILINE)) == folders
+    here = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    assert here == set(re.findall(r"\w+\.py", "".join(re.findall(r"^\w+\.py.*?  ", tree, flags=re.MULTILINE))))
+    assert set(re.findall(r"\w+\.py", tree)) <= {path.name for path in package.rglob("*.py")}
+
+
 @pytest.mark.system
 def test_the_example_training_loop_is_tuned_by_pbt(folder: Path) -> None:
     """The loop runs in a process of its own, with its module in the working directory, as a user's."""

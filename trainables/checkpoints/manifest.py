@@ -17,13 +17,12 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainables.checksums import DamagedCheckpoint
+from trainables.checksums import DamagedCheckpoint, json_crc
 from trainables.spec import Params
 
 logger = logging.getLogger(__name__)
@@ -133,7 +132,7 @@ class CheckpointManifest:
             ValueError, KeyError, TypeError: the text is something else, or its checksum differs.
         """
         raw = json.loads(text)
-        if raw.pop("crc32") != _crc(raw):
+        if raw.pop("crc32") != json_crc(raw):
             raise ValueError("checksum differs")
         segments = tuple(Segment(params, until) for params, until in raw.pop("segments"))
         points = tuple(RestorePoint(*point) for point in raw.pop("bases"))
@@ -143,13 +142,9 @@ class CheckpointManifest:
         """Writes both copies into the existing `folder`."""
         raw = json.loads(json.dumps(asdict(self)))
         raw = {"bases" if name == "restore_points" else name: value for name, value in raw.items()}
-        text = json.dumps({**raw, "crc32": _crc(raw)})
+        text = json.dumps({**raw, "crc32": json_crc(raw)})
         for name in (MANIFEST, SPARE_MANIFEST):
             (folder / name).write_text(text)
-
-
-def _crc(raw: Any) -> int:
-    return zlib.crc32(json.dumps(raw).encode())
 
 
 def full_name(token: str) -> str:

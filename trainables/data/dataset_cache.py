@@ -4,7 +4,7 @@ The cache is a folder. An entry is a folder in it, named by a key that covers ev
 
     KEY/train.arrow ...   one Arrow stream per split
     KEY/facts.json        other results of building the entry
-    KEY/manifest.json     size and CRC-32 of the files above
+    KEY/manifest.json     size and XXH3 hash of the files above
     KEY.lock              locked by the process that builds KEY; the others wait for it
     KEY.building/         its work, renamed to KEY once it is complete and on the disk
 
@@ -31,15 +31,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from trainables.checksums import file_checksum
 from trainables.data.cache_folder import FOLDER_VARIABLE, LIMIT_VARIABLE, CacheError, private_folder
-from trainables.machine.disk import lock, size_and_crc, sync
+from trainables.machine.disk import lock, sync
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 MANIFEST, FACTS, SPLIT = "manifest.json", "facts.json", ".arrow"
 KEY = re.compile(r"[0-9a-f]{64}")
-FILES: TypeAdapter[dict[str, tuple[int, int]]] = TypeAdapter(dict[str, tuple[int, int]])  # name: bytes, CRC-32
+FILES: TypeAdapter[dict[str, tuple[int, str]]] = TypeAdapter(dict[str, tuple[int, str]])  # name: bytes, hash
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class DatasetCache:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             files = FILES.validate_json((folder / MANIFEST).read_bytes())
             for name, expected in files.items():
-                if size_and_crc(folder / name) != expected:
+                if file_checksum(folder / name) != expected:
                     raise DamagedEntry(f"{name} has changed")
             if FACTS not in files:
                 raise DamagedEntry(f"{MANIFEST} does not name {FACTS}")
@@ -237,7 +238,7 @@ def _write(folder: Path, content: CacheContent) -> None:
         with pa.OSFile(str(folder / f"{name}{SPLIT}"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
     (folder / FACTS).write_text(json.dumps(content.facts), encoding="utf-8")
-    (folder / MANIFEST).write_bytes(FILES.dump_json({path.name: size_and_crc(path) for path in folder.iterdir()}))
+    (folder / MANIFEST).write_bytes(FILES.dump_json({path.name: file_checksum(path) for path in folder.iterdir()}))
     for path in (*folder.iterdir(), folder):
         sync(path)
 

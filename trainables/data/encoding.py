@@ -32,7 +32,7 @@ from trainables.tasks.sources import source_label
 from trainables.tasks.summary import DataSummary, TokenSummary
 
 DEFAULT_MAX_LENGTH = 128
-FORMAT = 3  # of the entries; raise it when what this module writes changes
+FORMAT = 4  # of the entries; raise it when what this module writes changes
 # Options that are not part of the key: the source's digest covers the content, and the length is added separately.
 NOT_IN_KEY = {"path", "train", "validation", "test", "hub", "config", "revision", "source", "max_length"}
 

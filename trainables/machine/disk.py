@@ -1,4 +1,4 @@
-"""File-system helpers for folders that several processes share: locks, crash-safe writes, permissions, checksums."""
+"""File-system helpers for folders that several processes share: locks, crash-safe writes, permissions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import stat
-import zlib
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -97,12 +96,3 @@ def write_whole(path: Path, data: bytes) -> None:
         unfinished.unlink(missing_ok=True)
         raise
     sync(path.parent)
-
-
-def size_and_crc(path: Path) -> tuple[int, int]:
-    """The size in bytes and the CRC-32 of a file."""
-    size = crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return size, crc

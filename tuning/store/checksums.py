@@ -6,8 +6,9 @@ Each attribute that is read back is the JSON object `{"crc32": ..., "value": ...
 from __future__ import annotations
 
 import json
-import zlib
 from typing import Any
+
+from trainables.checksums import json_crc
 
 
 class DamagedRecord(ValueError):
@@ -17,7 +18,7 @@ class DamagedRecord(ValueError):
 def with_checksum(value: Any) -> dict[str, Any]:
     """Wraps a value with its checksum, as it is recorded."""
     plain = json.loads(json.dumps(value))  # as it is read back: texts for keys, lists for tuples
-    return {"crc32": _crc(plain), "value": plain}
+    return {"crc32": json_crc(plain, sort_keys=True), "value": plain}
 
 
 def verify_checksum(name: str, stored: Any) -> Any:
@@ -30,10 +31,10 @@ def verify_checksum(name: str, stored: Any) -> Any:
     Raises:
         DamagedRecord: the checksum differs.
     """
-    if not isinstance(stored, dict) or stored.keys() != {"crc32", "value"} or _crc(stored["value"]) != stored["crc32"]:
+    if (
+        not isinstance(stored, dict)
+        or stored.keys() != {"crc32", "value"}
+        or json_crc(stored["value"], sort_keys=True) != stored["crc32"]
+    ):
         raise DamagedRecord(f"the record {name} is damaged: its checksum differs")
     return stored["value"]
-
-
-def _crc(plain: Any) -> int:
-    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())
