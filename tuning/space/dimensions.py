@@ -31,7 +31,7 @@ def number_from_text(raw: object) -> object:
     return int(raw) if raw.strip().lstrip("+-").isdigit() else value
 
 
-def plain_value(raw: object) -> Value:
+def check_plain_value(raw: object) -> Value:
     """Checks a single value of a choice or a fixed dimension.
 
     Raises:
@@ -105,7 +105,7 @@ class Choice(Dimension):
     """One of several values: `{choice: [16, 32, 64]}`. The declared order defines which values are neighbours."""
 
     key = "choice"
-    values: tuple[Annotated[Value, PlainValidator(plain_value)], ...] = Field(alias="choice")
+    values: tuple[Annotated[Value, PlainValidator(check_plain_value)], ...] = Field(alias="choice")
 
     @field_validator("values")
     @classmethod
@@ -169,7 +169,7 @@ class Fixed(Dimension):
     """A value that is part of every trial's params and never searched: bare, or `{fixed: value}`."""
 
     key = "fixed"
-    value: Annotated[Value, PlainValidator(plain_value)] = Field(alias="fixed")
+    value: Annotated[Value, PlainValidator(check_plain_value)] = Field(alias="fixed")
 
     def stated(self) -> Iterator[tuple[str, Value]]:
         """The value, at the dimension's own path: it is usually written bare."""

@@ -23,7 +23,7 @@ from pydantic import BeforeValidator, ConfigDict, RootModel, SerializeAsAny
 
 from trainables.spec import Params, Tunable, Value, find_tunable
 from tuning.space.aliases import nearest_tunable
-from tuning.space.dimensions import Choice, Dimension, Fixed, plain_value
+from tuning.space.dimensions import Choice, Dimension, Fixed, check_plain_value
 from tuning.space.ranges import IntUniform, LogInt, LogUniform, Range, Uniform
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def parse_dimension(raw: object) -> Dimension:
     if isinstance(raw, str) and (called := CALLED.fullmatch(raw)) is not None and called[1] in KINDS:
         raise ValueError(f"is a text; write {{{called[1]}: [{called[2]}]}}")
     if not isinstance(raw, Mapping):
-        return Fixed(fixed=plain_value(raw))
+        return Fixed(fixed=check_plain_value(raw))
     kinds = [key for key in raw if key in KINDS]
     if len(kinds) != 1:
         raise ValueError(f"must have exactly one of the keys {', '.join(KINDS)}; such as {{loguniform: [1e-5, 1e-3]}}")

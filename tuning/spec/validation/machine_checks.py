@@ -16,7 +16,7 @@ from tuning.tracking.environment import MODE_VARIABLE, MODES, unknown_mode
 from tuning.tracking.tracking import has_key, mode_in_force
 
 
-def check_storage(draft: Draft) -> Iterator[Mistake]:
+def check_run_storage(draft: Draft) -> Iterator[Mistake]:
     """Checks that the storage is a folder that can be written, or a bucket."""
     storage = draft.spec.cluster.storage
     if is_uri(storage):

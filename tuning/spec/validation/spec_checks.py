@@ -233,7 +233,7 @@ CHECKS: tuple[tuple[Callable[[Draft], Iterator[Mistake]], frozenset[str]], ...] 
         (_strategy_epochs, "strategies report_every_epochs"),
         (value_checks.check_direction, "objective task trainable"),
         (value_checks.check_warmup, "task data epochs fixed space strategies trainable space.* fixed.* strategies.*"),
-        (machine_checks.check_storage, "cluster"),
+        (machine_checks.check_run_storage, "cluster"),
         (machine_checks.check_tokens, "cluster trainable"),
         (machine_checks.check_packing, "cluster trainable"),
         (machine_checks.check_resources, "cluster"),
