@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainables.tasks import Task, TaskData
 
 
-def summarise(spec: FineTuneSpec, max_length: int, *, most: int) -> DataSummary:
+def summarise_data(spec: FineTuneSpec, max_length: int, *, most: int) -> DataSummary:
     """Reads the rows of `spec`, tokenises some of each split in memory, and summarises both; writes nothing to disk.
 
     Args:

@@ -62,7 +62,7 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def save_weights(folder: Path, trainer: Trainer) -> None:
+def save_trained_weights(folder: Path, trainer: Trainer) -> None:
     """Writes all weights that the Trainer trains into the existing `folder`."""
     model = trainer.model
     if has_adapters(model):
@@ -75,7 +75,7 @@ def save_weights(folder: Path, trainer: Trainer) -> None:
         save_file({name: tensor.detach().contiguous() for name, tensor in others.items()}, str(folder / EXTRA_TENSORS))
 
 
-def load_weights(folder: Path, trainer: Trainer) -> None:
+def load_trained_weights(folder: Path, trainer: Trainer) -> None:
     """Loads the weights into the Trainer's model and its other modules.
 
     Raises:

@@ -104,7 +104,7 @@ class SuggestingTrial:
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         """Suggests one of `choices`."""
-        plain_ones = tuple(plain_value(choice, f"space.{name}") for choice in choices)
+        plain_ones = tuple(require_plain(choice, f"space.{name}") for choice in choices)
         return self._ask(name, Suggestion("categorical", choices=plain_ones))
 
     def suggest_uniform(self, name: str, low: float, high: float) -> float:
@@ -190,7 +190,7 @@ def check_suggestion(name: str, suggestion: Suggestion) -> None:
         raise InputError(place, step, "the step must be greater than 0", "leave it out for any number between")
 
 
-def plain_value(value: Any, place: str = "space") -> Value:
+def require_plain(value: Any, place: str = "space") -> Value:
     """Requires that a value is a number, a text, a bool or None; NumPy scalars are converted.
 
     Args:

@@ -185,7 +185,7 @@ def _save(live: PausedTraining, folder: Path, position: state.TrainerPosition, w
     kept = None if weights_only else live.moments_now()  # gathers from all processes
     if live.replicas.rank:
         return
-    state.save_weights(folder, live.trainer)
+    state.save_trained_weights(folder, live.trainer)
     position.write(folder)
     if kept is not None:
         state.save_moments(folder, kept)
@@ -193,7 +193,7 @@ def _save(live: PausedTraining, folder: Path, position: state.TrainerPosition, w
 
 def _restore(live: PausedTraining, folder: Path, position: state.TrainerPosition, weights_only: bool) -> None:
     with state.explain_mismatch(live.changed):
-        state.load_weights(folder, live.trainer)
+        state.load_trained_weights(folder, live.trainer)
     live.trained = live.begun = position.trained
     if not weights_only:
         live.moments = state.load_moments(folder)

@@ -32,11 +32,11 @@ def local_summary(spec: ExperimentSpec) -> DataSummary | None:
     if spec.trainable != "finetune" or find_task(spec.task).options(spec.data).hub is not None:
         return None
     from trainables.data.encoding import DEFAULT_MAX_LENGTH
-    from trainables.data.summarising import summarise
+    from trainables.data.summarising import summarise_data
 
     if not Path(resolve_model(spec.model)).is_dir():
         return find_task(spec.task).load(spec.data).summary
-    return summarise(spec, smallest_max_length(spec) or DEFAULT_MAX_LENGTH, most=MOST_ROWS)
+    return summarise_data(spec, smallest_max_length(spec) or DEFAULT_MAX_LENGTH, most=MOST_ROWS)
 
 
 def smallest_max_length(spec: ExperimentSpec) -> int | None:

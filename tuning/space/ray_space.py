@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from trainables.errors import InputError
-from trainables.user_trainer.suggesting_trial import Suggestion, plain_value
+from trainables.user_trainer.suggesting_trial import Suggestion, require_plain
 from tuning.space.dimensions import Dimension
 from tuning.space.suggestions import dimension_of
 
@@ -32,7 +32,7 @@ def from_ray(name: str, raw: Any) -> Dimension:
     if isinstance(raw, Mapping | Categorical):
         values = raw[GRID] if isinstance(raw, Mapping) else raw.categories
         return dimension_of(
-            name, Suggestion("categorical", choices=tuple(plain_value(value, place) for value in values))
+            name, Suggestion("categorical", choices=tuple(require_plain(value, place) for value in values))
         )
     if isinstance(raw, Function):
         rule = "draws with a random state of its own, so a search could be neither repeated nor resumed"

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainables.errors import InputError
-from trainables.user_trainer.suggesting_trial import Suggestion, check_suggestion, plain_value
+from trainables.user_trainer.suggesting_trial import Suggestion, check_suggestion, require_plain
 from tuning.space.dimensions import Choice, Dimension, Fixed
 from tuning.space.ranges import IntUniform, LogInt, LogUniform, Uniform
 
@@ -65,7 +65,7 @@ def fixed(name: str, value: Any) -> Dimension:
     Raises:
         InputError: it is no number, text, true, false or None.
     """
-    return Fixed(fixed=plain_value(value, f"space.{name}"))
+    return Fixed(fixed=require_plain(value, f"space.{name}"))
 
 
 def from_optuna(name: str, raw: Any) -> Dimension:
@@ -75,7 +75,7 @@ def from_optuna(name: str, raw: Any) -> Dimension:
         InputError: it has values that no dimension has.
     """
     if hasattr(raw, "choices"):
-        choices = tuple(plain_value(choice, f"space.{name}") for choice in raw.choices)
+        choices = tuple(require_plain(choice, f"space.{name}") for choice in raw.choices)
         return dimension_of(name, Suggestion("categorical", choices=choices))
     kind = "int" if isinstance(raw.low, int) else "float"
     return dimension_of(name, Suggestion(kind, raw.low, raw.high, raw.step, raw.log))  # type: ignore[arg-type]

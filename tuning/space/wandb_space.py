@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainables.errors import InputError, nearest
-from trainables.user_trainer.suggesting_trial import Suggestion, plain_value
+from trainables.user_trainer.suggesting_trial import Suggestion, require_plain
 from tuning.space.dimensions import Dimension, number_from_text
 from tuning.space.ray_space import multiples
 from tuning.space.suggestions import dimension_of, fixed
@@ -54,7 +54,7 @@ def _dimension(name: str, raw: Mapping[str, Any]) -> Dimension:
         return fixed(name, raw["value"])
     if "values" in raw:
         return dimension_of(
-            name, Suggestion("categorical", choices=tuple(plain_value(one, place) for one in raw["values"]))
+            name, Suggestion("categorical", choices=tuple(require_plain(one, place) for one in raw["values"]))
         )
     if kind in CHOICES or not {"min", "max"} <= raw.keys():
         raise InputError(place, dict(raw), "gives neither value, values nor min and max", "add one of them")

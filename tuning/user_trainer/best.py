@@ -113,11 +113,11 @@ def load_best(
     trainer: Any, prepared: PreparedSearch, study: StudyOutcome, choice: ChosenCheckpoint, values: ResolvedParams
 ) -> None:
     """Give a user's Trainer the best values and weights; its data and callbacks stay."""
-    from trainables.user_trainer.state import load_weights
+    from trainables.user_trainer.state import load_trained_weights
 
     best = prepared.factory(values)
     with best_weights(prepared.spec, study, choice) as folder:
-        load_weights(folder, best)
+        load_trained_weights(folder, best)
     vars(trainer).update({name: value for name, value in vars(best).items() if name not in KEPT})
     trainer.callback_handler.model = best.model
 
