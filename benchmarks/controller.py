@@ -1,4 +1,4 @@
-"""What the driver costs: many closed-form trials on logical slots, per report; `python -m benchmarks.controller`.
+"""Measures the driver's cost per report with many closed-form trials: `python -m benchmarks.controller`.
 
 A trial of `learning_curve` computes for a microsecond, so what a study takes is tunefleet and Ray Tune. The peer is
 Tune alone: the same trials without recorder, checkpoints or a strategy of ours.
@@ -28,7 +28,7 @@ TARGET = 10.0  # milliseconds per report
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the studies one after the other; exit status 1 if one has failed."""
+    """Runs the studies one after the other; exit status 1 if one has failed."""
     given = sys.argv[1:] if argv is None else argv
     options = _parse(given)
     result: dict[str, Any] = {
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run one study.
+    """Runs one study.
 
     Returns:
         trials, reports, wall and CPU seconds of the driver (this process), and both per report in milliseconds.
@@ -73,7 +73,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
 
 
 def experiment(name: str, strategy: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The experiment that one study is measured in."""
+    """Returns the experiment of one measured study."""
     return {
         "name": name,
         "task": "reviews",
@@ -89,7 +89,7 @@ def experiment(name: str, strategy: str, options: argparse.Namespace, folder: Pa
 
 
 def sized(kind: str, trials: int) -> dict[str, Any]:
-    """The strategy with so many trials, by its only field that counts them."""
+    """Returns the strategy with `trials` trials, by its only field that counts them."""
     from tuning.strategies import find_strategies
 
     (field,) = (name for name in SIZED_BY if name in find_strategies()[kind].model_fields)
@@ -104,7 +104,7 @@ def _tunefleet(name: str, options: argparse.Namespace, folder: Path) -> int:
 
 
 def _tune_alone(name: str, options: argparse.Namespace, folder: Path) -> int:
-    """The grid's trials under `tune.run`, with Tune's own settings but for its output and its result files."""
+    """Runs the grid's trials under `tune.run`, with Tune's own settings but for its output and its result files."""
     from ray import tune
 
     from trainables.worker.slot import make_trainable

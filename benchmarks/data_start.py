@@ -32,7 +32,7 @@ SEARCHES = 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Make the data, start the searches, print and write what they took."""
+    """Makes the data, runs the searches, prints and writes their times."""
     given = sys.argv[1:] if argv is None else argv
     options = _parse(given)
     if options.search is not None:
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make(file: Path, size: int) -> None:
-    """A data set of random words of about `size` bytes, as one Arrow file."""
+    """Makes a data set of random words of about `size` bytes, as one Arrow file."""
     import pyarrow as pa
 
     random, rows = np.random.default_rng(0), 1000
@@ -69,7 +69,7 @@ def make(file: Path, size: int) -> None:
 
 
 def search(data: str, storage: str) -> dict[str, float]:
-    """Run a search of two trials of two steps in its own process; returns the seconds it took, and bytes written."""
+    """Runs a search of two trials of two steps in its own process; returns the seconds it took, and bytes written."""
     from datasets import Dataset
     from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 

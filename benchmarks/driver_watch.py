@@ -15,7 +15,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Sample(NamedTuple):
-    """The driver at one moment."""
+    """The memory, CPU time and slots of the driver at one moment."""
 
     seconds: float  # since the watch began
     clock: float  # seconds since 1970 (UTC), as reports are stamped
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 
 
 class DriverWatch:
-    """Takes a `Sample` now and then, between `with` and its end."""
+    """Takes a `Sample` at intervals, in a `with` block."""
 
     def __init__(self) -> None:
         self.samples: list[Sample] = []
@@ -56,12 +56,12 @@ class DriverWatch:
 
 
 def _workers() -> list[int]:
-    """Ray's worker processes below this one that have work. Ray names a worker's process after what it runs."""
+    """Returns Ray's worker processes below this one that have work; Ray names a process after what it runs."""
     return [pid for pid in descendants(os.getpid()) if (name := _name(pid)) and name != "ray::IDLE"]
 
 
 def _name(pid: int) -> str | None:
-    """As Ray has called the process, if it has."""
+    """Returns the name that Ray has given the process, or an empty text."""
     try:
         name = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0].strip()
     except OSError:  # gone

@@ -1,5 +1,6 @@
-"""How often the comparison claims a difference where there is none, or none that matters where there is one; and how
-often it finds one that is planted.
+"""Measures, in simulated experiments, how often the comparison claims falsely, and how often it finds a difference.
+
+A false claim is a difference where there is none, or "no difference that matters" where there is one.
 
     python -m benchmarks.false_alarms                      # every regime, 4,000 experiments each
     python -m benchmarks.false_alarms --count 500 "7 x 5"  # those whose name contains a word, nothing written
@@ -158,7 +159,7 @@ class Found(NamedTuple):
 
 
 def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
-    """The pairs of one experiment, of all its verdicts; strategies are called 0, 1, ..."""
+    """Simulates one experiment; returns its pairs, of all its verdicts. Strategies are called 0, 1, ..."""
     shape = (setting.strategies, setting.seeds, setting.trainings)
     seeds = setting.spread * NOISES[setting.noise](rng, shape[:2])
     seeds[-1] *= setting.spread_of_last
@@ -190,7 +191,7 @@ def simulated(rng: np.random.Generator, setting: Setting) -> tuple[Pair, ...]:
 
 @functools.cache
 def true_difference(setting: Setting) -> float:
-    """Return by how much the first strategy is better in accuracy than others, over all rows and seeds."""
+    """Returns by how much the first strategy is better in accuracy than others, over all rows and seeds."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     spread = math.hypot(1.5, setting.taste, setting.training_spread)
     seeds = setting.spread * NOISES[setting.noise](np.random.default_rng(0), (50_000, 1))
@@ -200,7 +201,7 @@ def true_difference(setting: Setting) -> float:
 
 
 def small_claims(setting: Setting, count: int, seed: int = 0) -> Found:
-    """Count in how many of `count` experiments a difference is called no larger than what matters.
+    """Counts in how many of `count` experiments a difference is called no larger than what matters.
 
     Those of the first strategy are as large (false), those of the others are not (true).
     """
@@ -217,7 +218,7 @@ def small_claims(setting: Setting, count: int, seed: int = 0) -> Found:
 
 
 def claims(setting: Setting, count: int, seed: int = 0) -> Found:
-    """Count what is claimed in `count` experiments."""
+    """Counts what is claimed in `count` experiments."""
     if setting.margin:
         return small_claims(setting, count, seed)
     rng = np.random.default_rng(seed)
@@ -251,7 +252,7 @@ def _values(rng: np.random.Generator, setting: Setting, shifts: np.ndarray) -> t
 def _tests(
     setting: Setting, labels: np.ndarray, predictions: np.ndarray, seeds: np.ndarray
 ) -> tuple[dict[str, list[StudyScores | None]], dict[str, list[StudyOutcome]]]:
-    """Return scores as `with_bootstrap` does, without its texts and tuples: so a thousand experiments take seconds."""
+    """Returns scores as `with_bootstrap` does, without its texts and tuples: so a thousand experiments take seconds."""
     flat = predictions.reshape(-1, setting.rows)
     score = METRICS["mse" if setting.metric == "loss" else setting.metric]
     own = score(np.ones((1, setting.rows)), labels, flat)[0].reshape(predictions.shape[:-1])
@@ -289,7 +290,7 @@ def _weights(rows: int) -> np.ndarray:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the command."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "name", nargs="?", default="", help="regimes whose name contains it; default: all, written down"
@@ -311,7 +312,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def line_of(name: str, found: Found, *, planted: bool) -> str:
-    """A row of the table in README.md."""
+    """Returns a row of the table in benchmarks/README.md."""
     if planted:
         return f"| {name} | {found.true:.1%} | {found.each:.1%} | {found.false:.1%} |"
     return f"| {name} | {found.false:.1%} |"

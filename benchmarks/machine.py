@@ -1,4 +1,4 @@
-"""What a result was measured on: cores, processor, memory, device, versions. No host name, no path."""
+"""Describes the machine of a result: cores, processor, memory, device, versions; no host name, no path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuning.run_folder.provenance import library_versions
 
 
 def machine() -> dict[str, Any]:
-    """The machine as the operating system tells it; `device` is the first GPU, or None."""
+    """Returns the machine as the operating system reports it; `device` is the first GPU, or None."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _first(Path("/proc/cpuinfo"), r"model name\s*:\s*(.+)") or platform.machine(),

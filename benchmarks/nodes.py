@@ -1,4 +1,4 @@
-"""Nodes that are lost in the middle of a study: `python -m benchmarks.nodes`.
+"""Loses nodes in the middle of a study: `python -m benchmarks.nodes`.
 
 Three nodes on this machine, 4 logical GPUs each, and one study of 60 closed-form trials over all of them. In the middle
 one worker is killed, later the other is cut off from the network, silently. Where this process may make namespaces the
@@ -37,7 +37,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the study; exit status 1 if a trial has failed or not ended."""
+    """Runs the study; exit status 1 if a trial has failed or not ended."""
     given = sys.argv[1:] if argv is None else argv
     options = _parse(given)
     disguised, cabled = can_disguise(), not options.stop and cables_are_permitted()
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace, folder: Path, *, disguised: bool, cabled: bool) -> dict[str, Any]:
-    """One study, two losses."""
+    """Measures one study with two losses."""
     from tuning import load_spec
     from tuning.store.study_store import StudyStore
 
@@ -82,7 +82,7 @@ def measure(options: argparse.Namespace, folder: Path, *, disguised: bool, cable
 
 
 def experiment(options: argparse.Namespace, head: RayNode, folder: Path) -> dict[str, Any]:
-    """60 trials, each with a durable state per epoch."""
+    """Returns an experiment of 60 trials, each with a durable state per epoch."""
     return {
         "name": "nodes",
         "trainable": "learning_curve",
@@ -101,7 +101,7 @@ def experiment(options: argparse.Namespace, head: RayNode, folder: Path) -> dict
 def _run(
     spec: Path, options: argparse.Namespace, folder: Path, first: RayNode, second: RayNode, cable: Cable | None
 ) -> tuple[dict[str, float], int]:
-    """When each node was lost (seconds since 1970), and the command's exit status."""
+    """Returns when each node was lost (seconds since 1970), and the command's exit status."""
     command = [sys.executable, "-m", "tuning.cli", "run", str(spec)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     environment = {**kept, "HOME": str(folder), "RAY_AUTH_MODE": "disabled"}
@@ -125,7 +125,7 @@ def _run(
 
 
 def summary(study: StudyOutcome, losses: dict[str, float], seconds: float) -> dict[str, Any]:
-    """The figures: what became of the trials, and what each loss cost them.
+    """Returns the figures: how the trials ended, and what each loss has cost them.
 
     Args:
         losses: when each node was lost, in seconds since 1970.

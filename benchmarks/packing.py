@@ -1,4 +1,4 @@
-"""`python -m benchmarks.packing`: the same list of trials on one GPU, 1, 2, 4, 8 at a time, with and without MPS.
+"""Runs the same list of trials on one GPU, 1, 2, 4, 8 at a time, with and without MPS: `python -m benchmarks.packing`.
 
 Each run is the command itself, `tunefleet run`, in fresh processes and a fresh folder; the order rotates from repeat to
 repeat. The arm `auto` lets the program measure and choose. What each run said of how it shared the device is kept with
@@ -31,7 +31,7 @@ COLUMNS = ("trials per GPU", "wall s", "study s", "trials/GPU-h", "x one per GPU
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run all arms; exit status 1 if one has failed, 2 without a GPU."""
+    """Runs all arms; exit status 1 if one has failed, 2 without a GPU."""
     options = _parse(sys.argv[1:] if argv is None else argv)
     on = machine()
     if on["device"] is None:
@@ -64,13 +64,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def arms_of(per_gpu: Sequence[int]) -> list[tuple[int | str, bool]]:
-    """Trials per GPU and whether under MPS. One trial per GPU shares nothing, and `auto` is how a user would run it."""
+    """Returns the arms: trials per GPU, with MPS or not. One trial per GPU shares nothing; users choose `auto`."""
     shared = [(count, mps) for count in per_gpu if count > 1 for mps in (False, True)]
     return [(1, True), *shared, (AUTO, True)]
 
 
 def experiment(workload: Workload, count: int | str, mps: bool, storage: Path) -> dict[str, Any]:
-    """The list as an experiment with `count` trials on each GPU."""
+    """Returns the list as an experiment with `count` trials on each GPU."""
     raw = workload.experiment(tunefleet.NAME, storage)
     share = AUTO if count == AUTO else 1 / int(count)
     raw["cluster"] |= {"gpus_per_trial": share, "mps": mps, "max_concurrent": None if count == AUTO else int(count)}
@@ -101,13 +101,13 @@ def _run(count: int | str, mps: bool, options: argparse.Namespace, folder: Path)
 
 
 def shared_how(log: str) -> str:
-    """What the run's header says of it; each trial had a GPU of its own where it says nothing."""
+    """Returns how the run's header describes the sharing; without that, each trial has its own GPU."""
     header = next((line for line in log.splitlines() if " at a time, " in line), "")
     return next((part for part in header.split("; ") if " per GPU (" in part), "one trial per GPU")
 
 
 def _study_seconds(folder: Path) -> float:
-    """From the study's start to its end: without the start of Ray, and without the measured trial of `auto`."""
+    """Returns the seconds of the study, without the start of Ray and the measured trial of `auto`."""
     from tuning.spec.loading import load_spec
     from tuning.store.study_store import StudyStore
 
@@ -115,7 +115,7 @@ def _study_seconds(folder: Path) -> float:
 
 
 def summarise(runs: Sequence[dict[str, Any]], trials: int) -> list[dict[str, Any]]:
-    """One row per arm over its repeats that came to an end: median and range, and how many times the speed of one."""
+    """Returns one row per arm over its finished repeats: median, range, and the speed relative to one trial per GPU."""
     arms = list(dict.fromkeys((run["trials_per_gpu"], run["mps"]) for run in runs))
     rows = []
     for count, mps in arms:
@@ -138,13 +138,13 @@ def summarise(runs: Sequence[dict[str, Any]], trials: int) -> list[dict[str, Any
 def _pairs(
     runs: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]]
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each run with the one of its repeat that had one trial per GPU."""
+    """Pairs each run with the one of its repeat that had one trial per GPU."""
     alone = {run["repeat"]: run for run in runs if run["trials_per_gpu"] == 1 and run["error"] is None}
     return [(alone[run["repeat"]], run) for run in own if run["repeat"] in alone]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """As printed."""
+    """Returns the table that is printed."""
     drawn = Table(*COLUMNS, caption="median \\[range] over repeats; wall: start-up counted, measured trial of auto too")
     for row in rows:
         figures = (row["wall_seconds"], row["study_seconds"], row["trials_per_gpu_hour"], row["gain"])

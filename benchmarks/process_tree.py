@@ -34,7 +34,7 @@ TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 class Usage(NamedTuple):
-    """What a command and everything that it started has used."""
+    """The resources that a command and all its descendants have used."""
 
     started: float  # on the monotonic clock of this machine
     wall_seconds: float  # from the start of the command to its exit
@@ -47,7 +47,7 @@ class Usage(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Run `argv[1:]`, write its `Usage` into the file `argv[0]`, exit with its status."""
+    """Runs `argv[1:]`, writes its `Usage` into the file `argv[0]`, exit with its status."""
     result, *command = argv
     usage = run(command)
     Path(result).write_text(json.dumps(usage._asdict()))
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(command: list[str]) -> Usage:
-    """Run one command to its end, and then wait for everything that it left behind.
+    """Runs one command to its end, and waits for all processes that it has left behind.
 
     This process must have no other children: all of them are waited for. It stays a subreaper.
 
@@ -84,7 +84,7 @@ def run(command: list[str]) -> Usage:
 
 
 def _task_clock() -> int | None:
-    """A file descriptor that counts the nanoseconds of this thread and all that it will start; None: not allowed."""
+    """Returns a descriptor that counts the nanoseconds of this thread and its descendants; None: not allowed."""
     number = PERF_EVENT_OPEN.get(os.uname().machine)
     if number is None:
         return None
@@ -98,7 +98,7 @@ def _task_clock() -> int | None:
 
 
 def _wait_for_orphans(deadline: float) -> int:
-    """Reap every descendant; those still alive at `deadline` (monotonic) are killed. Returns how many."""
+    """Reaps every descendant; kills those alive at `deadline` (monotonic), and returns their number."""
     killed: set[int] = set()
     while True:
         try:
@@ -116,7 +116,7 @@ def _wait_for_orphans(deadline: float) -> int:
 
 
 def descendants(root: int) -> list[int]:
-    """Every living process below `root`, which is not among them."""
+    """Returns every living process below `root`, which is not among them."""
     parents = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
@@ -129,7 +129,7 @@ def descendants(root: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name: state, parent, ...; empty if the process is gone."""
+    """Returns the fields of /proc/PID/stat after the name: state, parent, ...; empty if the process is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -137,7 +137,7 @@ def _stat(pid: int) -> list[str]:
 
 
 class Samples:
-    """What each process below this one had used when it was last seen. Samples in a thread until `stop`."""
+    """Samples in a thread what each process below this one has used, until `stop`."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[int, str], tuple[float, int]] = {}  # (pid, start time) -> CPU seconds, bytes
@@ -146,23 +146,23 @@ class Samples:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more samples."""
+        """Ends the sampling."""
         self._stopped.set()
         self._thread.join()
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system time of all processes, by their last samples."""
+        """Returns the user and system time of all processes, by their last samples."""
         return sum(cpu for cpu, _ in self._seen.values())
 
     @property
     def bytes_written(self) -> int:
-        """To files on disk, by the last samples."""
+        """Returns the bytes written to files on disk, by the last samples."""
         return sum(written for _, written in self._seen.values())
 
     @property
     def processes(self) -> int:
-        """How many were seen."""
+        """Returns the number of processes that were seen."""
         return len(self._seen)
 
     def _loop(self) -> None:

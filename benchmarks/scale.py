@@ -1,5 +1,6 @@
-"""Many trials on many logical slots: what the driver, its memory and the study store come to;
-`python -m benchmarks.scale`.
+"""Measures the driver, its memory and the study store with many trials on many logical slots.
+
+    python -m benchmarks.scale
 
 A trial of `learning_curve` computes for a microsecond and sleeps for the rest of its epoch, so what is measured is what
 tunefleet and Ray need to hand out trials and to write down what they say. Each study runs in a driver of its own, which
@@ -38,7 +39,7 @@ WRITES = 2000  # of the writer alone
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run what is asked, one after the other; exit status 1 if one has failed."""
+    """Runs the requested measurements one after the other; exit status 1 if one has failed."""
     given = sys.argv[1:] if argv is None else argv
     options = _parse(given)
     result: dict[str, Any] = {
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one study of `options.trials` trials, and watch this process.
+    """Runs one study of `options.trials` trials, and watch this process.
 
     Returns:
         trials, reports, seconds of wall and of this process's CPU time, bytes of memory and of the store, the load of
@@ -102,7 +103,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def watched(samples: list[Sample], reports: list[float]) -> dict[str, Any]:
-    """What the samples of one study say: memory, slots at work, and whether a report costs more in the end.
+    """Summarises the samples of one study: memory, slots at work, and whether a report costs more in the end.
 
     Args:
         samples: over the whole run.
@@ -124,7 +125,7 @@ def watched(samples: list[Sample], reports: list[float]) -> dict[str, Any]:
 
 
 def _cpu_per_report(part: list[Sample], reports: list[float]) -> float | None:
-    """Milliseconds of the driver for each report that was made between the first and the last sample."""
+    """Returns the milliseconds of the driver for each report that was made between the first and the last sample."""
     if len(part) < 2:
         return None
     made = bisect.bisect(reports, part[-1].clock) - bisect.bisect(reports, part[0].clock)
@@ -132,7 +133,7 @@ def _cpu_per_report(part: list[Sample], reports: list[float]) -> float | None:
 
 
 def store_bytes(url: str) -> int:
-    """The size of the database; of a server's, all that is in it."""
+    """Returns the size of the database in bytes; for a server, of all that is in it."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         assert parsed.database
@@ -143,7 +144,7 @@ def store_bytes(url: str) -> int:
 
 
 def experiment(strategy: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The experiment that one study is measured in. The name is new each time: a server keeps what it was told."""
+    """Returns the experiment of one measured study; its name is new each time, as a server keeps its records."""
     return {
         "name": f"scale-{strategy}-{time.time_ns()}",
         "task": "reviews",
@@ -160,7 +161,7 @@ def experiment(strategy: str, options: argparse.Namespace, folder: Path) -> dict
 
 
 def write_alone(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Reports through the store's writer and nothing else: what one transaction takes.
+    """Measures one transaction: reports through the store's writer and nothing else.
 
     Returns:
         milliseconds of wall and of this process's CPU time per report.
@@ -224,7 +225,7 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def _without_store(argv: list[str]) -> list[str]:
-    """The URL of a store may hold a password."""
+    """Removes the URL of the store, which may hold a password."""
     return [arg for i, arg in enumerate(argv) if not arg.startswith("--store") and "--store" not in argv[i - 1 : i]]
 
 

@@ -15,7 +15,7 @@ LEARNING_RATES = (1e-5, 2e-4)  # both ends are in the list, evenly spaced on a l
 
 
 class Workload(Frozen):
-    """A fixed list of trials that differ in the learning rate alone. Travels to an arm's process as JSON."""
+    """A fixed list of trials that differ in the learning rate alone; an arm's process reads it as JSON."""
 
     trials: PositiveInt = Field(8, description="length of the list")
     slots: PositiveInt = Field(2, description="trials at the same time; on a GPU they share it")
@@ -35,27 +35,27 @@ class Workload(Frozen):
 
     @property
     def learning_rates(self) -> list[float]:
-        """One per trial, rounded to four digits so that every tool writes them alike."""
+        """Returns one learning rate per trial, rounded to four digits so that every tool writes them alike."""
         return [float(f"{rate:.4g}") for rate in np.geomspace(*LEARNING_RATES, self.trials)]
 
     @property
     def devices(self) -> int:
-        """What the list holds while it runs: cores, or the one GPU."""
+        """Returns how many devices the list holds while it runs: cores, or the one GPU."""
         return self.slots if self.device == "cpu" else 1
 
     @property
     def resources(self) -> dict[str, float]:
-        """Of one trial, as Ray names them."""
+        """Returns the resources of one trial, as Ray names them."""
         return {"cpu": 1, "gpu": 0 if self.device == "cpu" else 1 / self.slots}
 
     @property
     def ray_options(self) -> dict[str, Any]:
-        """For `ray.init` of an arm that starts Ray by itself: as many cores as slots, so that no more trials run."""
+        """Returns options of `ray.init` for an arm that starts Ray: as many cores as slots limit its trials."""
         return {"num_cpus": self.slots, "num_gpus": 0 if self.device == "cpu" else 1}
 
     @property
     def trial(self) -> FineTuneSpec:
-        """One trial as tunefleet knows it; the peers read model, rows and sizes off it."""
+        """Returns one trial as tunefleet's spec; the peers read model, rows and sizes from it."""
         subset = Subset(train=self.rows, validation=self.validation_rows)
         return FineTuneSpec(
             task=self.task,
@@ -69,7 +69,7 @@ class Workload(Frozen):
         )
 
     def experiment(self, name: str, storage: Path) -> dict[str, Any]:
-        """The same list as an experiment: a grid over the learning rates, no look at the test split."""
+        """Returns the same list as an experiment: a grid over the learning rates, without an evaluation on test."""
         return {
             **self.trial.model_dump(mode="json", exclude_none=True),
             "name": name,
@@ -87,6 +87,6 @@ class Workload(Frozen):
 
 
 def default_data(task: str = "rte") -> str | None:
-    """The folder with the task's files below TUNEFLEET_DATA; None: the Hub's copy."""
+    """Returns the folder with the task's files below TUNEFLEET_DATA; None: the Hub's copy."""
     folder = os.environ.get("TUNEFLEET_DATA")
     return str(Path(folder) / task) if folder else None

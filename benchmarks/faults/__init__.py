@@ -1,1 +1,1 @@
-"""Runs that are killed: what they had told must be there, and nothing else; `python -m benchmarks.faults`."""
+"""Kills runs and checks that what they had reported is recorded, and nothing else: `python -m benchmarks.faults`."""

@@ -1,4 +1,4 @@
-"""Runs that are killed, and what they lost: `python -m benchmarks.faults all`, or one point by its name.
+"""Kills runs, and measures what they lose: `python -m benchmarks.faults all`, or one point by its name.
 
 Each point is a file in `points`; one that says ALONE is measured alone, one that takes long says its MINUTES. A result
 replaces that point's row of an earlier one, the other rows stay.
@@ -34,7 +34,7 @@ HEADINGS = ("point", "what was done", "tunefleet", "raw Ray")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure the points asked for; exit status 1 if one has not passed or could not be measured."""
+    """Measures the requested points; exit status 1 if one has not passed or could not be measured."""
     given = sys.argv[1:] if argv is None else list(argv)
     options = _parse(given)
     found = find_points()
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_points() -> dict[str, ModuleType]:
-    """By the names of their files, in the order of their numbers."""
+    """Returns the points by the names of their files, in the order of their numbers."""
     modules = {
         module.name: importlib.import_module(f"{points.__name__}.{module.name}")
         for module in pkgutil.iter_modules(points.__path__)
@@ -73,7 +73,7 @@ def find_points() -> dict[str, ModuleType]:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The rows as Markdown, by number."""
+    """Returns the rows as a Markdown table, by number."""
     lines = [f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
     for row in sorted(rows.values(), key=lambda row: row["number"]):
         verdict = "" if row["passed"] else "**not passed:** "
@@ -110,7 +110,7 @@ def _measured(point: ModuleType, options: argparse.Namespace) -> tuple[Row, floa
 
 
 def command_of(given: Sequence[str]) -> str:
-    """For whoever repeats it: without the folder for the results, which is this machine's."""
+    """Returns the command to repeat the measurement, without the folder for results, which is this machine's."""
     place = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     place.add_argument("--out")
     return shlex.join(["python", "-m", "benchmarks.faults", *place.parse_known_args(given)[1]])

@@ -1,6 +1,6 @@
-"""What must be true of a run however often it was killed. Pure: out of what was found after each kill, complaints.
+"""Checks what must be true of a run however often it was killed. Pure: what was found after each kill -> complaints.
 
-- Whatever a driver has told is in the store when it is dead, and stays there, with the same values, once.
+- Whatever a driver has reported is in the store after its death, and stays there, with the same values, once.
 - A trial that had ended stays as it was and computes nothing more.
 - A trial goes on from its newest valid checkpoint, or a later one; so do all together repeat little.
 - A trial has one number in all that is told.
@@ -31,7 +31,7 @@ Values = tuple[float, float]  # learning rate and weight decay: they tell trials
 
 @dataclass(frozen=True)
 class Life:
-    """One driver's, from its start to its death, as found when all its processes were gone."""
+    """What one driver has left, from its start to its death, as found when all its processes had ended."""
 
     study: StudyOutcome | None  # as recorded then; None: nothing yet
     told: Sequence[Told] = ()
@@ -42,7 +42,7 @@ class Life:
 def complaints(
     lives: Sequence[Life], planned: int, undisturbed: StudyOutcome | None = None, *, formula: bool = True
 ) -> list[str]:
-    """Everything that is wrong with a run, in words.
+    """Returns everything that is wrong with a run, as sentences.
 
     Args:
         lives: in order; the last one's driver has ended by itself.
@@ -70,7 +70,7 @@ def complaints(
 
 
 def repeated(lives: Sequence[Life]) -> int:
-    """Epochs that were computed to their end more than once, all lives together."""
+    """Counts epochs that were completed more than once, in all lives together."""
     final = lives[-1].study
     computed = sum(step.ended for life in lives for step in life.steps)
     recorded = sum(len(trial.reports) for trial in final.trials) if final else 0
@@ -78,12 +78,12 @@ def repeated(lives: Sequence[Life]) -> int:
 
 
 def outcome(study: StudyOutcome) -> list[tuple[Any, ...]]:
-    """What each trial was, with which values, where it ended and by which scores."""
+    """Returns each trial's state, values, last epoch and scores."""
     return sorted((*_values(trial.params), str(trial.state), _scores(trial.reports)) for trial in study.trials)
 
 
 def differing(study: StudyOutcome, other: StudyOutcome) -> list[str]:
-    """The trials of either that the other has not, each with its values, scores and end."""
+    """Describes the trials of either run that the other lacks, with values, scores and end."""
     mine, others = (Counter(map(repr, outcome(one))) for one in (study, other))
     return [f"has {trial}" for trial in mine - others] + [f"lacks {trial}" for trial in others - mine]
 
@@ -104,7 +104,7 @@ def _of_the_end(final: StudyOutcome, planned: int) -> Iterator[str]:
 
 
 def _doubled(trial: TrialOutcome) -> Iterator[Report]:
-    """Reports that are not beyond the one before, where no exploit lies in between."""
+    """Finds reports that are not beyond the one before, without an exploit in between."""
     taken_over = {exploit.reports for exploit in trial.lineage}
     for number, (one, other) in enumerate(itertools.pairwise(trial.reports), start=1):
         if other.epoch <= one.epoch + ROUNDING and number not in taken_over:
@@ -112,7 +112,7 @@ def _doubled(trial: TrialOutcome) -> Iterator[Report]:
 
 
 def _acknowledged(life: Life, number: int) -> Iterator[str]:
-    """What was told and is not recorded."""
+    """Finds what was reported and is not recorded."""
     trials = life.study.trials if life.study else ()
     recorded = [(r.epoch, r.metrics["accuracy"]) for trial in trials for r in trial.reports]
     for told in life.told:
@@ -122,7 +122,7 @@ def _acknowledged(life: Life, number: int) -> Iterator[str]:
 
 
 def _renumbered(lives: Sequence[Life]) -> Iterator[str]:
-    """Trials, known by their values, that are told under several numbers."""
+    """Finds trials, identified by their values, that were reported under several numbers."""
     numbers: dict[str, set[int]] = {}
     for life in lives:
         for told in life.told:
@@ -133,7 +133,7 @@ def _renumbered(lives: Sequence[Life]) -> Iterator[str]:
 
 
 def _kept(before: StudyOutcome, final: StudyOutcome, kill: int) -> Iterator[str]:
-    """Reports that were recorded at a kill and are not at the end; ended trials that are others now."""
+    """Finds reports that were recorded at a kill and are missing at the end, and ended trials that have changed."""
     now = {trial.id: trial for trial in final.trials}
     for trial in before.trials:
         if trial.id not in now:
@@ -149,7 +149,7 @@ def _kept(before: StudyOutcome, final: StudyOutcome, kill: int) -> Iterator[str]
 
 
 def _ended_for_good(before: StudyOutcome, steps: Sequence[Step], kill: int) -> Iterator[str]:
-    """Trials that had ended and compute again."""
+    """Finds trials that had ended and compute again."""
     living = {_newest(trial) for trial in before.trials if trial.state is TrialState.RUNNING}
     ended = {_newest(t): t.id for t in before.trials if t.state is not TrialState.RUNNING}
     for values in ended.keys() & {(step.rate, step.decay) for step in steps} - living:
@@ -157,7 +157,7 @@ def _ended_for_good(before: StudyOutcome, steps: Sequence[Step], kill: int) -> I
 
 
 def _restarted(life: Life, steps: Sequence[Step], kill: int) -> Iterator[str]:
-    """Trials that went on from below their newest checkpoint."""
+    """Finds trials that continued from before their newest checkpoint."""
     assert life.study is not None
     first: dict[Values, float] = {}
     for step in steps:
@@ -169,7 +169,7 @@ def _restarted(life: Life, steps: Sequence[Step], kill: int) -> Iterator[str]:
 
 
 def lineage_complaints(study: StudyOutcome, *, formula: bool = True) -> Iterator[str]:
-    """Exploits that do not fit what the trials reported, and scores that their lineage does not come to."""
+    """Finds exploits that do not fit the trials' reports, and scores that do not follow from their lineage."""
     by_id = {trial.id: trial for trial in study.trials}
     for trial in study.trials:
         params = trial.params
@@ -188,7 +188,7 @@ def lineage_complaints(study: StudyOutcome, *, formula: bool = True) -> Iterator
 
 
 def _replayed(study: StudyOutcome, trial: TrialOutcome) -> Iterator[str]:
-    """Train the last report's lineage again, with the values that it says."""
+    """Trains the last report's lineage again, with its recorded values."""
     last = trial.reports[-1]
     try:
         history = study.history(trial, last)
@@ -214,7 +214,7 @@ def _values(params: Params) -> Values:
 
 
 def _newest(trial: TrialOutcome) -> Values:
-    """The values that the trial would go on with."""
+    """Returns the values with which the trial would continue."""
     last = max(trial.lineage, key=lambda exploit: exploit.reports, default=None)
     if last is not None and last.reports >= len(trial.reports):
         return _values(last.new)

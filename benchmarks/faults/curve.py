@@ -1,4 +1,4 @@
-"""The closed-form trial, which writes down every epoch that is computed: workers import it by name."""
+"""The closed-form trial, which records every epoch that it computes; workers import it by name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Journalled(LearningCurve):
     file lies beside that, see `raising`."""
 
     def advance(self, epochs: float) -> Evaluation:
-        """As its base class."""
+        """Trains as the base class does, and records begin and end."""
         self._note(ended=False)
         with contextlib.suppress(FileNotFoundError):
             raising(self._log).unlink()
@@ -49,12 +49,12 @@ class Journalled(LearningCurve):
 
 
 def raising(log: Path) -> Path:
-    """The file that makes the next epoch of any trial raise, for this `model.log`."""
+    """Returns the file that makes the next epoch of any trial raise, for this `model.log`."""
     return log.with_name("raise")
 
 
 def steps(log: Path) -> list[Step]:
-    """All, in order of time; a line that a kill has cut off is none."""
+    """Returns all steps in order of time; a line that a kill has cut off is skipped."""
     if not log.exists():
         return []
     return [Step(*json.loads(line)) for line in log.read_text().splitlines() if line.endswith("]")]

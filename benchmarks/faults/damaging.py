@@ -1,7 +1,7 @@
-"""One file of an interrupted run is damaged, then the run is resumed.
+"""Damages one file of an interrupted run, then resumes the run.
 
-The machine "goes down" in the middle of a study; its run folder and what lies in shared memory are kept aside. For each
-case they are put back, one file of them is cut off or has bits flipped (which, where and how: drawn from the seed), and
+The machine "goes down" in the middle of a study; its run folder and its shared memory are saved. For each case they are
+restored, one file of them is cut off or has bits flipped (which, where and how: drawn from the seed), and
 `tunefleet resume` runs in a process of its own. What may come out:
 
     as undisturbed   every trial, report and score as in a run that nobody disturbed; of a file that was needed,
@@ -40,7 +40,7 @@ AS_UNDISTURBED, REFUSED, WRONG = "as undisturbed", "refused", "WRONG"
 
 
 class Verdict(NamedTuple):
-    """What became of one case."""
+    """The result of one case."""
 
     strategy: str
     kind: str  # of file
@@ -53,7 +53,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A run that can be brought back as it was when the machine went down."""
+    """A run that can be restored to the moment when the machine went down."""
 
     strategy: str
     folder: Path  # the run folder
@@ -62,17 +62,17 @@ class Interrupted:
     expected: list[Any]
 
     def bring_back(self) -> None:
-        """As it was."""
+        """Restores the run folder and the shared memory."""
         for place, name in ((self.folder, "run"), (self.memory, "memory")):
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(self.aside / name, place)
 
     def forget(self) -> None:
-        """Leave nothing."""
+        """Deletes everything of the run."""
         SharedMemory(self.folder / "studies" / f"{self.strategy}-seed0").remove()
 
     def files(self) -> dict[str, list[Path]]:
-        """What can be damaged, by kind."""
+        """Returns the files that can be damaged, by kind."""
         return files_of(self.folder / "studies" / f"{self.strategy}-seed0", self.memory)
 
 
@@ -111,7 +111,7 @@ def _spec(plug_in: dict[str, Any], storage: Path, seconds: float) -> dict[str, A
 
 
 def outcome(folder: Path) -> list[Any]:
-    """What a run has found: of each trial that an interruption has not lost its values, end and scores; the test."""
+    """Returns values, end and scores of each trial that no interruption has lost, and the test score."""
     (study,) = StudyStore(sqlite_url(folder / "study.db")).load(NAME).studies
     trials = [
         [trial.params["learning_rate"], trial.state.value, [[r.epoch, r.metrics["accuracy"]] for r in trial.reports]]
@@ -123,12 +123,12 @@ def outcome(folder: Path) -> list[Any]:
 
 
 def resume(run: Interrupted) -> subprocess.CompletedProcess[str]:
-    """The command, in a process of its own."""
+    """Runs `tunefleet resume` in a process of its own."""
     return _command(run.folder.parent, "resume", NAME, "--storage", str(run.folder.parent))
 
 
 def attempt(run: Interrupted, kind: str, file: Path, rng: random.Random) -> Verdict:
-    """One case: bring the run back, damage the file, resume."""
+    """Runs one case: restores the run, damages the file, resumes."""
     how = damage(file, rng)
     done = resume(run)
     lines = [line for line in done.stderr.splitlines() if file.name in line]
@@ -141,7 +141,7 @@ def attempt(run: Interrupted, kind: str, file: Path, rng: random.Random) -> Verd
 
 
 def cases(runs: Sequence[Interrupted], number: int, seed: int) -> Iterator[Verdict]:
-    """`number` cases, the kinds of file in turn."""
+    """Returns `number` cases, with the kinds of file in turn."""
     rng = random.Random(seed)
     for case in range(number):
         run = runs[case % len(runs)]

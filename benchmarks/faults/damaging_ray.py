@@ -1,8 +1,7 @@
-"""The peer in the point `damage`: Ray Tune by itself, with the same strategy, curve, slot and damage. Its own way to
-go on is `Tuner.restore`.
+"""The peer in the point `damage`: Ray Tune alone, with the same strategy, curve, slot and damage.
 
-Ray has no words for what it does, so what comes out is told from the trials: the same as undisturbed, fewer or other
-ones, and the exit status of a script that does what Ray's documentation shows.
+It resumes by `Tuner.restore`. Ray reports nothing about damage, so the result is judged by the trials (the same as
+undisturbed, fewer or other ones) and by the exit status of a script that does what Ray's documentation shows.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ KINDS = {
 
 
 def train(config: dict[str, Any]) -> None:
-    """A curve that keeps its integral in a checkpoint."""
+    """Trains a curve that keeps its integral in a checkpoint."""
     import math
     import time
 
@@ -54,7 +53,7 @@ def train(config: dict[str, Any]) -> None:
 
 
 def search(folder: Path, seconds: float, *, restore: bool) -> None:
-    """In a process of its own: as the documentation shows it; prints the trials at the end."""
+    """Runs a search as the documentation shows it, in a process of its own; prints the trials at the end."""
     os.environ |= {"TUNE_GLOBAL_CHECKPOINT_S": "1", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     os.environ["RAY_DEDUP_LOGS"] = "0"  # or equal lines of two trials are told as one
     from ray import tune
@@ -95,7 +94,7 @@ def _command(folder: Path, seconds: float, *, restore: bool) -> list[str]:
 
 
 def attempt(folder: Path, seconds: float, *, restore: bool) -> tuple[int | None, Any]:
-    """Exit status (None: it had not ended after `PATIENCE`), and the trials at the end."""
+    """Returns the exit status (None: it had not ended after `PATIENCE`), and the trials at the end."""
     command, environment = _command(folder, seconds, restore=restore), own_environment()
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -106,7 +105,7 @@ def attempt(folder: Path, seconds: float, *, restore: bool) -> tuple[int | None,
 
 
 def judged(status: int | None, found: Any, expected: Any) -> str:
-    """In words."""
+    """Returns the judgement of one case as a word."""
     if status is None:
         return f"no end within {PATIENCE:g} s"
     if found is None:
@@ -119,7 +118,7 @@ def judged(status: int | None, found: Any, expected: Any) -> str:
 
 
 def outcomes(number: int, seed: int, say: Callable[[str], None]) -> Counter[tuple[str, str]]:
-    """How often of `number` cases which damage came to which end; without damage, too."""
+    """Counts how often each damage came to each result in `number` cases; also without damage."""
     rng, counts = random.Random(seed), Counter[tuple[str, str]]()
     with tempfile.TemporaryDirectory(prefix="tfb-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
         folder, aside = Path(scratch, "run"), Path(scratch, "aside")

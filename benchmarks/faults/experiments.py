@@ -1,4 +1,4 @@
-"""The experiments whose runs are killed: one study of each strategy, a state after every epoch.
+"""The experiments whose runs are killed: one study of each strategy, with a state after every epoch.
 
 The trials are in closed form, or those of a user's own Trainer.
 """
@@ -29,7 +29,7 @@ def experiment(
     heartbeat: float | None = None,
     trainer: bool = False,
 ) -> dict[str, Any]:
-    """One study.
+    """Returns an experiment of one study.
 
     Args:
         folder: for its storage and its journal.
@@ -63,10 +63,10 @@ def experiment(
 
 
 def journal(folder: Path) -> Path:
-    """Where the trials below `folder` write down what they compute."""
+    """Returns the file in which the trials below `folder` record what they compute."""
     return folder / "journal.jsonl"
 
 
 def storage(folder: Path) -> Path:
-    """Where the run folder lies."""
+    """Returns the storage of the run folder."""
     return folder / "storage"

@@ -1,4 +1,4 @@
-"""What can happen to a run at any moment."""
+"""The faults that can happen to a run at any moment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Fault = Callable[["Run", Watched], None]  # returns when every process is gone, 
 
 
 def driver_and_ray(run: Run, watched: Watched) -> None:
-    """kill -9 of the driver, then of its Ray; what Ray had in its temporary folder goes."""
+    """Kills the driver, then its Ray, by SIGKILL, and deletes Ray's temporary folder."""
     if watched.process.poll() is None:
         watched.process.kill()
     run.drivers.pull_the_plug()
@@ -36,7 +36,7 @@ def driver_and_ray(run: Run, watched: Watched) -> None:
 
 
 def driver_alone(run: Run, watched: Watched) -> None:
-    """kill -9 of the driver; its Ray finds out by itself. What has not ended soon is killed, as a new boot would."""
+    """Kills the driver by SIGKILL; its Ray notices by itself. What has not ended soon is killed, as a reboot would."""
     watched.process.kill()
     watched.process.wait()
     until = time.monotonic() + ORPHANS_SECONDS
@@ -46,7 +46,7 @@ def driver_alone(run: Run, watched: Watched) -> None:
 
 
 def driver_of(head: RayNode) -> Fault:
-    """kill -9 of the driver; its cluster lives on, and ends what the driver has begun there."""
+    """Kills the driver by SIGKILL; its cluster lives on, and ends what the driver has begun there."""
 
     def fault(run: Run, watched: Watched) -> None:
         watched.process.kill()
@@ -63,7 +63,7 @@ def driver_of(head: RayNode) -> Fault:
 
 
 def machine(run: Run, watched: Watched) -> None:
-    """All processes at once, and the shared memory: what was not on storage is gone."""
+    """Kills all processes at once and deletes the shared memory: only what is on storage remains."""
     run.drivers.pull_the_plug()
     run.drivers.clear()
     for study in (run.spec.run_folder / STUDIES).glob("*"):
@@ -72,7 +72,7 @@ def machine(run: Run, watched: Watched) -> None:
 
 
 def asked(number: signal.Signals) -> Fault:
-    """A signal, to which the driver reacts: it saves what it has and ends."""
+    """Sends a signal to which the driver reacts: it saves what it has and ends."""
 
     def fault(run: Run, watched: Watched) -> None:
         if watched.process.poll() is None:
@@ -84,7 +84,7 @@ def asked(number: signal.Signals) -> Fault:
 
 
 def one_process(titles: tuple[str, ...], number: signal.Signals) -> Fault:
-    """A signal to the first process that has one of `titles`; a while later driver and Ray are killed."""
+    """Sends a signal to the first process with one of `titles`; a while later driver and Ray are killed."""
 
     def fault(run: Run, watched: Watched) -> None:
         alive = run.drivers.alive().items()
@@ -97,13 +97,13 @@ def one_process(titles: tuple[str, ...], number: signal.Signals) -> Fault:
 
 
 def exception(run: Run, watched: Watched) -> None:
-    """The next epoch of any trial raises what may be chance: the trial is started again."""
+    """Makes the next epoch of any trial raise an error that may be chance: the trial is started again."""
     raising(journal(run.folder)).touch()
     driver_and_ray_later(run, watched)
 
 
 def damaged_snapshot(run: Run, watched: Watched) -> None:
-    """As `driver_and_ray`, and the newest snapshot is cut off or has bits flipped: the one before is taken."""
+    """Does `driver_and_ray`, and damages the newest snapshot: the one before is used."""
     driver_and_ray(run, watched)
     rng = random.Random(len(run.lives))
     for study in (run.spec.run_folder / STUDIES).glob("*/snapshots"):
@@ -112,7 +112,7 @@ def damaged_snapshot(run: Run, watched: Watched) -> None:
 
 
 def full_disk(run: Run, watched: Watched) -> None:
-    """No room is left on the storage, which is a small one of its own: the driver ends with an error. Then there is."""
+    """Fills the storage, a small one of its own, so that the driver ends with an error; then makes room again."""
     ballast = fill(storage(run.folder))
     watched.end()
     ballast.unlink()
@@ -120,7 +120,7 @@ def full_disk(run: Run, watched: Watched) -> None:
 
 
 def driver_and_ray_later(run: Run, watched: Watched) -> None:
-    """The same as `driver_and_ray`, a while later."""
+    """Does `driver_and_ray` a while later."""
     until = time.monotonic() + LATER_SECONDS
     while watched.process.poll() is None and time.monotonic() < until:
         time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""Runs that are killed at chosen moments and resumed until they have ended; and what each life left behind."""
+"""Kills runs at chosen moments and resumes them until they have ended; collects what each life has left."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Kill = Callable[["Run", Watched], None]  # waits for its moment; the driver ends
 
 @dataclass
 class Run:
-    """One experiment of one study, from its first driver to its last."""
+    """The run of an experiment of one study, from its first driver to its last."""
 
     drivers: Drivers
     raw: Mapping[str, Any]
@@ -49,20 +49,20 @@ class Run:
 
     @property
     def spec(self) -> ExperimentSpec:
-        """As the driver reads it."""
+        """The spec as the driver reads it."""
         return load_spec(dict(self.raw))
 
     @property
     def folder(self) -> Path:
-        """Around the run folder."""
+        """The folder around the run folder."""
         return self.drivers.folder
 
     def steps(self) -> list[Step]:
-        """Of the life that is on."""
+        """Returns the steps of the present life."""
         return steps(journal(self.folder))[self._noted :]
 
     def live(self, kill: Kill | None = None) -> bool:
-        """One life, to its end or to the kill; whether the run has ended.
+        """Runs one life, to its end or to the kill; returns true if the run has ended.
 
         Raises:
             DriverFailed: the driver ended with an error, before its kill.
@@ -79,7 +79,7 @@ class Run:
         return status == 0
 
     def to_the_end(self, kills: Iterable[Kill]) -> None:
-        """Kill after kill; when there are no more, undisturbed.
+        """Runs life after life, one for each kill, and the last one undisturbed.
 
         Raises:
             DriverFailed: an undisturbed driver failed, or there is no end.
@@ -92,12 +92,12 @@ class Run:
         self.live()
 
     def close(self) -> None:
-        """Give back what its killed drivers have left in memory."""
+        """Deletes what its killed drivers have left in shared memory."""
         for study in (self.spec.run_folder / STUDIES).glob("*"):
             SharedMemory(study).remove()
 
     def study(self) -> StudyOutcome | None:
-        """What is recorded now."""
+        """Returns the study as it is recorded now."""
         store = StudyStore(self.spec.store_url)
         try:
             (study,) = store.load(self.spec.name).studies
@@ -123,7 +123,7 @@ class Run:
         self.lives.append(Life(self.study(), tuple(watched.told), tuple(made), self._saved()))
 
     def _saved(self) -> dict[str, float]:
-        """By trial: the epoch of its newest checkpoint whose state is there, in memory or on the storage."""
+        """Returns, by trial, the epoch of its newest checkpoint with a state in memory or on the storage."""
         found: dict[str, float] = {}
         for folder in self.spec.run_folder.glob("studies/*/*/checkpoint_*"):
             with contextlib.suppress(OSError, DamagedCheckpoint):  # half written: no valid one
@@ -135,7 +135,7 @@ class Run:
 
 
 def after_reports(count: int, delay: float = 0.0, how: Fault | None = None) -> Kill:
-    """Once the driver has told `count` reports of this life, and `delay` seconds later."""
+    """Waits until the driver has printed `count` reports of this life, and `delay` seconds more."""
 
     def kill(run: Run, watched: Watched) -> None:
         if watched.wait_until(lambda: len(watched.told) >= count):
@@ -146,7 +146,7 @@ def after_reports(count: int, delay: float = 0.0, how: Fault | None = None) -> K
 
 
 def after_training(seconds: float, how: Fault | None = None) -> Kill:
-    """So long after the first epoch of this life has begun."""
+    """Waits `seconds` after the first epoch of this life has begun."""
 
     def kill(run: Run, watched: Watched) -> None:
         if watched.wait_until(lambda: bool(run.steps())):
@@ -158,7 +158,7 @@ def after_training(seconds: float, how: Fault | None = None) -> Kill:
 
 
 def every(low: float, high: float, rng: random.Random, how: Fault | None = None) -> Iterator[Kill]:
-    """Without end, each after a time of training drawn from between the two."""
+    """Yields kills without end, each after a time of training drawn between the two."""
     while True:
         yield after_training(rng.uniform(low, high), how)
 
@@ -171,7 +171,7 @@ def run_through(
     head: RayNode | None = None,
     **options: Any,
 ) -> Run:
-    """One experiment in a new folder below `place`, through all `kills`; what it has left on the disk is deleted.
+    """Runs one experiment in a new folder below `place` through all `kills`, then deletes its files.
 
     Args:
         disk: bytes that its storage has; None: it is not on a disk of its own.

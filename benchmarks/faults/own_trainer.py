@@ -1,4 +1,4 @@
-"""A Trainer of a user's own, on a tiny model, that writes down every epoch as `curve.Journalled` does."""
+"""A user's own Trainer, on a tiny model, that records every epoch as `curve.Journalled` does."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.support.user_trainers import trainer
 
 
 def make_trainer(params: dict[str, Any]) -> Trainer:
-    """The factory: workers import it by name."""
+    """Makes the Trainer; workers import this factory by name."""
     values = dict(params)
     log, seconds = Path(values.pop("model.log")), float(values.pop("model.seconds_per_epoch"))
     return trainer(values, callbacks=[Journal(log, seconds, values["learning_rate"], values["weight_decay"])])
 
 
 class Journal(TrainerCallback):  # type: ignore[misc]
-    """Notes begin and end of every epoch, which takes `seconds` more; raises once when asked to (`curve.raising`)."""
+    """Records begin and end of every epoch, which takes `seconds` more; raises once if `curve.raising` exists."""
 
     def __init__(self, log: Path, seconds: float, rate: float, decay: float) -> None:
         self.log, self.seconds, self.rate, self.decay = log, seconds, rate, decay

@@ -1,4 +1,4 @@
-"""What a point has found: one row of the table, with the figures behind it."""
+"""The result of a point: one row of the table, with the figures behind it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.faults.kills import Run
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for on the command line, for all points."""
+    """The options of the command line, for all points."""
 
     place: Path  # for the runs' folders
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
@@ -24,7 +24,7 @@ class Settings:
 
 
 class Row(NamedTuple):
-    """Of one point."""
+    """The row of one point."""
 
     title: str
     done: str  # what was done
@@ -45,7 +45,7 @@ class Tally:
     figures: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, run: Run, repeated: int, complaints: Sequence[str], **facts: Any) -> None:
-        """One run, killed once less than it had lives."""
+        """Adds one run, which was killed once less than it had lives."""
         kills = len(run.lives) - 1
         self.runs, self.kills, self.repeated = self.runs + 1, self.kills + kills, self.repeated + repeated
         self.complaints += complaints
@@ -53,5 +53,5 @@ class Tally:
         self.figures.append({**facts, "kills": kills, "repeated": repeated, **seconds, "complaints": [*complaints]})
 
     def told(self) -> str:
-        """Its complaints in words."""
+        """Returns its complaints as sentences."""
         return "no complaint" if not self.complaints else f"{len(self.complaints)} complaints"

@@ -1,1 +1,1 @@
-"""What `Trainer.hyperparameter_search` gets wrong without a word, and what tunefleet makes of the same searches."""
+"""Measures what `Trainer.hyperparameter_search` gets wrong silently, and tunefleet with the same searches."""

@@ -1,4 +1,4 @@
-"""Eleven searches through transformers and through tunefleet: `python -m benchmarks.silent_faults`."""
+"""Runs eleven searches through transformers and through tunefleet: `python -m benchmarks.silent_faults`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADINGS = ("", "expected", "transformers", "tunefleet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print and write; exit status 1 unless tunefleet is right in all that was measured."""
+    """Measures, prints and writes; exit status 1 unless tunefleet is right in all that was measured."""
     given = sys.argv[1:] if argv is None else list(argv)
     options = _parse(given)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: as a slot of one core has it
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The result as Markdown."""
+    """Returns the result as Markdown."""
     rows = result["cases"]
     lines = [f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
     for row in rows:

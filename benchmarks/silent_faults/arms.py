@@ -1,4 +1,4 @@
-"""The two searches that every case goes through."""
+"""The two searches of every case: that of transformers, and tunefleet's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def theirs(trainer: Trainer, *, backend: str = "optuna", **keywords: Any) -> BestRun:
-    """The search of the installed transformers, its draws the same in every run, its results in this folder."""
+    """Runs the search of the installed transformers, with fixed draws, and its results in the working directory."""
     if backend == "ray":
         with a_ray():
             return trainer.hyperparameter_search(backend=backend, verbose=0, storage_path=os.getcwd(), **keywords)
@@ -34,7 +34,7 @@ def theirs(trainer: Trainer, *, backend: str = "optuna", **keywords: Any) -> Bes
 
 @contextlib.contextmanager
 def a_ray() -> Iterator[None]:
-    """A Ray of two logical cores, gone at the end."""
+    """Starts a Ray of two logical cores, and ends it after the block."""
     import ray
 
     with tempfile.TemporaryDirectory(prefix="tfb-", dir="/tmp", ignore_cleanup_errors=True) as folder:
@@ -49,7 +49,7 @@ def a_ray() -> Iterator[None]:
 
 
 def ours(trainer: Trainer, *, backend: str = "optuna", **keywords: Any) -> BestRun:
-    """tunefleet's, with the same keywords."""
+    """Runs tunefleet's search with the same keywords."""
     from tuning import hyperparameter_search
 
     return hyperparameter_search(trainer, backend=backend, **keywords)
@@ -59,7 +59,7 @@ ARMS: Mapping[str, Callable[..., BestRun]] = {"transformers": theirs, "tunefleet
 
 
 def measure(case: Case, arm: str, folder: Path) -> Finding:
-    """One case through one arm, in an empty `folder`; an error that it does not expect is its finding."""
+    """Runs one case through one arm, in an empty `folder`; an unexpected error is its finding."""
     folder.mkdir(parents=True)
     with working_in(folder), contextlib.redirect_stdout(sys.stderr):
         try:
@@ -80,7 +80,7 @@ def measure_apart(case: Case, arm: str, folder: Path) -> Finding:
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Both write their runs into the working directory."""
+    """Changes the working directory in the block, as both searches write their runs there."""
     before = Path.cwd()
     os.chdir(folder)
     try:

@@ -1,4 +1,4 @@
-"""Eleven searches, each of which a user would expect to do what it says; a case looks at what was done.
+"""Eleven searches that a user expects to do what they say; each case checks what was done.
 
 Every case gets a `search` and an empty folder. `search(trainer, **keywords)` stands for
 `trainer.hyperparameter_search(**keywords)`: that of transformers, or tunefleet's.
@@ -30,14 +30,14 @@ RATES = [1e-4, 2e-4, 3e-4]
 
 
 class Finding(NamedTuple):
-    """What one search has found, and whether that is right."""
+    """The finding of one search, and whether it is right."""
 
     told: str
     right: bool
 
 
 class Case(NamedTuple):
-    """One row of the table."""
+    """A row of the table."""
 
     name: str
     expected: str
@@ -48,19 +48,19 @@ CASES: dict[str, Case] = {}  # in the order of their numbers, from 1
 
 
 def case(measure: Callable[[Search, Path], Finding]) -> Callable[[Search, Path], Finding]:
-    """Add a row; what is expected stands in the function's docstring."""
+    """Adds a row; the function's docstring says what is expected."""
     expected = str(measure.__doc__).rstrip(".")
     CASES[measure.__name__] = Case(measure.__name__, expected, measure)
     return measure
 
 
 def rate(trial: Any) -> dict[str, Any]:
-    """The space of searches that are about something else."""
+    """Returns the space of searches that test something else than their space."""
     return {"learning_rate": trial.suggest_categorical("learning_rate", RATES)}
 
 
 def accuracy(metrics: dict[str, float]) -> float:
-    """Return the accuracy, which a search maximises."""
+    """Returns the accuracy, which a search maximises."""
     return metrics["eval_accuracy"]
 
 
@@ -255,7 +255,7 @@ def exploited_rate(search: Search, folder: Path) -> Finding:
 
 
 def refusal(search: Search, *positional: Any, **keywords: Any) -> str:
-    """The error of a search that is expected to be refused, or nothing."""
+    """Returns the error of a search that should be refused, or an empty text."""
     try:
         search(*positional, **keywords)
     except Exception as error:

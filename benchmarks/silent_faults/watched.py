@@ -1,4 +1,4 @@
-"""A tiny BERT in a Trainer that writes down what is in force at each of its optimizer steps.
+"""A tiny BERT in a Trainer that records which values are in force at each of its optimizer steps.
 
 The notes are lines of a file, since a trial may run in a process of its own. The model's configuration names the file:
 it is what every Trainer of a search has, however it was made.
@@ -32,7 +32,7 @@ EPOCHS = 2
 
 
 class Step(NamedTuple):
-    """What one optimizer step was made with, as far as it can be seen before it is made."""
+    """The values of one optimizer step, as far as they can be seen before it is made."""
 
     process: int
     step: int  # steps made before it in this training
@@ -71,12 +71,12 @@ class Watched(Trainer):  # type: ignore[misc]
 
 
 def steps_in(notes: Path) -> list[Step]:
-    """All steps of all trials, in the order in which they were written."""
+    """Returns all steps of all trials, in the order in which they were written."""
     return [Step(*json.loads(line)) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
 def trainings_in(notes: Path) -> list[list[Step]]:
-    """The steps of each training that began at its beginning; the order of the trainings is kept within a process."""
+    """Returns the steps of each training from its start; the order of trainings is kept within a process."""
     found: list[list[Step]] = []
     for _, steps in groupby(sorted(steps_in(notes), key=lambda step: step.process), key=lambda step: step.process):
         for step in steps:
@@ -87,23 +87,23 @@ def trainings_in(notes: Path) -> list[list[Step]]:
 
 
 def warm_up(training: list[Step]) -> int:
-    """Count the steps for which the learning rate rises."""
+    """Counts the steps for which the learning rate rises."""
     return sum(before.rate < after.rate for before, after in pairwise(training))
 
 
 def head(model: BertForSequenceClassification) -> float:
-    """A figure that tells heads of different seeds apart."""
+    """Returns a number that differs between heads of different seeds."""
     return round(float(model.classifier.weight.detach().sum()), 6)
 
 
 def head_of(seed: int, notes: Path) -> float:
-    """What the head of a training with this seed is at its beginning."""
+    """Returns that number for the initial head of a training with this seed."""
     set_seed(seed)
     return head(fresh_model(notes))
 
 
 def fresh_model(notes: Path) -> BertForSequenceClassification:
-    """Two classes, one layer, random weights."""
+    """Makes a model of two classes, with one layer and random weights."""
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = BertConfig(vocab_size=64, max_position_embeddings=16, **sizes)
     config.notes = str(notes)
@@ -111,19 +111,19 @@ def fresh_model(notes: Path) -> BertForSequenceClassification:
 
 
 def rows(count: int, seed: int) -> Dataset:
-    """Sequences of eight tokens; the first one decides the class."""
+    """Makes rows of eight tokens, of which the first one decides the class."""
     tokens = np.random.default_rng(seed).integers(4, 64, (count, 8))
     labels = (tokens[:, 0] > 33).astype(int)
     return Dataset.from_dict({"input_ids": tokens.tolist(), "labels": labels.tolist()})
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
-    """Compute_metrics of a Trainer."""
+    """Computes the metrics of a Trainer."""
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 def make_trainer(folder: Path, kind: type[Watched] = Watched, **arguments: Any) -> Watched:
-    """A Trainer for a search, which notes its steps in `folder`/notes; `arguments` go beyond the benchmark's own."""
+    """Makes a Trainer for a search, which records its steps in `folder`/notes; `arguments` are added."""
     own = {"num_train_epochs": EPOCHS, "per_device_train_batch_size": BATCH, "eval_strategy": "epoch"}
     quiet = {"save_strategy": "no", "report_to": "none", "logging_strategy": "no", "disable_tqdm": True}
     trainer = kind(

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.strategies rte`: run the experiment of that name, or go on with it; write down what it says.
+"""Runs or resumes the experiment of a name and writes its results: `python -m benchmarks.strategies rte`.
 
 The experiments are the YAML files beside this one. What is written is what the product itself says of a run: its
 comparison as JSON and Markdown, its page, and pictures of the page as a laptop and a phone show it. A run that was
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status of the run; nothing is written down unless it was 0."""
+    """Returns the exit status of the run; results are written only if it is 0."""
     from tuning.cli.exit_status import exit_status_of
 
     given = sys.argv[1:] if argv is None else list(argv)
@@ -45,12 +45,12 @@ def _obey(options: argparse.Namespace, given: Sequence[str]) -> int:
 
 
 def experiments() -> dict[str, Path]:
-    """By the name that is typed."""
+    """Returns the experiments by name."""
     return {path.stem: path for path in sorted(HERE.glob("*.yaml"))}
 
 
 def load(experiment: str, storage: Path, overrides: Sequence[str] = ()) -> ExperimentSpec:
-    """With the local files of its task, where there are any."""
+    """Loads the spec of an experiment, with the local files of its task if there are any."""
     from tuning.spec.loading import load_spec
 
     found = default_data(experiment.partition("-")[0])
@@ -75,12 +75,12 @@ def _run(options: argparse.Namespace, folder: Path, given: Sequence[str]) -> int
 
 
 def _beginning(folder: Path) -> Path:
-    """Beside the run folder: by which command, and on what, its run was begun."""
+    """Returns the file beside the run folder that holds the command and the machine of its first start."""
     return folder.with_name(f"{folder.name}-begun.json")
 
 
 def write_down(folder: Path, out: Path, *, screenshots: bool) -> None:
-    """Everything that the run in `folder` says, below `out`, under the name of the folder."""
+    """Writes the results of the run in `folder` below `out`, under the name of the folder."""
     import yaml
 
     from tuning.comparison import compare

@@ -1,4 +1,4 @@
-"""Pictures of a page as a laptop and a phone show it: Debian's Chromium, headless, which Playwright drives."""
+"""Takes pictures of a page as a laptop and a phone show it, with headless Chromium and Playwright."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRAWN = "html[data-drawn='true']"  # set by the page's own script when its figur
 
 
 def program() -> tuple[str | None, str | None]:
-    """Chromium's path, or what is missing to drive it and the next step."""
+    """Returns Chromium's path, or what is missing to run it, with the next step."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         return None, "no Chromium on this machine: apt-get install chromium"
@@ -28,7 +28,7 @@ def program() -> tuple[str | None, str | None]:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """One browser process.
+    """Runs one browser process in the block.
 
     Raises:
         RuntimeError: there is none; says what is missing.
@@ -46,7 +46,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def take(page: Path) -> list[Path]:
-    """Pictures of the whole page beside it, one for each width; returns their files."""
+    """Takes pictures of the whole page, one for each width, beside it; returns their files."""
     files = []
     with chromium() as browser:
         for width in WIDTHS:

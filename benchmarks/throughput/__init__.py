@@ -1,1 +1,1 @@
-"""The same list of trials through tunefleet, its peers and the limit: `python -m benchmarks.throughput --help`."""
+"""Runs the same list of trials through tunefleet, its peers and the limit: `python -m benchmarks.throughput --help`."""

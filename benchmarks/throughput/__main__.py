@@ -1,4 +1,4 @@
-"""`python -m benchmarks.throughput`: the arms in turns, several times, and what came out.
+"""Runs the arms in turn, several times, and writes the result: `python -m benchmarks.throughput`.
 
 The order of the arms rotates from repeat to repeat. After every run everything so far is in the JSON file.
 """
@@ -27,7 +27,7 @@ from benchmarks.workload import Workload, default_data
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a session; exit status 1 if an arm has failed."""
+    """Runs a session; exit status 1 if an arm has failed."""
     options = _parse(sys.argv[1:] if argv is None else argv)
     result: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks.throughput", *(argv or sys.argv[1:])]),
@@ -60,7 +60,7 @@ class Session:
         self._count = 0
 
     def measure(self, name: str, arm: Arm, repeat: int) -> tuple[dict[str, Any], Path]:
-        """One run of one arm, into the result; its folder is kept until the next."""
+        """Runs one arm once and adds it to the result; its folder is kept until the next run."""
         folder = self.folder / str(self._count)
         self._count += 1
         run = {"arm": name, "repeat": repeat, **run_arm(arm, self.options.workload, folder, self.options.timeout)}
@@ -76,7 +76,7 @@ class Session:
         return run, folder
 
     def explain(self) -> None:
-        """Once: the breakdown of a tunefleet run, and the correctness gate."""
+        """Runs the breakdown of a tunefleet run and the correctness gate, once."""
         if "tunefleet" not in self.options.arms:
             return
         run, folder = self.measure("breakdown", BREAKDOWN, 0)
@@ -107,7 +107,7 @@ class Session:
         beside.replace(out)
 
     def close(self) -> None:
-        """Print and write what there is, remove the folders."""
+        """Prints and writes the result, and removes the folders."""
         self._write()
         print_session(self.result, self.console)
         if not self.options.keep:

@@ -1,4 +1,4 @@
-"""Where the time of a tunefleet run goes, trial by trial: from the stamps that `arms.timed` leaves."""
+"""Computes where the time of a tunefleet run goes, trial by trial, from the stamps of `arms.timed`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Stamp = Mapping[str, Any]  # verb, worker, start, end (monotonic seconds), cpu_s
 
 
 def read_stamps(folder: Path) -> list[list[list[Stamp]]]:
-    """Per slot process its trials in order, each a list of stamps by start; a trial begins where it is built."""
+    """Reads the trials of each slot process in order, each as a list of stamps; a trial begins where it is built."""
     stamps = [json.loads(line) for line in (folder / STAMPS).read_text().splitlines()]
     stamps.sort(key=lambda stamp: (stamp["worker"], stamp["start"]))
     slots = []
@@ -32,7 +32,7 @@ def read_stamps(folder: Path) -> list[list[list[Stamp]]]:
 
 
 def breakdown(slots: Sequence[Sequence[Sequence[Stamp]]], usage: Mapping[str, Any]) -> dict[str, Any]:
-    """Seconds and CPU seconds of each part of a trial (medians over trials, and of each slot's first), and around them.
+    """Returns seconds and CPU seconds of each part of a trial (medians over trials, and of first ones), and between.
 
     Args:
         slots: from `read_stamps`.
@@ -54,7 +54,7 @@ def breakdown(slots: Sequence[Sequence[Sequence[Stamp]]], usage: Mapping[str, An
 
 
 def _parts(slot: Sequence[Sequence[Stamp]]) -> list[dict[str, dict[str, float]]]:
-    """Per trial of one slot: what each part took. Training is the verb `advance` without the evaluation inside."""
+    """Returns the time of each part, per trial of one slot. Training is `advance` without the evaluation."""
     found, before = [], None
     for trial in slot:
         sums = {part: {"wall": 0.0, "cpu": 0.0} for part in PARTS}
@@ -78,7 +78,7 @@ def _medians(trials: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, d
 
 
 def _between_reports(slots: Sequence[Sequence[Sequence[Stamp]]]) -> float | None:
-    """Mean CPU seconds of a slot from the last report of one trial to that of the next; None: no slot had two."""
+    """Returns the mean CPU seconds of a slot between the last reports of two trials; None: no slot had two."""
     spans = []
     for slot in slots:
         ends = [max(stamp["cpu_end"] for stamp in trial if stamp["verb"] == "advance") for trial in slot]

@@ -1,4 +1,4 @@
-"""The figures of a session as a table on the terminal, and as a plot."""
+"""Prints the figures of a session as a table, and plots them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("arm", "wall s", "CPU-s", "limit/wall", "limit/CPU", "trials/device-h
 
 
 def print_session(result: Mapping[str, Any], console: Console) -> None:
-    """Everything that a session has found so far."""
+    """Prints everything that a session has measured so far."""
     table = Table(*COLUMNS, caption="median \\[range]; start-up counted, except in the limit's own loop")
     arms = result["summary"]["arms"]
     for name, figures in arms.items():
@@ -90,7 +90,7 @@ def _print_gate(gate: Mapping[str, Any], console: Console) -> None:
 
 
 def plot_session(result: Mapping[str, Any], path: Path) -> None:
-    """Efficiency by arm, in wall time and in CPU time, with ranges; needs matplotlib (`tunefleet[benchmarks]`)."""
+    """Plots the efficiency by arm, in wall and CPU time, with ranges; needs matplotlib (`tunefleet[benchmarks]`)."""
     import matplotlib as mpl
 
     mpl.use("agg")

@@ -1,4 +1,4 @@
-"""Runs arms one after the other, each in a fresh tree of processes and a fresh folder, and keeps what they came to."""
+"""Runs arms one after the other, each in a fresh tree of processes and a fresh folder, and keeps their results."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ GATE = Arm("plain Trainer with tunefleet's order of rows", _program("gate"), set
 
 
 def run_arm(arm: Arm, workload: Workload, folder: Path, timeout: float) -> dict[str, Any]:
-    """Run the list once.
+    """Runs the list once.
 
     Args:
         folder: new; its path must be short (Ray puts sockets below it).
@@ -120,7 +120,7 @@ def _measure(command: list[str], arm: Arm, folder: Path, timeout: float) -> tupl
 
 
 def _environment(arm: Arm, folder: Path) -> dict[str, str]:
-    """Of the shell, without settings of the tools; caches are new, so that no arm lives on what another has left."""
+    """Returns the shell's environment without settings of the tools, and with new caches for each arm."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(CLEARED)}
     own = {"TMPDIR": "tmp", "TUNEFLEET_CACHE": "cache", "HF_DATASETS_CACHE": "datasets", FOLDER_VARIABLE: ""}
     for name in own.values():

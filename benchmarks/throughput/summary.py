@@ -1,4 +1,4 @@
-"""From the runs of a session to its figures: medians and ranges, efficiencies, ratios, the gate. No I/O."""
+"""Computes the figures of a session from its runs: medians, ranges, efficiencies, ratios, the gate. No I/O."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Spread = Mapping[str, float]  # median, low, high
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Median and range; None of nothing."""
+    """Returns median and range; None without values."""
     return {"median": median(values), "low": min(values), "high": max(values)} if values else None
 
 
 def summarise(runs: Sequence[Run], workload: Workload, our_tokens: int | None) -> dict[str, Any]:
-    """Per arm its figures over the repeats; runs with an error do not count.
+    """Returns each arm's figures over the repeats; runs with an error do not count.
 
     `our_tokens` come from the breakdown: `tunefleet run` itself counts none.
 
@@ -70,7 +70,7 @@ def _counts_tokens(run: Run) -> bool:
 
 
 def _ratio(peer: str, good: Mapping[Any, Run], repeats: Sequence[int]) -> dict[str, Any]:
-    """How many times the peer takes what tunefleet takes, repeat by repeat."""
+    """Returns how many times the cost of tunefleet the peer has, repeat by repeat."""
     pairs = [(good[peer, r]["usage"], good[OURS, r]["usage"]) for r in repeats if {(peer, r), (OURS, r)} <= good.keys()]
     return {kind: spread([theirs[key] / ours[key] for theirs, ours in pairs]) for kind, key in _SECONDS}
 
@@ -100,7 +100,7 @@ def gate(
     peers: Mapping[str, Sequence[Mapping[str, Any]]],
     seeds: Sequence[float],
 ) -> dict[str, Any]:
-    """Whether a trial computes what it should.
+    """Checks that a trial computes what it should.
 
     Args:
         ours: tunefleet's trials, in the order of the list; so are `plain`, a plain Trainer's on the same batches,

@@ -1,4 +1,4 @@
-"""One file of an interrupted run is cut off or has bits flipped, then the run is resumed."""
+"""Damages one file of an interrupted run (cut off, or bits flipped), then resumes the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RAYS_CASES = 12
 
 
 def measure(settings: Settings) -> Row:
-    """The cases are drawn from the seed 0, strategies and kinds of file in turn."""
+    """Measures cases that are drawn from the seed 0, with strategies and kinds of file in turn."""
     runs = [interrupted(strategy, settings.place / strategy) for strategy in settings.strategies]
     found = []
     for verdict in cases(runs, settings.cases, seed=0):

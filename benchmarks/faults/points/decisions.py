@@ -1,4 +1,4 @@
-"""One slot, one kill: whatever was decided before and after it, as if nothing had happened."""
+"""Kills a run in one slot once: all decisions before and after must be as in an undisturbed run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINEAGE_KILLS = 3
 
 
 def measure(settings: Settings) -> Row:
-    """Kill points spread over the reports of each strategy, each with a part of an epoch more; pbt also thrice."""
+    """Measures kill points spread over the reports of each strategy, each with a part of an epoch more."""
     tally = Tally()
     for strategy in settings.strategies:
         rng = random.Random(strategy)

@@ -1,4 +1,4 @@
-"""The driver is killed every two to four seconds of training, and once at the very beginning."""
+"""Kills the driver every two to four seconds of training, and once at the very beginning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_TIME = 2.5  # times the undisturbed run
 
 
 def measure(settings: Settings) -> Row:
-    """Every strategy and seed: killed again and again; and killed early, once. On one cluster of ours, which stays."""
+    """Measures every strategy and seed, killed again and again, and killed early once, on one cluster that stays."""
     with (
         tempfile.TemporaryDirectory(dir=settings.place, prefix="h") as folder,
         ray_nodes(Path(folder), closed=True) as nodes,

@@ -1,4 +1,4 @@
-"""A step that hangs: its process is stopped."""
+"""Makes a step hang: its process is stopped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Delay(NamedTuple):
 
 
 def measure(settings: Settings) -> Row:
-    """Two stops in a run of each strategy, with seconds."""
+    """Measures two stops in a run of each strategy, in seconds."""
     tally, found = Tally(), list[Delay]()
     for strategy in settings.strategies:
         delays: list[Delay] = []
@@ -66,7 +66,7 @@ def measure(settings: Settings) -> Row:
 
 
 def _stopped_for(run: Run, watched: Watched) -> Delay:
-    """Stop the process that has just begun an epoch, until its trial begins one in another process."""
+    """Stops the process that has just begun an epoch, until its trial begins one in another process."""
     begun = len(run.steps())
     watched.wait_until(lambda: any(not step.ended for step in run.steps()[begun:]))
     last = next(step for step in run.steps()[begun:] if not step.ended)

@@ -1,4 +1,4 @@
-"""The head is lost, with the driver on it and all that both had beside the storage; a new head takes its place."""
+"""Loses the head, with the driver on it and all their files except the storage; a new head replaces it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_SECONDS = 60.0  # from the start of the resume to the first new epoch
 
 
 def measure(settings: Settings) -> Row:
-    """Each strategy once: two heads, one after the other."""
+    """Measures each strategy once, with two heads one after the other."""
     tally, slowest = Tally(), 0.0
     for strategy in settings.strategies:
         undisturbed = run_through(settings.place, strategy, seconds=SECONDS).lives[-1].study
@@ -47,7 +47,7 @@ def measure(settings: Settings) -> Row:
 
 
 def _two_heads(place: Path, strategy: str) -> tuple[Run, float]:
-    """The run, and the seconds from the start of the resume to its first epoch."""
+    """Returns the run, and the seconds from the start of the resume to its first epoch."""
     with (
         tempfile.TemporaryDirectory(dir=place, prefix="r") as folder,
         tempfile.TemporaryDirectory(dir=place, prefix="a") as first,

@@ -1,4 +1,4 @@
-"""Trials of a user's own Trainer, one slot, one kill: the run ends as if nothing had happened."""
+"""Kills a run of a user's own Trainer in one slot once: it must end as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_POINTS = 4  # of a strategy: each run imports torch anew
 
 
 def measure(settings: Settings) -> Row:
-    """Kill points spread over the reports of each strategy, each with a part of an epoch more."""
+    """Measures kill points spread over the reports of each strategy, each with a part of an epoch more."""
     tally, count = Tally(), min(MOST_POINTS, settings.kill_points)
     for strategy in settings.strategies:
         rng = random.Random(f"own/{strategy}")

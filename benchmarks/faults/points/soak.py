@@ -1,4 +1,4 @@
-"""Faults of all kinds, drawn at random, over all strategies, until the time is up."""
+"""Draws faults of all kinds at random, over all strategies, until the time is up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DISK = 16 << 20  # bytes of the storage
 
 
 def measure(settings: Settings) -> Row:
-    """One run after the other, each of the next strategy, each life ended by a fault drawn anew."""
+    """Measures one run after the other, each of the next strategy; each life ends by a fault that is drawn anew."""
     tally, counts = Tally(), Counter[str]()
     until = time.monotonic() + 60 * settings.minutes
     for number, strategy in enumerate(itertools.cycle(settings.strategies)):
@@ -63,7 +63,7 @@ def measure(settings: Settings) -> Row:
 
 
 def _drawn(rng: random.Random, hit: list[str]) -> Iterator[Kill]:
-    """Without end; the names of the faults that met a driver that still ran are added to `hit`."""
+    """Yields faults without end; adds the names of those that met a running driver to `hit`."""
     while True:
         yield after_training(rng.uniform(0, LONGEST), functools.partial(_happen, rng.choice(list(FAULTS)), hit))
 

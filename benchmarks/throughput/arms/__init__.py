@@ -18,7 +18,7 @@ WORKLOAD, TRIALS = "workload.json", "trials.jsonl"
 
 
 class TrialRecord(Frozen):
-    """What one trial came to, in whatever arm."""
+    """The result of one trial, in any arm."""
 
     learning_rate: float
     accuracy: float  # on the validation rows, after the last epoch
@@ -31,12 +31,12 @@ class TrialRecord(Frozen):
 
 
 def workload_in(folder: Path) -> Workload:
-    """The workload that an arm was given."""
+    """Reads the workload of an arm."""
     return Workload.model_validate_json((folder / WORKLOAD).read_text())
 
 
 def add(folder: Path, record: TrialRecord) -> None:
-    """Append one trial; safe when several processes do it, since one short line is one write."""
+    """Appends one trial; safe from several processes, since one short line is one write."""
     line = record.model_dump_json() + "\n"
     descriptor = os.open(folder / TRIALS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -46,7 +46,7 @@ def add(folder: Path, record: TrialRecord) -> None:
 
 
 def read(folder: Path) -> list[TrialRecord]:
-    """The trials of a finished arm, in the order of their learning rates."""
+    """Reads the trials of a finished arm, in the order of their learning rates."""
     path = folder / TRIALS
     lines = path.read_text().splitlines() if path.exists() else []
     return sorted((TrialRecord(**json.loads(line)) for line in lines), key=lambda record: record.learning_rate)

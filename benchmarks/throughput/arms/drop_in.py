@@ -1,4 +1,4 @@
-"""The Trainer of `arms.ray` in `tunefleet.hyperparameter_search`: the same script, another call. Variants as there."""
+"""Runs the Trainer of `arms.ray` by `tunefleet.hyperparameter_search`: the same script and variants, another call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.throughput.arms.trainer import make_trainer, objective, rows_of
 
 
 def main(folder: Path, variant: str) -> None:
-    """Run the list."""
+    """Runs the list."""
     from ray import tune
 
     workload = workload_in(folder)

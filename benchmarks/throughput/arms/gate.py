@@ -1,4 +1,4 @@
-"""The correctness gate: the list once more through a plain `transformers.Trainer`, fed tunefleet's order of rows.
+"""The correctness gate: runs the list through a plain `transformers.Trainer` with tunefleet's order of rows.
 
 It has an optimizer, a schedule and a loop of its own, and nothing of tunefleet's trial; so its scores are what a trial
 must come to, bit for bit on a CPU. After the list, one learning rate runs with the Trainer's own shuffle and several
@@ -21,7 +21,7 @@ SEEDS = 5
 
 
 def main(folder: Path) -> None:
-    """One process per slot, each with one thread, as tunefleet's slots have on a CPU."""
+    """Runs one process per slot, each with one thread, as tunefleet's slots have on a CPU."""
     workload = workload_in(folder)
     middle = workload.learning_rates[workload.trials // 2]
     jobs: list[tuple[float, int, bool]] = [(rate, workload.seed, True) for rate in workload.learning_rates]
@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
 
 
 def plain_trial(workload: Workload, rate: float, seed: int, same_order: bool) -> TrialRecord:
-    """One training with a plain Trainer; `same_order`: rows as tunefleet orders them, else the Trainer's shuffle."""
+    """Runs one plain Trainer; with `same_order`, on rows in tunefleet's order, else in the Trainer's own."""
     import torch
     from transformers import Trainer, TrainingArguments
 
@@ -70,7 +70,7 @@ def plain_trial(workload: Workload, rate: float, seed: int, same_order: bool) ->
 
 
 def _ordered(base: Any, orders: list[list[int]]) -> Any:
-    """The Trainer with a sampler that hands out one order per epoch."""
+    """Returns the Trainer with a sampler that hands out one order per epoch."""
 
     class Ordered(base):  # type: ignore[misc]
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:

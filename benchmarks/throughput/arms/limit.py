@@ -25,7 +25,7 @@ LOOP = "loop.json"  # {"wall_seconds": ..., "cpu_seconds": ...}
 
 
 def main(folder: Path) -> None:
-    """Run the list."""
+    """Runs the list."""
     workload = workload_in(folder)
     spawn = multiprocessing.get_context("spawn")
     warm, times = spawn.Barrier(workload.slots), spawn.SimpleQueue()
@@ -60,7 +60,7 @@ def _slot(folder: Path, number: int, warm: Barrier, times: Any) -> None:
 
 
 class Loop:
-    """One slot: the data and the initial weights, read once; `run` is one trial."""
+    """The loop of one slot: data and initial weights are read once; `run` is one trial."""
 
     def __init__(self, workload: Workload) -> None:
         import torch
@@ -74,7 +74,7 @@ class Loop:
         self.weights = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     def warm_up(self) -> None:
-        """Two steps and one scored batch: what happens once per process happens here."""
+        """Makes two steps and scores one batch, so that one-time costs of the process are paid."""
         optimizer = self._optimizer(1e-5)
         for count, batch in enumerate(self._batches(self.data.train, self._order(0), self.workload.batch_size)):
             self._step(batch, optimizer)
@@ -83,7 +83,7 @@ class Loop:
         self._logits(next(self._validation()))
 
     def run(self, rate: float) -> TrialRecord:
-        """One trial from the pretrained weights."""
+        """Runs one trial from the pretrained weights."""
         from transformers import set_seed
 
         set_seed(self.spec.seed)

@@ -1,4 +1,4 @@
-"""What a trial starts from, tunefleet's own: tokenised rows and the pretrained model with a new head."""
+"""What a trial of tunefleet starts from: tokenised rows and the pretrained model with a new head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def starting_point(spec: FineTuneSpec) -> tuple[PreparedTask, PreTrainedModel, DataCollatorWithPadding]:
-    """Rows, a model whose head is drawn from the seed, and what makes a batch of rows. Sets the seed of everything."""
+    """Returns rows, a model whose head is drawn from the seed, and the collator. Sets the seed of everything."""
     data = prepare_task(spec, None)
     set_seed(spec.seed)
     facts = data.facts
@@ -24,5 +24,5 @@ def starting_point(spec: FineTuneSpec) -> tuple[PreparedTask, PreTrainedModel, D
 
 
 def order_of(spec: FineTuneSpec, data: PreparedTask, epoch: int) -> list[int]:
-    """The rows in one epoch (0: the first)."""
+    """Returns the order of rows in one epoch (0: the first)."""
     return epoch_order(data.lengths, seed=spec.seed, epoch=epoch, group_by_length=spec.group_by_length)

@@ -18,7 +18,7 @@ from benchmarks.throughput.arms.trainer import make_trainer, objective, rows_of
 
 
 def main(folder: Path) -> None:
-    """Run the list."""
+    """Runs the list."""
     workload = workload_in(folder)
     if workload.device == "cpu":
         torch.set_num_threads(workload.slots)

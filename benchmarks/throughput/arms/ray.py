@@ -17,7 +17,7 @@ from benchmarks.throughput.arms.trainer import make_trainer, objective, rows_of
 
 
 def main(folder: Path, variant: str) -> None:
-    """Run the list."""
+    """Runs the list."""
     workload = workload_in(folder)
     trainer = make_trainer(workload, folder, rows_of(workload), expert=variant == "expert")
     ray.init(**workload.ray_options)

@@ -30,10 +30,10 @@ from benchmarks.workload import Workload
 
 
 class TuneReport(TrainerCallback):  # type: ignore[misc]
-    """Metrics and checkpoint to Tune, at each save."""
+    """Reports metrics and checkpoint to Tune at each save."""
 
     def on_save(self, args: Any, state: Any, control: Any, **named: Any) -> None:
-        """The Trainer has saved."""
+        """Called when the Trainer has saved."""
         metrics: dict[str, Any] = {}
         for entry in state.log_history:
             metrics.update(entry)
@@ -43,7 +43,7 @@ class TuneReport(TrainerCallback):  # type: ignore[misc]
 
 
 def train(config: dict[str, float], workload: Workload, folder: Path, data: dict[str, Any], labels: int) -> None:
-    """One trial; Tune's working directory is its own."""
+    """Runs one trial, in Tune's working directory for it."""
     trainer = RecordingTrainer(
         model=fresh_model(workload, labels),
         args=arguments(workload, Path.cwd(), expert=False, learning_rate=config["learning_rate"]),
@@ -57,7 +57,7 @@ def train(config: dict[str, float], workload: Workload, folder: Path, data: dict
 
 
 def main(folder: Path) -> None:
-    """Run the list."""
+    """Runs the list."""
     workload = workload_in(folder)
     rows = rows_of(workload)
     splits = {"train": rows.train, "validation": rows.validation}

@@ -1,4 +1,4 @@
-"""tunefleet's trial with a stamp before and after each verb; it runs inside a slot and computes the same numbers."""
+"""tunefleet's trial with a time stamp before and after each verb; it runs in a slot and computes the same numbers."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ class TimedFineTuning(FineTuning):
             self.tokens += named["input_ids"].numel()
 
     def advance(self, epochs: float) -> Evaluation:
-        """Training is what is left of it when `score` is taken off."""
+        """Trains; without the time of `score`, this is the training alone."""
         with self._stamp("advance"):
             return super().advance(epochs)
 
     def score(self, split: Literal["validation", "test"]) -> Scores:
-        """One evaluation."""
+        """Evaluates."""
         with self._stamp("evaluate", tokens=self.tokens):
             return super().score(split)
 
     def save(self, *positional: Any, **named: Any) -> Any:
-        """One checkpoint."""
+        """Writes a checkpoint."""
         with self._stamp("checkpoint"):
             return super().save(*positional, **named)
 
     def restore(self, *positional: Any, **named: Any) -> Any:
-        """Taking over a checkpoint, a donor's or its own."""
+        """Restores a checkpoint, a donor's or its own."""
         with self._stamp("restore"):
             return super().restore(*positional, **named)
 

@@ -1,4 +1,4 @@
-"""What the peers share: rows, model, metrics and a Trainer as their documentation sets them up.
+"""Rows, model, metrics and Trainer of the peers, as their documentation sets them up.
 
 `documented` follows the transformers guide (texts padded to the maximum length) with an evaluation and a checkpoint
 per epoch, as a search needs them that stops early or keeps a model. `expert` knows better: no padding but what a batch
@@ -29,13 +29,13 @@ from trainables.tasks import TaskData, find_task
 
 
 def rows_of(workload: Workload) -> TaskData:
-    """The same rows as every other arm: the splits are tunefleet's."""
+    """Returns the same rows as every other arm uses: the splits are tunefleet's."""
     data = workload.trial.data
     return find_task(workload.task).load(data.model_copy(update={"max_length": None}))
 
 
 def tokenised(rows: Dataset, workload: Workload, *, padding: bool) -> Dataset:
-    """Rows as a model takes them; `padding`: all to the maximum length."""
+    """Tokenises rows; with `padding`, all to the maximum length."""
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(workload.model))
     columns = [name for name in ("text", "text_pair") if name in rows.column_names]
 
@@ -51,18 +51,18 @@ def tokenised(rows: Dataset, workload: Workload, *, padding: bool) -> Dataset:
 
 
 def fresh_model(workload: Workload, labels: int) -> PreTrainedModel:
-    """The pretrained encoder with a new head."""
+    """Makes the pretrained encoder with a new head."""
     path = resolve_model(workload.model)
     return AutoModelForSequenceClassification.from_pretrained(path, num_labels=labels, dtype=torch.float32)
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
-    """Compute_metrics of a Trainer."""
+    """Computes the metrics of a Trainer."""
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 def arguments(workload: Workload, folder: Path, *, expert: bool, **own: Any) -> TrainingArguments:
-    """The workload as TrainingArguments; everything that is not named here is transformers' default."""
+    """Returns the workload as TrainingArguments; everything else is transformers' default."""
     choices: dict[str, Any] = {"save_strategy": "epoch"}
     if expert:
         choices = {"save_strategy": "no", "train_sampling_strategy": "group_by_length"}
@@ -94,7 +94,7 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def train(self, *positional: Any, **named: Any) -> Any:
-        """One trial."""
+        """Runs one trial."""
         self.tokens = 0
         output = super().train(*positional, **named)
         scores = [entry for entry in self.state.log_history if "eval_accuracy" in entry][-1]
@@ -110,7 +110,7 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
 
 
 def make_trainer(workload: Workload, folder: Path, rows: TaskData, *, expert: bool, **own: Any) -> RecordingTrainer:
-    """A Trainer for a search: it makes its model anew for every trial."""
+    """Makes a Trainer for a search, which makes its model anew for every trial."""
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(workload.model))
     labels = rows.num_labels
     trainer = RecordingTrainer(
@@ -126,5 +126,5 @@ def make_trainer(workload: Workload, folder: Path, rows: TaskData, *, expert: bo
 
 
 def objective(metrics: dict[str, float]) -> float:
-    """What a search maximises."""
+    """Returns the objective that a search maximises."""
     return float(np.float64(metrics["eval_accuracy"]))

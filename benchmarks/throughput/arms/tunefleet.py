@@ -1,4 +1,4 @@
-"""`tunefleet run`: the command itself, a grid over the list. Variant `timed` also tells where each trial's time goes.
+"""Runs the command `tunefleet run`, a grid over the list; variant `timed` also records where each trial's time goes.
 
 The measured variant is `run`. `timed` names a trainable of ours in the spec, which is tunefleet's own with a stamp
 before and after each of its verbs.
@@ -16,7 +16,7 @@ TIMED = "benchmarks.throughput.arms.timed:TimedFineTuning"
 
 
 def write_spec(folder: Path, *, timed: bool) -> None:
-    """The experiment that the command is given."""
+    """Writes the spec of the experiment."""
     experiment = workload_in(folder).experiment(NAME, folder / "runs")
     if timed:
         experiment["trainable"] = TIMED
@@ -24,7 +24,7 @@ def write_spec(folder: Path, *, timed: bool) -> None:
 
 
 def collect(folder: Path) -> None:
-    """After the command: the trials, as the study store holds them."""
+    """Collects the trials from the study store after the command."""
     from tuning.outcome import TrialState
     from tuning.spec.loading import load_spec
     from tuning.store.study_store import StudyStore
